@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The ground floor: the words, the record format, the log, the payload files, and the outside world.
+//!
+//! ```text
+//!   gateway ──► ingest ──► compactor ──► query ──► gateway
+//!              (here)
+//! ```
+//!
+//! A write becomes a [`record::Record`], is appended to a [`log::Log`] and is acknowledged once that
+//! log calls it durable and the fold has applied it. Payload too large for a record is written first,
+//! to a bulk file ([`bulk`]), and the record names it by extent and digest.
+//!
+//! Everything that the core may touch outside itself comes in through [`env::Env`], so that the same
+//! code runs on a real machine and in a seeded simulation. `clippy.toml` bans the back doors.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod codec;
+pub mod entry;
+pub mod env;
+pub mod log;
+pub mod mutant;
+pub mod name;
+pub mod record;
+pub mod words;

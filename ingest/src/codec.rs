@@ -1,0 +1,260 @@
+//! Bytes to values and back: little-endian, length-prefixed, and total.
+//!
+//! Every format of the project is written with [`Encoder`] and read with [`Decoder`]. A decoder never
+//! panics and never trusts a length before it has been compared with the bytes that are there.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Says where and why bytes could not be decoded.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("cannot decode {what} at byte {position}")]
+pub struct DecodeError {
+    /// What was expected.
+    pub what: &'static str,
+    /// How far into the input, in bytes.
+    pub position: usize,
+}
+
+/// Appends values to a buffer.
+#[derive(Default, Debug)]
+pub struct Encoder {
+    buffer: BytesMut,
+}
+
+impl Encoder {
+    /// Starts with an empty buffer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts with room for `bytes`.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { buffer: BytesMut::with_capacity(bytes) }
+    }
+
+    /// Appends one byte.
+    pub fn u8(&mut self, value: u8) -> &mut Self {
+        self.buffer.put_u8(value);
+        self
+    }
+
+    /// Appends two bytes.
+    pub fn u16(&mut self, value: u16) -> &mut Self {
+        self.buffer.put_u16_le(value);
+        self
+    }
+
+    /// Appends four bytes.
+    pub fn u32(&mut self, value: u32) -> &mut Self {
+        self.buffer.put_u32_le(value);
+        self
+    }
+
+    /// Appends eight bytes.
+    pub fn u64(&mut self, value: u64) -> &mut Self {
+        self.buffer.put_u64_le(value);
+        self
+    }
+
+    /// Appends eight bytes, signed.
+    pub fn i64(&mut self, value: i64) -> &mut Self {
+        self.buffer.put_i64_le(value);
+        self
+    }
+
+    /// Appends an unsigned number in 1 to 10 bytes, seven bits each, low bits first (LEB128).
+    pub fn varint(&mut self, mut value: u64) -> &mut Self {
+        while value >= 0x80 {
+            self.buffer.put_u8((value as u8) | 0x80);
+            value >>= 7;
+        }
+        self.buffer.put_u8(value as u8);
+        self
+    }
+
+    /// Appends bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        self.buffer.put_slice(bytes);
+        self
+    }
+
+    /// Appends a varint length and the bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.varint(bytes.len() as u64);
+        self.raw(bytes)
+    }
+
+    /// How many bytes have been appended.
+    pub fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Says whether nothing has been appended.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// The bytes so far.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Overwrites four bytes that were appended before; for lengths and checksums.
+    pub fn patch_u32(&mut self, position: usize, value: u32) {
+        self.buffer[position..position + 4].copy_from_slice(&value.to_le_bytes());
+    }
+
+    /// Gives the bytes away.
+    pub fn finish(self) -> Bytes {
+        self.buffer.freeze()
+    }
+}
+
+/// Takes values off the front of a buffer, sharing its memory.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    input: Bytes,
+    position: usize,
+}
+
+impl Decoder {
+    /// Starts at the first byte.
+    pub fn new(input: Bytes) -> Self {
+        Self { input, position: 0 }
+    }
+
+    /// How many bytes have been taken.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// How many bytes are left.
+    pub fn remaining(&self) -> usize {
+        self.input.len() - self.position
+    }
+
+    /// An error at the current place.
+    pub fn error(&self, what: &'static str) -> DecodeError {
+        DecodeError { what, position: self.position }
+    }
+
+    /// Takes `len` bytes.
+    pub fn raw(&mut self, len: usize, what: &'static str) -> Result<Bytes, DecodeError> {
+        if len > self.remaining() {
+            return Err(self.error(what));
+        }
+        let taken = self.input.slice(self.position..self.position + len);
+        self.position += len;
+        Ok(taken)
+    }
+
+    /// Takes an array.
+    pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
+        let Some(taken) = self.input[self.position..].first_chunk::<N>() else {
+            return Err(self.error(what));
+        };
+        let taken = *taken;
+        self.position += N;
+        Ok(taken)
+    }
+
+    /// Takes one byte.
+    pub fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
+        Ok(self.array::<1>(what)?[0])
+    }
+
+    /// Takes two bytes.
+    pub fn u16(&mut self, what: &'static str) -> Result<u16, DecodeError> {
+        Ok(u16::from_le_bytes(self.array(what)?))
+    }
+
+    /// Takes four bytes.
+    pub fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
+        Ok(u32::from_le_bytes(self.array(what)?))
+    }
+
+    /// Takes eight bytes.
+    pub fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+        Ok(u64::from_le_bytes(self.array(what)?))
+    }
+
+    /// Takes eight bytes, signed.
+    pub fn i64(&mut self, what: &'static str) -> Result<i64, DecodeError> {
+        Ok(i64::from_le_bytes(self.array(what)?))
+    }
+
+    /// Takes a varint in its shortest form; a longer form is refused, so that values have one encoding.
+    pub fn varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+        let start = self.clone();
+        let mut value = 0u64;
+        for shift in (0..).step_by(7) {
+            let byte = self.u8(what)?;
+            let bits = u64::from(byte & 0x7f);
+            if shift > 63 || (shift == 63 && bits > 1) || (byte == 0 && shift > 0) {
+                return Err(start.error(what));
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        unreachable!("the loop ends at the tenth byte")
+    }
+
+    /// Takes a varint that must not exceed `limit`.
+    pub fn count(&mut self, limit: usize, what: &'static str) -> Result<usize, DecodeError> {
+        let error = self.error(what);
+        match usize::try_from(self.varint(what)?) {
+            Ok(count) if count <= limit => Ok(count),
+            _ => Err(error),
+        }
+    }
+
+    /// Takes a varint length of at most `limit`, then as many bytes.
+    pub fn bytes(&mut self, limit: usize, what: &'static str) -> Result<Bytes, DecodeError> {
+        let len = self.count(limit, what)?;
+        self.raw(len, what)
+    }
+
+    /// Takes length-prefixed UTF-8 of at most `limit` bytes.
+    pub fn text(&mut self, limit: usize, what: &'static str) -> Result<String, DecodeError> {
+        let error = self.error(what);
+        let bytes = self.bytes(limit, what)?;
+        String::from_utf8(bytes.to_vec()).map_err(|_| error)
+    }
+
+    /// Asserts that everything has been taken.
+    pub fn end(&self, what: &'static str) -> Result<(), DecodeError> {
+        if self.remaining() == 0 { Ok(()) } else { Err(self.error(what)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_varint_comes_back(value: u64) {
+            let mut encoder = Encoder::new();
+            encoder.varint(value);
+            let mut decoder = Decoder::new(encoder.finish());
+            prop_assert_eq!(decoder.varint("number").unwrap(), value);
+            prop_assert!(decoder.end("end").is_ok());
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            let mut decoder = Decoder::new(bytes.into());
+            while decoder.bytes(64, "bytes").is_ok() && decoder.varint("number").is_ok() {}
+        }
+    }
+
+    #[test]
+    fn a_longer_form_of_a_number_is_refused() {
+        let mut decoder = Decoder::new(Bytes::from_static(&[0x80, 0x00]));
+        assert!(decoder.varint("number").is_err());
+    }
+}

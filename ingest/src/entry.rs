@@ -1,0 +1,579 @@
+//! What the store knows of one object version, and the order in which everything is sorted.
+//!
+//! An [`EntryKey`] is the sort key of the tail, of key indexes and of manifests alike: bucket, key,
+//! newest version first, and of one version the newest statement first. Being plain bytes that compare
+//! as bytes, one comparison serves memory, files and cursors.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::codec::{DecodeError, Decoder, Encoder};
+use crate::log::LogLocation;
+use crate::words::{BucketId, BulkId, Offset, PartNumber, SegmentId, WallTime};
+
+/// Sort key of an entry.
+///
+/// ```text
+///   bucket id      8 bytes, big-endian
+///   object key     escaped: 00 becomes 00 FF, and 00 00 ends it
+///   version        8 bytes, big-endian, inverted: newest first
+///   sequence       8 bytes, big-endian, inverted: newest statement about the version first
+/// ```
+///
+/// The version is the offset of the record that made it; the sequence is the offset of the record that
+/// last said something about it (its creation, new tags, its removal).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryKey(Bytes);
+
+const TAIL_BYTES: usize = 16;
+
+fn push_escaped(out: &mut Vec<u8>, key: &[u8]) {
+    for part in key.split_inclusive(|b| *b == 0) {
+        out.extend_from_slice(part);
+        if part.last() == Some(&0) {
+            out.push(0xff);
+        }
+    }
+}
+
+impl EntryKey {
+    /// Encodes the four parts.
+    pub fn new(bucket: BucketId, key: &[u8], version: Offset, sequence: Offset) -> Self {
+        let mut out = Self::start(bucket, key);
+        out.extend_from_slice(&[0, 0]);
+        out.extend_from_slice(&(!version.get()).to_be_bytes());
+        out.extend_from_slice(&(!sequence.get()).to_be_bytes());
+        Self(out.into())
+    }
+
+    fn start(bucket: BucketId, key: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(8 + key.len() + 2 + TAIL_BYTES);
+        out.extend_from_slice(&bucket.get().to_be_bytes());
+        push_escaped(&mut out, key);
+        out
+    }
+
+    /// Bytes at or below every entry of `key` and of all later keys, above every entry of earlier keys.
+    pub fn seek_key(bucket: BucketId, key: &[u8]) -> Bytes {
+        Self::start(bucket, key).into()
+    }
+
+    /// Bytes above every entry of exactly `key`, at or below every entry of later keys.
+    pub fn seek_after_key(bucket: BucketId, key: &[u8]) -> Bytes {
+        let mut out = Self::start(bucket, key);
+        out.extend_from_slice(&[0, 1]);
+        out.into()
+    }
+
+    /// Bytes above every entry whose key begins with `prefix`; `None` when nothing can be above within
+    /// the bucket (the prefix is empty or all `FF`): then the bucket's end is, [`Self::seek_after_bucket`].
+    pub fn seek_after_prefix(bucket: BucketId, prefix: &[u8]) -> Option<Bytes> {
+        let kept = prefix.iter().rposition(|b| *b != 0xff)?;
+        let mut successor = prefix[..=kept].to_vec();
+        successor[kept] += 1;
+        Some(Self::start(bucket, &successor).into())
+    }
+
+    /// Bytes at or below every entry of the bucket.
+    pub fn seek_bucket(bucket: BucketId) -> Bytes {
+        Self::start(bucket, b"").into()
+    }
+
+    /// Bytes above every entry of the bucket.
+    pub fn seek_after_bucket(bucket: BucketId) -> Bytes {
+        Self::start(bucket.next(), b"").into()
+    }
+
+    /// Takes encoded bytes, from a file say, and checks their form.
+    pub fn from_bytes(bytes: Bytes) -> Result<Self, DecodeError> {
+        let error = |position| DecodeError { what: "entry key", position };
+        let Some(body) = bytes.len().checked_sub(TAIL_BYTES + 2).filter(|body| *body >= 8) else {
+            return Err(error(0));
+        };
+        let mut at = 8;
+        while at < body {
+            if bytes[at] == 0 {
+                at += 1;
+                if at >= body || bytes[at] != 0xff {
+                    return Err(error(at));
+                }
+            }
+            at += 1;
+        }
+        if bytes[body..body + 2] != [0, 0] {
+            return Err(error(body));
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The encoded bytes.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The bucket.
+    pub fn bucket(&self) -> BucketId {
+        let head = self.0.first_chunk().expect("an entry key has at least 26 bytes");
+        BucketId::new(u64::from_be_bytes(*head))
+    }
+
+    fn inverted(&self, from_end: usize) -> Offset {
+        let at = self.0.len() - from_end;
+        let bytes = self.0[at..].first_chunk().expect("an entry key has at least 26 bytes");
+        Offset::new(!u64::from_be_bytes(*bytes))
+    }
+
+    /// The offset of the record that made the version.
+    pub fn version(&self) -> Offset {
+        self.inverted(16)
+    }
+
+    /// The offset of the record that made this statement.
+    pub fn sequence(&self) -> Offset {
+        self.inverted(8)
+    }
+
+    /// The bucket and the escaped key with its end: equal for entries of one key, and only for those.
+    pub fn group(&self) -> &[u8] {
+        &self.0[..self.0.len() - TAIL_BYTES]
+    }
+
+    /// The object key.
+    pub fn object_key(&self) -> Bytes {
+        let escaped = 8..self.0.len() - TAIL_BYTES - 2;
+        if !self.0[escaped.clone()].contains(&0) {
+            return self.0.slice(escaped);
+        }
+        let mut key = Vec::with_capacity(escaped.len());
+        let mut bytes = self.0[escaped].iter();
+        while let Some(byte) = bytes.next() {
+            key.push(*byte);
+            if *byte == 0 {
+                bytes.next();
+            }
+        }
+        key.into()
+    }
+}
+
+impl fmt::Debug for EntryKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.object_key();
+        let key = String::from_utf8_lossy(&key);
+        write!(f, "{}/{key:?}@{}.{}", self.bucket(), self.version(), self.sequence())
+    }
+}
+
+/// An entity tag: the MD5 of a simple object, or the MD5 of the parts' MD5s and how many they were.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct ETag {
+    /// The digest.
+    pub md5: [u8; 16],
+    /// The number of parts; 0 for an object that was put in one piece.
+    pub parts: u16,
+}
+
+/// A checksum of S3's, verified on the way in and given back on request.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct StoredChecksum {
+    /// Which algorithm: 1 CRC32, 2 CRC32C, 3 CRC64NVME, 4 SHA-1, 5 SHA-256.
+    pub algorithm: u8,
+    /// Whether it is a checksum over the parts' checksums.
+    pub is_composite: bool,
+    /// The digest's bytes, most significant first.
+    pub digest: Bytes,
+}
+
+/// One part of a completed multipart upload, as GetObjectAttributes and `partNumber` show it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PartSummary {
+    /// Its number.
+    pub number: PartNumber,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its checksum, when one was given.
+    pub checksum: Option<StoredChecksum>,
+}
+
+/// Everything a client may learn of an object version besides its bytes and its time.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Attributes {
+    /// Length in bytes.
+    pub size: u64,
+    /// Entity tag.
+    pub etag: ETag,
+    /// The user who wrote it: canonical id, 64 hex digits.
+    pub owner: String,
+    /// Standard headers stored with it, lower-case names (`content-type`, `cache-control`, ...).
+    pub headers: Vec<(String, String)>,
+    /// User metadata, names without the `x-amz-meta-` prefix, lower case.
+    pub metadata: Vec<(String, String)>,
+    /// Tags, in the order given.
+    pub tags: Vec<(String, String)>,
+    /// Checksums.
+    pub checksums: Vec<StoredChecksum>,
+    /// Parts, for an object made by a multipart upload.
+    pub parts: Vec<PartSummary>,
+}
+
+/// Payload in a bulk file: `len` payload bytes in frames from `position` on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Extent {
+    /// The file.
+    pub file: BulkId,
+    /// Where the first frame begins, in bytes.
+    pub position: u64,
+    /// Payload length in bytes.
+    pub len: u64,
+}
+
+/// Payload in a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SegmentLocation {
+    /// The file.
+    pub segment: SegmentId,
+    /// Where the block begins, in bytes.
+    pub position: u64,
+    /// The object's number within the block.
+    pub index: u32,
+}
+
+/// Where an object's bytes are. The variants say which file holds them, so that one match serves reads,
+/// cuts and collection.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Payload {
+    /// There are none.
+    Empty,
+    /// Inside the record, in the log.
+    Log(LogLocation),
+    /// Inside a segment, where a fold has copied them.
+    Segment(SegmentLocation),
+    /// In bulk files, in this order.
+    Bulk(Arc<[Extent]>),
+}
+
+/// One object version that exists.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ObjectVersion {
+    /// Whether clients know it as version `null`.
+    pub is_null: bool,
+    /// When it was made, by the log.
+    pub created: WallTime,
+    /// CRC-64/NVME of the payload: the digest that the record names.
+    pub digest: u64,
+    /// What clients may learn of it.
+    pub attributes: Arc<Attributes>,
+    /// Where its bytes are.
+    pub payload: Payload,
+}
+
+/// What one entry states.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Statement {
+    /// The version exists, so.
+    Object(ObjectVersion),
+    /// The version is a delete marker.
+    Marker {
+        /// Whether clients know it as version `null`.
+        is_null: bool,
+        /// When it was made, by the log.
+        created: WallTime,
+        /// Who made it: canonical id.
+        owner: String,
+    },
+    /// The version is no more.
+    Removed,
+    /// Every `null` version that is older is no more.
+    NullRemoved,
+}
+
+/// A statement with its sort key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Bucket, key, version, sequence.
+    pub key: EntryKey,
+    /// What it states.
+    pub statement: Statement,
+}
+
+const TEXT_BYTES_MAX: usize = 64 << 10;
+const PAIRS_MAX: usize = 4096;
+/// AWS's limit of parts in an upload.
+pub const PARTS_MAX: usize = 10_000;
+const EXTENTS_MAX: usize = 2_000_000;
+
+fn put_pairs(out: &mut Encoder, pairs: &[(String, String)]) {
+    out.varint(pairs.len() as u64);
+    for (name, value) in pairs {
+        out.bytes(name.as_bytes()).bytes(value.as_bytes());
+    }
+}
+
+fn get_pairs(from: &mut Decoder, what: &'static str) -> Result<Vec<(String, String)>, DecodeError> {
+    let count = from.count(PAIRS_MAX, what)?;
+    (0..count)
+        .map(|_| Ok((from.text(TEXT_BYTES_MAX, what)?, from.text(TEXT_BYTES_MAX, what)?)))
+        .collect()
+}
+
+impl StoredChecksum {
+    /// Appends it.
+    pub fn encode(&self, out: &mut Encoder) {
+        out.u8(self.algorithm).u8(u8::from(self.is_composite)).bytes(&self.digest);
+    }
+
+    /// Takes it off.
+    pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        let algorithm = from.u8("checksum algorithm")?;
+        let is_composite = get_bool(from, "checksum type")?;
+        Ok(Self { algorithm, is_composite, digest: from.bytes(64, "checksum digest")? })
+    }
+}
+
+/// Takes a byte that must be 0 or 1.
+pub(crate) fn get_bool(from: &mut Decoder, what: &'static str) -> Result<bool, DecodeError> {
+    let error = from.error(what);
+    match from.u8(what)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(error),
+    }
+}
+
+impl ETag {
+    /// Appends it.
+    pub fn encode(&self, out: &mut Encoder) {
+        out.raw(&self.md5).u16(self.parts);
+    }
+
+    /// Takes it off.
+    pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        Ok(Self { md5: from.array("etag")?, parts: from.u16("etag parts")? })
+    }
+}
+
+impl Attributes {
+    /// Appends them.
+    pub fn encode(&self, out: &mut Encoder) {
+        out.varint(self.size);
+        self.etag.encode(out);
+        out.bytes(self.owner.as_bytes());
+        put_pairs(out, &self.headers);
+        put_pairs(out, &self.metadata);
+        put_pairs(out, &self.tags);
+        out.varint(self.checksums.len() as u64);
+        for checksum in &self.checksums {
+            checksum.encode(out);
+        }
+        out.varint(self.parts.len() as u64);
+        for part in &self.parts {
+            out.u16(part.number.get()).varint(part.size).u8(u8::from(part.checksum.is_some()));
+            if let Some(checksum) = &part.checksum {
+                checksum.encode(out);
+            }
+        }
+    }
+
+    /// Takes them off.
+    pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        let size = from.varint("size")?;
+        let etag = ETag::decode(from)?;
+        let owner = from.text(256, "owner")?;
+        let headers = get_pairs(from, "headers")?;
+        let metadata = get_pairs(from, "metadata")?;
+        let tags = get_pairs(from, "tags")?;
+        let count = from.count(16, "checksums")?;
+        let checksums =
+            (0..count).map(|_| StoredChecksum::decode(from)).collect::<Result<_, _>>()?;
+        let count = from.count(PARTS_MAX, "parts")?;
+        let part = |from: &mut Decoder| {
+            let number = PartNumber::new(from.u16("part number")?);
+            let size = from.varint("part size")?;
+            let has_checksum = get_bool(from, "part checksum")?;
+            let checksum = if has_checksum { Some(StoredChecksum::decode(from)?) } else { None };
+            Ok(PartSummary { number, size, checksum })
+        };
+        let parts = (0..count).map(|_| part(from)).collect::<Result<_, _>>()?;
+        Ok(Self { size, etag, owner, headers, metadata, tags, checksums, parts })
+    }
+}
+
+impl Extent {
+    /// Appends a list of them.
+    pub fn encode_all(extents: &[Extent], out: &mut Encoder) {
+        out.varint(extents.len() as u64);
+        for extent in extents {
+            out.varint(extent.file.get()).varint(extent.position).varint(extent.len);
+        }
+    }
+
+    /// Takes a list of them off.
+    pub fn decode_all(from: &mut Decoder) -> Result<Arc<[Extent]>, DecodeError> {
+        let count = from.count(EXTENTS_MAX, "extents")?;
+        (0..count)
+            .map(|_| {
+                Ok(Extent {
+                    file: BulkId::new(from.varint("extent file")?),
+                    position: from.varint("extent position")?,
+                    len: from.varint("extent length")?,
+                })
+            })
+            .collect()
+    }
+}
+
+impl Payload {
+    /// Appends it.
+    pub fn encode(&self, out: &mut Encoder) {
+        match self {
+            Payload::Empty => {
+                out.u8(0);
+            }
+            Payload::Log(at) => {
+                out.u8(1);
+                at.encode(out);
+            }
+            Payload::Segment(at) => {
+                out.u8(2).varint(at.segment.get()).varint(at.position).varint(at.index.into());
+            }
+            Payload::Bulk(extents) => {
+                out.u8(3);
+                Extent::encode_all(extents, out);
+            }
+        }
+    }
+
+    /// Takes it off.
+    pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        let error = from.error("payload kind");
+        Ok(match from.u8("payload kind")? {
+            0 => Payload::Empty,
+            1 => Payload::Log(LogLocation::decode(from)?),
+            2 => Payload::Segment(SegmentLocation {
+                segment: SegmentId::new(from.varint("segment")?),
+                position: from.varint("segment position")?,
+                index: from.count(u32::MAX as usize, "segment index")? as u32,
+            }),
+            3 => Payload::Bulk(Extent::decode_all(from)?),
+            _ => return Err(error),
+        })
+    }
+}
+
+impl Statement {
+    /// Whether it states that a version `null` exists, or that older ones do not.
+    pub fn is_null(&self) -> bool {
+        match self {
+            Statement::Object(object) => object.is_null,
+            Statement::Marker { is_null, .. } => *is_null,
+            Statement::Removed => false,
+            Statement::NullRemoved => true,
+        }
+    }
+
+    /// Appends it.
+    pub fn encode(&self, out: &mut Encoder) {
+        match self {
+            Statement::Object(object) => {
+                out.u8(1).u8(u8::from(object.is_null)).i64(object.created.micros());
+                out.u64(object.digest);
+                object.attributes.encode(out);
+                object.payload.encode(out);
+            }
+            Statement::Marker { is_null, created, owner } => {
+                out.u8(2).u8(u8::from(*is_null)).i64(created.micros()).bytes(owner.as_bytes());
+            }
+            Statement::Removed => {
+                out.u8(3);
+            }
+            Statement::NullRemoved => {
+                out.u8(4);
+            }
+        }
+    }
+
+    /// Takes it off.
+    pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        let error = from.error("statement kind");
+        Ok(match from.u8("statement kind")? {
+            1 => Statement::Object(ObjectVersion {
+                is_null: get_bool(from, "null version")?,
+                created: WallTime::from_micros(from.i64("time")?),
+                digest: from.u64("digest")?,
+                attributes: Arc::new(Attributes::decode(from)?),
+                payload: Payload::decode(from)?,
+            }),
+            2 => Statement::Marker {
+                is_null: get_bool(from, "null version")?,
+                created: WallTime::from_micros(from.i64("time")?),
+                owner: from.text(256, "owner")?,
+            },
+            3 => Statement::Removed,
+            4 => Statement::NullRemoved,
+            _ => return Err(error),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(bucket: u64, key: &[u8], version: u64, sequence: u64) -> EntryKey {
+        EntryKey::new(BucketId::new(bucket), key, Offset::new(version), Offset::new(sequence))
+    }
+
+    fn small_key() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(0x61), Just(0xff)], 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn the_encoding_keeps_the_order(
+            a in (0u64..3, small_key(), 0u64..3, 0u64..3),
+            b in (0u64..3, small_key(), 0u64..3, 0u64..3),
+        ) {
+            use std::cmp::Reverse;
+            let encoded = key(a.0, &a.1, a.2, a.3).cmp(&key(b.0, &b.1, b.2, b.3));
+            let plain = (a.0, &a.1, Reverse(a.2), Reverse(a.3))
+                .cmp(&(b.0, &b.1, Reverse(b.2), Reverse(b.3)));
+            prop_assert_eq!(encoded, plain);
+        }
+
+        #[test]
+        fn the_parts_come_back(bucket: u64, name in small_key(), version: u64, sequence: u64) {
+            let encoded = key(bucket, &name, version, sequence);
+            let again = EntryKey::from_bytes(encoded.as_bytes().clone()).unwrap();
+            prop_assert_eq!(again.bucket().get(), bucket);
+            prop_assert_eq!(again.object_key(), name);
+            prop_assert_eq!(again.version().get(), version);
+            prop_assert_eq!(again.sequence().get(), sequence);
+        }
+
+        #[test]
+        fn seeks_fall_where_they_say(name in small_key(), other in small_key(), prefix in small_key()) {
+            let bucket = BucketId::new(7);
+            let entry = key(7, &other, 3, 3);
+            let entry: &[u8] = entry.as_bytes();
+            prop_assert_eq!(EntryKey::seek_key(bucket, &name) <= entry, name <= other);
+            prop_assert_eq!(EntryKey::seek_after_key(bucket, &name) <= entry, name < other);
+            if let Some(after) = EntryKey::seek_after_prefix(bucket, &prefix) {
+                let is_after = other > prefix && !other.starts_with(&prefix);
+                prop_assert_eq!(after <= entry, is_after);
+            }
+            prop_assert!(EntryKey::seek_bucket(bucket) <= entry);
+            prop_assert!(EntryKey::seek_after_bucket(bucket) > entry);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            let bytes = Bytes::from(bytes);
+            let _ = EntryKey::from_bytes(bytes.clone());
+            let _ = Statement::decode(&mut Decoder::new(bytes));
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The log: the one place where writes get their order and become durable.
+//!
+//! ```text
+//!   lanes ──admit, append──►  partition's log  ──read──►  the fold
+//!   (writer, epoch, sequence)   o o o o o o o             (in order, committed only)
+//!                                     ▲
+//!                       trim below ───┘        barrier: a token that a later read meets
+//! ```
+//!
+//! What every implementation promises (the [`conformance`] suite checks it):
+//! - An append that resolved with `Ok` is durable: every later reader delivers it, after any crash that
+//!   the implementation's fault model allows.
+//! - Records of one partition have one order, the same for every reader, and strictly rising offsets.
+//!   Appends of one caller that were *called* in some order are read in that order.
+//! - An append that failed with [`AppendError::Unknown`] may or may not turn up, at most as often as it
+//!   was appended; with [`AppendError::Refused`] or [`AppendError::Full`] it never turns up.
+//! - Only committed records are read: nothing that a reader has delivered is ever taken back.
+//! - A barrier's token is met by every reader once it has delivered everything that was acknowledged
+//!   before the barrier was asked for.
+//!
+//! What it does not promise: that an acknowledgement tells the offset, that offsets are dense, or that
+//! one append leaves one record. The fold finds outcomes by (writer, epoch, sequence) and drops
+//! duplicates, so that a log which repeats or delays records serves as well.
+
+pub mod conformance;
+pub mod embedded;
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::codec::{DecodeError, Decoder, Encoder};
+use crate::env::Fut;
+use crate::record::{Record, RecordId};
+use crate::words::{Offset, PartitionId, WallTime};
+
+/// A partition's durable, ordered sequence of records.
+pub trait Log: Send + Sync {
+    /// Waits for room for a record of about `bytes`. Back-pressure lives here: the bytes that are
+    /// admitted and not yet acknowledged are bounded. Dropping the permit gives the room back.
+    fn admit(&self, partition: PartitionId, bytes: usize) -> Fut<'_, Result<Permit, AppendError>>;
+
+    /// Appends a record; resolves when it is durable. The record takes its place in the order when this
+    /// is *called*; dropping the future does not take it back.
+    fn append(&self, permit: Permit, record: Record) -> Fut<'static, Result<(), AppendError>>;
+
+    /// Reads committed records from an offset on, in order, waiting for more at the end.
+    /// [`ReadError::Trimmed`] when `from` lies below the trim point.
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+    ) -> Fut<'_, Result<Box<dyn Reader>, ReadError>>;
+
+    /// Gives a token that a reader meets once it has delivered everything that was acknowledged before
+    /// this was called.
+    fn barrier(&self, partition: PartitionId) -> Fut<'_, Result<BarrierToken, AppendError>>;
+
+    /// Reads the inline payload of a committed record again, verified by the record's own checksum.
+    /// [`ReadError::Trimmed`] once the record has been trimmed away: look the object up again.
+    fn fetch(
+        &self,
+        partition: PartitionId,
+        location: LogLocation,
+    ) -> Fut<'_, Result<Bytes, ReadError>>;
+
+    /// Lets go of everything below an offset. Space may be reused from then on, never earlier.
+    fn trim(&self, partition: PartitionId, below: Offset) -> Fut<'_, Result<(), ReadError>>;
+
+    /// Says how a partition's log is.
+    fn status(&self, partition: PartitionId) -> Status;
+}
+
+/// Delivers a partition's committed records in order.
+pub trait Reader: Send {
+    /// Waits for the next records, at least one.
+    fn next(&mut self) -> Fut<'_, Result<Vec<Committed>, ReadError>>;
+}
+
+/// Room for one record.
+pub struct Permit {
+    /// The partition it is for.
+    pub partition: PartitionId,
+    /// How many bytes it admits.
+    pub bytes: usize,
+    /// Held until the record is durable, then dropped.
+    pub room: OwnedSemaphorePermit,
+}
+
+/// A record that the log has committed.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Its place.
+    pub offset: Offset,
+    /// When the log took it. It orders nothing and may jump; the fold keeps it from going backwards.
+    pub time: WallTime,
+    /// Where its inline payload can be fetched again.
+    pub location: LogLocation,
+    /// The record.
+    pub record: Record,
+}
+
+/// Where in the log a record's inline payload lies. Meaningful only to the log that gave it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LogLocation {
+    /// The file's number.
+    pub file: u64,
+    /// Where the record begins, in bytes.
+    pub position: u64,
+    /// The whole record's length in bytes.
+    pub len: u32,
+}
+
+impl LogLocation {
+    /// Appends it.
+    pub fn encode(&self, out: &mut Encoder) {
+        out.varint(self.file).varint(self.position).u32(self.len);
+    }
+
+    /// Takes it off.
+    pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        Ok(Self {
+            file: from.varint("log file")?,
+            position: from.varint("log position")?,
+            len: from.u32("log record length")?,
+        })
+    }
+}
+
+/// What a reader has to deliver before a barrier is met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BarrierToken {
+    /// Everything below an offset; for a log whose end one process knows for certain.
+    Below(Offset),
+    /// A certain record, met by its content; for a log whose end nobody knows for certain.
+    Record(RecordId),
+}
+
+/// How a partition's log is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// The lowest offset that can still be read.
+    pub first: Offset,
+    /// The offset after the last committed record.
+    pub end: Offset,
+    /// Why appends are refused, when they are.
+    pub refusing: Option<AppendError>,
+}
+
+/// An append did not succeed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Space is short: the record was not appended. Reads and removals go on; try again later.
+    #[error("the log of partition {partition} has no room: {detail}")]
+    Full {
+        /// The partition.
+        partition: PartitionId,
+        /// What is short.
+        detail: String,
+    },
+    /// The log takes no records (stopped, poisoned by a failed sync, or corrupt): not appended.
+    #[error("the log of partition {partition} takes no records: {reason}")]
+    Refused {
+        /// The partition.
+        partition: PartitionId,
+        /// Why.
+        reason: String,
+    },
+    /// Whether the record is in the log is not known. Only reading the log tells.
+    #[error("the outcome of an append to partition {partition} is unknown: {reason}")]
+    Unknown {
+        /// The partition.
+        partition: PartitionId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A read did not succeed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The offset lies below the trim point.
+    #[error("offset {offset} of partition {partition} has been trimmed away")]
+    Trimmed {
+        /// The partition.
+        partition: PartitionId,
+        /// The offset asked for; for a fetch, the first that can still be read.
+        offset: Offset,
+    },
+    /// Bytes are not what was written.
+    #[error("{0}")]
+    Corrupt(#[from] Corruption),
+    /// The device failed, or the log has been stopped.
+    #[error("cannot read the log of partition {partition}: {reason}")]
+    Unavailable {
+        /// The partition.
+        partition: PartitionId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Bytes that are not what was written, with their place.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{file} is corrupt at byte {position}: {detail}")]
+pub struct Corruption {
+    /// The file, below the data directory.
+    pub file: String,
+    /// Where the damaged unit begins, in bytes.
+    pub position: u64,
+    /// What does not fit, with both checksums where there are two.
+    pub detail: String,
+}

@@ -1,0 +1,1 @@
+//! The contract of a log as tests that every implementation must pass.

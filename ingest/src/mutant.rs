@@ -1,0 +1,75 @@
+//! Seeded bugs: each names one way to lose or show data wrongly, for the test suite to find.
+//!
+//! The switch exists only with the cargo feature `mutants`; without it [`Mutant::is_on`] is the
+//! constant `false` and the wrong paths compile to nothing. A bug is chosen per [`crate::env::Env`],
+//! so that two nodes of one simulation may differ.
+
+macro_rules! mutants {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A seeded bug.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Mutant {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Mutant {
+            /// Every seeded bug.
+            pub const ALL: &[Mutant] = &[$(Mutant::$name,)*];
+        }
+    };
+}
+
+mutants! {
+    /// The log acknowledges without syncing.
+    SkipLogSync,
+    /// The log acknowledges before it has synced.
+    AcknowledgeBeforeSync,
+    /// A log file is recycled while records in it are still needed.
+    RecycleNeededFile,
+    /// Recovery cuts the log below the durable mark instead of reporting corruption.
+    TruncateBelowMark,
+    /// Recovery does not compare the file generation, so stale content counts.
+    AcceptStaleGeneration,
+    /// A batch checksum is not verified on recovery.
+    SkipBatchChecksum,
+    /// The folder entry of a new log file is not synced.
+    SkipLogFolderSync,
+    /// A bulk file's payload is not synced before its record is appended.
+    SkipBulkSync,
+    /// The folder entry of a new bulk file is not synced.
+    SkipBulkFolderSync,
+    /// The catalog is published before the files that it names are synced.
+    PublishBeforeSync,
+    /// The catalog's folder is not synced after the rename.
+    SkipCatalogFolderSync,
+    /// A write is answered before it has been applied.
+    AnswerBeforeApply,
+    /// Open uploads are left out of a cut.
+    ForgetUploadsAtCut,
+    /// A bulk file that the tail refers to is collected.
+    CollectTailReference,
+    /// Runs are merged in the wrong order, so that an older entry wins.
+    WrongRunOrder,
+    /// A merge into a run that is not the oldest drops tombstones.
+    DropTombstonesEarly,
+    /// The log is trimmed to the cut before the cut's catalog is published.
+    TrimBeforePublish,
+    /// Writers' outcomes are not carried over a cut, so that a duplicate is applied again.
+    ForgetWritersAtCut,
+    /// Duplicates of a record are applied again.
+    ApplyDuplicates,
+    /// A condition is judged when the request arrives instead of where the log is applied.
+    JudgeConditionEarly,
+    /// A frozen tail is dropped from the view before its run is in it.
+    DropFrozenEarly,
+    /// Garbage is collected while replay is still going on.
+    CollectDuringReplay,
+}
+
+impl Mutant {
+    /// Says whether `chosen` is this bug. Always `false` without the feature `mutants`.
+    #[inline]
+    pub fn is_on(self, chosen: Option<Mutant>) -> bool {
+        cfg!(feature = "mutants") && chosen == Some(self)
+    }
+}

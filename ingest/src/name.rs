@@ -1,0 +1,113 @@
+//! Names that clients choose, validated once and carried as types from then on.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// The longest object key in bytes (AWS's limit).
+pub const OBJECT_KEY_BYTES_MAX: usize = 1024;
+
+/// Says why a name was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NameError {
+    /// The name is empty.
+    #[error("the name is empty")]
+    Empty,
+    /// The name is longer than the limit.
+    #[error("the name has {bytes} bytes, at most {limit} are allowed")]
+    TooLong {
+        /// How long it was.
+        bytes: usize,
+        /// How long it may be.
+        limit: usize,
+    },
+    /// The name is not UTF-8, or has characters that its kind does not allow.
+    #[error("the name has a character that is not allowed")]
+    Character,
+}
+
+/// An object's key: 1 to 1,024 bytes of UTF-8, taken literally. `..` and `//` are ordinary.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey(Bytes);
+
+impl ObjectKey {
+    /// Validates the bytes.
+    pub fn new(bytes: impl Into<Bytes>) -> Result<Self, NameError> {
+        let bytes = bytes.into();
+        if bytes.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if bytes.len() > OBJECT_KEY_BYTES_MAX {
+            return Err(NameError::TooLong { bytes: bytes.len(), limit: OBJECT_KEY_BYTES_MAX });
+        }
+        std::str::from_utf8(&bytes).map_err(|_| NameError::Character)?;
+        Ok(Self(bytes))
+    }
+
+    /// The key's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("validated when the key was made")
+    }
+}
+
+impl fmt::Debug for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectKey({:?})", self.as_str())
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A bucket's name: 3 to 63 of lower-case letters, digits, dots and hyphens. The finer rules of S3 are
+/// the gateway's; this type keeps what the formats rely on.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BucketName(Bytes);
+
+impl BucketName {
+    /// Validates the name.
+    pub fn new(name: impl Into<Bytes>) -> Result<Self, NameError> {
+        let name = name.into();
+        if name.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if name.len() > 63 {
+            return Err(NameError::TooLong { bytes: name.len(), limit: 63 });
+        }
+        let allowed = |b: &u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+        if name.len() < 3 || !name.iter().all(allowed) {
+            return Err(NameError::Character);
+        }
+        Ok(Self(name))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("validated when the name was made")
+    }
+
+    /// The name's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for BucketName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BucketName({:?})", self.as_str())
+    }
+}
+
+impl fmt::Display for BucketName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

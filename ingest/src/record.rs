@@ -1,0 +1,681 @@
+//! Record format v1: one fact in the log. `docs/formats/record.md` specifies the bytes.
+//!
+//! A record says what a client asked for and under which configuration it was accepted; what became of
+//! it is decided where the log is applied, the same on every replica. Everything that decision needs is
+//! inside: no clock, no look-up by name, no default that a later version might change.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::codec::{DecodeError, Decoder, Encoder};
+use crate::entry::{Attributes, ETag, Extent, PARTS_MAX, StoredChecksum, get_bool};
+use crate::name::{BucketName, OBJECT_KEY_BYTES_MAX, ObjectKey};
+use crate::words::{
+    BucketId, ConfigVersion, CutNumber, Epoch, Offset, PartNumber, Sequence, UploadId, WriterId,
+};
+
+/// The version that this code writes and reads.
+pub const RECORD_VERSION: u8 = 1;
+
+/// The most bytes that a record may have, payload included.
+pub const RECORD_BYTES_MAX: usize = 8 << 20;
+
+/// The most inline payload that a record may have. Above it payload goes the bulk way.
+pub const INLINE_BYTES_MAX: usize = 1 << 20;
+
+/// Names a record: its writer, the writer's instance and the record's number in the partition. A record
+/// that turns up twice has the same name both times.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct RecordId {
+    /// The lane that wrote it.
+    pub writer: WriterId,
+    /// The lane's instance.
+    pub epoch: Epoch,
+    /// Its number, from 1; [`Body::OpenWriter`] carries the last number of the instance before.
+    pub sequence: Sequence,
+}
+
+/// One fact in the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// Its name.
+    pub id: RecordId,
+    /// The user who asked: canonical id, empty for the store itself.
+    pub principal: String,
+    /// The request that asked, for tracing; empty for the store itself.
+    pub request: String,
+    /// What was asked.
+    pub body: Body,
+}
+
+/// What a record asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// The writer's instance begins. Records of older instances are refused from here on.
+    OpenWriter,
+    /// A bucket is to exist.
+    CreateBucket(CreateBucket),
+    /// A bucket is to be no more, if it is empty.
+    DeleteBucket {
+        /// The bucket.
+        bucket: BucketId,
+    },
+    /// A bucket's versioning is switched.
+    SetVersioning {
+        /// The bucket.
+        bucket: BucketId,
+        /// On, or suspended.
+        versioning: Versioning,
+    },
+    /// An object version is to exist.
+    PutObject(PutObject),
+    /// An object, or one version of it, is to be no more.
+    DeleteObject(DeleteObject),
+    /// An object version's tags are replaced.
+    SetTags(SetTags),
+    /// A multipart upload begins.
+    CreateUpload(CreateUpload),
+    /// A part of an upload is there.
+    PutPart(PutPart),
+    /// An upload becomes an object.
+    CompleteUpload(CompleteUpload),
+    /// An upload is given up.
+    AbortUpload {
+        /// The bucket.
+        bucket: BucketId,
+        /// The key that it was begun for.
+        key: ObjectKey,
+        /// The upload.
+        upload: UploadId,
+    },
+    /// Everything below this record is to be folded into sealed files.
+    Cut {
+        /// One more than the last cut; any other number is ignored, so that races do no harm.
+        number: CutNumber,
+    },
+    /// Nothing; a reader that has met it has met everything before it.
+    Barrier,
+}
+
+/// A bucket's versioning.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Versioning {
+    /// Never switched on: every version is `null`.
+    #[default]
+    Off,
+    /// Each write makes a version.
+    On,
+    /// Switched on once, now each write replaces version `null`.
+    Suspended,
+}
+
+/// See [`Body::CreateBucket`]. The bucket's id is the offset of this record plus one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CreateBucket {
+    /// Its name.
+    pub name: BucketName,
+    /// Its owner: canonical id.
+    pub owner: String,
+    /// The region that the client named.
+    pub region: String,
+}
+
+/// What must hold of the current version for a write to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Condition {
+    /// Nothing.
+    #[default]
+    Always,
+    /// There is no current version (`If-None-Match: *`).
+    IfAbsent,
+    /// There is a current version (`If-Match: *`).
+    IfPresent,
+    /// The current version has this entity tag (`If-Match`).
+    IfMatch(ETag),
+}
+
+/// Payload as a record names it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RecordPayload {
+    /// Inside the record.
+    Inline(Bytes),
+    /// In bulk files, written and synced before the record was appended.
+    Bulk(Arc<[Extent]>),
+}
+
+/// See [`Body::PutObject`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PutObject {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The bucket's configuration under which the write was accepted.
+    pub config: ConfigVersion,
+    /// The key.
+    pub key: ObjectKey,
+    /// What must hold.
+    pub condition: Condition,
+    /// What clients may learn of it.
+    pub attributes: Attributes,
+    /// CRC-64/NVME of the payload.
+    pub digest: u64,
+    /// The payload.
+    pub payload: RecordPayload,
+}
+
+/// Which version a request speaks of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum VersionRef {
+    /// The newest.
+    Current,
+    /// The one that clients know as `null`.
+    Null,
+    /// The one made by the record at this offset.
+    At(Offset),
+}
+
+/// See [`Body::DeleteObject`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeleteObject {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The bucket's configuration under which the request was accepted.
+    pub config: ConfigVersion,
+    /// The key.
+    pub key: ObjectKey,
+    /// Which version; [`VersionRef::Current`] leaves a delete marker where versions are kept.
+    pub version: VersionRef,
+    /// What must hold.
+    pub condition: Condition,
+}
+
+/// See [`Body::SetTags`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SetTags {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The key.
+    pub key: ObjectKey,
+    /// Which version.
+    pub version: VersionRef,
+    /// The tags from now on.
+    pub tags: Vec<(String, String)>,
+}
+
+/// See [`Body::CreateUpload`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CreateUpload {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The key that the object will have.
+    pub key: ObjectKey,
+    /// The upload's id.
+    pub upload: UploadId,
+    /// The object's attributes as far as they are known: owner, headers, metadata, tags.
+    pub attributes: Attributes,
+    /// The checksum algorithm announced (see [`StoredChecksum::algorithm`]); 0 for none.
+    pub checksum_algorithm: u8,
+    /// Whether the object's checksum is to be one over the parts' checksums.
+    pub checksum_is_composite: bool,
+}
+
+/// See [`Body::PutPart`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PutPart {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The key that the upload was begun for.
+    pub key: ObjectKey,
+    /// The upload.
+    pub upload: UploadId,
+    /// The part's number; a part of the same number is replaced.
+    pub number: PartNumber,
+    /// What is known of it.
+    pub part: Part,
+}
+
+/// A part of an upload.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Part {
+    /// Length in bytes.
+    pub size: u64,
+    /// MD5 of its bytes.
+    pub md5: [u8; 16],
+    /// CRC-64/NVME of its bytes.
+    pub digest: u64,
+    /// The checksum that the client sent, or that was computed for the upload's algorithm.
+    pub checksum: Option<StoredChecksum>,
+    /// Its bytes, in bulk files.
+    pub extents: Arc<[Extent]>,
+}
+
+/// See [`Body::CompleteUpload`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CompleteUpload {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The bucket's configuration under which the request was accepted.
+    pub config: ConfigVersion,
+    /// The key that the upload was begun for.
+    pub key: ObjectKey,
+    /// The upload.
+    pub upload: UploadId,
+    /// The parts that the client names, in order, each with its MD5.
+    pub parts: Vec<(PartNumber, [u8; 16])>,
+    /// What must hold.
+    pub condition: Condition,
+    /// The whole object's checksum, combined from the parts' or given by the client.
+    pub checksum: Option<StoredChecksum>,
+}
+
+mod kind {
+    pub const OPEN_WRITER: u8 = 1;
+    pub const CREATE_BUCKET: u8 = 2;
+    pub const DELETE_BUCKET: u8 = 3;
+    pub const SET_VERSIONING: u8 = 4;
+    pub const PUT_OBJECT: u8 = 5;
+    pub const DELETE_OBJECT: u8 = 6;
+    pub const SET_TAGS: u8 = 7;
+    pub const CREATE_UPLOAD: u8 = 8;
+    pub const PUT_PART: u8 = 9;
+    pub const COMPLETE_UPLOAD: u8 = 10;
+    pub const ABORT_UPLOAD: u8 = 11;
+    pub const CUT: u8 = 12;
+    pub const BARRIER: u8 = 13;
+}
+
+impl Record {
+    /// Hash of the bucket and key that the record is about; 0 when it is about none. Recovery uses it
+    /// to tell which keys a damaged stretch of the log concerned.
+    pub fn key_hash(&self) -> u64 {
+        match self.body.target() {
+            Some((bucket, key)) => key_hash(bucket, key.as_bytes()),
+            None => 0,
+        }
+    }
+
+    /// The inline payload, if there is any.
+    pub fn inline_payload(&self) -> Option<&Bytes> {
+        match &self.body {
+            Body::PutObject(PutObject { payload: RecordPayload::Inline(bytes), .. }) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// A bound on the encoded length, for [`crate::log::Log::admit`], without encoding.
+    pub fn bytes_estimate(&self) -> usize {
+        let pairs = |pairs: &[(String, String)]| -> usize {
+            pairs.iter().map(|(name, value)| name.len() + value.len() + 8).sum()
+        };
+        let attributes = |a: &Attributes| {
+            pairs(&a.headers) + pairs(&a.metadata) + pairs(&a.tags) + a.parts.len() * 96 + 512
+        };
+        let body = match &self.body {
+            Body::PutObject(put) => {
+                let payload = match &put.payload {
+                    RecordPayload::Inline(bytes) => bytes.len(),
+                    RecordPayload::Bulk(extents) => extents.len() * 32,
+                };
+                attributes(&put.attributes) + payload + OBJECT_KEY_BYTES_MAX
+            }
+            Body::CreateUpload(create) => attributes(&create.attributes) + OBJECT_KEY_BYTES_MAX,
+            Body::PutPart(put) => put.part.extents.len() * 32 + 256 + OBJECT_KEY_BYTES_MAX,
+            Body::CompleteUpload(complete) => {
+                complete.parts.len() * 24 + 256 + OBJECT_KEY_BYTES_MAX
+            }
+            Body::SetTags(set) => pairs(&set.tags) + OBJECT_KEY_BYTES_MAX + 64,
+            _ => OBJECT_KEY_BYTES_MAX + 512,
+        };
+        body + self.principal.len() + self.request.len() + 128
+    }
+
+    /// Encodes the record. The log frames and checksums it.
+    pub fn encode(&self) -> Bytes {
+        let mut out = Encoder::with_capacity(self.bytes_estimate());
+        out.u8(RECORD_VERSION).u8(self.body.kind());
+        out.raw(&self.id.writer.0).u32(self.id.epoch.get()).u64(self.id.sequence.get());
+        out.bytes(self.principal.as_bytes()).bytes(self.request.as_bytes());
+        self.body.encode(&mut out);
+        out.finish()
+    }
+
+    /// Decodes a record; its inline payload shares the input's memory. An unknown version or kind is
+    /// refused: a fold that skipped what it does not know would diverge from one that knows it.
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut from = Decoder::new(bytes);
+        let version = from.u8("record version")?;
+        if version != RECORD_VERSION {
+            return Err(DecodeError { what: "record version", position: 0 });
+        }
+        let kind = from.u8("record kind")?;
+        let id = RecordId {
+            writer: WriterId(from.array("writer")?),
+            epoch: Epoch::new(from.u32("epoch")?),
+            sequence: Sequence::new(from.u64("sequence")?),
+        };
+        let principal = from.text(256, "principal")?;
+        let request = from.text(256, "request id")?;
+        let body = Body::decode(kind, &mut from)?;
+        from.end("end of record")?;
+        Ok(Self { id, principal, request, body })
+    }
+}
+
+/// Hash of a bucket and key; see [`Record::key_hash`]. Never 0.
+pub fn key_hash(bucket: BucketId, key: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(key, bucket.get()).max(1)
+}
+
+impl Condition {
+    fn encode(self, out: &mut Encoder) {
+        match self {
+            Condition::Always => out.u8(0),
+            Condition::IfAbsent => out.u8(1),
+            Condition::IfPresent => out.u8(2),
+            Condition::IfMatch(etag) => {
+                etag.encode(out.u8(3));
+                out
+            }
+        };
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        let error = from.error("condition");
+        Ok(match from.u8("condition")? {
+            0 => Condition::Always,
+            1 => Condition::IfAbsent,
+            2 => Condition::IfPresent,
+            3 => Condition::IfMatch(ETag::decode(from)?),
+            _ => return Err(error),
+        })
+    }
+}
+
+impl Versioning {
+    /// As a byte, for the formats.
+    pub fn code(self) -> u8 {
+        match self {
+            Versioning::Off => 0,
+            Versioning::On => 1,
+            Versioning::Suspended => 2,
+        }
+    }
+
+    /// Takes the byte off.
+    pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        let error = from.error("versioning");
+        Ok(match from.u8("versioning")? {
+            0 => Versioning::Off,
+            1 => Versioning::On,
+            2 => Versioning::Suspended,
+            _ => return Err(error),
+        })
+    }
+}
+
+impl VersionRef {
+    fn encode(self, out: &mut Encoder) {
+        match self {
+            VersionRef::Current => out.u8(0),
+            VersionRef::Null => out.u8(1),
+            VersionRef::At(offset) => out.u8(2).u64(offset.get()),
+        };
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        let error = from.error("version");
+        Ok(match from.u8("version")? {
+            0 => VersionRef::Current,
+            1 => VersionRef::Null,
+            2 => VersionRef::At(Offset::new(from.u64("version offset")?)),
+            _ => return Err(error),
+        })
+    }
+}
+
+impl Part {
+    /// Appends it.
+    pub fn encode(&self, out: &mut Encoder) {
+        out.varint(self.size).raw(&self.md5).u64(self.digest);
+        encode_checksum(self.checksum.as_ref(), out);
+        Extent::encode_all(&self.extents, out);
+    }
+
+    /// Takes it off.
+    pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        Ok(Self {
+            size: from.varint("part size")?,
+            md5: from.array("part md5")?,
+            digest: from.u64("part digest")?,
+            checksum: decode_checksum(from)?,
+            extents: Extent::decode_all(from)?,
+        })
+    }
+}
+
+fn encode_checksum(checksum: Option<&StoredChecksum>, out: &mut Encoder) {
+    out.u8(u8::from(checksum.is_some()));
+    if let Some(checksum) = checksum {
+        checksum.encode(out);
+    }
+}
+
+fn decode_checksum(from: &mut Decoder) -> Result<Option<StoredChecksum>, DecodeError> {
+    Ok(if get_bool(from, "checksum")? { Some(StoredChecksum::decode(from)?) } else { None })
+}
+
+fn decode_bucket(from: &mut Decoder) -> Result<BucketId, DecodeError> {
+    Ok(BucketId::new(from.u64("bucket id")?))
+}
+
+fn decode_config(from: &mut Decoder) -> Result<ConfigVersion, DecodeError> {
+    Ok(ConfigVersion::new(from.u32("configuration version")?))
+}
+
+fn decode_key(from: &mut Decoder) -> Result<ObjectKey, DecodeError> {
+    let error = from.error("object key");
+    ObjectKey::new(from.bytes(OBJECT_KEY_BYTES_MAX, "object key")?).map_err(|_| error)
+}
+
+fn decode_upload(from: &mut Decoder) -> Result<UploadId, DecodeError> {
+    Ok(UploadId(from.array("upload id")?))
+}
+
+impl Body {
+    /// The bucket and key that it is about, if it is about an object.
+    pub fn target(&self) -> Option<(BucketId, &ObjectKey)> {
+        match self {
+            Body::PutObject(body) => Some((body.bucket, &body.key)),
+            Body::DeleteObject(body) => Some((body.bucket, &body.key)),
+            Body::SetTags(body) => Some((body.bucket, &body.key)),
+            Body::CreateUpload(body) => Some((body.bucket, &body.key)),
+            Body::PutPart(body) => Some((body.bucket, &body.key)),
+            Body::CompleteUpload(body) => Some((body.bucket, &body.key)),
+            Body::AbortUpload { bucket, key, .. } => Some((*bucket, key)),
+            Body::OpenWriter
+            | Body::CreateBucket(_)
+            | Body::DeleteBucket { .. }
+            | Body::SetVersioning { .. }
+            | Body::Cut { .. }
+            | Body::Barrier => None,
+        }
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Body::OpenWriter => kind::OPEN_WRITER,
+            Body::CreateBucket(_) => kind::CREATE_BUCKET,
+            Body::DeleteBucket { .. } => kind::DELETE_BUCKET,
+            Body::SetVersioning { .. } => kind::SET_VERSIONING,
+            Body::PutObject(_) => kind::PUT_OBJECT,
+            Body::DeleteObject(_) => kind::DELETE_OBJECT,
+            Body::SetTags(_) => kind::SET_TAGS,
+            Body::CreateUpload(_) => kind::CREATE_UPLOAD,
+            Body::PutPart(_) => kind::PUT_PART,
+            Body::CompleteUpload(_) => kind::COMPLETE_UPLOAD,
+            Body::AbortUpload { .. } => kind::ABORT_UPLOAD,
+            Body::Cut { .. } => kind::CUT,
+            Body::Barrier => kind::BARRIER,
+        }
+    }
+
+    fn encode(&self, out: &mut Encoder) {
+        match self {
+            Body::OpenWriter | Body::Barrier => {}
+            Body::CreateBucket(body) => {
+                out.bytes(body.name.as_bytes());
+                out.bytes(body.owner.as_bytes()).bytes(body.region.as_bytes());
+            }
+            Body::DeleteBucket { bucket } => {
+                out.u64(bucket.get());
+            }
+            Body::SetVersioning { bucket, versioning } => {
+                out.u64(bucket.get()).u8(versioning.code());
+            }
+            Body::PutObject(body) => {
+                out.u64(body.bucket.get()).u32(body.config.get()).bytes(body.key.as_bytes());
+                body.condition.encode(out);
+                body.attributes.encode(out);
+                out.u64(body.digest);
+                match &body.payload {
+                    RecordPayload::Inline(bytes) => {
+                        out.u8(0).bytes(bytes);
+                    }
+                    RecordPayload::Bulk(extents) => Extent::encode_all(extents, out.u8(1)),
+                }
+            }
+            Body::DeleteObject(body) => {
+                out.u64(body.bucket.get()).u32(body.config.get()).bytes(body.key.as_bytes());
+                body.version.encode(out);
+                body.condition.encode(out);
+            }
+            Body::SetTags(body) => {
+                out.u64(body.bucket.get()).bytes(body.key.as_bytes());
+                body.version.encode(out);
+                out.varint(body.tags.len() as u64);
+                for (name, value) in &body.tags {
+                    out.bytes(name.as_bytes()).bytes(value.as_bytes());
+                }
+            }
+            Body::CreateUpload(body) => {
+                out.u64(body.bucket.get()).bytes(body.key.as_bytes()).raw(&body.upload.0);
+                body.attributes.encode(out);
+                out.u8(body.checksum_algorithm).u8(u8::from(body.checksum_is_composite));
+            }
+            Body::PutPart(body) => {
+                out.u64(body.bucket.get()).bytes(body.key.as_bytes()).raw(&body.upload.0);
+                out.u16(body.number.get());
+                body.part.encode(out);
+            }
+            Body::CompleteUpload(body) => {
+                out.u64(body.bucket.get()).u32(body.config.get()).bytes(body.key.as_bytes());
+                out.raw(&body.upload.0).varint(body.parts.len() as u64);
+                for (number, md5) in &body.parts {
+                    out.u16(number.get()).raw(md5);
+                }
+                body.condition.encode(out);
+                encode_checksum(body.checksum.as_ref(), out);
+            }
+            Body::AbortUpload { bucket, key, upload } => {
+                out.u64(bucket.get()).bytes(key.as_bytes()).raw(&upload.0);
+            }
+            Body::Cut { number } => {
+                out.u64(number.get());
+            }
+        }
+    }
+
+    fn decode(kind: u8, from: &mut Decoder) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            kind::OPEN_WRITER => Body::OpenWriter,
+            kind::BARRIER => Body::Barrier,
+            kind::CREATE_BUCKET => {
+                let error = from.error("bucket name");
+                let name = BucketName::new(from.bytes(63, "bucket name")?).map_err(|_| error)?;
+                let owner = from.text(256, "owner")?;
+                Body::CreateBucket(CreateBucket { name, owner, region: from.text(64, "region")? })
+            }
+            kind::DELETE_BUCKET => Body::DeleteBucket { bucket: decode_bucket(from)? },
+            kind::SET_VERSIONING => Body::SetVersioning {
+                bucket: decode_bucket(from)?,
+                versioning: Versioning::decode(from)?,
+            },
+            kind::PUT_OBJECT => Body::PutObject(PutObject {
+                bucket: decode_bucket(from)?,
+                config: decode_config(from)?,
+                key: decode_key(from)?,
+                condition: Condition::decode(from)?,
+                attributes: Attributes::decode(from)?,
+                digest: from.u64("digest")?,
+                payload: if get_bool(from, "payload kind")? {
+                    RecordPayload::Bulk(Extent::decode_all(from)?)
+                } else {
+                    RecordPayload::Inline(from.bytes(INLINE_BYTES_MAX, "payload")?)
+                },
+            }),
+            kind::DELETE_OBJECT => Body::DeleteObject(DeleteObject {
+                bucket: decode_bucket(from)?,
+                config: decode_config(from)?,
+                key: decode_key(from)?,
+                version: VersionRef::decode(from)?,
+                condition: Condition::decode(from)?,
+            }),
+            kind::SET_TAGS => Body::SetTags(SetTags {
+                bucket: decode_bucket(from)?,
+                key: decode_key(from)?,
+                version: VersionRef::decode(from)?,
+                tags: {
+                    let count = from.count(64, "tags")?;
+                    let tag = |from: &mut Decoder| {
+                        Ok((from.text(1024, "tag key")?, from.text(2048, "tag value")?))
+                    };
+                    (0..count).map(|_| tag(from)).collect::<Result<_, DecodeError>>()?
+                },
+            }),
+            kind::CREATE_UPLOAD => Body::CreateUpload(CreateUpload {
+                bucket: decode_bucket(from)?,
+                key: decode_key(from)?,
+                upload: decode_upload(from)?,
+                attributes: Attributes::decode(from)?,
+                checksum_algorithm: from.u8("checksum algorithm")?,
+                checksum_is_composite: get_bool(from, "checksum type")?,
+            }),
+            kind::PUT_PART => Body::PutPart(PutPart {
+                bucket: decode_bucket(from)?,
+                key: decode_key(from)?,
+                upload: decode_upload(from)?,
+                number: PartNumber::new(from.u16("part number")?),
+                part: Part::decode(from)?,
+            }),
+            kind::COMPLETE_UPLOAD => {
+                let bucket = decode_bucket(from)?;
+                let config = decode_config(from)?;
+                let key = decode_key(from)?;
+                let upload = decode_upload(from)?;
+                let count = from.count(PARTS_MAX, "parts")?;
+                let part = |from: &mut Decoder| {
+                    Ok((PartNumber::new(from.u16("part number")?), from.array("part md5")?))
+                };
+                let parts = (0..count).map(|_| part(from)).collect::<Result<_, DecodeError>>()?;
+                let condition = Condition::decode(from)?;
+                let checksum = decode_checksum(from)?;
+                Body::CompleteUpload(CompleteUpload {
+                    bucket,
+                    config,
+                    key,
+                    upload,
+                    parts,
+                    condition,
+                    checksum,
+                })
+            }
+            kind::ABORT_UPLOAD => Body::AbortUpload {
+                bucket: decode_bucket(from)?,
+                key: decode_key(from)?,
+                upload: decode_upload(from)?,
+            },
+            kind::CUT => Body::Cut { number: CutNumber::new(from.u64("cut number")?) },
+            _ => return Err(DecodeError { what: "record kind", position: 1 }),
+        })
+    }
+}

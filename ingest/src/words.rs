@@ -1,0 +1,164 @@
+//! The numbers that mean something, each as a type of its own.
+//!
+//! An [`Offset`] counts records in a partition's log, a [`Position`] counts bytes in a file; the two
+//! never mix. Fields are private and there is no arithmetic between kinds. On disk every one of them
+//! is a little-endian integer of the width it has here.
+
+use std::fmt;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name($inner);
+
+        impl $name {
+            /// The lowest value.
+            pub const ZERO: Self = Self(0);
+            /// The highest value.
+            pub const MAX: Self = Self(<$inner>::MAX);
+
+            /// Wraps the number.
+            pub const fn new(value: $inner) -> Self {
+                Self(value)
+            }
+
+            /// Gives the number back.
+            pub const fn get(self) -> $inner {
+                self.0
+            }
+
+            /// Gives the number that follows. Panics when there is none, which no real run reaches.
+            #[must_use]
+            pub const fn next(self) -> Self {
+                match self.0.checked_add(1) {
+                    Some(value) => Self(value),
+                    None => panic!("the numbers have run out"),
+                }
+            }
+
+            /// Moves `by` steps up; `None` when there is no such number.
+            pub const fn checked_add(self, by: $inner) -> Option<Self> {
+                match self.0.checked_add(by) {
+                    Some(value) => Some(Self(value)),
+                    None => None,
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+    };
+}
+
+number! {
+    /// One ordered log.
+    PartitionId(u32)
+}
+number! {
+    /// A record's place in its partition's log. Dense and counted from zero in the embedded log,
+    /// strictly increasing elsewhere.
+    Offset(u64)
+}
+number! {
+    /// A byte's place in a file.
+    Position(u64)
+}
+number! {
+    /// Counts the client instances of one writer; raised for each new instance, never reused.
+    Epoch(u32)
+}
+number! {
+    /// Numbers a writer's records in one partition, from 1, without gaps.
+    Sequence(u64)
+}
+number! {
+    /// Names a bucket for ever; never reused, so that a late write cannot enter a re-created bucket.
+    BucketId(u64)
+}
+number! {
+    /// Counts the changes of one bucket's configuration.
+    ConfigVersion(u32)
+}
+number! {
+    /// Names a segment file within its partition.
+    SegmentId(u64)
+}
+number! {
+    /// Names a run (manifest, key index, state table) within its partition.
+    RunId(u64)
+}
+number! {
+    /// Names a bulk payload file within its partition.
+    BulkId(u64)
+}
+number! {
+    /// Numbers the published catalogs of a partition.
+    Generation(u64)
+}
+number! {
+    /// Numbers the cuts of a partition, from 1.
+    CutNumber(u64)
+}
+number! {
+    /// Numbers a part of a multipart upload, 1 to 10,000.
+    PartNumber(u16)
+}
+
+/// Names one lane (bulk data, commits, barriers) of one process start; random, 128 bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct WriterId(pub [u8; 16]);
+
+/// Names one multipart upload; random, 128 bits, so that nobody guesses another's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct UploadId(pub [u8; 16]);
+
+/// Names one store (one data directory, or one cluster), fixed when it is first made.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct StoreId(pub [u8; 16]);
+
+/// A point of wall-clock time in microseconds since 1970 (UTC). It orders nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct WallTime(i64);
+
+impl WallTime {
+    /// Wraps microseconds since 1970 (UTC).
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Gives microseconds since 1970 (UTC).
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+}
+
+/// A point of monotonic time in nanoseconds since the process (or the simulation) began.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Tick(u64);
+
+impl Tick {
+    /// Wraps nanoseconds since the start.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Gives nanoseconds since the start.
+    pub const fn nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
+    pub fn since(self, earlier: Tick) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
