@@ -108,6 +108,12 @@ impl EntryKey {
         Ok(Self(bytes))
     }
 
+    /// Takes any bytes as a bound to compare entry keys with, a seek target say. The parts of a bound
+    /// cannot be asked for.
+    pub fn bound(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
     /// The encoded bytes.
     pub fn as_bytes(&self) -> &Bytes {
         &self.0

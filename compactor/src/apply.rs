@@ -1,0 +1,529 @@
+//! The fold's decision: what one record does, given what was there before.
+//!
+//! [`needs`] says which prior facts a record's outcome hangs on, [`apply`] decides. Both are pure: no
+//! clock, no randomness, no disk, no environment. The same record on the same state has the same
+//! effects on every replica, in every replay and in simulation.
+
+use std::sync::Arc;
+
+use ingest::entry::{
+    Attributes, ETag, Entry, EntryKey, Extent, ObjectVersion, PartSummary, Payload, Statement,
+};
+use ingest::log::Committed;
+use ingest::name::ObjectKey;
+use ingest::record::{
+    Body, CompleteUpload, Condition, CreateBucket, DeleteObject, Part, PutObject, PutPart, Record,
+    RecordPayload, SetTags, VersionRef, Versioning,
+};
+use ingest::words::{BucketId, ConfigVersion, CutNumber, Offset, PartNumber, UploadId, WallTime};
+use md5::{Digest, Md5};
+
+use crate::outcome::{Deleted, Outcome, Rejection, VersionName, Written};
+use crate::state::{
+    BucketState, Buckets, COMPLETED_UPLOAD_RECORDS, OpenUpload, StateKey, UploadState, encode_part,
+};
+use crate::tail::StateChange;
+
+/// What a store has chosen once and for all, because outcomes hang on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// The smallest part of an upload but the last, in bytes (AWS: 5 MiB).
+    pub part_bytes_min: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { part_bytes_min: 5 << 20 }
+    }
+}
+
+/// Which prior facts a record's outcome hangs on.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Needs {
+    /// The newest version of this key.
+    pub current: Option<(BucketId, ObjectKey)>,
+    /// A certain version of this key.
+    pub version: Option<(BucketId, ObjectKey, VersionRef)>,
+    /// Whether the bucket holds anything, and its uploads.
+    pub contents: Option<BucketId>,
+    /// An upload and its parts.
+    pub upload: Option<(BucketId, ObjectKey, UploadId)>,
+}
+
+/// The prior facts, resolved.
+#[derive(Clone, Default, Debug)]
+pub struct Prior {
+    /// See [`Needs::current`].
+    pub current: Option<FoundVersion>,
+    /// See [`Needs::version`].
+    pub version: Option<FoundVersion>,
+    /// Whether the bucket holds no object version; see [`Needs::contents`].
+    pub bucket_is_empty: bool,
+    /// The state keys of the bucket's uploads and their parts; see [`Needs::contents`].
+    pub bucket_uploads: Vec<StateKey>,
+    /// See [`Needs::upload`].
+    pub upload: Option<UploadState>,
+    /// The upload's parts in order of their numbers; see [`Needs::upload`].
+    pub parts: Vec<(PartNumber, Part)>,
+}
+
+/// A visible version, as far as outcomes hang on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundVersion {
+    /// The offset of the record that made it.
+    pub version: Offset,
+    /// What it states: an object or a marker.
+    pub statement: Statement,
+}
+
+impl FoundVersion {
+    fn is_marker(&self) -> bool {
+        matches!(self.statement, Statement::Marker { .. })
+    }
+}
+
+/// What one record does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Effects {
+    /// What the waiting gateway is told.
+    pub outcome: Outcome,
+    /// New statements about object versions.
+    pub entries: Vec<Entry>,
+    /// New state.
+    pub state: Vec<StateChange>,
+    /// A bucket that has changed, with its new state; none when it is no more.
+    pub bucket: Option<(BucketId, Option<BucketState>)>,
+    /// Whether the tail freezes here.
+    pub freezes: bool,
+}
+
+impl Effects {
+    fn only(outcome: Outcome) -> Self {
+        Self { outcome, entries: Vec::new(), state: Vec::new(), bucket: None, freezes: false }
+    }
+
+    fn rejected(rejection: Rejection) -> Self {
+        Self::only(Outcome::Rejected(rejection))
+    }
+}
+
+/// Says which prior facts a record's outcome hangs on. Blind writes need none.
+pub fn needs(buckets: &Buckets, record: &Record) -> Needs {
+    let target = |bucket: BucketId, key: &ObjectKey| Some((bucket, key.clone()));
+    let current = |condition: &Condition, bucket, key| match condition {
+        Condition::Always => None,
+        _ => target(bucket, key),
+    };
+    match &record.body {
+        Body::PutObject(put) => {
+            Needs { current: current(&put.condition, put.bucket, &put.key), ..Needs::default() }
+        }
+        Body::DeleteObject(delete) => Needs {
+            current: current(&delete.condition, delete.bucket, &delete.key),
+            version: match delete.version {
+                VersionRef::Current => None,
+                version => Some((delete.bucket, delete.key.clone(), version)),
+            },
+            ..Needs::default()
+        },
+        Body::SetTags(set) => {
+            Needs { version: Some((set.bucket, set.key.clone(), set.version)), ..Needs::default() }
+        }
+        Body::DeleteBucket { bucket } if buckets.get(*bucket).is_some() => {
+            Needs { contents: Some(*bucket), ..Needs::default() }
+        }
+        Body::PutPart(put) => {
+            Needs { upload: Some((put.bucket, put.key.clone(), put.upload)), ..Needs::default() }
+        }
+        Body::CompleteUpload(complete) => Needs {
+            current: current(&complete.condition, complete.bucket, &complete.key),
+            upload: Some((complete.bucket, complete.key.clone(), complete.upload)),
+            ..Needs::default()
+        },
+        Body::AbortUpload { bucket, key, upload } => {
+            Needs { upload: Some((*bucket, key.clone(), *upload)), ..Needs::default() }
+        }
+        _ => Needs::default(),
+    }
+}
+
+/// Decides what a record does. `time` is the log's time, kept from going backwards; `cut` is the last cut.
+pub fn apply(
+    rules: &Rules,
+    buckets: &Buckets,
+    cut: CutNumber,
+    time: WallTime,
+    prior: Prior,
+    committed: &Committed,
+) -> Effects {
+    let at = Place { offset: committed.offset, time };
+    match &committed.record.body {
+        Body::OpenWriter | Body::Barrier => Effects::only(Outcome::Done),
+        Body::CreateBucket(create) => create_bucket(buckets, at, create),
+        Body::DeleteBucket { bucket } => delete_bucket(buckets, prior, *bucket),
+        Body::SetVersioning { bucket, versioning } => set_versioning(buckets, *bucket, *versioning),
+        Body::PutObject(put) => put_object(buckets, at, prior, put, committed),
+        Body::DeleteObject(delete) => {
+            delete_object(buckets, at, prior, delete, &committed.record.principal)
+        }
+        Body::SetTags(set) => set_tags(at, prior, set),
+        Body::CreateUpload(create) => {
+            if buckets.get(create.bucket).is_none() {
+                return Effects::rejected(Rejection::NoSuchBucket);
+            }
+            let key = StateKey::upload(create.bucket, create.key.as_bytes(), create.upload);
+            let open = UploadState::Open(OpenUpload {
+                created: time,
+                attributes: create.attributes.clone(),
+                checksum_algorithm: create.checksum_algorithm,
+                checksum_is_composite: create.checksum_is_composite,
+            });
+            Effects { state: vec![(key, Some(open.encode()))], ..Effects::only(Outcome::Done) }
+        }
+        Body::PutPart(put) => put_part(at, prior, put),
+        Body::CompleteUpload(complete) => complete_upload(rules, buckets, at, prior, complete),
+        Body::AbortUpload { bucket, key, upload } => {
+            if !matches!(prior.upload, Some(UploadState::Open(_))) {
+                return Effects::rejected(Rejection::NoSuchUpload);
+            }
+            let mut state = remove_parts(*upload, &prior.parts);
+            state.push((StateKey::upload(*bucket, key.as_bytes(), *upload), None));
+            Effects { state, ..Effects::only(Outcome::Done) }
+        }
+        Body::Cut { number } if *number == cut.next() => {
+            Effects { freezes: true, ..Effects::only(Outcome::Done) }
+        }
+        Body::Cut { .. } => Effects::rejected(Rejection::StaleCut),
+    }
+}
+
+/// Where and when the record stands.
+#[derive(Clone, Copy)]
+struct Place {
+    offset: Offset,
+    time: WallTime,
+}
+
+fn create_bucket(buckets: &Buckets, at: Place, create: &CreateBucket) -> Effects {
+    if let Some(existing) = buckets.named(&create.name) {
+        let is_own = existing.owner == create.owner;
+        return Effects::rejected(if is_own {
+            Rejection::BucketAlreadyOwned
+        } else {
+            Rejection::BucketExists
+        });
+    }
+    // Offsets are never reused, so bucket ids are not either. Zero stays free.
+    let id = BucketId::new(at.offset.get() + 1);
+    let bucket = BucketState {
+        id,
+        name: create.name.clone(),
+        owner: create.owner.clone(),
+        region: create.region.clone(),
+        created: at.time,
+        versioning: Versioning::Off,
+        config: ConfigVersion::ZERO,
+    };
+    change_bucket(Outcome::BucketCreated(id), bucket)
+}
+
+fn change_bucket(outcome: Outcome, bucket: BucketState) -> Effects {
+    Effects {
+        state: vec![(StateKey::bucket(bucket.id), Some(bucket.encode()))],
+        bucket: Some((bucket.id, Some(bucket))),
+        ..Effects::only(outcome)
+    }
+}
+
+fn delete_bucket(buckets: &Buckets, prior: Prior, bucket: BucketId) -> Effects {
+    if buckets.get(bucket).is_none() {
+        return Effects::rejected(Rejection::NoSuchBucket);
+    }
+    if !prior.bucket_is_empty {
+        return Effects::rejected(Rejection::BucketNotEmpty);
+    }
+    // Its open uploads go with it: nobody could name them any more.
+    let mut state: Vec<StateChange> =
+        prior.bucket_uploads.into_iter().map(|key| (key, None)).collect();
+    state.push((StateKey::bucket(bucket), None));
+    Effects { state, bucket: Some((bucket, None)), ..Effects::only(Outcome::Done) }
+}
+
+fn set_versioning(buckets: &Buckets, bucket: BucketId, versioning: Versioning) -> Effects {
+    let Some(bucket) = buckets.get(bucket) else {
+        return Effects::rejected(Rejection::NoSuchBucket);
+    };
+    let config = bucket.config.next();
+    change_bucket(Outcome::Done, BucketState { versioning, config, ..BucketState::clone(bucket) })
+}
+
+/// Finds the bucket and compares the configuration that the write was accepted under.
+fn configured(
+    buckets: &Buckets,
+    bucket: BucketId,
+    config: ConfigVersion,
+) -> Result<&BucketState, Rejection> {
+    let bucket = buckets.get(bucket).ok_or(Rejection::NoSuchBucket)?;
+    if bucket.config != config {
+        return Err(Rejection::Retry(bucket.config));
+    }
+    Ok(bucket)
+}
+
+fn holds(condition: &Condition, current: Option<&FoundVersion>) -> Result<(), Rejection> {
+    let etag = match current.map(|found| &found.statement) {
+        Some(Statement::Object(object)) => Some(object.attributes.etag),
+        _ => None,
+    };
+    match (condition, etag) {
+        (Condition::Always, _)
+        | (Condition::IfAbsent, None)
+        | (Condition::IfPresent, Some(_)) => Ok(()),
+        (Condition::IfMatch(wanted), Some(etag)) if etag == *wanted => Ok(()),
+        (Condition::IfPresent | Condition::IfMatch(_), None) => Err(Rejection::NoSuchKey),
+        (Condition::IfAbsent | Condition::IfMatch(_), Some(_)) => Err(Rejection::PreconditionFailed),
+    }
+}
+
+/// Makes the statement and the answer for a new object version.
+fn write_version(
+    bucket: &BucketState,
+    key: &ObjectKey,
+    at: Place,
+    attributes: Attributes,
+    digest: u64,
+    payload: Payload,
+) -> (Entry, Written) {
+    let is_null = bucket.versioning != Versioning::On;
+    let written = Written {
+        version: at.offset,
+        is_null,
+        created: at.time,
+        etag: attributes.etag,
+        size: attributes.size,
+    };
+    let object = ObjectVersion {
+        is_null,
+        created: at.time,
+        digest,
+        attributes: Arc::new(attributes),
+        payload,
+    };
+    let key = EntryKey::new(bucket.id, key.as_bytes(), at.offset, at.offset);
+    (Entry { key, statement: Statement::Object(object) }, written)
+}
+
+fn put_object(
+    buckets: &Buckets,
+    at: Place,
+    prior: Prior,
+    put: &PutObject,
+    committed: &Committed,
+) -> Effects {
+    let bucket = match configured(buckets, put.bucket, put.config) {
+        Ok(bucket) => bucket,
+        Err(rejection) => return Effects::rejected(rejection),
+    };
+    if let Err(rejection) = holds(&put.condition, prior.current.as_ref()) {
+        return Effects::rejected(rejection);
+    }
+    let payload = match &put.payload {
+        RecordPayload::Inline(bytes) if bytes.is_empty() => Payload::Empty,
+        RecordPayload::Inline(_) => Payload::Log(committed.location),
+        RecordPayload::Bulk(extents) => Payload::Bulk(extents.clone()),
+    };
+    let (entry, written) =
+        write_version(bucket, &put.key, at, put.attributes.clone(), put.digest, payload);
+    Effects { entries: vec![entry], ..Effects::only(Outcome::Written(written)) }
+}
+
+fn delete_object(
+    buckets: &Buckets,
+    at: Place,
+    prior: Prior,
+    delete: &DeleteObject,
+    principal: &str,
+) -> Effects {
+    let bucket = match configured(buckets, delete.bucket, delete.config) {
+        Ok(bucket) => bucket,
+        Err(rejection) => return Effects::rejected(rejection),
+    };
+    if let Err(rejection) = holds(&delete.condition, prior.current.as_ref()) {
+        return Effects::rejected(rejection);
+    }
+    let state = |version: Offset, statement: Statement, deleted: Deleted| {
+        let key = EntryKey::new(delete.bucket, delete.key.as_bytes(), version, at.offset);
+        Effects {
+            entries: vec![Entry { key, statement }],
+            ..Effects::only(Outcome::Deleted(deleted))
+        }
+    };
+    let marker = |is_null: bool| {
+        let owner = principal.to_owned();
+        let statement = Statement::Marker { is_null, created: at.time, owner };
+        let name = if is_null { VersionName::Null } else { VersionName::At(at.offset) };
+        state(at.offset, statement, Deleted { version: Some(name), is_marker: true })
+    };
+    let is_marker = prior.version.as_ref().is_some_and(FoundVersion::is_marker);
+    match (delete.version, bucket.versioning, prior.version) {
+        (VersionRef::Current, Versioning::Off, _) => {
+            let deleted = Deleted { version: None, is_marker: false };
+            state(at.offset, Statement::NullRemoved, deleted)
+        }
+        (VersionRef::Current, Versioning::On, _) => marker(false),
+        (VersionRef::Current, Versioning::Suspended, _) => marker(true),
+        (VersionRef::Null, _, Some(_)) => {
+            let deleted = Deleted { version: Some(VersionName::Null), is_marker };
+            state(at.offset, Statement::NullRemoved, deleted)
+        }
+        (VersionRef::At(_), _, Some(found)) => {
+            let deleted = Deleted { version: Some(VersionName::At(found.version)), is_marker };
+            state(found.version, Statement::Removed, deleted)
+        }
+        // S3 answers the removal of what is not there like any other.
+        (VersionRef::Null, _, None) => Effects::only(Outcome::Deleted(Deleted {
+            version: Some(VersionName::Null),
+            is_marker: false,
+        })),
+        (VersionRef::At(version), _, None) => Effects::only(Outcome::Deleted(Deleted {
+            version: Some(VersionName::At(version)),
+            is_marker: false,
+        })),
+    }
+}
+
+fn set_tags(at: Place, prior: Prior, set: &SetTags) -> Effects {
+    let Some(found) = prior.version else {
+        return Effects::rejected(match set.version {
+            VersionRef::Current => Rejection::NoSuchKey,
+            VersionRef::Null | VersionRef::At(_) => Rejection::NoSuchVersion,
+        });
+    };
+    let Statement::Object(mut object) = found.statement else {
+        return Effects::rejected(match set.version {
+            VersionRef::Current => Rejection::NoSuchKey,
+            VersionRef::Null | VersionRef::At(_) => Rejection::IsDeleteMarker,
+        });
+    };
+    let mut attributes = Attributes::clone(&object.attributes);
+    attributes.tags.clone_from(&set.tags);
+    object.attributes = Arc::new(attributes);
+    let name = if object.is_null { VersionName::Null } else { VersionName::At(found.version) };
+    let key = EntryKey::new(set.bucket, set.key.as_bytes(), found.version, at.offset);
+    Effects {
+        entries: vec![Entry { key, statement: Statement::Object(object) }],
+        ..Effects::only(Outcome::Changed(name))
+    }
+}
+
+fn put_part(at: Place, prior: Prior, put: &PutPart) -> Effects {
+    if !matches!(prior.upload, Some(UploadState::Open(_))) {
+        return Effects::rejected(Rejection::NoSuchUpload);
+    }
+    let key = StateKey::part(put.upload, put.number);
+    let value = encode_part(&put.part, at.time);
+    Effects { state: vec![(key, Some(value))], ..Effects::only(Outcome::Done) }
+}
+
+fn remove_parts(upload: UploadId, parts: &[(PartNumber, Part)]) -> Vec<StateChange> {
+    parts.iter().map(|(number, _)| (StateKey::part(upload, *number), None)).collect()
+}
+
+/// Picks the parts that a completion names, in its order.
+fn choose_parts<'a>(
+    rules: &Rules,
+    named: &[(PartNumber, [u8; 16])],
+    parts: &'a [(PartNumber, Part)],
+) -> Result<Vec<(PartNumber, &'a Part)>, Rejection> {
+    if named.is_empty() {
+        return Err(Rejection::InvalidPart);
+    }
+    if !named.is_sorted_by(|(a, _), (b, _)| a < b) {
+        return Err(Rejection::InvalidPartOrder);
+    }
+    let mut chosen = Vec::with_capacity(named.len());
+    for (number, md5) in named {
+        let found = parts.binary_search_by_key(number, |(number, _)| *number);
+        let part = found.map(|index| &parts[index].1).map_err(|_| Rejection::InvalidPart)?;
+        if part.md5 != *md5 {
+            return Err(Rejection::InvalidPart);
+        }
+        chosen.push((*number, part));
+    }
+    let but_last = &chosen[..chosen.len() - 1];
+    if but_last.iter().any(|(_, part)| part.size < rules.part_bytes_min) {
+        return Err(Rejection::EntityTooSmall);
+    }
+    Ok(chosen)
+}
+
+fn complete_upload(
+    rules: &Rules,
+    buckets: &Buckets,
+    at: Place,
+    prior: Prior,
+    complete: &CompleteUpload,
+) -> Effects {
+    let bucket = match configured(buckets, complete.bucket, complete.config) {
+        Ok(bucket) => bucket,
+        Err(rejection) => return Effects::rejected(rejection),
+    };
+    let open = match prior.upload {
+        Some(UploadState::Open(open)) => open,
+        // Completing twice with the same parts gets the first answer again.
+        Some(UploadState::Completed { written, parts, at: completed })
+            if parts == complete.parts
+                && at.offset.get() - completed.get() <= COMPLETED_UPLOAD_RECORDS =>
+        {
+            return Effects::only(Outcome::Written(written));
+        }
+        _ => return Effects::rejected(Rejection::NoSuchUpload),
+    };
+    let chosen = match choose_parts(rules, &complete.parts, &prior.parts) {
+        Ok(chosen) => chosen,
+        Err(rejection) => return Effects::rejected(rejection),
+    };
+    if let Err(rejection) = holds(&complete.condition, prior.current.as_ref()) {
+        return Effects::rejected(rejection);
+    }
+    let mut md5 = Md5::new();
+    let mut digest = 0;
+    let mut size = 0;
+    let mut extents: Vec<Extent> = Vec::new();
+    for (_, part) in &chosen {
+        md5.update(part.md5);
+        digest = combine(digest, part.digest, part.size);
+        size += part.size;
+        extents.extend_from_slice(&part.extents);
+    }
+    let summary = |(number, part): &(PartNumber, &Part)| PartSummary {
+        number: *number,
+        size: part.size,
+        checksum: part.checksum.clone(),
+    };
+    let attributes = Attributes {
+        size,
+        etag: ETag { md5: md5.finalize().into(), parts: chosen.len() as u16 },
+        checksums: complete.checksum.iter().cloned().collect(),
+        parts: chosen.iter().map(summary).collect(),
+        ..open.attributes
+    };
+    let payload =
+        if extents.is_empty() { Payload::Empty } else { Payload::Bulk(extents.into()) };
+    let (entry, written) =
+        write_version(bucket, &complete.key, at, attributes, digest, payload);
+    let completed = UploadState::Completed {
+        written,
+        parts: complete.parts.clone(),
+        at: at.offset,
+    };
+    let mut state = remove_parts(complete.upload, &prior.parts);
+    let key = StateKey::upload(complete.bucket, complete.key.as_bytes(), complete.upload);
+    state.push((key, Some(completed.encode())));
+    Effects { entries: vec![entry], state, ..Effects::only(Outcome::Written(written)) }
+}
+
+/// The CRC-64/NVME of two stretches from those of each.
+fn combine(first: u64, second: u64, second_len: u64) -> u64 {
+    crc_fast::checksum_combine(crc_fast::CrcAlgorithm::Crc64Nvme, first, second, second_len)
+}

@@ -1,0 +1,265 @@
+//! Finding what was there before: point look-ups, and the prior facts that an outcome hangs on.
+//!
+//! An unreadable prior is never "absent": every function here fails with the corruption it met.
+
+use bytes::Bytes;
+use ingest::entry::EntryKey;
+use ingest::log::{Corruption, ReadError};
+use ingest::name::ObjectKey;
+use ingest::record::{Part, VersionRef, key_hash};
+use ingest::words::{BucketId, Offset, PartNumber, UploadId};
+
+use crate::apply::{FoundVersion, Needs, Prior};
+use crate::cursor::{Cursor, Item};
+use crate::state::{StateKey, UploadState, decode_part};
+use crate::tail::StateChange;
+use crate::view::Snapshot;
+use crate::visible::{Shape, Verdict, Visibility};
+
+/// Finds a visible version (object or delete marker) of a key.
+pub async fn find(
+    snapshot: &Snapshot,
+    bucket: BucketId,
+    key: &ObjectKey,
+    version: VersionRef,
+) -> Result<Option<Item>, ReadError> {
+    if version == VersionRef::Current
+        && let Some(item) = newest_in_tail(snapshot, bucket, key)
+    {
+        return Ok(Some(item));
+    }
+    let hash = key_hash(bucket, key.as_bytes());
+    let mut cursor = Cursor::new(snapshot, |run| match &run.keys {
+        Ok(keys) => Ok(keys.may_contain(hash)),
+        Err(corruption) => Err(ReadError::Corrupt(corruption.clone())),
+    })?;
+    match version {
+        VersionRef::At(wanted) => {
+            let newest = EntryKey::new(bucket, key.as_bytes(), wanted, Offset::MAX);
+            cursor.seek(newest.as_bytes()).await?;
+            let found = cursor.next().await?.filter(|item| {
+                item.key.group() == newest.group()
+                    && item.key.version() == wanted
+                    && item.shape() == Shape::Version(false)
+            });
+            Ok(found)
+        }
+        VersionRef::Current | VersionRef::Null => {
+            let newest = EntryKey::new(bucket, key.as_bytes(), Offset::MAX, Offset::MAX);
+            cursor.seek(newest.as_bytes()).await?;
+            let mut visibility = Visibility::default();
+            while let Some(item) = cursor.next().await? {
+                if item.key.group() != newest.group() {
+                    break;
+                }
+                let shape = item.shape();
+                let verdict = visibility.judge(item.key.version(), shape);
+                if version == VersionRef::Null {
+                    match (shape, verdict) {
+                        (Shape::Version(true), Verdict::Visible) => return Ok(Some(item)),
+                        (Shape::NullRemoved, Verdict::Removal) => return Ok(None),
+                        _ => continue,
+                    }
+                }
+                if verdict == Verdict::Visible {
+                    return Ok(Some(item));
+                }
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// The common case without touching any file: the newest tail that knows the key made the version that
+/// it states first, so nothing below can be newer.
+fn newest_in_tail(snapshot: &Snapshot, bucket: BucketId, key: &ObjectKey) -> Option<Item> {
+    let newest = EntryKey::new(bucket, key.as_bytes(), Offset::MAX, Offset::MAX);
+    for (tail, at) in snapshot.tails() {
+        let (found, _) = tail.entries(newest.as_bytes(), at, 1);
+        if let Some((found, statement)) = found.into_iter().next()
+            && found.group() == newest.group()
+        {
+            let item = Item { key: found, what: crate::view::What::Tail(statement) };
+            let is_version = matches!(item.shape(), Shape::Version(_));
+            return (is_version && item.key.version() >= tail.first()).then_some(item);
+        }
+    }
+    None
+}
+
+/// Whether a bucket holds no version of anything.
+pub async fn is_empty(snapshot: &Snapshot, bucket: BucketId) -> Result<bool, ReadError> {
+    let mut cursor = Cursor::over_all(snapshot)?;
+    cursor.seek(&EntryKey::seek_bucket(bucket)).await?;
+    let mut group = Bytes::new();
+    let mut visibility = Visibility::default();
+    while let Some(item) = cursor.next().await? {
+        if item.key.bucket() != bucket {
+            break;
+        }
+        if item.key.group() != group.as_ref() {
+            group = Bytes::copy_from_slice(item.key.group());
+            visibility = Visibility::default();
+        }
+        if visibility.judge(item.key.version(), item.shape()) == Verdict::Visible {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The value of a state key.
+pub async fn state(snapshot: &Snapshot, key: &StateKey) -> Result<Option<Bytes>, ReadError> {
+    for (tail, at) in snapshot.tails() {
+        if let Some(value) = tail.state(key, at) {
+            return Ok(value);
+        }
+    }
+    for run in snapshot.view.sealed.runs.iter().rev() {
+        let table = run.state.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+        let mut cursor = table.cursor();
+        cursor.seek(&key.0).await?;
+        if cursor.key().as_ref() == Some(&key.0) {
+            let value = cursor.value().expect("a cursor with a key has a value");
+            return decode_state_value(value, run.run.id.get());
+        }
+    }
+    Ok(None)
+}
+
+/// In a state run a value is led by 1, and a removal is the single byte 0.
+pub(crate) fn encode_state_value(value: Option<&Bytes>) -> Bytes {
+    match value {
+        Some(value) => [&[1u8], value.as_ref()].concat().into(),
+        None => Bytes::from_static(&[0]),
+    }
+}
+
+pub(crate) fn decode_state_value(value: Bytes, run: u64) -> Result<Option<Bytes>, ReadError> {
+    match value.first() {
+        Some(0) if value.len() == 1 => Ok(None),
+        Some(1) => Ok(Some(value.slice(1..))),
+        _ => Err(state_corruption(run, "state value")),
+    }
+}
+
+fn state_corruption(run: u64, what: &str) -> ReadError {
+    ReadError::Corrupt(Corruption {
+        file: format!("state of run {run}"),
+        position: 0,
+        detail: format!("cannot decode {what}"),
+    })
+}
+
+/// The live state entries with keys in `[from, end)`, in order, at most `limit`.
+pub async fn states(
+    snapshot: &Snapshot,
+    from: &[u8],
+    end: &[u8],
+    limit: usize,
+) -> Result<Vec<(StateKey, Bytes)>, ReadError> {
+    let mut newest: std::collections::BTreeMap<StateKey, Option<Bytes>> = Default::default();
+    let add = |newest: &mut std::collections::BTreeMap<_, _>, (key, value): StateChange| {
+        newest.entry(key).or_insert(value);
+    };
+    for (tail, at) in snapshot.tails() {
+        tail.states(from, end, at).into_iter().for_each(|change| add(&mut newest, change));
+    }
+    for run in snapshot.view.sealed.runs.iter().rev() {
+        let table = run.state.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+        let mut cursor = table.cursor();
+        cursor.seek(from).await?;
+        while let Some(key) = cursor.key().filter(|key| key.as_ref() < end) {
+            let value = cursor.value().expect("a cursor with a key has a value");
+            let value = decode_state_value(value, run.run.id.get())?;
+            add(&mut newest, (StateKey(key), value));
+            cursor.advance().await?;
+        }
+    }
+    let live = newest.into_iter().filter_map(|(key, value)| value.map(|value| (key, value)));
+    Ok(live.take(limit).collect())
+}
+
+/// An upload's state.
+pub async fn upload(
+    snapshot: &Snapshot,
+    bucket: BucketId,
+    key: &ObjectKey,
+    upload: UploadId,
+) -> Result<Option<UploadState>, ReadError> {
+    let key = StateKey::upload(bucket, key.as_bytes(), upload);
+    match state(snapshot, &key).await? {
+        Some(value) => {
+            Ok(Some(UploadState::decode(value).map_err(|_| state_corruption(0, "upload"))?))
+        }
+        None => Ok(None),
+    }
+}
+
+/// An upload's parts from a number on, in order, at most `limit`.
+pub async fn parts(
+    snapshot: &Snapshot,
+    upload: UploadId,
+    from: PartNumber,
+    limit: usize,
+) -> Result<Vec<(PartNumber, ingest::words::WallTime, Part)>, ReadError> {
+    let from = StateKey::parts_from(upload, from);
+    let found = states(snapshot, &from, &StateKey::parts_end(upload), limit).await?;
+    let decode = |(key, value): (StateKey, Bytes)| {
+        let number = key.part_number().ok_or_else(|| state_corruption(0, "part number"))?;
+        let (created, part) = decode_part(value).map_err(|_| state_corruption(0, "part"))?;
+        Ok((number, created, part))
+    };
+    found.into_iter().map(decode).collect()
+}
+
+/// Resolves the prior facts that a record's outcome hangs on.
+pub async fn resolve(snapshot: &Snapshot, needs: &Needs) -> Result<Prior, ReadError> {
+    let mut prior = Prior::default();
+    if let Some((bucket, key)) = &needs.current {
+        prior.current = load(snapshot, find(snapshot, *bucket, key, VersionRef::Current).await?).await?;
+    }
+    if let Some((bucket, key, version)) = &needs.version {
+        prior.version = load(snapshot, find(snapshot, *bucket, key, *version).await?).await?;
+    }
+    if let Some(bucket) = needs.contents {
+        prior.bucket_is_empty = is_empty(snapshot, bucket).await?;
+        if prior.bucket_is_empty {
+            prior.bucket_uploads = bucket_uploads(snapshot, bucket).await?;
+        }
+    }
+    if let Some((bucket, key, id)) = &needs.upload {
+        prior.upload = upload(snapshot, *bucket, key, *id).await?;
+        if prior.upload.is_some() {
+            let found = parts(snapshot, *id, PartNumber::ZERO, usize::MAX).await?;
+            prior.parts = found.into_iter().map(|(number, _, part)| (number, part)).collect();
+        }
+    }
+    Ok(prior)
+}
+
+async fn load(
+    snapshot: &Snapshot,
+    item: Option<Item>,
+) -> Result<Option<FoundVersion>, ReadError> {
+    let Some(item) = item else { return Ok(None) };
+    let statement = snapshot.statement(&item.what).await?;
+    Ok(Some(FoundVersion { version: item.key.version(), statement }))
+}
+
+async fn bucket_uploads(
+    snapshot: &Snapshot,
+    bucket: BucketId,
+) -> Result<Vec<StateKey>, ReadError> {
+    let from = StateKey::uploads_from(bucket, b"");
+    let uploads = states(snapshot, &from, &StateKey::uploads_end(bucket), usize::MAX).await?;
+    let mut keys = Vec::new();
+    for (key, _) in uploads {
+        let (_, _, id) = key.parse_upload().ok_or_else(|| state_corruption(0, "upload key"))?;
+        let first = StateKey::parts_from(id, PartNumber::ZERO);
+        let parts = states(snapshot, &first, &StateKey::parts_end(id), usize::MAX).await?;
+        keys.extend(parts.into_iter().map(|(key, _)| key));
+        keys.push(key);
+    }
+    Ok(keys)
+}

@@ -1,0 +1,188 @@
+//! What one read sees: the tail at an offset, frozen tails, and the sealed files of one catalog.
+//!
+//! The three are swapped together, so that nothing is seen twice and nothing is missed while a cut
+//! moves entries from a frozen tail into a run. A reader holds its [`Snapshot`] as long as it likes;
+//! files that it may still open are not removed before it lets go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ingest::entry::Statement;
+use ingest::env::Disk;
+use ingest::log::{Corruption, ReadError};
+use ingest::words::{Offset, PartitionId, SegmentId, StoreId};
+
+use crate::catalog::{Catalog, Run};
+use crate::layout::Layout;
+use crate::listed::Listed;
+use crate::manifest::Manifest;
+use crate::segment::Segment;
+use crate::state::Buckets;
+use crate::table::{Table, TableKind};
+use crate::tail::Tail;
+
+/// A run whose files are open. A file that could not be opened keeps its error: reads that need it fail
+/// with that error, all others go on.
+pub struct OpenRun {
+    /// What the catalog says of it.
+    pub run: Run,
+    /// The key index.
+    pub keys: Result<Arc<Table>, Corruption>,
+    /// The state entries.
+    pub state: Result<Arc<Table>, Corruption>,
+    /// The manifest.
+    pub manifest: Result<Arc<Manifest>, Corruption>,
+}
+
+impl OpenRun {
+    /// Opens a run's files.
+    pub async fn open(disk: &Arc<dyn Disk>, layout: &Layout, run: &Run) -> Result<Self, ReadError> {
+        let id = run.id.get();
+        let keys = Table::open(disk, &layout.keys(run.id), TableKind::Keys, id, &run.keys).await;
+        let state = Table::open(disk, &layout.state(run.id), TableKind::State, id, &run.state).await;
+        let manifest = Manifest::open(
+            disk,
+            &layout.manifest(run.id),
+            &layout.sums(run.id),
+            run.id,
+            &run.manifest,
+            &run.sums,
+        )
+        .await;
+        Ok(Self {
+            run: run.clone(),
+            keys: contain(keys)?,
+            state: contain(state)?,
+            manifest: contain(manifest)?,
+        })
+    }
+}
+
+/// Keeps corruption as a fact about one file; any other error is the caller's.
+fn contain<T>(opened: Result<T, ReadError>) -> Result<Result<T, Corruption>, ReadError> {
+    match opened {
+        Ok(opened) => Ok(Ok(opened)),
+        Err(ReadError::Corrupt(corruption)) => {
+            tracing::error!(%corruption, "a sealed file cannot be used");
+            Ok(Err(corruption))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The sealed files of one catalog generation.
+pub struct Sealed {
+    /// The catalog.
+    pub catalog: Catalog,
+    /// Its runs, oldest first.
+    pub runs: Vec<Arc<OpenRun>>,
+    /// Its segments.
+    pub segments: BTreeMap<SegmentId, Arc<Segment>>,
+}
+
+impl Sealed {
+    /// Opens what the catalog names, taking what `former` has open already.
+    pub async fn open(
+        disk: &Arc<dyn Disk>,
+        layout: &Layout,
+        store: StoreId,
+        catalog: Catalog,
+        former: Option<&Sealed>,
+    ) -> Result<Self, ReadError> {
+        let mut runs = Vec::with_capacity(catalog.runs.len());
+        for run in &catalog.runs {
+            let open = former.and_then(|f| f.runs.iter().find(|open| open.run.id == run.id));
+            runs.push(match open {
+                Some(open) => open.clone(),
+                None => Arc::new(OpenRun::open(disk, layout, run).await?),
+            });
+        }
+        let mut segments = BTreeMap::new();
+        for segment in &catalog.segments {
+            let open = former.and_then(|f| f.segments.get(&segment.id)).cloned();
+            let open = match open {
+                Some(open) => open,
+                None => Segment::open(
+                    disk,
+                    &layout.segment(segment.id),
+                    store,
+                    segment.id,
+                    segment.file.len,
+                ),
+            };
+            segments.insert(segment.id, open);
+        }
+        Ok(Self { catalog, runs, segments })
+    }
+
+    /// Reads the object header (and payload) that a listed entry points to.
+    pub async fn object(
+        &self,
+        listed: &Listed,
+    ) -> Result<crate::segment::SegmentObject, ReadError> {
+        self.segment_object(&listed.location).await
+    }
+
+    /// Reads the object at a place in a segment.
+    pub async fn segment_object(
+        &self,
+        location: &ingest::entry::SegmentLocation,
+    ) -> Result<crate::segment::SegmentObject, ReadError> {
+        let Some(segment) = self.segments.get(&location.segment) else {
+            return Err(ReadError::Corrupt(Corruption {
+                file: "catalog".into(),
+                position: 0,
+                detail: format!("segment {} is referred to and not named", location.segment),
+            }));
+        };
+        segment.read(*location).await
+    }
+}
+
+/// The tail, the frozen tails and the sealed files that belong together.
+pub struct View {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Where the fold writes.
+    pub tail: Arc<Tail>,
+    /// Tails that wait to become runs, newest first.
+    pub frozen: Vec<Arc<Tail>>,
+    /// Everything below.
+    pub sealed: Arc<Sealed>,
+}
+
+/// A view at an offset: what one read sees.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// The view.
+    pub view: Arc<View>,
+    /// Statements of the tail from here on are not seen.
+    pub at: Offset,
+    /// The buckets.
+    pub buckets: Arc<Buckets>,
+}
+
+/// An entry as a source has it: whole from a tail, as far as listings need it from a run.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// From a tail.
+    Tail(Statement),
+    /// From a run's key index.
+    Run(Listed),
+}
+
+impl Snapshot {
+    /// The whole statement.
+    pub async fn statement(&self, what: &What) -> Result<Statement, ReadError> {
+        match what {
+            What::Tail(statement) => Ok(statement.clone()),
+            What::Run(listed) => Ok(self.view.sealed.object(listed).await?.statement),
+        }
+    }
+
+    /// The tail and the frozen tails, newest first, each with the offset it is read at.
+    pub fn tails(&self) -> impl Iterator<Item = (&Arc<Tail>, Offset)> {
+        let frozen = self.view.frozen.iter().map(|tail| (tail, Offset::MAX));
+        std::iter::once((&self.view.tail, self.at)).chain(frozen)
+    }
+}

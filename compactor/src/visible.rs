@@ -1,0 +1,110 @@
+//! Which statements about a key are visible: the one rule that reads, cuts and merges share.
+//!
+//! Statements of one key come newest version first, and within a version newest statement first
+//! ([`ingest::entry::EntryKey`]'s order). Going down that order:
+//!
+//! - the first statement about a version decides it, older ones about the same version are superseded;
+//! - the first statement about version `null` decides it, and every older `null` version is superseded,
+//!   because a bucket keeps at most one;
+//! - a removal hides what it names and shows nothing itself.
+//!
+//! Entries can therefore be written blindly: what they supersede is found where runs meet.
+
+use ingest::entry::Statement;
+use ingest::words::Offset;
+
+/// The shape of a statement, as far as visibility goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// An object or delete marker; `true` when it is version `null`.
+    Version(bool),
+    /// The removal of one version.
+    Removed,
+    /// The removal of every older `null` version.
+    NullRemoved,
+}
+
+impl Shape {
+    /// The shape of a statement.
+    pub fn of(statement: &Statement) -> Self {
+        match statement {
+            Statement::Object(object) => Shape::Version(object.is_null),
+            Statement::Marker { is_null, .. } => Shape::Version(*is_null),
+            Statement::Removed => Shape::Removed,
+            Statement::NullRemoved => Shape::NullRemoved,
+        }
+    }
+}
+
+/// What a statement amounts to, given those above it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Clients see it.
+    Visible,
+    /// A newer statement has replaced it: garbage.
+    Superseded,
+    /// It removes something that may lie below: kept until nothing can.
+    Removal,
+}
+
+/// Judges the statements of one key in order. Make a new one for each key.
+#[derive(Clone, Default, Debug)]
+pub struct Visibility {
+    version: Option<Offset>,
+    null_is_decided: bool,
+}
+
+impl Visibility {
+    /// Judges the next statement.
+    pub fn judge(&mut self, version: Offset, shape: Shape) -> Verdict {
+        if self.version == Some(version) {
+            return Verdict::Superseded;
+        }
+        self.version = Some(version);
+        match shape {
+            Shape::Version(false) => Verdict::Visible,
+            Shape::Removed => Verdict::Removal,
+            Shape::Version(true) | Shape::NullRemoved if self.null_is_decided => Verdict::Superseded,
+            Shape::Version(true) => {
+                self.null_is_decided = true;
+                Verdict::Visible
+            }
+            Shape::NullRemoved => {
+                self.null_is_decided = true;
+                Verdict::Removal
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdicts(statements: &[(u64, Shape)]) -> Vec<Verdict> {
+        let mut visibility = Visibility::default();
+        statements
+            .iter()
+            .map(|(version, shape)| visibility.judge(Offset::new(*version), *shape))
+            .collect()
+    }
+
+    #[test]
+    fn each_rule_holds() {
+        use Shape::{NullRemoved, Removed, Version};
+        use Verdict::{Removal, Superseded, Visible};
+        let table: &[(&[(u64, Shape)], &[Verdict])] = &[
+            (&[(9, Version(false)), (5, Version(false))], &[Visible, Visible]),
+            (&[(9, Version(false)), (9, Version(false))], &[Visible, Superseded]),
+            (&[(9, Removed), (9, Version(false)), (5, Version(false))], &[Removal, Superseded, Visible]),
+            (&[(9, Version(true)), (5, Version(true))], &[Visible, Superseded]),
+            (&[(9, Version(false)), (5, Version(true)), (3, Version(true))], &[Visible, Visible, Superseded]),
+            (&[(9, NullRemoved), (5, Version(true)), (3, Version(false))], &[Removal, Superseded, Visible]),
+            (&[(9, NullRemoved), (5, NullRemoved)], &[Removal, Superseded]),
+            (&[(9, Version(true)), (5, NullRemoved)], &[Visible, Superseded]),
+        ];
+        for (statements, expected) in table {
+            assert_eq!(verdicts(statements), *expected, "{statements:?}");
+        }
+    }
+}
