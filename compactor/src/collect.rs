@@ -1,0 +1,95 @@
+//! Collection: removing files that nothing refers to.
+//!
+//! Roots are the catalog, the tails' references, uploads under way, and the snapshots of readers. A file
+//! goes in two steps: the catalog that no longer names it is published, and once no reader holds an
+//! older catalog the file is removed. Nothing is collected before replay has finished, because until
+//! then the tail does not know all that it refers to.
+
+use std::collections::BTreeSet;
+
+use ingest::env::{DiskError, DiskErrorKind, FilePath};
+use ingest::mutant::Mutant;
+use ingest::words::BulkId;
+
+use crate::catalog::Catalog;
+use crate::partition::Shared;
+
+/// Drops dead segments and bulk files from the catalog, then removes files that nobody needs. Failures
+/// are logged and met again next time: garbage that stays is no harm.
+pub(crate) async fn collect(shared: &Shared) {
+    let collects_early = shared.env.mutated(Mutant::CollectDuringReplay);
+    if !*shared.replayed.borrow() && !collects_early {
+        return;
+    }
+    if let Err(error) = drop_dead(shared).await {
+        tracing::warn!(%error, "dead files could not be dropped from the catalog");
+    }
+    if let Err(error) = remove_unnamed(shared).await {
+        tracing::warn!(%error, "a file that nobody needs could not be removed");
+    }
+}
+
+/// Publishes a catalog without the files whose last reference has gone.
+async fn drop_dead(shared: &Shared) -> Result<(), crate::publish::EditError> {
+    let has_dead = {
+        let view = shared.view.read();
+        let catalog = &view.sealed.catalog;
+        catalog.segments.iter().any(|segment| segment.references == 0)
+            || catalog.bulks.iter().any(|bulk| bulk.references == 0)
+    };
+    if !has_dead {
+        return Ok(());
+    }
+    let edit = |catalog: &mut Catalog| {
+        catalog.segments.retain(|segment| segment.references > 0);
+        catalog.bulks.retain(|bulk| bulk.references > 0);
+    };
+    shared.publish(None, edit).await
+}
+
+/// Removes files that neither the catalog nor a tail, an upload or a reader needs.
+async fn remove_unnamed(shared: &Shared) -> Result<(), DiskError> {
+    // The order matters. First the files that exist, then what is being written, then the view: whatever
+    // ceases to be written in between is named, or referred to, by the view that is read after.
+    let found_bulks = shared.bulk.list().await?;
+    let mut found = Vec::new();
+    for folder in [shared.layout.segments_folder(), shared.layout.runs_folder()] {
+        match shared.env.disk.list(&folder).await {
+            Ok(files) => found.extend(files.into_iter().map(|(path, _)| path)),
+            Err(error) if error.kind == DiskErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let in_flight: BTreeSet<BulkId> = shared.bulk.in_flight().into_iter().collect();
+    let being_written = shared.publisher.being_written(&shared.layout);
+    let view = shared.view.read().clone();
+    let catalog = &view.sealed.catalog;
+    let oldest = shared.publisher.oldest_in_use(catalog.generation);
+    if oldest < catalog.generation {
+        // A reader still holds an older catalog. What it may open is not known here, so all stays.
+        return Ok(());
+    }
+    let mut needed: BTreeSet<BulkId> = catalog.bulks.iter().map(|bulk| bulk.id).collect();
+    if !shared.env.mutated(Mutant::CollectTailReference) {
+        for tail in std::iter::once(&view.tail).chain(&view.frozen) {
+            needed.extend(tail.bulk_files());
+        }
+    }
+    for id in found_bulks {
+        if !needed.contains(&id) && !in_flight.contains(&id) && shared.bulk.is_sealed(id) {
+            shared.bulk.remove(id).await?;
+        }
+    }
+    let named: BTreeSet<FilePath> = shared.layout.files(catalog).into_iter().collect();
+    for path in found {
+        if !named.contains(&path) && !being_written.contains(&path) {
+            shared.env.disk.remove(&path).await?;
+        }
+    }
+    Ok(())
+}
+
+/// After a start: removes what an interrupted cut or merge left behind.
+pub(crate) async fn remove_leftovers(shared: &Shared) -> Result<(), DiskError> {
+    remove_unnamed(shared).await
+}

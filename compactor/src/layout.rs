@@ -1,0 +1,100 @@
+//! Where a partition's files lie below the data directory.
+//!
+//! ```text
+//!   p0000/catalog/0000000012.a  .b     the catalog of generation 12, twice
+//!   p0000/segments/0000000003.seg      payload blocks and entry headers
+//!   p0000/runs/0000000005.parquet      manifest      .sums its checksums
+//!                        .keys         key index     .state state entries
+//!   p0000/bulk/0000000007.bulk         payload written before its record
+//! ```
+
+use ingest::env::FilePath;
+use ingest::words::{Generation, PartitionId, RunId, SegmentId};
+
+use crate::catalog::Catalog;
+
+/// Makes the paths of one partition.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: FilePath,
+}
+
+impl Layout {
+    /// The layout of a partition.
+    pub fn new(partition: PartitionId) -> Self {
+        Self { root: FilePath::new(format!("p{:04}", partition.get())) }
+    }
+
+    /// The partition's folder.
+    pub fn root(&self) -> &FilePath {
+        &self.root
+    }
+
+    /// Where catalogs lie.
+    pub fn catalog_folder(&self) -> FilePath {
+        self.root.join("catalog")
+    }
+
+    /// Where segments lie.
+    pub fn segments_folder(&self) -> FilePath {
+        self.root.join("segments")
+    }
+
+    /// Where runs lie.
+    pub fn runs_folder(&self) -> FilePath {
+        self.root.join("runs")
+    }
+
+    /// Where bulk files lie.
+    pub fn bulk_folder(&self) -> FilePath {
+        self.root.join("bulk")
+    }
+
+    /// The folders that sealed files lie in.
+    pub fn folders(&self) -> [FilePath; 2] {
+        [self.segments_folder(), self.runs_folder()]
+    }
+
+    /// One of a catalog's two copies.
+    pub fn catalog(&self, generation: Generation, copy: char) -> FilePath {
+        self.catalog_folder().join(format!("{:010}.{copy}", generation.get()))
+    }
+
+    /// A segment.
+    pub fn segment(&self, id: SegmentId) -> FilePath {
+        self.segments_folder().join(format!("{:010}.seg", id.get()))
+    }
+
+    fn run(&self, id: RunId, ending: &str) -> FilePath {
+        self.runs_folder().join(format!("{:010}.{ending}", id.get()))
+    }
+
+    /// A run's manifest.
+    pub fn manifest(&self, id: RunId) -> FilePath {
+        self.run(id, "parquet")
+    }
+
+    /// The checksums of a run's manifest.
+    pub fn sums(&self, id: RunId) -> FilePath {
+        self.run(id, "sums")
+    }
+
+    /// A run's key index.
+    pub fn keys(&self, id: RunId) -> FilePath {
+        self.run(id, "keys")
+    }
+
+    /// A run's state entries.
+    pub fn state(&self, id: RunId) -> FilePath {
+        self.run(id, "state")
+    }
+
+    /// The sealed files that a catalog names, bulk files aside.
+    pub fn files(&self, catalog: &Catalog) -> Vec<FilePath> {
+        let segments = catalog.segments.iter().map(|segment| self.segment(segment.id));
+        let runs = catalog.runs.iter().flat_map(|run| {
+            [self.manifest(run.id), self.sums(run.id), self.keys(run.id), self.state(run.id)]
+        });
+        segments.chain(runs).collect()
+    }
+}

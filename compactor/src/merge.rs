@@ -1,0 +1,274 @@
+//! Merging runs: neighbours of one level become one run of the next, so that their number stays bounded.
+//!
+//! A merge keeps what is visible and drops what is superseded; removals go once nothing can lie below
+//! them, which is when the oldest run takes part. Segments are not touched: entries keep pointing where
+//! they did. What a merge drops is counted, and a file that nothing refers to any more is let go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ingest::entry::EntryKey;
+use ingest::env::{Fut, Task};
+use ingest::log::ReadError;
+use ingest::mutant::Mutant;
+use ingest::words::{Offset, RunId};
+
+use crate::catalog::{Catalog, Run};
+use crate::manifest::{ManifestCursor, Row};
+use crate::partition::Shared;
+use crate::resolve::decode_state_value;
+use crate::run_writer::{FoldError, References, RunWriter, Span};
+use crate::seal::is_forgotten;
+use crate::state::StateKey;
+use crate::table::TableCursor;
+use crate::view::OpenRun;
+use crate::visible::{Verdict, Visibility};
+
+/// Which runs to merge: neighbours in the catalog's order, oldest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MergePlan {
+    /// Their ids.
+    pub runs: Vec<RunId>,
+    /// The new run's level.
+    pub level: u8,
+    /// Whether the oldest run takes part, so that nothing can lie below the result.
+    pub is_bottom: bool,
+}
+
+/// Plans the next merge: the lowest level of which `fan_in` neighbours stand together.
+///
+/// Runs stand oldest first and levels fall from old to new, so there are at most `fan_in - 1` of each
+/// level after planning comes to rest, and the number of levels grows with the logarithm of the entries.
+pub fn plan(runs: &[Run], fan_in: usize) -> Option<MergePlan> {
+    let mut end = runs.len();
+    while end > 0 {
+        let level = runs[end - 1].level;
+        let start = runs[..end].iter().rposition(|run| run.level != level).map_or(0, |at| at + 1);
+        if end - start >= fan_in {
+            return Some(MergePlan {
+                runs: runs[start..end].iter().map(|run| run.id).collect(),
+                level: level.saturating_add(1),
+                is_bottom: start == 0,
+            });
+        }
+        end = start;
+    }
+    None
+}
+
+/// Starts the task that merges and collects.
+pub(crate) fn start(shared: &Arc<Shared>) -> Task {
+    let shared = shared.clone();
+    let env = shared.env.clone();
+    let task: Fut<'static, ()> = Box::pin(async move {
+        loop {
+            let plan = {
+                let view = shared.view.read();
+                plan(&view.sealed.catalog.runs, shared.options.merge_fan_in)
+            };
+            let Some(plan) = plan else {
+                crate::collect::collect(&shared).await;
+                // Woken by cuts; now and then by itself, since a reader may have let a file go.
+                let tick = Duration::from_secs(5);
+                let _ = ingest::env::timeout(
+                    shared.env.clock.as_ref(),
+                    tick,
+                    shared.sealed.notified(),
+                )
+                .await;
+                continue;
+            };
+            if let Err(error) = merge(&shared, &plan).await {
+                tracing::error!(%error, ?plan, "runs could not be merged; trying again later");
+                shared.env.clock.sleep(Duration::from_secs(10)).await;
+            }
+        }
+    });
+    env.rt.spawn_dedicated("merger", task)
+}
+
+async fn merge(shared: &Shared, plan: &MergePlan) -> Result<(), FoldError> {
+    let view = shared.view.read().clone();
+    let mut inputs: Vec<Arc<OpenRun>> = Vec::new();
+    for id in &plan.runs {
+        let open = view.sealed.runs.iter().find(|open| open.run.id == *id);
+        inputs.push(open.expect("the plan was made from this catalog or an earlier one").clone());
+    }
+    if shared.env.mutated(Mutant::WrongRunOrder) {
+        inputs.reverse();
+    }
+    let disk = &shared.env.disk_dedicated;
+    let ids = shared.publisher.take_ids();
+    let mut writer = RunWriter::create(disk, &shared.layout, ids.run).await?;
+    let mut dropped = References::default();
+    let drops_removals = plan.is_bottom || shared.env.mutated(Mutant::DropTombstonesEarly);
+    merge_entries(&inputs, drops_removals, &mut writer, &mut dropped).await?;
+    let next = view.sealed.catalog.next;
+    merge_states(&inputs, drops_removals, next, &mut writer, &mut dropped).await?;
+    let first = inputs.iter().map(|open| open.run.first).min().unwrap_or_default();
+    let below = inputs.iter().map(|open| open.run.below).max().unwrap_or_default();
+    let (run, written) = writer.finish(Span { level: plan.level, first, below }).await?;
+    disk.sync_folder(Some(&shared.layout.runs_folder())).await?;
+    let edit = |catalog: &mut Catalog| replace(catalog, plan, run, &written, &dropped);
+    shared.publish(None, edit).await?;
+    Ok(())
+}
+
+/// Puts the merged run where its inputs stood.
+fn replace(
+    catalog: &mut Catalog,
+    plan: &MergePlan,
+    run: Run,
+    written: &References,
+    dropped: &References,
+) {
+    let place = catalog.runs.iter().position(|run| plan.runs.contains(&run.id));
+    let place = place.expect("only merges take runs out of the catalog, and there is one merger");
+    catalog.runs.retain(|run| !plan.runs.contains(&run.id));
+    catalog.runs.insert(place, run);
+    // The new run's references come in before those of its inputs go out, so no count dips below what
+    // is really held.
+    written.add_to(catalog);
+    dropped.add_to(catalog);
+}
+
+/// The stream of one input run.
+struct RowSource {
+    cursor: ManifestCursor,
+    head: Option<(EntryKey, Row)>,
+}
+
+impl RowSource {
+    async fn advance(&mut self) -> Result<(), ReadError> {
+        self.head = self.cursor.next().await?.map(|row| (row.entry_key(), row));
+        Ok(())
+    }
+}
+
+async fn merge_entries(
+    inputs: &[Arc<OpenRun>],
+    drops_removals: bool,
+    writer: &mut RunWriter,
+    dropped: &mut References,
+) -> Result<(), FoldError> {
+    let mut sources = Vec::with_capacity(inputs.len());
+    for open in inputs {
+        let manifest = open.manifest.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+        let mut source = RowSource { cursor: manifest.cursor()?, head: None };
+        source.advance().await?;
+        sources.push(source);
+    }
+    let mut group = Bytes::new();
+    let mut visibility = Visibility::default();
+    loop {
+        let heads = sources.iter().enumerate();
+        let lowest = heads
+            .filter_map(|(index, source)| source.head.as_ref().map(|(key, _)| (key, index)))
+            .min_by(|(a, _), (b, _)| a.cmp(b))
+            .map(|(_, index)| index);
+        let Some(index) = lowest else { return Ok(()) };
+        let Some((key, row)) = sources[index].head.take() else { return Ok(()) };
+        sources[index].advance().await?;
+        // Every input row's references go; those that are kept are counted anew by the writer.
+        dropped.count_row(&row, -1);
+        if key.group() != group.as_ref() {
+            group = Bytes::copy_from_slice(key.group());
+            visibility = Visibility::default();
+        }
+        match visibility.judge(key.version(), row.shape()) {
+            Verdict::Visible => writer.push(row).await?,
+            Verdict::Removal if !drops_removals => writer.push(row).await?,
+            Verdict::Superseded | Verdict::Removal => {}
+        }
+    }
+}
+
+struct StateSource {
+    run: u64,
+    cursor: TableCursor,
+}
+
+impl StateSource {
+    fn key(&self) -> Option<StateKey> {
+        self.cursor.key().map(StateKey)
+    }
+}
+
+/// Merges state entries: of each key the newest run's value stays.
+async fn merge_states(
+    inputs: &[Arc<OpenRun>],
+    drops_removals: bool,
+    next: Offset,
+    writer: &mut RunWriter,
+    dropped: &mut References,
+) -> Result<(), FoldError> {
+    let mut sources = Vec::with_capacity(inputs.len());
+    for open in inputs.iter().rev() {
+        let table = open.state.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+        let mut cursor = table.cursor();
+        cursor.seek(b"").await?;
+        sources.push(StateSource { run: open.run.id.get(), cursor });
+    }
+    while let Some(key) = sources.iter().filter_map(StateSource::key).min() {
+        let mut newest: Option<Option<Bytes>> = None;
+        for source in &mut sources {
+            if source.key().as_ref() != Some(&key) {
+                continue;
+            }
+            let value = source.cursor.value().expect("a cursor with a key has a value");
+            let value = decode_state_value(value, source.run)?;
+            dropped.count_state(&key, value.as_ref(), -1)?;
+            newest.get_or_insert(value);
+            source.cursor.advance().await?;
+        }
+        let value = newest.flatten().filter(|value| !is_forgotten(&key, Some(value), next));
+        if value.is_some() || !drops_removals {
+            writer.push_state(&key, value.as_ref()).await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(levels: &[u8]) -> Vec<Run> {
+        let run = |(id, level): (usize, &u8)| Run {
+            id: RunId::new(id as u64),
+            level: *level,
+            ..Run::default()
+        };
+        levels.iter().enumerate().map(run).collect()
+    }
+
+    #[test]
+    fn a_plan_takes_neighbours_of_the_newest_level_that_is_full() {
+        let picked = |levels: &[u8]| {
+            plan(&runs(levels), 3).map(|plan| {
+                let ids: Vec<u64> = plan.runs.iter().map(|id| id.get()).collect();
+                (ids, plan.level, plan.is_bottom)
+            })
+        };
+        assert_eq!(picked(&[]), None);
+        assert_eq!(picked(&[0, 0]), None);
+        assert_eq!(picked(&[0, 0, 0]), Some((vec![0, 1, 2], 1, true)));
+        assert_eq!(picked(&[1, 0, 0, 0]), Some((vec![1, 2, 3], 1, false)));
+        assert_eq!(picked(&[1, 1, 1, 0]), Some((vec![0, 1, 2], 2, true)));
+        assert_eq!(picked(&[2, 1, 1, 0, 0]), None);
+    }
+
+    #[test]
+    fn the_number_of_runs_stays_bounded() {
+        let mut levels: Vec<u8> = Vec::new();
+        for _ in 0..10_000 {
+            levels.push(0);
+            while let Some(plan) = plan(&runs(&levels), 4) {
+                let at = plan.runs[0].get() as usize;
+                levels.splice(at..at + plan.runs.len(), [plan.level]);
+            }
+            assert!(levels.len() <= 3 * 7, "{levels:?}");
+        }
+    }
+}

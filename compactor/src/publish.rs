@@ -1,0 +1,149 @@
+//! Publishing: the one place where the catalog changes.
+//!
+//! Sealer, merger and collector each hand in an edit. Edits are made one after the other on the newest
+//! catalog, written as the next generation, and shown to readers only after that generation is durable.
+//! Files that an edit lets go are removed once no reader can still open them.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+
+use ingest::env::FilePath;
+use ingest::log::ReadError;
+use ingest::mutant::Mutant;
+use ingest::words::{Generation, RunId, SegmentId};
+use parking_lot::Mutex;
+
+use crate::catalog::{self, Catalog, PublishError};
+use crate::layout::Layout;
+use crate::partition::Shared;
+use crate::tail::Tail;
+use crate::view::{Sealed, View};
+
+/// A catalog could not be published.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// Writing the catalog failed. What it would have named stays, in case the generation is found.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The new files could not be opened.
+    #[error(transparent)]
+    Open(#[from] ReadError),
+}
+
+/// See the module's description.
+pub(crate) struct Publisher {
+    /// Held while an edit is made; the generation last tried, published or not.
+    turn: tokio::sync::Mutex<Generation>,
+    ids: Arc<Mutex<Ids>>,
+    /// Catalogs that readers may still use, oldest first.
+    live: Mutex<Vec<(Generation, Weak<Sealed>)>>,
+}
+
+struct Ids {
+    next: (SegmentId, RunId),
+    taken: BTreeSet<(SegmentId, RunId)>,
+}
+
+/// Ids whose files are being written. Dropped once a catalog names the files, or nothing ever will;
+/// until then the collector leaves them alone.
+pub(crate) struct TakenIds {
+    pub segment: SegmentId,
+    pub run: RunId,
+    ids: Arc<Mutex<Ids>>,
+}
+
+impl Drop for TakenIds {
+    fn drop(&mut self) {
+        self.ids.lock().taken.remove(&(self.segment, self.run));
+    }
+}
+
+impl Publisher {
+    /// Starts from the catalog that was found.
+    pub fn new(catalog: &Catalog) -> Self {
+        Self {
+            turn: tokio::sync::Mutex::new(catalog.generation),
+            ids: Arc::new(Mutex::new(Ids {
+                next: (catalog.next_segment, catalog.next_run),
+                taken: BTreeSet::new(),
+            })),
+            live: Mutex::default(),
+        }
+    }
+
+    /// Takes ids for a new segment and a new run. Ids that come to nothing are not used again.
+    pub fn take_ids(&self) -> TakenIds {
+        let mut ids = self.ids.lock();
+        let (segment, run) = ids.next;
+        ids.next = (segment.next(), run.next());
+        ids.taken.insert((segment, run));
+        TakenIds { segment, run, ids: self.ids.clone() }
+    }
+
+    /// The files whose ids are taken and that no catalog names yet.
+    pub fn being_written(&self, layout: &Layout) -> BTreeSet<FilePath> {
+        let ids = self.ids.lock();
+        let files = |(segment, run): &(SegmentId, RunId)| {
+            [
+                layout.segment(*segment),
+                layout.manifest(*run),
+                layout.sums(*run),
+                layout.keys(*run),
+                layout.state(*run),
+            ]
+        };
+        ids.taken.iter().flat_map(files).collect()
+    }
+
+    /// The oldest generation that a reader may still use.
+    pub fn oldest_in_use(&self, current: Generation) -> Generation {
+        let mut live = self.live.lock();
+        live.retain(|(_, sealed)| sealed.strong_count() > 0);
+        live.first().map_or(current, |(generation, _)| *generation)
+    }
+}
+
+impl Shared {
+    /// Makes an edit durable, then visible. With `sealed`, that frozen tail leaves the view in the same
+    /// step in which its run enters it.
+    pub async fn publish(
+        &self,
+        sealed_tail: Option<&Arc<Tail>>,
+        edit: impl FnOnce(&mut Catalog) + Send,
+    ) -> Result<(), EditError> {
+        let mut tried = self.publisher.turn.lock().await;
+        let former = self.view.read().sealed.clone();
+        let mut catalog = former.catalog.clone();
+        edit(&mut catalog);
+        catalog.generation = tried.next();
+        catalog.previous = former.catalog.digest_of_encoding();
+        (catalog.next_segment, catalog.next_run) = self.publisher.ids.lock().next;
+        catalog.next_bulk = catalog.next_bulk.max(self.bulk.highest().next());
+        *tried = catalog.generation;
+        if self.env.mutated(Mutant::DropFrozenEarly) {
+            self.swap(sealed_tail, former.clone());
+            ingest::env::yield_once().await;
+        }
+        catalog::publish(&self.env, &self.layout, &catalog).await?;
+        let disk = &self.env.disk;
+        let sealed =
+            Sealed::open(disk, &self.layout, self.store, catalog, Some(&former)).await?;
+        self.publisher
+            .live
+            .lock()
+            .push((former.catalog.generation, Arc::downgrade(&former)));
+        self.swap(sealed_tail, Arc::new(sealed));
+        Ok(())
+    }
+
+    fn swap(&self, sealed_tail: Option<&Arc<Tail>>, sealed: Arc<Sealed>) {
+        let mut view = self.view.write();
+        let stays = |tail: &&Arc<Tail>| !sealed_tail.is_some_and(|gone| Arc::ptr_eq(gone, tail));
+        *view = Arc::new(View {
+            partition: view.partition,
+            tail: view.tail.clone(),
+            frozen: view.frozen.iter().filter(stays).cloned().collect(),
+            sealed,
+        });
+    }
+}

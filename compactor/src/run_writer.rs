@@ -1,0 +1,199 @@
+//! Writing a run: manifest, key index and state table side by side, with what they refer to counted.
+//!
+//! Cuts and merges both end here, so that a run looks the same wherever it came from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ingest::codec::Encoder;
+use ingest::env::{Disk, DiskError, DiskErrorKind, FilePath};
+use ingest::log::ReadError;
+use ingest::record::key_hash;
+use ingest::words::{BucketId, BulkId, Offset, RunId, SegmentId};
+
+use crate::catalog::{Catalog, Run};
+use crate::layout::Layout;
+use crate::manifest::{ManifestWriter, Row};
+use crate::resolve::encode_state_value;
+use crate::sealed::SealError;
+use crate::state::StateKey;
+use crate::table::{TableKind, TableWriter};
+use crate::tail::state_bulk_files;
+
+/// A cut or merge could not write its files. Nothing has changed; it may be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// Writing failed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// What is to be folded cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The catalog could not be published.
+    #[error(transparent)]
+    Edit(#[from] crate::publish::EditError),
+}
+
+/// How often each file is referred to; changes of such counts when signed.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct References {
+    segments: BTreeMap<SegmentId, i64>,
+    bulks: BTreeMap<BulkId, i64>,
+}
+
+impl References {
+    /// Counts a manifest row's references `by` up or down: the segment that holds its header, the one
+    /// that holds its payload when that is another, and each bulk file once.
+    pub fn count_row(&mut self, row: &Row, by: i64) {
+        *self.segments.entry(row.header.segment).or_default() += by;
+        if let Some(segment) = row.payload_segment {
+            *self.segments.entry(segment).or_default() += by;
+        }
+        for file in &row.bulk_files {
+            *self.bulks.entry(*file).or_default() += by;
+        }
+    }
+
+    /// Counts a state entry's references.
+    pub fn count_state(
+        &mut self,
+        key: &StateKey,
+        value: Option<&Bytes>,
+        by: i64,
+    ) -> Result<(), ReadError> {
+        let files = state_bulk_files(key, value).map_err(|error| {
+            ReadError::Corrupt(ingest::log::Corruption {
+                file: "state run".into(),
+                position: 0,
+                detail: format!("a part cannot be decoded: {error}"),
+            })
+        })?;
+        for file in files {
+            *self.bulks.entry(file).or_default() += by;
+        }
+        Ok(())
+    }
+
+    /// Adds the counts to a catalog's. A count that falls below zero is a bug, and stops the node before
+    /// anything is removed on its account.
+    pub fn add_to(&self, catalog: &mut Catalog) {
+        let add = |count: u64, by: i64| {
+            count.checked_add_signed(by).expect("a file has as many references as were counted")
+        };
+        for (id, by) in &self.segments {
+            let segment = catalog.segments.iter_mut().find(|segment| segment.id == *id);
+            let segment = segment.expect("a segment that is referred to is in the catalog");
+            segment.references = add(segment.references, *by);
+        }
+        for (id, by) in &self.bulks {
+            match catalog.bulks.iter_mut().find(|bulk| bulk.id == *id) {
+                Some(bulk) => bulk.references = add(bulk.references, *by),
+                None => {
+                    catalog.bulks.push(crate::catalog::Bulk { id: *id, references: add(0, *by) });
+                }
+            }
+        }
+    }
+}
+
+/// Where the records of a run stand in the log, and its level.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// The run's level: 0 for a cut's, one more with each merge.
+    pub level: u8,
+    /// Its records stand at or above this.
+    pub first: Offset,
+    /// Its records stand below this.
+    pub below: Offset,
+}
+
+/// See the module's description.
+pub struct RunWriter {
+    id: RunId,
+    manifest: ManifestWriter,
+    keys: TableWriter,
+    state: TableWriter,
+    entries: u64,
+    /// What the run refers to.
+    pub references: References,
+}
+
+impl RunWriter {
+    /// Begins a run's files, removing what an earlier attempt may have left under their names.
+    pub async fn create(
+        disk: &Arc<dyn Disk>,
+        layout: &Layout,
+        id: RunId,
+    ) -> Result<Self, FoldError> {
+        let paths =
+            [layout.manifest(id), layout.sums(id), layout.keys(id), layout.state(id)];
+        for path in &paths {
+            remove_if_there(disk, path).await?;
+        }
+        let [manifest, sums, keys, state] = &paths;
+        Ok(Self {
+            id,
+            manifest: ManifestWriter::create(disk, manifest, sums, id).await?,
+            keys: TableWriter::create(disk, keys, TableKind::Keys, id.get()).await?,
+            state: TableWriter::create(disk, state, TableKind::State, id.get()).await?,
+            entries: 0,
+            references: References::default(),
+        })
+    }
+
+    /// Adds an entry; entries come in order of their sort keys.
+    pub async fn push(&mut self, row: Row) -> Result<(), FoldError> {
+        self.references.count_row(&row, 1);
+        let key = row.entry_key();
+        let mut value = Encoder::new();
+        row.listed().encode(&mut value);
+        let hash = key_hash(BucketId::new(row.bucket), row.key.as_bytes());
+        self.keys.add(key.as_bytes(), value.as_slice(), Some(hash)).await?;
+        self.manifest.push(row).await?;
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// Adds a state entry; they come in order of their keys.
+    pub async fn push_state(
+        &mut self,
+        key: &StateKey,
+        value: Option<&Bytes>,
+    ) -> Result<(), FoldError> {
+        self.references.count_state(key, value, 1)?;
+        self.state.add(&key.0, &encode_state_value(value), None).await?;
+        Ok(())
+    }
+
+    /// Syncs the files; the caller syncs the folder, then publishes.
+    pub async fn finish(self, span: Span) -> Result<(Run, References), FoldError> {
+        let (manifest, sums) = self.manifest.finish().await?;
+        let run = Run {
+            id: self.id,
+            level: span.level,
+            first: span.first,
+            below: span.below,
+            entries: self.entries,
+            manifest,
+            sums,
+            keys: self.keys.finish().await?,
+            state: self.state.finish().await?,
+        };
+        Ok((run, self.references))
+    }
+}
+
+/// Removes a file, content if there is none.
+pub(crate) async fn remove_if_there(
+    disk: &Arc<dyn Disk>,
+    path: &FilePath,
+) -> Result<(), DiskError> {
+    match disk.remove(path).await {
+        Err(error) if error.kind != DiskErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,206 @@
+//! Sealing: a frozen tail becomes a segment and a run, and the log below the cut is let go.
+//!
+//! The order is what keeps the store whole at every crash point: write the files, sync them, sync their
+//! folders, publish the catalog that names them, swap the view, and only then trim the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ingest::entry::{EntryKey, Payload, Statement};
+use ingest::env::{Fut, Task};
+use ingest::mutant::Mutant;
+use ingest::words::Offset;
+
+use crate::catalog::{Run, Segment as SealedSegment};
+use crate::manifest::Row;
+use crate::partition::{Frozen, Shared};
+use crate::run_writer::{FoldError, References, RunWriter, Span, remove_if_there};
+use crate::segment::SegmentWriter;
+use crate::state::{COMPLETED_UPLOAD_RECORDS, StateKey, UploadState};
+use crate::tail::StateChange;
+use crate::visible::{Shape, Verdict, Visibility};
+
+/// How long to wait before a cut that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Starts the task that seals frozen tails, oldest first.
+pub(crate) fn start(shared: &Arc<Shared>) -> Task {
+    let shared = shared.clone();
+    let env = shared.env.clone();
+    let task: Fut<'static, ()> = Box::pin(async move {
+        loop {
+            let waiting = shared.freezes.lock().front().cloned();
+            let Some(frozen) = waiting else {
+                shared.frozen.notified().await;
+                continue;
+            };
+            match seal(&shared, &frozen).await {
+                Ok(()) => {
+                    shared.freezes.lock().pop_front();
+                    shared.cut.send_replace(frozen.cut);
+                    shared.sealed.notify_one();
+                    shared.grown.notify_one();
+                }
+                Err(error) => {
+                    tracing::error!(%error, cut = %frozen.cut, "a cut could not be sealed; trying again");
+                    shared.env.clock.sleep(RETRY).await;
+                }
+            }
+        }
+    });
+    env.rt.spawn_dedicated("sealer", task)
+}
+
+async fn seal(shared: &Shared, frozen: &Frozen) -> Result<(), FoldError> {
+    if shared.env.mutated(Mutant::TrimBeforePublish) {
+        shared.log.trim(shared.id, frozen.next).await?;
+    }
+    let disk = &shared.env.disk_dedicated;
+    let ids = shared.publisher.take_ids();
+    let path = shared.layout.segment(ids.segment);
+    remove_if_there(disk, &path).await?;
+    let mut segment = SegmentWriter::create(disk, &path, shared.store, ids.segment).await?;
+    let mut run = RunWriter::create(disk, &shared.layout, ids.run).await?;
+    let mut digest = Digest::new(shared, frozen);
+    let objects = fold_entries(shared, frozen, &mut segment, &mut run, &mut digest).await?;
+    for (key, value) in state_entries(shared, frozen) {
+        digest.add(&key.0, value.as_deref().unwrap_or_default());
+        run.push_state(&key, value.as_ref()).await?;
+    }
+    let file = segment.finish().await?;
+    let span = Span { level: 0, first: frozen.tail.first(), below: frozen.next };
+    let (run, references) = run.finish(span).await?;
+    for folder in shared.layout.folders() {
+        disk.sync_folder(Some(&folder)).await?;
+    }
+    let segment = SealedSegment { id: ids.segment, file, references: 0, objects };
+    let digest = digest.finish();
+    publish(shared, frozen, run, segment, references, digest).await?;
+    shared.log.trim(shared.id, frozen.next).await?;
+    Ok(())
+}
+
+async fn publish(
+    shared: &Shared,
+    frozen: &Frozen,
+    run: Run,
+    segment: SealedSegment,
+    references: References,
+    digest: [u8; 32],
+) -> Result<(), FoldError> {
+    let edit = |catalog: &mut crate::catalog::Catalog| {
+        if segment.objects > 0 {
+            catalog.segments.push(segment);
+        }
+        catalog.runs.push(run);
+        references.add_to(catalog);
+        catalog.cut = frozen.cut;
+        catalog.next = frozen.next;
+        catalog.time = frozen.time;
+        catalog.digest = digest;
+    };
+    shared.publish(Some(&frozen.tail), edit).await?;
+    Ok(())
+}
+
+/// Copies what is not superseded within the tail itself; gives the number of entries.
+async fn fold_entries(
+    shared: &Shared,
+    frozen: &Frozen,
+    segment: &mut SegmentWriter,
+    run: &mut RunWriter,
+    digest: &mut Digest,
+) -> Result<u64, FoldError> {
+    let mut objects = 0;
+    let mut group = Bytes::new();
+    let mut visibility = Visibility::default();
+    let mut from = Some(Bytes::new());
+    while let Some(start) = from {
+        let (entries, next) = frozen.tail.entries(&start, Offset::MAX, 256);
+        from = next;
+        for (key, statement) in entries {
+            digest.add_statement(&key, &statement);
+            if key.group() != group.as_ref() {
+                group = Bytes::copy_from_slice(key.group());
+                visibility = Visibility::default();
+            }
+            if visibility.judge(key.version(), Shape::of(&statement)) == Verdict::Superseded {
+                continue;
+            }
+            let payload = match &statement {
+                Statement::Object(object) => match &object.payload {
+                    Payload::Log(at) => Some(shared.log.fetch(shared.id, *at).await?),
+                    _ => None,
+                },
+                _ => None,
+            };
+            let header = segment.add(&key, &statement, payload).await?;
+            run.push(Row::of(&key, &statement, header)).await?;
+            objects += 1;
+        }
+    }
+    Ok(objects)
+}
+
+/// The state entries of a cut in order: what the tail changed, and all writers.
+fn state_entries(shared: &Shared, frozen: &Frozen) -> Vec<StateChange> {
+    let mut entries = frozen.tail.states(b"", StateKey::WRITERS, Offset::MAX);
+    if shared.env.mutated(Mutant::ForgetUploadsAtCut) {
+        entries.retain(|(key, _)| !key.0.starts_with(b"u"));
+    }
+    let writers = frozen.writers.iter().map(|(id, state)| (StateKey::writer(*id), Some(state.encode())));
+    let expired = frozen.expired.iter().map(|id| (StateKey::writer(*id), None));
+    let mut writers: Vec<StateChange> = writers.chain(expired).collect();
+    writers.sort();
+    writers.dedup_by(|a, b| a.0 == b.0);
+    entries.extend(writers);
+    entries
+}
+
+/// Whether a completed upload has been remembered long enough, at a cut.
+pub(crate) fn is_forgotten(key: &StateKey, value: Option<&Bytes>, next: Offset) -> bool {
+    let Some(value) = value.filter(|_| key.0.starts_with(b"u")) else {
+        return false;
+    };
+    match UploadState::decode(value.clone()) {
+        Ok(UploadState::Completed { at, .. }) => {
+            next.get().saturating_sub(at.get()) > COMPLETED_UPLOAD_RECORDS
+        }
+        _ => false,
+    }
+}
+
+/// The chained digest of a cut's logical content: d(n) = H(d(n-1), cut, entries, state).
+///
+/// Locations are left out, since placement is each replica's own; payload counts by its digest.
+struct Digest(blake3::Hasher);
+
+impl Digest {
+    fn new(shared: &Shared, frozen: &Frozen) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&shared.view.read().sealed.catalog.digest);
+        hasher.update(&frozen.cut.get().to_le_bytes());
+        hasher.update(&frozen.next.get().to_le_bytes());
+        Self(hasher)
+    }
+
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.0.update(&(key.len() as u64).to_le_bytes()).update(key);
+        self.0.update(&(value.len() as u64).to_le_bytes()).update(value);
+    }
+
+    fn add_statement(&mut self, key: &EntryKey, statement: &Statement) {
+        let mut out = ingest::codec::Encoder::new();
+        let mut logical = statement.clone();
+        if let Statement::Object(object) = &mut logical {
+            object.payload = Payload::Empty;
+        }
+        logical.encode(&mut out);
+        self.add(key.as_bytes(), out.as_slice());
+    }
+
+    fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}

@@ -1,0 +1,66 @@
+//! The sorted table: key indexes and state runs. `docs/formats/table.md` specifies the bytes.
+//!
+//! ```text
+//!   block | block | ... | filter | index | footer
+//! ```
+//!
+//! Strictly ascending byte keys with opaque values, in blocks of about 8 KiB whose keys share prefixes.
+//! Every section has a checksum that also covers its kind, length and place (file id and position), so
+//! that a block read from the wrong place does not pass. The index (one separator per block) and the
+//! filter are held in memory and verified when the table is opened; blocks are verified when read.
+
+mod block;
+mod filter;
+mod reader;
+mod writer;
+
+pub use reader::{Table, TableCursor};
+pub use writer::TableWriter;
+
+/// What a table holds; part of its identity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TableKind {
+    /// A key index.
+    Keys,
+    /// State entries.
+    State,
+}
+
+impl TableKind {
+    fn code(self) -> u8 {
+        match self {
+            TableKind::Keys => 1,
+            TableKind::State => 2,
+        }
+    }
+}
+
+const MAGIC: &[u8; 8] = b"SILTTBL1";
+/// magic 8 | kind 1 | zeros 7 | id 8 | entries 8 | filter position 8, length 8 | index position 8,
+/// length 8 | zeros 4 | crc 4
+const FOOTER_BYTES: usize = 72;
+const BLOCK_BYTES: usize = 8 << 10;
+const RESTART_EVERY: usize = 16;
+
+/// Tells sections apart in their checksums.
+#[derive(Clone, Copy)]
+enum Section {
+    Block = 1,
+    Filter = 2,
+    Index = 3,
+    Footer = 4,
+}
+
+/// Checksum of a section, bound to what and where it is.
+fn checksum(section: Section, kind: TableKind, id: u64, position: u64, bytes: &[u8]) -> u32 {
+    let mut head = [0; 26];
+    head[0] = section as u8;
+    head[1] = kind.code();
+    head[2..10].copy_from_slice(&id.to_le_bytes());
+    head[10..18].copy_from_slice(&position.to_le_bytes());
+    head[18..26].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c(&head), bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Writes a table from ascending keys.
+
+use std::sync::Arc;
+
+use ingest::codec::Encoder;
+use ingest::env::{Disk, FilePath};
+
+use super::block::BlockBuilder;
+use super::filter::Filter;
+use super::{BLOCK_BYTES, FOOTER_BYTES, MAGIC, Section, TableKind, checksum};
+use crate::sealed::{FileDigest, SealError, SealedWriter};
+
+/// Writes a table. Memory: a block, the index (one key a block) and 8 bytes a key for the filter.
+pub struct TableWriter {
+    file: SealedWriter,
+    kind: TableKind,
+    id: u64,
+    block: BlockBuilder,
+    /// The largest key of the block before, when one waits for its separator.
+    index: Encoder,
+    blocks: u64,
+    hashes: Vec<u64>,
+    entries: u64,
+    last: Vec<u8>,
+}
+
+impl TableWriter {
+    /// Creates the file; it must not exist.
+    pub async fn create(
+        disk: &Arc<dyn Disk>,
+        path: &FilePath,
+        kind: TableKind,
+        id: u64,
+    ) -> Result<Self, SealError> {
+        Ok(Self {
+            file: SealedWriter::create(disk, path).await?,
+            kind,
+            id,
+            block: BlockBuilder::default(),
+            index: Encoder::new(),
+            blocks: 0,
+            hashes: Vec::new(),
+            entries: 0,
+            last: Vec::new(),
+        })
+    }
+
+    /// Adds an entry; keys must rise strictly. Keys that share a `hash` share their filter bits.
+    pub async fn add(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        hash: Option<u64>,
+    ) -> Result<(), SealError> {
+        assert!(self.entries == 0 || key > self.last.as_slice(), "keys of a table rise");
+        if !self.block.is_empty() && self.block.len() + key.len() + value.len() > BLOCK_BYTES {
+            self.end_block().await?;
+        }
+        self.block.add(key, value);
+        self.last.clear();
+        self.last.extend_from_slice(key);
+        if let Some(hash) = hash
+            && self.hashes.last() != Some(&hash)
+        {
+            self.hashes.push(hash);
+        }
+        self.entries += 1;
+        Ok(())
+    }
+
+    async fn end_block(&mut self) -> Result<(), SealError> {
+        let position = self.file.position();
+        let last = self.block.last_key().to_vec();
+        let bytes = self.block.finish();
+        self.index.bytes(&last).varint(position).varint(bytes.len() as u64);
+        self.blocks += 1;
+        self.section(Section::Block, &bytes).await
+    }
+
+    /// Appends a section and its checksum.
+    async fn section(&mut self, section: Section, bytes: &[u8]) -> Result<(), SealError> {
+        let crc = checksum(section, self.kind, self.id, self.file.position(), bytes);
+        self.file.append(bytes).await?;
+        self.file.append(&crc.to_le_bytes()).await
+    }
+
+    /// Writes filter, index and footer, and syncs. The caller syncs the folder.
+    pub async fn finish(mut self) -> Result<FileDigest, SealError> {
+        if !self.block.is_empty() {
+            self.end_block().await?;
+        }
+        let filter_at = self.file.position();
+        let filter = Filter::build(std::mem::take(&mut self.hashes)).encode();
+        self.section(Section::Filter, &filter).await?;
+        let index_at = self.file.position();
+        let mut index = Encoder::new();
+        index.varint(self.blocks).raw(self.index.as_slice());
+        let index = index.finish();
+        self.section(Section::Index, &index).await?;
+        let mut footer = Encoder::with_capacity(FOOTER_BYTES);
+        footer.raw(MAGIC).u8(self.kind.code()).raw(&[0; 7]).u64(self.id).u64(self.entries);
+        footer.u64(filter_at).u64(filter.len() as u64).u64(index_at).u64(index.len() as u64);
+        footer.u32(0);
+        let crc =
+            checksum(Section::Footer, self.kind, self.id, self.file.position(), footer.as_slice());
+        footer.u32(crc);
+        self.file.append(footer.as_slice()).await?;
+        self.file.finish().await
+    }
+}

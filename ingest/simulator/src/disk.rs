@@ -1,0 +1,231 @@
+//! A disk that loses what was not synced, and fails in the ways that disks do.
+//!
+//! Files are kept twice: as the running system sees them, and as they would be found after a power cut.
+//! A write changes the first and marks its sectors dirty; a sync copies the sectors that were dirty when
+//! it *began* into the second when it *ends*. Names are kept twice in the same way. A crash goes through
+//! what is dirty and decides, sector by sector and name by name, what survives.
+
+mod content;
+mod fault;
+mod handle;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ingest::env::{Disk, FilePath};
+use parking_lot::Mutex;
+
+use crate::executor::{Sim, World};
+use content::Content;
+
+pub use fault::{Fault, FaultKind, Operation};
+
+/// What of the unsynced bytes and names survives a crash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Survival {
+    /// Nothing.
+    DropAll,
+    /// Everything.
+    KeepAll,
+    /// All but the last write, of which a part survives.
+    TearLast,
+    /// Each sector and name is kept, lost or torn, as this number decides.
+    Random(u64),
+}
+
+/// A change of a folder's names that has not been synced.
+#[derive(Clone, Debug)]
+enum NameChange {
+    Create(FilePath, u64),
+    Rename(FilePath, FilePath, u64),
+    Remove(FilePath),
+}
+
+impl NameChange {
+    fn folder(&self) -> Option<FilePath> {
+        match self {
+            NameChange::Create(path, _) | NameChange::Remove(path) => path.folder(),
+            NameChange::Rename(_, to, _) => to.folder(),
+        }
+    }
+
+    fn apply(&self, names: &mut BTreeMap<FilePath, u64>) {
+        match self {
+            NameChange::Create(path, file) => {
+                names.insert(path.clone(), *file);
+            }
+            NameChange::Rename(from, to, file) => {
+                names.remove(from);
+                names.insert(to.clone(), *file);
+            }
+            NameChange::Remove(path) => {
+                names.remove(path);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+struct State {
+    files: BTreeMap<u64, Content>,
+    names: BTreeMap<FilePath, u64>,
+    durable_names: BTreeMap<FilePath, u64>,
+    changes: Vec<NameChange>,
+    folders: BTreeSet<FilePath>,
+    next_file: u64,
+    last_written: Option<u64>,
+    faults: Vec<Fault>,
+    /// Bytes that may be allocated in all; none for no limit.
+    capacity: Option<u64>,
+    operations: u64,
+    crash_at: Option<u64>,
+    is_dead: bool,
+    write_bytes: u64,
+}
+
+/// See the module's description. Clones are handles of one disk.
+#[derive(Clone)]
+pub struct SimDisk {
+    world: Arc<World>,
+    state: Arc<Mutex<State>>,
+}
+
+impl SimDisk {
+    /// Makes an empty disk in a world.
+    pub fn new(sim: &Sim) -> Self {
+        Self { world: sim.world().clone(), state: Arc::default() }
+    }
+
+    /// Makes a disk in another world with what this one holds now, as after a clean stop.
+    pub fn copy_into(&self, sim: &Sim) -> Self {
+        let mut state = self.state.lock().clone();
+        state.faults.clear();
+        state.operations = 0;
+        state.crash_at = None;
+        state.is_dead = false;
+        state.settle();
+        Self { world: sim.world().clone(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    pub(crate) fn handle(&self) -> Arc<dyn Disk> {
+        Arc::new(self.clone())
+    }
+
+    /// Cuts the power when the operation with this number (from 1) is issued.
+    pub fn crash_at(&self, operation: u64) {
+        self.state.lock().crash_at = Some(operation);
+    }
+
+    /// How many operations have been issued.
+    pub fn operations(&self) -> u64 {
+        self.state.lock().operations
+    }
+
+    /// How many bytes have been written in all.
+    pub fn written_bytes(&self) -> u64 {
+        self.state.lock().write_bytes
+    }
+
+    /// Whether the power is cut.
+    pub fn is_dead(&self) -> bool {
+        self.state.lock().is_dead
+    }
+
+    /// Adds a fault.
+    pub fn inject(&self, fault: Fault) {
+        self.state.lock().faults.push(fault);
+    }
+
+    /// Takes all faults away; gives how many of them have shown.
+    pub fn clear_faults(&self) -> u64 {
+        std::mem::take(&mut self.state.lock().faults).iter().map(|fault| fault.shown).sum()
+    }
+
+    /// Limits the bytes that all files may have together.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state.lock().capacity = bytes;
+    }
+
+    /// The paths of all files.
+    pub fn files(&self) -> Vec<FilePath> {
+        self.state.lock().names.keys().cloned().collect()
+    }
+
+    /// A file's bytes as the running system sees them.
+    pub fn read_all(&self, path: &FilePath) -> Option<Vec<u8>> {
+        let state = self.state.lock();
+        let file = state.names.get(path)?;
+        Some(state.files[file].live.clone())
+    }
+
+    /// Flips bits of a stored byte, on the platter and in memory alike.
+    pub fn corrupt(&self, path: &FilePath, position: u64, xor: u8) {
+        let mut state = self.state.lock();
+        let file = state.names[path];
+        if let Some(content) = state.files.get_mut(&file) {
+            content.flip(position, xor);
+        }
+    }
+
+    /// Cuts a file short.
+    pub fn truncate(&self, path: &FilePath, len: u64) {
+        let mut state = self.state.lock();
+        let file = state.names[path];
+        if let Some(content) = state.files.get_mut(&file) {
+            content.truncate(len);
+        }
+    }
+
+    /// Loses a file.
+    pub fn lose(&self, path: &FilePath) {
+        let mut state = self.state.lock();
+        state.names.remove(path);
+        state.durable_names.remove(path);
+    }
+
+    /// Decides what survives, and starts again. Faults are taken away.
+    pub(crate) fn lose_power(&self, survival: Survival) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let random = match survival {
+            Survival::Random(seed) => Some(crate::random::SimRandom::new(seed)),
+            _ => None,
+        };
+        let mut names = state.durable_names.clone();
+        for change in &state.changes {
+            let survives = match survival {
+                Survival::DropAll => false,
+                Survival::KeepAll | Survival::TearLast => true,
+                Survival::Random(_) => random.as_ref().is_some_and(|random| random.chance(50)),
+            };
+            if survives {
+                change.apply(&mut names);
+            }
+        }
+        state.names = names;
+        let last_written = state.last_written;
+        for (id, content) in &mut state.files {
+            content.lose_power(survival, random.as_ref(), last_written == Some(*id));
+        }
+        state.settle();
+        state.faults.clear();
+        state.crash_at = None;
+        state.is_dead = false;
+    }
+}
+
+impl State {
+    /// Makes everything that is seen durable, and forgets files without a name.
+    fn settle(&mut self) {
+        self.durable_names = self.names.clone();
+        self.changes.clear();
+        self.last_written = None;
+        let named: BTreeSet<u64> = self.names.values().copied().collect();
+        self.files.retain(|id, _| named.contains(id));
+        self.files.values_mut().for_each(Content::settle);
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.files.values().map(|content| content.live.len() as u64).sum()
+    }
+}

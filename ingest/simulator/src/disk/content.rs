@@ -1,0 +1,137 @@
+//! A file's bytes: as seen, and as a power cut would leave them.
+
+use std::collections::BTreeSet;
+
+use ingest::env::Random as _;
+
+use super::Survival;
+use crate::random::SimRandom;
+
+const SECTOR: usize = 512;
+
+#[derive(Clone, Default)]
+pub struct Content {
+    pub live: Vec<u8>,
+    durable: Vec<u8>,
+    dirty: BTreeSet<usize>,
+    /// The sectors of the last write.
+    last: BTreeSet<usize>,
+    /// After a failed sync nobody knows what the device has: these sectors look clean and are not.
+    in_doubt: BTreeSet<usize>,
+}
+
+/// What a sync will make durable when it ends.
+pub struct Pending {
+    len: usize,
+    sectors: Vec<(usize, Vec<u8>)>,
+}
+
+fn sectors(position: usize, len: usize) -> std::ops::Range<usize> {
+    position / SECTOR..(position + len).div_ceil(SECTOR)
+}
+
+fn sector_of(bytes: &[u8], sector: usize) -> &[u8] {
+    let start = (sector * SECTOR).min(bytes.len());
+    &bytes[start..(start + SECTOR).min(bytes.len())]
+}
+
+impl Content {
+    pub fn write(&mut self, position: u64, bytes: &[u8]) {
+        let position = position as usize;
+        let end = position + bytes.len();
+        if self.live.len() < end {
+            self.live.resize(end, 0);
+        }
+        self.live[position..end].copy_from_slice(bytes);
+        self.last = sectors(position, bytes.len()).collect();
+        self.dirty.extend(self.last.iter().copied());
+    }
+
+    pub fn allocate(&mut self, len: u64) {
+        let from = self.live.len();
+        if from < len as usize {
+            self.live.resize(len as usize, 0);
+            self.dirty.extend(sectors(from, len as usize - from));
+        }
+    }
+
+    pub fn begin_sync(&self) -> Pending {
+        let copy = |sector: &usize| (*sector, sector_of(&self.live, *sector).to_vec());
+        Pending { len: self.live.len(), sectors: self.dirty.iter().map(copy).collect() }
+    }
+
+    pub fn end_sync(&mut self, pending: Pending) {
+        if self.durable.len() < pending.len {
+            self.durable.resize(pending.len, 0);
+        }
+        for (sector, bytes) in pending.sectors {
+            let start = sector * SECTOR;
+            self.durable[start..start + bytes.len()].copy_from_slice(&bytes);
+            // Written again since the sync began: dirty still.
+            if sector_of(&self.live, sector) == bytes.as_slice() {
+                self.dirty.remove(&sector);
+            }
+        }
+    }
+
+    /// A sync failed: the system forgets that the sectors are dirty, the device may or may not have them.
+    pub fn fail_sync(&mut self) {
+        self.in_doubt.append(&mut self.dirty);
+    }
+
+    pub fn flip(&mut self, position: u64, xor: u8) {
+        for bytes in [&mut self.live, &mut self.durable] {
+            if let Some(byte) = bytes.get_mut(position as usize) {
+                *byte ^= xor;
+            }
+        }
+    }
+
+    pub fn truncate(&mut self, len: u64) {
+        self.live.truncate(len as usize);
+        self.durable.truncate(len as usize);
+    }
+
+    pub fn lose_power(&mut self, survival: Survival, random: Option<&SimRandom>, is_last: bool) {
+        let mut doubtful = std::mem::take(&mut self.dirty);
+        doubtful.append(&mut self.in_doubt);
+        let mut found = self.durable.clone();
+        for sector in doubtful {
+            let keep = match survival {
+                Survival::DropAll => 0,
+                Survival::TearLast if is_last && self.last.contains(&sector) => {
+                    // The first half of the last write's sectors is whole, one is torn, the rest is lost.
+                    let middle = self.last.iter().nth(self.last.len() / 2).copied().unwrap_or(0);
+                    match sector.cmp(&middle) {
+                        std::cmp::Ordering::Less => SECTOR,
+                        std::cmp::Ordering::Equal => SECTOR / 3,
+                        std::cmp::Ordering::Greater => 0,
+                    }
+                }
+                Survival::KeepAll | Survival::TearLast => SECTOR,
+                Survival::Random(_) => match random.map_or(0, |random| random.next() % 8) {
+                    0..=3 => SECTOR,
+                    4..=6 => 0,
+                    _ => random.map_or(0, |random| random.below(SECTOR as u64) as usize),
+                },
+            };
+            let bytes = sector_of(&self.live, sector);
+            let bytes = &bytes[..keep.min(bytes.len())];
+            let start = sector * SECTOR;
+            if !bytes.is_empty() {
+                if found.len() < start + bytes.len() {
+                    found.resize(start + bytes.len(), 0);
+                }
+                found[start..start + bytes.len()].copy_from_slice(bytes);
+            }
+        }
+        self.live = found;
+    }
+
+    pub fn settle(&mut self) {
+        self.durable = self.live.clone();
+        self.dirty.clear();
+        self.in_doubt.clear();
+        self.last.clear();
+    }
+}

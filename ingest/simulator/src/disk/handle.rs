@@ -1,0 +1,315 @@
+//! The disk's operations. Each takes effect when it is called, except that a sync takes effect when it
+//! ends; the future only brings the answer, after a latency drawn from the seed. On a disk without power
+//! the answer never comes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::channel::oneshot;
+use ingest::env::{Disk, DiskError, DiskErrorKind, File, FilePath, Fut, Open};
+
+use super::content::{Content, Pending};
+use super::fault::{FaultKind, Operation};
+use super::{NameChange, SimDisk, State};
+
+fn error(kind: DiskErrorKind, operation: Operation, path: &FilePath) -> DiskError {
+    let operation = match operation {
+        Operation::Open => "open",
+        Operation::Read => "read",
+        Operation::Write => "write",
+        Operation::Sync => "sync",
+        Operation::SyncFolder => "sync folder",
+        Operation::Rename => "rename",
+        Operation::Remove => "remove",
+        Operation::Allocate => "allocate",
+        Operation::Look => "look at",
+    };
+    DiskError { kind, operation, path: path.clone(), detail: format!("simulated {kind:?}") }
+}
+
+impl SimDisk {
+    /// Issues an operation: `act` is its effect now, `end` its effect when it ends.
+    fn issue<T: Send + 'static, P: Send + 'static>(
+        &self,
+        operation: Operation,
+        path: &FilePath,
+        argument: std::fmt::Arguments<'_>,
+        act: impl FnOnce(&mut State, Option<FaultKind>) -> Result<P, DiskErrorKind>,
+        end: impl FnOnce(&mut State, P) -> T + Send + 'static,
+    ) -> Fut<'static, Result<T, DiskError>> {
+        let now = self.world.now().nanos();
+        let mut state = self.state.lock();
+        if state.is_dead {
+            return Box::pin(std::future::pending());
+        }
+        state.operations += 1;
+        self.world.trace.event(format_args!("{now} {operation:?} {path} {argument}"));
+        let mut faults = state.faults.iter_mut();
+        let fault = faults.find_map(|fault| fault.meets(operation, path).then_some(fault.kind));
+        let acted = match fault {
+            Some(FaultKind::Error) if operation != Operation::Sync => Err(DiskErrorKind::Io),
+            fault => act(&mut state, fault),
+        };
+        // The crashing operation has taken effect, so that it can be torn.
+        if state.crash_at == Some(state.operations) {
+            state.is_dead = true;
+            return Box::pin(std::future::pending());
+        }
+        drop(state);
+        let acted = acted.map_err(|kind| error(kind, operation, path));
+        let (sender, receiver) = oneshot::channel();
+        let disk = self.clone();
+        self.world.after_latency(Box::new(move || {
+            let result = {
+                let mut state = disk.state.lock();
+                if state.is_dead {
+                    return;
+                }
+                acted.map(|pending| end(&mut state, pending))
+            };
+            // Whoever asked may have gone; the effect stands.
+            drop(sender.send(result));
+        }));
+        Box::pin(async move {
+            match receiver.await {
+                Ok(result) => result,
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+
+    /// Issues an operation whose whole effect is now.
+    fn at_once<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        path: &FilePath,
+        argument: std::fmt::Arguments<'_>,
+        act: impl FnOnce(&mut State) -> Result<T, DiskErrorKind>,
+    ) -> Fut<'static, Result<T, DiskError>> {
+        self.issue(operation, path, argument, |state, _| act(state), |_, value| value)
+    }
+}
+
+impl State {
+    fn change_names(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.changes.push(change);
+    }
+
+    fn has_room(&self, more: u64) -> bool {
+        self.capacity.is_none_or(|capacity| self.used_bytes() + more <= capacity)
+    }
+
+    fn content(&mut self, file: u64) -> &mut Content {
+        self.files.get_mut(&file).expect("an open file has content")
+    }
+
+    fn grows_by(&mut self, file: u64, end: u64) -> u64 {
+        end.saturating_sub(self.content(file).live.len() as u64)
+    }
+}
+
+impl Disk for SimDisk {
+    fn open<'a>(
+        &'a self,
+        path: &'a FilePath,
+        how: Open,
+    ) -> Fut<'a, Result<Arc<dyn File>, DiskError>> {
+        let opened = self.at_once(Operation::Open, path, format_args!("{how:?}"), |state| {
+            match (how, state.names.get(path).copied()) {
+                (Open::Create, Some(_)) => Err(DiskErrorKind::Exists),
+                (Open::Create, None) => {
+                    if path.folder().is_some_and(|folder| !state.folders.contains(&folder)) {
+                        return Err(DiskErrorKind::NotFound);
+                    }
+                    let file = state.next_file;
+                    state.next_file += 1;
+                    state.files.insert(file, Content::default());
+                    state.change_names(NameChange::Create(path.clone(), file));
+                    Ok(file)
+                }
+                (_, Some(file)) => Ok(file),
+                (_, None) => Err(DiskErrorKind::NotFound),
+            }
+        });
+        let disk = self.clone();
+        Box::pin(async move {
+            let file = opened.await?;
+            Ok(Arc::new(SimFile { disk, path: path.clone(), file }) as Arc<dyn File>)
+        })
+    }
+
+    fn rename<'a>(
+        &'a self,
+        from: &'a FilePath,
+        to: &'a FilePath,
+    ) -> Fut<'a, Result<(), DiskError>> {
+        self.at_once(Operation::Rename, from, format_args!("{to}"), |state| {
+            let file = state.names.get(from).copied().ok_or(DiskErrorKind::NotFound)?;
+            state.change_names(NameChange::Rename(from.clone(), to.clone(), file));
+            Ok(())
+        })
+    }
+
+    fn remove<'a>(&'a self, path: &'a FilePath) -> Fut<'a, Result<(), DiskError>> {
+        self.at_once(Operation::Remove, path, format_args!(""), |state| {
+            if !state.names.contains_key(path) {
+                return Err(DiskErrorKind::NotFound);
+            }
+            state.change_names(NameChange::Remove(path.clone()));
+            Ok(())
+        })
+    }
+
+    fn create_folder<'a>(&'a self, path: &'a FilePath) -> Fut<'a, Result<(), DiskError>> {
+        self.at_once(Operation::Look, path, format_args!("create folder"), |state| {
+            let mut folder = Some(path.clone());
+            while let Some(path) = folder {
+                folder = path.folder();
+                state.folders.insert(path);
+            }
+            Ok(())
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        folder: &'a FilePath,
+    ) -> Fut<'a, Result<Vec<(FilePath, u64)>, DiskError>> {
+        self.at_once(Operation::Look, folder, format_args!("list"), |state| {
+            if !state.folders.contains(folder) {
+                return Err(DiskErrorKind::NotFound);
+            }
+            let is_inside = |path: &FilePath| path.folder().as_ref() == Some(folder);
+            let inside = state.names.iter().filter(|(path, _)| is_inside(path));
+            Ok(inside
+                .map(|(path, file)| (path.clone(), state.files[file].live.len() as u64))
+                .collect())
+        })
+    }
+
+    fn sync_folder<'a>(&'a self, folder: Option<&'a FilePath>) -> Fut<'a, Result<(), DiskError>> {
+        let root = FilePath::new("root");
+        let path = folder.unwrap_or(&root);
+        let wanted = folder.cloned();
+        let begin = |state: &mut State, fault: Option<FaultKind>| {
+            let covered = if fault == Some(FaultKind::LyingSync) { 0 } else { state.changes.len() };
+            Ok(covered)
+        };
+        self.issue(Operation::SyncFolder, path, format_args!(""), begin, move |state, covered| {
+            // What was changed before the sync began; another sync may have ended meanwhile.
+            let covered = covered.min(state.changes.len());
+            let rest = state.changes.split_off(covered);
+            let mut kept = Vec::new();
+            for change in std::mem::take(&mut state.changes) {
+                if change.folder() == wanted {
+                    change.apply(&mut state.durable_names);
+                } else {
+                    kept.push(change);
+                }
+            }
+            kept.extend(rest);
+            state.changes = kept;
+        })
+    }
+
+    fn free_bytes(&self) -> Fut<'_, Result<u64, DiskError>> {
+        let root = FilePath::new("root");
+        self.at_once(Operation::Look, &root, format_args!("free"), |state| {
+            Ok(state.capacity.map_or(u64::MAX >> 1, |all| all.saturating_sub(state.used_bytes())))
+        })
+    }
+}
+
+struct SimFile {
+    disk: SimDisk,
+    path: FilePath,
+    file: u64,
+}
+
+fn begin_sync(disk: &SimDisk, path: &FilePath, file: u64) -> Fut<'static, Result<(), DiskError>> {
+    let act = |state: &mut State, fault: Option<FaultKind>| match fault {
+        Some(FaultKind::Error) => {
+            state.content(file).fail_sync();
+            Err(DiskErrorKind::Io)
+        }
+        Some(FaultKind::LyingSync) => Ok(None),
+        _ => Ok(Some(state.content(file).begin_sync())),
+    };
+    let end = move |state: &mut State, pending: Option<Pending>| {
+        if let (Some(pending), Some(content)) = (pending, state.files.get_mut(&file)) {
+            content.end_sync(pending);
+        }
+    };
+    disk.issue(Operation::Sync, path, format_args!(""), act, end)
+}
+
+impl File for SimFile {
+    fn path(&self) -> &FilePath {
+        &self.path
+    }
+
+    fn len(&self) -> Fut<'_, Result<u64, DiskError>> {
+        let file = self.file;
+        self.disk.at_once(Operation::Look, &self.path, format_args!("length"), |state| {
+            Ok(state.content(file).live.len() as u64)
+        })
+    }
+
+    fn read_at(&self, position: u64, len: usize) -> Fut<'_, Result<Bytes, DiskError>> {
+        let file = self.file;
+        self.disk.at_once(Operation::Read, &self.path, format_args!("{position} {len}"), |state| {
+            let live = &state.content(file).live;
+            let start = position as usize;
+            match start.checked_add(len).and_then(|end| live.get(start..end)) {
+                Some(bytes) => Ok(Bytes::copy_from_slice(bytes)),
+                None => Err(DiskErrorKind::ShortRead),
+            }
+        })
+    }
+
+    fn write_at(&self, position: u64, bytes: Bytes) -> Fut<'_, Result<(), DiskError>> {
+        let file = self.file;
+        let argument = (position, bytes.len(), crc32c::crc32c(&bytes));
+        let act = |state: &mut State, fault: Option<FaultKind>| {
+            let more = state.grows_by(file, position + bytes.len() as u64);
+            if !state.has_room(more) {
+                return Err(DiskErrorKind::NoSpace);
+            }
+            state.write_bytes += bytes.len() as u64;
+            state.last_written = Some(file);
+            match fault {
+                Some(FaultKind::Stale) => {}
+                Some(FaultKind::Misdirect(by)) => state.content(file).write(position + by, &bytes),
+                _ => state.content(file).write(position, &bytes),
+            }
+            Ok(())
+        };
+        self.disk.issue(Operation::Write, &self.path, format_args!("{argument:?}"), act, |_, ()| ())
+    }
+
+    fn allocate(&self, len: u64) -> Fut<'_, Result<(), DiskError>> {
+        let file = self.file;
+        self.disk.at_once(Operation::Allocate, &self.path, format_args!("{len}"), |state| {
+            let more = state.grows_by(file, len);
+            if !state.has_room(more) {
+                return Err(DiskErrorKind::NoSpace);
+            }
+            state.content(file).allocate(len);
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> Fut<'_, Result<(), DiskError>> {
+        begin_sync(&self.disk, &self.path, self.file)
+    }
+
+    fn write_synced(&self, position: u64, bytes: Bytes) -> Fut<'_, Result<(), DiskError>> {
+        // The write is submitted now; the sync follows when it has ended.
+        let written = self.write_at(position, bytes);
+        Box::pin(async move {
+            written.await?;
+            begin_sync(&self.disk, &self.path, self.file).await
+        })
+    }
+}
