@@ -22,7 +22,6 @@
 //! one append leaves one record. The fold finds outcomes by (writer, epoch, sequence) and drops
 //! duplicates, so that a log which repeats or delays records serves as well.
 
-pub mod conformance;
 pub mod embedded;
 
 use bytes::Bytes;

@@ -10,6 +10,7 @@
 //! must have equal traces.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod conformance;
 pub mod disk;
 pub mod executor;
 pub mod random;

@@ -125,6 +125,15 @@ impl Header {
     }
 }
 
+/// Whether bytes begin like a batch of the same log that stood in the file before it was reused.
+pub fn is_of_earlier_life(bytes: &[u8], identity: &Identity) -> bool {
+    let position_at = 4 + 4 + 16 + 4 + 4 + 8;
+    let position = bytes.get(position_at..).and_then(|bytes| bytes.first_chunk());
+    let position = position.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    Header::decode(bytes, identity, position, true, false).is_some()
+        && Header::decode(bytes, identity, position, false, false).is_none()
+}
+
 /// Bytes that a batch with so long a body takes in the file.
 pub fn span(body_len: usize) -> u64 {
     ((HEADER_BYTES + body_len) as u64).next_multiple_of(BLOCK)

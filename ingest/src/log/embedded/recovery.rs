@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::batch::{self, BLOCK, FileHeader, HEADER_BYTES, Header, Identity};
 use super::mark;
@@ -99,10 +99,10 @@ pub(super) async fn recover(
     for file in &files {
         durable = durable.max(file.header.map_or(Offset::ZERO, |header| header.durable));
     }
-    let walk = walk(env, options, partition, &files).await?;
+    let walk = walk(env, &files).await?;
     durable = durable.max(walk.durable);
     let (beyond, hashes_before) =
-        scan_beyond(env, options, partition, &files, &walk).await?;
+        scan_beyond(env, &files, &walk).await?;
     durable = durable.max(beyond);
     recovered.end = walk.end;
     recovered.position = walk.position;
@@ -122,7 +122,7 @@ pub(super) async fn recover(
             ),
         });
     } else {
-        recovered.torn_bytes = cut(env, options, &folder, &mut files, &walk).await?;
+        recovered.torn_bytes = cut(options, env, &folder, &files, &walk).await?;
         for file in files.drain(walk.file + 1..) {
             recovered.spare.push((file.number, file.file));
         }
@@ -154,12 +154,12 @@ async fn open_files(
     folder: &FilePath,
 ) -> Result<Vec<Found>, DiskError> {
     let mut found = Vec::new();
-    for (path, len) in env.disk.list(folder).await? {
+    for (path, len) in env.disk_dedicated.list(folder).await? {
         let number = path.name().strip_suffix(".log").and_then(|name| name.parse::<u64>().ok());
         let Some(number) = number.filter(|number| file_path(folder, *number) == path) else {
             continue;
         };
-        let file = env.disk.open(&path, Open::Write).await?;
+        let file = env.disk_dedicated.open(&path, Open::Write).await?;
         let identity = Identity { store: options.store, partition, file: number };
         let header = match read(&file, 0, BLOCK as usize, len).await? {
             Some(bytes) => FileHeader::decode(&bytes, &identity),
@@ -212,8 +212,6 @@ async fn batch_at(
 /// Follows the chain from the oldest file on.
 async fn walk(
     env: &Env,
-    _options: &Options,
-    _partition: PartitionId,
     files: &[Found],
 ) -> Result<Walk, DiskError> {
     let first = files[0].header.expect("the caller has looked");
@@ -263,8 +261,6 @@ async fn walk(
 /// hashes of what is missing as the batch right behind repeats them.
 async fn scan_beyond(
     env: &Env,
-    options: &Options,
-    _partition: PartitionId,
     files: &[Found],
     walk: &Walk,
 ) -> Result<(Offset, Vec<u64>), DiskError> {
@@ -272,7 +268,7 @@ async fn scan_beyond(
     let mut hashes = Vec::new();
     for (at, found) in files.iter().enumerate().skip(walk.file) {
         let mut position = if at == walk.file { walk.position } else { BLOCK };
-        while position + BLOCK <= found.len.max(options.file_bytes) {
+        while position + BLOCK <= found.len {
             match batch_at(env, found, position).await? {
                 Some((header, body)) => {
                     if hashes.is_empty() && header.base > walk.end {
@@ -289,46 +285,33 @@ async fn scan_beyond(
     Ok((durable, hashes))
 }
 
-/// Cuts off what lies behind the chain's end: copies it aside if it is anything, then zeros it.
+/// Cuts off what lies behind the chain's end. At most one batch was under way, so a stretch of the largest
+/// batch's length is looked at: copied aside if it is of this file's life, and overwritten with zeros. A
+/// later file that had been begun loses its header, and with it everything else.
 async fn cut(
-    env: &Env,
     options: &Options,
+    env: &Env,
     folder: &FilePath,
-    files: &mut [Found],
+    files: &[Found],
     walk: &Walk,
 ) -> Result<u64, DiskError> {
+    let found = &files[walk.file];
+    let stretch = options.batch_bytes_max().min(found.len.saturating_sub(walk.position));
+    let bytes = read(&found.file, walk.position, stretch as usize, found.len).await?;
+    let bytes = bytes.unwrap_or_default();
     let mut torn = 0;
-    for (at, found) in files.iter_mut().enumerate().skip(walk.file) {
-        // Of a later file the header goes too: it is begun anew when its turn comes.
-        let mut position = if at == walk.file { walk.position } else { 0 };
-        let len = found.len.max(options.file_bytes);
-        let start = position;
-        let mut kept = BytesMut::new();
-        let mut is_clean = true;
-        while position < len {
-            let step = (len - position).min(1 << 20) as usize;
-            let bytes = match read(&found.file, position, step, found.len).await? {
-                Some(bytes) => bytes,
-                None => Bytes::new(),
-            };
-            let last = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            // Content of a file's earlier life is not torn: it belongs to no batch of this one.
-            if last > 0 {
-                is_clean = false;
-                kept.resize((position - start) as usize, 0);
-                kept.extend_from_slice(&bytes[..last]);
-            }
-            if last > 0 || bytes.is_empty() {
-                found.file.write_at(position, Bytes::from(vec![0; step])).await?;
-            }
-            position += step as u64;
+    if bytes.iter().any(|byte| *byte != 0) {
+        if !batch::is_of_earlier_life(&bytes, &found.identity) {
+            let len = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            torn = len as u64;
+            keep_aside(env, folder, found.number, bytes.slice(..len)).await;
         }
-        if is_clean {
-            continue;
-        }
+        found.file.write_at(walk.position, Bytes::from(vec![0; bytes.len()])).await?;
         found.file.sync().await?;
-        torn += kept.len() as u64;
-        keep_aside(env, folder, found.number, kept.freeze()).await?;
+    }
+    for found in &files[walk.file + 1..] {
+        found.file.write_synced(0, Bytes::from(vec![0; 2 * BLOCK as usize])).await?;
+        torn += BLOCK;
     }
     Ok(torn)
 }
@@ -339,10 +322,10 @@ async fn keep_aside(
     folder: &FilePath,
     number: u64,
     bytes: Bytes,
-) -> Result<(), DiskError> {
+) {
     let path = folder.join(format!("{number:010}.torn"));
-    let _ = env.disk.remove(&path).await;
-    match env.disk.open(&path, Open::Create).await {
+    let _ = env.disk_dedicated.remove(&path).await;
+    match env.disk_dedicated.open(&path, Open::Create).await {
         Ok(file) => {
             if let Err(error) = file.write_at(0, bytes).await {
                 tracing::warn!(%error, "cut-off bytes could not be kept");
@@ -350,7 +333,6 @@ async fn keep_aside(
         }
         Err(error) => tracing::warn!(%error, "cut-off bytes could not be kept"),
     }
-    Ok(())
 }
 
 /// Writes what survived above the mark once more and syncs it, before anyone is told of it: after a

@@ -1,0 +1,218 @@
+//! The contract of a log, as checks that every implementation must pass.
+//!
+//! The checks know nothing of files, offsets that are dense, or acknowledgements that tell an offset; they
+//! see what [`ingest::log`] promises. A log that repeats records passes as long as it repeats them whole.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, join_all};
+use ingest::entry::Attributes;
+use ingest::log::{BarrierToken, Committed, Log, ReadError, Reader};
+use ingest::name::ObjectKey;
+use ingest::record::{Body, Condition, PutObject, Record, RecordId, RecordPayload};
+use ingest::words::{BucketId, ConfigVersion, Epoch, Offset, PartitionId, Sequence, WriterId};
+
+/// Makes and restarts a log.
+pub trait Factory: Sync {
+    /// Opens the log; after a first time, with what the time before left.
+    fn open(&self) -> BoxFuture<'_, Arc<dyn Log>>;
+
+    /// Stops it cleanly.
+    fn close(&self, log: Arc<dyn Log>) -> BoxFuture<'_, ()>;
+}
+
+const PARTITION: PartitionId = PartitionId::ZERO;
+
+/// A put of `payload` under a key, numbered by its caller.
+pub fn record(caller: u8, sequence: u64, payload: &[u8]) -> Record {
+    let key = format!("caller-{caller}/{sequence}");
+    Record {
+        id: RecordId {
+            writer: WriterId([caller; 16]),
+            epoch: Epoch::new(1),
+            sequence: Sequence::new(sequence),
+        },
+        principal: "somebody".into(),
+        request: format!("{caller}-{sequence}"),
+        body: Body::PutObject(PutObject {
+            bucket: BucketId::new(1),
+            config: ConfigVersion::ZERO,
+            key: ObjectKey::new(key.into_bytes()).expect("a short key"),
+            condition: Condition::Always,
+            attributes: Attributes { size: payload.len() as u64, ..Attributes::default() },
+            digest: 0,
+            payload: RecordPayload::Inline(Bytes::copy_from_slice(payload)),
+        }),
+    }
+}
+
+/// Appends a record and waits until it is durable.
+pub async fn append(log: &Arc<dyn Log>, record: Record) -> Result<(), ingest::log::AppendError> {
+    let permit = log.admit(PARTITION, record.bytes_estimate()).await?;
+    log.append(permit, record).await
+}
+
+/// Reads everything up to what was acknowledged before.
+pub async fn read_all(log: &Arc<dyn Log>, from: Offset) -> Result<Vec<Committed>, ReadError> {
+    let token = log.barrier(PARTITION).await.map_err(|error| ReadError::Unavailable {
+        partition: PARTITION,
+        reason: error.to_string(),
+    })?;
+    let mut reader = log.read(PARTITION, from).await?;
+    read_until(&mut reader, from, token).await
+}
+
+async fn read_until(
+    reader: &mut Box<dyn Reader>,
+    from: Offset,
+    token: BarrierToken,
+) -> Result<Vec<Committed>, ReadError> {
+    let mut found: Vec<Committed> = Vec::new();
+    loop {
+        let is_met = match token {
+            BarrierToken::Below(end) => found.last().map_or(from, |r| r.offset.next()) >= end,
+            BarrierToken::Record(id) => found.last().is_some_and(|r| r.record.id == id),
+        };
+        if is_met {
+            return Ok(found);
+        }
+        found.extend(reader.next().await?);
+    }
+}
+
+/// The callers' records in the order of their first appearance.
+fn firsts(found: &[Committed]) -> Vec<RecordId> {
+    let mut seen = BTreeSet::new();
+    let ids = found.iter().filter(|r| matches!(r.record.body, Body::PutObject(_)));
+    ids.map(|r| r.record.id).filter(|id| seen.insert(*id)).collect()
+}
+
+/// Runs every check.
+pub async fn check_all(factory: &dyn Factory) {
+    what_is_acknowledged_is_read_in_the_order_of_its_caller(factory).await;
+    a_restart_keeps_everything(factory).await;
+    a_reader_waits_for_more(factory).await;
+    a_dropped_append_may_still_be_done_and_is_whole(factory).await;
+    inline_payload_is_fetched_again(factory).await;
+    many_callers_at_once_keep_their_order(factory).await;
+    what_is_trimmed_is_refused(factory).await;
+    permits_are_given_back(factory).await;
+}
+
+async fn what_is_acknowledged_is_read_in_the_order_of_its_caller(factory: &dyn Factory) {
+    let log = factory.open().await;
+    for sequence in 1..=20 {
+        append(&log, record(1, sequence, b"payload")).await.expect("appended");
+    }
+    let found = read_all(&log, log.status(PARTITION).first).await.expect("read");
+    let wanted: Vec<RecordId> = (1..=20).map(|n| record(1, n, b"").id).collect();
+    let mine = |ids: Vec<RecordId>| -> Vec<RecordId> {
+        ids.into_iter().filter(|id| id.writer == WriterId([1; 16])).collect()
+    };
+    assert_eq!(mine(firsts(&found)), wanted);
+    assert!(found.is_sorted_by(|a, b| a.offset < b.offset), "offsets rise strictly");
+    let again = read_all(&log, found[10].offset).await.expect("read from the middle");
+    assert_eq!(again[0].offset, found[10].offset);
+    assert_eq!(again[0].record, found[10].record);
+    factory.close(log).await;
+}
+
+async fn a_restart_keeps_everything(factory: &dyn Factory) {
+    let log = factory.open().await;
+    append(&log, record(2, 1, &[7; 5000])).await.expect("appended");
+    let before = read_all(&log, log.status(PARTITION).first).await.expect("read");
+    factory.close(log).await;
+    let log = factory.open().await;
+    let after = read_all(&log, log.status(PARTITION).first).await.expect("read");
+    let contents = |found: &[Committed]| -> Vec<(Offset, Record)> {
+        found.iter().map(|r| (r.offset, r.record.clone())).collect()
+    };
+    assert_eq!(contents(&before), contents(&after));
+    factory.close(log).await;
+}
+
+async fn a_reader_waits_for_more(factory: &dyn Factory) {
+    let log = factory.open().await;
+    let end = log.status(PARTITION).end;
+    let mut reader = log.read(PARTITION, end).await.expect("a reader at the end");
+    let (delivered, appended) =
+        futures::future::join(reader.next(), append(&log, record(3, 1, b"late"))).await;
+    appended.expect("appended");
+    let delivered = delivered.expect("delivered");
+    assert!(delivered.iter().any(|r| r.record.id == record(3, 1, b"").id));
+    factory.close(log).await;
+}
+
+async fn a_dropped_append_may_still_be_done_and_is_whole(factory: &dyn Factory) {
+    let log = factory.open().await;
+    let dropped = record(4, 1, b"dropped");
+    let permit = log.admit(PARTITION, dropped.bytes_estimate()).await.expect("room");
+    drop(log.append(permit, dropped.clone()));
+    append(&log, record(4, 2, b"kept")).await.expect("appended");
+    let found = read_all(&log, log.status(PARTITION).first).await.expect("read");
+    for found in found.iter().filter(|r| r.record.id == dropped.id) {
+        assert_eq!(found.record, dropped);
+    }
+    factory.close(log).await;
+}
+
+async fn inline_payload_is_fetched_again(factory: &dyn Factory) {
+    let log = factory.open().await;
+    append(&log, record(5, 1, &[42; 9000])).await.expect("appended");
+    let found = read_all(&log, log.status(PARTITION).first).await.expect("read");
+    for committed in found {
+        let Some(payload) = committed.record.inline_payload() else { continue };
+        let fetched = log.fetch(PARTITION, committed.location).await.expect("fetched");
+        assert_eq!(fetched, *payload);
+    }
+    factory.close(log).await;
+}
+
+async fn many_callers_at_once_keep_their_order(factory: &dyn Factory) {
+    let log = factory.open().await;
+    let caller = |caller: u8| {
+        let log = log.clone();
+        async move {
+            for sequence in 1..=20 {
+                append(&log, record(caller, sequence, &[caller; 700])).await.expect("appended");
+            }
+        }
+    };
+    join_all((10..20).map(caller)).await;
+    let found = firsts(&read_all(&log, log.status(PARTITION).first).await.expect("read"));
+    for caller in 10..20u8 {
+        let own = found.iter().filter(|id| id.writer == WriterId([caller; 16]));
+        let own: Vec<u64> = own.map(|id| id.sequence.get()).collect();
+        assert_eq!(own, (1..=20).collect::<Vec<_>>(), "caller {caller}");
+    }
+    factory.close(log).await;
+}
+
+async fn what_is_trimmed_is_refused(factory: &dyn Factory) {
+    let log = factory.open().await;
+    append(&log, record(6, 1, b"one")).await.expect("appended");
+    append(&log, record(6, 2, b"two")).await.expect("appended");
+    let found = read_all(&log, log.status(PARTITION).first).await.expect("read");
+    let last = found.last().expect("two records at least").offset;
+    log.trim(PARTITION, last).await.expect("trimmed");
+    let below = found[0].offset;
+    let refused = match log.read(PARTITION, below).await {
+        Err(error) => Err(error),
+        Ok(mut reader) => reader.next().await,
+    };
+    assert!(matches!(refused, Err(ReadError::Trimmed { .. })), "{refused:?}");
+    let rest = read_all(&log, last).await.expect("read");
+    assert_eq!(rest[0].offset, last);
+    factory.close(log).await;
+}
+
+async fn permits_are_given_back(factory: &dyn Factory) {
+    let log = factory.open().await;
+    for _ in 0..200 {
+        drop(log.admit(PARTITION, 200_000).await.expect("room"));
+    }
+    append(&log, record(7, 1, b"still")).await.expect("appended");
+    factory.close(log).await;
+}

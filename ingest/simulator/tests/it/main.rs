@@ -1,0 +1,6 @@
+//! The ground floor in simulation: disk, log, and what they promise across crashes and faults.
+
+mod log_conformance;
+mod log_crash;
+mod log_faults;
+mod repeatable;

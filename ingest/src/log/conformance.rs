@@ -1,1 +1,0 @@
-//! The contract of a log as tests that every implementation must pass.

@@ -1,0 +1,191 @@
+//! Reading the log: from memory where a reader keeps up, else from the files, verified again.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+
+use super::batch::{self, BLOCK, FRAME_BYTES, HEADER_BYTES, Header};
+use super::{LogFile, Partition};
+use crate::env::{DiskErrorKind, Fut};
+use crate::log::{Committed, Corruption, LogLocation, ReadError, Reader};
+use crate::record::Record;
+use crate::words::Offset;
+
+/// Reads committed records in order.
+pub(super) struct FileReader {
+    partition: Arc<Partition>,
+    next: Offset,
+    /// Where in a file the batch with `next` begins, when that is known.
+    place: Option<(Arc<LogFile>, u64)>,
+}
+
+impl FileReader {
+    pub fn new(partition: Arc<Partition>, next: Offset) -> Self {
+        Self { partition, next, place: None }
+    }
+
+    async fn take(&mut self) -> Result<Vec<Committed>, ReadError> {
+        let mut end = self.partition.end.subscribe();
+        loop {
+            if self.next < *end.borrow_and_update() {
+                let found = match self.from_memory() {
+                    Some(found) => found,
+                    None => self.from_file().await?,
+                };
+                if let Some(last) = found.last() {
+                    self.next = last.offset.next();
+                    return Ok(found);
+                }
+                continue;
+            }
+            if let Some(corruption) = &self.partition.corruption {
+                return Err(ReadError::Corrupt(corruption.clone()));
+            }
+            if end.changed().await.is_err() {
+                return Err(self.partition.unavailable("the log is closed"));
+            }
+        }
+    }
+
+    fn from_memory(&mut self) -> Option<Vec<Committed>> {
+        let recent = self.partition.recent.lock();
+        let first = recent.batches.front().and_then(|batch| batch.first())?;
+        if self.next < first.offset {
+            return None;
+        }
+        let holds = |batch: &Arc<Vec<Committed>>| {
+            batch.last().is_some_and(|last| last.offset >= self.next)
+        };
+        let index = recent.batches.partition_point(|batch| !holds(batch));
+        let batch = recent.batches.get(index)?.clone();
+        drop(recent);
+        // Memory has caught up; the place in the file would be stale when it falls behind again.
+        self.place = None;
+        Some(batch.iter().filter(|record| record.offset >= self.next).cloned().collect())
+    }
+
+    /// Reads the next batch from the files; empty when it held nothing at or above `next`.
+    async fn from_file(&mut self) -> Result<Vec<Committed>, ReadError> {
+        let (file, position) = match self.place.take() {
+            Some(place) => place,
+            None => (self.file_of(self.next)?, BLOCK),
+        };
+        let Some((header, body)) = read_batch(&self.partition, &file, position).await? else {
+            // The file ends here, so the batch must be in the one after it.
+            let next = self.file_of(self.next)?;
+            if next.identity.file == file.identity.file {
+                return Err(ReadError::Corrupt(Corruption {
+                    file: file.file.path().to_string(),
+                    position,
+                    detail: format!("the batch with offset {} cannot be read", self.next),
+                }));
+            }
+            self.place = Some((next, BLOCK));
+            return Ok(Vec::new());
+        };
+        let records = decode(&file, &header, &body)?;
+        self.place = Some((file, position + header.span()));
+        Ok(records.into_iter().filter(|record| record.offset >= self.next).collect())
+    }
+
+    /// The last file that begins at or below an offset.
+    fn file_of(&self, offset: Offset) -> Result<Arc<LogFile>, ReadError> {
+        let files = self.partition.files.lock();
+        let found = files.iter().rev().find(|file| file.base <= offset).cloned();
+        found.ok_or(ReadError::Trimmed { partition: self.partition.id, offset })
+    }
+}
+
+impl Reader for FileReader {
+    fn next(&mut self) -> Fut<'_, Result<Vec<Committed>, ReadError>> {
+        Box::pin(self.take())
+    }
+}
+
+async fn read(
+    partition: &Partition,
+    file: &LogFile,
+    position: u64,
+    len: usize,
+) -> Result<Bytes, ReadError> {
+    file.file.read_at(position, len).await.map_err(|error| match error.kind {
+        DiskErrorKind::ShortRead => ReadError::Corrupt(Corruption {
+            file: file.file.path().to_string(),
+            position,
+            detail: "the file ends here".into(),
+        }),
+        _ => partition.unavailable(error.to_string()),
+    })
+}
+
+/// Reads and verifies the batch at a place; none when there is no valid one.
+async fn read_batch(
+    partition: &Partition,
+    file: &LogFile,
+    position: u64,
+) -> Result<Option<(Header, Bytes)>, ReadError> {
+    if position + HEADER_BYTES as u64 > file.len {
+        return Ok(None);
+    }
+    let bytes = read(partition, file, position, HEADER_BYTES).await?;
+    let Some(header) = Header::decode(&bytes, &file.identity, position, false, false) else {
+        return Ok(None);
+    };
+    if position + header.span() > file.len {
+        return Ok(None);
+    }
+    let body = read(partition, file, position + HEADER_BYTES as u64, header.body_len()).await?;
+    Ok(batch::body_fits(&header, &body).then_some((header, body)))
+}
+
+fn decode(file: &LogFile, header: &Header, body: &Bytes) -> Result<Vec<Committed>, ReadError> {
+    let corrupt = |position, detail: String| {
+        let file = file.file.path().to_string();
+        ReadError::Corrupt(Corruption { file, position, detail })
+    };
+    let frames = batch::frames(header, body)
+        .ok_or_else(|| corrupt(header.position, "the records of a batch do not add up".into()))?;
+    let mut found = Vec::with_capacity(frames.len());
+    for (index, (position, bytes)) in frames.into_iter().enumerate() {
+        let len = (bytes.len() + FRAME_BYTES) as u32;
+        let record = Record::decode(bytes).map_err(|error| corrupt(position, error.to_string()))?;
+        found.push(Committed {
+            offset: Offset::new(header.base.get() + index as u64),
+            time: header.time,
+            location: LogLocation { file: file.identity.file, position, len },
+            record,
+        });
+    }
+    Ok(found)
+}
+
+/// Reads one record's inline payload, verified by the record's own checksum.
+pub(super) async fn fetch(
+    partition: &Arc<Partition>,
+    location: LogLocation,
+) -> Result<Bytes, ReadError> {
+    let file = {
+        let files = partition.files.lock();
+        files.iter().find(|file| file.identity.file == location.file).cloned()
+    };
+    let Some(file) = file else {
+        let offset = *partition.trimmed.lock();
+        return Err(ReadError::Trimmed { partition: partition.id, offset });
+    };
+    let mut frame = read(partition, &file, location.position, location.len as usize).await?;
+    let corrupt = |detail: String| {
+        let file = file.file.path().to_string();
+        ReadError::Corrupt(Corruption { file, position: location.position, detail })
+    };
+    if frame.len() < FRAME_BYTES {
+        return Err(corrupt("the record is too short".into()));
+    }
+    let (len, crc) = (frame.get_u32_le() as usize, frame.get_u32_le());
+    let computed = batch::frame_crc(&file.identity, location.position, &frame);
+    if len != frame.len() || crc != computed {
+        return Err(corrupt(format!("record checksum {crc:08x}, computed {computed:08x}")));
+    }
+    let record = Record::decode(frame).map_err(|error| corrupt(error.to_string()))?;
+    let payload = record.inline_payload().cloned();
+    payload.ok_or_else(|| corrupt("the record has no inline payload".into()))
+}

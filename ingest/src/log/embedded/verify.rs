@@ -1,0 +1,67 @@
+//! Checking a log offline, for `fsck`: recovery's reading without recovery's writing.
+
+use super::batch::{self, BLOCK, FileHeader, HEADER_BYTES, Header, Identity};
+use super::{Options, mark};
+use crate::env::{DiskError, Env, Open};
+use crate::log::Corruption;
+use crate::words::{Offset, PartitionId};
+
+/// Reads every batch of a partition's log at or above `floor`; gives what is wrong.
+pub async fn verify(
+    env: &Env,
+    options: &Options,
+    partition: PartitionId,
+    floor: Offset,
+) -> Result<Vec<Corruption>, DiskError> {
+    let folder = options.partition_folder(partition);
+    let mut durable = mark::read(env, &folder, options.store, partition).await?;
+    let mut files = Vec::new();
+    for (path, len) in env.disk.list(&folder).await? {
+        let number = path.name().strip_suffix(".log").and_then(|name| name.parse::<u64>().ok());
+        let Some(number) = number else { continue };
+        let file = env.disk.open(&path, Open::Read).await?;
+        let identity = Identity { store: options.store, partition, file: number };
+        let head = if len >= BLOCK { file.read_at(0, BLOCK as usize).await.ok() } else { None };
+        if let Some(header) = head.and_then(|bytes| FileHeader::decode(&bytes, &identity)) {
+            durable = durable.max(header.durable);
+            files.push((path, len, file, identity, header));
+        }
+    }
+    let first = files.iter().rposition(|(.., header)| header.base <= floor).unwrap_or(0);
+    let mut end = files.get(first).map_or(floor, |(.., header)| header.base);
+    let mut stop = None;
+    for (path, len, file, identity, header) in &files[first.min(files.len())..] {
+        if header.base == end {
+            stop = None;
+        }
+        let mut position = BLOCK;
+        while position + BLOCK <= *len {
+            let Ok(bytes) = file.read_at(position, HEADER_BYTES).await else { break };
+            let Some(found) = Header::decode(&bytes, identity, position, false, false) else {
+                if stop.is_none() {
+                    stop = Some((path.to_string(), position));
+                }
+                position += BLOCK;
+                continue;
+            };
+            durable = durable.max(found.durable);
+            let body = file.read_at(position + HEADER_BYTES as u64, found.body_len()).await;
+            let fits = body.is_ok_and(|body| {
+                batch::body_fits(&found, &body) && batch::frames(&found, &body).is_some()
+            });
+            if found.base == end && fits {
+                end = Offset::new(end.get() + u64::from(found.count));
+                stop = None;
+            } else if stop.is_none() {
+                stop = Some((path.to_string(), position));
+            }
+            position += if fits { found.span() } else { BLOCK };
+        }
+    }
+    if durable <= end.max(floor) {
+        return Ok(Vec::new());
+    }
+    let (file, position) = stop.unwrap_or((folder.to_string(), 0));
+    let detail = format!("offsets {end} to {durable} were durable and cannot be read");
+    Ok(vec![Corruption { file, position, detail }])
+}

@@ -1,0 +1,418 @@
+//! The writer task: group commit, file switch, the mark; and the task that makes files ahead of need.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{mpsc, watch};
+
+use super::batch::{self, BLOCK, FileHeader, Header, Identity};
+use super::mark::Marker;
+use super::{LogFile, Partition, Queued, file_path};
+use crate::env::{DiskError, DiskErrorKind, File, Open, Task, timeout};
+use crate::log::{AppendError, Committed, LogLocation};
+use crate::mutant::Mutant;
+use crate::words::{Offset, Tick};
+
+/// After so long without records an empty batch carries the mark.
+const IDLE: Duration = Duration::from_millis(50);
+/// Under load the mark file is written this often.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+/// How long to wait before another attempt to make a file on a full device.
+const SPACE_RETRY: Duration = Duration::from_secs(1);
+/// Files that are kept for reuse; more are removed.
+const SPARE_MAX: usize = 4;
+/// Committed records kept in memory for readers that keep up.
+const RECENT_BYTES_MAX: usize = 8 << 20;
+
+/// Where recovery left off.
+pub(super) struct Start {
+    pub position: u64,
+    pub chain: u128,
+    pub hashes: Vec<u64>,
+    pub last_number: u64,
+}
+
+struct Writer {
+    partition: Arc<Partition>,
+    /// Files made ahead: number and file.
+    prepared: mpsc::Receiver<(u64, Arc<dyn File>)>,
+    marker: Marker,
+    marked_at: Tick,
+    marked: Offset,
+    current: Option<Arc<LogFile>>,
+    position: u64,
+    chain: u128,
+    hashes: Vec<u64>,
+    end: Offset,
+    /// Whether the last batch's durability is written nowhere yet.
+    owes_mark: bool,
+}
+
+/// Starts the tasks of a partition.
+pub(super) async fn start(
+    partition: &Arc<Partition>,
+    start: Start,
+) -> Result<Vec<Task>, DiskError> {
+    let env = partition.env.clone();
+    let marker =
+        Marker::open(&env, &partition.folder, partition.options.store, partition.id).await?;
+    let (sender, prepared) = mpsc::channel(1);
+    // With nothing prepared the writer may promise only what fits into the file that it has.
+    let current = partition.files.lock().back().cloned();
+    let left = current.as_ref().map_or(0, |file| file.len.saturating_sub(start.position));
+    *partition.scarce.lock() = Some(left);
+    let end = partition.end();
+    let writer = Writer {
+        partition: partition.clone(),
+        prepared,
+        marker,
+        marked_at: env.clock.now(),
+        marked: Offset::ZERO,
+        current,
+        position: start.position,
+        chain: start.chain,
+        hashes: start.hashes,
+        end,
+        owes_mark: end > Offset::ZERO,
+    };
+    let preparer = prepare(partition.clone(), start.last_number, sender);
+    let closing = partition.closing.subscribe();
+    let tasks = vec![
+        env.rt.spawn_dedicated("log preparer", Box::pin(preparer)),
+        env.rt.spawn_dedicated("log writer", Box::pin(writer.run(closing))),
+    ];
+    // Ready once the first file is there, or is known not to come.
+    let mut waited = 0;
+    while *partition.scarce.lock() == Some(0) && waited < 2000 {
+        env.clock.sleep(Duration::from_millis(1)).await;
+        waited += 1;
+    }
+    Ok(tasks)
+}
+
+/// Makes log files ahead of need: reuses one that was let go, or writes a new one full of zeros.
+async fn prepare(
+    partition: Arc<Partition>,
+    last_number: u64,
+    sender: mpsc::Sender<(u64, Arc<dyn File>)>,
+) {
+    let mut number = last_number + 1;
+    loop {
+        let Ok(place) = sender.reserve().await else { return };
+        match make_file(&partition, number).await {
+            Ok(file) => {
+                number += 1;
+                // Under the lock, so that the writer sees the file and the promise together.
+                let mut scarce = partition.scarce.lock();
+                place.send((number - 1, file));
+                *scarce = None;
+            }
+            Err(error) => {
+                tracing::warn!(%error, partition = %partition.id, "no next log file; trying again");
+                // A name that was half made must not be met again.
+                if error.kind != DiskErrorKind::NoSpace {
+                    number += 1;
+                }
+                drop(place);
+                partition.env.clock.sleep(SPACE_RETRY).await;
+            }
+        }
+    }
+}
+
+async fn make_file(partition: &Partition, number: u64) -> Result<Arc<dyn File>, DiskError> {
+    let disk = &partition.env.disk_dedicated;
+    let path = file_path(&partition.folder, number);
+    let spare = {
+        let mut spare = partition.spare.lock();
+        spare.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+        spare.pop()
+    };
+    let file = match spare {
+        Some((old, _)) => {
+            disk.rename(&file_path(&partition.folder, old), &path).await?;
+            disk.open(&path, Open::Write).await?
+        }
+        None => new_file(partition, number).await?,
+    };
+    if !partition.env.mutated(Mutant::SkipLogFolderSync) {
+        disk.sync_folder(Some(&partition.folder)).await?;
+    }
+    let excess: Vec<u64> = {
+        let mut spare = partition.spare.lock();
+        let keep = spare.len().min(SPARE_MAX);
+        spare.split_off(keep).into_iter().map(|(number, _)| number).collect()
+    };
+    for number in excess {
+        disk.remove(&file_path(&partition.folder, number)).await?;
+    }
+    Ok(file)
+}
+
+/// Writes a file full of zeros, so that no commit meets the end of the device.
+async fn new_file(partition: &Partition, number: u64) -> Result<Arc<dyn File>, DiskError> {
+    let disk = &partition.env.disk_dedicated;
+    let path = file_path(&partition.folder, number);
+    let len = partition.options.file_bytes;
+    let free = disk.free_bytes().await?;
+    if free < len + partition.options.reserve_bytes {
+        return Err(DiskError {
+            kind: DiskErrorKind::NoSpace,
+            operation: "make",
+            path,
+            detail: format!("{free} bytes are free, {len} and the reserve are needed"),
+        });
+    }
+    let file = disk.open(&path, Open::Create).await?;
+    let made = async {
+        file.allocate(len).await?;
+        let mut position = 0;
+        while position < len {
+            let step = (len - position).min(1 << 20);
+            file.write_at(position, Bytes::from(vec![0; step as usize])).await?;
+            position += step;
+        }
+        file.sync().await
+    };
+    if let Err(error) = made.await {
+        disk.remove(&path).await?;
+        return Err(error);
+    }
+    Ok(file)
+}
+
+impl Writer {
+    async fn run(mut self, mut closing: watch::Receiver<bool>) {
+        let partition = self.partition.clone();
+        loop {
+            let batch = self.take();
+            let done = if !batch.is_empty() {
+                self.commit(batch).await
+            } else if *closing.borrow_and_update() {
+                let _ = self.leave_mark().await;
+                return;
+            } else if self.owes_mark {
+                let clock = partition.env.clock.clone();
+                match timeout(clock.as_ref(), IDLE, partition.queued.notified()).await {
+                    Some(()) => Ok(()),
+                    None => self.leave_mark().await,
+                }
+            } else {
+                partition.queued.notified().await;
+                Ok(())
+            };
+            if let Err(error) = done {
+                self.poison(&error);
+                return;
+            }
+        }
+    }
+
+    /// Takes what has queued up, as much as fits into one batch.
+    fn take(&mut self) -> Vec<Queued> {
+        let mut queue = self.partition.queue.lock();
+        let limit = self.partition.options.batch_bytes_max() as usize;
+        let mut bytes = batch::HEADER_BYTES + 8 * self.hashes.len();
+        let mut taken = Vec::new();
+        while let Some(next) = queue.front() {
+            bytes += next.encoded.len() + batch::FRAME_BYTES;
+            if !taken.is_empty() && bytes > limit {
+                break;
+            }
+            taken.extend(queue.pop_front());
+        }
+        taken
+    }
+
+    async fn commit(&mut self, queued: Vec<Queued>) -> Result<(), DiskError> {
+        let env = self.partition.env.clone();
+        let records: Vec<Bytes> = queued.iter().map(|queued| queued.encoded.clone()).collect();
+        let mut waiting = Vec::with_capacity(queued.len());
+        let mut committed = Vec::with_capacity(queued.len());
+        for queued in queued {
+            waiting.push((queued.done, queued.permit));
+            committed.push(queued.record);
+        }
+        if env.mutated(Mutant::AcknowledgeBeforeSync) {
+            for (done, permit) in std::mem::take(&mut waiting) {
+                let _ = done.send(Ok(()));
+                drop(permit);
+            }
+        }
+        let written = self.write(&records).await;
+        let (header, positions) = match written {
+            Ok(written) => written,
+            Err(error) => {
+                for (done, permit) in waiting {
+                    let _ = done.send(Err(self.unknown(&error)));
+                    drop(permit);
+                }
+                return Err(error);
+            }
+        };
+        let file = self.current.as_ref().map_or(0, |file| file.identity.file);
+        self.hashes = committed.iter().map(crate::record::Record::key_hash).collect();
+        let committed = committed.into_iter().zip(positions).zip(&records).enumerate();
+        let committed: Vec<Committed> = committed
+            .map(|(index, ((record, position), bytes))| Committed {
+                offset: Offset::new(header.base.get() + index as u64),
+                time: header.time,
+                location: LogLocation {
+                    file,
+                    position,
+                    len: (bytes.len() + batch::FRAME_BYTES) as u32,
+                },
+                record,
+            })
+            .collect();
+        self.publish(committed, header.records_len as usize);
+        for (done, permit) in waiting {
+            // Whoever appended may have gone; the record stands.
+            let _ = done.send(Ok(()));
+            drop(permit);
+        }
+        self.owes_mark = true;
+        if env.clock.now().since(self.marked_at) >= MARK_EVERY {
+            self.write_mark().await?;
+        }
+        Ok(())
+    }
+
+    /// Shows committed records to readers.
+    fn publish(&mut self, committed: Vec<Committed>, bytes: usize) {
+        self.end = Offset::new(self.end.get() + committed.len() as u64);
+        {
+            let mut recent = self.partition.recent.lock();
+            recent.bytes += bytes;
+            recent.batches.push_back(Arc::new(committed));
+            while recent.bytes > RECENT_BYTES_MAX && recent.batches.len() > 1 {
+                let gone = recent.batches.pop_front();
+                let bytes = gone.iter().flat_map(|batch| batch.iter());
+                let bytes: usize = bytes.map(|record| record.location.len as usize).sum();
+                recent.bytes = recent.bytes.saturating_sub(bytes);
+            }
+        }
+        self.partition.end.send_replace(self.end);
+    }
+
+    /// Writes one batch and syncs it; in the next file when it does not fit into this one.
+    async fn write(&mut self, records: &[Bytes]) -> Result<(Header, Vec<u64>), DiskError> {
+        let body: usize = records.iter().map(|record| record.len() + batch::FRAME_BYTES).sum();
+        let body = body + 8 * self.hashes.len();
+        let fits = self
+            .current
+            .as_ref()
+            .is_some_and(|file| self.position + batch::span(body) <= file.len);
+        let mut front = BytesMut::new();
+        let mut begun = None;
+        let file = match (&self.current, fits) {
+            (Some(file), true) => file.clone(),
+            _ => {
+                let (file, head) = self.begin_file().await?;
+                front = head;
+                begun = Some(file.clone());
+                file
+            }
+        };
+        let position = if begun.is_some() { BLOCK } else { self.position };
+        let header = Header {
+            position,
+            time: self.partition.env.clock.wall(),
+            base: self.end,
+            count: 0,
+            records_len: 0,
+            hashes: 0,
+            durable: self.end,
+            previous: self.chain,
+            body_hash: 0,
+        };
+        let (header, bytes, positions) =
+            batch::encode(&file.identity, header, records, &self.hashes);
+        let at = if begun.is_some() { 0 } else { position };
+        front.unsplit(bytes);
+        if self.partition.env.mutated(Mutant::SkipLogSync) {
+            file.file.write_at(at, front.freeze()).await?;
+        } else {
+            file.file.write_synced(at, front.freeze()).await?;
+        }
+        self.position = position + header.span();
+        self.chain = header.chain(&file.identity);
+        if let Some(file) = begun {
+            self.partition.files.lock().push_back(file.clone());
+            self.current = Some(file);
+            self.partition.recycle();
+            self.write_mark().await?;
+        }
+        Ok((header, positions))
+    }
+
+    /// Takes the next prepared file; its header is written together with its first batch.
+    async fn begin_file(&mut self) -> Result<(Arc<LogFile>, BytesMut), DiskError> {
+        let taken = self.prepared.recv().await;
+        let (number, file) = taken.ok_or_else(|| DiskError {
+            kind: DiskErrorKind::Io,
+            operation: "begin",
+            path: self.partition.folder.clone(),
+            detail: "no log file can be made".into(),
+        })?;
+        let len = self.partition.options.file_bytes;
+        {
+            let mut scarce = self.partition.scarce.lock();
+            if self.prepared.is_empty() {
+                // Until the one after it is there, only what fits into this file may be promised, less
+                // what has been promised already (each record may need a batch of its own).
+                let room = &self.partition.room;
+                let promised = self.partition.options.queue_bytes - room.available_permits();
+                *scarce = Some((len - BLOCK).saturating_sub(2 * promised as u64 + 2 * BLOCK));
+            }
+        }
+        let identity =
+            Identity { store: self.partition.options.store, partition: self.partition.id, file: number };
+        let header = FileHeader { base: self.end, previous: self.chain, durable: self.end };
+        let front = header.encode(&identity);
+        Ok((Arc::new(LogFile { identity, base: self.end, file, len }), front))
+    }
+
+    /// Writes an empty batch that carries the mark, and the mark file.
+    async fn leave_mark(&mut self) -> Result<(), DiskError> {
+        if !self.owes_mark {
+            return Ok(());
+        }
+        self.owes_mark = false;
+        // An empty batch is not worth a new file: the mark file will do.
+        let fits = self.current.as_ref().is_some_and(|file| {
+            self.position + batch::span(8 * self.hashes.len()) <= file.len
+        });
+        if fits {
+            self.write(&[]).await?;
+            self.hashes.clear();
+        }
+        self.write_mark().await
+    }
+
+    async fn write_mark(&mut self) -> Result<(), DiskError> {
+        self.marked_at = self.partition.env.clock.now();
+        if self.marked == self.end {
+            return Ok(());
+        }
+        self.marked = self.end;
+        self.marker.write(self.end).await
+    }
+
+    fn unknown(&self, error: &DiskError) -> AppendError {
+        AppendError::Unknown { partition: self.partition.id, reason: error.to_string() }
+    }
+
+    /// After a failed write or sync nothing more is appended: what the device has is in doubt, and a
+    /// second sync that succeeds would prove nothing (fsyncgate). Reads of what was committed go on.
+    fn poison(&mut self, error: &DiskError) {
+        tracing::error!(%error, partition = %self.partition.id, "the log takes no more records");
+        let mut queue = self.partition.queue.lock();
+        let refused = self.partition.refused(format!("it failed and needs a restart: {error}"));
+        *self.partition.refusing.lock() = Some(refused.clone());
+        for queued in queue.drain(..) {
+            let _ = queued.done.send(Err(refused.clone()));
+        }
+    }
+}
