@@ -276,12 +276,14 @@ fn holds(condition: &Condition, current: Option<&FoundVersion>) -> Result<(), Re
         _ => None,
     };
     match (condition, etag) {
-        (Condition::Always, _)
-        | (Condition::IfAbsent, None)
-        | (Condition::IfPresent, Some(_)) => Ok(()),
+        (Condition::Always, _) | (Condition::IfAbsent, None) | (Condition::IfPresent, Some(_)) => {
+            Ok(())
+        }
         (Condition::IfMatch(wanted), Some(etag)) if etag == *wanted => Ok(()),
         (Condition::IfPresent | Condition::IfMatch(_), None) => Err(Rejection::NoSuchKey),
-        (Condition::IfAbsent | Condition::IfMatch(_), Some(_)) => Err(Rejection::PreconditionFailed),
+        (Condition::IfAbsent | Condition::IfMatch(_), Some(_)) => {
+            Err(Rejection::PreconditionFailed)
+        }
     }
 }
 
@@ -508,15 +510,10 @@ fn complete_upload(
         parts: chosen.iter().map(summary).collect(),
         ..open.attributes
     };
-    let payload =
-        if extents.is_empty() { Payload::Empty } else { Payload::Bulk(extents.into()) };
-    let (entry, written) =
-        write_version(bucket, &complete.key, at, attributes, digest, payload);
-    let completed = UploadState::Completed {
-        written,
-        parts: complete.parts.clone(),
-        at: at.offset,
-    };
+    let payload = if extents.is_empty() { Payload::Empty } else { Payload::Bulk(extents.into()) };
+    let (entry, written) = write_version(bucket, &complete.key, at, attributes, digest, payload);
+    let completed =
+        UploadState::Completed { written, parts: complete.parts.clone(), at: at.offset };
     let mut state = remove_parts(complete.upload, &prior.parts);
     let key = StateKey::upload(complete.bucket, complete.key.as_bytes(), complete.upload);
     state.push((key, Some(completed.encode())));

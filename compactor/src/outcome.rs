@@ -152,7 +152,9 @@ impl Outcome {
             }
             Outcome::Changed(version) => encode_name(Some(*version), out.u8(5)),
             Outcome::Rejected(rejection) => {
-                let same = |r: &&Rejection| std::mem::discriminant(*r) == std::mem::discriminant(rejection);
+                let same = |r: &&Rejection| {
+                    std::mem::discriminant(*r) == std::mem::discriminant(rejection)
+                };
                 let code = REJECTIONS.iter().take_while(|r| !same(r)).count();
                 out.u8(4).u8(code as u8);
                 if let Rejection::Retry(config) = rejection {

@@ -371,7 +371,11 @@ impl Writers {
         }
         if id.sequence > writer.last {
             let is_next = id.sequence == writer.last.next();
-            return if is_next { Admission::Next } else { Admission::Rejected(Rejection::SequenceGap) };
+            return if is_next {
+                Admission::Next
+            } else {
+                Admission::Rejected(Rejection::SequenceGap)
+            };
         }
         let back = (writer.last.get() - id.sequence.get()) as usize;
         match writer.outcomes.len().checked_sub(back + 1) {

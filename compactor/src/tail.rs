@@ -201,10 +201,7 @@ pub fn bulk_files(statement: &Statement) -> Vec<BulkId> {
 }
 
 /// The bulk files that a state value refers to, each once: those of an open upload's part.
-pub fn state_bulk_files(
-    key: &StateKey,
-    value: Option<&Bytes>,
-) -> Result<Vec<BulkId>, DecodeError> {
+pub fn state_bulk_files(key: &StateKey, value: Option<&Bytes>) -> Result<Vec<BulkId>, DecodeError> {
     match value {
         Some(value) if key.is_part() => Ok(extent_files(&decode_part(value.clone())?.1.extents)),
         _ => Ok(Vec::new()),

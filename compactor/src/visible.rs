@@ -64,7 +64,9 @@ impl Visibility {
         match shape {
             Shape::Version(false) => Verdict::Visible,
             Shape::Removed => Verdict::Removal,
-            Shape::Version(true) | Shape::NullRemoved if self.null_is_decided => Verdict::Superseded,
+            Shape::Version(true) | Shape::NullRemoved if self.null_is_decided => {
+                Verdict::Superseded
+            }
             Shape::Version(true) => {
                 self.null_is_decided = true;
                 Verdict::Visible
@@ -96,10 +98,19 @@ mod tests {
         let table: &[(&[(u64, Shape)], &[Verdict])] = &[
             (&[(9, Version(false)), (5, Version(false))], &[Visible, Visible]),
             (&[(9, Version(false)), (9, Version(false))], &[Visible, Superseded]),
-            (&[(9, Removed), (9, Version(false)), (5, Version(false))], &[Removal, Superseded, Visible]),
+            (
+                &[(9, Removed), (9, Version(false)), (5, Version(false))],
+                &[Removal, Superseded, Visible],
+            ),
             (&[(9, Version(true)), (5, Version(true))], &[Visible, Superseded]),
-            (&[(9, Version(false)), (5, Version(true)), (3, Version(true))], &[Visible, Visible, Superseded]),
-            (&[(9, NullRemoved), (5, Version(true)), (3, Version(false))], &[Removal, Superseded, Visible]),
+            (
+                &[(9, Version(false)), (5, Version(true)), (3, Version(true))],
+                &[Visible, Visible, Superseded],
+            ),
+            (
+                &[(9, NullRemoved), (5, Version(true)), (3, Version(false))],
+                &[Removal, Superseded, Visible],
+            ),
             (&[(9, NullRemoved), (5, NullRemoved)], &[Removal, Superseded]),
             (&[(9, Version(true)), (5, NullRemoved)], &[Visible, Superseded]),
         ];

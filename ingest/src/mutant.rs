@@ -28,10 +28,6 @@ mutants! {
     RecycleNeededFile,
     /// Recovery cuts the log below the durable mark instead of reporting corruption.
     TruncateBelowMark,
-    /// Recovery does not compare the file generation, so stale content counts.
-    AcceptStaleGeneration,
-    /// A batch checksum is not verified on recovery.
-    SkipBatchChecksum,
     /// The folder entry of a new log file is not synced.
     SkipLogFolderSync,
     /// A bulk file's payload is not synced before its record is appended.

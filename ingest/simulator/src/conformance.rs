@@ -210,8 +210,8 @@ async fn what_is_trimmed_is_refused(factory: &dyn Factory) {
 
 async fn permits_are_given_back(factory: &dyn Factory) {
     let log = factory.open().await;
-    for _ in 0..200 {
-        drop(log.admit(PARTITION, 200_000).await.expect("room"));
+    for _ in 0..500 {
+        drop(log.admit(PARTITION, 20_000).await.expect("room"));
     }
     append(&log, record(7, 1, b"still")).await.expect("appended");
     factory.close(log).await;

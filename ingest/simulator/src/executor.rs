@@ -1,7 +1,7 @@
 //! The seeded executor: one thread, one choice at a time, time that moves only when nobody can run.
 
-use std::collections::{BTreeMap, BinaryHeap};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -169,8 +169,7 @@ impl Sim {
         // The scale of latencies hides or shows races: 0, microseconds, milliseconds.
         let latency_max = [0, 50_000, 3_000_000][random.below(3) as usize];
         let queue = Queue { wall_offset: 1_700_000_000_000_000, ..Queue::default() };
-        let world =
-            World { queue: Mutex::new(queue), random, trace, policy, latency_max };
+        let world = World { queue: Mutex::new(queue), random, trace, policy, latency_max };
         Self { world: Arc::new(world), mutant: None }
     }
 
@@ -218,7 +217,11 @@ impl Sim {
     }
 
     /// Runs everything until a future is done. A task that panics makes this panic.
-    pub fn block_on<T>(&self, disk: &SimDisk, future: impl Future<Output = T>) -> Result<T, Stopped> {
+    pub fn block_on<T>(
+        &self,
+        disk: &SimDisk,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Stopped> {
         let woken = Arc::new(MainWaker(AtomicBool::new(true)));
         let waker = Waker::from(woken.clone());
         let mut future = pin!(future);
@@ -369,10 +372,13 @@ impl Clock for Node {
 
     fn sleep(&self, duration: Duration) -> Fut<'static, ()> {
         let (sender, receiver) = oneshot::channel();
-        self.world.after(duration, Box::new(move || {
-            // Whoever slept may have gone.
-            let _ = sender.send(());
-        }));
+        self.world.after(
+            duration,
+            Box::new(move || {
+                // Whoever slept may have gone.
+                let _ = sender.send(());
+            }),
+        );
         Box::pin(async move {
             if receiver.await.is_err() {
                 std::future::pending::<()>().await;

@@ -1,1 +1,314 @@
-//! The real disk, clock and randomness.
+//! The real disk and real randomness.
+//!
+//! A disk comes in two kinds over one folder. The *dedicated* kind blocks its caller and is ready at
+//! first poll: for tasks that have a thread of their own, where a hop to another thread would cost as
+//! much as the sync. The *pooled* kind hands what may block to a few I/O threads; a read first asks the
+//! page cache (`preadv2` with `RWF_NOWAIT`), so that most reads need no hop at all.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the outside that the core is kept from"
+)]
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::channel::oneshot;
+use parking_lot::Mutex;
+
+use super::{Disk, DiskError, DiskErrorKind, File, FilePath, Fut, Open, Random};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads that do what may block. They end when the last handle is dropped.
+#[derive(Clone)]
+struct Pool {
+    jobs: std::sync::mpsc::SyncSender<Job>,
+}
+
+/// Jobs that may wait for an I/O thread; a caller beyond that waits itself.
+const JOBS_MAX: usize = 1024;
+
+impl Pool {
+    fn start(threads: usize) -> io::Result<Self> {
+        let (jobs, receiver) = std::sync::mpsc::sync_channel::<Job>(JOBS_MAX);
+        let receiver = Arc::new(Mutex::new(receiver));
+        for index in 0..threads {
+            let receiver = receiver.clone();
+            std::thread::Builder::new().name(format!("disk-{index}")).spawn(move || {
+                loop {
+                    let job = receiver.lock().recv();
+                    match job {
+                        Ok(job) => job(),
+                        Err(_) => return,
+                    }
+                }
+            })?;
+        }
+        Ok(Self { jobs })
+    }
+}
+
+/// Runs operations, at once or on the pool.
+#[derive(Clone)]
+struct Hands {
+    pool: Option<Pool>,
+}
+
+impl Hands {
+    /// Submits an operation now; the future only brings its result.
+    fn run<T: Send + 'static>(
+        &self,
+        path: &FilePath,
+        operation: &'static str,
+        act: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Fut<'static, Result<T, DiskError>> {
+        let path = path.clone();
+        let done =
+            move |result: io::Result<T>| result.map_err(|e| disk_error(&path, operation, &e));
+        let Some(pool) = &self.pool else {
+            return Box::pin(std::future::ready(done(act())));
+        };
+        let (sender, receiver) = oneshot::channel();
+        let job: Job = Box::new(move || {
+            // Whoever asked may have gone; the operation is done all the same.
+            let _ = sender.send(act());
+        });
+        let sent = pool.jobs.send(job);
+        Box::pin(async move {
+            let stopped = || io::Error::other("the disk's threads have stopped");
+            match sent {
+                Ok(()) => done(receiver.await.unwrap_or_else(|_| Err(stopped()))),
+                Err(_) => done(Err(stopped())),
+            }
+        })
+    }
+}
+
+fn disk_error(path: &FilePath, operation: &'static str, error: &io::Error) -> DiskError {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound => DiskErrorKind::NotFound,
+        io::ErrorKind::AlreadyExists => DiskErrorKind::Exists,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskErrorKind::NoSpace,
+        io::ErrorKind::UnexpectedEof => DiskErrorKind::ShortRead,
+        _ => DiskErrorKind::Io,
+    };
+    DiskError { kind, operation, path: path.clone(), detail: error.to_string() }
+}
+
+/// A data directory on a real file system.
+#[derive(Clone)]
+pub struct OsDisk {
+    root: Arc<Path>,
+    hands: Hands,
+}
+
+impl OsDisk {
+    /// The kind whose operations block the caller.
+    pub fn dedicated(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into().into(), hands: Hands { pool: None } }
+    }
+
+    /// The kind whose operations wait on I/O threads.
+    pub fn pooled(root: impl Into<PathBuf>, threads: usize) -> io::Result<Self> {
+        let pool = Some(Pool::start(threads)?);
+        Ok(Self { root: root.into().into(), hands: Hands { pool } })
+    }
+
+    fn place(&self, path: &FilePath) -> PathBuf {
+        self.root.join(path.as_str())
+    }
+}
+
+impl Disk for OsDisk {
+    fn open<'a>(
+        &'a self,
+        path: &'a FilePath,
+        how: Open,
+    ) -> Fut<'a, Result<Arc<dyn File>, DiskError>> {
+        let place = self.place(path);
+        let opened = self.hands.run(path, "open", move || {
+            let mut options = fs::OpenOptions::new();
+            options.read(true).write(how != Open::Read).create_new(how == Open::Create).mode(0o600);
+            options.open(place)
+        });
+        let hands = self.hands.clone();
+        Box::pin(async move {
+            let file = Arc::new(opened.await?);
+            Ok(Arc::new(OsFile { path: path.clone(), file, hands }) as Arc<dyn File>)
+        })
+    }
+
+    fn rename<'a>(
+        &'a self,
+        from: &'a FilePath,
+        to: &'a FilePath,
+    ) -> Fut<'a, Result<(), DiskError>> {
+        let (old, new) = (self.place(from), self.place(to));
+        self.hands.run(from, "rename", move || fs::rename(old, new))
+    }
+
+    fn remove<'a>(&'a self, path: &'a FilePath) -> Fut<'a, Result<(), DiskError>> {
+        let place = self.place(path);
+        self.hands.run(path, "remove", move || fs::remove_file(place))
+    }
+
+    fn create_folder<'a>(&'a self, path: &'a FilePath) -> Fut<'a, Result<(), DiskError>> {
+        let place = self.place(path);
+        self.hands.run(path, "create folder", move || {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(place)
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        folder: &'a FilePath,
+    ) -> Fut<'a, Result<Vec<(FilePath, u64)>, DiskError>> {
+        let place = self.place(folder);
+        let below = folder.clone();
+        self.hands.run(folder, "list", move || {
+            let mut found = Vec::new();
+            for entry in fs::read_dir(place)? {
+                let entry = entry?;
+                let metadata = entry.metadata()?;
+                // Names that are not ours (`lost+found`, an editor's leavings) are not ours to judge.
+                let name = entry.file_name();
+                let name = name.to_str().filter(|name| {
+                    name.bytes()
+                        .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+                });
+                if let Some(name) = name.filter(|_| metadata.is_file()) {
+                    found.push((below.join(name), metadata.len()));
+                }
+            }
+            found.sort();
+            Ok(found)
+        })
+    }
+
+    fn sync_folder<'a>(&'a self, folder: Option<&'a FilePath>) -> Fut<'a, Result<(), DiskError>> {
+        let root = FilePath::new("root");
+        let place = folder.map_or_else(|| self.root.to_path_buf(), |folder| self.place(folder));
+        self.hands
+            .run(folder.unwrap_or(&root), "sync folder", move || fs::File::open(place)?.sync_all())
+    }
+
+    fn free_bytes(&self) -> Fut<'_, Result<u64, DiskError>> {
+        let place = self.root.clone();
+        self.hands.run(&FilePath::new("root"), "ask for free space", move || {
+            let found = rustix::fs::statvfs(&*place)?;
+            Ok(found.f_bavail.saturating_mul(found.f_frsize))
+        })
+    }
+}
+
+struct OsFile {
+    path: FilePath,
+    file: Arc<fs::File>,
+    hands: Hands,
+}
+
+/// Reads exactly `len` bytes, without waiting for the device if `now`; then none if it would have to.
+fn read_exact(file: &fs::File, position: u64, len: usize, now: bool) -> io::Result<Option<Bytes>> {
+    let mut buffer = BytesMut::zeroed(len);
+    if !now {
+        file.read_exact_at(&mut buffer, position)?;
+        return Ok(Some(buffer.freeze()));
+    }
+    let mut slices = [io::IoSliceMut::new(&mut buffer)];
+    let flags = rustix::io::ReadWriteFlags::NOWAIT;
+    match rustix::io::preadv2(file, &mut slices, position, flags) {
+        Ok(read) if read == len => Ok(Some(buffer.freeze())),
+        // Not in memory, in memory in part, or not supported here: the slow way decides.
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+impl File for OsFile {
+    fn path(&self) -> &FilePath {
+        &self.path
+    }
+
+    fn len(&self) -> Fut<'_, Result<u64, DiskError>> {
+        let file = self.file.clone();
+        self.hands.run(&self.path, "ask for the length of", move || Ok(file.metadata()?.len()))
+    }
+
+    fn read_at(&self, position: u64, len: usize) -> Fut<'_, Result<Bytes, DiskError>> {
+        if self.hands.pool.is_some()
+            && let Ok(Some(bytes)) = read_exact(&self.file, position, len, true)
+        {
+            return Box::pin(std::future::ready(Ok(bytes)));
+        }
+        let file = self.file.clone();
+        let read = move || {
+            let bytes = read_exact(&file, position, len, false)?;
+            bytes.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        };
+        self.hands.run(&self.path, "read", read)
+    }
+
+    fn write_at(&self, position: u64, bytes: Bytes) -> Fut<'_, Result<(), DiskError>> {
+        let file = self.file.clone();
+        self.hands.run(&self.path, "write", move || file.write_all_at(&bytes, position))
+    }
+
+    fn allocate(&self, len: u64) -> Fut<'_, Result<(), DiskError>> {
+        let file = self.file.clone();
+        self.hands.run(&self.path, "allocate", move || {
+            let flags = rustix::fs::FallocateFlags::empty();
+            match rustix::fs::fallocate(&*file, flags, 0, len) {
+                Ok(()) => Ok(()),
+                // A file system that cannot reserve grows the file; writes may then meet its end.
+                Err(rustix::io::Errno::OPNOTSUPP) => {
+                    if file.metadata()?.len() < len {
+                        file.set_len(len)
+                    } else {
+                        Ok(())
+                    }
+                }
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    fn sync(&self) -> Fut<'_, Result<(), DiskError>> {
+        let file = self.file.clone();
+        self.hands.run(&self.path, "sync", move || file.sync_data())
+    }
+
+    fn write_synced(&self, position: u64, bytes: Bytes) -> Fut<'_, Result<(), DiskError>> {
+        let file = self.file.clone();
+        self.hands.run(&self.path, "write and sync", move || {
+            file.write_all_at(&bytes, position)?;
+            file.sync_data()
+        })
+    }
+}
+
+/// Numbers from the system's entropy, expanded; not for secrets.
+pub struct OsRandom {
+    state: Mutex<u64>,
+}
+
+impl OsRandom {
+    /// Starts from a seed that the caller took from the system.
+    pub fn new(seed: u64) -> Self {
+        Self { state: Mutex::new(seed) }
+    }
+}
+
+impl Random for OsRandom {
+    fn next(&self) -> u64 {
+        let mut state = self.state.lock();
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        xxhash_rust::xxh3::xxh3_64(&state.to_le_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests;

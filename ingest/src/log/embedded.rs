@@ -93,6 +93,17 @@ struct Queued {
     done: oneshot::Sender<Result<(), AppendError>>,
 }
 
+/// What may be admitted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Space {
+    /// The next file is there: as much as the queue takes.
+    Plenty,
+    /// The next file is being made: so many bytes; whoever wants more waits.
+    Awaited(u64),
+    /// The next file cannot be made now: so many bytes; whoever wants more is refused.
+    Short(u64),
+}
+
 /// Committed batches that are still in memory, for readers that keep up.
 #[derive(Default)]
 struct Recent {
@@ -118,8 +129,8 @@ struct Partition {
     end: watch::Sender<Offset>,
     trimmed: Mutex<Offset>,
     refusing: Mutex<Option<AppendError>>,
-    /// Bytes that may still be admitted while no next file can be made; none while one can.
-    scarce: Mutex<Option<u64>>,
+    /// What may be admitted until the next file is there.
+    space: watch::Sender<Space>,
     corruption: Option<Corruption>,
     closing: watch::Sender<bool>,
 }
@@ -171,7 +182,7 @@ impl EmbeddedLog {
                 end: watch::Sender::new(found.end),
                 trimmed: Mutex::new(*floor),
                 refusing: Mutex::new(refusing),
-                scarce: Mutex::new(None),
+                space: watch::Sender::new(Space::Plenty),
                 corruption: found.corruption,
                 closing: watch::Sender::new(false),
             });
@@ -224,15 +235,35 @@ impl Partition {
         *self.end.borrow()
     }
 
-    /// Takes bytes from what may still be admitted while space is scarce.
-    fn take_scarce(&self, bytes: usize) -> Result<(), AppendError> {
-        let mut scarce = self.scarce.lock();
-        if let Some(left) = scarce.as_mut() {
-            // A record may get a batch of its own.
-            let needed = batch::span(bytes) + BLOCK;
-            *left = left.checked_sub(needed).ok_or_else(|| self.full())?;
+    /// Takes bytes from what may be admitted, waiting for a file that is being made.
+    async fn take_space(&self, bytes: usize) -> Result<(), AppendError> {
+        // A record may get a batch of its own.
+        let needed = batch::span(bytes) + BLOCK;
+        let mut space = self.space.subscribe();
+        loop {
+            let mut verdict = None;
+            self.space.send_if_modified(|space| {
+                let (Space::Awaited(left) | Space::Short(left)) = space else {
+                    verdict = Some(Ok(()));
+                    return false;
+                };
+                match left.checked_sub(needed) {
+                    Some(rest) => {
+                        *left = rest;
+                        verdict = Some(Ok(()));
+                    }
+                    None if matches!(space, Space::Short(_)) => verdict = Some(Err(self.full())),
+                    None => {}
+                }
+                false
+            });
+            if let Some(verdict) = verdict {
+                return verdict;
+            }
+            if space.changed().await.is_err() {
+                return Err(self.refused("the log is closed"));
+            }
         }
-        Ok(())
     }
 
     /// Lets go of files whose records have all been trimmed and that nobody has open.
@@ -268,7 +299,7 @@ impl Log for EmbeddedLog {
             if bytes as u64 > partition.options.batch_bytes_max() - 2 * BLOCK {
                 return Err(partition.refused(format!("a record of {bytes} bytes is too large")));
             }
-            partition.take_scarce(bytes)?;
+            partition.take_space(bytes).await?;
             Ok(Permit { partition: partition.id, bytes, room })
         })
     }

@@ -59,8 +59,12 @@ fn the_embedded_log_keeps_the_contract() {
     for seed in 0..20 {
         let sim = Sim::new(seed);
         let disk = SimDisk::new(&sim);
-        let factory =
-            Embedded { sim: &sim, disk: disk.clone(), open: Mutex::default(), first: Mutex::default() };
+        let factory = Embedded {
+            sim: &sim,
+            disk: disk.clone(),
+            open: Mutex::default(),
+            first: Mutex::default(),
+        };
         let run = sim.block_on(&disk, conformance::check_all(&factory));
         assert_eq!(run, Ok(()), "seed {seed}");
     }

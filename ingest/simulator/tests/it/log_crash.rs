@@ -24,11 +24,7 @@ pub struct Known {
     pub trimmed: Offset,
 }
 
-pub async fn open(
-    sim: &Sim,
-    disk: &SimDisk,
-    floor: Offset,
-) -> (Arc<EmbeddedLog>, RecoveryReport) {
+pub async fn open(sim: &Sim, disk: &SimDisk, floor: Offset) -> (Arc<EmbeddedLog>, RecoveryReport) {
     let floors = BTreeMap::from([(PARTITION, floor)]);
     let (log, report) =
         EmbeddedLog::open(&sim.env(disk), options(), &floors).await.expect("a log opens");
@@ -65,7 +61,7 @@ pub async fn workload(sim: &Sim, disk: &SimDisk, known: &Mutex<Known>, from: u64
 /// Lets go of all but the last few records, as a cut does.
 async fn trim(log: &Arc<dyn Log>, known: &Mutex<Known>) {
     let end = log.status(PARTITION).end;
-    let below = Offset::new(end.get().saturating_sub(4));
+    let below = Offset::new(end.get().saturating_sub(10));
     // The catalog that makes this the floor is durable before the log is told.
     {
         let mut known = known.lock();
@@ -96,11 +92,8 @@ fn check(sim: &Sim, disk: &SimDisk, known: &Known) -> Result<Vec<(Offset, Record
         }
     }
     for caller in 1..=3u8 {
-        let own: Vec<u64> = ids
-            .iter()
-            .filter(|id| id.writer.0[0] == caller)
-            .map(|id| id.sequence.get())
-            .collect();
+        let own: Vec<u64> =
+            ids.iter().filter(|id| id.writer.0[0] == caller).map(|id| id.sequence.get()).collect();
         if !own.is_sorted_by(|a, b| *b == a + 1) {
             return Err(format!("caller {caller}'s records are {own:?}"));
         }
@@ -111,7 +104,9 @@ fn check(sim: &Sim, disk: &SimDisk, known: &Known) -> Result<Vec<(Offset, Record
         if let (Some(last), Some(found)) = (last, own.last())
             && *found < last
         {
-            return Err(format!("caller {caller}'s record {last} was acknowledged, {found} is the last"));
+            return Err(format!(
+                "caller {caller}'s record {last} was acknowledged, {found} is the last"
+            ));
         }
         if own.is_empty() && last.is_some() && found.len() as u64 > known.trimmed.get() {
             return Err(format!("caller {caller}'s acknowledged records are gone"));

@@ -80,18 +80,17 @@ impl Header {
         out
     }
 
-    /// Decodes a header that belongs here; `None` for anything else. `any_generation` and `any_sum` exist
-    /// for the seeded bugs that forget to compare.
+    /// Decodes a header that belongs here; `None` for anything else. With `any_file` it may be from an
+    /// earlier life of the file.
     pub fn decode(
         bytes: &[u8],
         identity: &Identity,
         position: u64,
-        any_generation: bool,
-        any_sum: bool,
+        any_file: bool,
     ) -> Option<Self> {
         let bytes = bytes.get(..HEADER_BYTES)?;
         let (body, crc) = bytes.split_at(HEADER_BYTES - 4);
-        if crc32c::crc32c(body).to_le_bytes() != *crc && !any_sum {
+        if crc32c::crc32c(body).to_le_bytes() != *crc {
             return None;
         }
         let mut from = body;
@@ -114,7 +113,7 @@ impl Header {
         let is_here = magic == (MAGIC, 0)
             && store == identity.store
             && partition == identity.partition
-            && (file == identity.file || any_generation)
+            && (file == identity.file || any_file)
             && found.position == position;
         is_here.then_some(found)
     }
@@ -130,8 +129,8 @@ pub fn is_of_earlier_life(bytes: &[u8], identity: &Identity) -> bool {
     let position_at = 4 + 4 + 16 + 4 + 4 + 8;
     let position = bytes.get(position_at..).and_then(|bytes| bytes.first_chunk());
     let position = position.map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    Header::decode(bytes, identity, position, true, false).is_some()
-        && Header::decode(bytes, identity, position, false, false).is_none()
+    Header::decode(bytes, identity, position, true).is_some()
+        && Header::decode(bytes, identity, position, false).is_none()
 }
 
 /// Bytes that a batch with so long a body takes in the file.

@@ -53,9 +53,8 @@ impl FileReader {
         if self.next < first.offset {
             return None;
         }
-        let holds = |batch: &Arc<Vec<Committed>>| {
-            batch.last().is_some_and(|last| last.offset >= self.next)
-        };
+        let holds =
+            |batch: &Arc<Vec<Committed>>| batch.last().is_some_and(|last| last.offset >= self.next);
         let index = recent.batches.partition_point(|batch| !holds(batch));
         let batch = recent.batches.get(index)?.clone();
         drop(recent);
@@ -128,7 +127,7 @@ async fn read_batch(
         return Ok(None);
     }
     let bytes = read(partition, file, position, HEADER_BYTES).await?;
-    let Some(header) = Header::decode(&bytes, &file.identity, position, false, false) else {
+    let Some(header) = Header::decode(&bytes, &file.identity, position, false) else {
         return Ok(None);
     };
     if position + header.span() > file.len {

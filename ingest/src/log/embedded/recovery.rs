@@ -82,7 +82,15 @@ pub(super) async fn recover(
     let needed: Vec<usize> = begun[first.min(begun.len())..].to_vec();
     let mut files = Vec::new();
     for (at, file) in found.drain(..).enumerate() {
-        if needed.contains(&at) { files.push(file) } else { recovered.spare.push((file.number, file.file)) }
+        if needed.contains(&at) {
+            files.push(file);
+            continue;
+        }
+        // A file without a header may have lost it: what its batches call durable counts all the same.
+        if file.header.is_none() {
+            durable = durable.max(highest_mark(&file, BLOCK).await?);
+        }
+        recovered.spare.push((file.number, file.file));
     }
     let folder_corruption = |p: Offset, d: Offset| Corruption {
         file: folder.to_string(),
@@ -99,10 +107,9 @@ pub(super) async fn recover(
     for file in &files {
         durable = durable.max(file.header.map_or(Offset::ZERO, |header| header.durable));
     }
-    let walk = walk(env, &files).await?;
+    let walk = walk(&files).await?;
     durable = durable.max(walk.durable);
-    let (beyond, hashes_before) =
-        scan_beyond(env, &files, &walk).await?;
+    let (beyond, hashes_before) = scan_beyond(&files, &walk).await?;
     durable = durable.max(beyond);
     recovered.end = walk.end;
     recovered.position = walk.position;
@@ -188,32 +195,25 @@ async fn read(
     }
 }
 
+/// Reads the batch header at a place, if a valid one is there; its body may be torn.
+async fn header_at(found: &Found, position: u64) -> Result<Option<Header>, DiskError> {
+    let bytes = read(&found.file, position, HEADER_BYTES, found.len).await?;
+    Ok(bytes.and_then(|bytes| Header::decode(&bytes, &found.identity, position, false)))
+}
+
 /// Reads the batch at a place, if a valid one is there.
-async fn batch_at(
-    env: &Env,
-    found: &Found,
-    position: u64,
-) -> Result<Option<(Header, Bytes)>, DiskError> {
-    let any_generation = env.mutated(Mutant::AcceptStaleGeneration);
-    let any_sum = env.mutated(Mutant::SkipBatchChecksum);
-    let Some(bytes) = read(&found.file, position, HEADER_BYTES, found.len).await? else {
-        return Ok(None);
-    };
-    let header = Header::decode(&bytes, &found.identity, position, any_generation, any_sum);
-    let Some(header) = header else { return Ok(None) };
+async fn batch_at(found: &Found, position: u64) -> Result<Option<(Header, Bytes)>, DiskError> {
+    let Some(header) = header_at(found, position).await? else { return Ok(None) };
     let body_at = position + HEADER_BYTES as u64;
     let Some(body) = read(&found.file, body_at, header.body_len(), found.len).await? else {
         return Ok(None);
     };
-    let fits = batch::body_fits(&header, &body) || any_sum;
+    let fits = batch::body_fits(&header, &body);
     Ok((fits && batch::frames(&header, &body).is_some()).then_some((header, body)))
 }
 
 /// Follows the chain from the oldest file on.
-async fn walk(
-    env: &Env,
-    files: &[Found],
-) -> Result<Walk, DiskError> {
+async fn walk(files: &[Found]) -> Result<Walk, DiskError> {
     let first = files[0].header.expect("the caller has looked");
     let mut walk = Walk {
         end: first.base,
@@ -225,18 +225,16 @@ async fn walk(
     };
     loop {
         let found = &files[walk.file];
-        let next = batch_at(env, found, walk.position).await?;
-        let continues = |header: &Header| {
-            header.base == walk.end
-                && (header.previous == walk.chain || env.mutated(Mutant::AcceptStaleGeneration))
-        };
+        let next = batch_at(found, walk.position).await?;
+        let continues = |header: &Header| header.base == walk.end && header.previous == walk.chain;
         if let Some((header, body)) = next.filter(|(header, _)| continues(header)) {
             let Some(end) = header.base.checked_add(u64::from(header.count)) else {
                 return Ok(walk);
             };
             let frames = batch::frames(&header, &body).unwrap_or_default();
             let decoded = frames.into_iter().map(|(_, bytes)| crate::record::Record::decode(bytes));
-            walk.hashes = decoded.map(|record| record.map_or(0, |record| record.key_hash())).collect();
+            walk.hashes =
+                decoded.map(|record| record.map_or(0, |record| record.key_hash())).collect();
             walk.end = end;
             walk.chain = header.chain(&found.identity);
             walk.durable = walk.durable.max(header.durable);
@@ -248,7 +246,7 @@ async fn walk(
             next.header.is_some_and(|h| h.base == walk.end && h.previous == walk.chain)
         };
         match files.get(walk.file + 1) {
-            Some(next) if follows(next) && batch_at(env, next, BLOCK).await?.is_some() => {
+            Some(next) if follows(next) && batch_at(next, BLOCK).await?.is_some() => {
                 walk.file += 1;
                 walk.position = BLOCK;
             }
@@ -259,30 +257,43 @@ async fn walk(
 
 /// Looks for valid batches behind the chain's end: the highest durable offset that they name, and the key
 /// hashes of what is missing as the batch right behind repeats them.
-async fn scan_beyond(
-    env: &Env,
-    files: &[Found],
-    walk: &Walk,
-) -> Result<(Offset, Vec<u64>), DiskError> {
+async fn scan_beyond(files: &[Found], walk: &Walk) -> Result<(Offset, Vec<u64>), DiskError> {
     let mut durable = Offset::ZERO;
-    let mut hashes = Vec::new();
+    for (at, found) in files.iter().enumerate().skip(walk.file) {
+        let from = if at == walk.file { walk.position } else { BLOCK };
+        durable = durable.max(highest_mark(found, from).await?);
+    }
+    if durable <= walk.end {
+        return Ok((durable, Vec::new()));
+    }
     for (at, found) in files.iter().enumerate().skip(walk.file) {
         let mut position = if at == walk.file { walk.position } else { BLOCK };
         while position + BLOCK <= found.len {
-            match batch_at(env, found, position).await? {
-                Some((header, body)) => {
-                    if hashes.is_empty() && header.base > walk.end {
-                        hashes = batch::hashes_before(&header, &body);
-                        hashes.retain(|hash| *hash != 0);
-                    }
-                    durable = durable.max(header.durable);
-                    position += header.span();
-                }
-                None => position += BLOCK,
+            if let Some((header, body)) = batch_at(found, position).await?
+                && header.base > walk.end
+            {
+                let mut hashes = batch::hashes_before(&header, &body);
+                hashes.retain(|hash| *hash != 0);
+                return Ok((durable, hashes));
             }
+            position += BLOCK;
         }
     }
-    Ok((durable, hashes))
+    Ok((durable, Vec::new()))
+}
+
+/// The highest durable offset that a valid batch header names, from a place in a file on. A torn batch's
+/// header is evidence too: what it calls durable was.
+async fn highest_mark(found: &Found, from: u64) -> Result<Offset, DiskError> {
+    let mut durable = Offset::ZERO;
+    let mut position = from;
+    while position + BLOCK <= found.len {
+        if let Some(header) = header_at(found, position).await? {
+            durable = durable.max(header.durable);
+        }
+        position += BLOCK;
+    }
+    Ok(durable)
 }
 
 /// Cuts off what lies behind the chain's end. At most one batch was under way, so a stretch of the largest
@@ -317,12 +328,7 @@ async fn cut(
 }
 
 /// Keeps cut-off bytes for whoever wants to look. Not being able to is no reason not to start.
-async fn keep_aside(
-    env: &Env,
-    folder: &FilePath,
-    number: u64,
-    bytes: Bytes,
-) {
+async fn keep_aside(env: &Env, folder: &FilePath, number: u64, bytes: Bytes) {
     let path = folder.join(format!("{number:010}.torn"));
     let _ = env.disk_dedicated.remove(&path).await;
     match env.disk_dedicated.open(&path, Open::Create).await {
@@ -339,7 +345,8 @@ async fn keep_aside(
 /// failed sync the system may hold bytes in memory that it believes to be on the device.
 async fn settle(files: &[Found], walk: &Walk, durable: Offset) -> Result<(), DiskError> {
     for (at, found) in files.iter().enumerate().take(walk.file + 1) {
-        let from = if found.header.is_some_and(|header| header.base >= durable) { 0 } else { BLOCK };
+        let from =
+            if found.header.is_some_and(|header| header.base >= durable) { 0 } else { BLOCK };
         let to = if at == walk.file { walk.position } else { found.len };
         if at + 1 < walk.file {
             continue;

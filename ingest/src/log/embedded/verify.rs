@@ -37,7 +37,7 @@ pub async fn verify(
         let mut position = BLOCK;
         while position + BLOCK <= *len {
             let Ok(bytes) = file.read_at(position, HEADER_BYTES).await else { break };
-            let Some(found) = Header::decode(&bytes, identity, position, false, false) else {
+            let Some(found) = Header::decode(&bytes, identity, position, false) else {
                 if stop.is_none() {
                     stop = Some((path.to_string(), position));
                 }

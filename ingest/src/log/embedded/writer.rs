@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::batch::{self, BLOCK, FileHeader, Header, Identity};
 use super::mark::Marker;
-use super::{LogFile, Partition, Queued, file_path};
+use super::{LogFile, Partition, Queued, Space, file_path};
 use crate::env::{DiskError, DiskErrorKind, File, Open, Task, timeout};
 use crate::log::{AppendError, Committed, LogLocation};
 use crate::mutant::Mutant;
@@ -61,7 +61,7 @@ pub(super) async fn start(
     // With nothing prepared the writer may promise only what fits into the file that it has.
     let current = partition.files.lock().back().cloned();
     let left = current.as_ref().map_or(0, |file| file.len.saturating_sub(start.position));
-    *partition.scarce.lock() = Some(left);
+    partition.space.send_replace(Space::Awaited(left));
     let end = partition.end();
     let writer = Writer {
         partition: partition.clone(),
@@ -78,17 +78,10 @@ pub(super) async fn start(
     };
     let preparer = prepare(partition.clone(), start.last_number, sender);
     let closing = partition.closing.subscribe();
-    let tasks = vec![
+    Ok(vec![
         env.rt.spawn_dedicated("log preparer", Box::pin(preparer)),
         env.rt.spawn_dedicated("log writer", Box::pin(writer.run(closing))),
-    ];
-    // Ready once the first file is there, or is known not to come.
-    let mut waited = 0;
-    while *partition.scarce.lock() == Some(0) && waited < 2000 {
-        env.clock.sleep(Duration::from_millis(1)).await;
-        waited += 1;
-    }
-    Ok(tasks)
+    ])
 }
 
 /// Makes log files ahead of need: reuses one that was let go, or writes a new one full of zeros.
@@ -103,10 +96,11 @@ async fn prepare(
         match make_file(&partition, number).await {
             Ok(file) => {
                 number += 1;
-                // Under the lock, so that the writer sees the file and the promise together.
-                let mut scarce = partition.scarce.lock();
-                place.send((number - 1, file));
-                *scarce = None;
+                // In one step, so that the writer sees the file and the promise together.
+                partition.space.send_modify(|space| {
+                    place.send((number - 1, file));
+                    *space = Space::Plenty;
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, partition = %partition.id, "no next log file; trying again");
@@ -115,6 +109,11 @@ async fn prepare(
                     number += 1;
                 }
                 drop(place);
+                partition.space.send_modify(|space| {
+                    if let Space::Awaited(left) = *space {
+                        *space = Space::Short(left);
+                    }
+                });
                 partition.env.clock.sleep(SPACE_RETRY).await;
             }
         }
@@ -300,10 +299,8 @@ impl Writer {
     async fn write(&mut self, records: &[Bytes]) -> Result<(Header, Vec<u64>), DiskError> {
         let body: usize = records.iter().map(|record| record.len() + batch::FRAME_BYTES).sum();
         let body = body + 8 * self.hashes.len();
-        let fits = self
-            .current
-            .as_ref()
-            .is_some_and(|file| self.position + batch::span(body) <= file.len);
+        let fits =
+            self.current.as_ref().is_some_and(|file| self.position + batch::span(body) <= file.len);
         let mut front = BytesMut::new();
         let mut begun = None;
         let file = match (&self.current, fits) {
@@ -357,18 +354,22 @@ impl Writer {
             detail: "no log file can be made".into(),
         })?;
         let len = self.partition.options.file_bytes;
-        {
-            let mut scarce = self.partition.scarce.lock();
-            if self.prepared.is_empty() {
+        let prepared = &self.prepared;
+        let partition = &self.partition;
+        partition.space.send_modify(|space| {
+            if prepared.is_empty() {
                 // Until the one after it is there, only what fits into this file may be promised, less
                 // what has been promised already (each record may need a batch of its own).
-                let room = &self.partition.room;
-                let promised = self.partition.options.queue_bytes - room.available_permits();
-                *scarce = Some((len - BLOCK).saturating_sub(2 * promised as u64 + 2 * BLOCK));
+                let promised = partition.options.queue_bytes - partition.room.available_permits();
+                let left = (len - BLOCK).saturating_sub(2 * promised as u64 + 2 * BLOCK);
+                *space = Space::Awaited(left);
             }
-        }
-        let identity =
-            Identity { store: self.partition.options.store, partition: self.partition.id, file: number };
+        });
+        let identity = Identity {
+            store: self.partition.options.store,
+            partition: self.partition.id,
+            file: number,
+        };
         let header = FileHeader { base: self.end, previous: self.chain, durable: self.end };
         let front = header.encode(&identity);
         Ok((Arc::new(LogFile { identity, base: self.end, file, len }), front))
@@ -381,9 +382,10 @@ impl Writer {
         }
         self.owes_mark = false;
         // An empty batch is not worth a new file: the mark file will do.
-        let fits = self.current.as_ref().is_some_and(|file| {
-            self.position + batch::span(8 * self.hashes.len()) <= file.len
-        });
+        let fits = self
+            .current
+            .as_ref()
+            .is_some_and(|file| self.position + batch::span(8 * self.hashes.len()) <= file.len);
         if fits {
             self.write(&[]).await?;
             self.hashes.clear();
