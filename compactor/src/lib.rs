@@ -8,7 +8,23 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod apply;
+pub mod catalog;
+mod collect;
+pub mod cursor;
+pub mod layout;
+pub mod listed;
+pub mod manifest;
+mod merge;
 pub mod outcome;
+pub mod partition;
+pub mod publish;
+pub mod resolve;
+pub mod run_writer;
+mod seal;
+pub mod sealed;
+pub mod segment;
 pub mod state;
+pub mod table;
 pub mod tail;
+pub mod view;
 pub mod visible;

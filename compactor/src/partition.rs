@@ -357,6 +357,7 @@ impl Shared {
 /// Starts the task that makes cuts by the policy.
 fn start_cutter(shared: &Arc<Shared>) -> Task {
     let shared = shared.clone();
+    let env = shared.env.clone();
     let task: Fut<'static, ()> = Box::pin(async move {
         let mut dirty_since = None;
         let tick = (shared.options.cut.age / 8).max(Duration::from_millis(10));
@@ -385,5 +386,5 @@ fn start_cutter(shared: &Arc<Shared>) -> Task {
             }
         }
     });
-    shared.env.rt.spawn("cutter", task)
+    env.rt.spawn("cutter", task)
 }

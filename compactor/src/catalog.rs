@@ -1,0 +1,412 @@
+//! The catalog: a partition's current segments and runs for one cut. `docs/formats/catalog.md` specifies
+//! the bytes.
+//!
+//! A generation is written whole, twice, and never changed. Publishing it is one atomic step: the rename
+//! of its first copy, after everything that it names has been synced. Loading takes the highest
+//! generation; if neither copy of it can be read that is corruption, never an older state of the store.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ingest::codec::{DecodeError, Decoder, Encoder};
+use ingest::env::{DiskError, DiskErrorKind, Env, FilePath, Open};
+use ingest::log::{Corruption, ReadError};
+use ingest::mutant::Mutant;
+use ingest::words::{
+    BulkId, CutNumber, Generation, Offset, PartitionId, RunId, SegmentId, StoreId, WallTime,
+};
+
+use crate::layout::Layout;
+use crate::sealed::FileDigest;
+
+/// The fold that this code is; a catalog made by a newer one is refused.
+pub const FOLD_VERSION: u32 = 1;
+
+/// A partition's catalog.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Catalog {
+    /// The store.
+    pub store: StoreId,
+    /// The partition.
+    pub partition: PartitionId,
+    /// Its number.
+    pub generation: Generation,
+    /// The last cut that it contains.
+    pub cut: CutNumber,
+    /// Everything below this offset is folded.
+    pub next: Offset,
+    /// Which fold made it.
+    pub fold_version: u32,
+    /// The fold's time at the cut.
+    pub time: WallTime,
+    /// The chained digest of all cuts' logical content.
+    pub digest: [u8; 32],
+    /// BLAKE3 of the generation before.
+    pub previous: [u8; 32],
+    /// The next free segment id.
+    pub next_segment: SegmentId,
+    /// The next free run id.
+    pub next_run: RunId,
+    /// The next free bulk file id.
+    pub next_bulk: BulkId,
+    /// Runs, oldest first.
+    pub runs: Vec<Run>,
+    /// Segments.
+    pub segments: Vec<Segment>,
+    /// Bulk files that runs refer to.
+    pub bulks: Vec<Bulk>,
+}
+
+/// A run: manifest, key index and state of a stretch of the log.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// How many merges it has been through.
+    pub level: u8,
+    /// Its records stand at or above this.
+    pub first: Offset,
+    /// Its records stand below this.
+    pub below: Offset,
+    /// How many object entries it has.
+    pub entries: u64,
+    /// Its manifest.
+    pub manifest: FileDigest,
+    /// Its manifest's checksums.
+    pub sums: FileDigest,
+    /// Its key index.
+    pub keys: FileDigest,
+    /// Its state entries.
+    pub state: FileDigest,
+}
+
+/// A segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Segment {
+    /// Its id.
+    pub id: SegmentId,
+    /// Its file.
+    pub file: FileDigest,
+    /// How often runs refer to it; at 0 it is garbage.
+    pub references: u64,
+    /// How many objects were written to it.
+    pub objects: u64,
+}
+
+/// A bulk file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bulk {
+    /// Its id.
+    pub id: BulkId,
+    /// How often runs refer to it; at 0 it is garbage once sealed.
+    pub references: u64,
+}
+
+/// A catalog could not be loaded.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Neither copy of the newest generation can be read.
+    #[error("{0}")]
+    Corrupt(#[from] Corruption),
+    /// It belongs to another store or partition.
+    #[error("{file} belongs to another store or partition")]
+    Foreign {
+        /// The file.
+        file: FilePath,
+    },
+    /// A newer version of this program made it.
+    #[error("{file} was made by fold version {found}, this program knows up to {known}")]
+    Newer {
+        /// The file.
+        file: FilePath,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+}
+
+/// A catalog could not be published. The new generation may or may not be found after a restart.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("generation {generation} could not be published: {source}")]
+pub struct PublishError {
+    /// The generation.
+    pub generation: Generation,
+    /// What the disk said.
+    #[source]
+    pub source: DiskError,
+}
+
+const MAGIC: &[u8; 8] = b"SILTCAT1";
+const LIST_MAX: usize = 1 << 20;
+const COPIES: [char; 2] = ['b', 'a'];
+
+impl Catalog {
+    /// The first catalog of a partition.
+    pub fn first(store: StoreId, partition: PartitionId) -> Self {
+        Self {
+            store,
+            partition,
+            generation: Generation::ZERO,
+            cut: CutNumber::ZERO,
+            next: Offset::ZERO,
+            fold_version: FOLD_VERSION,
+            time: WallTime::default(),
+            digest: [0; 32],
+            previous: [0; 32],
+            next_segment: SegmentId::new(1),
+            next_run: RunId::new(1),
+            next_bulk: BulkId::new(1),
+            runs: Vec::new(),
+            segments: Vec::new(),
+            bulks: Vec::new(),
+        }
+    }
+
+    /// BLAKE3 of the encoding; the link of the chain of generations.
+    pub fn digest_of_encoding(&self) -> [u8; 32] {
+        *blake3::hash(&self.encode()).as_bytes()
+    }
+
+    /// Encodes the catalog with its magic number and checksum.
+    pub fn encode(&self) -> Bytes {
+        let mut out = Encoder::new();
+        out.raw(MAGIC).u32(0);
+        out.raw(&self.store.0).u32(self.partition.get()).u32(self.fold_version);
+        out.u64(self.generation.get()).u64(self.cut.get()).u64(self.next.get());
+        out.i64(self.time.micros()).raw(&self.digest).raw(&self.previous);
+        out.u64(self.next_segment.get()).u64(self.next_run.get()).u64(self.next_bulk.get());
+        out.varint(self.runs.len() as u64);
+        for run in &self.runs {
+            out.u64(run.id.get()).u8(run.level).u64(run.first.get()).u64(run.below.get());
+            out.u64(run.entries);
+            for file in [&run.manifest, &run.sums, &run.keys, &run.state] {
+                file.encode(&mut out);
+            }
+        }
+        out.varint(self.segments.len() as u64);
+        for segment in &self.segments {
+            out.u64(segment.id.get()).u64(segment.references).u64(segment.objects);
+            segment.file.encode(&mut out);
+        }
+        out.varint(self.bulks.len() as u64);
+        for bulk in &self.bulks {
+            out.u64(bulk.id.get()).u64(bulk.references);
+        }
+        // The length is under the checksum, so a cut-off catalog does not pass for a short one.
+        out.patch_u32(MAGIC.len(), out.len() as u32 + 4);
+        let crc = crc32c::crc32c(out.as_slice());
+        out.u32(crc);
+        out.finish()
+    }
+
+    /// Decodes a catalog.
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let whole = bytes.len();
+        let Some(body_len) = whole.checked_sub(4) else {
+            return Err(DecodeError { what: "catalog", position: 0 });
+        };
+        let crc = crc32c::crc32c(&bytes[..body_len]).to_le_bytes();
+        let mut from = Decoder::new(bytes.slice(..body_len));
+        let magic: [u8; 8] = from.array("catalog magic")?;
+        let len = from.u32("catalog length")? as usize;
+        if magic != *MAGIC || len != whole || crc != bytes[body_len..] {
+            return Err(DecodeError { what: "catalog checksum", position: body_len });
+        }
+        let store = StoreId(from.array("store")?);
+        let partition = PartitionId::new(from.u32("partition")?);
+        let fold_version = from.u32("fold version")?;
+        let generation = Generation::new(from.u64("generation")?);
+        let cut = CutNumber::new(from.u64("cut")?);
+        let next = Offset::new(from.u64("next offset")?);
+        let time = WallTime::from_micros(from.i64("time")?);
+        let digest = from.array("digest")?;
+        let previous = from.array("previous digest")?;
+        let next_segment = SegmentId::new(from.u64("next segment")?);
+        let next_run = RunId::new(from.u64("next run")?);
+        let next_bulk = BulkId::new(from.u64("next bulk file")?);
+        let count = from.count(LIST_MAX, "runs")?;
+        let run = |from: &mut Decoder| {
+            Ok(Run {
+                id: RunId::new(from.u64("run")?),
+                level: from.u8("level")?,
+                first: Offset::new(from.u64("first offset")?),
+                below: Offset::new(from.u64("last offset")?),
+                entries: from.u64("entries")?,
+                manifest: FileDigest::decode(from)?,
+                sums: FileDigest::decode(from)?,
+                keys: FileDigest::decode(from)?,
+                state: FileDigest::decode(from)?,
+            })
+        };
+        let runs = (0..count).map(|_| run(&mut from)).collect::<Result<_, DecodeError>>()?;
+        let count = from.count(LIST_MAX, "segments")?;
+        let segment = |from: &mut Decoder| {
+            Ok(Segment {
+                id: SegmentId::new(from.u64("segment")?),
+                references: from.u64("references")?,
+                objects: from.u64("objects")?,
+                file: FileDigest::decode(from)?,
+            })
+        };
+        let segments = (0..count).map(|_| segment(&mut from)).collect::<Result<_, DecodeError>>()?;
+        let count = from.count(LIST_MAX, "bulk files")?;
+        let bulk = |from: &mut Decoder| {
+            let id = BulkId::new(from.u64("bulk file")?);
+            Ok(Bulk { id, references: from.u64("references")? })
+        };
+        let bulks = (0..count).map(|_| bulk(&mut from)).collect::<Result<_, DecodeError>>()?;
+        from.end("end of catalog")?;
+        Ok(Self {
+            store,
+            partition,
+            generation,
+            cut,
+            next,
+            fold_version,
+            time,
+            digest,
+            previous,
+            next_segment,
+            next_run,
+            next_bulk,
+            runs,
+            segments,
+            bulks,
+        })
+    }
+}
+
+/// Makes a generation durable. Everything that it names must have been synced.
+pub async fn publish(env: &Env, layout: &Layout, catalog: &Catalog) -> Result<(), PublishError> {
+    let failed = |source| PublishError { generation: catalog.generation, source };
+    for copy in COPIES {
+        write_copy(env, layout, catalog, copy).await.map_err(failed)?;
+    }
+    let folder = layout.catalog_folder();
+    if !env.mutated(Mutant::SkipCatalogFolderSync) {
+        env.disk.sync_folder(Some(&folder)).await.map_err(failed)?;
+    }
+    // Only now is the former generation no longer needed. One that stays behind does no harm.
+    let files = env.disk.list(&folder).await.map_err(failed)?;
+    for (path, _) in files {
+        if generation_of(&path).is_some_and(|(generation, _)| generation < catalog.generation) {
+            env.disk.remove(&path).await.map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+async fn write_copy(
+    env: &Env,
+    layout: &Layout,
+    catalog: &Catalog,
+    copy: char,
+) -> Result<(), DiskError> {
+    let path = layout.catalog(catalog.generation, copy);
+    let temporary = layout.catalog_folder().join("tmp");
+    crate::run_writer::remove_if_there(&env.disk, &temporary).await?;
+    let file = env.disk.open(&temporary, Open::Create).await?;
+    file.write_at(0, catalog.encode()).await?;
+    if !env.mutated(Mutant::PublishBeforeSync) {
+        file.sync().await?;
+    }
+    env.disk.rename(&temporary, &path).await
+}
+
+/// The generation and copy that a file's name tells.
+fn generation_of(path: &FilePath) -> Option<(Generation, char)> {
+    let (number, copy) = path.name().split_once('.')?;
+    let copy = COPIES.into_iter().find(|known| copy == known.to_string())?;
+    (number.len() == 10).then_some(())?;
+    Some((Generation::new(number.parse().ok()?), copy))
+}
+
+/// Loads the newest generation; `None` when none was ever published. Mends a copy that is missing or
+/// damaged while the other is whole.
+pub async fn load(
+    env: &Env,
+    layout: &Layout,
+    store: StoreId,
+    partition: PartitionId,
+) -> Result<Option<Catalog>, LoadError> {
+    let (newest, damaged) = read(env, layout, store, partition).await?;
+    if let Some(catalog) = &newest {
+        for (copy, corruption) in damaged {
+            tracing::warn!(%corruption, "a copy of the catalog is mended from the other");
+            write_copy(env, layout, catalog, copy).await?;
+        }
+        env.disk.sync_folder(Some(&layout.catalog_folder())).await?;
+    }
+    Ok(newest)
+}
+
+/// What a look at the catalog folder gives: the newest catalog, and copies that are missing or damaged.
+pub type CatalogFound = (Option<Catalog>, Vec<(char, Corruption)>);
+
+/// Reads the newest generation and changes nothing.
+pub async fn read(
+    env: &Env,
+    layout: &Layout,
+    store: StoreId,
+    partition: PartitionId,
+) -> Result<CatalogFound, LoadError> {
+    let files = match env.disk.list(&layout.catalog_folder()).await {
+        Ok(files) => files,
+        Err(error) if error.kind == DiskErrorKind::NotFound => return Ok((None, Vec::new())),
+        Err(error) => return Err(error.into()),
+    };
+    let newest = files.iter().filter_map(|(path, _)| generation_of(path)).max();
+    let Some((generation, _)) = newest else { return Ok((None, Vec::new())) };
+    let mut found = None;
+    let mut damaged = Vec::new();
+    for copy in COPIES {
+        let path = layout.catalog(generation, copy);
+        match read_copy(&env.disk, &path, generation).await {
+            Ok(catalog) => found = Some((catalog, path)),
+            Err(ReadError::Corrupt(corruption)) => damaged.push((copy, corruption)),
+            Err(error) => {
+                let detail = error.to_string();
+                let corruption = Corruption { file: path.to_string(), position: 0, detail };
+                damaged.push((copy, corruption));
+            }
+        }
+    }
+    let Some((catalog, file)) = found else {
+        let detail: Vec<String> = damaged.iter().map(|(_, c)| c.to_string()).collect();
+        return Err(LoadError::Corrupt(Corruption {
+            file: layout.catalog(generation, 'a').to_string(),
+            position: 0,
+            detail: format!("neither copy can be read ({})", detail.join("; ")),
+        }));
+    };
+    if catalog.store != store || catalog.partition != partition {
+        return Err(LoadError::Foreign { file });
+    }
+    if catalog.fold_version > FOLD_VERSION {
+        let found = catalog.fold_version;
+        return Err(LoadError::Newer { file, found, known: FOLD_VERSION });
+    }
+    Ok((Some(catalog), damaged))
+}
+
+async fn read_copy(
+    disk: &Arc<dyn ingest::env::Disk>,
+    path: &FilePath,
+    generation: Generation,
+) -> Result<Catalog, ReadError> {
+    let failed = |error| crate::sealed::read_error(path, 0, error);
+    let file = disk.open(path, Open::Read).await.map_err(failed)?;
+    let len = file.len().await.map_err(failed)?;
+    let bytes = file.read_at(0, len as usize).await.map_err(failed)?;
+    let catalog = Catalog::decode(bytes).map_err(|error| {
+        crate::sealed::corruption(path, error.position as u64, error.to_string())
+    })?;
+    if catalog.generation != generation {
+        return Err(crate::sealed::corruption(path, 0, "it is another generation's"));
+    }
+    Ok(catalog)
+}

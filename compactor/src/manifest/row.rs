@@ -1,0 +1,164 @@
+//! A manifest's row: an entry as SQL sees it, and as merges carry it on.
+
+use ingest::codec::Encoder;
+use ingest::entry::{
+    EntryKey, ObjectVersion, Payload, SegmentLocation, Statement, StoredChecksum,
+};
+use ingest::words::{BucketId, BulkId, Offset, SegmentId, WallTime};
+
+use crate::listed::{Kind, Listed, checksum_bits};
+use crate::tail::bulk_files;
+use crate::visible::Shape;
+
+/// See the module's description.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// The bucket.
+    pub bucket: u64,
+    /// The object key.
+    pub key: String,
+    /// The offset of the record that made the version.
+    pub version: u64,
+    /// The offset of the record that made this statement.
+    pub sequence: u64,
+    /// What it states.
+    pub kind: Kind,
+    /// Whether clients know the version as `null`.
+    pub is_null: bool,
+    /// When the version was made.
+    pub created: WallTime,
+    /// What an object has besides.
+    pub object: Option<ObjectColumns>,
+    /// Who made it: canonical id; empty for removals.
+    pub owner: String,
+    /// Where the entry's header lies.
+    pub header: SegmentLocation,
+    /// The segment with the payload, when it is another than the header's.
+    pub payload_segment: Option<SegmentId>,
+    /// The bulk files with payload, each once.
+    pub bulk_files: Vec<BulkId>,
+}
+
+/// The columns that only objects have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ObjectColumns {
+    /// Length in bytes.
+    pub size: u64,
+    /// MD5, or MD5 of the parts' MD5s.
+    pub md5: [u8; 16],
+    /// The number of parts; 0 for an object that was put in one piece.
+    pub parts: u16,
+    /// CRC-64/NVME of the payload.
+    pub digest: u64,
+    /// The content type, if one was given.
+    pub content_type: Option<String>,
+    /// The other stored headers.
+    pub headers: Vec<(String, String)>,
+    /// User metadata.
+    pub metadata: Vec<(String, String)>,
+    /// Tags.
+    pub tags: Vec<(String, String)>,
+    /// Checksums.
+    pub checksums: Vec<StoredChecksum>,
+}
+
+impl ObjectColumns {
+    /// The columns of an object version.
+    pub fn of(object: &ObjectVersion) -> Self {
+        let attributes = &object.attributes;
+        let is_type = |(name, _): &&(String, String)| name == "content-type";
+        let others = attributes.headers.iter().filter(|header| !is_type(header));
+        Self {
+            size: attributes.size,
+            md5: attributes.etag.md5,
+            parts: attributes.etag.parts,
+            digest: object.digest,
+            content_type: attributes.headers.iter().find(is_type).map(|(_, value)| value.clone()),
+            headers: others.cloned().collect(),
+            metadata: attributes.metadata.clone(),
+            tags: attributes.tags.clone(),
+            checksums: attributes.checksums.clone(),
+        }
+    }
+}
+
+impl Row {
+    /// The row of an entry whose header lies at a place.
+    pub fn of(key: &EntryKey, statement: &Statement, header: SegmentLocation) -> Self {
+        let (created, owner, object) = match statement {
+            Statement::Object(object) => {
+                (object.created, object.attributes.owner.clone(), Some(ObjectColumns::of(object)))
+            }
+            Statement::Marker { created, owner, .. } => (*created, owner.clone(), None),
+            Statement::Removed | Statement::NullRemoved => {
+                (WallTime::default(), String::new(), None)
+            }
+        };
+        let payload_segment = match statement {
+            Statement::Object(ObjectVersion { payload: Payload::Segment(at), .. }) => {
+                Some(at.segment)
+            }
+            _ => None,
+        };
+        let name = key.object_key();
+        Self {
+            bucket: key.bucket().get(),
+            key: String::from_utf8(name.to_vec()).expect("object keys are UTF-8"),
+            version: key.version().get(),
+            sequence: key.sequence().get(),
+            kind: Kind::of(statement),
+            is_null: statement.is_null(),
+            created,
+            object,
+            owner,
+            header,
+            payload_segment: payload_segment.filter(|segment| *segment != header.segment),
+            bulk_files: bulk_files(statement),
+        }
+    }
+
+    /// The row's sort key.
+    pub fn entry_key(&self) -> EntryKey {
+        EntryKey::new(
+            BucketId::new(self.bucket),
+            self.key.as_bytes(),
+            Offset::new(self.version),
+            Offset::new(self.sequence),
+        )
+    }
+
+    /// Its shape, for [`crate::visible::Visibility`].
+    pub fn shape(&self) -> Shape {
+        match self.kind {
+            Kind::Object | Kind::Marker => Shape::Version(self.is_null),
+            Kind::Removed => Shape::Removed,
+            Kind::NullRemoved => Shape::NullRemoved,
+        }
+    }
+
+    /// Its value in the key index.
+    pub fn listed(&self) -> Listed {
+        let object = self.object.as_ref();
+        Listed {
+            kind: self.kind,
+            is_null: self.is_null,
+            size: object.map_or(0, |object| object.size),
+            etag: object.map_or_else(Default::default, |object| ingest::entry::ETag {
+                md5: object.md5,
+                parts: object.parts,
+            }),
+            created: self.created,
+            checksums: object.map_or(0, |object| checksum_bits(&object.checksums)),
+            location: self.header,
+        }
+    }
+}
+
+/// Checksums as one binary column.
+pub fn encode_checksums(checksums: &[StoredChecksum]) -> bytes::Bytes {
+    let mut out = Encoder::new();
+    for checksum in checksums {
+        checksum.encode(&mut out);
+    }
+    out.finish()
+}

@@ -1,0 +1,154 @@
+//! Reads a manifest's rows in order, a page at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, Int32Array, Int64Array,
+    ListArray, MapArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt8Array,
+    UInt32Array, UInt64Array,
+};
+use arrow::datatypes::UInt64Type;
+use futures::StreamExt;
+use ingest::codec::Decoder;
+use ingest::entry::{SegmentLocation, StoredChecksum};
+use ingest::log::ReadError;
+use ingest::words::{BulkId, SegmentId, WallTime};
+use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
+use parquet::errors::ParquetError;
+
+use super::reader::{Manifest, ManifestReader, ReadCounts};
+use super::row::{ObjectColumns, Row};
+use crate::listed::Kind;
+use crate::sealed;
+
+/// Reads rows in order. Memory: a few pages of each column.
+pub struct ManifestCursor {
+    manifest: Arc<Manifest>,
+    stream: ParquetRecordBatchStream<ManifestReader>,
+    rows: VecDeque<Row>,
+}
+
+const BATCH_ROWS: usize = 1024;
+
+impl ManifestCursor {
+    pub(super) fn new(manifest: &Arc<Manifest>) -> Result<Self, ReadError> {
+        let reader = manifest.reader(Arc::new(ReadCounts::default()));
+        let metadata = manifest.metadata().clone();
+        let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|error| read_error(manifest, error))?;
+        Ok(Self { manifest: manifest.clone(), stream, rows: VecDeque::new() })
+    }
+
+    /// The next row.
+    pub async fn next(&mut self) -> Result<Option<Row>, ReadError> {
+        loop {
+            if let Some(row) = self.rows.pop_front() {
+                return Ok(Some(row));
+            }
+            match self.stream.next().await {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(read_error(&self.manifest, error)),
+                Some(Ok(columns)) => {
+                    let rows = rows(&columns).ok_or_else(|| {
+                        sealed::corruption(self.manifest.path(), 0, "a row cannot be decoded")
+                    })?;
+                    self.rows = rows.into();
+                }
+            }
+        }
+    }
+}
+
+fn read_error(manifest: &Manifest, error: ParquetError) -> ReadError {
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<ReadError>() {
+            Ok(error) => *error,
+            Err(other) => sealed::corruption(manifest.path(), 0, other.to_string()),
+        },
+        other => sealed::corruption(manifest.path(), 0, other.to_string()),
+    }
+}
+
+fn pairs(column: &MapArray, row: usize) -> Option<Vec<(String, String)>> {
+    let entries = column.value(row);
+    let keys = entries.column(0).as_any().downcast_ref::<StringArray>()?;
+    let values = entries.column(1).as_any().downcast_ref::<StringArray>()?;
+    Some((0..entries.len()).map(|i| (keys.value(i).to_owned(), values.value(i).to_owned())).collect())
+}
+
+fn checksums(bytes: &[u8]) -> Option<Vec<StoredChecksum>> {
+    let mut from = Decoder::new(bytes::Bytes::copy_from_slice(bytes));
+    let mut found = Vec::new();
+    while from.remaining() > 0 {
+        found.push(StoredChecksum::decode(&mut from).ok()?);
+    }
+    Some(found)
+}
+
+/// Columns as rows; `None` when they are not a manifest's.
+fn rows(columns: &RecordBatch) -> Option<Vec<Row>> {
+    let column = |index: usize| columns.column(index).as_any();
+    let number = |index: usize| column(index).downcast_ref::<UInt64Array>();
+    let (bucket, version, sequence) = (number(0)?, number(2)?, number(3)?);
+    let key = column(1).downcast_ref::<StringArray>()?;
+    let kind = column(4).downcast_ref::<UInt8Array>()?;
+    let is_null = column(5).downcast_ref::<BooleanArray>()?;
+    let time = column(6).downcast_ref::<TimestampMicrosecondArray>()?;
+    let size = column(7).downcast_ref::<Int64Array>()?;
+    let md5 = column(8).downcast_ref::<FixedSizeBinaryArray>()?;
+    let parts = column(9).downcast_ref::<Int32Array>()?;
+    let digest = number(10)?;
+    let owner = column(11).downcast_ref::<StringArray>()?;
+    let content_type = column(12).downcast_ref::<StringArray>()?;
+    let map = |index: usize| column(index).downcast_ref::<MapArray>();
+    let (headers, metadata, tags) = (map(13)?, map(14)?, map(15)?);
+    let sums = column(16).downcast_ref::<BinaryArray>()?;
+    let (segment, position) = (number(17)?, number(18)?);
+    let index = column(19).downcast_ref::<UInt32Array>()?;
+    let payload_segment = number(20)?;
+    let bulk_files = column(21).downcast_ref::<ListArray>()?;
+    let mut found = Vec::with_capacity(columns.num_rows());
+    for row in 0..columns.num_rows() {
+        let kind = Kind::from_code(kind.value(row))?;
+        let object = match kind {
+            Kind::Object => Some(ObjectColumns {
+                size: u64::try_from(size.value(row)).ok()?,
+                md5: md5.value(row).try_into().ok()?,
+                parts: u16::try_from(parts.value(row)).ok()?,
+                digest: digest.value(row),
+                content_type: content_type.is_valid(row).then(|| content_type.value(row).to_owned()),
+                headers: pairs(headers, row)?,
+                metadata: pairs(metadata, row)?,
+                tags: pairs(tags, row)?,
+                checksums: checksums(sums.value(row))?,
+            }),
+            _ => None,
+        };
+        let files = bulk_files.value(row);
+        let files = files.as_primitive_opt::<UInt64Type>()?;
+        found.push(Row {
+            bucket: bucket.value(row),
+            key: key.value(row).to_owned(),
+            version: version.value(row),
+            sequence: sequence.value(row),
+            kind,
+            is_null: is_null.value(row),
+            created: WallTime::from_micros(time.value(row)),
+            object,
+            owner: owner.value(row).to_owned(),
+            header: SegmentLocation {
+                segment: SegmentId::new(segment.value(row)),
+                position: position.value(row),
+                index: index.value(row),
+            },
+            payload_segment: payload_segment
+                .is_valid(row)
+                .then(|| SegmentId::new(payload_segment.value(row))),
+            bulk_files: files.values().iter().map(|file| BulkId::new(*file)).collect(),
+        });
+    }
+    Some(found)
+}

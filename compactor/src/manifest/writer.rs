@@ -1,0 +1,274 @@
+//! Writes a manifest. The settings are measured (see `docs/formats/manifest.md`): keys delta-encoded
+//! without a dictionary, small pages so that a seek decodes little, statistics not cut short.
+
+use std::io;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Int32Builder, Int64Builder,
+    ListBuilder, MapBuilder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder, UInt8Builder,
+    UInt32Builder, UInt64Builder,
+};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use ingest::env::{Disk, FilePath};
+use ingest::words::RunId;
+use parking_lot::Mutex;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use super::row::{Row, encode_checksums};
+use super::sums::Summer;
+use crate::sealed::{FileDigest, SealError, SealedWriter};
+
+/// Rows gathered before they are handed to the encoder.
+const BATCH_ROWS: usize = 4096;
+const GROUP_ROWS: usize = 128 << 10;
+const PAGE_ROWS: usize = 1024;
+/// A row group ends at the end of a bucket once it has so many rows, so that pages do not straddle buckets.
+const GROUP_ROWS_MIN: usize = 16 << 10;
+
+fn map_type() -> DataType {
+    let entries = Fields::from(vec![
+        Field::new("keys", DataType::Utf8, false),
+        Field::new("values", DataType::Utf8, true),
+    ]);
+    DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
+}
+
+/// The columns of a manifest.
+pub fn schema() -> SchemaRef {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let files = DataType::List(Arc::new(Field::new("item", DataType::UInt64, true)));
+    Arc::new(Schema::new(vec![
+        Field::new("bucket_id", DataType::UInt64, false),
+        Field::new("key", DataType::Utf8, false),
+        Field::new("version", DataType::UInt64, false),
+        Field::new("sequence", DataType::UInt64, false),
+        Field::new("kind", DataType::UInt8, false),
+        Field::new("is_null_version", DataType::Boolean, false),
+        Field::new("last_modified", time, false),
+        Field::new("size", DataType::Int64, true),
+        Field::new("md5", DataType::FixedSizeBinary(16), true),
+        Field::new("parts", DataType::Int32, true),
+        Field::new("digest", DataType::UInt64, true),
+        Field::new("owner", DataType::Utf8, false),
+        Field::new("content_type", DataType::Utf8, true),
+        Field::new("headers", map_type(), false),
+        Field::new("metadata", map_type(), false),
+        Field::new("tags", map_type(), false),
+        Field::new("checksums", DataType::Binary, false),
+        Field::new("segment", DataType::UInt64, false),
+        Field::new("segment_position", DataType::UInt64, false),
+        Field::new("segment_index", DataType::UInt32, false),
+        Field::new("payload_segment", DataType::UInt64, true),
+        Field::new("bulk_files", files, false),
+    ]))
+}
+
+fn properties() -> WriterProperties {
+    let column = |name: &str| ColumnPath::from(name);
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).expect("1 is a level")))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(PAGE_ROWS)
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_column_index_truncate_length(None)
+        .set_statistics_truncate_length(None)
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_column_dictionary_enabled(column("key"), false)
+        .set_column_encoding(column("key"), Encoding::DELTA_BYTE_ARRAY)
+        .set_column_dictionary_enabled(column("md5"), false)
+        .set_column_compression(column("md5"), Compression::UNCOMPRESSED)
+        .set_column_statistics_enabled(column("md5"), EnabledStatistics::None);
+    for name in ["version", "sequence", "last_modified", "size", "segment_position"] {
+        builder = builder
+            .set_column_dictionary_enabled(column(name), false)
+            .set_column_encoding(column(name), Encoding::DELTA_BINARY_PACKED);
+    }
+    builder.build()
+}
+
+/// Where the Parquet encoder puts its bytes until they are taken to the disk.
+#[derive(Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes a manifest and its sums. Memory: one row group as encoded, about 6 MB.
+pub struct ManifestWriter {
+    file: SealedWriter,
+    sums_file: SealedWriter,
+    summer: Summer,
+    buffer: Buffer,
+    writer: ArrowWriter<Buffer>,
+    rows: Vec<Row>,
+    last_bucket: Option<u64>,
+}
+
+impl ManifestWriter {
+    /// Creates the files; they must not exist.
+    pub async fn create(
+        disk: &Arc<dyn Disk>,
+        path: &FilePath,
+        sums_path: &FilePath,
+        run: RunId,
+    ) -> Result<Self, SealError> {
+        let buffer = Buffer::default();
+        let writer = ArrowWriter::try_new(buffer.clone(), schema(), Some(properties()))
+            .map_err(|error| encode_error(path, &error))?;
+        Ok(Self {
+            file: SealedWriter::create(disk, path).await?,
+            sums_file: SealedWriter::create(disk, sums_path).await?,
+            summer: Summer::new(run),
+            buffer,
+            writer,
+            rows: Vec::new(),
+            last_bucket: None,
+        })
+    }
+
+    /// Adds a row; rows come in order of their sort keys.
+    pub async fn push(&mut self, row: Row) -> Result<(), SealError> {
+        let is_other_bucket = self.last_bucket.is_some_and(|last| last != row.bucket);
+        self.last_bucket = Some(row.bucket);
+        if is_other_bucket {
+            let in_group = self.rows.len() + self.writer.in_progress_rows();
+            if in_group >= GROUP_ROWS_MIN {
+                self.encode_rows()?;
+                self.writer.flush().map_err(|error| encode_error(self.file.path(), &error))?;
+                self.drain().await?;
+            }
+        }
+        self.rows.push(row);
+        if self.rows.len() == BATCH_ROWS {
+            self.encode_rows()?;
+            self.drain().await?;
+        }
+        Ok(())
+    }
+
+    fn encode_rows(&mut self) -> Result<(), SealError> {
+        let rows = std::mem::take(&mut self.rows);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let path = self.file.path();
+        let encoded = record_batch(&rows).map_err(|e| SealError::Encode {
+            file: path.clone(),
+            detail: e.to_string(),
+        })?;
+        self.writer.write(&encoded).map_err(|error| encode_error(path, &error))
+    }
+
+    async fn drain(&mut self) -> Result<(), SealError> {
+        let bytes = std::mem::take(&mut *self.buffer.0.lock());
+        self.summer.add(&bytes);
+        self.file.append(&bytes).await
+    }
+
+    /// Ends both files and syncs them: gives the manifest's digest and the sums'.
+    pub async fn finish(mut self) -> Result<(FileDigest, FileDigest), SealError> {
+        self.encode_rows()?;
+        self.writer.finish().map_err(|error| encode_error(self.file.path(), &error))?;
+        self.drain().await?;
+        self.sums_file.append(&self.summer.finish()).await?;
+        Ok((self.file.finish().await?, self.sums_file.finish().await?))
+    }
+}
+
+fn encode_error(path: &FilePath, error: &parquet::errors::ParquetError) -> SealError {
+    SealError::Encode { file: path.clone(), detail: error.to_string() }
+}
+
+type Pairs = MapBuilder<StringBuilder, StringBuilder>;
+
+fn append_pairs(
+    builder: &mut Pairs,
+    pairs: Option<&Vec<(String, String)>>,
+) -> Result<(), arrow::error::ArrowError> {
+    for (name, value) in pairs.into_iter().flatten() {
+        builder.keys().append_value(name);
+        builder.values().append_value(value);
+    }
+    builder.append(true)
+}
+
+/// Rows as columns.
+pub fn record_batch(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let numbers = |of: &dyn Fn(&Row) -> Option<u64>| -> ArrayRef {
+        let mut builder = UInt64Builder::with_capacity(rows.len());
+        rows.iter().for_each(|row| builder.append_option(of(row)));
+        Arc::new(builder.finish())
+    };
+    let texts = |of: &dyn Fn(&Row) -> Option<String>| -> ArrayRef {
+        let mut builder = StringBuilder::new();
+        rows.iter().for_each(|row| builder.append_option(of(row)));
+        Arc::new(builder.finish())
+    };
+    let pairs = |of: &dyn Fn(&Row) -> Option<&Vec<(String, String)>>| {
+        let mut builder = Pairs::new(None, StringBuilder::new(), StringBuilder::new());
+        rows.iter().try_for_each(|row| append_pairs(&mut builder, of(row)))?;
+        Ok::<ArrayRef, arrow::error::ArrowError>(Arc::new(builder.finish()))
+    };
+    let mut kinds = UInt8Builder::new();
+    let mut nulls = BooleanBuilder::new();
+    let mut times = TimestampMicrosecondBuilder::new().with_timezone("UTC");
+    let mut sizes = Int64Builder::new();
+    let mut md5s = FixedSizeBinaryBuilder::new(16);
+    let mut parts = Int32Builder::new();
+    let mut checksums = BinaryBuilder::new();
+    let mut indexes = UInt32Builder::new();
+    let mut bulks = ListBuilder::new(UInt64Builder::new());
+    for row in rows {
+        kinds.append_value(row.kind.code());
+        nulls.append_value(row.is_null);
+        times.append_value(row.created.micros());
+        let object = row.object.as_ref();
+        sizes.append_option(object.map(|object| object.size as i64));
+        match object {
+            Some(object) => md5s.append_value(object.md5)?,
+            None => md5s.append_null(),
+        }
+        parts.append_option(object.map(|object| i32::from(object.parts)));
+        checksums.append_value(encode_checksums(object.map_or(&[], |object| &object.checksums)));
+        indexes.append_value(row.header.index);
+        row.bulk_files.iter().for_each(|file| bulks.values().append_value(file.get()));
+        bulks.append(true);
+    }
+    let columns: Vec<ArrayRef> = vec![
+        numbers(&|row| Some(row.bucket)),
+        texts(&|row| Some(row.key.clone())),
+        numbers(&|row| Some(row.version)),
+        numbers(&|row| Some(row.sequence)),
+        Arc::new(kinds.finish()),
+        Arc::new(nulls.finish()),
+        Arc::new(times.finish()),
+        Arc::new(sizes.finish()),
+        Arc::new(md5s.finish()),
+        Arc::new(parts.finish()),
+        numbers(&|row| row.object.as_ref().map(|object| object.digest)),
+        texts(&|row| Some(row.owner.clone())),
+        texts(&|row| row.object.as_ref().and_then(|object| object.content_type.clone())),
+        pairs(&|row| row.object.as_ref().map(|object| &object.headers))?,
+        pairs(&|row| row.object.as_ref().map(|object| &object.metadata))?,
+        pairs(&|row| row.object.as_ref().map(|object| &object.tags))?,
+        Arc::new(checksums.finish()),
+        numbers(&|row| Some(row.header.segment.get())),
+        numbers(&|row| Some(row.header.position)),
+        Arc::new(indexes.finish()),
+        numbers(&|row| row.payload_segment.map(|segment| segment.get())),
+        Arc::new(bulks.finish()),
+    ];
+    RecordBatch::try_new(schema(), columns)
+}

@@ -1,0 +1,377 @@
+//! Segments: payload and entry headers of one cut, in blocks. `docs/formats/segment.md` specifies them.
+//!
+//! ```text
+//!   block | block | ... | footer
+//!   block:  magic 4 | codec 1 | zeros 3 | segment 8 | position 8 | raw length 4 | stored length 4
+//!           | objects 4 | store 16 | crc 4 | stored bytes
+//!   object: header length varint | payload length varint | header | payload | crc 4
+//!   header: entry key (length-prefixed) | statement
+//! ```
+//!
+//! Every entry of the cut has an object here, removals too, so that a store can be rebuilt from segments
+//! without bringing deleted objects back. A damaged block concerns the objects in it and no others: a
+//! location names block and index, no reader needs the footer.
+
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use ingest::codec::{DecodeError, Decoder, Encoder};
+use ingest::entry::{EntryKey, Payload, SegmentLocation, Statement};
+use ingest::env::{Disk, File, FilePath};
+use ingest::log::ReadError;
+use ingest::words::{SegmentId, StoreId};
+use tokio::sync::OnceCell;
+
+use crate::sealed::{self, FileDigest, SealError, SealedWriter};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"SSB1");
+const FOOTER_MAGIC: u32 = u32::from_le_bytes(*b"SSF1");
+const HEAD_BYTES: usize = 60;
+/// Raw bytes after which a block ends.
+const BLOCK_BYTES: usize = 16 << 10;
+/// What one read takes on speculation: most blocks whole.
+const READ_AHEAD: usize = 20 << 10;
+const RAW_BYTES_MAX: usize = 16 << 20;
+
+const STORED: u8 = 0;
+const ZSTD: u8 = 1;
+
+/// Writes a segment.
+pub struct SegmentWriter {
+    file: SealedWriter,
+    store: StoreId,
+    id: SegmentId,
+    block: BytesMut,
+    in_block: u32,
+    objects: u64,
+    blocks: u64,
+}
+
+impl SegmentWriter {
+    /// Creates the file; it must not exist.
+    pub async fn create(
+        disk: &Arc<dyn Disk>,
+        path: &FilePath,
+        store: StoreId,
+        id: SegmentId,
+    ) -> Result<Self, SealError> {
+        let file = SealedWriter::create(disk, path).await?;
+        Ok(Self { file, store, id, block: BytesMut::new(), in_block: 0, objects: 0, blocks: 0 })
+    }
+
+    /// Adds an entry's header and, if it came inline, its payload; gives the header's place, which is then
+    /// the payload's too.
+    pub async fn add(
+        &mut self,
+        key: &EntryKey,
+        statement: &Statement,
+        payload: Option<Bytes>,
+    ) -> Result<SegmentLocation, SealError> {
+        let payload_len = payload.as_ref().map_or(0, Bytes::len);
+        if self.in_block > 0 && self.block.len() + payload_len > BLOCK_BYTES {
+            self.end_block().await?;
+        }
+        let location = SegmentLocation {
+            segment: self.id,
+            position: self.file.position(),
+            index: self.in_block,
+        };
+        let mut statement = statement.clone();
+        if let (Statement::Object(object), Some(_)) = (&mut statement, &payload) {
+            object.payload = Payload::Segment(location);
+        }
+        let mut header = Encoder::new();
+        header.bytes(key.as_bytes());
+        statement.encode(&mut header);
+        let mut lengths = Encoder::new();
+        lengths.varint(header.len() as u64).varint(payload_len as u64);
+        let start = self.block.len();
+        self.block.extend_from_slice(lengths.as_slice());
+        self.block.extend_from_slice(header.as_slice());
+        self.block.extend_from_slice(&payload.unwrap_or_default());
+        let crc = crc32c::crc32c(&self.block[start..]);
+        self.block.put_u32_le(crc);
+        self.in_block += 1;
+        self.objects += 1;
+        if self.block.len() >= BLOCK_BYTES {
+            self.end_block().await?;
+        }
+        Ok(location)
+    }
+
+    async fn end_block(&mut self) -> Result<(), SealError> {
+        let raw = self.block.split().freeze();
+        let compressed = zstd::bulk::compress(&raw, 1).ok();
+        // Compression must pay for the time that every read spends on undoing it.
+        let compressed = compressed.filter(|bytes| bytes.len() + raw.len() / 8 <= raw.len());
+        let (codec, stored) = match compressed {
+            Some(bytes) => (ZSTD, Bytes::from(bytes)),
+            None => (STORED, raw.clone()),
+        };
+        let head = Head {
+            magic: MAGIC,
+            codec,
+            segment: self.id,
+            position: self.file.position(),
+            raw_len: raw.len() as u32,
+            stored_len: stored.len() as u32,
+            objects: self.in_block,
+            store: self.store,
+        };
+        self.file.append(&head.encode(&stored)).await?;
+        self.file.append(&stored).await?;
+        self.in_block = 0;
+        self.blocks += 1;
+        Ok(())
+    }
+
+    /// Writes the footer and syncs. The caller syncs the folder.
+    pub async fn finish(mut self) -> Result<FileDigest, SealError> {
+        if self.in_block > 0 {
+            self.end_block().await?;
+        }
+        let mut counts = BytesMut::new();
+        counts.put_u64_le(self.blocks);
+        counts.put_u64_le(self.objects);
+        let head = Head {
+            magic: FOOTER_MAGIC,
+            codec: STORED,
+            segment: self.id,
+            position: self.file.position(),
+            raw_len: counts.len() as u32,
+            stored_len: counts.len() as u32,
+            objects: 0,
+            store: self.store,
+        };
+        self.file.append(&head.encode(&counts)).await?;
+        self.file.append(&counts).await?;
+        self.file.finish().await
+    }
+}
+
+/// A block's head.
+struct Head {
+    magic: u32,
+    codec: u8,
+    segment: SegmentId,
+    position: u64,
+    raw_len: u32,
+    stored_len: u32,
+    objects: u32,
+    store: StoreId,
+}
+
+impl Head {
+    fn encode(&self, stored: &[u8]) -> BytesMut {
+        let mut out = BytesMut::with_capacity(HEAD_BYTES);
+        out.put_u32_le(self.magic);
+        out.put_u8(self.codec);
+        out.put_bytes(0, 3);
+        out.put_u64_le(self.segment.get());
+        out.put_u64_le(self.position);
+        out.put_u32_le(self.raw_len);
+        out.put_u32_le(self.stored_len);
+        out.put_u32_le(self.objects);
+        out.put_slice(&self.store.0);
+        out.put_bytes(0, HEAD_BYTES - 4 - out.len());
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&out), stored);
+        out.put_u32_le(crc);
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut from = bytes.get(..HEAD_BYTES)?;
+        let magic = from.get_u32_le();
+        let codec = from.get_u8();
+        from.advance(3);
+        Some(Self {
+            magic,
+            codec,
+            segment: SegmentId::new(from.get_u64_le()),
+            position: from.get_u64_le(),
+            raw_len: from.get_u32_le(),
+            stored_len: from.get_u32_le(),
+            objects: from.get_u32_le(),
+            store: StoreId(from.copy_to_bytes(16).as_ref().try_into().ok()?),
+        })
+    }
+}
+
+/// One entry as a segment holds it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SegmentObject {
+    /// Its sort key.
+    pub key: EntryKey,
+    /// What it states.
+    pub statement: Statement,
+    /// Its payload, when it lies here.
+    pub payload: Bytes,
+}
+
+/// A segment to read from. Its file is opened at the first read, so that a damaged or missing one
+/// concerns its own objects only.
+pub struct Segment {
+    disk: Arc<dyn Disk>,
+    path: FilePath,
+    store: StoreId,
+    id: SegmentId,
+    len: u64,
+    file: OnceCell<Arc<dyn File>>,
+}
+
+/// A verified block.
+pub struct SegmentBlock {
+    raw: Bytes,
+    objects: u32,
+    /// Where the next block begins.
+    next: u64,
+}
+
+impl Segment {
+    /// Names a segment.
+    pub fn open(
+        disk: &Arc<dyn Disk>,
+        path: &FilePath,
+        store: StoreId,
+        id: SegmentId,
+        len: u64,
+    ) -> Arc<Self> {
+        let file = OnceCell::new();
+        Arc::new(Self { disk: disk.clone(), path: path.clone(), store, id, len, file })
+    }
+
+    async fn file(&self) -> Result<&Arc<dyn File>, ReadError> {
+        self.file.get_or_try_init(|| sealed::open(&self.disk, &self.path, self.len)).await
+    }
+
+    fn corruption(&self, position: u64, detail: impl Into<String>) -> ReadError {
+        sealed::corruption(&self.path, position, detail)
+    }
+
+    /// Reads and verifies the block at a position.
+    pub async fn block(&self, position: u64) -> Result<SegmentBlock, ReadError> {
+        self.block_of(position, MAGIC).await
+    }
+
+    async fn block_of(&self, position: u64, magic: u32) -> Result<SegmentBlock, ReadError> {
+        let file = self.file().await?;
+        let left = self.len.saturating_sub(position);
+        let ahead = left.min(READ_AHEAD as u64) as usize;
+        let bytes = sealed::read(file, position, ahead).await?;
+        let Some(head) = Head::decode(&bytes) else {
+            return Err(self.corruption(position, "a block begins beyond the file"));
+        };
+        let is_here = head.magic == magic
+            && head.segment == self.id
+            && head.store == self.store
+            && head.position == position
+            && head.raw_len as usize <= RAW_BYTES_MAX
+            && u64::from(head.stored_len) + HEAD_BYTES as u64 <= left;
+        if !is_here {
+            return Err(self.corruption(position, "a block's head does not belong here"));
+        }
+        let stored_len = head.stored_len as usize;
+        let stored = if HEAD_BYTES + stored_len <= bytes.len() {
+            bytes.slice(HEAD_BYTES..HEAD_BYTES + stored_len)
+        } else {
+            sealed::read(file, position + HEAD_BYTES as u64, stored_len).await?
+        };
+        let kept = u32::from_le_bytes(
+            *bytes[HEAD_BYTES - 4..].first_chunk().expect("the head has been decoded"),
+        );
+        let computed =
+            crc32c::crc32c_append(crc32c::crc32c(&bytes[..HEAD_BYTES - 4]), &stored);
+        if kept != computed {
+            let detail = format!("block checksum {kept:08x}, computed {computed:08x}");
+            return Err(self.corruption(position, detail));
+        }
+        let raw_len = head.raw_len as usize;
+        let raw = match head.codec {
+            STORED => stored,
+            ZSTD => zstd::bulk::decompress(&stored, raw_len)
+                .map(Bytes::from)
+                .map_err(|error| self.corruption(position, error.to_string()))?,
+            _ => return Err(self.corruption(position, "unknown codec")),
+        };
+        if raw.len() != raw_len {
+            return Err(self.corruption(position, "a block has another length than its head says"));
+        }
+        let next = position + (HEAD_BYTES + stored_len) as u64;
+        Ok(SegmentBlock { raw, objects: head.objects, next })
+    }
+
+    /// Reads the object at a place.
+    pub async fn read(&self, location: SegmentLocation) -> Result<SegmentObject, ReadError> {
+        let block = self.block(location.position).await?;
+        let undecodable =
+            |error: DecodeError| self.corruption(location.position, error.to_string());
+        let mut from = Decoder::new(block.raw.clone());
+        for _ in 0..location.index.min(block.objects) {
+            skip(&mut from).map_err(undecodable)?;
+        }
+        decode(&mut from).map_err(undecodable)
+    }
+
+    /// Reads every object in order and calls `each` with it; gives what is wrong. A damaged block ends the
+    /// scan, since nothing says where the next one begins.
+    pub async fn scan(&self, mut each: impl FnMut(SegmentObject)) -> Vec<ReadError> {
+        let mut position = 0;
+        let mut counts = (0u64, 0u64);
+        let footer_at = self.len.saturating_sub((HEAD_BYTES + 16) as u64);
+        while position < footer_at {
+            let block = match self.block(position).await {
+                Ok(block) => block,
+                Err(error) => return vec![error],
+            };
+            let mut from = Decoder::new(block.raw);
+            for _ in 0..block.objects {
+                match decode(&mut from) {
+                    Ok(object) => each(object),
+                    Err(error) => return vec![self.corruption(position, error.to_string())],
+                }
+            }
+            counts = (counts.0 + 1, counts.1 + u64::from(block.objects));
+            position = block.next;
+        }
+        match self.block_of(footer_at, FOOTER_MAGIC).await {
+            Err(error) => vec![error],
+            Ok(footer) => {
+                let mut raw = footer.raw;
+                let found = (raw.try_get_u64_le(), raw.try_get_u64_le());
+                if found == (Ok(counts.0), Ok(counts.1)) {
+                    Vec::new()
+                } else {
+                    let detail = format!("{counts:?} blocks and objects, the footer says {found:?}");
+                    vec![self.corruption(footer_at, detail)]
+                }
+            }
+        }
+    }
+}
+
+/// Steps over an object.
+fn skip(from: &mut Decoder) -> Result<(), DecodeError> {
+    let header = from.count(RAW_BYTES_MAX, "header length")?;
+    let payload = from.count(RAW_BYTES_MAX, "payload length")?;
+    from.raw(header + payload + 4, "object")?;
+    Ok(())
+}
+
+fn decode(from: &mut Decoder) -> Result<SegmentObject, DecodeError> {
+    let mut whole = from.clone();
+    let start = from.position();
+    let header_len = from.count(RAW_BYTES_MAX, "header length")?;
+    let payload_len = from.count(RAW_BYTES_MAX, "payload length")?;
+    let header = from.raw(header_len, "object header")?;
+    let payload = from.raw(payload_len, "object payload")?;
+    let covered = whole.raw(from.position() - start, "object")?;
+    let error = from.error("object checksum");
+    if from.u32("object checksum")? != crc32c::crc32c(&covered) {
+        return Err(error);
+    }
+    let mut header = Decoder::new(header);
+    let key = EntryKey::from_bytes(header.bytes(1 << 16, "entry key")?)?;
+    let statement = Statement::decode(&mut header)?;
+    header.end("end of object header")?;
+    Ok(SegmentObject { key, statement, payload })
+}

@@ -1,0 +1,1 @@
+//! A table equals a sorted map, and damage is found.

@@ -1,0 +1,141 @@
+//! One object: its facts and its bytes.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use compactor::partition::Partition;
+use compactor::resolve::find;
+use compactor::view::{Snapshot, What};
+use ingest::bulk::BulkReader;
+use ingest::entry::{ObjectVersion, Payload, Statement};
+use ingest::log::ReadError;
+use ingest::name::ObjectKey;
+use ingest::record::VersionRef;
+use ingest::words::{BucketId, Offset};
+
+/// A version that was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The offset of the record that made it.
+    pub version: Offset,
+    /// What it states: an object or a delete marker.
+    pub statement: Statement,
+    /// The payload, where the header was read together with it.
+    beside: Option<Bytes>,
+    /// Keeps the files that the statement names from being removed.
+    snapshot: Snapshot,
+}
+
+/// Finds a version of a key.
+pub async fn lookup(
+    partition: &Partition,
+    bucket: BucketId,
+    key: &ObjectKey,
+    version: VersionRef,
+) -> Result<Option<Found>, ReadError> {
+    let snapshot = partition.snapshot();
+    let Some(item) = find(&snapshot, bucket, key, version).await? else { return Ok(None) };
+    let version = item.key.version();
+    let (statement, beside) = match item.what {
+        What::Tail(statement) => (statement, None),
+        What::Run(listed) => {
+            let object = snapshot.view.sealed.object(&listed).await?;
+            if object.key != item.key {
+                let file = format!("segment {}", listed.location.segment);
+                let detail = format!("{:?} stands where {:?} should", object.key, item.key);
+                let position = listed.location.position;
+                let corruption = ingest::log::Corruption { file, position, detail };
+                return Err(ReadError::Corrupt(corruption));
+            }
+            let is_here = matches!(
+                &object.statement,
+                Statement::Object(ObjectVersion { payload: Payload::Segment(at), .. })
+                    if *at == listed.location
+            );
+            (object.statement, is_here.then_some(object.payload))
+        }
+    };
+    Ok(Some(Found { version, statement, beside, snapshot }))
+}
+
+/// An object's bytes, to be taken piece by piece.
+pub enum Body {
+    /// All there is, in memory.
+    Whole(Option<Bytes>),
+    /// From bulk files.
+    Bulk(BulkReader, Snapshot),
+}
+
+impl Body {
+    /// The next bytes, verified; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        match self {
+            Body::Whole(bytes) => Ok(bytes.take().filter(|bytes| !bytes.is_empty())),
+            Body::Bulk(reader, _) => reader.next().await,
+        }
+    }
+
+    /// All bytes at once; for what is known to be small.
+    pub async fn collect(mut self) -> Result<Bytes, ReadError> {
+        let mut all = bytes::BytesMut::new();
+        while let Some(bytes) = self.next().await? {
+            all.extend_from_slice(&bytes);
+        }
+        Ok(all.freeze())
+    }
+}
+
+/// Opens bytes `range` of an object that was found. [`ReadError::Trimmed`] when the log has let go of it
+/// in between: look it up again, it stands in a segment now.
+pub async fn read(
+    partition: &Partition,
+    found: &Found,
+    range: Range<u64>,
+) -> Result<Body, ReadError> {
+    let Statement::Object(object) = &found.statement else { return Ok(Body::Whole(None)) };
+    let whole = match &object.payload {
+        Payload::Empty => Bytes::new(),
+        Payload::Bulk(extents) => {
+            let reader = partition.bulk().read(extents.clone(), range);
+            return Ok(Body::Bulk(reader, found.snapshot.clone()));
+        }
+        Payload::Log(location) => partition.log().fetch(partition.id(), *location).await?,
+        Payload::Segment(location) => match &found.beside {
+            Some(bytes) => bytes.clone(),
+            None => found.snapshot.view.sealed.segment_object(location).await?.payload,
+        },
+    };
+    let (start, end) = (range.start as usize, range.end as usize);
+    if whole.len() as u64 != object.attributes.size || end > whole.len() || start > end {
+        return Err(ReadError::Corrupt(ingest::log::Corruption {
+            file: format!("{:?}", object.payload),
+            position: 0,
+            detail: format!("{} bytes of {} are there", whole.len(), object.attributes.size),
+        }));
+    }
+    Ok(Body::Whole(Some(whole.slice(start..end))))
+}
+
+/// How often a look-up is made again when the log lets go of an object between look-up and read.
+const TRIES: usize = 4;
+
+/// Finds an object and opens its bytes. `range_of` chooses the bytes once the object is known, or refuses.
+pub async fn get<E: From<ReadError>>(
+    partition: &Partition,
+    bucket: BucketId,
+    key: &ObjectKey,
+    version: VersionRef,
+    mut range_of: impl FnMut(&Found) -> Result<Range<u64>, E>,
+) -> Result<Option<(Found, Body)>, E> {
+    let mut tries = 0;
+    loop {
+        let Some(found) = lookup(partition, bucket, key, version).await? else { return Ok(None) };
+        let range = range_of(&found)?;
+        tries += 1;
+        match read(partition, &found, range).await {
+            Ok(body) => return Ok(Some((found, body))),
+            Err(ReadError::Trimmed { .. }) if tries < TRIES => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
