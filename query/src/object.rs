@@ -14,7 +14,7 @@ use ingest::record::VersionRef;
 use ingest::words::{BucketId, Offset};
 
 /// A version that was found.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Found {
     /// The offset of the record that made it.
     pub version: Offset,

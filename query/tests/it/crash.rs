@@ -1,0 +1,215 @@
+//! Power cuts anywhere: the recovered store is always one that the clients' model allows.
+
+use bytes::Bytes;
+use ingest::mutant::Mutant;
+use ingest::record::Versioning;
+use simulator::{Sim, SimDisk, Stopped, Survival};
+
+use crate::world::{Client, Engine, Model, open};
+
+const BUCKETS: [(&str, Versioning); 3] = [
+    ("plain", Versioning::Off),
+    ("versions", Versioning::On),
+    ("suspended", Versioning::Suspended),
+];
+
+/// A client's keys among all that a bucket holds.
+fn own(found: &Model, number: u64) -> Model {
+    let prefix = format!("client-{number}/");
+    let is_own = |key: &Bytes| key.starts_with(prefix.as_bytes());
+    found.iter().filter(|(key, _)| is_own(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// Versions that were not told their number are compared by content.
+fn same(a: &Model, b: &Model) -> bool {
+    let plain = |model: &Model| -> Vec<(Bytes, Vec<(bool, Option<Bytes>)>)> {
+        let versions = |versions: &Vec<crate::world::Version>| {
+            versions.iter().map(|v| (v.is_null, v.content.clone())).collect()
+        };
+        model.iter().map(|(key, all)| (key.clone(), versions(all))).collect()
+    };
+    plain(a) == plain(b)
+}
+
+async fn check(engine: &Engine, clients: &mut [Client], page: usize) -> Result<(), String> {
+    for client in clients {
+        let found = engine.versions(client.bucket, page).await.map_err(|e| e.to_string())?;
+        let found = own(&found, client.number);
+        let done = client.with_pending(&found);
+        if !same(&found, &client.model) && !same(&found, &done) {
+            return Err(format!(
+                "client {} with {:?} under way:\nfound {found:?}\nmodel {:?}",
+                client.number, client.pending, client.model
+            ));
+        }
+        client.model = found;
+        client.pending = None;
+    }
+    Ok(())
+}
+
+/// Two lives that end in power cuts, each checked, then a clean one.
+pub fn run(seed: u64, crash_at: Option<u64>, mutant: Option<Mutant>) -> Result<bool, String> {
+    run_traced(&mut Sim::new(seed), seed, crash_at, mutant)
+}
+
+pub fn run_traced(
+    sim: &mut Sim,
+    seed: u64,
+    crash_at: Option<u64>,
+    mutant: Option<Mutant>,
+) -> Result<bool, String> {
+    sim.set_mutant(mutant);
+    let sim = &*sim;
+    let disk = SimDisk::new(sim);
+    let mut clients = Vec::new();
+    let made = sim.block_on(&disk, async {
+        let engine = open(sim, &disk).await?;
+        for (index, (name, versioning)) in BUCKETS.into_iter().enumerate() {
+            let bucket = engine.bucket(name, versioning).await?;
+            for number in [2 * index as u64, 2 * index as u64 + 1] {
+                clients.push(Client::new(number, bucket, versioning, seed));
+            }
+        }
+        engine.close().await;
+        Ok::<(), String>(())
+    });
+    made.map_err(|stopped| format!("{stopped:?}"))??;
+    sim.stop();
+    let mut crashed = false;
+    for round in 0..3u64 {
+        let slots = SharedClients::new(clients);
+        let is_last = round == 2;
+        let at = match crash_at {
+            Some(at) if round == 0 => Some(at),
+            _ if is_last => None,
+            _ => Some(1 + sim.random().below(400)),
+        };
+        if let Some(at) = at {
+            disk.crash_at(disk.operations() + at);
+        }
+        let lived = sim.block_on(&disk, slots.live(sim, &disk, is_last));
+        let survival = match sim.random().below(4) {
+            0 => Survival::DropAll,
+            1 => Survival::KeepAll,
+            2 => Survival::TearLast,
+            _ => Survival::Random(sim.random().below(u64::MAX)),
+        };
+        match lived {
+            Err(Stopped::Crashed) => {
+                crashed |= round == 0;
+                sim.crash(&disk, survival);
+            }
+            Err(stopped) => return Err(format!("{stopped:?}")),
+            Ok(lived) => {
+                lived?;
+                // A life that ended before its crash point: cut the power now.
+                if is_last { sim.stop() } else { sim.crash(&disk, survival) }
+            }
+        }
+        clients = slots.into_inner();
+        let page = 1 + sim.random().below(7) as usize;
+        let checked = sim.block_on(&disk, async {
+            let engine = open(sim, &disk).await?;
+            check(&engine, &mut clients, page).await?;
+            engine.close().await;
+            Ok::<(), String>(())
+        });
+        checked.map_err(|stopped| format!("{stopped:?}"))??;
+        sim.stop();
+    }
+    Ok(crashed)
+}
+
+/// Clients that survive the power cut with what they knew, though their tasks do not.
+struct SharedClients {
+    clients: Vec<futures::lock::Mutex<Client>>,
+}
+
+impl SharedClients {
+    fn new(clients: Vec<Client>) -> Self {
+        Self { clients: clients.into_iter().map(futures::lock::Mutex::new).collect() }
+    }
+
+    async fn live(&self, sim: &Sim, disk: &SimDisk, closes: bool) -> Result<(), String> {
+        let engine = open(sim, disk).await?;
+        let steps = self.clients.iter().map(|client| async {
+            let mut client = client.lock().await;
+            for _ in 0..12 {
+                client.step(&engine).await?;
+                client.look(&engine).await?;
+            }
+            Ok::<(), String>(())
+        });
+        for done in futures::future::join_all(steps).await {
+            done?;
+        }
+        if closes {
+            engine.close().await;
+        }
+        Ok(())
+    }
+
+    fn into_inner(self) -> Vec<Client> {
+        self.clients.into_iter().map(futures::lock::Mutex::into_inner).collect()
+    }
+}
+
+fn seeds(default: u64) -> u64 {
+    std::env::var("SILTSTONE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn the_store_survives_power_cuts_at_random() {
+    for seed in 0..seeds(60) {
+        run(seed, None, None).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}
+
+#[test]
+fn the_store_survives_a_power_cut_at_every_operation() {
+    let mut points = 0;
+    for operation in 1.. {
+        let crashed = run(7, Some(operation), None)
+            .unwrap_or_else(|error| panic!("seed 7, operation {operation}: {error}"));
+        points += u64::from(crashed);
+        if !crashed || points >= seeds(150) {
+            break;
+        }
+    }
+    println!("{points} crash points");
+}
+
+#[test]
+fn a_seed_runs_twice_with_equal_traces() {
+    use std::sync::Arc;
+
+    use simulator::trace::{Trace, assert_repeatable};
+
+    for seed in 0..10 {
+        assert_repeatable(seed, |seed, keeps_lines| {
+            let trace = Arc::new(Trace::new(keeps_lines));
+            let mut sim = Sim::with_trace(seed, trace.clone());
+            run_traced(&mut sim, seed, None, None).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            trace
+        });
+    }
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn seeded_bugs_are_found() {
+    let mut missed = Vec::new();
+    for bug in Mutant::ALL {
+        let found = (0..400).find_map(|seed| {
+            let run = std::panic::catch_unwind(|| run(seed, None, Some(*bug)));
+            let failed = !matches!(run, Ok(Ok(_)));
+            failed.then_some(seed)
+        });
+        println!("{bug:?}: seed {found:?}");
+        if found.is_none() {
+            missed.push(*bug);
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}

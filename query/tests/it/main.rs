@@ -1,0 +1,4 @@
+//! The engine in simulation: what clients were told holds, across cuts, merges, restarts and power cuts.
+
+mod crash;
+mod world;

@@ -1,0 +1,467 @@
+//! A whole engine in a simulated world, clients that use it, and the model they check it against.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use compactor::apply::Rules;
+use compactor::catalog::Catalog;
+use compactor::outcome::{Outcome, Rejection, VersionName};
+use compactor::partition::{CutPolicy, Options, Partition};
+use ingest::bulk::{self, BulkFiles, Written};
+use ingest::entry::{Attributes, ETag, Statement};
+use ingest::env::FilePath;
+use ingest::log::ReadError;
+use ingest::log::embedded::{self, EmbeddedLog};
+use ingest::name::{BucketName, ObjectKey};
+use ingest::record::{
+    Body, CompleteUpload, Condition, CreateBucket, CreateUpload, DeleteObject, Part, PutObject,
+    PutPart, RecordPayload, VersionRef, Versioning,
+};
+use ingest::words::{BucketId, Offset, PartNumber, PartitionId, StoreId, UploadId};
+use query::listing::{self, From, Listed, Request};
+use query::object;
+use simulator::{Sim, SimDisk, SimRandom};
+
+pub const STORE: StoreId = StoreId([9; 16]);
+const ID: PartitionId = PartitionId::ZERO;
+/// Payload above this goes the bulk way.
+const INLINE_MAX: usize = 1500;
+
+/// An engine at work.
+pub struct Engine {
+    pub partition: Partition,
+    log: Arc<EmbeddedLog>,
+}
+
+/// Opens the engine on a disk; an error is what a server would print before it gives up.
+pub async fn open(sim: &Sim, disk: &SimDisk) -> Result<Engine, String> {
+    let env = sim.env(disk);
+    let found = Partition::catalog(&env, STORE, ID).await.map_err(|e| e.to_string())?;
+    let catalog = found.unwrap_or_else(|| Catalog::first(STORE, ID));
+    let log_options = embedded::Options {
+        folder: FilePath::new("log"),
+        store: STORE,
+        file_bytes: 64 << 10,
+        queue_bytes: 256 << 10,
+        reserve_bytes: 0,
+    };
+    let floors = BTreeMap::from([(ID, catalog.next)]);
+    let (log, report) =
+        EmbeddedLog::open(&env, log_options, &floors).await.map_err(|e| e.to_string())?;
+    if let Some(corruption) = report.corruptions.get(&ID) {
+        return Err(corruption.to_string());
+    }
+    let log = Arc::new(log);
+    let bulk_options = bulk::Options {
+        folder: FilePath::new("p0000/bulk"),
+        store: STORE,
+        partition: ID,
+        next: catalog.next_bulk,
+        file_bytes_max: 96 << 10,
+        sync_bytes: 64 << 10,
+        reserve_bytes: 0,
+    };
+    let bulk = BulkFiles::open(env.clone(), bulk_options).await.map_err(|e| e.to_string())?;
+    let options = Options {
+        rules: Rules { part_bytes_min: 0 },
+        cut: CutPolicy { bytes: 40_000, entries: 12, age: Duration::from_secs(5) },
+        merge_fan_in: 3,
+        overload_wait: Duration::from_secs(20),
+    };
+    let partition = Partition::open(env, log.clone(), bulk, catalog, options).await;
+    Ok(Engine { partition: partition.map_err(|e| e.to_string())?, log })
+}
+
+impl Engine {
+    /// Stops as a server does on SIGTERM.
+    pub async fn close(self) {
+        let _ = self.partition.cut().await;
+        self.log.close().await;
+    }
+
+    async fn submit(&self, body: Body) -> Result<Outcome, String> {
+        self.partition.submit("owner", "request", body).await.map_err(|e| e.to_string())
+    }
+
+    /// Makes a bucket with versioning as wanted.
+    pub async fn bucket(&self, name: &str, versioning: Versioning) -> Result<BucketId, String> {
+        let name = BucketName::new(name.as_bytes().to_vec()).expect("a good name");
+        let create = CreateBucket { name, owner: "owner".into(), region: "here".into() };
+        let created = self.submit(Body::CreateBucket(create)).await?;
+        let Outcome::BucketCreated(bucket) = created else { return Err(format!("{created:?}")) };
+        if versioning != Versioning::Off {
+            self.submit(Body::SetVersioning { bucket, versioning }).await?;
+        }
+        Ok(bucket)
+    }
+
+    async fn write_bulk(&self, payload: &[u8]) -> Result<Written, String> {
+        let mut upload =
+            self.partition.bulk().begin(payload.len() as u64).await.map_err(|e| e.to_string())?;
+        upload.write(Bytes::copy_from_slice(payload)).await.map_err(|e| e.to_string())?;
+        upload.finish().await.map_err(|e| e.to_string())
+    }
+
+    async fn put(
+        &self,
+        bucket: BucketId,
+        key: &ObjectKey,
+        payload: &[u8],
+        condition: Condition,
+    ) -> Result<Outcome, String> {
+        let (held, record) = if payload.len() > INLINE_MAX {
+            let written = self.write_bulk(payload).await?;
+            (Some(written.in_flight), RecordPayload::Bulk(written.extents))
+        } else {
+            (None, RecordPayload::Inline(Bytes::copy_from_slice(payload)))
+        };
+        let config = self.config(bucket);
+        let put = Body::PutObject(PutObject {
+            bucket,
+            config,
+            key: key.clone(),
+            condition,
+            attributes: attributes(payload),
+            digest: 0,
+            payload: record,
+        });
+        let outcome = self.submit(put).await;
+        drop(held);
+        outcome
+    }
+
+    fn config(&self, bucket: BucketId) -> ingest::words::ConfigVersion {
+        let buckets = self.partition.buckets();
+        buckets.get(bucket).map_or_else(Default::default, |bucket| bucket.config)
+    }
+
+    /// Every version in the bucket with its bytes, through pages of a given size.
+    pub async fn versions(
+        &self,
+        bucket: BucketId,
+        page: usize,
+    ) -> Result<BTreeMap<Bytes, Vec<Version>>, ReadError> {
+        let mut found: BTreeMap<Bytes, Vec<Version>> = BTreeMap::new();
+        let mut from = From::Start;
+        loop {
+            let request = Request {
+                bucket,
+                prefix: Bytes::new(),
+                delimiter: Bytes::new(),
+                from,
+                max: page,
+            };
+            let snapshot = self.partition.snapshot();
+            let listed = listing::versions(&snapshot, &request).await?;
+            for listed in listed.listed {
+                let Listed::Line(line) = listed else { continue };
+                let versions = found.entry(line.key.clone()).or_default();
+                assert_eq!(line.is_latest, versions.is_empty(), "{line:?}");
+                let content = match line.is_marker {
+                    true => None,
+                    false => Some(self.content(bucket, &line.key, line.version, line.is_null).await?),
+                };
+                versions.push(Version { version: line.version, is_null: line.is_null, content });
+            }
+            match listed.next {
+                Some(next) => from = next,
+                None => return Ok(found),
+            }
+        }
+    }
+
+    async fn content(
+        &self,
+        bucket: BucketId,
+        key: &Bytes,
+        version: Offset,
+        is_null: bool,
+    ) -> Result<Bytes, ReadError> {
+        let key = ObjectKey::new(key.clone()).expect("a listed key");
+        let version = if is_null { VersionRef::Null } else { VersionRef::At(version) };
+        let whole = |found: &object::Found| match &found.statement {
+            Statement::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
+            _ => Ok(0..0),
+        };
+        let found = object::get(&self.partition, bucket, &key, version, whole).await?;
+        let (_, body) = found.unwrap_or_else(|| panic!("{key:?} {version:?} is listed and not found"));
+        body.collect().await
+    }
+}
+
+fn attributes(payload: &[u8]) -> Attributes {
+    let digest = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, payload);
+    let mut md5 = [0; 16];
+    md5[..8].copy_from_slice(&digest.to_le_bytes());
+    let etag = ETag { md5, parts: 0 };
+    Attributes { size: payload.len() as u64, etag, owner: "owner".into(), ..Attributes::default() }
+}
+
+/// A version as the model knows it; none for the content of a delete marker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Version {
+    pub version: Offset,
+    pub is_null: bool,
+    pub content: Option<Bytes>,
+}
+
+/// The versions of a client's keys, newest first.
+pub type Model = BTreeMap<Bytes, Vec<Version>>;
+
+/// One client with keys of its own in one bucket.
+pub struct Client {
+    pub number: u64,
+    pub bucket: BucketId,
+    pub versioning: Versioning,
+    pub model: Model,
+    /// What is under way: its effect, but for the version that it will be given.
+    pub pending: Option<Pending>,
+    random: SimRandom,
+    step: u64,
+}
+
+/// An operation whose answer has not come.
+#[derive(Clone, Debug)]
+pub enum Pending {
+    Write(Bytes, Bytes),
+    Delete(Bytes),
+    DeleteVersion(Bytes, Version),
+    Nothing,
+}
+
+impl Client {
+    pub fn new(number: u64, bucket: BucketId, versioning: Versioning, seed: u64) -> Self {
+        let random = SimRandom::new(seed ^ number.wrapping_mul(0x1234_5678_9abc_def1));
+        Self { number, bucket, versioning, model: Model::new(), pending: None, random, step: 0 }
+    }
+
+    fn key(&self) -> ObjectKey {
+        let name = format!("client-{}/{}", self.number, self.random.below(5));
+        ObjectKey::new(name.into_bytes()).expect("a short key")
+    }
+
+    fn payload(&mut self) -> Bytes {
+        self.step += 1;
+        let len = [0, 10, 900, 3000, 70_000][self.random.below(5) as usize];
+        let mut payload = format!("{}-{}-", self.number, self.step).into_bytes();
+        payload.resize(payload.len().max(len), self.step as u8);
+        payload.into()
+    }
+
+    /// Applies a write to the model as S3 would.
+    pub fn wrote(model: &mut Model, key: Bytes, version: Version) {
+        let versions = model.entry(key).or_default();
+        if version.is_null {
+            versions.retain(|old| !old.is_null);
+        }
+        versions.insert(0, version);
+    }
+
+    /// What the model is if the pending operation was done; `found` tells the version it was given.
+    pub fn with_pending(&self, found: &Model) -> Model {
+        let mut model = self.model.clone();
+        match self.pending.clone() {
+            None | Some(Pending::Nothing) => {}
+            Some(Pending::Write(key, content)) => {
+                let given = found.get(&key).and_then(|versions| versions.first()).cloned();
+                if let Some(given) = given.filter(|given| given.content.as_ref() == Some(&content)) {
+                    Self::wrote(&mut model, key, given);
+                }
+            }
+            Some(Pending::Delete(key)) if self.versioning == Versioning::Off => {
+                model.remove(&key);
+            }
+            Some(Pending::Delete(key)) => {
+                let given = found.get(&key).and_then(|versions| versions.first()).cloned();
+                if let Some(given) = given.filter(|given| given.content.is_none()) {
+                    Self::wrote(&mut model, key, given);
+                }
+            }
+            Some(Pending::DeleteVersion(key, version)) => {
+                model.entry(key).or_default().retain(|old| *old != version);
+            }
+        }
+        model.retain(|_, versions| !versions.is_empty());
+        model
+    }
+
+    /// Does one operation at random.
+    pub async fn step(&mut self, engine: &Engine) -> Result<(), String> {
+        let done = match self.random.below(10) {
+            0..=3 => self.put(engine, Condition::Always).await,
+            4 => self.put(engine, Condition::IfAbsent).await,
+            5 | 6 => self.delete(engine).await,
+            7 => self.delete_version(engine).await,
+            8 => self.multipart(engine).await,
+            _ => self.cut(engine).await,
+        };
+        if done.is_ok() {
+            self.pending = None;
+        }
+        done
+    }
+
+    fn take(&mut self, key: Bytes, content: Option<Bytes>, outcome: &Outcome) -> Result<(), String> {
+        let (version, is_null) = match outcome {
+            Outcome::Written(written) => (written.version, written.is_null),
+            Outcome::Deleted(deleted) => match deleted.version {
+                Some(VersionName::At(version)) => (version, false),
+                _ => (Offset::MAX, true),
+            },
+            other => return Err(format!("{other:?}")),
+        };
+        Self::wrote(&mut self.model, key, Version { version, is_null, content });
+        Ok(())
+    }
+
+    async fn put(&mut self, engine: &Engine, condition: Condition) -> Result<(), String> {
+        let (key, payload) = (self.key(), self.payload());
+        let name = Bytes::copy_from_slice(key.as_bytes());
+        self.pending = Some(Pending::Write(name.clone(), payload.clone()));
+        let exists = self.model.get(&name).is_some_and(|versions| versions[0].content.is_some());
+        let outcome = engine.put(self.bucket, &key, &payload, condition).await?;
+        if condition == Condition::IfAbsent && exists {
+            let wanted = Outcome::Rejected(Rejection::PreconditionFailed);
+            return if outcome == wanted { Ok(()) } else { Err(format!("overwrote: {outcome:?}")) };
+        }
+        self.take(name, Some(payload), &outcome)
+    }
+
+    async fn delete(&mut self, engine: &Engine) -> Result<(), String> {
+        let key = self.key();
+        let name = Bytes::copy_from_slice(key.as_bytes());
+        self.pending = Some(Pending::Delete(name.clone()));
+        let outcome = self.submit_delete(engine, key, VersionRef::Current).await?;
+        if self.versioning == Versioning::Off {
+            self.model.remove(&name);
+            return Ok(());
+        }
+        self.take(name, None, &outcome)
+    }
+
+    async fn delete_version(&mut self, engine: &Engine) -> Result<(), String> {
+        let key = self.key();
+        let name = Bytes::copy_from_slice(key.as_bytes());
+        let Some(version) = self.model.get(&name).and_then(|versions| versions.last()).cloned() else {
+            return Ok(());
+        };
+        self.pending = Some(Pending::DeleteVersion(name.clone(), version.clone()));
+        let wanted =
+            if version.is_null { VersionRef::Null } else { VersionRef::At(version.version) };
+        self.submit_delete(engine, key, wanted).await?;
+        if let Some(versions) = self.model.get_mut(&name) {
+            versions.retain(|old| *old != version);
+        }
+        self.model.retain(|_, versions| !versions.is_empty());
+        Ok(())
+    }
+
+    async fn submit_delete(
+        &self,
+        engine: &Engine,
+        key: ObjectKey,
+        version: VersionRef,
+    ) -> Result<Outcome, String> {
+        let delete = DeleteObject {
+            bucket: self.bucket,
+            config: engine.config(self.bucket),
+            key,
+            version,
+            condition: Condition::Always,
+        };
+        engine.submit(Body::DeleteObject(delete)).await
+    }
+
+    async fn multipart(&mut self, engine: &Engine) -> Result<(), String> {
+        let key = self.key();
+        let name = Bytes::copy_from_slice(key.as_bytes());
+        self.step += 1;
+        let mut id = [self.number as u8; 16];
+        id[..8].copy_from_slice(&self.step.to_le_bytes());
+        id[8] = self.random.below(256) as u8;
+        let upload = UploadId(id);
+        self.pending = Some(Pending::Nothing);
+        let create = CreateUpload {
+            bucket: self.bucket,
+            key: key.clone(),
+            upload,
+            attributes: Attributes { owner: "owner".into(), ..Attributes::default() },
+            checksum_algorithm: 0,
+            checksum_is_composite: false,
+        };
+        engine.submit(Body::CreateUpload(create)).await?;
+        let mut whole = Vec::new();
+        let mut named = Vec::new();
+        for number in 1..=1 + self.random.below(3) as u16 {
+            let payload = self.payload();
+            let written = engine.write_bulk(&payload).await?;
+            let md5 = attributes(&payload).etag.md5;
+            let part = Part {
+                size: payload.len() as u64,
+                md5,
+                digest: written.digest,
+                checksum: None,
+                extents: written.extents,
+            };
+            let number = PartNumber::new(number);
+            let put = PutPart { bucket: self.bucket, key: key.clone(), upload, number, part };
+            let outcome = engine.submit(Body::PutPart(put)).await?;
+            drop(written.in_flight);
+            if outcome != Outcome::Done {
+                return Err(format!("a part was answered {outcome:?}"));
+            }
+            named.push((number, md5));
+            whole.extend_from_slice(&payload);
+            if self.random.chance(20) {
+                engine.partition.cut().await.map_err(|error| error.to_string())?;
+            }
+        }
+        if self.random.chance(15) {
+            let bucket = self.bucket;
+            let outcome = engine.submit(Body::AbortUpload { bucket, key, upload }).await?;
+            return if outcome == Outcome::Done { Ok(()) } else { Err(format!("{outcome:?}")) };
+        }
+        let whole = Bytes::from(whole);
+        self.pending = Some(Pending::Write(name.clone(), whole.clone()));
+        let complete = CompleteUpload {
+            bucket: self.bucket,
+            config: engine.config(self.bucket),
+            key,
+            upload,
+            parts: named,
+            condition: Condition::Always,
+            checksum: None,
+        };
+        let outcome = engine.submit(Body::CompleteUpload(complete.clone())).await?;
+        self.take(name, Some(whole), &outcome)?;
+        let again = engine.submit(Body::CompleteUpload(complete)).await?;
+        if again != outcome {
+            return Err(format!("completed again: {again:?}, first {outcome:?}"));
+        }
+        Ok(())
+    }
+
+    async fn cut(&mut self, engine: &Engine) -> Result<(), String> {
+        self.pending = Some(Pending::Nothing);
+        engine.partition.cut().await.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Reads one of its keys, and compares.
+    pub async fn look(&self, engine: &Engine) -> Result<(), String> {
+        let key = self.key();
+        let wanted = self.model.get(key.as_bytes()).map(|versions| versions[0].content.clone());
+        let found = object::lookup(&engine.partition, self.bucket, &key, VersionRef::Current).await;
+        let found = found.map_err(|error| error.to_string())?;
+        let found = found.map(|found| match found.statement {
+            Statement::Object(object) => Some(object.attributes.size),
+            _ => None,
+        });
+        let wanted = wanted.map(|content| content.map(|content| content.len() as u64));
+        if found != wanted {
+            return Err(format!("{key:?}: found {found:?}, wrote {wanted:?}"));
+        }
+        Ok(())
+    }
+}
