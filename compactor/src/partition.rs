@@ -174,9 +174,11 @@ impl Partition {
     ) -> Result<Self, OpenError> {
         let (store, id) = (catalog.store, catalog.partition);
         let layout = Layout::new(id);
-        for folder in layout.folders() {
-            env.disk.create_folder(&folder).await?;
+        for folder in layout.folders().iter().chain([&layout.catalog_folder()]) {
+            env.disk.create_folder(folder).await?;
         }
+        env.disk.sync_folder(Some(layout.root())).await?;
+        env.disk.sync_folder(None).await?;
         let next = catalog.next;
         let cut = catalog.cut;
         let publisher = Publisher::new(&catalog);
