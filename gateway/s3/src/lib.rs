@@ -1,1 +1,11 @@
-//! Placeholder.
+//! The S3 protocol: signatures, chunked bodies, errors, XML, checksums. Pure and synchronous: no socket,
+//! no clock (the time comes in as an argument), nothing of the engine.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod checksum;
+pub mod chunked;
+pub mod error;
+pub mod names;
+pub mod sigv4;
+pub mod time;
+pub mod xml;

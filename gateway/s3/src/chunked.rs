@@ -1,0 +1,319 @@
+//! The aws-chunked encoding: chunks with lengths, signatures and trailers inside the body.
+//!
+//! ```text
+//!   10000;chunk-signature=ad80...\r\n <65536 bytes> \r\n  ...  0;chunk-signature=b6c6...\r\n
+//!   x-amz-checksum-crc32c:sOO8/Q==\r\n x-amz-trailer-signature:63bd...\r\n \r\n
+//! ```
+//!
+//! Bytes are handed on as they come, so memory stays bounded whatever a chunk's length; a chunk whose
+//! signature does not fit is found at its end, and the whole body fails. The caller believes nothing
+//! before [`Decoder::finish`]. The decoder is total: any bytes, split anywhere, give bytes or an error.
+
+use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::error::{Code, S3Error};
+use crate::sigv4::{PayloadHash, Verified, chunk_signature, trailer_signature};
+
+const LINE_BYTES_MAX: usize = 1024;
+const TRAILER_BYTES_MAX: usize = 8 << 10;
+
+enum State {
+    /// Before a chunk's line.
+    Head,
+    /// Within a chunk.
+    Data { left: u64 },
+    /// Before the line end that follows a chunk.
+    DataEnd,
+    /// In the trailers.
+    Trailers,
+    /// After everything.
+    End,
+}
+
+/// See the module's description.
+pub struct Decoder {
+    verified: Verified,
+    is_signed: bool,
+    has_trailers: bool,
+    /// The decoded length that the client announced.
+    expected: u64,
+    decoded: u64,
+    state: State,
+    /// An unfinished line.
+    line: BytesMut,
+    /// The signature before, and that which the current chunk claims.
+    previous: String,
+    claimed: String,
+    hash: Sha256,
+    trailers: Vec<(String, String)>,
+    trailer_bytes: usize,
+}
+
+fn malformed() -> S3Error {
+    Code::InvalidRequest.because("The request body is not in valid aws-chunked encoding.")
+}
+
+impl Decoder {
+    /// Starts a body that decodes to `expected` bytes.
+    pub fn new(verified: Verified, expected: u64) -> Self {
+        let is_signed = matches!(
+            verified.payload,
+            PayloadHash::StreamingSigned | PayloadHash::StreamingSignedTrailer
+        );
+        let has_trailers = verified.payload != PayloadHash::StreamingSigned;
+        Self {
+            previous: verified.signature.clone(),
+            verified,
+            is_signed,
+            has_trailers,
+            expected,
+            decoded: 0,
+            state: State::Head,
+            line: BytesMut::new(),
+            claimed: String::new(),
+            hash: Sha256::new(),
+            trailers: Vec::new(),
+            trailer_bytes: 0,
+        }
+    }
+
+    /// Takes bytes of the body; hands decoded bytes to `out`.
+    pub fn feed(&mut self, mut input: Bytes, out: &mut Vec<Bytes>) -> Result<(), S3Error> {
+        while !input.is_empty() {
+            match &mut self.state {
+                State::Data { left } => {
+                    let take = (input.len() as u64).min(*left) as usize;
+                    let bytes = input.split_to(take);
+                    *left -= take as u64;
+                    if *left == 0 {
+                        self.state = State::DataEnd;
+                    }
+                    self.decoded += take as u64;
+                    if self.decoded > self.expected {
+                        return Err(Code::IncompleteBody.into());
+                    }
+                    if self.is_signed {
+                        self.hash.update(&bytes);
+                    }
+                    out.push(bytes);
+                }
+                State::End => return Err(malformed()),
+                _ => {
+                    if let Some(line) = self.take_line(&mut input)? {
+                        self.take(&line)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a whole line off the input, without its end; `None` when it is not all there.
+    fn take_line(&mut self, input: &mut Bytes) -> Result<Option<String>, S3Error> {
+        let (piece, is_whole) = match input.iter().position(|byte| *byte == b'\n') {
+            Some(at) => (input.split_to(at + 1), true),
+            None => (input.split_to(input.len()), false),
+        };
+        self.line.extend_from_slice(&piece);
+        if self.line.len() > LINE_BYTES_MAX {
+            return Err(malformed());
+        }
+        if !is_whole {
+            return Ok(None);
+        }
+        let mut line = self.line.split();
+        if !line.ends_with(b"\r\n") {
+            return Err(malformed());
+        }
+        line.truncate(line.len() - 2);
+        String::from_utf8(line.to_vec()).map(Some).map_err(|_| malformed())
+    }
+
+    fn take(&mut self, line: &str) -> Result<(), S3Error> {
+        match self.state {
+            State::Head => self.take_head(line),
+            State::DataEnd if line.is_empty() => {
+                self.check_chunk()?;
+                self.state = State::Head;
+                Ok(())
+            }
+            State::Trailers => self.take_trailer(line),
+            _ => Err(malformed()),
+        }
+    }
+
+    fn take_head(&mut self, line: &str) -> Result<(), S3Error> {
+        let (len, extension) = line.split_once(';').unwrap_or((line, ""));
+        let is_hex = !len.is_empty() && len.len() <= 16 && len.bytes().all(|b| b.is_ascii_hexdigit());
+        let len = u64::from_str_radix(len, 16).ok().filter(|_| is_hex).ok_or_else(malformed)?;
+        match extension.strip_prefix("chunk-signature=") {
+            Some(signature) if self.is_signed => self.claimed = signature.to_owned(),
+            None if self.is_signed => return Err(Code::SignatureDoesNotMatch.into()),
+            _ => {}
+        }
+        if len > 0 {
+            self.state = State::Data { left: len };
+            return Ok(());
+        }
+        self.check_chunk()?;
+        self.state = State::Trailers;
+        Ok(())
+    }
+
+    /// Compares the signature of the chunk that has just ended.
+    fn check_chunk(&mut self) -> Result<(), S3Error> {
+        if !self.is_signed {
+            return Ok(());
+        }
+        let hash = self.hash.finalize_reset();
+        let wanted = chunk_signature(&self.verified, &self.previous, &hash);
+        if !bool::from(wanted.as_bytes().ct_eq(self.claimed.as_bytes())) {
+            return Err(Code::SignatureDoesNotMatch.into());
+        }
+        self.previous = wanted;
+        Ok(())
+    }
+
+    fn take_trailer(&mut self, line: &str) -> Result<(), S3Error> {
+        if line.is_empty() {
+            self.state = State::End;
+            return self.check_trailers();
+        }
+        self.trailer_bytes += line.len();
+        let (name, value) = line.split_once(':').ok_or_else(malformed)?;
+        if !self.has_trailers || self.trailer_bytes > TRAILER_BYTES_MAX {
+            return Err(malformed());
+        }
+        self.trailers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+        Ok(())
+    }
+
+    fn check_trailers(&mut self) -> Result<(), S3Error> {
+        let is_signature = |(name, _): &(String, String)| name == "x-amz-trailer-signature";
+        let claimed = self.trailers.iter().position(is_signature);
+        let claimed = claimed.map(|at| self.trailers.remove(at).1);
+        if !self.is_signed || !self.has_trailers {
+            return Ok(());
+        }
+        let text: String = self.trailers.iter().map(|(n, v)| format!("{n}:{v}\n")).collect();
+        let wanted = trailer_signature(&self.verified, &self.previous, &text);
+        let claimed = claimed.unwrap_or_default();
+        if !bool::from(wanted.as_bytes().ct_eq(claimed.as_bytes())) {
+            return Err(Code::SignatureDoesNotMatch.into());
+        }
+        Ok(())
+    }
+
+    /// Ends the body: gives the trailers. Only now may what was decoded be believed.
+    pub fn finish(mut self) -> Result<Vec<(String, String)>, S3Error> {
+        match self.state {
+            State::End => {}
+            // Some clients leave out the last empty line when there are no trailers.
+            State::Trailers if self.line.is_empty() && self.trailers.is_empty() => {
+                self.check_trailers_absent()?;
+            }
+            _ => return Err(Code::IncompleteBody.into()),
+        }
+        if self.decoded != self.expected {
+            return Err(Code::IncompleteBody.into());
+        }
+        self.line.clear();
+        Ok(self.trailers)
+    }
+
+    fn check_trailers_absent(&self) -> Result<(), S3Error> {
+        if self.is_signed && self.has_trailers { Err(Code::IncompleteBody.into()) } else { Ok(()) }
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sigv4::Scope;
+
+    fn verified(payload: PayloadHash) -> Verified {
+        // The chunked upload of AWS's documentation.
+        let scope = Scope { date: "20130524".into(), region: "us-east-1".into() };
+        let key = scope.key("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+        let signature = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9".into();
+        Verified { payload, signature, scope, key, time: "20130524T000000Z".into() }
+    }
+
+    fn documented() -> Bytes {
+        let mut body = Vec::new();
+        let chunk = |body: &mut Vec<u8>, len: usize, signature: &str| {
+            body.extend_from_slice(format!("{len:x};chunk-signature={signature}\r\n").as_bytes());
+            body.extend(vec![b'a'; len]);
+            body.extend_from_slice(b"\r\n");
+        };
+        chunk(&mut body, 65536, "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648");
+        chunk(&mut body, 1024, "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497");
+        chunk(&mut body, 0, "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9");
+        body.into()
+    }
+
+    fn split_at_each(body: &Bytes, len: usize) -> Vec<Bytes> {
+        let mut rest = body.clone();
+        let mut pieces = Vec::new();
+        while !rest.is_empty() {
+            pieces.push(rest.split_to(len.min(rest.len())));
+        }
+        pieces
+    }
+
+    fn decode(body: &Bytes, payload: PayloadHash, expected: u64, split: usize) -> Result<Vec<u8>, Code> {
+        let mut decoder = Decoder::new(verified(payload), expected);
+        let mut out = Vec::new();
+        for piece in split_at_each(body, split) {
+            decoder.feed(piece, &mut out).map_err(|error| error.code)?;
+        }
+        decoder.finish().map_err(|error| error.code)?;
+        Ok(out.concat())
+    }
+
+    #[test]
+    fn the_documented_body_is_decoded_however_it_is_split() {
+        for split in [1, 7, 1000, 1 << 20] {
+            let decoded = decode(&documented(), PayloadHash::StreamingSigned, 66_560, split);
+            assert_eq!(decoded.unwrap(), vec![b'a'; 66_560]);
+        }
+    }
+
+    #[test]
+    fn a_flipped_or_missing_byte_is_found() {
+        let body = documented();
+        for at in (0..body.len()).step_by(997).chain(body.len() - 90..body.len() - 4) {
+            let mut flipped = body.to_vec();
+            flipped[at] ^= 1;
+            assert!(decode(&flipped.into(), PayloadHash::StreamingSigned, 66_560, 4096).is_err());
+        }
+        let cut = body.slice(..body.len() - 86);
+        assert!(decode(&cut, PayloadHash::StreamingSigned, 66_560, 4096).is_err());
+        assert!(decode(&body, PayloadHash::StreamingSigned, 66_561, 4096).is_err());
+        assert!(decode(&body, PayloadHash::StreamingSigned, 66_559, 4096).is_err());
+    }
+
+    #[test]
+    fn trailers_are_given() {
+        let body = Bytes::from_static(b"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n");
+        let payload = PayloadHash::StreamingUnsignedTrailer;
+        let mut decoder = Decoder::new(verified(payload), 5);
+        let mut out = Vec::new();
+        decoder.feed(body, &mut out).unwrap();
+        let trailers = decoder.finish().unwrap();
+        assert_eq!(trailers, [("x-amz-checksum-crc32".into(), "NhCmhg==".into())]);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(body: Vec<u8>, split in 1usize..9) {
+            let _ = decode(&body.clone().into(), PayloadHash::StreamingSigned, 5, split);
+            let _ = decode(&body.into(), PayloadHash::StreamingUnsignedTrailer, 5, split);
+        }
+    }
+}

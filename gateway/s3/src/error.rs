@@ -1,0 +1,134 @@
+//! S3's errors: code, status, message, and the XML that carries them.
+
+use std::fmt::Write as _;
+
+use crate::xml::escape;
+
+macro_rules! codes {
+    ($($name:ident $text:literal $status:literal $message:literal,)*) => {
+        /// An error code of S3's. Each says by itself what a client should make of it.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[allow(missing_docs, reason = "the names are S3's own, and documented there")]
+        pub enum Code { $($name,)* }
+
+        impl Code {
+            /// The code as it stands in the XML.
+            pub fn text(self) -> &'static str {
+                match self { $(Code::$name => $text,)* }
+            }
+
+            /// The HTTP status.
+            pub fn status(self) -> u16 {
+                match self { $(Code::$name => $status,)* }
+            }
+
+            /// What AWS says with it.
+            pub fn message(self) -> &'static str {
+                match self { $(Code::$name => $message,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    AccessDenied "AccessDenied" 403 "Access Denied",
+    AuthorizationHeaderMalformed "AuthorizationHeaderMalformed" 400 "The authorization header is malformed.",
+    AuthorizationQueryParametersError "AuthorizationQueryParametersError" 400 "The authorization query parameters are malformed.",
+    BadDigest "BadDigest" 400 "The Content-MD5 or checksum value that you specified did not match what the server received.",
+    BucketAlreadyExists "BucketAlreadyExists" 409 "The requested bucket name is not available.",
+    BucketAlreadyOwnedByYou "BucketAlreadyOwnedByYou" 409 "The bucket you tried to create already exists, and you own it.",
+    BucketNotEmpty "BucketNotEmpty" 409 "The bucket you tried to delete is not empty.",
+    EntityTooLarge "EntityTooLarge" 400 "Your proposed upload exceeds the maximum allowed size.",
+    EntityTooSmall "EntityTooSmall" 400 "Your proposed upload is smaller than the minimum allowed size.",
+    IncompleteBody "IncompleteBody" 400 "You did not provide the number of bytes specified by the Content-Length HTTP header.",
+    InternalError "InternalError" 500 "We encountered an internal error. Please try again.",
+    InvalidAccessKeyId "InvalidAccessKeyId" 403 "The AWS access key ID you provided does not exist in our records.",
+    InvalidArgument "InvalidArgument" 400 "Invalid argument.",
+    InvalidBucketName "InvalidBucketName" 400 "The specified bucket is not valid.",
+    InvalidDigest "InvalidDigest" 400 "The Content-MD5 or checksum value that you specified is not valid.",
+    InvalidLocationConstraint "InvalidLocationConstraint" 400 "The specified location constraint is not valid.",
+    InvalidPart "InvalidPart" 400 "One or more of the specified parts could not be found. The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.",
+    InvalidPartOrder "InvalidPartOrder" 400 "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
+    InvalidRange "InvalidRange" 416 "The requested range is not satisfiable.",
+    InvalidRequest "InvalidRequest" 400 "Invalid request.",
+    InvalidTag "InvalidTag" 400 "The tag provided was not a valid tag.",
+    InvalidUri "InvalidURI" 400 "Couldn't parse the specified URI.",
+    KeyTooLong "KeyTooLongError" 400 "Your key is too long.",
+    MalformedXml "MalformedXML" 400 "The XML you provided was not well-formed or did not validate against our published schema.",
+    MetadataTooLarge "MetadataTooLarge" 400 "Your metadata headers exceed the maximum allowed metadata size.",
+    MethodNotAllowed "MethodNotAllowed" 405 "The specified method is not allowed against this resource.",
+    MissingContentLength "MissingContentLength" 411 "You must provide the Content-Length HTTP header.",
+    NoSuchBucket "NoSuchBucket" 404 "The specified bucket does not exist.",
+    NoSuchBucketPolicy "NoSuchBucketPolicy" 404 "The bucket policy does not exist.",
+    NoSuchCorsConfiguration "NoSuchCORSConfiguration" 404 "The CORS configuration does not exist.",
+    NoSuchKey "NoSuchKey" 404 "The specified key does not exist.",
+    NoSuchLifecycleConfiguration "NoSuchLifecycleConfiguration" 404 "The lifecycle configuration does not exist.",
+    NoSuchObjectLockConfiguration "NoSuchObjectLockConfiguration" 404 "The specified object does not have an ObjectLock configuration.",
+    NoSuchPublicAccessBlock "NoSuchPublicAccessBlockConfiguration" 404 "The public access block configuration was not found.",
+    NoSuchTagSet "NoSuchTagSet" 404 "The TagSet does not exist.",
+    NoSuchUpload "NoSuchUpload" 404 "The specified multipart upload does not exist. The upload ID might not be valid, or the multipart upload might have been aborted or completed.",
+    NoSuchVersion "NoSuchVersion" 404 "The specified version does not exist.",
+    NoSuchWebsiteConfiguration "NoSuchWebsiteConfiguration" 404 "The specified bucket does not have a website configuration.",
+    NotImplemented "NotImplemented" 501 "A header or query you provided implies functionality that is not implemented.",
+    ObjectLockConfigurationNotFound "ObjectLockConfigurationNotFoundError" 404 "Object Lock configuration does not exist for this bucket.",
+    OwnershipControlsNotFound "OwnershipControlsNotFoundError" 404 "The bucket ownership controls were not found.",
+    PreconditionFailed "PreconditionFailed" 412 "At least one of the preconditions you specified did not hold.",
+    ReplicationConfigurationNotFound "ReplicationConfigurationNotFoundError" 404 "The replication configuration was not found.",
+    RequestTimeTooSkewed "RequestTimeTooSkewed" 403 "The difference between the request time and the server's time is too large.",
+    RequestTimeout "RequestTimeout" 400 "Your socket connection to the server was not read from or written to within the timeout period.",
+    ServerSideEncryptionNotFound "ServerSideEncryptionConfigurationNotFoundError" 404 "The server side encryption configuration was not found.",
+    ServiceUnavailable "ServiceUnavailable" 503 "Service is unable to handle request.",
+    SignatureDoesNotMatch "SignatureDoesNotMatch" 403 "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
+    SlowDown "SlowDown" 503 "Please reduce your request rate.",
+    XAmzContentSha256Mismatch "XAmzContentSHA256Mismatch" 400 "The provided 'x-amz-content-sha256' header does not match what was computed.",
+}
+
+/// An S3 error: what the client is told.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}: {message}", code.text())]
+pub struct S3Error {
+    /// The code.
+    pub code: Code,
+    /// For people.
+    pub message: String,
+    /// Further elements of the XML: name and value.
+    pub extra: Vec<(&'static str, String)>,
+}
+
+impl From<Code> for S3Error {
+    fn from(code: Code) -> Self {
+        Self { code, message: code.message().to_owned(), extra: Vec::new() }
+    }
+}
+
+impl Code {
+    /// The error with words of its own.
+    pub fn because(self, message: impl Into<String>) -> S3Error {
+        S3Error { code: self, message: message.into(), extra: Vec::new() }
+    }
+}
+
+impl S3Error {
+    /// Adds an element to the XML.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.extra.push((name, value.into()));
+        self
+    }
+
+    /// The error as XML.
+    pub fn to_xml(&self, resource: &str, request: &str, host: &str) -> String {
+        let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
+        let mut element = |name: &str, value: &str| {
+            let _ = write!(out, "<{name}>{}</{name}>", escape(value));
+        };
+        element("Code", self.code.text());
+        element("Message", &self.message);
+        self.extra.iter().for_each(|(name, value)| element(name, value));
+        element("Resource", resource);
+        element("RequestId", request);
+        element("HostId", host);
+        out.push_str("</Error>");
+        out
+    }
+}

@@ -1,0 +1,79 @@
+//! Bucket names and percent-encoding.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::error::{Code, S3Error};
+
+/// What stays as it is in signatures and listings.
+const UNRESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
+
+/// Encodes everything but unreserved characters.
+pub fn encode(text: &str) -> String {
+    utf8_percent_encode(text, UNRESERVED).to_string()
+}
+
+/// Encodes everything but unreserved characters and `/`.
+pub fn encode_path(text: &str) -> String {
+    utf8_percent_encode(text, PATH).to_string()
+}
+
+/// Decodes percent-encoding; `+` stays what it is. Text that is not UTF-8 is refused.
+pub fn decode(text: &str) -> Result<String, S3Error> {
+    percent_decode_str(text)
+        .decode_utf8()
+        .map(|text| text.into_owned())
+        .map_err(|_| Code::InvalidUri.into())
+}
+
+/// A query string as names and values, decoded (`+` is a space), in order.
+pub fn query(text: &str) -> Result<Vec<(String, String)>, S3Error> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(&name.replace('+', " "))?, decode(&value.replace('+', " "))?))
+        })
+        .collect()
+}
+
+/// Refuses names that S3 does not allow for buckets.
+pub fn check_bucket(name: &str) -> Result<(), S3Error> {
+    let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    let looks_like_address = name.parse::<std::net::Ipv4Addr>().is_ok();
+    let is_good = (3..=63).contains(&name.len())
+        && name.bytes().all(allowed)
+        && edge(name.bytes().next())
+        && edge(name.bytes().last())
+        && !name.contains("..")
+        && !looks_like_address
+        && !name.starts_with("xn--")
+        && !name.starts_with("sthree-")
+        && !name.ends_with("-s3alias")
+        && !name.ends_with("--ol-s3");
+    if is_good { Ok(()) } else { Err(S3Error::from(Code::InvalidBucketName).with("BucketName", name)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bucket_names_are_checked() {
+        for good in ["abc", "a.b-c", "123", &"x".repeat(63)] {
+            assert!(check_bucket(good).is_ok(), "{good}");
+        }
+        for bad in ["ab", "Abc", "a_b", "-ab", "ab-", "a..b", "192.168.1.1", &"x".repeat(64), "xn--abc"] {
+            assert!(check_bucket(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_refused() {
+        assert!(decode("%ff").is_err());
+        assert_eq!(decode("a%20b+c").unwrap(), "a b+c");
+        assert_eq!(query("a=b+c&d").unwrap(), [("a".into(), "b c".into()), ("d".into(), String::new())]);
+    }
+}

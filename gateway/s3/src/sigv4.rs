@@ -1,0 +1,478 @@
+//! AWS Signature Version 4: verification in header and query, and a signer.
+//!
+//! Source: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API reference. S3's own rules:
+//! the path is encoded once and not normalised (`//` and `..` stay), and the payload hash is a header.
+
+use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderMap;
+use http::request::Parts;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::error::{Code, S3Error};
+use crate::names;
+use crate::time::{amz, parse_amz, parse_http};
+
+/// How far a request's time may be from ours, in seconds.
+const SKEW: i64 = 15 * 60;
+/// How long a presigned request may be good, in seconds.
+const EXPIRES_MAX: i64 = 7 * 24 * 3600;
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// SHA-256 of nothing.
+pub const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// HMAC-SHA256.
+pub fn hmac(key: &[u8], bytes: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(bytes);
+    mac.finalize().into_bytes().into()
+}
+
+fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// What the client says of the body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PayloadHash {
+    /// Its SHA-256.
+    Sha256([u8; 32]),
+    /// Nothing.
+    Unsigned,
+    /// It comes in chunks, unsigned, with trailers.
+    StreamingUnsignedTrailer,
+    /// It comes in signed chunks.
+    StreamingSigned,
+    /// It comes in signed chunks, with signed trailers.
+    StreamingSignedTrailer,
+}
+
+impl PayloadHash {
+    fn parse(text: &str) -> Result<Self, S3Error> {
+        Ok(match text {
+            "UNSIGNED-PAYLOAD" => PayloadHash::Unsigned,
+            "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => PayloadHash::StreamingUnsignedTrailer,
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => PayloadHash::StreamingSigned,
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => PayloadHash::StreamingSignedTrailer,
+            other if other.starts_with("STREAMING-AWS4-ECDSA") => {
+                return Err(Code::NotImplemented.because("ECDSA signatures are not implemented."));
+            }
+            other => {
+                let mut hash = [0; 32];
+                hex::decode_to_slice(other, &mut hash).map_err(|_| {
+                    Code::InvalidArgument.because(
+                        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
+                    )
+                })?;
+                PayloadHash::Sha256(hash)
+            }
+        })
+    }
+
+    /// Whether the body is in aws-chunked encoding.
+    pub fn is_chunked(self) -> bool {
+        !matches!(self, PayloadHash::Sha256(_) | PayloadHash::Unsigned)
+    }
+}
+
+/// The scope of a signature.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Scope {
+    /// `20130524`.
+    pub date: String,
+    /// `us-east-1`.
+    pub region: String,
+}
+
+impl Scope {
+    /// As it stands in what is signed.
+    pub fn text(&self) -> String {
+        format!("{}/{}/s3/aws4_request", self.date, self.region)
+    }
+
+    /// The signing key: HMAC over date, region and service.
+    pub fn key(&self, secret: &str) -> [u8; 32] {
+        let date = hmac(format!("AWS4{secret}").as_bytes(), self.date.as_bytes());
+        let region = hmac(&date, self.region.as_bytes());
+        hmac(&hmac(&region, b"s3"), b"aws4_request")
+    }
+}
+
+/// Credentials as a request presents them, not verified yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Presented {
+    /// Whose key it claims.
+    pub access_key: String,
+    /// The scope of the signature.
+    pub scope: Scope,
+    signed_headers: Vec<String>,
+    signature: String,
+    time: i64,
+    /// Set for a presigned request: for how many seconds it is good.
+    expires: Option<i64>,
+}
+
+/// A verified request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verified {
+    /// What the client says of the body.
+    pub payload: PayloadHash,
+    /// The signature: the seed of chunk signatures.
+    pub signature: String,
+    /// The scope.
+    pub scope: Scope,
+    /// The signing key.
+    pub key: [u8; 32],
+    /// The request's time as it was signed, `20130524T000000Z`.
+    pub time: String,
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn parse_credential(text: &str, malformed: &dyn Fn(&str) -> S3Error) -> Result<(String, Scope), S3Error> {
+    let mut fields = text.rsplitn(5, '/');
+    let mut next = || fields.next().ok_or_else(|| {
+        malformed("the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".")
+    });
+    let (end, service, region, date, access_key) = (next()?, next()?, next()?, next()?, next()?);
+    if end != "aws4_request" {
+        return Err(malformed("incorrect terminal. This endpoint belongs to \"aws4_request\"."));
+    }
+    if service != "s3" {
+        return Err(malformed("incorrect service. This endpoint belongs to \"s3\"."));
+    }
+    if date.len() != 8 || !date.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(malformed("incorrect date format. It must be in the format \"yyyyMMdd\"."));
+    }
+    Ok((access_key.into(), Scope { date: date.into(), region: region.into() }))
+}
+
+/// Takes the credentials of a request, from header or query; `None` for an anonymous request.
+pub fn parse(parts: &Parts, query: &[(String, String)]) -> Result<Option<Presented>, S3Error> {
+    let find = |name: &str| query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    let authorization = parts.headers.get("authorization");
+    let is_presigned = find("X-Amz-Algorithm").is_some() || find("X-Amz-Signature").is_some();
+    if authorization.is_some() && is_presigned {
+        return Err(Code::InvalidArgument.because("Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter or the Authorization header should be specified"));
+    }
+    let unsupported = || {
+        Code::InvalidRequest.because("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
+    };
+    if let Some(value) = authorization {
+        let malformed = |detail: &str| {
+            Code::AuthorizationHeaderMalformed
+                .because(format!("The authorization header is malformed; {detail}"))
+        };
+        let text = value.to_str().map_err(|_| malformed("it is not ASCII."))?;
+        let Some(fields) = text.strip_prefix(ALGORITHM) else { return Err(unsupported()) };
+        let field = |name: &str| {
+            let mut fields = fields.split(',').map(str::trim);
+            let found = fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+            found.ok_or_else(|| malformed(&format!("the authorization header requires {name}.")))
+        };
+        let (access_key, scope) = parse_credential(field("Credential")?, &malformed)?;
+        let date = header(&parts.headers, "x-amz-date").and_then(parse_amz);
+        let date = date.or_else(|| header(&parts.headers, "date").and_then(parse_http));
+        let time = date.ok_or_else(|| {
+            Code::AccessDenied.because("AWS authentication requires a valid Date or x-amz-date header")
+        })?;
+        let signed = field("SignedHeaders")?.split(';').map(str::to_owned).collect();
+        return Ok(Some(Presented {
+            access_key,
+            scope,
+            signed_headers: signed,
+            signature: field("Signature")?.to_owned(),
+            time,
+            expires: None,
+        }));
+    }
+    if !is_presigned {
+        // Version 2 in the query has these three.
+        return if find("AWSAccessKeyId").is_some() && find("Signature").is_some() {
+            Err(unsupported())
+        } else {
+            Ok(None)
+        };
+    }
+    let malformed = |detail: &str| {
+        Code::AuthorizationQueryParametersError.because(format!("Error parsing the X-Amz-Credential parameter; {detail}"))
+    };
+    let missing = || {
+        Code::AuthorizationQueryParametersError.because("Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.")
+    };
+    let get = |name: &str| find(name).ok_or_else(missing);
+    if get("X-Amz-Algorithm")? != ALGORITHM {
+        return Err(Code::AuthorizationQueryParametersError
+            .because("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\""));
+    }
+    let (access_key, scope) = parse_credential(get("X-Amz-Credential")?, &malformed)?;
+    let expires: i64 = get("X-Amz-Expires")?.parse().map_err(|_| {
+        Code::AuthorizationQueryParametersError.because("X-Amz-Expires should be a number")
+    })?;
+    if expires > EXPIRES_MAX {
+        return Err(Code::AuthorizationQueryParametersError.because(
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds",
+        ));
+    }
+    if expires < 0 {
+        return Err(Code::AuthorizationQueryParametersError.because("X-Amz-Expires must be non-negative"));
+    }
+    let time = parse_amz(get("X-Amz-Date")?).ok_or_else(|| {
+        Code::AuthorizationQueryParametersError
+            .because("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
+    })?;
+    Ok(Some(Presented {
+        access_key,
+        scope,
+        signed_headers: get("X-Amz-SignedHeaders")?.split(';').map(str::to_owned).collect(),
+        signature: get("X-Amz-Signature")?.to_owned(),
+        time,
+        expires: Some(expires),
+    }))
+}
+
+/// The request in the form that is signed.
+fn canonical(
+    parts: &Parts,
+    path: &str,
+    query: &[(String, String)],
+    signed_headers: &[String],
+    payload: &str,
+) -> String {
+    let mut pairs: Vec<(String, String)> = query
+        .iter()
+        .filter(|(name, _)| name != "X-Amz-Signature")
+        .map(|(name, value)| (names::encode(name), names::encode(value)))
+        .collect();
+    pairs.sort();
+    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let mut headers = String::new();
+    for name in signed_headers {
+        let values: Vec<String> = parts
+            .headers
+            .get_all(name.as_str())
+            .iter()
+            .map(|value| {
+                let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+                text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+            })
+            .collect();
+        headers.push_str(&format!("{name}:{}\n", values.join(",")));
+    }
+    format!(
+        "{}\n{}\n{}\n{headers}\n{}\n{payload}",
+        parts.method,
+        names::encode_path(path),
+        pairs.join("&"),
+        signed_headers.join(";"),
+    )
+}
+
+fn string_to_sign(time: &str, scope: &Scope, canonical: &str) -> String {
+    format!("{ALGORITHM}\n{time}\n{}\n{}", scope.text(), sha256_hex(canonical.as_bytes()))
+}
+
+impl Presented {
+    /// Verifies the signature. `path` is the decoded path, `now` seconds since 1970, `region` ours.
+    pub fn verify(
+        &self,
+        parts: &Parts,
+        path: &str,
+        query: &[(String, String)],
+        secret: &str,
+        now: i64,
+        region: &str,
+    ) -> Result<Verified, S3Error> {
+        if self.scope.region != region {
+            let code = if self.expires.is_some() {
+                Code::AuthorizationQueryParametersError
+            } else {
+                Code::AuthorizationHeaderMalformed
+            };
+            let message = format!(
+                "The authorization header is malformed; the region '{}' is wrong; expecting '{region}'",
+                self.scope.region
+            );
+            return Err(code.because(message).with("Region", region));
+        }
+        match self.expires {
+            None if (now - self.time).abs() > SKEW => {
+                return Err(S3Error::from(Code::RequestTimeTooSkewed)
+                    .with("RequestTime", amz(self.time))
+                    .with("ServerTime", amz(now)));
+            }
+            Some(_) if self.time - now > SKEW => {
+                return Err(Code::AccessDenied.because("Request is not yet valid"));
+            }
+            Some(expires) if now > self.time + expires => {
+                return Err(Code::AccessDenied
+                    .because("Request has expired")
+                    .with("X-Amz-Expires", expires.to_string())
+                    .with("Expires", amz(self.time + expires))
+                    .with("ServerTime", amz(now)));
+            }
+            _ => {}
+        }
+        self.check_signed_headers(parts)?;
+        let text = match (self.expires, header(&parts.headers, "x-amz-content-sha256")) {
+            (_, Some(text)) => text,
+            (Some(_), None) => "UNSIGNED-PAYLOAD",
+            (None, None) => {
+                return Err(Code::InvalidRequest
+                    .because("Missing required header for this request: x-amz-content-sha256"));
+            }
+        };
+        let payload = PayloadHash::parse(text)?;
+        let canonical = canonical(parts, path, query, &self.signed_headers, text);
+        let time = amz(self.time);
+        let to_sign = string_to_sign(&time, &self.scope, &canonical);
+        let key = self.scope.key(secret);
+        let wanted = hex::encode(hmac(&key, to_sign.as_bytes()));
+        if !time.starts_with(&self.scope.date)
+            || !bool::from(wanted.as_bytes().ct_eq(self.signature.as_bytes()))
+        {
+            return Err(S3Error::from(Code::SignatureDoesNotMatch)
+                .with("AWSAccessKeyId", self.access_key.clone())
+                .with("StringToSign", to_sign)
+                .with("CanonicalRequest", canonical));
+        }
+        Ok(Verified { payload, signature: wanted, scope: self.scope.clone(), key, time })
+    }
+
+    /// `host` and every `x-amz-` header must be signed, and what is signed must be there.
+    fn check_signed_headers(&self, parts: &Parts) -> Result<(), S3Error> {
+        let is_signed = |name: &str| self.signed_headers.iter().any(|signed| signed == name);
+        let must = |name: &str| {
+            name.starts_with("x-amz-") && !(self.expires.is_some() && name == "x-amz-content-sha256")
+        };
+        let unsigned = parts.headers.keys().map(|name| name.as_str()).filter(|name| must(name));
+        let mut unsigned: Vec<&str> = unsigned.filter(|name| !is_signed(name)).collect();
+        if !is_signed("host") {
+            unsigned.push("host");
+        }
+        if !unsigned.is_empty() {
+            return Err(Code::AccessDenied
+                .because("There were headers present in the request which were not signed")
+                .with("HeadersNotSigned", unsigned.join(", ")));
+        }
+        if self.signed_headers.iter().any(|name| !parts.headers.contains_key(name.as_str())) {
+            return Err(Code::SignatureDoesNotMatch.into());
+        }
+        Ok(())
+    }
+}
+
+/// Signs a request: gives the `Authorization` header. The request must have `host`, `x-amz-date` and
+/// `x-amz-content-sha256` already; all its headers are signed.
+pub fn sign(
+    parts: &Parts,
+    path: &str,
+    query: &[(String, String)],
+    access_key: &str,
+    secret: &str,
+    region: &str,
+) -> Option<String> {
+    let time = header(&parts.headers, "x-amz-date")?;
+    let payload = header(&parts.headers, "x-amz-content-sha256")?;
+    let scope = Scope { date: time.get(..8)?.to_owned(), region: region.to_owned() };
+    let mut signed: Vec<String> = parts.headers.keys().map(|name| name.to_string()).collect();
+    signed.sort();
+    let canonical = canonical(parts, path, query, &signed, payload);
+    let to_sign = string_to_sign(time, &scope, &canonical);
+    let signature = hex::encode(hmac(&scope.key(secret), to_sign.as_bytes()));
+    Some(format!(
+        "{ALGORITHM} Credential={access_key}/{},SignedHeaders={},Signature={signature}",
+        scope.text(),
+        signed.join(";")
+    ))
+}
+
+/// The signature of a chunk, given that of the one before.
+pub fn chunk_signature(verified: &Verified, previous: &str, chunk_sha256: &[u8]) -> String {
+    let to_sign = format!(
+        "AWS4-HMAC-SHA256-PAYLOAD\n{}\n{}\n{previous}\n{EMPTY_SHA256}\n{}",
+        verified.time,
+        verified.scope.text(),
+        hex::encode(chunk_sha256)
+    );
+    hex::encode(hmac(&verified.key, to_sign.as_bytes()))
+}
+
+/// The signature of the trailers, given that of the last chunk.
+pub fn trailer_signature(verified: &Verified, previous: &str, trailers: &str) -> String {
+    let to_sign = format!(
+        "AWS4-HMAC-SHA256-TRAILER\n{}\n{}\n{previous}\n{}",
+        verified.time,
+        verified.scope.text(),
+        sha256_hex(trailers.as_bytes())
+    );
+    hex::encode(hmac(&verified.key, to_sign.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    const NOW: i64 = 1_369_353_600;
+
+    fn get_object() -> Parts {
+        // The first example of AWS's documentation.
+        let request = http::Request::get("/test.txt")
+            .header("host", "examplebucket.s3.amazonaws.com")
+            .header("range", "bytes=0-9")
+            .header("x-amz-content-sha256", EMPTY_SHA256)
+            .header("x-amz-date", "20130524T000000Z")
+            .header("authorization", "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn verify(parts: &Parts, now: i64) -> Result<Verified, S3Error> {
+        let query = names::query(parts.uri.query().unwrap_or("")).unwrap();
+        let presented = parse(parts, &query).unwrap().unwrap();
+        presented.verify(parts, parts.uri.path(), &query, SECRET, now, "us-east-1")
+    }
+
+    #[test]
+    fn the_documented_get_is_verified() {
+        verify(&get_object(), NOW).unwrap();
+    }
+
+    #[test]
+    fn the_documented_presigned_get_is_verified_until_it_expires() {
+        let uri = "/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
+        let request = http::Request::get(uri).header("host", "examplebucket.s3.amazonaws.com");
+        let parts = request.body(()).unwrap().into_parts().0;
+        verify(&parts, NOW + 86_400).unwrap();
+        let expired = verify(&parts, NOW + 86_401).unwrap_err();
+        assert_eq!(expired.code, Code::AccessDenied);
+    }
+
+    #[test]
+    fn a_changed_request_is_refused() {
+        let mut parts = get_object();
+        parts.headers.insert("range", "bytes=0-8".parse().unwrap());
+        assert_eq!(verify(&parts, NOW).unwrap_err().code, Code::SignatureDoesNotMatch);
+        let mut parts = get_object();
+        parts.headers.insert("x-amz-meta-a", "b".parse().unwrap());
+        assert_eq!(verify(&parts, NOW).unwrap_err().code, Code::AccessDenied);
+        let parts = get_object();
+        assert_eq!(verify(&parts, NOW + 901).unwrap_err().code, Code::RequestTimeTooSkewed);
+    }
+
+    #[test]
+    fn what_is_signed_is_verified() {
+        let request = http::Request::put("/a%20b?x=1&y")
+            .header("host", "h")
+            .header("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
+            .header("x-amz-date", "20130524T000000Z");
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        let query = names::query(parts.uri.query().unwrap()).unwrap();
+        let signed = sign(&parts, "/a b", &query, "key", SECRET, "us-east-1").unwrap();
+        parts.headers.insert("authorization", signed.parse().unwrap());
+        let presented = parse(&parts, &query).unwrap().unwrap();
+        presented.verify(&parts, "/a b", &query, SECRET, NOW, "us-east-1").unwrap();
+    }
+}
