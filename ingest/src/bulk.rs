@@ -177,9 +177,7 @@ impl BulkFiles {
             return Err(full(format!("{free} bytes are free")));
         }
         while left > 0 {
-            let file = self.file_with_room(left).await?;
-            // Held before it can be seen as idle; the collector asks for what is held.
-            held.hold(file.id);
+            let file = self.file_with_room(left, &mut held).await?;
             let room = self.options.file_bytes_max.saturating_sub(file.reserved());
             let take = left.min(frame::payload_within(room));
             let position = file.reserve(frame::extent_bytes(take));
@@ -198,12 +196,18 @@ impl BulkFiles {
         Ok(Upload::new(self.env.clone(), &self.options, len, places, held))
     }
 
-    /// The current file if it has room for an extent that is worth it, else a new one.
-    async fn file_with_room(&self, len: u64) -> Result<Arc<OpenFile>, BulkError> {
+    /// The current file if it has room for all of it, else a new one. The file is held before it exists:
+    /// the collector may look at any moment, and removes what nobody holds.
+    async fn file_with_room(
+        &self,
+        len: u64,
+        held: &mut InFlight,
+    ) -> Result<Arc<OpenFile>, BulkError> {
         let current = self.state.lock().current.clone();
         if let Some(current) = current {
             let fits = current.reserved() + frame::extent_bytes(len) <= self.options.file_bytes_max;
             if fits && !current.has_failed() {
+                held.hold(current.id);
                 return Ok(current);
             }
             self.retire(&current);
@@ -214,6 +218,7 @@ impl BulkFiles {
             state.next = id.next();
             id
         };
+        held.hold(id);
         let file = self.new_file(id).await.map_err(|error| match error.kind {
             DiskErrorKind::NoSpace => BulkError::Full { len, detail: error.detail },
             _ => BulkError::Failed { file: error.path, detail: error.detail },

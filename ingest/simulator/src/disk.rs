@@ -70,7 +70,9 @@ struct State {
     files: BTreeMap<u64, Content>,
     names: BTreeMap<FilePath, u64>,
     durable_names: BTreeMap<FilePath, u64>,
-    changes: Vec<NameChange>,
+    /// Unsynced changes of names, each with its number.
+    changes: Vec<(u64, NameChange)>,
+    next_change: u64,
     folders: BTreeSet<FilePath>,
     next_file: u64,
     last_written: Option<u64>,
@@ -192,7 +194,7 @@ impl SimDisk {
             _ => None,
         };
         let mut names = state.durable_names.clone();
-        for change in &state.changes {
+        for (_, change) in &state.changes {
             let survives = match survival {
                 Survival::DropAll => false,
                 Survival::KeepAll | Survival::TearLast => true,

@@ -93,7 +93,8 @@ impl SimDisk {
 impl State {
     fn change_names(&mut self, change: NameChange) {
         change.apply(&mut self.names);
-        self.changes.push(change);
+        self.changes.push((self.next_change, change));
+        self.next_change += 1;
     }
 
     fn has_room(&self, more: u64) -> bool {
@@ -192,23 +193,19 @@ impl Disk for SimDisk {
         let root = FilePath::new("root");
         let path = folder.unwrap_or(&root);
         let wanted = folder.cloned();
+        // What is changed after the sync began is not covered by it.
         let begin = |state: &mut State, fault: Option<FaultKind>| {
-            let covered = if fault == Some(FaultKind::LyingSync) { 0 } else { state.changes.len() };
-            Ok(covered)
+            Ok(if fault == Some(FaultKind::LyingSync) { 0 } else { state.next_change })
         };
         self.issue(Operation::SyncFolder, path, format_args!(""), begin, move |state, covered| {
-            // What was changed before the sync began; another sync may have ended meanwhile.
-            let covered = covered.min(state.changes.len());
-            let rest = state.changes.split_off(covered);
             let mut kept = Vec::new();
-            for change in std::mem::take(&mut state.changes) {
-                if change.folder() == wanted {
+            for (number, change) in std::mem::take(&mut state.changes) {
+                if number < covered && change.folder() == wanted {
                     change.apply(&mut state.durable_names);
                 } else {
-                    kept.push(change);
+                    kept.push((number, change));
                 }
             }
-            kept.extend(rest);
             state.changes = kept;
         })
     }

@@ -1,0 +1,259 @@
+//! Settings: a flag is stronger than an environment variable, which is stronger than the TOML file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use compactor::partition::CutPolicy;
+use serde::Deserialize;
+
+/// Flags of `siltstone server`; each is an environment variable and a key of the file, too.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ServerArgs {
+    /// The folder that holds the data. Made if it is not there.
+    #[arg(long, env = "SILTSTONE_DATA")]
+    data: Option<PathBuf>,
+    /// Where S3 is served.
+    #[arg(long, env = "SILTSTONE_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// Where health, metrics and operations are served; loopback only.
+    #[arg(long, env = "SILTSTONE_ADMIN")]
+    admin: Option<SocketAddr>,
+    /// A TOML file with settings and users.
+    #[arg(long, env = "SILTSTONE_CONFIG")]
+    config: Option<PathBuf>,
+    /// The region that clients sign for.
+    #[arg(long, env = "SILTSTONE_REGION")]
+    region: Option<String>,
+    /// Allow plain HTTP beyond loopback. There is no TLS yet: put a TLS proxy in front.
+    #[arg(long, env = "SILTSTONE_INSECURE_LISTEN")]
+    insecure_listen: bool,
+    /// `text` or `json`.
+    #[arg(long, env = "SILTSTONE_LOG_FORMAT")]
+    log_format: Option<String>,
+    /// Cut after so many bytes of records. More makes fewer, larger runs and longer restarts.
+    #[arg(long, env = "SILTSTONE_CUT_BYTES")]
+    cut_bytes: Option<u64>,
+    /// Cut after so many entries. More takes more memory.
+    #[arg(long, env = "SILTSTONE_CUT_ENTRIES")]
+    cut_entries: Option<usize>,
+    /// Cut when something has waited so many seconds.
+    #[arg(long, env = "SILTSTONE_CUT_SECONDS")]
+    cut_seconds: Option<u64>,
+    /// Payload up to so many bytes travels inside its log record; more is written to bulk files first.
+    #[arg(long, env = "SILTSTONE_INLINE_BYTES_MAX")]
+    inline_bytes_max: Option<u64>,
+    /// Length of a log file in bytes; a multiple of 4096.
+    #[arg(long, env = "SILTSTONE_LOG_FILE_BYTES")]
+    log_file_bytes: Option<u64>,
+    /// A bulk file takes no more payload beyond so many bytes.
+    #[arg(long, env = "SILTSTONE_BULK_FILE_BYTES")]
+    bulk_file_bytes: Option<u64>,
+    /// Writes are refused when fewer bytes than this are free; reads and folding go on.
+    #[arg(long, env = "SILTSTONE_RESERVE_BYTES")]
+    reserve_bytes: Option<u64>,
+    /// The root user's access key; made and kept in the data directory when absent.
+    #[arg(long, env = "SILTSTONE_ACCESS_KEY")]
+    access_key: Option<String>,
+    /// A file with the root user's access key.
+    #[arg(long, env = "SILTSTONE_ACCESS_KEY_FILE")]
+    access_key_file: Option<PathBuf>,
+    /// The root user's secret key.
+    #[arg(long, env = "SILTSTONE_SECRET_KEY", hide_env_values = true)]
+    secret_key: Option<String>,
+    /// A file with the root user's secret key.
+    #[arg(long, env = "SILTSTONE_SECRET_KEY_FILE")]
+    secret_key_file: Option<PathBuf>,
+}
+
+/// The TOML file. Unknown keys are refused.
+#[derive(Deserialize, Default, Debug)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    data: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+    region: Option<String>,
+    insecure_listen: Option<bool>,
+    log_format: Option<String>,
+    cut_bytes: Option<u64>,
+    cut_entries: Option<usize>,
+    cut_seconds: Option<u64>,
+    inline_bytes_max: Option<u64>,
+    log_file_bytes: Option<u64>,
+    bulk_file_bytes: Option<u64>,
+    reserve_bytes: Option<u64>,
+    access_key: Option<String>,
+    access_key_file: Option<PathBuf>,
+    secret_key: Option<String>,
+    secret_key_file: Option<PathBuf>,
+    users: Vec<User>,
+}
+
+/// A user.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// A name for people.
+    pub name: String,
+    /// Canonical id: 64 hex digits.
+    pub id: String,
+    /// Shown as the owner of buckets and objects.
+    pub display_name: String,
+    /// For grants; not used yet.
+    #[serde(default)]
+    pub email: String,
+    /// What requests are signed as.
+    pub access_key: String,
+    /// What they are signed with.
+    pub secret_key: String,
+}
+
+/// Settings in force.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder that holds the data.
+    pub data: PathBuf,
+    /// Where S3 is served.
+    pub listen: SocketAddr,
+    /// Where health, metrics and operations are served.
+    pub admin: SocketAddr,
+    /// The region that clients sign for.
+    pub region: String,
+    /// Logs as JSON.
+    pub logs_json: bool,
+    /// When cuts are made.
+    pub cut: CutPolicy,
+    /// Payload up to this travels inside its record.
+    pub inline_bytes_max: u64,
+    /// Length of a log file.
+    pub log_file_bytes: u64,
+    /// Length at which a bulk file is full.
+    pub bulk_file_bytes: u64,
+    /// Bytes that writes leave free.
+    pub reserve_bytes: u64,
+    /// The root user's keys, if they are given.
+    pub root: Option<(String, String)>,
+    /// More users.
+    pub users: Vec<User>,
+}
+
+fn key(
+    value: Option<String>,
+    file: Option<PathBuf>,
+    what: &str,
+) -> anyhow::Result<Option<String>> {
+    match (value, file) {
+        (Some(_), Some(_)) => bail!("{what} is given both as a value and as a file"),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(&path);
+            let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+            Ok(Some(text.trim().to_owned()))
+        }
+        (value, None) => Ok(value),
+    }
+}
+
+impl Settings {
+    /// Brings flags, environment and file together, and checks them.
+    pub fn load(args: ServerArgs) -> anyhow::Result<Self> {
+        let file = match &args.config {
+            None => File::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+                toml::from_str(&text).with_context(|| format!("in {}", path.display()))?
+            }
+        };
+        let Some(data) = args.data.or(file.data) else {
+            bail!("no data directory: give --data DIR, SILTSTONE_DATA or `data` in the file");
+        };
+        let listen = args.listen.or(file.listen);
+        let listen = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9000)));
+        let admin = args.admin.or(file.admin);
+        let admin = admin.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9001)));
+        let is_insecure = args.insecure_listen || file.insecure_listen.unwrap_or(false);
+        if !listen.ip().is_loopback() && !is_insecure {
+            bail!(
+                "{listen} is not loopback and there is no TLS yet: put a TLS proxy in front, or give --insecure-listen"
+            );
+        }
+        if !admin.ip().is_loopback() {
+            bail!("the admin address {admin} must be loopback: it asks for no credentials yet");
+        }
+        let logs_json = match args.log_format.or(file.log_format).as_deref() {
+            None | Some("text") => false,
+            Some("json") => true,
+            Some(other) => bail!("log_format is `text` or `json`, not `{other}`"),
+        };
+        let access = key(
+            args.access_key.or(file.access_key),
+            args.access_key_file.or(file.access_key_file),
+            "the access key",
+        )?;
+        let secret = key(
+            args.secret_key.or(file.secret_key),
+            args.secret_key_file.or(file.secret_key_file),
+            "the secret key",
+        )?;
+        let root = match (access, secret) {
+            (Some(access), Some(secret)) if !access.is_empty() && !secret.is_empty() => {
+                Some((access, secret))
+            }
+            (None, None) => None,
+            _ => bail!("access key and secret key go together, and neither may be empty"),
+        };
+        for user in &file.users {
+            let is_canonical = user.id.len() == 64 && user.id.bytes().all(|b| b.is_ascii_hexdigit());
+            if !is_canonical || user.access_key.is_empty() || user.secret_key.is_empty() {
+                bail!("user `{}` needs an id of 64 hex digits and both keys", user.name);
+            }
+        }
+        let cut = CutPolicy {
+            bytes: args.cut_bytes.or(file.cut_bytes).unwrap_or(64 << 20),
+            entries: args.cut_entries.or(file.cut_entries).unwrap_or(200_000),
+            age: Duration::from_secs(args.cut_seconds.or(file.cut_seconds).unwrap_or(60).max(1)),
+        };
+        let inline = args.inline_bytes_max.or(file.inline_bytes_max).unwrap_or(256 << 10);
+        if inline > ingest::record::INLINE_BYTES_MAX as u64 {
+            bail!("inline_bytes_max is at most {}", ingest::record::INLINE_BYTES_MAX);
+        }
+        let log_file_bytes = args.log_file_bytes.or(file.log_file_bytes).unwrap_or(64 << 20);
+        if !log_file_bytes.is_multiple_of(4096) || log_file_bytes < 16 << 20 {
+            bail!("log_file_bytes is a multiple of 4096 and at least 16 MiB");
+        }
+        Ok(Self {
+            data,
+            listen,
+            admin,
+            region: args.region.or(file.region).unwrap_or_else(|| "us-east-1".into()),
+            logs_json,
+            cut,
+            inline_bytes_max: inline,
+            log_file_bytes,
+            bulk_file_bytes: args.bulk_file_bytes.or(file.bulk_file_bytes).unwrap_or(1 << 30),
+            reserve_bytes: args.reserve_bytes.or(file.reserve_bytes).unwrap_or(512 << 20),
+            root,
+            users: file.users,
+        })
+    }
+
+    /// Settings that tools use on a data directory that no server has open.
+    pub fn for_tools(data: PathBuf) -> Self {
+        Self {
+            data,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            region: String::new(),
+            logs_json: false,
+            cut: CutPolicy { bytes: 64 << 20, entries: 200_000, age: Duration::from_secs(60) },
+            inline_bytes_max: 0,
+            log_file_bytes: 64 << 20,
+            bulk_file_bytes: 1 << 30,
+            reserve_bytes: 0,
+            root: None,
+            users: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The production environment: tokio's tasks and clock, the real disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use ingest::env::system::{OsDisk, OsRandom};
+use ingest::env::{Clock, Env, Fut, Runtime, Task};
+use ingest::words::{Tick, WallTime};
+use tokio::runtime::Handle;
+
+/// Threads that wait for the disk on behalf of tasks that must not.
+const DISK_THREADS: usize = 8;
+
+/// Makes the environment of a node whose data lie in a folder.
+pub fn production(data: &Path) -> anyhow::Result<Env> {
+    let node = Arc::new(Node { handle: Handle::current(), started: Instant::now() });
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    Ok(Env {
+        rt: node.clone(),
+        disk: Arc::new(OsDisk::pooled(data, DISK_THREADS)?),
+        disk_dedicated: Arc::new(OsDisk::dedicated(data)),
+        clock: node,
+        random: Arc::new(OsRandom::new(u64::from_le_bytes(seed))),
+        mutant: None,
+    })
+}
+
+struct Node {
+    handle: Handle,
+    started: Instant,
+}
+
+/// A task that panics has left something half done that others may believe in: the process ends, and the
+/// next start recovers from what is durable.
+async fn watched(name: &'static str, task: Fut<'static, ()>) {
+    if std::panic::AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        tracing::error!(task = name, "a task has panicked; stopping at once");
+        std::process::abort();
+    }
+}
+
+impl Runtime for Node {
+    fn spawn(&self, name: &'static str, task: Fut<'static, ()>) -> Task {
+        let running = self.handle.spawn(watched(name, task));
+        Task::new(move || running.abort())
+    }
+
+    fn spawn_dedicated(&self, name: &'static str, task: Fut<'static, ()>) -> Task {
+        let (cancel, cancelled) = futures::future::abortable(watched(name, task));
+        let handle = self.handle.clone();
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+            // Timers of the task run on the shared runtime; its I/O blocks this thread alone.
+            let _ended = handle.block_on(cancel);
+        });
+        if let Err(error) = thread {
+            tracing::error!(%error, task = name, "no thread; stopping at once");
+            std::process::abort();
+        }
+        Task::new(move || cancelled.abort())
+    }
+
+    fn work(&self, _name: &'static str, job: Box<dyn FnOnce() + Send>) -> Fut<'static, ()> {
+        let done = self.handle.spawn_blocking(job);
+        Box::pin(async move {
+            if done.await.is_err() {
+                std::process::abort();
+            }
+        })
+    }
+}
+
+impl Clock for Node {
+    fn now(&self) -> Tick {
+        Tick::from_nanos(self.started.elapsed().as_nanos() as u64)
+    }
+
+    fn wall(&self) -> WallTime {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        WallTime::from_micros(since.as_micros() as i64)
+    }
+
+    fn sleep(&self, duration: Duration) -> Fut<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}

@@ -1,0 +1,75 @@
+//! Who may ask: users by access key.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::bail;
+use sha2::{Digest, Sha256};
+
+use crate::config::{Settings, User};
+use crate::server::store::write_private;
+
+/// All users.
+pub struct Users {
+    by_access_key: BTreeMap<String, User>,
+    by_id: BTreeMap<String, String>,
+}
+
+impl Users {
+    /// Takes the users of the settings. Without root keys a pair is made once and kept in the data
+    /// directory; the flag tells whether that was now.
+    pub fn load(settings: &Settings) -> anyhow::Result<(Self, Option<(String, String)>)> {
+        let (root, is_new) = match &settings.root {
+            Some(root) => (root.clone(), false),
+            None => kept_root(&settings.data)?,
+        };
+        let mut users = vec![User {
+            name: "root".into(),
+            // The id must not change with the keys: buckets belong to it.
+            id: hex::encode(Sha256::digest(b"siltstone root user")),
+            display_name: "root".into(),
+            email: String::new(),
+            access_key: root.0.clone(),
+            secret_key: root.1.clone(),
+        }];
+        users.extend(settings.users.iter().cloned());
+        let mut by_access_key = BTreeMap::new();
+        let mut by_id = BTreeMap::new();
+        for user in users {
+            by_id.insert(user.id.clone(), user.display_name.clone());
+            if let Some(other) = by_access_key.insert(user.access_key.clone(), user) {
+                bail!("two users have the access key {}", other.access_key);
+            }
+        }
+        Ok((Self { by_access_key, by_id }, is_new.then_some(root)))
+    }
+
+    /// The user with an access key.
+    pub fn with_key(&self, access_key: &str) -> Option<&User> {
+        self.by_access_key.get(access_key)
+    }
+
+    /// The display name of a canonical id.
+    pub fn display_name<'a>(&'a self, id: &'a str) -> &'a str {
+        self.by_id.get(id).map_or(id, String::as_str)
+    }
+}
+
+fn kept_root(data: &Path) -> anyhow::Result<((String, String), bool)> {
+    let path = data.join("credentials");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => match text.trim().split_once(' ') {
+            Some((access, secret)) => Ok(((access.into(), secret.into()), false)),
+            None => bail!("{} is not an access key and a secret key", path.display()),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut bytes = [0; 30];
+            getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("no randomness: {e}"))?;
+            let access = format!("SILT{}", hex::encode_upper(&bytes[..8]));
+            let secret = hex::encode(&bytes[8..]);
+            write_private(&path, format!("{access} {secret}\n").as_bytes())?;
+            Ok(((access, secret), true))
+        }
+        Err(error) => bail!("cannot read {}: {error}", path.display()),
+    }
+}
