@@ -1,2 +1,59 @@
-//! The `siltstone` binary.
-fn main() {}
+//! The `siltstone` binary: an S3-compatible object store.
+#![allow(missing_docs, reason = "a binary has no public interface")]
+
+mod admin;
+mod config;
+mod front;
+mod fsck;
+mod server;
+mod users;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(name = "siltstone", about = "An S3-compatible, log-structured object store", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve S3 from a data directory.
+    Server(Box<config::ServerArgs>),
+    /// Fold everything that is not folded yet, on a running server.
+    Cut {
+        /// The server's admin address.
+        #[arg(long, default_value = "http://127.0.0.1:9001")]
+        admin: String,
+    },
+    /// Check every byte of a data directory that no server has open. Exits 1 if something is wrong.
+    Fsck {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Tell the version.
+    Version,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Server(args) => server::run(*args),
+        Command::Cut { admin } => admin::ask_cut(&admin),
+        Command::Fsck { dir } => fsck::run(&dir),
+        Command::Version => {
+            println!("siltstone {}", env!("CARGO_PKG_VERSION"));
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("siltstone: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -71,12 +71,12 @@ pub trait Runtime: Send + Sync {
 
 /// A started task. Dropping it cancels the task at its next `.await`.
 pub struct Task {
-    cancel: Option<Box<dyn FnOnce() + Send>>,
+    cancel: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Task {
     /// Wraps the action that cancels the task.
-    pub fn new(cancel: impl FnOnce() + Send + 'static) -> Self {
+    pub fn new(cancel: impl FnOnce() + Send + Sync + 'static) -> Self {
         Self { cancel: Some(Box::new(cancel)) }
     }
 

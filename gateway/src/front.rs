@@ -1,0 +1,226 @@
+//! The S3 front end: HTTP in, S3's answers out.
+//!
+//! ```text
+//!   request ──► path, query ──► who asks ──► which operation ──► handler ──► answer
+//!                                (sigv4)        (route)        bucket, object, multipart, listing
+//! ```
+
+mod answer;
+mod body;
+mod bucket;
+mod conditions;
+mod listing;
+mod multipart;
+mod object;
+mod route;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use compactor::partition::{Partition, SubmitError};
+use compactor::state::BucketState;
+use http::request::Parts;
+use hyper::body::Incoming;
+use ingest::log::{AppendError, ReadError};
+use ingest::name::{BucketName, NameError, ObjectKey};
+use ingest::words::UploadId;
+use s3::error::{Code, S3Error};
+use s3::names;
+use s3::sigv4::{self, Verified};
+
+use crate::config::{Settings, User};
+use crate::server::store::Store;
+use crate::users::Users;
+
+pub use answer::Answer;
+
+/// What every request needs.
+pub struct Front {
+    /// The store.
+    pub store: Arc<Store>,
+    /// Who may ask.
+    pub users: Users,
+    /// The settings.
+    pub settings: Settings,
+    /// Tells this process's requests from another's.
+    start: u32,
+    requests: AtomicU64,
+}
+
+/// A request that has been authenticated.
+pub struct Asked {
+    /// Its id.
+    pub id: String,
+    /// Who asks.
+    pub user: User,
+    /// What was verified.
+    pub verified: Verified,
+    /// Its head.
+    pub parts: Parts,
+    /// Its query, decoded.
+    pub query: Vec<(String, String)>,
+    /// Its bucket, if it names one.
+    pub bucket: Option<String>,
+    /// Its key, if it names one.
+    pub key: Option<String>,
+}
+
+impl Asked {
+    /// A query parameter.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A header, if it is there and text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.parts.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The key, validated.
+    pub fn object_key(&self) -> Result<ObjectKey, S3Error> {
+        let key = self.key.clone().unwrap_or_default();
+        let len = key.len();
+        ObjectKey::new(key.into_bytes()).map_err(|error| match error {
+            NameError::TooLong { limit, .. } => S3Error::from(Code::KeyTooLong)
+                .with("Size", len.to_string())
+                .with("MaxSizeAllowed", limit.to_string()),
+            NameError::Empty | NameError::Character => Code::InvalidUri.into(),
+        })
+    }
+
+    /// The upload that the query names. An id that this store never gave is not there.
+    pub fn upload(&self) -> Result<UploadId, S3Error> {
+        let mut id = [0; 16];
+        let text = self.query("uploadId").unwrap_or_default();
+        hex::decode_to_slice(text, &mut id).map_err(|_| S3Error::from(Code::NoSuchUpload))?;
+        Ok(UploadId(id))
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+impl Front {
+    /// Puts the parts together.
+    pub fn new(store: Arc<Store>, users: Users, settings: Settings) -> Self {
+        let start = now() as u32;
+        Self { store, users, settings, start, requests: AtomicU64::new(0) }
+    }
+
+    /// The engine.
+    pub fn partition(&self) -> &Partition {
+        &self.store.partition
+    }
+
+    /// Answers a request.
+    pub async fn handle(self: Arc<Self>, request: http::Request<Incoming>) -> http::Response<Answer> {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:08X}{number:012X}", self.start);
+        let (parts, body) = request.into_parts();
+        let method = parts.method.clone();
+        let path = parts.uri.path().to_owned();
+        let answered = self.answer(&id, parts, body).await;
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(error) => answer::error(&error, &path, &id, method == http::Method::HEAD),
+        };
+        answer::add_ids(&mut response, &id);
+        let status = response.status().as_u16();
+        metrics::counter!("siltstone_requests_total", "method" => method.to_string(), "status" => status.to_string()).increment(1);
+        if status >= 500 {
+            tracing::warn!(request = id, %method, path, status, "request");
+        } else {
+            tracing::debug!(request = id, %method, path, status, "request");
+        }
+        response
+    }
+
+    async fn answer(
+        &self,
+        id: &str,
+        parts: Parts,
+        body: Incoming,
+    ) -> Result<http::Response<Answer>, S3Error> {
+        let path = names::decode(parts.uri.path())?;
+        let query = names::query(parts.uri.query().unwrap_or_default())?;
+        let presented = sigv4::parse(&parts, &query)?;
+        let Some(presented) = presented else { return Err(Code::AccessDenied.into()) };
+        let Some(user) = self.users.with_key(&presented.access_key) else {
+            return Err(S3Error::from(Code::InvalidAccessKeyId)
+                .with("AWSAccessKeyId", presented.access_key.clone()));
+        };
+        let region = &self.settings.region;
+        let verified =
+            presented.verify(&parts, &path, &query, &user.secret_key, now(), region)?;
+        let (bucket, key) = split_path(&path);
+        let asked = Asked {
+            id: id.to_owned(),
+            user: user.clone(),
+            verified,
+            parts,
+            query,
+            bucket,
+            key,
+        };
+        route::route(self, asked, body).await
+    }
+
+    /// The request's bucket, which must exist and belong to whoever asks.
+    pub fn bucket(&self, asked: &Asked) -> Result<Arc<BucketState>, S3Error> {
+        self.bucket_named(asked, asked.bucket.as_deref().unwrap_or_default())
+    }
+
+    /// A bucket of a name, which must exist and belong to whoever asks.
+    pub fn bucket_named(&self, asked: &Asked, name: &str) -> Result<Arc<BucketState>, S3Error> {
+        let missing = || S3Error::from(Code::NoSuchBucket).with("BucketName", name);
+        let valid = BucketName::new(name.as_bytes().to_vec()).map_err(|_| {
+            S3Error::from(Code::InvalidBucketName).with("BucketName", name)
+        })?;
+        let buckets = self.partition().buckets();
+        let bucket = buckets.named(&valid).ok_or_else(missing)?;
+        if bucket.owner != asked.user.id {
+            return Err(Code::AccessDenied.into());
+        }
+        if let Some(owner) = asked.header("x-amz-expected-bucket-owner")
+            && owner != bucket.owner
+        {
+            return Err(Code::AccessDenied.into());
+        }
+        Ok(bucket.clone())
+    }
+}
+
+/// Splits `/bucket/key`; the key is everything after the second slash, taken literally.
+fn split_path(path: &str) -> (Option<String>, Option<String>) {
+    let rest = path.strip_prefix('/').unwrap_or(path);
+    let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    (some(bucket), some(key))
+}
+
+/// What a read that failed means to a client. The place of a corruption is told: whoever stored the object
+/// should know what became of it.
+pub fn read_error(error: ReadError) -> S3Error {
+    tracing::error!(%error, "a read failed");
+    match error {
+        ReadError::Corrupt(corruption) => Code::InternalError.because(corruption.to_string()),
+        other => Code::ServiceUnavailable.because(other.to_string()),
+    }
+}
+
+/// What a write that was not answered means to a client.
+pub fn submit_error(error: SubmitError) -> S3Error {
+    match error {
+        SubmitError::Unreadable(error) => read_error(error),
+        SubmitError::Overloaded | SubmitError::Append(AppendError::Full { .. }) => {
+            Code::SlowDown.because(error.to_string())
+        }
+        SubmitError::Append(_) | SubmitError::Stopped(_) => {
+            tracing::error!(%error, "a write failed");
+            Code::ServiceUnavailable.because(error.to_string())
+        }
+    }
+}

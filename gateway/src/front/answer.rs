@@ -1,0 +1,106 @@
+//! Answers: status, headers, and bodies in memory or streamed.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::Stream;
+use http::{HeaderValue, Response, StatusCode};
+use hyper::body::{Body, Frame, SizeHint};
+use s3::error::{Code, S3Error};
+
+type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
+
+/// A response's body.
+pub enum Answer {
+    /// In memory.
+    Whole(Option<Bytes>),
+    /// Streamed, with its length. An error on the way resets the connection, so that no client takes a
+    /// short body for a whole one.
+    Stream(Pieces, u64),
+    /// None, for an answer to HEAD that tells a length.
+    Head(u64),
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        match self.get_mut() {
+            Answer::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Answer::Stream(pieces, _) => {
+                pieces.as_mut().poll_next(context).map(|next| next.map(|piece| piece.map(Frame::data)))
+            }
+            Answer::Head(_) => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Answer::Whole(None) | Answer::Head(_))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Answer::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Answer::Stream(_, len) | Answer::Head(len) => SizeHint::with_exact(*len),
+        }
+    }
+}
+
+/// An answer with nothing in it.
+pub fn empty(status: u16) -> Response<Answer> {
+    let mut response = Response::new(Answer::Whole(None));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    response
+}
+
+/// An answer in XML.
+pub fn xml(text: String) -> Response<Answer> {
+    let mut response = Response::new(Answer::Whole(Some(text.into())));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/xml"));
+    response
+}
+
+/// Sets a header; one that cannot stand in HTTP is left out.
+pub fn set(response: &mut Response<Answer>, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// An error's answer; without a body for HEAD.
+pub fn error(error: &S3Error, path: &str, id: &str, is_head: bool) -> Response<Answer> {
+    let mut response = if is_head {
+        empty(error.code.status())
+    } else {
+        let mut response = xml(error.to_xml(path, id, "siltstone"));
+        *response.status_mut() =
+            StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response
+    };
+    if matches!(error.code, Code::SlowDown | Code::ServiceUnavailable) {
+        set(&mut response, "retry-after", "1");
+    }
+    for (name, value) in &error.extra {
+        match *name {
+            "DeleteMarker" => set(&mut response, "x-amz-delete-marker", value),
+            "VersionId" => set(&mut response, "x-amz-version-id", value),
+            "LastModified" => set(&mut response, "last-modified", value),
+            _ => {}
+        }
+    }
+    response
+}
+
+/// Every answer tells which request it belongs to.
+pub fn add_ids(response: &mut Response<Answer>, id: &str) {
+    set(response, "x-amz-request-id", id);
+    set(response, "x-amz-id-2", id);
+    set(response, "server", "Siltstone");
+}

@@ -1,0 +1,319 @@
+//! Taking bodies: counted, hashed, verified, and written where they belong while they come.
+//!
+//! Nothing is believed before the end: a body that is shorter or longer than declared, has another
+//! checksum or a broken chunk signature leaves nothing that anything refers to.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use ingest::bulk::{BulkError, InFlight, Upload};
+use ingest::entry::{Extent, StoredChecksum};
+use ingest::record::RecordPayload;
+use s3::checksum::{Algorithm, Hasher, Md5Hasher, parse_content_md5};
+use s3::chunked::Decoder;
+use s3::error::{Code, S3Error};
+use s3::sigv4::PayloadHash;
+use std::sync::Arc;
+
+use super::{Asked, Front};
+
+/// The largest single upload, and the largest part: 5 GiB.
+pub const UPLOAD_BYTES_MAX: u64 = 5 << 30;
+/// A client that sends nothing for so long is given up.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A body that was taken and verified.
+pub struct Taken {
+    /// Length in bytes.
+    pub size: u64,
+    /// MD5.
+    pub md5: [u8; 16],
+    /// CRC-64/NVME.
+    pub digest: u64,
+    /// The checksum that the client sent, or that was asked for.
+    pub checksum: Option<StoredChecksum>,
+    /// Where it is.
+    pub payload: RecordPayload,
+    /// Keeps bulk files from being collected until the outcome is known.
+    pub in_flight: Option<InFlight>,
+}
+
+impl Taken {
+    /// The payload's extents; none when it is empty.
+    pub fn extents(&self) -> Arc<[Extent]> {
+        match &self.payload {
+            RecordPayload::Bulk(extents) => extents.clone(),
+            RecordPayload::Inline(_) => Arc::new([]),
+        }
+    }
+}
+
+/// The pieces of a body, as they come off the wire.
+struct Pieces {
+    body: Incoming,
+    decoder: Option<Decoder>,
+    ready: std::collections::VecDeque<Bytes>,
+    trailers: Vec<(String, String)>,
+    ended: bool,
+}
+
+impl Pieces {
+    fn new(asked: &Asked, body: Incoming, len: u64) -> Self {
+        let is_chunked = asked.verified.payload.is_chunked();
+        let decoder = is_chunked.then(|| Decoder::new(asked.verified.clone(), len));
+        Self { body, decoder, ready: Default::default(), trailers: Vec::new(), ended: false }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, S3Error> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                return Ok(Some(bytes));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let frame = tokio::time::timeout(IDLE, self.body.frame()).await;
+            let frame = frame.map_err(|_| S3Error::from(Code::RequestTimeout))?;
+            match frame {
+                None => {
+                    self.ended = true;
+                    if let Some(decoder) = self.decoder.take() {
+                        self.trailers = decoder.finish()?;
+                    }
+                }
+                Some(Err(_)) => return Err(Code::IncompleteBody.into()),
+                Some(Ok(frame)) => {
+                    let Ok(bytes) = frame.into_data() else { continue };
+                    match &mut self.decoder {
+                        Some(decoder) => {
+                            let mut out = Vec::new();
+                            decoder.feed(bytes, &mut out)?;
+                            self.ready.extend(out);
+                        }
+                        None => self.ready.push_back(bytes),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The length that the client declares for what it stores.
+fn declared_len(asked: &Asked) -> Result<u64, S3Error> {
+    let name = if asked.verified.payload.is_chunked() {
+        "x-amz-decoded-content-length"
+    } else {
+        "content-length"
+    };
+    let text = asked.header(name).ok_or_else(|| S3Error::from(Code::MissingContentLength))?;
+    text.trim().parse().map_err(|_| Code::InvalidArgument.because(format!("{name} is not a number")))
+}
+
+/// The checksum that the client announces: its algorithm, and its value if that is in a header.
+fn announced(asked: &Asked) -> Result<Option<(Algorithm, Option<Vec<u8>>)>, S3Error> {
+    let mut found = None;
+    for algorithm in Algorithm::ALL {
+        if let Some(text) = asked.header(algorithm.header()) {
+            if found.is_some() {
+                return Err(Code::InvalidRequest
+                    .because("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+            }
+            found = Some((algorithm, Some(algorithm.parse(text)?)));
+        }
+    }
+    if let Some(trailer) = asked.header("x-amz-trailer") {
+        let named = Algorithm::ALL.into_iter().find(|a| a.header() == trailer.trim());
+        let Some(algorithm) = named else {
+            return Err(Code::InvalidRequest
+                .because("The value specified in the x-amz-trailer header is not supported"));
+        };
+        if found.is_some() {
+            return Err(Code::InvalidRequest
+                .because("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+        }
+        found = Some((algorithm, None));
+    }
+    Ok(found)
+}
+
+enum Sink {
+    Memory(BytesMut),
+    Bulk(Box<Upload>),
+}
+
+impl Front {
+    /// Takes a body that is stored. Up to `inline_max` bytes stay in memory, more is written to a bulk
+    /// file as it comes. `wanted` asks for a checksum where the client announces none.
+    pub async fn take_body(
+        &self,
+        asked: &Asked,
+        body: Incoming,
+        inline_max: u64,
+        wanted: Option<Algorithm>,
+    ) -> Result<Taken, S3Error> {
+        let len = declared_len(asked)?;
+        if len > UPLOAD_BYTES_MAX {
+            return Err(S3Error::from(Code::EntityTooLarge)
+                .with("ProposedSize", len.to_string())
+                .with("MaxSizeAllowed", UPLOAD_BYTES_MAX.to_string()));
+        }
+        let content_md5 = asked.parts.headers.get("content-md5");
+        let content_md5 = content_md5
+            .map(|value| parse_content_md5(value.to_str().unwrap_or_default()))
+            .transpose()?;
+        let announced = announced(asked)?;
+        let algorithm = announced.as_ref().map(|(algorithm, _)| *algorithm).or(wanted);
+        let mut pieces = Pieces::new(asked, body, len);
+        let mut sink = if len <= inline_max {
+            Sink::Memory(BytesMut::with_capacity(len as usize))
+        } else {
+            let upload = self.partition().bulk().begin(len).await.map_err(bulk_error)?;
+            Sink::Bulk(Box::new(upload))
+        };
+        let mut md5 = Md5Hasher::default();
+        let mut checksum = algorithm.map(Hasher::new);
+        let mut sha256 = match asked.verified.payload {
+            PayloadHash::Sha256(wanted) => Some((Hasher::new(Algorithm::Sha256), wanted)),
+            _ => None,
+        };
+        let mut came = 0u64;
+        while let Some(bytes) = pieces.next().await? {
+            came += bytes.len() as u64;
+            if came > len {
+                return Err(Code::IncompleteBody.into());
+            }
+            md5.update(&bytes);
+            checksum.as_mut().into_iter().for_each(|hasher| hasher.update(&bytes));
+            sha256.as_mut().into_iter().for_each(|(hasher, _)| hasher.update(&bytes));
+            match &mut sink {
+                Sink::Memory(memory) => memory.extend_from_slice(&bytes),
+                Sink::Bulk(upload) => upload.write(bytes).await.map_err(bulk_error)?,
+            }
+        }
+        if came != len {
+            return Err(Code::IncompleteBody.into());
+        }
+        if let Some((hasher, wanted)) = sha256
+            && hasher.finish() != wanted
+        {
+            return Err(Code::XAmzContentSha256Mismatch.into());
+        }
+        let md5 = md5.finish();
+        if content_md5.is_some_and(|wanted| wanted != md5) {
+            return Err(Code::BadDigest.into());
+        }
+        let checksum = match checksum {
+            None => None,
+            Some(hasher) => {
+                let algorithm = hasher.algorithm();
+                let computed = hasher.finish();
+                verify(algorithm, announced, &pieces.trailers, &computed)?;
+                Some(StoredChecksum {
+                    algorithm: algorithm as u8,
+                    is_composite: false,
+                    digest: computed.into(),
+                })
+            }
+        };
+        let (payload, digest, in_flight) = match sink {
+            Sink::Memory(memory) => {
+                let digest = crc64(&memory);
+                (RecordPayload::Inline(memory.freeze()), digest, None)
+            }
+            Sink::Bulk(upload) => {
+                let written = upload.finish().await.map_err(bulk_error)?;
+                (RecordPayload::Bulk(written.extents), written.digest, Some(written.in_flight))
+            }
+        };
+        Ok(Taken { size: len, md5, digest, checksum, payload, in_flight })
+    }
+
+    /// Takes a small body whole, an XML document say.
+    pub async fn take_document(
+        &self,
+        asked: &Asked,
+        body: Incoming,
+        max: usize,
+    ) -> Result<Bytes, S3Error> {
+        let too_large = || S3Error::from(Code::MalformedXml);
+        if asked.header("content-length").is_some_and(|len| len.parse::<usize>().unwrap_or(0) > max) {
+            return Err(too_large());
+        }
+        let len = if asked.verified.payload.is_chunked() { declared_len(asked)? } else { 0 };
+        let mut pieces = Pieces::new(asked, body, len);
+        let mut all = BytesMut::new();
+        while let Some(bytes) = pieces.next().await? {
+            if all.len() + bytes.len() > max {
+                return Err(too_large());
+            }
+            all.extend_from_slice(&bytes);
+        }
+        if let PayloadHash::Sha256(wanted) = asked.verified.payload {
+            let mut hasher = Hasher::new(Algorithm::Sha256);
+            hasher.update(&all);
+            if hasher.finish() != wanted {
+                return Err(Code::XAmzContentSha256Mismatch.into());
+            }
+        }
+        if let Some(text) = asked.header("content-md5") {
+            let mut md5 = Md5Hasher::default();
+            md5.update(&all);
+            if parse_content_md5(text)? != md5.finish() {
+                return Err(Code::BadDigest.into());
+            }
+        }
+        if let Some((algorithm, value)) = announced(asked)? {
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update(&all);
+            verify(algorithm, Some((algorithm, value)), &pieces.trailers, &hasher.finish())?;
+        }
+        Ok(all.freeze())
+    }
+}
+
+/// Compares a computed checksum with the one that the client sent in a header or trailer.
+fn verify(
+    algorithm: Algorithm,
+    announced: Option<(Algorithm, Option<Vec<u8>>)>,
+    trailers: &[(String, String)],
+    computed: &[u8],
+) -> Result<(), S3Error> {
+    let Some((_, in_header)) = announced else { return Ok(()) };
+    let wanted = match in_header {
+        Some(wanted) => wanted,
+        None => {
+            let trailer = trailers.iter().find(|(name, _)| name == algorithm.header());
+            let (_, text) = trailer.ok_or_else(|| {
+                Code::InvalidRequest.because("The announced checksum trailer did not come.")
+            })?;
+            algorithm.parse(text)?
+        }
+    };
+    if wanted != computed {
+        let name = algorithm.name();
+        return Err(Code::BadDigest
+            .because(format!("The {name} you specified did not match the calculated checksum.")));
+    }
+    Ok(())
+}
+
+/// CRC-64/NVME.
+pub fn crc64(bytes: &[u8]) -> u64 {
+    let mut hasher = Hasher::new(Algorithm::Crc64Nvme);
+    hasher.update(bytes);
+    hasher.finish().iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// What a failed bulk write means to a client.
+pub fn bulk_error(error: BulkError) -> S3Error {
+    match error {
+        BulkError::Full { .. } => Code::SlowDown.because(error.to_string()),
+        BulkError::Length { .. } => Code::IncompleteBody.into(),
+        BulkError::Failed { .. } => {
+            tracing::error!(%error, "payload could not be written");
+            Code::ServiceUnavailable.because(error.to_string())
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Operations on buckets.
+
+use compactor::outcome::{Outcome, Rejection};
+use http::Response;
+use hyper::body::Incoming;
+use ingest::name::BucketName;
+use ingest::record::{Body, CreateBucket, Versioning};
+use s3::error::{Code, S3Error};
+use s3::xml::{self, Writer};
+
+use super::answer::{self, Answer};
+use super::{Asked, Front, submit_error};
+
+type Answered = Result<Response<Answer>, S3Error>;
+
+/// XML bodies are at most 1 MiB.
+pub const DOCUMENT_BYTES_MAX: usize = 1 << 20;
+
+fn owner(writer: &mut Writer, front: &Front, id: &str) {
+    writer.begin("Owner").text("ID", id);
+    writer.text("DisplayName", front.users.display_name(id)).end("Owner");
+}
+
+/// ListBuckets.
+pub fn list(front: &Front, asked: &Asked) -> Answered {
+    let prefix = asked.query("prefix").unwrap_or_default();
+    let after = asked.query("continuation-token").unwrap_or_default();
+    let max = match asked.query("max-buckets") {
+        None => usize::MAX,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|max| (1..=10_000).contains(max))
+            .ok_or_else(|| Code::InvalidArgument.because("max-buckets is not between 1 and 10000"))?,
+    };
+    let buckets = front.partition().buckets();
+    let mine: Vec<_> = buckets
+        .iter()
+        .filter(|bucket| bucket.owner == asked.user.id)
+        .filter(|bucket| bucket.name.as_str().starts_with(prefix) && bucket.name.as_str() > after)
+        .collect();
+    let root = "ListAllMyBucketsResult";
+    let mut writer = Writer::new(root);
+    owner(&mut writer, front, &asked.user.id);
+    writer.begin("Buckets");
+    for bucket in mine.iter().take(max) {
+        writer.begin("Bucket").text("Name", bucket.name.as_str());
+        writer.text("CreationDate", &s3::time::xml(bucket.created.micros()));
+        writer.text("BucketRegion", &front.settings.region).end("Bucket");
+    }
+    writer.end("Buckets");
+    if let Some(last) = mine.get(max.wrapping_sub(1)).filter(|_| mine.len() > max) {
+        writer.text("ContinuationToken", last.name.as_str());
+    }
+    Ok(answer::xml(writer.finish(root)))
+}
+
+/// CreateBucket.
+pub async fn create(front: &Front, asked: &Asked, body: Incoming) -> Answered {
+    let name = asked.bucket.clone().unwrap_or_default();
+    s3::names::check_bucket(&name)?;
+    let document = front.take_document(asked, body, DOCUMENT_BYTES_MAX).await?;
+    let region = if document.is_empty() {
+        String::new()
+    } else {
+        let read = xml::read(&document, "CreateBucketConfiguration")?;
+        read.text_of("LocationConstraint").unwrap_or_default().to_owned()
+    };
+    let is_here = region.is_empty() || region == front.settings.region || region == "us-east-1";
+    if !is_here {
+        return Err(S3Error::from(Code::InvalidLocationConstraint).with("LocationConstraint", region));
+    }
+    let valid = BucketName::new(name.clone().into_bytes());
+    let valid = valid.map_err(|_| S3Error::from(Code::InvalidBucketName))?;
+    let create = CreateBucket { name: valid, owner: asked.user.id.clone(), region };
+    let outcome = front.submit(asked, Body::CreateBucket(create)).await?;
+    match outcome {
+        // Creating one's own bucket again succeeds in us-east-1, and so everywhere here.
+        Outcome::BucketCreated(_) | Outcome::Rejected(Rejection::BucketAlreadyOwned) => {
+            let mut response = answer::empty(200);
+            answer::set(&mut response, "location", &format!("/{name}"));
+            Ok(response)
+        }
+        Outcome::Rejected(Rejection::BucketExists) => {
+            Err(S3Error::from(Code::BucketAlreadyExists).with("BucketName", name))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// HeadBucket.
+pub fn head(front: &Front, asked: &Asked) -> Answered {
+    front.bucket(asked)?;
+    let mut response = answer::empty(200);
+    answer::set(&mut response, "x-amz-bucket-region", &front.settings.region);
+    Ok(response)
+}
+
+/// DeleteBucket.
+pub async fn delete(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.bucket(asked)?;
+    match front.submit(asked, Body::DeleteBucket { bucket: bucket.id }).await? {
+        Outcome::Done => Ok(answer::empty(204)),
+        Outcome::Rejected(Rejection::BucketNotEmpty) => {
+            Err(S3Error::from(Code::BucketNotEmpty).with("BucketName", bucket.name.as_str()))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// GetBucketLocation.
+pub fn location(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let region = if bucket.region == "us-east-1" { "" } else { bucket.region.as_str() };
+    let root = "LocationConstraint";
+    // The element holds the text itself; a writer of elements has no word for that.
+    let mut text = Writer::new(root).finish(root);
+    text.insert_str(text.len() - "</LocationConstraint>".len(), &xml::escape(region));
+    Ok(answer::xml(text))
+}
+
+/// GetBucketVersioning.
+pub fn versioning(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let root = "VersioningConfiguration";
+    let mut writer = Writer::new(root);
+    match bucket.versioning {
+        Versioning::Off => {}
+        Versioning::On => {
+            writer.text("Status", "Enabled");
+        }
+        Versioning::Suspended => {
+            writer.text("Status", "Suspended");
+        }
+    }
+    Ok(answer::xml(writer.finish(root)))
+}
+
+/// PutBucketVersioning.
+pub async fn set_versioning(front: &Front, asked: &Asked, body: Incoming) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let document = front.take_document(asked, body, DOCUMENT_BYTES_MAX).await?;
+    let read = xml::read(&document, "VersioningConfiguration")?;
+    if read.text_of("MfaDelete").is_some_and(|state| state == "Enabled") {
+        return Err(Code::NotImplemented.because("MFA delete is not implemented."));
+    }
+    let versioning = match read.text_of("Status") {
+        Some("Enabled") => Versioning::On,
+        Some("Suspended") => Versioning::Suspended,
+        _ => return Err(Code::MalformedXml.into()),
+    };
+    match front.submit(asked, Body::SetVersioning { bucket: bucket.id, versioning }).await? {
+        Outcome::Done => Ok(answer::empty(200)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// GetBucketAcl and GetObjectAcl: the owner has full control, and nobody else has any.
+pub fn acl(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let root = "AccessControlPolicy";
+    let mut writer = Writer::new(root);
+    owner(&mut writer, front, &bucket.owner);
+    writer.begin("AccessControlList").begin("Grant");
+    let name = xml::escape(front.users.display_name(&bucket.owner)).into_owned();
+    writer.raw(
+        "Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\"",
+        "",
+    );
+    let mut text = writer.finish(root);
+    // The grantee carries an attribute, so its end is written by hand.
+    let open = text.rfind("</Grantee").unwrap_or(text.len());
+    text.truncate(open);
+    text.push_str(&format!(
+        "<ID>{}</ID><DisplayName>{name}</DisplayName></Grantee><Permission>FULL_CONTROL</Permission></Grant></AccessControlList></{root}>",
+        xml::escape(&bucket.owner)
+    ));
+    Ok(answer::xml(text))
+}
+
+/// An outcome that this operation cannot have.
+pub fn unexpected(outcome: &Outcome) -> S3Error {
+    match outcome {
+        Outcome::Rejected(rejection) => rejected(*rejection),
+        other => Code::InternalError.because(format!("an outcome that was not expected: {other:?}")),
+    }
+}
+
+/// What a rejection means to a client.
+pub fn rejected(rejection: Rejection) -> S3Error {
+    match rejection {
+        Rejection::NoSuchBucket => Code::NoSuchBucket,
+        Rejection::BucketAlreadyOwned => Code::BucketAlreadyOwnedByYou,
+        Rejection::BucketExists => Code::BucketAlreadyExists,
+        Rejection::BucketNotEmpty => Code::BucketNotEmpty,
+        Rejection::PreconditionFailed => Code::PreconditionFailed,
+        Rejection::NoSuchKey => Code::NoSuchKey,
+        Rejection::NoSuchVersion => Code::NoSuchVersion,
+        Rejection::IsDeleteMarker => Code::MethodNotAllowed,
+        Rejection::NoSuchUpload => Code::NoSuchUpload,
+        Rejection::InvalidPart => Code::InvalidPart,
+        Rejection::InvalidPartOrder => Code::InvalidPartOrder,
+        Rejection::EntityTooSmall => Code::EntityTooSmall,
+        Rejection::Retry(_)
+        | Rejection::WrongEpoch
+        | Rejection::SequenceGap
+        | Rejection::Expired
+        | Rejection::StaleCut => Code::ServiceUnavailable,
+    }
+    .into()
+}
+
+impl Front {
+    /// Submits a record for whoever asks.
+    pub async fn submit(&self, asked: &Asked, body: Body) -> Result<Outcome, S3Error> {
+        let submitted = self.partition().submit(&asked.user.id, &asked.id, body).await;
+        submitted.map_err(submit_error)
+    }
+}

@@ -1,0 +1,286 @@
+//! ListObjects (both versions) and ListObjectVersions.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::Response;
+use ingest::words::Offset;
+use query::listing::{self, From, Line, Listed, Page, Request};
+use s3::checksum::etag;
+use s3::error::{Code, S3Error};
+use s3::names::encode_path;
+use s3::xml::Writer;
+
+use super::answer::{self, Answer};
+use super::object::version_ref;
+use super::{Asked, Front, read_error};
+
+type Answered = Result<Response<Answer>, S3Error>;
+
+const KEYS_MAX: usize = 1000;
+
+/// How keys are written: plain, or percent-encoded.
+struct Style {
+    encodes: bool,
+}
+
+impl Style {
+    fn of(asked: &Asked) -> Result<Self, S3Error> {
+        match asked.query("encoding-type") {
+            None => Ok(Self { encodes: false }),
+            Some("url") => Ok(Self { encodes: true }),
+            Some(_) => Err(Code::InvalidArgument.because("Invalid Encoding Method specified in Request")),
+        }
+    }
+
+    fn text(&self, writer: &mut Writer, name: &str, text: &[u8]) {
+        // Keys are UTF-8; a prefix that ends within a character by the delimiter's doing is shown lossily.
+        let text = String::from_utf8_lossy(text);
+        if self.encodes {
+            writer.text(name, &encode_path(&text));
+        } else {
+            writer.text(name, &text);
+        }
+    }
+}
+
+fn max_keys(asked: &Asked) -> Result<usize, S3Error> {
+    let Some(text) = asked.query("max-keys").filter(|text| !text.is_empty()) else {
+        return Ok(KEYS_MAX);
+    };
+    let parsed: Option<i64> = text.parse().ok().filter(|max| (0..=i64::from(i32::MAX)).contains(max));
+    let max = parsed.ok_or_else(|| {
+        Code::InvalidArgument
+            .because("Argument maxKeys must be an integer between 0 and 2147483647")
+            .with("ArgumentName", "max-keys")
+            .with("ArgumentValue", text)
+    })?;
+    Ok((max as usize).min(KEYS_MAX))
+}
+
+fn request(asked: &Asked, bucket: ingest::words::BucketId, from: From) -> Result<Request, S3Error> {
+    let bytes = |name: &str| Bytes::copy_from_slice(asked.query(name).unwrap_or_default().as_bytes());
+    Ok(Request {
+        bucket,
+        prefix: bytes("prefix"),
+        delimiter: bytes("delimiter"),
+        from,
+        max: max_keys(asked)?,
+    })
+}
+
+/// A continuation token: kind, key and a checksum, so that a changed one is refused.
+fn token(from: &From) -> String {
+    let (kind, key) = match from {
+        From::Start => (b's', &[][..]),
+        From::After(key) | From::AfterVersion(key, _) => (b'k', key.as_ref()),
+        From::AfterPrefix(prefix) => (b'p', prefix.as_ref()),
+    };
+    let mut bytes = vec![1, kind];
+    bytes.extend_from_slice(key);
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn parse_token(text: &str) -> Result<From, S3Error> {
+    let parse = || {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (body, crc) = bytes.split_last_chunk::<4>()?;
+        let key = Bytes::copy_from_slice(body.get(2..)?);
+        match (crc32c::crc32c(body).to_le_bytes() == *crc, &body[..2]) {
+            (true, [1, b'k']) => Some(From::After(key)),
+            (true, [1, b'p']) => Some(From::AfterPrefix(key)),
+            _ => None,
+        }
+    };
+    parse().ok_or_else(|| Code::InvalidArgument.because("The continuation token provided is incorrect"))
+}
+
+/// Where a marker puts a listing: after the key; and if it ends like a common prefix, after all under it.
+fn after_marker(marker: &str, prefix: &str, delimiter: &str) -> From {
+    if marker.is_empty() {
+        return From::Start;
+    }
+    let key = Bytes::copy_from_slice(marker.as_bytes());
+    let is_prefix = !delimiter.is_empty()
+        && marker.strip_prefix(prefix).is_some_and(|rest| rest.find(delimiter) == Some(rest.len().wrapping_sub(delimiter.len())));
+    if is_prefix { From::AfterPrefix(key) } else { From::After(key) }
+}
+
+/// ListObjects and ListObjectsV2.
+pub async fn objects(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let is_v2 = match asked.query("list-type") {
+        None => false,
+        Some("2") => true,
+        Some(_) => return Err(Code::InvalidArgument.because("Invalid List Type specified in Request")),
+    };
+    let style = Style::of(asked)?;
+    let prefix = asked.query("prefix").unwrap_or_default();
+    let delimiter = asked.query("delimiter").unwrap_or_default();
+    let from = match (is_v2, asked.query("continuation-token")) {
+        (true, Some(token)) => parse_token(token)?,
+        (true, None) => match asked.query("start-after").unwrap_or_default() {
+            "" => From::Start,
+            key => From::After(Bytes::copy_from_slice(key.as_bytes())),
+        },
+        (false, _) => after_marker(asked.query("marker").unwrap_or_default(), prefix, delimiter),
+    };
+    let request = request(asked, bucket.id, from)?;
+    let page = listing::objects(&front.partition().snapshot(), &request).await;
+    let page = page.map_err(read_error)?;
+    let root = "ListBucketResult";
+    let mut writer = Writer::new(root);
+    writer.text("Name", bucket.name.as_str());
+    style.text(&mut writer, "Prefix", prefix.as_bytes());
+    if !delimiter.is_empty() {
+        style.text(&mut writer, "Delimiter", delimiter.as_bytes());
+    }
+    writer.raw("MaxKeys", request.max);
+    if style.encodes {
+        writer.text("EncodingType", "url");
+    }
+    if is_v2 {
+        writer.raw("KeyCount", page.listed.len());
+        if let Some(start) = asked.query("start-after") {
+            style.text(&mut writer, "StartAfter", start.as_bytes());
+        }
+        if let Some(token) = asked.query("continuation-token") {
+            writer.text("ContinuationToken", token);
+        }
+    } else {
+        style.text(&mut writer, "Marker", asked.query("marker").unwrap_or_default().as_bytes());
+    }
+    writer.raw("IsTruncated", page.next.is_some());
+    if let Some(next) = &page.next {
+        if is_v2 {
+            writer.text("NextContinuationToken", &token(next));
+        } else if !delimiter.is_empty() {
+            match next {
+                From::AfterPrefix(key) | From::After(key) => style.text(&mut writer, "NextMarker", key),
+                _ => {}
+            }
+        }
+    }
+    let with_owner = !is_v2 || asked.query("fetch-owner") == Some("true");
+    let owner = with_owner.then(|| owner(front, &bucket.owner));
+    for listed in &page.listed {
+        if let Listed::Line(line) = listed {
+            content(&mut writer, &style, line, owner.as_deref());
+        }
+    }
+    prefixes(&mut writer, &style, &page);
+    Ok(answer::xml(writer.finish(root)))
+}
+
+fn owner(front: &Front, id: &str) -> String {
+    let mut text = String::new();
+    let name = s3::xml::escape(front.users.display_name(id));
+    let _ = write!(text, "<ID>{}</ID><DisplayName>{name}</DisplayName>", s3::xml::escape(id));
+    text
+}
+
+fn content(writer: &mut Writer, style: &Style, line: &Line, owner: Option<&str>) {
+    writer.begin("Contents");
+    style.text(writer, "Key", &line.key);
+    facts(writer, line, owner);
+    writer.end("Contents");
+}
+
+fn facts(writer: &mut Writer, line: &Line, owner: Option<&str>) {
+    writer.text("LastModified", &s3::time::xml(line.created.micros()));
+    if !line.is_marker {
+        writer.text("ETag", &etag(&line.etag.md5, line.etag.parts)).raw("Size", line.size);
+        for algorithm in s3::checksum::Algorithm::ALL {
+            if line.checksums & 1 << (algorithm as u8) != 0 {
+                writer.text("ChecksumAlgorithm", algorithm.name());
+            }
+        }
+    }
+    if let Some(owner) = owner {
+        writer.raw("Owner", owner);
+    }
+    if !line.is_marker {
+        writer.text("StorageClass", "STANDARD");
+    }
+}
+
+fn prefixes(writer: &mut Writer, style: &Style, page: &Page) {
+    for listed in &page.listed {
+        if let Listed::Prefix(prefix) = listed {
+            writer.begin("CommonPrefixes");
+            style.text(writer, "Prefix", prefix);
+            writer.end("CommonPrefixes");
+        }
+    }
+}
+
+/// ListObjectVersions.
+pub async fn versions(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let style = Style::of(asked)?;
+    let prefix = asked.query("prefix").unwrap_or_default();
+    let delimiter = asked.query("delimiter").unwrap_or_default();
+    let marker = asked.query("key-marker").unwrap_or_default();
+    let from = match asked.query("version-id-marker").filter(|marker| !marker.is_empty()) {
+        None => after_marker(marker, prefix, delimiter),
+        Some(_) if marker.is_empty() => {
+            return Err(Code::InvalidArgument.because("A version-id marker cannot be specified without a key marker."));
+        }
+        Some(text) => {
+            let offset = match text.strip_prefix("at-") {
+                // A `null` version is told by the offset behind it, since its name tells no place.
+                Some(offset) => u64::from_str_radix(offset, 16).map(Offset::new).ok(),
+                None => match version_ref(Some(text))? {
+                    ingest::record::VersionRef::At(offset) => Some(offset),
+                    _ => None,
+                },
+            };
+            let offset = offset.ok_or_else(|| Code::InvalidArgument.because("Invalid version id specified"))?;
+            From::AfterVersion(Bytes::copy_from_slice(marker.as_bytes()), offset)
+        }
+    };
+    let request = request(asked, bucket.id, from)?;
+    let page = listing::versions(&front.partition().snapshot(), &request).await;
+    let page = page.map_err(read_error)?;
+    let root = "ListVersionsResult";
+    let mut writer = Writer::new(root);
+    writer.text("Name", bucket.name.as_str());
+    style.text(&mut writer, "Prefix", prefix.as_bytes());
+    style.text(&mut writer, "KeyMarker", marker.as_bytes());
+    writer.text("VersionIdMarker", asked.query("version-id-marker").unwrap_or_default());
+    if !delimiter.is_empty() {
+        style.text(&mut writer, "Delimiter", delimiter.as_bytes());
+    }
+    if style.encodes {
+        writer.text("EncodingType", "url");
+    }
+    writer.raw("MaxKeys", request.max).raw("IsTruncated", page.next.is_some());
+    match &page.next {
+        Some(From::AfterVersion(key, version)) => {
+            style.text(&mut writer, "NextKeyMarker", key);
+            writer.text("NextVersionIdMarker", &format!("at-{:x}", version.get()));
+        }
+        Some(From::AfterPrefix(key) | From::After(key)) => style.text(&mut writer, "NextKeyMarker", key),
+        Some(From::Start) | None => {}
+    }
+    let owner = owner(front, &bucket.owner);
+    for listed in &page.listed {
+        let Listed::Line(line) = listed else { continue };
+        let element = if line.is_marker { "DeleteMarker" } else { "Version" };
+        writer.begin(element);
+        style.text(&mut writer, "Key", &line.key);
+        let name = if line.is_null {
+            compactor::outcome::VersionName::Null
+        } else {
+            compactor::outcome::VersionName::At(line.version)
+        };
+        writer.text("VersionId", &super::object::version_text(name)).raw("IsLatest", line.is_latest);
+        facts(&mut writer, line, Some(&owner));
+        writer.end(element);
+    }
+    prefixes(&mut writer, &style, &page);
+    Ok(answer::xml(writer.finish(root)))
+}

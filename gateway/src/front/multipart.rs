@@ -1,0 +1,396 @@
+//! Multipart uploads.
+
+use bytes::Bytes;
+use compactor::outcome::Outcome;
+use compactor::resolve;
+use compactor::state::{OpenUpload, StateKey, UploadState};
+use http::Response;
+use hyper::body::Incoming;
+use ingest::entry::StoredChecksum;
+use ingest::name::ObjectKey;
+use ingest::record::{Body, CompleteUpload, CreateUpload, Part, PutPart};
+use ingest::words::{PartNumber, UploadId};
+use s3::checksum::{Algorithm, Hasher, etag, parse_etag};
+use s3::error::{Code, S3Error};
+use s3::xml::{self, Writer};
+
+use super::answer::{self, Answer};
+use super::bucket::{rejected, unexpected};
+use super::object::{add_written, attributes, checksum_text};
+use super::{Asked, Front, conditions, read_error};
+
+type Answered = Result<Response<Answer>, S3Error>;
+
+const COMPLETE_BYTES_MAX: usize = 8 << 20;
+const PARTS_MAX: u16 = 10_000;
+const PAGE_MAX: usize = 1000;
+
+/// CreateMultipartUpload.
+pub async fn create(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let key = asked.object_key()?;
+    let algorithm = match asked.header("x-amz-checksum-algorithm") {
+        None => None,
+        Some(name) => Some(Algorithm::named(name).ok_or_else(|| {
+            Code::InvalidRequest.because("Checksum algorithm provided is unsupported.")
+        })?),
+    };
+    let is_composite = match (asked.header("x-amz-checksum-type"), algorithm) {
+        (None, Some(algorithm)) => algorithm != Algorithm::Crc64Nvme,
+        (Some("COMPOSITE"), Some(algorithm)) if algorithm != Algorithm::Crc64Nvme => true,
+        (Some("FULL_OBJECT"), Some(algorithm)) if algorithm.combines() => false,
+        (None, None) => false,
+        _ => return Err(Code::InvalidRequest.because("The checksum type cannot be used with the algorithm.")),
+    };
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|_| S3Error::from(Code::InternalError))?;
+    let upload = UploadId(id);
+    let body = Body::CreateUpload(CreateUpload {
+        bucket: bucket.id,
+        key: key.clone(),
+        upload,
+        attributes: attributes(asked)?,
+        checksum_algorithm: algorithm.map_or(0, |algorithm| algorithm as u8),
+        checksum_is_composite: is_composite,
+    });
+    match front.submit(asked, body).await? {
+        Outcome::Done => {}
+        other => return Err(unexpected(&other)),
+    }
+    let root = "InitiateMultipartUploadResult";
+    let mut writer = Writer::new(root);
+    writer.text("Bucket", bucket.name.as_str()).text("Key", key.as_str());
+    writer.text("UploadId", &hex::encode(upload.0));
+    let mut response = answer::xml(writer.finish(root));
+    if let Some(algorithm) = algorithm {
+        answer::set(&mut response, "x-amz-checksum-algorithm", algorithm.name());
+        let kind = if is_composite { "COMPOSITE" } else { "FULL_OBJECT" };
+        answer::set(&mut response, "x-amz-checksum-type", kind);
+    }
+    Ok(response)
+}
+
+async fn open_upload(
+    front: &Front,
+    bucket: ingest::words::BucketId,
+    key: &ObjectKey,
+    id: UploadId,
+) -> Result<OpenUpload, S3Error> {
+    let snapshot = front.partition().snapshot();
+    match resolve::upload(&snapshot, bucket, key, id).await.map_err(read_error)? {
+        Some(UploadState::Open(open)) => Ok(open),
+        _ => Err(Code::NoSuchUpload.into()),
+    }
+}
+
+fn part_number(asked: &Asked) -> Result<PartNumber, S3Error> {
+    let text = asked.query("partNumber").unwrap_or_default();
+    let number = text.parse().ok().filter(|number| (1..=PARTS_MAX).contains(number));
+    number.map(PartNumber::new).ok_or_else(|| {
+        Code::InvalidArgument
+            .because("Part number must be an integer between 1 and 10000, inclusive")
+            .with("ArgumentName", "partNumber")
+            .with("ArgumentValue", text)
+    })
+}
+
+/// UploadPart.
+pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let key = asked.object_key()?;
+    let upload = asked.upload()?;
+    let number = part_number(asked)?;
+    let open = open_upload(front, bucket.id, &key, upload).await?;
+    let wanted = Algorithm::from_code(open.checksum_algorithm);
+    // Parts always go the bulk way: the object that they become names them by extent.
+    let taken = front.take_body(asked, body, 0, wanted).await?;
+    let part = Part {
+        size: taken.size,
+        md5: taken.md5,
+        digest: taken.digest,
+        checksum: taken.checksum.clone(),
+        extents: taken.extents(),
+    };
+    let put = PutPart { bucket: bucket.id, key, upload, number, part };
+    let outcome = front.submit(asked, Body::PutPart(put)).await;
+    drop(taken.in_flight);
+    match outcome? {
+        Outcome::Done => {}
+        other => return Err(unexpected(&other)),
+    }
+    let mut response = answer::empty(200);
+    answer::set(&mut response, "etag", &etag(&taken.md5, 0));
+    if let Some(checksum) = &taken.checksum
+        && let Some(algorithm) = Algorithm::from_code(checksum.algorithm)
+    {
+        answer::set(&mut response, algorithm.header(), &checksum_text(checksum));
+    }
+    Ok(response)
+}
+
+/// AbortMultipartUpload.
+pub async fn abort(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let key = asked.object_key()?;
+    let upload = asked.upload()?;
+    match front.submit(asked, Body::AbortUpload { bucket: bucket.id, key, upload }).await? {
+        Outcome::Done => Ok(answer::empty(204)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The parts that a completion names: number, MD5, and checksum where it tells one.
+type Named = Vec<(PartNumber, [u8; 16], Option<Vec<u8>>)>;
+
+fn read_parts(document: &Bytes, algorithm: Option<Algorithm>) -> Result<Named, S3Error> {
+    let read = xml::read(document, "CompleteMultipartUpload")?;
+    let mut named = Vec::new();
+    for part in read.children.iter().filter(|child| child.name == "Part") {
+        let number = part.text_of("PartNumber").and_then(|text| text.trim().parse().ok());
+        let number: u16 = number.ok_or_else(|| S3Error::from(Code::MalformedXml))?;
+        let tag = part.text_of("ETag").ok_or_else(|| S3Error::from(Code::MalformedXml))?;
+        let (md5, _) = parse_etag(tag).ok_or_else(|| S3Error::from(Code::InvalidPart))?;
+        let checksum = match algorithm {
+            Some(algorithm) => {
+                part.text_of(algorithm.element()).map(|text| algorithm.parse(text)).transpose()?
+            }
+            None => None,
+        };
+        named.push((PartNumber::new(number), md5, checksum));
+    }
+    if named.is_empty() || named.len() > usize::from(PARTS_MAX) {
+        return Err(Code::MalformedXml.into());
+    }
+    Ok(named)
+}
+
+/// The whole object's checksum from its parts'; none when a part has none.
+fn whole_checksum(
+    open: &OpenUpload,
+    named: &Named,
+    parts: &[(PartNumber, Part)],
+) -> Result<Option<StoredChecksum>, S3Error> {
+    let Some(algorithm) = Algorithm::from_code(open.checksum_algorithm) else { return Ok(None) };
+    let mut over_parts = Hasher::new(algorithm);
+    let mut combined: Option<Vec<u8>> = None;
+    for (number, _, claimed) in named {
+        let found = parts.iter().find(|(n, _)| n == number).map(|(_, part)| part);
+        let Some(part) = found else { return Err(Code::InvalidPart.into()) };
+        let checksum = part.checksum.as_ref().filter(|c| c.algorithm == algorithm as u8);
+        let Some(checksum) = checksum else { return Err(Code::InvalidPart.into()) };
+        if claimed.as_ref().is_some_and(|claimed| *claimed != checksum.digest) {
+            return Err(Code::InvalidPart.into());
+        }
+        over_parts.update(&checksum.digest);
+        combined = match combined {
+            None => Some(checksum.digest.to_vec()),
+            Some(before) => algorithm.combine(&before, &checksum.digest, part.size),
+        };
+    }
+    let digest = if open.checksum_is_composite {
+        let mut digest = over_parts.finish();
+        digest.extend_from_slice(&(named.len() as u16).to_le_bytes());
+        digest
+    } else {
+        combined.ok_or_else(|| S3Error::from(Code::InvalidPart))?
+    };
+    Ok(Some(StoredChecksum {
+        algorithm: algorithm as u8,
+        is_composite: open.checksum_is_composite,
+        digest: digest.into(),
+    }))
+}
+
+/// CompleteMultipartUpload.
+pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let key = asked.object_key()?;
+    let upload = asked.upload()?;
+    let condition = conditions::of_write(&asked.parts.headers)?;
+    // A checksum of the whole object may come in a header; the body itself has none.
+    let document = take_plain_document(front, asked, body).await?;
+    let snapshot = front.partition().snapshot();
+    let state = resolve::upload(&snapshot, bucket.id, &key, upload).await.map_err(read_error)?;
+    let (named, checksum) = match state {
+        None => return Err(Code::NoSuchUpload.into()),
+        // Completed already: the fold knows whether these are the same parts.
+        Some(UploadState::Completed { .. }) => (read_parts(&document, None)?, None),
+        Some(UploadState::Open(open)) => {
+            let algorithm = Algorithm::from_code(open.checksum_algorithm);
+            let named = read_parts(&document, algorithm)?;
+            let found = resolve::parts(&snapshot, upload, PartNumber::ZERO, usize::MAX).await;
+            let parts: Vec<(PartNumber, Part)> =
+                found.map_err(read_error)?.into_iter().map(|(n, _, part)| (n, part)).collect();
+            let checksum = if named.is_sorted_by(|a, b| a.0 < b.0) {
+                whole_checksum(&open, &named, &parts)?
+            } else {
+                None
+            };
+            if let (Some(algorithm), Some(checksum)) = (algorithm, &checksum)
+                && let Some(claimed) = asked.header(algorithm.header())
+                && claimed != checksum_text(checksum)
+            {
+                return Err(Code::BadDigest.into());
+            }
+            (named, checksum)
+        }
+    };
+    let parts: Vec<(PartNumber, [u8; 16])> = named.iter().map(|(n, md5, _)| (*n, *md5)).collect();
+    let completion = |config| {
+        Body::CompleteUpload(CompleteUpload {
+            bucket: bucket.id,
+            config,
+            key: key.clone(),
+            upload,
+            parts: parts.clone(),
+            condition,
+            checksum: checksum.clone(),
+        })
+    };
+    let written = match front.submit_configured(asked, &bucket, completion).await? {
+        Outcome::Written(written) => written,
+        Outcome::Rejected(rejection) => return Err(rejected(rejection)),
+        other => return Err(unexpected(&other)),
+    };
+    let root = "CompleteMultipartUploadResult";
+    let mut writer = Writer::new(root);
+    let host = asked.header("host").unwrap_or_default();
+    let path = s3::names::encode_path(key.as_str());
+    writer.text("Location", &format!("http://{host}/{}/{path}", bucket.name));
+    writer.text("Bucket", bucket.name.as_str()).text("Key", key.as_str());
+    writer.text("ETag", &etag(&written.etag.md5, written.etag.parts));
+    if let Some(checksum) = &checksum
+        && let Some(algorithm) = Algorithm::from_code(checksum.algorithm)
+    {
+        writer.text(algorithm.element(), &checksum_text(checksum));
+        let kind = if checksum.is_composite { "COMPOSITE" } else { "FULL_OBJECT" };
+        writer.text("ChecksumType", kind);
+    }
+    let mut response = answer::xml(writer.finish(root));
+    add_written(&mut response, &bucket, &written);
+    Ok(response)
+}
+
+/// The document of a completion. Its `x-amz-checksum-` headers speak of the object, not of the document.
+async fn take_plain_document(
+    front: &Front,
+    asked: &Asked,
+    body: Incoming,
+) -> Result<Bytes, S3Error> {
+    let mut parts = asked.parts.clone();
+    for algorithm in Algorithm::ALL {
+        parts.headers.remove(algorithm.header());
+    }
+    let plain = Asked {
+        id: asked.id.clone(),
+        user: asked.user.clone(),
+        verified: asked.verified.clone(),
+        parts,
+        query: Vec::new(),
+        bucket: None,
+        key: None,
+    };
+    front.take_document(&plain, body, COMPLETE_BYTES_MAX).await
+}
+
+fn page_size(asked: &Asked, name: &str) -> Result<usize, S3Error> {
+    match asked.query(name).filter(|text| !text.is_empty()) {
+        None => Ok(PAGE_MAX),
+        Some(text) => text.parse::<usize>().map(|max| max.min(PAGE_MAX)).map_err(|_| {
+            Code::InvalidArgument.because(format!("Provided {name} not an integer or within integer range"))
+        }),
+    }
+}
+
+/// ListParts.
+pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let key = asked.object_key()?;
+    let upload = asked.upload()?;
+    let open = open_upload(front, bucket.id, &key, upload).await?;
+    let max = page_size(asked, "max-parts")?;
+    let marker = asked.query("part-number-marker").filter(|text| !text.is_empty()).unwrap_or("0");
+    let marker: u16 = marker.parse().map_err(|_| Code::InvalidArgument.because("part-number-marker is not a number"))?;
+    let from = PartNumber::new(marker.saturating_add(1));
+    let snapshot = front.partition().snapshot();
+    let mut parts = resolve::parts(&snapshot, upload, from, max + 1).await.map_err(read_error)?;
+    let is_truncated = parts.len() > max;
+    parts.truncate(max);
+    let root = "ListPartsResult";
+    let mut writer = Writer::new(root);
+    writer.text("Bucket", bucket.name.as_str()).text("Key", key.as_str());
+    writer.text("UploadId", &hex::encode(upload.0));
+    for who in ["Initiator", "Owner"] {
+        let id = &open.attributes.owner;
+        writer.begin(who).text("ID", id).text("DisplayName", front.users.display_name(id)).end(who);
+    }
+    writer.text("StorageClass", "STANDARD").raw("PartNumberMarker", marker);
+    if let Some((last, ..)) = parts.last() {
+        writer.raw("NextPartNumberMarker", last);
+    }
+    writer.raw("MaxParts", max).raw("IsTruncated", is_truncated);
+    if let Some(algorithm) = Algorithm::from_code(open.checksum_algorithm) {
+        writer.text("ChecksumAlgorithm", algorithm.name());
+    }
+    for (number, created, part) in &parts {
+        writer.begin("Part").raw("PartNumber", number);
+        writer.text("LastModified", &s3::time::xml(created.micros()));
+        writer.text("ETag", &etag(&part.md5, 0)).raw("Size", part.size);
+        if let Some(checksum) = &part.checksum
+            && let Some(algorithm) = Algorithm::from_code(checksum.algorithm)
+        {
+            writer.text(algorithm.element(), &checksum_text(checksum));
+        }
+        writer.end("Part");
+    }
+    Ok(answer::xml(writer.finish(root)))
+}
+
+/// ListMultipartUploads; without delimiter, which is refused.
+pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.bucket(asked)?;
+    if asked.query("delimiter").is_some_and(|delimiter| !delimiter.is_empty()) {
+        return Err(Code::NotImplemented.because("A delimiter in ListMultipartUploads is not implemented."));
+    }
+    let max = page_size(asked, "max-uploads")?;
+    let prefix = asked.query("prefix").unwrap_or_default();
+    let key_marker = asked.query("key-marker").unwrap_or_default();
+    let id_marker = asked.query("upload-id-marker").unwrap_or_default();
+    let from = StateKey::uploads_from(bucket.id, prefix.max(key_marker).as_bytes());
+    let snapshot = front.partition().snapshot();
+    let found = resolve::states(&snapshot, &from, &StateKey::uploads_end(bucket.id), usize::MAX).await;
+    let mut uploads = Vec::new();
+    for (key, value) in found.map_err(read_error)? {
+        let Some((_, name, id)) = key.parse_upload() else { continue };
+        let name = String::from_utf8_lossy(&name).into_owned();
+        let is_told = name.as_str() < key_marker
+            || (name == key_marker && (id_marker.is_empty() || hex::encode(id.0).as_str() <= id_marker));
+        if !name.starts_with(prefix) || (is_told && !key_marker.is_empty()) {
+            continue;
+        }
+        if let Ok(UploadState::Open(open)) = UploadState::decode(value) {
+            uploads.push((name, id, open));
+        }
+    }
+    let is_truncated = uploads.len() > max;
+    uploads.truncate(max);
+    let root = "ListMultipartUploadsResult";
+    let mut writer = Writer::new(root);
+    writer.text("Bucket", bucket.name.as_str()).text("KeyMarker", key_marker);
+    writer.text("UploadIdMarker", id_marker).text("Prefix", prefix);
+    if let Some((name, id, _)) = uploads.last().filter(|_| is_truncated) {
+        writer.text("NextKeyMarker", name).text("NextUploadIdMarker", &hex::encode(id.0));
+    }
+    writer.raw("MaxUploads", max).raw("IsTruncated", is_truncated);
+    for (name, id, open) in &uploads {
+        writer.begin("Upload").text("Key", name).text("UploadId", &hex::encode(id.0));
+        for who in ["Initiator", "Owner"] {
+            let owner = &open.attributes.owner;
+            writer.begin(who).text("ID", owner);
+            writer.text("DisplayName", front.users.display_name(owner)).end(who);
+        }
+        writer.text("StorageClass", "STANDARD");
+        writer.text("Initiated", &s3::time::xml(open.created.micros())).end("Upload");
+    }
+    Ok(answer::xml(writer.finish(root)))
+}

@@ -1,0 +1,698 @@
+//! Operations on objects.
+
+use std::ops::Range;
+
+use compactor::outcome::{Outcome, Rejection, VersionName, Written};
+use compactor::state::BucketState;
+use http::Response;
+use hyper::body::Incoming;
+use ingest::entry::{Attributes, ETag, ObjectVersion, Statement};
+use ingest::log::ReadError;
+use ingest::name::ObjectKey;
+use ingest::record::{
+    Body, Condition, DeleteObject, PutObject, RecordPayload, SetTags, VersionRef,
+};
+use ingest::words::{ConfigVersion, Offset};
+use query::object::{self, Found};
+use s3::checksum::{Algorithm, base64, etag};
+use s3::error::{Code, S3Error};
+use s3::names;
+use s3::xml::{self, Element, Writer};
+
+use super::answer::{self, Answer};
+use super::bucket::{DOCUMENT_BYTES_MAX, rejected, unexpected};
+use super::conditions::{self, Verdict, judge};
+use super::{Asked, Front, read_error};
+
+type Answered = Result<Response<Answer>, S3Error>;
+
+/// User metadata: names and values together.
+const METADATA_BYTES_MAX: usize = 2048;
+const DELETE_BYTES_MAX: usize = 8 << 20;
+const DELETE_KEYS_MAX: usize = 1000;
+const TAGS_MAX: usize = 10;
+
+/// How often a write is accepted again after the bucket's configuration has changed under it.
+const TRIES: usize = 8;
+
+/// A version id as clients see it.
+pub fn version_text(version: VersionName) -> String {
+    match version {
+        VersionName::Null => "null".into(),
+        VersionName::At(offset) => format!("{:032x}", offset.get()),
+    }
+}
+
+/// The version that a request names. What this store never gave is not there.
+pub fn version_ref(text: Option<&str>) -> Result<VersionRef, S3Error> {
+    match text {
+        None => Ok(VersionRef::Current),
+        Some("null") => Ok(VersionRef::Null),
+        Some(text) if text.len() == 32 => u64::from_str_radix(text, 16)
+            .map(|offset| VersionRef::At(Offset::new(offset)))
+            .map_err(|_| Code::NoSuchVersion.into()),
+        Some("") => Err(Code::InvalidArgument.because("Version id cannot be the empty string")),
+        Some(_) => Err(Code::InvalidArgument.because("Invalid version id specified")),
+    }
+}
+
+const STORED_HEADERS: [&str; 6] = [
+    "content-type",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "expires",
+];
+
+/// What a client says of an object besides its bytes.
+pub fn attributes(asked: &Asked) -> Result<Attributes, S3Error> {
+    let mut headers = Vec::new();
+    for name in STORED_HEADERS {
+        let Some(value) = asked.header(name) else { continue };
+        let value = if name == "content-encoding" {
+            let codings = value.split(',').map(str::trim).filter(|coding| *coding != "aws-chunked");
+            codings.collect::<Vec<_>>().join(",")
+        } else {
+            value.to_owned()
+        };
+        if !value.is_empty() {
+            headers.push((name.to_owned(), value));
+        }
+    }
+    let mut metadata = Vec::new();
+    let mut bytes = 0;
+    for (name, value) in &asked.parts.headers {
+        let Some(name) = name.as_str().strip_prefix("x-amz-meta-") else { continue };
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        bytes += name.len() + value.len();
+        metadata.push((name.to_owned(), value));
+    }
+    if bytes > METADATA_BYTES_MAX {
+        return Err(S3Error::from(Code::MetadataTooLarge)
+            .with("Size", bytes.to_string())
+            .with("MaxSizeAllowed", METADATA_BYTES_MAX.to_string()));
+    }
+    let tags = match asked.header("x-amz-tagging") {
+        Some(text) => check_tags(names::query(text)?)?,
+        None => Vec::new(),
+    };
+    Ok(Attributes { owner: asked.user.id.clone(), headers, metadata, tags, ..Attributes::default() })
+}
+
+fn check_tags(tags: Vec<(String, String)>) -> Result<Vec<(String, String)>, S3Error> {
+    if tags.len() > TAGS_MAX {
+        return Err(Code::InvalidTag.because("Object tags cannot be greater than 10"));
+    }
+    for (index, (key, value)) in tags.iter().enumerate() {
+        if key.is_empty() || key.chars().count() > 128 {
+            return Err(Code::InvalidTag.because("The TagKey you have provided is invalid"));
+        }
+        if value.chars().count() > 256 {
+            return Err(Code::InvalidTag.because("The TagValue you have provided is invalid"));
+        }
+        if tags[..index].iter().any(|(other, _)| other == key) {
+            return Err(Code::InvalidTag.because("Cannot provide multiple Tags with the same key"));
+        }
+    }
+    Ok(tags)
+}
+
+impl Front {
+    /// Submits a write under the bucket's configuration, again when that has changed in between.
+    pub async fn submit_configured(
+        &self,
+        asked: &Asked,
+        bucket: &BucketState,
+        body: impl Fn(ConfigVersion) -> Body,
+    ) -> Result<Outcome, S3Error> {
+        let mut config = bucket.config;
+        for _ in 0..TRIES {
+            match self.submit(asked, body(config)).await? {
+                Outcome::Rejected(Rejection::Retry(newer)) => config = newer,
+                outcome => return Ok(outcome),
+            }
+        }
+        Err(Code::SlowDown.into())
+    }
+}
+
+/// PutObject.
+pub async fn put(front: &Front, asked: &Asked, body: Incoming) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let key = asked.object_key()?;
+    let condition = conditions::of_write(&asked.parts.headers)?;
+    let attributes = attributes(asked)?;
+    let wanted = asked.header("x-amz-sdk-checksum-algorithm").and_then(Algorithm::named);
+    let inline_max = front.settings.inline_bytes_max;
+    let taken = front.take_body(asked, body, inline_max, wanted).await?;
+    let attributes = Attributes {
+        size: taken.size,
+        etag: ETag { md5: taken.md5, parts: 0 },
+        checksums: taken.checksum.iter().cloned().collect(),
+        ..attributes
+    };
+    let written =
+        write(front, asked, &bucket, &key, condition, attributes, taken.digest, taken.payload).await;
+    drop(taken.in_flight);
+    let written = written?;
+    let mut response = answer::empty(200);
+    add_written(&mut response, &bucket, &written);
+    if let Some(checksum) = &taken.checksum {
+        add_checksum(&mut response, checksum);
+    }
+    Ok(response)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one record, each of its own kind")]
+async fn write(
+    front: &Front,
+    asked: &Asked,
+    bucket: &BucketState,
+    key: &ObjectKey,
+    condition: Condition,
+    attributes: Attributes,
+    digest: u64,
+    payload: RecordPayload,
+) -> Result<Written, S3Error> {
+    let put = |config| {
+        Body::PutObject(PutObject {
+            bucket: bucket.id,
+            config,
+            key: key.clone(),
+            condition,
+            attributes: attributes.clone(),
+            digest,
+            payload: payload.clone(),
+        })
+    };
+    match front.submit_configured(asked, bucket, put).await? {
+        Outcome::Written(written) => Ok(written),
+        Outcome::Rejected(rejection) => Err(rejected(rejection)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The headers that tell what was written.
+pub fn add_written(response: &mut Response<Answer>, bucket: &BucketState, written: &Written) {
+    answer::set(response, "etag", &etag(&written.etag.md5, written.etag.parts));
+    if bucket.versioning != ingest::record::Versioning::Off || !written.is_null {
+        answer::set(response, "x-amz-version-id", &version_text(name_of(written)));
+    }
+}
+
+/// The written version's name.
+pub fn name_of(written: &Written) -> VersionName {
+    if written.is_null { VersionName::Null } else { VersionName::At(written.version) }
+}
+
+fn add_checksum(response: &mut Response<Answer>, checksum: &ingest::entry::StoredChecksum) {
+    let Some(algorithm) = Algorithm::from_code(checksum.algorithm) else { return };
+    answer::set(response, algorithm.header(), &checksum_text(checksum));
+    let kind = if checksum.is_composite { "COMPOSITE" } else { "FULL_OBJECT" };
+    answer::set(response, "x-amz-checksum-type", kind);
+}
+
+/// A checksum as clients see it: base64, with the number of parts where it is one over parts.
+pub fn checksum_text(checksum: &ingest::entry::StoredChecksum) -> String {
+    let parts = checksum.digest.len();
+    let len = Algorithm::from_code(checksum.algorithm).map_or(parts, Algorithm::digest_len);
+    // A composite checksum carries the number of parts behind the digest.
+    match checksum.digest.get(len..).and_then(|rest| rest.first_chunk()) {
+        Some(count) if checksum.is_composite => {
+            format!("{}-{}", base64(&checksum.digest[..len]), u16::from_le_bytes(*count))
+        }
+        _ => base64(&checksum.digest),
+    }
+}
+
+/// Why a read ends without an object.
+enum Refused {
+    Read(ReadError),
+    S3(S3Error),
+    NotModified(ETag),
+}
+
+impl From<ReadError> for Refused {
+    fn from(error: ReadError) -> Self {
+        Refused::Read(error)
+    }
+}
+
+fn version_name(found: &Found) -> VersionName {
+    if found.statement.is_null() { VersionName::Null } else { VersionName::At(found.version) }
+}
+
+/// The object, or why there is none to show.
+fn object_of<'a>(asked: &Asked, found: &'a Found) -> Result<&'a ObjectVersion, S3Error> {
+    match &found.statement {
+        Statement::Object(object) => Ok(object),
+        Statement::Marker { created, .. } => {
+            let code = if asked.query("versionId").is_some() {
+                Code::MethodNotAllowed
+            } else {
+                Code::NoSuchKey
+            };
+            Err(S3Error::from(code)
+                .with("DeleteMarker", "true")
+                .with("VersionId", version_text(version_name(found)))
+                .with("LastModified", s3::time::http(created.micros())))
+        }
+        Statement::Removed | Statement::NullRemoved => Err(Code::NoSuchKey.into()),
+    }
+}
+
+fn not_found(asked: &Asked) -> S3Error {
+    let code = if asked.query("versionId").is_some() { Code::NoSuchVersion } else { Code::NoSuchKey };
+    S3Error::from(code).with("Key", asked.key.clone().unwrap_or_default())
+}
+
+/// GetObject and HeadObject.
+pub async fn get(front: &Front, asked: &Asked, is_head: bool) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let key = asked.object_key()?;
+    let version = version_ref(asked.query("versionId"))?;
+    let mut chosen: Option<(Range<u64>, bool, Option<u16>)> = None;
+    let choose = |found: &Found| -> Result<Range<u64>, Refused> {
+        let object = object_of(asked, found).map_err(Refused::S3)?;
+        let attributes = &object.attributes;
+        match judge(&asked.parts.headers, "", attributes.etag, object.created.micros()) {
+            Verdict::Pass => {}
+            Verdict::NotModified => return Err(Refused::NotModified(attributes.etag)),
+            Verdict::Failed => return Err(Refused::S3(Code::PreconditionFailed.into())),
+        }
+        let (range, is_part, parts) = choose_range(asked, attributes).map_err(Refused::S3)?;
+        chosen = Some((range.clone(), is_part, parts));
+        // HEAD needs no byte of the payload.
+        Ok(if is_head { 0..0 } else { range })
+    };
+    let opened = if is_head {
+        match object::lookup(front.partition(), bucket.id, &key, version).await {
+            Ok(Some(found)) => {
+                let mut choose = choose;
+                choose(&found).map(|_| Some((found, object::Body::Whole(None))))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    } else {
+        object::get(front.partition(), bucket.id, &key, version, choose).await
+    };
+    let (found, body) = match opened {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return Err(not_found(asked)),
+        Err(Refused::Read(error)) => return Err(read_error(error)),
+        Err(Refused::S3(error)) => return Err(error),
+        Err(Refused::NotModified(tag)) => {
+            let mut response = answer::empty(304);
+            answer::set(&mut response, "etag", &etag(&tag.md5, tag.parts));
+            return Ok(response);
+        }
+    };
+    let object = object_of(asked, &found)?;
+    let (range, is_part, parts) = chosen.unwrap_or((0..object.attributes.size, false, None));
+    let len = range.end - range.start;
+    let body = if is_head { Answer::Head(len) } else { stream(body, len).await? };
+    let mut response = Response::new(body);
+    describe(&mut response, asked, &bucket, object, version_name(&found));
+    answer::set(&mut response, "content-length", &len.to_string());
+    if is_part {
+        *response.status_mut() = http::StatusCode::PARTIAL_CONTENT;
+        let last = range.end.saturating_sub(1);
+        let text = format!("bytes {}-{last}/{}", range.start, object.attributes.size);
+        answer::set(&mut response, "content-range", &text);
+    }
+    if let Some(parts) = parts {
+        answer::set(&mut response, "x-amz-mp-parts-count", &parts.to_string());
+    }
+    Ok(response)
+}
+
+/// The bytes that a read asks for, whether they are a part of all, and the number of parts where a part
+/// was asked for by number.
+fn choose_range(
+    asked: &Asked,
+    attributes: &Attributes,
+) -> Result<(Range<u64>, bool, Option<u16>), S3Error> {
+    let size = attributes.size;
+    if let Some(text) = asked.query("partNumber") {
+        let number: u16 = text.parse().map_err(|_| Code::InvalidArgument.because("partNumber is not a number"))?;
+        let refused = || S3Error::from(Code::InvalidRange).with("ActualPartCount", attributes.etag.parts.to_string());
+        if attributes.parts.is_empty() {
+            return if number == 1 { Ok((0..size, size > 0, None)) } else { Err(refused()) };
+        }
+        let mut start = 0;
+        for (index, part) in attributes.parts.iter().enumerate() {
+            if index + 1 == usize::from(number) {
+                return Ok((start..start + part.size, true, Some(attributes.etag.parts)));
+            }
+            start += part.size;
+        }
+        return Err(refused());
+    }
+    Ok(match conditions::range(asked.header("range"), size)? {
+        Some(range) => (range, true, None),
+        None => (0..size, false, None),
+    })
+}
+
+/// A body to send: small ones whole; large ones piece by piece, the first piece read before the headers
+/// leave, so that damage at the beginning is an error and not a broken connection.
+async fn stream(body: object::Body, len: u64) -> Result<Answer, S3Error> {
+    let mut body = body;
+    let first = body.next().await.map_err(read_error)?;
+    let Some(first) = first else { return Ok(Answer::Whole(None)) };
+    if first.len() as u64 == len {
+        return Ok(Answer::Whole(Some(first)));
+    }
+    let rest = futures::stream::try_unfold(body, |mut body| async move {
+        match body.next().await {
+            Ok(Some(bytes)) => Ok(Some((bytes, body))),
+            Ok(None) => Ok(None),
+            Err(error) => {
+                tracing::error!(%error, "a read failed on the way; the connection is reset");
+                Err(std::io::Error::other(error.to_string()))
+            }
+        }
+    });
+    let pieces = futures::StreamExt::chain(futures::stream::iter([Ok(first)]), rest);
+    Ok(Answer::Stream(Box::pin(pieces), len))
+}
+
+/// The headers that tell what an object is.
+fn describe(
+    response: &mut Response<Answer>,
+    asked: &Asked,
+    bucket: &BucketState,
+    object: &ObjectVersion,
+    version: VersionName,
+) {
+    let attributes = &object.attributes;
+    answer::set(response, "etag", &etag(&attributes.etag.md5, attributes.etag.parts));
+    answer::set(response, "last-modified", &s3::time::http(object.created.micros()));
+    answer::set(response, "accept-ranges", "bytes");
+    answer::set(response, "content-type", "binary/octet-stream");
+    for (name, value) in &attributes.headers {
+        if let Some(name) = STORED_HEADERS.into_iter().find(|known| known == name) {
+            answer::set(response, name, value);
+        }
+    }
+    for name in STORED_HEADERS {
+        if let Some(value) = asked.query(&format!("response-{name}")) {
+            answer::set(response, name, value);
+        }
+    }
+    for (name, value) in &attributes.metadata {
+        let name = http::HeaderName::try_from(format!("x-amz-meta-{name}"));
+        let value = http::HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    if !attributes.tags.is_empty() {
+        answer::set(response, "x-amz-tagging-count", &attributes.tags.len().to_string());
+    }
+    if bucket.versioning != ingest::record::Versioning::Off {
+        answer::set(response, "x-amz-version-id", &version_text(version));
+    }
+    let wants = asked.header("x-amz-checksum-mode").is_some_and(|m| m.eq_ignore_ascii_case("enabled"));
+    if wants && asked.header("range").is_none() {
+        attributes.checksums.iter().for_each(|checksum| add_checksum(response, checksum));
+    }
+}
+
+fn delete_body(
+    bucket: &BucketState,
+    key: &ObjectKey,
+    version: VersionRef,
+    condition: Condition,
+) -> impl Fn(ConfigVersion) -> Body {
+    let (bucket, key) = (bucket.id, key.clone());
+    move |config| {
+        Body::DeleteObject(DeleteObject { bucket, config, key: key.clone(), version, condition })
+    }
+}
+
+/// DeleteObject.
+pub async fn delete(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let key = asked.object_key()?;
+    let version = version_ref(asked.query("versionId"))?;
+    let condition = conditions::of_write(&asked.parts.headers)?;
+    let body = delete_body(&bucket, &key, version, condition);
+    match front.submit_configured(asked, &bucket, body).await? {
+        Outcome::Deleted(deleted) => {
+            let mut response = answer::empty(204);
+            if deleted.is_marker {
+                answer::set(&mut response, "x-amz-delete-marker", "true");
+            }
+            if let Some(version) = deleted.version {
+                answer::set(&mut response, "x-amz-version-id", &version_text(version));
+            }
+            Ok(response)
+        }
+        Outcome::Rejected(rejection) => Err(rejected(rejection)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// DeleteObjects.
+pub async fn delete_many(front: &Front, asked: &Asked, body: Incoming) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let document = front.take_document(asked, body, DELETE_BYTES_MAX).await?;
+    let read = xml::read(&document, "Delete")?;
+    let is_quiet = read.text_of("Quiet").is_some_and(|quiet| quiet.trim() == "true");
+    let objects: Vec<&Element> = read.children.iter().filter(|child| child.name == "Object").collect();
+    if objects.is_empty() || objects.len() > DELETE_KEYS_MAX {
+        return Err(Code::MalformedXml.into());
+    }
+    // All at once: they share a few group commits.
+    let deletions = objects.iter().map(|object| async {
+        let key = object.text_of("Key").unwrap_or_default().to_owned();
+        let version = object.text_of("VersionId").map(str::to_owned);
+        let outcome = delete_one(front, asked, &bucket, &key, object).await;
+        (key, version, outcome)
+    });
+    let deleted = futures::future::join_all(deletions).await;
+    let root = "DeleteResult";
+    let mut writer = Writer::new(root);
+    for (key, version, outcome) in deleted {
+        match outcome {
+            Ok(_) if is_quiet => {}
+            Ok(deleted) => {
+                writer.begin("Deleted").text("Key", &key);
+                if let Some(version) = &version {
+                    writer.text("VersionId", version);
+                }
+                if deleted.is_marker {
+                    writer.text("DeleteMarker", "true");
+                    if let Some(marker) = deleted.version {
+                        writer.text("DeleteMarkerVersionId", &version_text(marker));
+                    }
+                }
+                writer.end("Deleted");
+            }
+            Err(error) => {
+                writer.begin("Error").text("Key", &key);
+                if let Some(version) = &version {
+                    writer.text("VersionId", version);
+                }
+                writer.text("Code", error.code.text()).text("Message", &error.message).end("Error");
+            }
+        }
+    }
+    Ok(answer::xml(writer.finish(root)))
+}
+
+async fn delete_one(
+    front: &Front,
+    asked: &Asked,
+    bucket: &BucketState,
+    key: &str,
+    object: &Element,
+) -> Result<compactor::outcome::Deleted, S3Error> {
+    if object.child("LastModifiedTime").is_some() || object.child("Size").is_some() {
+        return Err(Code::NotImplemented.because("Deletes by time or size are not implemented."));
+    }
+    let key = ObjectKey::new(key.as_bytes().to_vec()).map_err(|_| S3Error::from(Code::MalformedXml))?;
+    let version = version_ref(object.text_of("VersionId"))?;
+    let condition = match object.text_of("ETag") {
+        None => Condition::Always,
+        Some("*") => Condition::IfPresent,
+        Some(text) => match s3::checksum::parse_etag(text) {
+            Some((md5, parts)) => Condition::IfMatch(ETag { md5, parts }),
+            None => return Err(Code::PreconditionFailed.into()),
+        },
+    };
+    let body = delete_body(bucket, &key, version, condition);
+    match front.submit_configured(asked, bucket, body).await? {
+        Outcome::Deleted(deleted) => Ok(deleted),
+        Outcome::Rejected(rejection) => Err(rejected(rejection)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// CopyObject: the source is read, then written; it shares no bytes.
+pub async fn copy(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let key = asked.object_key()?;
+    let condition = conditions::of_write(&asked.parts.headers)?;
+    let source = asked.header("x-amz-copy-source").unwrap_or_default();
+    let (path, version) = match source.split_once("?versionId=") {
+        Some((path, version)) => (path, Some(version)),
+        None => (source, None),
+    };
+    let path = names::decode(path)?;
+    let path = path.strip_prefix('/').unwrap_or(&path);
+    let invalid = || Code::InvalidArgument.because("Copy Source must mention the source bucket and key: sourcebucket/sourcekey");
+    let (source_bucket, source_key) = path.split_once('/').ok_or_else(invalid)?;
+    let from = front.bucket_named(asked, source_bucket)?;
+    let source_key = ObjectKey::new(source_key.as_bytes().to_vec()).map_err(|_| invalid())?;
+    let whole = |found: &Found| -> Result<Range<u64>, Refused> {
+        let object = match &found.statement {
+            Statement::Object(object) => object,
+            _ if version.is_some() => {
+                return Err(Refused::S3(Code::InvalidRequest.because("The source of a copy request may not specifically refer to a delete marker by version id.")));
+            }
+            _ => return Err(Refused::S3(Code::NoSuchKey.into())),
+        };
+        let prefix = "x-amz-copy-source-";
+        let attributes = &object.attributes;
+        match judge(&asked.parts.headers, prefix, attributes.etag, object.created.micros()) {
+            Verdict::Pass => Ok(0..attributes.size),
+            Verdict::NotModified | Verdict::Failed => {
+                Err(Refused::S3(Code::PreconditionFailed.into()))
+            }
+        }
+    };
+    let found = object::get(front.partition(), from.id, &source_key, version_ref(version)?, whole).await;
+    let (found, mut bytes) = match found {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            let code = if version.is_some() { Code::NoSuchVersion } else { Code::NoSuchKey };
+            return Err(S3Error::from(code).with("Key", source_key.as_str()));
+        }
+        Err(Refused::Read(error)) => return Err(read_error(error)),
+        Err(Refused::S3(error)) => return Err(error),
+        Err(Refused::NotModified(_)) => return Err(Code::PreconditionFailed.into()),
+    };
+    let Statement::Object(object) = &found.statement else { return Err(Code::NoSuchKey.into()) };
+    let source = object.attributes.as_ref();
+    if source.size > super::body::UPLOAD_BYTES_MAX {
+        return Err(Code::InvalidRequest.because("The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"));
+    }
+    let own = attributes(asked)?;
+    let replaces = |name: &str| match asked.header(name) {
+        None | Some("COPY") => Ok(false),
+        Some("REPLACE") => Ok(true),
+        Some(_) => Err(Code::InvalidArgument.because(format!("Unknown {name}."))),
+    };
+    let replaces_metadata = replaces("x-amz-metadata-directive")?;
+    let replaces_tags = replaces("x-amz-tagging-directive")?;
+    if from.id == bucket.id && source_key == key && !replaces_metadata && !replaces_tags && version.is_none() {
+        return Err(Code::InvalidRequest.because("This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."));
+    }
+    let mut md5 = s3::checksum::Md5Hasher::default();
+    let (payload, digest, held) = if source.size <= front.settings.inline_bytes_max {
+        let all = bytes.collect().await.map_err(read_error)?;
+        md5.update(&all);
+        let digest = super::body::crc64(&all);
+        (RecordPayload::Inline(all), digest, None)
+    } else {
+        let upload = front.partition().bulk().begin(source.size).await;
+        let mut upload = upload.map_err(super::body::bulk_error)?;
+        while let Some(piece) = bytes.next().await.map_err(read_error)? {
+            md5.update(&piece);
+            upload.write(piece).await.map_err(super::body::bulk_error)?;
+        }
+        let written = upload.finish().await.map_err(super::body::bulk_error)?;
+        (RecordPayload::Bulk(written.extents), written.digest, Some(written.in_flight))
+    };
+    let described = if replaces_metadata { &own } else { source };
+    let copied = Attributes {
+        size: source.size,
+        etag: ETag { md5: md5.finish(), parts: 0 },
+        owner: own.owner.clone(),
+        headers: described.headers.clone(),
+        metadata: described.metadata.clone(),
+        tags: if replaces_tags { own.tags.clone() } else { source.tags.clone() },
+        checksums: source.checksums.iter().filter(|c| !c.is_composite).cloned().collect(),
+        parts: Vec::new(),
+    };
+    let written = write(front, asked, &bucket, &key, condition, copied, digest, payload).await;
+    drop(held);
+    let written = written?;
+    let root = "CopyObjectResult";
+    let mut writer = Writer::new(root);
+    writer.text("ETag", &etag(&written.etag.md5, written.etag.parts));
+    writer.text("LastModified", &s3::time::xml(written.created.micros()));
+    let mut response = answer::xml(writer.finish(root));
+    if bucket.versioning != ingest::record::Versioning::Off {
+        answer::set(&mut response, "x-amz-version-id", &version_text(name_of(&written)));
+    }
+    if from.versioning != ingest::record::Versioning::Off {
+        let name = version_text(version_name(&found));
+        answer::set(&mut response, "x-amz-copy-source-version-id", &name);
+    }
+    Ok(response)
+}
+
+/// GetObjectTagging.
+pub async fn tags(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let key = asked.object_key()?;
+    let version = version_ref(asked.query("versionId"))?;
+    let found = object::lookup(front.partition(), bucket.id, &key, version).await;
+    let found = found.map_err(read_error)?.ok_or_else(|| not_found(asked))?;
+    let object = object_of(asked, &found)?;
+    let root = "Tagging";
+    let mut writer = Writer::new(root);
+    writer.begin("TagSet");
+    for (name, value) in &object.attributes.tags {
+        writer.begin("Tag").text("Key", name).text("Value", value).end("Tag");
+    }
+    writer.end("TagSet");
+    let mut response = answer::xml(writer.finish(root));
+    if bucket.versioning != ingest::record::Versioning::Off {
+        answer::set(&mut response, "x-amz-version-id", &version_text(version_name(&found)));
+    }
+    Ok(response)
+}
+
+async fn change_tags(front: &Front, asked: &Asked, tags: Vec<(String, String)>, status: u16) -> Answered {
+    let bucket = front.bucket(asked)?;
+    let key = asked.object_key()?;
+    let version = version_ref(asked.query("versionId"))?;
+    let set = SetTags { bucket: bucket.id, key, version, tags };
+    match front.submit(asked, Body::SetTags(set)).await? {
+        Outcome::Changed(version) => {
+            let mut response = answer::empty(status);
+            if bucket.versioning != ingest::record::Versioning::Off {
+                answer::set(&mut response, "x-amz-version-id", &version_text(version));
+            }
+            Ok(response)
+        }
+        Outcome::Rejected(rejection) => Err(rejected(rejection)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// PutObjectTagging.
+pub async fn set_tags(front: &Front, asked: &Asked, body: Incoming) -> Answered {
+    let document = front.take_document(asked, body, DOCUMENT_BYTES_MAX).await?;
+    let read = xml::read(&document, "Tagging")?;
+    let set = read.child("TagSet").ok_or_else(|| S3Error::from(Code::MalformedXml))?;
+    let mut tags = Vec::new();
+    for tag in &set.children {
+        let (Some(key), Some(value)) = (tag.text_of("Key"), tag.text_of("Value")) else {
+            return Err(Code::MalformedXml.into());
+        };
+        tags.push((key.to_owned(), value.to_owned()));
+    }
+    change_tags(front, asked, check_tags(tags)?, 200).await
+}
+
+/// DeleteObjectTagging.
+pub async fn delete_tags(front: &Front, asked: &Asked) -> Answered {
+    change_tags(front, asked, Vec::new(), 204).await
+}

@@ -1,0 +1,174 @@
+//! `siltstone fsck`: reads every byte of a data directory, recomputes every checksum, and compares what
+//! refers to what. It changes nothing.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use compactor::catalog::{self, Catalog, LoadError};
+use compactor::layout::Layout;
+use compactor::sealed;
+use compactor::segment::Segment;
+use compactor::state::{StateKey, decode_part};
+use compactor::view::Sealed;
+use ingest::bulk::BulkFiles;
+use ingest::entry::{Extent, ObjectVersion, Payload, Statement};
+use ingest::env::{Env, FilePath};
+use ingest::log::embedded;
+
+use crate::config::Settings;
+use crate::server::env;
+use crate::server::store::{Lock, PARTITION, bulk_options, identity, log_options};
+
+/// Checks a data directory; prints what is wrong, and exits 1 if anything is.
+pub fn run(data: &Path) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let faults = runtime.block_on(check(data))?;
+    for fault in &faults {
+        println!("{fault}");
+    }
+    if faults.is_empty() {
+        println!("{}: clean", data.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{}: {} faults", data.display(), faults.len());
+    Ok(ExitCode::FAILURE)
+}
+
+async fn check(data: &Path) -> anyhow::Result<Vec<String>> {
+    let _lock = Lock::take(data).with_context(|| format!("cannot check {}", data.display()))?;
+    let store = identity(data, false)?;
+    let settings = Settings::for_tools(data.to_path_buf());
+    let env = env::production(data)?;
+    let layout = Layout::new(PARTITION);
+    let mut faults = Vec::new();
+    let catalog = match catalog::read(&env, &layout, store, PARTITION).await {
+        Ok((found, damaged)) => {
+            faults.extend(damaged.into_iter().map(|(_, corruption)| corruption.to_string()));
+            found.unwrap_or_else(|| Catalog::first(store, PARTITION))
+        }
+        Err(LoadError::Corrupt(corruption)) => return Ok(vec![corruption.to_string()]),
+        Err(error) => return Err(error.into()),
+    };
+    let log = embedded::verify(&env, &log_options(&settings, store), PARTITION, catalog.next).await?;
+    faults.extend(log.into_iter().map(|corruption| corruption.to_string()));
+    check_sealed(&env, &layout, &catalog, &mut faults).await?;
+    let bulk = BulkFiles::open(env.clone(), bulk_options(&settings, &catalog)).await?;
+    for extent in referenced(&env, &layout, &catalog, &mut faults).await? {
+        if let Err(error) = bulk.verify(&extent).await {
+            faults.push(error.to_string());
+        }
+    }
+    Ok(faults)
+}
+
+/// Every file that the catalog names: its digest, and its own checksums for the place.
+async fn check_sealed(
+    env: &Env,
+    layout: &Layout,
+    catalog: &Catalog,
+    faults: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    let disk = &env.disk;
+    for segment in &catalog.segments {
+        let path = layout.segment(segment.id);
+        let found = sealed::verify(disk, &path, &segment.file).await;
+        faults.extend(found.err().map(|error| error.to_string()));
+        let mut objects = 0;
+        let open = Segment::open(disk, &path, catalog.store, segment.id, segment.file.len);
+        let scanned = open.scan(|_| objects += 1).await;
+        faults.extend(scanned.into_iter().map(|error| error.to_string()));
+        if objects != segment.objects {
+            faults.push(format!("{path}: {objects} objects, the catalog says {}", segment.objects));
+        }
+    }
+    for run in &catalog.runs {
+        let files = [
+            (layout.manifest(run.id), &run.manifest),
+            (layout.sums(run.id), &run.sums),
+            (layout.keys(run.id), &run.keys),
+            (layout.state(run.id), &run.state),
+        ];
+        for (path, digest) in &files {
+            let found = sealed::verify(disk, path, digest).await;
+            faults.extend(found.err().map(|error| error.to_string()));
+        }
+    }
+    let opened = Sealed::open(disk, layout, catalog.store, catalog.clone(), None).await?;
+    for run in &opened.runs {
+        for table in [&run.keys, &run.state].into_iter().flatten() {
+            let found: Vec<_> = Arc::clone(table).verify().await;
+            faults.extend(found.into_iter().map(|error| error.to_string()));
+        }
+        let Ok(manifest) = &run.manifest else { continue };
+        let mut rows = 0;
+        let mut cursor = manifest.cursor()?;
+        loop {
+            match cursor.next().await {
+                Ok(Some(_)) => rows += 1,
+                Ok(None) => break,
+                Err(error) => {
+                    faults.push(error.to_string());
+                    break;
+                }
+            }
+        }
+        if rows != run.run.entries {
+            let path = manifest.path();
+            faults.push(format!("{path}: {rows} rows, the catalog says {}", run.run.entries));
+        }
+    }
+    Ok(())
+}
+
+/// The extents in bulk files that segments and state runs name, each once.
+async fn referenced(
+    env: &Env,
+    layout: &Layout,
+    catalog: &Catalog,
+    faults: &mut Vec<String>,
+) -> anyhow::Result<Vec<Extent>> {
+    let known: Vec<_> = catalog.bulks.iter().map(|bulk| bulk.id).collect();
+    let mut extents = BTreeMap::new();
+    let mut add = |from: &[Extent]| {
+        for extent in from.iter().filter(|extent| known.contains(&extent.file)) {
+            extents.insert((extent.file, extent.position), *extent);
+        }
+    };
+    for segment in &catalog.segments {
+        let path: FilePath = layout.segment(segment.id);
+        let open = Segment::open(&env.disk, &path, catalog.store, segment.id, segment.file.len);
+        // What is damaged here has been told by the check of the segment itself.
+        open.scan(|object| {
+            if let Statement::Object(ObjectVersion { payload: Payload::Bulk(of), .. }) = &object.statement {
+                add(of);
+            }
+        })
+        .await;
+    }
+    let opened = Sealed::open(&env.disk, layout, catalog.store, catalog.clone(), None).await?;
+    for run in &opened.runs {
+        let Ok(state) = &run.state else { continue };
+        let mut cursor = state.cursor();
+        if cursor.seek(b"p").await.is_err() {
+            continue;
+        }
+        while let (Some(key), Some(value)) = (cursor.key(), cursor.value()) {
+            if !StateKey(key).is_part() {
+                break;
+            }
+            if value.first() == Some(&1) {
+                match decode_part(value.slice(1..)) {
+                    Ok((_, part)) => add(&part.extents),
+                    Err(error) => faults.push(format!("state of run {}: {error}", run.run.id)),
+                }
+            }
+            if cursor.advance().await.is_err() {
+                break;
+            }
+        }
+    }
+    Ok(extents.into_values().collect())
+}

@@ -1,0 +1,117 @@
+//! Running it: joins the real parts, listens, drains, stops.
+
+pub mod env;
+pub mod store;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{ServerArgs, Settings};
+use crate::front::Front;
+use crate::users::Users;
+use store::Store;
+
+/// A client gets so long to send its headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Headers together are at most 16 KiB; beyond, hyper answers 431.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+/// Requests that are under way get so long at a stop.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Runs a server until it is told to stop.
+pub fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
+    let settings = Settings::load(args)?;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SILTSTONE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if settings.logs_json {
+        logs.json().init();
+    } else {
+        logs.init();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(settings))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let data = &settings.data;
+    std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
+    let listener = TcpListener::bind(settings.listen).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let admin = TcpListener::bind(settings.admin).await;
+    let admin = admin.with_context(|| format!("cannot listen on {}", settings.admin))?;
+    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
+    let env = env::production(data)?;
+    let store = Arc::new(Store::open(env, &settings).await?);
+    let (users, made) = Users::load(&settings)?;
+    if let Some((access, secret)) = made {
+        println!("A root user was made; its keys are kept in {}:", data.join("credentials").display());
+        println!("  access key {access}\n  secret key {secret}");
+    }
+    println!("S3 on http://{}, admin on http://{}", listener.local_addr()?, admin.local_addr()?);
+    let ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let admin = tokio::spawn(crate::admin::serve(admin, store.clone(), metrics, ready.clone()));
+    let front = Arc::new(Front::new(store.clone(), users, settings));
+    accept(listener, front).await?;
+    ready.store(false, std::sync::atomic::Ordering::Relaxed);
+    store.close().await;
+    admin.abort();
+    tracing::info!("stopped cleanly");
+    Ok(())
+}
+
+/// Serves connections until a signal, then drains them.
+async fn accept(listener: TcpListener, front: Arc<Front>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let graceful = GracefulShutdown::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .half_close(false);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file handles, say: what is open goes on, new connections wait.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let front = front.clone();
+        let service = service_fn(move |request| {
+            let front = front.clone();
+            async move { Ok::<_, std::convert::Infallible>(front.handle(request).await) }
+        });
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        });
+    }
+    drop(listener);
+    tracing::info!("stopping: no new connections, waiting for requests under way");
+    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests did not end in time");
+    }
+    Ok(())
+}
