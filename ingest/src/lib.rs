@@ -13,6 +13,7 @@
 //! code runs on a real machine and in a seeded simulation. `clippy.toml` bans the back doors.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod bulk;
 pub mod codec;
 pub mod entry;
 pub mod env;

@@ -1,0 +1,346 @@
+//! Bulk files: payload too large for a record. `docs/formats/bulk.md` specifies the bytes.
+//!
+//! ```text
+//!   begin(len) ──► space reserved, folder entry durable
+//!     write(..) ─► frames, synced every few MiB
+//!     finish() ──► payload durable ──► extents, digest, guard
+//!                                        │
+//!   the caller: record appended ◄────────┘ ──► record applied ──► guard dropped
+//! ```
+//!
+//! The order is always the same: folder entry, payload, record, acknowledgement. So a record that can be
+//! read names payload that can be read, and payload without a record is garbage that nobody sees.
+//!
+//! What holds:
+//! - A file is written in one life of the process only. It takes reservations until it is full or has
+//!   failed; after that, and after a restart, it is *sealed*: only read, or removed as a whole.
+//! - No byte of a file is written twice. What was never written reads as zeros, so a write that got lost
+//!   shows, whatever was abandoned around it.
+//! - Numbers of files rise and are not used again.
+//! - One task owns the syncs of a file. A failed sync or write fails every upload in the file that is
+//!   not durable yet, and nothing more is written to it.
+//!
+//! What is left to others: which files are still needed. Collection asks for [`BulkFiles::collectable`]
+//! *first* and looks at what refers to them *then*: nothing new can come to refer to such a file.
+
+mod file;
+mod fill;
+mod format;
+mod read;
+mod reserve;
+mod upload;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::entry::Extent;
+use crate::env::{DiskError, DiskErrorKind, Env, FilePath};
+use crate::log::Corruption;
+use crate::words::{BulkId, PartitionId, StoreId};
+
+use file::BulkFile;
+use format::{BLOCK, FILE_END_MAX, FRAME_BYTES};
+use read::Handles;
+
+pub use read::BulkReader;
+pub use upload::{Upload, WriteGuard, Written};
+pub use verify::verify;
+
+/// How large a file grows unless told otherwise: few enough files for a large store, and not too much
+/// that has to wait until everything in it is dead.
+pub const FILE_BYTES_MAX_DEFAULT: u64 = 1 << 30;
+/// How much an upload writes between two syncs unless told otherwise.
+pub const SYNC_BYTES_DEFAULT: u64 = 8 << 20;
+
+/// How bulk files are kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder below the data directory.
+    pub folder: FilePath,
+    /// The store that it belongs to.
+    pub store: StoreId,
+    /// The partition that it belongs to.
+    pub partition: PartitionId,
+    /// The lowest number that a new file may have: above every number that the catalog knows of.
+    pub next: BulkId,
+    /// A file takes no reservation beyond so many bytes; [`FILE_BYTES_MAX_DEFAULT`].
+    pub file_bytes_max: u64,
+    /// An upload asks for a sync after so many bytes; [`SYNC_BYTES_DEFAULT`].
+    pub sync_bytes: u64,
+    /// Bytes of the device that an upload must leave free, so that removal and recovery can work.
+    pub reserve_bytes: u64,
+}
+
+impl Options {
+    fn path(&self, id: BulkId) -> FilePath {
+        self.folder.join(format!("{:010}.bulk", id.get()))
+    }
+}
+
+/// The number that a file's name tells; none for a name that is not a bulk file's.
+fn id_of(path: &FilePath) -> Option<BulkId> {
+    let digits = path.name().strip_suffix(".bulk").filter(|digits| digits.len() >= 10)?;
+    digits.parse().ok().map(BulkId::new)
+}
+
+/// An operation on bulk files did not succeed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BulkError {
+    /// Space is short: nothing was reserved. Reads and removals go on; try again later.
+    #[error("no room for {needed} bytes of payload, {free} are free")]
+    Full {
+        /// Bytes that the upload needs, headers included.
+        needed: u64,
+        /// Bytes that are free, those kept in reserve included.
+        free: u64,
+    },
+    /// Other than the announced number of bytes came. The caller's mistake; the upload is abandoned.
+    #[error("{given} bytes of payload came, {announced} were announced")]
+    WrongLength {
+        /// Bytes announced.
+        announced: u64,
+        /// Bytes that came before this was noticed.
+        given: u64,
+    },
+    /// An earlier operation on this upload failed or was dropped half way.
+    #[error("an earlier write of this upload did not end well")]
+    Broken,
+    /// The device failed while the file was written: the upload is lost. Sent again as a whole it goes
+    /// to a new file.
+    #[error("{file} is given up: {reason}")]
+    Failed {
+        /// The file, below the data directory.
+        file: String,
+        /// What the device said.
+        reason: String,
+    },
+    /// Bytes are not what was written.
+    #[error("{0}")]
+    Corrupt(#[from] Corruption),
+    /// The device failed otherwise. Trying again may help.
+    #[error("{0}")]
+    Disk(#[from] DiskError),
+}
+
+/// The bulk files of one partition. Shared by uploads, readers and collection.
+pub struct BulkFiles {
+    shared: Arc<Shared>,
+}
+
+/// What the handles share.
+struct Shared {
+    env: Env,
+    options: Options,
+    /// Held while space is reserved: uploads begin one after the other.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+    handles: Handles,
+}
+
+struct State {
+    /// The number of the next file.
+    next: BulkId,
+    /// The file that takes reservations.
+    current: Option<Current>,
+    /// How many pieces and guards hold each file that any of them holds.
+    in_flight: BTreeMap<BulkId, usize>,
+}
+
+struct Current {
+    file: Arc<BulkFile>,
+    /// Everything below is reserved.
+    end: u64,
+}
+
+impl Current {
+    fn is_open(&self) -> bool {
+        self.file.failure().is_none()
+    }
+}
+
+impl State {
+    fn take_id(&mut self) -> BulkId {
+        let id = self.next;
+        self.next = id.next();
+        id
+    }
+
+    fn advance(&mut self, id: BulkId, end: u64) {
+        if let Some(current) = &mut self.current
+            && current.file.identity.file == id
+        {
+            current.end = end;
+        }
+    }
+
+    fn is_sealed(&self, id: BulkId) -> bool {
+        let current = self.current.as_ref().filter(|current| current.is_open());
+        id < self.next
+            && !self.in_flight.contains_key(&id)
+            && current.is_none_or(|current| current.file.identity.file != id)
+    }
+}
+
+/// Holds a file in flight while it lives.
+struct InFlight {
+    shared: Arc<Shared>,
+    id: BulkId,
+}
+
+impl InFlight {
+    fn new(shared: &Arc<Shared>, id: BulkId) -> Self {
+        *shared.state.lock().in_flight.entry(id).or_default() += 1;
+        Self { shared: shared.clone(), id }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        if let Some(count) = state.in_flight.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                state.in_flight.remove(&self.id);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InFlight({})", self.id)
+    }
+}
+
+impl Shared {
+    /// Where a file ends at the latest, in whole blocks.
+    fn file_end(&self) -> u64 {
+        self.options.file_bytes_max / BLOCK * BLOCK
+    }
+
+    async fn list(&self) -> Result<Vec<BulkId>, DiskError> {
+        let found = self.env.disk.list(&self.options.folder).await?;
+        let mut ids: Vec<BulkId> = found.iter().filter_map(|(path, _)| id_of(path)).collect();
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+impl BulkFiles {
+    /// Opens the folder, made if it is not there. No file is begun before the first upload, and none
+    /// that is found is ever written to again.
+    ///
+    /// Panics when the largest file could not hold a frame.
+    pub async fn open(env: &Env, options: Options) -> Result<Self, BulkError> {
+        let bounds = BLOCK + FRAME_BYTES..=FILE_END_MAX;
+        assert!(bounds.contains(&options.file_bytes_max), "a bulk file has at least one frame");
+        env.disk.create_folder(&options.folder).await?;
+        // The folder's own name, and those of the folders above.
+        let mut above = options.folder.folder();
+        loop {
+            env.disk.sync_folder(above.as_ref()).await?;
+            let Some(folder) = above else { break };
+            above = folder.folder();
+        }
+        let shared = Shared {
+            env: env.clone(),
+            turn: tokio::sync::Mutex::default(),
+            state: Mutex::new(State {
+                next: options.next.max(BulkId::new(1)),
+                current: None,
+                in_flight: BTreeMap::new(),
+            }),
+            handles: Handles::default(),
+            options,
+        };
+        let bulk = Self { shared: Arc::new(shared) };
+        if let Some(last) = bulk.shared.list().await?.last() {
+            bulk.skip_to(last.next());
+        }
+        Ok(bulk)
+    }
+
+    /// Sees to it that no new file has a number below `next`. For numbers that replay meets: the file of
+    /// a record may be lost, and its number must not come to mean another.
+    pub fn skip_to(&self, next: BulkId) {
+        let mut state = self.shared.state.lock();
+        state.next = state.next.max(next);
+    }
+
+    /// Begins an upload of exactly `len` bytes, with all the space that it needs. On
+    /// [`BulkError::Full`] nothing has been taken.
+    pub async fn begin(&self, len: u64) -> Result<Upload, BulkError> {
+        let pieces = self.shared.reserve(len).await?;
+        Ok(Upload::new(pieces, len, self.shared.options.sync_bytes))
+    }
+
+    /// Reads a range of an extent's payload. Panics when the range does not lie within the extent.
+    pub fn read(&self, extent: &Extent, range: Range<u64>) -> BulkReader {
+        self.read_all(Arc::from([*extent]), range)
+    }
+
+    /// Reads a range of the payload that extents make up in this order. Panics when the range does not
+    /// lie within it.
+    pub fn read_all(&self, extents: Arc<[Extent]>, range: Range<u64>) -> BulkReader {
+        BulkReader::new(self.shared.clone(), extents, range)
+    }
+
+    /// The files that an upload or a [`WriteGuard`] holds.
+    pub fn in_flight(&self) -> Vec<BulkId> {
+        self.shared.state.lock().in_flight.keys().copied().collect()
+    }
+
+    /// The files that are not sealed: the one that takes reservations, and those in flight.
+    pub fn open_files(&self) -> Vec<BulkId> {
+        let state = self.shared.state.lock();
+        let mut open: Vec<BulkId> = state.in_flight.keys().copied().collect();
+        let current = state.current.as_ref().filter(|current| current.is_open());
+        open.extend(current.map(|current| current.file.identity.file));
+        open.sort();
+        open.dedup();
+        open
+    }
+
+    /// Whether nothing will be written to the file any more, and nobody holds it. Once true it stays so.
+    pub fn is_sealed(&self, id: BulkId) -> bool {
+        self.shared.state.lock().is_sealed(id)
+    }
+
+    /// The highest number in use or used before; 0 before the first.
+    pub fn highest(&self) -> BulkId {
+        BulkId::new(self.shared.state.lock().next.get() - 1)
+    }
+
+    /// The files in the folder, in order.
+    pub async fn list(&self) -> Result<Vec<BulkId>, DiskError> {
+        self.shared.list().await
+    }
+
+    /// The files in the folder that are sealed. What refers to them has to be looked up *after* this:
+    /// then a file that nothing refers to is garbage, since whatever held it has let go before.
+    pub async fn collectable(&self) -> Result<Vec<BulkId>, DiskError> {
+        let mut found = self.shared.list().await?;
+        let state = self.shared.state.lock();
+        found.retain(|id| state.is_sealed(*id));
+        Ok(found)
+    }
+
+    /// Removes a sealed file; content if it is gone already. Readers that have it open go on. After a
+    /// crash it may be there again.
+    ///
+    /// Panics when the file is not sealed: it holds payload that a record is about to name.
+    pub async fn remove(&self, id: BulkId) -> Result<(), DiskError> {
+        assert!(self.is_sealed(id), "bulk file {id} is removed while it is in use");
+        let removed = self.shared.env.disk.remove(&self.shared.options.path(id)).await;
+        self.shared.handles.forget(id);
+        match removed {
+            Err(error) if error.kind == DiskErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+}
