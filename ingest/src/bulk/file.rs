@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::BulkError;
 use super::format::Identity;
-use crate::env::{DiskError, DiskErrorKind, Env, File, Task};
+use crate::env::{DiskError, Env, File, Task};
 use crate::mutant::Mutant;
 
 /// A file that uploads are written to.
@@ -15,8 +15,9 @@ pub struct BulkFile {
     pub identity: Identity,
     pub handle: Arc<dyn File>,
     syncs: Arc<Syncs>,
-    /// Cancelled with the last upload's handle: then nobody waits for a sync.
-    _syncer: Task,
+    /// Cancelled with the last upload's handle: then nobody waits for a sync. The lock is for sharing
+    /// between threads only, nobody ever takes it.
+    _syncer: Mutex<Task>,
 }
 
 /// What the uploads of a file and its sync task share.
@@ -49,7 +50,7 @@ impl BulkFile {
         let skips_sync = env.mutated(Mutant::SkipBulkSync);
         let task = syncs.clone().run(handle.clone(), skips_sync);
         let syncer = env.rt.spawn("bulk syncs", Box::pin(task));
-        Self { identity, handle, syncs, _syncer: syncer }
+        Self { identity, handle, syncs, _syncer: Mutex::new(syncer) }
     }
 
     /// Gives the file up: every upload that is not durable yet fails, and none begins in it again. What
@@ -124,10 +125,7 @@ impl Syncs {
             }
             progress.failure = Some(error.to_string());
         }
-        // A full device is no fault of the device; its callers are told so by their own errors.
-        if error.kind != DiskErrorKind::NoSpace {
-            tracing::error!(%error, "a bulk file is given up; its unfinished uploads fail");
-        }
+        tracing::error!(%error, "a bulk file is given up; its unfinished uploads fail");
         self.moved.notify_waiters();
     }
 }

@@ -17,7 +17,7 @@ use crate::log::Corruption;
 use crate::words::BulkId;
 
 /// Frames that are read at once.
-const RUN_FRAMES: u64 = 4;
+const STRETCH_FRAMES: u64 = 4;
 /// Handles kept open for the next reader.
 const HANDLES_MAX: usize = 64;
 
@@ -146,8 +146,8 @@ pub struct BulkReader {
     handle: Option<Arc<Handle>>,
     /// Verified, and not given yet.
     ready: VecDeque<Bytes>,
-    /// Frames to read at once.
-    run: u64,
+    /// Frames to read at once; one after a read failed.
+    stretch: u64,
 }
 
 impl BulkReader {
@@ -166,7 +166,7 @@ impl BulkReader {
             left: range.end - range.start,
             handle: None,
             ready: VecDeque::new(),
-            run: RUN_FRAMES,
+            stretch: STRETCH_FRAMES,
         };
         reader.skip_extents();
         reader
@@ -191,20 +191,20 @@ impl BulkReader {
             if self.left == 0 {
                 return Ok(None);
             }
-            self.read_run().await?;
+            self.read_stretch().await?;
         }
     }
 
-    async fn read_run(&mut self) -> Result<(), BulkError> {
+    async fn read_stretch(&mut self) -> Result<(), BulkError> {
         let extent = self.extents[self.index];
         let handle = self.handle(&extent).await?;
         let end = extent.len.min(self.at.saturating_add(self.left));
         let first = self.at / FRAME_PAYLOAD_MAX;
-        let frames = first..end.div_ceil(FRAME_PAYLOAD_MAX).min(first + self.run);
+        let frames = first..end.div_ceil(FRAME_PAYLOAD_MAX).min(first + self.stretch);
         let bytes = match handle.read_frames(&extent, &frames).await {
             // One of them cannot be read; the others can.
             Err(_) if frames.end - frames.start > 1 => {
-                self.run = 1;
+                self.stretch = 1;
                 return Ok(());
             }
             read => read?,

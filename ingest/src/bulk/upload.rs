@@ -26,7 +26,7 @@ pub struct Upload {
     given: u64,
     digest: Digest,
     /// The write that is under way, in which file.
-    writing: Option<(Arc<BulkFile>, Fut<'static, Result<(), DiskError>>)>,
+    writing: Option<Writing>,
     /// The last sync asked for on the way.
     syncing: Option<(Arc<BulkFile>, SyncRequest)>,
     /// Bytes written since that sync was asked for.
@@ -34,6 +34,11 @@ pub struct Upload {
     sync_bytes: u64,
     /// An operation failed or was dropped half way, so that bytes are missing.
     is_broken: bool,
+}
+
+struct Writing {
+    file: Arc<BulkFile>,
+    ended: Fut<'static, Result<(), DiskError>>,
 }
 
 /// Payload that is durable and that no record names yet.
@@ -89,10 +94,10 @@ impl Upload {
         }
         self.digest.update(&bytes);
         while let Some(filler) = &mut self.filler {
-            let run = filler.take(&mut bytes);
+            let stretch = filler.take(&mut bytes);
             let is_full = filler.is_full();
-            if let Some((position, run)) = run {
-                self.submit(position, run).await?;
+            if let Some((position, stretch)) = stretch {
+                self.submit(position, stretch).await?;
             } else {
                 break;
             }
@@ -128,21 +133,21 @@ impl Upload {
         })
     }
 
-    /// Writes a run while the next is being filled, once the run before it has been written.
-    async fn submit(&mut self, position: u64, run: Bytes) -> Result<(), BulkError> {
+    /// Writes a stretch while the next is being filled, once the stretch before it has been written.
+    async fn submit(&mut self, position: u64, stretch: Bytes) -> Result<(), BulkError> {
         self.settle().await?;
         let file = self.pieces[self.piece].file.clone();
         if let Some(error) = file.failure() {
             return Err(error);
         }
-        self.unsynced += run.len() as u64;
+        self.unsynced += stretch.len() as u64;
         let handle = file.handle.clone();
-        let mut write: Fut<'static, _> =
-            Box::pin(async move { handle.write_at(position, run).await });
+        let mut ended: Fut<'static, _> =
+            Box::pin(async move { handle.write_at(position, stretch).await });
         // The first poll submits it.
-        match futures::poll!(&mut write) {
+        match futures::poll!(&mut ended) {
             Poll::Ready(written) => written.map_err(|error| give_up(&file, error))?,
-            Poll::Pending => self.writing = Some((file.clone(), write)),
+            Poll::Pending => self.writing = Some(Writing { file: file.clone(), ended }),
         }
         if self.unsynced >= self.sync_bytes {
             self.pace(file).await?;
@@ -152,8 +157,8 @@ impl Upload {
 
     /// Waits for the write that is under way.
     async fn settle(&mut self) -> Result<(), BulkError> {
-        let Some((file, write)) = &mut self.writing else { return Ok(()) };
-        let written = write.await.map_err(|error| give_up(file, error));
+        let Some(writing) = &mut self.writing else { return Ok(()) };
+        let written = (&mut writing.ended).await.map_err(|error| give_up(&writing.file, error));
         self.writing = None;
         written
     }

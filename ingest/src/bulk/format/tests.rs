@@ -29,9 +29,9 @@ fn lay_out(file: &mut Vec<u8>, extent: Extent, payload: &Bytes, lens: &[usize]) 
     let mut rest = payload.clone();
     for len in lens.iter().cycle() {
         let mut input = rest.split_to((*len).min(rest.len()));
-        while let Some((position, run)) = filler.take(&mut input) {
-            assert_eq!(position, file.len() as u64, "runs follow each other");
-            file.extend_from_slice(&run);
+        while let Some((position, stretch)) = filler.take(&mut input) {
+            assert_eq!(position, file.len() as u64, "stretches follow each other");
+            file.extend_from_slice(&stretch);
         }
         if filler.is_full() {
             return;
