@@ -40,7 +40,6 @@ use parking_lot::Mutex;
 
 use crate::entry::Extent;
 use crate::env::{DiskError, DiskErrorKind, Env, FilePath};
-use crate::log::Corruption;
 use crate::words::{BulkId, PartitionId, StoreId};
 
 use file::BulkFile;
@@ -88,7 +87,7 @@ fn id_of(path: &FilePath) -> Option<BulkId> {
     digits.parse().ok().map(BulkId::new)
 }
 
-/// An operation on bulk files did not succeed.
+/// Payload could not be written. Nothing refers to what was written of it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BulkError {
     /// Space is short: nothing was reserved. Reads and removals go on; try again later.
@@ -119,21 +118,13 @@ pub enum BulkError {
         /// What the device said.
         reason: String,
     },
-    /// Bytes are not what was written.
-    #[error("{0}")]
-    Corrupt(#[from] Corruption),
-    /// The device failed otherwise. Trying again may help.
+    /// The device failed before the upload began. Trying again may help.
     #[error("{0}")]
     Disk(#[from] DiskError),
 }
 
-/// The bulk files of one partition. Shared by uploads, readers and collection.
+/// The bulk files of one partition. Shared by uploads, guards, readers and collection.
 pub struct BulkFiles {
-    shared: Arc<Shared>,
-}
-
-/// What the handles share.
-struct Shared {
     env: Env,
     options: Options,
     /// Held while space is reserved: uploads begin one after the other.
@@ -188,20 +179,21 @@ impl State {
 
 /// Holds a file in flight while it lives.
 struct InFlight {
-    shared: Arc<Shared>,
+    bulk: Arc<BulkFiles>,
     id: BulkId,
 }
 
 impl InFlight {
-    fn new(shared: &Arc<Shared>, id: BulkId) -> Self {
-        *shared.state.lock().in_flight.entry(id).or_default() += 1;
-        Self { shared: shared.clone(), id }
+    /// Under the lock that the file was chosen under, so that it is not sealed in between.
+    fn new(bulk: &Arc<BulkFiles>, state: &mut State, id: BulkId) -> Self {
+        *state.in_flight.entry(id).or_default() += 1;
+        Self { bulk: bulk.clone(), id }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
+        let mut state = self.bulk.state.lock();
         if let Some(count) = state.in_flight.get_mut(&self.id) {
             *count -= 1;
             if *count == 0 {
@@ -217,26 +209,12 @@ impl fmt::Debug for InFlight {
     }
 }
 
-impl Shared {
-    /// Where a file ends at the latest, in whole blocks.
-    fn file_end(&self) -> u64 {
-        self.options.file_bytes_max / BLOCK * BLOCK
-    }
-
-    async fn list(&self) -> Result<Vec<BulkId>, DiskError> {
-        let found = self.env.disk.list(&self.options.folder).await?;
-        let mut ids: Vec<BulkId> = found.iter().filter_map(|(path, _)| id_of(path)).collect();
-        ids.sort();
-        Ok(ids)
-    }
-}
-
 impl BulkFiles {
     /// Opens the folder, made if it is not there. No file is begun before the first upload, and none
     /// that is found is ever written to again.
     ///
     /// Panics when the largest file could not hold a frame.
-    pub async fn open(env: &Env, options: Options) -> Result<Self, BulkError> {
+    pub async fn open(env: Env, options: Options) -> Result<Arc<Self>, DiskError> {
         let bounds = BLOCK + FRAME_BYTES..=FILE_END_MAX;
         assert!(bounds.contains(&options.file_bytes_max), "a bulk file has at least one frame");
         env.disk.create_folder(&options.folder).await?;
@@ -247,8 +225,8 @@ impl BulkFiles {
             let Some(folder) = above else { break };
             above = folder.folder();
         }
-        let shared = Shared {
-            env: env.clone(),
+        let bulk = Self {
+            env,
             turn: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 next: options.next.max(BulkId::new(1)),
@@ -258,46 +236,44 @@ impl BulkFiles {
             handles: Handles::default(),
             options,
         };
-        let bulk = Self { shared: Arc::new(shared) };
-        if let Some(last) = bulk.shared.list().await?.last() {
+        if let Some(last) = bulk.list().await?.last() {
             bulk.skip_to(last.next());
         }
-        Ok(bulk)
+        Ok(Arc::new(bulk))
     }
 
     /// Sees to it that no new file has a number below `next`. For numbers that replay meets: the file of
     /// a record may be lost, and its number must not come to mean another.
     pub fn skip_to(&self, next: BulkId) {
-        let mut state = self.shared.state.lock();
+        let mut state = self.state.lock();
         state.next = state.next.max(next);
     }
 
     /// Begins an upload of exactly `len` bytes, with all the space that it needs. On
     /// [`BulkError::Full`] nothing has been taken.
-    pub async fn begin(&self, len: u64) -> Result<Upload, BulkError> {
-        let pieces = self.shared.reserve(len).await?;
-        Ok(Upload::new(pieces, len, self.shared.options.sync_bytes))
+    pub async fn begin(self: &Arc<Self>, len: u64) -> Result<Upload, BulkError> {
+        let pieces = self.reserve(len).await?;
+        Ok(Upload::new(pieces, len, self.options.sync_bytes))
     }
 
-    /// Reads a range of an extent's payload. Panics when the range does not lie within the extent.
-    pub fn read(&self, extent: &Extent, range: Range<u64>) -> BulkReader {
-        self.read_all(Arc::from([*extent]), range)
-    }
-
-    /// Reads a range of the payload that extents make up in this order. Panics when the range does not
-    /// lie within it.
-    pub fn read_all(&self, extents: Arc<[Extent]>, range: Range<u64>) -> BulkReader {
-        BulkReader::new(self.shared.clone(), extents, range)
+    /// Reads a range of the payload that extents make up in this order. Beyond its end the reader says
+    /// that the payload is too short, never that this was all.
+    pub fn read(
+        self: &Arc<Self>,
+        extents: impl Into<Arc<[Extent]>>,
+        range: Range<u64>,
+    ) -> BulkReader {
+        BulkReader::new(self.clone(), extents.into(), range)
     }
 
     /// The files that an upload or a [`WriteGuard`] holds.
     pub fn in_flight(&self) -> Vec<BulkId> {
-        self.shared.state.lock().in_flight.keys().copied().collect()
+        self.state.lock().in_flight.keys().copied().collect()
     }
 
     /// The files that are not sealed: the one that takes reservations, and those in flight.
     pub fn open_files(&self) -> Vec<BulkId> {
-        let state = self.shared.state.lock();
+        let state = self.state.lock();
         let mut open: Vec<BulkId> = state.in_flight.keys().copied().collect();
         let current = state.current.as_ref().filter(|current| current.is_open());
         open.extend(current.map(|current| current.file.identity.file));
@@ -308,24 +284,27 @@ impl BulkFiles {
 
     /// Whether nothing will be written to the file any more, and nobody holds it. Once true it stays so.
     pub fn is_sealed(&self, id: BulkId) -> bool {
-        self.shared.state.lock().is_sealed(id)
+        self.state.lock().is_sealed(id)
     }
 
     /// The highest number in use or used before; 0 before the first.
     pub fn highest(&self) -> BulkId {
-        BulkId::new(self.shared.state.lock().next.get() - 1)
+        BulkId::new(self.state.lock().next.get() - 1)
     }
 
     /// The files in the folder, in order.
     pub async fn list(&self) -> Result<Vec<BulkId>, DiskError> {
-        self.shared.list().await
+        let found = self.env.disk.list(&self.options.folder).await?;
+        let mut ids: Vec<BulkId> = found.iter().filter_map(|(path, _)| id_of(path)).collect();
+        ids.sort();
+        Ok(ids)
     }
 
     /// The files in the folder that are sealed. What refers to them has to be looked up *after* this:
     /// then a file that nothing refers to is garbage, since whatever held it has let go before.
     pub async fn collectable(&self) -> Result<Vec<BulkId>, DiskError> {
-        let mut found = self.shared.list().await?;
-        let state = self.shared.state.lock();
+        let mut found = self.list().await?;
+        let state = self.state.lock();
         found.retain(|id| state.is_sealed(*id));
         Ok(found)
     }
@@ -336,8 +315,8 @@ impl BulkFiles {
     /// Panics when the file is not sealed: it holds payload that a record is about to name.
     pub async fn remove(&self, id: BulkId) -> Result<(), DiskError> {
         assert!(self.is_sealed(id), "bulk file {id} is removed while it is in use");
-        let removed = self.shared.env.disk.remove(&self.shared.options.path(id)).await;
-        self.shared.handles.forget(id);
+        let removed = self.env.disk.remove(&self.options.path(id)).await;
+        self.handles.forget(id);
         match removed {
             Err(error) if error.kind == DiskErrorKind::NotFound => Ok(()),
             removed => removed,

@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use super::format::{
     self, BLOCK, FRAME_BYTES, FRAME_HEADER_BYTES, FRAME_PAYLOAD_MAX, Frame, Identity,
 };
-use super::{BulkError, Options, Shared};
+use super::{BulkFiles, Options};
 use crate::entry::Extent;
-use crate::env::{Disk, DiskErrorKind, File, Open};
-use crate::log::Corruption;
-use crate::words::BulkId;
+use crate::env::{Disk, DiskError, DiskErrorKind, File, Open};
+use crate::log::{Corruption, ReadError};
+use crate::words::{BulkId, PartitionId};
 
 /// Frames that are read at once.
 const STRETCH_FRAMES: u64 = 4;
@@ -29,22 +29,22 @@ pub struct Handle {
 
 impl Handle {
     /// Opens a file and reads its header. A file that is named and not there is corruption too.
-    pub async fn open(disk: &dyn Disk, options: &Options, id: BulkId) -> Result<Self, BulkError> {
+    pub async fn open(disk: &dyn Disk, options: &Options, id: BulkId) -> Result<Self, ReadError> {
         let path = options.path(id);
         let corrupt = |detail: String| {
-            BulkError::Corrupt(Corruption { file: path.to_string(), position: 0, detail })
+            ReadError::Corrupt(Corruption { file: path.to_string(), position: 0, detail })
         };
         let file = match disk.open(&path, Open::Read).await {
             Err(error) if error.kind == DiskErrorKind::NotFound => {
                 return Err(corrupt("the file is missing".into()));
             }
-            opened => opened?,
+            opened => opened.map_err(|error| unavailable(options.partition, &error))?,
         };
         let block = match file.read_at(0, BLOCK as usize).await {
             Err(error) if error.kind == DiskErrorKind::ShortRead => {
                 return Err(corrupt("the file ends within its header".into()));
             }
-            read => read?,
+            read => read.map_err(|error| unavailable(options.partition, &error))?,
         };
         let identity = Identity::decode(&block, options.store, options.partition, id);
         Ok(Self { file, identity: identity.map_err(corrupt)? })
@@ -56,7 +56,7 @@ impl Handle {
     }
 
     /// Reads frames of an extent that lie side by side, unverified.
-    async fn read_frames(&self, extent: &Extent, frames: &Range<u64>) -> Result<Bytes, BulkError> {
+    async fn read_frames(&self, extent: &Extent, frames: &Range<u64>) -> Result<Bytes, ReadError> {
         let first = Frame::of(extent, frames.start);
         let last = Frame::of(extent, frames.end - 1);
         let len = (last.position - first.position) as usize + last.bytes();
@@ -64,23 +64,28 @@ impl Handle {
             Err(error) if error.kind == DiskErrorKind::ShortRead => {
                 Err(self.corrupt(first.position, "the file ends before".into()).into())
             }
-            read => Ok(read?),
+            read => read.map_err(|error| unavailable(self.identity.partition, &error)),
         }
     }
 
     /// Reads one frame and verifies it; gives its payload.
-    pub async fn read_frame(&self, extent: &Extent, index: u64) -> Result<Bytes, BulkError> {
+    pub async fn read_frame(&self, extent: &Extent, index: u64) -> Result<Bytes, ReadError> {
         let bytes = self.read_frames(extent, &(index..index + 1)).await?;
         self.payload(Frame::of(extent, index), bytes)
     }
 
     /// Verifies a frame that was read; gives its payload.
-    fn payload(&self, frame: Frame, bytes: Bytes) -> Result<Bytes, BulkError> {
+    fn payload(&self, frame: Frame, bytes: Bytes) -> Result<Bytes, ReadError> {
         match frame.verify(&self.identity, &bytes) {
             Ok(()) => Ok(bytes.slice(FRAME_HEADER_BYTES..)),
             Err(detail) => Err(self.corrupt(frame.position, detail).into()),
         }
     }
+}
+
+/// The device failed: that says nothing of the bytes, and trying again may help.
+fn unavailable(partition: PartitionId, error: &DiskError) -> ReadError {
+    ReadError::Unavailable { partition, reason: error.to_string() }
 }
 
 /// Handles of files that were read lately. A reader's own handle outlives its place here.
@@ -97,11 +102,11 @@ struct Kept {
 }
 
 impl Handles {
-    async fn get(&self, shared: &Shared, id: BulkId) -> Result<Arc<Handle>, BulkError> {
+    async fn get(&self, bulk: &BulkFiles, id: BulkId) -> Result<Arc<Handle>, ReadError> {
         if let Some(handle) = self.kept(id) {
             return Ok(handle);
         }
-        let handle = Arc::new(Handle::open(&*shared.env.disk, &shared.options, id).await?);
+        let handle = Arc::new(Handle::open(&*bulk.env.disk, &bulk.options, id).await?);
         self.keep(id, handle.clone());
         Ok(handle)
     }
@@ -135,7 +140,7 @@ impl Handles {
 
 /// Gives a range of payload, frame by frame. At most a quarter of a mebibyte is held in memory.
 pub struct BulkReader {
-    shared: Arc<Shared>,
+    bulk: Arc<BulkFiles>,
     extents: Arc<[Extent]>,
     /// The extent that is being read.
     index: usize,
@@ -151,19 +156,13 @@ pub struct BulkReader {
 }
 
 impl BulkReader {
-    /// Panics when the range does not lie within the extents.
-    pub(super) fn new(shared: Arc<Shared>, extents: Arc<[Extent]>, range: Range<u64>) -> Self {
-        let len = extents.iter().fold(0u64, |len, extent| len.saturating_add(extent.len));
-        assert!(
-            range.start <= range.end && range.end <= len,
-            "bytes {range:?} of a payload of {len} bytes"
-        );
+    pub(super) fn new(bulk: Arc<BulkFiles>, extents: Arc<[Extent]>, range: Range<u64>) -> Self {
         let mut reader = Self {
-            shared,
+            bulk,
             extents,
             index: 0,
             at: range.start,
-            left: range.end - range.start,
+            left: range.end.saturating_sub(range.start),
             handle: None,
             ready: VecDeque::new(),
             stretch: STRETCH_FRAMES,
@@ -183,7 +182,7 @@ impl BulkReader {
 
     /// The next bytes, verified; `None` at the end of the range. After an error a further call meets the
     /// same place again.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, BulkError> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
                 return Ok(Some(bytes));
@@ -195,8 +194,10 @@ impl BulkReader {
         }
     }
 
-    async fn read_stretch(&mut self) -> Result<(), BulkError> {
-        let extent = self.extents[self.index];
+    async fn read_stretch(&mut self) -> Result<(), ReadError> {
+        let Some(extent) = self.extents.get(self.index).copied() else {
+            return Err(self.too_short().into());
+        };
         let handle = self.handle(&extent).await?;
         let end = extent.len.min(self.at.saturating_add(self.left));
         let first = self.at / FRAME_PAYLOAD_MAX;
@@ -228,16 +229,27 @@ impl BulkReader {
         Ok(())
     }
 
+    /// The range goes beyond the payload: who named it and who named the extents disagree.
+    fn too_short(&self) -> Corruption {
+        let options = &self.bulk.options;
+        let (file, position) = match self.extents.last() {
+            Some(last) => (options.path(last.file), last.position),
+            None => (options.folder.clone(), 0),
+        };
+        let detail = format!("the payload ends {} bytes early", self.left);
+        Corruption { file: file.to_string(), position, detail }
+    }
+
     /// The handle of the extent's file, kept until the extent has been read.
-    async fn handle(&mut self, extent: &Extent) -> Result<Arc<Handle>, BulkError> {
+    async fn handle(&mut self, extent: &Extent) -> Result<Arc<Handle>, ReadError> {
         if let Some(handle) = &self.handle {
             return Ok(handle.clone());
         }
         if let Err(detail) = format::check_extent(extent) {
-            let file = self.shared.options.path(extent.file).to_string();
+            let file = self.bulk.options.path(extent.file).to_string();
             return Err(Corruption { file, position: extent.position, detail }.into());
         }
-        let handle = self.shared.handles.get(&self.shared, extent.file).await?;
+        let handle = self.bulk.handles.get(&self.bulk, extent.file).await?;
         self.handle = Some(handle.clone());
         Ok(handle)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::file::BulkFile;
 use super::format::{self, BLOCK, Identity};
-use super::{BulkError, Current, InFlight, Shared};
+use super::{BulkError, BulkFiles, Current, InFlight};
 use crate::entry::Extent;
 use crate::env::{DiskError, DiskErrorKind, Open};
 use crate::mutant::Mutant;
@@ -18,11 +18,11 @@ pub struct Piece {
     pub in_flight: InFlight,
 }
 
-impl Shared {
+impl BulkFiles {
     /// Reserves space for an upload of `len` bytes: one piece, unless it is larger than a file may be.
     ///
     /// Dropping the future may leave an empty file behind, which is sealed and garbage.
-    pub async fn reserve(self: &Arc<Self>, len: u64) -> Result<Vec<Piece>, BulkError> {
+    pub(super) async fn reserve(self: &Arc<Self>, len: u64) -> Result<Vec<Piece>, BulkError> {
         // One at a time: space that one has seen free, another must not take.
         let _turn = self.turn.lock().await;
         let needed = self.bytes_needed(len);
@@ -47,6 +47,11 @@ impl Shared {
     fn bytes_needed(&self, len: u64) -> u64 {
         let files = len / format::capacity(self.file_end() - BLOCK) + 1;
         format::span(len).saturating_add(files.saturating_mul(2 * BLOCK))
+    }
+
+    /// Where a file ends at the latest, in whole blocks.
+    fn file_end(&self) -> u64 {
+        self.options.file_bytes_max / BLOCK * BLOCK
     }
 
     async fn reserve_pieces(
@@ -79,13 +84,14 @@ impl Shared {
 
     /// The file that takes reservations, if an upload of `len` bytes fits into what is left of it.
     fn current_with_room(self: &Arc<Self>, len: u64) -> Option<(Arc<BulkFile>, u64, InFlight)> {
-        let (file, end) = {
-            let state = self.state.lock();
-            let current = state.current.as_ref().filter(|current| current.is_open())?;
-            (current.file.clone(), current.end)
-        };
-        let fits = format::span(len) <= self.file_end() - end;
-        fits.then(|| (file.clone(), end, InFlight::new(self, file.identity.file)))
+        let mut state = self.state.lock();
+        let current = state.current.as_ref().filter(|current| current.is_open())?;
+        let (file, end) = (current.file.clone(), current.end);
+        if format::span(len) > self.file_end() - end {
+            return None;
+        }
+        let in_flight = InFlight::new(self, &mut state, file.identity.file);
+        Some((file, end, in_flight))
     }
 
     /// Begins the next file, which takes reservations from now on; the one before it is sealed once its
@@ -94,9 +100,12 @@ impl Shared {
         self: &Arc<Self>,
         begun: &mut Vec<BulkId>,
     ) -> Result<(Arc<BulkFile>, u64, InFlight), DiskError> {
-        let id = self.state.lock().take_id();
         // In flight before it exists, so that collection never meets it half made.
-        let in_flight = InFlight::new(self, id);
+        let (id, in_flight) = {
+            let mut state = self.state.lock();
+            let id = state.take_id();
+            (id, InFlight::new(self, &mut state, id))
+        };
         let identity = Identity {
             store: self.options.store,
             partition: self.options.partition,

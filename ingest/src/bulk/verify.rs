@@ -1,11 +1,11 @@
 //! Checking a bulk file offline, for `fsck`.
 
+use super::Options;
 use super::format::{self, BLOCK, HEADER_COPIES, Identity};
 use super::read::Handle;
-use super::{BulkError, Options};
 use crate::entry::Extent;
 use crate::env::{DiskError, DiskErrorKind, Env, Open};
-use crate::log::Corruption;
+use crate::log::{Corruption, ReadError};
 use crate::words::BulkId;
 
 /// Checks a file: both copies of its header, that no two of the extents overlap, and every frame that
@@ -86,9 +86,9 @@ async fn verify_header(
 }
 
 /// What could not be read is a finding like what was read wrongly: the check goes on.
-fn finding(options: &Options, id: BulkId, position: u64, error: BulkError) -> Corruption {
+fn finding(options: &Options, id: BulkId, position: u64, error: ReadError) -> Corruption {
     match error {
-        BulkError::Corrupt(corruption) => corruption,
+        ReadError::Corrupt(corruption) => corruption,
         other => Corruption {
             file: options.path(id).to_string(),
             position,

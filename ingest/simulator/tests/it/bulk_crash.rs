@@ -31,8 +31,7 @@ fn small_files() -> Options {
 /// Two uploads that take turns, one of them larger than a file; a third begins in what is left, after an
 /// abandoned one.
 async fn workload(sim: &Sim, disk: &SimDisk, finished: &Mutex<Vec<Finished>>) {
-    let env = sim.env(disk);
-    let bulk = BulkFiles::open(&env, small_files()).await.expect("opens");
+    let bulk = BulkFiles::open(sim.env(disk), small_files()).await.expect("opens");
     let one = async |tag: u8, len: usize, step: usize| {
         let bytes = payload(tag, len);
         let mut upload = bulk.begin(len as u64).await.expect("begun");
@@ -52,7 +51,7 @@ async fn workload(sim: &Sim, disk: &SimDisk, finished: &Mutex<Vec<Finished>>) {
 fn check(sim: &Sim, disk: &SimDisk, finished: &[Finished]) -> Result<(), String> {
     let run = sim.block_on(disk, async {
         let env = sim.env(disk);
-        let open = BulkFiles::open(&env, small_files()).await;
+        let open = BulkFiles::open(env.clone(), small_files()).await;
         let bulk = open.map_err(|error| format!("does not open: {error}"))?;
         let begun = crate::bulk::upload(&bulk, &payload(9, 70_000), &[70_000]).await;
         let more = begun.map_err(|error| format!("a new upload fails: {error}"))?;

@@ -5,7 +5,7 @@
 use ingest::bulk::{self, BulkError, Options, Written};
 use ingest::entry::Extent;
 use ingest::env::Env;
-use ingest::log::Corruption;
+use ingest::log::{Corruption, ReadError};
 use ingest::words::{BulkId, StoreId};
 use simulator::{Fault, FaultKind, Operation, Sim, SimDisk};
 
@@ -36,9 +36,9 @@ fn uploads(sim: &Sim, lens: [usize; 2], fault: Option<Fault>) -> (SimDisk, [Vec<
     (disk.clone(), run.expect("written"))
 }
 
-fn corruption<T: std::fmt::Debug>(read: Result<T, BulkError>) -> Corruption {
+fn corruption<T: std::fmt::Debug>(read: Result<T, ReadError>) -> Corruption {
     match read {
-        Err(BulkError::Corrupt(corruption)) => corruption,
+        Err(ReadError::Corrupt(corruption)) => corruption,
         other => panic!("corruption was to be named: {other:?}"),
     }
 }
@@ -134,7 +134,7 @@ fn good_frames_go_out_before_a_bad_one_is_named() {
     disk.corrupt(&path(FILE), extent.position + FRAME + 40, 1);
     let run = sim.block_on(&disk, async {
         let bulk = open(&sim, &disk).await;
-        let mut reader = bulk.read(&extent, 100..66_000);
+        let mut reader = bulk.read([extent], 100..66_000);
         let first = reader.next().await.expect("good").expect("bytes");
         assert!(first == payload(2, 66_000).slice(100..65_504));
         for _ in 0..2 {
@@ -223,6 +223,15 @@ fn extents_that_do_not_fit_the_file_are_named() {
         assert_eq!(named.file, path(FILE).as_str(), "{stranger:?}");
         sim.stop();
     }
+    // A range that the extents do not have is no end of the payload.
+    for (named, range) in [(&[good][..], 0..good.len + 1), (&[], 0..1)] {
+        let run = sim.block_on(&disk, async {
+            let bulk = open(&sim, &disk).await;
+            corruption(read(&bulk, named, range).await)
+        });
+        assert_eq!(run.expect("read").detail, "the payload ends 1 bytes early");
+        sim.stop();
+    }
     // The check names what overlaps, once; the same extent twice is no matter.
     let inside = Extent { position: good.position + 4096, len: 100, ..good };
     let found = check(&sim, &disk, &[vec![good, good], vec![inside]]);
@@ -245,7 +254,7 @@ fn a_failing_read_is_not_corruption() {
         let fault = Fault::once(Operation::Read, ".bulk", 0, FaultKind::Error);
         disk.inject(Fault { times: 2, ..fault });
         let failed = read(&bulk, &extents[1], 0..66_000).await;
-        assert!(matches!(failed, Err(BulkError::Disk(_))), "{failed:?}");
+        assert!(matches!(failed, Err(ReadError::Unavailable { .. })), "{failed:?}");
         // Two frames at once failed, then one alone; now the device works again.
         let found = read(&bulk, &extents[1], 0..66_000).await.expect("read");
         assert!(found == payload(2, 66_000));
