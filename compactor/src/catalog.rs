@@ -252,7 +252,8 @@ impl Catalog {
                 file: FileDigest::decode(from)?,
             })
         };
-        let segments = (0..count).map(|_| segment(&mut from)).collect::<Result<_, DecodeError>>()?;
+        let segments =
+            (0..count).map(|_| segment(&mut from)).collect::<Result<_, DecodeError>>()?;
         let count = from.count(LIST_MAX, "bulk files")?;
         let bulk = |from: &mut Decoder| {
             let id = BulkId::new(from.u64("bulk file")?);

@@ -49,9 +49,9 @@ async fn drop_dead(shared: &Shared) -> Result<(), crate::publish::EditError> {
 
 /// Removes files that neither the catalog nor a tail, an upload or a reader needs.
 async fn remove_unnamed(shared: &Shared) -> Result<(), DiskError> {
-    // The order matters. First the files that exist, then what is being written, then the view: whatever
-    // ceases to be written in between is named, or referred to, by the view that is read after.
-    let found_bulks = shared.bulk.list().await?;
+    // The order matters. First the files that nobody writes any more, then what is being written, then the
+    // view: whatever came to be referred to in between is named, or referred to, by the view read after.
+    let sealed_bulks = shared.bulk.collectable().await?;
     let mut found = Vec::new();
     for folder in [shared.layout.segments_folder(), shared.layout.runs_folder()] {
         match shared.env.disk.list(&folder).await {
@@ -60,7 +60,6 @@ async fn remove_unnamed(shared: &Shared) -> Result<(), DiskError> {
             Err(error) => return Err(error),
         }
     }
-    let in_flight: BTreeSet<BulkId> = shared.bulk.in_flight().into_iter().collect();
     let being_written = shared.publisher.being_written(&shared.layout);
     let view = shared.view.read().clone();
     let catalog = &view.sealed.catalog;
@@ -75,8 +74,8 @@ async fn remove_unnamed(shared: &Shared) -> Result<(), DiskError> {
             needed.extend(tail.bulk_files());
         }
     }
-    for id in found_bulks {
-        if !needed.contains(&id) && !in_flight.contains(&id) && shared.bulk.is_sealed(id) {
+    for id in sealed_bulks {
+        if !needed.contains(&id) {
             shared.bulk.remove(id).await?;
         }
     }

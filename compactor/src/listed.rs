@@ -134,5 +134,7 @@ impl Listed {
 
 /// The algorithms of checksums as bits.
 pub fn checksum_bits(checksums: &[ingest::entry::StoredChecksum]) -> u8 {
-    checksums.iter().fold(0, |bits, checksum| bits | 1u8.checked_shl(checksum.algorithm.into()).unwrap_or(0))
+    checksums
+        .iter()
+        .fold(0, |bits, checksum| bits | 1u8.checked_shl(checksum.algorithm.into()).unwrap_or(0))
 }

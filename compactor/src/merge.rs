@@ -71,12 +71,9 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
                 crate::collect::collect(&shared).await;
                 // Woken by cuts; now and then by itself, since a reader may have let a file go.
                 let tick = Duration::from_secs(5);
-                let _ = ingest::env::timeout(
-                    shared.env.clock.as_ref(),
-                    tick,
-                    shared.sealed.notified(),
-                )
-                .await;
+                let _ =
+                    ingest::env::timeout(shared.env.clock.as_ref(), tick, shared.sealed.notified())
+                        .await;
                 continue;
             };
             if let Err(error) = merge(&shared, &plan).await {

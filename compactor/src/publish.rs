@@ -126,12 +126,8 @@ impl Shared {
         }
         catalog::publish(&self.env, &self.layout, &catalog).await?;
         let disk = &self.env.disk;
-        let sealed =
-            Sealed::open(disk, &self.layout, self.store, catalog, Some(&former)).await?;
-        self.publisher
-            .live
-            .lock()
-            .push((former.catalog.generation, Arc::downgrade(&former)));
+        let sealed = Sealed::open(disk, &self.layout, self.store, catalog, Some(&former)).await?;
+        self.publisher.live.lock().push((former.catalog.generation, Arc::downgrade(&former)));
         self.swap(sealed_tail, Arc::new(sealed));
         Ok(())
     }

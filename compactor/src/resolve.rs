@@ -217,7 +217,8 @@ pub async fn parts(
 pub async fn resolve(snapshot: &Snapshot, needs: &Needs) -> Result<Prior, ReadError> {
     let mut prior = Prior::default();
     if let Some((bucket, key)) = &needs.current {
-        prior.current = load(snapshot, find(snapshot, *bucket, key, VersionRef::Current).await?).await?;
+        prior.current =
+            load(snapshot, find(snapshot, *bucket, key, VersionRef::Current).await?).await?;
     }
     if let Some((bucket, key, version)) = &needs.version {
         prior.version = load(snapshot, find(snapshot, *bucket, key, *version).await?).await?;
@@ -238,19 +239,13 @@ pub async fn resolve(snapshot: &Snapshot, needs: &Needs) -> Result<Prior, ReadEr
     Ok(prior)
 }
 
-async fn load(
-    snapshot: &Snapshot,
-    item: Option<Item>,
-) -> Result<Option<FoundVersion>, ReadError> {
+async fn load(snapshot: &Snapshot, item: Option<Item>) -> Result<Option<FoundVersion>, ReadError> {
     let Some(item) = item else { return Ok(None) };
     let statement = snapshot.statement(&item.what).await?;
     Ok(Some(FoundVersion { version: item.key.version(), statement }))
 }
 
-async fn bucket_uploads(
-    snapshot: &Snapshot,
-    bucket: BucketId,
-) -> Result<Vec<StateKey>, ReadError> {
+async fn bucket_uploads(snapshot: &Snapshot, bucket: BucketId) -> Result<Vec<StateKey>, ReadError> {
     let from = StateKey::uploads_from(bucket, b"");
     let uploads = states(snapshot, &from, &StateKey::uploads_end(bucket), usize::MAX).await?;
     let mut keys = Vec::new();

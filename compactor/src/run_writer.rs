@@ -129,8 +129,7 @@ impl RunWriter {
         layout: &Layout,
         id: RunId,
     ) -> Result<Self, FoldError> {
-        let paths =
-            [layout.manifest(id), layout.sums(id), layout.keys(id), layout.state(id)];
+        let paths = [layout.manifest(id), layout.sums(id), layout.keys(id), layout.state(id)];
         for path in &paths {
             remove_if_there(disk, path).await?;
         }

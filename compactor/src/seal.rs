@@ -149,7 +149,8 @@ fn state_entries(shared: &Shared, frozen: &Frozen) -> Vec<StateChange> {
     if shared.env.mutated(Mutant::ForgetUploadsAtCut) {
         entries.retain(|(key, _)| !key.0.starts_with(b"u"));
     }
-    let writers = frozen.writers.iter().map(|(id, state)| (StateKey::writer(*id), Some(state.encode())));
+    let writers =
+        frozen.writers.iter().map(|(id, state)| (StateKey::writer(*id), Some(state.encode())));
     let expired = frozen.expired.iter().map(|id| (StateKey::writer(*id), None));
     let mut writers: Vec<StateChange> = writers.chain(expired).collect();
     writers.sort();

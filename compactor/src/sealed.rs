@@ -131,11 +131,7 @@ pub fn read_error(path: &FilePath, position: u64, error: DiskError) -> ReadError
 }
 
 /// Reads bytes of a sealed file.
-pub async fn read(
-    file: &Arc<dyn File>,
-    position: u64,
-    len: usize,
-) -> Result<Bytes, ReadError> {
+pub async fn read(file: &Arc<dyn File>, position: u64, len: usize) -> Result<Bytes, ReadError> {
     file.read_at(position, len).await.map_err(|error| read_error(file.path(), position, error))
 }
 
@@ -156,11 +152,8 @@ pub async fn verify(
     let found = *hasher.finalize().as_bytes();
     if found != expected.blake3 {
         let hex = |bytes: [u8; 32]| blake3::Hash::from(bytes).to_hex().to_string();
-        let detail = format!(
-            "the file's BLAKE3 is {}, {} was sealed",
-            hex(found),
-            hex(expected.blake3)
-        );
+        let detail =
+            format!("the file's BLAKE3 is {}, {} was sealed", hex(found), hex(expected.blake3));
         return Err(corruption(path, 0, detail));
     }
     Ok(())

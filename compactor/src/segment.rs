@@ -279,8 +279,7 @@ impl Segment {
         let kept = u32::from_le_bytes(
             *bytes[HEAD_BYTES - 4..].first_chunk().expect("the head has been decoded"),
         );
-        let computed =
-            crc32c::crc32c_append(crc32c::crc32c(&bytes[..HEAD_BYTES - 4]), &stored);
+        let computed = crc32c::crc32c_append(crc32c::crc32c(&bytes[..HEAD_BYTES - 4]), &stored);
         if kept != computed {
             let detail = format!("block checksum {kept:08x}, computed {computed:08x}");
             return Err(self.corruption(position, detail));
@@ -341,7 +340,8 @@ impl Segment {
                 if found == (Ok(counts.0), Ok(counts.1)) {
                     Vec::new()
                 } else {
-                    let detail = format!("{counts:?} blocks and objects, the footer says {found:?}");
+                    let detail =
+                        format!("{counts:?} blocks and objects, the footer says {found:?}");
                     vec![self.corruption(footer_at, detail)]
                 }
             }

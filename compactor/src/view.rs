@@ -39,7 +39,8 @@ impl OpenRun {
     pub async fn open(disk: &Arc<dyn Disk>, layout: &Layout, run: &Run) -> Result<Self, ReadError> {
         let id = run.id.get();
         let keys = Table::open(disk, &layout.keys(run.id), TableKind::Keys, id, &run.keys).await;
-        let state = Table::open(disk, &layout.state(run.id), TableKind::State, id, &run.state).await;
+        let state =
+            Table::open(disk, &layout.state(run.id), TableKind::State, id, &run.state).await;
         let manifest = Manifest::open(
             disk,
             &layout.manifest(run.id),

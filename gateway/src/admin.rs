@@ -90,7 +90,10 @@ pub fn ask_cut(admin: &str) -> anyhow::Result<ExitCode> {
     let address = admin.strip_prefix("http://").unwrap_or(admin).trim_end_matches('/');
     let stream = TcpStream::connect(address);
     let mut stream = stream.with_context(|| format!("no server answers on {address}"))?;
-    write!(stream, "POST /cut HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "POST /cut HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));

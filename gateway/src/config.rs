@@ -101,8 +101,9 @@ pub struct User {
     pub id: String,
     /// Shown as the owner of buckets and objects.
     pub display_name: String,
-    /// For grants; not used yet.
+    /// Names the user in grants, which are refused for now.
     #[serde(default)]
+    #[expect(dead_code, reason = "part of the file's form from the start")]
     pub email: String,
     /// What requests are signed as.
     pub access_key: String,
@@ -139,11 +140,7 @@ pub struct Settings {
     pub users: Vec<User>,
 }
 
-fn key(
-    value: Option<String>,
-    file: Option<PathBuf>,
-    what: &str,
-) -> anyhow::Result<Option<String>> {
+fn key(value: Option<String>, file: Option<PathBuf>, what: &str) -> anyhow::Result<Option<String>> {
     match (value, file) {
         (Some(_), Some(_)) => bail!("{what} is given both as a value and as a file"),
         (None, Some(path)) => {
@@ -205,7 +202,8 @@ impl Settings {
             _ => bail!("access key and secret key go together, and neither may be empty"),
         };
         for user in &file.users {
-            let is_canonical = user.id.len() == 64 && user.id.bytes().all(|b| b.is_ascii_hexdigit());
+            let is_canonical =
+                user.id.len() == 64 && user.id.bytes().all(|b| b.is_ascii_hexdigit());
             if !is_canonical || user.access_key.is_empty() || user.secret_key.is_empty() {
                 bail!("user `{}` needs an id of 64 hex digits and both keys", user.name);
             }

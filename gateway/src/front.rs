@@ -116,7 +116,10 @@ impl Front {
     }
 
     /// Answers a request.
-    pub async fn handle(self: Arc<Self>, request: http::Request<Incoming>) -> http::Response<Answer> {
+    pub async fn handle(
+        self: Arc<Self>,
+        request: http::Request<Incoming>,
+    ) -> http::Response<Answer> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:08X}{number:012X}", self.start);
         let (parts, body) = request.into_parts();
@@ -153,18 +156,10 @@ impl Front {
                 .with("AWSAccessKeyId", presented.access_key.clone()));
         };
         let region = &self.settings.region;
-        let verified =
-            presented.verify(&parts, &path, &query, &user.secret_key, now(), region)?;
+        let verified = presented.verify(&parts, &path, &query, &user.secret_key, now(), region)?;
         let (bucket, key) = split_path(&path);
-        let asked = Asked {
-            id: id.to_owned(),
-            user: user.clone(),
-            verified,
-            parts,
-            query,
-            bucket,
-            key,
-        };
+        let asked =
+            Asked { id: id.to_owned(), user: user.clone(), verified, parts, query, bucket, key };
         route::route(self, asked, body).await
     }
 
@@ -176,9 +171,8 @@ impl Front {
     /// A bucket of a name, which must exist and belong to whoever asks.
     pub fn bucket_named(&self, asked: &Asked, name: &str) -> Result<Arc<BucketState>, S3Error> {
         let missing = || S3Error::from(Code::NoSuchBucket).with("BucketName", name);
-        let valid = BucketName::new(name.as_bytes().to_vec()).map_err(|_| {
-            S3Error::from(Code::InvalidBucketName).with("BucketName", name)
-        })?;
+        let valid = BucketName::new(name.as_bytes().to_vec())
+            .map_err(|_| S3Error::from(Code::InvalidBucketName).with("BucketName", name))?;
         let buckets = self.partition().buckets();
         let bucket = buckets.named(&valid).ok_or_else(missing)?;
         if bucket.owner != asked.user.id {

@@ -13,7 +13,6 @@ use compactor::sealed;
 use compactor::segment::Segment;
 use compactor::state::{StateKey, decode_part};
 use compactor::view::Sealed;
-use ingest::bulk::BulkFiles;
 use ingest::entry::{Extent, ObjectVersion, Payload, Statement};
 use ingest::env::{Env, FilePath};
 use ingest::log::embedded;
@@ -52,14 +51,15 @@ async fn check(data: &Path) -> anyhow::Result<Vec<String>> {
         Err(LoadError::Corrupt(corruption)) => return Ok(vec![corruption.to_string()]),
         Err(error) => return Err(error.into()),
     };
-    let log = embedded::verify(&env, &log_options(&settings, store), PARTITION, catalog.next).await?;
+    let log =
+        embedded::verify(&env, &log_options(&settings, store), PARTITION, catalog.next).await?;
     faults.extend(log.into_iter().map(|corruption| corruption.to_string()));
     check_sealed(&env, &layout, &catalog, &mut faults).await?;
-    let bulk = BulkFiles::open(env.clone(), bulk_options(&settings, &catalog)).await?;
-    for extent in referenced(&env, &layout, &catalog, &mut faults).await? {
-        if let Err(error) = bulk.verify(&extent).await {
-            faults.push(error.to_string());
-        }
+    let extents = referenced(&env, &layout, &catalog, &mut faults).await?;
+    let options = bulk_options(&settings, &catalog);
+    for bulk in &catalog.bulks {
+        let found = ingest::bulk::verify(&env, &options, bulk.id, &extents).await?;
+        faults.extend(found.into_iter().map(|corruption| corruption.to_string()));
     }
     Ok(faults)
 }
@@ -142,7 +142,9 @@ async fn referenced(
         let open = Segment::open(&env.disk, &path, catalog.store, segment.id, segment.file.len);
         // What is damaged here has been told by the check of the segment itself.
         open.scan(|object| {
-            if let Statement::Object(ObjectVersion { payload: Payload::Bulk(of), .. }) = &object.statement {
+            if let Statement::Object(ObjectVersion { payload: Payload::Bulk(of), .. }) =
+                &object.statement
+            {
                 add(of);
             }
         })

@@ -1,5 +1,6 @@
 //! The `siltstone` binary: an S3-compatible object store.
 #![allow(missing_docs, reason = "a binary has no public interface")]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admin;
 mod config;

@@ -55,7 +55,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let store = Arc::new(Store::open(env, &settings).await?);
     let (users, made) = Users::load(&settings)?;
     if let Some((access, secret)) = made {
-        println!("A root user was made; its keys are kept in {}:", data.join("credentials").display());
+        println!(
+            "A root user was made; its keys are kept in {}:",
+            data.join("credentials").display()
+        );
         println!("  access key {access}\n  secret key {secret}");
     }
     println!("S3 on http://{}, admin on http://{}", listener.local_addr()?, admin.local_addr()?);

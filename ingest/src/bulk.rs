@@ -1,311 +1,325 @@
-//! Bulk files: payload that is too large for a record, written before the record that names it.
+//! Bulk files: payload too large for a record. `docs/formats/bulk.md` specifies the bytes.
 //!
 //! ```text
-//!   p0000/bulk/0000000007.bulk   header 4 KiB | extent of upload A | extent of upload B | ...
-//!   extent: frame 64 KiB | frame 64 KiB | ... | last frame, cut to 4 KiB
-//!   frame:  head 32 | up to 65,504 bytes of payload
+//!   begin(len) ──► space reserved, folder entry durable
+//!     write(..) ─► frames, synced every few MiB
+//!     finish() ──► payload durable ──► extents, digest, guard
+//!                                        │
+//!   the caller: record appended ◄────────┘ ──► record applied ──► guard dropped
 //! ```
 //!
-//! The order is always: folder entry synced, payload synced, record appended, acknowledgement. An upload
-//! reserves its space up front, so the end of the device is met before the first byte and not in the
-//! middle. A file that is full takes no more reservations, and a file of an earlier start none at all; so
-//! every file ends, and can be removed once nothing refers to it. `docs/formats/bulk.md` specifies bytes.
+//! The order is always the same: folder entry, payload, record, acknowledgement. So a record that can be
+//! read names payload that can be read, and payload without a record is garbage that nobody sees.
+//!
+//! What holds:
+//! - A file is written in one life of the process only. It takes reservations until it is full or has
+//!   failed; after that, and after a restart, it is *sealed*: only read, or removed as a whole.
+//! - No byte of a file is written twice. What was never written reads as zeros, so a write that got lost
+//!   shows, whatever was abandoned around it.
+//! - Numbers of files rise and are not used again.
+//! - One task owns the syncs of a file. A failed sync or write fails every upload in the file that is
+//!   not durable yet, and nothing more is written to it.
+//!
+//! What is left to others: which files are still needed. Collection asks for [`BulkFiles::collectable`]
+//! *first* and looks at what refers to them *then*: nothing new can come to refer to such a file.
 
 mod file;
-mod frame;
-mod reader;
+mod fill;
+mod format;
+mod read;
+mod reserve;
 mod upload;
+mod verify;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::entry::Extent;
-use crate::env::{Disk, DiskError, DiskErrorKind, Env, File, FilePath, Open};
-use crate::log::{Corruption, ReadError};
-use crate::mutant::Mutant;
+use crate::env::{DiskError, DiskErrorKind, Env, FilePath};
 use crate::words::{BulkId, PartitionId, StoreId};
 
-use file::OpenFile;
-use frame::FileHead;
+use file::BulkFile;
+use format::{BLOCK, FILE_END_MAX, FRAME_BYTES};
+use read::Handles;
 
-pub use reader::BulkReader;
-pub use upload::{InFlight, Upload, Written};
+pub use read::BulkReader;
+pub use upload::{Upload, WriteGuard, Written};
+pub use verify::verify;
+
+/// How large a file grows unless told otherwise: few enough files for a large store, and not too much
+/// that has to wait until everything in it is dead.
+pub const FILE_BYTES_MAX_DEFAULT: u64 = 1 << 30;
+/// How much an upload writes between two syncs unless told otherwise.
+pub const SYNC_BYTES_DEFAULT: u64 = 8 << 20;
 
 /// How bulk files are kept.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The folder below the data directory.
     pub folder: FilePath,
-    /// The store.
+    /// The store that it belongs to.
     pub store: StoreId,
-    /// The partition.
+    /// The partition that it belongs to.
     pub partition: PartitionId,
-    /// Ids below this have been used.
+    /// The lowest number that a new file may have: above every number that the catalog knows of.
     pub next: BulkId,
-    /// A file takes no more reservations beyond so many bytes.
+    /// A file takes no reservation beyond so many bytes; [`FILE_BYTES_MAX_DEFAULT`].
     pub file_bytes_max: u64,
-    /// An upload is synced each time so many bytes have been written.
+    /// An upload asks for a sync after so many bytes; [`SYNC_BYTES_DEFAULT`].
     pub sync_bytes: u64,
-    /// Bytes of the device that a reservation must leave free.
+    /// Bytes of the device that an upload must leave free, so that removal and recovery can work.
     pub reserve_bytes: u64,
+}
+
+impl Options {
+    fn path(&self, id: BulkId) -> FilePath {
+        self.folder.join(format!("{:010}.bulk", id.get()))
+    }
+}
+
+/// The number that a file's name tells; none for a name that is not a bulk file's.
+fn id_of(path: &FilePath) -> Option<BulkId> {
+    let digits = path.name().strip_suffix(".bulk").filter(|digits| digits.len() >= 10)?;
+    digits.parse().ok().map(BulkId::new)
 }
 
 /// Payload could not be written. Nothing refers to what was written of it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BulkError {
-    /// Space is short: nothing was written. Try again later.
-    #[error("no room for {len} bytes of payload: {detail}")]
+    /// Space is short: nothing was reserved. Reads and removals go on; try again later.
+    #[error("no room for {needed} bytes of payload, {free} are free")]
     Full {
-        /// How many bytes were to be written.
-        len: u64,
-        /// What is short.
-        detail: String,
+        /// Bytes that the upload needs, headers included.
+        needed: u64,
+        /// Bytes that are free, those kept in reserve included.
+        free: u64,
     },
-    /// The device failed, now or earlier, under the file that the payload was going to.
-    #[error("payload cannot be written to {file}: {detail}")]
-    Failed {
-        /// The file.
-        file: FilePath,
-        /// What the device said.
-        detail: String,
-    },
-    /// More or fewer bytes came than were announced.
-    #[error("{announced} bytes of payload were announced, {came} came")]
-    Length {
-        /// Announced.
+    /// Other than the announced number of bytes came. The caller's mistake; the upload is abandoned.
+    #[error("{given} bytes of payload came, {announced} were announced")]
+    WrongLength {
+        /// Bytes announced.
         announced: u64,
-        /// Came.
-        came: u64,
+        /// Bytes that came before this was noticed.
+        given: u64,
     },
+    /// An earlier operation on this upload failed or was dropped half way.
+    #[error("an earlier write of this upload did not end well")]
+    Broken,
+    /// The device failed while the file was written: the upload is lost. Sent again as a whole it goes
+    /// to a new file.
+    #[error("{file} is given up: {reason}")]
+    Failed {
+        /// The file, below the data directory.
+        file: String,
+        /// What the device said.
+        reason: String,
+    },
+    /// The device failed before the upload began. Trying again may help.
+    #[error("{0}")]
+    Disk(#[from] DiskError),
 }
 
-struct State {
-    next: BulkId,
-    /// The file that takes reservations.
-    current: Option<Arc<OpenFile>>,
-    /// How many uploads and guards each file has.
-    in_flight: BTreeMap<BulkId, usize>,
-    /// Files opened for reading.
-    readers: BTreeMap<BulkId, Arc<dyn File>>,
-}
-
-/// The bulk files of one partition.
+/// The bulk files of one partition. Shared by uploads, guards, readers and collection.
 pub struct BulkFiles {
     env: Env,
     options: Options,
+    /// Held while space is reserved: uploads begin one after the other.
+    turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
-    /// Held while a reservation is made, so that files are begun one at a time.
-    reserving: tokio::sync::Mutex<()>,
+    handles: Handles,
 }
 
-/// Files kept open for reading.
-const READERS_MAX: usize = 256;
+struct State {
+    /// The number of the next file.
+    next: BulkId,
+    /// The file that takes reservations.
+    current: Option<Current>,
+    /// How many pieces and guards hold each file that any of them holds.
+    in_flight: BTreeMap<BulkId, usize>,
+}
+
+struct Current {
+    file: Arc<BulkFile>,
+    /// Everything below is reserved.
+    end: u64,
+}
+
+impl Current {
+    fn is_open(&self) -> bool {
+        self.file.failure().is_none()
+    }
+}
+
+impl State {
+    fn take_id(&mut self) -> BulkId {
+        let id = self.next;
+        self.next = id.next();
+        id
+    }
+
+    fn advance(&mut self, id: BulkId, end: u64) {
+        if let Some(current) = &mut self.current
+            && current.file.identity.file == id
+        {
+            current.end = end;
+        }
+    }
+
+    fn is_sealed(&self, id: BulkId) -> bool {
+        let current = self.current.as_ref().filter(|current| current.is_open());
+        id < self.next
+            && !self.in_flight.contains_key(&id)
+            && current.is_none_or(|current| current.file.identity.file != id)
+    }
+}
+
+/// Holds a file in flight while it lives.
+struct InFlight {
+    bulk: Arc<BulkFiles>,
+    id: BulkId,
+}
+
+impl InFlight {
+    /// Under the lock that the file was chosen under, so that it is not sealed in between.
+    fn new(bulk: &Arc<BulkFiles>, state: &mut State, id: BulkId) -> Self {
+        *state.in_flight.entry(id).or_default() += 1;
+        Self { bulk: bulk.clone(), id }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut state = self.bulk.state.lock();
+        if let Some(count) = state.in_flight.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                state.in_flight.remove(&self.id);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InFlight({})", self.id)
+    }
+}
 
 impl BulkFiles {
-    /// Opens a partition's bulk files. Files that are there are read and never written again.
+    /// Opens the folder, made if it is not there. No file is begun before the first upload, and none
+    /// that is found is ever written to again.
+    ///
+    /// Panics when the largest file could not hold a frame.
     pub async fn open(env: Env, options: Options) -> Result<Arc<Self>, DiskError> {
+        let bounds = BLOCK + FRAME_BYTES..=FILE_END_MAX;
+        assert!(bounds.contains(&options.file_bytes_max), "a bulk file has at least one frame");
         env.disk.create_folder(&options.folder).await?;
-        if let Some(above) = options.folder.folder() {
-            env.disk.sync_folder(Some(&above)).await?;
+        // The folder's own name, and those of the folders above.
+        let mut above = options.folder.folder();
+        loop {
+            env.disk.sync_folder(above.as_ref()).await?;
+            let Some(folder) = above else { break };
+            above = folder.folder();
         }
-        env.disk.sync_folder(None).await?;
-        let found = list(&env, &options.folder).await?;
-        let next = found.last().map_or(options.next, |last| options.next.max(last.next()));
-        let state = State {
-            next,
-            current: None,
-            in_flight: BTreeMap::new(),
-            readers: BTreeMap::new(),
+        let bulk = Self {
+            env,
+            turn: tokio::sync::Mutex::default(),
+            state: Mutex::new(State {
+                next: options.next.max(BulkId::new(1)),
+                current: None,
+                in_flight: BTreeMap::new(),
+            }),
+            handles: Handles::default(),
+            options,
         };
-        let (state, reserving) = (Mutex::new(state), tokio::sync::Mutex::new(()));
-        Ok(Arc::new(Self { env, options, state, reserving }))
+        if let Some(last) = bulk.list().await?.last() {
+            bulk.skip_to(last.next());
+        }
+        Ok(Arc::new(bulk))
     }
 
-    /// The highest id that has been used.
-    pub fn highest(&self) -> BulkId {
-        BulkId::new(self.state.lock().next.get().saturating_sub(1))
+    /// Sees to it that no new file has a number below `next`. For numbers that replay meets: the file of
+    /// a record may be lost, and its number must not come to mean another.
+    pub fn skip_to(&self, next: BulkId) {
+        let mut state = self.state.lock();
+        state.next = state.next.max(next);
     }
 
-    /// The files that uploads or guards hold.
+    /// Begins an upload of exactly `len` bytes, with all the space that it needs. On
+    /// [`BulkError::Full`] nothing has been taken.
+    pub async fn begin(self: &Arc<Self>, len: u64) -> Result<Upload, BulkError> {
+        let pieces = self.reserve(len).await?;
+        Ok(Upload::new(pieces, len, self.options.sync_bytes))
+    }
+
+    /// Reads a range of the payload that extents make up in this order. Beyond its end the reader says
+    /// that the payload is too short, never that this was all.
+    pub fn read(
+        self: &Arc<Self>,
+        extents: impl Into<Arc<[Extent]>>,
+        range: Range<u64>,
+    ) -> BulkReader {
+        BulkReader::new(self.clone(), extents.into(), range)
+    }
+
+    /// The files that an upload or a [`WriteGuard`] holds.
     pub fn in_flight(&self) -> Vec<BulkId> {
         self.state.lock().in_flight.keys().copied().collect()
     }
 
-    /// Whether a file takes no more reservations.
+    /// The files that are not sealed: the one that takes reservations, and those in flight.
+    pub fn open_files(&self) -> Vec<BulkId> {
+        let state = self.state.lock();
+        let mut open: Vec<BulkId> = state.in_flight.keys().copied().collect();
+        let current = state.current.as_ref().filter(|current| current.is_open());
+        open.extend(current.map(|current| current.file.identity.file));
+        open.sort();
+        open.dedup();
+        open
+    }
+
+    /// Whether nothing will be written to the file any more, and nobody holds it. Once true it stays so.
     pub fn is_sealed(&self, id: BulkId) -> bool {
-        self.state.lock().current.as_ref().is_none_or(|current| current.id != id)
+        self.state.lock().is_sealed(id)
     }
 
-    /// The files in the folder.
+    /// The highest number in use or used before; 0 before the first.
+    pub fn highest(&self) -> BulkId {
+        BulkId::new(self.state.lock().next.get() - 1)
+    }
+
+    /// The files in the folder, in order.
     pub async fn list(&self) -> Result<Vec<BulkId>, DiskError> {
-        list(&self.env, &self.options.folder).await
+        let found = self.env.disk.list(&self.options.folder).await?;
+        let mut ids: Vec<BulkId> = found.iter().filter_map(|(path, _)| id_of(path)).collect();
+        ids.sort();
+        Ok(ids)
     }
 
-    /// Removes a file, unless an upload or a guard holds it or it still takes reservations. Readers that
-    /// have it open read on.
+    /// The files in the folder that are sealed. What refers to them has to be looked up *after* this:
+    /// then a file that nothing refers to is garbage, since whatever held it has let go before.
+    pub async fn collectable(&self) -> Result<Vec<BulkId>, DiskError> {
+        let mut found = self.list().await?;
+        let state = self.state.lock();
+        found.retain(|id| state.is_sealed(*id));
+        Ok(found)
+    }
+
+    /// Removes a sealed file; content if it is gone already. Readers that have it open go on. After a
+    /// crash it may be there again.
+    ///
+    /// Panics when the file is not sealed: it holds payload that a record is about to name.
     pub async fn remove(&self, id: BulkId) -> Result<(), DiskError> {
-        {
-            let mut state = self.state.lock();
-            let is_current = state.current.as_ref().is_some_and(|current| current.id == id);
-            if is_current || state.in_flight.contains_key(&id) {
-                return Ok(());
-            }
-            state.readers.remove(&id);
-        }
-        match self.env.disk.remove(&self.path(id)).await {
-            Err(error) if error.kind != DiskErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        assert!(self.is_sealed(id), "bulk file {id} is removed while it is in use");
+        let removed = self.env.disk.remove(&self.options.path(id)).await;
+        self.handles.forget(id);
+        match removed {
+            Err(error) if error.kind == DiskErrorKind::NotFound => Ok(()),
+            removed => removed,
         }
     }
-
-    fn path(&self, id: BulkId) -> FilePath {
-        self.options.folder.join(format!("{:010}.bulk", id.get()))
-    }
-
-    /// Begins an upload of exactly `len` bytes and reserves space for it.
-    pub async fn begin(self: &Arc<Self>, len: u64) -> Result<Upload, BulkError> {
-        let _turn = self.reserving.lock().await;
-        let mut places = Vec::new();
-        let mut held = InFlight::new(self);
-        let mut left = len;
-        let needed = frame::extent_bytes(len);
-        let full = |detail: String| BulkError::Full { len, detail };
-        let free = self.env.disk.free_bytes().await.map_err(|error| full(error.to_string()))?;
-        if free < needed + self.options.reserve_bytes {
-            return Err(full(format!("{free} bytes are free")));
-        }
-        while left > 0 {
-            let file = self.file_with_room(left, &mut held).await?;
-            let room = self.options.file_bytes_max.saturating_sub(file.reserved());
-            let take = left.min(frame::payload_within(room));
-            let position = file.reserve(frame::extent_bytes(take));
-            let end = position + frame::extent_bytes(take);
-            if let Err(error) = file.file.allocate(end).await {
-                file.fail(&error);
-                self.retire(&file);
-                return Err(match error.kind {
-                    DiskErrorKind::NoSpace => full(error.detail),
-                    _ => BulkError::Failed { file: file.file.path().clone(), detail: error.detail },
-                });
-            }
-            places.push((file.clone(), Extent { file: file.id, position, len: take }));
-            left -= take;
-        }
-        Ok(Upload::new(self.env.clone(), &self.options, len, places, held))
-    }
-
-    /// The current file if it has room for all of it, else a new one. The file is held before it exists:
-    /// the collector may look at any moment, and removes what nobody holds.
-    async fn file_with_room(
-        &self,
-        len: u64,
-        held: &mut InFlight,
-    ) -> Result<Arc<OpenFile>, BulkError> {
-        let current = self.state.lock().current.clone();
-        if let Some(current) = current {
-            let fits = current.reserved() + frame::extent_bytes(len) <= self.options.file_bytes_max;
-            if fits && !current.has_failed() {
-                held.hold(current.id);
-                return Ok(current);
-            }
-            self.retire(&current);
-        }
-        let id = {
-            let mut state = self.state.lock();
-            let id = state.next;
-            state.next = id.next();
-            id
-        };
-        held.hold(id);
-        let file = self.new_file(id).await.map_err(|error| match error.kind {
-            DiskErrorKind::NoSpace => BulkError::Full { len, detail: error.detail },
-            _ => BulkError::Failed { file: error.path, detail: error.detail },
-        })?;
-        self.state.lock().current = Some(file.clone());
-        Ok(file)
-    }
-
-    /// Lets a file take no more reservations.
-    fn retire(&self, file: &Arc<OpenFile>) {
-        let mut state = self.state.lock();
-        if state.current.as_ref().is_some_and(|current| current.id == file.id) {
-            state.current = None;
-        }
-    }
-
-    async fn new_file(&self, id: BulkId) -> Result<Arc<OpenFile>, DiskError> {
-        let file = self.env.disk.open(&self.path(id), Open::Create).await?;
-        let head = FileHead { store: self.options.store, partition: self.options.partition, id };
-        file.write_synced(0, head.encode()).await?;
-        if !self.env.mutated(Mutant::SkipBulkFolderSync) {
-            self.env.disk.sync_folder(Some(&self.options.folder)).await?;
-        }
-        Ok(Arc::new(OpenFile::new(head, file)))
-    }
-
-    /// Reads payload bytes `range` of the bytes that extents hold one after the other.
-    pub fn read(
-        self: &Arc<Self>,
-        extents: Arc<[Extent]>,
-        range: std::ops::Range<u64>,
-    ) -> BulkReader {
-        BulkReader::new(self.clone(), extents, range)
-    }
-
-    /// Opens a file for reading, checking that it is the one that it should be.
-    async fn reader(&self, id: BulkId) -> Result<Arc<dyn File>, ReadError> {
-        if let Some(file) = self.state.lock().readers.get(&id) {
-            return Ok(file.clone());
-        }
-        let path = self.path(id);
-        let file = open_file(&self.env.disk, &path, self.head(id)).await?;
-        let mut state = self.state.lock();
-        if state.readers.len() >= READERS_MAX {
-            state.readers.pop_first();
-        }
-        state.readers.insert(id, file.clone());
-        Ok(file)
-    }
-
-    fn head(&self, id: BulkId) -> FileHead {
-        FileHead { store: self.options.store, partition: self.options.partition, id }
-    }
-
-    /// Reads every frame of an extent, for `fsck`.
-    pub async fn verify(self: &Arc<Self>, extent: &Extent) -> Result<(), ReadError> {
-        let mut reader = self.read(Arc::new([*extent]), 0..extent.len);
-        while reader.next().await?.is_some() {}
-        Ok(())
-    }
-}
-
-async fn open_file(
-    disk: &Arc<dyn Disk>,
-    path: &FilePath,
-    head: FileHead,
-) -> Result<Arc<dyn File>, ReadError> {
-    let corrupt = |detail: String| {
-        ReadError::Corrupt(Corruption { file: path.to_string(), position: 0, detail })
-    };
-    let file = disk.open(path, Open::Read).await.map_err(|error| match error.kind {
-        DiskErrorKind::NotFound => corrupt("the file is missing".into()),
-        _ => corrupt(error.to_string()),
-    })?;
-    let found = file.read_at(0, frame::FILE_HEAD_BYTES).await;
-    let found = found.map_err(|error| corrupt(error.to_string()))?;
-    if found != head.encode() {
-        return Err(corrupt("the file's header is not the one that was written".into()));
-    }
-    Ok(file)
-}
-
-async fn list(env: &Env, folder: &FilePath) -> Result<Vec<BulkId>, DiskError> {
-    let found = env.disk.list(folder).await?;
-    let id = |path: &FilePath| {
-        path.name().strip_suffix(".bulk").and_then(|name| name.parse().ok()).map(BulkId::new)
-    };
-    let ids: BTreeSet<BulkId> = found.iter().filter_map(|(path, _)| id(path)).collect();
-    Ok(ids.into_iter().collect())
 }

@@ -1,9 +1,7 @@
 //! A manifest's row: an entry as SQL sees it, and as merges carry it on.
 
 use ingest::codec::Encoder;
-use ingest::entry::{
-    EntryKey, ObjectVersion, Payload, SegmentLocation, Statement, StoredChecksum,
-};
+use ingest::entry::{EntryKey, ObjectVersion, Payload, SegmentLocation, Statement, StoredChecksum};
 use ingest::words::{BucketId, BulkId, Offset, SegmentId, WallTime};
 
 use crate::listed::{Kind, Listed, checksum_bits};

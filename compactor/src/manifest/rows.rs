@@ -76,7 +76,11 @@ fn pairs(column: &MapArray, row: usize) -> Option<Vec<(String, String)>> {
     let entries = column.value(row);
     let keys = entries.column(0).as_any().downcast_ref::<StringArray>()?;
     let values = entries.column(1).as_any().downcast_ref::<StringArray>()?;
-    Some((0..entries.len()).map(|i| (keys.value(i).to_owned(), values.value(i).to_owned())).collect())
+    Some(
+        (0..entries.len())
+            .map(|i| (keys.value(i).to_owned(), values.value(i).to_owned()))
+            .collect(),
+    )
 }
 
 fn checksums(bytes: &[u8]) -> Option<Vec<StoredChecksum>> {
@@ -119,7 +123,9 @@ fn rows(columns: &RecordBatch) -> Option<Vec<Row>> {
                 md5: md5.value(row).try_into().ok()?,
                 parts: u16::try_from(parts.value(row)).ok()?,
                 digest: digest.value(row),
-                content_type: content_type.is_valid(row).then(|| content_type.value(row).to_owned()),
+                content_type: content_type
+                    .is_valid(row)
+                    .then(|| content_type.value(row).to_owned()),
                 headers: pairs(headers, row)?,
                 metadata: pairs(metadata, row)?,
                 tags: pairs(tags, row)?,

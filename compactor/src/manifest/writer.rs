@@ -164,10 +164,8 @@ impl ManifestWriter {
             return Ok(());
         }
         let path = self.file.path();
-        let encoded = record_batch(&rows).map_err(|e| SealError::Encode {
-            file: path.clone(),
-            detail: e.to_string(),
-        })?;
+        let encoded = record_batch(&rows)
+            .map_err(|e| SealError::Encode { file: path.clone(), detail: e.to_string() })?;
         self.writer.write(&encoded).map_err(|error| encode_error(path, &error))
     }
 
@@ -192,6 +190,8 @@ fn encode_error(path: &FilePath, error: &parquet::errors::ParquetError) -> SealE
 }
 
 type Pairs = MapBuilder<StringBuilder, StringBuilder>;
+/// Picks a row's pairs of names and values.
+type PairsOf<'a> = &'a dyn Fn(&Row) -> Option<&Vec<(String, String)>>;
 
 fn append_pairs(
     builder: &mut Pairs,
@@ -216,7 +216,7 @@ pub fn record_batch(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowErro
         rows.iter().for_each(|row| builder.append_option(of(row)));
         Arc::new(builder.finish())
     };
-    let pairs = |of: &dyn Fn(&Row) -> Option<&Vec<(String, String)>>| {
+    let pairs = |of: PairsOf| {
         let mut builder = Pairs::new(None, StringBuilder::new(), StringBuilder::new());
         rows.iter().try_for_each(|row| append_pairs(&mut builder, of(row)))?;
         Ok::<ArrayRef, arrow::error::ArrowError>(Arc::new(builder.finish()))

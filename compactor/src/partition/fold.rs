@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ingest::entry::Entry;
 use ingest::env::{Fut, Task};
 use ingest::log::{Committed, ReadError, Reader};
 use ingest::mutant::Mutant;
@@ -13,7 +14,7 @@ use crate::apply::{Effects, apply, needs};
 use crate::outcome::Outcome;
 use crate::resolve::{resolve, states};
 use crate::state::{Admission, BucketState, Buckets, StateKey, WriterState, Writers};
-use crate::tail::Tail;
+use crate::tail::{StateChange, Tail, bulk_files, state_bulk_files};
 use crate::view::View;
 
 /// What the fold knew when a tail was frozen: what the cut writes beside the tail itself.
@@ -169,12 +170,27 @@ impl Fold {
         }
         self.writers.record(&committed.record.id, offset, outcome);
         let tail = shared.view.read().tail.clone();
+        if !*shared.replayed.borrow() {
+            self.keep_bulk_numbers(&entries, &state);
+        }
         tail.insert(offset, entries, state);
         tail.advance(offset.next());
         if freezes {
             self.freeze(offset.next());
         }
         Ok(outcome)
+    }
+
+    /// During replay: a bulk file that a record names may be lost, and its number must not come to mean
+    /// another file.
+    fn keep_bulk_numbers(&self, entries: &[Entry], state: &[StateChange]) {
+        let named = entries.iter().flat_map(|entry| bulk_files(&entry.statement));
+        let parts = state.iter().flat_map(|(key, value)| {
+            state_bulk_files(key, value.as_ref()).expect("the fold encoded this value itself")
+        });
+        for id in named.chain(parts) {
+            self.shared.bulk.skip_to(id.next());
+        }
     }
 
     /// Sets the tail aside for the sealer and goes on in a new one.

@@ -99,7 +99,10 @@ impl Block {
         if count == 0 {
             return Err(Malformed);
         }
-        Ok(Self { entries: bytes.slice(..restarts_at), restarts: bytes.slice(restarts_at..count_at) })
+        Ok(Self {
+            entries: bytes.slice(..restarts_at),
+            restarts: bytes.slice(restarts_at..count_at),
+        })
     }
 
     fn restart(&self, index: usize) -> usize {

@@ -58,11 +58,9 @@ impl Table {
         let entries = from.get_u64_le();
         let filter = (from.get_u64_le(), from.get_u64_le());
         let index = (from.get_u64_le(), from.get_u64_le());
-        let mut table =
-            Self { file, kind, id, entries, filter: Filter::Absent, index: Vec::new() };
-        let undecodable = |at: u64| {
-            move |error: DecodeError| sealed::corruption(path, at, error.to_string())
-        };
+        let mut table = Self { file, kind, id, entries, filter: Filter::Absent, index: Vec::new() };
+        let undecodable =
+            |at: u64| move |error: DecodeError| sealed::corruption(path, at, error.to_string());
         let bytes = table.section(Section::Filter, filter, footer_at).await?;
         table.filter = Filter::decode(bytes).map_err(undecodable(filter.0))?;
         let bytes = table.section(Section::Index, index, footer_at).await?;

@@ -112,7 +112,8 @@ impl Algorithm {
 
     /// Parses a checksum as headers carry it.
     pub fn parse(self, text: &str) -> Result<Vec<u8>, S3Error> {
-        let bytes = BASE64.decode(text.trim()).ok().filter(|bytes| bytes.len() == self.digest_len());
+        let bytes =
+            BASE64.decode(text.trim()).ok().filter(|bytes| bytes.len() == self.digest_len());
         bytes.ok_or_else(|| {
             Code::InvalidRequest.because(format!("Value for {} header is invalid.", self.header()))
         })

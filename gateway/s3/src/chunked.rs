@@ -146,7 +146,8 @@ impl Decoder {
 
     fn take_head(&mut self, line: &str) -> Result<(), S3Error> {
         let (len, extension) = line.split_once(';').unwrap_or((line, ""));
-        let is_hex = !len.is_empty() && len.len() <= 16 && len.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_hex =
+            !len.is_empty() && len.len() <= 16 && len.bytes().all(|b| b.is_ascii_hexdigit());
         let len = u64::from_str_radix(len, 16).ok().filter(|_| is_hex).ok_or_else(malformed)?;
         match extension.strip_prefix("chunk-signature=") {
             Some(signature) if self.is_signed => self.claimed = signature.to_owned(),
@@ -228,7 +229,6 @@ impl Decoder {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -266,7 +266,12 @@ mod tests {
         pieces
     }
 
-    fn decode(body: &Bytes, payload: PayloadHash, expected: u64, split: usize) -> Result<Vec<u8>, Code> {
+    fn decode(
+        body: &Bytes,
+        payload: PayloadHash,
+        expected: u64,
+        split: usize,
+    ) -> Result<Vec<u8>, Code> {
         let mut decoder = Decoder::new(verified(payload), expected);
         let mut out = Vec::new();
         for piece in split_at_each(body, split) {

@@ -5,8 +5,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use crate::error::{Code, S3Error};
 
 /// What stays as it is in signatures and listings.
-const UNRESERVED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 
 /// Encodes everything but unreserved characters.
@@ -53,7 +52,11 @@ pub fn check_bucket(name: &str) -> Result<(), S3Error> {
         && !name.starts_with("sthree-")
         && !name.ends_with("-s3alias")
         && !name.ends_with("--ol-s3");
-    if is_good { Ok(()) } else { Err(S3Error::from(Code::InvalidBucketName).with("BucketName", name)) }
+    if is_good {
+        Ok(())
+    } else {
+        Err(S3Error::from(Code::InvalidBucketName).with("BucketName", name))
+    }
 }
 
 #[cfg(test)]
@@ -65,7 +68,9 @@ mod tests {
         for good in ["abc", "a.b-c", "123", &"x".repeat(63)] {
             assert!(check_bucket(good).is_ok(), "{good}");
         }
-        for bad in ["ab", "Abc", "a_b", "-ab", "ab-", "a..b", "192.168.1.1", &"x".repeat(64), "xn--abc"] {
+        for bad in
+            ["ab", "Abc", "a_b", "-ab", "ab-", "a..b", "192.168.1.1", &"x".repeat(64), "xn--abc"]
+        {
             assert!(check_bucket(bad).is_err(), "{bad}");
         }
     }
@@ -74,6 +79,9 @@ mod tests {
     fn text_that_is_not_utf8_is_refused() {
         assert!(decode("%ff").is_err());
         assert_eq!(decode("a%20b+c").unwrap(), "a b+c");
-        assert_eq!(query("a=b+c&d").unwrap(), [("a".into(), "b c".into()), ("d".into(), String::new())]);
+        assert_eq!(
+            query("a=b+c&d").unwrap(),
+            [("a".into(), "b c".into()), ("d".into(), String::new())]
+        );
     }
 }

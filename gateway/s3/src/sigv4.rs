@@ -131,11 +131,16 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn parse_credential(text: &str, malformed: &dyn Fn(&str) -> S3Error) -> Result<(String, Scope), S3Error> {
+fn parse_credential(
+    text: &str,
+    malformed: &dyn Fn(&str) -> S3Error,
+) -> Result<(String, Scope), S3Error> {
     let mut fields = text.rsplitn(5, '/');
-    let mut next = || fields.next().ok_or_else(|| {
+    let mut next = || {
+        fields.next().ok_or_else(|| {
         malformed("the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".")
-    });
+    })
+    };
     let (end, service, region, date, access_key) = (next()?, next()?, next()?, next()?, next()?);
     if end != "aws4_request" {
         return Err(malformed("incorrect terminal. This endpoint belongs to \"aws4_request\"."));
@@ -176,7 +181,8 @@ pub fn parse(parts: &Parts, query: &[(String, String)]) -> Result<Option<Present
         let date = header(&parts.headers, "x-amz-date").and_then(parse_amz);
         let date = date.or_else(|| header(&parts.headers, "date").and_then(parse_http));
         let time = date.ok_or_else(|| {
-            Code::AccessDenied.because("AWS authentication requires a valid Date or x-amz-date header")
+            Code::AccessDenied
+                .because("AWS authentication requires a valid Date or x-amz-date header")
         })?;
         let signed = field("SignedHeaders")?.split(';').map(str::to_owned).collect();
         return Ok(Some(Presented {
@@ -197,7 +203,8 @@ pub fn parse(parts: &Parts, query: &[(String, String)]) -> Result<Option<Present
         };
     }
     let malformed = |detail: &str| {
-        Code::AuthorizationQueryParametersError.because(format!("Error parsing the X-Amz-Credential parameter; {detail}"))
+        Code::AuthorizationQueryParametersError
+            .because(format!("Error parsing the X-Amz-Credential parameter; {detail}"))
     };
     let missing = || {
         Code::AuthorizationQueryParametersError.because("Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.")
@@ -217,7 +224,9 @@ pub fn parse(parts: &Parts, query: &[(String, String)]) -> Result<Option<Present
         ));
     }
     if expires < 0 {
-        return Err(Code::AuthorizationQueryParametersError.because("X-Amz-Expires must be non-negative"));
+        return Err(
+            Code::AuthorizationQueryParametersError.because("X-Amz-Expires must be non-negative")
+        );
     }
     let time = parse_amz(get("X-Amz-Date")?).ok_or_else(|| {
         Code::AuthorizationQueryParametersError
@@ -345,7 +354,8 @@ impl Presented {
     fn check_signed_headers(&self, parts: &Parts) -> Result<(), S3Error> {
         let is_signed = |name: &str| self.signed_headers.iter().any(|signed| signed == name);
         let must = |name: &str| {
-            name.starts_with("x-amz-") && !(self.expires.is_some() && name == "x-amz-content-sha256")
+            name.starts_with("x-amz-")
+                && !(self.expires.is_some() && name == "x-amz-content-sha256")
         };
         let unsigned = parts.headers.keys().map(|name| name.as_str()).filter(|name| must(name));
         let mut unsigned: Vec<&str> = unsigned.filter(|name| !is_signed(name)).collect();

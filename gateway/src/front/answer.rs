@@ -32,9 +32,10 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         match self.get_mut() {
             Answer::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Answer::Stream(pieces, _) => {
-                pieces.as_mut().poll_next(context).map(|next| next.map(|piece| piece.map(Frame::data)))
-            }
+            Answer::Stream(pieces, _) => pieces
+                .as_mut()
+                .poll_next(context)
+                .map(|next| next.map(|piece| piece.map(Frame::data))),
             Answer::Head(_) => Poll::Ready(None),
         }
     }

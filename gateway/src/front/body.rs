@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use ingest::bulk::{BulkError, InFlight, Upload};
+use ingest::bulk::{BulkError, Upload, WriteGuard};
 use ingest::entry::{Extent, StoredChecksum};
 use ingest::record::RecordPayload;
 use s3::checksum::{Algorithm, Hasher, Md5Hasher, parse_content_md5};
@@ -37,7 +37,7 @@ pub struct Taken {
     /// Where it is.
     pub payload: RecordPayload,
     /// Keeps bulk files from being collected until the outcome is known.
-    pub in_flight: Option<InFlight>,
+    pub in_flight: Option<WriteGuard>,
 }
 
 impl Taken {
@@ -108,11 +108,16 @@ fn declared_len(asked: &Asked) -> Result<u64, S3Error> {
         "content-length"
     };
     let text = asked.header(name).ok_or_else(|| S3Error::from(Code::MissingContentLength))?;
-    text.trim().parse().map_err(|_| Code::InvalidArgument.because(format!("{name} is not a number")))
+    text.trim()
+        .parse()
+        .map_err(|_| Code::InvalidArgument.because(format!("{name} is not a number")))
 }
 
+/// A checksum's algorithm, and its value unless that comes in a trailer.
+type Announced = (Algorithm, Option<Vec<u8>>);
+
 /// The checksum that the client announces: its algorithm, and its value if that is in a header.
-fn announced(asked: &Asked) -> Result<Option<(Algorithm, Option<Vec<u8>>)>, S3Error> {
+fn announced(asked: &Asked) -> Result<Option<Announced>, S3Error> {
     let mut found = None;
     for algorithm in Algorithm::ALL {
         if let Some(text) = asked.header(algorithm.header()) {
@@ -224,7 +229,7 @@ impl Front {
             }
             Sink::Bulk(upload) => {
                 let written = upload.finish().await.map_err(bulk_error)?;
-                (RecordPayload::Bulk(written.extents), written.digest, Some(written.in_flight))
+                (RecordPayload::Bulk(written.extents), written.digest, Some(written.guard))
             }
         };
         Ok(Taken { size: len, md5, digest, checksum, payload, in_flight })
@@ -238,7 +243,8 @@ impl Front {
         max: usize,
     ) -> Result<Bytes, S3Error> {
         let too_large = || S3Error::from(Code::MalformedXml);
-        if asked.header("content-length").is_some_and(|len| len.parse::<usize>().unwrap_or(0) > max) {
+        if asked.header("content-length").is_some_and(|len| len.parse::<usize>().unwrap_or(0) > max)
+        {
             return Err(too_large());
         }
         let len = if asked.verified.payload.is_chunked() { declared_len(asked)? } else { 0 };
@@ -276,7 +282,7 @@ impl Front {
 /// Compares a computed checksum with the one that the client sent in a header or trailer.
 fn verify(
     algorithm: Algorithm,
-    announced: Option<(Algorithm, Option<Vec<u8>>)>,
+    announced: Option<Announced>,
     trailers: &[(String, String)],
     computed: &[u8],
 ) -> Result<(), S3Error> {
@@ -310,8 +316,8 @@ pub fn crc64(bytes: &[u8]) -> u64 {
 pub fn bulk_error(error: BulkError) -> S3Error {
     match error {
         BulkError::Full { .. } => Code::SlowDown.because(error.to_string()),
-        BulkError::Length { .. } => Code::IncompleteBody.into(),
-        BulkError::Failed { .. } => {
+        BulkError::WrongLength { .. } => Code::IncompleteBody.into(),
+        BulkError::Broken | BulkError::Failed { .. } | BulkError::Disk(_) => {
             tracing::error!(%error, "payload could not be written");
             Code::ServiceUnavailable.because(error.to_string())
         }

@@ -27,11 +27,11 @@ pub fn list(front: &Front, asked: &Asked) -> Answered {
     let after = asked.query("continuation-token").unwrap_or_default();
     let max = match asked.query("max-buckets") {
         None => usize::MAX,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|max| (1..=10_000).contains(max))
-            .ok_or_else(|| Code::InvalidArgument.because("max-buckets is not between 1 and 10000"))?,
+        Some(text) => {
+            text.parse().ok().filter(|max| (1..=10_000).contains(max)).ok_or_else(|| {
+                Code::InvalidArgument.because("max-buckets is not between 1 and 10000")
+            })?
+        }
     };
     let buckets = front.partition().buckets();
     let mine: Vec<_> = buckets
@@ -68,7 +68,9 @@ pub async fn create(front: &Front, asked: &Asked, body: Incoming) -> Answered {
     };
     let is_here = region.is_empty() || region == front.settings.region || region == "us-east-1";
     if !is_here {
-        return Err(S3Error::from(Code::InvalidLocationConstraint).with("LocationConstraint", region));
+        return Err(
+            S3Error::from(Code::InvalidLocationConstraint).with("LocationConstraint", region)
+        );
     }
     let valid = BucketName::new(name.clone().into_bytes());
     let valid = valid.map_err(|_| S3Error::from(Code::InvalidBucketName))?;
@@ -182,7 +184,9 @@ pub fn acl(front: &Front, asked: &Asked) -> Answered {
 pub fn unexpected(outcome: &Outcome) -> S3Error {
     match outcome {
         Outcome::Rejected(rejection) => rejected(*rejection),
-        other => Code::InternalError.because(format!("an outcome that was not expected: {other:?}")),
+        other => {
+            Code::InternalError.because(format!("an outcome that was not expected: {other:?}"))
+        }
     }
 }
 

@@ -31,7 +31,9 @@ impl Style {
         match asked.query("encoding-type") {
             None => Ok(Self { encodes: false }),
             Some("url") => Ok(Self { encodes: true }),
-            Some(_) => Err(Code::InvalidArgument.because("Invalid Encoding Method specified in Request")),
+            Some(_) => {
+                Err(Code::InvalidArgument.because("Invalid Encoding Method specified in Request"))
+            }
         }
     }
 
@@ -50,7 +52,8 @@ fn max_keys(asked: &Asked) -> Result<usize, S3Error> {
     let Some(text) = asked.query("max-keys").filter(|text| !text.is_empty()) else {
         return Ok(KEYS_MAX);
     };
-    let parsed: Option<i64> = text.parse().ok().filter(|max| (0..=i64::from(i32::MAX)).contains(max));
+    let parsed: Option<i64> =
+        text.parse().ok().filter(|max| (0..=i64::from(i32::MAX)).contains(max));
     let max = parsed.ok_or_else(|| {
         Code::InvalidArgument
             .because("Argument maxKeys must be an integer between 0 and 2147483647")
@@ -61,7 +64,8 @@ fn max_keys(asked: &Asked) -> Result<usize, S3Error> {
 }
 
 fn request(asked: &Asked, bucket: ingest::words::BucketId, from: From) -> Result<Request, S3Error> {
-    let bytes = |name: &str| Bytes::copy_from_slice(asked.query(name).unwrap_or_default().as_bytes());
+    let bytes =
+        |name: &str| Bytes::copy_from_slice(asked.query(name).unwrap_or_default().as_bytes());
     Ok(Request {
         bucket,
         prefix: bytes("prefix"),
@@ -95,7 +99,9 @@ fn parse_token(text: &str) -> Result<From, S3Error> {
             _ => None,
         }
     };
-    parse().ok_or_else(|| Code::InvalidArgument.because("The continuation token provided is incorrect"))
+    parse().ok_or_else(|| {
+        Code::InvalidArgument.because("The continuation token provided is incorrect")
+    })
 }
 
 /// Where a marker puts a listing: after the key; and if it ends like a common prefix, after all under it.
@@ -105,7 +111,9 @@ fn after_marker(marker: &str, prefix: &str, delimiter: &str) -> From {
     }
     let key = Bytes::copy_from_slice(marker.as_bytes());
     let is_prefix = !delimiter.is_empty()
-        && marker.strip_prefix(prefix).is_some_and(|rest| rest.find(delimiter) == Some(rest.len().wrapping_sub(delimiter.len())));
+        && marker.strip_prefix(prefix).is_some_and(|rest| {
+            rest.find(delimiter) == Some(rest.len().wrapping_sub(delimiter.len()))
+        });
     if is_prefix { From::AfterPrefix(key) } else { From::After(key) }
 }
 
@@ -115,7 +123,9 @@ pub async fn objects(front: &Front, asked: &Asked) -> Answered {
     let is_v2 = match asked.query("list-type") {
         None => false,
         Some("2") => true,
-        Some(_) => return Err(Code::InvalidArgument.because("Invalid List Type specified in Request")),
+        Some(_) => {
+            return Err(Code::InvalidArgument.because("Invalid List Type specified in Request"));
+        }
     };
     let style = Style::of(asked)?;
     let prefix = asked.query("prefix").unwrap_or_default();
@@ -159,7 +169,9 @@ pub async fn objects(front: &Front, asked: &Asked) -> Answered {
             writer.text("NextContinuationToken", &token(next));
         } else if !delimiter.is_empty() {
             match next {
-                From::AfterPrefix(key) | From::After(key) => style.text(&mut writer, "NextMarker", key),
+                From::AfterPrefix(key) | From::After(key) => {
+                    style.text(&mut writer, "NextMarker", key)
+                }
                 _ => {}
             }
         }
@@ -227,7 +239,8 @@ pub async fn versions(front: &Front, asked: &Asked) -> Answered {
     let from = match asked.query("version-id-marker").filter(|marker| !marker.is_empty()) {
         None => after_marker(marker, prefix, delimiter),
         Some(_) if marker.is_empty() => {
-            return Err(Code::InvalidArgument.because("A version-id marker cannot be specified without a key marker."));
+            return Err(Code::InvalidArgument
+                .because("A version-id marker cannot be specified without a key marker."));
         }
         Some(text) => {
             let offset = match text.strip_prefix("at-") {
@@ -238,7 +251,8 @@ pub async fn versions(front: &Front, asked: &Asked) -> Answered {
                     _ => None,
                 },
             };
-            let offset = offset.ok_or_else(|| Code::InvalidArgument.because("Invalid version id specified"))?;
+            let offset = offset
+                .ok_or_else(|| Code::InvalidArgument.because("Invalid version id specified"))?;
             From::AfterVersion(Bytes::copy_from_slice(marker.as_bytes()), offset)
         }
     };
@@ -263,7 +277,9 @@ pub async fn versions(front: &Front, asked: &Asked) -> Answered {
             style.text(&mut writer, "NextKeyMarker", key);
             writer.text("NextVersionIdMarker", &format!("at-{:x}", version.get()));
         }
-        Some(From::AfterPrefix(key) | From::After(key)) => style.text(&mut writer, "NextKeyMarker", key),
+        Some(From::AfterPrefix(key) | From::After(key)) => {
+            style.text(&mut writer, "NextKeyMarker", key)
+        }
         Some(From::Start) | None => {}
     }
     let owner = owner(front, &bucket.owner);
@@ -277,7 +293,9 @@ pub async fn versions(front: &Front, asked: &Asked) -> Answered {
         } else {
             compactor::outcome::VersionName::At(line.version)
         };
-        writer.text("VersionId", &super::object::version_text(name)).raw("IsLatest", line.is_latest);
+        writer
+            .text("VersionId", &super::object::version_text(name))
+            .raw("IsLatest", line.is_latest);
         facts(&mut writer, line, Some(&owner));
         writer.end(element);
     }

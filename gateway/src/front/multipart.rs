@@ -40,7 +40,10 @@ pub async fn create(front: &Front, asked: &Asked) -> Answered {
         (Some("COMPOSITE"), Some(algorithm)) if algorithm != Algorithm::Crc64Nvme => true,
         (Some("FULL_OBJECT"), Some(algorithm)) if algorithm.combines() => false,
         (None, None) => false,
-        _ => return Err(Code::InvalidRequest.because("The checksum type cannot be used with the algorithm.")),
+        _ => {
+            return Err(Code::InvalidRequest
+                .because("The checksum type cannot be used with the algorithm."));
+        }
     };
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|_| S3Error::from(Code::InternalError))?;
@@ -297,7 +300,8 @@ fn page_size(asked: &Asked, name: &str) -> Result<usize, S3Error> {
     match asked.query(name).filter(|text| !text.is_empty()) {
         None => Ok(PAGE_MAX),
         Some(text) => text.parse::<usize>().map(|max| max.min(PAGE_MAX)).map_err(|_| {
-            Code::InvalidArgument.because(format!("Provided {name} not an integer or within integer range"))
+            Code::InvalidArgument
+                .because(format!("Provided {name} not an integer or within integer range"))
         }),
     }
 }
@@ -310,7 +314,9 @@ pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
     let open = open_upload(front, bucket.id, &key, upload).await?;
     let max = page_size(asked, "max-parts")?;
     let marker = asked.query("part-number-marker").filter(|text| !text.is_empty()).unwrap_or("0");
-    let marker: u16 = marker.parse().map_err(|_| Code::InvalidArgument.because("part-number-marker is not a number"))?;
+    let marker: u16 = marker
+        .parse()
+        .map_err(|_| Code::InvalidArgument.because("part-number-marker is not a number"))?;
     let from = PartNumber::new(marker.saturating_add(1));
     let snapshot = front.partition().snapshot();
     let mut parts = resolve::parts(&snapshot, upload, from, max + 1).await.map_err(read_error)?;
@@ -350,7 +356,9 @@ pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
 pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
     let bucket = front.bucket(asked)?;
     if asked.query("delimiter").is_some_and(|delimiter| !delimiter.is_empty()) {
-        return Err(Code::NotImplemented.because("A delimiter in ListMultipartUploads is not implemented."));
+        return Err(
+            Code::NotImplemented.because("A delimiter in ListMultipartUploads is not implemented.")
+        );
     }
     let max = page_size(asked, "max-uploads")?;
     let prefix = asked.query("prefix").unwrap_or_default();
@@ -358,13 +366,15 @@ pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
     let id_marker = asked.query("upload-id-marker").unwrap_or_default();
     let from = StateKey::uploads_from(bucket.id, prefix.max(key_marker).as_bytes());
     let snapshot = front.partition().snapshot();
-    let found = resolve::states(&snapshot, &from, &StateKey::uploads_end(bucket.id), usize::MAX).await;
+    let found =
+        resolve::states(&snapshot, &from, &StateKey::uploads_end(bucket.id), usize::MAX).await;
     let mut uploads = Vec::new();
     for (key, value) in found.map_err(read_error)? {
         let Some((_, name, id)) = key.parse_upload() else { continue };
         let name = String::from_utf8_lossy(&name).into_owned();
         let is_told = name.as_str() < key_marker
-            || (name == key_marker && (id_marker.is_empty() || hex::encode(id.0).as_str() <= id_marker));
+            || (name == key_marker
+                && (id_marker.is_empty() || hex::encode(id.0).as_str() <= id_marker));
         if !name.starts_with(prefix) || (is_told && !key_marker.is_empty()) {
             continue;
         }

@@ -97,7 +97,13 @@ pub fn attributes(asked: &Asked) -> Result<Attributes, S3Error> {
         Some(text) => check_tags(names::query(text)?)?,
         None => Vec::new(),
     };
-    Ok(Attributes { owner: asked.user.id.clone(), headers, metadata, tags, ..Attributes::default() })
+    Ok(Attributes {
+        owner: asked.user.id.clone(),
+        headers,
+        metadata,
+        tags,
+        ..Attributes::default()
+    })
 }
 
 fn check_tags(tags: Vec<(String, String)>) -> Result<Vec<(String, String)>, S3Error> {
@@ -153,7 +159,8 @@ pub async fn put(front: &Front, asked: &Asked, body: Incoming) -> Answered {
         ..attributes
     };
     let written =
-        write(front, asked, &bucket, &key, condition, attributes, taken.digest, taken.payload).await;
+        write(front, asked, &bucket, &key, condition, attributes, taken.digest, taken.payload)
+            .await;
     drop(taken.in_flight);
     let written = written?;
     let mut response = answer::empty(200);
@@ -263,7 +270,8 @@ fn object_of<'a>(asked: &Asked, found: &'a Found) -> Result<&'a ObjectVersion, S
 }
 
 fn not_found(asked: &Asked) -> S3Error {
-    let code = if asked.query("versionId").is_some() { Code::NoSuchVersion } else { Code::NoSuchKey };
+    let code =
+        if asked.query("versionId").is_some() { Code::NoSuchVersion } else { Code::NoSuchKey };
     S3Error::from(code).with("Key", asked.key.clone().unwrap_or_default())
 }
 
@@ -336,8 +344,13 @@ fn choose_range(
 ) -> Result<(Range<u64>, bool, Option<u16>), S3Error> {
     let size = attributes.size;
     if let Some(text) = asked.query("partNumber") {
-        let number: u16 = text.parse().map_err(|_| Code::InvalidArgument.because("partNumber is not a number"))?;
-        let refused = || S3Error::from(Code::InvalidRange).with("ActualPartCount", attributes.etag.parts.to_string());
+        let number: u16 = text
+            .parse()
+            .map_err(|_| Code::InvalidArgument.because("partNumber is not a number"))?;
+        let refused = || {
+            S3Error::from(Code::InvalidRange)
+                .with("ActualPartCount", attributes.etag.parts.to_string())
+        };
         if attributes.parts.is_empty() {
             return if number == 1 { Ok((0..size, size > 0, None)) } else { Err(refused()) };
         }
@@ -415,7 +428,8 @@ fn describe(
     if bucket.versioning != ingest::record::Versioning::Off {
         answer::set(response, "x-amz-version-id", &version_text(version));
     }
-    let wants = asked.header("x-amz-checksum-mode").is_some_and(|m| m.eq_ignore_ascii_case("enabled"));
+    let wants =
+        asked.header("x-amz-checksum-mode").is_some_and(|m| m.eq_ignore_ascii_case("enabled"));
     if wants && asked.header("range").is_none() {
         attributes.checksums.iter().for_each(|checksum| add_checksum(response, checksum));
     }
@@ -462,7 +476,8 @@ pub async fn delete_many(front: &Front, asked: &Asked, body: Incoming) -> Answer
     let document = front.take_document(asked, body, DELETE_BYTES_MAX).await?;
     let read = xml::read(&document, "Delete")?;
     let is_quiet = read.text_of("Quiet").is_some_and(|quiet| quiet.trim() == "true");
-    let objects: Vec<&Element> = read.children.iter().filter(|child| child.name == "Object").collect();
+    let objects: Vec<&Element> =
+        read.children.iter().filter(|child| child.name == "Object").collect();
     if objects.is_empty() || objects.len() > DELETE_KEYS_MAX {
         return Err(Code::MalformedXml.into());
     }
@@ -514,7 +529,8 @@ async fn delete_one(
     if object.child("LastModifiedTime").is_some() || object.child("Size").is_some() {
         return Err(Code::NotImplemented.because("Deletes by time or size are not implemented."));
     }
-    let key = ObjectKey::new(key.as_bytes().to_vec()).map_err(|_| S3Error::from(Code::MalformedXml))?;
+    let key =
+        ObjectKey::new(key.as_bytes().to_vec()).map_err(|_| S3Error::from(Code::MalformedXml))?;
     let version = version_ref(object.text_of("VersionId"))?;
     let condition = match object.text_of("ETag") {
         None => Condition::Always,
@@ -544,7 +560,10 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
     };
     let path = names::decode(path)?;
     let path = path.strip_prefix('/').unwrap_or(&path);
-    let invalid = || Code::InvalidArgument.because("Copy Source must mention the source bucket and key: sourcebucket/sourcekey");
+    let invalid = || {
+        Code::InvalidArgument
+            .because("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+    };
     let (source_bucket, source_key) = path.split_once('/').ok_or_else(invalid)?;
     let from = front.bucket_named(asked, source_bucket)?;
     let source_key = ObjectKey::new(source_key.as_bytes().to_vec()).map_err(|_| invalid())?;
@@ -565,7 +584,8 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
             }
         }
     };
-    let found = object::get(front.partition(), from.id, &source_key, version_ref(version)?, whole).await;
+    let found =
+        object::get(front.partition(), from.id, &source_key, version_ref(version)?, whole).await;
     let (found, mut bytes) = match found {
         Ok(Some(found)) => found,
         Ok(None) => {
@@ -589,7 +609,12 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
     };
     let replaces_metadata = replaces("x-amz-metadata-directive")?;
     let replaces_tags = replaces("x-amz-tagging-directive")?;
-    if from.id == bucket.id && source_key == key && !replaces_metadata && !replaces_tags && version.is_none() {
+    if from.id == bucket.id
+        && source_key == key
+        && !replaces_metadata
+        && !replaces_tags
+        && version.is_none()
+    {
         return Err(Code::InvalidRequest.because("This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."));
     }
     let mut md5 = s3::checksum::Md5Hasher::default();
@@ -606,7 +631,7 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
             upload.write(piece).await.map_err(super::body::bulk_error)?;
         }
         let written = upload.finish().await.map_err(super::body::bulk_error)?;
-        (RecordPayload::Bulk(written.extents), written.digest, Some(written.in_flight))
+        (RecordPayload::Bulk(written.extents), written.digest, Some(written.guard))
     };
     let described = if replaces_metadata { &own } else { source };
     let copied = Attributes {
@@ -659,7 +684,12 @@ pub async fn tags(front: &Front, asked: &Asked) -> Answered {
     Ok(response)
 }
 
-async fn change_tags(front: &Front, asked: &Asked, tags: Vec<(String, String)>, status: u16) -> Answered {
+async fn change_tags(
+    front: &Front,
+    asked: &Asked,
+    tags: Vec<(String, String)>,
+    status: u16,
+) -> Answered {
     let bucket = front.bucket(asked)?;
     let key = asked.object_key()?;
     let version = version_ref(asked.query("versionId"))?;

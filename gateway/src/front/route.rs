@@ -44,7 +44,9 @@ const ABSENT: &[(&str, Option<Code>)] = &[
 /// Headers that would have to be obeyed and cannot be yet.
 fn refuse_headers(asked: &Asked) -> Result<(), S3Error> {
     let refused = |name: &str| {
-        Err(Code::NotImplemented.because(format!("{name} is not implemented.")).with("Header", name))
+        Err(Code::NotImplemented
+            .because(format!("{name} is not implemented."))
+            .with("Header", name))
     };
     for name in asked.parts.headers.keys().map(http::HeaderName::as_str) {
         let is_refused = name.starts_with("x-amz-server-side-encryption")
@@ -56,7 +58,10 @@ fn refuse_headers(asked: &Asked) -> Result<(), S3Error> {
             return refused(name);
         }
     }
-    if asked.header("x-amz-acl").is_some_and(|acl| acl != "private" && acl != "bucket-owner-full-control") {
+    if asked
+        .header("x-amz-acl")
+        .is_some_and(|acl| acl != "private" && acl != "bucket-owner-full-control")
+    {
         return refused("x-amz-acl");
     }
     if asked.header("x-amz-storage-class").is_some_and(|class| class != "STANDARD") {
@@ -115,7 +120,9 @@ pub async fn route(front: &Front, asked: Asked, body: Incoming) -> Answered {
         return match method {
             Method::GET if has("location") => bucket::location(front, &asked),
             Method::GET if has("versioning") => bucket::versioning(front, &asked),
-            Method::GET if has("tagging") => front.bucket(&asked).and(Err(Code::NoSuchTagSet.into())),
+            Method::GET if has("tagging") => {
+                front.bucket(&asked).and(Err(Code::NoSuchTagSet.into()))
+            }
             Method::GET if has("uploads") => multipart::list_uploads(front, &asked).await,
             Method::GET if has("versions") => listing::versions(front, &asked).await,
             Method::GET => listing::objects(front, &asked).await,

@@ -1,75 +1,131 @@
-//! A bulk file that takes reservations, and its syncs.
+//! An open bulk file: its writers share it, one task owns its syncs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-use super::frame::{FILE_HEAD_BYTES, FileHead};
-use crate::env::{DiskError, DiskErrorKind, File};
-use crate::words::BulkId;
+use super::BulkError;
+use super::format::Identity;
+use crate::env::{DiskError, Env, File, Task};
+use crate::mutant::Mutant;
 
-pub struct OpenFile {
-    pub id: BulkId,
-    pub head: FileHead,
-    pub file: Arc<dyn File>,
-    /// Where the next extent begins.
-    reserved: AtomicU64,
-    /// Counts requests to sync.
-    asked: AtomicU64,
-    /// Held by the one sync under way: the last request that a sync has covered.
-    synced: tokio::sync::Mutex<u64>,
-    /// Set by the first failure, for good.
-    failure: Mutex<Option<DiskError>>,
+/// A file that uploads are written to.
+pub struct BulkFile {
+    pub identity: Identity,
+    pub handle: Arc<dyn File>,
+    syncs: Arc<Syncs>,
+    /// Cancelled with the last upload's handle: then nobody waits for a sync. The lock is for sharing
+    /// between threads only, nobody ever takes it.
+    _syncer: Mutex<Task>,
 }
 
-impl OpenFile {
-    pub fn new(head: FileHead, file: Arc<dyn File>) -> Self {
-        Self {
-            id: head.id,
-            head,
-            file,
-            reserved: AtomicU64::new(FILE_HEAD_BYTES as u64),
-            asked: AtomicU64::new(0),
-            synced: tokio::sync::Mutex::new(0),
-            failure: Mutex::new(None),
-        }
+/// What the uploads of a file and its sync task share.
+#[derive(Default)]
+struct Syncs {
+    progress: Mutex<Progress>,
+    /// Wakes the task.
+    requested: Notify,
+    /// Wakes those who wait for the task.
+    moved: Notify,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// How many syncs have been asked for.
+    requested: u64,
+    /// Everything written before this request was made is durable.
+    done: u64,
+    /// Why the file is given up. Nothing is made durable after it.
+    failure: Option<String>,
+}
+
+/// A sync that has been asked for.
+#[derive(Clone, Copy)]
+pub struct SyncRequest(u64);
+
+impl BulkFile {
+    pub fn new(env: &Env, identity: Identity, handle: Arc<dyn File>) -> Self {
+        let syncs = Arc::new(Syncs::default());
+        let skips_sync = env.mutated(Mutant::SkipBulkSync);
+        let task = syncs.clone().run(handle.clone(), skips_sync);
+        let syncer = env.rt.spawn("bulk syncs", Box::pin(task));
+        Self { identity, handle, syncs, _syncer: Mutex::new(syncer) }
     }
 
-    pub fn reserved(&self) -> u64 {
-        self.reserved.load(Ordering::Relaxed)
-    }
-
-    /// Takes space; reservations are made one at a time.
-    pub fn reserve(&self, bytes: u64) -> u64 {
-        self.reserved.fetch_add(bytes, Ordering::Relaxed)
-    }
-
-    pub fn has_failed(&self) -> bool {
-        self.failure.lock().is_some()
-    }
-
+    /// Gives the file up: every upload that is not durable yet fails, and none begins in it again. What
+    /// a failed sync or write leaves behind is in doubt for ever, so nothing is tried a second time.
     pub fn fail(&self, error: &DiskError) {
-        self.failure.lock().get_or_insert_with(|| error.clone());
+        self.syncs.fail(error);
     }
 
-    /// Syncs everything written before the call. Calls that wait share the next sync. Once a write or sync
-    /// has failed nobody is told that anything in this file is safe.
-    pub async fn sync(&self) -> Result<(), DiskError> {
-        let mine = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut synced = self.synced.lock().await;
-        if let Some(failure) = self.failure.lock().clone() {
-            return Err(DiskError { kind: DiskErrorKind::Io, ..failure });
+    /// Why the file has been given up, if it has.
+    pub fn failure(&self) -> Option<BulkError> {
+        self.syncs.progress.lock().failure.as_ref().map(|reason| self.failed(reason))
+    }
+
+    fn failed(&self, reason: &str) -> BulkError {
+        BulkError::Failed { file: self.handle.path().to_string(), reason: reason.into() }
+    }
+
+    /// Asks for a sync of everything whose write has ended. Requests that come while one sync runs share
+    /// the next.
+    pub fn request_sync(&self) -> SyncRequest {
+        let mut progress = self.syncs.progress.lock();
+        progress.requested += 1;
+        self.syncs.requested.notify_one();
+        SyncRequest(progress.requested)
+    }
+
+    /// Waits until what a request covers is durable.
+    pub async fn synced(&self, request: SyncRequest) -> Result<(), BulkError> {
+        loop {
+            // Registered before the look, so that no move in between is missed.
+            let moved = self.syncs.moved.notified();
+            {
+                let progress = self.syncs.progress.lock();
+                if progress.done >= request.0 {
+                    return Ok(());
+                }
+                if let Some(reason) = &progress.failure {
+                    return Err(self.failed(reason));
+                }
+            }
+            moved.await;
         }
-        if *synced >= mine {
-            return Ok(());
+    }
+}
+
+impl Syncs {
+    async fn run(self: Arc<Self>, file: Arc<dyn File>, skips_sync: bool) {
+        loop {
+            self.requested.notified().await;
+            let covered = self.progress.lock().requested;
+            let synced = if skips_sync { Ok(()) } else { file.sync().await };
+            match synced {
+                Ok(()) => {
+                    let mut progress = self.progress.lock();
+                    // A file that was given up meanwhile makes nothing durable any more.
+                    if progress.failure.is_some() {
+                        return;
+                    }
+                    progress.done = covered;
+                }
+                Err(error) => return self.fail(&error),
+            }
+            self.moved.notify_waiters();
         }
-        let covers = self.asked.load(Ordering::SeqCst);
-        if let Err(error) = self.file.sync().await {
-            self.fail(&error);
-            return Err(error);
+    }
+
+    fn fail(&self, error: &DiskError) {
+        {
+            let mut progress = self.progress.lock();
+            if progress.failure.is_some() {
+                return;
+            }
+            progress.failure = Some(error.to_string());
         }
-        *synced = covers;
-        Ok(())
+        tracing::error!(%error, "a bulk file is given up; its unfinished uploads fail");
+        self.moved.notify_waiters();
     }
 }

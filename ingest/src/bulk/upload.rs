@@ -1,193 +1,190 @@
-//! An upload: payload streams in, frames go out.
+//! One upload: bytes in, frames out, durable at the end.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::task::Poll;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
 
-use super::file::OpenFile;
-use super::frame::{self, FRAME_BYTES, PAYLOAD_BYTES};
-use super::{BulkError, BulkFiles, Options};
+use super::file::{BulkFile, SyncRequest};
+use super::fill::Filler;
+use super::reserve::Piece;
+use super::{BulkError, InFlight};
 use crate::entry::Extent;
-use crate::env::{DiskError, Env};
-use crate::mutant::Mutant;
-use crate::words::BulkId;
+use crate::env::{DiskError, Fut};
 
-/// Frames gathered before they are written.
-const WRITE_BYTES: usize = 4 * FRAME_BYTES as usize;
-
-/// Holds files in use: while it lives, none of them is collected. Keep it until the outcome of the record
-/// that names the payload is known.
-pub struct InFlight {
-    files: Vec<BulkId>,
-    of: Weak<BulkFiles>,
-}
-
-impl InFlight {
-    pub(super) fn new(of: &Arc<BulkFiles>) -> Self {
-        Self { files: Vec::new(), of: Arc::downgrade(of) }
-    }
-
-    pub(super) fn hold(&mut self, id: BulkId) {
-        if let Some(of) = self.of.upgrade()
-            && !self.files.contains(&id)
-        {
-            *of.state.lock().in_flight.entry(id).or_default() += 1;
-            self.files.push(id);
-        }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        let Some(of) = self.of.upgrade() else { return };
-        let mut state = of.state.lock();
-        for id in &self.files {
-            if let Some(count) = state.in_flight.get_mut(id) {
-                *count -= 1;
-                if *count == 0 {
-                    state.in_flight.remove(id);
-                }
-            }
-        }
-    }
-}
-
-/// Payload that is durable and waits for its record.
-pub struct Written {
-    /// Where it lies.
-    pub extents: Arc<[Extent]>,
-    /// CRC-64/NVME of it.
-    pub digest: u64,
-    /// Keeps its files from being collected.
-    pub in_flight: InFlight,
-}
-
-/// An upload under way. Dropping it leaves its space to the collector.
+/// Payload of a known length on its way into bulk files.
+///
+/// Dropping it abandons the upload: its space is garbage until the file is removed. At most half a
+/// mebibyte is held in memory; [`Upload::write`] waits for the device beyond that.
 pub struct Upload {
-    env: Env,
-    sync_bytes: u64,
-    announced: u64,
-    came: u64,
-    /// Reserved extents that are not full yet.
-    places: VecDeque<(Arc<OpenFile>, Extent)>,
-    extents: Arc<[Extent]>,
-    /// Payload bytes written to the first of `places`.
-    in_extent: u64,
-    /// Payload that does not fill a frame yet.
-    partial: BytesMut,
-    /// Frames to be written together, and where.
-    frames: BytesMut,
-    frames_at: u64,
-    unsynced: u64,
+    pieces: Vec<Piece>,
+    /// The piece that is being filled; as many as there are once all are full.
+    piece: usize,
+    filler: Option<Filler>,
+    len: u64,
+    given: u64,
     digest: Digest,
-    in_flight: InFlight,
+    /// The write that is under way, in which file.
+    writing: Option<Writing>,
+    /// The last sync asked for on the way.
+    syncing: Option<(Arc<BulkFile>, SyncRequest)>,
+    /// Bytes written since that sync was asked for.
+    unsynced: u64,
+    sync_bytes: u64,
+    /// An operation failed or was dropped half way, so that bytes are missing.
+    is_broken: bool,
+}
+
+struct Writing {
+    file: Arc<BulkFile>,
+    ended: Fut<'static, Result<(), DiskError>>,
+}
+
+/// Payload that is durable and that no record names yet.
+#[derive(Debug)]
+pub struct Written {
+    /// Where it lies, in order.
+    pub extents: Arc<[Extent]>,
+    /// CRC-64/NVME of the payload.
+    pub digest: u64,
+    /// Keeps collection away from the files. Drop it when the record's outcome is known: when the view
+    /// refers to the extents, or when nothing ever will.
+    pub guard: WriteGuard,
+}
+
+/// Keeps files in flight; see [`Written::guard`].
+#[derive(Debug)]
+pub struct WriteGuard {
+    _in_flight: Vec<InFlight>,
 }
 
 impl Upload {
-    pub(super) fn new(
-        env: Env,
-        options: &Options,
-        announced: u64,
-        places: Vec<(Arc<OpenFile>, Extent)>,
-        in_flight: InFlight,
-    ) -> Self {
-        Self {
-            env,
-            sync_bytes: options.sync_bytes,
-            announced,
-            came: 0,
-            extents: places.iter().map(|(_, extent)| *extent).collect(),
-            places: places.into(),
-            in_extent: 0,
-            partial: BytesMut::new(),
-            frames: BytesMut::new(),
-            frames_at: 0,
-            unsynced: 0,
+    pub(super) fn new(pieces: Vec<Piece>, len: u64, sync_bytes: u64) -> Self {
+        let mut upload = Self {
+            pieces,
+            piece: 0,
+            filler: None,
+            len,
+            given: 0,
             digest: Digest::new(CrcAlgorithm::Crc64Nvme),
-            in_flight,
-        }
+            writing: None,
+            syncing: None,
+            unsynced: 0,
+            sync_bytes,
+            is_broken: false,
+        };
+        upload.begin_piece();
+        upload
     }
 
-    /// Takes the next bytes. Memory stays at a few frames; waits while they are written.
+    fn begin_piece(&mut self) {
+        let piece = self.pieces.get(self.piece);
+        self.filler = piece.map(|piece| Filler::new(piece.file.identity, piece.extent));
+    }
+
+    /// Takes the next bytes. Waits while the device is behind. When this fails, or is dropped before it
+    /// ends, the upload cannot be finished any more.
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), BulkError> {
-        self.came += bytes.len() as u64;
-        if self.came > self.announced {
-            return Err(BulkError::Length { announced: self.announced, came: self.came });
+        self.check()?;
+        self.is_broken = true;
+        self.given = self.given.saturating_add(bytes.len() as u64);
+        if self.given > self.len {
+            return Err(self.wrong_length());
         }
         self.digest.update(&bytes);
-        while !bytes.is_empty() {
-            let Some((_, extent)) = self.places.front() else {
-                return Err(BulkError::Length { announced: self.announced, came: self.came });
-            };
-            let frame = (extent.len - self.in_extent).min(PAYLOAD_BYTES) as usize;
-            let take = bytes.len().min(frame - self.partial.len());
-            self.partial.extend_from_slice(&bytes[..take]);
-            bytes.advance(take);
-            if self.partial.len() == frame {
-                self.end_frame().await?;
+        while let Some(filler) = &mut self.filler {
+            let stretch = filler.take(&mut bytes);
+            let is_full = filler.is_full();
+            if let Some((position, stretch)) = stretch {
+                self.submit(position, stretch).await?;
+            } else {
+                break;
+            }
+            if is_full {
+                self.piece += 1;
+                self.begin_piece();
             }
         }
+        self.is_broken = false;
         Ok(())
     }
 
-    async fn end_frame(&mut self) -> Result<(), BulkError> {
-        let Some((file, extent)) = self.places.front().cloned() else { return Ok(()) };
-        let position = extent.position + self.in_extent / PAYLOAD_BYTES * FRAME_BYTES;
-        if self.frames.is_empty() {
-            self.frames_at = position;
-            self.frames.reserve(WRITE_BYTES);
+    /// Makes everything durable: payload, and the names of its files. Fails when fewer bytes came than
+    /// were announced.
+    pub async fn finish(mut self) -> Result<Written, BulkError> {
+        self.check()?;
+        if self.given != self.len {
+            return Err(self.wrong_length());
         }
-        frame::encode(&file.head, position, &self.partial, &mut self.frames);
-        self.in_extent += self.partial.len() as u64;
-        self.partial.clear();
-        let is_full = self.in_extent == extent.len;
-        if self.frames.len() >= WRITE_BYTES || is_full {
-            self.flush(&file).await?;
-        }
-        if self.unsynced >= self.sync_bytes || is_full {
-            self.sync(&file).await?;
-        }
-        if is_full {
-            self.places.pop_front();
-            self.in_extent = 0;
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self, file: &OpenFile) -> Result<(), BulkError> {
-        let bytes = self.frames.split().freeze();
-        self.unsynced += bytes.len() as u64;
-        let written = file.file.write_at(self.frames_at, bytes).await;
-        written.map_err(|error| {
-            file.fail(&error);
-            failed(file, &error)
-        })
-    }
-
-    async fn sync(&mut self, file: &OpenFile) -> Result<(), BulkError> {
-        self.unsynced = 0;
-        if self.env.mutated(Mutant::SkipBulkSync) {
-            return Ok(());
-        }
-        file.sync().await.map_err(|error| failed(file, &error))
-    }
-
-    /// Ends the upload: everything that was announced has come and is durable.
-    pub async fn finish(self) -> Result<Written, BulkError> {
-        // The last frame of each extent was written and synced when it filled up.
-        if self.came != self.announced || !self.places.is_empty() {
-            return Err(BulkError::Length { announced: self.announced, came: self.came });
+        self.settle().await?;
+        // A sync covers what was written before it began: all writes have ended here.
+        let requests: Vec<SyncRequest> =
+            self.pieces.iter().map(|piece| piece.file.request_sync()).collect();
+        for (piece, request) in self.pieces.iter().zip(requests) {
+            piece.file.synced(request).await?;
         }
         Ok(Written {
-            extents: self.extents,
+            extents: self.pieces.iter().map(|piece| piece.extent).collect(),
             digest: self.digest.finalize(),
-            in_flight: self.in_flight,
+            guard: WriteGuard {
+                _in_flight: self.pieces.into_iter().map(|piece| piece.in_flight).collect(),
+            },
         })
+    }
+
+    /// Writes a stretch while the next is being filled, once the stretch before it has been written.
+    async fn submit(&mut self, position: u64, stretch: Bytes) -> Result<(), BulkError> {
+        self.settle().await?;
+        let file = self.pieces[self.piece].file.clone();
+        if let Some(error) = file.failure() {
+            return Err(error);
+        }
+        self.unsynced += stretch.len() as u64;
+        let handle = file.handle.clone();
+        let mut ended: Fut<'static, _> =
+            Box::pin(async move { handle.write_at(position, stretch).await });
+        // The first poll submits it.
+        match futures::poll!(&mut ended) {
+            Poll::Ready(written) => written.map_err(|error| give_up(&file, error))?,
+            Poll::Pending => self.writing = Some(Writing { file: file.clone(), ended }),
+        }
+        if self.unsynced >= self.sync_bytes {
+            self.pace(file).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the write that is under way.
+    async fn settle(&mut self) -> Result<(), BulkError> {
+        let Some(writing) = &mut self.writing else { return Ok(()) };
+        let written = (&mut writing.ended).await.map_err(|error| give_up(&writing.file, error));
+        self.writing = None;
+        written
+    }
+
+    /// Asks for a sync now and then, so that the last one has little left to do and the log's syncs
+    /// never wait behind a whole upload. Not before the one asked for last has ended.
+    async fn pace(&mut self, file: Arc<BulkFile>) -> Result<(), BulkError> {
+        if let Some((file, request)) = self.syncing.take() {
+            file.synced(request).await?;
+        }
+        self.unsynced = 0;
+        let request = file.request_sync();
+        self.syncing = Some((file, request));
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), BulkError> {
+        if self.is_broken { Err(BulkError::Broken) } else { Ok(()) }
+    }
+
+    fn wrong_length(&self) -> BulkError {
+        BulkError::WrongLength { announced: self.len, given: self.given }
     }
 }
 
-fn failed(file: &OpenFile, error: &DiskError) -> BulkError {
-    BulkError::Failed { file: file.file.path().clone(), detail: error.to_string() }
+fn give_up(file: &BulkFile, error: DiskError) -> BulkError {
+    file.fail(&error);
+    BulkError::Failed { file: file.handle.path().to_string(), reason: error.to_string() }
 }

@@ -138,6 +138,7 @@ pub trait Disk: Send + Sync {
 
 /// An open file. Operations may run at once; they take effect in any order unless awaited in turn.
 /// An operation is submitted when it is called; dropping its future does not undo it.
+#[expect(clippy::len_without_is_empty, reason = "a length is asked of the device, and may fail")]
 pub trait File: Send + Sync {
     /// The path it was opened by.
     fn path(&self) -> &FilePath;

@@ -22,9 +22,9 @@ fn own(found: &Model, number: u64) -> Model {
 
 /// Versions that were not told their number are compared by content.
 fn same(a: &Model, b: &Model) -> bool {
-    let plain = |model: &Model| -> Vec<(Bytes, Vec<(bool, Option<Bytes>)>)> {
+    let plain = |model: &Model| -> Vec<_> {
         let versions = |versions: &Vec<crate::world::Version>| {
-            versions.iter().map(|v| (v.is_null, v.content.clone())).collect()
+            versions.iter().map(|v| (v.is_null, v.content.clone())).collect::<Vec<_>>()
         };
         model.iter().map(|(key, all)| (key.clone(), versions(all))).collect()
     };

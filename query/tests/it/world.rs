@@ -113,7 +113,7 @@ impl Engine {
     ) -> Result<Outcome, String> {
         let (held, record) = if payload.len() > INLINE_MAX {
             let written = self.write_bulk(payload).await?;
-            (Some(written.in_flight), RecordPayload::Bulk(written.extents))
+            (Some(written.guard), RecordPayload::Bulk(written.extents))
         } else {
             (None, RecordPayload::Inline(Bytes::copy_from_slice(payload)))
         };
@@ -146,13 +146,8 @@ impl Engine {
         let mut found: BTreeMap<Bytes, Vec<Version>> = BTreeMap::new();
         let mut from = From::Start;
         loop {
-            let request = Request {
-                bucket,
-                prefix: Bytes::new(),
-                delimiter: Bytes::new(),
-                from,
-                max: page,
-            };
+            let request =
+                Request { bucket, prefix: Bytes::new(), delimiter: Bytes::new(), from, max: page };
             let snapshot = self.partition.snapshot();
             let listed = listing::versions(&snapshot, &request).await?;
             for listed in listed.listed {
@@ -161,7 +156,9 @@ impl Engine {
                 assert_eq!(line.is_latest, versions.is_empty(), "{line:?}");
                 let content = match line.is_marker {
                     true => None,
-                    false => Some(self.content(bucket, &line.key, line.version, line.is_null).await?),
+                    false => {
+                        Some(self.content(bucket, &line.key, line.version, line.is_null).await?)
+                    }
                 };
                 versions.push(Version { version: line.version, is_null: line.is_null, content });
             }
@@ -186,7 +183,8 @@ impl Engine {
             _ => Ok(0..0),
         };
         let found = object::get(&self.partition, bucket, &key, version, whole).await?;
-        let (_, body) = found.unwrap_or_else(|| panic!("{key:?} {version:?} is listed and not found"));
+        let (_, body) =
+            found.unwrap_or_else(|| panic!("{key:?} {version:?} is listed and not found"));
         body.collect().await
     }
 }
@@ -266,7 +264,8 @@ impl Client {
             None | Some(Pending::Nothing) => {}
             Some(Pending::Write(key, content)) => {
                 let given = found.get(&key).and_then(|versions| versions.first()).cloned();
-                if let Some(given) = given.filter(|given| given.content.as_ref() == Some(&content)) {
+                if let Some(given) = given.filter(|given| given.content.as_ref() == Some(&content))
+                {
                     Self::wrote(&mut model, key, given);
                 }
             }
@@ -303,7 +302,12 @@ impl Client {
         done
     }
 
-    fn take(&mut self, key: Bytes, content: Option<Bytes>, outcome: &Outcome) -> Result<(), String> {
+    fn take(
+        &mut self,
+        key: Bytes,
+        content: Option<Bytes>,
+        outcome: &Outcome,
+    ) -> Result<(), String> {
         let (version, is_null) = match outcome {
             Outcome::Written(written) => (written.version, written.is_null),
             Outcome::Deleted(deleted) => match deleted.version {
@@ -344,7 +348,8 @@ impl Client {
     async fn delete_version(&mut self, engine: &Engine) -> Result<(), String> {
         let key = self.key();
         let name = Bytes::copy_from_slice(key.as_bytes());
-        let Some(version) = self.model.get(&name).and_then(|versions| versions.last()).cloned() else {
+        let Some(version) = self.model.get(&name).and_then(|versions| versions.last()).cloned()
+        else {
             return Ok(());
         };
         self.pending = Some(Pending::DeleteVersion(name.clone(), version.clone()));
@@ -408,7 +413,7 @@ impl Client {
             let number = PartNumber::new(number);
             let put = PutPart { bucket: self.bucket, key: key.clone(), upload, number, part };
             let outcome = engine.submit(Body::PutPart(put)).await?;
-            drop(written.in_flight);
+            drop(written.guard);
             if outcome != Outcome::Done {
                 return Err(format!("a part was answered {outcome:?}"));
             }

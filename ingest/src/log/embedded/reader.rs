@@ -28,9 +28,9 @@ impl FileReader {
         let mut end = self.partition.end.subscribe();
         loop {
             if self.next < *end.borrow_and_update() {
-                let found = match self.from_memory() {
+                let found = match self.take_from_memory() {
                     Some(found) => found,
-                    None => self.from_file().await?,
+                    None => self.take_from_file().await?,
                 };
                 if let Some(last) = found.last() {
                     self.next = last.offset.next();
@@ -47,7 +47,7 @@ impl FileReader {
         }
     }
 
-    fn from_memory(&mut self) -> Option<Vec<Committed>> {
+    fn take_from_memory(&mut self) -> Option<Vec<Committed>> {
         let recent = self.partition.recent.lock();
         let first = recent.batches.front().and_then(|batch| batch.first())?;
         if self.next < first.offset {
@@ -64,7 +64,7 @@ impl FileReader {
     }
 
     /// Reads the next batch from the files; empty when it held nothing at or above `next`.
-    async fn from_file(&mut self) -> Result<Vec<Committed>, ReadError> {
+    async fn take_from_file(&mut self) -> Result<Vec<Committed>, ReadError> {
         let (file, position) = match self.place.take() {
             Some(place) => place,
             None => (self.file_of(self.next)?, BLOCK),

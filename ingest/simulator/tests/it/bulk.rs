@@ -1,0 +1,411 @@
+//! Bulk files on the simulated disk: what comes back, what is refused, what collection may have.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{join, join_all};
+use ingest::bulk::{BulkError, BulkFiles, BulkReader, Options, Upload, Written};
+use ingest::entry::Extent;
+use ingest::env::FilePath;
+use ingest::log::ReadError;
+use ingest::words::{BulkId, PartitionId, StoreId};
+use proptest::prelude::*;
+use simulator::trace::Trace;
+use simulator::{Fault, FaultKind, Operation, Sim, SimDisk};
+
+pub const FRAME: u64 = 64 << 10;
+
+pub fn options() -> Options {
+    Options {
+        folder: FilePath::new("p0000/bulk"),
+        store: StoreId([3; 16]),
+        partition: PartitionId::ZERO,
+        next: BulkId::ZERO,
+        file_bytes_max: 1 << 20,
+        sync_bytes: 100 << 10,
+        reserve_bytes: 0,
+    }
+}
+
+pub fn path(id: BulkId) -> FilePath {
+    FilePath::new(format!("p0000/bulk/{:010}.bulk", id.get()))
+}
+
+pub async fn open(sim: &Sim, disk: &SimDisk) -> Arc<BulkFiles> {
+    BulkFiles::open(sim.env(disk), options()).await.expect("the folder opens")
+}
+
+/// Payload that differs in every frame and for every tag.
+pub fn payload(tag: u8, len: usize) -> Bytes {
+    (0..len).map(|i| (i as u64 * 31 + (i as u64 >> 16) + u64::from(tag)) as u8).collect()
+}
+
+/// Uploads in pieces of the given lengths, over and over.
+pub async fn upload(
+    bulk: &Arc<BulkFiles>,
+    bytes: &Bytes,
+    lens: &[usize],
+) -> Result<Written, BulkError> {
+    let mut upload = bulk.begin(bytes.len() as u64).await?;
+    let mut rest = bytes.clone();
+    for len in lens.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        upload.write(rest.split_to((*len).min(rest.len()))).await?;
+    }
+    upload.finish().await
+}
+
+pub async fn read(
+    bulk: &Arc<BulkFiles>,
+    extents: &[Extent],
+    range: std::ops::Range<u64>,
+) -> Result<Vec<u8>, ReadError> {
+    let mut reader = bulk.read(extents, range);
+    let mut found = Vec::new();
+    while let Some(bytes) = reader.next().await? {
+        found.extend_from_slice(&bytes);
+    }
+    Ok(found)
+}
+
+fn run<T>(seed: u64, story: impl AsyncFnOnce(&Sim, &SimDisk) -> T) -> T {
+    let sim = Sim::new(seed);
+    let disk = SimDisk::new(&sim);
+    sim.block_on(&disk, story(&sim, &disk)).expect("the story ends")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_range_of_two_uploads_at_once_comes_back(
+        seed: u64,
+        sizes in prop::array::uniform2(prop_oneof![1usize..5000, 60_000usize..1_500_000]),
+        lens in prop::collection::vec(1usize..200_000, 1..6),
+        cuts in prop::collection::vec((0.0..=1.0f64, 0.0..=1.0f64), 6),
+    ) {
+        run(seed, async |sim, disk| {
+            let bulk = open(sim, disk).await;
+            let payloads = [payload(1, sizes[0]), payload(2, sizes[1])];
+            let (first, second) =
+                join(upload(&bulk, &payloads[0], &lens), upload(&bulk, &payloads[1], &lens)).await;
+            for (written, payload) in [first, second].into_iter().zip(&payloads) {
+                let written = written.expect("written");
+                let digest = crc_64_nvme(payload);
+                assert_eq!(written.digest, digest);
+                let len: u64 = written.extents.iter().map(|extent| extent.len).sum();
+                assert_eq!(len, payload.len() as u64);
+                for (a, b) in &cuts {
+                    let at = |share: f64| (share * payload.len() as f64) as usize;
+                    let range = at(a.min(*b))..at(a.max(*b));
+                    let found = read(&bulk, &written.extents, range.start as u64..range.end as u64);
+                    assert!(found.await.expect("read") == payload[range]);
+                }
+            }
+        });
+    }
+}
+
+/// The digest by its definition, bit by bit: polynomial ad93d23594c93659, reflected, inverted.
+fn crc_64_nvme(bytes: &[u8]) -> u64 {
+    let step = |crc: u64, _| if crc & 1 == 1 { crc >> 1 ^ 0x9a6c_9329_ac4b_c9b5 } else { crc >> 1 };
+    let table: Vec<u64> = (0..256).map(|byte| (0..8).fold(byte, step)).collect();
+    !bytes.iter().fold(!0, |crc, byte| table[(crc as u8 ^ byte) as usize] ^ crc >> 8)
+}
+
+#[test]
+fn an_upload_larger_than_a_file_goes_on_in_the_next() {
+    run(1, async |sim, disk| {
+        let bulk = open(sim, disk).await;
+        let bytes = payload(1, 2_500_000);
+        let written = upload(&bulk, &bytes, &[70_000]).await.expect("written");
+        let files: Vec<u64> = written.extents.iter().map(|extent| extent.file.get()).collect();
+        assert_eq!(files, [1, 2, 3]);
+        assert_eq!(bulk.in_flight().len(), 3);
+        let found = read(&bulk, &written.extents, 0..bytes.len() as u64).await.expect("read");
+        assert!(found == bytes);
+        for id in written.extents.iter().map(|extent| extent.file) {
+            let len = disk.read_all(&path(id)).expect("the file").len() as u64;
+            assert!(len <= options().file_bytes_max, "{len}");
+        }
+    });
+}
+
+#[test]
+fn a_file_is_sealed_when_it_is_full_and_let_go_of() {
+    run(2, async |sim, disk| {
+        let bulk = open(sim, disk).await;
+        let [first, second] = [BulkId::new(1), BulkId::new(2)];
+        let one = upload(&bulk, &payload(1, 700_000), &[50_000]).await.expect("written");
+        assert_eq!(bulk.open_files(), [first]);
+        let other = upload(&bulk, &payload(2, 700_000), &[50_000]).await.expect("written");
+        assert_eq!(other.extents[0].file, second);
+        assert_eq!(bulk.highest(), second);
+        // Full, and its record's outcome is not known yet.
+        assert!(!bulk.is_sealed(first));
+        assert_eq!(bulk.collectable().await, Ok(vec![]));
+        drop(one.guard);
+        drop(other.guard);
+        assert!(bulk.is_sealed(first) && !bulk.is_sealed(second) && bulk.in_flight().is_empty());
+        assert_eq!(bulk.open_files(), [second]);
+        assert_eq!(bulk.collectable().await, Ok(vec![first]));
+        // A reader that began goes on; one that comes after is told that something is wrong.
+        let mut reader = bulk.read(one.extents.clone(), 0..700_000);
+        let mut found = reader.next().await.expect("read").expect("bytes").to_vec();
+        bulk.remove(first).await.expect("removed");
+        bulk.remove(first).await.expect("removed twice");
+        assert_eq!(bulk.list().await, Ok(vec![second]));
+        while let Some(bytes) = reader.next().await.expect("read") {
+            found.extend_from_slice(&bytes);
+        }
+        assert!(found == payload(1, 700_000));
+        let late = read(&bulk, &one.extents, 0..10).await;
+        assert!(matches!(late, Err(ReadError::Corrupt(_))), "{late:?}");
+    });
+}
+
+#[test]
+fn a_new_life_begins_a_new_file_with_a_new_number() {
+    run(3, async |sim, disk| {
+        let bulk = open(sim, disk).await;
+        let written = upload(&bulk, &payload(1, 300_000), &[50_000]).await.expect("written");
+        let bulk = open(sim, disk).await;
+        assert_eq!(bulk.highest(), BulkId::new(1));
+        assert!(bulk.is_sealed(BulkId::new(1)), "nothing is appended to it any more");
+        let next = upload(&bulk, &payload(2, 300_000), &[50_000]).await.expect("written");
+        assert_eq!(next.extents[0].file, BulkId::new(2));
+        let found = read(&bulk, &written.extents, 0..300_000).await.expect("read");
+        assert!(found == payload(1, 300_000));
+        let known = Options { next: BulkId::new(9), ..options() };
+        let bulk = BulkFiles::open(sim.env(disk), known).await.expect("opens");
+        bulk.skip_to(BulkId::new(4));
+        let later = upload(&bulk, &payload(3, 300_000), &[50_000]).await.expect("written");
+        assert_eq!(later.extents[0].file, BulkId::new(9));
+    });
+}
+
+#[test]
+fn too_few_or_too_many_bytes_are_refused() {
+    run(4, async |sim, disk| {
+        let bulk = open(sim, disk).await;
+        let mut short = bulk.begin(1000).await.expect("begun");
+        short.write(payload(1, 999)).await.expect("taken");
+        let refused = short.finish().await.expect_err("a byte is missing");
+        assert_eq!(refused, BulkError::WrongLength { announced: 1000, given: 999 });
+        let mut long = bulk.begin(1000).await.expect("begun");
+        let refused = long.write(payload(1, 1001)).await.expect_err("a byte too many");
+        assert_eq!(refused, BulkError::WrongLength { announced: 1000, given: 1001 });
+        assert_eq!(long.finish().await.expect_err("broken"), BulkError::Broken);
+        assert!(bulk.in_flight().is_empty());
+        let empty = bulk.begin(0).await.expect("begun").finish().await.expect("nothing to write");
+        assert!(empty.extents.is_empty());
+    });
+}
+
+#[test]
+fn an_abandoned_upload_leaves_its_space_to_nobody() {
+    run(5, async |sim, disk| {
+        let bulk = open(sim, disk).await;
+        let mut abandoned = bulk.begin(300_000).await.expect("begun");
+        abandoned.write(payload(1, 280_000)).await.expect("taken");
+        drop(abandoned);
+        let written = upload(&bulk, &payload(2, 300_000), &[50_000]).await.expect("written");
+        assert!(written.extents[0].position > 300_000);
+        let found = read(&bulk, &written.extents, 0..300_000).await.expect("read");
+        assert!(found == payload(2, 300_000));
+    });
+}
+
+#[test]
+fn a_dropped_write_cannot_be_finished() {
+    // Some seed makes the device slow enough for a write to wait.
+    let mut waited = 0;
+    for seed in 0..20 {
+        waited += run(seed, async |sim, disk| {
+            let bulk = open(sim, disk).await;
+            let mut upload = bulk.begin(900_000).await.expect("begun");
+            {
+                let write = std::pin::pin!(upload.write(payload(1, 900_000)));
+                if futures::poll!(write).is_ready() {
+                    return 0;
+                }
+            }
+            assert_eq!(upload.finish().await.expect_err("incomplete"), BulkError::Broken);
+            1
+        });
+    }
+    assert!(waited > 0);
+}
+
+#[test]
+fn a_dropped_begin_leaves_only_garbage() {
+    let mut cut_short = 0;
+    for (seed, polls) in (0..20).flat_map(|seed| (0..16).map(move |polls| (seed, polls))) {
+        cut_short += run(seed, async |sim, disk| {
+            let env = sim.env(disk);
+            let bulk = open(sim, disk).await;
+            let mut begin = Box::pin(bulk.begin(2_000_000));
+            for _ in 0..polls {
+                if futures::poll!(&mut begin).is_ready() {
+                    return 0;
+                }
+                env.clock.sleep(Duration::from_micros(500)).await;
+            }
+            drop(begin);
+            assert!(bulk.in_flight().is_empty());
+            let written = upload(&bulk, &payload(1, 300_000), &[50_000]).await.expect("written");
+            let found = read(&bulk, &written.extents, 0..300_000).await.expect("read");
+            assert!(found == payload(1, 300_000));
+            for id in bulk.collectable().await.expect("listed") {
+                bulk.remove(id).await.expect("removed");
+            }
+            assert_eq!(bulk.list().await, Ok(vec![written.extents[0].file]));
+            1
+        });
+    }
+    assert!(cut_short > 50, "{cut_short}");
+}
+
+#[test]
+fn a_full_device_refuses_before_anything_is_taken() {
+    run(6, async |sim, disk| {
+        let reserve = Options { reserve_bytes: 200_000, ..options() };
+        let bulk = BulkFiles::open(sim.env(disk), reserve).await.expect("opens");
+        disk.set_capacity(Some(1_000_000));
+        let full = bulk.begin(900_000).await.err().expect("no room above the reserve");
+        assert!(matches!(full, BulkError::Full { free: 1_000_000, .. }), "{full:?}");
+        assert_eq!(bulk.list().await, Ok(vec![]), "nothing was begun");
+        let written = upload(&bulk, &payload(1, 600_000), &[50_000]).await.expect("written");
+        for len in [300_000, 5_000_000, u64::MAX] {
+            assert!(matches!(bulk.begin(len).await, Err(BulkError::Full { .. })));
+        }
+        assert_eq!(bulk.list().await, Ok(vec![BulkId::new(1)]));
+        let found = read(&bulk, &written.extents, 0..600_000).await.expect("reads go on");
+        assert!(found == payload(1, 600_000));
+        // Removal makes room.
+        drop(written);
+        upload(&bulk, &payload(2, 100_000), &[50_000]).await.expect("what fits is taken");
+    });
+}
+
+/// The free space that was asked for may be gone when it is taken: another file system user was faster.
+#[test]
+fn a_device_that_fills_meanwhile_leaves_no_half_made_file() {
+    for capacity in [2000, 20_000, 1_100_000, 1_800_000] {
+        run(capacity, async |sim, disk| {
+            let bulk = open(sim, disk).await;
+            let begin = std::pin::pin!(bulk.begin(2_500_000));
+            let begun = join(begin, async { disk.set_capacity(Some(capacity)) }).await.0;
+            assert!(matches!(begun, Err(BulkError::Full { .. })), "{capacity}");
+            assert_eq!(bulk.list().await, Ok(vec![]), "{capacity}");
+            assert!(bulk.open_files().is_empty());
+            disk.set_capacity(None);
+            upload(&bulk, &payload(1, 300_000), &[50_000]).await.expect("room again");
+        });
+    }
+}
+
+#[test]
+fn a_failed_sync_or_write_fails_all_that_is_unfinished_and_retires_the_file() {
+    for (operation, seed) in
+        [Operation::Sync, Operation::Write].into_iter().flat_map(|o| (0..40).map(move |s| (o, s)))
+    {
+        run(seed, async |sim, disk| {
+            let bulk = open(sim, disk).await;
+            let before = upload(&bulk, &payload(1, 100_000), &[50_000]).await.expect("written");
+            let mut waiting = bulk.begin(100_000).await.expect("begun");
+            waiting.write(payload(2, 50_000)).await.expect("taken");
+            disk.inject(Fault::once(operation, ".bulk", 0, FaultKind::Error));
+            let failed = upload(&bulk, &payload(3, 400_000), &[50_000]).await;
+            assert!(matches!(failed, Err(BulkError::Failed { .. })), "{failed:?}");
+            // The fault is over; the file is given up all the same.
+            let ended = async move {
+                waiting.write(payload(2, 50_000)).await?;
+                waiting.finish().await
+            };
+            let ended = ended.await;
+            assert!(matches!(ended, Err(BulkError::Failed { .. })), "{ended:?}");
+            let after = upload(&bulk, &payload(4, 100_000), &[50_000]).await.expect("a new file");
+            assert_eq!(after.extents[0].file, BulkId::new(2));
+            for (written, tag) in [(&before, 1), (&after, 4)] {
+                let found = read(&bulk, &written.extents, 0..100_000).await.expect("read");
+                assert!(found == payload(tag, 100_000));
+            }
+            drop(before);
+            assert!(bulk.is_sealed(BulkId::new(1)));
+        });
+    }
+}
+
+#[test]
+fn many_files_are_read_with_few_handles() {
+    run(7, async |sim, disk| {
+        let bulk = open(sim, disk).await;
+        let mut written = Vec::new();
+        for tag in 0..80 {
+            written.push(upload(&bulk, &payload(tag, 600_000), &[600_000]).await.expect("written"));
+        }
+        for (tag, written) in written.iter().enumerate() {
+            let found = read(&bulk, &written.extents, FRAME..FRAME + 10).await.expect("read");
+            assert!(found == payload(tag as u8, 600_000)[FRAME as usize..FRAME as usize + 10]);
+        }
+    });
+}
+
+/// How many syncs of bulk files a history has.
+fn syncs(trace: &Trace) -> usize {
+    let is_sync = |line: &&String| line.contains(" Sync ") && line.contains(".bulk");
+    trace.lines().iter().filter(is_sync).count()
+}
+
+#[test]
+fn uploads_of_one_file_share_syncs_and_long_ones_sync_on_the_way() {
+    for seed in 0..10 {
+        let trace = Arc::new(Trace::new(true));
+        let sim = Sim::with_trace(seed, trace.clone());
+        let disk = SimDisk::new(&sim);
+        let run = sim.block_on(&disk, async {
+            let bulk = open(&sim, &disk).await;
+            let large = payload(1, 5_000_000);
+            let long = Options {
+                next: BulkId::new(9),
+                file_bytes_max: 8 << 20,
+                sync_bytes: 512 << 10,
+                ..options()
+            };
+            let long = BulkFiles::open(sim.env(&disk), long).await.expect("opens");
+            let before = syncs(&trace);
+            upload(&long, &large, &[100_000]).await.expect("written");
+            let on_the_way = syncs(&trace) - before;
+            assert!((9..=12).contains(&on_the_way), "{on_the_way} syncs of 512 KiB in 5 MB");
+            // All have written when the first asks.
+            let mut uploads = Vec::new();
+            for tag in 0..8 {
+                let mut upload = bulk.begin(50_000).await.expect("begun");
+                upload.write(payload(tag, 50_000)).await.expect("taken");
+                uploads.push(upload);
+            }
+            let before = syncs(&trace);
+            let finished = join_all(uploads.into_iter().map(Upload::finish)).await;
+            assert!(finished.iter().all(Result::is_ok));
+            let shared = syncs(&trace) - before;
+            assert!(shared < 8, "{shared} syncs for 8 uploads");
+        });
+        run.expect("the story ends");
+    }
+}
+
+/// The server's threads share the files and hand uploads and readers to each other.
+#[test]
+fn uploads_and_readers_move_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    fn sent<T: Send>(_: T) {}
+    shared::<BulkFiles>();
+    shared::<Written>();
+    let _ = |upload: Upload| sent(upload.finish());
+    let _ = |mut reader: BulkReader| sent(reader.next());
+    let _ = |bulk: &'static Arc<BulkFiles>| sent(bulk.begin(1));
+}

@@ -1,0 +1,87 @@
+//! Payload into frames: takes bytes as they come, gives stretches of whole frames to be written.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::format::{self, BLOCK, FRAME_BYTES, FRAME_HEADER_BYTES, Frame, Identity};
+use crate::entry::Extent;
+
+/// Frames that are written at once. Two such stretches, one being filled and one being written, are all
+/// the memory that an upload takes.
+const STRETCH_FRAMES: usize = 4;
+
+/// Lays out one extent.
+pub struct Filler {
+    identity: Identity,
+    extent: Extent,
+    /// The number of the frame that is being filled.
+    frame: u64,
+    /// Where `stretch` goes in the file.
+    position: u64,
+    /// Sealed frames, then the one that is being filled.
+    stretch: BytesMut,
+    /// Where in `stretch` the frame that is being filled begins.
+    frame_at: usize,
+}
+
+impl Filler {
+    /// Starts at the extent's first byte.
+    pub fn new(identity: Identity, extent: Extent) -> Self {
+        let mut filler = Self {
+            identity,
+            extent,
+            frame: 0,
+            position: extent.position,
+            stretch: BytesMut::new(),
+            frame_at: 0,
+        };
+        filler.begin_stretch();
+        filler
+    }
+
+    fn begin_stretch(&mut self) {
+        let left = format::span(self.extent.len) - (self.position - self.extent.position);
+        let bytes = left.min(STRETCH_FRAMES as u64 * FRAME_BYTES) as usize;
+        self.stretch = BytesMut::with_capacity(bytes);
+        self.frame_at = 0;
+        self.begin_frame();
+    }
+
+    fn begin_frame(&mut self) {
+        self.frame_at = self.stretch.len();
+        self.stretch.resize(self.frame_at + FRAME_HEADER_BYTES, 0);
+    }
+
+    /// Whether every byte of the extent has been taken.
+    pub fn is_full(&self) -> bool {
+        self.frame == format::frames(&self.extent)
+    }
+
+    /// Takes bytes off the input, until it is empty or a stretch is ready: its place and its bytes.
+    pub fn take(&mut self, input: &mut Bytes) -> Option<(u64, Bytes)> {
+        while !input.is_empty() && !self.is_full() {
+            let frame = Frame::of(&self.extent, self.frame);
+            let missing = frame.bytes() - (self.stretch.len() - self.frame_at);
+            let taken = missing.min(input.len());
+            self.stretch.extend_from_slice(&input[..taken]);
+            input.advance(taken);
+            if taken < missing {
+                return None;
+            }
+            frame.seal(&self.identity, &mut self.stretch[self.frame_at..]);
+            self.frame += 1;
+            if self.is_full() {
+                let len = self.stretch.len().next_multiple_of(BLOCK as usize);
+                self.stretch.resize(len, 0);
+                return Some((self.position, std::mem::take(&mut self.stretch).freeze()));
+            }
+            if self.stretch.len() == STRETCH_FRAMES * FRAME_BYTES as usize {
+                let stretch = (self.position, std::mem::take(&mut self.stretch).freeze());
+                self.position += stretch.1.len() as u64;
+                self.begin_stretch();
+                return Some(stretch);
+            }
+            self.begin_frame();
+        }
+        None
+    }
+}

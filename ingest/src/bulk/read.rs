@@ -1,0 +1,256 @@
+//! Reading payload back: every frame is verified before its bytes leave.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::format::{
+    self, BLOCK, FRAME_BYTES, FRAME_HEADER_BYTES, FRAME_PAYLOAD_MAX, Frame, Identity,
+};
+use super::{BulkFiles, Options};
+use crate::entry::Extent;
+use crate::env::{Disk, DiskError, DiskErrorKind, File, Open};
+use crate::log::{Corruption, ReadError};
+use crate::words::{BulkId, PartitionId};
+
+/// Frames that are read at once.
+const STRETCH_FRAMES: u64 = 4;
+/// Handles kept open for the next reader.
+const HANDLES_MAX: usize = 64;
+
+/// A file opened for reading, with what its checksums depend on.
+pub struct Handle {
+    pub file: Arc<dyn File>,
+    pub identity: Identity,
+}
+
+impl Handle {
+    /// Opens a file and reads its header. A file that is named and not there is corruption too.
+    pub async fn open(disk: &dyn Disk, options: &Options, id: BulkId) -> Result<Self, ReadError> {
+        let path = options.path(id);
+        let corrupt = |detail: String| {
+            ReadError::Corrupt(Corruption { file: path.to_string(), position: 0, detail })
+        };
+        let file = match disk.open(&path, Open::Read).await {
+            Err(error) if error.kind == DiskErrorKind::NotFound => {
+                return Err(corrupt("the file is missing".into()));
+            }
+            opened => opened.map_err(|error| unavailable(options.partition, &error))?,
+        };
+        let block = match file.read_at(0, BLOCK as usize).await {
+            Err(error) if error.kind == DiskErrorKind::ShortRead => {
+                return Err(corrupt("the file ends within its header".into()));
+            }
+            read => read.map_err(|error| unavailable(options.partition, &error))?,
+        };
+        let identity = Identity::decode(&block, options.store, options.partition, id);
+        Ok(Self { file, identity: identity.map_err(corrupt)? })
+    }
+
+    /// Names what is wrong at a place in the file.
+    pub fn corrupt(&self, position: u64, detail: String) -> Corruption {
+        Corruption { file: self.file.path().to_string(), position, detail }
+    }
+
+    /// Reads frames of an extent that lie side by side, unverified.
+    async fn read_frames(&self, extent: &Extent, frames: &Range<u64>) -> Result<Bytes, ReadError> {
+        let first = Frame::of(extent, frames.start);
+        let last = Frame::of(extent, frames.end - 1);
+        let len = (last.position - first.position) as usize + last.bytes();
+        match self.file.read_at(first.position, len).await {
+            Err(error) if error.kind == DiskErrorKind::ShortRead => {
+                Err(self.corrupt(first.position, "the file ends before".into()).into())
+            }
+            read => read.map_err(|error| unavailable(self.identity.partition, &error)),
+        }
+    }
+
+    /// Reads one frame and verifies it; gives its payload.
+    pub async fn read_frame(&self, extent: &Extent, index: u64) -> Result<Bytes, ReadError> {
+        let bytes = self.read_frames(extent, &(index..index + 1)).await?;
+        self.payload(Frame::of(extent, index), bytes)
+    }
+
+    /// Verifies a frame that was read; gives its payload.
+    fn payload(&self, frame: Frame, bytes: Bytes) -> Result<Bytes, ReadError> {
+        match frame.verify(&self.identity, &bytes) {
+            Ok(()) => Ok(bytes.slice(FRAME_HEADER_BYTES..)),
+            Err(detail) => Err(self.corrupt(frame.position, detail).into()),
+        }
+    }
+}
+
+/// The device failed: that says nothing of the bytes, and trying again may help.
+fn unavailable(partition: PartitionId, error: &DiskError) -> ReadError {
+    ReadError::Unavailable { partition, reason: error.to_string() }
+}
+
+/// Handles of files that were read lately. A reader's own handle outlives its place here.
+#[derive(Default)]
+pub struct Handles {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    uses: u64,
+    /// Each with the number of its last use.
+    handles: BTreeMap<BulkId, (u64, Arc<Handle>)>,
+}
+
+impl Handles {
+    async fn get(&self, bulk: &BulkFiles, id: BulkId) -> Result<Arc<Handle>, ReadError> {
+        if let Some(handle) = self.kept(id) {
+            return Ok(handle);
+        }
+        let handle = Arc::new(Handle::open(&*bulk.env.disk, &bulk.options, id).await?);
+        self.keep(id, handle.clone());
+        Ok(handle)
+    }
+
+    fn kept(&self, id: BulkId) -> Option<Arc<Handle>> {
+        let mut kept = self.kept.lock();
+        kept.uses += 1;
+        let now = kept.uses;
+        let (used, handle) = kept.handles.get_mut(&id)?;
+        *used = now;
+        Some(handle.clone())
+    }
+
+    fn keep(&self, id: BulkId, handle: Arc<Handle>) {
+        let mut kept = self.kept.lock();
+        let now = kept.uses;
+        kept.handles.insert(id, (now, handle));
+        if kept.handles.len() > HANDLES_MAX {
+            let oldest = kept.handles.iter().min_by_key(|(_, (used, _))| *used);
+            if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                kept.handles.remove(&oldest);
+            }
+        }
+    }
+
+    /// Closes a file that is removed, so that its space becomes free with its last reader.
+    pub fn forget(&self, id: BulkId) {
+        self.kept.lock().handles.remove(&id);
+    }
+}
+
+/// Gives a range of payload, frame by frame. At most a quarter of a mebibyte is held in memory.
+pub struct BulkReader {
+    bulk: Arc<BulkFiles>,
+    extents: Arc<[Extent]>,
+    /// The extent that is being read.
+    index: usize,
+    /// The next byte within it.
+    at: u64,
+    /// Bytes yet to be read.
+    left: u64,
+    handle: Option<Arc<Handle>>,
+    /// Verified, and not given yet.
+    ready: VecDeque<Bytes>,
+    /// Frames to read at once; one after a read failed.
+    stretch: u64,
+}
+
+impl BulkReader {
+    pub(super) fn new(bulk: Arc<BulkFiles>, extents: Arc<[Extent]>, range: Range<u64>) -> Self {
+        let mut reader = Self {
+            bulk,
+            extents,
+            index: 0,
+            at: range.start,
+            left: range.end.saturating_sub(range.start),
+            handle: None,
+            ready: VecDeque::new(),
+            stretch: STRETCH_FRAMES,
+        };
+        reader.skip_extents();
+        reader
+    }
+
+    /// Moves on to the extent that holds the next byte.
+    fn skip_extents(&mut self) {
+        while let Some(extent) = self.extents.get(self.index).filter(|e| self.at >= e.len) {
+            self.at -= extent.len;
+            self.index += 1;
+            self.handle = None;
+        }
+    }
+
+    /// The next bytes, verified; `None` at the end of the range. After an error a further call meets the
+    /// same place again.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                return Ok(Some(bytes));
+            }
+            if self.left == 0 {
+                return Ok(None);
+            }
+            self.read_stretch().await?;
+        }
+    }
+
+    async fn read_stretch(&mut self) -> Result<(), ReadError> {
+        let Some(extent) = self.extents.get(self.index).copied() else {
+            return Err(self.too_short().into());
+        };
+        let handle = self.handle(&extent).await?;
+        let end = extent.len.min(self.at.saturating_add(self.left));
+        let first = self.at / FRAME_PAYLOAD_MAX;
+        let frames = first..end.div_ceil(FRAME_PAYLOAD_MAX).min(first + self.stretch);
+        let bytes = match handle.read_frames(&extent, &frames).await {
+            // One of them cannot be read; the others can.
+            Err(_) if frames.end - frames.start > 1 => {
+                self.stretch = 1;
+                return Ok(());
+            }
+            read => read?,
+        };
+        for index in frames {
+            let frame = Frame::of(&extent, index);
+            let from = ((index - first) * FRAME_BYTES) as usize;
+            let payload = match handle.payload(frame, bytes.slice(from..from + frame.bytes())) {
+                // What is good goes out first; the next call meets the bad frame again.
+                Err(_) if !self.ready.is_empty() => return Ok(()),
+                verified => verified?,
+            };
+            let start = index * FRAME_PAYLOAD_MAX;
+            let wanted =
+                (self.at - start) as usize..(end - start).min(payload.len() as u64) as usize;
+            self.at += wanted.len() as u64;
+            self.left -= wanted.len() as u64;
+            self.ready.push_back(payload.slice(wanted));
+        }
+        self.skip_extents();
+        Ok(())
+    }
+
+    /// The range goes beyond the payload: who named it and who named the extents disagree.
+    fn too_short(&self) -> Corruption {
+        let options = &self.bulk.options;
+        let (file, position) = match self.extents.last() {
+            Some(last) => (options.path(last.file), last.position),
+            None => (options.folder.clone(), 0),
+        };
+        let detail = format!("the payload ends {} bytes early", self.left);
+        Corruption { file: file.to_string(), position, detail }
+    }
+
+    /// The handle of the extent's file, kept until the extent has been read.
+    async fn handle(&mut self, extent: &Extent) -> Result<Arc<Handle>, ReadError> {
+        if let Some(handle) = &self.handle {
+            return Ok(handle.clone());
+        }
+        if let Err(detail) = format::check_extent(extent) {
+            let file = self.bulk.options.path(extent.file).to_string();
+            return Err(Corruption { file, position: extent.position, detail }.into());
+        }
+        let handle = self.bulk.handles.get(&self.bulk, extent.file).await?;
+        self.handle = Some(handle.clone());
+        Ok(handle)
+    }
+}

@@ -1,0 +1,98 @@
+//! Checking a bulk file offline, for `fsck`.
+
+use super::Options;
+use super::format::{self, BLOCK, HEADER_COPIES, Identity};
+use super::read::Handle;
+use crate::entry::Extent;
+use crate::env::{DiskError, DiskErrorKind, Env, Open};
+use crate::log::{Corruption, ReadError};
+use crate::words::BulkId;
+
+/// Checks a file: both copies of its header, that no two of the extents overlap, and every frame that
+/// they say is there. Gives everything that is wrong. Extents of other files are passed over; space that
+/// no extent names is garbage and holds anything.
+///
+/// Opens nothing for writing and changes nothing.
+pub async fn verify(
+    env: &Env,
+    options: &Options,
+    id: BulkId,
+    extents: &[Extent],
+) -> Result<Vec<Corruption>, DiskError> {
+    let mut wrong = verify_header(env, options, id).await?;
+    let handle = match Handle::open(&*env.disk, options, id).await {
+        Ok(handle) => handle,
+        Err(error) => {
+            // The header's check has named what it could; a file that is not there it has not.
+            if wrong.is_empty() {
+                wrong.push(finding(options, id, 0, error));
+            }
+            return Ok(wrong);
+        }
+    };
+    let mut extents: Vec<Extent> =
+        extents.iter().filter(|extent| extent.file == id).copied().collect();
+    extents.sort_by_key(|extent| (extent.position, extent.len));
+    // The same extent may be named twice, by a part and by the object that it became.
+    extents.dedup();
+    let mut end = BLOCK;
+    for extent in &extents {
+        if let Err(detail) = format::check_extent(extent) {
+            wrong.push(handle.corrupt(extent.position, detail));
+            continue;
+        }
+        if extent.position < end {
+            let detail = format!("an extent begins within another, which ends at {end}");
+            wrong.push(handle.corrupt(extent.position, detail));
+        }
+        end = end.max(extent.position + format::span(extent.len));
+        for index in 0..format::frames(extent) {
+            if let Err(error) = handle.read_frame(extent, index).await {
+                let position = extent.position + index * format::FRAME_BYTES;
+                wrong.push(finding(options, id, position, error));
+            }
+        }
+    }
+    Ok(wrong)
+}
+
+/// Names each bad copy of the header; a reader needs only one.
+async fn verify_header(
+    env: &Env,
+    options: &Options,
+    id: BulkId,
+) -> Result<Vec<Corruption>, DiskError> {
+    let path = options.path(id);
+    let file = match env.disk.open(&path, Open::Read).await {
+        Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened?,
+    };
+    let Ok(block) = file.read_at(0, BLOCK as usize).await else { return Ok(Vec::new()) };
+    let mut wrong = Vec::new();
+    let mut good: Option<Identity> = None;
+    for at in HEADER_COPIES {
+        let found = Identity::decode_copy(&block[at..], options.store, options.partition, id);
+        let detail = match found {
+            Ok(found) if good.is_none_or(|good| good == found) => {
+                good = Some(found);
+                continue;
+            }
+            Ok(_) => "the header's copies differ".into(),
+            Err(detail) => detail,
+        };
+        wrong.push(Corruption { file: path.to_string(), position: at as u64, detail });
+    }
+    Ok(wrong)
+}
+
+/// What could not be read is a finding like what was read wrongly: the check goes on.
+fn finding(options: &Options, id: BulkId, position: u64, error: ReadError) -> Corruption {
+    match error {
+        ReadError::Corrupt(corruption) => corruption,
+        other => Corruption {
+            file: options.path(id).to_string(),
+            position,
+            detail: format!("cannot be read: {other}"),
+        },
+    }
+}
