@@ -95,7 +95,8 @@ mod tests {
     fn each_rule_holds() {
         use Shape::{NullRemoved, Removed, Version};
         use Verdict::{Removal, Superseded, Visible};
-        let table: &[(&[(u64, Shape)], &[Verdict])] = &[
+        type Case = (&'static [(u64, Shape)], &'static [Verdict]);
+        let table: &[Case] = &[
             (&[(9, Version(false)), (5, Version(false))], &[Visible, Visible]),
             (&[(9, Version(false)), (9, Version(false))], &[Visible, Superseded]),
             (

@@ -7,4 +7,5 @@
 )]
 
 mod crash;
+mod races;
 mod world;

@@ -9,11 +9,13 @@ use compactor::apply::Rules;
 use compactor::catalog::Catalog;
 use compactor::outcome::{Outcome, Rejection, VersionName};
 use compactor::partition::{CutPolicy, Options, Partition};
+use compactor::resolve;
+use compactor::state::UploadState;
 use ingest::bulk::{self, BulkFiles, Written};
 use ingest::entry::{Attributes, ETag, Statement};
 use ingest::env::FilePath;
-use ingest::log::ReadError;
 use ingest::log::embedded::{self, EmbeddedLog};
+use ingest::log::{Log, ReadError};
 use ingest::name::{BucketName, ObjectKey};
 use ingest::record::{
     Body, CompleteUpload, Condition, CreateBucket, CreateUpload, DeleteObject, Part, PutObject,
@@ -37,6 +39,15 @@ pub struct Engine {
 
 /// Opens the engine on a disk; an error is what a server would print before it gives up.
 pub async fn open(sim: &Sim, disk: &SimDisk) -> Result<Engine, String> {
+    open_with(sim, disk, |log| log).await
+}
+
+/// Opens the engine with something between it and its log.
+pub async fn open_with(
+    sim: &Sim,
+    disk: &SimDisk,
+    between: impl FnOnce(Arc<dyn Log>) -> Arc<dyn Log>,
+) -> Result<Engine, String> {
     let env = sim.env(disk);
     let found = Partition::catalog(&env, STORE, ID).await.map_err(|e| e.to_string())?;
     let catalog = found.unwrap_or_else(|| Catalog::first(STORE, ID));
@@ -70,7 +81,7 @@ pub async fn open(sim: &Sim, disk: &SimDisk) -> Result<Engine, String> {
         merge_fan_in: 3,
         overload_wait: Duration::from_secs(20),
     };
-    let partition = Partition::open(env, log.clone(), bulk, catalog, options).await;
+    let partition = Partition::open(env, between(log.clone()), bulk, catalog, options).await;
     Ok(Engine { partition: partition.map_err(|e| e.to_string())?, log })
 }
 
@@ -104,7 +115,8 @@ impl Engine {
         upload.finish().await.map_err(|e| e.to_string())
     }
 
-    async fn put(
+    /// Puts an object; small payload in the record, more by a bulk file.
+    pub async fn put(
         &self,
         bucket: BucketId,
         key: &ObjectKey,
@@ -218,6 +230,8 @@ pub struct Client {
     pub pending: Option<Pending>,
     random: SimRandom,
     step: u64,
+    /// Uploads that have been completed or aborted: nobody may find them open again.
+    ended: Vec<(ObjectKey, UploadId)>,
 }
 
 /// An operation whose answer has not come.
@@ -232,7 +246,16 @@ pub enum Pending {
 impl Client {
     pub fn new(number: u64, bucket: BucketId, versioning: Versioning, seed: u64) -> Self {
         let random = SimRandom::new(seed ^ number.wrapping_mul(0x1234_5678_9abc_def1));
-        Self { number, bucket, versioning, model: Model::new(), pending: None, random, step: 0 }
+        Self {
+            number,
+            bucket,
+            versioning,
+            model: Model::new(),
+            pending: None,
+            random,
+            step: 0,
+            ended: Vec::new(),
+        }
     }
 
     fn key(&self) -> ObjectKey {
@@ -424,8 +447,10 @@ impl Client {
             }
         }
         if self.random.chance(15) {
-            let bucket = self.bucket;
-            let outcome = engine.submit(Body::AbortUpload { bucket, key, upload }).await?;
+            let (bucket, key) = (self.bucket, key.clone());
+            let abort = Body::AbortUpload { bucket, key: key.clone(), upload };
+            let outcome = engine.submit(abort).await?;
+            self.ended.push((key, upload));
             return if outcome == Outcome::Done { Ok(()) } else { Err(format!("{outcome:?}")) };
         }
         let whole = Bytes::from(whole);
@@ -441,9 +466,27 @@ impl Client {
         };
         let outcome = engine.submit(Body::CompleteUpload(complete.clone())).await?;
         self.take(name, Some(whole), &outcome)?;
+        self.ended.push((complete.key.clone(), upload));
         let again = engine.submit(Body::CompleteUpload(complete)).await?;
         if again != outcome {
             return Err(format!("completed again: {again:?}, first {outcome:?}"));
+        }
+        Ok(())
+    }
+
+    /// Asserts that no upload that has ended is open again.
+    pub async fn check_uploads(&self, engine: &Engine) -> Result<(), String> {
+        let snapshot = engine.partition.snapshot();
+        for (key, id) in &self.ended {
+            let found = resolve::upload(&snapshot, self.bucket, key, *id).await;
+            if matches!(found, Ok(Some(UploadState::Open(_)))) {
+                return Err(format!("upload {id:?} of {key:?} has ended and is open again"));
+            }
+            let parts = resolve::parts(&snapshot, *id, PartNumber::ZERO, usize::MAX).await;
+            let parts = parts.map_err(|error| error.to_string())?.len();
+            if parts > 0 {
+                return Err(format!("upload {id:?} of {key:?} has ended and has {parts} parts"));
+            }
         }
         Ok(())
     }

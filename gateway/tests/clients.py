@@ -1,0 +1,355 @@
+"""Real clients against a live server: boto3, aws cli, rclone, s3cmd; and requests that must be refused."""
+import datetime
+import hashlib
+import hmac
+import http.client
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from botocore.exceptions import ClientError
+
+from server import ACCESS_KEY, SECRET_KEY, Server
+
+PASSED = 0
+
+
+def check(condition, what):
+    global PASSED
+    if not condition:
+        sys.exit(f"FAILED: {what}")
+    PASSED += 1
+
+
+def refused(code, call, *args, **kwargs):
+    try:
+        call(*args, **kwargs)
+    except ClientError as error:
+        got = error.response["Error"]["Code"]
+        check(got == code, f"{call.__name__}: {got} instead of {code}")
+        return error.response
+    sys.exit(f"FAILED: {call.__name__} was not refused with {code}")
+
+
+def boto(server):
+    s3 = server.client()
+    s3.create_bucket(Bucket="boto")
+    s3.create_bucket(Bucket="boto")
+    check([b["Name"] for b in s3.list_buckets()["Buckets"]] == ["boto"], "one bucket")
+    for size in [0, 1, 1000, 300_000, 2_000_000]:
+        body = os.urandom(size)
+        put = s3.put_object(Bucket="boto", Key=f"size/{size}", Body=body, ContentType="text/x",
+                            Metadata={"a": "b"}, Tagging="k=v&l=w")
+        check(put["ETag"] == '"%s"' % hashlib.md5(body).hexdigest(), "the ETag is the MD5")
+        for again in range(2):
+            got = s3.get_object(Bucket="boto", Key=f"size/{size}", ChecksumMode="ENABLED")
+            check(got["Body"].read() == body, f"{size} bytes come back")
+            check(got["Metadata"] == {"a": "b"} and got["ContentType"] == "text/x", "metadata come back")
+            if size:
+                part = s3.get_object(Bucket="boto", Key=f"size/{size}", Range=f"bytes={size // 3}-{size // 2}")
+                check(part["Body"].read() == body[size // 3:size // 2 + 1], "a range comes back")
+            server.cut()
+    tags = s3.get_object_tagging(Bucket="boto", Key="size/1")["TagSet"]
+    check(tags == [{"Key": "k", "Value": "v"}, {"Key": "l", "Value": "w"}], "tags come back")
+    s3.put_object_tagging(Bucket="boto", Key="size/1", Tagging={"TagSet": [{"Key": "x", "Value": "y"}]})
+    check(s3.get_object(Bucket="boto", Key="size/1")["Body"].read(), "still there after tagging")
+    for algorithm in ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"]:
+        s3.put_object(Bucket="boto", Key=algorithm, Body=b"abc", ChecksumAlgorithm=algorithm)
+        head = s3.head_object(Bucket="boto", Key=algorithm, ChecksumMode="ENABLED")
+        check(f"Checksum{algorithm}" in head, f"{algorithm} is kept")
+    refused("PreconditionFailed", s3.put_object, Bucket="boto", Key="CRC32", Body=b"", IfNoneMatch="*")
+    refused("PreconditionFailed", s3.put_object, Bucket="boto", Key="CRC32", Body=b"", IfMatch='"%032d"' % 0)
+    etag = s3.head_object(Bucket="boto", Key="CRC32")["ETag"]
+    s3.put_object(Bucket="boto", Key="CRC32", Body=b"new", IfMatch=etag)
+    keys = ["a/1", "a/2", "b", "c/d/e", "../up", "//", "sp ace+%", "é/€", "z" * 1024]
+    for key in keys:
+        s3.put_object(Bucket="boto", Key="k/" + key if len(key) < 1000 else key, Body=key.encode())
+    listed = s3.list_objects_v2(Bucket="boto", Prefix="k/", Delimiter="/")
+    check([p["Prefix"] for p in listed["CommonPrefixes"]] == ["k/../", "k//", "k/a/", "k/c/", "k/é/"], str(listed.get("CommonPrefixes")))
+    check([o["Key"] for o in listed["Contents"]] == ["k/b", "k/sp ace+%"], str(listed["Contents"]))
+    every = []
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket="boto", PaginationConfig={"PageSize": 3}):
+        every += [o["Key"] for o in page.get("Contents", [])]
+    check(every == sorted(every, key=str.encode) and len(every) == len(set(every)), "pages are in order")
+    s3.copy_object(Bucket="boto", Key="copied", CopySource="boto/size/2000000")
+    check(s3.head_object(Bucket="boto", Key="copied")["ContentLength"] == 2_000_000, "a copy")
+    deleted = s3.delete_objects(Bucket="boto", Delete={"Objects": [{"Key": k} for k in every + ["copied"]]})
+    check(len(deleted["Deleted"]) == len(every) + 1 and "Errors" not in deleted, "all deleted")
+    check("Contents" not in s3.list_objects_v2(Bucket="boto"), "nothing is left")
+    refused("NoSuchKey", s3.get_object, Bucket="boto", Key="b")
+    refused("NoSuchBucket", s3.list_objects_v2, Bucket="nowhere")
+    refused("KeyTooLongError", s3.put_object, Bucket="boto", Key="k" * 1025, Body=b"")
+    refused("NotImplemented", s3.put_object, Bucket="boto", Key="x", Body=b"", ServerSideEncryption="AES256")
+    refused("NotImplemented", s3.put_bucket_policy, Bucket="boto", Policy="{}")
+    refused("NoSuchBucketPolicy", s3.get_bucket_policy, Bucket="boto")
+    refused("NoSuchLifecycleConfiguration", s3.get_bucket_lifecycle_configuration, Bucket="boto")
+    refused("NoSuchCORSConfiguration", s3.get_bucket_cors, Bucket="boto")
+    check(s3.get_bucket_acl(Bucket="boto")["Grants"][0]["Permission"] == "FULL_CONTROL", "the owner's grant")
+
+
+def versions(server):
+    s3 = server.client()
+    s3.create_bucket(Bucket="versions")
+    first = s3.put_object(Bucket="versions", Key="k", Body=b"null").get("VersionId")
+    check(first is None, "no version id before versioning")
+    s3.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    one = s3.put_object(Bucket="versions", Key="k", Body=b"one")["VersionId"]
+    server.cut()
+    two = s3.put_object(Bucket="versions", Key="k", Body=b"two")["VersionId"]
+    marker = s3.delete_object(Bucket="versions", Key="k")
+    check(marker["DeleteMarker"], "a delete leaves a marker")
+    refused("NoSuchKey", s3.get_object, Bucket="versions", Key="k")
+    refused("MethodNotAllowed", s3.get_object, Bucket="versions", Key="k", VersionId=marker["VersionId"])
+    server.cut()
+    for version, body in [(one, b"one"), (two, b"two"), ("null", b"null")]:
+        got = s3.get_object(Bucket="versions", Key="k", VersionId=version)["Body"].read()
+        check(got == body, f"version {version}")
+    listed = s3.list_object_versions(Bucket="versions")
+    check([v["VersionId"] for v in listed["Versions"]] == [two, one, "null"], "versions, newest first")
+    check(listed["DeleteMarkers"][0]["IsLatest"], "the marker is the latest")
+    paged = []
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket="versions", PaginationConfig={"PageSize": 1}):
+        paged += [v["VersionId"] for v in page.get("Versions", [])]
+    check(paged == [two, one, "null"], f"versions page by page: {paged}")
+    s3.delete_object(Bucket="versions", Key="k", VersionId=marker["VersionId"])
+    check(s3.get_object(Bucket="versions", Key="k")["Body"].read() == b"two", "the marker is gone")
+    refused("BucketNotEmpty", s3.delete_bucket, Bucket="versions")
+    for version in [one, two, "null"]:
+        s3.delete_object(Bucket="versions", Key="k", VersionId=version)
+    s3.delete_bucket(Bucket="versions")
+
+
+def multipart(server):
+    s3 = server.client()
+    s3.create_bucket(Bucket="multi")
+    parts = [os.urandom(5 << 20), os.urandom(6 << 20), os.urandom(1000)]
+    for algorithm in [None, "CRC32", "SHA256"]:
+        extra = {"ChecksumAlgorithm": algorithm} if algorithm else {}
+        upload = s3.create_multipart_upload(Bucket="multi", Key="m", **extra)["UploadId"]
+        done = []
+        for number, part in enumerate(parts, 1):
+            put = s3.upload_part(Bucket="multi", Key="m", UploadId=upload, PartNumber=number, Body=part, **extra)
+            done.append({"PartNumber": number, "ETag": put["ETag"]})
+            if algorithm:
+                done[-1][f"Checksum{algorithm}"] = put[f"Checksum{algorithm}"]
+            server.cut()
+        check(len(s3.list_parts(Bucket="multi", Key="m", UploadId=upload)["Parts"]) == 3, "three parts")
+        check(s3.list_multipart_uploads(Bucket="multi")["Uploads"][0]["UploadId"] == upload, "one upload")
+        for again in range(2):
+            whole = s3.complete_multipart_upload(Bucket="multi", Key="m", UploadId=upload, MultipartUpload={"Parts": done})
+            wanted = hashlib.md5(b"".join(hashlib.md5(p).digest() for p in parts)).hexdigest()
+            check(whole["ETag"] == f'"{wanted}-3"', "the ETag of parts")
+            if algorithm:
+                break
+        check(s3.get_object(Bucket="multi", Key="m")["Body"].read() == b"".join(parts), "the parts in order")
+        middle = s3.get_object(Bucket="multi", Key="m", Range=f"bytes={(5 << 20) - 3}-{(5 << 20) + 3}")["Body"].read()
+        check(middle == parts[0][-3:] + parts[1][:4], "a range over two parts")
+        check(s3.get_object(Bucket="multi", Key="m", PartNumber=2)["Body"].read() == parts[1], "one part")
+    small = s3.create_multipart_upload(Bucket="multi", Key="s")["UploadId"]
+    tags = [s3.upload_part(Bucket="multi", Key="s", UploadId=small, PartNumber=n, Body=b"x")["ETag"] for n in (1, 2)]
+    named = [{"PartNumber": n, "ETag": t} for n, t in zip((1, 2), tags)]
+    refused("EntityTooSmall", s3.complete_multipart_upload, Bucket="multi", Key="s", UploadId=small, MultipartUpload={"Parts": named})
+    refused("InvalidPartOrder", s3.complete_multipart_upload, Bucket="multi", Key="s", UploadId=small, MultipartUpload={"Parts": named[::-1]})
+    s3.abort_multipart_upload(Bucket="multi", Key="s", UploadId=small)
+    refused("NoSuchUpload", s3.list_parts, Bucket="multi", Key="s", UploadId=small)
+
+
+def tree(server, binary, scratch):
+    """A real directory tree goes in with rclone and aws, and comes back, before and after cut and restart."""
+    source = pathlib.Path(__file__).resolve().parents[2]
+    copy = scratch / "tree"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("target", ".git", ".tools", "data"))
+    # Folders without files have no place in an object store.
+    for folder in sorted((p for p in copy.rglob("*") if p.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    files = [p for p in copy.rglob("*") if p.is_file()]
+    env = dict(os.environ, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY,
+               AWS_DEFAULT_REGION="us-east-1", RCLONE_CONFIG="/dev/null", RCLONE_CONFIG_S_TYPE="s3",
+               RCLONE_CONFIG_S_PROVIDER="Other", RCLONE_CONFIG_S_ACCESS_KEY_ID=ACCESS_KEY,
+               RCLONE_CONFIG_S_SECRET_ACCESS_KEY=SECRET_KEY, RCLONE_CONFIG_S_ENDPOINT=server.url,
+               RCLONE_CONFIG_S_REGION="us-east-1")
+    # A certificate bundle for AWS's own endpoints is nothing to a server on plain HTTP, and rclone trips over it.
+    env.pop("AWS_CA_BUNDLE", None)
+
+    def run(*command):
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        check(done.returncode == 0, f"{' '.join(map(str, command))}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    aws = [sys.executable, "-m", "awscli", "--endpoint-url", server.url]
+    run(*aws, "s3", "mb", "s3://aws")
+    run(*aws, "s3", "sync", "--only-show-errors", copy, "s3://aws")
+    run("rclone", "mkdir", "s:rclone")
+    run("rclone", "sync", copy, "s:rclone")
+    s3 = server.client()
+
+    def same():
+        for bucket in ["aws", "rclone"]:
+            run("rclone", "check", "--download", copy, f"s:{bucket}")
+        listed = [o for page in s3.get_paginator("list_objects_v2").paginate(Bucket="aws") for o in page["Contents"]]
+        check(len(listed) == len(files), "as many objects as files")
+        check(sum(o["Size"] for o in listed) == sum(p.stat().st_size for p in files), "as many bytes")
+        for folder in [copy] + [p for p in copy.rglob("*") if p.is_dir()]:
+            prefix = "" if folder == copy else str(folder.relative_to(copy)) + "/"
+            page = s3.list_objects_v2(Bucket="aws", Prefix=prefix, Delimiter="/")
+            names = {o["Key"][len(prefix):] for o in page.get("Contents", [])}
+            names |= {p["Prefix"][len(prefix):-1] for p in page.get("CommonPrefixes", [])}
+            check(names == {p.name for p in folder.iterdir()}, f"the listing of {prefix}")
+
+    same()
+    server.cut()
+    same()
+    server.stop()
+    server.fsck()
+    server.start()
+    same()
+    config = scratch / "s3cfg"
+    config.write_text(f"[default]\naccess_key={ACCESS_KEY}\nsecret_key={SECRET_KEY}\nhost_base=127.0.0.1:{server.port}\nhost_bucket=127.0.0.1:{server.port}\nuse_https=False\nbucket_location=us-east-1\n")
+    run("s3cmd", "-c", config, "mb", "s3://cmd")
+    run("s3cmd", "-c", config, "put", copy / "README.md", "s3://cmd/readme")
+    run("s3cmd", "-c", config, "get", "--force", "s3://cmd/readme", scratch / "readme")
+    check((scratch / "readme").read_bytes() == (copy / "README.md").read_bytes(), "s3cmd")
+    run("s3cmd", "-c", config, "del", "--recursive", "--force", "s3://cmd")
+    run("s3cmd", "-c", config, "rb", "s3://cmd")
+
+
+def sign(method, path, headers, payload, when=None, secret=SECRET_KEY, access=ACCESS_KEY, region="us-east-1"):
+    when = when or datetime.datetime.now(datetime.timezone.utc)
+    stamp, day = when.strftime("%Y%m%dT%H%M%SZ"), when.strftime("%Y%m%d")
+    headers = dict(headers, **{"x-amz-date": stamp, "x-amz-content-sha256": payload})
+    names = ";".join(sorted(headers))
+    path, _, query = path.partition("?")
+    query = "&".join(sorted(p if "=" in p else p + "=" for p in query.split("&") if p))
+    canonical = "\n".join([method, path, query, *[f"{n}:{headers[n]}" for n in sorted(headers)], "", names, payload])
+    scope = f"{day}/{region}/s3/aws4_request"
+    to_sign = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = ("AWS4" + secret).encode()
+    for piece in [day, region, "s3", "aws4_request"]:
+        key = hmac.new(key, piece.encode(), hashlib.sha256).digest()
+    signature = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()
+    headers["authorization"] = f"AWS4-HMAC-SHA256 Credential={access}/{scope},SignedHeaders={names},Signature={signature}"
+    return headers, signature, key, stamp, scope
+
+
+def hostile(server):
+    """Requests that must be refused, each with the code that S3 documents, and change nothing."""
+    s3 = server.client()
+    s3.create_bucket(Bucket="hostile")
+    s3.put_object(Bucket="hostile", Key="kept", Body=b"kept")
+    host = f"127.0.0.1:{server.port}"
+    empty = hashlib.sha256(b"").hexdigest()
+
+    def ask(method, path, headers, body=b"", short=False):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        try:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            try:
+                connection.send(body)
+                if short:
+                    connection.sock.shutdown(1)
+            except OSError:
+                pass
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+        except (http.client.HTTPException, OSError):
+            return 0, ""
+        finally:
+            connection.close()
+
+    def expect(what, wanted, got):
+        status, text = got
+        check(any(f"<Code>{w}</Code>" in text or w == status for w in wanted), f"{what}: {status} {text[:300]}")
+
+    def put(body, payload=None, path="/hostile/new", extra=None, length=None, **how):
+        payload = payload or hashlib.sha256(body).hexdigest()
+        headers = {"host": host, "content-length": str(len(body) if length is None else length), **(extra or {})}
+        signed, *_ = sign("PUT", path, headers, payload, **how)
+        return signed
+
+    now = datetime.datetime.now(datetime.timezone.utc)
+    expect("a short body", ["IncompleteBody", 0], ask("PUT", "/hostile/new", put(b"abc", length=10, payload="UNSIGNED-PAYLOAD"), b"abc", short=True))
+    expect("a wrong sha256", ["XAmzContentSHA256Mismatch"], ask("PUT", "/hostile/new", put(b"abc", payload=empty), b"abc"))
+    expect("a wrong md5", ["BadDigest"], ask("PUT", "/hostile/new", put(b"abc", extra={"content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="}), b"abc"))
+    expect("a scrap of md5", ["InvalidDigest"], ask("PUT", "/hostile/new", put(b"abc", extra={"content-md5": "AAAA"}), b"abc"))
+    expect("a wrong crc32", ["BadDigest"], ask("PUT", "/hostile/new", put(b"abc", extra={"x-amz-checksum-crc32": "AAAAAA=="}), b"abc"))
+    expect("a scrap of crc32", ["InvalidRequest"], ask("PUT", "/hostile/new", put(b"abc", extra={"x-amz-checksum-crc32": "AA=="}), b"abc"))
+    expect("two checksums", ["InvalidRequest"], ask("PUT", "/hostile/new", put(b"abc", extra={"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-sha1": "qZk+NkcGgWq6PiVxeFDCbJzQ2J0="}), b"abc"))
+    expect("another secret", ["SignatureDoesNotMatch"], ask("PUT", "/hostile/new", put(b"abc", secret="wrong"), b"abc"))
+    expect("another user", ["InvalidAccessKeyId"], ask("PUT", "/hostile/new", put(b"abc", access="NOBODY"), b"abc"))
+    expect("another region", ["AuthorizationHeaderMalformed"], ask("PUT", "/hostile/new", put(b"abc", region="eu-west-1"), b"abc"))
+    expect("an old request", ["RequestTimeTooSkewed"], ask("PUT", "/hostile/new", put(b"abc", when=now - datetime.timedelta(minutes=16)), b"abc"))
+    expect("a request of tomorrow", ["RequestTimeTooSkewed"], ask("PUT", "/hostile/new", put(b"abc", when=now + datetime.timedelta(days=1)), b"abc"))
+    expect("a changed path", ["SignatureDoesNotMatch"], ask("PUT", "/hostile/kept", put(b"abc"), b"abc"))
+    signed = put(b"abc")
+    expect("an unsigned header", ["AccessDenied"], ask("PUT", "/hostile/new", {**signed, "x-amz-meta-a": "b"}, b"abc"))
+    expect("no credentials", ["AccessDenied"], ask("PUT", "/hostile/new", {"host": host, "content-length": "3"}, b"abc"))
+    expect("signature version 2", ["InvalidRequest"], ask("GET", "/hostile/kept", {"host": host, "authorization": "AWS AKID:abc"}))
+    expect("a scrap of authorization", ["AuthorizationHeaderMalformed"], ask("GET", "/hostile/kept", {"host": host, "authorization": "AWS4-HMAC-SHA256 nothing"}))
+    expect("giant metadata", ["MetadataTooLarge"], ask("PUT", "/hostile/new", put(b"abc", extra={"x-amz-meta-big": "m" * 2100}), b"abc"))
+    expect("giant headers", [431, 0], ask("GET", "/hostile/kept", {"host": host, "x-big": "h" * 40000}))
+    expect("a path that is not UTF-8", ["InvalidURI", "SignatureDoesNotMatch"], ask("PUT", "/hostile/%ff%fe", put(b"abc", path="/hostile/%ff%fe"), b"abc"))
+    expect("no length", [411, "MissingContentLength"], ask("PUT", "/hostile/new", {k: v for k, v in sign("PUT", "/hostile/new", {"host": host}, "UNSIGNED-PAYLOAD")[0].items()}))
+    expect("a giant length", ["EntityTooLarge"], ask("PUT", "/hostile/new", put(b"", length=(5 << 30) + 1, payload="UNSIGNED-PAYLOAD"), b""))
+    bomb = b'<!DOCTYPE d [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><Delete><Object><Key>&b;</Key></Object></Delete>'
+    for what, document in [("an XML bomb", bomb), ("no XML", b"{}"), ("an open element", b"<Delete><Object>"), ("nothing to delete", b"<Delete></Delete>")]:
+        headers, *_ = sign("POST", "/hostile?delete", {"host": host, "content-length": str(len(document))}, hashlib.sha256(document).hexdigest())
+        expect(what, ["MalformedXML"], ask("POST", "/hostile?delete", headers, document))
+
+    def chunked(body, flip=False, decoded=3, payload="STREAMING-AWS4-HMAC-SHA256-PAYLOAD"):
+        headers = {"host": host, "content-encoding": "aws-chunked", "x-amz-decoded-content-length": str(decoded)}
+        frame = lambda data, sig: b"%x;chunk-signature=%s\r\n" % (len(data), sig.encode()) + data + b"\r\n"
+        size = len(frame(body, "0" * 64)) + len(b"0;chunk-signature=" + b"0" * 64 + b"\r\n\r\n")
+        headers, previous, key, stamp, scope = sign("PUT", "/hostile/new", {**headers, "content-length": str(size)}, payload)
+        out = b""
+        for data in [body, b""]:
+            text = "\n".join(["AWS4-HMAC-SHA256-PAYLOAD", stamp, scope, previous, empty, hashlib.sha256(data).hexdigest()])
+            previous = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+            out += frame(data, previous)
+        if flip:
+            out = out.replace(b"\r\nabc", b"\r\nabd")
+        return ask("PUT", "/hostile/new", headers, out)
+
+    expect("a broken chunk signature", ["SignatureDoesNotMatch"], chunked(b"abc", flip=True))
+    expect("more than decoded", ["IncompleteBody"], chunked(b"abc", decoded=2))
+    expect("less than decoded", ["IncompleteBody"], chunked(b"abc", decoded=4))
+    presigned = s3.generate_presigned_url("get_object", Params={"Bucket": "hostile", "Key": "kept"}, ExpiresIn=60)
+    path = presigned[len(server.url):]
+    status, text = ask("GET", path, {"host": host})
+    check((status, text) == (200, "kept"), f"a presigned GET: {status} {text[:300]}")
+    expect("a changed presigned GET", ["SignatureDoesNotMatch"], ask("GET", path.replace("/kept", "/other"), {"host": host}))
+    expect("a presigned GET for too long", ["AuthorizationQueryParametersError"], ask("GET", path.replace("Expires=60", "Expires=604801"), {"host": host}))
+    listed = s3.list_object_versions(Bucket="hostile")
+    check([v["Key"] for v in listed["Versions"]] == ["kept"], "nothing was changed")
+    status, text = chunked(b"abc")
+    check(status == 200 and s3.get_object(Bucket="hostile", Key="new")["Body"].read() == b"abc", f"a good chunked body: {status} {text}")
+
+
+def main():
+    binary = os.path.abspath(sys.argv[1])
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        server = Server(binary, str(scratch / "data")).start()
+        try:
+            second = subprocess.run([binary, "server", "--data", server.data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], capture_output=True, text=True)
+            check(second.returncode == 1 and "in use" in second.stderr, "a second server on the directory refuses")
+            for part in [boto, versions, multipart, hostile]:
+                part(server)
+                print(f"{part.__name__}: ok", flush=True)
+            tree(server, binary, scratch)
+            print("tree: ok", flush=True)
+            server.stop()
+            server.fsck()
+        finally:
+            if server.process.poll() is None:
+                server.process.kill()
+    print(f"{PASSED} passed, 0 failed")
+
+
+main()

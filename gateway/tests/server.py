@@ -1,0 +1,77 @@
+"""Starts and stops a siltstone server for tests, on free ports of 127.0.0.1."""
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+ACCESS_KEY = "AKIDTEST"
+SECRET_KEY = "a-secret-for-tests"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """One server process over a data directory; its ports stay the same over restarts."""
+
+    def __init__(self, binary, data, *flags):
+        self.binary, self.data, self.flags = binary, data, flags
+        self.port, self.admin_port = free_port(), free_port()
+        self.process = None
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def admin(self):
+        return f"http://127.0.0.1:{self.admin_port}"
+
+    def start(self, wait=30):
+        env = dict(os.environ, SILTSTONE_ACCESS_KEY=ACCESS_KEY, SILTSTONE_SECRET_KEY=SECRET_KEY)
+        command = [self.binary, "server", "--data", self.data, "--listen", f"127.0.0.1:{self.port}",
+                   "--admin", f"127.0.0.1:{self.admin_port}", "--reserve-bytes", "0", *self.flags]
+        self.log = open(self.data + ".log", "ab")
+        self.process = subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log)
+        deadline = time.monotonic() + wait
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                sys.exit(f"the server ended: see {self.data}.log\n" + open(self.data + ".log").read()[-3000:])
+            try:
+                with urllib.request.urlopen(self.admin + "/health/ready", timeout=2):
+                    return self
+            except OSError:
+                time.sleep(0.05)
+        sys.exit("the server did not get ready: " + open(self.data + ".log").read()[-3000:])
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        if self.process.wait(timeout=60) != 0:
+            sys.exit("the server did not stop cleanly: " + open(self.data + ".log").read()[-3000:])
+
+    def cut(self):
+        request = urllib.request.Request(self.admin + "/cut", method="POST")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.read().decode()
+
+    def fsck(self):
+        done = subprocess.run([self.binary, "fsck", self.data], capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit("fsck: " + done.stdout + done.stderr)
+
+    def client(self, **options):
+        import boto3
+        from botocore.config import Config
+        config = Config(signature_version="s3v4", retries={"max_attempts": 1}, max_pool_connections=32, **options)
+        return boto3.client("s3", endpoint_url=self.url, region_name="us-east-1", config=config,
+                            aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY)

@@ -1,0 +1,138 @@
+//! Races between clients on one key, and a log that delivers records twice.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use compactor::outcome::{Outcome, Rejection};
+use futures::future::join_all;
+use ingest::env::Fut;
+use ingest::log::{
+    AppendError, BarrierToken, Committed, Log, LogLocation, Permit, ReadError, Reader, Status,
+};
+use ingest::mutant::Mutant;
+use ingest::name::ObjectKey;
+use ingest::record::{Condition, Record, Versioning};
+use ingest::words::{Offset, PartitionId};
+use simulator::{Sim, SimDisk};
+
+use crate::world::{open, open_with};
+
+/// Delivers every record twice in a row, as a log may whose client sent again what it was not sure of.
+struct Stutter(Arc<dyn Log>);
+
+struct StutterReader(Box<dyn Reader>);
+
+impl Reader for StutterReader {
+    fn next(&mut self) -> Fut<'_, Result<Vec<Committed>, ReadError>> {
+        Box::pin(async move {
+            let batch = self.0.next().await?;
+            Ok(batch.into_iter().flat_map(|record| [record.clone(), record]).collect())
+        })
+    }
+}
+
+impl Log for Stutter {
+    fn admit(&self, partition: PartitionId, bytes: usize) -> Fut<'_, Result<Permit, AppendError>> {
+        self.0.admit(partition, bytes)
+    }
+
+    fn append(&self, permit: Permit, record: Record) -> Fut<'static, Result<(), AppendError>> {
+        self.0.append(permit, record)
+    }
+
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+    ) -> Fut<'_, Result<Box<dyn Reader>, ReadError>> {
+        Box::pin(async move {
+            let reader = self.0.read(partition, from).await?;
+            Ok(Box::new(StutterReader(reader)) as Box<dyn Reader>)
+        })
+    }
+
+    fn barrier(&self, partition: PartitionId) -> Fut<'_, Result<BarrierToken, AppendError>> {
+        self.0.barrier(partition)
+    }
+
+    fn fetch(
+        &self,
+        partition: PartitionId,
+        location: LogLocation,
+    ) -> Fut<'_, Result<Bytes, ReadError>> {
+        self.0.fetch(partition, location)
+    }
+
+    fn trim(&self, partition: PartitionId, below: Offset) -> Fut<'_, Result<(), ReadError>> {
+        self.0.trim(partition, below)
+    }
+
+    fn status(&self, partition: PartitionId) -> Status {
+        self.0.status(partition)
+    }
+}
+
+/// Of many that create one key only if it is absent, exactly one succeeds.
+fn one_creator(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
+    let mut sim = Sim::new(seed);
+    sim.set_mutant(mutant);
+    let disk = SimDisk::new(&sim);
+    let run = sim.block_on(&disk, async {
+        let engine = open(&sim, &disk).await?;
+        let bucket = engine.bucket("plain", Versioning::Off).await?;
+        let key = ObjectKey::new("contended").expect("a short key");
+        let puts = (0..6u8).map(|caller| {
+            let (engine, key) = (&engine, key.clone());
+            async move { engine.put(bucket, &key, &[caller; 9], Condition::IfAbsent).await }
+        });
+        let mut written = 0;
+        for outcome in join_all(puts).await {
+            match outcome? {
+                Outcome::Written(_) => written += 1,
+                Outcome::Rejected(Rejection::PreconditionFailed) => {}
+                other => return Err(format!("{other:?}")),
+            }
+        }
+        engine.close().await;
+        if written == 1 { Ok(()) } else { Err(format!("{written} callers created one key")) }
+    });
+    run.map_err(|stopped| format!("{stopped:?}"))?
+}
+
+/// Records that the log repeats are applied once, across a cut and a restart.
+fn repeated_records(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
+    let mut sim = Sim::new(seed);
+    sim.set_mutant(mutant);
+    let disk = SimDisk::new(&sim);
+    let run = sim.block_on(&disk, async {
+        let engine = open_with(&sim, &disk, |log| Arc::new(Stutter(log))).await?;
+        let bucket = engine.bucket("versions", Versioning::On).await?;
+        let key = ObjectKey::new("key").expect("a short key");
+        for payload in [b"one", b"two"] {
+            engine.put(bucket, &key, payload, Condition::Always).await?;
+            engine.partition.cut().await.map_err(|error| error.to_string())?;
+        }
+        let refused = engine.put(bucket, &key, b"three", Condition::IfAbsent).await?;
+        if refused != Outcome::Rejected(Rejection::PreconditionFailed) {
+            return Err(format!("{refused:?}"));
+        }
+        let found = engine.versions(bucket, 10).await.map_err(|error| error.to_string())?;
+        engine.close().await;
+        let count = found.values().map(Vec::len).sum::<usize>();
+        if count == 2 { Ok(()) } else { Err(format!("{count} versions of 2 puts")) }
+    });
+    run.map_err(|stopped| format!("{stopped:?}"))?
+}
+
+/// Every race of this page.
+pub fn everything(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
+    one_creator(seed, mutant)?;
+    repeated_records(seed, mutant)
+}
+
+#[test]
+fn conditions_and_repeated_records_are_decided_where_the_log_is_applied() {
+    for seed in 0..20 {
+        everything(seed, None).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}
