@@ -17,5 +17,5 @@ mod writer;
 
 pub use reader::{Manifest, ManifestReader, ReadCounts};
 pub use row::Row;
-pub use rows::ManifestCursor;
-pub use writer::{ManifestWriter, schema};
+pub use rows::{ManifestCursor, read_error};
+pub use writer::{ManifestWriter, record_batch, schema};

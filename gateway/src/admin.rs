@@ -1,17 +1,19 @@
-//! The admin address: health, metrics, cuts. Loopback only, since it asks for no credentials.
+//! The admin address: health, metrics, SQL, cuts. Loopback only, since it asks for no credentials.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, bail};
 use axum::Router;
-use axum::extract::State;
+use axum::body::Body;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bytes::Bytes;
+use futures::StreamExt;
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Deserialize;
+use sql::{Engine, Format, SqlError};
 use tokio::net::TcpListener;
 
 use crate::server::store::{PARTITION, Store};
@@ -19,6 +21,7 @@ use crate::server::store::{PARTITION, Store};
 #[derive(Clone)]
 struct Admin {
     store: Arc<Store>,
+    sql: Arc<Engine>,
     metrics: PrometheusHandle,
     ready: Arc<AtomicBool>,
 }
@@ -27,6 +30,7 @@ struct Admin {
 pub async fn serve(
     listener: TcpListener,
     store: Arc<Store>,
+    sql: Arc<Engine>,
     metrics: PrometheusHandle,
     ready: Arc<AtomicBool>,
 ) {
@@ -35,7 +39,8 @@ pub async fn serve(
         .route("/health/ready", get(is_ready))
         .route("/metrics", get(render))
         .route("/cut", post(cut))
-        .with_state(Admin { store, metrics, ready });
+        .route("/sql", post(self::sql))
+        .with_state(Admin { store, sql, metrics, ready });
     if let Err(error) = axum::serve(listener, routes).await {
         tracing::error!(%error, "the admin address is not served any more");
     }
@@ -85,22 +90,49 @@ async fn cut(State(admin): State<Admin>) -> (StatusCode, String) {
     }
 }
 
-/// `siltstone cut`: asks a running server for a cut.
-pub fn ask_cut(admin: &str) -> anyhow::Result<ExitCode> {
-    let address = admin.strip_prefix("http://").unwrap_or(admin).trim_end_matches('/');
-    let stream = TcpStream::connect(address);
-    let mut stream = stream.with_context(|| format!("no server answers on {address}"))?;
-    write!(
-        stream,
-        "POST /cut HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split_whitespace().nth(1).unwrap_or_default();
-    if status != "200" {
-        bail!("the server answered {status}: {}", body.trim());
-    }
-    print!("{body}");
-    Ok(ExitCode::SUCCESS)
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SqlQuery {
+    format: Option<String>,
+}
+
+/// Answers the query in the body, streamed. An error after the first rows breaks the answer off, so that
+/// no client takes a part for the whole.
+async fn sql(State(admin): State<Admin>, Query(asked): Query<SqlQuery>, text: String) -> Response {
+    let format = match asked.format.as_deref().unwrap_or("json").parse::<Format>() {
+        Ok(format) => format,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    let snapshot = admin.store.partition.snapshot();
+    let at = snapshot.at;
+    let mut writer = match admin.sql.query(snapshot, text).await {
+        Ok(rows) => rows.written(format),
+        Err(error) => return sql_error(&error),
+    };
+    // The first piece is made before the answer begins: most of what can go wrong has its own status.
+    let first = match writer.next().await {
+        Ok(first) => first.unwrap_or_default(),
+        Err(error) => return sql_error(&error),
+    };
+    let rest = futures::stream::try_unfold(writer, |mut writer| async move {
+        let piece = writer.next().await.inspect_err(|error| {
+            tracing::warn!(%error, "a query ended early");
+        })?;
+        Ok::<_, SqlError>(piece.map(|piece| (Bytes::from(piece), writer)))
+    });
+    let body = futures::stream::once(async move { Ok(Bytes::from(first)) }).chain(rest);
+    let headers = [
+        ("content-type", format.content_type().to_owned()),
+        ("x-siltstone-offset", at.get().to_string()),
+    ];
+    (headers, Body::from_stream(body)).into_response()
+}
+
+fn sql_error(error: &SqlError) -> Response {
+    let status = match error {
+        SqlError::Refused(_) => StatusCode::BAD_REQUEST,
+        SqlError::Memory(_) | SqlError::Deadline(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        SqlError::Read(_) | SqlError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, format!("{error}\n")).into_response()
 }

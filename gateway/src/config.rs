@@ -53,6 +53,15 @@ pub struct ServerArgs {
     /// Writes are refused when fewer bytes than this are free; reads and folding go on.
     #[arg(long, env = "SILTSTONE_RESERVE_BYTES")]
     reserve_bytes: Option<u64>,
+    /// Bytes that all SQL queries together may hold for sorting, grouping and joining.
+    #[arg(long, env = "SILTSTONE_SQL_MEMORY_BYTES")]
+    sql_memory_bytes: Option<usize>,
+    /// A SQL query is ended after so many seconds.
+    #[arg(long, env = "SILTSTONE_SQL_SECONDS")]
+    sql_seconds: Option<u64>,
+    /// Threads for all SQL queries together.
+    #[arg(long, env = "SILTSTONE_SQL_THREADS")]
+    sql_threads: Option<usize>,
     /// The root user's access key; made and kept in the data directory when absent.
     #[arg(long, env = "SILTSTONE_ACCESS_KEY")]
     access_key: Option<String>,
@@ -84,6 +93,9 @@ struct File {
     log_file_bytes: Option<u64>,
     bulk_file_bytes: Option<u64>,
     reserve_bytes: Option<u64>,
+    sql_memory_bytes: Option<usize>,
+    sql_seconds: Option<u64>,
+    sql_threads: Option<usize>,
     access_key: Option<String>,
     access_key_file: Option<PathBuf>,
     secret_key: Option<String>,
@@ -134,6 +146,8 @@ pub struct Settings {
     pub bulk_file_bytes: u64,
     /// Bytes that writes leave free.
     pub reserve_bytes: u64,
+    /// How SQL is run.
+    pub sql: sql::Options,
     /// The root user's keys, if they are given.
     pub root: Option<(String, String)>,
     /// More users.
@@ -221,6 +235,19 @@ impl Settings {
         if !log_file_bytes.is_multiple_of(4096) || log_file_bytes < 16 << 20 {
             bail!("log_file_bytes is a multiple of 4096 and at least 16 MiB");
         }
+        let sql_defaults = sql::Options::default();
+        let sql = sql::Options {
+            memory_bytes: args
+                .sql_memory_bytes
+                .or(file.sql_memory_bytes)
+                .unwrap_or(sql_defaults.memory_bytes),
+            threads: args.sql_threads.or(file.sql_threads).unwrap_or(sql_defaults.threads).max(1),
+            deadline: args
+                .sql_seconds
+                .or(file.sql_seconds)
+                .map_or(sql_defaults.deadline, Duration::from_secs),
+            ..sql_defaults
+        };
         Ok(Self {
             data,
             listen,
@@ -232,6 +259,7 @@ impl Settings {
             log_file_bytes,
             bulk_file_bytes: args.bulk_file_bytes.or(file.bulk_file_bytes).unwrap_or(1 << 30),
             reserve_bytes: args.reserve_bytes.or(file.reserve_bytes).unwrap_or(512 << 20),
+            sql,
             root,
             users: file.users,
         })
@@ -250,6 +278,7 @@ impl Settings {
             log_file_bytes: 64 << 20,
             bulk_file_bytes: 1 << 30,
             reserve_bytes: 0,
+            sql: sql::Options::default(),
             root: None,
             users: Vec::new(),
         }

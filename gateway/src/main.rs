@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admin;
+mod ask;
 mod config;
 mod front;
 mod fsck;
@@ -34,6 +35,17 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
     },
+    /// Ask a running server about objects, versions and buckets.
+    Sql {
+        /// The query.
+        query: String,
+        /// The server's admin address.
+        #[arg(long, default_value = "http://127.0.0.1:9001")]
+        admin: String,
+        /// `table`, `json` or `csv`.
+        #[arg(long, default_value = "table")]
+        format: String,
+    },
     /// Check every byte of a data directory that no server has open. Exits 1 if something is wrong.
     Fsck {
         /// The data directory.
@@ -46,7 +58,10 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Server(args) => server::run(*args),
-        Command::Cut { admin } => admin::ask_cut(&admin),
+        Command::Cut { admin } => ask::post(&admin, "/cut", String::new()),
+        Command::Sql { query, admin, format } => {
+            ask::post(&admin, &format!("/sql?format={format}"), query)
+        }
         Command::Fsck { dir } => fsck::run(&dir),
         Command::Version => {
             println!("siltstone {}", env!("CARGO_PKG_VERSION"));

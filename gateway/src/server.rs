@@ -63,7 +63,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     }
     println!("S3 on http://{}, admin on http://{}", listener.local_addr()?, admin.local_addr()?);
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let admin = tokio::spawn(crate::admin::serve(admin, store.clone(), metrics, ready.clone()));
+    let sql = Arc::new(sql::Engine::new(&settings.sql)?);
+    let admin = crate::admin::serve(admin, store.clone(), sql, metrics, ready.clone());
+    let admin = tokio::spawn(admin);
     let front = Arc::new(Front::new(store.clone(), users, settings));
     accept(listener, front).await?;
     ready.store(false, std::sync::atomic::Ordering::Relaxed);

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.error
 
 from botocore.exceptions import ClientError
 
@@ -157,6 +158,60 @@ def multipart(server):
     refused("NoSuchUpload", s3.list_parts, Bucket="multi", Key="s", UploadId=small)
 
 
+def sql(server, binary):
+    """SQL sees what was acknowledged, before a cut and after it, and only reads."""
+    s3 = server.client()
+    s3.create_bucket(Bucket="asked")
+    s3.create_bucket(Bucket="other")
+    s3.put_bucket_versioning(Bucket="asked", VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket="other", Key="a/1", Body=b"12345")
+    for number in range(50):
+        s3.put_object(Bucket="asked", Key=f"a/{number:02}", Body=b"x" * number, ContentType="text/plain",
+                      Metadata={"number": str(number)}, Tagging=f"project={'even' if number % 2 == 0 else 'odd'}")
+    s3.put_object(Bucket="asked", Key="b", Body=b"old")
+    newest = s3.put_object(Bucket="asked", Key="b", Body=b"new")
+    marker = s3.delete_object(Bucket="asked", Key="a/00")["VersionId"]
+
+    def answers():
+        def same(query, wanted):
+            got = [tuple(row.values()) for row in server.sql(query)]
+            check(got == wanted, f"{query}: {got} instead of {wanted}")
+
+        same("SELECT count(*), sum(size) FROM objects WHERE bucket = 'asked'", [(50, sum(range(50)) + 3)])
+        same("SELECT count(*) FROM objects WHERE bucket = 'asked' AND tags['project'] = 'even'", [(24,)])
+        same("SELECT key FROM objects WHERE metadata['number'] = '7'", [("a/07",)])
+        same("SELECT key, size FROM objects WHERE bucket = 'asked' AND key LIKE 'a/4%' ORDER BY key LIMIT 2", [("a/40", 40), ("a/41", 41)])
+        same("SELECT version_id, etag, content_type FROM objects WHERE key = 'b'", [(newest["VersionId"], newest["ETag"].strip('"'), None)])
+        same("SELECT size, is_latest FROM versions WHERE key = 'b' ORDER BY version_id DESC", [(3, True), (3, False)])
+        same("SELECT version_id, is_latest, size FROM versions WHERE bucket = 'asked' AND is_delete_marker", [(marker, True, None)])
+        same("SELECT bucket, count(*) FROM objects WHERE bucket IN ('asked', 'other') GROUP BY bucket ORDER BY bucket", [("asked", 50), ("other", 1)])
+        same("SELECT name, versioning FROM buckets WHERE name IN ('asked', 'other') ORDER BY name", [("asked", "Enabled"), ("other", "Off")])
+        same("SELECT count(*) FROM objects WHERE bucket = 'no-such'", [(0,)])
+        same("SELECT key FROM objects WHERE bucket = 'asked' AND starts_with(key, 'a/1') AND key > 'a/17' ORDER BY key", [("a/18",), ("a/19",)])
+
+    answers()
+    server.cut()
+    answers()
+    for text, status in [("SELEC", 400), ("SELECT nothing FROM objects", 400), ("DROP TABLE objects", 400),
+                         ("INSERT INTO buckets SELECT * FROM buckets", 400), ("SET datafusion.execution.batch_size = 1", 400),
+                         ("SELECT * FROM '/etc/passwd'", 400), ("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'", 400),
+                         ("COPY objects TO '/tmp/x.csv'", 400)]:
+        try:
+            server.sql(text)
+            check(False, f"{text} is refused")
+        except urllib.error.HTTPError as error:
+            check(error.code == status, f"{text}: {error.code} {error.text}")
+    plan = "\n".join(str(row) for row in server.sql("EXPLAIN ANALYZE SELECT count(*) FROM objects WHERE bucket = 'asked' AND key LIKE 'a/%'"))
+    check("key_pages_read=1" in plan and "row_groups_read=1" in plan, f"one page is read: {plan}")
+    for form, wanted in [("csv", "n\n50\n"), ("json", '[\n{"n":50}\n]\n')]:
+        told = subprocess.run([binary, "sql", "--admin", server.admin, "--format", form, "SELECT count(*) AS n FROM objects WHERE bucket = 'asked'"], capture_output=True, text=True)
+        check(told.stdout == wanted, f"{form}: {told.stdout}{told.stderr}")
+    told = subprocess.run([binary, "sql", "--admin", server.admin, "SELECT key, tags FROM objects WHERE bucket = 'asked' LIMIT 1"], capture_output=True, text=True)
+    check(told.returncode == 0 and "{project: odd}" in told.stdout, f"a table: {told.stdout}{told.stderr}")
+    wrong = subprocess.run([binary, "sql", "--admin", server.admin, "SELEC"], capture_output=True, text=True)
+    check(wrong.returncode == 1 and "400" in wrong.stderr, f"a wrong query: {wrong.stderr}")
+
+
 def tree(server, binary, scratch):
     """A real directory tree goes in with rclone and aws, and comes back, before and after cut and restart."""
     source = pathlib.Path(__file__).resolve().parents[2]
@@ -193,6 +248,8 @@ def tree(server, binary, scratch):
         listed = [o for page in s3.get_paginator("list_objects_v2").paginate(Bucket="aws") for o in page["Contents"]]
         check(len(listed) == len(files), "as many objects as files")
         check(sum(o["Size"] for o in listed) == sum(p.stat().st_size for p in files), "as many bytes")
+        counted = server.sql("SELECT count(*) AS n, sum(size) AS bytes FROM objects WHERE bucket = 'rclone'")
+        check(counted == [{"n": len(files), "bytes": sum(p.stat().st_size for p in files)}], f"SQL: {counted}")
         for folder in [copy] + [p for p in copy.rglob("*") if p.is_dir()]:
             prefix = "" if folder == copy else str(folder.relative_to(copy)) + "/"
             page = s3.list_objects_v2(Bucket="aws", Prefix=prefix, Delimiter="/")
@@ -342,6 +399,8 @@ def main():
             for part in [boto, versions, multipart, hostile]:
                 part(server)
                 print(f"{part.__name__}: ok", flush=True)
+            sql(server, binary)
+            print("sql: ok", flush=True)
             tree(server, binary, scratch)
             print("tree: ok", flush=True)
             server.stop()

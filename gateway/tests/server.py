@@ -1,10 +1,12 @@
 """Starts and stops a siltstone server for tests, on free ports of 127.0.0.1."""
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 ACCESS_KEY = "AKIDTEST"
@@ -63,6 +65,17 @@ class Server:
         request = urllib.request.Request(self.admin + "/cut", method="POST")
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read().decode()
+
+    def sql(self, query):
+        """Rows as dictionaries."""
+        request = urllib.request.Request(self.admin + "/sql", data=query.encode(), method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            error.text = error.read().decode()
+            error.add_note(error.text)
+            raise
 
     def fsck(self):
         done = subprocess.run([self.binary, "fsck", self.data], capture_output=True, text=True)

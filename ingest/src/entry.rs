@@ -246,6 +246,11 @@ pub struct SegmentLocation {
     pub index: u32,
 }
 
+impl SegmentLocation {
+    /// Stands for the place of what is in no segment yet.
+    pub const NOWHERE: Self = Self { segment: SegmentId::new(0), position: 0, index: 0 };
+}
+
 /// Where an object's bytes are. The variants say which file holds them, so that one match serves reads,
 /// cuts and collection.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

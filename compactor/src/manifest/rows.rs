@@ -62,7 +62,8 @@ impl ManifestCursor {
     }
 }
 
-fn read_error(manifest: &Manifest, error: ParquetError) -> ReadError {
+/// The error below a Parquet reader's: what reading met, or what is wrong with the file.
+pub fn read_error(manifest: &Manifest, error: ParquetError) -> ReadError {
     match error {
         ParquetError::External(inner) => match inner.downcast::<ReadError>() {
             Ok(error) => *error,

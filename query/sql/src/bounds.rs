@@ -1,0 +1,176 @@
+//! What conditions on `bucket` and `key` say about where to look.
+//!
+//! Bounds only narrow the scan; the conditions are applied in full to what it gives. So a condition that
+//! is not understood here costs time and changes no answer.
+
+use compactor::state::Buckets;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, Like, Operator};
+use query::scan::Bounds;
+
+/// Whether a condition narrows the scan.
+pub fn narrows(condition: &Expr) -> bool {
+    let mut untouched = Narrowing::default();
+    untouched.add(condition);
+    untouched != Narrowing::default()
+}
+
+/// The bounds that all conditions together leave.
+pub fn bounds(conditions: &[Expr], buckets: &Buckets) -> Bounds {
+    let mut narrowing = Narrowing::default();
+    conditions.iter().for_each(|condition| narrowing.add(condition));
+    let named = |name: &str| narrowing.buckets.iter().all(|set| set.iter().any(|n| n == name));
+    let wanted = buckets.iter().filter(|bucket| named(bucket.name.as_str()));
+    let mut bounds = Bounds::new(wanted.map(|bucket| bucket.id).collect());
+    for step in &narrowing.keys {
+        match step {
+            Step::AtOrAbove(key) => bounds.at_or_above(key.as_bytes()),
+            Step::AtOrBelow(key) => bounds.at_or_below(key.as_bytes()),
+            Step::Below(key) => bounds.below(key.as_bytes()),
+            Step::Prefix(prefix) => bounds.prefix(prefix.as_bytes()),
+        }
+    }
+    bounds
+}
+
+#[derive(Default, PartialEq, Debug)]
+struct Narrowing {
+    /// The bucket is in each of these sets.
+    buckets: Vec<Vec<String>>,
+    keys: Vec<Step>,
+}
+
+#[derive(PartialEq, Debug)]
+enum Step {
+    AtOrAbove(String),
+    AtOrBelow(String),
+    Below(String),
+    Prefix(String),
+}
+
+impl Narrowing {
+    fn add(&mut self, condition: &Expr) {
+        match condition {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+                self.add(left);
+                self.add(right);
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                let swapped = || Some((column(right)?, op.swap()?, text(left)?));
+                let found = || Some((column(left)?, *op, text(right)?));
+                if let Some((column, op, value)) = found().or_else(swapped) {
+                    self.compare(column, op, value);
+                }
+            }
+            Expr::Between(Between { expr, negated: false, low, high }) => {
+                if let (Some("key"), Some(low), Some(high)) = (column(expr), text(low), text(high))
+                {
+                    self.keys.push(Step::AtOrAbove(low));
+                    self.keys.push(Step::AtOrBelow(high));
+                }
+            }
+            Expr::InList(InList { expr, list, negated: false }) => {
+                let values: Option<Vec<String>> = list.iter().map(text).collect();
+                match (column(expr), values) {
+                    (Some("bucket"), Some(values)) => self.buckets.push(values),
+                    (Some("key"), Some(mut values)) => {
+                        values.sort_unstable();
+                        if let (Some(low), Some(high)) = (values.first(), values.last()) {
+                            self.keys.push(Step::AtOrAbove(low.clone()));
+                            self.keys.push(Step::AtOrBelow(high.clone()));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            Expr::Like(Like {
+                negated: false,
+                expr,
+                pattern,
+                escape_char,
+                case_insensitive: false,
+            }) => {
+                if let (Some("key"), Some(pattern)) = (column(expr), text(pattern)) {
+                    self.keys.push(Step::Prefix(literal_start(&pattern, *escape_char)));
+                }
+            }
+            Expr::ScalarFunction(call) if call.name() == "starts_with" => {
+                if let [subject, prefix] = call.args.as_slice()
+                    && let (Some("key"), Some(prefix)) = (column(subject), text(prefix))
+                {
+                    self.keys.push(Step::Prefix(prefix));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn compare(&mut self, column: &str, op: Operator, value: String) {
+        match (column, op) {
+            ("bucket", Operator::Eq) => self.buckets.push(vec![value]),
+            ("key", Operator::Eq) => {
+                self.keys.push(Step::AtOrAbove(value.clone()));
+                self.keys.push(Step::AtOrBelow(value));
+            }
+            ("key", Operator::Gt | Operator::GtEq) => self.keys.push(Step::AtOrAbove(value)),
+            ("key", Operator::LtEq) => self.keys.push(Step::AtOrBelow(value)),
+            ("key", Operator::Lt) => self.keys.push(Step::Below(value)),
+            _ => {}
+        }
+    }
+}
+
+fn column(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Column(column) => Some(column.name.as_str()),
+        _ => None,
+    }
+}
+
+fn text(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Literal(
+            ScalarValue::Utf8(Some(value))
+            | ScalarValue::LargeUtf8(Some(value))
+            | ScalarValue::Utf8View(Some(value)),
+            _,
+        ) => Some(value.clone()),
+        _ => None,
+    }
+}
+
+/// What a pattern of LIKE begins with before its first wildcard. An escape ends it, which is always right.
+fn literal_start(pattern: &str, escape: Option<char>) -> String {
+    let is_special = |c: char| matches!(c, '%' | '_' | '\\') || Some(c) == escape;
+    pattern.chars().take_while(|c| !is_special(*c)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::{col, lit};
+
+    use super::*;
+
+    fn steps(condition: Expr) -> Vec<Step> {
+        let mut narrowing = Narrowing::default();
+        narrowing.add(&condition);
+        narrowing.keys
+    }
+
+    #[test]
+    fn conditions_on_keys_narrow() {
+        let text = |value: &str| value.to_owned();
+        assert_eq!(steps(lit("m").gt(col("key"))), [Step::Below(text("m"))]);
+        assert_eq!(steps(col("key").like(lit("a/b_c%"))), [Step::Prefix(text("a/b"))]);
+        assert_eq!(steps(col("key").like(lit("a\\%b%"))), [Step::Prefix(text("a"))]);
+        assert_eq!(
+            steps(col("key").gt_eq(lit("a")).and(col("key").lt_eq(lit("b")))),
+            [Step::AtOrAbove(text("a")), Step::AtOrBelow(text("b"))]
+        );
+        assert_eq!(steps(col("key").gt(lit("a")).or(col("key").lt(lit("b")))), []);
+        assert_eq!(steps(col("key").not_like(lit("a%"))), []);
+        assert_eq!(steps(col("size").gt(lit("a"))), []);
+        assert!(narrows(&col("bucket").eq(lit("b"))) && !narrows(&col("owner").eq(lit("b"))));
+    }
+}

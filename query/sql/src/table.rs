@@ -1,0 +1,321 @@
+//! The tables: `objects` and `versions` over a snapshot's entries, `buckets` over its buckets.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use compactor::manifest;
+use compactor::state::Buckets;
+use compactor::view::Snapshot;
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondArray, UInt64Array,
+};
+use datafusion::arrow::datatypes::{
+    DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit, UInt8Type,
+};
+use datafusion::catalog::Session;
+use datafusion::datasource::{MemTable, TableProvider, TableType};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use ingest::record::Versioning;
+use ingest::words::BucketId;
+use query::scan::{Batch, Shown, columns_read};
+
+use crate::bounds;
+use crate::exec::EntriesExec;
+
+/// A column of the tables, and the manifest columns that it is made from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Column {
+    /// The bucket's name.
+    Bucket,
+    /// The object key.
+    Key,
+    /// The version's id as clients know it.
+    VersionId,
+    /// Whether it is the newest of its key.
+    IsLatest,
+    /// Whether it is a delete marker.
+    IsDeleteMarker,
+    /// The entity tag, without quotes.
+    ETag,
+    /// One of the manifest's own columns.
+    Manifest(&'static str),
+}
+
+const OBJECTS: [(&str, Column); 11] = [
+    ("bucket", Column::Bucket),
+    ("key", Column::Key),
+    ("version_id", Column::VersionId),
+    ("last_modified", Column::Manifest("last_modified")),
+    ("size", Column::Manifest("size")),
+    ("etag", Column::ETag),
+    ("owner", Column::Manifest("owner")),
+    ("content_type", Column::Manifest("content_type")),
+    ("headers", Column::Manifest("headers")),
+    ("metadata", Column::Manifest("metadata")),
+    ("tags", Column::Manifest("tags")),
+];
+
+const ONLY_VERSIONS: [(&str, Column); 2] =
+    [("is_latest", Column::IsLatest), ("is_delete_marker", Column::IsDeleteMarker)];
+
+/// The index of a manifest's column.
+fn at(name: &str) -> usize {
+    manifest::schema().index_of(name).expect("the manifest has this column")
+}
+
+impl Column {
+    fn field(self, name: &str) -> Field {
+        match self {
+            Column::Bucket | Column::Key | Column::VersionId => {
+                Field::new(name, DataType::Utf8, false)
+            }
+            Column::IsLatest | Column::IsDeleteMarker => Field::new(name, DataType::Boolean, false),
+            Column::ETag => Field::new(name, DataType::Utf8, true),
+            Column::Manifest(source) => {
+                manifest::schema().field(at(source)).clone().with_name(name)
+            }
+        }
+    }
+
+    /// The manifest columns that it needs besides the ordering ones.
+    fn needs(self) -> Vec<usize> {
+        match self {
+            Column::ETag => vec![at("md5"), at("parts")],
+            Column::Manifest(name) => vec![at(name)],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A table's columns.
+pub fn columns(shown: Shown) -> Vec<(&'static str, Column)> {
+    let mut columns = OBJECTS.to_vec();
+    if shown == Shown::Versions {
+        columns.splice(3..3, ONLY_VERSIONS);
+    }
+    columns
+}
+
+/// A table's schema.
+pub fn schema(columns: &[(&'static str, Column)]) -> SchemaRef {
+    let fields = columns.iter().map(|(name, column)| column.field(name));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Makes a table's rows of a scan's.
+pub struct Projection {
+    /// The table's columns that are wanted.
+    columns: Vec<(&'static str, Column)>,
+    /// Their schema.
+    pub schema: SchemaRef,
+    /// The manifest columns that the scan reads.
+    read: Vec<usize>,
+}
+
+impl Projection {
+    /// The columns with these numbers, or all.
+    pub fn new(shown: Shown, wanted: Option<&Vec<usize>>) -> Self {
+        let all = columns(shown);
+        let columns = match wanted {
+            Some(wanted) => wanted.iter().map(|index| all[*index]).collect(),
+            None => all,
+        };
+        let mut projection = Self { schema: schema(&columns), columns, read: Vec::new() };
+        projection.read = columns_read(&projection.needs());
+        projection
+    }
+
+    /// The manifest columns that it needs besides the ordering ones.
+    pub fn needs(&self) -> Vec<usize> {
+        self.columns.iter().flat_map(|(_, column)| column.needs()).collect()
+    }
+
+    /// A batch of the table.
+    pub fn apply(&self, batch: &Batch, buckets: &Buckets) -> Result<RecordBatch> {
+        let source = |name: &str| {
+            let place = self.read.binary_search(&at(name)).expect("a needed column is read");
+            batch.rows.column(place).clone()
+        };
+        let build = |column: &(&str, Column)| match column.1 {
+            Column::Bucket => bucket_names(source("bucket_id").as_primitive(), buckets),
+            Column::Key => source("key"),
+            Column::VersionId => {
+                let (versions, nulls) = (source("version"), source("is_null_version"));
+                version_ids(versions.as_primitive(), nulls.as_boolean())
+            }
+            Column::IsLatest => Arc::new(batch.is_latest.clone()),
+            Column::IsDeleteMarker => {
+                let kinds = source("kind");
+                let marker = compactor::listed::Kind::Marker.code();
+                let is_marker = kinds.as_primitive::<UInt8Type>().values().iter();
+                Arc::new(BooleanArray::from_iter(is_marker.map(|kind| Some(*kind == marker))))
+            }
+            Column::ETag => etags(&source("md5"), &source("parts")),
+            Column::Manifest(name) => source(name),
+        };
+        let arrays: Vec<ArrayRef> = self.columns.iter().map(build).collect();
+        let rows = batch.rows.num_rows();
+        let options =
+            datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?)
+    }
+}
+
+fn bucket_names(ids: &UInt64Array, buckets: &Buckets) -> ArrayRef {
+    let mut names = StringBuilder::with_capacity(ids.len(), ids.len() * 16);
+    for id in ids.values() {
+        let bucket = buckets.get(BucketId::new(*id)).expect("a scan stays within known buckets");
+        names.append_value(bucket.name.as_str());
+    }
+    Arc::new(names.finish())
+}
+
+fn version_ids(versions: &UInt64Array, nulls: &BooleanArray) -> ArrayRef {
+    use std::fmt::Write as _;
+    let mut ids = StringBuilder::with_capacity(versions.len(), versions.len() * 32);
+    for (row, version) in versions.values().iter().enumerate() {
+        if nulls.value(row) {
+            ids.append_value("null");
+        } else {
+            write!(ids, "{version:032x}").expect("a builder takes text");
+            ids.append_value("");
+        }
+    }
+    Arc::new(ids.finish())
+}
+
+fn etags(md5s: &ArrayRef, parts: &ArrayRef) -> ArrayRef {
+    use std::fmt::Write as _;
+    let (md5s, parts) = (md5s.as_fixed_size_binary(), parts.as_primitive::<Int32Type>());
+    let mut etags = StringBuilder::with_capacity(md5s.len(), md5s.len() * 32);
+    for row in 0..md5s.len() {
+        if md5s.is_null(row) {
+            etags.append_null();
+            continue;
+        }
+        for byte in md5s.value(row) {
+            write!(etags, "{byte:02x}").expect("a builder takes text");
+        }
+        if parts.is_valid(row) && parts.value(row) > 0 {
+            write!(etags, "-{}", parts.value(row)).expect("a builder takes text");
+        }
+        etags.append_value("");
+    }
+    Arc::new(etags.finish())
+}
+
+/// The `objects` or the `versions` of a snapshot.
+pub struct Entries {
+    snapshot: Snapshot,
+    shown: Shown,
+    schema: SchemaRef,
+}
+
+impl Entries {
+    /// Makes the table.
+    pub fn new(snapshot: &Snapshot, shown: Shown) -> Self {
+        Self { snapshot: snapshot.clone(), shown, schema: schema(&columns(shown)) }
+    }
+}
+
+impl std::fmt::Debug for Entries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Entries({:?} at {})", self.shown, self.snapshot.at)
+    }
+}
+
+#[async_trait]
+impl TableProvider for Entries {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let support = |filter: &&Expr| match bounds::narrows(filter) {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
+    async fn scan(
+        &self,
+        _session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let bounds = bounds::bounds(filters, &self.snapshot.buckets);
+        let projection = Projection::new(self.shown, projection);
+        let exec = EntriesExec::new(self.snapshot.clone(), self.shown, bounds, projection, limit)?;
+        Ok(Arc::new(exec))
+    }
+}
+
+/// The table `buckets`.
+pub fn buckets(buckets: &Buckets) -> Result<MemTable> {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("name", DataType::Utf8, false),
+        Field::new("created", time, false),
+        Field::new("owner", DataType::Utf8, false),
+        Field::new("region", DataType::Utf8, false),
+        Field::new("versioning", DataType::Utf8, false),
+    ]));
+    let all: Vec<_> = buckets.iter().collect();
+    let texts = |values: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(values)) };
+    let created = all.iter().map(|bucket| bucket.created.micros());
+    let created = TimestampMicrosecondArray::from_iter_values(created).with_timezone("UTC");
+    let columns = vec![
+        texts(all.iter().map(|bucket| bucket.name.as_str().to_owned()).collect()),
+        Arc::new(created),
+        texts(all.iter().map(|bucket| bucket.owner.clone()).collect()),
+        texts(all.iter().map(|bucket| bucket.region.clone()).collect()),
+        texts(all.iter().map(|bucket| versioning(bucket.versioning).to_owned()).collect()),
+    ];
+    let rows = RecordBatch::try_new(schema.clone(), columns)?;
+    MemTable::try_new(schema, vec![vec![rows]])
+}
+
+/// S3's words, and one for what S3 leaves unsaid.
+fn versioning(versioning: Versioning) -> &'static str {
+    match versioning {
+        Versioning::Off => "Off",
+        Versioning::On => "Enabled",
+        Versioning::Suspended => "Suspended",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_versions_and_etags() {
+        let versions = UInt64Array::from(vec![10, 11]);
+        let ids = version_ids(&versions, &BooleanArray::from(vec![false, true]));
+        let ids = ids.as_string::<i32>();
+        assert_eq!(ids.value(0), "0000000000000000000000000000000a");
+        assert_eq!(ids.value(1), "null");
+    }
+
+    #[test]
+    fn versions_have_what_objects_have_and_two_more() {
+        let (objects, versions) =
+            (schema(&columns(Shown::Objects)), schema(&columns(Shown::Versions)));
+        assert_eq!(objects.fields().len() + 2, versions.fields().len());
+        assert!(
+            objects.fields().iter().all(|field| versions.field_with_name(field.name()).is_ok())
+        );
+    }
+}

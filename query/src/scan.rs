@@ -1,0 +1,82 @@
+//! Scans: many entries as columns, in key order, for SQL.
+//!
+//! ```text
+//!   tail ──rows──┐
+//!   run ──pages──┼─ merge by (bucket, key, version, statement) ─ visibility ─ columns
+//!   run ──pages──┘
+//! ```
+//! Tails and runs are read alike, as Arrow columns. A row is judged where all of its key's statements meet,
+//! so nothing but bounds on bucket and key may skip pages below: a row that another condition rules out
+//! may still supersede one that the condition would keep. Memory: a batch for each source, and the batch
+//! being gathered. A source that cannot be read fails the scan; a result is never silently short.
+
+mod merge;
+mod range;
+mod source;
+
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use compactor::manifest::{ReadCounts, schema};
+use compactor::view::Snapshot;
+use ingest::log::ReadError;
+
+pub use merge::Scan;
+pub use range::Bounds;
+pub use source::PageCounts;
+
+/// Which entries to show.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shown {
+    /// The current object of each key.
+    Objects,
+    /// Every version and delete marker.
+    Versions,
+}
+
+/// What to scan.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Which entries.
+    pub shown: Shown,
+    /// Of which buckets and keys.
+    pub bounds: Bounds,
+    /// Columns of [`compactor::manifest::schema`] that are wanted besides the ones that order rows.
+    pub columns: Vec<usize>,
+    /// Rows of a batch.
+    pub batch_rows: usize,
+}
+
+/// Some rows of the answer.
+pub struct Batch {
+    /// The ordering columns and the wanted ones, in the schema's order.
+    pub rows: RecordBatch,
+    /// Whether each is the newest of its key.
+    pub is_latest: BooleanArray,
+}
+
+/// How much a scan has read.
+#[derive(Clone, Default, Debug)]
+pub struct Counts {
+    /// Row groups and pages.
+    pub pages: Arc<PageCounts>,
+    /// Bytes of manifests.
+    pub reads: Arc<ReadCounts>,
+}
+
+/// Columns `0..ORDERING` of a manifest order its rows and decide what is visible; every scan reads them.
+pub(crate) const ORDERING: usize = 6;
+
+/// The columns that a scan reads: the ordering ones, then the wanted ones, in the schema's order.
+pub fn columns_read(wanted: &[usize]) -> Vec<usize> {
+    let mut columns: Vec<usize> = (0..ORDERING).chain(wanted.iter().copied()).collect();
+    columns.sort_unstable();
+    columns.dedup();
+    columns
+}
+
+/// Begins a scan of a snapshot.
+pub fn scan(snapshot: &Snapshot, request: Request, counts: Counts) -> Result<Scan, ReadError> {
+    debug_assert!(request.columns.iter().all(|column| *column < schema().fields().len()));
+    Scan::new(snapshot, request, counts)
+}

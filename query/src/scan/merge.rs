@@ -1,0 +1,187 @@
+//! Merges the sources, judges what is visible, and gathers it as columns.
+
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::interleave_record_batch;
+use compactor::listed::Kind;
+use compactor::view::Snapshot;
+use compactor::visible::{Verdict, Visibility};
+use ingest::log::{Corruption, ReadError};
+use ingest::words::BucketId;
+
+use super::source::{Ordered, Source};
+use super::{Batch, Counts, Request, Shown};
+
+/// A scan under way.
+pub struct Scan {
+    request: Request,
+    /// Keeps the files from being removed.
+    _snapshot: Snapshot,
+    sources: Vec<Source>,
+    has_begun: bool,
+    /// The key whose statements are being judged.
+    group: Option<(BucketId, String)>,
+    visibility: Visibility,
+    is_latest: bool,
+    gathered: Gathered,
+}
+
+/// Rows picked for the next batch.
+#[derive(Default)]
+struct Gathered {
+    batches: Vec<Arc<Ordered>>,
+    /// For each source, where its current batch stands in `batches`.
+    places: Vec<Option<usize>>,
+    rows: Vec<(usize, usize)>,
+    latest: Vec<bool>,
+}
+
+impl Gathered {
+    fn pick(&mut self, source: usize, batch: &Arc<Ordered>, row: usize, is_latest: bool) {
+        let place = *self.places[source].get_or_insert_with(|| {
+            self.batches.push(batch.clone());
+            self.batches.len() - 1
+        });
+        self.rows.push((place, row));
+        self.latest.push(is_latest);
+    }
+
+    fn take(&mut self) -> Batch {
+        let batches: Vec<&RecordBatch> = self.batches.iter().map(|batch| &batch.rows).collect();
+        let rows = interleave_record_batch(&batches, &self.rows)
+            .expect("batches of one scan have the same columns");
+        self.batches.clear();
+        self.places.fill(None);
+        self.rows.clear();
+        Batch { rows, is_latest: BooleanArray::from(std::mem::take(&mut self.latest)) }
+    }
+}
+
+impl Scan {
+    pub(super) fn new(
+        snapshot: &Snapshot,
+        request: Request,
+        counts: Counts,
+    ) -> Result<Self, ReadError> {
+        let mut sources = Vec::new();
+        if !request.bounds.is_empty() {
+            for (tail, at) in snapshot.tails() {
+                sources.push(Source::tail(tail, at, &request.bounds, &request.columns));
+            }
+            for run in &snapshot.view.sealed.runs {
+                let (bounds, columns) = (&request.bounds, &request.columns);
+                sources.extend(Source::run(run, bounds, columns, request.batch_rows, &counts)?);
+            }
+        }
+        Ok(Self {
+            gathered: Gathered { places: vec![None; sources.len()], ..Gathered::default() },
+            request,
+            _snapshot: snapshot.clone(),
+            sources,
+            has_begun: false,
+            group: None,
+            visibility: Visibility::default(),
+            is_latest: true,
+        })
+    }
+
+    /// The next rows; none at the end. Never an empty batch.
+    pub async fn next(&mut self) -> Result<Option<Batch>, ReadError> {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            for source in &mut self.sources {
+                source.fill().await?;
+            }
+        }
+        while let Some((lowest, second)) = self.lowest() {
+            // As long as it stays below all others, a source is read on without asking them.
+            loop {
+                self.take_row(lowest)?;
+                if !self.sources[lowest].has_row() {
+                    self.gathered.places[lowest] = None;
+                    self.sources[lowest].fill().await?;
+                    break;
+                }
+                if self.gathered.rows.len() >= self.request.batch_rows {
+                    break;
+                }
+                if second.is_some_and(|second| self.compare(lowest, second).is_gt()) {
+                    break;
+                }
+            }
+            if self.gathered.rows.len() >= self.request.batch_rows {
+                return Ok(Some(self.gathered.take()));
+            }
+        }
+        Ok((!self.gathered.rows.is_empty()).then(|| self.gathered.take()))
+    }
+
+    fn compare(&self, a: usize, b: usize) -> std::cmp::Ordering {
+        let (a, b) = (&self.sources[a], &self.sources[b]);
+        match (&a.batch, &b.batch) {
+            (Some(x), Some(y)) => x.compare(a.row, y, b.row),
+            _ => unreachable!("only sources that stand at a row are compared"),
+        }
+    }
+
+    /// The sources that stand lowest and second lowest.
+    fn lowest(&self) -> Option<(usize, Option<usize>)> {
+        let standing = (0..self.sources.len()).filter(|index| self.sources[*index].has_row());
+        let mut found: Option<(usize, Option<usize>)> = None;
+        for index in standing {
+            found = Some(match found {
+                None => (index, None),
+                Some((first, _)) if self.compare(index, first).is_lt() => (index, Some(first)),
+                Some((first, None)) => (first, Some(index)),
+                Some((first, Some(second))) if self.compare(index, second).is_lt() => {
+                    (first, Some(index))
+                }
+                Some(both) => both,
+            });
+        }
+        found
+    }
+
+    /// Judges the row at which a source stands, and goes past it.
+    fn take_row(&mut self, index: usize) -> Result<(), ReadError> {
+        let source = &mut self.sources[index];
+        let batch = source.batch.as_ref().expect("the source stands at a row");
+        let row = source.row;
+        source.row += 1;
+        let (bucket, key) = (batch.bucket(row), batch.key(row));
+        if !self.request.bounds.has(bucket, key.as_bytes()) {
+            return Ok(());
+        }
+        if !self.group.as_ref().is_some_and(|(b, k)| *b == bucket && k == key) {
+            match &mut self.group {
+                Some((last_bucket, last_key)) => {
+                    *last_bucket = bucket;
+                    last_key.clear();
+                    last_key.push_str(key);
+                }
+                None => self.group = Some((bucket, key.to_owned())),
+            }
+            self.visibility = Visibility::default();
+            self.is_latest = true;
+        }
+        let (Some(shape), Some(kind)) = (batch.shape(row), batch.kind(row)) else {
+            return Err(ReadError::Corrupt(Corruption {
+                file: "a manifest".into(),
+                position: 0,
+                detail: format!("an entry of no known kind for {key:?}"),
+            }));
+        };
+        if self.visibility.judge(batch.version(row), shape) != Verdict::Visible {
+            return Ok(());
+        }
+        let is_latest = std::mem::replace(&mut self.is_latest, false);
+        let is_shown = match self.request.shown {
+            Shown::Versions => true,
+            Shown::Objects => is_latest && kind == Kind::Object,
+        };
+        if is_shown {
+            self.gathered.pick(index, batch, row, is_latest);
+        }
+        Ok(())
+    }
+}

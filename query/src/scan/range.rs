@@ -1,0 +1,234 @@
+//! Bounds on buckets and keys, and what they rule out.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use ingest::entry::EntryKey;
+use ingest::words::BucketId;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+
+/// Some buckets, and one range of keys that holds for each.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// The buckets, ascending.
+    buckets: Vec<BucketId>,
+    /// Keys at or above this.
+    from: Vec<u8>,
+    /// Keys below this; none for no bound.
+    below: Option<Vec<u8>>,
+}
+
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "from {:?}", String::from_utf8_lossy(&self.from))?;
+        match &self.below {
+            Some(below) => write!(f, " to below {:?}", String::from_utf8_lossy(below)),
+            None => write!(f, " on"),
+        }
+    }
+}
+
+impl Bounds {
+    /// All keys of some buckets.
+    pub fn new(mut buckets: Vec<BucketId>) -> Self {
+        buckets.sort_unstable();
+        buckets.dedup();
+        Self { buckets, from: Vec::new(), below: None }
+    }
+
+    /// Keeps only the buckets for which `keep` holds.
+    pub fn retain_buckets(&mut self, keep: impl FnMut(&BucketId) -> bool) {
+        self.buckets.retain(keep);
+    }
+
+    /// Keeps only keys at or above `key`.
+    pub fn at_or_above(&mut self, key: &[u8]) {
+        if key > self.from.as_slice() {
+            self.from = key.to_vec();
+        }
+    }
+
+    /// Keeps only keys below `key`.
+    pub fn below(&mut self, key: &[u8]) {
+        if self.below.as_ref().is_none_or(|below| key < below.as_slice()) {
+            self.below = Some(key.to_vec());
+        }
+    }
+
+    /// Keeps only keys at or below `key`.
+    pub fn at_or_below(&mut self, key: &[u8]) {
+        self.below(&[key, &[0]].concat());
+    }
+
+    /// Keeps only keys that begin with `prefix`.
+    pub fn prefix(&mut self, prefix: &[u8]) {
+        self.at_or_above(prefix);
+        // The first key above all that begin with it: without trailing FF, the last byte one up.
+        if let Some(kept) = prefix.iter().rposition(|byte| *byte != 0xff) {
+            let mut successor = prefix[..=kept].to_vec();
+            successor[kept] += 1;
+            self.below(&successor);
+        }
+    }
+
+    /// The buckets, ascending.
+    pub fn buckets(&self) -> &[BucketId] {
+        &self.buckets
+    }
+
+    /// Bytes at or below every entry that is wanted, and bytes above all of them; `None` when none is.
+    pub fn entries(&self) -> Option<(Bytes, Bytes)> {
+        let (first, last) = (*self.buckets.first()?, *self.buckets.last()?);
+        let end = match &self.below {
+            Some(below) => EntryKey::seek_key(last, below),
+            None => EntryKey::seek_after_bucket(last),
+        };
+        Some((EntryKey::seek_key(first, &self.from), end))
+    }
+
+    /// Whether nothing can be within.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.is_empty() || self.below.as_ref().is_some_and(|below| *below <= self.from)
+    }
+
+    /// Whether an entry is within.
+    pub fn has(&self, bucket: BucketId, key: &[u8]) -> bool {
+        self.has_key(key) && self.buckets.binary_search(&bucket).is_ok()
+    }
+
+    fn has_key(&self, key: &[u8]) -> bool {
+        key >= self.from.as_slice() && self.below.as_ref().is_none_or(|b| key < b.as_slice())
+    }
+
+    /// Whether an entry of bucket and key could lie in a stretch of a file with these extremes.
+    fn meets_buckets(&self, min: u64, max: u64) -> bool {
+        let first = self.buckets.partition_point(|bucket| bucket.get() < min);
+        self.buckets.get(first).is_some_and(|bucket| bucket.get() <= max)
+    }
+
+    fn meets_keys(&self, min: &[u8], max: &[u8]) -> bool {
+        max >= self.from.as_slice() && self.below.as_ref().is_none_or(|b| min < b.as_slice())
+    }
+}
+
+/// Rows of one row group that may be wanted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Selected {
+    /// The row group.
+    pub group: usize,
+    /// Its rows.
+    pub rows: usize,
+    /// Those that may be wanted, ascending, apart.
+    pub ranges: Vec<Range<usize>>,
+    /// How many pages of the key column hold them.
+    pub key_pages: usize,
+}
+
+const BUCKET: usize = 0;
+const KEY: usize = 1;
+
+/// The rows that bounds do not rule out, by the page index; `None` where the index lacks what it needs.
+pub fn select(metadata: &ParquetMetaData, bounds: &Bounds) -> Option<Vec<Selected>> {
+    let (columns, offsets) = (metadata.column_index()?, metadata.offset_index()?);
+    let mut found = Vec::new();
+    for (group, facts) in metadata.row_groups().iter().enumerate() {
+        let rows = usize::try_from(facts.num_rows()).ok()?;
+        let pages = |column: usize| -> Option<Vec<Range<usize>>> {
+            let locations = offsets.get(group)?.get(column)?.page_locations();
+            let firsts = locations.iter().map(|page| page.first_row_index as usize);
+            let ends = firsts.clone().skip(1).chain([rows]);
+            Some(firsts.zip(ends).map(|(first, end)| first..end).collect())
+        };
+        let ColumnIndexMetaData::INT64(bucket_index) = columns.get(group)?.get(BUCKET)? else {
+            return None;
+        };
+        let ColumnIndexMetaData::BYTE_ARRAY(key_index) = columns.get(group)?.get(KEY)? else {
+            return None;
+        };
+        let bucket_pages = pages(BUCKET)?.into_iter().enumerate().filter(|(page, _)| {
+            match (bucket_index.min_value(*page), bucket_index.max_value(*page)) {
+                (Some(min), Some(max)) => bounds.meets_buckets(*min as u64, *max as u64),
+                _ => true,
+            }
+        });
+        let of_buckets = joined(bucket_pages.map(|(_, range)| range));
+        let all_key_pages = pages(KEY)?;
+        let key_pages = all_key_pages.iter().enumerate().filter(|(page, _)| {
+            match (key_index.min_value(*page), key_index.max_value(*page)) {
+                (Some(min), Some(max)) => bounds.meets_keys(min, max),
+                _ => true,
+            }
+        });
+        let of_keys = joined(key_pages.map(|(_, range)| range.clone()));
+        let ranges = intersection(&of_buckets, &of_keys);
+        if ranges.is_empty() {
+            continue;
+        }
+        let is_read = |page: &&Range<usize>| {
+            ranges.iter().any(|range| range.start < page.end && page.start < range.end)
+        };
+        let key_pages = all_key_pages.iter().filter(is_read).count();
+        found.push(Selected { group, rows, ranges, key_pages });
+    }
+    Some(found)
+}
+
+/// Joins ranges that touch.
+fn joined(ranges: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for range in ranges {
+        match found.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => found.push(range),
+        }
+    }
+    found
+}
+
+fn intersection(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {
+    let (mut i, mut j) = (0, 0);
+    let mut found = Vec::new();
+    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
+        let both = x.start.max(y.start)..x.end.min(y.end);
+        if both.start < both.end {
+            found.push(both);
+        }
+        if x.end < y.end { i += 1 } else { j += 1 }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_meet_where_keys_can_be() {
+        let mut bounds = Bounds::new(vec![BucketId::new(7), BucketId::new(3)]);
+        bounds.prefix(b"b/");
+        assert!(bounds.has(BucketId::new(3), b"b/x") && !bounds.has(BucketId::new(4), b"b/x"));
+        assert!(!bounds.has(BucketId::new(3), b"b0") && !bounds.has(BucketId::new(3), b"b"));
+        assert!(bounds.meets_buckets(4, 7) && !bounds.meets_buckets(4, 6));
+        assert!(bounds.meets_keys(b"a", b"b/") && !bounds.meets_keys(b"b0", b"c"));
+        bounds.at_or_below(b"b/m");
+        assert!(bounds.has(BucketId::new(7), b"b/m") && !bounds.has(BucketId::new(7), b"b/m0"));
+        bounds.at_or_above(b"c");
+        assert!(bounds.is_empty());
+    }
+
+    #[test]
+    fn a_prefix_of_the_highest_bytes_has_no_end() {
+        let mut bounds = Bounds::new(vec![BucketId::new(1)]);
+        bounds.prefix(&[0xff, 0xff]);
+        assert!(bounds.has(BucketId::new(1), &[0xff, 0xff, 0xff]));
+        assert!(!bounds.has(BucketId::new(1), &[0xff]));
+    }
+
+    #[test]
+    fn ranges_meet() {
+        assert_eq!(intersection(&[0..4, 6..9], &[2..7, 8..20]), [2..4, 6..7, 8..9]);
+        assert_eq!(joined([0..2, 2..4, 5..6].into_iter()), [0..4, 5..6]);
+    }
+}

@@ -1,0 +1,247 @@
+//! One source of a scan: a tail or a run, as batches of columns in order.
+
+use std::cmp::{Ordering, Reverse};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering as Atomically};
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray, UInt8Array, UInt64Array};
+use arrow::datatypes::{UInt8Type, UInt64Type};
+use bytes::Bytes;
+use compactor::listed::Kind;
+use compactor::manifest::{Manifest, Row, read_error, record_batch};
+use compactor::tail::Tail;
+use compactor::view::OpenRun;
+use compactor::visible::Shape;
+use futures::StreamExt;
+use ingest::entry::SegmentLocation;
+use ingest::log::{Corruption, ReadError};
+use ingest::words::{BucketId, Offset};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::RowSelection;
+use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
+
+use super::range::{Bounds, select};
+use super::{Counts, columns_read};
+
+/// Row groups and pages of the key column: those that were read, and all there are.
+#[derive(Default, Debug)]
+pub struct PageCounts {
+    /// Runs with something to read.
+    pub runs: AtomicU64,
+    /// Row groups read.
+    pub groups: AtomicU64,
+    /// Row groups in all runs.
+    pub groups_total: AtomicU64,
+    /// Pages of the key column read.
+    pub key_pages: AtomicU64,
+}
+
+/// A batch with its ordering columns at hand.
+pub struct Ordered {
+    /// All columns read.
+    pub rows: RecordBatch,
+    buckets: UInt64Array,
+    keys: StringArray,
+    versions: UInt64Array,
+    sequences: UInt64Array,
+    kinds: UInt8Array,
+    nulls: BooleanArray,
+}
+
+impl Ordered {
+    fn new(rows: RecordBatch) -> Option<Self> {
+        let number = |index: usize| rows.column(index).as_primitive_opt::<UInt64Type>().cloned();
+        Some(Self {
+            buckets: number(0)?,
+            keys: rows.column(1).as_string_opt::<i32>()?.clone(),
+            versions: number(2)?,
+            sequences: number(3)?,
+            kinds: rows.column(4).as_primitive_opt::<UInt8Type>()?.clone(),
+            nulls: rows.column(5).as_boolean_opt()?.clone(),
+            rows,
+        })
+    }
+
+    /// A row's bucket.
+    pub fn bucket(&self, row: usize) -> BucketId {
+        BucketId::new(self.buckets.value(row))
+    }
+
+    /// A row's key.
+    pub fn key(&self, row: usize) -> &str {
+        self.keys.value(row)
+    }
+
+    /// A row's version.
+    pub fn version(&self, row: usize) -> Offset {
+        Offset::new(self.versions.value(row))
+    }
+
+    /// A row's kind; `None` for a number that is none.
+    pub fn kind(&self, row: usize) -> Option<Kind> {
+        Kind::from_code(self.kinds.value(row))
+    }
+
+    /// A row's shape, for visibility.
+    pub fn shape(&self, row: usize) -> Option<Shape> {
+        Some(match self.kind(row)? {
+            Kind::Object | Kind::Marker => Shape::Version(self.nulls.value(row)),
+            Kind::Removed => Shape::Removed,
+            Kind::NullRemoved => Shape::NullRemoved,
+        })
+    }
+
+    /// The order of [`ingest::entry::EntryKey`]s.
+    pub fn compare(&self, row: usize, other: &Ordered, other_row: usize) -> Ordering {
+        let newest_first = |batch: &Ordered, row: usize| {
+            (Reverse(batch.versions.value(row)), Reverse(batch.sequences.value(row)))
+        };
+        self.buckets
+            .value(row)
+            .cmp(&other.buckets.value(other_row))
+            .then_with(|| self.key(row).cmp(other.key(other_row)))
+            .then_with(|| newest_first(self, row).cmp(&newest_first(other, other_row)))
+    }
+}
+
+enum Input {
+    Tail {
+        tail: Arc<Tail>,
+        at: Offset,
+        next: Option<Bytes>,
+        end: Bytes,
+    },
+    Run {
+        manifest: Arc<Manifest>,
+        stream: ParquetRecordBatchStream<compactor::manifest::ManifestReader>,
+    },
+}
+
+/// A source and where it stands.
+pub struct Source {
+    input: Input,
+    columns: Vec<usize>,
+    batch_rows: usize,
+    /// The batch it stands in; none at the end.
+    pub batch: Option<Arc<Ordered>>,
+    /// The row it stands at.
+    pub row: usize,
+}
+
+/// Entries of a tail that are turned into columns at a time.
+const TAIL_ROWS: usize = 1024;
+
+impl Source {
+    /// A tail, read at an offset.
+    pub fn tail(tail: &Arc<Tail>, at: Offset, bounds: &Bounds, columns: &[usize]) -> Self {
+        let (next, end) = bounds.entries().unzip();
+        let end = end.unwrap_or_default();
+        Self {
+            input: Input::Tail { tail: tail.clone(), at, next, end },
+            columns: columns_read(columns),
+            batch_rows: TAIL_ROWS,
+            batch: None,
+            row: 0,
+        }
+    }
+
+    /// A run; `None` when its page index rules it out.
+    pub fn run(
+        run: &OpenRun,
+        bounds: &Bounds,
+        columns: &[usize],
+        batch_rows: usize,
+        counts: &Counts,
+    ) -> Result<Option<Self>, ReadError> {
+        let manifest = run.manifest.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+        let metadata = manifest.metadata().clone();
+        let corrupt = |detail: &str| {
+            ReadError::Corrupt(Corruption {
+                file: manifest.path().to_string(),
+                position: 0,
+                detail: detail.into(),
+            })
+        };
+        let groups = metadata.metadata().num_row_groups() as u64;
+        counts.pages.groups_total.fetch_add(groups, Atomically::Relaxed);
+        let selected = select(metadata.metadata(), bounds)
+            .ok_or_else(|| corrupt("the page index lacks buckets or keys"))?;
+        if selected.is_empty() {
+            return Ok(None);
+        }
+        counts.pages.runs.fetch_add(1, Atomically::Relaxed);
+        counts.pages.groups.fetch_add(selected.len() as u64, Atomically::Relaxed);
+        let key_pages: usize = selected.iter().map(|group| group.key_pages).sum();
+        counts.pages.key_pages.fetch_add(key_pages as u64, Atomically::Relaxed);
+        // A selection counts the rows of the chosen groups only, one group after the other.
+        let mut ranges = Vec::new();
+        let mut before = 0;
+        for group in &selected {
+            ranges.extend(group.ranges.iter().map(|r| r.start + before..r.end + before));
+            before += group.rows;
+        }
+        let columns = columns_read(columns);
+        let schema = metadata.parquet_schema();
+        let mask = ProjectionMask::roots(schema, columns.iter().copied());
+        let reader = manifest.reader(counts.reads.clone());
+        let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata.clone())
+            .with_row_groups(selected.iter().map(|group| group.group).collect())
+            .with_row_selection(RowSelection::from_consecutive_ranges(ranges.into_iter(), before))
+            .with_projection(mask)
+            .with_batch_size(batch_rows)
+            .build()
+            .map_err(|error| read_error(manifest, error))?;
+        Ok(Some(Self {
+            input: Input::Run { manifest: manifest.clone(), stream },
+            columns,
+            batch_rows,
+            batch: None,
+            row: 0,
+        }))
+    }
+
+    /// Whether it stands at a row.
+    pub fn has_row(&self) -> bool {
+        self.batch.as_ref().is_some_and(|batch| self.row < batch.rows.num_rows())
+    }
+
+    /// Takes the next batch; none at the end.
+    pub async fn fill(&mut self) -> Result<(), ReadError> {
+        self.row = 0;
+        self.batch = match &mut self.input {
+            Input::Tail { tail, at, next, end } => {
+                let mut rows = None;
+                while let (None, Some(from)) = (&rows, next.take().filter(|from| from < end)) {
+                    let (found, after) = tail.entries(&from, *at, self.batch_rows);
+                    *next = after;
+                    let found: Vec<Row> = found
+                        .iter()
+                        .map(|(key, statement)| Row::of(key, statement, SegmentLocation::NOWHERE))
+                        .collect();
+                    if !found.is_empty() {
+                        let columns = record_batch(&found)
+                            .and_then(|batch| batch.project(&self.columns))
+                            .expect("a tail's entries are a manifest's rows");
+                        rows = Some(columns);
+                    }
+                }
+                rows.map(|rows| Arc::new(Ordered::new(rows).expect("columns are a manifest's")))
+            }
+            Input::Run { manifest, stream } => match stream.next().await {
+                None => None,
+                Some(Err(error)) => return Err(read_error(manifest, error)),
+                Some(Ok(rows)) => {
+                    let ordered = Ordered::new(rows).ok_or_else(|| {
+                        ReadError::Corrupt(Corruption {
+                            file: manifest.path().to_string(),
+                            position: 0,
+                            detail: "the columns are not a manifest's".into(),
+                        })
+                    })?;
+                    Some(Arc::new(ordered))
+                }
+            },
+        };
+        Ok(())
+    }
+}
