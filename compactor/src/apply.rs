@@ -524,3 +524,6 @@ fn complete_upload(
 fn combine(first: u64, second: u64, second_len: u64) -> u64 {
     crc_fast::checksum_combine(crc_fast::CrcAlgorithm::Crc64Nvme, first, second, second_len)
 }
+
+#[cfg(test)]
+mod tests;

@@ -411,3 +411,6 @@ async fn read_copy(
     }
     Ok(catalog)
 }
+
+#[cfg(test)]
+mod tests;

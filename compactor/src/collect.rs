@@ -74,16 +74,23 @@ async fn remove_unnamed(shared: &Shared) -> Result<(), DiskError> {
             needed.extend(tail.bulk_files());
         }
     }
+    let mut changed = BTreeSet::new();
     for id in sealed_bulks {
         if !needed.contains(&id) {
             shared.bulk.remove(id).await?;
+            changed.insert(shared.layout.bulk_folder());
         }
     }
     let named: BTreeSet<FilePath> = shared.layout.files(catalog).into_iter().collect();
     for path in found {
         if !named.contains(&path) && !being_written.contains(&path) {
             shared.env.disk.remove(&path).await?;
+            changed.extend(path.folder());
         }
+    }
+    // A removal that is lost does no harm; only a durable one gives its space back for sure.
+    for folder in changed {
+        shared.env.disk.sync_folder(Some(&folder)).await?;
     }
     Ok(())
 }

@@ -11,9 +11,18 @@ pub mod apply;
 pub mod catalog;
 mod collect;
 pub mod cursor;
+#[cfg(test)]
+#[path = "../../ingest/src/fuzz.rs"]
+mod fuzz;
+#[cfg(test)]
+#[path = "../../ingest/src/golden.rs"]
+mod golden;
 pub mod layout;
 pub mod listed;
 pub mod manifest;
+#[cfg(test)]
+#[path = "../../ingest/src/memory.rs"]
+mod memory;
 mod merge;
 pub mod outcome;
 pub mod partition;

@@ -19,3 +19,6 @@ pub use reader::{Manifest, ManifestReader, ReadCounts};
 pub use row::Row;
 pub use rows::{ManifestCursor, read_error};
 pub use writer::{ManifestWriter, record_batch, schema};
+
+#[cfg(test)]
+mod tests;

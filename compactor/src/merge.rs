@@ -76,8 +76,11 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
                         .await;
                 continue;
             };
-            if let Err(error) = merge(&shared, &plan).await {
+            let merged = merge(&shared, &plan).await;
+            shared.merged.notify_one();
+            if let Err(error) = merged {
                 tracing::error!(%error, ?plan, "runs could not be merged; trying again later");
+                crate::collect::collect(&shared).await;
                 shared.env.clock.sleep(Duration::from_secs(10)).await;
             }
         }
@@ -96,7 +99,7 @@ async fn merge(shared: &Shared, plan: &MergePlan) -> Result<(), FoldError> {
         inputs.reverse();
     }
     let disk = &shared.env.disk_dedicated;
-    let ids = shared.publisher.take_ids();
+    let mut ids = shared.publisher.take_ids();
     let mut writer = RunWriter::create(disk, &shared.layout, ids.run).await?;
     let mut dropped = References::default();
     let drops_removals = plan.is_bottom || shared.env.mutated(Mutant::DropTombstonesEarly);
@@ -108,8 +111,9 @@ async fn merge(shared: &Shared, plan: &MergePlan) -> Result<(), FoldError> {
     let (run, written) = writer.finish(Span { level: plan.level, first, below }).await?;
     disk.sync_folder(Some(&shared.layout.runs_folder())).await?;
     let edit = |catalog: &mut Catalog| replace(catalog, plan, run, &written, &dropped);
-    shared.publish(None, edit).await?;
-    Ok(())
+    let published = shared.publish(None, edit).await;
+    ids.note(&published);
+    Ok(published?)
 }
 
 /// Puts the merged run where its inputs stood.

@@ -14,6 +14,7 @@ mod fold;
 mod lane;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ingest::bulk::{BulkError, BulkFiles};
@@ -49,6 +50,9 @@ pub struct Options {
     pub merge_fan_in: usize,
     /// For how long a write waits for cuts that lag behind.
     pub overload_wait: Duration,
+    /// Bytes of the device that are kept for cuts, merges and deletes: with fewer free, what makes the
+    /// store larger is refused.
+    pub reserve_bytes: u64,
 }
 
 /// When a cut is made by itself: at the first of these.
@@ -69,6 +73,7 @@ impl Default for Options {
             cut: CutPolicy { bytes: 64 << 20, entries: 200_000, age: Duration::from_secs(60) },
             merge_fan_in: 4,
             overload_wait: Duration::from_secs(20),
+            reserve_bytes: 0,
         }
     }
 }
@@ -134,6 +139,8 @@ pub(crate) struct Shared {
     pub frozen: Notify,
     /// Wakes the merger: a run has been added.
     pub sealed: Notify,
+    /// Wakes the sealer: runs have been merged.
+    pub merged: Notify,
     /// The last cut that the catalog has.
     pub cut: watch::Sender<CutNumber>,
     /// The last cut that the fold has met.
@@ -144,6 +151,8 @@ pub(crate) struct Shared {
     pub stopped: watch::Sender<Option<String>>,
     /// Set when the log has been replayed; nothing is collected before.
     pub replayed: watch::Sender<bool>,
+    /// Whether less than the reserve is free, as last seen by the task that watches space.
+    is_short: AtomicBool,
 }
 
 /// A partition at work. Dropping it stops its tasks; what was acknowledged is in the log.
@@ -200,12 +209,15 @@ impl Partition {
             publisher,
             frozen: Notify::new(),
             sealed: Notify::new(),
+            merged: Notify::new(),
             cut: watch::Sender::new(cut),
             folded_cut: watch::Sender::new(cut),
             grown: Notify::new(),
             stopped: watch::Sender::new(None),
             replayed: watch::Sender::new(false),
+            is_short: AtomicBool::new(false),
         });
+        shared.look_at_space().await;
         if shared.env.mutated(Mutant::CollectDuringReplay) {
             crate::collect::collect(&shared).await;
         }
@@ -214,6 +226,7 @@ impl Partition {
         tasks.push(crate::seal::start(&shared));
         tasks.push(crate::merge::start(&shared));
         tasks.push(start_cutter(&shared));
+        tasks.push(start_space_watch(&shared));
         lane::open_writer(&shared).await.map_err(|error| OpenError::Fold(error.to_string()))?;
         Ok(Self { shared, _tasks: tasks })
     }
@@ -311,12 +324,31 @@ impl Shared {
         if !matches!(record.body, Body::Cut { .. }) {
             self.wait_for_room().await?;
         }
+        let is_short =
+            || self.is_short.load(Ordering::Relaxed) || self.log.status(self.id).is_short;
+        if record.grows() && is_short() {
+            let detail = "the device is nearly full; deletes are still taken".to_owned();
+            return Err(AppendError::Full { partition: self.id, detail }.into());
+        }
         // The fold must be able to read what it decides on. Here, before anything is appended, an
         // unreadable prior costs one request; met by the fold it would cost the partition.
         let wanted = needs(&self.buckets.read().clone(), &record);
         let prior = resolve(&self.snapshot(), &wanted).await.map_err(SubmitError::Unreadable)?;
         lane::judge_early(self, &mut record, &prior);
         lane::append(self, record).await
+    }
+
+    /// Sees how much of the device is free. A device that does not say is taken to have enough.
+    pub async fn look_at_space(&self) {
+        let reserve = self.options.reserve_bytes;
+        let is_short = reserve > 0 && self.env.disk.free_bytes().await.is_ok_and(|b| b < reserve);
+        if self.is_short.swap(is_short, Ordering::Relaxed) != is_short {
+            if is_short {
+                tracing::warn!(reserve, "the device is nearly full: only deletes are taken");
+            } else {
+                tracing::info!("the device has room again");
+            }
+        }
     }
 
     /// Waits while two frozen tails wait and the third is full.
@@ -389,4 +421,19 @@ fn start_cutter(shared: &Arc<Shared>) -> Task {
         }
     });
     env.rt.spawn("cutter", task)
+}
+
+/// How often free space is looked at, besides after every cut and merge.
+const SPACE_EVERY: Duration = Duration::from_secs(1);
+
+/// Starts the task that watches free space.
+fn start_space_watch(shared: &Arc<Shared>) -> Task {
+    let (shared, env) = (shared.clone(), shared.env.clone());
+    let task: Fut<'static, ()> = Box::pin(async move {
+        while shared.stopped.borrow().is_none() {
+            shared.env.clock.sleep(SPACE_EVERY).await;
+            shared.look_at_space().await;
+        }
+    });
+    env.rt.spawn("space", task)
 }

@@ -50,11 +50,23 @@ pub(crate) struct TakenIds {
     pub segment: SegmentId,
     pub run: RunId,
     ids: Arc<Mutex<Ids>>,
+    stays: bool,
+}
+
+impl TakenIds {
+    /// Takes note of how publishing went. A generation that could not be published for sure may still be
+    /// the one that the next start finds: then the files that it names must be there, so they stay taken
+    /// until that start knows.
+    pub fn note(&mut self, published: &Result<(), EditError>) {
+        self.stays = published.is_err();
+    }
 }
 
 impl Drop for TakenIds {
     fn drop(&mut self) {
-        self.ids.lock().taken.remove(&(self.segment, self.run));
+        if !self.stays {
+            self.ids.lock().taken.remove(&(self.segment, self.run));
+        }
     }
 }
 
@@ -77,7 +89,7 @@ impl Publisher {
         let (segment, run) = ids.next;
         ids.next = (segment.next(), run.next());
         ids.taken.insert((segment, run));
-        TakenIds { segment, run, ids: self.ids.clone() }
+        TakenIds { segment, run, ids: self.ids.clone(), stays: false }
     }
 
     /// The files whose ids are taken and that no catalog names yet.
@@ -129,6 +141,7 @@ impl Shared {
         let sealed = Sealed::open(disk, &self.layout, self.store, catalog, Some(&former)).await?;
         self.publisher.live.lock().push((former.catalog.generation, Arc::downgrade(&former)));
         self.swap(sealed_tail, Arc::new(sealed));
+        self.look_at_space().await;
         Ok(())
     }
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ingest::entry::{EntryKey, Payload, Statement};
-use ingest::env::{Fut, Task};
+use ingest::env::{Fut, Task, timeout};
 use ingest::mutant::Mutant;
 use ingest::words::Offset;
 
 use crate::catalog::{Run, Segment as SealedSegment};
 use crate::manifest::Row;
 use crate::partition::{Frozen, Shared};
+use crate::publish::EditError;
 use crate::run_writer::{FoldError, References, RunWriter, Span, remove_if_there};
 use crate::segment::SegmentWriter;
 use crate::state::{COMPLETED_UPLOAD_RECORDS, StateKey, UploadState};
@@ -35,6 +36,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
                 shared.frozen.notified().await;
                 continue;
             };
+            wait_for_merges(&shared).await;
             match seal(&shared, &frozen).await {
                 Ok(()) => {
                     shared.freezes.lock().pop_front();
@@ -44,6 +46,8 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
                 }
                 Err(error) => {
                     tracing::error!(%error, cut = %frozen.cut, "a cut could not be sealed; trying again");
+                    // What it wrote is garbage; on a full device its space is needed for the next try.
+                    shared.sealed.notify_one();
                     shared.env.clock.sleep(RETRY).await;
                 }
             }
@@ -52,12 +56,33 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
     env.rt.spawn_dedicated("sealer", task)
 }
 
+/// How long a cut waits at most for merges that lag behind. It waits no longer, because a run that cannot
+/// be merged (damaged, say) must not stop writes.
+const MERGE_WAIT: Duration = Duration::from_secs(10);
+
+/// Waits while many fresh runs stand unmerged, so that their number stays bounded under any load.
+async fn wait_for_merges(shared: &Shared) {
+    let runs_max = 3 * shared.options.merge_fan_in;
+    let fresh = |shared: &Shared| {
+        let view = shared.view.read();
+        view.sealed.catalog.runs.iter().filter(|run| run.level == 0).count()
+    };
+    let merged = async {
+        while fresh(shared) >= runs_max {
+            shared.merged.notified().await;
+        }
+    };
+    if timeout(shared.env.clock.as_ref(), MERGE_WAIT, merged).await.is_none() {
+        tracing::warn!(runs = fresh(shared), "merges lag behind");
+    }
+}
+
 async fn seal(shared: &Shared, frozen: &Frozen) -> Result<(), FoldError> {
     if shared.env.mutated(Mutant::TrimBeforePublish) {
         shared.log.trim(shared.id, frozen.next).await?;
     }
     let disk = &shared.env.disk_dedicated;
-    let ids = shared.publisher.take_ids();
+    let mut ids = shared.publisher.take_ids();
     let path = shared.layout.segment(ids.segment);
     remove_if_there(disk, &path).await?;
     let mut segment = SegmentWriter::create(disk, &path, shared.store, ids.segment).await?;
@@ -76,7 +101,9 @@ async fn seal(shared: &Shared, frozen: &Frozen) -> Result<(), FoldError> {
     }
     let segment = SealedSegment { id: ids.segment, file, references: 0, objects };
     let digest = digest.finish();
-    publish(shared, frozen, run, segment, references, digest).await?;
+    let published = publish(shared, frozen, run, segment, references, digest).await;
+    ids.note(&published);
+    published?;
     shared.log.trim(shared.id, frozen.next).await?;
     Ok(())
 }
@@ -88,7 +115,7 @@ async fn publish(
     segment: SealedSegment,
     references: References,
     digest: [u8; 32],
-) -> Result<(), FoldError> {
+) -> Result<(), EditError> {
     let edit = |catalog: &mut crate::catalog::Catalog| {
         if segment.objects > 0 {
             catalog.segments.push(segment);
@@ -100,8 +127,7 @@ async fn publish(
         catalog.time = frozen.time;
         catalog.digest = digest;
     };
-    shared.publish(Some(&frozen.tail), edit).await?;
-    Ok(())
+    shared.publish(Some(&frozen.tail), edit).await
 }
 
 /// Copies what is not superseded within the tail itself; gives the number of entries.

@@ -375,3 +375,6 @@ fn decode(from: &mut Decoder) -> Result<SegmentObject, DecodeError> {
     header.end("end of object header")?;
     Ok(SegmentObject { key, statement, payload })
 }
+
+#[cfg(test)]
+mod tests;

@@ -378,8 +378,8 @@ impl Writers {
             };
         }
         let back = (writer.last.get() - id.sequence.get()) as usize;
-        match writer.outcomes.len().checked_sub(back + 1) {
-            Some(index) => Admission::Repeated(writer.outcomes[index]),
+        match writer.outcomes.iter().nth_back(back) {
+            Some(outcome) => Admission::Repeated(*outcome),
             None => Admission::Rejected(Rejection::Expired),
         }
     }
@@ -435,3 +435,6 @@ impl Writers {
         silent
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -207,3 +207,6 @@ pub fn state_bulk_files(key: &StateKey, value: Option<&Bytes>) -> Result<Vec<Bul
         _ => Ok(Vec::new()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,11 +13,21 @@
 //! code runs on a real machine and in a seeded simulation. `clippy.toml` bans the back doors.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+// Test code that other crates take in by path names this one from outside.
+#[cfg(test)]
+extern crate self as ingest;
+
 pub mod bulk;
 pub mod codec;
 pub mod entry;
 pub mod env;
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod golden;
 pub mod log;
+#[cfg(test)]
+mod memory;
 pub mod mutant;
 pub mod name;
 pub mod record;

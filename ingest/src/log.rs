@@ -143,6 +143,8 @@ pub struct Status {
     pub end: Offset,
     /// Why appends are refused, when they are.
     pub refusing: Option<AppendError>,
+    /// Room is running out: what is left should go to records that free space.
+    pub is_short: bool,
 }
 
 /// An append did not succeed.

@@ -294,6 +294,26 @@ impl Record {
         }
     }
 
+    /// Whether it makes the store larger. When room runs out the rest of it goes to records that do not:
+    /// removals, and the cuts that make their space free.
+    pub fn grows(&self) -> bool {
+        match self.body {
+            Body::CreateBucket(_)
+            | Body::PutObject(_)
+            | Body::SetTags(_)
+            | Body::CreateUpload(_)
+            | Body::PutPart(_)
+            | Body::CompleteUpload(_) => true,
+            Body::OpenWriter
+            | Body::DeleteBucket { .. }
+            | Body::SetVersioning { .. }
+            | Body::DeleteObject(_)
+            | Body::AbortUpload { .. }
+            | Body::Cut { .. }
+            | Body::Barrier => false,
+        }
+    }
+
     /// The inline payload, if there is any.
     pub fn inline_payload(&self) -> Option<&Bytes> {
         match &self.body {
@@ -679,3 +699,6 @@ impl Body {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,11 +72,14 @@ impl Filter {
                     segment_count_length: from.u32("filter count")?,
                 };
                 let fingerprints = from.bytes(limit, "fingerprints")?.to_vec().into_boxed_slice();
-                // `contains` indexes below segment_count_length + 2 segments.
+                // `contains` indexes below segment_count_length + 2 segments, as long as the count is of whole
+                // segments: it reaches anywhere in the third segment from the one that it begins in.
                 let reach = u64::from(descriptor.segment_count_length)
                     + 2 * u64::from(descriptor.segment_length);
                 if !descriptor.segment_length.is_power_of_two()
                     || descriptor.segment_length_mask != descriptor.segment_length - 1
+                    || descriptor.segment_count_length == 0
+                    || !descriptor.segment_count_length.is_multiple_of(descriptor.segment_length)
                     || (fingerprints.len() as u64) < reach
                 {
                     return Err(error);

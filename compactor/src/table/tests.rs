@@ -1,1 +1,432 @@
-//! A table equals a sorted map, and damage is found.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ingest::codec::{Decoder, Encoder};
+use ingest::entry::{ETag, EntryKey, SegmentLocation};
+use ingest::env::FilePath;
+use ingest::log::ReadError;
+use ingest::record::key_hash;
+use ingest::words::{BucketId, Offset, SegmentId, WallTime};
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+
+use super::block::{Block, BlockBuilder};
+use super::filter::Filter;
+use super::*;
+use crate::fuzz::{Mutator, rounds};
+use crate::golden;
+use crate::listed::{Kind, Listed};
+use crate::memory::{Memory, ready};
+use crate::sealed::FileDigest;
+
+const ID: u64 = 5;
+
+fn path() -> FilePath {
+    FilePath::new("p0000/runs/0000000005.keys")
+}
+
+type Entries = Vec<(Bytes, Bytes, Option<u64>)>;
+
+fn write(kind: TableKind, entries: &Entries) -> Vec<u8> {
+    let memory = Memory::default();
+    let digest = ready(async {
+        let mut writer = TableWriter::create(&memory.disk(), &path(), kind, ID).await.unwrap();
+        for (key, value, hash) in entries {
+            writer.add(key, value, *hash).await.unwrap();
+        }
+        writer.finish().await.unwrap()
+    });
+    let bytes = memory.get(&path()).unwrap();
+    assert_eq!((digest.len, digest.blake3), (bytes.len() as u64, blake3::hash(&bytes).into()));
+    bytes
+}
+
+fn open_as(memory: &Memory, kind: TableKind, id: u64) -> Result<Arc<Table>, ReadError> {
+    let len = memory.get(&path()).unwrap().len() as u64;
+    let digest = FileDigest { len, ..FileDigest::default() };
+    ready(Table::open(&memory.disk(), &path(), kind, id, &digest))
+}
+
+fn open(bytes: &[u8], kind: TableKind) -> Result<Arc<Table>, ReadError> {
+    let memory = Memory::default();
+    memory.put(&path(), bytes);
+    open_as(&memory, kind, ID)
+}
+
+fn all(table: &Arc<Table>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+    let mut cursor = table.cursor();
+    let mut found = Vec::new();
+    ready(async {
+        cursor.seek(b"").await?;
+        while let (Some(key), Some(value)) = (cursor.key(), cursor.value()) {
+            found.push((key, value));
+            if found.len() == limit {
+                break;
+            }
+            cursor.advance().await?;
+        }
+        Ok(found)
+    })
+}
+
+fn plain(entries: &Entries) -> Vec<(Bytes, Bytes)> {
+    entries.iter().map(|(key, value, _)| (key.clone(), value.clone())).collect()
+}
+
+fn listed(number: u64) -> Listed {
+    let location = SegmentLocation {
+        segment: SegmentId::new(3),
+        position: number * 100,
+        index: number as u32 % 7,
+    };
+    let kind =
+        [Kind::Object, Kind::Marker, Kind::Removed, Kind::NullRemoved][(number % 4) as usize];
+    let is_object = kind == Kind::Object;
+    let has_time = matches!(kind, Kind::Object | Kind::Marker);
+    Listed {
+        kind,
+        is_null: kind == Kind::NullRemoved || number % 8 == 1,
+        size: if is_object { number * 1000 } else { 0 },
+        etag: if is_object { ETag { md5: [number as u8; 16], parts: 2 } } else { ETag::default() },
+        created: WallTime::from_micros(if has_time { 1_700_000_000_000_000 } else { 0 }),
+        checksums: if is_object { 0b100 } else { 0 },
+        location,
+    }
+}
+
+/// A key index with two blocks.
+fn key_index() -> Entries {
+    let bucket = BucketId::new(3);
+    let entry = |number: u64| {
+        let name = format!("folder/{number:04}");
+        let (version, sequence) = (Offset::new(number), Offset::new(number + 1));
+        let key = EntryKey::new(bucket, name.as_bytes(), version, sequence);
+        let mut value = Encoder::new();
+        listed(number).encode(&mut value);
+        let hash = key_hash(bucket, name.as_bytes());
+        (key.as_bytes().clone(), value.finish(), Some(hash))
+    };
+    (0..240).map(entry).collect()
+}
+
+#[test]
+fn the_bytes_of_a_key_index_are_those_of_the_golden_file() {
+    let entries = key_index();
+    let written = write(TableKind::Keys, &entries);
+    let golden = golden::read("table-v1.keys", || written.clone());
+    let table = open(&golden, TableKind::Keys).unwrap();
+    assert_eq!(all(&table, usize::MAX), Ok(plain(&entries)));
+    assert_eq!(ready(table.verify()), []);
+    assert_eq!(table.entries(), 240);
+    for (key, value, hash) in &entries {
+        assert!(table.may_contain(hash.unwrap()), "a filter never denies what is there");
+        let key = EntryKey::from_bytes(key.clone()).unwrap();
+        let found = Listed::decode(&mut Decoder::new(value.clone())).unwrap();
+        assert_eq!(found, listed(key.version().get()));
+    }
+    let strangers = (0..10_000u64).map(|n| key_hash(BucketId::new(4), &n.to_le_bytes()));
+    let passed = strangers.filter(|hash| table.may_contain(*hash)).count();
+    assert!(passed < 100, "the filter lets {passed} of 10,000 pass");
+    // How the filter's library picks fingerprints is its own affair; every other byte is ours.
+    let ends = sections(&golden).map(|(_, range)| range.end + 4);
+    assert_eq!(written[..ends[1]], golden[..ends[1]], "the blocks have drifted");
+    assert_eq!(written.len(), golden.len());
+    assert_eq!(written[ends[2]..], golden[ends[2]..], "index or footer have drifted");
+}
+
+/// Blocks 0 and 1, filter, index and footer of [`key_index`]'s file.
+fn sections(bytes: &[u8]) -> [(Section, std::ops::Range<usize>); 5] {
+    let footer = bytes.len() - FOOTER_BYTES;
+    let number = |at: usize| u64::from_le_bytes(*bytes[footer + at..].first_chunk().unwrap());
+    let place = |at: usize| number(at) as usize..(number(at) + number(at + 8)) as usize;
+    let (filter, index) = (place(32), place(48));
+    let mut from = Decoder::new(Bytes::copy_from_slice(&bytes[index.clone()]));
+    assert_eq!(from.varint("blocks"), Ok(2));
+    let mut block = || {
+        from.bytes(1000, "separator").unwrap();
+        let start = from.varint("position").unwrap() as usize;
+        (Section::Block, start..start + from.varint("length").unwrap() as usize)
+    };
+    let footer = (Section::Footer, footer..bytes.len() - 4);
+    [block(), block(), (Section::Filter, filter), (Section::Index, index), footer]
+}
+
+#[test]
+fn a_table_of_another_kind_or_id_does_not_open() {
+    let memory = Memory::default();
+    memory.put(&path(), &write(TableKind::Keys, &key_index()));
+    assert!(open_as(&memory, TableKind::Keys, ID).is_ok());
+    assert!(open_as(&memory, TableKind::State, ID).is_err());
+    assert!(open_as(&memory, TableKind::Keys, ID + 1).is_err());
+}
+
+#[test]
+fn a_block_in_anothers_place_is_refused() {
+    let mut bytes = write(TableKind::Keys, &key_index());
+    let [(_, first), (_, second), ..] = sections(&bytes);
+    let len = first.len().min(second.len());
+    let copy = bytes[second.start..second.start + len].to_vec();
+    bytes[first.start..first.start + len].copy_from_slice(&copy);
+    let table = open(&bytes, TableKind::Keys).unwrap();
+    let Err(ReadError::Corrupt(corruption)) = all(&table, usize::MAX) else {
+        panic!("a misplaced block was read");
+    };
+    assert_eq!((corruption.file.as_str(), corruption.position), (path().as_str(), 0));
+    assert_eq!(ready(table.verify()).len(), 1);
+}
+
+#[test]
+fn every_flipped_byte_is_found() {
+    let entries = key_index();
+    let bytes = write(TableKind::Keys, &entries);
+    let mut mutator = Mutator::new(7);
+    for round in 0..rounds(1500) {
+        let at = if round < 80 { bytes.len() - 1 - round } else { mutator.below(bytes.len()) };
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << mutator.below(8);
+        let found = open(&flipped, TableKind::Keys).map(|table| ready(table.verify()));
+        assert!(found.is_err() || found.is_ok_and(|faults| !faults.is_empty()), "byte {at}");
+    }
+}
+
+#[test]
+fn a_file_too_short_for_a_table_is_refused() {
+    let bytes = write(TableKind::State, &Vec::new());
+    assert!(all(&open(&bytes, TableKind::State).unwrap(), 1).unwrap().is_empty());
+    for len in [0, FOOTER_BYTES - 1, FOOTER_BYTES, bytes.len() - 1] {
+        let error = open(&bytes[bytes.len() - len..], TableKind::State).err().unwrap();
+        assert!(matches!(error, ReadError::Corrupt(_)), "{error}");
+    }
+}
+
+#[test]
+fn mutated_tables_never_panic() {
+    let bytes = write(TableKind::Keys, &key_index());
+    let targets = key_index();
+    let sections = sections(&bytes);
+    let mut mutator = Mutator::new(8);
+    let memory = Memory::default();
+    let (mut opened, mut walked) = (0, 0);
+    for _ in 0..rounds(6000) {
+        let mut other = bytes.clone();
+        let (section, range) = sections[mutator.below(sections.len())].clone();
+        // Lengths stay, so that the other sections stay where the footer says: a cut is made up with zeros.
+        let mut piece = mutator.mutated(&[&bytes[range.clone()]]);
+        piece.resize(range.len(), 0);
+        other[range.clone()].copy_from_slice(&piece);
+        let crc = checksum(section, TableKind::Keys, ID, range.start as u64, &piece);
+        other[range.end..range.end + 4].copy_from_slice(&crc.to_le_bytes());
+        memory.put(&path(), &other);
+        if let Ok(table) = open_as(&memory, TableKind::Keys, ID) {
+            opened += 1;
+            let _ = table.memory_bytes();
+            for _ in 0..4 {
+                let _ = table.may_contain(mutator.next());
+                let mut cursor = table.cursor();
+                let target = &targets[mutator.below(targets.len())].0;
+                let _ = ready(cursor.seek(&target[..mutator.below(target.len())]));
+                let _ = ready(cursor.advance());
+            }
+            walked += usize::from(all(&table, 2000).is_ok());
+            let _ = ready(table.verify());
+        }
+        assert!(memory.longest_read() <= bytes.len(), "{} bytes", memory.longest_read());
+    }
+    assert!(opened > 1000 && walked > 500, "the blocks are hardly reached: {opened}, {walked}");
+}
+
+#[test]
+fn a_filter_that_would_index_beyond_its_fingerprints_is_refused() {
+    let filter = |segment_length: u32, mask: u32, count_length: u32, fingerprints: usize| {
+        let mut out = Encoder::new();
+        out.u8(1).u64(7).u32(segment_length).u32(mask).u32(count_length);
+        out.bytes(&vec![0; fingerprints]);
+        Filter::decode(out.finish())
+    };
+    // Segments that do not fill the count were accepted once: the exclusive or with the mask then reaches
+    // beyond the last of them, and a look-up panicked.
+    for (segment_length, mask, count_length, fingerprints) in [
+        (4, 3, 5, 13),
+        (4, 3, 0, 8),
+        (4, 3, 4, 11),
+        (4, 7, 4, 12),
+        (3, 2, 3, 9),
+        (0, u32::MAX, 4, 12),
+        (1 << 31, (1 << 31) - 1, u32::MAX, 100),
+    ] {
+        let found = filter(segment_length, mask, count_length, fingerprints);
+        assert!(found.is_err(), "{segment_length}, {mask}, {count_length}, {fingerprints}");
+    }
+    for (segment_length, count_length, fingerprints) in [(4, 4, 12), (4, 8, 16), (1, 1, 3)] {
+        let found = filter(segment_length, segment_length - 1, count_length, fingerprints).unwrap();
+        let mut mutator = Mutator::new(9);
+        for _ in 0..10_000 {
+            let _ = found.may_contain(mutator.next());
+        }
+    }
+}
+
+#[test]
+fn mutated_filters_never_panic() {
+    let small = Filter::build((0..5).collect()).encode();
+    let large = Filter::build((0..500u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect())
+        .encode();
+    let seeds = [small, large, Filter::Absent.encode()];
+    let mut mutator = Mutator::new(10);
+    let mut accepted = 0;
+    for _ in 0..rounds(30_000) {
+        let mut bytes = mutator.mutated(&seeds);
+        if mutator.below(2) == 0 && bytes.len() > 21 {
+            // A descriptor that is nearly right.
+            let length = 1u32 << mutator.below(8);
+            bytes[9..13].copy_from_slice(&length.to_le_bytes());
+            bytes[13..17].copy_from_slice(&(length - 1).to_le_bytes());
+            bytes[17..21].copy_from_slice(&(mutator.below(600) as u32).to_le_bytes());
+        }
+        if let Ok(filter) = Filter::decode(bytes.into()) {
+            accepted += 1;
+            for _ in 0..20 {
+                let _ = filter.may_contain(mutator.next());
+            }
+        }
+    }
+    assert!(accepted > 1000, "the filters are hardly reached: {accepted}");
+}
+
+fn block_of(entries: &[(Bytes, Bytes)]) -> Bytes {
+    let mut builder = BlockBuilder::default();
+    entries.iter().for_each(|(key, value)| builder.add(key, value));
+    let (len, last) = (builder.len(), builder.last_key().to_vec());
+    let bytes = builder.finish();
+    assert_eq!((bytes.len(), builder.is_empty()), (len, true));
+    assert_eq!(last, entries.last().unwrap().0);
+    bytes
+}
+
+#[test]
+fn mutated_blocks_never_panic() {
+    let entries = plain(&key_index());
+    let seeds = [block_of(&entries[..40]), block_of(&entries[..1])];
+    let mut mutator = Mutator::new(11);
+    let mut sought = 0;
+    for _ in 0..rounds(30_000) {
+        let bytes = mutator.mutated(&seeds);
+        let len = bytes.len();
+        let Ok(block) = Block::new(bytes.into()) else { continue };
+        sought += usize::from(block.seek(&entries[mutator.below(50)].0).is_ok());
+        let Ok(mut place) = block.first() else { continue };
+        let mut steps = 0;
+        while block.advance(&mut place).is_ok_and(|is_there| is_there) {
+            steps += 1;
+            assert!(steps <= len && place.key.len() <= len, "a walk without end");
+        }
+    }
+    assert!(sought > 1000, "the entries are hardly reached: {sought}");
+}
+
+#[test]
+fn blocks_that_cannot_be_are_refused() {
+    let cases: [&[u8]; 7] = [
+        b"",
+        b"\0\0\0",
+        // No restart.
+        b"\0\0\0\0",
+        // More restarts than bytes.
+        b"\xff\xff\xff\xff",
+        b"\0\0\0\0\x02\0\0\0",
+        // A number of five bytes; a restart beyond the entries.
+        b"\x80\x80\x80\x80\x01\0\0\0\0\0\0\0\x01\0\0\0",
+        b"\0\x01\0k\x09\0\0\0\x01\0\0\0",
+    ];
+    for case in cases {
+        let found = Block::new(Bytes::from_static(case)).and_then(|block| block.seek(b"k"));
+        assert!(found.is_err(), "{case:x?}");
+    }
+    // Shares more than the key before has; is longer than the block.
+    for entry in [&b"\x01\x01\0k"[..], b"\0\x05\0k", b"\0\x01\x05k"] {
+        let block = [entry, b"\0\0\0\0\x01\0\0\0"].concat();
+        assert!(Block::new(block.into()).unwrap().first().is_err(), "{entry:x?}");
+    }
+}
+
+#[test]
+fn mutated_key_index_values_never_panic_and_have_one_encoding() {
+    let seeds: Vec<Bytes> = key_index().into_iter().take(8).map(|(_, value, _)| value).collect();
+    let mut mutator = Mutator::new(12);
+    for _ in 0..rounds(30_000) {
+        let bytes = mutator.mutated(&seeds);
+        if let Ok(listed) = Listed::decode(&mut Decoder::new(bytes.clone().into())) {
+            let mut out = Encoder::new();
+            listed.encode(&mut out);
+            assert_eq!(out.as_slice(), bytes);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_table_answers_like_a_map(
+        map in btree_map(vec(0u8..4, 0..6), vec(any::<u8>(), 0..300), 0..400),
+        targets in vec(vec(0u8..4, 0..7), 1..20),
+    ) {
+        let entries: Entries = map
+            .iter()
+            .map(|(key, value)| (key.clone().into(), value.clone().into(), None))
+            .collect();
+        let table = open(&write(TableKind::State, &entries), TableKind::State).unwrap();
+        prop_assert_eq!(all(&table, usize::MAX), Ok(plain(&entries)));
+        prop_assert_eq!(ready(table.verify()), []);
+        let mut cursor = table.cursor();
+        for target in targets {
+            ready(cursor.seek(&target)).unwrap();
+            let mut wanted = map.range(target..);
+            for _ in 0..3 {
+                let found = cursor.key().zip(cursor.value());
+                let found = found.as_ref().map(|(key, value)| (key.as_ref(), value.as_ref()));
+                let entry = wanted.next().map(|(key, value)| (key.as_slice(), value.as_slice()));
+                prop_assert_eq!(found, entry);
+                ready(cursor.advance()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_never_denies(hashes: Vec<u64>) {
+        let built = Filter::build(hashes.clone());
+        let decoded = Filter::decode(built.encode()).unwrap();
+        for hash in hashes {
+            prop_assert!(built.may_contain(hash) && decoded.may_contain(hash));
+        }
+    }
+
+    #[test]
+    fn a_key_index_value_comes_back(number: u32, is_null: bool, position: u64, size: u64) {
+        let mut wanted = listed(number.into());
+        wanted.is_null = is_null;
+        wanted.location.position = position;
+        if wanted.kind == Kind::Object {
+            wanted.size = size;
+        }
+        let mut out = Encoder::new();
+        wanted.encode(&mut out);
+        prop_assert_eq!(Listed::decode(&mut Decoder::new(out.finish())), Ok(wanted));
+    }
+}
+
+#[test]
+#[should_panic(expected = "keys of a table rise")]
+fn keys_that_do_not_rise_are_a_bug() {
+    let entry = |key: &'static [u8]| (Bytes::from_static(key), Bytes::new(), None);
+    write(TableKind::State, &vec![entry(b"b"), entry(b"b")]);
+}
+
+#[test]
+fn a_restart_is_made_every_sixteenth_entry() {
+    let entries: BTreeMap<Bytes, Bytes> =
+        (0..33u32).map(|n| (n.to_be_bytes().to_vec().into(), Bytes::new())).collect();
+    let bytes = block_of(&entries.into_iter().collect::<Vec<_>>());
+    assert_eq!(bytes[bytes.len() - 4..], 3u32.to_le_bytes());
+}

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use quick_xml::events::Event;
+use quick_xml::events::{BytesStart, Event};
 use quick_xml::reader::Reader;
 
 use crate::error::{Code, S3Error};
@@ -53,19 +53,10 @@ fn parse(bytes: &[u8]) -> Option<Element> {
     loop {
         let closed = match reader.read_event().ok()? {
             Event::Start(start) => {
-                elements += 1;
-                if open.len() == DEPTH_MAX || elements > ELEMENTS_MAX || root.is_some() {
-                    return None;
-                }
-                let name = String::from_utf8(start.local_name().as_ref().to_vec()).ok()?;
-                open.push(Element { name, ..Element::default() });
+                open.push(begin(&start, &open, &mut elements, root.is_some())?);
                 None
             }
-            Event::Empty(start) => {
-                elements += 1;
-                let name = String::from_utf8(start.local_name().as_ref().to_vec()).ok()?;
-                Some(Element { name, ..Element::default() })
-            }
+            Event::Empty(start) => Some(begin(&start, &open, &mut elements, root.is_some())?),
             Event::End(_) => Some(open.pop()?),
             Event::Text(text) => {
                 let text = text.decode().ok()?;
@@ -109,6 +100,21 @@ fn parse(bytes: &[u8]) -> Option<Element> {
         }
     }
     root.filter(|_| open.is_empty())
+}
+
+/// An element that begins here, empty or not, if the document may have another one here.
+fn begin(
+    start: &BytesStart<'_>,
+    open: &[Element],
+    elements: &mut usize,
+    has_ended: bool,
+) -> Option<Element> {
+    *elements += 1;
+    if open.len() == DEPTH_MAX || *elements > ELEMENTS_MAX || has_ended {
+        return None;
+    }
+    let name = String::from_utf8(start.local_name().as_ref().to_vec()).ok()?;
+    Some(Element { name, ..Element::default() })
 }
 
 /// Text as it may stand in XML. Characters that XML 1.0 cannot hold become numeric references, as AWS

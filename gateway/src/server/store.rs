@@ -145,7 +145,11 @@ impl Store {
         }
         let log = Arc::new(log);
         let bulk = BulkFiles::open(env.clone(), bulk_options(settings, &catalog)).await?;
-        let options = Options { cut: settings.cut, ..Options::default() };
+        let options = Options {
+            cut: settings.cut,
+            reserve_bytes: settings.reserve_bytes,
+            ..Options::default()
+        };
         let partition = Partition::open(env, log.clone(), bulk, catalog, options).await?;
         Ok(Self { partition, log, _lock: lock })
     }

@@ -227,7 +227,12 @@ impl State {
         self.files.values_mut().for_each(Content::settle);
     }
 
+    /// A removed file takes its space until its removal is durable.
     fn used_bytes(&self) -> u64 {
-        self.files.values().map(|content| content.live.len() as u64).sum()
+        let named: BTreeSet<&u64> =
+            self.names.values().chain(self.durable_names.values()).collect();
+        let bytes =
+            |file: &&u64| self.files.get(*file).map_or(0, |content| content.live.len() as u64);
+        named.iter().map(bytes).sum()
     }
 }

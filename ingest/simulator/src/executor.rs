@@ -26,7 +26,7 @@ pub enum Stopped {
     Crashed,
     /// Nobody can run and no timer is set: the future would wait for ever.
     Stalled,
-    /// More polls than a sane run takes.
+    /// More polls or more time than a sane run takes: something tries again for ever.
     Endless,
 }
 
@@ -150,7 +150,10 @@ pub struct Sim {
 
 /// So many polls after a power cut the processor still runs, so that late answers escape.
 const LINGER_POLLS: u64 = 200;
-const POLLS_MAX: u64 = 50_000_000;
+/// A run of the longest stories takes some hundred thousand.
+const POLLS_MAX: u64 = 5_000_000;
+/// The longest stories live for some minutes.
+const TIME_MAX: Duration = Duration::from_secs(600);
 
 impl Sim {
     /// Makes a world from a seed.
@@ -227,6 +230,7 @@ impl Sim {
         let mut future = pin!(future);
         let mut polls = 0u64;
         let mut linger = LINGER_POLLS;
+        let began = self.now();
         loop {
             if disk.is_dead() {
                 if linger == 0 {
@@ -253,6 +257,9 @@ impl Sim {
             }
             if main_is_ready {
                 continue;
+            }
+            if self.now().since(began) > TIME_MAX {
+                return Err(Stopped::Endless);
             }
             if !self.move_time() {
                 return Err(if disk.is_dead() { Stopped::Crashed } else { Stopped::Stalled });

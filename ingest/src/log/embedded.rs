@@ -124,6 +124,8 @@ struct Partition {
     files: Mutex<VecDeque<Arc<LogFile>>>,
     /// Files to be reused, with their numbers.
     spare: Mutex<Vec<(u64, Arc<dyn File>)>>,
+    /// Wakes the preparer: there is a file to reuse.
+    spared: Notify,
     recent: Mutex<Recent>,
     /// The offset after the last committed record.
     end: watch::Sender<Offset>,
@@ -178,6 +180,7 @@ impl EmbeddedLog {
                 queued: Notify::new(),
                 files: Mutex::new(found.files.into()),
                 spare: Mutex::new(found.spare),
+                spared: Notify::new(),
                 recent: Mutex::default(),
                 end: watch::Sender::new(found.end),
                 trimmed: Mutex::new(*floor),
@@ -220,6 +223,14 @@ impl EmbeddedLog {
 impl Partition {
     fn refused(&self, reason: impl Into<String>) -> AppendError {
         AppendError::Refused { partition: self.id, reason: reason.into() }
+    }
+
+    /// No next file can be made, and less than a quarter of the current one is left.
+    fn is_short(&self) -> bool {
+        match *self.space.borrow() {
+            Space::Short(left) => left < self.options.file_bytes / 4,
+            Space::Plenty | Space::Awaited(_) => false,
+        }
     }
 
     fn full(&self) -> AppendError {
@@ -279,6 +290,7 @@ impl Partition {
             }
             if let Some(file) = files.pop_front() {
                 self.spare.lock().push((file.identity.file, file.file.clone()));
+                self.spared.notify_one();
                 self.queued.notify_one();
             }
         }
@@ -373,6 +385,7 @@ impl Log for EmbeddedLog {
             first: *partition.trimmed.lock(),
             end: partition.end(),
             refusing: partition.refusing.lock().clone(),
+            is_short: partition.is_short(),
         }
     }
 }

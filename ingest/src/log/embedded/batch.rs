@@ -138,13 +138,14 @@ pub fn span(body_len: usize) -> u64 {
     ((HEADER_BYTES + body_len) as u64).next_multiple_of(BLOCK)
 }
 
-/// Checksum of a record frame, bound to its place.
+/// Checksum of a record frame, bound to its place and length.
 pub fn frame_crc(identity: &Identity, position: u64, record: &[u8]) -> u32 {
-    let mut salt = [0; 36];
+    let mut salt = [0; 40];
     salt[..16].copy_from_slice(&identity.store.0);
     salt[16..20].copy_from_slice(&identity.partition.get().to_le_bytes());
     salt[20..28].copy_from_slice(&identity.file.to_le_bytes());
     salt[28..36].copy_from_slice(&position.to_le_bytes());
+    salt[36..40].copy_from_slice(&(record.len() as u32).to_le_bytes());
     crc32c::crc32c_append(crc32c::crc32c(&salt), record)
 }
 
@@ -184,7 +185,7 @@ pub fn body_fits(header: &Header, body: &[u8]) -> bool {
 /// not add up.
 pub fn frames(header: &Header, body: &Bytes) -> Option<Vec<(u64, Bytes)>> {
     let mut at = 0usize;
-    let mut found = Vec::with_capacity(header.count.min(1 << 16) as usize);
+    let mut found = Vec::with_capacity((header.count as usize).min(body.len() / FRAME_BYTES));
     for _ in 0..header.count {
         let len = u32::from_le_bytes(*body.get(at..)?.first_chunk()?) as usize;
         let start = at + FRAME_BYTES;
@@ -255,3 +256,6 @@ impl FileHeader {
         (Identity { store, partition, file } == *identity && version == 0).then_some(found)
     }
 }
+
+#[cfg(test)]
+mod tests;

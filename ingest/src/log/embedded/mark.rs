@@ -48,15 +48,19 @@ pub async fn read(
         Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(Offset::ZERO),
         Err(error) => return Err(error),
     };
-    let mut mark = Offset::ZERO;
+    let found = slots(file.as_ref(), store, partition).await;
+    Ok(found.into_iter().map(|(_, durable)| durable).max().unwrap_or_default())
+}
+
+/// The slots that can be read: turn and mark.
+async fn slots(file: &dyn File, store: StoreId, partition: PartitionId) -> Vec<(u64, Offset)> {
+    let mut found = Vec::new();
     for slot in [0, BLOCK] {
-        if let Ok(bytes) = file.read_at(slot, SLOT_BYTES).await
-            && let Some((_, durable)) = decode(&bytes, store, partition)
-        {
-            mark = mark.max(durable);
+        if let Ok(bytes) = file.read_at(slot, SLOT_BYTES).await {
+            found.extend(decode(&bytes, store, partition));
         }
     }
-    Ok(mark)
+    found
 }
 
 /// Writes marks.
@@ -88,13 +92,19 @@ impl Marker {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { file, store, partition, turn: 0 })
+        let found = slots(file.as_ref(), store, partition).await;
+        // The next write must not be where the newest mark stands: torn, it would take that one along.
+        let turn = found.into_iter().map(|(turn, _)| turn).max().unwrap_or(0);
+        Ok(Self { file, store, partition, turn })
     }
 
     /// Makes the mark durable.
     pub async fn write(&mut self, durable: Offset) -> Result<(), DiskError> {
-        self.turn += 1;
+        self.turn = self.turn.wrapping_add(1);
         let bytes = encode(self.store, self.partition, self.turn, durable);
         self.file.write_synced((self.turn % 2) * BLOCK, bytes.freeze()).await
     }
 }
+
+#[cfg(test)]
+mod tests;

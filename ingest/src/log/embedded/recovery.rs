@@ -362,3 +362,6 @@ async fn settle(files: &[Found], walk: &Walk, durable: Offset) -> Result<(), Dis
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,7 +114,8 @@ async fn prepare(
                         *space = Space::Short(left);
                     }
                 });
-                partition.env.clock.sleep(SPACE_RETRY).await;
+                let spared = partition.spared.notified();
+                let _ = timeout(partition.env.clock.as_ref(), SPACE_RETRY, spared).await;
             }
         }
     }

@@ -1,0 +1,743 @@
+//! Every decision as a table: the record, what was there before, what becomes of it.
+
+use bytes::Bytes;
+use ingest::entry::StoredChecksum;
+use ingest::log::LogLocation;
+use ingest::name::BucketName;
+use ingest::record::{CreateUpload, RecordId};
+use ingest::words::{BulkId, SegmentId};
+
+use super::*;
+use crate::state::decode_part;
+
+const BUCKET: BucketId = BucketId::new(3);
+const CONFIG: ConfigVersion = ConfigVersion::new(2);
+const OTHER_CONFIG: ConfigVersion = ConfigVersion::new(1);
+const NOBODYS: BucketId = BucketId::new(4);
+const UPLOAD: UploadId = UploadId([0x55; 16]);
+const AT: Offset = Offset::new(2_000_000);
+const TIME: WallTime = WallTime::from_micros(1_700_000_000_000_000);
+const CUT: CutNumber = CutNumber::new(5);
+const RULES: Rules = Rules { part_bytes_min: 100 };
+const LOCATION: LogLocation = LogLocation { file: 7, position: 4096, len: 900 };
+const ETAG: ETag = ETag { md5: [0x11; 16], parts: 0 };
+const OTHER_ETAG: ETag = ETag { md5: [0x22; 16], parts: 0 };
+const PARTS_ETAG: ETag = ETag { md5: [0x11; 16], parts: 2 };
+
+fn key() -> ObjectKey {
+    ObjectKey::new("a/b").unwrap()
+}
+
+fn bucket(versioning: Versioning) -> BucketState {
+    BucketState {
+        id: BUCKET,
+        name: BucketName::new("bucket").unwrap(),
+        owner: "owner".into(),
+        region: "region".into(),
+        created: WallTime::from_micros(1),
+        versioning,
+        config: CONFIG,
+    }
+}
+
+fn with(versioning: Versioning) -> Buckets {
+    let mut buckets = Buckets::default();
+    buckets.insert(bucket(versioning));
+    buckets
+}
+
+fn record(body: Body) -> Record {
+    Record { id: RecordId::default(), principal: "principal".into(), request: "r".into(), body }
+}
+
+fn decide(versioning: Versioning, prior: Prior, body: Body) -> Effects {
+    let committed = Committed {
+        offset: AT,
+        // The fold's time counts, not that of the record.
+        time: WallTime::from_micros(9),
+        location: LOCATION,
+        record: record(body),
+    };
+    apply(&RULES, &with(versioning), CUT, TIME, prior, &committed)
+}
+
+fn off(prior: Prior, body: Body) -> Effects {
+    decide(Versioning::Off, prior, body)
+}
+
+fn rejected(rejection: Rejection) -> Effects {
+    Effects {
+        outcome: Outcome::Rejected(rejection),
+        entries: Vec::new(),
+        state: Vec::new(),
+        bucket: None,
+        freezes: false,
+    }
+}
+
+fn done() -> Effects {
+    Effects { outcome: Outcome::Done, ..rejected(Rejection::NoSuchKey) }
+}
+
+fn attributes(etag: ETag) -> Attributes {
+    Attributes {
+        size: 7,
+        etag,
+        owner: "owner".into(),
+        headers: vec![("content-type".into(), "text/plain".into())],
+        tags: vec![("old".into(), "tag".into())],
+        ..Attributes::default()
+    }
+}
+
+fn object(etag: ETag, is_null: bool) -> FoundVersion {
+    let statement = Statement::Object(ObjectVersion {
+        is_null,
+        created: WallTime::from_micros(3),
+        digest: 8,
+        attributes: Arc::new(attributes(etag)),
+        payload: Payload::Empty,
+    });
+    FoundVersion { version: Offset::new(40), statement }
+}
+
+fn marker(is_null: bool) -> FoundVersion {
+    let created = WallTime::from_micros(3);
+    let statement = Statement::Marker { is_null, created, owner: "owner".into() };
+    FoundVersion { version: Offset::new(41), statement }
+}
+
+fn current(found: Option<FoundVersion>) -> Prior {
+    Prior { current: found, ..Prior::default() }
+}
+
+fn version(found: Option<FoundVersion>) -> Prior {
+    Prior { version: found, ..Prior::default() }
+}
+
+/// What each condition makes of each thing that may be current.
+fn conditions() -> Vec<(Condition, Option<FoundVersion>, Option<Rejection>)> {
+    let failed = Some(Rejection::PreconditionFailed);
+    let missing = Some(Rejection::NoSuchKey);
+    let there = || Some(object(ETAG, false));
+    let hidden = || Some(marker(false));
+    vec![
+        (Condition::Always, None, None),
+        (Condition::Always, hidden(), None),
+        (Condition::Always, there(), None),
+        (Condition::IfAbsent, None, None),
+        (Condition::IfAbsent, hidden(), None),
+        (Condition::IfAbsent, there(), failed),
+        (Condition::IfPresent, None, missing),
+        (Condition::IfPresent, hidden(), missing),
+        (Condition::IfPresent, there(), None),
+        (Condition::IfMatch(ETAG), None, missing),
+        (Condition::IfMatch(ETAG), hidden(), missing),
+        (Condition::IfMatch(ETAG), there(), None),
+        (Condition::IfMatch(OTHER_ETAG), there(), failed),
+        // The parts belong to the tag: the same digest over another number of them is another object.
+        (Condition::IfMatch(PARTS_ETAG), there(), failed),
+        (Condition::IfMatch(ETAG), Some(object(PARTS_ETAG, false)), failed),
+        (Condition::IfMatch(PARTS_ETAG), Some(object(PARTS_ETAG, false)), None),
+    ]
+}
+
+fn put(payload: RecordPayload) -> PutObject {
+    PutObject {
+        bucket: BUCKET,
+        config: CONFIG,
+        key: key(),
+        condition: Condition::Always,
+        attributes: attributes(ETAG),
+        digest: 0xd1_6e57,
+        payload,
+    }
+}
+
+fn delete(version: VersionRef) -> DeleteObject {
+    DeleteObject {
+        bucket: BUCKET,
+        config: CONFIG,
+        key: key(),
+        version,
+        condition: Condition::Always,
+    }
+}
+
+fn inline(bytes: &'static [u8]) -> RecordPayload {
+    RecordPayload::Inline(Bytes::from_static(bytes))
+}
+
+fn entry(version: Offset, statement: Statement) -> Entry {
+    Entry { key: EntryKey::new(BUCKET, key().as_bytes(), version, AT), statement }
+}
+
+#[test]
+fn a_writers_beginning_and_a_barrier_change_nothing() {
+    for body in [Body::OpenWriter, Body::Barrier] {
+        assert_eq!(off(Prior::default(), body), done());
+    }
+}
+
+#[test]
+fn a_bucket_is_created_once_and_named_by_its_offset() {
+    let create = |name: &str, owner: &str| {
+        Body::CreateBucket(CreateBucket {
+            name: BucketName::new(name.to_owned()).unwrap(),
+            owner: owner.into(),
+            region: "there".into(),
+        })
+    };
+    let own = off(Prior::default(), create("bucket", "owner"));
+    assert_eq!(own, rejected(Rejection::BucketAlreadyOwned));
+    let others = off(Prior::default(), create("bucket", "somebody"));
+    assert_eq!(others, rejected(Rejection::BucketExists));
+    let state = BucketState {
+        id: BucketId::new(AT.next().get()),
+        name: BucketName::new("another").unwrap(),
+        owner: "somebody".into(),
+        region: "there".into(),
+        created: TIME,
+        versioning: Versioning::Off,
+        config: ConfigVersion::ZERO,
+    };
+    let wanted = Effects {
+        outcome: Outcome::BucketCreated(state.id),
+        state: vec![(StateKey::bucket(state.id), Some(state.encode()))],
+        bucket: Some((state.id, Some(state))),
+        ..done()
+    };
+    assert_eq!(off(Prior::default(), create("another", "somebody")), wanted);
+}
+
+#[test]
+fn only_an_empty_bucket_is_deleted_and_its_uploads_go_with_it() {
+    let uploads = || {
+        vec![
+            StateKey::part(UPLOAD, PartNumber::new(1)),
+            StateKey::upload(BUCKET, key().as_bytes(), UPLOAD),
+        ]
+    };
+    let prior =
+        |bucket_is_empty| Prior { bucket_is_empty, bucket_uploads: uploads(), ..Prior::default() };
+    let delete = |bucket, is_empty| off(prior(is_empty), Body::DeleteBucket { bucket });
+    assert_eq!(delete(NOBODYS, true), rejected(Rejection::NoSuchBucket));
+    assert_eq!(delete(BUCKET, false), rejected(Rejection::BucketNotEmpty));
+    let mut state: Vec<StateChange> = uploads().into_iter().map(|key| (key, None)).collect();
+    state.push((StateKey::bucket(BUCKET), None));
+    let wanted = Effects { state, bucket: Some((BUCKET, None)), ..done() };
+    assert_eq!(delete(BUCKET, true), wanted);
+}
+
+#[test]
+fn each_change_of_versioning_raises_the_configuration() {
+    for versioning in [Versioning::Off, Versioning::On, Versioning::Suspended] {
+        let set = |bucket| off(Prior::default(), Body::SetVersioning { bucket, versioning });
+        assert_eq!(set(NOBODYS), rejected(Rejection::NoSuchBucket));
+        let state = BucketState { versioning, config: CONFIG.next(), ..bucket(Versioning::Off) };
+        let wanted = Effects {
+            state: vec![(StateKey::bucket(BUCKET), Some(state.encode()))],
+            bucket: Some((BUCKET, Some(state))),
+            ..done()
+        };
+        assert_eq!(set(BUCKET), wanted);
+    }
+}
+
+#[test]
+fn a_put_makes_a_version_or_replaces_null() {
+    let extents: Arc<[Extent]> =
+        [Extent { file: BulkId::new(7), position: 4096, len: 70_000 }].into();
+    for (versioning, is_null) in
+        [(Versioning::Off, true), (Versioning::Suspended, true), (Versioning::On, false)]
+    {
+        for (payload, wanted) in [
+            (inline(b""), Payload::Empty),
+            (inline(b"payload"), Payload::Log(LOCATION)),
+            (RecordPayload::Bulk(extents.clone()), Payload::Bulk(extents.clone())),
+        ] {
+            let effects = decide(versioning, Prior::default(), Body::PutObject(put(payload)));
+            let object = ObjectVersion {
+                is_null,
+                created: TIME,
+                digest: 0xd1_6e57,
+                attributes: Arc::new(attributes(ETAG)),
+                payload: wanted,
+            };
+            let written = Written { version: AT, is_null, created: TIME, etag: ETAG, size: 7 };
+            let wanted = Effects {
+                outcome: Outcome::Written(written),
+                entries: vec![entry(AT, Statement::Object(object))],
+                ..done()
+            };
+            assert_eq!(effects, wanted, "{versioning:?}");
+        }
+    }
+}
+
+#[test]
+fn a_put_is_done_only_if_its_condition_holds() {
+    for (condition, found, rejection) in conditions() {
+        let body = Body::PutObject(PutObject { condition, ..put(inline(b"payload")) });
+        let effects = off(current(found.clone()), body);
+        let wanted = match rejection {
+            Some(rejection) => rejected(rejection),
+            None => off(Prior::default(), Body::PutObject(put(inline(b"payload")))),
+        };
+        assert_eq!(effects, wanted, "{condition:?} with {found:?}");
+    }
+}
+
+#[test]
+fn a_write_under_another_configuration_is_asked_again() {
+    let complete =
+        |bucket, config| Body::CompleteUpload(CompleteUpload { bucket, config, ..complete(&[1]) });
+    type BodyOf<'a> = &'a dyn Fn(BucketId, ConfigVersion) -> Body;
+    let bodies: [BodyOf; 3] = [
+        &|bucket, config| Body::PutObject(PutObject { bucket, config, ..put(inline(b"p")) }),
+        &|bucket, config| {
+            Body::DeleteObject(DeleteObject { bucket, config, ..delete(VersionRef::Current) })
+        },
+        &complete,
+    ];
+    for body in bodies {
+        // The newer and the older configuration alike, before anything else is looked at.
+        for config in [OTHER_CONFIG, CONFIG.next()] {
+            let effects = off(Prior::default(), body(BUCKET, config));
+            assert_eq!(effects, rejected(Rejection::Retry(CONFIG)));
+        }
+        let effects = off(Prior::default(), body(NOBODYS, CONFIG));
+        assert_eq!(effects, rejected(Rejection::NoSuchBucket));
+    }
+}
+
+#[test]
+fn a_delete_leaves_what_its_bucket_keeps() {
+    let null = VersionRef::Null;
+    let at = |offset| VersionRef::At(Offset::new(offset));
+    let marked = |is_null| Statement::Marker { is_null, created: TIME, owner: "principal".into() };
+    let null_removed = || Some((AT, Statement::NullRemoved));
+    let removed = |offset| Some((Offset::new(offset), Statement::Removed));
+    let named = |version, is_marker| Deleted { version: Some(version), is_marker };
+    let unnamed = Deleted { version: None, is_marker: false };
+    let (by_null, by_offset) = (VersionName::Null, |o| VersionName::At(Offset::new(o)));
+    type Case = (VersionRef, Option<FoundVersion>, Option<(Offset, Statement)>, Deleted);
+    let versions: Vec<Case> = vec![
+        (null, Some(object(ETAG, true)), null_removed(), named(by_null, false)),
+        (null, Some(marker(true)), null_removed(), named(by_null, true)),
+        (null, None, None, named(by_null, false)),
+        (at(40), Some(object(ETAG, false)), removed(40), named(by_offset(40), false)),
+        (at(41), Some(marker(false)), removed(41), named(by_offset(41), true)),
+        (at(9), None, None, named(by_offset(9), false)),
+    ];
+    let currents: [(Versioning, Statement, Deleted); 3] = [
+        (Versioning::Off, Statement::NullRemoved, unnamed),
+        (Versioning::On, marked(false), named(VersionName::At(AT), true)),
+        (Versioning::Suspended, marked(true), named(by_null, true)),
+    ];
+    for (versioning, statement, deleted) in currents {
+        let body = Body::DeleteObject(delete(VersionRef::Current));
+        let wanted = Effects {
+            outcome: Outcome::Deleted(deleted),
+            entries: vec![entry(AT, statement)],
+            ..done()
+        };
+        assert_eq!(decide(versioning, Prior::default(), body), wanted, "{versioning:?}");
+        // A certain version goes in the same way whatever the bucket keeps from now on.
+        for (wanted_version, found, statement, deleted) in versions.clone() {
+            let body = Body::DeleteObject(delete(wanted_version));
+            let entries = statement.map(|(version, statement)| entry(version, statement));
+            let wanted = Effects {
+                outcome: Outcome::Deleted(deleted),
+                entries: entries.into_iter().collect(),
+                ..done()
+            };
+            let effects = decide(versioning, version(found.clone()), body);
+            assert_eq!(effects, wanted, "{versioning:?}, {wanted_version:?}, {found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_delete_is_done_only_if_its_condition_holds() {
+    for (condition, found, rejection) in conditions() {
+        let body = |condition| {
+            Body::DeleteObject(DeleteObject { condition, ..delete(VersionRef::Current) })
+        };
+        let effects = off(current(found.clone()), body(condition));
+        let wanted = match rejection {
+            Some(rejection) => rejected(rejection),
+            None => off(Prior::default(), body(Condition::Always)),
+        };
+        assert_eq!(effects, wanted, "{condition:?} with {found:?}");
+    }
+}
+
+#[test]
+fn tags_are_set_on_an_object_that_is_there() {
+    let at = VersionRef::At(Offset::new(40));
+    let set = |version| SetTags {
+        bucket: BUCKET,
+        key: key(),
+        version,
+        tags: vec![("new".into(), "tags".into())],
+    };
+    for (wanted_version, found, rejection) in [
+        (VersionRef::Current, None, Rejection::NoSuchKey),
+        (VersionRef::Null, None, Rejection::NoSuchVersion),
+        (at, None, Rejection::NoSuchVersion),
+        (VersionRef::Current, Some(marker(false)), Rejection::NoSuchKey),
+        (VersionRef::Null, Some(marker(true)), Rejection::IsDeleteMarker),
+        (at, Some(marker(false)), Rejection::IsDeleteMarker),
+    ] {
+        let effects = off(version(found.clone()), Body::SetTags(set(wanted_version)));
+        assert_eq!(effects, rejected(rejection), "{wanted_version:?}, {found:?}");
+    }
+    for (is_null, name) in [(true, VersionName::Null), (false, VersionName::At(Offset::new(40)))] {
+        for wanted_version in [VersionRef::Current, VersionRef::Null, at] {
+            let found = object(ETAG, is_null);
+            let Statement::Object(mut tagged) = found.statement.clone() else { unreachable!() };
+            // Everything but the tags stays, its place and time above all.
+            let tags = set(at).tags;
+            tagged.attributes = Arc::new(Attributes { tags, ..attributes(ETAG) });
+            let wanted = Effects {
+                outcome: Outcome::Changed(name),
+                entries: vec![entry(Offset::new(40), Statement::Object(tagged))],
+                ..done()
+            };
+            let effects = off(version(Some(found)), Body::SetTags(set(wanted_version)));
+            assert_eq!(effects, wanted);
+        }
+    }
+}
+
+fn open() -> OpenUpload {
+    OpenUpload {
+        created: TIME,
+        attributes: attributes(ETag::default()),
+        checksum_algorithm: 2,
+        checksum_is_composite: true,
+    }
+}
+
+fn upload_key() -> StateKey {
+    StateKey::upload(BUCKET, key().as_bytes(), UPLOAD)
+}
+
+fn part_key(number: u16) -> StateKey {
+    StateKey::part(UPLOAD, PartNumber::new(number))
+}
+
+#[test]
+fn an_upload_is_opened_in_a_bucket_that_is_there() {
+    let create = |bucket| {
+        let OpenUpload { attributes, checksum_algorithm, checksum_is_composite, .. } = open();
+        Body::CreateUpload(CreateUpload {
+            bucket,
+            key: key(),
+            upload: UPLOAD,
+            attributes,
+            checksum_algorithm,
+            checksum_is_composite,
+        })
+    };
+    assert_eq!(off(Prior::default(), create(NOBODYS)), rejected(Rejection::NoSuchBucket));
+    let state = vec![(upload_key(), Some(UploadState::Open(open()).encode()))];
+    assert_eq!(off(Prior::default(), create(BUCKET)), Effects { state, ..done() });
+}
+
+/// Payload of a part: as long as its number, a hundredfold, plus one.
+fn payload(number: u16) -> Vec<u8> {
+    vec![number as u8; usize::from(number) * 100 + 1]
+}
+
+fn crc64(bytes: &[u8]) -> u64 {
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, bytes)
+}
+
+fn part(number: u16) -> Part {
+    let bytes = payload(number);
+    Part {
+        size: bytes.len() as u64,
+        md5: [number as u8; 16],
+        digest: crc64(&bytes),
+        checksum: (number % 2 == 1).then(|| StoredChecksum {
+            algorithm: 2,
+            is_composite: false,
+            digest: Bytes::from(vec![number as u8; 4]),
+        }),
+        extents: [Extent { file: BulkId::new(number.into()), position: 4096, len: 100 }].into(),
+    }
+}
+
+/// An open upload with these parts.
+fn uploaded(numbers: &[u16]) -> Prior {
+    Prior {
+        upload: Some(UploadState::Open(open())),
+        parts: numbers.iter().map(|n| (PartNumber::new(*n), part(*n))).collect(),
+        ..Prior::default()
+    }
+}
+
+fn answer() -> Written {
+    Written { version: Offset::new(8), is_null: true, created: TIME, etag: ETAG, size: 9 }
+}
+
+fn completed(numbers: &[u16], at: u64) -> Prior {
+    let parts = complete(numbers).parts;
+    let upload = UploadState::Completed { written: answer(), parts, at: Offset::new(at) };
+    Prior { upload: Some(upload), ..Prior::default() }
+}
+
+fn complete(numbers: &[u16]) -> CompleteUpload {
+    CompleteUpload {
+        bucket: BUCKET,
+        config: CONFIG,
+        key: key(),
+        upload: UPLOAD,
+        parts: numbers.iter().map(|n| (PartNumber::new(*n), [*n as u8; 16])).collect(),
+        condition: Condition::Always,
+        checksum: None,
+    }
+}
+
+#[test]
+fn parts_and_their_end_need_an_open_upload() {
+    let (bucket, key, upload) = (BUCKET, key(), UPLOAD);
+    let put = || {
+        let (number, part) = (PartNumber::new(2), part(2));
+        Body::PutPart(PutPart { bucket, key: key.clone(), upload, number, part })
+    };
+    let abort = || Body::AbortUpload { bucket, key: key.clone(), upload };
+    for prior in [Prior::default(), completed(&[1], 9)] {
+        assert_eq!(off(prior.clone(), put()), rejected(Rejection::NoSuchUpload));
+        assert_eq!(off(prior, abort()), rejected(Rejection::NoSuchUpload));
+    }
+    let effects = off(uploaded(&[2]), put());
+    let value = effects.state[0].1.clone().unwrap();
+    assert_eq!(decode_part(value.clone()), Ok((TIME, part(2))));
+    assert_eq!(effects, Effects { state: vec![(part_key(2), Some(value))], ..done() });
+    let state = vec![(part_key(1), None), (part_key(7), None), (upload_key(), None)];
+    assert_eq!(off(uploaded(&[1, 7]), abort()), Effects { state, ..done() });
+}
+
+#[test]
+fn a_completion_names_parts_that_are_there_in_order() {
+    let wrong_md5 = CompleteUpload {
+        parts: vec![(PartNumber::new(1), [1; 16]), (PartNumber::new(2), [9; 16])],
+        ..complete(&[])
+    };
+    for (complete, rejection) in [
+        (complete(&[]), Rejection::InvalidPart),
+        (complete(&[2, 1]), Rejection::InvalidPartOrder),
+        (complete(&[1, 1]), Rejection::InvalidPartOrder),
+        (complete(&[1, 4]), Rejection::InvalidPart),
+        (complete(&[0]), Rejection::InvalidPart),
+        (wrong_md5, Rejection::InvalidPart),
+    ] {
+        let named = format!("{:?}", complete.parts);
+        let effects = off(uploaded(&[1, 2, 3]), Body::CompleteUpload(complete));
+        assert_eq!(effects, rejected(rejection), "{named}");
+    }
+    let effects = off(Prior::default(), Body::CompleteUpload(complete(&[1])));
+    assert_eq!(effects, rejected(Rejection::NoSuchUpload));
+}
+
+#[test]
+fn only_the_last_part_may_be_small() {
+    let with_sizes = |sizes: &[u64]| {
+        let part = |(index, size): (usize, &u64)| {
+            let number = index as u16 + 1;
+            (PartNumber::new(number), Part { size: *size, ..part(number) })
+        };
+        Prior { parts: sizes.iter().enumerate().map(part).collect(), ..uploaded(&[]) }
+    };
+    for (sizes, is_done) in [
+        (&[1][..], true),
+        (&[0], true),
+        (&[100, 1], true),
+        (&[99, 1000], false),
+        (&[99, 1], false),
+        (&[100, 99, 100], false),
+        (&[99, 100, 100], false),
+        (&[100, 100, 0], true),
+    ] {
+        let numbers: Vec<u16> = (1..=sizes.len() as u16).collect();
+        let effects = off(with_sizes(sizes), Body::CompleteUpload(complete(&numbers)));
+        let is_small = effects == rejected(Rejection::EntityTooSmall);
+        assert_eq!(is_small, !is_done, "{sizes:?}: {:?}", effects.outcome);
+        assert_eq!(matches!(effects.outcome, Outcome::Written(_)), is_done);
+    }
+    assert_eq!(Rules::default().part_bytes_min, 5_242_880);
+}
+
+#[test]
+fn a_completed_upload_is_one_object_of_its_parts() {
+    let checksum =
+        StoredChecksum { algorithm: 2, is_composite: true, digest: Bytes::from_static(b"sums") };
+    let complete = CompleteUpload { checksum: Some(checksum.clone()), ..complete(&[1, 3]) };
+    // Part 2 was uploaded and is not named: it goes, too.
+    for (versioning, is_null) in [(Versioning::Off, true), (Versioning::On, false)] {
+        let body = Body::CompleteUpload(complete.clone());
+        let effects = decide(versioning, uploaded(&[1, 2, 3]), body);
+        let whole = [payload(1), payload(3)].concat();
+        let md5: [u8; 16] = Md5::digest([[1; 16], [3; 16]].concat()).into();
+        let etag = ETag { md5, parts: 2 };
+        let summary = |number: u16| PartSummary {
+            number: PartNumber::new(number),
+            size: payload(number).len() as u64,
+            checksum: part(number).checksum,
+        };
+        let attributes = Attributes {
+            size: whole.len() as u64,
+            etag,
+            checksums: vec![checksum.clone()],
+            parts: vec![summary(1), summary(3)],
+            ..open().attributes
+        };
+        let object = ObjectVersion {
+            is_null,
+            created: TIME,
+            digest: crc64(&whole),
+            attributes: Arc::new(attributes),
+            payload: Payload::Bulk([&part(1).extents[..], &part(3).extents[..]].concat().into()),
+        };
+        let size = whole.len() as u64;
+        let written = Written { version: AT, is_null, created: TIME, etag, size };
+        let parts = complete.parts.clone();
+        let kept = UploadState::Completed { written, parts, at: AT };
+        let wanted = Effects {
+            outcome: Outcome::Written(written),
+            entries: vec![entry(AT, Statement::Object(object))],
+            state: vec![
+                (part_key(1), None),
+                (part_key(2), None),
+                (part_key(3), None),
+                (upload_key(), Some(kept.encode())),
+            ],
+            ..done()
+        };
+        assert_eq!(effects, wanted, "{versioning:?}");
+    }
+}
+
+#[test]
+fn parts_without_payload_make_an_empty_object() {
+    let empty = Part { size: 0, digest: 0, extents: [].into(), ..part(1) };
+    let prior = Prior { parts: vec![(PartNumber::new(1), empty)], ..uploaded(&[]) };
+    let effects = off(prior, Body::CompleteUpload(complete(&[1])));
+    let Statement::Object(object) = &effects.entries[0].statement else { panic!("no object") };
+    assert_eq!((&object.payload, object.attributes.size), (&Payload::Empty, 0));
+    assert_eq!(object.attributes.checksums, []);
+}
+
+#[test]
+fn completing_again_with_the_same_parts_gets_the_first_answer() {
+    let oldest = AT.get() - COMPLETED_UPLOAD_RECORDS;
+    let answered = Effects { outcome: Outcome::Written(answer()), ..done() };
+    let gone = rejected(Rejection::NoSuchUpload);
+    for (before, named, wanted) in [
+        (completed(&[1, 3], oldest), &[1, 3][..], &answered),
+        (completed(&[1, 3], oldest - 1), &[1, 3], &gone),
+        (completed(&[1, 3], AT.get() - 1), &[1, 3], &answered),
+        (completed(&[1, 3], AT.get() - 1), &[1], &gone),
+        (completed(&[1, 3], AT.get() - 1), &[3, 1], &gone),
+    ] {
+        let effects = off(before, Body::CompleteUpload(complete(named)));
+        assert_eq!(&effects, wanted, "{named:?}");
+    }
+    // Whatever is current by now: the condition was judged the first time.
+    let body = CompleteUpload { condition: Condition::IfPresent, ..complete(&[1]) };
+    assert_eq!(off(completed(&[1], oldest), Body::CompleteUpload(body)), answered);
+}
+
+#[test]
+fn an_upload_is_completed_only_if_its_condition_holds() {
+    for (condition, found, rejection) in conditions() {
+        let body = |condition| Body::CompleteUpload(CompleteUpload { condition, ..complete(&[1]) });
+        let prior = Prior { current: found.clone(), ..uploaded(&[1]) };
+        let wanted = match rejection {
+            Some(rejection) => rejected(rejection),
+            None => off(uploaded(&[1]), body(Condition::Always)),
+        };
+        assert_eq!(off(prior, body(condition)), wanted, "{condition:?} with {found:?}");
+    }
+    // Wrong parts are named before a condition that does not hold.
+    let body = CompleteUpload { condition: Condition::IfPresent, ..complete(&[9]) };
+    let effects = off(uploaded(&[1]), Body::CompleteUpload(body));
+    assert_eq!(effects, rejected(Rejection::InvalidPart));
+}
+
+#[test]
+fn only_the_next_cut_freezes() {
+    for (number, freezes) in [(4, false), (5, false), (6, true), (7, false), (u64::MAX, false)] {
+        let effects = off(Prior::default(), Body::Cut { number: CutNumber::new(number) });
+        let wanted =
+            if freezes { Effects { freezes, ..done() } } else { rejected(Rejection::StaleCut) };
+        assert_eq!(effects, wanted, "cut {number}");
+    }
+}
+
+#[test]
+fn a_record_needs_what_its_outcome_hangs_on() {
+    let needs_of = |body| needs(&with(Versioning::Off), &record(body));
+    let nothing = Needs::default();
+    let target = Some((BUCKET, key()));
+    let upload = Some((BUCKET, key(), UPLOAD));
+    let at = VersionRef::At(Offset::new(40));
+    let conditions = [
+        (Condition::Always, None),
+        (Condition::IfAbsent, target.clone()),
+        (Condition::IfPresent, target.clone()),
+        (Condition::IfMatch(ETAG), target),
+    ];
+    for (condition, current) in conditions {
+        let wanted = Needs { current, ..Needs::default() };
+        let body = Body::PutObject(PutObject { condition, ..put(inline(b"p")) });
+        assert_eq!(needs_of(body), wanted);
+        for version in [VersionRef::Current, VersionRef::Null, at] {
+            let body = Body::DeleteObject(DeleteObject { condition, ..delete(version) });
+            let version = (version != VersionRef::Current).then(|| (BUCKET, key(), version));
+            assert_eq!(needs_of(body), Needs { version, ..wanted.clone() });
+        }
+        let body = Body::CompleteUpload(CompleteUpload { condition, ..complete(&[1]) });
+        assert_eq!(needs_of(body), Needs { upload: upload.clone(), ..wanted });
+    }
+    for version in [VersionRef::Current, VersionRef::Null, at] {
+        let body = Body::SetTags(SetTags { bucket: BUCKET, key: key(), version, tags: Vec::new() });
+        let version = Some((BUCKET, key(), version));
+        assert_eq!(needs_of(body), Needs { version, ..Needs::default() });
+    }
+    let contents = |contents| Needs { contents, ..Needs::default() };
+    assert_eq!(needs_of(Body::DeleteBucket { bucket: BUCKET }), contents(Some(BUCKET)));
+    assert_eq!(needs_of(Body::DeleteBucket { bucket: NOBODYS }), nothing);
+    let (number, part) = (PartNumber::new(1), part(1));
+    let put_part = PutPart { bucket: BUCKET, key: key(), upload: UPLOAD, number, part };
+    let abort = Body::AbortUpload { bucket: BUCKET, key: key(), upload: UPLOAD };
+    for body in [Body::PutPart(put_part), abort] {
+        assert_eq!(needs_of(body), Needs { upload: upload.clone(), ..Needs::default() });
+    }
+    for body in [Body::OpenWriter, Body::Barrier, Body::Cut { number: CUT }] {
+        assert_eq!(needs_of(body), nothing);
+    }
+}
+
+#[test]
+fn the_same_record_on_the_same_state_has_the_same_effects() {
+    let body = || Body::CompleteUpload(complete(&[1, 2, 3]));
+    assert_eq!(off(uploaded(&[1, 2, 3]), body()), off(uploaded(&[1, 2, 3]), body()));
+}
+
+#[test]
+fn a_version_in_a_segment_is_tagged_where_it_lies() {
+    let at = ingest::entry::SegmentLocation { segment: SegmentId::new(3), position: 60, index: 2 };
+    let mut found = object(ETAG, false);
+    if let Statement::Object(object) = &mut found.statement {
+        object.payload = Payload::Segment(at);
+    }
+    let set =
+        SetTags { bucket: BUCKET, key: key(), version: VersionRef::Current, tags: Vec::new() };
+    let effects = off(version(Some(found)), Body::SetTags(set));
+    let Statement::Object(object) = &effects.entries[0].statement else { panic!("no object") };
+    assert_eq!(object.payload, Payload::Segment(at));
+}

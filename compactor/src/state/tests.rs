@@ -1,0 +1,449 @@
+use ingest::entry::{ETag, Extent, StoredChecksum};
+use ingest::env::FilePath;
+use ingest::words::{BulkId, ConfigVersion};
+use proptest::prelude::*;
+
+use super::*;
+use crate::fuzz::{Mutator, rounds};
+use crate::golden;
+use crate::memory::{Memory, ready};
+use crate::outcome::{Deleted, VersionName};
+use crate::resolve::{decode_state_value, encode_state_value};
+use crate::sealed::FileDigest;
+use crate::table::{Table, TableKind, TableWriter};
+
+const BUCKET: BucketId = BucketId::new(3);
+const UPLOAD: UploadId = UploadId([0x55; 16]);
+const WRITER: WriterId = WriterId([0x77; 16]);
+
+fn bucket() -> BucketState {
+    BucketState {
+        id: BUCKET,
+        name: BucketName::new("a-bucket.1").unwrap(),
+        owner: "owner".into(),
+        region: "eu-central-1".into(),
+        created: WallTime::from_micros(1_700_000_000_000_000),
+        versioning: Versioning::Suspended,
+        config: ConfigVersion::new(2),
+    }
+}
+
+fn written() -> Written {
+    Written {
+        version: Offset::new(41),
+        is_null: true,
+        created: WallTime::from_micros(1_700_000_000_000_001),
+        etag: ETag { md5: [0x11; 16], parts: 2 },
+        size: 300,
+    }
+}
+
+fn open_upload() -> UploadState {
+    UploadState::Open(OpenUpload {
+        created: WallTime::from_micros(5),
+        attributes: Attributes {
+            owner: "owner".into(),
+            metadata: vec![("colour".into(), "grün".into())],
+            ..Attributes::default()
+        },
+        checksum_algorithm: 2,
+        checksum_is_composite: true,
+    })
+}
+
+fn completed_upload() -> UploadState {
+    let parts = vec![(PartNumber::new(1), [0x33; 16]), (PartNumber::new(10_000), [0x44; 16])];
+    UploadState::Completed { written: written(), parts, at: Offset::new(41) }
+}
+
+fn part() -> Part {
+    let digest = Bytes::from_static(&[1, 2, 3, 4]);
+    Part {
+        size: 300,
+        md5: [0x33; 16],
+        digest: u64::MAX,
+        checksum: Some(StoredChecksum { algorithm: 2, is_composite: false, digest }),
+        extents: [Extent { file: BulkId::new(7), position: 4096, len: 300 }].into(),
+    }
+}
+
+/// Every outcome, and every rejection.
+fn outcomes() -> Vec<Outcome> {
+    let named = |version, is_marker| Outcome::Deleted(Deleted { version, is_marker });
+    let mut all = vec![
+        Outcome::Done,
+        Outcome::BucketCreated(BUCKET),
+        Outcome::Written(written()),
+        named(None, false),
+        named(Some(VersionName::Null), true),
+        named(Some(VersionName::At(Offset::new(41))), false),
+        Outcome::Changed(VersionName::Null),
+        Outcome::Changed(VersionName::At(Offset::new(41))),
+    ];
+    let rejections = [
+        Rejection::NoSuchBucket,
+        Rejection::BucketAlreadyOwned,
+        Rejection::BucketExists,
+        Rejection::BucketNotEmpty,
+        Rejection::Retry(ConfigVersion::new(9)),
+        Rejection::PreconditionFailed,
+        Rejection::NoSuchKey,
+        Rejection::NoSuchVersion,
+        Rejection::IsDeleteMarker,
+        Rejection::NoSuchUpload,
+        Rejection::InvalidPart,
+        Rejection::InvalidPartOrder,
+        Rejection::EntityTooSmall,
+        Rejection::WrongEpoch,
+        Rejection::SequenceGap,
+        Rejection::Expired,
+        Rejection::StaleCut,
+    ];
+    all.extend(rejections.map(Outcome::Rejected));
+    all
+}
+
+fn writer() -> WriterState {
+    WriterState {
+        epoch: Epoch::new(4),
+        last: Sequence::new(99),
+        seen: Offset::new(41),
+        outcomes: outcomes().into(),
+    }
+}
+
+/// A state run with every kind of entry, a removal among them, in order.
+fn golden_entries() -> Vec<(StateKey, Option<Bytes>)> {
+    let key = "a/\u{0}b".as_bytes();
+    vec![
+        (StateKey::bucket(BUCKET), Some(bucket().encode())),
+        (StateKey::bucket(BUCKET.next()), None),
+        (
+            StateKey::part(UPLOAD, PartNumber::new(1)),
+            Some(encode_part(&part(), WallTime::from_micros(6))),
+        ),
+        (StateKey::part(UPLOAD, PartNumber::new(10_000)), None),
+        (StateKey::upload(BUCKET, key, UPLOAD), Some(open_upload().encode())),
+        (StateKey::upload(BUCKET, key, UploadId([0x66; 16])), Some(completed_upload().encode())),
+        (StateKey::writer(WRITER), Some(writer().encode())),
+    ]
+}
+
+fn path() -> FilePath {
+    FilePath::new("p0000/runs/0000000005.state")
+}
+
+fn write() -> Vec<u8> {
+    let memory = Memory::default();
+    ready(async {
+        let disk = memory.disk();
+        let mut writer = TableWriter::create(&disk, &path(), TableKind::State, 5).await.unwrap();
+        for (key, value) in golden_entries() {
+            writer.add(&key.0, &encode_state_value(value.as_ref()), None).await.unwrap();
+        }
+        writer.finish().await.unwrap();
+    });
+    memory.get(&path()).unwrap()
+}
+
+#[test]
+fn the_bytes_of_a_state_run_are_those_of_the_golden_file() {
+    let golden = golden::check("table-v1.state", &write());
+    let memory = Memory::default();
+    memory.put(&path(), &golden);
+    let digest = FileDigest { len: golden.len() as u64, ..FileDigest::default() };
+    let mut found = Vec::new();
+    ready(async {
+        let disk = memory.disk();
+        let table = Table::open(&disk, &path(), TableKind::State, 5, &digest).await.unwrap();
+        let mut cursor = table.cursor();
+        cursor.seek(b"").await.unwrap();
+        while let (Some(key), Some(value)) = (cursor.key(), cursor.value()) {
+            found.push((StateKey(key), decode_state_value(value, 5).unwrap()));
+            cursor.advance().await.unwrap();
+        }
+    });
+    assert_eq!(found, golden_entries());
+    let value = |at: usize| found[at].1.clone().unwrap();
+    assert_eq!(BucketState::decode(value(0)), Ok(bucket()));
+    assert_eq!(decode_part(value(2)), Ok((WallTime::from_micros(6), part())));
+    assert_eq!(UploadState::decode(value(4)), Ok(open_upload()));
+    assert_eq!(UploadState::decode(value(5)), Ok(completed_upload()));
+    assert_eq!(WriterState::decode(value(6)), Ok(writer()));
+}
+
+#[test]
+fn a_value_that_is_neither_there_nor_removed_is_refused() {
+    for bytes in [&b""[..], b"\0\0", b"\x02", b"\xff\x01"] {
+        assert!(decode_state_value(Bytes::copy_from_slice(bytes), 5).is_err(), "{bytes:x?}");
+    }
+    assert_eq!(decode_state_value(Bytes::from_static(b"\0"), 5), Ok(None));
+    assert_eq!(decode_state_value(Bytes::from_static(b"\x01"), 5), Ok(Some(Bytes::new())));
+}
+
+/// Decodes as each kind of value; what is accepted must mean the same once it is encoded again.
+fn decode_all(bytes: &Bytes) -> usize {
+    let mut accepted = 0;
+    if let Ok(value) = BucketState::decode(bytes.clone()) {
+        assert_eq!(BucketState::decode(value.encode()), Ok(value));
+        accepted += 1;
+    }
+    if let Ok(value) = UploadState::decode(bytes.clone()) {
+        assert_eq!(UploadState::decode(value.encode()), Ok(value));
+        accepted += 1;
+    }
+    if let Ok(value) = WriterState::decode(bytes.clone()) {
+        assert_eq!(WriterState::decode(value.encode()), Ok(value));
+        accepted += 1;
+    }
+    if let Ok((created, part)) = decode_part(bytes.clone()) {
+        assert_eq!(encode_part(&part, created), bytes);
+        accepted += 1;
+    }
+    accepted
+}
+
+#[test]
+fn mutated_values_never_panic() {
+    let seeds: Vec<Bytes> = golden_entries().into_iter().filter_map(|(_, value)| value).collect();
+    let mut mutator = Mutator::new(13);
+    let mut accepted = 0;
+    for _ in 0..rounds(30_000) {
+        accepted += decode_all(&mutator.mutated(&seeds).into());
+    }
+    assert!(accepted > 1000, "the mutations are too coarse: {accepted} passed");
+}
+
+#[test]
+fn a_value_that_ends_early_or_late_is_refused() {
+    type IsDecoded = fn(Bytes) -> bool;
+    let values: [(Bytes, IsDecoded); 5] = [
+        (bucket().encode(), |bytes| BucketState::decode(bytes).is_ok()),
+        (open_upload().encode(), |bytes| UploadState::decode(bytes).is_ok()),
+        (completed_upload().encode(), |bytes| UploadState::decode(bytes).is_ok()),
+        (writer().encode(), |bytes| WriterState::decode(bytes).is_ok()),
+        (encode_part(&part(), WallTime::default()), |bytes| decode_part(bytes).is_ok()),
+    ];
+    for (value, is_decoded) in values {
+        assert!(is_decoded(value.clone()));
+        for len in 0..value.len() {
+            assert!(!is_decoded(value.slice(..len)), "{len} of {} bytes", value.len());
+        }
+        assert!(!is_decoded([&value[..], b"\0"].concat().into()));
+    }
+}
+
+#[test]
+fn a_writer_has_no_more_outcomes_than_are_kept() {
+    let outcomes = VecDeque::from(vec![Outcome::Done; OUTCOMES_MAX]);
+    let mut state = WriterState { outcomes, ..writer() };
+    assert_eq!(WriterState::decode(state.encode()), Ok(state.clone()));
+    state.outcomes.push_back(Outcome::Done);
+    assert_eq!(WriterState::decode(state.encode()).unwrap_err().what, "outcomes");
+}
+
+#[test]
+fn mutated_state_keys_never_panic() {
+    let seeds: Vec<Bytes> = golden_entries().into_iter().map(|(key, _)| key.0).collect();
+    let mut mutator = Mutator::new(14);
+    let mut parsed = 0;
+    for _ in 0..rounds(30_000) {
+        let key = StateKey(mutator.mutated(&seeds).into());
+        let _ = (key.part_number(), key.is_part());
+        if let Some((bucket, name, upload)) = key.parse_upload() {
+            assert_eq!(StateKey::upload(bucket, &name, upload), key);
+            parsed += 1;
+        }
+    }
+    assert!(parsed > 1000, "upload keys are hardly reached: {parsed}");
+}
+
+#[test]
+fn state_keys_lie_between_their_bounds() {
+    let within = |key: &StateKey, from: &[u8], end: &[u8]| *key.0 >= *from && *key.0 < *end;
+    let (first, last) = (UploadId([0; 16]), UploadId([0xff; 16]));
+    for name in ["a", "a\u{0}", "é"] {
+        for id in [first, last] {
+            let key = StateKey::upload(BUCKET, name.as_bytes(), id);
+            let uploads = StateKey::uploads_from(BUCKET, b"");
+            assert!(within(&key, &uploads, &StateKey::uploads_end(BUCKET)));
+            assert!(within(&key, &StateKey::uploads_from(BUCKET, name.as_bytes()), b"v"));
+            assert!(!within(&key, &StateKey::uploads_from(BUCKET.next(), b""), b"v"));
+            assert!(!within(&key, &StateKey::uploads_from(BUCKET, b"\xff"), b"v"));
+            assert_eq!(key.parse_upload(), Some((BUCKET, name.to_owned().into(), id)));
+            assert!(!key.is_part());
+        }
+    }
+    for number in [0, 1, 10_000, u16::MAX] {
+        let key = StateKey::part(last, PartNumber::new(number));
+        let from = StateKey::parts_from(last, PartNumber::new(number));
+        assert!(within(&key, &from, &StateKey::parts_end(last)));
+        assert!(number == 0 || within(&key, &StateKey::parts_from(last, PartNumber::ZERO), b"q"));
+        assert_eq!((key.part_number(), key.is_part()), (Some(PartNumber::new(number)), true));
+        assert_eq!(key.parse_upload(), None);
+    }
+    assert!(StateKey::bucket(BUCKET).0.starts_with(StateKey::BUCKETS));
+    assert!(StateKey::writer(WRITER).0.starts_with(StateKey::WRITERS));
+    assert!(StateKey::bucket(BUCKET) < StateKey::bucket(BucketId::new(256)));
+}
+
+#[test]
+fn buckets_are_found_by_name_and_id() {
+    let mut buckets = Buckets::default();
+    buckets.insert(bucket());
+    let other =
+        BucketState { id: BUCKET.next(), name: BucketName::new("a-bucket.0").unwrap(), ..bucket() };
+    buckets.insert(other.clone());
+    assert_eq!(buckets.named(&other.name).unwrap().id, other.id);
+    assert_eq!(buckets.get(BUCKET).unwrap().name, bucket().name);
+    let names: Vec<&str> = buckets.iter().map(|bucket| bucket.name.as_str()).collect();
+    assert_eq!(names, ["a-bucket.0", "a-bucket.1"]);
+    buckets.insert(BucketState { config: ConfigVersion::new(3), ..bucket() });
+    assert_eq!(buckets.named(&bucket().name).unwrap().config, ConfigVersion::new(3));
+    buckets.remove(BUCKET);
+    assert!(buckets.get(BUCKET).is_none() && buckets.named(&bucket().name).is_none());
+    buckets.remove(BUCKET);
+    assert_eq!(buckets.iter().count(), 1);
+}
+
+fn id(epoch: u32, sequence: u64) -> RecordId {
+    RecordId { writer: WRITER, epoch: Epoch::new(epoch), sequence: Sequence::new(sequence) }
+}
+
+fn rejected(rejection: Rejection) -> Admission {
+    Admission::Rejected(rejection)
+}
+
+const AT: Offset = Offset::new(7);
+
+#[test]
+fn a_record_is_admitted_once_and_in_order() {
+    let mut writers = Writers::default();
+    assert_eq!(writers.admit(&id(1, 1)), rejected(Rejection::WrongEpoch), "nobody was opened");
+    writers.record(&id(1, 1), AT, Outcome::Done);
+    assert_eq!(writers.iter().count(), 0, "recording opens nobody");
+    assert_eq!(writers.open(&id(1, 0), AT), Outcome::Done);
+    assert_eq!(writers.admit(&id(1, 1)), Admission::Next);
+    assert_eq!(writers.admit(&id(1, 2)), rejected(Rejection::SequenceGap));
+    assert_eq!(writers.admit(&id(1, 0)), rejected(Rejection::Expired));
+    let first = Outcome::BucketCreated(BUCKET);
+    writers.record(&id(1, 1), AT, first);
+    writers.record(&id(1, 2), AT.next(), Outcome::Written(written()));
+    // A record that turns up again gets the first outcome, whatever it would do now.
+    assert_eq!(writers.admit(&id(1, 1)), Admission::Repeated(first));
+    assert_eq!(writers.admit(&id(1, 2)), Admission::Repeated(Outcome::Written(written())));
+    assert_eq!(writers.admit(&id(1, 3)), Admission::Next);
+    assert_eq!(writers.admit(&id(1, 4)), rejected(Rejection::SequenceGap));
+    for epoch in [0, 2] {
+        assert_eq!(writers.admit(&id(epoch, 3)), rejected(Rejection::WrongEpoch));
+    }
+    let (_, state) = writers.iter().next().unwrap();
+    assert_eq!((state.last, state.seen), (Sequence::new(2), AT.next()));
+}
+
+#[test]
+fn a_newer_instance_goes_on_where_the_fold_stands() {
+    let mut writers = Writers::default();
+    writers.open(&id(2, 40), AT);
+    assert_eq!(writers.admit(&id(2, 41)), Admission::Next);
+    writers.record(&id(2, 41), AT, Outcome::Done);
+    for epoch in [1, 2] {
+        let outcome = Outcome::Rejected(Rejection::WrongEpoch);
+        assert_eq!(writers.open(&id(epoch, 0), AT), outcome, "epoch {epoch}");
+        assert_eq!(writers.admit(&id(2, 42)), Admission::Next, "it changes nothing");
+    }
+    assert_eq!(writers.open(&id(3, 0), AT.next()), Outcome::Done);
+    assert_eq!(writers.admit(&id(2, 42)), rejected(Rejection::WrongEpoch));
+    assert_eq!(writers.admit(&id(3, 42)), Admission::Next);
+    assert_eq!(writers.admit(&id(3, 41)), Admission::Repeated(Outcome::Done));
+    assert_eq!(writers.iter().next().unwrap().1.seen, AT.next());
+}
+
+#[test]
+fn old_outcomes_are_forgotten_and_say_so() {
+    let mut writers = Writers::default();
+    writers.open(&id(1, 0), AT);
+    let outcome = |n: u64| Outcome::BucketCreated(BucketId::new(n));
+    let newest = OUTCOMES_MAX as u64 + 2;
+    (1..=newest).for_each(|n| writers.record(&id(1, n), AT, outcome(n)));
+    for (sequence, wanted) in [
+        (1, rejected(Rejection::Expired)),
+        (2, rejected(Rejection::Expired)),
+        (3, Admission::Repeated(outcome(3))),
+        (newest, Admission::Repeated(outcome(newest))),
+        (newest + 1, Admission::Next),
+    ] {
+        assert_eq!(writers.admit(&id(1, sequence)), wanted, "record {sequence}");
+    }
+    assert_eq!(writers.iter().next().unwrap().1.outcomes.len(), OUTCOMES_MAX);
+}
+
+#[test]
+fn numbers_at_their_ends_do_not_overflow() {
+    // A log that says so opened a writer at the last number; a record of number 0 then added one to the
+    // distance between them.
+    let mut writers = Writers::default();
+    writers.open(&id(1, u64::MAX), AT);
+    assert_eq!(writers.admit(&id(1, 0)), rejected(Rejection::Expired));
+    assert_eq!(writers.admit(&id(1, u64::MAX)), rejected(Rejection::Expired));
+    writers.record(&id(1, u64::MAX), AT, Outcome::Done);
+    assert_eq!(writers.admit(&id(1, u64::MAX)), Admission::Repeated(Outcome::Done));
+}
+
+#[test]
+fn a_silent_writer_is_forgotten_by_log_position() {
+    let mut writers = Writers::default();
+    writers.open(&id(1, 0), AT);
+    let other = RecordId { writer: WriterId([1; 16]), ..id(1, 0) };
+    writers.open(&other, AT.next());
+    let limit = AT.get() + WRITER_RECORDS;
+    assert_eq!(writers.expire(Offset::ZERO), []);
+    assert_eq!(writers.expire(Offset::new(limit)), []);
+    assert_eq!(writers.expire(Offset::new(limit + 1)), [WRITER]);
+    assert_eq!(writers.admit(&id(1, 1)), rejected(Rejection::WrongEpoch));
+    assert_eq!(writers.admit(&RecordId { sequence: Sequence::new(1), ..other }), Admission::Next);
+    let restored = WriterState { seen: Offset::new(limit), ..writer() };
+    writers.restore(WRITER, restored);
+    assert_eq!(writers.admit(&id(4, 100)), Admission::Next);
+}
+
+proptest! {
+    #[test]
+    fn a_bucket_comes_back(
+        id: u64, name in "[a-z0-9.-]{3,63}", owner in ".{0,64}", region in ".{0,16}",
+        created: i64, versioning in 0usize..3, config: u32,
+    ) {
+        let state = BucketState {
+            id: BucketId::new(id),
+            name: BucketName::new(name).unwrap(),
+            owner,
+            region,
+            created: WallTime::from_micros(created),
+            versioning: [Versioning::Off, Versioning::On, Versioning::Suspended][versioning],
+            config: ConfigVersion::new(config),
+        };
+        prop_assert_eq!(BucketState::decode(state.encode()), Ok(state));
+    }
+
+    #[test]
+    fn a_writer_comes_back(
+        epoch: u32, last: u64, seen: u64,
+        chosen in proptest::collection::vec(0usize..25, 0..20),
+    ) {
+        let outcomes = outcomes();
+        let state = WriterState {
+            epoch: Epoch::new(epoch),
+            last: Sequence::new(last),
+            seen: Offset::new(seen),
+            outcomes: chosen.into_iter().map(|at| outcomes[at]).collect(),
+        };
+        prop_assert_eq!(WriterState::decode(state.encode()), Ok(state));
+    }
+
+    #[test]
+    fn an_uploads_key_comes_apart(bucket: u64, name: Vec<u8>, upload: [u8; 16]) {
+        let (bucket, upload) = (BucketId::new(bucket), UploadId(upload));
+        let key = StateKey::upload(bucket, &name, upload);
+        prop_assert_eq!(key.parse_upload(), Some((bucket, name.into(), upload)));
+    }
+}

@@ -1,0 +1,127 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::env::FilePath;
+use crate::log::embedded::file_path;
+use crate::memory::{Memory, ready};
+use crate::words::{StoreId, WallTime};
+
+const PARTITION: PartitionId = PartitionId::new(2);
+const FILE_BYTES: u64 = 16 * BLOCK;
+
+fn options() -> Options {
+    Options {
+        folder: FilePath::new("log"),
+        store: StoreId([3; 16]),
+        file_bytes: FILE_BYTES,
+        queue_bytes: 1 << 20,
+        reserve_bytes: 0,
+    }
+}
+
+fn header(position: u64, base: u64, durable: u64, previous: u128) -> Header {
+    Header {
+        position,
+        time: WallTime::default(),
+        base: Offset::new(base),
+        count: 0,
+        records_len: 0,
+        hashes: 0,
+        durable: Offset::new(durable),
+        previous,
+        body_hash: 0,
+    }
+}
+
+/// A file with batches of one record each, from `base` on; each calls durable what is before it.
+fn put(memory: &Memory, number: u64, base: u64, batches: u64) -> FilePath {
+    let identity = Identity { store: options().store, partition: PARTITION, file: number };
+    let begun = FileHeader { base: Offset::new(base), previous: 0, durable: Offset::new(base) };
+    let mut file = begun.encode(&identity).to_vec();
+    for (position, base) in (BLOCK..).step_by(BLOCK as usize).zip(base..base + batches) {
+        let header = header(position, base, base, 0);
+        let records = [Bytes::from_static(b"record")];
+        file.extend_from_slice(&batch::encode(&identity, header, &records, &[]).1);
+    }
+    file.resize(FILE_BYTES as usize, 0);
+    let path = file_path(&options().partition_folder(PARTITION), number);
+    memory.put(&path, &file);
+    path
+}
+
+fn verify_in(memory: &Memory, floor: u64) -> Vec<Corruption> {
+    let env = memory.env();
+    ready(verify(&env, &options(), PARTITION, Offset::new(floor))).unwrap()
+}
+
+fn damage(memory: &Memory, path: &FilePath, at: u64) {
+    let mut file = memory.get(path).unwrap();
+    file[at as usize] ^= 1;
+    memory.put(path, &file);
+}
+
+#[test]
+fn a_whole_log_has_no_fault() {
+    let memory = Memory::default();
+    assert_eq!(verify_in(&memory, 0), []);
+    put(&memory, 1, 10, 3);
+    put(&memory, 2, 13, 2);
+    for floor in [10, 12, 13, 14, 15] {
+        assert_eq!(verify_in(&memory, floor), [], "floor {floor}");
+    }
+}
+
+#[test]
+fn a_damaged_batch_is_named_if_it_was_durable() {
+    for (at, is_fault) in [(BLOCK + 140, true), (2 * BLOCK + 5, true), (3 * BLOCK + 140, false)] {
+        let memory = Memory::default();
+        let path = put(&memory, 1, 10, 3);
+        damage(&memory, &path, at);
+        let faults = verify_in(&memory, 10);
+        assert_eq!(faults.len(), usize::from(is_fault), "byte {at}");
+        for fault in faults {
+            assert_eq!((fault.file.as_str(), fault.position), (path.as_str(), at / BLOCK * BLOCK));
+        }
+        assert_eq!(verify_in(&memory, 13), [], "what is below the floor is folded");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let memory = Memory::default();
+    put(&memory, 1, 10, 3);
+    put(&memory, 3, 15, 1);
+    let faults = verify_in(&memory, 10);
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].detail.starts_with("offsets 13 to 15 were durable"), "{}", faults[0]);
+}
+
+#[test]
+fn a_batch_that_says_it_is_longer_than_its_file_is_not_read() {
+    // Its header's checksum fits, so only the file's length can contradict it: 36 GiB were asked for once.
+    let memory = Memory::default();
+    let path = put(&memory, 1, 10, 3);
+    let mut file = memory.get(&path).unwrap();
+    let batch = &mut file[2 * BLOCK as usize..];
+    batch[72..80].fill(0xff);
+    let crc = crc32c::crc32c(&batch[..HEADER_BYTES - 4]);
+    batch[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    memory.put(&path, &file);
+    assert_eq!(verify_in(&memory, 10).len(), 1);
+    assert!(memory.longest_read() as u64 <= FILE_BYTES, "{}", memory.longest_read());
+}
+
+#[test]
+fn offsets_at_their_end_do_not_overflow() {
+    let memory = Memory::default();
+    put(&memory, 1, u64::MAX - 1, 1);
+    let identity = Identity { store: options().store, partition: PARTITION, file: 1 };
+    let records = [Bytes::from_static(b"record"), Bytes::new()];
+    let header = header(2 * BLOCK, u64::MAX, 0, 0);
+    let (_, bytes, _) = batch::encode(&identity, header, &records, &[]);
+    let path = file_path(&options().partition_folder(PARTITION), 1);
+    let mut file = memory.get(&path).unwrap();
+    file[2 * BLOCK as usize..][..bytes.len()].copy_from_slice(&bytes);
+    memory.put(&path, &file);
+    assert_eq!(verify_in(&memory, u64::MAX - 1), []);
+}

@@ -1,0 +1,265 @@
+//! A disk in memory whose every operation is done at first poll, for tests of what reads and writes files.
+//!
+//! It remembers the longest read that it was asked for: a reader that believes a length from a damaged
+//! file asks for more than the file has. Test code, taken in by path as `fuzz.rs` is; crashes and faults
+//! of the device are the simulator's.
+#![allow(dead_code, reason = "each crate uses what its formats need")]
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use ingest::env::{
+    Clock, Disk, DiskError, DiskErrorKind, Env, File, FilePath, Fut, Open, Random, Runtime, Task,
+};
+use ingest::words::{Tick, WallTime};
+use parking_lot::Mutex;
+
+/// What a future gives that has nothing to wait for.
+pub fn ready<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("a disk in memory never waits")
+}
+
+#[derive(Default)]
+struct State {
+    files: BTreeMap<FilePath, Arc<Mutex<Vec<u8>>>>,
+    longest_read: usize,
+    /// Reads that touch this byte of this file fail.
+    unreadable: Option<(FilePath, u64)>,
+    /// Syncs of files, in order.
+    synced: Vec<FilePath>,
+    /// Writes to files, in order.
+    written: Vec<(FilePath, u64)>,
+}
+
+/// See the module's description. Clones are handles of one disk.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Mutex<State>>);
+
+impl Memory {
+    /// The disk as the core sees it.
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::new(self.clone())
+    }
+
+    /// Surroundings with this disk, in which nobody runs and no time passes.
+    pub fn env(&self) -> Env {
+        Env {
+            rt: Arc::new(Still),
+            disk: self.disk(),
+            disk_dedicated: self.disk(),
+            clock: Arc::new(Still),
+            random: Arc::new(Still),
+            mutant: None,
+        }
+    }
+
+    /// Puts a file there, replacing what had its name.
+    pub fn put(&self, path: &FilePath, bytes: &[u8]) {
+        let content = Arc::new(Mutex::new(bytes.to_vec()));
+        self.0.lock().files.insert(path.clone(), content);
+    }
+
+    /// A file's bytes.
+    pub fn get(&self, path: &FilePath) -> Option<Vec<u8>> {
+        self.0.lock().files.get(path).map(|content| content.lock().clone())
+    }
+
+    /// The names of all files.
+    pub fn names(&self) -> Vec<String> {
+        self.0.lock().files.keys().map(|path| path.as_str().to_owned()).collect()
+    }
+
+    /// The most bytes that one read asked for so far.
+    pub fn longest_read(&self) -> usize {
+        self.0.lock().longest_read
+    }
+
+    /// Makes the device unable to read one byte.
+    pub fn spoil(&self, path: &FilePath, position: u64) {
+        self.0.lock().unreadable = Some((path.clone(), position));
+    }
+
+    /// The files that were synced, in order.
+    pub fn synced(&self) -> Vec<FilePath> {
+        self.0.lock().synced.clone()
+    }
+
+    /// The files and places that were written, in order.
+    pub fn written(&self) -> Vec<(FilePath, u64)> {
+        self.0.lock().written.clone()
+    }
+}
+
+struct Handle {
+    memory: Memory,
+    path: FilePath,
+    content: Arc<Mutex<Vec<u8>>>,
+}
+
+fn error(kind: DiskErrorKind, operation: &'static str, path: &FilePath) -> DiskError {
+    DiskError { kind, operation, path: path.clone(), detail: format!("{kind:?}") }
+}
+
+fn now<'a, T: Send + 'a>(value: T) -> Fut<'a, T> {
+    Box::pin(std::future::ready(value))
+}
+
+impl Disk for Memory {
+    fn open<'a>(
+        &'a self,
+        path: &'a FilePath,
+        how: Open,
+    ) -> Fut<'a, Result<Arc<dyn File>, DiskError>> {
+        let mut state = self.0.lock();
+        let found = state.files.get(path).cloned();
+        let content = match (how, found) {
+            (Open::Create, None) => {
+                let content = Arc::<Mutex<Vec<u8>>>::default();
+                state.files.insert(path.clone(), content.clone());
+                content
+            }
+            (Open::Create, Some(_)) => return now(Err(error(DiskErrorKind::Exists, "open", path))),
+            (_, Some(content)) => content,
+            (_, None) => return now(Err(error(DiskErrorKind::NotFound, "open", path))),
+        };
+        let handle = Handle { memory: self.clone(), path: path.clone(), content };
+        now(Ok(Arc::new(handle) as Arc<dyn File>))
+    }
+
+    fn rename<'a>(
+        &'a self,
+        from: &'a FilePath,
+        to: &'a FilePath,
+    ) -> Fut<'a, Result<(), DiskError>> {
+        let mut state = self.0.lock();
+        let Some(content) = state.files.remove(from) else {
+            return now(Err(error(DiskErrorKind::NotFound, "rename", from)));
+        };
+        state.files.insert(to.clone(), content);
+        now(Ok(()))
+    }
+
+    fn remove<'a>(&'a self, path: &'a FilePath) -> Fut<'a, Result<(), DiskError>> {
+        let removed = self.0.lock().files.remove(path);
+        now(removed.map(|_| ()).ok_or_else(|| error(DiskErrorKind::NotFound, "remove", path)))
+    }
+
+    fn create_folder<'a>(&'a self, _path: &'a FilePath) -> Fut<'a, Result<(), DiskError>> {
+        now(Ok(()))
+    }
+
+    fn list<'a>(
+        &'a self,
+        folder: &'a FilePath,
+    ) -> Fut<'a, Result<Vec<(FilePath, u64)>, DiskError>> {
+        let state = self.0.lock();
+        let here = state.files.iter().filter(|(path, _)| path.folder().as_ref() == Some(folder));
+        let found = here.map(|(path, content)| (path.clone(), content.lock().len() as u64));
+        now(Ok(found.collect()))
+    }
+
+    fn sync_folder<'a>(&'a self, _folder: Option<&'a FilePath>) -> Fut<'a, Result<(), DiskError>> {
+        now(Ok(()))
+    }
+
+    fn free_bytes(&self) -> Fut<'_, Result<u64, DiskError>> {
+        now(Ok(u64::MAX))
+    }
+}
+
+impl File for Handle {
+    fn path(&self) -> &FilePath {
+        &self.path
+    }
+
+    fn len(&self) -> Fut<'_, Result<u64, DiskError>> {
+        now(Ok(self.content.lock().len() as u64))
+    }
+
+    fn read_at(&self, position: u64, len: usize) -> Fut<'_, Result<Bytes, DiskError>> {
+        let mut state = self.memory.0.lock();
+        state.longest_read = state.longest_read.max(len);
+        let end = usize::try_from(position).ok().and_then(|start| start.checked_add(len));
+        if let Some((path, byte)) = &state.unreadable
+            && *path == self.path
+            && (position..position.saturating_add(len as u64)).contains(byte)
+        {
+            return now(Err(error(DiskErrorKind::Io, "read", &self.path)));
+        }
+        let content = self.content.lock();
+        let found = end.and_then(|end| content.get(position as usize..end));
+        let found = found.map(Bytes::copy_from_slice);
+        now(found.ok_or_else(|| error(DiskErrorKind::ShortRead, "read", &self.path)))
+    }
+
+    fn write_at(&self, position: u64, bytes: Bytes) -> Fut<'_, Result<(), DiskError>> {
+        self.memory.0.lock().written.push((self.path.clone(), position));
+        let mut content = self.content.lock();
+        let start = position as usize;
+        if content.len() < start + bytes.len() {
+            content.resize(start + bytes.len(), 0);
+        }
+        content[start..start + bytes.len()].copy_from_slice(&bytes);
+        now(Ok(()))
+    }
+
+    fn allocate(&self, len: u64) -> Fut<'_, Result<(), DiskError>> {
+        let mut content = self.content.lock();
+        let len = content.len().max(len as usize);
+        content.resize(len, 0);
+        now(Ok(()))
+    }
+
+    fn sync(&self) -> Fut<'_, Result<(), DiskError>> {
+        self.memory.0.lock().synced.push(self.path.clone());
+        now(Ok(()))
+    }
+
+    fn write_synced(&self, position: u64, bytes: Bytes) -> Fut<'_, Result<(), DiskError>> {
+        let written = self.write_at(position, bytes);
+        self.memory.0.lock().synced.push(self.path.clone());
+        written
+    }
+}
+
+/// A runtime that runs nothing, and a clock that stands.
+struct Still;
+
+impl Runtime for Still {
+    fn spawn(&self, name: &'static str, _task: Fut<'static, ()>) -> Task {
+        panic!("nobody runs {name} here")
+    }
+
+    fn spawn_dedicated(&self, name: &'static str, _task: Fut<'static, ()>) -> Task {
+        panic!("nobody runs {name} here")
+    }
+
+    fn work(&self, _name: &'static str, job: Box<dyn FnOnce() + Send>) -> Fut<'static, ()> {
+        job();
+        now(())
+    }
+}
+
+impl Clock for Still {
+    fn now(&self) -> Tick {
+        Tick::default()
+    }
+
+    fn wall(&self) -> WallTime {
+        WallTime::default()
+    }
+
+    fn sleep(&self, _duration: Duration) -> Fut<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl Random for Still {
+    fn next(&self) -> u64 {
+        4
+    }
+}
