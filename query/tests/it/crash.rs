@@ -7,7 +7,7 @@ use simulator::{Sim, SimDisk, Stopped, Survival};
 
 use crate::world::{Client, Engine, Model, open};
 
-const BUCKETS: [(&str, Versioning); 3] = [
+pub const BUCKETS: [(&str, Versioning); 3] = [
     ("plain", Versioning::Off),
     ("versions", Versioning::On),
     ("suspended", Versioning::Suspended),
@@ -31,7 +31,7 @@ fn same(a: &Model, b: &Model) -> bool {
     plain(a) == plain(b)
 }
 
-async fn check(engine: &Engine, clients: &mut [Client], page: usize) -> Result<(), String> {
+pub async fn check(engine: &Engine, clients: &mut [Client], page: usize) -> Result<(), String> {
     for client in clients {
         let found = engine.versions(client.bucket, page).await.map_err(|e| e.to_string())?;
         let found = own(&found, client.number);
@@ -123,16 +123,16 @@ pub fn run_traced(
 }
 
 /// Clients that survive the power cut with what they knew, though their tasks do not.
-struct SharedClients {
+pub struct SharedClients {
     clients: Vec<futures::lock::Mutex<Client>>,
 }
 
 impl SharedClients {
-    fn new(clients: Vec<Client>) -> Self {
+    pub fn new(clients: Vec<Client>) -> Self {
         Self { clients: clients.into_iter().map(futures::lock::Mutex::new).collect() }
     }
 
-    async fn live(&self, sim: &Sim, disk: &SimDisk, closes: bool) -> Result<(), String> {
+    pub async fn live(&self, sim: &Sim, disk: &SimDisk, closes: bool) -> Result<(), String> {
         let engine = open(sim, disk).await?;
         let steps = self.clients.iter().map(|client| async {
             let mut client = client.lock().await;
@@ -151,12 +151,12 @@ impl SharedClients {
         Ok(())
     }
 
-    fn into_inner(self) -> Vec<Client> {
+    pub fn into_inner(self) -> Vec<Client> {
         self.clients.into_iter().map(futures::lock::Mutex::into_inner).collect()
     }
 }
 
-fn seeds(default: u64) -> u64 {
+pub fn seeds(default: u64) -> u64 {
     std::env::var("SILTSTONE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 

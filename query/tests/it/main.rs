@@ -7,5 +7,10 @@
 )]
 
 mod crash;
+mod faults;
+mod flips;
+mod full;
+mod model;
 mod races;
+mod story;
 mod world;

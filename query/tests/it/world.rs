@@ -28,6 +28,8 @@ use simulator::{Sim, SimDisk, SimRandom};
 
 pub const STORE: StoreId = StoreId([9; 16]);
 const ID: PartitionId = PartitionId::ZERO;
+/// Left free on a device with a limit, for cuts and merges.
+const RESERVE_BYTES: u64 = 1 << 20;
 /// Payload above this goes the bulk way.
 const INLINE_MAX: usize = 1500;
 
@@ -56,7 +58,7 @@ pub async fn open_with(
         store: STORE,
         file_bytes: 64 << 10,
         queue_bytes: 256 << 10,
-        reserve_bytes: 0,
+        reserve_bytes: RESERVE_BYTES,
     };
     let floors = BTreeMap::from([(ID, catalog.next)]);
     let (log, report) =
@@ -72,7 +74,7 @@ pub async fn open_with(
         next: catalog.next_bulk,
         file_bytes_max: 96 << 10,
         sync_bytes: 64 << 10,
-        reserve_bytes: 0,
+        reserve_bytes: RESERVE_BYTES,
     };
     let bulk = BulkFiles::open(env.clone(), bulk_options).await.map_err(|e| e.to_string())?;
     let options = Options {
@@ -80,6 +82,7 @@ pub async fn open_with(
         cut: CutPolicy { bytes: 40_000, entries: 12, age: Duration::from_secs(5) },
         merge_fan_in: 3,
         overload_wait: Duration::from_secs(20),
+        reserve_bytes: RESERVE_BYTES,
     };
     let partition = Partition::open(env, between(log.clone()), bulk, catalog, options).await;
     Ok(Engine { partition: partition.map_err(|e| e.to_string())?, log })
@@ -92,7 +95,24 @@ impl Engine {
         self.log.close().await;
     }
 
-    async fn submit(&self, body: Body) -> Result<Outcome, String> {
+    /// Stops without a last cut: what is in the log is replayed at the next start.
+    pub async fn close_log(self) {
+        self.log.close().await;
+    }
+
+    /// Removes a key.
+    pub async fn delete(&self, bucket: BucketId, key: &ObjectKey) -> Result<Outcome, String> {
+        let delete = DeleteObject {
+            bucket,
+            config: self.config(bucket),
+            key: key.clone(),
+            version: VersionRef::Current,
+            condition: Condition::Always,
+        };
+        self.submit(Body::DeleteObject(delete)).await
+    }
+
+    pub async fn submit(&self, body: Body) -> Result<Outcome, String> {
         self.partition.submit("owner", "request", body).await.map_err(|e| e.to_string())
     }
 
@@ -108,7 +128,7 @@ impl Engine {
         Ok(bucket)
     }
 
-    async fn write_bulk(&self, payload: &[u8]) -> Result<Written, String> {
+    pub async fn write_bulk(&self, payload: &[u8]) -> Result<Written, String> {
         let mut upload =
             self.partition.bulk().begin(payload.len() as u64).await.map_err(|e| e.to_string())?;
         upload.write(Bytes::copy_from_slice(payload)).await.map_err(|e| e.to_string())?;
@@ -144,7 +164,7 @@ impl Engine {
         outcome
     }
 
-    fn config(&self, bucket: BucketId) -> ingest::words::ConfigVersion {
+    pub fn config(&self, bucket: BucketId) -> ingest::words::ConfigVersion {
         let buckets = self.partition.buckets();
         buckets.get(bucket).map_or_else(Default::default, |bucket| bucket.config)
     }
@@ -201,7 +221,7 @@ impl Engine {
     }
 }
 
-fn attributes(payload: &[u8]) -> Attributes {
+pub fn attributes(payload: &[u8]) -> Attributes {
     let digest = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, payload);
     let mut md5 = [0; 16];
     md5[..8].copy_from_slice(&digest.to_le_bytes());

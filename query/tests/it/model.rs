@@ -1,0 +1,545 @@
+//! Any sequence of operations, against a model of S3 that fits on a page.
+//!
+//! Generated and shrunk by proptest: puts with every condition, deletes of keys and versions, versioning
+//! switched, tags, multipart uploads over cuts, cuts, clean restarts and power cuts between operations.
+//! Listings of every mix of prefix, delimiter, start and page size are compared page by page.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use compactor::outcome::{Outcome, Rejection};
+use ingest::entry::{Attributes, ETag, Statement};
+use ingest::log::ReadError;
+use ingest::name::ObjectKey;
+use ingest::record::{
+    Body, CompleteUpload, Condition, CreateUpload, DeleteObject, Part, PutPart, SetTags,
+    VersionRef, Versioning,
+};
+use ingest::words::{BucketId, Offset, PartNumber, UploadId};
+use proptest::prelude::*;
+use query::listing::{self, From, Listed, Request};
+use query::object;
+use simulator::{Sim, SimDisk, Survival};
+
+use crate::world::{Engine, attributes, open};
+
+const KEYS: [&str; 14] = [
+    "a", "a/", "a/b", "a/b/c", "a/b/d", "a//b", "b", "b\u{0}", "b\u{0}/x", "c-1", "c-2", "é/1",
+    "é/2", "~",
+];
+const PREFIXES: [&str; 9] = ["", "a", "a/", "a/b", "a/b/", "b", "c", "é/", "nothing"];
+const DELIMITERS: [&str; 5] = ["", "/", "b", "-", "//"];
+
+#[derive(Clone, Debug)]
+enum When {
+    Always,
+    IfAbsent,
+    IfPresent,
+    IfMatch,
+    IfMatchOther,
+}
+
+#[derive(Clone, Debug)]
+enum Start {
+    First,
+    After(usize),
+    AfterPrefix(usize),
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Put(usize, usize, usize, When),
+    Delete(usize, usize),
+    DeleteVersion(usize, usize, usize),
+    Switch(usize, bool),
+    Tag(usize, usize),
+    Multipart { bucket: usize, key: usize, parts: Vec<usize>, cuts: bool, aborts: bool },
+    Cut,
+    Restart,
+    PowerCut,
+    List { bucket: usize, prefix: usize, delimiter: usize, start: Start, page: usize },
+    ListVersions { bucket: usize, prefix: usize, delimiter: usize, page: usize },
+}
+
+fn when() -> impl Strategy<Value = When> {
+    prop_oneof![
+        4 => Just(When::Always),
+        1 => Just(When::IfAbsent),
+        1 => Just(When::IfPresent),
+        1 => Just(When::IfMatch),
+        1 => Just(When::IfMatchOther),
+    ]
+}
+
+fn start() -> impl Strategy<Value = Start> {
+    prop_oneof![
+        3 => Just(Start::First),
+        2 => (0..KEYS.len()).prop_map(Start::After),
+        1 => (0..KEYS.len()).prop_map(Start::AfterPrefix),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let (bucket, key) = (0..2usize, 0..KEYS.len());
+    let size = prop_oneof![Just(0usize), 1..200usize, Just(2_000usize), Just(20_000usize)];
+    let sizes = prop::collection::vec(1..3_000usize, 1..4);
+    let (prefix, delimiter) = (0..PREFIXES.len(), 0..DELIMITERS.len());
+    prop_oneof![
+        8 => (bucket.clone(), key.clone(), size, when()).prop_map(|(b, k, s, w)| Op::Put(b, k, s, w)),
+        3 => (bucket.clone(), key.clone()).prop_map(|(b, k)| Op::Delete(b, k)),
+        2 => (bucket.clone(), key.clone(), 0..3usize).prop_map(|(b, k, n)| Op::DeleteVersion(b, k, n)),
+        1 => (bucket.clone(), any::<bool>()).prop_map(|(b, on)| Op::Switch(b, on)),
+        1 => (bucket.clone(), key.clone()).prop_map(|(b, k)| Op::Tag(b, k)),
+        2 => (bucket.clone(), key, sizes, any::<bool>(), any::<bool>()).prop_map(
+            |(bucket, key, parts, cuts, aborts)| Op::Multipart { bucket, key, parts, cuts, aborts }),
+        2 => Just(Op::Cut),
+        1 => Just(Op::Restart),
+        1 => Just(Op::PowerCut),
+        5 => (bucket.clone(), prefix.clone(), delimiter.clone(), start(), 1..6usize).prop_map(
+            |(bucket, prefix, delimiter, start, page)| Op::List { bucket, prefix, delimiter, start, page }),
+        2 => (bucket, prefix, delimiter, 1..6usize).prop_map(
+            |(bucket, prefix, delimiter, page)| Op::ListVersions { bucket, prefix, delimiter, page }),
+    ]
+}
+
+/// A version as S3 keeps it.
+#[derive(Clone, Debug)]
+struct Version {
+    at: Offset,
+    is_null: bool,
+    /// None for a delete marker.
+    content: Option<Bytes>,
+    etag: ETag,
+    tags: Vec<(String, String)>,
+}
+
+/// A bucket as S3 keeps it: versions of each key, newest first.
+#[derive(Clone, Debug, Default)]
+struct Bucket {
+    versioning: Versioning,
+    keys: BTreeMap<Vec<u8>, Vec<Version>>,
+}
+
+impl Bucket {
+    fn current(&self, key: &[u8]) -> Option<&Version> {
+        self.keys.get(key)?.first().filter(|version| version.content.is_some())
+    }
+
+    fn add(&mut self, key: &[u8], at: Offset, etag: ETag, content: Option<Bytes>) {
+        let is_null = self.versioning != Versioning::On;
+        let versions = self.keys.entry(key.to_vec()).or_default();
+        if is_null {
+            versions.retain(|version| !version.is_null);
+        }
+        versions.insert(0, Version { at, is_null, content, etag, tags: Vec::new() });
+    }
+
+    fn prune(&mut self) {
+        self.keys.retain(|_, versions| !versions.is_empty());
+    }
+
+    /// What a listing shows, key by key.
+    fn listed(
+        &self,
+        prefix: &[u8],
+        delimiter: &[u8],
+        start: &Start,
+        versions: bool,
+    ) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut told = BTreeSet::new();
+        for (key, all) in &self.keys {
+            let is_after = match start {
+                Start::First => true,
+                Start::After(marker) => key.as_slice() > KEYS[*marker].as_bytes(),
+                Start::AfterPrefix(marker) => {
+                    let marker = KEYS[*marker].as_bytes();
+                    key.as_slice() > marker && !key.starts_with(marker)
+                }
+            };
+            let is_shown = versions || all[0].content.is_some();
+            if !key.starts_with(prefix) || !is_after || !is_shown {
+                continue;
+            }
+            let rest = &key[prefix.len()..];
+            let group = (!delimiter.is_empty())
+                .then(|| rest.windows(delimiter.len()).position(|window| window == delimiter))
+                .flatten();
+            match group {
+                Some(at) => {
+                    let group = &key[..prefix.len() + at + delimiter.len()];
+                    if told.insert(group.to_vec()) {
+                        found.push(format!("prefix {:?}", String::from_utf8_lossy(group)));
+                    }
+                }
+                None => {
+                    let shown = if versions { all.len() } else { 1 };
+                    for (number, version) in all[..shown].iter().enumerate() {
+                        found.push(line_text(
+                            key,
+                            version.is_null,
+                            version.content.is_none(),
+                            number == 0,
+                            version.content.as_ref().map_or(0, Bytes::len) as u64,
+                        ));
+                    }
+                }
+            }
+        }
+        found
+    }
+}
+
+fn line_text(key: &[u8], is_null: bool, is_marker: bool, is_latest: bool, size: u64) -> String {
+    let key = String::from_utf8_lossy(key);
+    format!("{key:?} null={is_null} marker={is_marker} latest={is_latest} {size}")
+}
+
+struct Checked {
+    engine: Engine,
+    ids: [BucketId; 2],
+    buckets: [Bucket; 2],
+    step: usize,
+}
+
+fn object_key(key: usize) -> ObjectKey {
+    ObjectKey::new(KEYS[key].as_bytes().to_vec()).expect("a short key")
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<(), String> {
+    if found == wanted { Ok(()) } else { Err(format!("{what}: {found:?} instead of {wanted:?}")) }
+}
+
+impl Checked {
+    fn content(&mut self, size: usize) -> Bytes {
+        self.step += 1;
+        let step = self.step;
+        (0..size).map(|at| (at * 31 + step) as u8).collect::<Vec<u8>>().into()
+    }
+
+    async fn put(&mut self, b: usize, k: usize, size: usize, when: &When) -> Result<(), String> {
+        let content = self.content(size);
+        let key = object_key(k);
+        let current = self.buckets[b].current(KEYS[k].as_bytes());
+        let etag_of = |content: &Bytes| attributes(content).etag;
+        let condition = match when {
+            When::Always => Condition::Always,
+            When::IfAbsent => Condition::IfAbsent,
+            When::IfPresent => Condition::IfPresent,
+            When::IfMatch => match current {
+                Some(version) => Condition::IfMatch(version.etag),
+                None => Condition::IfMatch(etag_of(&content)),
+            },
+            When::IfMatchOther => Condition::IfMatch(etag_of(&Bytes::from_static(b"no such"))),
+        };
+        let holds = match when {
+            When::Always => true,
+            When::IfAbsent => current.is_none(),
+            When::IfPresent | When::IfMatch => current.is_some(),
+            When::IfMatchOther => false,
+        };
+        let outcome = self.engine.put(self.ids[b], &key, &content, condition).await?;
+        match outcome {
+            Outcome::Written(written) if holds => {
+                self.buckets[b].add(
+                    KEYS[k].as_bytes(),
+                    written.version,
+                    written.etag,
+                    Some(content),
+                );
+            }
+            Outcome::Rejected(Rejection::PreconditionFailed | Rejection::NoSuchKey) if !holds => {}
+            other => return Err(format!("a put that should {holds} be done: {other:?}")),
+        }
+        self.get(b, k).await
+    }
+
+    async fn get(&self, b: usize, k: usize) -> Result<(), String> {
+        let whole = |found: &object::Found| match &found.statement {
+            Statement::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
+            _ => Ok(0..0),
+        };
+        let key = object_key(k);
+        let partition = &self.engine.partition;
+        let found = object::get(partition, self.ids[b], &key, VersionRef::Current, whole).await;
+        let found = match found.map_err(|error| error.to_string())? {
+            Some((found, body)) => match found.statement {
+                Statement::Object(object) => {
+                    let bytes = body.collect().await.map_err(|error| error.to_string())?;
+                    Some((bytes, object.attributes.tags.clone()))
+                }
+                _ => None,
+            },
+            None => None,
+        };
+        let wanted = self.buckets[b].current(KEYS[k].as_bytes());
+        let wanted = wanted.and_then(|v| Some((v.content.clone()?, v.tags.clone())));
+        same(&format!("GET {:?}", KEYS[k]), found, wanted)
+    }
+
+    async fn delete(&mut self, b: usize, k: usize) -> Result<(), String> {
+        let name = KEYS[k].as_bytes();
+        let outcome = self.engine.delete(self.ids[b], &object_key(k)).await?;
+        let Outcome::Deleted(_) = outcome else { return Err(format!("a delete: {outcome:?}")) };
+        match self.buckets[b].versioning {
+            Versioning::Off => {
+                self.buckets[b].keys.remove(name);
+            }
+            _ => self.buckets[b].add(name, Offset::MAX, ETag::default(), None),
+        }
+        self.get(b, k).await
+    }
+
+    async fn delete_version(&mut self, b: usize, k: usize, number: usize) -> Result<(), String> {
+        let name = KEYS[k].as_bytes();
+        let version = self.buckets[b].keys.get(name).and_then(|all| all.get(number)).cloned();
+        // A marker's own version is not told to the model; only `null` and objects are named here.
+        let named = version.filter(|version| version.is_null || version.content.is_some());
+        let Some(version) = named else { return Ok(()) };
+        let version_ref =
+            if version.is_null { VersionRef::Null } else { VersionRef::At(version.at) };
+        let delete = DeleteObject {
+            bucket: self.ids[b],
+            config: self.engine.config(self.ids[b]),
+            key: object_key(k),
+            version: version_ref,
+            condition: Condition::Always,
+        };
+        let outcome = self.engine.submit(Body::DeleteObject(delete)).await?;
+        let Outcome::Deleted(_) = outcome else { return Err(format!("a delete: {outcome:?}")) };
+        if let Some(all) = self.buckets[b].keys.get_mut(name) {
+            all.remove(number);
+        }
+        self.buckets[b].prune();
+        self.get(b, k).await
+    }
+
+    async fn tag(&mut self, b: usize, k: usize) -> Result<(), String> {
+        self.step += 1;
+        let tags = vec![("step".to_owned(), self.step.to_string())];
+        let (bucket, key, version) = (self.ids[b], object_key(k), VersionRef::Current);
+        let set = SetTags { bucket, key, version, tags: tags.clone() };
+        let outcome = self.engine.submit(Body::SetTags(set)).await?;
+        let versions = self.buckets[b].keys.get_mut(KEYS[k].as_bytes());
+        let current = versions.and_then(|all| all.first_mut()).filter(|v| v.content.is_some());
+        match (current, outcome) {
+            (Some(version), Outcome::Changed(_)) => version.tags = tags,
+            (None, Outcome::Rejected(_)) => {}
+            (current, outcome) => return Err(format!("tags of {current:?}: {outcome:?}")),
+        }
+        self.get(b, k).await
+    }
+
+    async fn multipart(
+        &mut self,
+        b: usize,
+        k: usize,
+        parts: &[usize],
+        cuts: bool,
+        aborts: bool,
+    ) -> Result<(), String> {
+        let (bucket, key) = (self.ids[b], object_key(k));
+        self.step += 1;
+        let mut id = [7; 16];
+        id[..8].copy_from_slice(&(self.step as u64).to_le_bytes());
+        let upload = UploadId(id);
+        let create = CreateUpload {
+            bucket,
+            key: key.clone(),
+            upload,
+            attributes: Attributes { owner: "owner".into(), ..Attributes::default() },
+            checksum_algorithm: 0,
+            checksum_is_composite: false,
+        };
+        self.engine.submit(Body::CreateUpload(create)).await?;
+        let (mut whole, mut named) = (Vec::new(), Vec::new());
+        for (index, size) in parts.iter().enumerate() {
+            let content = self.content(*size);
+            let written = self.engine.write_bulk(&content).await?;
+            let md5 = attributes(&content).etag.md5;
+            let part = Part {
+                size: *size as u64,
+                md5,
+                digest: written.digest,
+                checksum: None,
+                extents: written.extents,
+            };
+            let number = PartNumber::new(index as u16 + 1);
+            let put = PutPart { bucket, key: key.clone(), upload, number, part };
+            same("a part", self.engine.submit(Body::PutPart(put)).await?, Outcome::Done)?;
+            drop(written.guard);
+            if cuts {
+                self.engine.partition.cut().await.map_err(|error| error.to_string())?;
+            }
+            named.push((number, md5));
+            whole.extend_from_slice(&content);
+        }
+        if aborts {
+            let abort = Body::AbortUpload { bucket, key, upload };
+            same("an abort", self.engine.submit(abort).await?, Outcome::Done)?;
+        } else {
+            let complete = CompleteUpload {
+                bucket,
+                config: self.engine.config(bucket),
+                key,
+                upload,
+                parts: named,
+                condition: Condition::Always,
+                checksum: None,
+            };
+            let outcome = self.engine.submit(Body::CompleteUpload(complete)).await?;
+            let Outcome::Written(written) = outcome else { return Err(format!("{outcome:?}")) };
+            let content = Some(whole.into());
+            self.buckets[b].add(KEYS[k].as_bytes(), written.version, written.etag, content);
+        }
+        self.get(b, k).await
+    }
+
+    async fn list(
+        &self,
+        b: usize,
+        (prefix, delimiter): (&str, &str),
+        start: &Start,
+        page: usize,
+        with_versions: bool,
+    ) -> Result<(), String> {
+        let wanted =
+            self.buckets[b].listed(prefix.as_bytes(), delimiter.as_bytes(), start, with_versions);
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        let mut from = match start {
+            Start::First => From::Start,
+            Start::After(key) => From::After(bytes(KEYS[*key])),
+            Start::AfterPrefix(key) => From::AfterPrefix(bytes(KEYS[*key])),
+        };
+        let mut found = Vec::new();
+        loop {
+            let (prefix, delimiter) = (bytes(prefix), bytes(delimiter));
+            let request = Request { bucket: self.ids[b], prefix, delimiter, from, max: page };
+            let snapshot = self.engine.partition.snapshot();
+            let listed = match with_versions {
+                true => listing::versions(&snapshot, &request).await,
+                false => listing::objects(&snapshot, &request).await,
+            };
+            let listed = listed.map_err(|error| error.to_string())?;
+            if listed.next.is_some() && listed.listed.len() != page {
+                return Err(format!("a page of {} of {page} goes on", listed.listed.len()));
+            }
+            for item in listed.listed {
+                found.push(match item {
+                    Listed::Prefix(group) => {
+                        format!("prefix {:?}", String::from_utf8_lossy(&group))
+                    }
+                    Listed::Line(line) => line_text(
+                        &line.key,
+                        line.is_null,
+                        line.is_marker,
+                        line.is_latest,
+                        line.size,
+                    ),
+                });
+            }
+            match listed.next {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        let what = format!("{prefix:?} {delimiter:?} {start:?} {page} versions={with_versions}");
+        same(&what, found, wanted)
+    }
+
+    async fn step(&mut self, op: &Op) -> Result<(), String> {
+        match op {
+            Op::Put(b, k, size, when) => self.put(*b, *k, *size, when).await,
+            Op::Delete(b, k) => self.delete(*b, *k).await,
+            Op::DeleteVersion(b, k, number) => self.delete_version(*b, *k, *number).await,
+            Op::Switch(b, on) => {
+                let versioning = if *on { Versioning::On } else { Versioning::Suspended };
+                let switch = Body::SetVersioning { bucket: self.ids[*b], versioning };
+                same("a switch", self.engine.submit(switch).await?, Outcome::Done)?;
+                self.buckets[*b].versioning = versioning;
+                Ok(())
+            }
+            Op::Tag(b, k) => self.tag(*b, *k).await,
+            Op::Multipart { bucket, key, parts, cuts, aborts } => {
+                self.multipart(*bucket, *key, parts, *cuts, *aborts).await
+            }
+            Op::Cut => {
+                self.engine.partition.cut().await.map(|_| ()).map_err(|error| error.to_string())
+            }
+            Op::List { bucket, prefix, delimiter, start, page } => {
+                let text = (PREFIXES[*prefix], DELIMITERS[*delimiter]);
+                self.list(*bucket, text, start, *page, false).await
+            }
+            Op::ListVersions { bucket, prefix, delimiter, page } => {
+                let text = (PREFIXES[*prefix], DELIMITERS[*delimiter]);
+                self.list(*bucket, text, &Start::First, *page, true).await
+            }
+            Op::Restart | Op::PowerCut => unreachable!("lives are cut apart before"),
+        }
+    }
+
+    async fn everything(&self) -> Result<(), String> {
+        for b in 0..2 {
+            for k in 0..KEYS.len() {
+                self.get(b, k).await?;
+            }
+            self.list(b, ("", ""), &Start::First, 4, true).await?;
+            self.list(b, ("", "/"), &Start::First, 2, false).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the operations; each restart or power cut ends one life of the engine.
+fn run(ops: &[Op]) -> Result<(), String> {
+    let sim = Sim::new(ops.len() as u64);
+    let disk = SimDisk::new(&sim);
+    let mut state: Option<([BucketId; 2], [Bucket; 2], usize)> = None;
+    let lives = ops.split_inclusive(|op| matches!(op, Op::Restart | Op::PowerCut));
+    for life in lives.chain([[].as_slice()]) {
+        let is_power_cut = matches!(life.last(), Some(Op::PowerCut));
+        let lived = sim.block_on(&disk, async {
+            let engine = open(&sim, &disk).await?;
+            let (ids, buckets, step) = match state.take() {
+                Some(state) => state,
+                None => {
+                    let plain = engine.bucket("plain", Versioning::Off).await?;
+                    let kept = engine.bucket("versions", Versioning::On).await?;
+                    let mut buckets = [Bucket::default(), Bucket::default()];
+                    buckets[1].versioning = Versioning::On;
+                    ([plain, kept], buckets, 0)
+                }
+            };
+            let mut checked = Checked { engine, ids, buckets, step };
+            checked.everything().await?;
+            for op in life {
+                if !matches!(op, Op::Restart | Op::PowerCut) {
+                    checked.step(op).await.map_err(|error| format!("{op:?}: {error}"))?;
+                }
+            }
+            checked.everything().await?;
+            let Checked { engine, ids, buckets, step } = checked;
+            if !is_power_cut {
+                engine.close().await;
+            }
+            Ok::<_, String>((ids, buckets, step))
+        });
+        state = Some(lived.map_err(|stopped| format!("{stopped:?}"))??);
+        match is_power_cut {
+            true => sim.crash(&disk, Survival::DropAll),
+            false => sim.stop(),
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_engine_does_what_a_simple_s3_does(ops in prop::collection::vec(op(), 1..60)) {
+        if let Err(error) = run(&ops) {
+            return Err(TestCaseError::fail(error));
+        }
+    }
+}
