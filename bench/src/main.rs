@@ -1,2 +1,376 @@
-//! Load.
-fn main() {}
+//! The `siltstone-bench` binary: load from outside, over HTTP, as a client sees it.
+//!
+//! This file is the command line; each subcommand's work is in the file of its name, and `load.rs` is
+//! that of `put`, `get` and `fill`.
+#![allow(missing_docs, reason = "a binary has no public interface")]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod client;
+mod cuts;
+mod latency;
+mod list;
+mod load;
+mod mixed;
+mod object;
+mod payload;
+mod probe;
+mod report;
+mod sign;
+mod size;
+mod stopwatch;
+mod suite;
+mod upload;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use client::Target;
+use cuts::Cuts;
+use load::{Load, Until, Work};
+use object::Objects;
+use sign::Credentials;
+
+#[derive(Parser)]
+#[command(name = "siltstone-bench", about = "Loads an S3 endpoint and tells what it did", version)]
+struct Cli {
+    /// One line of JSON per report.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Threads of this client. More than one takes processor time from a server on the same machine.
+    #[arg(long, global = true, default_value_t = 1)]
+    threads: usize,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measures the machine itself: synced appends, sequential writing, MD5.
+    Probe(ProbeArgs),
+    /// Writes distinct small objects for a time.
+    Put(PutArgs),
+    /// Reads, at random, and verifies what `put` or `fill` wrote.
+    Get(GetArgs),
+    /// Writes a number of small objects.
+    Fill(FillArgs),
+    /// Writes one large object.
+    Upload(UploadArgs),
+    /// Writes small objects, first alone, then beside uploads.
+    Mixed(MixedArgs),
+    /// Lists all keys, in order.
+    List(ListArgs),
+    /// Takes every figure that is quoted, and shows it beside its target.
+    Suite(SuiteArgs),
+}
+
+#[derive(Args)]
+struct TargetArgs {
+    /// The server.
+    #[arg(long, default_value = "http://127.0.0.1:9000")]
+    endpoint: String,
+    /// The access key.
+    #[arg(long, env = "SILTSTONE_ACCESS_KEY")]
+    access_key: String,
+    /// The secret key.
+    #[arg(long, env = "SILTSTONE_SECRET_KEY", hide_env_values = true)]
+    secret_key: String,
+    /// The server's region.
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// Is made if it is not there.
+    #[arg(long, default_value = "bench")]
+    bucket: String,
+}
+
+impl TargetArgs {
+    fn target(&self) -> anyhow::Result<Arc<Target>> {
+        let credentials = Credentials {
+            access_key: self.access_key.clone(),
+            secret_key: self.secret_key.clone(),
+            region: self.region.clone(),
+        };
+        Ok(Arc::new(Target::new(&self.endpoint, credentials)?))
+    }
+
+    async fn target_with_bucket(&self) -> anyhow::Result<Arc<Target>> {
+        let target = self.target()?;
+        target.make_bucket(&self.bucket).await?;
+        Ok(target)
+    }
+}
+
+#[derive(Args)]
+struct ProbeArgs {
+    /// A folder on the server's disk.
+    #[arg(long)]
+    dir: PathBuf,
+    /// How long appends and MD5 are measured.
+    #[arg(long, default_value_t = 5)]
+    probe_seconds: u64,
+    /// The length of the file that is written sequentially.
+    #[arg(long, default_value = "1GiB", value_parser = size::parse)]
+    file_bytes: u64,
+    /// It is synced each time so much was written.
+    #[arg(long, default_value = "16MiB", value_parser = size::parse)]
+    sync_bytes: u64,
+}
+
+impl From<ProbeArgs> for probe::Probe {
+    fn from(args: ProbeArgs) -> Self {
+        let time = Duration::from_secs(args.probe_seconds);
+        let ProbeArgs { dir, file_bytes, sync_bytes, .. } = args;
+        Self { dir, time, file_bytes, sync_bytes }
+    }
+}
+
+#[derive(Args)]
+struct ObjectArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// How many requests are under way at a time.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// The size of an object.
+    #[arg(long, default_value = "4KiB", value_parser = size::parse)]
+    bytes: u64,
+    /// What keys begin with.
+    #[arg(long, default_value = "k/")]
+    prefix: String,
+}
+
+impl ObjectArgs {
+    fn load(&self, work: Work, until: Until) -> Load {
+        let objects = Objects::new(&self.target.bucket, &self.prefix, self.bytes as usize);
+        Load { work, objects, connections: self.connections, until }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PayloadSigning {
+    Signed,
+    Unsigned,
+}
+
+#[derive(Args)]
+struct PutArgs {
+    #[command(flatten)]
+    object: ObjectArgs,
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// After so many keys the first is written again. Without it every key is new.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    keys: Option<u64>,
+    /// Whether the SHA-256 of bodies is computed and signed. Clients over TLS leave them unsigned.
+    #[arg(long, value_enum, default_value_t = PayloadSigning::Unsigned)]
+    payload: PayloadSigning,
+    /// Has the log folded each time so many seconds have passed.
+    #[arg(long)]
+    cut_every: Option<u64>,
+    /// The server's admin address.
+    #[arg(long, default_value = "http://127.0.0.1:9001")]
+    admin: String,
+}
+
+#[derive(Args)]
+struct GetArgs {
+    #[command(flatten)]
+    object: ObjectArgs,
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// How many keys were written.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    keys: u64,
+}
+
+#[derive(Args)]
+struct FillArgs {
+    #[command(flatten)]
+    object: ObjectArgs,
+    /// How many keys are written.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    keys: u64,
+}
+
+#[derive(Args)]
+struct UploadArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[arg(long, default_value = "upload")]
+    key: String,
+    #[arg(long, default_value = "1GiB", value_parser = size::parse)]
+    bytes: u64,
+    /// Uploads in parts of this size. Without it, in one PUT.
+    #[arg(long, value_parser = size::parse)]
+    part_bytes: Option<u64>,
+    /// How many parts are under way at a time.
+    #[arg(long, default_value_t = 4)]
+    parallel: usize,
+}
+
+#[derive(Args)]
+struct MixedArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// How long the small load runs alone.
+    #[arg(long, default_value_t = 15)]
+    quiet_seconds: u64,
+    /// Connections of the small load, in both phases.
+    #[arg(long, default_value_t = 8)]
+    connections: usize,
+    /// The size of a small object.
+    #[arg(long, default_value = "4KiB", value_parser = size::parse)]
+    small_bytes: u64,
+    /// The size of an upload.
+    #[arg(long, default_value = "1GiB", value_parser = size::parse)]
+    bytes: u64,
+    /// How many uploads there are, one after the other.
+    #[arg(long, default_value_t = 1)]
+    uploads: usize,
+}
+
+#[derive(Args)]
+struct ListArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// How many keys there must be.
+    #[arg(long)]
+    keys: Option<u64>,
+    /// Only keys that begin with this.
+    #[arg(long, default_value = "")]
+    prefix: String,
+}
+
+#[derive(Args)]
+struct SuiteArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    probe: ProbeArgs,
+    /// The server's admin address.
+    #[arg(long, default_value = "http://127.0.0.1:9001")]
+    admin: String,
+    /// How long PUTs run, and GETs; the quiet phase takes a quarter of it.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// How many keys are listed.
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    list_keys: u64,
+    /// The size of an upload.
+    #[arg(long, default_value = "1GiB", value_parser = size::parse)]
+    upload_bytes: u64,
+    /// Connections of small PUTs beside it.
+    #[arg(long, default_value_t = 8)]
+    mixed_connections: usize,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("siltstone-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(cli.threads.max(1)).enable_all().build()?;
+    let as_json = cli.json;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Probe(args) => probe::Probe::from(args).run()?.report().print(as_json),
+            Command::Put(args) => put(args, as_json).await,
+            Command::Get(args) => get(args, as_json).await,
+            Command::Fill(args) => fill(args, as_json).await,
+            Command::Upload(args) => upload(args, as_json).await,
+            Command::Mixed(args) => mixed(args, as_json).await,
+            Command::List(args) => list(args, as_json).await,
+            Command::Suite(args) => suite(args, as_json).await,
+        }
+    })
+}
+
+async fn put(args: PutArgs, as_json: bool) -> anyhow::Result<()> {
+    let target = args.object.target.target_with_bucket().await?;
+    let signs_payload = args.payload == PayloadSigning::Signed;
+    let work = Work::Put { keys: args.keys.unwrap_or(u64::MAX), signs_payload };
+    let until = Until::Elapsed(Duration::from_secs(args.seconds));
+    let period = args.cut_every.map(|seconds| Duration::from_secs(seconds.max(1)));
+    let cuts = period.map(|period| Cuts::every(period, args.admin));
+    let measured = load::run(&target, args.object.load(work, until)).await?;
+    let mut report = measured.report("put").note(match signs_payload {
+        true => "the SHA-256 of every body is signed",
+        false => "UNSIGNED-PAYLOAD",
+    });
+    if let Some(cuts) = cuts {
+        let made = cuts.finish().await?;
+        report = report.count("cuts", made.count);
+        report = report.number("slowest_cut_seconds", made.slowest.as_secs_f64());
+    }
+    report.print(as_json)
+}
+
+async fn get(args: GetArgs, as_json: bool) -> anyhow::Result<()> {
+    let target = args.object.target.target()?;
+    let until = Until::Elapsed(Duration::from_secs(args.seconds));
+    let load = args.object.load(Work::Get { keys: args.keys }, until);
+    load::run(&target, load).await?.report("get").print(as_json)
+}
+
+async fn fill(args: FillArgs, as_json: bool) -> anyhow::Result<()> {
+    let target = args.object.target.target_with_bucket().await?;
+    let work = Work::Put { keys: args.keys, signs_payload: false };
+    let load = args.object.load(work, Until::Requests(args.keys));
+    load::run(&target, load).await?.report("fill").note("UNSIGNED-PAYLOAD").print(as_json)
+}
+
+async fn upload(args: UploadArgs, as_json: bool) -> anyhow::Result<()> {
+    let target = args.target.target_with_bucket().await?;
+    let parallel = args.parallel.max(1);
+    let parts = args.part_bytes.map(|bytes| upload::Parts { bytes, parallel });
+    let upload = upload::Upload::new(&args.target.bucket, &args.key, args.bytes, parts);
+    upload.run(&target).await?.report("upload").print(as_json)
+}
+
+async fn mixed(args: MixedArgs, as_json: bool) -> anyhow::Result<()> {
+    let target = args.target.target_with_bucket().await?;
+    let bucket = args.target.bucket;
+    let mixed = mixed::Mixed {
+        upload: upload::Upload::new(&bucket, "large", args.bytes, None),
+        bucket,
+        small_bytes: args.small_bytes as usize,
+        connections: args.connections,
+        quiet: Duration::from_secs(args.quiet_seconds),
+        uploads: args.uploads,
+    };
+    mixed.run(&target).await?.report().print(as_json)
+}
+
+async fn list(args: ListArgs, as_json: bool) -> anyhow::Result<()> {
+    let target = args.target.target()?;
+    let measured = list::run(&target, &args.target.bucket, &args.prefix, args.keys).await?;
+    measured.report("list").print(as_json)
+}
+
+async fn suite(args: SuiteArgs, as_json: bool) -> anyhow::Result<()> {
+    let target = args.target.target()?;
+    let suite = suite::Suite {
+        probe: args.probe.into(),
+        admin: args.admin,
+        bucket: args.target.bucket,
+        time: Duration::from_secs(args.seconds),
+        connections: args.connections,
+        list_keys: args.list_keys,
+        upload_bytes: args.upload_bytes,
+        mixed_connections: args.mixed_connections,
+        as_json,
+    };
+    suite.run(&target).await
+}

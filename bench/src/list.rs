@@ -1,0 +1,191 @@
+//! One full, ordered listing: ListObjectsV2, page after page, over one connection.
+//!
+//! A client with an XML parser spends more on a page than the store does. This one scans the bytes for the
+//! two elements it needs, and still verifies what a listing promises: every key, once, in order.
+
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use http::Method;
+use s3::names::{encode, encode_path};
+
+use crate::client::{Call, Connection, Target};
+use crate::latency::Latencies;
+use crate::payload::Payload;
+use crate::report::Report;
+use crate::stopwatch::{Cost, Stopwatch};
+
+/// What a listing found.
+pub struct Measured {
+    keys: u64,
+    /// How long a page took, from before signing to its last byte.
+    pages: Latencies,
+    cost: Cost,
+}
+
+impl Measured {
+    /// Keys per second.
+    pub fn rate(&self) -> f64 {
+        self.cost.per_second(self.keys)
+    }
+
+    /// As a report of a subcommand.
+    pub fn report(&self, command: &'static str) -> Report {
+        Report::new(command)
+            .number("keys_per_second", self.rate())
+            .count("keys", self.keys)
+            .count("pages", self.pages.count())
+            .latencies(&self.pages)
+            .number("seconds", self.cost.elapsed.as_secs_f64())
+            .number("client_cpu_seconds", self.cost.cpu.as_secs_f64())
+            .note("one raw client, pages of 1000, one after the other; latencies are of pages")
+    }
+}
+
+/// Lists all keys under a prefix. `keys` is how many there must be, if that is known.
+pub async fn run(
+    target: &Target,
+    bucket: &str,
+    prefix: &str,
+    keys: Option<u64>,
+) -> anyhow::Result<Measured> {
+    let mut connection = Connection::open(target).await?;
+    let path = encode_path(&format!("/{bucket}"));
+    let rest = format!("list-type=2&max-keys=1000&prefix={}", encode(prefix));
+    let mut query = rest.clone();
+    let mut order = Order::default();
+    let mut pages = Latencies::new();
+    let mut answer = Vec::new();
+    let stopwatch = Stopwatch::start();
+    loop {
+        let began = Instant::now();
+        let payload = Payload::empty();
+        let call = Call { method: Method::GET, path: &path, query: &query, payload };
+        connection.demand(call, &mut answer).await?;
+        pages.record(began.elapsed());
+        order.take(&answer)?;
+        let begin = b"<NextContinuationToken>";
+        let Some(token) = between(&answer, begin, b"</NextContinuationToken>") else { break };
+        let token = std::str::from_utf8(token).context("a continuation token is not text")?;
+        query = format!("continuation-token={}&{rest}", encode(token));
+    }
+    let cost = stopwatch.stop();
+    if let Some(keys) = keys {
+        ensure!(order.count == keys, "{} keys were listed, not {keys}", order.count);
+    }
+    Ok(Measured { keys: order.count, pages, cost })
+}
+
+/// The keys so far. They are compared as the answer has them: a key in which XML escapes something
+/// (`&`, `<`, `>`) may seem out of order. Keys that this program makes have none of these.
+#[derive(Default)]
+struct Order {
+    count: u64,
+    last: Vec<u8>,
+}
+
+impl Order {
+    fn take(&mut self, page: &[u8]) -> anyhow::Result<()> {
+        let mut last: &[u8] = &self.last;
+        for key in Keys(page) {
+            let is_after = self.count == 0 || last < key;
+            ensure!(
+                is_after,
+                "{} was listed after {}",
+                String::from_utf8_lossy(key),
+                String::from_utf8_lossy(last)
+            );
+            last = key;
+            self.count += 1;
+        }
+        self.last = last.to_vec();
+        Ok(())
+    }
+}
+
+/// The keys of a page, as they stand in it.
+struct Keys<'a>(&'a [u8]);
+
+impl<'a> Iterator for Keys<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let begin = find(self.0, b"<Key>")? + b"<Key>".len();
+        let len = find(&self.0[begin..], b"</Key>")?;
+        let key = &self.0[begin..begin + len];
+        self.0 = &self.0[begin + len..];
+        Some(key)
+    }
+}
+
+/// What stands between the first `begin` and the `end` after it.
+pub fn between<'a>(text: &'a [u8], begin: &[u8], end: &[u8]) -> Option<&'a [u8]> {
+    let text = &text[find(text, begin)? + begin.len()..];
+    find(text, end).map(|len| &text[..len])
+}
+
+/// Where `tag` is. A tag has one `>`, its last byte: where another byte that it does not have stands at
+/// that place, it cannot begin before, so most of the text is skipped, not read.
+fn find(text: &[u8], tag: &[u8]) -> Option<usize> {
+    let (last, head) = tag.split_last()?;
+    let mut at = head.len();
+    loop {
+        let byte = text.get(at)?;
+        if byte == last {
+            if text[..at].ends_with(head) {
+                return Some(at - head.len());
+            }
+            at += tag.len();
+        } else {
+            let from_end = head.iter().rev().position(|of_tag| of_tag == byte);
+            at += from_end.map_or(tag.len(), |from_end| from_end + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &[u8] =
+        b"<?xml version=\"1.0\"?><ListBucketResult><Name>b</Name><Prefix>K</Prefix>\
+        <NextContinuationToken>AWsx=</NextContinuationToken>\
+        <Contents><Key>a/1</Key><Size>4</Size></Contents>\
+        <Contents><Key></Key><Size>4</Size></Contents><Contents><Key>a/2</Key></Contents>";
+
+    #[test]
+    fn a_page_is_scanned() {
+        let keys: Vec<&[u8]> = Keys(PAGE).collect();
+        assert_eq!(keys, [&b"a/1"[..], b"", b"a/2"]);
+        let token = between(PAGE, b"<NextContinuationToken>", b"</NextContinuationToken>");
+        assert_eq!(token, Some(&b"AWsx="[..]));
+        assert_eq!(between(PAGE, b"<UploadId>", b"</UploadId>"), None);
+    }
+
+    #[test]
+    fn a_tag_is_found_where_a_slow_search_finds_it() {
+        for tag in [&b"<Key>"[..], b"</Key>", b"<NextContinuationToken>", b"</b>"] {
+            for begin in 0..PAGE.len() {
+                let text = &PAGE[begin..];
+                let slow = text.windows(tag.len()).position(|window| window == tag);
+                assert_eq!(find(text, tag), slow, "{begin}");
+            }
+        }
+    }
+
+    #[test]
+    fn order_is_verified_within_and_across_pages() {
+        let page = |keys: &[&str]| {
+            let keys: Vec<_> = keys.iter().map(|key| format!("<Key>{key}</Key>")).collect();
+            keys.concat().into_bytes()
+        };
+        let mut order = Order::default();
+        order.take(&page(&["a", "b"])).unwrap();
+        order.take(&page(&[])).unwrap();
+        order.take(&page(&["ba", "c"])).unwrap();
+        assert_eq!(order.count, 4);
+        assert!(order.take(&page(&["c"])).is_err());
+        assert!(Order::default().take(&page(&["b", "a"])).is_err());
+        assert!(Order::default().take(&page(&["a", "a"])).is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! Many connections, each with one small request at a time: PUTs or GETs of numbered objects.
+//!
+//! The loop is closed: a connection sends its next request when it has the answer to the last one. So a
+//! slow answer also lowers the rate, and latencies are those of a server with at most as many requests
+//! as there are connections, not those of an open queue.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use tokio::task::JoinSet;
+
+use crate::client::{Call, Connection, Target};
+use crate::latency::Latencies;
+use crate::object::{Depth, Objects, mix};
+use crate::payload::Payload;
+use crate::report::Report;
+use crate::sign::payload_hash;
+use crate::stopwatch::{Cost, Stopwatch};
+
+/// So many answers that are not a success end a run.
+const FAILURES_MAX: u64 = 10;
+/// One of so many bodies is compared as a whole, the others at their edges.
+const WHOLE_EVERY: u64 = 64;
+
+/// What a load does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// Writes objects in the order of their numbers; after `keys` of them it begins again.
+    Put {
+        /// How many names there are.
+        keys: u64,
+        /// Whether the SHA-256 of the body is signed with the request.
+        signs_payload: bool,
+    },
+    /// Reads and verifies objects that are there, in random order.
+    Get {
+        /// How many there are.
+        keys: u64,
+    },
+}
+
+/// When a load ends.
+#[derive(Clone, Debug)]
+pub enum Until {
+    /// After so much time.
+    Elapsed(Duration),
+    /// After so many requests.
+    Requests(u64),
+    /// When somebody sets this.
+    Told(Arc<AtomicBool>),
+}
+
+/// A load that can be run.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// What it does.
+    pub work: Work,
+    /// With which objects.
+    pub objects: Objects,
+    /// Over how many connections.
+    pub connections: usize,
+    /// Until when.
+    pub until: Until,
+}
+
+/// What a load found.
+pub struct Measured {
+    /// Answers that were a success.
+    pub requests: u64,
+    /// Bytes of the objects that they carried.
+    pub bytes: u64,
+    /// Answers that were not.
+    pub failures: u64,
+    /// How long the successes took, from before signing to the last byte of the answer.
+    pub latencies: Latencies,
+    /// What the load cost.
+    pub cost: Cost,
+}
+
+impl Measured {
+    /// Successes per second.
+    pub fn rate(&self) -> f64 {
+        self.cost.per_second(self.requests)
+    }
+
+    /// As a report of a subcommand.
+    pub fn report(&self, command: &'static str) -> Report {
+        Report::new(command)
+            .number("requests_per_second", self.rate())
+            .number("mib_per_second", self.cost.mib_per_second(self.bytes))
+            .latencies(&self.latencies)
+            .count("requests", self.requests)
+            .count("failures", self.failures)
+            .number("seconds", self.cost.elapsed.as_secs_f64())
+            .number("client_cpu_seconds", self.cost.cpu.as_secs_f64())
+            .note("closed loop: a connection waits for its answer before it sends again")
+    }
+}
+
+/// What the connections of a run share.
+struct Run {
+    load: Load,
+    deadline: Option<Instant>,
+    /// The next request's number.
+    next: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Run {
+    /// Takes the next request's number, unless the run is over.
+    fn take(&self) -> Option<u64> {
+        let is_over = match &self.load.until {
+            Until::Elapsed(_) => self.deadline.is_some_and(|deadline| Instant::now() >= deadline),
+            Until::Requests(_) => false,
+            Until::Told(told) => told.load(Ordering::Relaxed),
+        };
+        let number = (!is_over).then(|| self.next.fetch_add(1, Ordering::Relaxed))?;
+        match self.load.until {
+            Until::Requests(count) if number >= count => None,
+            _ => Some(number),
+        }
+    }
+
+    /// Counts a failure, and ends the run when there were too many.
+    fn failed(&self, path: &str, status: StatusCode, answer: &[u8]) -> anyhow::Result<()> {
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 < FAILURES_MAX {
+            return Ok(());
+        }
+        bail!("{FAILURES_MAX} failures; {path}: {status}: {}", String::from_utf8_lossy(answer));
+    }
+}
+
+/// Runs a load. All connections are there before the clock starts.
+pub async fn run(target: &Target, load: Load) -> anyhow::Result<Measured> {
+    let mut connections = Vec::new();
+    for _ in 0..load.connections {
+        connections.push(Connection::open(target).await?);
+    }
+    let deadline = match load.until {
+        Until::Elapsed(time) => Some(Instant::now() + time),
+        _ => None,
+    };
+    let bytes = load.objects.bytes() as u64;
+    let run = Run { load, deadline, next: AtomicU64::new(0), failures: AtomicU64::new(0) };
+    let run = Arc::new(run);
+    let stopwatch = Stopwatch::start();
+    let mut tasks = JoinSet::new();
+    for connection in connections {
+        tasks.spawn(drive(run.clone(), connection));
+    }
+    let mut latencies = Latencies::new();
+    while let Some(done) = tasks.join_next().await {
+        latencies.merge(&done??);
+    }
+    let requests = latencies.count();
+    Ok(Measured {
+        requests,
+        bytes: requests * bytes,
+        failures: run.failures.load(Ordering::Relaxed),
+        latencies,
+        cost: stopwatch.stop(),
+    })
+}
+
+async fn drive(run: Arc<Run>, mut connection: Connection) -> anyhow::Result<Latencies> {
+    let mut latencies = Latencies::new();
+    let (mut path, mut answer) = (String::new(), Vec::new());
+    while let Some(turn) = run.take() {
+        let objects = &run.load.objects;
+        let (number, method, body, hash) = match run.load.work {
+            Work::Put { keys, signs_payload } => {
+                let number = turn % keys;
+                let body = objects.body(number);
+                let hash = signs_payload.then(|| payload_hash(&body));
+                (number, Method::PUT, body, hash)
+            }
+            // The turn's hash: random to a cache, and the same in every run.
+            Work::Get { keys } => (mix(turn) % keys, Method::GET, Bytes::new(), None),
+        };
+        objects.path(number, &mut path);
+        let call = Call { method, path: &path, query: "", payload: Payload::Whole(body) };
+        let began = Instant::now();
+        let answered = match &hash {
+            Some(hash) => connection.exchange_hashed(call, hash, &mut answer).await,
+            None => connection.exchange(call, &mut answer).await,
+        };
+        let took = began.elapsed();
+        let (status, _) = answered.with_context(|| path.clone())?;
+        if !status.is_success() {
+            run.failed(&path, status, &answer)?;
+            continue;
+        }
+        latencies.record(took);
+        if let Work::Get { .. } = run.load.work {
+            let depth = if turn % WHOLE_EVERY == 0 { Depth::Whole } else { Depth::Edges };
+            if let Some(fault) = objects.fault(number, &answer, depth) {
+                bail!("{path} was answered wrongly: {fault}");
+            }
+        }
+    }
+    Ok(latencies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(until: Until) -> Run {
+        let work = Work::Get { keys: 1 };
+        let load = Load { work, objects: Objects::new("b", "", 1), connections: 1, until };
+        Run { load, deadline: None, next: AtomicU64::new(0), failures: AtomicU64::new(0) }
+    }
+
+    #[test]
+    fn a_counted_load_ends_after_its_count() {
+        let run = load(Until::Requests(2));
+        let taken: Vec<_> = (0..4).map(|_| run.take()).collect();
+        assert_eq!(taken, [Some(0), Some(1), None, None]);
+    }
+
+    #[test]
+    fn a_load_ends_when_told() {
+        let told = Arc::new(AtomicBool::new(false));
+        let run = load(Until::Told(told.clone()));
+        assert_eq!(run.take(), Some(0));
+        told.store(true, Ordering::Relaxed);
+        assert_eq!(run.take(), None);
+    }
+
+    #[test]
+    fn the_last_failure_is_told_with_its_text() {
+        let run = load(Until::Requests(100));
+        let fail = || run.failed("/b/k", StatusCode::SERVICE_UNAVAILABLE, b"<Code>SlowDown</Code>");
+        assert!((1..FAILURES_MAX).all(|_| fail().is_ok()));
+        assert!(fail().unwrap_err().to_string().contains("SlowDown"));
+    }
+}

@@ -1,0 +1,290 @@
+//! Every figure that is quoted, in one run, beside its target and beside what the machine could do in the
+//! same minutes.
+//!
+//! A target that is missed is shown, and is no error: whether a timing is good enough is for people to
+//! say, who know what else ran. What does end a suite is a wrong answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::client::Target;
+use crate::cuts::{self, Cuts};
+use crate::list;
+use crate::load::{self, Load, Until, Work};
+use crate::mixed::Mixed;
+use crate::object::Objects;
+use crate::probe::Probe;
+use crate::upload::{self, Upload};
+
+const SMALL_BYTES: usize = 4096;
+/// PUTs per second of 4 KiB, over 64 connections.
+const PUT_TARGET: f64 = 5_000.0;
+/// GETs per second of 4 KiB, over 64 connections.
+const GET_TARGET: f64 = 15_000.0;
+/// Keys per second of a full listing.
+const LIST_TARGET: f64 = 200_000.0;
+/// An upload's share of the smaller of the disk's rate and MD5's.
+const UPLOAD_SHARE: f64 = 0.6;
+/// How much longer p99 of small PUTs may get beside an upload.
+const RATIO_TARGET: f64 = 4.0;
+/// So many cuts are made while PUTs run.
+const CUTS: u32 = 3;
+/// Listings and uploads are so short that one of them may be luck: the median of so many is told.
+const REPEATS: usize = 3;
+
+/// A suite that can be run.
+pub struct Suite {
+    /// The machine's own rates are measured here.
+    pub probe: Probe,
+    /// The server's admin address.
+    pub admin: String,
+    /// Small objects go here; a bucket of this name and `-list` holds what is listed.
+    pub bucket: String,
+    /// How long PUTs run, and GETs.
+    pub time: Duration,
+    /// Over how many connections.
+    pub connections: usize,
+    /// How many keys are listed.
+    pub list_keys: u64,
+    /// How large an upload is.
+    pub upload_bytes: u64,
+    /// How many connections send small PUTs beside it.
+    pub mixed_connections: usize,
+    /// Whether reports are JSON lines.
+    pub as_json: bool,
+}
+
+/// One line of the table.
+#[derive(Serialize)]
+struct Row {
+    figure: &'static str,
+    measured: f64,
+    target: f64,
+    /// Whether less is better.
+    is_ceiling: bool,
+    beside: String,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    command: &'static str,
+    rows: Vec<Row>,
+}
+
+impl Suite {
+    /// Runs everything, prints each report as it comes, then the table.
+    pub async fn run(&self, target: &Arc<Target>) -> anyhow::Result<()> {
+        target.make_bucket(&self.bucket).await?;
+        let probed = self.probe.run()?;
+        probed.report().print(self.as_json)?;
+        let (put, keys) = self.put(target, probed.appends_per_second).await?;
+        let get = self.get(target, keys).await?;
+        let list = self.list(target).await?;
+        let upload = self.upload(target, probed.md5).await?;
+        let mixed = self.mixed(target).await?;
+        let rows = vec![put, get, list, upload, mixed];
+        if self.as_json {
+            println!("{}", serde_json::to_string(&Summary { command: "suite", rows })?);
+        } else {
+            print!("{}", table(&rows));
+        }
+        Ok(())
+    }
+
+    fn load(&self, work: Work, bucket: &str, until: Until) -> Load {
+        let objects = Objects::new(bucket, "k/", SMALL_BYTES);
+        Load { work, objects, connections: self.connections, until }
+    }
+
+    /// Gives the row, and how many keys there are then.
+    async fn put(&self, target: &Target, appends: f64) -> anyhow::Result<(Row, u64)> {
+        // Half a period is left for the last one.
+        let period = self.time * 2 / (2 * CUTS + 1);
+        let cuts = Cuts::every(period, self.admin.clone());
+        let work = Work::Put { keys: u64::MAX, signs_payload: false };
+        let put = self.load(work, &self.bucket, Until::Elapsed(self.time));
+        let measured = load::run(target, put).await?;
+        let made = cuts.finish().await?;
+        let report = measured.report("put").note("UNSIGNED-PAYLOAD");
+        let report = report.count("cuts", made.count);
+        report.number("slowest_cut_seconds", made.slowest.as_secs_f64()).print(self.as_json)?;
+        let row = Row {
+            figure: "4 KiB PUT /s",
+            measured: measured.rate(),
+            target: PUT_TARGET,
+            is_ceiling: false,
+            beside: format!(
+                "{}; {} cuts; raw synced appends {appends:.0} /s",
+                latencies(&measured),
+                made.count
+            ),
+        };
+        // Numbers of requests that failed have no object.
+        anyhow::ensure!(measured.failures == 0, "{} PUTs failed", measured.failures);
+        Ok((row, measured.requests))
+    }
+
+    async fn get(&self, target: &Target, keys: u64) -> anyhow::Result<Row> {
+        anyhow::ensure!(keys > 0, "nothing was written that could be read");
+        let get = self.load(Work::Get { keys }, &self.bucket, Until::Elapsed(self.time));
+        let measured = load::run(target, get).await?;
+        measured.report("get").count("keys", keys).print(self.as_json)?;
+        Ok(Row {
+            figure: "4 KiB GET /s",
+            measured: measured.rate(),
+            target: GET_TARGET,
+            is_ceiling: false,
+            beside: format!("{}; {keys} keys", latencies(&measured)),
+        })
+    }
+
+    async fn list(&self, target: &Arc<Target>) -> anyhow::Result<Row> {
+        let bucket = format!("{}-list", self.bucket);
+        target.make_bucket(&bucket).await?;
+        let work = Work::Put { keys: self.list_keys, signs_payload: false };
+        let fill = self.load(work, &bucket, Until::Requests(self.list_keys));
+        load::run(target, fill).await?.report("fill").print(self.as_json)?;
+        cuts::cut(&self.admin).await?;
+        let mut rates = Vec::new();
+        for _ in 0..REPEATS {
+            let measured = list::run(target, &bucket, "", Some(self.list_keys)).await?;
+            measured.report("list").print(self.as_json)?;
+            rates.push(measured.rate());
+        }
+        Ok(Row {
+            figure: "listing, keys/s",
+            measured: median(&rates),
+            target: LIST_TARGET,
+            is_ceiling: false,
+            beside: format!("{} keys, pages of 1000; {}", self.list_keys, spread(&rates)),
+        })
+    }
+
+    fn large(&self) -> Upload {
+        Upload::new(&self.bucket, "large", self.upload_bytes, None)
+    }
+
+    async fn upload(&self, target: &Arc<Target>, md5: f64) -> anyhow::Result<Row> {
+        let large = self.large();
+        let (mut rates, mut disk) = (Vec::new(), Vec::new());
+        for _ in 0..REPEATS {
+            // Beside each upload, since disks that are shared change from minute to minute.
+            disk.push(self.probe.write()?);
+            let measured: upload::Measured = large.run(target).await?;
+            measured.report("upload").print(self.as_json)?;
+            rates.push(measured.rate());
+        }
+        Ok(Row {
+            figure: "upload, MiB/s",
+            measured: median(&rates),
+            target: UPLOAD_SHARE * median(&disk).min(md5),
+            is_ceiling: false,
+            beside: format!(
+                "{}; raw disk {:.0} MiB/s ({}), MD5 {md5:.0} MiB/s",
+                spread(&rates),
+                median(&disk),
+                spread(&disk)
+            ),
+        })
+    }
+
+    async fn mixed(&self, target: &Arc<Target>) -> anyhow::Result<Row> {
+        let mixed = Mixed {
+            bucket: self.bucket.clone(),
+            small_bytes: SMALL_BYTES,
+            connections: self.mixed_connections,
+            quiet: self.time / 4,
+            upload: self.large(),
+            uploads: REPEATS,
+        };
+        let measured = mixed.run(target).await?;
+        measured.report().print(self.as_json)?;
+        Ok(Row {
+            figure: "p99 beside upload / quiet",
+            measured: measured.ratio(),
+            target: RATIO_TARGET,
+            is_ceiling: true,
+            beside: format!(
+                "quiet {:.2} ms, beside uploads {:.2} ms, {} connections",
+                measured.quiet_p99_ms(),
+                measured.loud_p99_ms(),
+                self.mixed_connections
+            ),
+        })
+    }
+}
+
+fn latencies(measured: &load::Measured) -> String {
+    let percentile = |percent| measured.latencies.percentile_ms(percent);
+    format!(
+        "p50 {:.2} ms, p99 {:.2} ms; client CPU {:.0} % of a core",
+        percentile(50.0),
+        percentile(99.0),
+        100.0 * measured.cost.cpu.as_secs_f64() / measured.cost.elapsed.as_secs_f64()
+    )
+}
+
+fn sorted(rates: &[f64]) -> Vec<f64> {
+    let mut sorted = rates.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+/// The middle one; of an even number, the lower of the two. Zero if there is none.
+fn median(rates: &[f64]) -> f64 {
+    sorted(rates).get(rates.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
+}
+
+fn spread(rates: &[f64]) -> String {
+    let sorted: Vec<_> = sorted(rates).iter().map(|rate| format!("{rate:.0}")).collect();
+    format!("runs: {}", sorted.join(", "))
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text = format!(
+        "| {:<25} | {:>10} | {:>15} | {:>10} | beside\n|{:-<27}|{:->12}|{:->17}|{:->12}|-------\n",
+        "figure", "measured", "target", "of target", "", "", "", ""
+    );
+    for row in rows {
+        let bound = if row.is_ceiling { "at most" } else { "at least" };
+        // Ratios are small numbers, rates are not.
+        let digits = if row.target < 100.0 { 2 } else { 0 };
+        let target = format!("{bound} {:.digits$}", row.target);
+        text += &format!(
+            "| {:<25} | {:>10.digits$} | {target:>15} | {:>8.0} % | {}\n",
+            row.figure,
+            row.measured,
+            100.0 * row.measured / row.target,
+            row.beside
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[3.0, 1.0]), 1.0);
+        assert_eq!(median(&[]), 0.0);
+    }
+
+    #[test]
+    fn a_row_shows_both_figures() {
+        let row = Row {
+            figure: "f",
+            measured: 5_500.0,
+            target: 5_000.0,
+            is_ceiling: false,
+            beside: "p50".into(),
+        };
+        let table = table(&[row]);
+        assert!(table.lines().nth(2).unwrap().contains("5500"), "{table}");
+        assert!(table.contains("at least 5000") && table.contains("110 %"), "{table}");
+    }
+}
