@@ -98,6 +98,24 @@ impl Asked {
     }
 }
 
+/// A request's head is at most 16 KiB.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Refuses a head that is too long, counted as it came: with colons, blanks and line ends.
+fn check_head(parts: &Parts) -> Result<(), S3Error> {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let line = parts.method.as_str().len() + target + "  HTTP/1.1\r\n".len();
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        name.as_str().len() + value.len() + ": \r\n".len()
+    };
+    let bytes = line + parts.headers.iter().map(header).sum::<usize>();
+    if bytes <= HEAD_BYTES_MAX {
+        return Ok(());
+    }
+    Err(S3Error::from(Code::RequestHeaderSectionTooLarge)
+        .with("MaxSizeAllowed", HEAD_BYTES_MAX.to_string()))
+}
+
 /// Seconds since 1970.
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
@@ -147,6 +165,7 @@ impl Front {
         parts: Parts,
         body: Incoming,
     ) -> Result<http::Response<Answer>, S3Error> {
+        check_head(&parts)?;
         let path = names::decode(parts.uri.path())?;
         let query = names::query(parts.uri.query().unwrap_or_default())?;
         let presented = sigv4::parse(&parts, &query)?;

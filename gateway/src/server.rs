@@ -22,8 +22,9 @@ use store::Store;
 
 /// A client gets so long to send its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Headers together are at most 16 KiB; beyond, hyper answers 431.
-const HEADER_BYTES_MAX: usize = 16 << 10;
+/// What a connection reads ahead, and so the longest head that is answered in S3's words; beyond, hyper
+/// answers 431.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Requests that are under way get so long at a stop.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -83,7 +84,7 @@ async fn accept(listener: TcpListener, front: Arc<Front>) -> anyhow::Result<()> 
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEADER_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
         .half_close(false);
     loop {
         let accepted = tokio::select! {

@@ -74,6 +74,7 @@ codes! {
     OwnershipControlsNotFound "OwnershipControlsNotFoundError" 404 "The bucket ownership controls were not found.",
     PreconditionFailed "PreconditionFailed" 412 "At least one of the preconditions you specified did not hold.",
     ReplicationConfigurationNotFound "ReplicationConfigurationNotFoundError" 404 "The replication configuration was not found.",
+    RequestHeaderSectionTooLarge "RequestHeaderSectionTooLarge" 400 "Your request header section exceeds the maximum allowed size.",
     RequestTimeTooSkewed "RequestTimeTooSkewed" 403 "The difference between the request time and the server's time is too large.",
     RequestTimeout "RequestTimeout" 400 "Your socket connection to the server was not read from or written to within the timeout period.",
     ServerSideEncryptionNotFound "ServerSideEncryptionConfigurationNotFoundError" 404 "The server side encryption configuration was not found.",
