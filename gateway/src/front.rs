@@ -21,7 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use compactor::partition::{Partition, SubmitError};
 use compactor::state::BucketState;
 use http::request::Parts;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use ingest::log::{AppendError, ReadError};
 use ingest::name::{BucketName, NameError, ObjectKey};
 use ingest::words::UploadId;
@@ -143,11 +143,18 @@ impl Front {
         let (parts, body) = request.into_parts();
         let method = parts.method.clone();
         let path = parts.uri.path().to_owned();
+        let expects = parts.headers.contains_key("expect");
+        let is_empty = body.is_end_stream();
         let answered = self.answer(&id, parts, body).await;
         let mut response = match answered {
             Ok(response) => response,
             Err(error) => answer::error(&error, &path, &id, method == http::Method::HEAD),
         };
+        // A final answer without `100 Continue` before it is legal, and botocore takes it for an answer to
+        // its next request on the connection, which then waits in vain. So the connection ends here.
+        if expects && (is_empty || !response.status().is_success()) {
+            answer::set(&mut response, "connection", "close");
+        }
         answer::add_ids(&mut response, &id);
         let status = response.status().as_u16();
         metrics::counter!("siltstone_requests_total", "method" => method.to_string(), "status" => status.to_string()).increment(1);

@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -45,15 +46,30 @@ pub fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
-    let data = &settings.data;
-    std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
+    store::make_folder(&settings.data)?;
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", settings.listen))?;
     let admin = TcpListener::bind(settings.admin).await;
     let admin = admin.with_context(|| format!("cannot listen on {}", settings.admin))?;
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
-    let env = env::production(data)?;
+    let env = env::production(&settings.data)?;
     let store = Arc::new(Store::open(env, &settings).await?);
+    // However it ends, the store is closed before the runtime goes: its threads use the runtime's clock.
+    let served = serve_store(&store, settings, [listener, admin], metrics).await;
+    store.close().await;
+    served?;
+    tracing::info!("stopped cleanly");
+    Ok(())
+}
+
+/// Serves an open store on S3's address and on the admin's, until it is told to stop.
+async fn serve_store(
+    store: &Arc<Store>,
+    settings: Settings,
+    [listener, admin]: [TcpListener; 2],
+    metrics: PrometheusHandle,
+) -> anyhow::Result<()> {
+    let data = &settings.data;
     let (users, made) = Users::load(&settings)?;
     if let Some((access, secret)) = made {
         println!(
@@ -66,13 +82,11 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let sql = Arc::new(sql::Engine::new(&settings.sql)?);
     let admin = crate::admin::serve(admin, store.clone(), sql, metrics, ready.clone());
-    let admin = tokio::spawn(admin);
+    tokio::spawn(admin);
     let front = Arc::new(Front::new(store.clone(), users, settings));
     accept(listener, front).await?;
+    // The admin address goes on answering, "stopping" that is, until the process ends.
     ready.store(false, std::sync::atomic::Ordering::Relaxed);
-    store.close().await;
-    admin.abort();
-    tracing::info!("stopped cleanly");
     Ok(())
 }
 

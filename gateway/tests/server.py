@@ -20,10 +20,14 @@ def free_port():
 
 
 class Server:
-    """One server process over a data directory; its ports stay the same over restarts."""
+    """One server process over a data directory; its ports stay the same over restarts.
 
-    def __init__(self, binary, data, *flags):
+    `under` is a command that runs it (a tracer, say). Without `keys` the server keeps its own.
+    """
+
+    def __init__(self, binary, data, *flags, under=(), keys=(ACCESS_KEY, SECRET_KEY)):
         self.binary, self.data, self.flags = binary, data, flags
+        self.under, self.keys = list(under), keys
         self.port, self.admin_port = free_port(), free_port()
         self.process = None
 
@@ -35,22 +39,36 @@ class Server:
     def admin(self):
         return f"http://127.0.0.1:{self.admin_port}"
 
+    def log_text(self):
+        with open(self.data + ".log", errors="replace") as log:
+            return log.read()
+
     def start(self, wait=30):
-        env = dict(os.environ, SILTSTONE_ACCESS_KEY=ACCESS_KEY, SILTSTONE_SECRET_KEY=SECRET_KEY)
-        command = [self.binary, "server", "--data", self.data, "--listen", f"127.0.0.1:{self.port}",
+        self.launch()
+        if self.is_ready(wait):
+            return self
+        what = "did not get ready" if self.process.poll() is None else "ended"
+        sys.exit(f"the server {what}: see {self.data}.log\n" + self.log_text()[-3000:])
+
+    def launch(self):
+        env = dict(os.environ)
+        if self.keys:
+            env["SILTSTONE_ACCESS_KEY"], env["SILTSTONE_SECRET_KEY"] = self.keys
+        command = [*self.under, self.binary, "server", "--data", self.data, "--listen", f"127.0.0.1:{self.port}",
                    "--admin", f"127.0.0.1:{self.admin_port}", "--reserve-bytes", "0", *self.flags]
-        self.log = open(self.data + ".log", "ab")
-        self.process = subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log)
+        with open(self.data + ".log", "ab") as log:
+            self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+
+    def is_ready(self, wait=30, pause=0.05):
+        """Waits until the server is ready; false when it ended or did not get there in time."""
         deadline = time.monotonic() + wait
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                sys.exit(f"the server ended: see {self.data}.log\n" + open(self.data + ".log").read()[-3000:])
+        while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 with urllib.request.urlopen(self.admin + "/health/ready", timeout=2):
-                    return self
+                    return True
             except OSError:
-                time.sleep(0.05)
-        sys.exit("the server did not get ready: " + open(self.data + ".log").read()[-3000:])
+                time.sleep(pause)
+        return False
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
@@ -59,7 +77,7 @@ class Server:
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         if self.process.wait(timeout=60) != 0:
-            sys.exit("the server did not stop cleanly: " + open(self.data + ".log").read()[-3000:])
+            sys.exit("the server did not stop cleanly: " + self.log_text()[-3000:])
 
     def cut(self):
         request = urllib.request.Request(self.admin + "/cut", method="POST")
@@ -82,9 +100,14 @@ class Server:
         if done.returncode != 0:
             sys.exit("fsck: " + done.stdout + done.stderr)
 
+    def kept_keys(self):
+        with open(self.data + "/credentials") as file:
+            return file.read().split()
+
     def client(self, **options):
         import boto3
         from botocore.config import Config
         config = Config(signature_version="s3v4", retries={"max_attempts": 1}, max_pool_connections=32, **options)
+        access, secret = self.keys or self.kept_keys()
         return boto3.client("s3", endpoint_url=self.url, region_name="us-east-1", config=config,
-                            aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY)
+                            aws_access_key_id=access, aws_secret_access_key=secret)

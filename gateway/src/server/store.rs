@@ -30,6 +30,24 @@ pub struct Store {
     _lock: Lock,
 }
 
+/// Makes the data directory, and its name durable in every folder above that was made with it.
+pub fn make_folder(data: &Path) -> anyhow::Result<()> {
+    let missing: Vec<&Path> = data.ancestors().take_while(|folder| !folder.exists()).collect();
+    fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
+    for made in missing {
+        sync_folder_of(made)?;
+    }
+    Ok(())
+}
+
+/// Makes the name of a file or folder durable.
+fn sync_folder_of(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+    fs::File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
 /// Keeps other processes out of the data directory. The system lets go of it when the process ends.
 pub struct Lock(#[expect(dead_code, reason = "held, not read")] fs::File);
 
@@ -51,8 +69,9 @@ pub fn identity(data: &Path, may_create: bool) -> anyhow::Result<StoreId> {
     let copies = [data.join("identity.a"), data.join("identity.b")];
     let mut damaged = Vec::new();
     for path in &copies {
-        match fs::read_to_string(path) {
-            Ok(text) => match parse_identity(&text) {
+        match fs::read(path) {
+            // A copy that is not even text is damaged like any other.
+            Ok(bytes) => match parse_identity(&String::from_utf8_lossy(&bytes)) {
                 Some(id) => return Ok(id),
                 None => damaged.push(path.display().to_string()),
             },
@@ -96,9 +115,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
-    let folder = path.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf);
-    fs::File::open(folder)?.sync_all()?;
-    Ok(())
+    sync_folder_of(path)
 }
 
 /// How the log is kept under these settings.

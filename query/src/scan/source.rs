@@ -211,7 +211,9 @@ impl Source {
         self.batch = match &mut self.input {
             Input::Tail { tail, at, next, end } => {
                 let mut rows = None;
-                while let (None, Some(from)) = (&rows, next.take().filter(|from| from < end)) {
+                while rows.is_none()
+                    && let Some(from) = next.take().filter(|from| from < end)
+                {
                     let (found, after) = tail.entries(&from, *at, self.batch_rows);
                     *next = after;
                     let found: Vec<Row> = found
@@ -243,5 +245,38 @@ impl Source {
             },
         };
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ingest::entry::{Entry, EntryKey, Statement};
+    use ingest::name::ObjectKey;
+
+    use super::*;
+
+    /// A scan took the first batch of a tail for all of it: `count(*)` was short until the next cut.
+    #[test]
+    fn a_tail_of_many_batches_is_read_to_its_end() {
+        const BUCKET: BucketId = BucketId::new(5);
+        for count in [0, 1, TAIL_ROWS, TAIL_ROWS + 1, 3 * TAIL_ROWS + 5] {
+            let tail = Arc::new(Tail::new(Offset::ZERO));
+            for number in 0..count {
+                let at = Offset::new(number as u64);
+                let key = ObjectKey::new(format!("{number:06}").into_bytes()).expect("a short key");
+                let key = EntryKey::new(BUCKET, key.as_bytes(), at, at);
+                tail.insert(at, vec![Entry { key, statement: Statement::Removed }], Vec::new());
+            }
+            let end = Offset::new(count as u64);
+            let mut source = Source::tail(&tail, end, &Bounds::new(vec![BUCKET]), &[]);
+            let mut found = Vec::new();
+            loop {
+                futures::executor::block_on(source.fill()).expect("a tail is in memory");
+                let Some(batch) = &source.batch else { break };
+                found.extend((0..batch.rows.num_rows()).map(|row| batch.key(row).to_owned()));
+            }
+            let wanted: Vec<String> = (0..count).map(|number| format!("{number:06}")).collect();
+            assert!(found == wanted, "{} keys of {count}", found.len());
+        }
     }
 }

@@ -83,7 +83,7 @@ async fn get(engine: &Engine, known: &Known) -> Result<Option<Bytes>, ReadError>
 }
 
 /// All versions by a scan of all columns: bucket, key, version, size.
-async fn scanned(engine: &Engine) -> Result<Vec<(u64, String, u64)>, ReadError> {
+pub async fn scanned(engine: &Engine) -> Result<Vec<(u64, String, u64)>, ReadError> {
     use arrow::array::AsArray;
     use arrow::datatypes::UInt64Type;
     let snapshot = engine.partition.snapshot();

@@ -486,7 +486,18 @@ impl Checked {
             self.list(b, ("", ""), &Start::First, 4, true).await?;
             self.list(b, ("", "/"), &Start::First, 2, false).await?;
         }
-        Ok(())
+        // What SQL reads: every version, by bucket and key.
+        let scanned = crate::flips::scanned(&self.engine).await.map_err(|e| e.to_string())?;
+        let scanned: Vec<(u64, String)> = scanned.into_iter().map(|row| (row.0, row.1)).collect();
+        let mut wanted = Vec::new();
+        for (id, bucket) in self.ids.iter().zip(&self.buckets) {
+            for (key, versions) in &bucket.keys {
+                let row = (id.get(), String::from_utf8_lossy(key).into_owned());
+                wanted.extend(versions.iter().map(|_| row.clone()));
+            }
+        }
+        wanted.sort();
+        same("a scan", scanned, wanted)
     }
 }
 

@@ -5,6 +5,8 @@
 //! 3. `D` is the highest durable offset that any valid batch, file header or mark names.
 //!    `D > p`: something that was durable is gone. That is corruption: nothing is cut, writes stop.
 //!    `D <= p`: what lies behind was never acknowledged. It is copied aside and overwritten with zeros.
+//! 4. Where all of it, `D` and the last batch included, lies below the floor (what is folded), nothing is
+//!    missing: the log goes on at the floor in another file.
 //!
 //! Limit, stated in the fault model: rot in exactly the last batch, within the time until the mark after
 //! it (50 ms of idleness), looks like a torn end.
@@ -88,7 +90,7 @@ pub(super) async fn recover(
         }
         // A file without a header may have lost it: what its batches call durable counts all the same.
         if file.header.is_none() {
-            durable = durable.max(highest_mark(&file, BLOCK).await?);
+            durable = durable.max(traces(&file, BLOCK).await?.durable);
         }
         recovered.spare.push((file.number, file.file));
     }
@@ -110,7 +112,14 @@ pub(super) async fn recover(
     let walk = walk(&files).await?;
     durable = durable.max(walk.durable);
     let (beyond, hashes_before) = scan_beyond(&files, &walk).await?;
-    durable = durable.max(beyond);
+    durable = durable.max(beyond.durable);
+    if walk.end < floor && durable == floor && beyond.end <= floor {
+        // Damaged, and nobody needs it: all that was ever in these files is folded.
+        let file = files[walk.file].file.path();
+        tracing::warn!(%file, position = walk.position, "the log is damaged where it is folded");
+        recovered.spare.extend(files.into_iter().map(|file| (file.number, file.file)));
+        return Ok(recovered);
+    }
     recovered.end = walk.end;
     recovered.position = walk.position;
     recovered.chain = walk.chain;
@@ -255,16 +264,27 @@ async fn walk(files: &[Found]) -> Result<Walk, DiskError> {
     }
 }
 
-/// Looks for valid batches behind the chain's end: the highest durable offset that they name, and the key
-/// hashes of what is missing as the batch right behind repeats them.
-async fn scan_beyond(files: &[Found], walk: &Walk) -> Result<(Offset, Vec<u64>), DiskError> {
-    let mut durable = Offset::ZERO;
+/// What valid batch headers say behind the chain's end.
+#[derive(Clone, Copy, Default)]
+struct Traces {
+    /// The highest durable offset that one names.
+    durable: Offset,
+    /// The highest offset that one ends at.
+    end: Offset,
+}
+
+/// Looks for valid batches behind the chain's end: what they tell, and the key hashes of what is missing as
+/// the batch right behind repeats them.
+async fn scan_beyond(files: &[Found], walk: &Walk) -> Result<(Traces, Vec<u64>), DiskError> {
+    let mut beyond = Traces::default();
     for (at, found) in files.iter().enumerate().skip(walk.file) {
         let from = if at == walk.file { walk.position } else { BLOCK };
-        durable = durable.max(highest_mark(found, from).await?);
+        let traces = traces(found, from).await?;
+        beyond.durable = beyond.durable.max(traces.durable);
+        beyond.end = beyond.end.max(traces.end);
     }
-    if durable <= walk.end {
-        return Ok((durable, Vec::new()));
+    if beyond.durable <= walk.end {
+        return Ok((beyond, Vec::new()));
     }
     for (at, found) in files.iter().enumerate().skip(walk.file) {
         let mut position = if at == walk.file { walk.position } else { BLOCK };
@@ -274,26 +294,28 @@ async fn scan_beyond(files: &[Found], walk: &Walk) -> Result<(Offset, Vec<u64>),
             {
                 let mut hashes = batch::hashes_before(&header, &body);
                 hashes.retain(|hash| *hash != 0);
-                return Ok((durable, hashes));
+                return Ok((beyond, hashes));
             }
             position += BLOCK;
         }
     }
-    Ok((durable, Vec::new()))
+    Ok((beyond, Vec::new()))
 }
 
-/// The highest durable offset that a valid batch header names, from a place in a file on. A torn batch's
-/// header is evidence too: what it calls durable was.
-async fn highest_mark(found: &Found, from: u64) -> Result<Offset, DiskError> {
-    let mut durable = Offset::ZERO;
+/// What the valid batch headers say from a place in a file on. A torn batch's header is evidence too: what
+/// it calls durable was.
+async fn traces(found: &Found, from: u64) -> Result<Traces, DiskError> {
+    let mut traces = Traces::default();
     let mut position = from;
     while position + BLOCK <= found.len {
         if let Some(header) = header_at(found, position).await? {
-            durable = durable.max(header.durable);
+            let end = header.base.checked_add(u64::from(header.count)).unwrap_or(Offset::MAX);
+            traces.durable = traces.durable.max(header.durable);
+            traces.end = traces.end.max(end);
         }
         position += BLOCK;
     }
-    Ok(durable)
+    Ok(traces)
 }
 
 /// Cuts off what lies behind the chain's end. At most one batch was under way, so a stretch of the largest

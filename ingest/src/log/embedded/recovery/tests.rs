@@ -481,3 +481,21 @@ fn mutated_logs_never_panic_and_never_end_early_in_silence() {
     }
     assert!(whole > 50 && corrupt > 50 && torn > 50, "{whole}, {corrupt}, {torn}");
 }
+
+/// A flipped bit in a log that was folded to its end stopped a store that had lost nothing.
+#[test]
+fn damage_where_everything_is_folded_is_of_no_concern() {
+    for at in THREE {
+        let memory = Memory::default();
+        three().put(&memory);
+        change(&memory, 1, at + 200, b"X");
+        let before = memory.get(&path(1));
+        let recovered = recover_from(&memory, 16);
+        assert!(recovered.corruption.is_none());
+        assert_eq!(recovered.end, Offset::new(16));
+        assert_eq!(numbers(&recovered), (vec![], vec![1]), "the log goes on in another file");
+        assert_eq!(memory.get(&path(1)), before, "and nothing is cut off");
+        // One record that is not folded, and the file is needed.
+        assert!(recover_from(&memory, 15).corruption.is_some());
+    }
+}
