@@ -104,10 +104,10 @@ class Server:
         with open(self.data + "/credentials") as file:
             return file.read().split()
 
-    def client(self, **options):
+    def client(self, keys=None, **options):
         import boto3
         from botocore.config import Config
         config = Config(signature_version="s3v4", retries={"max_attempts": 1}, max_pool_connections=32, **options)
-        access, secret = self.keys or self.kept_keys()
+        access, secret = keys or self.keys or self.kept_keys()
         return boto3.client("s3", endpoint_url=self.url, region_name="us-east-1", config=config,
                             aws_access_key_id=access, aws_secret_access_key=secret)
