@@ -291,11 +291,18 @@ pub async fn publish(env: &Env, layout: &Layout, catalog: &Catalog) -> Result<()
     if !env.mutated(Mutant::SkipCatalogFolderSync) {
         env.disk.sync_folder(Some(&folder)).await.map_err(failed)?;
     }
-    // Only now is the former generation no longer needed. One that stays behind does no harm.
-    let files = env.disk.list(&folder).await.map_err(failed)?;
-    for (path, _) in files {
-        if generation_of(&path).is_some_and(|(generation, _)| generation < catalog.generation) {
-            env.disk.remove(&path).await.map_err(failed)?;
+    // Only now is the former generation no longer needed. One that stays behind does no harm, so failing
+    // here is no reason to call the new one unpublished.
+    if let Err(error) = remove_former(env, &folder, catalog.generation).await {
+        tracing::warn!(%error, "a former catalog could not be removed");
+    }
+    Ok(())
+}
+
+async fn remove_former(env: &Env, folder: &FilePath, current: Generation) -> Result<(), DiskError> {
+    for (path, _) in env.disk.list(folder).await? {
+        if generation_of(&path).is_some_and(|(generation, _)| generation < current) {
+            env.disk.remove(&path).await?;
         }
     }
     Ok(())

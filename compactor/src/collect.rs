@@ -1,8 +1,8 @@
 //! Collection: removing files that nothing refers to.
 //!
 //! Roots are the catalog, the tails' references, uploads under way, and the snapshots of readers. A file
-//! goes in two steps: the catalog that no longer names it is published, and once no reader holds an
-//! older catalog the file is removed. Nothing is collected before replay has finished, because until
+//! goes in two steps: the catalog that no longer names it is published, and once no reader holds a view
+//! that names it the file is removed. Nothing is collected before replay has finished, because until
 //! then the tail does not know all that it refers to.
 
 use std::collections::BTreeSet;
@@ -61,38 +61,42 @@ async fn remove_unnamed(shared: &Shared) -> Result<(), DiskError> {
         }
     }
     let being_written = shared.publisher.being_written(&shared.layout);
-    let view = shared.view.read().clone();
-    let catalog = &view.sealed.catalog;
-    let oldest = shared.publisher.oldest_in_use(catalog.generation);
-    if oldest < catalog.generation {
-        // A reader still holds an older catalog. What it may open is not known here, so all stays.
-        return Ok(());
-    }
-    let mut needed: BTreeSet<BulkId> = catalog.bulks.iter().map(|bulk| bulk.id).collect();
-    if !shared.env.mutated(Mutant::CollectTailReference) {
-        for tail in std::iter::once(&view.tail).chain(&view.frozen) {
-            needed.extend(tail.bulk_files());
+    // The current view first: one that is replaced meanwhile is among those that are held.
+    let mut views = vec![shared.view.read().clone()];
+    views.extend(shared.publisher.held_views());
+    let mut needed: BTreeSet<BulkId> = BTreeSet::new();
+    let mut named: BTreeSet<FilePath> = BTreeSet::new();
+    for view in &views {
+        let catalog = &view.sealed.catalog;
+        named.extend(shared.layout.files(catalog));
+        needed.extend(catalog.bulks.iter().map(|bulk| bulk.id));
+        if !shared.env.mutated(Mutant::CollectTailReference) {
+            for tail in std::iter::once(&view.tail).chain(&view.frozen) {
+                needed.extend(tail.bulk_files());
+            }
         }
     }
     let mut changed = BTreeSet::new();
-    for id in sealed_bulks {
-        if !needed.contains(&id) {
-            shared.bulk.remove(id).await?;
-            changed.insert(shared.layout.bulk_folder());
+    // One that cannot be removed does not keep the others.
+    let mut failed = None;
+    for id in sealed_bulks.into_iter().filter(|id| !needed.contains(id)) {
+        match shared.bulk.remove(id).await {
+            Ok(()) => drop(changed.insert(shared.layout.bulk_folder())),
+            Err(error) => failed = Some(error),
         }
     }
-    let named: BTreeSet<FilePath> = shared.layout.files(catalog).into_iter().collect();
-    for path in found {
-        if !named.contains(&path) && !being_written.contains(&path) {
-            shared.env.disk.remove(&path).await?;
-            changed.extend(path.folder());
+    for path in found.iter().filter(|path| !named.contains(*path) && !being_written.contains(*path))
+    {
+        match shared.env.disk.remove(path).await {
+            Ok(()) => changed.extend(path.folder()),
+            Err(error) => failed = Some(error),
         }
     }
     // A removal that is lost does no harm; only a durable one gives its space back for sure.
     for folder in changed {
         shared.env.disk.sync_folder(Some(&folder)).await?;
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// After a start: removes what an interrupted cut or merge left behind.

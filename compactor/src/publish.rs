@@ -35,13 +35,15 @@ pub(crate) struct Publisher {
     /// Held while an edit is made; the generation last tried, published or not.
     turn: tokio::sync::Mutex<Generation>,
     ids: Arc<Mutex<Ids>>,
-    /// Catalogs that readers may still use, oldest first.
-    live: Mutex<Vec<(Generation, Weak<Sealed>)>>,
+    /// Views that readers may still hold.
+    views: Mutex<Vec<Weak<View>>>,
 }
 
 struct Ids {
     next: (SegmentId, RunId),
     taken: BTreeSet<(SegmentId, RunId)>,
+    /// Of the taken ones, those whose generation may or may not have been published.
+    uncertain: BTreeSet<(SegmentId, RunId)>,
 }
 
 /// Ids whose files are being written. Dropped once a catalog names the files, or nothing ever will;
@@ -56,7 +58,7 @@ pub(crate) struct TakenIds {
 impl TakenIds {
     /// Takes note of how publishing went. A generation that could not be published for sure may still be
     /// the one that the next start finds: then the files that it names must be there, so they stay taken
-    /// until that start knows.
+    /// until a later generation is durable.
     pub fn note(&mut self, published: &Result<(), EditError>) {
         self.stays = published.is_err();
     }
@@ -64,8 +66,11 @@ impl TakenIds {
 
 impl Drop for TakenIds {
     fn drop(&mut self) {
-        if !self.stays {
-            self.ids.lock().taken.remove(&(self.segment, self.run));
+        let mut ids = self.ids.lock();
+        if self.stays {
+            ids.uncertain.insert((self.segment, self.run));
+        } else {
+            ids.taken.remove(&(self.segment, self.run));
         }
     }
 }
@@ -78,8 +83,9 @@ impl Publisher {
             ids: Arc::new(Mutex::new(Ids {
                 next: (catalog.next_segment, catalog.next_run),
                 taken: BTreeSet::new(),
+                uncertain: BTreeSet::new(),
             })),
-            live: Mutex::default(),
+            views: Mutex::default(),
         }
     }
 
@@ -107,11 +113,24 @@ impl Publisher {
         ids.taken.iter().flat_map(files).collect()
     }
 
-    /// The oldest generation that a reader may still use.
-    pub fn oldest_in_use(&self, current: Generation) -> Generation {
-        let mut live = self.live.lock();
-        live.retain(|(_, sealed)| sealed.strong_count() > 0);
-        live.first().map_or(current, |(generation, _)| *generation)
+    /// Remembers a view that is being replaced: readers may hold it for long.
+    pub fn replaced(&self, view: &Arc<View>) {
+        let mut views = self.views.lock();
+        views.retain(|view| view.strong_count() > 0);
+        views.push(Arc::downgrade(view));
+    }
+
+    /// The replaced views that readers still hold.
+    pub fn held_views(&self) -> Vec<Arc<View>> {
+        self.views.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// A newer generation is durable: what an uncertain one before it names is named by nothing.
+    fn forget_uncertain(&self) {
+        let mut ids = self.ids.lock();
+        for id in std::mem::take(&mut ids.uncertain) {
+            ids.taken.remove(&id);
+        }
     }
 }
 
@@ -137,9 +156,9 @@ impl Shared {
             ingest::env::yield_once().await;
         }
         catalog::publish(&self.env, &self.layout, &catalog).await?;
+        self.publisher.forget_uncertain();
         let disk = &self.env.disk;
         let sealed = Sealed::open(disk, &self.layout, self.store, catalog, Some(&former)).await?;
-        self.publisher.live.lock().push((former.catalog.generation, Arc::downgrade(&former)));
         self.swap(sealed_tail, Arc::new(sealed));
         self.look_at_space().await;
         Ok(())
@@ -148,6 +167,7 @@ impl Shared {
     fn swap(&self, sealed_tail: Option<&Arc<Tail>>, sealed: Arc<Sealed>) {
         let mut view = self.view.write();
         let stays = |tail: &&Arc<Tail>| !sealed_tail.is_some_and(|gone| Arc::ptr_eq(gone, tail));
+        self.publisher.replaced(&view);
         *view = Arc::new(View {
             partition: view.partition,
             tail: view.tail.clone(),

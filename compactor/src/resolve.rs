@@ -3,7 +3,7 @@
 //! An unreadable prior is never "absent": every function here fails with the corruption it met.
 
 use bytes::Bytes;
-use ingest::entry::EntryKey;
+use ingest::entry::{EntryKey, ObjectVersion, Payload, Statement};
 use ingest::log::{Corruption, ReadError};
 use ingest::name::ObjectKey;
 use ingest::record::{Part, VersionRef, key_hash};
@@ -11,9 +11,10 @@ use ingest::words::{BucketId, Offset, PartNumber, UploadId};
 
 use crate::apply::{FoundVersion, Needs, Prior};
 use crate::cursor::{Cursor, Item};
+use crate::listed::Kind;
 use crate::state::{StateKey, UploadState, decode_part};
 use crate::tail::StateChange;
-use crate::view::Snapshot;
+use crate::view::{Snapshot, What};
 use crate::visible::{Shape, Verdict, Visibility};
 
 /// Finds a visible version (object or delete marker) of a key.
@@ -68,6 +69,42 @@ pub async fn find(
             Ok(None)
         }
     }
+}
+
+/// The inline payload of a version, from the runs alone.
+///
+/// For a statement that still says where the payload lay in the log: it was made from one of an older tail
+/// that was being sealed just then (tags were set, say), and the log has been trimmed since. Tails are sealed
+/// in order, so the older statement is in a run, with the payload. `None` when no run knows the version.
+pub async fn sealed_payload(
+    snapshot: &Snapshot,
+    key: &EntryKey,
+) -> Result<Option<Bytes>, ReadError> {
+    let newest = EntryKey::new(key.bucket(), &key.object_key(), key.version(), Offset::MAX);
+    let sealed = &snapshot.view.sealed;
+    let mut cursor = Cursor::over_all(snapshot)?;
+    cursor.seek(newest.as_bytes()).await?;
+    while let Some(item) = cursor.next().await? {
+        if item.key.group() != key.group() || item.key.version() != key.version() {
+            break;
+        }
+        let What::Run(listed) = &item.what else { continue };
+        if listed.kind != Kind::Object {
+            continue;
+        }
+        let object = sealed.object(listed).await?;
+        let Statement::Object(ObjectVersion { payload: Payload::Segment(at), .. }) =
+            &object.statement
+        else {
+            continue;
+        };
+        let payload = match *at == listed.location {
+            true => object.payload,
+            false => sealed.segment_object(at).await?.payload,
+        };
+        return Ok(Some(payload));
+    }
+    Ok(None)
 }
 
 /// The common case without touching any file: the newest tail that knows the key made the version that

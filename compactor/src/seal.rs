@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ingest::entry::{EntryKey, Payload, Statement};
 use ingest::env::{Fut, Task, timeout};
+use ingest::log::ReadError;
 use ingest::mutant::Mutant;
 use ingest::words::Offset;
 
@@ -16,6 +17,7 @@ use crate::catalog::{Run, Segment as SealedSegment};
 use crate::manifest::Row;
 use crate::partition::{Frozen, Shared};
 use crate::publish::EditError;
+use crate::resolve::sealed_payload;
 use crate::run_writer::{FoldError, References, RunWriter, Span, remove_if_there};
 use crate::segment::SegmentWriter;
 use crate::state::{COMPLETED_UPLOAD_RECORDS, StateKey, UploadState};
@@ -156,7 +158,13 @@ async fn fold_entries(
             }
             let payload = match &statement {
                 Statement::Object(object) => match &object.payload {
-                    Payload::Log(at) => Some(shared.log.fetch(shared.id, *at).await?),
+                    Payload::Log(at) => Some(match shared.log.fetch(shared.id, *at).await {
+                        Err(trimmed @ ReadError::Trimmed { .. }) => {
+                            let sealed = sealed_payload(&shared.snapshot(), &key).await?;
+                            sealed.ok_or(trimmed)?
+                        }
+                        fetched => fetched?,
+                    }),
                     _ => None,
                 },
                 _ => None,

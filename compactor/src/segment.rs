@@ -12,6 +12,7 @@
 //! without bringing deleted objects back. A damaged block concerns the objects in it and no others: a
 //! location names block and index, no reader needs the footer.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -20,7 +21,7 @@ use ingest::entry::{EntryKey, Payload, SegmentLocation, Statement};
 use ingest::env::{Disk, File, FilePath};
 use ingest::log::ReadError;
 use ingest::words::{SegmentId, StoreId};
-use tokio::sync::OnceCell;
+use parking_lot::Mutex;
 
 use crate::sealed::{self, FileDigest, SealError, SealedWriter};
 
@@ -208,6 +209,42 @@ pub struct SegmentObject {
     pub payload: Bytes,
 }
 
+/// Files of segments that are kept open between reads, a bounded number: there may be thousands of segments,
+/// and a process has only so many handles.
+#[derive(Default)]
+pub struct SegmentHandles {
+    open: Mutex<(BTreeMap<SegmentId, Arc<dyn File>>, VecDeque<SegmentId>)>,
+}
+
+/// So many, first opened first closed. Reads that have a file open go on.
+const HANDLES_MAX: usize = 128;
+
+impl SegmentHandles {
+    fn get(&self, id: SegmentId) -> Option<Arc<dyn File>> {
+        self.open.lock().0.get(&id).cloned()
+    }
+
+    fn keep(&self, id: SegmentId, file: Arc<dyn File>) {
+        let mut open = self.open.lock();
+        let (files, order) = &mut *open;
+        if files.insert(id, file).is_none() {
+            order.push_back(id);
+        }
+        if order.len() > HANDLES_MAX
+            && let Some(oldest) = order.pop_front()
+        {
+            files.remove(&oldest);
+        }
+    }
+
+    fn forget(&self, id: SegmentId) {
+        let mut open = self.open.lock();
+        if open.0.remove(&id).is_some() {
+            open.1.retain(|other| *other != id);
+        }
+    }
+}
+
 /// A segment to read from. Its file is opened at the first read, so that a damaged or missing one
 /// concerns its own objects only.
 pub struct Segment {
@@ -216,7 +253,13 @@ pub struct Segment {
     store: StoreId,
     id: SegmentId,
     len: u64,
-    file: OnceCell<Arc<dyn File>>,
+    handles: Arc<SegmentHandles>,
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        self.handles.forget(self.id);
+    }
 }
 
 /// A verified block.
@@ -235,13 +278,19 @@ impl Segment {
         store: StoreId,
         id: SegmentId,
         len: u64,
+        handles: &Arc<SegmentHandles>,
     ) -> Arc<Self> {
-        let file = OnceCell::new();
-        Arc::new(Self { disk: disk.clone(), path: path.clone(), store, id, len, file })
+        let (disk, path, handles) = (disk.clone(), path.clone(), handles.clone());
+        Arc::new(Self { disk, path, store, id, len, handles })
     }
 
-    async fn file(&self) -> Result<&Arc<dyn File>, ReadError> {
-        self.file.get_or_try_init(|| sealed::open(&self.disk, &self.path, self.len)).await
+    async fn file(&self) -> Result<Arc<dyn File>, ReadError> {
+        if let Some(file) = self.handles.get(self.id) {
+            return Ok(file);
+        }
+        let file = sealed::open(&self.disk, &self.path, self.len).await?;
+        self.handles.keep(self.id, file.clone());
+        Ok(file)
     }
 
     fn corruption(&self, position: u64, detail: impl Into<String>) -> ReadError {
@@ -257,7 +306,7 @@ impl Segment {
         let file = self.file().await?;
         let left = self.len.saturating_sub(position);
         let ahead = left.min(READ_AHEAD as u64) as usize;
-        let bytes = sealed::read(file, position, ahead).await?;
+        let bytes = sealed::read(&file, position, ahead).await?;
         let Some(head) = Head::decode(&bytes) else {
             return Err(self.corruption(position, "a block begins beyond the file"));
         };
@@ -274,7 +323,7 @@ impl Segment {
         let stored = if HEAD_BYTES + stored_len <= bytes.len() {
             bytes.slice(HEAD_BYTES..HEAD_BYTES + stored_len)
         } else {
-            sealed::read(file, position + HEAD_BYTES as u64, stored_len).await?
+            sealed::read(&file, position + HEAD_BYTES as u64, stored_len).await?
         };
         let kept = u32::from_le_bytes(
             *bytes[HEAD_BYTES - 4..].first_chunk().expect("the head has been decoded"),

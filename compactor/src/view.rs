@@ -16,7 +16,7 @@ use crate::catalog::{Catalog, Run};
 use crate::layout::Layout;
 use crate::listed::Listed;
 use crate::manifest::Manifest;
-use crate::segment::Segment;
+use crate::segment::{Segment, SegmentHandles};
 use crate::state::Buckets;
 use crate::table::{Table, TableKind};
 use crate::tail::Tail;
@@ -59,6 +59,13 @@ impl OpenRun {
     }
 }
 
+impl OpenRun {
+    /// What is wrong with one of its files, if anything is.
+    pub fn damage(&self) -> Option<&Corruption> {
+        self.keys.as_ref().err().or(self.state.as_ref().err()).or(self.manifest.as_ref().err())
+    }
+}
+
 /// Keeps corruption as a fact about one file; any other error is the caller's.
 fn contain<T>(opened: Result<T, ReadError>) -> Result<Result<T, Corruption>, ReadError> {
     match opened {
@@ -79,6 +86,8 @@ pub struct Sealed {
     pub runs: Vec<Arc<OpenRun>>,
     /// Its segments.
     pub segments: BTreeMap<SegmentId, Arc<Segment>>,
+    /// Their open files; shared by all generations.
+    handles: Arc<SegmentHandles>,
 }
 
 impl Sealed {
@@ -95,9 +104,18 @@ impl Sealed {
             let open = former.and_then(|f| f.runs.iter().find(|open| open.run.id == run.id));
             runs.push(match open {
                 Some(open) => open.clone(),
-                None => Arc::new(OpenRun::open(disk, layout, run).await?),
+                None => {
+                    let open = OpenRun::open(disk, layout, run).await?;
+                    // What has just been written and cannot be opened is not rot to live with: whoever
+                    // wrote it has what it was made from, and tries again.
+                    if let (Some(_), Some(corruption)) = (former, open.damage()) {
+                        return Err(corruption.clone().into());
+                    }
+                    Arc::new(open)
+                }
             });
         }
+        let handles = former.map_or_else(Arc::default, |former| former.handles.clone());
         let mut segments = BTreeMap::new();
         for segment in &catalog.segments {
             let open = former.and_then(|f| f.segments.get(&segment.id)).cloned();
@@ -109,11 +127,12 @@ impl Sealed {
                     store,
                     segment.id,
                     segment.file.len,
+                    &handles,
                 ),
             };
             segments.insert(segment.id, open);
         }
-        Ok(Self { catalog, runs, segments })
+        Ok(Self { catalog, runs, segments, handles })
     }
 
     /// Reads the object header (and payload) that a listed entry points to.

@@ -74,11 +74,7 @@ async fn render(State(admin): State<Admin>) -> String {
     gauge("siltstone_bulk_files", catalog.bulks.len() as f64);
     let entries: u64 = catalog.runs.iter().map(|run| run.entries).sum();
     gauge("siltstone_run_entries", entries as f64);
-    let damaged = sealed
-        .runs
-        .iter()
-        .filter(|run| run.keys.is_err() || run.state.is_err() || run.manifest.is_err())
-        .count();
+    let damaged = sealed.runs.iter().filter(|run| run.damage().is_some()).count();
     gauge("siltstone_damaged_runs", damaged as f64);
     admin.metrics.render()
 }

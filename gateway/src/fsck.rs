@@ -72,12 +72,14 @@ async fn check_sealed(
     faults: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     let disk = &env.disk;
+    let handles = Arc::default();
     for segment in &catalog.segments {
         let path = layout.segment(segment.id);
         let found = sealed::verify(disk, &path, &segment.file).await;
         faults.extend(found.err().map(|error| error.to_string()));
         let mut objects = 0;
-        let open = Segment::open(disk, &path, catalog.store, segment.id, segment.file.len);
+        let open =
+            Segment::open(disk, &path, catalog.store, segment.id, segment.file.len, &handles);
         let scanned = open.scan(|_| objects += 1).await;
         faults.extend(scanned.into_iter().map(|error| error.to_string()));
         if objects != segment.objects {
@@ -137,9 +139,11 @@ async fn referenced(
             extents.insert((extent.file, extent.position), *extent);
         }
     };
+    let handles = Arc::default();
     for segment in &catalog.segments {
         let path: FilePath = layout.segment(segment.id);
-        let open = Segment::open(&env.disk, &path, catalog.store, segment.id, segment.file.len);
+        let open =
+            Segment::open(&env.disk, &path, catalog.store, segment.id, segment.file.len, &handles);
         // What is damaged here has been told by the check of the segment itself.
         open.scan(|object| {
             if let Statement::Object(ObjectVersion { payload: Payload::Bulk(of), .. }) =

@@ -266,6 +266,15 @@ impl BulkFiles {
         BulkReader::new(self.clone(), extents.into(), range)
     }
 
+    /// Holds files for longer than whoever holds them now. A file that nobody holds may be on its way out
+    /// already, and is not held.
+    pub fn prolong(self: &Arc<Self>, files: &[BulkId]) -> WriteGuard {
+        let mut state = self.state.lock();
+        let held: Vec<BulkId> =
+            files.iter().copied().filter(|id| state.in_flight.contains_key(id)).collect();
+        WriteGuard::new(held.into_iter().map(|id| InFlight::new(self, &mut state, id)).collect())
+    }
+
     /// The files that an upload or a [`WriteGuard`] holds.
     pub fn in_flight(&self) -> Vec<BulkId> {
         self.state.lock().in_flight.keys().copied().collect()

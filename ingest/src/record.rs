@@ -12,7 +12,8 @@ use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::entry::{Attributes, ETag, Extent, PARTS_MAX, StoredChecksum, get_bool};
 use crate::name::{BucketName, OBJECT_KEY_BYTES_MAX, ObjectKey};
 use crate::words::{
-    BucketId, ConfigVersion, CutNumber, Epoch, Offset, PartNumber, Sequence, UploadId, WriterId,
+    BucketId, BulkId, ConfigVersion, CutNumber, Epoch, Offset, PartNumber, Sequence, UploadId,
+    WriterId,
 };
 
 /// The version that this code writes and reads.
@@ -312,6 +313,16 @@ impl Record {
             | Body::Cut { .. }
             | Body::Barrier => false,
         }
+    }
+
+    /// The bulk files that its payload lies in.
+    pub fn bulk_files(&self) -> Vec<BulkId> {
+        let extents = match &self.body {
+            Body::PutObject(PutObject { payload: RecordPayload::Bulk(extents), .. }) => extents,
+            Body::PutPart(put) => &put.part.extents,
+            _ => return Vec::new(),
+        };
+        extents.iter().map(|extent| extent.file).collect()
     }
 
     /// The inline payload, if there is any.

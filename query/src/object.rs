@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use compactor::partition::Partition;
-use compactor::resolve::find;
+use compactor::resolve::{find, sealed_payload};
 use compactor::view::{Snapshot, What};
 use ingest::bulk::BulkReader;
-use ingest::entry::{ObjectVersion, Payload, Statement};
+use ingest::entry::{EntryKey, ObjectVersion, Payload, Statement};
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
 use ingest::record::VersionRef;
@@ -18,6 +18,7 @@ use ingest::words::{BucketId, Offset};
 pub struct Found {
     /// The offset of the record that made it.
     pub version: Offset,
+    key: EntryKey,
     /// What it states: an object or a delete marker.
     pub statement: Statement,
     /// The payload, where the header was read together with it.
@@ -35,7 +36,7 @@ pub async fn lookup(
 ) -> Result<Option<Found>, ReadError> {
     let snapshot = partition.snapshot();
     let Some(item) = find(&snapshot, bucket, key, version).await? else { return Ok(None) };
-    let version = item.key.version();
+    let (version, key) = (item.key.version(), item.key.clone());
     let (statement, beside) = match item.what {
         What::Tail(statement) => (statement, None),
         What::Run(listed) => {
@@ -55,7 +56,7 @@ pub async fn lookup(
             (object.statement, is_here.then_some(object.payload))
         }
     };
-    Ok(Some(Found { version, statement, beside, snapshot }))
+    Ok(Some(Found { version, key, statement, beside, snapshot }))
 }
 
 /// An object's bytes, to be taken piece by piece.
@@ -99,7 +100,12 @@ pub async fn read(
             let reader = partition.bulk().read(extents.clone(), range);
             return Ok(Body::Bulk(reader, found.snapshot.clone()));
         }
-        Payload::Log(location) => partition.log().fetch(partition.id(), *location).await?,
+        Payload::Log(location) => match partition.log().fetch(partition.id(), *location).await {
+            Err(trimmed @ ReadError::Trimmed { .. }) => {
+                sealed_payload(&partition.snapshot(), &found.key).await?.ok_or(trimmed)?
+            }
+            fetched => fetched?,
+        },
         Payload::Segment(location) => match &found.beside {
             Some(bytes) => bytes.clone(),
             None => found.snapshot.view.sealed.segment_object(location).await?.payload,

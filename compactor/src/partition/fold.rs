@@ -211,6 +211,7 @@ impl Fold {
             },
             expired: std::mem::take(&mut self.expired),
         };
+        shared.publisher.replaced(&view);
         let mut tails = vec![view.tail.clone()];
         tails.extend(view.frozen.iter().cloned());
         *view = Arc::new(View {

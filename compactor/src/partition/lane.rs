@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use ingest::bulk::WriteGuard;
 use ingest::env::Env;
+use ingest::log::AppendError;
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Condition, Record, RecordId};
 use ingest::words::{Epoch, Sequence, WriterId};
@@ -17,7 +19,16 @@ pub(crate) struct Lane {
     writer: WriterId,
     epoch: Epoch,
     last: Sequence,
-    waiting: BTreeMap<Sequence, oneshot::Sender<Outcome>>,
+    waiting: BTreeMap<Sequence, Waiting>,
+    /// Set when the fold has stopped: nobody answers any more.
+    is_abandoned: bool,
+}
+
+/// A record whose outcome has not come. Whoever asked may have gone; the record is in the log all the same,
+/// so what it names is held here and not by them.
+struct Waiting {
+    asked: oneshot::Sender<Outcome>,
+    held: WriteGuard,
 }
 
 impl Lane {
@@ -27,6 +38,7 @@ impl Lane {
             epoch: Epoch::new(1),
             last: Sequence::ZERO,
             waiting: BTreeMap::new(),
+            is_abandoned: false,
         }
     }
 
@@ -42,13 +54,17 @@ impl Lane {
             && let Some(waiting) = self.waiting.remove(&id.sequence)
         {
             // Whoever waited may have gone; the write stands all the same.
-            let _ = waiting.send(outcome);
+            let _ = waiting.asked.send(outcome);
         }
     }
 
-    /// Lets go of everyone who waits: the fold has stopped, outcomes are unknown.
+    /// Lets go of everyone who waits: the fold has stopped, outcomes are unknown. What their records name
+    /// stays until the next start.
     pub fn abandon(&mut self) {
-        self.waiting.clear();
+        self.is_abandoned = true;
+        for (_, waiting) in std::mem::take(&mut self.waiting) {
+            waiting.held.keep();
+        }
     }
 }
 
@@ -77,25 +93,35 @@ pub(super) async fn append(shared: &Shared, mut record: Record) -> Result<Outcom
         return Err(SubmitError::Stopped(reason));
     }
     let permit = shared.log.admit(shared.id, record.bytes_estimate()).await?;
-    let (sender, receiver) = oneshot::channel();
+    let (asked, receiver) = oneshot::channel();
+    let held = shared.bulk.prolong(&record.bulk_files());
     let appended = {
         // Number and place in the log are taken in one step, so that numbers rise in log order.
         let mut lane = shared.lane.lock();
+        if lane.is_abandoned {
+            drop(lane);
+            return Err(SubmitError::Stopped(stop_reason(shared)));
+        }
         lane.last = lane.last.next();
         record.id = lane.unnumbered();
-        lane.waiting.insert(record.id.sequence, sender);
+        lane.waiting.insert(record.id.sequence, Waiting { asked, held });
         let sequence = record.id.sequence;
         (shared.log.append(permit, record), sequence)
     };
     let (durable, sequence) = appended;
     if let Err(error) = durable.await {
-        shared.lane.lock().waiting.remove(&sequence);
+        let waiting = shared.lane.lock().waiting.remove(&sequence);
+        if let (Some(waiting), AppendError::Unknown { .. }) = (waiting, &error) {
+            // The record may turn up at the next start, and its payload must be there then.
+            waiting.held.keep();
+        }
         return Err(error.into());
     }
-    receiver.await.map_err(|_| {
-        let reason = shared.stopped.borrow().clone();
-        SubmitError::Stopped(reason.unwrap_or_else(|| "the partition is closing".into()))
-    })
+    receiver.await.map_err(|_| SubmitError::Stopped(stop_reason(shared)))
+}
+
+fn stop_reason(shared: &Shared) -> String {
+    shared.stopped.borrow().clone().unwrap_or_else(|| "the partition is closing".into())
 }
 
 /// The seeded bug that judges a condition by what the request saw, instead of where the log is applied.

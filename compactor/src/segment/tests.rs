@@ -87,7 +87,7 @@ fn wanted(added: &[Added], places: &[SegmentLocation]) -> Vec<SegmentObject> {
 
 fn open(memory: &Memory) -> Arc<Segment> {
     let len = memory.get(&path()).unwrap().len() as u64;
-    Segment::open(&memory.disk(), &path(), STORE, ID, len)
+    Segment::open(&memory.disk(), &path(), STORE, ID, len, &Arc::default())
 }
 
 fn scan(segment: &Segment) -> (Vec<SegmentObject>, Vec<ReadError>) {
@@ -152,7 +152,7 @@ fn a_block_of_another_segment_store_or_place_is_refused() {
     let len = bytes.len() as u64;
     let strangers = [(StoreId([4; 16]), ID), (STORE, ID.next())];
     for (store, id) in strangers {
-        let segment = Segment::open(&memory.disk(), &path(), store, id, len);
+        let segment = Segment::open(&memory.disk(), &path(), store, id, len, &Arc::default());
         let error = ready(segment.read(places[0])).unwrap_err();
         assert!(error.to_string().contains("does not belong here"), "{error}");
     }
@@ -166,7 +166,7 @@ fn a_block_of_another_segment_store_or_place_is_refused() {
         assert!(error.unwrap_err().to_string().contains(detail));
     }
     // A file of another length is not read at all.
-    let segment = Segment::open(&memory.disk(), &path(), STORE, ID, len);
+    let segment = Segment::open(&memory.disk(), &path(), STORE, ID, len, &Arc::default());
     assert!(ready(segment.read(places[0])).unwrap_err().to_string().contains("were sealed"));
 }
 

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use compactor::catalog::Catalog;
@@ -21,6 +22,9 @@ use crate::config::Settings;
 /// The one partition of an embedded store.
 pub const PARTITION: PartitionId = PartitionId::ZERO;
 const IDENTITY_MAGIC: &str = "siltstone store 1";
+
+/// A stop waits so long for its cut. A cut that cannot be sealed must not keep a server from stopping.
+const LAST_CUT: Duration = Duration::from_secs(60);
 
 /// A store at work.
 pub struct Store {
@@ -173,8 +177,12 @@ impl Store {
 
     /// Folds what is not folded yet, and stops.
     pub async fn close(&self) {
-        if let Err(error) = self.partition.cut().await {
-            tracing::warn!(%error, "no last cut; the next start replays the log instead");
+        match tokio::time::timeout(LAST_CUT, self.partition.cut()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "no last cut; the next start replays the log instead");
+            }
+            Err(_) => tracing::warn!("the last cut takes too long; the next start replays the log"),
         }
         self.log.close().await;
     }

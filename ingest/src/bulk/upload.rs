@@ -56,7 +56,19 @@ pub struct Written {
 /// Keeps files in flight; see [`Written::guard`].
 #[derive(Debug)]
 pub struct WriteGuard {
-    _in_flight: Vec<InFlight>,
+    in_flight: Vec<InFlight>,
+}
+
+impl WriteGuard {
+    pub(super) fn new(in_flight: Vec<InFlight>) -> Self {
+        Self { in_flight }
+    }
+
+    /// Holds the files until the process ends: whether a record names them is not known, and only the
+    /// next start finds out.
+    pub fn keep(self) {
+        std::mem::forget(self.in_flight);
+    }
 }
 
 impl Upload {
@@ -127,9 +139,7 @@ impl Upload {
         Ok(Written {
             extents: self.pieces.iter().map(|piece| piece.extent).collect(),
             digest: self.digest.finalize(),
-            guard: WriteGuard {
-                _in_flight: self.pieces.into_iter().map(|piece| piece.in_flight).collect(),
-            },
+            guard: WriteGuard::new(self.pieces.into_iter().map(|piece| piece.in_flight).collect()),
         })
     }
 

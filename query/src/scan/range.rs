@@ -131,8 +131,12 @@ const KEY: usize = 1;
 
 /// The rows that bounds do not rule out, by the page index; `None` where the index lacks what it needs.
 pub fn select(metadata: &ParquetMetaData, bounds: &Bounds) -> Option<Vec<Selected>> {
-    let (columns, offsets) = (metadata.column_index()?, metadata.offset_index()?);
     let mut found = Vec::new();
+    // A run of a cut that changed state only has no rows, and no index of their pages.
+    if metadata.num_row_groups() == 0 {
+        return Some(found);
+    }
+    let (columns, offsets) = (metadata.column_index()?, metadata.offset_index()?);
     for (group, facts) in metadata.row_groups().iter().enumerate() {
         let rows = usize::try_from(facts.num_rows()).ok()?;
         let pages = |column: usize| -> Option<Vec<Range<usize>>> {

@@ -136,3 +136,58 @@ fn conditions_and_repeated_records_are_decided_where_the_log_is_applied() {
         everything(seed, None).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
 }
+
+/// Tags that were set while an older tail was being sealed carried a place in the log that was then trimmed:
+/// the object could not be read, and the next cut not be sealed, until a restart.
+fn tags_while_a_cut_is_sealed(seed: u64) -> Result<(), String> {
+    let sim = Sim::new(seed);
+    let disk = SimDisk::new(&sim);
+    let done = sim.block_on(&disk, async {
+        let engine = open(&sim, &disk).await?;
+        let bucket = engine.bucket("plain", Versioning::Off).await?;
+        let name = |text: String| ObjectKey::new(text.into_bytes()).expect("a short key");
+        for round in 0..4u8 {
+            let object = name(format!("tagged-{round}"));
+            engine.put(bucket, &object, &[round; 1_000], Condition::Always).await?;
+            // Enough for the log to go on in another file, but for its last cut.
+            for number in 0..9 {
+                let filler = name(format!("filler-{number}"));
+                engine.put(bucket, &filler, &[1; 1_400], Condition::Always).await?;
+            }
+            let set = ingest::record::SetTags {
+                bucket,
+                key: object.clone(),
+                version: ingest::record::VersionRef::Current,
+                tags: vec![("round".into(), round.to_string())],
+            };
+            let tag = async {
+                for _ in 0..sim.random().below(40) {
+                    ingest::env::yield_once().await;
+                }
+                engine.submit(ingest::record::Body::SetTags(set)).await
+            };
+            let cut = async { engine.partition.cut().await.map_err(|error| error.to_string()) };
+            let (cut, tagged) = futures::future::join(cut, tag).await;
+            (cut?, tagged?);
+            for _ in 0..2 {
+                let found =
+                    engine.versions(bucket, 100).await.map_err(|error| error.to_string())?;
+                let content = found[object.as_bytes()][0].content.clone();
+                if content.as_deref() != Some(&[round; 1_000]) {
+                    return Err(format!("{object:?} reads {content:?}"));
+                }
+                engine.partition.cut().await.map_err(|error| error.to_string())?;
+            }
+        }
+        engine.close().await;
+        Ok::<(), String>(())
+    });
+    done.map_err(|stopped| format!("{stopped:?}"))?
+}
+
+#[test]
+fn tags_set_while_a_cut_is_sealed_find_their_payload() {
+    for seed in 0..crate::crash::seeds(60) {
+        tags_while_a_cut_is_sealed(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}

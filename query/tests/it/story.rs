@@ -12,6 +12,7 @@ use compactor::outcome::Outcome;
 use compactor::resolve;
 use compactor::state::UploadState;
 use ingest::entry::Attributes;
+use ingest::mutant::Mutant;
 use ingest::name::{BucketName, ObjectKey};
 use ingest::record::{Body, CompleteUpload, Condition, CreateUpload, Part, PutPart, Versioning};
 use ingest::words::{BucketId, PartNumber, UploadId};
@@ -285,9 +286,16 @@ async fn live(sim: &Sim, disk: &SimDisk, from: usize, done: &mut usize) -> Resul
 }
 
 /// Loses power at a disk operation, recovers, and goes on. Says whether the story came that far.
-fn crash_at(seed: u64, operation: u64, survival: Survival) -> Result<bool, String> {
+pub fn crash_at(
+    seed: u64,
+    operation: u64,
+    survival: Survival,
+    mutant: Option<Mutant>,
+) -> Result<bool, String> {
     let steps = story();
-    let sim = Sim::new(seed);
+    let mut sim = Sim::new(seed);
+    sim.set_mutant(mutant);
+    let sim = sim;
     let disk = SimDisk::new(&sim);
     disk.crash_at(operation);
     let mut done = 0;
@@ -333,7 +341,7 @@ fn a_story_goes_on_after_a_power_cut_at_any_operation() {
         let survivals =
             [Survival::DropAll, Survival::KeepAll, Survival::TearLast, Survival::Random(operation)];
         for survival in survivals {
-            let crashed = crash_at(seed, operation, survival).unwrap_or_else(|error| {
+            let crashed = crash_at(seed, operation, survival, None).unwrap_or_else(|error| {
                 panic!("seed {seed}, operation {operation}, {survival:?}: {error}")
             });
             if !crashed {

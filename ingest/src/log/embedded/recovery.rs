@@ -83,6 +83,7 @@ pub(super) async fn recover(
     let first = begun.iter().rposition(|at| base(at) <= floor).unwrap_or(0);
     let needed: Vec<usize> = begun[first.min(begun.len())..].to_vec();
     let mut files = Vec::new();
+    let mut headless_end = Offset::ZERO;
     for (at, file) in found.drain(..).enumerate() {
         if needed.contains(&at) {
             files.push(file);
@@ -90,7 +91,9 @@ pub(super) async fn recover(
         }
         // A file without a header may have lost it: what its batches call durable counts all the same.
         if file.header.is_none() {
-            durable = durable.max(traces(&file, BLOCK).await?.durable);
+            let traces = traces(&file, BLOCK).await?;
+            durable = durable.max(traces.durable);
+            headless_end = headless_end.max(traces.end);
         }
         recovered.spare.push((file.number, file.file));
     }
@@ -113,8 +116,9 @@ pub(super) async fn recover(
     durable = durable.max(walk.durable);
     let (beyond, hashes_before) = scan_beyond(&files, &walk).await?;
     durable = durable.max(beyond.durable);
-    if walk.end < floor && durable == floor && beyond.end <= floor {
-        // Damaged, and nobody needs it: all that was ever in these files is folded.
+    if walk.end < floor && durable == floor && beyond.end.max(headless_end) == floor {
+        // Damaged, and nobody needs it: the last record that was ever in these files is folded. A log that
+        // does not even come as far as what is folded has lost its end, and who knows what was there.
         let file = files[walk.file].file.path();
         tracing::warn!(%file, position = walk.position, "the log is damaged where it is folded");
         recovered.spare.extend(files.into_iter().map(|file| (file.number, file.file)));
