@@ -381,12 +381,19 @@ impl Shared {
     }
 
     fn wants_cut(&self) -> bool {
+        let is_short = self.log.status(self.id).is_short;
         let view = self.view.read();
         let policy = &self.options.cut;
+        // While the log is short of room every record counts, and only a cut makes room again: it must not
+        // wait until none is left for itself.
+        let entries = if is_short { policy.entries.min(SHORT_ENTRIES) } else { policy.entries };
         view.frozen.len() < FROZEN_MAX
-            && (view.tail.bytes() >= policy.bytes || view.tail.len() >= policy.entries)
+            && (view.tail.bytes() >= policy.bytes || view.tail.len() >= entries)
     }
 }
+
+/// A cut is made of so few entries when the log is short of room.
+const SHORT_ENTRIES: usize = 256;
 
 /// Starts the task that makes cuts by the policy.
 fn start_cutter(shared: &Arc<Shared>) -> Task {
