@@ -213,7 +213,14 @@ pub struct SegmentObject {
 /// and a process has only so many handles.
 #[derive(Default)]
 pub struct SegmentHandles {
-    open: Mutex<(BTreeMap<SegmentId, Arc<dyn File>>, VecDeque<SegmentId>)>,
+    open: Mutex<OpenFiles>,
+}
+
+#[derive(Default)]
+struct OpenFiles {
+    files: BTreeMap<SegmentId, Arc<dyn File>>,
+    /// First opened first.
+    order: VecDeque<SegmentId>,
 }
 
 /// So many, first opened first closed. Reads that have a file open go on.
@@ -221,26 +228,25 @@ const HANDLES_MAX: usize = 128;
 
 impl SegmentHandles {
     fn get(&self, id: SegmentId) -> Option<Arc<dyn File>> {
-        self.open.lock().0.get(&id).cloned()
+        self.open.lock().files.get(&id).cloned()
     }
 
     fn keep(&self, id: SegmentId, file: Arc<dyn File>) {
         let mut open = self.open.lock();
-        let (files, order) = &mut *open;
-        if files.insert(id, file).is_none() {
-            order.push_back(id);
+        if open.files.insert(id, file).is_none() {
+            open.order.push_back(id);
         }
-        if order.len() > HANDLES_MAX
-            && let Some(oldest) = order.pop_front()
+        if open.order.len() > HANDLES_MAX
+            && let Some(oldest) = open.order.pop_front()
         {
-            files.remove(&oldest);
+            open.files.remove(&oldest);
         }
     }
 
     fn forget(&self, id: SegmentId) {
         let mut open = self.open.lock();
-        if open.0.remove(&id).is_some() {
-            open.1.retain(|other| *other != id);
+        if open.files.remove(&id).is_some() {
+            open.order.retain(|other| *other != id);
         }
     }
 }

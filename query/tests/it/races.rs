@@ -168,7 +168,8 @@ fn tags_while_a_cut_is_sealed(seed: u64) -> Result<(), String> {
             };
             let cut = async { engine.partition.cut().await.map_err(|error| error.to_string()) };
             let (cut, tagged) = futures::future::join(cut, tag).await;
-            (cut?, tagged?);
+            cut?;
+            tagged?;
             for _ in 0..2 {
                 let found =
                     engine.versions(bucket, 100).await.map_err(|error| error.to_string())?;
