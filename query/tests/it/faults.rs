@@ -122,6 +122,29 @@ fn a_write_of_unknown_outcome_keeps_its_payload() {
     assert!(turned_up.count() > 0, "no such write has turned up");
 }
 
+/// Taken for an empty one, a store whose catalog cannot be listed would begin anew over its own files.
+#[test]
+fn a_catalog_that_cannot_be_listed_is_no_empty_store() {
+    let sim = Sim::new(1);
+    let disk = SimDisk::new(&sim);
+    let done = sim.block_on(&disk, async {
+        let engine = open(&sim, &disk).await?;
+        engine.bucket("plain", Versioning::Off).await?;
+        engine.close().await;
+        disk.inject(Fault::once(Operation::Look, "catalog", 0, FaultKind::Error));
+        if open(&sim, &disk).await.is_ok() {
+            return Err("the store was opened without its catalog".into());
+        }
+        disk.clear_faults();
+        let engine = open(&sim, &disk).await?;
+        match engine.partition.buckets().iter().count() {
+            1 => Ok::<(), String>(()),
+            count => Err(format!("{count} buckets")),
+        }
+    });
+    assert_eq!(done, Ok(Ok(())));
+}
+
 #[test]
 fn acknowledged_writes_survive_failing_operations() {
     let mut met = 0;
