@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod bucket;
 mod conditions;
+mod digests;
 mod listing;
 mod multipart;
 mod object;

@@ -17,10 +17,13 @@ use s3::error::{Code, S3Error};
 use s3::sigv4::PayloadHash;
 use std::sync::Arc;
 
+use super::digests::{Digests, Hashes};
 use super::{Asked, Front};
 
 /// The largest single upload, and the largest part: 5 GiB.
 pub const UPLOAD_BYTES_MAX: u64 = 5 << 30;
+/// A body longer than this is digested beside its way to the disk.
+const BESIDE_BYTES: u64 = 1 << 20;
 /// A client that sends nothing for so long is given up.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -177,21 +180,19 @@ impl Front {
             let upload = self.partition().bulk().begin(len).await.map_err(bulk_error)?;
             Sink::Bulk(Box::new(upload))
         };
-        let mut md5 = Md5Hasher::default();
-        let mut checksum = algorithm.map(Hasher::new);
-        let mut sha256 = match asked.verified.payload {
-            PayloadHash::Sha256(wanted) => Some((Hasher::new(Algorithm::Sha256), wanted)),
+        let signed_sha256 = match asked.verified.payload {
+            PayloadHash::Sha256(wanted) => Some(wanted),
             _ => None,
         };
+        let hashes = Hashes::new(algorithm, signed_sha256.is_some());
+        let mut digests = Digests::new(hashes, matches!(sink, Sink::Bulk(_)) && len > BESIDE_BYTES);
         let mut came = 0u64;
         while let Some(bytes) = pieces.next().await? {
             came += bytes.len() as u64;
             if came > len {
                 return Err(Code::IncompleteBody.into());
             }
-            md5.update(&bytes);
-            checksum.as_mut().into_iter().for_each(|hasher| hasher.update(&bytes));
-            sha256.as_mut().into_iter().for_each(|(hasher, _)| hasher.update(&bytes));
+            digests.update(&bytes).await?;
             match &mut sink {
                 Sink::Memory(memory) => memory.extend_from_slice(&bytes),
                 Sink::Bulk(upload) => upload.write(bytes).await.map_err(bulk_error)?,
@@ -200,9 +201,9 @@ impl Front {
         if came != len {
             return Err(Code::IncompleteBody.into());
         }
-        if let Some((hasher, wanted)) = sha256
-            && hasher.finish() != wanted
-        {
+        let Hashes { md5, checksum, sha256 } = digests.finish().await?;
+        let sha256 = sha256.map(Hasher::finish);
+        if sha256.as_deref() != signed_sha256.as_ref().map(|wanted| wanted.as_slice()) {
             return Err(Code::XAmzContentSha256Mismatch.into());
         }
         let md5 = md5.finish();

@@ -141,7 +141,8 @@ pub fn bulk_options(settings: &Settings, catalog: &Catalog) -> bulk::Options {
         partition: catalog.partition,
         next: catalog.next_bulk,
         file_bytes_max: settings.bulk_file_bytes,
-        sync_bytes: 8 << 20,
+        // The log's syncs wait behind these on the device: small enough for a small PUT beside an upload.
+        sync_bytes: 4 << 20,
         reserve_bytes: settings.reserve_bytes,
     }
 }
