@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -86,6 +86,17 @@ async fn read(
     tokio::time::timeout(within, exchange).await.context("no answer came in time")?
 }
 
+/// Why a request has no answer, for a caller who must know what may have become of it.
+#[derive(Debug)]
+pub enum Lost {
+    /// Nothing of it was sent: it has not been carried out, and never will be.
+    Unsent(anyhow::Error),
+    /// It was sent, at least in part: it may have been carried out, or may still be.
+    Broken(anyhow::Error),
+    /// As `Broken`: no answer came in time.
+    Late,
+}
+
 /// A request that a connection signs and sends.
 pub struct Call<'a> {
     /// The method.
@@ -129,6 +140,46 @@ impl Connection {
         payload_hash: &str,
         answer: &mut Vec<u8>,
     ) -> anyhow::Result<(StatusCode, HeaderMap)> {
+        let request = self.request(call, payload_hash)?;
+        read(&mut self.sender, request, answer).await
+    }
+
+    /// As `exchange`, with more headers, which are not signed, and with a time limit; tells what may have
+    /// become of a request that got no answer. The connection is of no use after that.
+    pub async fn attempt(
+        &mut self,
+        call: Call<'_>,
+        headers: &[(HeaderName, HeaderValue)],
+        within: Duration,
+        answer: &mut Vec<u8>,
+    ) -> Result<(StatusCode, HeaderMap), Lost> {
+        answer.clear();
+        let mut request = self.request(call, UNSIGNED).map_err(Lost::Unsent)?;
+        for (name, value) in headers {
+            request.headers_mut().insert(name, value.clone());
+        }
+        let sender = &mut self.sender;
+        let exchange = async {
+            sender.ready().await.map_err(|error| Lost::Unsent(error.into()))?;
+            let response = sender.try_send_request(request).await.map_err(|mut error| {
+                // hyper hands the request back if it has not begun to write it.
+                let is_unsent = error.take_message().is_some();
+                let error = error.into_error().into();
+                if is_unsent { Lost::Unsent(error) } else { Lost::Broken(error) }
+            })?;
+            let (parts, mut body) = response.into_parts();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| Lost::Broken(error.into()))?;
+                if let Ok(piece) = frame.into_data() {
+                    answer.extend_from_slice(&piece);
+                }
+            }
+            Ok((parts.status, parts.headers))
+        };
+        tokio::time::timeout(within, exchange).await.unwrap_or(Err(Lost::Late))
+    }
+
+    fn request(&mut self, call: Call<'_>, payload_hash: &str) -> anyhow::Result<Request<Payload>> {
         let Call { method, path, query, payload } = call;
         let now = SystemTime::UNIX_EPOCH.elapsed().context("the clock is before 1970")?;
         let signable = Signable { method: method.as_str(), path, query, payload: payload_hash };
@@ -149,7 +200,7 @@ impl Connection {
         headers.insert("x-amz-content-sha256", hash);
         headers.insert("x-amz-date", signed.time);
         headers.insert("authorization", signed.authorization);
-        read(&mut self.sender, request, answer).await
+        Ok(request)
     }
 
     /// As `exchange`; an answer that is not a success is an error with the answer's text.

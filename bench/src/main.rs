@@ -5,8 +5,10 @@
 #![allow(missing_docs, reason = "a binary has no public interface")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod check;
 mod client;
 mod cuts;
+mod history;
 mod latency;
 mod list;
 mod load;
@@ -65,6 +67,10 @@ enum Command {
     List(ListArgs),
     /// Takes every figure that is quoted, and shows it beside its target.
     Suite(SuiteArgs),
+    /// Records what concurrent clients ask and what they are answered.
+    History(history::History),
+    /// Judges what `history` has recorded.
+    Check(check::Check),
 }
 
 #[derive(Args)]
@@ -293,6 +299,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Mixed(args) => mixed(args, as_json).await,
             Command::List(args) => list(args, as_json).await,
             Command::Suite(args) => suite(args, as_json).await,
+            Command::History(history) => history.run().await?.print(as_json),
+            Command::Check(check) => check.run(as_json),
         }
     })
 }

@@ -15,7 +15,9 @@ use ingest::record::{
     Body, CompleteUpload, Condition, CreateBucket, DeleteObject, Part, PutObject, PutPart, Record,
     RecordPayload, SetTags, VersionRef, Versioning,
 };
-use ingest::words::{BucketId, ConfigVersion, CutNumber, Offset, PartNumber, UploadId, WallTime};
+use ingest::words::{
+    BucketId, ConfigVersion, CutNumber, Offset, PartNumber, PartitionId, UploadId, WallTime,
+};
 use md5::{Digest, Md5};
 
 use crate::outcome::{Deleted, Outcome, Rejection, VersionName, Written};
@@ -150,6 +152,7 @@ pub fn needs(buckets: &Buckets, record: &Record) -> Needs {
 /// Decides what a record does. `time` is the log's time, kept from going backwards; `cut` is the last cut.
 pub fn apply(
     rules: &Rules,
+    partition: PartitionId,
     buckets: &Buckets,
     cut: CutNumber,
     time: WallTime,
@@ -158,8 +161,10 @@ pub fn apply(
 ) -> Effects {
     let at = Place { offset: committed.offset, time };
     match &committed.record.body {
-        Body::OpenWriter | Body::Barrier => Effects::only(Outcome::Done),
-        Body::CreateBucket(create) => create_bucket(buckets, at, create),
+        Body::OpenWriter | Body::Barrier | Body::Data(_) | Body::Digest(_) | Body::Claim { .. } => {
+            Effects::only(Outcome::Done)
+        }
+        Body::CreateBucket(create) => create_bucket(partition, buckets, at, create),
         Body::DeleteBucket { bucket } => delete_bucket(buckets, prior, *bucket),
         Body::SetVersioning { bucket, versioning } => set_versioning(buckets, *bucket, *versioning),
         Body::PutObject(put) => put_object(buckets, at, prior, put, committed),
@@ -204,7 +209,18 @@ struct Place {
     time: WallTime,
 }
 
-fn create_bucket(buckets: &Buckets, at: Place, create: &CreateBucket) -> Effects {
+/// The id of the bucket that the record at an offset makes. Offsets are never reused, so ids are not
+/// either, and two partitions never give the same. Zero stays free.
+fn bucket_id(partition: PartitionId, offset: Offset) -> BucketId {
+    BucketId::new(u64::from(partition.get()) << 48 | (offset.get() + 1))
+}
+
+fn create_bucket(
+    partition: PartitionId,
+    buckets: &Buckets,
+    at: Place,
+    create: &CreateBucket,
+) -> Effects {
     if let Some(existing) = buckets.named(&create.name) {
         let is_own = existing.owner == create.owner;
         return Effects::rejected(if is_own {
@@ -213,8 +229,7 @@ fn create_bucket(buckets: &Buckets, at: Place, create: &CreateBucket) -> Effects
             Rejection::BucketExists
         });
     }
-    // Offsets are never reused, so bucket ids are not either. Zero stays free.
-    let id = BucketId::new(at.offset.get() + 1);
+    let id = bucket_id(partition, at.offset);
     let bucket = BucketState {
         id,
         name: create.name.clone(),
@@ -333,6 +348,8 @@ fn put_object(
         RecordPayload::Inline(bytes) if bytes.is_empty() => Payload::Empty,
         RecordPayload::Inline(_) => Payload::Log(committed.location),
         RecordPayload::Bulk(extents) => Payload::Bulk(extents.clone()),
+        // The fold has put this node's extents in its place.
+        RecordPayload::Stream(_) => return Effects::rejected(Rejection::PayloadMissing),
     };
     let (entry, written) =
         write_version(bucket, &put.key, at, put.attributes.clone(), put.digest, payload);

@@ -41,6 +41,9 @@ pub struct Catalog {
     pub time: WallTime,
     /// The chained digest of all cuts' logical content.
     pub digest: [u8; 32],
+    /// XXH3-128 of the record that made the cut, at the offset below `next`. Where the log keeps what has
+    /// been folded, a start finds out by it whether this is still the same log.
+    pub last: [u8; 16],
     /// BLAKE3 of the generation before.
     pub previous: [u8; 32],
     /// The next free segment id.
@@ -140,7 +143,7 @@ pub struct PublishError {
     pub source: DiskError,
 }
 
-const MAGIC: &[u8; 8] = b"SILTCAT1";
+const MAGIC: &[u8; 8] = b"SILTCAT2";
 const LIST_MAX: usize = 1 << 20;
 const COPIES: [char; 2] = ['b', 'a'];
 
@@ -156,6 +159,7 @@ impl Catalog {
             fold_version: FOLD_VERSION,
             time: WallTime::default(),
             digest: [0; 32],
+            last: [0; 16],
             previous: [0; 32],
             next_segment: SegmentId::new(1),
             next_run: RunId::new(1),
@@ -177,7 +181,7 @@ impl Catalog {
         out.raw(MAGIC).u32(0);
         out.raw(&self.store.0).u32(self.partition.get()).u32(self.fold_version);
         out.u64(self.generation.get()).u64(self.cut.get()).u64(self.next.get());
-        out.i64(self.time.micros()).raw(&self.digest).raw(&self.previous);
+        out.i64(self.time.micros()).raw(&self.digest).raw(&self.last).raw(&self.previous);
         out.u64(self.next_segment.get()).u64(self.next_run.get()).u64(self.next_bulk.get());
         out.varint(self.runs.len() as u64);
         for run in &self.runs {
@@ -224,6 +228,7 @@ impl Catalog {
         let next = Offset::new(from.u64("next offset")?);
         let time = WallTime::from_micros(from.i64("time")?);
         let digest = from.array("digest")?;
+        let last = from.array("hash of the last record")?;
         let previous = from.array("previous digest")?;
         let next_segment = SegmentId::new(from.u64("next segment")?);
         let next_run = RunId::new(from.u64("next run")?);
@@ -270,6 +275,7 @@ impl Catalog {
             fold_version,
             time,
             digest,
+            last,
             previous,
             next_segment,
             next_run,

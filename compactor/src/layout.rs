@@ -6,6 +6,7 @@
 //!   p0000/runs/0000000005.parquet      manifest      .sums its checksums
 //!                        .keys         key index     .state state entries
 //!   p0000/bulk/0000000007.bulk         payload written before its record
+//!   p0000/quarantine                   why this copy serves nothing, if it does not
 //! ```
 
 use ingest::env::FilePath;
@@ -48,6 +49,11 @@ impl Layout {
     /// Where bulk files lie.
     pub fn bulk_folder(&self) -> FilePath {
         self.root.join("bulk")
+    }
+
+    /// Says why this copy serves nothing, if it does not.
+    pub fn quarantine(&self) -> FilePath {
+        self.root.join("quarantine")
     }
 
     /// The folders that sealed files lie in.

@@ -26,6 +26,7 @@ mod memory;
 mod merge;
 pub mod outcome;
 pub mod partition;
+pub mod placement;
 pub mod publish;
 pub mod resolve;
 pub mod run_writer;

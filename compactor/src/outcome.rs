@@ -91,6 +91,8 @@ pub enum Rejection {
     Expired,
     /// The cut's number is not the next one.
     StaleCut,
+    /// The payload that it names did not come whole before it.
+    PayloadMissing,
 }
 
 const REJECTIONS: &[Rejection] = &[
@@ -111,6 +113,7 @@ const REJECTIONS: &[Rejection] = &[
     Rejection::SequenceGap,
     Rejection::Expired,
     Rejection::StaleCut,
+    Rejection::PayloadMissing,
 ];
 
 fn encode_name(version: Option<VersionName>, out: &mut Encoder) {

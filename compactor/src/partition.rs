@@ -10,19 +10,26 @@
 //! whoever reads after the answer sees it. There is no state beside the tail and the catalog: opening
 //! reads the catalog, replays the log from its cut, and is done.
 
+mod claims;
+mod digests;
 mod fold;
 mod lane;
+pub(crate) mod nodes;
+mod payload;
+mod reads;
+mod streams;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use ingest::bulk::{BulkError, BulkFiles};
-use ingest::env::{Env, Fut, Task, timeout};
+use ingest::env::{Env, Fut, Open, Task, timeout};
 use ingest::log::{AppendError, Log, ReadError};
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Record};
-use ingest::words::{CutNumber, PartitionId, StoreId};
+use ingest::words::{CutNumber, PartitionId, StoreId, WriterId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
@@ -37,7 +44,13 @@ use crate::tail::Tail;
 use crate::view::{Sealed, Snapshot, View};
 
 pub(crate) use fold::Frozen;
+pub use fold::hash_of;
 use lane::Lane;
+pub use nodes::Node;
+use nodes::Nodes;
+pub use payload::{PayloadError, PayloadWay, PayloadWriter};
+use reads::Barriers;
+pub use reads::ReadPromise;
 
 /// How a partition is run.
 #[derive(Clone, Debug)]
@@ -50,6 +63,18 @@ pub struct Options {
     pub merge_fan_in: usize,
     /// For how long a write waits for cuts that lag behind.
     pub overload_wait: Duration,
+    /// For how long a write waits for its outcome; then it is told that nobody knows.
+    pub write_wait: Duration,
+    /// What reads promise.
+    pub reads: ReadPromise,
+    /// For how long a read waits to learn what was written last.
+    pub read_wait: Duration,
+    /// Whether a cut that has been sealed here lets go of the log below it: where no other node folds it.
+    pub trims: bool,
+    /// Where large payload goes.
+    pub payload: PayloadWay,
+    /// Which node of a cluster this is, if it is one.
+    pub node: Option<Node>,
     /// Bytes of the device that are kept for cuts, merges and deletes: with fewer free, what makes the
     /// store larger is refused.
     pub reserve_bytes: u64,
@@ -64,15 +89,29 @@ pub struct CutPolicy {
     pub entries: usize,
     /// The tail has held something for so long.
     pub age: Duration,
+    /// So many records stand above the last cut, whatever they are: a start replays them.
+    pub records: u64,
+}
+
+impl Default for CutPolicy {
+    fn default() -> Self {
+        Self { bytes: 64 << 20, entries: 200_000, age: Duration::from_secs(60), records: 1_000_000 }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             rules: Rules::default(),
-            cut: CutPolicy { bytes: 64 << 20, entries: 200_000, age: Duration::from_secs(60) },
+            cut: CutPolicy::default(),
             merge_fan_in: 4,
             overload_wait: Duration::from_secs(20),
+            write_wait: Duration::from_secs(60),
+            reads: ReadPromise::Applied,
+            read_wait: Duration::from_secs(5),
+            trims: true,
+            payload: PayloadWay::Bulk,
+            node: None,
             reserve_bytes: 0,
         }
     }
@@ -110,6 +149,12 @@ pub enum SubmitError {
     /// The log did not take it, or says that it does not know.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// It is not in the log and never will be. Try again.
+    #[error("the log did not take it in time; nothing was done")]
+    NotDone,
+    /// This node's copy is not to be trusted.
+    #[error("{0}")]
+    Quarantined(String),
     /// Cuts lag behind; nothing was appended. Try again later.
     #[error("too much waits to be folded; try again later")]
     Overloaded,
@@ -132,6 +177,17 @@ pub(crate) struct Shared {
     /// Changed by the fold only.
     pub buckets: RwLock<Arc<Buckets>>,
     pub lane: Mutex<Lane>,
+    /// Wakes the fencer: the lane does not know where it stands.
+    pub out_of_step: Notify,
+    /// Wakes writes that wait for the lane.
+    pub opened: Notify,
+    pub barriers: Barriers,
+    pub nodes: Nodes,
+    pub counters: Counters,
+    /// Records since the last cut.
+    pub records: AtomicU64,
+    /// Why this node's copy serves nothing, once it does not.
+    pub quarantined: watch::Sender<Option<String>>,
     /// What the fold knew at each freeze that waits to be sealed, oldest first.
     pub freezes: Mutex<std::collections::VecDeque<Frozen>>,
     pub publisher: Publisher,
@@ -153,6 +209,25 @@ pub(crate) struct Shared {
     pub replayed: watch::Sender<bool>,
     /// Whether less than the reserve is free, as last seen by the task that watches space.
     is_short: AtomicBool,
+}
+
+/// What has happened since a partition was opened.
+#[derive(Default, Debug)]
+pub struct Counters {
+    /// Records that the log delivered again.
+    pub duplicates: AtomicU64,
+    /// Records of an older epoch, or out of turn.
+    pub rejected: AtomicU64,
+    /// Streams of payload under way.
+    pub streams: AtomicU64,
+    /// Epochs that this process's writer has opened because it was out of step with the log.
+    pub epochs: AtomicU64,
+    /// Barriers that reads have waited for.
+    pub barriers_met: AtomicU64,
+    /// How long these took, in microseconds, together.
+    pub barrier_micros: AtomicU64,
+    /// Cuts whose digests differed without a majority.
+    pub digest_splits: AtomicU64,
 }
 
 /// A partition at work. Dropping it stops its tasks; what was acknowledged is in the log.
@@ -191,11 +266,19 @@ impl Partition {
         let next = catalog.next;
         let cut = catalog.cut;
         let publisher = Publisher::new(&catalog);
+        let quarantine = read_quarantine(&env, &layout).await;
         let sealed = Sealed::open(&env.disk, &layout, store, catalog, None).await?;
         let tail = Arc::new(Tail::new(next));
         let view = View { partition: id, tail, frozen: Vec::new(), sealed: Arc::new(sealed) };
         let shared = Arc::new(Shared {
             lane: Mutex::new(Lane::new(&env)),
+            out_of_step: Notify::new(),
+            opened: Notify::new(),
+            barriers: Barriers::new(next),
+            nodes: Nodes::new(options.node, WriterId(env.random_id()), id == PartitionId::ZERO),
+            counters: Counters::default(),
+            records: AtomicU64::new(0),
+            quarantined: watch::Sender::new(quarantine),
             env,
             log,
             bulk,
@@ -227,6 +310,9 @@ impl Partition {
         tasks.push(crate::merge::start(&shared));
         tasks.push(start_cutter(&shared));
         tasks.push(start_space_watch(&shared));
+        tasks.push(reads::start(&shared));
+        tasks.push(nodes::start(&shared));
+        tasks.push(lane::start_fencer(&shared));
         lane::open_writer(&shared).await.map_err(|error| OpenError::Fold(error.to_string()))?;
         Ok(Self { shared, _tasks: tasks })
     }
@@ -249,6 +335,36 @@ impl Partition {
     /// What a read sees that begins now: everything answered before.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.snapshot()
+    }
+
+    /// What a read sees that begins now: everything acknowledged before, whichever node acknowledged it.
+    pub async fn fresh(&self) -> Result<Snapshot, ReadError> {
+        self.shared.fresh().await
+    }
+
+    /// Begins to take payload of so many bytes that is too large for a record.
+    pub async fn begin_payload(&self, len: u64) -> Result<PayloadWriter, PayloadError> {
+        PayloadWriter::begin(&self.shared, len).await
+    }
+
+    /// Claims this node's id, on the partition that keeps account of them; gives whether it is ours.
+    pub async fn claim_node(&self) -> bool {
+        nodes::claim(&self.shared).await
+    }
+
+    /// Whether the node's id is this process's; false once another has it.
+    pub fn holds_node(&self) -> watch::Receiver<Option<bool>> {
+        self.shared.nodes.holds()
+    }
+
+    /// Why this node's copy serves nothing, if so.
+    pub fn quarantined(&self) -> Option<String> {
+        self.shared.quarantined.borrow().clone()
+    }
+
+    /// What has happened since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
     }
 
     /// The buckets.
@@ -309,12 +425,40 @@ impl Shared {
         Snapshot { view, at, buckets: self.buckets.read().clone() }
     }
 
+    /// Ends what changes the partition: nothing is written any more before a restart, reads go on.
+    pub fn stop(&self, reason: String) {
+        self.stopped.send_replace(Some(reason));
+        self.lane.lock().abandon();
+    }
+
+    /// Takes this node's copy out of service, over restarts too.
+    pub fn quarantine(&self, reason: String) {
+        if self.quarantined.send_replace(Some(reason.clone())).is_some() {
+            return;
+        }
+        let (disk, path) = (self.env.disk.clone(), self.layout.quarantine());
+        let keep: Fut<'static, ()> = Box::pin(async move {
+            let written = async {
+                let file = disk.open(&path, Open::Create).await?;
+                file.write_synced(0, Bytes::from(reason)).await?;
+                disk.sync_folder(path.folder().as_ref()).await
+            };
+            if let Err(error) = written.await {
+                tracing::error!(%error, "the quarantine will not outlast this process");
+            }
+        });
+        self.env.rt.spawn("quarantine", keep).detach();
+    }
+
     pub async fn submit(
-        &self,
+        self: &Arc<Self>,
         principal: &str,
         request: &str,
         body: Body,
     ) -> Result<Outcome, SubmitError> {
+        if let Some(reason) = self.quarantined.borrow().clone() {
+            return Err(SubmitError::Quarantined(reason));
+        }
         let mut record = Record {
             id: self.lane.lock().unnumbered(),
             principal: principal.to_owned(),
@@ -375,7 +519,7 @@ impl Shared {
     }
 
     /// Appends a CUT record for the cut after the last one. Losing the race for it does no harm.
-    pub async fn request_cut(&self) -> Result<(), SubmitError> {
+    pub async fn request_cut(self: &Arc<Self>) -> Result<(), SubmitError> {
         let number = self.folded_cut.borrow().next();
         self.submit("", "", Body::Cut { number }).await.map(|_| ())
     }
@@ -388,7 +532,9 @@ impl Shared {
         // wait until none is left for itself.
         let entries = if is_short { policy.entries.min(SHORT_ENTRIES) } else { policy.entries };
         view.frozen.len() < FROZEN_MAX
-            && (view.tail.bytes() >= policy.bytes || view.tail.len() >= entries)
+            && (view.tail.bytes() >= policy.bytes
+                || view.tail.len() >= entries
+                || self.records.load(Ordering::Relaxed) >= policy.records)
     }
 }
 
@@ -414,6 +560,11 @@ fn start_cutter(shared: &Arc<Shared>) -> Task {
             };
             if !is_dirty {
                 dirty_since = None;
+                if shared.wants_cut()
+                    && let Err(error) = shared.request_cut().await
+                {
+                    tracing::warn!(%error, "a cut could not be requested");
+                }
                 continue;
             }
             let since = *dirty_since.get_or_insert(now);
@@ -443,4 +594,16 @@ fn start_space_watch(shared: &Arc<Shared>) -> Task {
         }
     });
     env.rt.spawn("space", task)
+}
+
+/// Why an earlier life took this node's copy out of service, if one did.
+async fn read_quarantine(env: &Env, layout: &Layout) -> Option<String> {
+    let file = env.disk.open(&layout.quarantine(), Open::Read).await.ok()?;
+    let unread =
+        || "this node's copy was taken out of service; remove it and start again".to_owned();
+    let len = file.len().await.unwrap_or_default() as usize;
+    match file.read_at(0, len).await {
+        Ok(bytes) if !bytes.is_empty() => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        _ => Some(unread()),
+    }
 }

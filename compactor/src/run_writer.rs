@@ -33,6 +33,9 @@ pub enum FoldError {
     /// What is to be folded cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Payload could not be made durable.
+    #[error(transparent)]
+    Bulk(#[from] ingest::bulk::BulkError),
     /// The catalog could not be published.
     #[error(transparent)]
     Edit(#[from] crate::publish::EditError),

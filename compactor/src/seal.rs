@@ -11,16 +11,19 @@ use ingest::entry::{EntryKey, Payload, Statement};
 use ingest::env::{Fut, Task, timeout};
 use ingest::log::ReadError;
 use ingest::mutant::Mutant;
+use ingest::record::Part;
 use ingest::words::Offset;
 
 use crate::catalog::{Run, Segment as SealedSegment};
 use crate::manifest::Row;
-use crate::partition::{Frozen, Shared};
+use crate::partition::{Frozen, Shared, nodes};
 use crate::publish::EditError;
 use crate::resolve::sealed_payload;
 use crate::run_writer::{FoldError, References, RunWriter, Span, remove_if_there};
 use crate::segment::SegmentWriter;
-use crate::state::{COMPLETED_UPLOAD_RECORDS, StateKey, UploadState};
+use crate::state::{
+    COMPLETED_UPLOAD_RECORDS, StateKey, StreamState, UploadState, decode_part, encode_part,
+};
 use crate::tail::StateChange;
 use crate::visible::{Shape, Verdict, Visibility};
 
@@ -40,11 +43,18 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
             };
             wait_for_merges(&shared).await;
             match seal(&shared, &frozen).await {
-                Ok(()) => {
+                Ok(digest) => {
                     shared.freezes.lock().pop_front();
+                    nodes::publish_digest(&shared, frozen.cut, digest);
                     shared.cut.send_replace(frozen.cut);
                     shared.sealed.notify_one();
                     shared.grown.notify_one();
+                }
+                Err(FoldError::Bulk(error)) => {
+                    // What a failed sync leaves behind is in doubt for ever; the log has it still.
+                    tracing::error!(%error, "payload could not be made durable");
+                    shared.stop(format!("payload could not be made durable: {error}"));
+                    return;
                 }
                 Err(error) => {
                     tracing::error!(%error, cut = %frozen.cut, "a cut could not be sealed; trying again");
@@ -79,7 +89,7 @@ async fn wait_for_merges(shared: &Shared) {
     }
 }
 
-async fn seal(shared: &Shared, frozen: &Frozen) -> Result<(), FoldError> {
+async fn seal(shared: &Shared, frozen: &Frozen) -> Result<[u8; 32], FoldError> {
     if shared.env.mutated(Mutant::TrimBeforePublish) {
         shared.log.trim(shared.id, frozen.next).await?;
     }
@@ -92,7 +102,7 @@ async fn seal(shared: &Shared, frozen: &Frozen) -> Result<(), FoldError> {
     let mut digest = Digest::new(shared, frozen);
     let objects = fold_entries(shared, frozen, &mut segment, &mut run, &mut digest).await?;
     for (key, value) in state_entries(shared, frozen) {
-        digest.add(&key.0, value.as_deref().unwrap_or_default());
+        digest.add_state(&key, value.as_ref());
         run.push_state(&key, value.as_ref()).await?;
     }
     let file = segment.finish().await?;
@@ -101,13 +111,19 @@ async fn seal(shared: &Shared, frozen: &Frozen) -> Result<(), FoldError> {
     for folder in shared.layout.folders() {
         disk.sync_folder(Some(&folder)).await?;
     }
+    if !shared.env.mutated(Mutant::SkipPayloadSync) {
+        shared.bulk.sync_written().await?;
+    }
     let segment = SealedSegment { id: ids.segment, file, references: 0, objects };
     let digest = digest.finish();
     let published = publish(shared, frozen, run, segment, references, digest).await;
     ids.note(&published);
     published?;
-    shared.log.trim(shared.id, frozen.next).await?;
-    Ok(())
+    shared.log.release(shared.id, frozen.next).await;
+    if shared.options.trims {
+        shared.log.trim(shared.id, frozen.next).await?;
+    }
+    Ok(digest)
 }
 
 async fn publish(
@@ -128,6 +144,7 @@ async fn publish(
         catalog.next = frozen.next;
         catalog.time = frozen.time;
         catalog.digest = digest;
+        catalog.last = frozen.last;
     };
     shared.publish(Some(&frozen.tail), edit).await
 }
@@ -183,6 +200,9 @@ fn state_entries(shared: &Shared, frozen: &Frozen) -> Vec<StateChange> {
     if shared.env.mutated(Mutant::ForgetUploadsAtCut) {
         entries.retain(|(key, _)| !key.0.starts_with(b"u"));
     }
+    // Streams stand before uploads, where the tail has nothing.
+    let place = entries.partition_point(|(key, _)| key.0.as_ref() < StateKey::STREAMS);
+    entries.splice(place..place, frozen.streams.iter().cloned());
     let writers =
         frozen.writers.iter().map(|(id, state)| (StateKey::writer(*id), Some(state.encode())));
     let expired = frozen.expired.iter().map(|id| (StateKey::writer(*id), None));
@@ -223,6 +243,21 @@ impl Digest {
     fn add(&mut self, key: &[u8], value: &[u8]) {
         self.0.update(&(key.len() as u64).to_le_bytes()).update(key);
         self.0.update(&(value.len() as u64).to_le_bytes()).update(value);
+    }
+
+    /// What a node wrote where is its own affair; that it has the payload is not, but its own digest is in
+    /// the value.
+    fn add_state(&mut self, key: &StateKey, value: Option<&Bytes>) {
+        let logical = match value {
+            Some(value) if key.is_part() => decode_part(value.clone())
+                .ok()
+                .map(|(time, part)| encode_part(&Part { extents: Arc::from([]), ..part }, time)),
+            Some(value) if key.is_stream() => StreamState::decode(value.clone())
+                .ok()
+                .map(|state| StreamState { extents: Vec::new(), ..state }.encode()),
+            value => value.cloned(),
+        };
+        self.add(&key.0, logical.as_deref().unwrap_or_default());
     }
 
     fn add_statement(&mut self, key: &EntryKey, statement: &Statement) {

@@ -5,10 +5,13 @@
 //!
 //! ```text
 //!   b bucket-id                      -> BucketState
+//!   d stream-id                      -> StreamState
 //!   u bucket-id key 00 00 upload-id  -> UploadState
 //!   p upload-id part-number          -> Part
 //!   w writer-id                      -> WriterState
 //! ```
+
+mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,10 +22,13 @@ use ingest::entry::{Attributes, EntryKey};
 use ingest::name::BucketName;
 use ingest::record::{Part, RecordId, Versioning};
 use ingest::words::{
-    BucketId, ConfigVersion, Epoch, Offset, PartNumber, Sequence, UploadId, WallTime, WriterId,
+    BucketId, ConfigVersion, Epoch, Offset, PartNumber, Sequence, StreamId, UploadId, WallTime,
+    WriterId,
 };
 
 use crate::outcome::{Outcome, Rejection, Written};
+
+pub use stream::StreamState;
 
 /// Sort key of a state entry; see the table above. Numbers are big-endian, so that bytes compare as
 /// numbers do.
@@ -37,6 +43,19 @@ impl StateKey {
 
     /// Begins every bucket's.
     pub const BUCKETS: &[u8] = b"b";
+
+    /// A stream's.
+    pub fn stream(stream: StreamId) -> Self {
+        Self([b"d".as_slice(), &stream.0].concat().into())
+    }
+
+    /// Begins every stream's.
+    pub const STREAMS: &[u8] = b"d";
+
+    /// Whether it is a stream's.
+    pub fn is_stream(&self) -> bool {
+        self.0.first() == Some(&b'd')
+    }
 
     /// Begins every writer's.
     pub const WRITERS: &[u8] = b"w";
@@ -359,6 +378,11 @@ impl Writers {
     /// All writers.
     pub fn iter(&self) -> impl Iterator<Item = (&WriterId, &WriterState)> {
         self.by_id.iter()
+    }
+
+    /// The last record taken from a writer.
+    pub fn last(&self, id: &WriterId) -> Option<Sequence> {
+        self.by_id.get(id).map(|writer| writer.last)
     }
 
     /// Says whether a record is to be applied.

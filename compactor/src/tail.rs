@@ -15,7 +15,7 @@ use ingest::entry::{Entry, EntryKey, Extent, Payload, Statement};
 use ingest::words::{BulkId, Offset};
 use parking_lot::RwLock;
 
-use crate::state::{StateKey, decode_part};
+use crate::state::{StateKey, StreamState, decode_part};
 
 /// A change of folded state besides object versions: the new value, or none for a removal.
 pub type StateChange = (StateKey, Option<Bytes>);
@@ -200,10 +200,14 @@ pub fn bulk_files(statement: &Statement) -> Vec<BulkId> {
     }
 }
 
-/// The bulk files that a state value refers to, each once: those of an open upload's part.
+/// The bulk files that a state value refers to, each once: those of an open upload's part,
+/// or of a stream under way.
 pub fn state_bulk_files(key: &StateKey, value: Option<&Bytes>) -> Result<Vec<BulkId>, DecodeError> {
     match value {
         Some(value) if key.is_part() => Ok(extent_files(&decode_part(value.clone())?.1.extents)),
+        Some(value) if key.is_stream() => {
+            Ok(extent_files(&StreamState::decode(value.clone())?.extents))
+        }
         _ => Ok(Vec::new()),
     }
 }

@@ -10,13 +10,16 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
+use compactor::partition::Partition;
 use futures::StreamExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use sql::{Engine, Format, SqlError};
 use tokio::net::TcpListener;
 
-use crate::server::store::{PARTITION, Store};
+use crate::cluster;
+use crate::measures;
+use crate::server::store::Store;
 
 #[derive(Clone)]
 struct Admin {
@@ -37,6 +40,8 @@ pub async fn serve(
     let routes = Router::new()
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(is_ready))
+        .route("/health/cluster", get(answers))
+        .route("/cluster", get(cluster))
         .route("/metrics", get(render))
         .route("/cut", post(cut))
         .route("/sql", post(self::sql))
@@ -46,10 +51,9 @@ pub async fn serve(
     }
 }
 
+/// Whether this process can do its work.
 async fn is_ready(State(admin): State<Admin>) -> (StatusCode, String) {
-    let partition = &admin.store.partition;
-    let refusing = partition.log().status(PARTITION).refusing.map(|error| error.to_string());
-    match partition.stopped().or(refusing) {
+    match admin.store.trouble() {
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
         None if !admin.ready.load(Ordering::Relaxed) => {
             (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into())
@@ -58,30 +62,30 @@ async fn is_ready(State(admin): State<Admin>) -> (StatusCode, String) {
     }
 }
 
+/// Whether the store as a whole answers, as seen from here: a barrier passes in every partition.
+async fn answers(State(admin): State<Admin>) -> (StatusCode, String) {
+    match admin.store.fresh().await {
+        Ok(snapshots) => (StatusCode::OK, format!("{} partitions answer\n", snapshots.len())),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+    }
+}
+
+async fn cluster(State(admin): State<Admin>) -> axum::Json<cluster::NodeReport> {
+    axum::Json(cluster::report(&admin.store).await)
+}
+
 async fn render(State(admin): State<Admin>) -> String {
-    let snapshot = admin.store.partition.snapshot();
-    let sealed = &snapshot.view.sealed;
-    let catalog = &sealed.catalog;
-    let gauge = |name: &'static str, value: f64| metrics::gauge!(name).set(value);
-    gauge("siltstone_tail_entries", snapshot.view.tail.len() as f64);
-    gauge("siltstone_tail_bytes", snapshot.view.tail.bytes() as f64);
-    gauge("siltstone_frozen_tails", snapshot.view.frozen.len() as f64);
-    gauge("siltstone_applied_offset", snapshot.at.get() as f64);
-    gauge("siltstone_cut", catalog.cut.get() as f64);
-    gauge("siltstone_catalog_generation", catalog.generation.get() as f64);
-    gauge("siltstone_runs", catalog.runs.len() as f64);
-    gauge("siltstone_segments", catalog.segments.len() as f64);
-    gauge("siltstone_bulk_files", catalog.bulks.len() as f64);
-    let entries: u64 = catalog.runs.iter().map(|run| run.entries).sum();
-    gauge("siltstone_run_entries", entries as f64);
-    let damaged = sealed.runs.iter().filter(|run| run.damage().is_some()).count();
-    gauge("siltstone_damaged_runs", damaged as f64);
+    measures::take(&admin.store).await;
     admin.metrics.render()
 }
 
 async fn cut(State(admin): State<Admin>) -> (StatusCode, String) {
-    match admin.store.partition.cut().await {
-        Ok(number) => (StatusCode::OK, format!("cut {number}\n")),
+    let cuts = admin.store.partitions.iter().map(Partition::cut);
+    match futures::future::try_join_all(cuts).await {
+        Ok(cuts) => {
+            let numbers: Vec<String> = cuts.iter().map(ToString::to_string).collect();
+            (StatusCode::OK, format!("cut {}\n", numbers.join(" ")))
+        }
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
     }
 }
@@ -99,9 +103,14 @@ async fn sql(State(admin): State<Admin>, Query(asked): Query<SqlQuery>, text: St
         Ok(format) => format,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    let snapshot = admin.store.partition.snapshot();
-    let at = snapshot.at;
-    let mut writer = match admin.sql.query(snapshot, text).await {
+    let snapshots = match admin.store.fresh().await {
+        Ok(snapshots) => snapshots,
+        Err(error) => {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
+        }
+    };
+    let at: Vec<String> = snapshots.iter().map(|snapshot| snapshot.at.to_string()).collect();
+    let mut writer = match admin.sql.query(snapshots, text).await {
         Ok(rows) => rows.written(format),
         Err(error) => return sql_error(&error),
     };
@@ -117,10 +126,8 @@ async fn sql(State(admin): State<Admin>, Query(asked): Query<SqlQuery>, text: St
         Ok::<_, SqlError>(piece.map(|piece| (Bytes::from(piece), writer)))
     });
     let body = futures::stream::once(async move { Ok(Bytes::from(first)) }).chain(rest);
-    let headers = [
-        ("content-type", format.content_type().to_owned()),
-        ("x-siltstone-offset", at.get().to_string()),
-    ];
+    let headers =
+        [("content-type", format.content_type().to_owned()), ("x-siltstone-offset", at.join(","))];
     (headers, Body::from_stream(body)).into_response()
 }
 

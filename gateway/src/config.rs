@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use compactor::partition::CutPolicy;
+use compactor::partition::{CutPolicy, ReadPromise};
+use ingest::words::NodeId;
 use serde::Deserialize;
+
+use crate::server::node::read_promise;
 
 /// Flags of `siltstone server`; each is an environment variable and a key of the file, too.
 #[derive(clap::Args, Clone, Debug)]
@@ -23,6 +26,15 @@ pub struct ServerArgs {
     /// A TOML file with settings and users.
     #[arg(long, env = "SILTSTONE_CONFIG")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogArgs,
+    /// This node's id among the nodes of its cluster; with `--log kafka`.
+    #[arg(long, env = "SILTSTONE_NODE_ID")]
+    node_id: Option<u32>,
+    /// What reads promise with `--log kafka`: `barrier` (linearizable), or `high-watermark` (cheaper; may
+    /// be stale while a broker does not know that it was deposed).
+    #[arg(long, env = "SILTSTONE_READ")]
+    read: Option<String>,
     /// The region that clients sign for.
     #[arg(long, env = "SILTSTONE_REGION")]
     region: Option<String>,
@@ -76,6 +88,54 @@ pub struct ServerArgs {
     secret_key_file: Option<PathBuf>,
 }
 
+/// Where the log is; for `siltstone server` and `siltstone init`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct LogArgs {
+    /// `embedded` (on this machine) or `kafka`.
+    #[arg(long, env = "SILTSTONE_LOG_KIND")]
+    log: Option<String>,
+    /// Kafka's brokers: host:port, separated by commas. Any that answer tell of the others.
+    #[arg(long, env = "SILTSTONE_BOOTSTRAP")]
+    bootstrap: Option<String>,
+    /// The cluster's name: a-z, 0-9 and `-`. Its topic is `siltstone-NAME`.
+    #[arg(long, env = "SILTSTONE_CLUSTER")]
+    cluster: Option<String>,
+    /// Accept a topic with one replica, for a trial: what that broker loses is lost.
+    #[arg(long, env = "SILTSTONE_SINGLE_REPLICA")]
+    single_replica: bool,
+}
+
+/// Flags of `siltstone init`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct InitArgs {
+    #[command(flatten)]
+    log: LogArgs,
+    /// How many partitions the store has, for ever. A bucket lives in one.
+    #[arg(long, default_value_t = 4)]
+    partitions: u32,
+    /// A TOML file, for how connections are secured.
+    #[arg(long, env = "SILTSTONE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// The section `[kafka]` of the file: how connections are secured.
+#[derive(Deserialize, Default, Clone, Debug)]
+#[serde(deny_unknown_fields, default)]
+struct KafkaFile {
+    bootstrap: Option<String>,
+    cluster: Option<String>,
+    single_replica: Option<bool>,
+    tls: Option<bool>,
+    ca_file: Option<PathBuf>,
+    certificate_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    checks_host: Option<bool>,
+    sasl_mechanism: Option<String>,
+    user: Option<String>,
+    password: Option<String>,
+    password_file: Option<PathBuf>,
+}
+
 /// The TOML file. Unknown keys are refused.
 #[derive(Deserialize, Default, Debug)]
 #[serde(deny_unknown_fields, default)]
@@ -83,6 +143,10 @@ struct File {
     data: Option<PathBuf>,
     listen: Option<SocketAddr>,
     admin: Option<SocketAddr>,
+    log: Option<String>,
+    node_id: Option<u32>,
+    read: Option<String>,
+    kafka: KafkaFile,
     region: Option<String>,
     insecure_listen: Option<bool>,
     log_format: Option<String>,
@@ -123,6 +187,28 @@ pub struct User {
     pub secret_key: String,
 }
 
+/// Where the log is.
+#[derive(Clone, Debug)]
+pub enum LogKind {
+    /// On this machine.
+    Embedded,
+    /// On brokers.
+    Kafka(KafkaSettings),
+}
+
+/// How a log on Kafka is used.
+#[derive(Clone, Debug)]
+pub struct KafkaSettings {
+    /// The brokers, and how to reach them.
+    pub connection: kafka::Settings,
+    /// What a topic must offer.
+    pub safety: kafka::Safety,
+    /// Which node this is.
+    pub node: NodeId,
+    /// What reads promise.
+    pub reads: ReadPromise,
+}
+
 /// Settings in force.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -132,6 +218,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where health, metrics and operations are served.
     pub admin: SocketAddr,
+    /// Where the log is.
+    pub log: LogKind,
     /// The region that clients sign for.
     pub region: String,
     /// Logs as JSON.
@@ -166,17 +254,113 @@ fn key(value: Option<String>, file: Option<PathBuf>, what: &str) -> anyhow::Resu
     }
 }
 
+fn read_file(path: Option<&PathBuf>) -> anyhow::Result<File> {
+    let Some(path) = path else { return Ok(File::default()) };
+    let text = std::fs::read_to_string(path);
+    let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("in {}", path.display()))
+}
+
+/// The brokers and how to reach them, from flags, environment and file.
+fn connection(args: &LogArgs, file: &KafkaFile) -> anyhow::Result<kafka::Settings> {
+    let bootstrap = args.bootstrap.clone().or_else(|| file.bootstrap.clone());
+    let Some(bootstrap) = bootstrap else {
+        bail!("a log on Kafka needs brokers: give --bootstrap HOST:PORT,HOST:PORT");
+    };
+    let Some(cluster) = args.cluster.clone().or_else(|| file.cluster.clone()) else {
+        bail!("a log on Kafka needs the cluster's name: give --cluster NAME");
+    };
+    let client = match (&file.certificate_file, &file.key_file) {
+        (Some(certificate_file), Some(key_file)) => Some(kafka::ClientCertificate {
+            certificate_file: certificate_file.clone(),
+            key_file: key_file.clone(),
+        }),
+        (None, None) => None,
+        _ => bail!("kafka.certificate_file and kafka.key_file go together"),
+    };
+    let wants_tls = file.tls.unwrap_or(file.ca_file.is_some() || client.is_some());
+    let tls = wants_tls.then(|| kafka::Tls {
+        ca_file: file.ca_file.clone(),
+        client,
+        checks_host: file.checks_host.unwrap_or(true),
+    });
+    let password = key(file.password.clone(), file.password_file.clone(), "kafka.password")?;
+    let sasl = match &file.sasl_mechanism {
+        Some(mechanism) => Some(kafka::Sasl {
+            mechanism: mechanism.parse()?,
+            user: file.user.clone().unwrap_or_default(),
+            password: password.unwrap_or_default(),
+        }),
+        None if file.user.is_some() || password.is_some() => {
+            bail!("kafka.user and kafka.password need kafka.sasl_mechanism")
+        }
+        None => None,
+    };
+    let servers = bootstrap.split(',').map(|server| server.trim().to_owned()).collect();
+    Ok(kafka::Settings::new(servers, cluster, kafka::Security { tls, sasl })?)
+}
+
+fn safety(args: &LogArgs, file: &KafkaFile) -> kafka::Safety {
+    if args.single_replica || file.single_replica.unwrap_or(false) {
+        return kafka::Safety::TRIAL;
+    }
+    kafka::Safety::default()
+}
+
+/// Where the log is. What speaks of a cluster is refused without `--log kafka`: it would have no effect.
+fn log_kind(args: &ServerArgs, file: &File) -> anyhow::Result<LogKind> {
+    let kind = args.log.log.as_deref().or(file.log.as_deref()).unwrap_or("embedded");
+    let node = args.node_id.or(file.node_id);
+    match kind {
+        "embedded" => {
+            let names_brokers = args.log.bootstrap.is_some() || file.kafka.bootstrap.is_some();
+            if node.is_some() || names_brokers {
+                bail!("a node id or brokers are given without --log kafka");
+            }
+            Ok(LogKind::Embedded)
+        }
+        "kafka" => {
+            let Some(node) = node else {
+                bail!("a node of a cluster needs an id of its own: give --node-id N");
+            };
+            let read = args.read.as_deref().or(file.read.as_deref()).unwrap_or("barrier");
+            Ok(LogKind::Kafka(KafkaSettings {
+                connection: connection(&args.log, &file.kafka)?,
+                safety: safety(&args.log, &file.kafka),
+                node: NodeId::new(node),
+                reads: read_promise(read)?,
+            }))
+        }
+        other => bail!("log is `embedded` or `kafka`, not `{other}`"),
+    }
+}
+
+impl KafkaSettings {
+    /// What `siltstone init` needs, and the number of partitions.
+    pub fn for_init(args: &InitArgs) -> anyhow::Result<(Self, u32)> {
+        let file = read_file(args.config.as_ref())?;
+        let kind = args.log.log.as_deref().or(file.log.as_deref()).unwrap_or("kafka");
+        if kind != "kafka" {
+            bail!("only a log on Kafka is set up by `init`; an embedded one is made by the server");
+        }
+        if !(1..=1024).contains(&args.partitions) {
+            bail!("a store has 1 to 1024 partitions");
+        }
+        let settings = Self {
+            connection: connection(&args.log, &file.kafka)?,
+            safety: safety(&args.log, &file.kafka),
+            node: NodeId::ZERO,
+            reads: ReadPromise::Barrier,
+        };
+        Ok((settings, args.partitions))
+    }
+}
+
 impl Settings {
     /// Brings flags, environment and file together, and checks them.
     pub fn load(args: ServerArgs) -> anyhow::Result<Self> {
-        let file = match &args.config {
-            None => File::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path);
-                let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-                toml::from_str(&text).with_context(|| format!("in {}", path.display()))?
-            }
-        };
+        let file = read_file(args.config.as_ref())?;
+        let log = log_kind(&args, &file)?;
         let Some(data) = args.data.or(file.data) else {
             bail!("no data directory: give --data DIR, SILTSTONE_DATA or `data` in the file");
         };
@@ -226,10 +410,15 @@ impl Settings {
             bytes: args.cut_bytes.or(file.cut_bytes).unwrap_or(64 << 20),
             entries: args.cut_entries.or(file.cut_entries).unwrap_or(200_000),
             age: Duration::from_secs(args.cut_seconds.or(file.cut_seconds).unwrap_or(60).max(1)),
+            ..CutPolicy::default()
         };
         let inline = args.inline_bytes_max.or(file.inline_bytes_max).unwrap_or(256 << 10);
-        if inline > ingest::record::INLINE_BYTES_MAX as u64 {
-            bail!("inline_bytes_max is at most {}", ingest::record::INLINE_BYTES_MAX);
+        let inline_limit = match &log {
+            LogKind::Embedded => ingest::record::INLINE_BYTES_MAX,
+            LogKind::Kafka(_) => ingest::record::DATA_BYTES_MAX,
+        };
+        if inline > inline_limit as u64 {
+            bail!("inline_bytes_max is at most {inline_limit}");
         }
         let log_file_bytes = args.log_file_bytes.or(file.log_file_bytes).unwrap_or(64 << 20);
         if !log_file_bytes.is_multiple_of(4096) || log_file_bytes < 16 << 20 {
@@ -252,6 +441,7 @@ impl Settings {
             data,
             listen,
             admin,
+            log,
             region: args.region.or(file.region).unwrap_or_else(|| "us-east-1".into()),
             logs_json,
             cut,
@@ -271,9 +461,10 @@ impl Settings {
             data,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            log: LogKind::Embedded,
             region: String::new(),
             logs_json: false,
-            cut: CutPolicy { bytes: 64 << 20, entries: 200_000, age: Duration::from_secs(60) },
+            cut: CutPolicy::default(),
             inline_bytes_max: 0,
             log_file_bytes: 64 << 20,
             bulk_file_bytes: 1 << 30,

@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use compactor::partition::{Partition, SubmitError};
-use compactor::state::BucketState;
+use compactor::state::{BucketState, Buckets};
+use compactor::view::Snapshot;
 use http::request::Parts;
 use hyper::body::{Body as _, Incoming};
 use ingest::log::{AppendError, ReadError};
@@ -99,6 +100,16 @@ impl Asked {
     }
 }
 
+/// A bucket as a read sees it.
+pub struct Sight<'a> {
+    /// Its partition.
+    pub partition: &'a Partition,
+    /// The bucket.
+    pub bucket: Arc<BucketState>,
+    /// Everything in it that was acknowledged before the read began.
+    pub snapshot: Snapshot,
+}
+
 /// A request's head is at most 16 KiB.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
@@ -127,11 +138,6 @@ impl Front {
     pub fn new(store: Arc<Store>, users: Users, settings: Settings) -> Self {
         let start = now() as u32;
         Self { store, users, settings, start, requests: AtomicU64::new(0) }
-    }
-
-    /// The engine.
-    pub fn partition(&self) -> &Partition {
-        &self.store.partition
     }
 
     /// Answers a request.
@@ -190,28 +196,53 @@ impl Front {
         route::route(self, asked, body).await
     }
 
-    /// The request's bucket, which must exist and belong to whoever asks.
-    pub fn bucket(&self, asked: &Asked) -> Result<Arc<BucketState>, S3Error> {
-        self.bucket_named(asked, asked.bucket.as_deref().unwrap_or_default())
+    /// The partition that the request's bucket lives in, whether it exists or not.
+    pub fn partition_of(&self, asked: &Asked) -> &Partition {
+        self.store.home(asked.bucket.as_deref().unwrap_or_default())
     }
 
-    /// A bucket of a name, which must exist and belong to whoever asks.
-    pub fn bucket_named(&self, asked: &Asked, name: &str) -> Result<Arc<BucketState>, S3Error> {
-        let missing = || S3Error::from(Code::NoSuchBucket).with("BucketName", name);
-        let valid = BucketName::new(name.as_bytes().to_vec())
-            .map_err(|_| S3Error::from(Code::InvalidBucketName).with("BucketName", name))?;
-        let buckets = self.partition().buckets();
-        let bucket = buckets.named(&valid).ok_or_else(missing)?;
-        if bucket.owner != asked.user.id {
-            return Err(Code::AccessDenied.into());
+    /// The request's bucket for a write. What this node knows of it may be old: where the write is applied
+    /// it is judged again. Only a bucket that seems to be missing is looked for twice.
+    pub async fn bucket(&self, asked: &Asked) -> Result<Arc<BucketState>, S3Error> {
+        let name = asked.bucket.as_deref().unwrap_or_default();
+        let partition = self.store.home(name);
+        match bucket_in(&partition.buckets(), asked, name) {
+            Err(error) if error.code == Code::NoSuchBucket => {
+                Ok(self.sight_named(asked, name).await?.bucket)
+            }
+            found => found,
         }
-        if let Some(owner) = asked.header("x-amz-expected-bucket-owner")
-            && owner != bucket.owner
-        {
-            return Err(Code::AccessDenied.into());
-        }
-        Ok(bucket.clone())
     }
+
+    /// The request's bucket for a read, with everything that was acknowledged before.
+    pub async fn sight(&self, asked: &Asked) -> Result<Sight<'_>, S3Error> {
+        self.sight_named(asked, asked.bucket.as_deref().unwrap_or_default()).await
+    }
+
+    /// A bucket of a name for a read.
+    pub async fn sight_named(&self, asked: &Asked, name: &str) -> Result<Sight<'_>, S3Error> {
+        let partition = self.store.home(name);
+        let snapshot = partition.fresh().await.map_err(read_error)?;
+        let bucket = bucket_in(&snapshot.buckets, asked, name)?;
+        Ok(Sight { partition, bucket, snapshot })
+    }
+}
+
+/// A bucket of a name, which must exist and belong to whoever asks.
+fn bucket_in(buckets: &Buckets, asked: &Asked, name: &str) -> Result<Arc<BucketState>, S3Error> {
+    let missing = || S3Error::from(Code::NoSuchBucket).with("BucketName", name);
+    let valid = BucketName::new(name.as_bytes().to_vec())
+        .map_err(|_| S3Error::from(Code::InvalidBucketName).with("BucketName", name))?;
+    let bucket = buckets.named(&valid).ok_or_else(missing)?;
+    if bucket.owner != asked.user.id {
+        return Err(Code::AccessDenied.into());
+    }
+    if let Some(owner) = asked.header("x-amz-expected-bucket-owner")
+        && owner != bucket.owner
+    {
+        return Err(Code::AccessDenied.into());
+    }
+    Ok(bucket.clone())
 }
 
 /// Splits `/bucket/key`; the key is everything after the second slash, taken literally.
@@ -236,10 +267,12 @@ pub fn read_error(error: ReadError) -> S3Error {
 pub fn submit_error(error: SubmitError) -> S3Error {
     match error {
         SubmitError::Unreadable(error) => read_error(error),
-        SubmitError::Overloaded | SubmitError::Append(AppendError::Full { .. }) => {
+        SubmitError::Overloaded
+        | SubmitError::NotDone
+        | SubmitError::Append(AppendError::Full { .. }) => {
             Code::SlowDown.because(error.to_string())
         }
-        SubmitError::Append(_) | SubmitError::Stopped(_) => {
+        SubmitError::Append(_) | SubmitError::Stopped(_) | SubmitError::Quarantined(_) => {
             tracing::error!(%error, "a write failed");
             Code::ServiceUnavailable.because(error.to_string())
         }

@@ -6,20 +6,22 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use compactor::catalog::{self, Catalog, LoadError};
 use compactor::layout::Layout;
 use compactor::sealed;
 use compactor::segment::Segment;
-use compactor::state::{StateKey, decode_part};
+use compactor::state::{StateKey, StreamState, decode_part};
 use compactor::view::Sealed;
 use ingest::entry::{Extent, ObjectVersion, Payload, Statement};
 use ingest::env::{Env, FilePath};
 use ingest::log::embedded;
+use ingest::words::PartitionId;
 
 use crate::config::Settings;
 use crate::server::env;
-use crate::server::store::{Lock, PARTITION, bulk_options, identity, log_options};
+use crate::server::identity::Identity;
+use crate::server::store::{Lock, bulk_options, log_options};
 
 /// Checks a data directory; prints what is wrong, and exits 1 if anything is.
 pub fn run(data: &Path) -> anyhow::Result<ExitCode> {
@@ -38,30 +40,55 @@ pub fn run(data: &Path) -> anyhow::Result<ExitCode> {
 
 async fn check(data: &Path) -> anyhow::Result<Vec<String>> {
     let _lock = Lock::take(data).with_context(|| format!("cannot check {}", data.display()))?;
-    let store = identity(data, false)?;
-    let settings = Settings::for_tools(data.to_path_buf());
-    let env = env::production(data)?;
-    let layout = Layout::new(PARTITION);
-    let mut faults = Vec::new();
-    let catalog = match catalog::read(&env, &layout, store, PARTITION).await {
-        Ok((found, damaged)) => {
-            faults.extend(damaged.into_iter().map(|(_, corruption)| corruption.to_string()));
-            found.unwrap_or_else(|| Catalog::first(store, PARTITION))
-        }
-        Err(LoadError::Corrupt(corruption)) => return Ok(vec![corruption.to_string()]),
-        Err(error) => return Err(error.into()),
+    let Some(identity) = Identity::read(data)? else {
+        bail!("{} is not a siltstone data directory", data.display());
     };
-    let log =
-        embedded::verify(&env, &log_options(&settings, store), PARTITION, catalog.next).await?;
-    faults.extend(log.into_iter().map(|corruption| corruption.to_string()));
-    check_sealed(&env, &layout, &catalog, &mut faults).await?;
-    let extents = referenced(&env, &layout, &catalog, &mut faults).await?;
-    let options = bulk_options(&settings, &catalog);
-    for bulk in &catalog.bulks {
-        let found = ingest::bulk::verify(&env, &options, bulk.id, &extents).await?;
-        faults.extend(found.into_iter().map(|corruption| corruption.to_string()));
+    let env = env::production(data)?;
+    let partitions = match identity {
+        Identity::Embedded(_) => 1,
+        Identity::Node(node) => node.partitions,
+    };
+    let mut faults = Vec::new();
+    for id in (0..partitions).map(PartitionId::new) {
+        check_partition(&env, data, &identity, id, &mut faults).await?;
     }
     Ok(faults)
+}
+
+async fn check_partition(
+    env: &Env,
+    data: &Path,
+    identity: &Identity,
+    id: PartitionId,
+    faults: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    let store = identity.store();
+    let settings = Settings::for_tools(data.to_path_buf());
+    let layout = Layout::new(id);
+    let catalog = match catalog::read(env, &layout, store, id).await {
+        Ok((found, damaged)) => {
+            faults.extend(damaged.into_iter().map(|(_, corruption)| corruption.to_string()));
+            found.unwrap_or_else(|| Catalog::first(store, id))
+        }
+        Err(LoadError::Corrupt(corruption)) => {
+            faults.push(corruption.to_string());
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // A node's log is with the brokers, and its spool is made anew by each start.
+    if let Identity::Embedded(_) = identity {
+        let log = embedded::verify(env, &log_options(&settings, store), id, catalog.next).await?;
+        faults.extend(log.into_iter().map(|corruption| corruption.to_string()));
+    }
+    check_sealed(env, &layout, &catalog, faults).await?;
+    let extents = referenced(env, &layout, &catalog, faults).await?;
+    let options = bulk_options(&settings, &catalog);
+    for bulk in &catalog.bulks {
+        let found = ingest::bulk::verify(env, &options, bulk.id, &extents).await?;
+        faults.extend(found.into_iter().map(|corruption| corruption.to_string()));
+    }
+    Ok(())
 }
 
 /// Every file that the catalog names: its digest, and its own checksums for the place.
@@ -136,7 +163,9 @@ async fn referenced(
     let mut extents = BTreeMap::new();
     let mut add = |from: &[Extent]| {
         for extent in from.iter().filter(|extent| known.contains(&extent.file)) {
-            extents.insert((extent.file, extent.position), *extent);
+            // A stream that was under way at a cut was shorter then than the object that it became.
+            let known = extents.entry((extent.file, extent.position)).or_insert(*extent);
+            known.len = known.len.max(extent.len);
         }
     };
     let handles = Arc::default();
@@ -158,18 +187,23 @@ async fn referenced(
     for run in &opened.runs {
         let Ok(state) = &run.state else { continue };
         let mut cursor = state.cursor();
-        if cursor.seek(b"p").await.is_err() {
+        if cursor.seek(StateKey::STREAMS).await.is_err() {
             continue;
         }
         while let (Some(key), Some(value)) = (cursor.key(), cursor.value()) {
-            if !StateKey(key).is_part() {
-                break;
-            }
-            if value.first() == Some(&1) {
-                match decode_part(value.slice(1..)) {
-                    Ok((_, part)) => add(&part.extents),
-                    Err(error) => faults.push(format!("state of run {}: {error}", run.run.id)),
+            let key = StateKey(key);
+            let named = match value.first() {
+                Some(1) if key.is_stream() => {
+                    StreamState::decode(value.slice(1..)).map(|stream| stream.extents)
                 }
+                Some(1) if key.is_part() => {
+                    decode_part(value.slice(1..)).map(|(_, part)| part.extents.to_vec())
+                }
+                _ => Ok(Vec::new()),
+            };
+            match named {
+                Ok(named) => add(&named),
+                Err(error) => faults.push(format!("state of run {}: {error}", run.run.id)),
             }
             if cursor.advance().await.is_err() {
                 break;

@@ -4,9 +4,11 @@
 
 mod admin;
 mod ask;
+mod cluster;
 mod config;
 mod front;
 mod fsck;
+mod measures;
 mod server;
 mod users;
 
@@ -29,6 +31,11 @@ struct Cli {
 enum Command {
     /// Serve S3 from a data directory.
     Server(Box<config::ServerArgs>),
+    /// Set a cluster up: make its topic on Kafka and write whose it is.
+    Init(Box<config::InitArgs>),
+    /// See how a cluster is.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Fold everything that is not folded yet, on a running server.
     Cut {
         /// The server's admin address.
@@ -55,9 +62,21 @@ enum Command {
     Version,
 }
 
+#[derive(Subcommand)]
+enum ClusterCommand {
+    /// Ask every node, and compare. Exits 1 if a node does not answer or something differs.
+    Status {
+        /// The nodes' admin addresses, separated by commas.
+        #[arg(long, default_value = "http://127.0.0.1:9001")]
+        admin: String,
+    },
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Server(args) => server::run(*args),
+        Command::Init(args) => server::init(&args),
+        Command::Cluster(ClusterCommand::Status { admin }) => cluster::status(&admin),
         Command::Cut { admin } => ask::post(&admin, "/cut", String::new()),
         Command::Sql { query, admin, format } => {
             ask::post(&admin, &format!("/sql?format={format}"), query)

@@ -1,6 +1,8 @@
 //! Running it: joins the real parts, listens, drains, stops.
 
 pub mod env;
+pub mod identity;
+pub mod node;
 pub mod store;
 
 use std::process::ExitCode;
@@ -16,7 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{ServerArgs, Settings};
+use crate::config::{InitArgs, KafkaSettings, ServerArgs, Settings};
 use crate::front::Front;
 use crate::users::Users;
 use store::Store;
@@ -42,6 +44,19 @@ pub fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(settings))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sets a cluster up.
+pub fn init(args: &InitArgs) -> anyhow::Result<ExitCode> {
+    let (kafka, partitions) = KafkaSettings::for_init(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let said = runtime.block_on(async {
+        // It writes no file.
+        let env = env::production(std::path::Path::new("."))?;
+        node::init(&env, &kafka, partitions).await
+    })?;
+    println!("{said}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -84,7 +99,13 @@ async fn serve_store(
     let admin = crate::admin::serve(admin, store.clone(), sql, metrics, ready.clone());
     tokio::spawn(admin);
     let front = Arc::new(Front::new(store.clone(), users, settings));
-    accept(listener, front).await?;
+    let mut holds = store.partitions[0].holds_node();
+    tokio::select! {
+        accepted = accept(listener, front) => accepted?,
+        _ = holds.wait_for(|holds| *holds == Some(false)) => {
+            anyhow::bail!("another process runs under this node's id; this one stops");
+        }
+    }
     // The admin address goes on answering, "stopping" that is, until the process ends.
     ready.store(false, std::sync::atomic::Ordering::Relaxed);
     Ok(())

@@ -7,7 +7,7 @@ use anyhow::bail;
 use sha2::{Digest, Sha256};
 
 use crate::config::{Settings, User};
-use crate::server::store::write_private;
+use crate::server::identity::write_private;
 
 /// All users.
 pub struct Users {

@@ -140,6 +140,8 @@ struct State {
     current: Option<Current>,
     /// How many pieces and guards hold each file that any of them holds.
     in_flight: BTreeMap<BulkId, usize>,
+    /// Files with payload of closed uploads that no sync is known to cover.
+    unsynced: BTreeMap<BulkId, Arc<BulkFile>>,
 }
 
 struct Current {
@@ -232,6 +234,7 @@ impl BulkFiles {
                 next: options.next.max(BulkId::new(1)),
                 current: None,
                 in_flight: BTreeMap::new(),
+                unsynced: BTreeMap::new(),
             }),
             handles: Handles::default(),
             options,
@@ -254,6 +257,25 @@ impl BulkFiles {
     pub async fn begin(self: &Arc<Self>, len: u64) -> Result<Upload, BulkError> {
         let pieces = self.reserve(len).await?;
         Ok(Upload::new(pieces, len, self.options.sync_bytes))
+    }
+
+    /// Makes everything durable that was written without it: see [`Upload::close`] and [`Upload::flush`].
+    pub async fn sync_written(&self) -> Result<(), BulkError> {
+        let files = std::mem::take(&mut self.state.lock().unsynced);
+        let requests: Vec<_> = files.values().map(|file| (file, file.request_sync())).collect();
+        for (file, request) in requests {
+            if let Err(error) = file.synced(request).await {
+                // All of them: which are covered is not known any more.
+                let mut state = self.state.lock();
+                files.iter().for_each(|(id, file)| drop(state.unsynced.insert(*id, file.clone())));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_unsynced(&self, file: &Arc<BulkFile>) {
+        self.state.lock().unsynced.insert(file.identity.file, file.clone());
     }
 
     /// Reads a range of the payload that extents make up in this order. Beyond its end the reader says

@@ -22,7 +22,9 @@
 //! one append leaves one record. The fold finds outcomes by (writer, epoch, sequence) and drops
 //! duplicates, so that a log which repeats or delays records serves as well.
 
+pub mod brokers;
 pub mod embedded;
+pub mod replicated;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -54,6 +56,10 @@ pub trait Log: Send + Sync {
     /// this was called.
     fn barrier(&self, partition: PartitionId) -> Fut<'_, Result<BarrierToken, AppendError>>;
 
+    /// Where the log ends, as far as can be told without a barrier: for certain where one process writes
+    /// it, else as some broker believes, which may be stale.
+    fn end(&self, partition: PartitionId) -> Fut<'_, Result<Offset, ReadError>>;
+
     /// Reads the inline payload of a committed record again, verified by the record's own checksum.
     /// [`ReadError::Trimmed`] once the record has been trimmed away: look the object up again.
     fn fetch(
@@ -62,7 +68,12 @@ pub trait Log: Send + Sync {
         location: LogLocation,
     ) -> Fut<'_, Result<Bytes, ReadError>>;
 
-    /// Lets go of everything below an offset. Space may be reused from then on, never earlier.
+    /// Says that this reader's node will not [`Log::fetch`] below an offset any more: copies of its own
+    /// may go. What is in the log stays.
+    fn release(&self, partition: PartitionId, below: Offset) -> Fut<'_, ()>;
+
+    /// Lets go of everything below an offset, for everybody. Space may be reused from then on, never
+    /// earlier. Where several nodes fold one log, all of them must have sealed what lies below.
     fn trim(&self, partition: PartitionId, below: Offset) -> Fut<'_, Result<(), ReadError>>;
 
     /// Says how a partition's log is.
@@ -186,6 +197,19 @@ pub enum ReadError {
         partition: PartitionId,
         /// The offset asked for; for a fetch, the first that can still be read.
         offset: Offset,
+    },
+    /// The log ends below what has been read from it: it was cut off, or made anew. What was acknowledged
+    /// is missing from it, and nothing here may go on as if it were not.
+    #[error(
+        "partition {partition} of the log ends at offset {end}, and {read} had been read from it: it was cut off or made anew"
+    )]
+    Lost {
+        /// The partition.
+        partition: PartitionId,
+        /// Where it ends.
+        end: Offset,
+        /// What would have been read next.
+        read: Offset,
     },
     /// Bytes are not what was written.
     #[error("{0}")]

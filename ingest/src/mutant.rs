@@ -58,6 +58,18 @@ mutants! {
     JudgeConditionEarly,
     /// A frozen tail is dropped from the view before its run is in it.
     DropFrozenEarly,
+    /// A record is acknowledged when it is handed to the brokers' client.
+    AcknowledgeAtEnqueue,
+    /// A client that was replaced lives on, and what it retries lands after newer records.
+    KeepReplacedClient,
+    /// A read does not wait for a barrier.
+    ReadWithoutBarrier,
+    /// A record is applied and answered when it is sent, before the log has committed it.
+    ApplyBeforeCommit,
+    /// A cut is published without syncing the payload that came through the log.
+    SkipPayloadSync,
+    /// A cut is made again by every CUT record, whatever its number.
+    CutTwice,
     /// Garbage is collected while replay is still going on.
     CollectDuringReplay,
 }

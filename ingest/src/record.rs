@@ -12,8 +12,8 @@ use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::entry::{Attributes, ETag, Extent, PARTS_MAX, StoredChecksum, get_bool};
 use crate::name::{BucketName, OBJECT_KEY_BYTES_MAX, ObjectKey};
 use crate::words::{
-    BucketId, BulkId, ConfigVersion, CutNumber, Epoch, Offset, PartNumber, Sequence, UploadId,
-    WriterId,
+    BucketId, BulkId, ConfigVersion, CutNumber, Epoch, NodeId, Offset, PartNumber, Sequence,
+    StreamId, UploadId, WriterId,
 };
 
 /// The version that this code writes and reads.
@@ -24,6 +24,10 @@ pub const RECORD_BYTES_MAX: usize = 8 << 20;
 
 /// The most inline payload that a record may have. Above it payload goes the bulk way.
 pub const INLINE_BYTES_MAX: usize = 1 << 20;
+
+/// The most payload that a [`Body::Data`] record has, in whole frames of a bulk file, so that pieces lie
+/// side by side in one extent: 15 frames, 959.5 KiB, below the longest message of a broker.
+pub const DATA_BYTES_MAX: usize = 15 * 65_504;
 
 /// Names a record: its writer, the writer's instance and the record's number in the partition. A record
 /// that turns up twice has the same name both times.
@@ -97,6 +101,64 @@ pub enum Body {
     },
     /// Nothing; a reader that has met it has met everything before it.
     Barrier,
+    /// Payload of a large object, on its way to every node. Without a record that names its stream it
+    /// means nothing.
+    Data(Data),
+    /// What a node made of the log up to a cut.
+    Digest(Digest),
+    /// Whose a node's id is.
+    Claim {
+        /// The node's id.
+        node: NodeId,
+        /// The process that wants it; random.
+        process: WriterId,
+        /// What is said of it.
+        stage: Stage,
+    },
+}
+
+/// A step in deciding whose a node's id is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Stage {
+    /// The process wants it.
+    Claim,
+    /// The process that has it objects.
+    Object,
+    /// Nobody objected in time.
+    Confirm,
+}
+
+/// See [`Body::Data`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Data {
+    /// The stream that it belongs to.
+    pub stream: StreamId,
+    /// Its place in the stream, from 0.
+    pub index: u32,
+    /// How many bytes the whole stream has.
+    pub total: u64,
+    /// Its bytes; [`DATA_BYTES_MAX`] of them unless it is the last.
+    pub bytes: Bytes,
+}
+
+/// Names a whole stream, as it was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct StreamRef {
+    /// The stream.
+    pub stream: StreamId,
+    /// How many [`Body::Data`] records it has.
+    pub records: u32,
+}
+
+/// See [`Body::Digest`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Digest {
+    /// Whose.
+    pub node: NodeId,
+    /// Up to which cut.
+    pub cut: CutNumber,
+    /// Chained over all cuts: of the logical content, whatever files it lies in.
+    pub digest: [u8; 32],
 }
 
 /// A bucket's versioning.
@@ -143,6 +205,8 @@ pub enum RecordPayload {
     Inline(Bytes),
     /// In bulk files, written and synced before the record was appended.
     Bulk(Arc<[Extent]>),
+    /// In records before this one in the same log; each node has put it into bulk files of its own.
+    Stream(StreamRef),
 }
 
 /// See [`Body::PutObject`].
@@ -233,6 +297,8 @@ pub struct PutPart {
     pub number: PartNumber,
     /// What is known of it.
     pub part: Part,
+    /// Where its bytes are, when they came through the log; then the part names no extents.
+    pub stream: Option<StreamRef>,
 }
 
 /// A part of an upload.
@@ -283,6 +349,9 @@ mod kind {
     pub const ABORT_UPLOAD: u8 = 11;
     pub const CUT: u8 = 12;
     pub const BARRIER: u8 = 13;
+    pub const DATA: u8 = 14;
+    pub const DIGEST: u8 = 15;
+    pub const CLAIM: u8 = 16;
 }
 
 impl Record {
@@ -304,6 +373,7 @@ impl Record {
             | Body::SetTags(_)
             | Body::CreateUpload(_)
             | Body::PutPart(_)
+            | Body::Data(_)
             | Body::CompleteUpload(_) => true,
             Body::OpenWriter
             | Body::DeleteBucket { .. }
@@ -311,7 +381,29 @@ impl Record {
             | Body::DeleteObject(_)
             | Body::AbortUpload { .. }
             | Body::Cut { .. }
+            | Body::Digest(_)
+            | Body::Claim { .. }
             | Body::Barrier => false,
+        }
+    }
+
+    /// Whether its writer numbers it, so that it is applied once and its outcome is remembered. What
+    /// changes nothing, or is told apart by its content, needs no number.
+    pub fn is_numbered(&self) -> bool {
+        !matches!(
+            self.body,
+            Body::OpenWriter | Body::Barrier | Body::Data(_) | Body::Digest(_) | Body::Claim { .. }
+        )
+    }
+
+    /// The stream whose payload it names.
+    pub fn stream(&self) -> Option<StreamRef> {
+        match &self.body {
+            Body::PutObject(PutObject { payload: RecordPayload::Stream(stream), .. }) => {
+                Some(*stream)
+            }
+            Body::PutPart(put) => put.stream,
+            _ => None,
         }
     }
 
@@ -346,6 +438,7 @@ impl Record {
                 let payload = match &put.payload {
                     RecordPayload::Inline(bytes) => bytes.len(),
                     RecordPayload::Bulk(extents) => extents.len() * 32,
+                    RecordPayload::Stream(_) => 32,
                 };
                 attributes(&put.attributes) + payload + OBJECT_KEY_BYTES_MAX
             }
@@ -355,6 +448,7 @@ impl Record {
                 complete.parts.len() * 24 + 256 + OBJECT_KEY_BYTES_MAX
             }
             Body::SetTags(set) => pairs(&set.tags) + OBJECT_KEY_BYTES_MAX + 64,
+            Body::Data(data) => data.bytes.len() + 64,
             _ => OBJECT_KEY_BYTES_MAX + 512,
         };
         body + self.principal.len() + self.request.len() + 128
@@ -444,6 +538,31 @@ impl Versioning {
     }
 }
 
+impl StreamRef {
+    fn encode(&self, out: &mut Encoder) {
+        out.raw(&self.stream.0).u32(self.records);
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        Ok(Self {
+            stream: StreamId(from.array("stream")?),
+            records: from.u32("records of a stream")?,
+        })
+    }
+}
+
+impl RecordPayload {
+    fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        let error = from.error("payload kind");
+        Ok(match from.u8("payload kind")? {
+            0 => RecordPayload::Inline(from.bytes(INLINE_BYTES_MAX, "payload")?),
+            1 => RecordPayload::Bulk(Extent::decode_all(from)?),
+            2 => RecordPayload::Stream(StreamRef::decode(from)?),
+            _ => return Err(error),
+        })
+    }
+}
+
 impl VersionRef {
     fn encode(self, out: &mut Encoder) {
         match self {
@@ -528,6 +647,9 @@ impl Body {
             | Body::DeleteBucket { .. }
             | Body::SetVersioning { .. }
             | Body::Cut { .. }
+            | Body::Data(_)
+            | Body::Digest(_)
+            | Body::Claim { .. }
             | Body::Barrier => None,
         }
     }
@@ -547,6 +669,9 @@ impl Body {
             Body::AbortUpload { .. } => kind::ABORT_UPLOAD,
             Body::Cut { .. } => kind::CUT,
             Body::Barrier => kind::BARRIER,
+            Body::Data(_) => kind::DATA,
+            Body::Digest(_) => kind::DIGEST,
+            Body::Claim { .. } => kind::CLAIM,
         }
     }
 
@@ -573,6 +698,7 @@ impl Body {
                         out.u8(0).bytes(bytes);
                     }
                     RecordPayload::Bulk(extents) => Extent::encode_all(extents, out.u8(1)),
+                    RecordPayload::Stream(stream) => stream.encode(out.u8(2)),
                 }
             }
             Body::DeleteObject(body) => {
@@ -597,6 +723,10 @@ impl Body {
                 out.u64(body.bucket.get()).bytes(body.key.as_bytes()).raw(&body.upload.0);
                 out.u16(body.number.get());
                 body.part.encode(out);
+                out.u8(u8::from(body.stream.is_some()));
+                if let Some(stream) = &body.stream {
+                    stream.encode(out);
+                }
             }
             Body::CompleteUpload(body) => {
                 out.u64(body.bucket.get()).u32(body.config.get()).bytes(body.key.as_bytes());
@@ -612,6 +742,20 @@ impl Body {
             }
             Body::Cut { number } => {
                 out.u64(number.get());
+            }
+            Body::Data(data) => {
+                out.raw(&data.stream.0).u32(data.index).u64(data.total).bytes(&data.bytes);
+            }
+            Body::Digest(digest) => {
+                out.u32(digest.node.get()).u64(digest.cut.get()).raw(&digest.digest);
+            }
+            Body::Claim { node, process, stage } => {
+                let stage = match stage {
+                    Stage::Claim => 0,
+                    Stage::Object => 1,
+                    Stage::Confirm => 2,
+                };
+                out.u32(node.get()).raw(&process.0).u8(stage);
             }
         }
     }
@@ -638,11 +782,7 @@ impl Body {
                 condition: Condition::decode(from)?,
                 attributes: Attributes::decode(from)?,
                 digest: from.u64("digest")?,
-                payload: if get_bool(from, "payload kind")? {
-                    RecordPayload::Bulk(Extent::decode_all(from)?)
-                } else {
-                    RecordPayload::Inline(from.bytes(INLINE_BYTES_MAX, "payload")?)
-                },
+                payload: RecordPayload::decode(from)?,
             }),
             kind::DELETE_OBJECT => Body::DeleteObject(DeleteObject {
                 bucket: decode_bucket(from)?,
@@ -677,6 +817,10 @@ impl Body {
                 upload: decode_upload(from)?,
                 number: PartNumber::new(from.u16("part number")?),
                 part: Part::decode(from)?,
+                stream: match get_bool(from, "stream of a part")? {
+                    true => Some(StreamRef::decode(from)?),
+                    false => None,
+                },
             }),
             kind::COMPLETE_UPLOAD => {
                 let bucket = decode_bucket(from)?;
@@ -706,6 +850,30 @@ impl Body {
                 upload: decode_upload(from)?,
             },
             kind::CUT => Body::Cut { number: CutNumber::new(from.u64("cut number")?) },
+            kind::DATA => Body::Data(Data {
+                stream: StreamId(from.array("stream")?),
+                index: from.u32("index in a stream")?,
+                total: from.u64("length of a stream")?,
+                bytes: from.bytes(DATA_BYTES_MAX, "payload of a stream")?,
+            }),
+            kind::DIGEST => Body::Digest(Digest {
+                node: NodeId::new(from.u32("node")?),
+                cut: CutNumber::new(from.u64("cut number")?),
+                digest: from.array("digest")?,
+            }),
+            kind::CLAIM => Body::Claim {
+                node: NodeId::new(from.u32("node")?),
+                process: WriterId(from.array("process")?),
+                stage: {
+                    let error = from.error("stage of a claim");
+                    match from.u8("stage of a claim")? {
+                        0 => Stage::Claim,
+                        1 => Stage::Object,
+                        2 => Stage::Confirm,
+                        _ => return Err(error),
+                    }
+                },
+            },
             _ => return Err(DecodeError { what: "record kind", position: 1 }),
         })
     }

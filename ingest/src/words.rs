@@ -102,6 +102,10 @@ number! {
     BulkId(u64)
 }
 number! {
+    /// Names a node of a cluster; given by whoever runs it.
+    NodeId(u32)
+}
+number! {
     /// Numbers the published catalogs of a partition.
     Generation(u64)
 }
@@ -121,6 +125,10 @@ pub struct WriterId(pub [u8; 16]);
 /// Names one multipart upload; random, 128 bits, so that nobody guesses another's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct UploadId(pub [u8; 16]);
+
+/// Names one stream of payload on its way through the log; random, 128 bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct StreamId(pub [u8; 16]);
 
 /// Names one store (one data directory, or one cluster), fixed when it is first made.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

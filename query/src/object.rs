@@ -29,12 +29,11 @@ pub struct Found {
 
 /// Finds a version of a key.
 pub async fn lookup(
-    partition: &Partition,
+    snapshot: Snapshot,
     bucket: BucketId,
     key: &ObjectKey,
     version: VersionRef,
 ) -> Result<Option<Found>, ReadError> {
-    let snapshot = partition.snapshot();
     let Some(item) = find(&snapshot, bucket, key, version).await? else { return Ok(None) };
     let (version, key) = (item.key.version(), item.key.clone());
     let (statement, beside) = match item.what {
@@ -125,9 +124,11 @@ pub async fn read(
 /// How often a look-up is made again when the log lets go of an object between look-up and read.
 const TRIES: usize = 4;
 
-/// Finds an object and opens its bytes. `range_of` chooses the bytes once the object is known, or refuses.
+/// Finds an object in a snapshot, or a newer one, and opens its bytes. `range_of` chooses the bytes once
+/// the object is known, or refuses.
 pub async fn get<E: From<ReadError>>(
     partition: &Partition,
+    mut snapshot: Snapshot,
     bucket: BucketId,
     key: &ObjectKey,
     version: VersionRef,
@@ -135,12 +136,12 @@ pub async fn get<E: From<ReadError>>(
 ) -> Result<Option<(Found, Body)>, E> {
     let mut tries = 0;
     loop {
-        let Some(found) = lookup(partition, bucket, key, version).await? else { return Ok(None) };
+        let Some(found) = lookup(snapshot, bucket, key, version).await? else { return Ok(None) };
         let range = range_of(&found)?;
         tries += 1;
         match read(partition, &found, range).await {
             Ok(body) => return Ok(Some((found, body))),
-            Err(ReadError::Trimmed { .. }) if tries < TRIES => {}
+            Err(ReadError::Trimmed { .. }) if tries < TRIES => snapshot = partition.snapshot(),
             Err(error) => return Err(error.into()),
         }
     }

@@ -5,7 +5,7 @@ use ingest::entry::StoredChecksum;
 use ingest::log::LogLocation;
 use ingest::name::BucketName;
 use ingest::record::{CreateUpload, RecordId};
-use ingest::words::{BulkId, SegmentId};
+use ingest::words::{BulkId, PartitionId, SegmentId};
 
 use super::*;
 use crate::state::decode_part;
@@ -58,7 +58,7 @@ fn decide(versioning: Versioning, prior: Prior, body: Body) -> Effects {
         location: LOCATION,
         record: record(body),
     };
-    apply(&RULES, &with(versioning), CUT, TIME, prior, &committed)
+    apply(&RULES, PartitionId::ZERO, &with(versioning), CUT, TIME, prior, &committed)
 }
 
 fn off(prior: Prior, body: Body) -> Effects {
@@ -506,7 +506,7 @@ fn parts_and_their_end_need_an_open_upload() {
     let (bucket, key, upload) = (BUCKET, key(), UPLOAD);
     let put = || {
         let (number, part) = (PartNumber::new(2), part(2));
-        Body::PutPart(PutPart { bucket, key: key.clone(), upload, number, part })
+        Body::PutPart(PutPart { bucket, key: key.clone(), upload, number, part, stream: None })
     };
     let abort = || Body::AbortUpload { bucket, key: key.clone(), upload };
     for prior in [Prior::default(), completed(&[1], 9)] {
@@ -712,7 +712,8 @@ fn a_record_needs_what_its_outcome_hangs_on() {
     assert_eq!(needs_of(Body::DeleteBucket { bucket: BUCKET }), contents(Some(BUCKET)));
     assert_eq!(needs_of(Body::DeleteBucket { bucket: NOBODYS }), nothing);
     let (number, part) = (PartNumber::new(1), part(1));
-    let put_part = PutPart { bucket: BUCKET, key: key(), upload: UPLOAD, number, part };
+    let put_part =
+        PutPart { bucket: BUCKET, key: key(), upload: UPLOAD, number, part, stream: None };
     let abort = Body::AbortUpload { bucket: BUCKET, key: key(), upload: UPLOAD };
     for body in [Body::PutPart(put_part), abort] {
         assert_eq!(needs_of(body), Needs { upload: upload.clone(), ..Needs::default() });

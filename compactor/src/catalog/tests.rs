@@ -37,6 +37,7 @@ fn golden_catalog() -> Catalog {
         fold_version: 1,
         time: WallTime::from_micros(1_700_000_000_000_000),
         digest: [0xdd; 32],
+        last: [0xaa; 16],
         previous: [0xbb; 32],
         next_segment: SegmentId::new(5),
         next_run: RunId::new(7),
@@ -61,7 +62,7 @@ fn reseal(bytes: &mut [u8]) {
 
 #[test]
 fn the_bytes_are_those_of_the_golden_file() {
-    let golden = golden::check("catalog-v1.bin", &golden_catalog().encode());
+    let golden = golden::check("catalog-v2.bin", &golden_catalog().encode());
     assert_eq!(Catalog::decode(golden.clone()), Ok(golden_catalog()));
     assert_eq!(golden_catalog().digest_of_encoding(), *blake3::hash(&golden).as_bytes());
 }
@@ -109,25 +110,26 @@ fn a_catalog_that_ends_early_or_late_is_refused_at_its_place() {
         (52, "next offset"),
         (60, "time"),
         (68, "digest"),
-        (100, "previous digest"),
-        (132, "next segment"),
-        (140, "next run"),
-        (148, "next bulk file"),
-        (156, "runs"),
-        (157, "run"),
-        (165, "level"),
-        (166, "first offset"),
-        (174, "last offset"),
-        (182, "entries"),
-        (190, "file length"),
-        (198, "file digest"),
-        (543, "segments"),
-        (544, "segment"),
-        (552, "references"),
-        (560, "objects"),
-        (672, "bulk files"),
-        (673, "bulk file"),
-        (681, "references"),
+        (100, "hash of the last record"),
+        (116, "previous digest"),
+        (148, "next segment"),
+        (156, "next run"),
+        (164, "next bulk file"),
+        (172, "runs"),
+        (173, "run"),
+        (181, "level"),
+        (182, "first offset"),
+        (190, "last offset"),
+        (198, "entries"),
+        (206, "file length"),
+        (214, "file digest"),
+        (559, "segments"),
+        (560, "segment"),
+        (568, "references"),
+        (576, "objects"),
+        (688, "bulk files"),
+        (689, "bulk file"),
+        (697, "references"),
     ];
     for (at, what) in fields {
         let mut short = [&bytes[..at], &[0; 4]].concat();
@@ -144,7 +146,7 @@ fn a_catalog_that_ends_early_or_late_is_refused_at_its_place() {
 #[test]
 fn a_list_has_no_more_items_than_a_catalog_may() {
     let empty = Catalog::first(STORE, PARTITION).encode();
-    for (at, what) in [(156, "runs"), (157, "segments"), (158, "bulk files")] {
+    for (at, what) in [(172, "runs"), (173, "segments"), (174, "bulk files")] {
         for (count, is_possible) in [(LIST_MAX as u64, true), (LIST_MAX as u64 + 1, false)] {
             let mut out = Encoder::new();
             out.raw(&empty[..at]).varint(count).u32(0);
@@ -329,7 +331,7 @@ fn any_run() -> impl Strategy<Value = Run> {
 proptest! {
     #[test]
     fn a_catalog_comes_back(
-        numbers: [u64; 6], time: i64, digest: [u8; 32], previous: [u8; 32], fold_version: u32,
+        numbers: [u64; 6], time: i64, digest: [u8; 32], previous: [u8; 32], last: [u8; 16], fold_version: u32,
         runs in vec(any_run(), 0..4),
         segments in vec((any::<[u64; 3]>(), any_file()), 0..4),
         bulks in vec(any::<[u64; 2]>(), 0..4),
@@ -347,6 +349,7 @@ proptest! {
             fold_version,
             time: WallTime::from_micros(time),
             digest,
+            last,
             previous,
             next_segment: SegmentId::new(numbers[3]),
             next_run: RunId::new(numbers[4]),

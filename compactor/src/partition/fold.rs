@@ -1,19 +1,22 @@
 //! The fold: takes committed records in order, applies each once, answers, and freezes at cuts.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use ingest::bulk::{BulkError, WriteGuard};
 use ingest::entry::Entry;
 use ingest::env::{Fut, Task};
 use ingest::log::{Committed, ReadError, Reader};
 use ingest::mutant::Mutant;
-use ingest::record::Body;
-use ingest::words::{CutNumber, Offset, WallTime, WriterId};
+use ingest::record::{Body, Data, RecordPayload};
+use ingest::words::{CutNumber, Offset, StreamId, WallTime, WriterId};
 
-use super::{OpenError, Shared};
+use super::streams::{Streams, Whole};
+use super::{OpenError, Shared, lane, nodes};
 use crate::apply::{Effects, apply, needs};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Rejection};
 use crate::resolve::{resolve, states};
-use crate::state::{Admission, BucketState, Buckets, StateKey, WriterState, Writers};
+use crate::state::{Admission, BucketState, Buckets, StateKey, StreamState, WriterState, Writers};
 use crate::tail::{StateChange, Tail, bulk_files, state_bulk_files};
 use crate::view::View;
 
@@ -28,15 +31,25 @@ pub(crate) struct Frozen {
     pub writers: Writers,
     /// Writers that a state run may still hold and that are forgotten now.
     pub expired: Vec<WriterId>,
+    /// Streams under way, and those that have ended.
+    pub streams: Vec<StateChange>,
+    /// Hash of the record that made the cut; see [`crate::catalog::Catalog::last`].
+    pub last: [u8; 16],
 }
 
 struct Fold {
     shared: Arc<Shared>,
     writers: Writers,
     expired: Vec<WriterId>,
+    streams: Streams,
     cut: CutNumber,
     time: WallTime,
+    /// Records since the last cut.
+    records: u64,
 }
+
+/// Room for a stream's payload is looked for again after so long.
+const ROOM_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Restores the state from the catalog, replays the log to its end, and starts the task that goes on.
 pub(super) async fn start(shared: &Arc<Shared>) -> Result<Task, OpenError> {
@@ -49,15 +62,14 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Task, OpenError> {
         shared: shared.clone(),
         writers: Writers::default(),
         expired: Vec::new(),
+        streams: Streams::default(),
         cut,
         time,
+        records: 0,
     };
     fold.restore().await?;
-    let end = shared.log.status(shared.id).end;
     let mut reader = shared.log.read(shared.id, next).await?;
-    while shared.applied() < end {
-        fold.take(reader.next().await?).await?;
-    }
+    fold.replay(&mut reader).await?;
     shared.replayed.send_replace(true);
     let shared = shared.clone();
     let env = shared.env.clone();
@@ -77,6 +89,27 @@ impl Shared {
 }
 
 impl Fold {
+    /// Folds up to what was in the log when this began.
+    async fn replay(&mut self, reader: &mut Box<dyn Reader>) -> Result<(), OpenError> {
+        let shared = self.shared.clone();
+        let token = loop {
+            match shared.log.barrier(shared.id).await {
+                Ok(token) => break token,
+                Err(error) => {
+                    tracing::warn!(%error, "the end of the log is not known; asking again");
+                    shared.env.clock.sleep(ROOM_RETRY).await;
+                }
+            }
+        };
+        let mut met = std::pin::pin!(shared.barriers.wait(token));
+        loop {
+            if futures::FutureExt::now_or_never(&mut met).is_some() {
+                return Ok(());
+            }
+            self.take(reader.next().await?).await?;
+        }
+    }
+
     /// Reads buckets and writers from the state runs. Uploads stay where they are.
     async fn restore(&mut self) -> Result<(), OpenError> {
         let snapshot = self.shared.snapshot();
@@ -94,6 +127,16 @@ impl Fold {
                 return Err(OpenError::Fold("a writer's id in a state run is too short".into()));
             };
             self.writers.restore(WriterId(*id), state);
+        }
+        for (key, value) in states(&snapshot, StateKey::STREAMS, b"e", usize::MAX).await? {
+            let state = StreamState::decode(value).map_err(|e| undecodable("a stream", e))?;
+            let Some(id) = key.0[1..].first_chunk() else {
+                return Err(OpenError::Fold("a stream's id in a state run is too short".into()));
+            };
+            for extent in &state.extents {
+                self.shared.bulk.skip_to(extent.file.next());
+            }
+            self.streams.restore(StreamId(*id), state);
         }
         *self.shared.buckets.write() = Arc::new(buckets);
         Ok(())
@@ -116,6 +159,7 @@ impl Fold {
         for committed in batch {
             self.fold(committed).await?;
         }
+        self.shared.barriers.applied(self.shared.applied());
         self.shared.grown.notify_one();
         Ok(())
     }
@@ -124,38 +168,139 @@ impl Fold {
         let offset = committed.offset;
         let id = committed.record.id;
         self.time = self.time.max(committed.time);
-        let admission = match &committed.record.body {
-            Body::OpenWriter => Admission::Repeated(self.writers.open(&id, offset)),
-            _ => self.writers.admit(&id),
-        };
-        let applies_again = self.shared.env.mutated(Mutant::ApplyDuplicates)
-            && !matches!(committed.record.body, Body::OpenWriter);
-        let outcome = match admission {
+        self.records += 1;
+        self.shared.records.store(self.records, Ordering::Relaxed);
+        if !committed.record.is_numbered() {
+            self.pass(&committed).await?;
+            self.shared.view.read().tail.advance(offset.next());
+            return Ok(());
+        }
+        let applies_again = self.shared.env.mutated(Mutant::ApplyDuplicates);
+        let outcome = match self.writers.admit(&id) {
             Admission::Repeated(_) | Admission::Rejected(_) if applies_again => {
-                self.apply(&committed).await?
+                self.apply(committed).await?
             }
             Admission::Repeated(outcome) => {
+                self.shared.counters.duplicates.fetch_add(1, Ordering::Relaxed);
                 self.shared.view.read().tail.advance(offset.next());
                 outcome
             }
             Admission::Rejected(rejection) => {
+                self.shared.counters.rejected.fetch_add(1, Ordering::Relaxed);
                 self.shared.view.read().tail.advance(offset.next());
                 Outcome::Rejected(rejection)
             }
-            Admission::Next => self.apply(&committed).await?,
+            Admission::Next => self.apply(committed).await?,
         };
-        self.shared.lane.lock().answer(&id, outcome);
+        let is_out_of_step = self.shared.lane.lock().answer(&id, outcome);
+        if is_out_of_step {
+            lane::lose_step(&self.shared);
+        }
         Ok(())
     }
 
-    async fn apply(&mut self, committed: &Committed) -> Result<Outcome, ReadError> {
+    /// Takes a record that has no outcome of its own.
+    async fn pass(&mut self, committed: &Committed) -> Result<(), ReadError> {
+        let id = &committed.record.id;
+        match &committed.record.body {
+            Body::OpenWriter => {
+                let opened = self.writers.open(id, committed.offset);
+                if opened == Outcome::Done
+                    && let Some(last) = self.writers.last(&id.writer)
+                {
+                    self.shared.lane.lock().opened(id, last);
+                    self.shared.opened.notify_waiters();
+                }
+            }
+            Body::Barrier => self.shared.barriers.meet(id),
+            Body::Data(data) => self.take_payload(data).await?,
+            Body::Digest(digest) => nodes::take_digest(&self.shared, digest),
+            Body::Claim { node, process, stage } => {
+                nodes::take_claim(&self.shared, *node, *process, *stage);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Writes a piece of payload to this node's bulk files; waits while there is no room for it.
+    async fn take_payload(&mut self, data: &Data) -> Result<(), ReadError> {
+        loop {
+            match self.streams.take(&self.shared.bulk, data, self.time).await {
+                Ok(()) => {
+                    let streams = self.streams.count() as u64;
+                    self.shared.counters.streams.store(streams, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(error @ BulkError::Full { .. }) => {
+                    tracing::warn!(%error, "no room for payload; the fold waits");
+                    self.shared.env.clock.sleep(ROOM_RETRY).await;
+                }
+                Err(error) => return Err(self.device_failed(&error)),
+            }
+        }
+    }
+
+    fn device_failed(&self, error: &BulkError) -> ReadError {
+        let reason = format!("payload could not be written: {error}");
+        ReadError::Unavailable { partition: self.shared.id, reason }
+    }
+
+    /// Puts this node's extents in the place of a stream that a record names. Whether the stream is whole
+    /// follows from the log, so all nodes agree; when it is not the record is not applied.
+    async fn localize(
+        &mut self,
+        committed: &mut Committed,
+    ) -> Result<Result<Option<WriteGuard>, Rejection>, ReadError> {
+        let Some(named) = committed.record.stream() else { return Ok(Ok(None)) };
+        let ended = self.streams.end(&named).await;
+        let Some(whole) = ended.map_err(|error| self.device_failed(&error))? else {
+            return Ok(Err(Rejection::PayloadMissing));
+        };
+        let Whole { len, digest, extents, guard } = whole;
+        let fits = match &mut committed.record.body {
+            Body::PutObject(put) => {
+                put.payload = RecordPayload::Bulk(extents);
+                put.attributes.size == len && put.digest == digest
+            }
+            Body::PutPart(put) => {
+                put.part.extents = extents;
+                put.part.size == len && put.part.digest == digest
+            }
+            _ => false,
+        };
+        Ok(if fits { Ok(guard) } else { Err(Rejection::PayloadMissing) })
+    }
+
+    async fn apply(&mut self, mut committed: Committed) -> Result<Outcome, ReadError> {
         let shared = self.shared.clone();
         let offset = committed.offset;
+        // Held until the tail refers to the payload.
+        let _held = match self.localize(&mut committed).await? {
+            Ok(held) => held,
+            Err(rejection) => {
+                let outcome = Outcome::Rejected(rejection);
+                self.writers.record(&committed.record.id, offset, outcome);
+                shared.view.read().tail.advance(offset.next());
+                return Ok(outcome);
+            }
+        };
+        let committed = &committed;
         let buckets = shared.buckets.read().clone();
         let wanted = needs(&buckets, &committed.record);
         let prior = resolve(&shared.snapshot(), &wanted).await?;
-        let Effects { outcome, entries, state, bucket, freezes } =
-            apply(&shared.options.rules, &buckets, self.cut, self.time, prior, committed);
+        let Effects { outcome, entries, state, bucket, freezes } = apply(
+            &shared.options.rules,
+            shared.id,
+            &buckets,
+            self.cut,
+            self.time,
+            prior,
+            committed,
+        );
+        let freezes = freezes
+            || (shared.env.mutated(Mutant::CutTwice)
+                && matches!(committed.record.body, Body::Cut { .. }));
         if shared.env.mutated(Mutant::AnswerBeforeApply) {
             shared.lane.lock().answer(&committed.record.id, outcome);
             ingest::env::yield_once().await;
@@ -176,7 +321,7 @@ impl Fold {
         tail.insert(offset, entries, state);
         tail.advance(offset.next());
         if freezes {
-            self.freeze(offset.next());
+            self.freeze(offset.next(), hash_of(&committed.record));
         }
         Ok(outcome)
     }
@@ -194,7 +339,8 @@ impl Fold {
     }
 
     /// Sets the tail aside for the sealer and goes on in a new one.
-    fn freeze(&mut self, next: Offset) {
+    fn freeze(&mut self, next: Offset, last: [u8; 16]) {
+        self.records = 0;
         let shared = &self.shared;
         self.cut = self.cut.next();
         self.expired.extend(self.writers.expire(next));
@@ -210,6 +356,8 @@ impl Fold {
                 self.writers.clone()
             },
             expired: std::mem::take(&mut self.expired),
+            streams: self.streams.freeze(self.time),
+            last,
         };
         shared.publisher.replaced(&view);
         let mut tails = vec![view.tail.clone()];
@@ -225,4 +373,9 @@ impl Fold {
         shared.folded_cut.send_replace(self.cut);
         shared.frozen.notify_one();
     }
+}
+
+/// Tells one record from another: XXH3-128 of its encoding.
+pub fn hash_of(record: &ingest::record::Record) -> [u8; 16] {
+    xxhash_rust::xxh3::xxh3_128(&record.encode()).to_le_bytes()
 }

@@ -1,10 +1,27 @@
-//! This process's way into the log: numbers records, and hands outcomes to those who wait.
+//! This process's way into the log: numbers records, hands outcomes to those who wait, and settles what
+//! became of records whose append did not say.
+//!
+//! ```text
+//!             an append is unknown, or a record is met out of turn
+//!      Open ─────────────────────────────────────────────────────► Fenced
+//!        ▲                                                           │ OpenWriter, epoch + 1
+//!        └────────── its record met: what stands before it ──────────┘
+//!                    is settled, the rest will never be applied
+//! ```
+//!
+//! A record that was not acknowledged may be in the log, or come to be there later. Guessing would lose a
+//! write or do it twice. So the lane opens its next epoch: once that record is *met* in the log, every
+//! record of the old epoch either stands before it and has been answered, or will be rejected wherever it
+//! turns up. Only then may it be sent again, under a new number.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ingest::bulk::WriteGuard;
-use ingest::env::Env;
-use ingest::log::AppendError;
+use ingest::env::{Env, Fut, Task, timeout};
+use ingest::log::{AppendError, Permit};
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Condition, Record, RecordId};
 use ingest::words::{Epoch, Sequence, WriterId};
@@ -12,14 +29,17 @@ use tokio::sync::oneshot;
 
 use super::{Shared, SubmitError};
 use crate::apply::Prior;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Rejection};
 
 /// One writer of this process start, for commits. Its id is random, so no start is taken for another.
 pub(crate) struct Lane {
     writer: WriterId,
     epoch: Epoch,
+    /// The last number given.
     last: Sequence,
     waiting: BTreeMap<Sequence, Waiting>,
+    /// Whether records may be numbered: not while a new epoch is being opened.
+    is_open: bool,
     /// Set when the fold has stopped: nobody answers any more.
     is_abandoned: bool,
 }
@@ -27,8 +47,16 @@ pub(crate) struct Lane {
 /// A record whose outcome has not come. Whoever asked may have gone; the record is in the log all the same,
 /// so what it names is held here and not by them.
 struct Waiting {
-    asked: oneshot::Sender<Outcome>,
+    asked: oneshot::Sender<Settled>,
     held: WriteGuard,
+}
+
+/// What became of a record.
+enum Settled {
+    /// It was met and decided.
+    Outcome(Outcome),
+    /// It is not in the log where it could count, and never will be.
+    Never,
 }
 
 impl Lane {
@@ -38,6 +66,7 @@ impl Lane {
             epoch: Epoch::new(1),
             last: Sequence::ZERO,
             waiting: BTreeMap::new(),
+            is_open: true,
             is_abandoned: false,
         }
     }
@@ -47,14 +76,37 @@ impl Lane {
         RecordId { writer: self.writer, epoch: self.epoch, sequence: self.last }
     }
 
-    /// Hands an outcome to whoever waits for the record; content if nobody does.
-    pub fn answer(&mut self, id: &RecordId, outcome: Outcome) {
-        if id.writer == self.writer
-            && id.epoch == self.epoch
-            && let Some(waiting) = self.waiting.remove(&id.sequence)
+    /// The fold has met a record: hands its outcome to whoever waits for it. Says whether the lane has
+    /// come out of step with the log, so that it must be fenced.
+    pub fn answer(&mut self, id: &RecordId, outcome: Outcome) -> bool {
+        if id.writer != self.writer {
+            return false;
+        }
+        if let Outcome::Rejected(
+            Rejection::WrongEpoch | Rejection::SequenceGap | Rejection::Expired,
+        ) = outcome
         {
+            // That says where the record stood, not what became of it: another copy may count.
+            return self.is_open
+                && id.epoch == self.epoch
+                && self.waiting.contains_key(&id.sequence);
+        }
+        if let Some(waiting) = self.waiting.remove(&id.sequence) {
             // Whoever waited may have gone; the write stands all the same.
-            let _ = waiting.asked.send(outcome);
+            let _ = waiting.asked.send(Settled::Outcome(outcome));
+        }
+        false
+    }
+
+    /// The fold has met this lane's new epoch, opened behind `last`: everything is settled.
+    pub fn opened(&mut self, id: &RecordId, last: Sequence) {
+        if id.writer != self.writer || id.epoch != self.epoch || self.is_open {
+            return;
+        }
+        self.last = last;
+        self.is_open = true;
+        for (_, waiting) in std::mem::take(&mut self.waiting) {
+            let _ = waiting.asked.send(Settled::Never);
         }
     }
 
@@ -66,58 +118,206 @@ impl Lane {
             waiting.held.keep();
         }
     }
+
+    /// Begins the next epoch: nothing is numbered until its record is met.
+    fn fence(&mut self) -> RecordId {
+        self.is_open = false;
+        self.epoch = self.epoch.next();
+        self.unnumbered()
+    }
+}
+
+fn opening(id: RecordId) -> Record {
+    Record { id, principal: String::new(), request: String::new(), body: Body::OpenWriter }
 }
 
 /// Opens this process's writer in the log.
-pub(super) async fn open_writer(shared: &Shared) -> Result<(), SubmitError> {
-    let record = Record {
-        id: shared.lane.lock().unnumbered(),
-        principal: String::new(),
-        request: String::new(),
-        body: Body::OpenWriter,
-    };
-    let permit = shared.log.admit(shared.id, record.bytes_estimate()).await;
-    match permit {
-        Ok(permit) => Ok(shared.log.append(permit, record).await?),
+pub(super) async fn open_writer(shared: &Arc<Shared>) -> Result<(), SubmitError> {
+    let record = opening(shared.lane.lock().unnumbered());
+    let permit = match shared.log.admit(shared.id, record.bytes_estimate()).await {
+        Ok(permit) => permit,
         // A log that takes no records still serves reads; writes will be told why.
         Err(error) => {
             tracing::warn!(%error, "the partition is read-only");
+            return Ok(());
+        }
+    };
+    match shared.log.append(permit, record).await {
+        Err(AppendError::Unknown { .. }) => {
+            lose_step(shared);
             Ok(())
+        }
+        appended => Ok(appended?),
+    }
+}
+
+/// The lane does not know where it stands: wakes the task that finds out.
+pub(super) fn lose_step(shared: &Shared) {
+    shared.out_of_step.notify_one();
+}
+
+/// How long to wait before another epoch is tried.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Starts the task that opens a new epoch whenever the lane is out of step with the log.
+pub(super) fn start_fencer(shared: &Arc<Shared>) -> Task {
+    let shared = shared.clone();
+    let env = shared.env.clone();
+    let task: Fut<'static, ()> = Box::pin(async move {
+        loop {
+            shared.out_of_step.notified().await;
+            shared.counters.epochs.fetch_add(1, Ordering::Relaxed);
+            let mut record = opening(shared.lane.lock().fence());
+            while !reopen(&shared, record).await {
+                shared.env.clock.sleep(RETRY).await;
+                if shared.stopped.borrow().is_some() {
+                    return;
+                }
+                record = opening(shared.lane.lock().fence());
+            }
+        }
+    });
+    env.rt.spawn("fencer", task)
+}
+
+/// Appends an epoch's opening and waits until it is met; says whether it was.
+async fn reopen(shared: &Arc<Shared>, record: Record) -> bool {
+    let limit = shared.options.write_wait;
+    let appended = async {
+        let permit = shared.log.admit(shared.id, record.bytes_estimate()).await?;
+        shared.log.append(permit, record).await
+    };
+    match timeout(shared.env.clock.as_ref(), limit, appended).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            tracing::warn!(%error, partition = %shared.id, "a new epoch could not be opened");
+            return false;
+        }
+        None => return false,
+    }
+    timeout(shared.env.clock.as_ref(), limit, until_open(shared)).await.is_some()
+}
+
+async fn until_open(shared: &Shared) {
+    loop {
+        // Registered before the look, so that no change in between is missed.
+        let opened = shared.opened.notified();
+        if shared.lane.lock().is_open {
+            return;
+        }
+        opened.await;
+    }
+}
+
+/// A record that can be settled as never applied is sent so many times in all.
+const TRIES: usize = 3;
+
+/// Numbers and appends a record, then waits for its outcome.
+pub(super) async fn append(shared: &Arc<Shared>, record: Record) -> Result<Outcome, SubmitError> {
+    let settle = async {
+        for _ in 0..TRIES {
+            match append_once(shared, record.clone()).await? {
+                Settled::Outcome(outcome) => return Ok(outcome),
+                Settled::Never => {}
+            }
+        }
+        Err(SubmitError::NotDone)
+    };
+    match timeout(shared.env.clock.as_ref(), shared.options.write_wait, settle).await {
+        Some(settled) => settled,
+        None => Err(SubmitError::Append(AppendError::Unknown {
+            partition: shared.id,
+            reason: "its outcome did not come in time".into(),
+        })),
+    }
+}
+
+async fn append_once(shared: &Arc<Shared>, mut record: Record) -> Result<Settled, SubmitError> {
+    if let Some(reason) = shared.stopped.borrow().clone() {
+        return Err(SubmitError::Stopped(reason));
+    }
+    let mut permit = Some(shared.log.admit(shared.id, record.bytes_estimate()).await?);
+    loop {
+        match number(shared, &mut record, &mut permit)? {
+            Some((durable, receiver)) => {
+                let settling = Settling { shared: shared.clone(), durable: Some(durable) };
+                return settling.wait(receiver, record.id.sequence).await;
+            }
+            None => until_open(shared).await,
         }
     }
 }
 
-/// Numbers and appends a record, then waits for its outcome.
-pub(super) async fn append(shared: &Shared, mut record: Record) -> Result<Outcome, SubmitError> {
-    if let Some(reason) = shared.stopped.borrow().clone() {
-        return Err(SubmitError::Stopped(reason));
-    }
-    let permit = shared.log.admit(shared.id, record.bytes_estimate()).await?;
-    let (asked, receiver) = oneshot::channel();
+type Appended = (Fut<'static, Result<(), AppendError>>, oneshot::Receiver<Settled>);
+
+/// Gives a record its number and its place in the log in one step, so that numbers rise in log order;
+/// none while the lane is fenced.
+fn number(
+    shared: &Shared,
+    record: &mut Record,
+    permit: &mut Option<Permit>,
+) -> Result<Option<Appended>, SubmitError> {
     let held = shared.bulk.prolong(&record.bulk_files());
-    let appended = {
-        // Number and place in the log are taken in one step, so that numbers rise in log order.
-        let mut lane = shared.lane.lock();
-        if lane.is_abandoned {
-            drop(lane);
-            return Err(SubmitError::Stopped(stop_reason(shared)));
-        }
-        lane.last = lane.last.next();
-        record.id = lane.unnumbered();
-        lane.waiting.insert(record.id.sequence, Waiting { asked, held });
-        let sequence = record.id.sequence;
-        (shared.log.append(permit, record), sequence)
-    };
-    let (durable, sequence) = appended;
-    if let Err(error) = durable.await {
-        let waiting = shared.lane.lock().waiting.remove(&sequence);
-        if let (Some(waiting), AppendError::Unknown { .. }) = (waiting, &error) {
-            // The record may turn up at the next start, and its payload must be there then.
-            waiting.held.keep();
-        }
-        return Err(error.into());
+    let mut lane = shared.lane.lock();
+    if lane.is_abandoned {
+        drop(lane);
+        return Err(SubmitError::Stopped(stop_reason(shared)));
     }
-    receiver.await.map_err(|_| SubmitError::Stopped(stop_reason(shared)))
+    if !lane.is_open {
+        return Ok(None);
+    }
+    let permit = permit.take().expect("a record is appended once");
+    let (asked, receiver) = oneshot::channel();
+    lane.last = lane.last.next();
+    record.id = lane.unnumbered();
+    lane.waiting.insert(record.id.sequence, Waiting { asked, held });
+    Ok(Some((shared.log.append(permit, record.clone()), receiver)))
+}
+
+/// An append that is under way. When whoever waits goes away, it is seen to its end all the same: what it
+/// says is needed to know where the lane stands.
+struct Settling {
+    shared: Arc<Shared>,
+    durable: Option<Fut<'static, Result<(), AppendError>>>,
+}
+
+impl Settling {
+    async fn wait(
+        mut self,
+        receiver: oneshot::Receiver<Settled>,
+        sequence: Sequence,
+    ) -> Result<Settled, SubmitError> {
+        let durable = self.durable.as_mut().expect("taken when it is dropped");
+        let appended = durable.await;
+        self.durable = None;
+        let shared = &self.shared;
+        if let Err(error) = appended {
+            if shared.log.status(shared.id).refusing.is_some() {
+                // The log takes nothing more, so nothing can be settled before the next start.
+                let waiting = shared.lane.lock().waiting.remove(&sequence);
+                if let (Some(waiting), AppendError::Unknown { .. }) = (waiting, &error) {
+                    // The record may turn up then, and its payload must be there.
+                    waiting.held.keep();
+                }
+                return Err(error.into());
+            }
+            lose_step(shared);
+        }
+        receiver.await.map_err(|_| SubmitError::Stopped(stop_reason(shared)))
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        let Some(durable) = self.durable.take() else { return };
+        let shared = self.shared.clone();
+        let late: Fut<'static, ()> = Box::pin(async move {
+            if durable.await.is_err() {
+                lose_step(&shared);
+            }
+        });
+        self.shared.env.rt.spawn("late append", late).detach();
+    }
 }
 
 fn stop_reason(shared: &Shared) -> String {

@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use compactor::partition::{PayloadError, PayloadWriter};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use ingest::bulk::{BulkError, Upload, WriteGuard};
+use ingest::bulk::{BulkError, WriteGuard};
 use ingest::entry::{Extent, StoredChecksum};
-use ingest::record::RecordPayload;
+use ingest::log::AppendError;
+use ingest::record::{RecordPayload, StreamRef};
 use s3::checksum::{Algorithm, Hasher, Md5Hasher, parse_content_md5};
 use s3::chunked::Decoder;
 use s3::error::{Code, S3Error};
@@ -48,7 +50,15 @@ impl Taken {
     pub fn extents(&self) -> Arc<[Extent]> {
         match &self.payload {
             RecordPayload::Bulk(extents) => extents.clone(),
-            RecordPayload::Inline(_) => Arc::new([]),
+            RecordPayload::Inline(_) | RecordPayload::Stream(_) => Arc::new([]),
+        }
+    }
+
+    /// The stream that the payload came through the log in, if it did.
+    pub fn stream(&self) -> Option<StreamRef> {
+        match &self.payload {
+            RecordPayload::Stream(stream) => Some(*stream),
+            RecordPayload::Inline(_) | RecordPayload::Bulk(_) => None,
         }
     }
 }
@@ -148,7 +158,7 @@ fn announced(asked: &Asked) -> Result<Option<Announced>, S3Error> {
 
 enum Sink {
     Memory(BytesMut),
-    Bulk(Box<Upload>),
+    Large(PayloadWriter),
 }
 
 impl Front {
@@ -177,15 +187,16 @@ impl Front {
         let mut sink = if len <= inline_max {
             Sink::Memory(BytesMut::with_capacity(len as usize))
         } else {
-            let upload = self.partition().bulk().begin(len).await.map_err(bulk_error)?;
-            Sink::Bulk(Box::new(upload))
+            let upload = self.partition_of(asked).begin_payload(len).await;
+            Sink::Large(upload.map_err(payload_error)?)
         };
         let signed_sha256 = match asked.verified.payload {
             PayloadHash::Sha256(wanted) => Some(wanted),
             _ => None,
         };
         let hashes = Hashes::new(algorithm, signed_sha256.is_some());
-        let mut digests = Digests::new(hashes, matches!(sink, Sink::Bulk(_)) && len > BESIDE_BYTES);
+        let mut digests =
+            Digests::new(hashes, matches!(sink, Sink::Large(_)) && len > BESIDE_BYTES);
         let mut came = 0u64;
         while let Some(bytes) = pieces.next().await? {
             came += bytes.len() as u64;
@@ -195,7 +206,7 @@ impl Front {
             digests.update(&bytes).await?;
             match &mut sink {
                 Sink::Memory(memory) => memory.extend_from_slice(&bytes),
-                Sink::Bulk(upload) => upload.write(bytes).await.map_err(bulk_error)?,
+                Sink::Large(upload) => upload.write(bytes).await.map_err(payload_error)?,
             }
         }
         if came != len {
@@ -228,9 +239,9 @@ impl Front {
                 let digest = crc64(&memory);
                 (RecordPayload::Inline(memory.freeze()), digest, None)
             }
-            Sink::Bulk(upload) => {
-                let written = upload.finish().await.map_err(bulk_error)?;
-                (RecordPayload::Bulk(written.extents), written.digest, Some(written.guard))
+            Sink::Large(upload) => {
+                let written = upload.finish().await.map_err(payload_error)?;
+                (written.payload, written.digest, written.guard)
             }
         };
         Ok(Taken { size: len, md5, digest, checksum, payload, in_flight })
@@ -313,12 +324,17 @@ pub fn crc64(bytes: &[u8]) -> u64 {
     hasher.finish().iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// What a failed bulk write means to a client.
-pub fn bulk_error(error: BulkError) -> S3Error {
+/// What payload that could not be written means to a client.
+pub fn payload_error(error: PayloadError) -> S3Error {
     match error {
-        BulkError::Full { .. } => Code::SlowDown.because(error.to_string()),
-        BulkError::WrongLength { .. } => Code::IncompleteBody.into(),
-        BulkError::Broken | BulkError::Failed { .. } | BulkError::Disk(_) => {
+        PayloadError::Bulk(error @ BulkError::Full { .. }) => {
+            Code::SlowDown.because(error.to_string())
+        }
+        PayloadError::Append(error @ AppendError::Full { .. }) => {
+            Code::SlowDown.because(error.to_string())
+        }
+        PayloadError::Bulk(BulkError::WrongLength { .. }) => Code::IncompleteBody.into(),
+        error => {
             tracing::error!(%error, "payload could not be written");
             Code::ServiceUnavailable.because(error.to_string())
         }

@@ -9,7 +9,7 @@ use s3::error::{Code, S3Error};
 use s3::xml::{self, Writer};
 
 use super::answer::{self, Answer};
-use super::{Asked, Front, submit_error};
+use super::{Asked, Front, read_error, submit_error};
 
 type Answered = Result<Response<Answer>, S3Error>;
 
@@ -22,7 +22,7 @@ fn owner(writer: &mut Writer, front: &Front, id: &str) {
 }
 
 /// ListBuckets.
-pub fn list(front: &Front, asked: &Asked) -> Answered {
+pub async fn list(front: &Front, asked: &Asked) -> Answered {
     let prefix = asked.query("prefix").unwrap_or_default();
     let after = asked.query("continuation-token").unwrap_or_default();
     let max = match asked.query("max-buckets") {
@@ -33,12 +33,14 @@ pub fn list(front: &Front, asked: &Asked) -> Answered {
             })?
         }
     };
-    let buckets = front.partition().buckets();
-    let mine: Vec<_> = buckets
+    let snapshots = front.store.fresh().await.map_err(read_error)?;
+    let mut mine: Vec<_> = snapshots
         .iter()
+        .flat_map(|snapshot| snapshot.buckets.iter())
         .filter(|bucket| bucket.owner == asked.user.id)
         .filter(|bucket| bucket.name.as_str().starts_with(prefix) && bucket.name.as_str() > after)
         .collect();
+    mine.sort_by(|a, b| a.name.cmp(&b.name));
     let root = "ListAllMyBucketsResult";
     let mut writer = Writer::new(root);
     owner(&mut writer, front, &asked.user.id);
@@ -91,8 +93,8 @@ pub async fn create(front: &Front, asked: &Asked, body: Incoming) -> Answered {
 }
 
 /// HeadBucket.
-pub fn head(front: &Front, asked: &Asked) -> Answered {
-    front.bucket(asked)?;
+pub async fn head(front: &Front, asked: &Asked) -> Answered {
+    front.sight(asked).await?;
     let mut response = answer::empty(200);
     answer::set(&mut response, "x-amz-bucket-region", &front.settings.region);
     Ok(response)
@@ -100,7 +102,7 @@ pub fn head(front: &Front, asked: &Asked) -> Answered {
 
 /// DeleteBucket.
 pub async fn delete(front: &Front, asked: &Asked) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let bucket = front.bucket(asked).await?;
     match front.submit(asked, Body::DeleteBucket { bucket: bucket.id }).await? {
         Outcome::Done => Ok(answer::empty(204)),
         Outcome::Rejected(Rejection::BucketNotEmpty) => {
@@ -111,8 +113,8 @@ pub async fn delete(front: &Front, asked: &Asked) -> Answered {
 }
 
 /// GetBucketLocation.
-pub fn location(front: &Front, asked: &Asked) -> Answered {
-    let bucket = front.bucket(asked)?;
+pub async fn location(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.sight(asked).await?.bucket;
     let region = if bucket.region == "us-east-1" { "" } else { bucket.region.as_str() };
     let root = "LocationConstraint";
     // The element holds the text itself; a writer of elements has no word for that.
@@ -122,8 +124,8 @@ pub fn location(front: &Front, asked: &Asked) -> Answered {
 }
 
 /// GetBucketVersioning.
-pub fn versioning(front: &Front, asked: &Asked) -> Answered {
-    let bucket = front.bucket(asked)?;
+pub async fn versioning(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.sight(asked).await?.bucket;
     let root = "VersioningConfiguration";
     let mut writer = Writer::new(root);
     match bucket.versioning {
@@ -140,7 +142,7 @@ pub fn versioning(front: &Front, asked: &Asked) -> Answered {
 
 /// PutBucketVersioning.
 pub async fn set_versioning(front: &Front, asked: &Asked, body: Incoming) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let bucket = front.bucket(asked).await?;
     let document = front.take_document(asked, body, DOCUMENT_BYTES_MAX).await?;
     let read = xml::read(&document, "VersioningConfiguration")?;
     if read.text_of("MfaDelete").is_some_and(|state| state == "Enabled") {
@@ -158,8 +160,8 @@ pub async fn set_versioning(front: &Front, asked: &Asked, body: Incoming) -> Ans
 }
 
 /// GetBucketAcl and GetObjectAcl: the owner has full control, and nobody else has any.
-pub fn acl(front: &Front, asked: &Asked) -> Answered {
-    let bucket = front.bucket(asked)?;
+pub async fn acl(front: &Front, asked: &Asked) -> Answered {
+    let bucket = front.sight(asked).await?.bucket;
     let root = "AccessControlPolicy";
     let mut writer = Writer::new(root);
     owner(&mut writer, front, &bucket.owner);
@@ -209,6 +211,7 @@ pub fn rejected(rejection: Rejection) -> S3Error {
         | Rejection::WrongEpoch
         | Rejection::SequenceGap
         | Rejection::Expired
+        | Rejection::PayloadMissing
         | Rejection::StaleCut => Code::ServiceUnavailable,
     }
     .into()
@@ -217,7 +220,7 @@ pub fn rejected(rejection: Rejection) -> S3Error {
 impl Front {
     /// Submits a record for whoever asks.
     pub async fn submit(&self, asked: &Asked, body: Body) -> Result<Outcome, S3Error> {
-        let submitted = self.partition().submit(&asked.user.id, &asked.id, body).await;
+        let submitted = self.partition_of(asked).submit(&asked.user.id, &asked.id, body).await;
         submitted.map_err(submit_error)
     }
 }

@@ -15,7 +15,7 @@ use s3::xml::Writer;
 
 use super::answer::{self, Answer};
 use super::object::version_ref;
-use super::{Asked, Front, read_error};
+use super::{Asked, Front, Sight, read_error};
 
 type Answered = Result<Response<Answer>, S3Error>;
 
@@ -119,7 +119,7 @@ fn after_marker(marker: &str, prefix: &str, delimiter: &str) -> From {
 
 /// ListObjects and ListObjectsV2.
 pub async fn objects(front: &Front, asked: &Asked) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
     let is_v2 = match asked.query("list-type") {
         None => false,
         Some("2") => true,
@@ -139,7 +139,7 @@ pub async fn objects(front: &Front, asked: &Asked) -> Answered {
         (false, _) => after_marker(asked.query("marker").unwrap_or_default(), prefix, delimiter),
     };
     let request = request(asked, bucket.id, from)?;
-    let page = listing::objects(&front.partition().snapshot(), &request).await;
+    let page = listing::objects(&snapshot, &request).await;
     let page = page.map_err(read_error)?;
     let root = "ListBucketResult";
     let mut writer = Writer::new(root);
@@ -231,7 +231,7 @@ fn prefixes(writer: &mut Writer, style: &Style, page: &Page) {
 
 /// ListObjectVersions.
 pub async fn versions(front: &Front, asked: &Asked) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
     let style = Style::of(asked)?;
     let prefix = asked.query("prefix").unwrap_or_default();
     let delimiter = asked.query("delimiter").unwrap_or_default();
@@ -257,7 +257,7 @@ pub async fn versions(front: &Front, asked: &Asked) -> Answered {
         }
     };
     let request = request(asked, bucket.id, from)?;
-    let page = listing::versions(&front.partition().snapshot(), &request).await;
+    let page = listing::versions(&snapshot, &request).await;
     let page = page.map_err(read_error)?;
     let root = "ListVersionsResult";
     let mut writer = Writer::new(root);

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use compactor::outcome::Outcome;
 use compactor::resolve;
 use compactor::state::{OpenUpload, StateKey, UploadState};
+use compactor::view::Snapshot;
 use http::Response;
 use hyper::body::Incoming;
 use ingest::entry::StoredChecksum;
@@ -17,7 +18,7 @@ use s3::xml::{self, Writer};
 use super::answer::{self, Answer};
 use super::bucket::{rejected, unexpected};
 use super::object::{add_written, attributes, checksum_text};
-use super::{Asked, Front, conditions, read_error};
+use super::{Asked, Front, Sight, conditions, read_error};
 
 type Answered = Result<Response<Answer>, S3Error>;
 
@@ -27,7 +28,7 @@ const PAGE_MAX: usize = 1000;
 
 /// CreateMultipartUpload.
 pub async fn create(front: &Front, asked: &Asked) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let algorithm = match asked.header("x-amz-checksum-algorithm") {
         None => None,
@@ -74,13 +75,12 @@ pub async fn create(front: &Front, asked: &Asked) -> Answered {
 }
 
 async fn open_upload(
-    front: &Front,
+    snapshot: &Snapshot,
     bucket: ingest::words::BucketId,
     key: &ObjectKey,
     id: UploadId,
 ) -> Result<OpenUpload, S3Error> {
-    let snapshot = front.partition().snapshot();
-    match resolve::upload(&snapshot, bucket, key, id).await.map_err(read_error)? {
+    match resolve::upload(snapshot, bucket, key, id).await.map_err(read_error)? {
         Some(UploadState::Open(open)) => Ok(open),
         _ => Err(Code::NoSuchUpload.into()),
     }
@@ -99,11 +99,11 @@ fn part_number(asked: &Asked) -> Result<PartNumber, S3Error> {
 
 /// UploadPart.
 pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
     let key = asked.object_key()?;
     let upload = asked.upload()?;
     let number = part_number(asked)?;
-    let open = open_upload(front, bucket.id, &key, upload).await?;
+    let open = open_upload(&snapshot, bucket.id, &key, upload).await?;
     let wanted = Algorithm::from_code(open.checksum_algorithm);
     // Parts always go the bulk way: the object that they become names them by extent.
     let taken = front.take_body(asked, body, 0, wanted).await?;
@@ -114,7 +114,8 @@ pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered 
         checksum: taken.checksum.clone(),
         extents: taken.extents(),
     };
-    let put = PutPart { bucket: bucket.id, key, upload, number, part };
+    let stream = taken.stream();
+    let put = PutPart { bucket: bucket.id, key, upload, number, part, stream };
     let outcome = front.submit(asked, Body::PutPart(put)).await;
     drop(taken.in_flight);
     match outcome? {
@@ -133,7 +134,7 @@ pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered 
 
 /// AbortMultipartUpload.
 pub async fn abort(front: &Front, asked: &Asked) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let upload = asked.upload()?;
     match front.submit(asked, Body::AbortUpload { bucket: bucket.id, key, upload }).await? {
@@ -206,13 +207,12 @@ fn whole_checksum(
 
 /// CompleteMultipartUpload.
 pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
     let key = asked.object_key()?;
     let upload = asked.upload()?;
     let condition = conditions::of_write(&asked.parts.headers)?;
     // A checksum of the whole object may come in a header; the body itself has none.
     let document = take_plain_document(front, asked, body).await?;
-    let snapshot = front.partition().snapshot();
     let state = resolve::upload(&snapshot, bucket.id, &key, upload).await.map_err(read_error)?;
     let (named, checksum) = match state {
         None => return Err(Code::NoSuchUpload.into()),
@@ -308,17 +308,16 @@ fn page_size(asked: &Asked, name: &str) -> Result<usize, S3Error> {
 
 /// ListParts.
 pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
     let key = asked.object_key()?;
     let upload = asked.upload()?;
-    let open = open_upload(front, bucket.id, &key, upload).await?;
+    let open = open_upload(&snapshot, bucket.id, &key, upload).await?;
     let max = page_size(asked, "max-parts")?;
     let marker = asked.query("part-number-marker").filter(|text| !text.is_empty()).unwrap_or("0");
     let marker: u16 = marker
         .parse()
         .map_err(|_| Code::InvalidArgument.because("part-number-marker is not a number"))?;
     let from = PartNumber::new(marker.saturating_add(1));
-    let snapshot = front.partition().snapshot();
     let mut parts = resolve::parts(&snapshot, upload, from, max + 1).await.map_err(read_error)?;
     let is_truncated = parts.len() > max;
     parts.truncate(max);
@@ -354,7 +353,7 @@ pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
 
 /// ListMultipartUploads; without delimiter, which is refused.
 pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
     if asked.query("delimiter").is_some_and(|delimiter| !delimiter.is_empty()) {
         return Err(
             Code::NotImplemented.because("A delimiter in ListMultipartUploads is not implemented.")
@@ -365,7 +364,6 @@ pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
     let key_marker = asked.query("key-marker").unwrap_or_default();
     let id_marker = asked.query("upload-id-marker").unwrap_or_default();
     let from = StateKey::uploads_from(bucket.id, prefix.max(key_marker).as_bytes());
-    let snapshot = front.partition().snapshot();
     let found =
         resolve::states(&snapshot, &from, &StateKey::uploads_end(bucket.id), usize::MAX).await;
     let mut uploads = Vec::new();

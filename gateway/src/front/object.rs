@@ -22,7 +22,7 @@ use s3::xml::{self, Element, Writer};
 use super::answer::{self, Answer};
 use super::bucket::{DOCUMENT_BYTES_MAX, rejected, unexpected};
 use super::conditions::{self, Verdict, judge};
-use super::{Asked, Front, read_error};
+use super::{Asked, Front, Sight, read_error};
 
 type Answered = Result<Response<Answer>, S3Error>;
 
@@ -145,7 +145,7 @@ impl Front {
 
 /// PutObject.
 pub async fn put(front: &Front, asked: &Asked, body: Incoming) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let condition = conditions::of_write(&asked.parts.headers)?;
     let attributes = attributes(asked)?;
@@ -277,7 +277,7 @@ fn not_found(asked: &Asked) -> S3Error {
 
 /// GetObject and HeadObject.
 pub async fn get(front: &Front, asked: &Asked, is_head: bool) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let Sight { partition, bucket, snapshot } = front.sight(asked).await?;
     let key = asked.object_key()?;
     let version = version_ref(asked.query("versionId"))?;
     let mut chosen: Option<(Range<u64>, bool, Option<u16>)> = None;
@@ -295,7 +295,7 @@ pub async fn get(front: &Front, asked: &Asked, is_head: bool) -> Answered {
         Ok(if is_head { 0..0 } else { range })
     };
     let opened = if is_head {
-        match object::lookup(front.partition(), bucket.id, &key, version).await {
+        match object::lookup(snapshot, bucket.id, &key, version).await {
             Ok(Some(found)) => {
                 let mut choose = choose;
                 choose(&found).map(|_| Some((found, object::Body::Whole(None))))
@@ -304,7 +304,7 @@ pub async fn get(front: &Front, asked: &Asked, is_head: bool) -> Answered {
             Err(error) => Err(error.into()),
         }
     } else {
-        object::get(front.partition(), bucket.id, &key, version, choose).await
+        object::get(partition, snapshot, bucket.id, &key, version, choose).await
     };
     let (found, body) = match opened {
         Ok(Some(opened)) => opened,
@@ -449,7 +449,7 @@ fn delete_body(
 
 /// DeleteObject.
 pub async fn delete(front: &Front, asked: &Asked) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let version = version_ref(asked.query("versionId"))?;
     let condition = conditions::of_write(&asked.parts.headers)?;
@@ -472,7 +472,7 @@ pub async fn delete(front: &Front, asked: &Asked) -> Answered {
 
 /// DeleteObjects.
 pub async fn delete_many(front: &Front, asked: &Asked, body: Incoming) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let bucket = front.bucket(asked).await?;
     let document = front.take_document(asked, body, DELETE_BYTES_MAX).await?;
     let read = xml::read(&document, "Delete")?;
     let is_quiet = read.text_of("Quiet").is_some_and(|quiet| quiet.trim() == "true");
@@ -550,7 +550,7 @@ async fn delete_one(
 
 /// CopyObject: the source is read, then written; it shares no bytes.
 pub async fn copy(front: &Front, asked: &Asked) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let condition = conditions::of_write(&asked.parts.headers)?;
     let source = asked.header("x-amz-copy-source").unwrap_or_default();
@@ -565,7 +565,8 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
             .because("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
     };
     let (source_bucket, source_key) = path.split_once('/').ok_or_else(invalid)?;
-    let from = front.bucket_named(asked, source_bucket)?;
+    let Sight { partition: source_partition, bucket: from, snapshot } =
+        front.sight_named(asked, source_bucket).await?;
     let source_key = ObjectKey::new(source_key.as_bytes().to_vec()).map_err(|_| invalid())?;
     let whole = |found: &Found| -> Result<Range<u64>, Refused> {
         let object = match &found.statement {
@@ -585,7 +586,8 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         }
     };
     let found =
-        object::get(front.partition(), from.id, &source_key, version_ref(version)?, whole).await;
+        object::get(source_partition, snapshot, from.id, &source_key, version_ref(version)?, whole)
+            .await;
     let (found, mut bytes) = match found {
         Ok(Some(found)) => found,
         Ok(None) => {
@@ -624,14 +626,14 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         let digest = super::body::crc64(&all);
         (RecordPayload::Inline(all), digest, None)
     } else {
-        let upload = front.partition().bulk().begin(source.size).await;
-        let mut upload = upload.map_err(super::body::bulk_error)?;
+        let upload = front.partition_of(asked).begin_payload(source.size).await;
+        let mut upload = upload.map_err(super::body::payload_error)?;
         while let Some(piece) = bytes.next().await.map_err(read_error)? {
             md5.update(&piece);
-            upload.write(piece).await.map_err(super::body::bulk_error)?;
+            upload.write(piece).await.map_err(super::body::payload_error)?;
         }
-        let written = upload.finish().await.map_err(super::body::bulk_error)?;
-        (RecordPayload::Bulk(written.extents), written.digest, Some(written.guard))
+        let written = upload.finish().await.map_err(super::body::payload_error)?;
+        (written.payload, written.digest, written.guard)
     };
     let described = if replaces_metadata { &own } else { source };
     let copied = Attributes {
@@ -664,10 +666,10 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
 
 /// GetObjectTagging.
 pub async fn tags(front: &Front, asked: &Asked) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
     let key = asked.object_key()?;
     let version = version_ref(asked.query("versionId"))?;
-    let found = object::lookup(front.partition(), bucket.id, &key, version).await;
+    let found = object::lookup(snapshot, bucket.id, &key, version).await;
     let found = found.map_err(read_error)?.ok_or_else(|| not_found(asked))?;
     let object = object_of(asked, &found)?;
     let root = "Tagging";
@@ -690,7 +692,7 @@ async fn change_tags(
     tags: Vec<(String, String)>,
     status: u16,
 ) -> Answered {
-    let bucket = front.bucket(asked)?;
+    let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let version = version_ref(asked.query("versionId"))?;
     let set = SetTags { bucket: bucket.id, key, version, tags };

@@ -73,13 +73,13 @@ fn refuse_headers(asked: &Asked) -> Result<(), S3Error> {
     Ok(())
 }
 
-fn absent(front: &Front, asked: &Asked) -> Option<Answered> {
+async fn absent(front: &Front, asked: &Asked) -> Option<Answered> {
     let found = ABSENT.iter().find(|(name, _)| asked.query(name).is_some())?;
     let (name, code) = *found;
     if asked.parts.method != Method::GET {
         return Some(Err(Code::NotImplemented.because(format!("?{name} is not implemented."))));
     }
-    if let Err(error) = front.bucket(asked) {
+    if let Err(error) = front.sight(asked).await {
         return Some(Err(error));
     }
     if let Some(code) = code {
@@ -87,7 +87,7 @@ fn absent(front: &Front, asked: &Asked) -> Option<Answered> {
     }
     let empty = |root: &str| Ok(answer::xml(Writer::new(root).finish(root)));
     Some(match name {
-        "acl" => bucket::acl(front, asked),
+        "acl" => bucket::acl(front, asked).await,
         "logging" => empty("BucketLoggingStatus"),
         "notification" => empty("NotificationConfiguration"),
         "accelerate" => empty("AccelerateConfiguration"),
@@ -109,24 +109,25 @@ pub async fn route(front: &Front, asked: Asked, body: Incoming) -> Answered {
     }
     if asked.bucket.is_none() {
         return match method {
-            Method::GET => bucket::list(front, &asked),
+            Method::GET => bucket::list(front, &asked).await,
             _ => Err(Code::MethodNotAllowed.into()),
         };
     }
-    if let Some(answered) = absent(front, &asked) {
+    if let Some(answered) = absent(front, &asked).await {
         return answered;
     }
     if asked.key.is_none() {
         return match method {
-            Method::GET if has("location") => bucket::location(front, &asked),
-            Method::GET if has("versioning") => bucket::versioning(front, &asked),
+            Method::GET if has("location") => bucket::location(front, &asked).await,
+            Method::GET if has("versioning") => bucket::versioning(front, &asked).await,
             Method::GET if has("tagging") => {
-                front.bucket(&asked).and(Err(Code::NoSuchTagSet.into()))
+                front.sight(&asked).await?;
+                Err(Code::NoSuchTagSet.into())
             }
             Method::GET if has("uploads") => multipart::list_uploads(front, &asked).await,
             Method::GET if has("versions") => listing::versions(front, &asked).await,
             Method::GET => listing::objects(front, &asked).await,
-            Method::HEAD => bucket::head(front, &asked),
+            Method::HEAD => bucket::head(front, &asked).await,
             Method::PUT if has("versioning") => bucket::set_versioning(front, &asked, body).await,
             Method::PUT if has("tagging") => Err(Code::NotImplemented.into()),
             Method::PUT => bucket::create(front, &asked, body).await,

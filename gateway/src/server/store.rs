@@ -1,10 +1,8 @@
-//! The store in a data directory: its identity, its lock, its engine.
+//! The store in a data directory: its lock, its partitions, its log.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,26 +10,39 @@ use anyhow::{Context, bail};
 use compactor::catalog::Catalog;
 use compactor::layout::Layout;
 use compactor::partition::{Options, Partition};
+use compactor::placement;
+use compactor::view::Snapshot;
 use ingest::bulk::{self, BulkFiles};
 use ingest::env::{Env, FilePath};
+use ingest::log::ReadError;
 use ingest::log::embedded::{self, EmbeddedLog};
 use ingest::words::{PartitionId, StoreId};
 
-use crate::config::Settings;
+use super::identity::{Identity, new_store, sync_folder_of};
+use super::node::Node;
+use crate::config::{LogKind, Settings};
 
 /// The one partition of an embedded store.
 pub const PARTITION: PartitionId = PartitionId::ZERO;
-const IDENTITY_MAGIC: &str = "siltstone store 1";
 
 /// A stop waits so long for its cut. A cut that cannot be sealed must not keep a server from stopping.
 const LAST_CUT: Duration = Duration::from_secs(60);
 
 /// A store at work.
 pub struct Store {
-    /// Its engine.
-    pub partition: Partition,
-    log: Arc<EmbeddedLog>,
+    /// Its partitions, in order.
+    pub partitions: Vec<Partition>,
+    /// What makes its writes durable.
+    pub kind: Kind,
     _lock: Lock,
+}
+
+/// What makes a store's writes durable.
+pub enum Kind {
+    /// This machine.
+    Embedded(Arc<EmbeddedLog>),
+    /// Brokers; this is one of several nodes.
+    Node(Node),
 }
 
 /// Makes the data directory, and its name durable in every folder above that was made with it.
@@ -41,14 +52,6 @@ pub fn make_folder(data: &Path) -> anyhow::Result<()> {
     for made in missing {
         sync_folder_of(made)?;
     }
-    Ok(())
-}
-
-/// Makes the name of a file or folder durable.
-fn sync_folder_of(path: &Path) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
-    fs::File::open(folder)?.sync_all()?;
     Ok(())
 }
 
@@ -66,60 +69,6 @@ impl Lock {
         }
         Ok(Self(file))
     }
-}
-
-/// Reads the store's id; makes one for an empty directory.
-pub fn identity(data: &Path, may_create: bool) -> anyhow::Result<StoreId> {
-    let copies = [data.join("identity.a"), data.join("identity.b")];
-    let mut damaged = Vec::new();
-    for path in &copies {
-        match fs::read(path) {
-            // A copy that is not even text is damaged like any other.
-            Ok(bytes) => match parse_identity(&String::from_utf8_lossy(&bytes)) {
-                Some(id) => return Ok(id),
-                None => damaged.push(path.display().to_string()),
-            },
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => bail!("cannot read {}: {error}", path.display()),
-        }
-    }
-    if !damaged.is_empty() {
-        bail!("the store's identity is corrupt: {}", damaged.join(", "));
-    }
-    // Without an identity there must be no data either.
-    if data.join("log").exists() || data.join("p0000").exists() {
-        bail!("{} holds data and no identity file", data.display());
-    }
-    if !may_create {
-        bail!("{} is not a siltstone data directory", data.display());
-    }
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
-    let line = format!("{IDENTITY_MAGIC} {}", hex::encode(id));
-    let text = format!("{line} {:08x}\n", crc32c::crc32c(line.as_bytes()));
-    for path in &copies {
-        write_private(path, text.as_bytes())?;
-    }
-    Ok(StoreId(id))
-}
-
-fn parse_identity(text: &str) -> Option<StoreId> {
-    let (line, crc) = text.trim_end().rsplit_once(' ')?;
-    let id = line.strip_prefix(IDENTITY_MAGIC)?.trim();
-    let mut bytes = [0; 16];
-    hex::decode_to_slice(id, &mut bytes).ok()?;
-    (format!("{:08x}", crc32c::crc32c(line.as_bytes())) == crc).then_some(StoreId(bytes))
-}
-
-/// Writes a file that only its owner may read, durably and at once.
-pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_folder_of(path)
 }
 
 /// How the log is kept under these settings.
@@ -147,12 +96,44 @@ pub fn bulk_options(settings: &Settings, catalog: &Catalog) -> bulk::Options {
     }
 }
 
+/// How partitions are run under these settings, wherever their log is.
+pub fn partition_options(settings: &Settings) -> Options {
+    Options { cut: settings.cut, reserve_bytes: settings.reserve_bytes, ..Options::default() }
+}
+
 impl Store {
     /// Opens the store, recovering what the last stop left.
     pub async fn open(env: Env, settings: &Settings) -> anyhow::Result<Self> {
-        let data = &settings.data;
-        let lock = Lock::take(data)?;
-        let store = identity(data, true)?;
+        let lock = Lock::take(&settings.data)?;
+        let found = Identity::read(&settings.data)?;
+        match &settings.log {
+            LogKind::Embedded => Self::open_embedded(env, settings, found, lock).await,
+            LogKind::Kafka(kafka) => {
+                let (node, partitions) = Node::open(env, settings, kafka, found).await?;
+                Ok(Self { partitions, kind: Kind::Node(node), _lock: lock })
+            }
+        }
+    }
+
+    async fn open_embedded(
+        env: Env,
+        settings: &Settings,
+        found: Option<Identity>,
+        lock: Lock,
+    ) -> anyhow::Result<Self> {
+        let store = match found {
+            Some(Identity::Embedded(store)) => store,
+            Some(Identity::Node(node)) => bail!(
+                "{} is the copy of node {} of a cluster: start it with --log kafka, or give another data directory",
+                settings.data.display(),
+                node.node
+            ),
+            None => {
+                let store = new_store()?;
+                Identity::Embedded(store).write(&settings.data)?;
+                store
+            }
+        };
         let found = Partition::catalog(&env, store, PARTITION).await.context("the catalog")?;
         let catalog = found.unwrap_or_else(|| Catalog::first(store, PARTITION));
         let floors = BTreeMap::from([(PARTITION, catalog.next)]);
@@ -167,24 +148,53 @@ impl Store {
         }
         let log = Arc::new(log);
         let bulk = BulkFiles::open(env.clone(), bulk_options(settings, &catalog)).await?;
-        let options = Options {
-            cut: settings.cut,
-            reserve_bytes: settings.reserve_bytes,
-            ..Options::default()
-        };
+        let options = partition_options(settings);
         let partition = Partition::open(env, log.clone(), bulk, catalog, options).await?;
-        Ok(Self { partition, log, _lock: lock })
+        Ok(Self { partitions: vec![partition], kind: Kind::Embedded(log), _lock: lock })
+    }
+
+    /// The partition that a bucket of this name lives in, whether there is one or not.
+    pub fn home(&self, bucket: &str) -> &Partition {
+        let id = placement::home(bucket, self.partitions.len() as u32);
+        &self.partitions[id.get() as usize]
+    }
+
+    /// What a read of everything sees that begins now.
+    pub async fn fresh(&self) -> Result<Vec<Snapshot>, ReadError> {
+        futures::future::try_join_all(self.partitions.iter().map(Partition::fresh)).await
+    }
+
+    /// Why this process cannot do its work, if it cannot.
+    pub fn trouble(&self) -> Option<String> {
+        let of = |partition: &Partition| {
+            let refusing = || partition.log().status(partition.id()).refusing;
+            partition
+                .quarantined()
+                .or_else(|| partition.stopped())
+                .or_else(|| refusing().map(|error| error.to_string()))
+        };
+        self.partitions.iter().find_map(of)
     }
 
     /// Folds what is not folded yet, and stops.
     pub async fn close(&self) {
-        match tokio::time::timeout(LAST_CUT, self.partition.cut()).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "no last cut; the next start replays the log instead");
+        match &self.kind {
+            Kind::Embedded(log) => {
+                let cuts = futures::future::join_all(self.partitions.iter().map(Partition::cut));
+                match tokio::time::timeout(LAST_CUT, cuts).await {
+                    Ok(cuts) => {
+                        for error in cuts.into_iter().filter_map(Result::err) {
+                            tracing::warn!(%error, "no last cut; the next start replays the log instead");
+                        }
+                    }
+                    Err(_) => tracing::warn!(
+                        "the last cut takes too long; the next start replays the log"
+                    ),
+                }
+                log.close().await;
             }
-            Err(_) => tracing::warn!("the last cut takes too long; the next start replays the log"),
+            // A cut is everybody's; the others make theirs when it is time.
+            Kind::Node(node) => node.log.close().await,
         }
-        self.log.close().await;
     }
 }

@@ -82,6 +82,8 @@ struct State {
     operations: u64,
     crash_at: Option<u64>,
     is_dead: bool,
+    /// Counts the power cuts. What was begun before one never ends.
+    power_cuts: u64,
     write_bytes: u64,
 }
 
@@ -213,6 +215,7 @@ impl SimDisk {
         state.faults.clear();
         state.crash_at = None;
         state.is_dead = false;
+        state.power_cuts += 1;
     }
 }
 

@@ -1,7 +1,15 @@
 //! The seeded executor: one thread, one choice at a time, time that moves only when nobody can run.
+//!
+//! A world holds one node or many. In a world of one node ([`Sim::env`], [`Sim::block_on`]) everything
+//! lives and ends together. In a cluster ([`Sim::node_env`], [`Sim::block_on_cluster`]) each node's tasks
+//! are its own: it is stopped, cut off from power, paused and started again without the others, by the
+//! main future, which is the world's hand and belongs to no node.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+mod node;
+mod timer;
+mod world;
+
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,15 +17,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use futures::channel::oneshot;
-use ingest::env::{Clock, Env, Fut, Random, Runtime, Task};
+use ingest::env::{Env, Fut, Random};
 use ingest::mutant::Mutant;
-use ingest::words::{Tick, WallTime};
+use ingest::words::Tick;
 use parking_lot::Mutex;
 
 use crate::disk::{SimDisk, Survival};
 use crate::random::SimRandom;
 use crate::trace::Trace;
+use node::Process;
+pub(crate) use timer::{Life, Owner};
+use world::TaskWaker;
+pub(crate) use world::World;
 
 /// Why [`Sim::block_on`] came back without a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,108 +41,21 @@ pub enum Stopped {
     Endless,
 }
 
-/// Which ready task runs next; drawn from the seed.
+/// How long a run may take before it counts as endless.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Policy {
-    Any,
-    First,
-    Last,
+pub struct Limits {
+    /// How often tasks may be polled.
+    pub polls: u64,
+    /// How much time may pass in the world.
+    pub time: Duration,
 }
 
-type Action = Box<dyn FnOnce() + Send>;
-
-struct Timer {
-    at: Tick,
-    number: u64,
-    action: Action,
-}
-
-impl PartialEq for Timer {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Timer {}
-
-impl PartialOrd for Timer {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Timer {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
-#[derive(Default)]
-struct Queue {
-    now: Tick,
-    /// Added to monotonic time for wall time, in microseconds; jumps when told.
-    wall_offset: i64,
-    next_task: u64,
-    next_timer: u64,
-    tasks: BTreeMap<u64, Option<Fut<'static, ()>>>,
-    ready: Vec<u64>,
-    timers: BinaryHeap<Reverse<Timer>>,
-}
-
-/// What executor, clock and disk share.
-pub(crate) struct World {
-    queue: Mutex<Queue>,
-    pub random: SimRandom,
-    pub trace: Arc<Trace>,
-    policy: Policy,
-    /// The longest disk latency in nanoseconds; drawn from the seed, 0 for many.
-    latency_max: u64,
-}
-
-impl World {
-    /// Runs an action after a latency drawn from the seed.
-    pub fn after_latency(&self, action: Action) {
-        let nanos = if self.latency_max == 0 { 0 } else { self.random.below(self.latency_max) };
-        self.after(Duration::from_nanos(nanos), action);
-    }
-
-    pub fn after(&self, delay: Duration, action: Action) {
-        let mut queue = self.queue.lock();
-        let at = Tick::from_nanos(queue.now.nanos() + delay.as_nanos() as u64);
-        let number = queue.next_timer;
-        queue.next_timer += 1;
-        queue.timers.push(Reverse(Timer { at, number, action }));
-    }
-
-    pub fn now(&self) -> Tick {
-        self.queue.lock().now
-    }
-
-    fn choose(&self, ready: &mut Vec<u64>) -> Option<u64> {
-        if ready.is_empty() {
-            return None;
-        }
-        let index = match self.policy {
-            Policy::Any => self.random.below(ready.len() as u64) as usize,
-            Policy::First => 0,
-            Policy::Last => ready.len() - 1,
-        };
-        Some(ready.remove(index))
-    }
-}
-
-struct TaskWaker {
-    world: Arc<World>,
-    task: u64,
-}
-
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        let mut queue = self.world.queue.lock();
-        if queue.tasks.contains_key(&self.task) && !queue.ready.contains(&self.task) {
-            queue.ready.push(self.task);
-        }
-    }
+impl Limits {
+    /// Of [`Sim::block_on`]: stories of one node take some hundred thousand polls, and live for some
+    /// minutes.
+    pub const NODE: Limits = Limits { polls: 5_000_000, time: Duration::from_secs(600) };
+    /// Of [`Sim::block_on_cluster`]: failovers take seconds each.
+    pub const CLUSTER: Limits = Limits { polls: 50_000_000, time: Duration::from_secs(2 * 3600) };
 }
 
 struct MainWaker(AtomicBool);
@@ -142,18 +66,34 @@ impl Wake for MainWaker {
     }
 }
 
-/// A simulated world of one node.
+/// The disk of a node in a cluster.
+struct NodeDisk {
+    disk: SimDisk,
+    power: Power,
+}
+
+/// Whether a node of a cluster runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Power {
+    On,
+    /// Its disk is dead; its processor runs on for so many of the world's polls.
+    Fading(u64),
+    Off,
+}
+
+/// A simulated world.
 pub struct Sim {
     world: Arc<World>,
     mutant: Option<Mutant>,
+    /// None for what suits the kind of run.
+    limits: Option<Limits>,
+    disks: Mutex<BTreeMap<usize, NodeDisk>>,
 }
 
 /// So many polls after a power cut the processor still runs, so that late answers escape.
 const LINGER_POLLS: u64 = 200;
-/// A run of the longest stories takes some hundred thousand.
-const POLLS_MAX: u64 = 5_000_000;
-/// The longest stories live for some minutes.
-const TIME_MAX: Duration = Duration::from_secs(600);
+/// It does not live to see timers that are further away.
+const LINGER_STEP: Duration = Duration::from_millis(100);
 
 impl Sim {
     /// Makes a world from a seed.
@@ -163,22 +103,18 @@ impl Sim {
 
     /// Makes a world from a seed that writes to a given history.
     pub fn with_trace(seed: u64, trace: Arc<Trace>) -> Self {
-        let random = SimRandom::new(seed);
-        let policy = match random.below(4) {
-            0 => Policy::First,
-            1 => Policy::Last,
-            _ => Policy::Any,
-        };
-        // The scale of latencies hides or shows races: 0, microseconds, milliseconds.
-        let latency_max = [0, 50_000, 3_000_000][random.below(3) as usize];
-        let queue = Queue { wall_offset: 1_700_000_000_000_000, ..Queue::default() };
-        let world = World { queue: Mutex::new(queue), random, trace, policy, latency_max };
-        Self { world: Arc::new(world), mutant: None }
+        let world = Arc::new(World::new(seed, trace));
+        Self { world, mutant: None, limits: None, disks: Mutex::default() }
     }
 
     /// Shows a seeded bug in every environment made from now on.
     pub fn set_mutant(&mut self, mutant: Option<Mutant>) {
         self.mutant = mutant;
+    }
+
+    /// Says how long runs may take from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = Some(limits);
     }
 
     pub(crate) fn world(&self) -> &Arc<World> {
@@ -200,120 +136,159 @@ impl Sim {
         self.world.now()
     }
 
+    /// Resolves after `duration`, whatever becomes of the nodes.
+    pub fn sleep(&self, duration: Duration) -> Fut<'static, ()> {
+        self.world.sleep(Owner::World, duration)
+    }
+
     /// Moves wall-clock time by so many microseconds, forward or backward.
     pub fn jump_wall_clock(&self, micros: i64) {
-        self.world.queue.lock().wall_offset += micros;
+        self.world.jump_wall_clock(micros);
     }
 
     /// An environment in this world with a disk of it.
     pub fn env(&self, disk: &SimDisk) -> Env {
-        let node = Arc::new(Node { world: self.world.clone() });
+        self.env_of(None, disk)
+    }
+
+    /// An environment for a node of a cluster, in the life that the node is in now. What is started
+    /// through it ends with that life.
+    pub fn node_env(&self, node: usize, disk: &SimDisk) -> Env {
+        self.disks.lock().insert(node, NodeDisk { disk: disk.clone(), power: Power::On });
+        self.env_of(Some(self.world.life(node)), disk)
+    }
+
+    fn env_of(&self, life: Option<Life>, disk: &SimDisk) -> Env {
+        let process = Arc::new(Process { world: self.world.clone(), life });
         let random = Arc::new(SimRandom::new(self.world.random.next()));
         Env {
-            rt: node.clone(),
+            rt: process.clone(),
             disk: disk.handle(),
             disk_dedicated: disk.handle(),
-            clock: node,
+            clock: process,
             random,
             mutant: self.mutant,
         }
     }
 
-    /// Runs everything until a future is done. A task that panics makes this panic.
+    /// Runs everything until a future is done, or until the disk's power is cut. A task that panics makes
+    /// this panic.
     pub fn block_on<T>(
         &self,
         disk: &SimDisk,
         future: impl Future<Output = T>,
     ) -> Result<T, Stopped> {
-        let woken = Arc::new(MainWaker(AtomicBool::new(true)));
-        let waker = Waker::from(woken.clone());
-        let mut future = pin!(future);
-        let mut polls = 0u64;
         let mut linger = LINGER_POLLS;
-        let began = self.now();
-        loop {
+        let run = self.run(future, Limits::NODE, |_| {
             if disk.is_dead() {
                 if linger == 0 {
                     return Err(Stopped::Crashed);
                 }
                 linger -= 1;
+                return Ok(true);
             }
+            Ok(false)
+        });
+        match run {
+            Err(Stopped::Stalled) if disk.is_dead() => Err(Stopped::Crashed),
+            run => run,
+        }
+    }
+
+    /// Runs everything until a future is done, whatever becomes of single nodes. A node whose disk has
+    /// lost its power runs on for a moment and then stands still, until it is crashed ([`Self::crash_node`])
+    /// or stopped. The future drives the story and belongs to no node.
+    pub fn block_on_cluster<T>(&self, future: impl Future<Output = T>) -> Result<T, Stopped> {
+        self.run(future, Limits::CLUSTER, |polled| {
+            self.hold_nodes_without_power(polled);
+            Ok(false)
+        })
+    }
+
+    /// Runs until a future is done or `before_poll` ends it, which is told who was polled last, and says whether the world is dead and only lingers.
+    fn run<T>(
+        &self,
+        future: impl Future<Output = T>,
+        usual: Limits,
+        mut before_poll: impl FnMut(Polled) -> Result<bool, Stopped>,
+    ) -> Result<T, Stopped> {
+        let woken = Arc::new(MainWaker(AtomicBool::new(true)));
+        let waker = Waker::from(woken.clone());
+        let mut future = pin!(future);
+        let limits = self.limits.unwrap_or(usual);
+        let mut polls = 0u64;
+        let mut polled = Polled::Main;
+        let began = self.now();
+        loop {
+            let lingers = before_poll(polled)?;
             polls += 1;
-            if polls > POLLS_MAX {
+            if polls > limits.polls {
                 return Err(Stopped::Endless);
             }
             // The main future takes its turn among the ready tasks.
-            let ready = self.world.queue.lock().ready.len() as u64;
+            let ready = self.world.ready_count();
             let main_is_ready = woken.0.load(Ordering::Relaxed);
             if main_is_ready && self.world.random.below(ready + 1) == 0 {
                 woken.0.store(false, Ordering::Relaxed);
+                polled = Polled::Main;
                 if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                     return Ok(value);
                 }
                 continue;
             }
-            if self.step() {
+            if let Some(life) = self.step() {
+                polled = Polled::Task(life);
                 continue;
             }
             if main_is_ready {
                 continue;
             }
-            if self.now().since(began) > TIME_MAX {
+            if self.now().since(began) > limits.time {
                 return Err(Stopped::Endless);
             }
-            if !self.move_time() {
-                return Err(if disk.is_dead() { Stopped::Crashed } else { Stopped::Stalled });
+            let at_most = lingers.then_some(LINGER_STEP);
+            if !self.world.move_time(at_most) {
+                return Err(Stopped::Stalled);
             }
         }
     }
 
-    /// Polls one ready task; `false` when there is none.
-    fn step(&self) -> bool {
-        let (id, task) = {
-            let mut queue = self.world.queue.lock();
-            let mut ready = std::mem::take(&mut queue.ready);
-            let chosen = self.world.choose(&mut ready);
-            queue.ready = ready;
-            let Some(id) = chosen else { return false };
-            (id, queue.tasks.get_mut(&id).and_then(Option::take))
+    /// Polls one ready task; gives whose it was, or none when there is none.
+    fn step(&self) -> Option<Option<Life>> {
+        let chosen = self.world.choose()?;
+        let Some(mut future) = chosen.future else { return Some(None) };
+        let waker = TaskWaker { world: self.world.clone(), task: chosen.task };
+        let waker = Waker::from(Arc::new(waker));
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(()) => self.world.cancel(chosen.task),
+            Poll::Pending => self.world.put_back(chosen.task, future),
+        }
+        Some(chosen.life)
+    }
+
+    /// A disk dies of its own node's operation, or of one of the main future's.
+    fn hold_nodes_without_power(&self, polled: Polled) {
+        let mut disks = self.disks.lock();
+        let notice = |disk: &mut NodeDisk| {
+            if disk.power == Power::On && disk.disk.is_dead() {
+                disk.power = Power::Fading(LINGER_POLLS);
+            }
         };
-        let Some(mut task) = task else { return true };
-        let waker = Waker::from(Arc::new(TaskWaker { world: self.world.clone(), task: id }));
-        let polled = task.as_mut().poll(&mut Context::from_waker(&waker));
-        let mut queue = self.world.queue.lock();
         match polled {
-            Poll::Ready(()) => {
-                queue.tasks.remove(&id);
-            }
-            Poll::Pending => {
-                // Cancelled while it ran: then there is no slot to put it back into.
-                if let Some(slot) = queue.tasks.get_mut(&id) {
-                    *slot = Some(task);
-                    return true;
+            Polled::Main => disks.values_mut().for_each(notice),
+            Polled::Task(Some(life)) => disks.get_mut(&life.node).into_iter().for_each(notice),
+            Polled::Task(None) => {}
+        }
+        for (node, disk) in disks.iter_mut() {
+            match disk.power {
+                Power::On | Power::Off => {}
+                Power::Fading(0) => {
+                    disk.power = Power::Off;
+                    self.world.hold_node(*node);
                 }
+                Power::Fading(polls) => disk.power = Power::Fading(polls - 1),
             }
         }
-        drop(queue);
-        true
-    }
-
-    /// Moves time to the earliest timer and runs all timers of that instant; `false` when there is none.
-    fn move_time(&self) -> bool {
-        let mut due = Vec::new();
-        {
-            let mut queue = self.world.queue.lock();
-            let Some(Reverse(first)) = queue.timers.pop() else { return false };
-            let at = first.at;
-            queue.now = queue.now.max(at);
-            due.push(first.action);
-            while queue.timers.peek().is_some_and(|Reverse(timer)| timer.at == at) {
-                if let Some(Reverse(timer)) = queue.timers.pop() {
-                    due.push(timer.action);
-                }
-            }
-        }
-        due.into_iter().for_each(|action| action());
-        true
     }
 
     /// Cuts the power: the disk keeps what survives, all tasks and timers are gone.
@@ -322,74 +297,54 @@ impl Sim {
         disk.lose_power(survival);
     }
 
-    /// Ends all tasks as a killed process would; what it wrote is still with the system.
+    /// Ends all tasks of all nodes as killed processes would; what they wrote is still with the system.
+    /// What lies beside the nodes, such as brokers, goes on.
     pub fn stop(&self) {
-        // Dropped outside the lock: a task's end may cancel others.
-        loop {
-            let (tasks, timers) = {
-                let mut queue = self.world.queue.lock();
-                queue.ready.clear();
-                (std::mem::take(&mut queue.tasks), std::mem::take(&mut queue.timers))
-            };
-            if tasks.is_empty() && timers.is_empty() {
-                return;
-            }
-            drop((tasks, timers));
+        self.world.stop_all(|owner| owner != Owner::World);
+    }
+
+    /// Cuts one node's power: its disk keeps what survives, its tasks are gone.
+    pub fn crash_node(&self, node: usize, disk: &SimDisk, survival: Survival) {
+        self.stop_node(node);
+        disk.lose_power(survival);
+    }
+
+    /// Ends one node's tasks as a killed process would; what they wrote is still with the system, which
+    /// ends the operations that it has begun.
+    pub fn stop_node(&self, node: usize) {
+        self.world.stop_node(node);
+        self.disks.lock().remove(&node);
+    }
+
+    /// Lets one node's tasks stand still, as SIGSTOP does. Its sleeps run out meanwhile, and what its
+    /// disk has begun ends.
+    pub fn pause_node(&self, node: usize) {
+        self.world.hold_node(node);
+    }
+
+    /// Lets a paused node run on, with all that has become due. A node without power stays as it is.
+    pub fn resume_node(&self, node: usize) {
+        if self.disks.lock().get(&node).is_none_or(|disk| disk.power != Power::Off) {
+            self.world.release_node(node);
         }
     }
-}
 
-struct Node {
-    world: Arc<World>,
-}
-
-impl Runtime for Node {
-    fn spawn(&self, _name: &'static str, task: Fut<'static, ()>) -> Task {
-        let mut queue = self.world.queue.lock();
-        let id = queue.next_task;
-        queue.next_task += 1;
-        queue.tasks.insert(id, Some(task));
-        queue.ready.push(id);
-        let world = self.world.clone();
-        Task::new(move || {
-            let task = world.queue.lock().tasks.remove(&id);
-            drop(task);
-        })
-    }
-
-    fn spawn_dedicated(&self, name: &'static str, task: Fut<'static, ()>) -> Task {
-        self.spawn(name, task)
-    }
-
-    fn work(&self, _name: &'static str, job: Box<dyn FnOnce() + Send>) -> Fut<'static, ()> {
-        job();
-        Box::pin(std::future::ready(()))
+    /// Says whether a node stands still: paused, or without power.
+    pub fn is_held(&self, node: usize) -> bool {
+        self.world.is_held(node)
     }
 }
 
-impl Clock for Node {
-    fn now(&self) -> Tick {
-        self.world.now()
+impl Drop for Sim {
+    /// Tasks, timers and the world point at each other in a ring, which would outlive the run.
+    fn drop(&mut self) {
+        self.world.stop_all(|_| true);
     }
+}
 
-    fn wall(&self) -> WallTime {
-        let queue = self.world.queue.lock();
-        WallTime::from_micros(queue.wall_offset + (queue.now.nanos() / 1000) as i64)
-    }
-
-    fn sleep(&self, duration: Duration) -> Fut<'static, ()> {
-        let (sender, receiver) = oneshot::channel();
-        self.world.after(
-            duration,
-            Box::new(move || {
-                // Whoever slept may have gone.
-                let _ = sender.send(());
-            }),
-        );
-        Box::pin(async move {
-            if receiver.await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        })
-    }
+/// Who was polled last.
+#[derive(Clone, Copy)]
+enum Polled {
+    Main,
+    Task(Option<Life>),
 }

@@ -56,6 +56,24 @@ impl Filler {
         self.frame == format::frames(&self.extent)
     }
 
+    /// How many frames have been filled.
+    pub fn frames_filled(&self) -> u64 {
+        self.frame
+    }
+
+    /// Gives the filled frames that have not been given yet; the one that is being filled stays.
+    pub fn flush(&mut self) -> Option<(u64, Bytes)> {
+        if self.frame_at == 0 || self.is_full() {
+            return None;
+        }
+        let rest = self.stretch.split_off(self.frame_at);
+        let filled = std::mem::replace(&mut self.stretch, rest).freeze();
+        let position = self.position;
+        self.position += filled.len() as u64;
+        self.frame_at = 0;
+        Some((position, filled))
+    }
+
     /// Takes bytes off the input, until it is empty or a stretch is ready: its place and its bytes.
     pub fn take(&mut self, input: &mut Bytes) -> Option<(u64, Bytes)> {
         while !input.is_empty() && !self.is_full() {

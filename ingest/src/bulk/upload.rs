@@ -8,6 +8,7 @@ use crc_fast::{CrcAlgorithm, Digest};
 
 use super::file::{BulkFile, SyncRequest};
 use super::fill::Filler;
+use super::format::FRAME_PAYLOAD_MAX;
 use super::reserve::Piece;
 use super::{BulkError, InFlight};
 use crate::entry::Extent;
@@ -136,11 +137,53 @@ impl Upload {
         for (piece, request) in self.pieces.iter().zip(requests) {
             piece.file.synced(request).await?;
         }
-        Ok(Written {
+        Ok(self.into_written())
+    }
+
+    /// Sees to it that every whole frame taken so far has been written (not synced), and says where they
+    /// lie. An upload that comes in whole frames can be gone on with from there, in a new one.
+    pub async fn flush(&mut self) -> Result<Vec<Extent>, BulkError> {
+        self.check()?;
+        self.is_broken = true;
+        if let Some((position, filled)) = self.filler.as_mut().and_then(Filler::flush) {
+            self.submit(position, filled).await?;
+        }
+        self.settle().await?;
+        self.is_broken = false;
+        self.note_unsynced();
+        let mut extents: Vec<Extent> =
+            self.pieces[..self.piece].iter().map(|piece| piece.extent).collect();
+        if let (Some(filler), Some(piece)) = (&self.filler, self.pieces.get(self.piece)) {
+            let len = filler.frames_filled() * FRAME_PAYLOAD_MAX;
+            extents.extend((len > 0).then_some(Extent { len, ..piece.extent }));
+        }
+        Ok(extents)
+    }
+
+    /// Ends the upload without waiting until it is durable: for payload that can be had again as long as
+    /// [`super::BulkFiles::sync_written`] has not been called.
+    pub async fn close(mut self) -> Result<Written, BulkError> {
+        self.check()?;
+        if self.given != self.len {
+            return Err(self.wrong_length());
+        }
+        self.settle().await?;
+        self.note_unsynced();
+        Ok(self.into_written())
+    }
+
+    fn note_unsynced(&self) {
+        for piece in &self.pieces {
+            piece.in_flight.bulk.note_unsynced(&piece.file);
+        }
+    }
+
+    fn into_written(self) -> Written {
+        Written {
             extents: self.pieces.iter().map(|piece| piece.extent).collect(),
             digest: self.digest.finalize(),
             guard: WriteGuard::new(self.pieces.into_iter().map(|piece| piece.in_flight).collect()),
-        })
+        }
     }
 
     /// Writes a stretch while the next is being filled, once the stretch before it has been written.

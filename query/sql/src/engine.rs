@@ -118,9 +118,9 @@ impl Engine {
         })
     }
 
-    /// Runs a query on a snapshot. Returns once it is planned and its first rows are there, so that most
+    /// Runs a query on the snapshots of all partitions. Returns once it is planned and its first rows are there, so that most
     /// errors are known before an answer begins.
-    pub async fn query(&self, snapshot: Snapshot, text: String) -> Result<Rows, SqlError> {
+    pub async fn query(&self, snapshots: Vec<Snapshot>, text: String) -> Result<Rows, SqlError> {
         let (schema_out, schema_in) = oneshot::channel();
         let (out, batches) = mpsc::channel(BATCHES_WAITING);
         let (state, room, deadline) = (self.state.clone(), self.room.clone(), self.deadline);
@@ -129,7 +129,7 @@ impl Engine {
             let errors = out.clone();
             let run = async move {
                 let _room = room.acquire_owned().await;
-                run(state, snapshot, &text, schema_out, out).await
+                run(state, snapshots, &text, schema_out, out).await
             };
             let ended = tokio::time::timeout(deadline, run).await;
             let error = match ended {
@@ -166,13 +166,13 @@ impl Drop for Engine {
 /// Plans and runs one query: tells the schema once the first rows are there, then sends rows.
 async fn run(
     state: SessionState,
-    snapshot: Snapshot,
+    snapshots: Vec<Snapshot>,
     text: &str,
     schema: oneshot::Sender<SchemaRef>,
     out: mpsc::Sender<Result<RecordBatch, SqlError>>,
 ) -> Result<(), SqlError> {
     let planning = |error| SqlError::planning(&error);
-    let context = session(state, &snapshot).map_err(planning)?;
+    let context = session(state, &snapshots).map_err(planning)?;
     let only_reading =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let frame = context.sql_with_options(text, only_reading).await.map_err(planning)?;
@@ -190,13 +190,16 @@ async fn run(
     Ok(())
 }
 
-/// A session with a catalog of its own: the tables are those of one snapshot.
-fn session(state: SessionState, snapshot: &Snapshot) -> datafusion::error::Result<SessionContext> {
+/// A session with a catalog of its own: the tables are those of these snapshots.
+fn session(
+    state: SessionState,
+    snapshots: &[Snapshot],
+) -> datafusion::error::Result<SessionContext> {
     let tables = MemorySchemaProvider::new();
     for (name, shown) in [("objects", Shown::Objects), ("versions", Shown::Versions)] {
-        tables.register_table(name.into(), Arc::new(Entries::new(snapshot, shown)))?;
+        tables.register_table(name.into(), Arc::new(Entries::new(snapshots, shown)))?;
     }
-    tables.register_table("buckets".into(), Arc::new(table::buckets(&snapshot.buckets)?))?;
+    tables.register_table("buckets".into(), Arc::new(table::buckets(snapshots)?))?;
     let names = state.config_options().catalog.clone();
     let catalog = MemoryCatalogProvider::new();
     catalog.register_schema(&names.default_schema, Arc::new(tables))?;

@@ -18,6 +18,7 @@ use datafusion::datasource::{MemTable, TableProvider, TableType};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
 use ingest::record::Versioning;
 use ingest::words::BucketId;
 use query::scan::{Batch, Shown, columns_read};
@@ -207,23 +208,24 @@ fn etags(md5s: &ArrayRef, parts: &ArrayRef) -> ArrayRef {
     Arc::new(etags.finish())
 }
 
-/// The `objects` or the `versions` of a snapshot.
+/// The `objects` or the `versions` of all partitions' snapshots.
 pub struct Entries {
-    snapshot: Snapshot,
+    snapshots: Vec<Snapshot>,
     shown: Shown,
     schema: SchemaRef,
 }
 
 impl Entries {
     /// Makes the table.
-    pub fn new(snapshot: &Snapshot, shown: Shown) -> Self {
-        Self { snapshot: snapshot.clone(), shown, schema: schema(&columns(shown)) }
+    pub fn new(snapshots: &[Snapshot], shown: Shown) -> Self {
+        Self { snapshots: snapshots.to_vec(), shown, schema: schema(&columns(shown)) }
     }
 }
 
 impl std::fmt::Debug for Entries {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Entries({:?} at {})", self.shown, self.snapshot.at)
+        let at: Vec<_> = self.snapshots.iter().map(|snapshot| snapshot.at).collect();
+        write!(f, "Entries({:?} at {at:?})", self.shown)
     }
 }
 
@@ -255,15 +257,29 @@ impl TableProvider for Entries {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let bounds = bounds::bounds(filters, &self.snapshot.buckets);
-        let projection = Projection::new(self.shown, projection);
-        let exec = EntriesExec::new(self.snapshot.clone(), self.shown, bounds, projection, limit)?;
-        Ok(Arc::new(exec))
+        let scan = |snapshot: &Snapshot| {
+            let bounds = bounds::bounds(filters, &snapshot.buckets);
+            let projection = Projection::new(self.shown, projection);
+            let is_empty = bounds.buckets().is_empty();
+            let exec = EntriesExec::new(snapshot.clone(), self.shown, bounds, projection, limit)?;
+            Ok((is_empty, Arc::new(exec) as Arc<dyn ExecutionPlan>))
+        };
+        let all = self.snapshots.iter().map(scan).collect::<Result<Vec<_>>>()?;
+        // One that holds nothing of what is asked for is left out, unless it is the only one.
+        let mut wanted: Vec<_> =
+            all.iter().filter(|(is_empty, _)| !is_empty).map(|(_, exec)| exec.clone()).collect();
+        if wanted.is_empty() {
+            wanted.extend(all.into_iter().map(|(_, exec)| exec).take(1));
+        }
+        match wanted.len() {
+            1 => Ok(wanted.remove(0)),
+            _ => UnionExec::try_new(wanted),
+        }
     }
 }
 
-/// The table `buckets`.
-pub fn buckets(buckets: &Buckets) -> Result<MemTable> {
+/// The table `buckets`, of all partitions.
+pub fn buckets(snapshots: &[Snapshot]) -> Result<MemTable> {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let schema = Arc::new(Schema::new(vec![
         Field::new("name", DataType::Utf8, false),
@@ -272,7 +288,8 @@ pub fn buckets(buckets: &Buckets) -> Result<MemTable> {
         Field::new("region", DataType::Utf8, false),
         Field::new("versioning", DataType::Utf8, false),
     ]));
-    let all: Vec<_> = buckets.iter().collect();
+    let mut all: Vec<_> = snapshots.iter().flat_map(|snapshot| snapshot.buckets.iter()).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
     let texts = |values: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(values)) };
     let created = all.iter().map(|bucket| bucket.created.micros());
     let created = TimestampMicrosecondArray::from_iter_values(created).with_timezone("UTC");

@@ -72,7 +72,9 @@ async fn get(engine: &Engine, known: &Known) -> Result<Option<Bytes>, ReadError>
         Statement::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
         _ => Ok(0..0),
     };
-    let Some((found, body)) = object::get(&engine.partition, *bucket, &key, version, whole).await?
+    let Some((found, body)) =
+        object::get(&engine.partition, engine.partition.snapshot(), *bucket, &key, version, whole)
+            .await?
     else {
         panic!("{key:?} is silently missing");
     };

@@ -261,7 +261,15 @@ impl Checked {
         };
         let key = object_key(k);
         let partition = &self.engine.partition;
-        let found = object::get(partition, self.ids[b], &key, VersionRef::Current, whole).await;
+        let found = object::get(
+            partition,
+            partition.snapshot(),
+            self.ids[b],
+            &key,
+            VersionRef::Current,
+            whole,
+        )
+        .await;
         let found = match found.map_err(|error| error.to_string())? {
             Some((found, body)) => match found.statement {
                 Statement::Object(object) => {
@@ -365,7 +373,7 @@ impl Checked {
                 extents: written.extents,
             };
             let number = PartNumber::new(index as u16 + 1);
-            let put = PutPart { bucket, key: key.clone(), upload, number, part };
+            let put = PutPart { bucket, key: key.clone(), upload, number, part, stream: None };
             same("a part", self.engine.submit(Body::PutPart(put)).await?, Outcome::Done)?;
             drop(written.guard);
             if cuts {

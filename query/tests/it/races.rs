@@ -63,6 +63,14 @@ impl Log for Stutter {
         self.0.fetch(partition, location)
     }
 
+    fn end(&self, partition: PartitionId) -> Fut<'_, Result<Offset, ReadError>> {
+        self.0.end(partition)
+    }
+
+    fn release(&self, partition: PartitionId, below: Offset) -> Fut<'_, ()> {
+        self.0.release(partition, below)
+    }
+
     fn trim(&self, partition: PartitionId, below: Offset) -> Fut<'_, Result<(), ReadError>> {
         self.0.trim(partition, below)
     }

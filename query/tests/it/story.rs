@@ -225,6 +225,7 @@ async fn put_part(engine: &Engine, upload: u8, number: u16, content: Bytes) -> R
         upload: UploadId([upload; 16]),
         number: PartNumber::new(number),
         part,
+        stream: None,
     };
     match engine.submit(Body::PutPart(put)).await? {
         Outcome::Done => Ok(()),

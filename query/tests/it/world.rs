@@ -79,10 +79,10 @@ pub async fn open_with(
     let bulk = BulkFiles::open(env.clone(), bulk_options).await.map_err(|e| e.to_string())?;
     let options = Options {
         rules: Rules { part_bytes_min: 0 },
-        cut: CutPolicy { bytes: 40_000, entries: 12, age: Duration::from_secs(5) },
+        cut: CutPolicy { bytes: 40_000, entries: 12, age: Duration::from_secs(5), records: 500 },
         merge_fan_in: 3,
-        overload_wait: Duration::from_secs(20),
         reserve_bytes: RESERVE_BYTES,
+        ..Options::default()
     };
     let partition = Partition::open(env, between(log.clone()), bulk, catalog, options).await;
     Ok(Engine { partition: partition.map_err(|e| e.to_string())?, log })
@@ -214,7 +214,9 @@ impl Engine {
             Statement::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
             _ => Ok(0..0),
         };
-        let found = object::get(&self.partition, bucket, &key, version, whole).await?;
+        let found =
+            object::get(&self.partition, self.partition.snapshot(), bucket, &key, version, whole)
+                .await?;
         let (_, body) =
             found.unwrap_or_else(|| panic!("{key:?} {version:?} is listed and not found"));
         body.collect().await
@@ -454,7 +456,14 @@ impl Client {
                 extents: written.extents,
             };
             let number = PartNumber::new(number);
-            let put = PutPart { bucket: self.bucket, key: key.clone(), upload, number, part };
+            let put = PutPart {
+                bucket: self.bucket,
+                key: key.clone(),
+                upload,
+                number,
+                part,
+                stream: None,
+            };
             let outcome = engine.submit(Body::PutPart(put)).await?;
             drop(written.guard);
             if outcome != Outcome::Done {
@@ -520,7 +529,9 @@ impl Client {
     pub async fn look(&self, engine: &Engine) -> Result<(), String> {
         let key = self.key();
         let wanted = self.model.get(key.as_bytes()).map(|versions| versions[0].content.clone());
-        let found = object::lookup(&engine.partition, self.bucket, &key, VersionRef::Current).await;
+        let found =
+            object::lookup(engine.partition.snapshot(), self.bucket, &key, VersionRef::Current)
+                .await;
         let found = found.map_err(|error| error.to_string())?;
         let found = found.map(|found| match found.statement {
             Statement::Object(object) => Some(object.attributes.size),

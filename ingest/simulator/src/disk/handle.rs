@@ -55,6 +55,7 @@ impl SimDisk {
             state.is_dead = true;
             return Box::pin(std::future::pending());
         }
+        let power_cuts = state.power_cuts;
         drop(state);
         let acted = acted.map_err(|kind| error(kind, operation, path));
         let (sender, receiver) = oneshot::channel();
@@ -62,7 +63,7 @@ impl SimDisk {
         self.world.after_latency(Box::new(move || {
             let result = {
                 let mut state = disk.state.lock();
-                if state.is_dead {
+                if state.is_dead || state.power_cuts != power_cuts {
                     return;
                 }
                 acted.map(|pending| end(&mut state, pending))

@@ -6,10 +6,12 @@
     reason = "tests take their settings from the environment and say what they found"
 )]
 
+mod brokers;
 mod bulk;
 mod bulk_crash;
 mod bulk_faults;
 mod log_conformance;
 mod log_crash;
 mod log_faults;
+mod nodes;
 mod repeatable;

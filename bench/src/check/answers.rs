@@ -1,0 +1,149 @@
+//! What is wrong with single answers, whatever else happened: bodies that are no value, values that were
+//! never written there or whose write was refused, ETags and lengths that are not those of the value,
+//! pages out of order.
+
+use std::collections::HashMap;
+
+use super::recording::{Operation, Recording};
+use super::violation::{Promise, Violation};
+use crate::history::line::{Action, Outcome, Seen, Written};
+
+/// A value, and where it was written.
+struct Known<'a> {
+    bucket: &'a str,
+    key: &'a str,
+    written: &'a Written,
+    /// The operation that wrote it, by its index.
+    operation: usize,
+    /// Whether that was refused.
+    is_refused: bool,
+}
+
+/// All values of a history.
+struct Values<'a> {
+    by_id: HashMap<&'a str, Known<'a>>,
+    ids: HashMap<&'a str, &'a str>,
+}
+
+impl<'a> Values<'a> {
+    fn of(recording: &'a Recording) -> Self {
+        let mut values = Self { by_id: HashMap::new(), ids: HashMap::new() };
+        for (operation, recorded) in recording.operations.iter().enumerate() {
+            let action = &recorded.invoke.action;
+            let (Some(key), Some(written)) = (action.key(), action.written()) else { continue };
+            let bucket = &recorded.invoke.bucket;
+            let is_refused = recorded.outcome() == Outcome::Fail;
+            let known = Known { bucket, key, written, operation, is_refused };
+            values.by_id.insert(&written.value, known);
+            values.ids.insert(&written.etag, &written.value);
+        }
+        values
+    }
+
+    fn with_etag(&self, etag: &str) -> Option<&Known<'a>> {
+        self.by_id.get(self.ids.get(etag)?)
+    }
+}
+
+/// Everything that is wrong with single answers.
+pub fn check(recording: &Recording) -> Vec<Violation> {
+    let values = Values::of(recording);
+    let mut violations = Vec::new();
+    for (index, operation) in recording.operations.iter().enumerate() {
+        for (key, what, writer) in faults(&values, operation) {
+            violations.push(Violation {
+                promise: Promise::Answer,
+                place: (operation.invoke.bucket.clone(), key),
+                what,
+                operations: writer.into_iter().chain([index]).collect(),
+            });
+        }
+    }
+    violations
+}
+
+/// The key concerned, what is wrong, and the operation that wrote what was seen.
+type Fault = (String, String, Option<usize>);
+
+fn faults(values: &Values<'_>, operation: &Operation) -> Vec<Fault> {
+    let Some(ending) = operation.ending() else { return Vec::new() };
+    let action = &operation.invoke.action;
+    let place = match action {
+        Action::List { prefix, .. } => prefix.clone(),
+        _ => action.key().unwrap_or_default().to_owned(),
+    };
+    let mut faults: Vec<Fault> = Vec::new();
+    faults.extend(ending.wrong.iter().map(|wrong| (place.clone(), wrong.clone(), None)));
+    match (action, &ending.seen) {
+        (Action::Get { key } | Action::Head { key }, Some(Seen::Object { value, etag, bytes }))
+            if ending.wrong.is_none() =>
+        {
+            let known = match value {
+                Some(id) => values.by_id.get(id.as_str()),
+                None => values.with_etag(etag),
+            };
+            let seen = Shown { bucket: &operation.invoke.bucket, key, etag, bytes: *bytes };
+            faults.extend(seen.fault(known));
+        }
+        (_, Some(Seen::Object { etag, .. })) if ending.outcome == Outcome::Ok => {
+            let written = action.written().filter(|written| written.etag != *etag);
+            faults.extend(written.map(|written| {
+                let what = format!("a write was answered with ETag {etag}, not {}", written.etag);
+                (place.clone(), what, None)
+            }));
+        }
+        (Action::List { prefix, after, max_keys }, Some(Seen::Page { entries, is_truncated })) => {
+            let mut last = after.as_str();
+            for (key, etag, bytes) in entries {
+                if !key.starts_with(prefix) || key.as_str() <= last {
+                    let what = format!("listed under {prefix:?} after {last:?}");
+                    faults.push((key.clone(), what, None));
+                }
+                last = key;
+                let bucket = &operation.invoke.bucket;
+                let seen = Shown { bucket, key, etag, bytes: Some(*bytes) };
+                faults.extend(seen.fault(values.with_etag(etag)));
+            }
+            if entries.len() > *max_keys as usize {
+                faults.push((place, format!("a page of {} keys", entries.len()), None));
+            } else if entries.is_empty() && *is_truncated {
+                faults.push((place, "an empty page that is not the last".into(), None));
+            }
+        }
+        _ => {}
+    }
+    faults
+}
+
+/// An object as it was shown.
+struct Shown<'a> {
+    bucket: &'a str,
+    key: &'a str,
+    etag: &'a str,
+    bytes: Option<u64>,
+}
+
+impl Shown<'_> {
+    fn fault(&self, known: Option<&Known<'_>>) -> Option<Fault> {
+        let fault = |what, writer| Some((self.key.to_owned(), what, writer));
+        let Some(Known { bucket, key, written, operation, is_refused }) = known else {
+            return fault(format!("shows ETag {}, which was never written", self.etag), None);
+        };
+        let id = &written.value;
+        let what = if (*bucket, *key) != (self.bucket, self.key) {
+            format!("shows {id}, which was written to {bucket} {key}")
+        } else if *is_refused {
+            format!("shows {id}, whose write was refused")
+        } else if self.etag != written.etag {
+            format!("shows {id} with ETag {}, not {}", self.etag, written.etag)
+        } else if self.bytes.is_some_and(|bytes| bytes != written.bytes) {
+            format!("shows {id} with another length than its {} bytes", written.bytes)
+        } else {
+            return None;
+        };
+        fault(what, Some(*operation))
+    }
+}
+
+#[cfg(test)]
+mod tests;

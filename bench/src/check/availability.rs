@@ -1,0 +1,207 @@
+//! What clients could do while faults lasted.
+//!
+//! A file of faults has a JSON object in each line: `fault` (its name), `begin` and `end`, both in seconds
+//! since 1970; without `end` it lasted until the history ended. Operations belong to the fault during
+//! which they began. A gap is the time between two successes of a kind that follow each other; gaps count
+//! in full that lie at least partly in a fault. Clients wait for their answers, so gaps are never shorter
+//! than what the store took, and may be a little longer.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use super::recording::Recording;
+use super::tally::Counts;
+use crate::history::line::{Action, Outcome};
+
+/// Writes are back where a gap ends that was at least so long.
+const OUTAGE_SECONDS: f64 = 1.0;
+
+/// A fault, as whoever caused it writes it down.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+pub struct Fault {
+    /// Its name.
+    pub fault: String,
+    /// When it began, in seconds since 1970.
+    pub begin: f64,
+    /// When it ended.
+    pub end: Option<f64>,
+}
+
+/// Reads a file of faults.
+pub fn read(path: &Path) -> anyhow::Result<Vec<Fault>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))?;
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+}
+
+/// What clients could do during a fault. Times are in seconds.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Availability {
+    /// The fault's name.
+    pub fault: String,
+    /// When it began, from the history's beginning on.
+    pub begin: f64,
+    /// When it ended.
+    pub end: f64,
+    /// Reads that began meanwhile.
+    pub reads: Counts,
+    /// Writes that began meanwhile.
+    pub writes: Counts,
+    /// All endpoints together.
+    pub all: Gaps,
+    /// Each endpoint.
+    pub endpoints: Vec<Gaps>,
+}
+
+/// Gaps between successes that lie at least partly in a fault.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Gaps {
+    /// The longest between reads.
+    pub longest_read_gap: f64,
+    /// The longest between writes.
+    pub longest_write_gap: f64,
+    /// How long after the fault's begin the first write ended that began after it, and succeeded; nothing
+    /// if none did. One that slips through before the fault has its effect counts, too.
+    pub next_write_after: Option<f64>,
+    /// How long after the fault's begin writes succeeded again: when the last gap of at least a second
+    /// ended that lies partly in the fault. 0 if there was none; nothing if it did not end.
+    pub writes_back_after: Option<f64>,
+}
+
+impl Availability {
+    /// As text.
+    pub fn text(&self, endpoints: &[String]) -> String {
+        let Self { fault, begin, end, reads, writes, .. } = self;
+        let mut text = format!("  {fault}: {begin:.1} s to {end:.1} s\n");
+        for (name, Counts { ok, failed, unknown }) in [("reads", reads), ("writes", writes)] {
+            text += &format!("    {name:<7}{ok} ok, {failed} failed, {unknown} unknown\n");
+        }
+        text += &self.all.text("all");
+        for (endpoint, gaps) in endpoints.iter().zip(&self.endpoints) {
+            text += &gaps.text(endpoint);
+        }
+        text
+    }
+}
+
+impl Gaps {
+    fn text(&self, of: &str) -> String {
+        let Self { longest_read_gap, longest_write_gap, next_write_after, writes_back_after } =
+            self;
+        let next = next_write_after.map_or("never".into(), |seconds| format!("{seconds:.2} s"));
+        let back = match writes_back_after {
+            Some(0.0) => String::new(),
+            Some(seconds) => format!(", writes back after {seconds:.1} s"),
+            None => ", writes not back".into(),
+        };
+        format!(
+            "    {of}: longest gap {longest_read_gap:.2} s of reads, {longest_write_gap:.2} s of writes; next write {next}{back}\n"
+        )
+    }
+}
+
+/// What clients could do during each fault.
+pub fn of(recording: &Recording, faults: &[Fault]) -> Vec<Availability> {
+    let successes = Successes::of(recording);
+    let zero = recording.setup.unix_ms as f64 / 1e3;
+    let during = |fault: &Fault| {
+        let (begin, end) = (fault.begin - zero, fault.end.map_or(f64::INFINITY, |end| end - zero));
+        let end = end.min(successes.end);
+        let (mut reads, mut writes) = (Counts::default(), Counts::default());
+        for operation in &recording.operations {
+            if (begin..=end).contains(&seconds(operation.begin())) {
+                let counts =
+                    if operation.invoke.action.is_read() { &mut reads } else { &mut writes };
+                counts.add(operation.outcome());
+            }
+        }
+        let gaps = |endpoint| successes.gaps(endpoint, begin, end);
+        let endpoints = (0..recording.setup.endpoints.len()).map(|endpoint| gaps(Some(endpoint)));
+        Availability {
+            fault: fault.fault.clone(),
+            begin,
+            end,
+            reads,
+            writes,
+            all: gaps(None),
+            endpoints: endpoints.collect(),
+        }
+    };
+    faults.iter().map(during).collect()
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// An operation that has succeeded. Times are in seconds.
+#[derive(Clone, Copy)]
+struct Success {
+    began: f64,
+    ended: f64,
+    endpoint: usize,
+}
+
+/// All of them, in the order in which they ended.
+struct Successes {
+    reads: Vec<Success>,
+    writes: Vec<Success>,
+    /// When the last operation ended.
+    end: f64,
+}
+
+impl Successes {
+    fn of(recording: &Recording) -> Self {
+        let (mut reads, mut writes, mut end) = (Vec::new(), Vec::new(), 0.0_f64);
+        for operation in &recording.operations {
+            end = end.max(seconds(operation.end().unwrap_or(operation.begin())));
+            let Some(ns) = operation.end() else { continue };
+            // The parts of an upload show nothing, so they are no write yet.
+            let is_upload = matches!(operation.invoke.action, Action::Upload { .. });
+            if operation.outcome() == Outcome::Ok && !is_upload {
+                let is_read = operation.invoke.action.is_read();
+                let successes = if is_read { &mut reads } else { &mut writes };
+                successes.push(Success {
+                    began: seconds(operation.begin()),
+                    ended: seconds(ns),
+                    endpoint: operation.invoke.endpoint as usize,
+                });
+            }
+        }
+        reads.sort_by(|one: &Success, other| one.ended.total_cmp(&other.ended));
+        writes.sort_by(|one: &Success, other| one.ended.total_cmp(&other.ended));
+        Self { reads, writes, end }
+    }
+
+    /// What is known of an endpoint, or of all, between two moments.
+    fn gaps(&self, endpoint: Option<usize>, begin: f64, end: f64) -> Gaps {
+        let is_there = |success: &&Success| endpoint.is_none_or(|there| success.endpoint == there);
+        let between = |successes: &[Success]| -> Vec<(f64, f64)> {
+            let ends = successes.iter().filter(is_there).map(|success| success.ended);
+            let ends = ends.chain([self.end]);
+            let gaps = ends.scan(0.0, |last, at| Some((std::mem::replace(last, at), at)));
+            gaps.filter(|(from, to)| *to > begin && *from < end).collect()
+        };
+        let longest =
+            |gaps: &[(f64, f64)]| gaps.iter().map(|(from, to)| to - from).fold(0.0, f64::max);
+        let writes = between(&self.writes);
+        let mut later = self.writes.iter().filter(is_there).filter(|write| write.began > begin);
+        let outages = writes.iter().filter(|(from, to)| to - from >= OUTAGE_SECONDS);
+        let writes_back_after = match outages.map(|(_, to)| *to).next_back() {
+            None => Some(0.0),
+            Some(to) if to >= self.end => None,
+            Some(to) => Some((to - begin).max(0.0)),
+        };
+        Gaps {
+            longest_read_gap: longest(&between(&self.reads)),
+            longest_write_gap: longest(&writes),
+            next_write_after: later.next().map(|write| write.ended - begin),
+            writes_back_after,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! Judges listings, by a model of sets.
+//!
+//! A listing is not one moment: each page is a request of its own, and what is written meanwhile may show
+//! or not. So a page is judged for itself, over the keys that it covers: those with its prefix, after the
+//! last key of the page before it, up to its last key if more follow. Say it was asked for at `b` and
+//! there at `e`. The promise, for each key it covers:
+//!
+//! 1. **What it shows was there at some moment between `b` and `e`, as far as is known.** A value is
+//!    refused that was not even sent by `e`; or that was gone by `b`: something else certainly took its
+//!    place after it was certainly written, and had certainly done so by `b`. So a deleted object is not
+//!    shown, nor an overwritten one.
+//! 2. **What was certainly there from `b` to `e` is shown.**
+//!
+//! "Certainly written" is from when a write was acknowledged, or from when something had seen it
+//! (`claims::settled`). "Certainly there" is from then until the last read that still saw it was asked for
+//! (values are unique, so nothing was in between), or, if that is later, until the first write or delete
+//! was sent that is not certainly older; a write of unknown outcome may take effect at any time, so after
+//! one only reads can vouch for a value.
+//!
+//! What this leaves out: that two listings agree with each other, and that one page is of one moment. S3
+//! promises neither.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use super::claims::{Claim, Content, Key, Moment, Says, Value, settled};
+use super::recording::{Operation, Recording};
+use super::violation::{Promise, Violation};
+use crate::history::line::{Action, Seen};
+
+/// Everything that is wrong with listings, and how many pages were judged.
+pub fn check(recording: &Recording, keys: &[Key]) -> (Vec<Violation>, u64) {
+    let lives: Vec<Lives> = keys.iter().map(|key| Lives::of(&key.claims)).collect();
+    let (mut violations, mut pages) = (Vec::new(), 0);
+    for (index, operation) in recording.operations.iter().enumerate() {
+        let Some(page) = Page::of(operation) else { continue };
+        pages += 1;
+        let first = keys.partition_point(|key| key.name.0 < *page.bucket);
+        let of_bucket = keys[first..].iter().zip(&lives[first..]);
+        for (key, lives) in of_bucket.take_while(|(key, _)| key.name.0 == *page.bucket) {
+            if let Some((what, mut operations)) = page.fault(key, lives) {
+                operations.push(index);
+                let place = key.name.clone();
+                violations.push(Violation { promise: Promise::Listing, place, what, operations });
+            }
+        }
+    }
+    (violations, pages)
+}
+
+/// The life of a value under its key.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    value: Value,
+    /// The write, by its index in the recording.
+    writer: usize,
+    /// When it was sent.
+    sent: u64,
+    /// From when on it was certainly there, if ever.
+    written: Option<Moment>,
+    /// Until when it certainly still was; for ever, if this is `None`.
+    vouched: Option<Moment>,
+    /// When it certainly was no more, if ever.
+    gone: Option<Moment>,
+}
+
+impl Life {
+    /// Whether there was a time at which it was certainly there.
+    fn is_certain(&self) -> bool {
+        self.written.is_some_and(|written| self.is_vouched_beyond(written.at))
+    }
+
+    fn is_vouched_beyond(&self, moment: u64) -> bool {
+        self.vouched.is_none_or(|vouched| vouched.at > moment)
+    }
+
+    /// The operations that show what is known of it, with one more.
+    fn operations(&self, more: Option<Moment>) -> Vec<usize> {
+        let known = [self.written, more].into_iter().flatten().map(|moment| moment.from);
+        let operations: BTreeSet<usize> = known.chain([self.writer]).collect();
+        operations.into_iter().collect()
+    }
+}
+
+/// The lives of a key's values.
+#[derive(Debug)]
+struct Lives {
+    /// In the order of the values.
+    all: Vec<Life>,
+    /// Those that were certainly there at some time, by when that began.
+    certain: Vec<usize>,
+}
+
+impl Lives {
+    fn of(claims: &[Claim]) -> Self {
+        let ends = settled(claims);
+        let replacements = Replacements::of(claims, &ends);
+        let life = |(claim, end): (&Claim, &Option<Moment>)| {
+            let value = claim.written()?;
+            Some(Life {
+                value,
+                writer: claim.operation,
+                sent: claim.begin,
+                written: *end,
+                vouched: replacements.first_sent(value, claim.begin),
+                gone: end.and_then(|end| replacements.first_done(value, end.at)),
+            })
+        };
+        let mut all: Vec<Life> = claims.iter().zip(&ends).filter_map(life).collect();
+        all.sort_by_key(|life| life.value);
+        for claim in claims {
+            if let Says::Was(Some(value)) = claim.says
+                && let Ok(at) = all.binary_search_by_key(&value, |life| life.value)
+            {
+                let seen = Moment { at: claim.begin, from: claim.operation };
+                let vouched = &mut all[at].vouched;
+                *vouched = vouched.map(|before| before.max(seen));
+            }
+        }
+        let mut certain: Vec<usize> = (0..all.len()).filter(|at| all[*at].is_certain()).collect();
+        certain.sort_by_key(|at| all[*at].written.map(|moment| moment.at));
+        Self { all, certain }
+    }
+
+    fn of_value(&self, value: Value) -> Option<&Life> {
+        let at = self.all.binary_search_by_key(&value, |life| life.value).ok()?;
+        Some(&self.all[at])
+    }
+
+    /// The value that was certainly there from `begin` to `end`. The times at which values are certainly
+    /// there do not overlap (if they do, the key has no order, which is found elsewhere), so only the last
+    /// of those can be it that began before.
+    fn throughout(&self, begin: u64, end: u64) -> Option<&Life> {
+        let is_written = |at: &usize| self.all[*at].written.is_some_and(|moment| moment.at < begin);
+        let count = self.certain.partition_point(is_written);
+        let last = &self.all[*self.certain[..count].last()?];
+        last.is_vouched_beyond(end).then_some(last)
+    }
+}
+
+/// What may have, or has, taken the place of values.
+struct Replacements {
+    /// When writes and deletes were sent; by when they had certainly taken effect, latest first, and
+    /// before all others those of which that is not known.
+    sent: Vec<(u64, Earliest)>,
+    /// When something was certainly there; by when what shows that was asked for, latest first.
+    done: Vec<(u64, Earliest)>,
+}
+
+/// The earliest two moments so far that speak of different contents: a value does not replace itself.
+#[derive(Clone, Copy, Default, Debug)]
+struct Earliest([Option<(Moment, Content)>; 2]);
+
+impl Earliest {
+    fn with(self, moment: Moment, content: Content) -> Self {
+        let mut all = [self.0[0], self.0[1], Some((moment, content))];
+        all.sort_by_key(|known| known.map_or(u64::MAX, |(moment, _)| moment.at));
+        let is_other = |known: &Option<(Moment, Content)>| {
+            known.map(|(_, content)| content) != all[0].map(|(_, content)| content)
+        };
+        Self([all[0], all[1..].iter().copied().find(is_other).flatten()])
+    }
+
+    /// The earliest that speaks of something else than a value.
+    fn other_than(&self, value: Value) -> Option<Moment> {
+        let known = self.0.iter().flatten();
+        known.filter(|(_, content)| *content != Some(value)).map(|(moment, _)| *moment).next()
+    }
+}
+
+impl Replacements {
+    fn of(claims: &[Claim], ends: &[Option<Moment>]) -> Self {
+        let (mut sent, mut done) = (Vec::new(), Vec::new());
+        for (claim, end) in claims.iter().zip(ends) {
+            let content = match claim.says {
+                Says::Is { content, .. } => {
+                    let moment = Moment { at: claim.begin, from: claim.operation };
+                    sent.push((end.map_or(u64::MAX, |end| end.at), moment, content));
+                    content
+                }
+                Says::Was(content) => content,
+                Says::WasSome | Says::WasNot(_) | Says::WasListed(_) => continue,
+            };
+            done.extend(end.map(|end| (claim.begin, end, content)));
+        }
+        Self { sent: accumulated(sent), done: accumulated(done) }
+    }
+
+    /// When the first write was sent that is not certainly older than a value that was sent at `sent`.
+    fn first_sent(&self, value: Value, sent: u64) -> Option<Moment> {
+        let count = self.sent.partition_point(|(end, _)| *end >= sent);
+        self.sent[..count].last()?.1.other_than(value)
+    }
+
+    /// When something else was certainly there first, of all that was asked for after `written`.
+    fn first_done(&self, value: Value, written: u64) -> Option<Moment> {
+        let count = self.done.partition_point(|(begin, _)| *begin > written);
+        self.done[..count].last()?.1.other_than(value)
+    }
+}
+
+/// The earliest moments so far, from the latest key on.
+fn accumulated(mut moments: Vec<(u64, Moment, Content)>) -> Vec<(u64, Earliest)> {
+    moments.sort_by_key(|(by, ..)| Reverse(*by));
+    let mut earliest = Earliest::default();
+    let accumulate = |(by, moment, content)| {
+        earliest = earliest.with(moment, content);
+        (by, earliest)
+    };
+    moments.into_iter().map(accumulate).collect()
+}
+
+/// A page that was answered.
+struct Page<'a> {
+    bucket: &'a String,
+    prefix: &'a str,
+    after: &'a str,
+    /// The last key that it covers, if it does not cover all that follow.
+    last: Option<&'a str>,
+    entries: &'a [(String, String, u64)],
+    begin: u64,
+    end: u64,
+}
+
+impl<'a> Page<'a> {
+    fn of(operation: &'a Operation) -> Option<Self> {
+        let Action::List { prefix, after, .. } = &operation.invoke.action else { return None };
+        let Seen::Page { entries, is_truncated } = operation.ending()?.seen.as_ref()? else {
+            return None;
+        };
+        let last = match is_truncated {
+            true => Some(entries.last()?.0.as_str()),
+            false => None,
+        };
+        Some(Self {
+            bucket: &operation.invoke.bucket,
+            prefix,
+            after,
+            last,
+            entries,
+            begin: operation.begin(),
+            end: operation.end()?,
+        })
+    }
+
+    fn covers(&self, key: &str) -> bool {
+        key.starts_with(self.prefix)
+            && (key > self.after || self.after.is_empty())
+            && self.last.is_none_or(|last| key <= last)
+    }
+
+    /// What is wrong with what it says of a key, and the operations that show it.
+    fn fault(&self, key: &Key, lives: &Lives) -> Option<(String, Vec<usize>)> {
+        let name = &key.name.1;
+        if !self.covers(name) {
+            return None;
+        }
+        let at = self.entries.binary_search_by(|(listed, ..)| listed.cmp(name));
+        let shown = at.ok().map(|at| key.value(&self.entries[at].1));
+        // A value that was never written there is wrong by itself.
+        if let Some(life) = shown.flatten().and_then(|value| lives.of_value(value)) {
+            if life.sent > self.end {
+                return Some(("listed before it was written".into(), vec![life.writer]));
+            }
+            if let Some(gone) = life.gone.filter(|gone| gone.at < self.begin) {
+                let what = "listed, although something else was there before";
+                return Some((what.into(), life.operations(Some(gone))));
+            }
+        }
+        let certain = lives.throughout(self.begin, self.end);
+        let missed = certain.filter(|life| shown != Some(Some(life.value)))?;
+        let what = match shown {
+            None => "not listed, although it was there all the time",
+            Some(_) => "listed with another value than it had all the time",
+        };
+        Some((what.into(), missed.operations(missed.vouched)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

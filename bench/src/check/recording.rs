@@ -1,0 +1,161 @@
+//! A history file, read back: operations with their beginnings and ends.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::history::line::{Complete, Ending, FORMAT, Invoke, Line, Outcome, Setup};
+
+/// One operation.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// How it began.
+    pub invoke: Invoke,
+    /// How it ended, if that was written down.
+    pub complete: Option<Complete>,
+}
+
+impl Operation {
+    /// When it began, in nanoseconds.
+    pub fn begin(&self) -> u64 {
+        self.invoke.ns
+    }
+
+    /// When it ended, in nanoseconds, if that was written down.
+    pub fn end(&self) -> Option<u64> {
+        self.complete.as_ref().map(|complete| complete.ns)
+    }
+
+    /// What is known of its result.
+    pub fn ending(&self) -> Option<&Ending> {
+        self.complete.as_ref().map(|complete| &complete.result)
+    }
+
+    /// Whether it was done. Where nothing was written down, nobody knows.
+    pub fn outcome(&self) -> Outcome {
+        self.ending().map_or(Outcome::Unknown, |ending| ending.outcome)
+    }
+}
+
+/// A history.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// What holds for all of it.
+    pub setup: Setup,
+    /// Its operations, in the order in which they were begun.
+    pub operations: Vec<Operation>,
+}
+
+impl Recording {
+    /// Reads a file. Its last line may be cut short, since the process that wrote it may have been killed.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot open {path:?}"))?;
+        let mut file = BufReader::new(file);
+        let mut reading = Reading::default();
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            if file.read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            // Without its line feed a line is cut short, even if what is there can be read.
+            let Some(text) = line.strip_suffix(b"\n") else { break };
+            let at = || format!("{path:?}, line {number}");
+            reading.take(serde_json::from_slice(text).with_context(at)?).with_context(at)?;
+        }
+        reading.finish()
+    }
+}
+
+/// A history that is being read.
+#[derive(Default)]
+struct Reading {
+    setup: Option<Setup>,
+    operations: Vec<Operation>,
+    /// Where each operation is that has not ended.
+    open: HashMap<u64, usize>,
+}
+
+impl Reading {
+    fn take(&mut self, line: Line) -> anyhow::Result<()> {
+        match line {
+            Line::Setup(setup) => {
+                ensure!(self.setup.is_none(), "a second setup");
+                ensure!(setup.format == FORMAT, "format {} is not known", setup.format);
+                self.setup = Some(setup);
+            }
+            Line::Invoke(invoke) => {
+                let op = invoke.op;
+                let before = self.open.insert(op, self.operations.len());
+                ensure!(before.is_none(), "operation {op} begins a second time");
+                self.operations.push(Operation { invoke, complete: None });
+            }
+            Line::Complete(complete) => {
+                let op = complete.op;
+                let Some(index) = self.open.remove(&op) else {
+                    bail!("operation {op} ends and has not begun");
+                };
+                let operation = &mut self.operations[index];
+                ensure!(operation.begin() <= complete.ns, "operation {op} ends before it begins");
+                operation.complete = Some(complete);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> anyhow::Result<Recording> {
+        let setup = self.setup.context("the file has no setup line")?;
+        // Two clients may reach the file in another order than the clock.
+        self.operations.sort_by_key(Operation::begin);
+        Ok(Recording { setup, operations: self.operations })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETUP: &str = r#"{"line":"setup","format":1,"tag":"t","seed":1,"clients":1,"endpoints":["e"],"buckets":["b"],"unix_ms":1}"#;
+    const INVOKE: &str = r#"{"line":"invoke","op":7,"client":0,"endpoint":0,"bucket":"b","kind":"get","key":"k","ns":5,"unix_ms":6}"#;
+    const COMPLETE: &str = r#"{"line":"complete","op":7,"outcome":"ok","status":404,"seen":"absent","ns":8,"unix_ms":9}"#;
+
+    fn read(lines: &[&str]) -> anyhow::Result<Recording> {
+        let mut reading = Reading::default();
+        for line in lines {
+            reading.take(serde_json::from_str(line)?)?;
+        }
+        reading.finish()
+    }
+
+    #[test]
+    fn beginnings_meet_their_ends() {
+        let recording = read(&[SETUP, INVOKE, COMPLETE]).unwrap();
+        let operation = &recording.operations[0];
+        assert_eq!((operation.begin(), operation.end()), (5, Some(8)));
+        assert_eq!(operation.outcome(), Outcome::Ok);
+    }
+
+    #[test]
+    fn an_operation_without_an_end_is_unknown() {
+        assert_eq!(read(&[SETUP, INVOKE]).unwrap().operations[0].outcome(), Outcome::Unknown);
+    }
+
+    #[test]
+    fn what_is_no_history_is_refused() {
+        for lines in [
+            &[INVOKE][..],
+            &[SETUP, SETUP],
+            &[SETUP, COMPLETE],
+            &[SETUP, INVOKE, INVOKE],
+            &[SETUP, INVOKE, COMPLETE, COMPLETE],
+        ] {
+            assert!(read(lines).is_err(), "{lines:?}");
+        }
+        let other_format = SETUP.replace("\"format\":1", "\"format\":2");
+        assert!(read(&[&other_format]).is_err());
+        assert!(read(&[SETUP, INVOKE, &COMPLETE.replace("\"ns\":8", "\"ns\":4")]).is_err());
+    }
+}

@@ -1,0 +1,406 @@
+//! Whether the steps taken on one key can be put into an order that explains all that was seen.
+//!
+//! The order must be that of a register: each step takes effect at one moment between its begin and its
+//! end, and sees what the step before it left. To find one is Wing and Gong's search ("Testing and
+//! verifying concurrent objects", 1993), here in the form of Lowe's just-in-time linearization ("Testing
+//! for linearizability", 2017). It walks through begins and ends in the order of time and keeps every
+//! *configuration* that is possible so far: what the key holds, and which of the steps under way have
+//! taken effect. When a step ends that has not taken effect in a configuration, steps under way take
+//! effect there, in every order that is possible, up to and with that step. If no configuration is left,
+//! there is no order.
+//!
+//! Five things keep the number of configurations small, and none loses a possible order:
+//!
+//! - **Steps that only see take effect as soon as what they see is there.** They change nothing, so
+//!   earlier is never worse.
+//! - **A content is not left too early.** Values are unique, each is written once: while a step that needs
+//!   a value has not yet begun, nothing may replace that value, or the step could never be explained.
+//! - **Values that no step names are one value.** Nothing can tell them apart.
+//! - **Of steps with the same effect, the one that ends first takes effect first.** If another one did, the
+//!   two could change places.
+//! - **Steps that may also never take effect are counted, not remembered.** An unacknowledged write that
+//!   nobody has seen may explain a condition that failed; an unacknowledged delete, an absence. So they
+//!   cannot be left out. But those with the same effect are interchangeable once they have begun, and one
+//!   who has used fewer can do all that one can who has used more: of two configurations that differ in
+//!   this alone, only the thriftier is kept.
+//!
+//! The search is bounded. A search that was given up has shown nothing.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// How many steps may be under way at a time: each has a bit.
+const UNDER_WAY_MAX: usize = u128::BITS as usize;
+
+/// What a key holds, as far as the steps tell it apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Content(u32);
+
+impl Content {
+    /// No object. So it is at first.
+    pub const ABSENT: Self = Self(0);
+    /// Some value that no step names.
+    pub const UNNAMED: Self = Self(1);
+
+    /// The value with this number.
+    pub fn named(number: u32) -> Self {
+        Self(number + 2)
+    }
+
+    fn is_named(self) -> bool {
+        self.0 >= 2
+    }
+}
+
+/// What a step does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// It sees exactly this.
+    Sees(Content),
+    /// It sees that there is an object.
+    SeesSome,
+    /// It sees that this is not there.
+    SeesOtherThan(Content),
+    /// It sees whatever is there, and says nothing of it.
+    SeesAny,
+    /// It puts something there, if what it finds is what it asks for.
+    Sets {
+        /// What must be there, or else it cannot take effect. It asks for nothing if this is `None`.
+        only_over: Option<Content>,
+        /// What is there afterwards.
+        to: Content,
+    },
+}
+
+/// A step on a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// It has not taken effect before this moment.
+    pub begin: u64,
+    /// It has by this one; or, without an end, it may at any later time, or never.
+    pub end: Option<u64>,
+    /// What it does.
+    pub effect: Effect,
+}
+
+/// What a search has found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// An order.
+    Order,
+    /// That there is none.
+    Contradiction,
+    /// Nothing: there were too many possibilities.
+    Nothing,
+}
+
+/// Searches for an order, through at most so many configurations.
+pub fn search(steps: &[Step], configurations_max: usize) -> Found {
+    let mut search = Search::new(steps, configurations_max);
+    for event in events(steps) {
+        let gone_on = match event {
+            (moment, false, step) => search.begin(moment, step),
+            (moment, true, step) => search.end(moment, step),
+        };
+        if let Err(found) = gone_on {
+            return found;
+        }
+    }
+    Found::Order
+}
+
+/// Begins (`false`) and ends (`true`) of steps in the order of time. What begins when something else ends
+/// is concurrent with it.
+fn events(steps: &[Step]) -> Vec<(u64, bool, usize)> {
+    let begins = steps.iter().enumerate().map(|(index, step)| (step.begin, false, index));
+    let ends = steps.iter().enumerate().filter_map(|(index, step)| Some((step.end?, true, index)));
+    let mut events: Vec<_> = begins.chain(ends).collect();
+    events.sort_unstable();
+    events
+}
+
+/// Steps that may also never take effect, and have the same effect.
+type Kind = u32;
+
+/// How many steps of each kind have taken effect; kinds of which none has are left out.
+type Used = Vec<(Kind, u32)>;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Configuration {
+    content: Content,
+    /// The steps under way that have taken effect, by their places.
+    done: u128,
+}
+
+/// The thriftiest ways to come to each configuration.
+type Configurations = HashMap<Configuration, Vec<Used>>;
+
+struct Search<'a> {
+    steps: &'a [Step],
+    configurations: Configurations,
+    left: usize,
+    /// The steps under way that must take effect, each at its place.
+    places: [usize; UNDER_WAY_MAX],
+    /// Which places are taken.
+    under_way: u128,
+    /// Those of them that set something, in the order in which they end.
+    setting: Vec<usize>,
+    /// When the last step begins that needs this content.
+    needed_until: HashMap<Content, u64>,
+    /// The only step that puts this value there, if it must take effect.
+    writers: HashMap<Content, usize>,
+    /// The kinds of steps that may never take effect, by what they ask for: kind, and what they put there.
+    kinds: HashMap<Option<Content>, Vec<(Kind, Content)>>,
+    /// How many steps of each kind have begun.
+    begun: Vec<u32>,
+}
+
+impl<'a> Search<'a> {
+    fn new(steps: &'a [Step], configurations_max: usize) -> Self {
+        let start = Configuration { content: Content::ABSENT, done: 0 };
+        let mut search = Self {
+            steps,
+            configurations: Configurations::from([(start, vec![Used::new()])]),
+            left: configurations_max,
+            places: [usize::MAX; UNDER_WAY_MAX],
+            under_way: 0,
+            setting: Vec::new(),
+            needed_until: HashMap::new(),
+            writers: HashMap::new(),
+            kinds: HashMap::new(),
+            begun: Vec::new(),
+        };
+        for (index, step) in steps.iter().enumerate().filter(|(_, step)| step.end.is_some()) {
+            if let Some(content) = needed(step.effect).filter(|content| content.is_named()) {
+                let until = search.needed_until.entry(content).or_default();
+                *until = step.begin.max(*until);
+            }
+            if let Effect::Sets { to, .. } = step.effect {
+                search.writers.insert(to, index);
+            }
+        }
+        search
+    }
+
+    fn begin(&mut self, moment: u64, step: usize) -> Result<(), Found> {
+        let Step { begin, end, effect } = self.steps[step];
+        debug_assert_eq!(begin, moment);
+        match (end, effect) {
+            (None, Effect::Sets { only_over, to }) => self.begin_optional(only_over, to),
+            // It need not take effect, and would change nothing.
+            (None, _) => {}
+            (Some(_), _) => {
+                let free = self.under_way.trailing_ones() as usize;
+                if free == UNDER_WAY_MAX {
+                    return Err(Found::Nothing);
+                }
+                self.places[free] = step;
+                self.under_way |= 1 << free;
+                if let Effect::Sets { .. } = effect {
+                    let ends_later = |place: &usize| self.steps[self.places[*place]].end > end;
+                    let at = self.setting.iter().position(ends_later).unwrap_or(self.setting.len());
+                    self.setting.insert(at, free);
+                } else {
+                    self.see(free, effect);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_optional(&mut self, only_over: Option<Content>, to: Content) {
+        let alike = self.kinds.entry(only_over).or_default();
+        match alike.iter().find(|(_, other)| *other == to) {
+            Some((kind, _)) => self.begun[*kind as usize] += 1,
+            None => {
+                alike.push((self.begun.len() as Kind, to));
+                self.begun.push(1);
+            }
+        }
+    }
+
+    /// Lets a step take effect at once wherever what it sees is there.
+    fn see(&mut self, place: usize, effect: Effect) {
+        let before = std::mem::take(&mut self.configurations);
+        self.configurations = before
+            .into_iter()
+            .map(|(mut configuration, used)| {
+                configuration.done |= u128::from(is_seen(effect, configuration.content)) << place;
+                (configuration, used)
+            })
+            .collect();
+    }
+
+    fn end(&mut self, moment: u64, step: usize) -> Result<(), Found> {
+        let place = self.place(step).expect("a step has its place until it ends");
+        let target = 1 << place;
+        let mut next = Configurations::new();
+        let mut waiting = Vec::new();
+        for (configuration, ways) in std::mem::take(&mut self.configurations) {
+            if configuration.done & target != 0 {
+                ways.into_iter().for_each(|used| _ = keep(&mut next, configuration, used));
+            } else if self.is_in_reach(configuration, step) {
+                waiting.extend(ways.into_iter().map(|used| (configuration, used)));
+            }
+        }
+        let mut met = Configurations::new();
+        while let Some((configuration, used)) = waiting.pop() {
+            self.left = self.left.checked_sub(1).ok_or(Found::Nothing)?;
+            self.go_on(moment, configuration, &used, |then, used| {
+                if then.done & target != 0 {
+                    keep(&mut next, then, used);
+                } else if keep(&mut met, then, used.clone()) {
+                    waiting.push((then, used));
+                }
+            });
+        }
+        self.under_way &= !target;
+        self.setting.retain(|setting| *setting != place);
+        for (mut configuration, ways) in next {
+            configuration.done &= !target;
+            for used in ways {
+                keep(&mut self.configurations, configuration, used);
+            }
+        }
+        match self.configurations.is_empty() {
+            true => Err(Found::Contradiction),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a step may be explained from here: what it needs can only come from a step that is under
+    /// way and has not taken effect.
+    fn is_in_reach(&self, configuration: Configuration, step: usize) -> bool {
+        let needed = needed(self.steps[step].effect).filter(|content| content.is_named());
+        let Some(needed) = needed.filter(|needed| *needed != configuration.content) else {
+            return true;
+        };
+        let place = self.writers.get(&needed).and_then(|writer| self.place(*writer));
+        place.is_some_and(|place| configuration.done & 1 << place == 0)
+    }
+
+    /// Where a step is, while it is under way.
+    fn place(&self, step: usize) -> Option<usize> {
+        bits(self.under_way).find(|place| self.places[*place] == step)
+    }
+
+    /// Lets each step take effect that can at this moment, one at a time.
+    fn go_on(
+        &self,
+        moment: u64,
+        from: Configuration,
+        used: &Used,
+        mut take: impl FnMut(Configuration, Used),
+    ) {
+        // What begins at this very moment has begun: events at one moment begin first.
+        if self.needed_until.get(&from.content).is_some_and(|until| *until > moment) {
+            return;
+        }
+        let mut tried = Vec::new();
+        let left = self.setting.iter().filter(|place| from.done & 1 << **place == 0);
+        for place in left {
+            let effect = self.steps[self.places[*place]].effect;
+            if let Effect::Sets { only_over, to } = effect
+                && only_over.is_none_or(|content| content == from.content)
+                && !tried.contains(&effect)
+            {
+                tried.push(effect);
+                take(self.seen(to, from.done | 1 << place), used.clone());
+            }
+        }
+        for only_over in [None, Some(from.content)] {
+            for (kind, to) in self.kinds.get(&only_over).into_iter().flatten() {
+                let is_tried = tried.contains(&Effect::Sets { only_over, to: *to });
+                if is_tried || *to == from.content {
+                    continue;
+                }
+                if let Some(used) = with_one_more(used, *kind, self.begun[*kind as usize]) {
+                    take(self.seen(*to, from.done), used);
+                }
+            }
+        }
+    }
+
+    /// The configuration with a new content, after all who see that have seen it.
+    fn seen(&self, content: Content, mut done: u128) -> Configuration {
+        for place in bits(self.under_way & !done) {
+            let effect = self.steps[self.places[place]].effect;
+            done |= u128::from(is_seen(effect, content)) << place;
+        }
+        Configuration { content, done }
+    }
+}
+
+/// The places of the bits that are set.
+fn bits(mut set: u128) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = (set != 0).then(|| set.trailing_zeros() as usize)?;
+        set &= set - 1;
+        Some(lowest)
+    })
+}
+
+/// The content without which a step cannot take effect, if it is one.
+fn needed(effect: Effect) -> Option<Content> {
+    match effect {
+        Effect::Sees(content) => Some(content),
+        Effect::Sets { only_over, .. } => only_over,
+        Effect::SeesSome | Effect::SeesOtherThan(_) | Effect::SeesAny => None,
+    }
+}
+
+/// Whether this is something that a step sees which only sees.
+fn is_seen(effect: Effect, content: Content) -> bool {
+    match effect {
+        Effect::Sees(seen) => seen == content,
+        Effect::SeesSome => content != Content::ABSENT,
+        Effect::SeesOtherThan(other) => content != other,
+        Effect::SeesAny => true,
+        Effect::Sets { .. } => false,
+    }
+}
+
+/// One more step of a kind, if more of them have begun than are used.
+fn with_one_more(used: &Used, kind: Kind, begun: u32) -> Option<Used> {
+    let mut used = used.clone();
+    match used.binary_search_by_key(&kind, |(kind, _)| *kind) {
+        Ok(at) => {
+            used[at].1 += 1;
+            (used[at].1 <= begun).then_some(used)
+        }
+        Err(at) => {
+            used.insert(at, (kind, 1));
+            Some(used)
+        }
+    }
+}
+
+/// Whether one has used no more than another of any kind.
+fn is_thriftier(one: &Used, other: &Used) -> bool {
+    one.iter().all(|(kind, count)| {
+        let at = other.binary_search_by_key(kind, |(kind, _)| *kind);
+        at.is_ok_and(|at| *count <= other[at].1)
+    })
+}
+
+/// Keeps a configuration, unless it is kept already with as little or less.
+fn keep(configurations: &mut Configurations, configuration: Configuration, used: Used) -> bool {
+    match configurations.entry(configuration) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(vec![used]);
+            true
+        }
+        Entry::Occupied(mut occupied) => {
+            let ways = occupied.get_mut();
+            if ways.iter().any(|way| is_thriftier(way, &used)) {
+                return false;
+            }
+            ways.retain(|way| !is_thriftier(&used, way));
+            ways.push(used);
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

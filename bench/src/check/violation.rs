@@ -1,0 +1,131 @@
+//! What is wrong with a history, and how it is shown: a sentence, and the operations that it rests on as a
+//! small time-line.
+
+use serde::Serialize;
+
+use super::recording::{Operation, Recording};
+use crate::history::line::{Action, Outcome, Seen};
+
+/// How wide a time-line's bars are.
+const BAR: usize = 32;
+/// So many operations of a time-line are shown.
+const OPERATIONS_MAX: usize = 24;
+
+/// Which promise is broken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Promise {
+    /// An answer is right by itself.
+    Answer,
+    /// The operations on a key have an order.
+    Order,
+    /// A listing shows what is there, and nothing that is not.
+    Listing,
+    /// None that is known of: the search for an order was given up. This is a failure all the same.
+    Undecided,
+}
+
+/// Something wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Which promise is broken.
+    pub promise: Promise,
+    /// The bucket and the key, or the bucket and a prefix.
+    pub place: (String, String),
+    /// What is wrong, in a sentence.
+    pub what: String,
+    /// The operations that show it, by their indices in the recording.
+    pub operations: Vec<usize>,
+}
+
+impl Violation {
+    /// As text: the sentence, then a line for each operation.
+    pub fn text(&self, recording: &Recording) -> String {
+        let (bucket, key) = &self.place;
+        let mut text = format!("{bucket} {key}: {}\n", self.what);
+        for line in self.timeline(recording) {
+            text += &format!("    {line}\n");
+        }
+        text
+    }
+
+    /// A line for each operation, in the order of their begins.
+    pub fn timeline(&self, recording: &Recording) -> Vec<String> {
+        let mut indices = self.operations.clone();
+        indices.sort_unstable();
+        indices.dedup();
+        let left_out = indices.len().saturating_sub(OPERATIONS_MAX);
+        // The end of the story is what is wrong.
+        let operations: Vec<&Operation> =
+            indices[left_out..].iter().map(|index| &recording.operations[*index]).collect();
+        let ends = operations.iter().map(|operation| operation.end().unwrap_or(operation.begin()));
+        let from = operations.iter().map(|operation| operation.begin()).min().unwrap_or(0);
+        let to = ends.max().unwrap_or(0).max(from + 1);
+        let mut lines = Vec::new();
+        if left_out > 0 {
+            lines.push(format!("({left_out} earlier operations are not shown)"));
+        }
+        lines.extend(operations.iter().map(|operation| line(operation, from, to)));
+        lines
+    }
+}
+
+fn line(operation: &Operation, from: u64, to: u64) -> String {
+    let seconds = |ns: u64| format!("{:.6}", ns as f64 / 1e9);
+    let ended = operation.end().map_or("-".to_owned(), seconds);
+    format!(
+        "{:>12} {ended:>12} s |{}| client {:<3} endpoint {} op {:<7} {}",
+        seconds(operation.begin()),
+        bar(operation, from, to),
+        operation.invoke.client,
+        operation.invoke.endpoint,
+        operation.invoke.op,
+        describe(operation),
+    )
+}
+
+/// The stretch from begin to end. A write that nobody has acknowledged has no end.
+fn bar(operation: &Operation, from: u64, to: u64) -> String {
+    let column = |ns: u64| ((ns - from) as f64 / (to - from) as f64 * (BAR - 1) as f64) as usize;
+    let is_open = operation.outcome() == Outcome::Unknown;
+    let end = operation.end().filter(|_| !is_open).unwrap_or(to).clamp(from, to);
+    let stretch = column(operation.begin().clamp(from, to))..=column(end);
+    let cell = |at| match at {
+        at if !stretch.contains(&at) => ' ',
+        at if is_open && at == *stretch.end() => '>',
+        _ => '=',
+    };
+    (0..BAR).map(cell).collect()
+}
+
+fn describe(operation: &Operation) -> String {
+    let action = &operation.invoke.action;
+    let mut text = action.kind().to_owned();
+    if let Some(written) = action.written() {
+        text += &format!(" {}", written.value);
+    }
+    if let Action::PutIfMatch { if_match, .. } = action {
+        text += &format!(" over {if_match}");
+    }
+    if let Action::List { prefix, after, .. } = action {
+        text += &format!(" {prefix:?} after {after:?}");
+    }
+    let Some(ending) = operation.ending() else { return text + ": never answered" };
+    text += match ending.outcome {
+        Outcome::Ok => ": ok",
+        Outcome::Fail => ": not done",
+        Outcome::Unknown => ": unknown",
+    };
+    text += &ending.status.map_or(String::new(), |status| format!(" {status}"));
+    text += &ending.code.as_ref().map_or(String::new(), |code| format!(" {code}"));
+    match &ending.seen {
+        Some(Seen::Absent) => text + ", nothing there",
+        Some(Seen::Object { value: Some(value), .. }) => text + &format!(", {value}"),
+        Some(Seen::Object { value: None, etag, .. }) => text + &format!(", ETag {etag}"),
+        Some(Seen::Page { entries, .. }) => text + &format!(", {} keys", entries.len()),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests;

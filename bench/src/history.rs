@@ -1,0 +1,257 @@
+//! The `history` subcommand: concurrent clients work against several endpoints of one store, and write
+//! down everything they ask and everything they are answered, for `check` to judge.
+//!
+//! Clients know nothing of each other and judge nothing but single answers. Every value that is written
+//! is unique and tells in its bytes which one it is, so that what was read says which write it comes
+//! from.
+//!
+//! ```text
+//!  choice ──► caller ──► endpoints ──► request ~~~ store ~~~ answer ──► journal ──► FILE.jsonl ──► check
+//!             (begins)                                       (ends)
+//! ```
+//!
+//! # The file
+//!
+//! One JSON object in each line; `line.rs` has them as types. `"line"` says which kind of line it is:
+//!
+//! - `setup`, the first: `format` (1), `tag` (in all value ids and bucket names), `seed`, the number of
+//!   `clients`, `endpoints`, `buckets` (made, and empty, before the first operation), and `unix_ms`, the
+//!   wall clock at `ns` 0.
+//! - `invoke`, before anything of an operation is sent: its number `op`, the `client`, the `endpoint` (an
+//!   index into those of `setup`), the `bucket`, the `kind` with what belongs to it, and the time.
+//!
+//!   | kind | with | is |
+//!   |---|---|---|
+//!   | `get`, `head`, `delete` | `key` | the S3 operation of that name |
+//!   | `put` | `key`, `value`, `etag`, `bytes` | PutObject of a value that nobody else ever writes |
+//!   | `put_if_absent` | the same | with `If-None-Match: *` |
+//!   | `put_if_match` | and `if_match` | with `If-Match` and that ETag |
+//!   | `upload` | as `put` | CreateMultipartUpload and all parts: shows nothing |
+//!   | `complete` | as `put` | CompleteMultipartUpload: the write itself |
+//!   | `list` | `prefix`, `after`, `max_keys` | one page of ListObjectsV2; `after` is the last key of the page before it |
+//!
+//! - `complete`, once its answer has been read: `op`, the `outcome`, the HTTP `status` if there was one,
+//!   S3's error `code` or how the answer was lost, what was `seen`, and the time. `wrong` tells what is
+//!   wrong with an answer by itself: a body that is no value, say.
+//!
+//!   | outcome | a write | a read |
+//!   |---|---|---|
+//!   | `ok` | was done | shows `seen`: `"absent"`, an `object` or a `page` |
+//!   | `fail` | was not done, and never will be: 4xx, or nothing was sent | tells nothing |
+//!   | `unknown` | may have been done, may still be, or not: 5xx, no answer in time, a connection that broke after something was sent | tells nothing |
+//!
+//! An operation without its second line is `unknown`: the process was killed. Times are `ns`, nanoseconds
+//! on one monotonic clock that all clients share, by which `check` orders everything; and `unix_ms`, the
+//! wall clock, which finds the same moment in other logs.
+
+mod answer;
+mod caller;
+mod choice;
+pub mod dice;
+mod endpoints;
+mod journal;
+mod last_look;
+pub mod line;
+mod multipart;
+mod request;
+mod value;
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use caller::{Caller, Shared, Tally};
+use choice::Places;
+use endpoints::Endpoints;
+use journal::{Journal, unix_ms};
+use last_look::LastLook;
+use line::{FORMAT, Line, Setup};
+
+use crate::client::Target;
+use crate::object::mix;
+use crate::report::Report;
+use crate::sign::Credentials;
+
+/// How often lines are handed to the operating system.
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// How long a store may take until it has made a bucket.
+const BUCKET_WITHIN: Duration = Duration::from_secs(60);
+
+/// A history that can be recorded.
+#[derive(Args)]
+pub struct History {
+    /// The servers: nodes of one store, or one of them several times.
+    #[arg(long, value_delimiter = ',', required = true)]
+    endpoints: Vec<String>,
+    /// The access key.
+    #[arg(long, env = "SILTSTONE_ACCESS_KEY")]
+    access_key: String,
+    /// The secret key.
+    #[arg(long, env = "SILTSTONE_SECRET_KEY", hide_env_values = true)]
+    secret_key: String,
+    /// The servers' region.
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// Stops after so many seconds.
+    #[arg(long, required_unless_present = "until_file")]
+    seconds: Option<u64>,
+    /// Stops when this file is there.
+    #[arg(long)]
+    until_file: Option<PathBuf>,
+    /// How many requests are under way at a time.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    clients: u32,
+    /// About how many operations a second there are at most. Without it, as many as the store answers: the file
+    /// may grow by hundreds of megabytes a minute.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// How many keys the clients contend for, in each bucket. With fewer, more operations overlap: a
+    /// history says more, and takes longer to check.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
+    keys: u64,
+    /// How many other keys each bucket has.
+    #[arg(long, default_value_t = 100)]
+    wide_keys: u64,
+    /// How many buckets are made.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    buckets: u64,
+    /// What the clients' choices follow from. Answers and their timing do not.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The history. It must not be there yet.
+    #[arg(long)]
+    out: PathBuf,
+    /// How long an answer may take.
+    #[arg(long, default_value_t = 15_000)]
+    timeout_ms: u64,
+    /// How much of values above 300 KiB is written, on average.
+    #[arg(long, default_value_t = 4)]
+    bulk_mib_per_second: u64,
+}
+
+impl History {
+    /// Records it.
+    pub async fn run(self) -> anyhow::Result<Report> {
+        let targets: Vec<Target> =
+            self.endpoints.iter().map(|url| self.target(url)).collect::<Result<_, _>>()?;
+        let now = SystemTime::UNIX_EPOCH.elapsed().context("the clock is before 1970")?;
+        let tag = format!("{:06x}", mix(now.as_nanos() as u64) & 0xff_ffff);
+        let buckets: Vec<String> =
+            (0..self.buckets).map(|number| format!("history-{tag}-{number}")).collect();
+        for bucket in &buckets {
+            make_bucket(&targets, bucket).await?;
+        }
+        let journal = Journal::create(&self.out)?;
+        journal.write(&Line::Setup(Setup {
+            format: FORMAT,
+            tag: tag.clone(),
+            seed: self.seed,
+            clients: self.clients,
+            endpoints: self.endpoints.clone(),
+            buckets: buckets.clone(),
+            unix_ms: unix_ms(),
+        }))?;
+        let endpoints = Arc::new(Endpoints::new(targets.len(), self.clients as usize));
+        let places = Places { buckets: buckets.len(), contended: self.keys, wide: self.wide_keys };
+        let shared = Arc::new(Shared {
+            journal,
+            tag,
+            targets,
+            endpoints,
+            buckets,
+            places,
+            within: Duration::from_millis(self.timeout_ms),
+            bulk_bytes_per_second: self.bulk_mib_per_second << 20,
+            bulk_bytes: AtomicU64::new(0),
+            interval: self.rate.map_or(Duration::ZERO, |rate| {
+                Duration::from_secs_f64(f64::from(self.clients) / f64::from(rate))
+            }),
+            deadline: self.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
+            until_file: self.until_file,
+            next_op: AtomicU64::new(0),
+            tally: Mutex::new(Tally::default()),
+        });
+        let flushing = tokio::spawn(flush_often(shared.clone()));
+        let recorded = record(&shared, self.clients, self.seed).await;
+        flushing.abort();
+        shared.journal.flush()?;
+        recorded?;
+        let tally = *shared.tally.lock().expect("counting does not panic");
+        Ok(report(&tally, shared.journal.ns()))
+    }
+
+    fn target(&self, endpoint: &str) -> anyhow::Result<Target> {
+        let credentials = Credentials {
+            access_key: self.access_key.clone(),
+            secret_key: self.secret_key.clone(),
+            region: self.region.clone(),
+        };
+        Target::new(endpoint, credentials)
+    }
+}
+
+fn report(tally: &Tally, ns: u64) -> Report {
+    let Tally { ok, failed, unknown, wrong } = *tally;
+    Report::new("history")
+        .count("operations", ok + failed + unknown)
+        .count("ok", ok)
+        .count("failed", failed)
+        .count("unknown", unknown)
+        .count("wrong", wrong)
+        .number("seconds", ns as f64 / 1e9)
+        .note("failed: certainly not done, conditions that did not hold among them")
+        .note("only `check` tells whether the answers agree with each other")
+}
+
+/// Makes a bucket through whichever endpoint can, and asks again while none can.
+async fn make_bucket(targets: &[Target], bucket: &str) -> anyhow::Result<()> {
+    let began = Instant::now();
+    for target in targets.iter().cycle() {
+        let made = timeout(BUCKET_WITHIN, target.make_bucket(bucket)).await;
+        match made.context("no answer came in time").flatten() {
+            Ok(()) => return Ok(()),
+            Err(error) if began.elapsed() > BUCKET_WITHIN => return Err(error),
+            Err(_) => sleep(FLUSH_EVERY).await,
+        }
+    }
+    bail!("there is no endpoint");
+}
+
+async fn record(shared: &Arc<Shared>, clients: u32, seed: u64) -> anyhow::Result<()> {
+    ensure!(clients > 0, "there is no client");
+    let mut working = JoinSet::new();
+    for number in 0..clients {
+        let mut caller = Caller::new(shared.clone(), number, mix(seed) ^ u64::from(number));
+        working.spawn(async move { caller.work().await.map(|()| caller) });
+    }
+    let mut callers = Vec::new();
+    while let Some(done) = working.join_next().await {
+        callers.push(done??);
+    }
+    let last_look = LastLook::new(shared);
+    let mut looking = JoinSet::new();
+    for mut caller in callers {
+        let last_look = last_look.clone();
+        looking.spawn(async move { last_look.take_part(&mut caller).await });
+    }
+    while let Some(done) = looking.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+async fn flush_often(shared: Arc<Shared>) {
+    loop {
+        sleep(FLUSH_EVERY).await;
+        // A file that cannot be written ends the history where lines are added to it.
+        if shared.journal.flush().is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What an answer says about the operation that it answers.
+//!
+//! The one question that matters is what may be concluded. A success says that the operation was done, a
+//! refusal (4xx) that it was not. A failure of the server (5xx) says nothing at all about a write: it may
+//! have been done, may be done later, or never. So does a connection that breaks once something was sent.
+//! Concluding too much here would make a checker find faults that are none; too little, miss some.
+
+use http::{HeaderMap, StatusCode};
+use s3::xml::{self, Element};
+
+use super::line::{Action, Ending, Outcome, Seen};
+use super::value::identify;
+use crate::client::Lost;
+use crate::list::between;
+
+/// An answer that came.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// What an XML element in it says, if it has it.
+    pub fn element(&self, name: &str) -> Option<String> {
+        let found =
+            between(&self.body, format!("<{name}>").as_bytes(), format!("</{name}>").as_bytes());
+        found.map(|text| String::from_utf8_lossy(text).replace("&quot;", "\""))
+    }
+
+    /// The ETag that it tells in its header, without quotes.
+    pub fn etag(&self) -> Option<String> {
+        let etag = self.headers.get("etag")?.to_str().ok()?;
+        Some(unquoted(etag))
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.headers.get("content-length")?.to_str().ok()?.parse().ok()
+    }
+}
+
+fn unquoted(etag: &str) -> String {
+    etag.trim_matches('"').to_owned()
+}
+
+fn ending(outcome: Outcome) -> Ending {
+    Ending { outcome, status: None, code: None, seen: None, wrong: None }
+}
+
+/// What is known of an operation whose request got no answer.
+pub fn of_lost(lost: &Lost) -> Ending {
+    let (outcome, code) = match lost {
+        Lost::Unsent(error) => (Outcome::Fail, format!("unsent: {error:#}")),
+        Lost::Broken(error) => (Outcome::Unknown, format!("broken: {error:#}")),
+        Lost::Late => (Outcome::Unknown, "late".to_owned()),
+    };
+    Ending { code: Some(code), ..ending(outcome) }
+}
+
+/// What is known of an operation whose last request got an answer.
+pub fn of_answer(action: &Action, answer: &Answer) -> Ending {
+    let status = Some(answer.status.as_u16());
+    let known = match answer.status.as_u16() {
+        200..300 => done(action, answer),
+        300..500 => refused(action, answer),
+        _ => Ending { code: answer.element("Code"), ..ending(Outcome::Unknown) },
+    };
+    Ending { status, ..known }
+}
+
+fn done(action: &Action, answer: &Answer) -> Ending {
+    let shown = match action {
+        Action::Get { .. } => got(answer),
+        Action::Head { .. } => object(None, answer.etag(), answer.length()),
+        Action::Put { .. } | Action::PutIfAbsent { .. } | Action::PutIfMatch { .. } => {
+            object(None, answer.etag(), None)
+        }
+        Action::Complete { .. } => match answer.element("ETag") {
+            Some(etag) => object(None, Some(unquoted(&etag)), None),
+            // A failure can also come after a 200: then the body tells an error.
+            None => {
+                let code = answer.element("Code");
+                return Ending { code, ..ending(Outcome::Unknown) };
+            }
+        },
+        Action::List { .. } => page(&answer.body),
+        Action::Delete { .. } | Action::Upload { .. } => Ok(None),
+    };
+    match shown {
+        Ok(seen) => Ending { seen, ..ending(Outcome::Ok) },
+        Err((seen, wrong)) => Ending { seen, wrong: Some(wrong), ..ending(Outcome::Ok) },
+    }
+}
+
+/// What is seen, or what is wrong beside what is seen.
+type Shown = Result<Option<Seen>, (Option<Seen>, String)>;
+
+fn object(value: Option<String>, etag: Option<String>, bytes: Option<u64>) -> Shown {
+    match etag {
+        Some(etag) => Ok(Some(Seen::Object { value, etag, bytes })),
+        None => Err((None, "an answer without an ETag".into())),
+    }
+}
+
+fn got(answer: &Answer) -> Shown {
+    let bytes = Some(answer.body.len() as u64);
+    match identify(&answer.body) {
+        Ok(value) => object(Some(value), answer.etag(), bytes),
+        Err(wrong) => Err((object(None, answer.etag(), bytes).unwrap_or_default(), wrong)),
+    }
+}
+
+fn page(body: &[u8]) -> Shown {
+    let read = xml::read(body, "ListBucketResult").ok().and_then(|root| {
+        let is_truncated = root.text_of("IsTruncated")?.parse().ok()?;
+        let contents = root.children.iter().filter(|child| child.name == "Contents");
+        let entries = contents.map(entry).collect::<Option<Vec<_>>>()?;
+        Some(Seen::Page { entries, is_truncated })
+    });
+    match read {
+        Some(page) => Ok(Some(page)),
+        None => Err((None, "a listing that cannot be read".into())),
+    }
+}
+
+fn entry(contents: &Element) -> Option<(String, String, u64)> {
+    let key = contents.text_of("Key")?.to_owned();
+    let etag = unquoted(contents.text_of("ETag")?);
+    Some((key, etag, contents.text_of("Size")?.parse().ok()?))
+}
+
+fn refused(action: &Action, answer: &Answer) -> Ending {
+    let status = answer.status.as_u16();
+    let code = answer.element("Code");
+    let absent = Some(Seen::Absent);
+    match (action, status, code.as_deref()) {
+        // An answer to HEAD has no body that could tell a code.
+        (Action::Head { .. }, 404, None) | (Action::Get { .. }, 404, Some("NoSuchKey")) => {
+            Ending { seen: absent, ..ending(Outcome::Ok) }
+        }
+        (Action::PutIfMatch { .. }, 404, Some("NoSuchKey")) => {
+            Ending { code, seen: absent, ..ending(Outcome::Fail) }
+        }
+        // The buckets are there, as are uploads and parts that were acknowledged.
+        (_, _, Some("NoSuchBucket" | "NoSuchUpload" | "InvalidPart")) => {
+            let wrong = code.as_ref().map(|code| format!("{code}, of what is there"));
+            Ending { code, wrong, ..ending(Outcome::Fail) }
+        }
+        // Whoever answers this has stopped waiting for somebody, maybe not for the client.
+        (_, 408, _) => Ending { code, ..ending(Outcome::Unknown) },
+        _ => Ending { code, ..ending(Outcome::Fail) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::super::line::Written;
+    use super::super::value::Value;
+    use super::*;
+
+    fn key() -> String {
+        "k".into()
+    }
+
+    fn written() -> Written {
+        Written { value: "t-1.1".into(), etag: "ab".into(), bytes: 3 }
+    }
+
+    fn answer(status: u16, etag: Option<&'static str>, body: &[u8]) -> Answer {
+        let mut headers = HeaderMap::new();
+        if let Some(etag) = etag {
+            headers.insert("etag", HeaderValue::from_static(etag));
+        }
+        Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.to_vec() }
+    }
+
+    fn code(status: u16, code: &str) -> Answer {
+        answer(status, None, format!("<Error><Code>{code}</Code></Error>").as_bytes())
+    }
+
+    #[test]
+    fn a_write_is_done_refused_or_unknown() {
+        let put = Action::Put { key: key(), written: written() };
+        let if_absent = Action::PutIfAbsent { key: key(), written: written() };
+        let outcome = |action: &Action, answer: &Answer| of_answer(action, answer).outcome;
+        assert_eq!(outcome(&put, &answer(200, Some("\"ab\""), b"")), Outcome::Ok);
+        assert_eq!(outcome(&if_absent, &code(412, "PreconditionFailed")), Outcome::Fail);
+        assert_eq!(outcome(&put, &code(400, "IncompleteBody")), Outcome::Fail);
+        for status in [500, 502, 503, 504] {
+            assert_eq!(outcome(&put, &code(status, "InternalError")), Outcome::Unknown);
+        }
+        assert_eq!(of_lost(&Lost::Late).outcome, Outcome::Unknown);
+        assert_eq!(of_lost(&Lost::Broken(anyhow::anyhow!("x"))).outcome, Outcome::Unknown);
+        assert_eq!(of_lost(&Lost::Unsent(anyhow::anyhow!("x"))).outcome, Outcome::Fail);
+    }
+
+    #[test]
+    fn a_completion_that_fails_after_its_200_is_unknown() {
+        let complete = Action::Complete { key: key(), written: written() };
+        let done = answer(200, None, b"<R><ETag>&quot;ab-2&quot;</ETag></R>");
+        let seen = Seen::Object { value: None, etag: "ab-2".into(), bytes: None };
+        assert_eq!(of_answer(&complete, &done).seen, Some(seen));
+        assert_eq!(of_answer(&complete, &code(200, "InternalError")).outcome, Outcome::Unknown);
+    }
+
+    #[test]
+    fn a_read_shows_a_value_or_that_there_is_none() {
+        let (get, head) = (Action::Get { key: key() }, Action::Head { key: key() });
+        let value = Value::new("t-1.1".into(), 100);
+        let seen = of_answer(&get, &answer(200, Some("\"ab\""), &value.body)).seen;
+        let (value_id, bytes) = (Some("t-1.1".to_owned()), Some(100));
+        assert_eq!(seen, Some(Seen::Object { value: value_id, etag: "ab".into(), bytes }));
+        for ending in
+            [of_answer(&get, &code(404, "NoSuchKey")), of_answer(&head, &answer(404, None, b""))]
+        {
+            assert_eq!((ending.outcome, ending.seen), (Outcome::Ok, Some(Seen::Absent)));
+        }
+        assert_eq!(of_answer(&get, &code(503, "SlowDown")).outcome, Outcome::Unknown);
+    }
+
+    #[test]
+    fn wrong_answers_are_told() {
+        let get = Action::Get { key: key() };
+        let torn = of_answer(&get, &answer(200, Some("\"ab\""), b"t-1.1 100\nx"));
+        assert!(torn.wrong.unwrap().contains("t-1.1"));
+        assert!(of_answer(&get, &code(404, "NoSuchBucket")).wrong.is_some());
+        let list = Action::List { prefix: String::new(), after: String::new(), max_keys: 9 };
+        assert!(of_answer(&list, &answer(200, None, b"<ListBucketResult>")).wrong.is_some());
+    }
+
+    #[test]
+    fn a_page_is_read() {
+        let xml = b"<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>a/1</Key>\
+            <ETag>&quot;ab&quot;</ETag><Size>4</Size></Contents></ListBucketResult>";
+        let list = Action::List { prefix: String::new(), after: String::new(), max_keys: 9 };
+        let entries = vec![("a/1".to_owned(), "ab".to_owned(), 4)];
+        let seen = Some(Seen::Page { entries, is_truncated: true });
+        assert_eq!(of_answer(&list, &answer(200, None, xml)).seen, seen);
+    }
+}

@@ -1,0 +1,193 @@
+//! What a client does next.
+//!
+//! Most operations meet on a few contended keys of each bucket: only where operations on one key overlap
+//! and follow each other closely can an answer show that the store's order is not one. The others go to a
+//! wider set of keys, which gives listings something to list and pages to turn.
+
+use super::dice::Dice;
+
+/// What keys begin with that are contended.
+const CONTENDED: &str = "hot/";
+/// What keys begin with that are not.
+const WIDE: &str = "wide/";
+/// So many operations in a hundred go to contended keys.
+const CONTENDED_PERCENT: u64 = 70;
+
+/// How large values are that travel in the log.
+const SMALL_BYTES: std::ops::Range<u64> = 10..2000;
+/// How large values are that do not.
+const BULK_BYTES: std::ops::Range<u64> = (300 << 10)..(3 << 20);
+/// How much longer than one part the values are that are uploaded in two.
+const LAST_PART_BYTES: std::ops::Range<u64> = 1..(200 << 10);
+/// How many keys pages have: one or few of them for a bucket, or many.
+const PAGE_KEYS: [u32; 3] = [1000, 50, 12];
+
+/// An object's place.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Place {
+    /// The bucket, by its index.
+    pub bucket: usize,
+    /// The key.
+    pub key: String,
+}
+
+/// All places.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// How many buckets there are.
+    pub buckets: usize,
+    /// How many contended keys each of them has.
+    pub contended: u64,
+    /// How many other keys.
+    pub wide: u64,
+}
+
+impl Places {
+    fn contended_key(number: u64) -> String {
+        format!("{CONTENDED}{number:02}")
+    }
+
+    fn wide_key(number: u64) -> String {
+        format!("{WIDE}{number:04}")
+    }
+
+    fn choose(&self, dice: &mut Dice) -> Place {
+        let bucket = dice.below(self.buckets as u64) as usize;
+        let is_contended = self.wide == 0 || dice.chance(CONTENDED_PERCENT);
+        let key = match is_contended {
+            true => Self::contended_key(dice.below(self.contended)),
+            false => Self::wide_key(dice.below(self.wide)),
+        };
+        Place { bucket, key }
+    }
+
+    fn choose_prefix(&self, dice: &mut Dice) -> String {
+        match dice.below(4) {
+            0 => CONTENDED.into(),
+            1 => WIDE.into(),
+            // A tenth of the wide keys, or less.
+            2 => Self::wide_key(dice.below(self.wide))[..WIDE.len() + 3].into(),
+            _ => String::new(),
+        }
+    }
+
+    /// Every place there is.
+    pub fn all(&self) -> Vec<Place> {
+        let keys = (0..self.contended).map(Self::contended_key);
+        let keys: Vec<String> = keys.chain((0..self.wide).map(Self::wide_key)).collect();
+        let places = |bucket| keys.iter().cloned().map(move |key| Place { bucket, key });
+        (0..self.buckets).flat_map(places).collect()
+    }
+}
+
+/// An operation, or a few that belong together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Choice {
+    /// Reads an object.
+    Get(Place),
+    /// Reads what is told of an object.
+    Head(Place),
+    /// Writes an object of so many bytes.
+    Put(Place, u64),
+    /// Writes an object if there is none.
+    PutIfAbsent(Place, u64),
+    /// Writes an object if the ETag is the one that the client saw last.
+    PutIfMatch {
+        /// Where.
+        place: Place,
+        /// How many bytes.
+        bytes: u64,
+        /// Whether it looks again just before. If it does not, it mostly comes too late.
+        looks_first: bool,
+    },
+    /// Deletes an object.
+    Delete(Place),
+    /// Uploads an object in two parts.
+    Upload(Place, u64),
+    /// Lists, page after page.
+    List {
+        /// The bucket, by its index.
+        bucket: usize,
+        /// What keys begin with.
+        prefix: String,
+        /// How many keys a page has.
+        max_keys: u32,
+    },
+}
+
+impl Choice {
+    /// Chooses. `has_room` tells whether so many bytes may be written by an object that is not small; if
+    /// not, it will be small.
+    pub fn next(dice: &mut Dice, places: &Places, has_room: &mut dyn FnMut(u64) -> bool) -> Self {
+        let small = dice.within(SMALL_BYTES);
+        let place = places.choose(dice);
+        match dice.below(1000) {
+            0..370 => Choice::Get(place),
+            370..440 => Choice::Head(place),
+            440..650 => Choice::Put(place, small),
+            650..750 => Choice::PutIfAbsent(place, small),
+            750..870 => Choice::PutIfMatch { place, bytes: small, looks_first: dice.chance(60) },
+            870..960 => Choice::Delete(place),
+            960..985 => Choice::List {
+                bucket: place.bucket,
+                prefix: places.choose_prefix(dice),
+                max_keys: *dice.one_of(&PAGE_KEYS),
+            },
+            985..995 => {
+                let bytes = dice.within(BULK_BYTES);
+                Choice::Put(place, if has_room(bytes) { bytes } else { small })
+            }
+            _ => {
+                let bytes = super::value::PART_BYTES as u64 + dice.within(LAST_PART_BYTES);
+                if has_room(bytes) { Choice::Upload(place, bytes) } else { Choice::Get(place) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+    use std::mem::discriminant;
+
+    use super::*;
+
+    const PLACES: Places = Places { buckets: 2, contended: 3, wide: 40 };
+
+    #[test]
+    fn every_choice_and_every_place_comes_up() {
+        let mut dice = Dice::new(1);
+        let (mut kinds, mut places) = (HashMap::new(), HashSet::new());
+        for _ in 0..20_000 {
+            let choice = Choice::next(&mut dice, &PLACES, &mut |_| true);
+            *kinds.entry(discriminant(&choice)).or_insert(0) += 1;
+            if let Choice::Get(place) = choice {
+                places.insert(place);
+            }
+        }
+        assert_eq!(kinds.len(), 8);
+        assert_eq!(places, PLACES.all().into_iter().collect());
+    }
+
+    #[test]
+    fn without_room_everything_is_small() {
+        let mut dice = Dice::new(2);
+        for _ in 0..20_000 {
+            match Choice::next(&mut dice, &PLACES, &mut |_| false) {
+                Choice::Put(_, bytes) => assert!(bytes < SMALL_BYTES.end),
+                Choice::Upload(..) => panic!("an upload is not small"),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn prefixes_are_those_of_keys() {
+        let mut dice = Dice::new(3);
+        let keys: Vec<String> = PLACES.all().into_iter().map(|place| place.key).collect();
+        for _ in 0..200 {
+            let prefix = PLACES.choose_prefix(&mut dice);
+            assert!(keys.iter().any(|key| key.starts_with(&prefix)), "{prefix}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Whose a node id is: two nodes under one id would vote twice, and be told apart by nobody.
+//!
+//! ```text
+//!   a new node:   CLAIM ──(5 s, no objection met)──► CONFIRM ──met──► holds the id
+//!   its holder:   meets CLAIM of another ──► OBJECT
+//!                 meets CONFIRM without its OBJECT before it ──► gives the id up and stops
+//! ```
+//!
+//! Everything is decided by the order of the log, so both see it alike: an objection counts if it stands
+//! before the confirmation. A paused holder that wakes too late finds the confirmation and stops. A node
+//! that has held its id before, with the same data directory, holds it from its claim on.
+
+use ingest::record::Stage;
+use ingest::words::{NodeId, WriterId};
+
+/// What this process has to do next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Nothing.
+    Nothing,
+    /// Append an objection to this process's claim.
+    Object(WriterId),
+    /// The id is this process's.
+    Holds,
+    /// The id is another's: stop.
+    GivesUp,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Claiming,
+    Holding,
+    Over,
+}
+
+/// What this process knows of its id.
+#[derive(Debug)]
+pub struct Claims {
+    node: NodeId,
+    process: WriterId,
+    state: State,
+    /// The claimant that an objection of this process has been met for.
+    objected: Option<WriterId>,
+}
+
+impl Claims {
+    /// Begins. With `held_before` the id is this process's from the start.
+    pub fn new(node: NodeId, process: WriterId, held_before: bool) -> Self {
+        let state = if held_before { State::Holding } else { State::Claiming };
+        Self { node, process, state, objected: None }
+    }
+
+    /// Takes a record about some node's id, in the order of the log.
+    pub fn take(&mut self, node: NodeId, process: WriterId, stage: Stage) -> Step {
+        if node != self.node {
+            return Step::Nothing;
+        }
+        let is_own = process == self.process;
+        match (self.state, stage, is_own) {
+            (State::Claiming, Stage::Object, true) | (State::Holding, Stage::Object, true) => {
+                self.state = State::Over;
+                Step::GivesUp
+            }
+            (State::Claiming, Stage::Confirm, true) => {
+                self.state = State::Holding;
+                Step::Holds
+            }
+            (State::Holding, Stage::Claim, false) => Step::Object(process),
+            (State::Holding, Stage::Object, false) => {
+                self.objected = Some(process);
+                Step::Nothing
+            }
+            (State::Holding, Stage::Confirm, false) if self.objected != Some(process) => {
+                self.state = State::Over;
+                Step::GivesUp
+            }
+            // Somebody else was first.
+            (State::Claiming, Stage::Confirm, false) => {
+                self.state = State::Over;
+                Step::GivesUp
+            }
+            _ => Step::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId::new(1);
+    const OLD: WriterId = WriterId([1; 16]);
+    const NEW: WriterId = WriterId([2; 16]);
+
+    #[test]
+    fn a_live_holder_keeps_its_id() {
+        let mut holder = Claims::new(NODE, OLD, true);
+        let mut newcomer = Claims::new(NODE, NEW, false);
+        assert_eq!(newcomer.take(NODE, NEW, Stage::Claim), Step::Nothing);
+        assert_eq!(holder.take(NODE, NEW, Stage::Claim), Step::Object(NEW));
+        for claims in [&mut holder, &mut newcomer] {
+            let step = claims.take(NODE, NEW, Stage::Object);
+            assert_eq!(step == Step::GivesUp, claims.process == NEW);
+        }
+        // A confirmation that comes too late changes nothing.
+        assert_eq!(holder.take(NODE, NEW, Stage::Confirm), Step::Nothing);
+    }
+
+    #[test]
+    fn a_holder_that_slept_through_the_claim_stops() {
+        let mut holder = Claims::new(NODE, OLD, true);
+        let mut newcomer = Claims::new(NODE, NEW, false);
+        newcomer.take(NODE, NEW, Stage::Claim);
+        assert_eq!(newcomer.take(NODE, NEW, Stage::Confirm), Step::Holds);
+        // It wakes, objects, and then meets the confirmation, which stands before its objection.
+        assert_eq!(holder.take(NODE, NEW, Stage::Claim), Step::Object(NEW));
+        assert_eq!(holder.take(NODE, NEW, Stage::Confirm), Step::GivesUp);
+    }
+
+    #[test]
+    fn other_nodes_do_not_matter() {
+        let mut holder = Claims::new(NODE, OLD, true);
+        assert_eq!(holder.take(NodeId::new(2), NEW, Stage::Confirm), Step::Nothing);
+    }
+}

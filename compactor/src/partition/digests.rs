@@ -1,0 +1,101 @@
+//! Comparing what nodes made of the log: each publishes a digest per cut, and a node whose digest differs
+//! from the others' takes itself out.
+//!
+//! The fold is deterministic, so digests of one cut are equal unless a copy has rotted or the code has a
+//! bug. Which of two is right nobody can tell; more nodes agreeing can.
+
+use std::collections::BTreeMap;
+
+use ingest::record::Digest;
+use ingest::words::{CutNumber, NodeId};
+
+/// Digests of so many cuts are remembered.
+const CUTS: usize = 64;
+
+/// What the digests of a cut say about this node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Nothing speaks against it.
+    Agrees,
+    /// Some differ, and no more of them than agree: something is wrong, and nobody can tell where.
+    Split(Vec<NodeId>),
+    /// More nodes agree on another digest than on this one.
+    Outvoted(Vec<NodeId>),
+}
+
+/// The digests of the last cuts.
+#[derive(Default, Debug)]
+pub struct Digests {
+    cuts: BTreeMap<CutNumber, Votes>,
+}
+
+#[derive(Default, Debug)]
+struct Votes {
+    own: Option<[u8; 32]>,
+    others: BTreeMap<NodeId, [u8; 32]>,
+}
+
+impl Digests {
+    /// Takes another node's.
+    pub fn take(&mut self, digest: &Digest) -> Verdict {
+        self.cuts.entry(digest.cut).or_default().others.insert(digest.node, digest.digest);
+        self.forget();
+        self.judge(digest.cut)
+    }
+
+    /// Takes this node's own, computed and not read.
+    pub fn own(&mut self, cut: CutNumber, digest: [u8; 32]) -> Verdict {
+        self.cuts.entry(cut).or_default().own = Some(digest);
+        self.forget();
+        self.judge(cut)
+    }
+
+    fn forget(&mut self) {
+        while self.cuts.len() > CUTS {
+            self.cuts.pop_first();
+        }
+    }
+
+    fn judge(&self, cut: CutNumber) -> Verdict {
+        let Some(Votes { own: Some(own), others }) = self.cuts.get(&cut) else {
+            return Verdict::Agrees;
+        };
+        let mut counts: BTreeMap<&[u8; 32], usize> = BTreeMap::from([(own, 1)]);
+        others.values().for_each(|digest| *counts.entry(digest).or_default() += 1);
+        let differing: Vec<NodeId> =
+            others.iter().filter(|(_, digest)| *digest != own).map(|(node, _)| *node).collect();
+        if differing.is_empty() {
+            return Verdict::Agrees;
+        }
+        let is_outvoted = counts.values().any(|count| *count > counts[own]);
+        if is_outvoted { Verdict::Outvoted(differing) } else { Verdict::Split(differing) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(node: u32, cut: u64, byte: u8) -> Digest {
+        Digest { node: NodeId::new(node), cut: CutNumber::new(cut), digest: [byte; 32] }
+    }
+
+    #[test]
+    fn a_node_is_outvoted_only_by_more_nodes_than_agree_with_it() {
+        let mut digests = Digests::default();
+        let cut = CutNumber::new(1);
+        assert_eq!(digests.take(&digest(2, 1, 7)), Verdict::Agrees, "its own is not known yet");
+        assert_eq!(digests.own(cut, [8; 32]), Verdict::Split(vec![NodeId::new(2)]));
+        let both = vec![NodeId::new(2), NodeId::new(3)];
+        assert_eq!(digests.take(&digest(3, 1, 7)), Verdict::Outvoted(both.clone()));
+        assert_eq!(digests.take(&digest(4, 1, 8)), Verdict::Split(both));
+    }
+
+    #[test]
+    fn cuts_are_compared_with_themselves_only() {
+        let mut digests = Digests::default();
+        digests.own(CutNumber::new(1), [1; 32]);
+        assert_eq!(digests.take(&digest(2, 2, 9)), Verdict::Agrees);
+        assert_eq!(digests.take(&digest(2, 1, 1)), Verdict::Agrees);
+    }
+}

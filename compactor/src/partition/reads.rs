@@ -1,0 +1,208 @@
+//! How a read learns that what it sees is fresh enough.
+//!
+//! ```text
+//!   reads that came while ──► wait for the next one ─┐
+//!   a barrier is under way                           ▼
+//!   barrier ──► log ──► met by this node's fold ──► all reads that waited for it begin
+//! ```
+//!
+//! Where several nodes write one log, what this node has applied may be old. A *barrier* is a record
+//! appended after the read came and met by content in this node's fold: everything acknowledged before the
+//! read stands before it. One is under way per partition at a time and serves all reads that came before
+//! it was sent. A log that one process writes needs none: what it has acknowledged it has applied.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ingest::env::{Fut, Task, timeout};
+use ingest::log::{BarrierToken, ReadError};
+use ingest::mutant::Mutant;
+use ingest::record::RecordId;
+use ingest::words::{Offset, Sequence, WriterId};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::Shared;
+use crate::view::Snapshot;
+
+/// What a read promises.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ReadPromise {
+    /// Linearizable, since one process writes the log and applies before it acknowledges.
+    #[default]
+    Applied,
+    /// Linearizable, by a barrier.
+    Barrier,
+    /// As new as the end of the log that some broker believes in. Cheaper, and *stale* where that broker
+    /// has been deposed without knowing it.
+    HighWatermark,
+}
+
+/// Barriers that this node's fold has met, and reads that wait.
+pub(crate) struct Barriers {
+    demand: Mutex<Demand>,
+    demanded: Notify,
+    /// The last round that is over.
+    done: watch::Sender<u64>,
+    /// The newest barrier met of each process.
+    met: Mutex<BTreeMap<WriterId, Sequence>>,
+    /// Raised with each barrier met and each batch applied.
+    moved: watch::Sender<Offset>,
+}
+
+#[derive(Default)]
+struct Demand {
+    /// Rounds that have begun.
+    begun: u64,
+    /// The highest round that somebody waits for.
+    wanted: u64,
+}
+
+/// Barriers of so many processes are remembered; then only new ones are.
+const MET_MAX: usize = 4096;
+
+impl Barriers {
+    pub fn new(at: Offset) -> Self {
+        Self {
+            demand: Mutex::default(),
+            demanded: Notify::new(),
+            done: watch::Sender::new(0),
+            met: Mutex::default(),
+            moved: watch::Sender::new(at),
+        }
+    }
+
+    /// The fold has met a barrier: everything before it is applied.
+    pub fn meet(&self, id: &RecordId) {
+        let mut met = self.met.lock();
+        if met.len() >= MET_MAX {
+            met.clear();
+        }
+        let newest = met.entry(id.writer).or_default();
+        *newest = (*newest).max(id.sequence);
+    }
+
+    /// The fold has come so far.
+    pub fn applied(&self, at: Offset) {
+        self.moved.send_replace(at);
+    }
+
+    fn has_met(&self, token: &BarrierToken, applied: Offset) -> bool {
+        match token {
+            BarrierToken::Below(offset) => applied >= *offset,
+            BarrierToken::Record(id) => {
+                self.met.lock().get(&id.writer).is_some_and(|newest| *newest >= id.sequence)
+            }
+        }
+    }
+
+    /// Waits until the fold has met a token.
+    pub async fn wait(&self, token: BarrierToken) {
+        let mut moved = self.moved.subscribe();
+        // It ends only with the partition, and then nobody is left to ask.
+        let _ = moved.wait_for(|applied| self.has_met(&token, *applied)).await;
+    }
+
+    /// Waits for a round that begins after this was called.
+    async fn next_round(&self) {
+        let round = {
+            let mut demand = self.demand.lock();
+            demand.wanted = demand.begun + 1;
+            demand.wanted
+        };
+        let mut done = self.done.subscribe();
+        self.demanded.notify_one();
+        let _ = done.wait_for(|done| *done >= round).await;
+    }
+
+    async fn begin_round(&self) -> u64 {
+        loop {
+            {
+                let mut demand = self.demand.lock();
+                if demand.wanted > demand.begun {
+                    demand.begun += 1;
+                    return demand.begun;
+                }
+            }
+            self.demanded.notified().await;
+        }
+    }
+}
+
+/// How long to wait before a barrier that could not be appended is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Starts the task that appends barriers and waits until they are met.
+pub(super) fn start(shared: &Arc<Shared>) -> Task {
+    let shared = shared.clone();
+    let env = shared.env.clone();
+    let task: Fut<'static, ()> = Box::pin(async move {
+        loop {
+            let round = shared.barriers.begin_round().await;
+            let began = shared.env.clock.now();
+            while let Err(error) = pass(&shared).await {
+                tracing::warn!(%error, partition = %shared.id, "a barrier was not met");
+                shared.env.clock.sleep(RETRY).await;
+            }
+            let took = shared.env.clock.now().since(began).as_micros() as u64;
+            shared.counters.barriers_met.fetch_add(1, Ordering::Relaxed);
+            shared.counters.barrier_micros.fetch_add(took, Ordering::Relaxed);
+            shared.barriers.done.send_replace(round);
+        }
+    });
+    env.rt.spawn("barriers", task)
+}
+
+/// Appends one barrier and waits until the fold has met it.
+async fn pass(shared: &Shared) -> Result<(), String> {
+    let token = shared.log.barrier(shared.id).await.map_err(|error| error.to_string())?;
+    // Acknowledged, it will come; a fold that has stopped never meets it, and says so elsewhere.
+    let met = shared.barriers.wait(token);
+    let limit = shared.options.read_wait;
+    timeout(shared.env.clock.as_ref(), limit, met).await.ok_or_else(|| "it did not come".into())
+}
+
+impl Shared {
+    /// What a read sees that began now; see [`ReadPromise`].
+    pub async fn fresh(&self) -> Result<Snapshot, ReadError> {
+        if let Some(reason) = self.quarantined.borrow().clone() {
+            return Err(self.unavailable(reason));
+        }
+        if self.env.mutated(Mutant::ReadWithoutBarrier) {
+            return Ok(self.snapshot());
+        }
+        let waited = match self.options.reads {
+            ReadPromise::Applied => return Ok(self.snapshot()),
+            ReadPromise::Barrier => {
+                let round = self.barriers.next_round();
+                timeout(self.env.clock.as_ref(), self.options.read_wait, round).await
+            }
+            ReadPromise::HighWatermark => {
+                let caught_up = async {
+                    let end = self.log.end(self.id).await?;
+                    self.barriers.wait(BarrierToken::Below(end)).await;
+                    Ok::<_, ReadError>(())
+                };
+                match timeout(self.env.clock.as_ref(), self.options.read_wait, caught_up).await {
+                    Some(caught_up) => Some(caught_up?),
+                    None => None,
+                }
+            }
+        };
+        match waited {
+            Some(()) => Ok(self.snapshot()),
+            None => {
+                let stopped = self.stopped.borrow().clone();
+                Err(self.unavailable(stopped.unwrap_or_else(|| {
+                    "this node could not learn in time what was written last".into()
+                })))
+            }
+        }
+    }
+
+    fn unavailable(&self, reason: String) -> ReadError {
+        ReadError::Unavailable { partition: self.id, reason }
+    }
+}

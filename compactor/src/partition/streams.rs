@@ -1,0 +1,176 @@
+//! Payload that comes through the log: pieces of many streams, interleaved, each written straight to a
+//! bulk file of this node's own.
+//!
+//! ```text
+//!   Data{a,0} Data{b,0} Data{a,1} Put{a,2 records} ──► extents of a ──► the object's entry
+//! ```
+//!
+//! What a stream is and whether it is whole follows from the log alone, so that every node judges the
+//! record that names it alike; only the extents are each node's own. A piece that is there already, or
+//! that does not follow the one before, is dropped. Nothing is synced here: the log has it, and a cut
+//! syncs all that it contains before it publishes.
+//!
+//! A stream that is under way at a cut is written to the cut's state run with its extents so far; pieces
+//! come in whole frames, so a later life goes on behind them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crc_fast::CrcAlgorithm;
+use ingest::bulk::{BulkError, BulkFiles, Upload, WriteGuard};
+use ingest::entry::Extent;
+use ingest::record::{Data, StreamRef};
+use ingest::words::{StreamId, WallTime};
+
+use crate::state::{StateKey, StreamState};
+use crate::tail::StateChange;
+
+/// A stream without a new piece for so long, by the log's time, is given up at the next cut.
+pub const STREAM_AGE_MAX: Duration = Duration::from_secs(3600);
+
+/// Pieces but the last are whole frames of a bulk file.
+const FRAME: u64 = 65_504;
+
+struct Stream {
+    state: StreamState,
+    /// Of earlier lives; what this life wrote lies behind them.
+    inherited: Vec<Extent>,
+    upload: Option<Upload>,
+}
+
+/// A whole stream.
+pub(crate) struct Whole {
+    /// Bytes.
+    pub len: u64,
+    /// CRC-64/NVME.
+    pub digest: u64,
+    /// Where it lies on this node.
+    pub extents: Arc<[Extent]>,
+    /// Keeps the files until something refers to them.
+    pub guard: Option<WriteGuard>,
+}
+
+/// The streams that are under way in a partition.
+#[derive(Default)]
+pub(crate) struct Streams {
+    open: BTreeMap<StreamId, Stream>,
+    /// Written to a state run and over since.
+    gone: Vec<StreamId>,
+}
+
+impl Streams {
+    /// Puts a stream back, as a state run knew it.
+    pub fn restore(&mut self, id: StreamId, state: StreamState) {
+        let inherited = state.extents.clone();
+        self.open.insert(id, Stream { state, inherited, upload: None });
+    }
+
+    /// Takes a piece. On an error this node's copy of the stream is not whole, and it must not go on.
+    pub async fn take(
+        &mut self,
+        bulk: &Arc<BulkFiles>,
+        data: &Data,
+        time: WallTime,
+    ) -> Result<(), BulkError> {
+        let len = data.bytes.len() as u64;
+        if data.index == 0 && !self.open.contains_key(&data.stream) {
+            let state = StreamState {
+                next: 0,
+                total: data.total,
+                len: 0,
+                digest: 0,
+                seen: time,
+                extents: Vec::new(),
+            };
+            let stream = Stream { state, inherited: Vec::new(), upload: None };
+            self.open.insert(data.stream, stream);
+        }
+        let Some(stream) = self.open.get_mut(&data.stream) else { return Ok(()) };
+        let state = &mut stream.state;
+        let end = state.len.saturating_add(len);
+        let is_last = end == state.total;
+        let follows = data.index == state.next && data.total == state.total && end <= state.total;
+        // One that comes in other than whole frames could not be gone on with after a restart.
+        if !follows || len == 0 || !(is_last || len.is_multiple_of(FRAME)) {
+            return Ok(());
+        }
+        if stream.upload.is_none() {
+            stream.upload = Some(bulk.begin(state.total - state.len).await?);
+        }
+        let upload = stream.upload.as_mut().expect("just made");
+        let written = async {
+            upload.write(data.bytes.clone()).await?;
+            upload.flush().await
+        };
+        let own = written.await?;
+        let piece = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &data.bytes);
+        state.digest =
+            crc_fast::checksum_combine(CrcAlgorithm::Crc64Nvme, state.digest, piece, len);
+        state.len = end;
+        state.next += 1;
+        state.seen = time;
+        state.extents = stream.inherited.iter().copied().chain(own).collect();
+        Ok(())
+    }
+
+    /// Ends a stream that a record names, whatever becomes of the record; gives it when it is whole.
+    pub async fn end(&mut self, named: &StreamRef) -> Result<Option<Whole>, BulkError> {
+        let Some(stream) = self.open.remove(&named.stream) else { return Ok(None) };
+        self.gone.push(named.stream);
+        let Stream { state, inherited, upload } = stream;
+        if state.len != state.total || state.next != named.records {
+            return Ok(None);
+        }
+        let (own, guard) = match upload {
+            Some(upload) => {
+                let written = upload.close().await?;
+                (written.extents.to_vec(), Some(written.guard))
+            }
+            None => (Vec::new(), None),
+        };
+        let extents = inherited.into_iter().chain(own).collect();
+        Ok(Some(Whole { len: state.len, digest: state.digest, extents, guard }))
+    }
+
+    /// What a cut writes: the streams under way, and which have ended since an earlier cut may have
+    /// written them. Streams that have been silent for too long end here.
+    pub fn freeze(&mut self, time: WallTime) -> Vec<StateChange> {
+        let oldest = time.micros() - STREAM_AGE_MAX.as_micros() as i64;
+        let silent: Vec<StreamId> = self
+            .open
+            .iter()
+            .filter(|(_, stream)| stream.state.seen.micros() < oldest)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in silent {
+            self.open.remove(&id);
+            self.gone.push(id);
+        }
+        let open = self
+            .open
+            .iter()
+            .map(|(id, stream)| (StateKey::stream(*id), Some(stream.state.encode())));
+        let mut changes: Vec<StateChange> = open.collect();
+        changes.extend(self.gone.drain(..).map(|id| (StateKey::stream(id), None)));
+        changes.sort();
+        // An ended stream may have begun again under its id; the state under way comes last.
+        changes.dedup_by(|later, first| {
+            later.0 == first.0 && {
+                if later.1.is_some() {
+                    first.1 = later.1.take();
+                }
+                true
+            }
+        });
+        changes
+    }
+
+    /// How many are under way.
+    pub fn count(&self) -> usize {
+        self.open.len()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use bytes::Bytes;
+use ingest::bulk;
+use ingest::env::FilePath;
+use ingest::words::{BulkId, PartitionId, StoreId};
+use simulator::{Sim, SimDisk};
+
+use super::*;
+
+const TIME: WallTime = WallTime::from_micros(1_700_000_000_000_000);
+const HOUR: i64 = 3_600_000_000;
+
+fn options(next: BulkId) -> bulk::Options {
+    bulk::Options {
+        folder: FilePath::new("bulk"),
+        store: StoreId([1; 16]),
+        partition: PartitionId::ZERO,
+        next,
+        file_bytes_max: 1 << 20,
+        sync_bytes: 1 << 20,
+        reserve_bytes: 0,
+    }
+}
+
+fn id(number: u8) -> StreamId {
+    StreamId([number; 16])
+}
+
+/// Bytes of a stream, each stream's its own.
+fn content(stream: u8, len: usize) -> Bytes {
+    (0..len).map(|at| (at as u8).wrapping_mul(31) ^ stream).collect::<Vec<u8>>().into()
+}
+
+/// The pieces of a stream.
+fn pieces(stream: u8, len: usize) -> Vec<Data> {
+    let whole = content(stream, len);
+    let piece = |(index, bytes): (usize, &[u8])| Data {
+        stream: id(stream),
+        index: index as u32,
+        total: len as u64,
+        bytes: Bytes::copy_from_slice(bytes),
+    };
+    whole.chunks(FRAME as usize).enumerate().map(piece).collect()
+}
+
+async fn read(bulk: &Arc<BulkFiles>, whole: &Whole) -> Vec<u8> {
+    let mut reader = bulk.read(whole.extents.clone(), 0..whole.len);
+    let mut all = Vec::new();
+    while let Some(bytes) = reader.next().await.unwrap() {
+        all.extend_from_slice(&bytes);
+    }
+    all
+}
+
+#[test]
+fn interleaved_streams_come_out_whole_whatever_is_repeated() {
+    let sim = Sim::new(3);
+    let disk = SimDisk::new(&sim);
+    let run = sim.block_on(&disk, async {
+        let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
+        let mut streams = Streams::default();
+        let (a, b) = (pieces(1, 200_000), pieces(2, 150_001));
+        for (a, b) in a.iter().zip(b.iter().map(Some).chain(std::iter::repeat(None))) {
+            streams.take(&bulk, a, TIME).await.unwrap();
+            // Each piece comes twice, and the first of all again at every turn.
+            for again in [Some(a), b, b, Some(&pieces(1, 200_000)[0])].into_iter().flatten() {
+                streams.take(&bulk, again, TIME).await.unwrap();
+            }
+        }
+        for (stream, len) in [(1u8, 200_000usize), (2, 150_001)] {
+            let records = pieces(stream, len).len() as u32;
+            let named = StreamRef { stream: id(stream), records };
+            let whole = streams.end(&named).await.unwrap().unwrap();
+            assert_eq!(whole.len, len as u64);
+            assert_eq!(read(&bulk, &whole).await, content(stream, len));
+            let digest = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &content(stream, len));
+            assert_eq!(whole.digest, digest);
+            assert!(streams.end(&named).await.unwrap().is_none(), "it is over");
+        }
+    });
+    run.unwrap();
+}
+
+#[test]
+fn a_stream_with_a_gap_or_of_odd_pieces_is_never_whole() {
+    let sim = Sim::new(4);
+    let disk = SimDisk::new(&sim);
+    let run = sim.block_on(&disk, async {
+        let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
+        let mut streams = Streams::default();
+        let all = pieces(1, 200_000);
+        for piece in [&all[0], &all[2], &all[3]] {
+            streams.take(&bulk, piece, TIME).await.unwrap();
+        }
+        let named = StreamRef { stream: id(1), records: 4 };
+        assert!(streams.end(&named).await.unwrap().is_none());
+        let odd = Data { bytes: content(2, 100), total: 300, stream: id(2), index: 0 };
+        streams.take(&bulk, &odd, TIME).await.unwrap();
+        let named = StreamRef { stream: id(2), records: 1 };
+        assert!(streams.end(&named).await.unwrap().is_none());
+        let unheard = StreamRef { stream: id(9), records: 1 };
+        assert!(streams.end(&unheard).await.unwrap().is_none());
+    });
+    run.unwrap();
+}
+
+#[test]
+fn a_later_life_goes_on_where_a_cut_left_off() {
+    let sim = Sim::new(5);
+    let disk = SimDisk::new(&sim);
+    let len = 5 * FRAME as usize + 17;
+    let run = sim.block_on(&disk, async {
+        let all = pieces(7, len);
+        let mut kept = Vec::new();
+        {
+            let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
+            let mut streams = Streams::default();
+            for piece in &all[..2] {
+                streams.take(&bulk, piece, TIME).await.unwrap();
+            }
+            kept.extend(streams.freeze(TIME));
+            // What comes after the cut is lost with this life.
+            streams.take(&bulk, &all[2], TIME).await.unwrap();
+            bulk.sync_written().await.unwrap();
+        }
+        let [(key, Some(value))] = &kept[..] else { panic!("one stream: {kept:?}") };
+        assert_eq!(*key, StateKey::stream(id(7)));
+        let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
+        let mut streams = Streams::default();
+        streams.restore(id(7), StreamState::decode(value.clone()).unwrap());
+        for piece in &all {
+            streams.take(&bulk, piece, TIME).await.unwrap();
+        }
+        let named = StreamRef { stream: id(7), records: all.len() as u32 };
+        let whole = streams.end(&named).await.unwrap().unwrap();
+        assert_eq!(read(&bulk, &whole).await, content(7, len));
+        // The next cut says that it is over.
+        assert_eq!(streams.freeze(TIME), vec![(StateKey::stream(id(7)), None)]);
+        assert!(streams.freeze(TIME).is_empty());
+    });
+    run.unwrap();
+}
+
+#[test]
+fn a_silent_stream_ends_at_a_cut_by_the_log_time() {
+    let sim = Sim::new(6);
+    let disk = SimDisk::new(&sim);
+    let run = sim.block_on(&disk, async {
+        let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
+        let mut streams = Streams::default();
+        streams.take(&bulk, &pieces(1, 100_000)[0], TIME).await.unwrap();
+        let later = WallTime::from_micros(TIME.micros() + HOUR);
+        assert!(streams.freeze(later)[0].1.is_some(), "not yet");
+        let later = WallTime::from_micros(later.micros() + 1);
+        assert_eq!(streams.freeze(later), vec![(StateKey::stream(id(1)), None)]);
+        assert_eq!(streams.count(), 0);
+    });
+    run.unwrap();
+}

@@ -1,0 +1,218 @@
+//! How a cluster is: what each node says of itself, and what differs between them.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::ask;
+use crate::server::store::{Kind, Store};
+
+/// What a node says of itself.
+#[derive(Serialize, Deserialize, Debug)]
+pub struct NodeReport {
+    /// The cluster's name; empty for a store with a log of its own.
+    pub cluster: String,
+    /// The store's id.
+    pub store: String,
+    /// The node's id.
+    pub node: u32,
+    /// Its copy of each partition.
+    pub partitions: Vec<PartitionReport>,
+    /// Appends whose outcome was not known.
+    pub unknown_outcomes: u64,
+    /// Producers that were replaced.
+    pub clients_replaced: u32,
+    /// Consumers that were replaced.
+    pub consumers_replaced: u64,
+}
+
+/// What a node says of its copy of a partition.
+#[derive(Serialize, Deserialize, Debug)]
+pub struct PartitionReport {
+    /// Which partition.
+    pub partition: u32,
+    /// Everything below this offset is applied.
+    pub applied: u64,
+    /// Records behind the log's end, as some broker believes it to be; none when no broker says.
+    pub lag: Option<u64>,
+    /// The last cut sealed here.
+    pub cut: u64,
+    /// Everything below this offset is in sealed files.
+    pub sealed: u64,
+    /// The digest of everything up to that cut, in hex.
+    pub digest: String,
+    /// Runs.
+    pub runs: usize,
+    /// Records that the log delivered again and that were dropped.
+    pub duplicates: u64,
+    /// Records that stood out of turn and were not applied.
+    pub rejected: u64,
+    /// Why this copy serves nothing, if so.
+    pub quarantined: Option<String>,
+    /// Why nothing is written to it any more, if so.
+    pub stopped: Option<String>,
+}
+
+/// What this node says.
+pub async fn report(store: &Store) -> NodeReport {
+    let mut partitions = Vec::new();
+    for partition in &store.partitions {
+        let snapshot = partition.snapshot();
+        let catalog = &snapshot.view.sealed.catalog;
+        let counters = partition.counters();
+        let lag = match &store.kind {
+            Kind::Embedded(_) => Some(0),
+            Kind::Node(node) => node.log.lag(partition.id()).await.ok(),
+        };
+        partitions.push(PartitionReport {
+            partition: partition.id().get(),
+            applied: snapshot.at.get(),
+            lag,
+            cut: catalog.cut.get(),
+            sealed: catalog.next.get(),
+            digest: hex::encode(catalog.digest),
+            runs: catalog.runs.len(),
+            duplicates: counters.duplicates.load(Ordering::Relaxed),
+            rejected: counters.rejected.load(Ordering::Relaxed),
+            quarantined: partition.quarantined(),
+            stopped: partition.stopped(),
+        });
+    }
+    let id = store.partitions[0].snapshot().view.sealed.catalog.store;
+    let mut report = NodeReport {
+        cluster: String::new(),
+        store: hex::encode(id.0),
+        node: 0,
+        partitions,
+        unknown_outcomes: 0,
+        clients_replaced: 0,
+        consumers_replaced: 0,
+    };
+    if let Kind::Node(node) = &store.kind {
+        let counters = node.log.counters();
+        report.cluster.clone_from(&node.cluster);
+        report.node = node.id.get();
+        report.unknown_outcomes = counters.unknown.load(Ordering::Relaxed);
+        report.clients_replaced = node.log.clients_replaced().iter().map(|(_, n)| n).sum();
+        report.consumers_replaced = counters.consumers_replaced.load(Ordering::Relaxed);
+    }
+    report
+}
+
+/// `siltstone cluster status`: asks every node, shows a table, and exits 1 if something is wrong.
+pub fn status(admins: &str) -> anyhow::Result<ExitCode> {
+    let mut wrong = Vec::new();
+    let mut reports = Vec::new();
+    for admin in admins.split(',').map(str::trim) {
+        match ask_node(admin) {
+            Ok(report) => reports.push((admin, report)),
+            Err(error) => wrong.push(format!("{admin}: {error:#}")),
+        }
+    }
+    println!(
+        "{:<6} {:>4} {:>12} {:>8} {:>6} {:>12}  {:<16} state",
+        "node", "part", "applied", "lag", "cut", "sealed", "digest"
+    );
+    for (admin, report) in &reports {
+        for copy in &report.partitions {
+            let state = match (&copy.quarantined, &copy.stopped) {
+                (Some(_), _) => "QUARANTINED",
+                (None, Some(_)) => "STOPPED",
+                (None, None) => "ok",
+            };
+            let reason = copy.quarantined.as_ref().or(copy.stopped.as_ref());
+            wrong.extend(reason.map(|reason| format!("{admin}: {reason}")));
+            let lag = copy.lag.map_or_else(|| "?".to_owned(), |lag| lag.to_string());
+            println!(
+                "{:<6} {:>4} {:>12} {:>8} {:>6} {:>12}  {:<16} {state}",
+                report.node,
+                copy.partition,
+                copy.applied,
+                lag,
+                copy.cut,
+                copy.sealed,
+                &copy.digest[..copy.digest.len().min(16)],
+            );
+        }
+    }
+    let reports: Vec<&NodeReport> = reports.iter().map(|(_, report)| report).collect();
+    wrong.extend(differences(&reports));
+    for line in &wrong {
+        println!("{line}");
+    }
+    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn ask_node(admin: &str) -> anyhow::Result<NodeReport> {
+    let text = ask::get(admin, "/cluster")?;
+    serde_json::from_str(&text).context("the answer is not a node's report")
+}
+
+/// What nodes that should be equal differ in.
+fn differences(reports: &[&NodeReport]) -> Vec<String> {
+    let mut found = Vec::new();
+    let Some(first) = reports.first() else { return found };
+    for report in &reports[1..] {
+        if report.store != first.store {
+            found.push(format!(
+                "node {} belongs to store {}, node {} to {}",
+                report.node, report.store, first.node, first.store
+            ));
+        }
+    }
+    // Only copies at one cut can be compared.
+    let mut digests: BTreeMap<(u32, u64), BTreeMap<&str, Vec<u32>>> = BTreeMap::new();
+    for report in reports {
+        for copy in &report.partitions {
+            let cut = digests.entry((copy.partition, copy.cut)).or_default();
+            cut.entry(&copy.digest).or_default().push(report.node);
+        }
+    }
+    for ((partition, cut), digests) in digests.into_iter().filter(|(_, found)| found.len() > 1) {
+        let sides: Vec<String> =
+            digests.iter().map(|(digest, nodes)| format!("{digest} on {nodes:?}")).collect();
+        found.push(format!("partition {partition} differs at cut {cut}: {}", sides.join(", ")));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(node: u32, cut: u64, digest: &str) -> NodeReport {
+        let copy = PartitionReport {
+            partition: 0,
+            applied: 9,
+            lag: None,
+            cut,
+            sealed: 8,
+            digest: digest.into(),
+            runs: 1,
+            duplicates: 0,
+            rejected: 0,
+            quarantined: None,
+            stopped: None,
+        };
+        NodeReport {
+            cluster: "c".into(),
+            store: "s".into(),
+            node,
+            partitions: vec![copy],
+            unknown_outcomes: 0,
+            clients_replaced: 0,
+            consumers_replaced: 0,
+        }
+    }
+
+    #[test]
+    fn copies_are_compared_at_equal_cuts_only() {
+        let (a, b, c) = (report(1, 4, "aa"), report(2, 4, "aa"), report(3, 5, "bb"));
+        assert!(differences(&[&a, &b, &c]).is_empty());
+        let other = report(3, 4, "bb");
+        assert_eq!(differences(&[&a, &b, &other]).len(), 1);
+    }
+}

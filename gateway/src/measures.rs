@@ -1,0 +1,71 @@
+//! What is measured of the store itself, taken when somebody asks.
+
+use std::sync::atomic::Ordering;
+
+use compactor::partition::Partition;
+
+use crate::server::store::{Kind, Store};
+
+/// Puts the store's numbers into the metrics.
+pub async fn take(store: &Store) {
+    for partition in &store.partitions {
+        take_partition(partition);
+    }
+    if let Kind::Node(node) = &store.kind {
+        let set = |name: &'static str, value: u64| metrics::counter!(name).absolute(value);
+        let counters = node.log.counters();
+        set("siltstone_log_unknown_outcomes_total", counters.unknown.load(Ordering::Relaxed));
+        set("siltstone_log_barriers_total", counters.barriers.load(Ordering::Relaxed));
+        let replaced = counters.consumers_replaced.load(Ordering::Relaxed);
+        set("siltstone_log_consumers_replaced_total", replaced);
+        for (lane, replaced) in node.log.clients_replaced() {
+            let lane = format!("{lane:?}").to_lowercase();
+            metrics::counter!("siltstone_log_clients_replaced_total", "lane" => lane)
+                .absolute(u64::from(replaced));
+        }
+        for partition in &store.partitions {
+            // Brokers that do not answer leave the last value; other numbers tell of them.
+            if let Ok(lag) = node.log.lag(partition.id()).await {
+                let id = partition.id().to_string();
+                metrics::gauge!("siltstone_log_lag_records", "partition" => id).set(lag as f64);
+            }
+        }
+    }
+}
+
+fn take_partition(partition: &Partition) {
+    let id = partition.id().to_string();
+    let snapshot = partition.snapshot();
+    let sealed = &snapshot.view.sealed;
+    let catalog = &sealed.catalog;
+    let gauge = |name: &'static str, value: f64| {
+        metrics::gauge!(name, "partition" => id.clone()).set(value);
+    };
+    gauge("siltstone_tail_entries", snapshot.view.tail.len() as f64);
+    gauge("siltstone_tail_bytes", snapshot.view.tail.bytes() as f64);
+    gauge("siltstone_frozen_tails", snapshot.view.frozen.len() as f64);
+    gauge("siltstone_applied_offset", snapshot.at.get() as f64);
+    gauge("siltstone_cut", catalog.cut.get() as f64);
+    gauge("siltstone_catalog_generation", catalog.generation.get() as f64);
+    gauge("siltstone_runs", catalog.runs.len() as f64);
+    gauge("siltstone_segments", catalog.segments.len() as f64);
+    gauge("siltstone_bulk_files", catalog.bulks.len() as f64);
+    let entries: u64 = catalog.runs.iter().map(|run| run.entries).sum();
+    gauge("siltstone_run_entries", entries as f64);
+    let damaged = sealed.runs.iter().filter(|run| run.damage().is_some()).count();
+    gauge("siltstone_damaged_runs", damaged as f64);
+    gauge("siltstone_quarantined", f64::from(u8::from(partition.quarantined().is_some())));
+    gauge("siltstone_stopped", f64::from(u8::from(partition.stopped().is_some())));
+    let counters = partition.counters();
+    gauge("siltstone_streams_open", counters.streams.load(Ordering::Relaxed) as f64);
+    let counter = |name: &'static str, value: u64| {
+        metrics::counter!(name, "partition" => id.clone()).absolute(value);
+    };
+    counter("siltstone_duplicate_records_total", counters.duplicates.load(Ordering::Relaxed));
+    counter("siltstone_rejected_records_total", counters.rejected.load(Ordering::Relaxed));
+    counter("siltstone_digest_splits_total", counters.digest_splits.load(Ordering::Relaxed));
+    counter("siltstone_epochs_total", counters.epochs.load(Ordering::Relaxed));
+    let barriers = counters.barrier_micros.load(Ordering::Relaxed) as f64 / 1e6;
+    metrics::gauge!("siltstone_barrier_seconds_sum", "partition" => id.clone()).set(barriers);
+    counter("siltstone_barriers_met_total", counters.barriers_met.load(Ordering::Relaxed));
+}

@@ -1,0 +1,210 @@
+//! One node of a cluster: a copy of every partition, folded from a log on brokers.
+//!
+//! A start asks before it believes. Is the topic safe to trust with the only copy? Is it the log that this
+//! directory was folded from, and does it still hold the record that was folded last? Does another
+//! process run under this node's id? Each `no` is a refusal in words that changes nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use compactor::catalog::Catalog;
+use compactor::partition::{self, Options, Partition, PayloadWay, ReadPromise, hash_of};
+use ingest::bulk::BulkFiles;
+use ingest::env::{Env, FilePath, timeout};
+use ingest::log::brokers::Brokers;
+use ingest::log::replicated::{self, ReplicatedLog};
+use ingest::log::{Log, ReadError};
+use ingest::record::DATA_BYTES_MAX;
+use ingest::words::{NodeId, Offset, PartitionId};
+use kafka::{KafkaBrokers, Topic};
+
+use super::identity::{Identity, NodeIdentity, new_store};
+use super::store::{bulk_options, partition_options};
+use crate::config::{KafkaSettings, Settings};
+
+/// A write waits so long for its outcome; then it is told that nobody knows.
+const WRITE_WAIT: Duration = Duration::from_secs(15);
+/// A read waits so long to learn what was written last.
+const READ_WAIT: Duration = Duration::from_secs(10);
+/// The last folded record is looked for so long.
+const LAST_RECORD_WAIT: Duration = Duration::from_secs(30);
+
+/// What belongs to a node rather than to a partition.
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The log.
+    pub log: Arc<ReplicatedLog>,
+}
+
+/// Refuses what is unsafe about a topic, all of it at once.
+fn check_topic(
+    topic: &Topic,
+    kafka: &KafkaSettings,
+    partitions: Option<u32>,
+) -> anyhow::Result<()> {
+    let refusals = kafka::refusals(topic, partitions, &kafka.safety);
+    if refusals.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = refusals
+        .iter()
+        .map(|refusal| format!("  - {}: {}", refusal.problem, refusal.remedy))
+        .collect();
+    bail!("topic {} is not safe to keep a store in:\n{}", topic.name, lines.join("\n"));
+}
+
+/// `siltstone init`: makes the topic and writes whose it is. Repeating it does no harm.
+pub async fn init(env: &Env, kafka: &KafkaSettings, partitions: u32) -> anyhow::Result<String> {
+    kafka::check_connection(&kafka.connection).await?;
+    let replicas = kafka.safety.replicas_min;
+    let made = kafka::create(&kafka.connection, partitions, replicas).await?;
+    let topic = kafka::describe(&kafka.connection).await?;
+    check_topic(&topic, kafka, Some(partitions))?;
+    let brokers: Arc<dyn Brokers> = Arc::new(KafkaBrokers::new(kafka.connection.clone()));
+    let cluster = kafka.connection.cluster();
+    ReplicatedLog::establish(env, &brokers, partitions, new_store()?, cluster).await?;
+    Ok(match made {
+        kafka::Creation::Created => {
+            format!("cluster {cluster}: made topic {} with {partitions} partitions", topic.name)
+        }
+        kafka::Creation::AlreadyThere => {
+            format!("cluster {cluster}: topic {} was there already", topic.name)
+        }
+    })
+}
+
+impl Node {
+    /// Joins the cluster: opens every partition and claims the node's id.
+    pub async fn open(
+        env: Env,
+        settings: &Settings,
+        kafka: &KafkaSettings,
+        found: Option<Identity>,
+    ) -> anyhow::Result<(Self, Vec<Partition>)> {
+        let own = own_identity(&settings.data, kafka, found)?;
+        kafka::check_connection(&kafka.connection).await?;
+        let topic = kafka::describe(&kafka.connection).await?;
+        check_topic(&topic, kafka, own.map(|own| own.partitions))?;
+        let partitions = topic.partitions.len() as u32;
+        let brokers: Arc<dyn Brokers> = Arc::new(KafkaBrokers::new(kafka.connection.clone()));
+        let options = replicated::Options::new(FilePath::new("spool"));
+        let known = own.map(|own| own.store);
+        let log = ReplicatedLog::open(&env, brokers, partitions, known, options).await?;
+        let log = Arc::new(log);
+        let own = match own {
+            Some(own) => own,
+            None => {
+                let (store, node) = (log.store(), kafka.node);
+                let own = NodeIdentity { store, node, partitions, holds_id: false };
+                Identity::Node(own).write(&settings.data)?;
+                own
+            }
+        };
+        let opened = (0..partitions).map(PartitionId::new).map(|id| {
+            let (env, log) = (env.clone(), log.clone());
+            async move { open_partition(env, settings, kafka, log, own, id).await }
+        });
+        let partitions = futures::future::try_join_all(opened).await?;
+        if !partitions[0].claim_node().await {
+            bail!(
+                "node id {} is in use by another process of cluster {}: give each node an id of its own",
+                own.node,
+                kafka.connection.cluster()
+            );
+        }
+        Identity::Node(NodeIdentity { holds_id: true, ..own }).write(&settings.data)?;
+        let cluster = kafka.connection.cluster().to_owned();
+        Ok((Self { id: own.node, cluster, log }, partitions))
+    }
+}
+
+/// The identity of a node's directory, if it has one, and if it is this node's.
+fn own_identity(
+    data: &Path,
+    kafka: &KafkaSettings,
+    found: Option<Identity>,
+) -> anyhow::Result<Option<NodeIdentity>> {
+    match found {
+        None => Ok(None),
+        Some(Identity::Embedded(_)) => bail!(
+            "{} holds a store with a log of its own: start it without --log kafka, or give another data directory",
+            data.display()
+        ),
+        Some(Identity::Node(own)) if own.node != kafka.node => bail!(
+            "{} is the copy of node {}, not of node {}: give its id, or another data directory",
+            data.display(),
+            own.node,
+            kafka.node
+        ),
+        Some(Identity::Node(own)) => Ok(Some(own)),
+    }
+}
+
+async fn open_partition(
+    env: Env,
+    settings: &Settings,
+    kafka: &KafkaSettings,
+    log: Arc<ReplicatedLog>,
+    own: NodeIdentity,
+    id: PartitionId,
+) -> anyhow::Result<Partition> {
+    let found = Partition::catalog(&env, own.store, id).await;
+    let found = found.with_context(|| format!("the catalog of partition {id}"))?;
+    let catalog = found.unwrap_or_else(|| Catalog::first(own.store, id));
+    let log: Arc<dyn Log> = log;
+    check_last(&env, &log, &catalog).await?;
+    let bulk = BulkFiles::open(env.clone(), bulk_options(settings, &catalog)).await?;
+    let options = Options {
+        write_wait: WRITE_WAIT,
+        reads: kafka.reads,
+        read_wait: READ_WAIT,
+        // Other nodes need it; it is let go of when all have sealed what lies below.
+        trims: false,
+        payload: PayloadWay::Log { piece_bytes: DATA_BYTES_MAX },
+        node: Some(partition::Node { id: own.node, held_before: own.holds_id }),
+        ..partition_options(settings)
+    };
+    Ok(Partition::open(env, log, bulk, catalog, options).await?)
+}
+
+/// Finds the record that made the last cut where it was: then this is the log that was folded, and it
+/// has lost nothing of it.
+async fn check_last(env: &Env, log: &Arc<dyn Log>, catalog: &Catalog) -> anyhow::Result<()> {
+    let Some(last) = catalog.next.get().checked_sub(1).map(Offset::new) else { return Ok(()) };
+    let partition = catalog.partition;
+    let advice = "the topic was made anew or cut off. Nothing has been changed; if the log is to be trusted, remove this data directory and the node folds it again";
+    let read = async {
+        let mut reader = log.read(partition, last).await?;
+        reader.next().await
+    };
+    let found = match timeout(env.clock.as_ref(), LAST_RECORD_WAIT, read).await {
+        Some(Ok(found)) => found,
+        Some(Err(ReadError::Trimmed { .. })) => bail!(
+            "partition {partition} of the log begins above offset {last}, up to which this directory has folded: {advice}"
+        ),
+        Some(Err(error)) => bail!("{error}: {advice}"),
+        None => bail!(
+            "offset {last} of partition {partition}, the last that this directory has folded, does not come: {advice}"
+        ),
+    };
+    match found.first() {
+        Some(found) if found.offset == last && hash_of(&found.record) == catalog.last => Ok(()),
+        _ => bail!(
+            "offset {last} of partition {partition} is not the record that this directory folded there: {advice}"
+        ),
+    }
+}
+
+/// What a node promises of its reads, as the settings call it.
+pub fn read_promise(text: &str) -> anyhow::Result<ReadPromise> {
+    match text {
+        "barrier" => Ok(ReadPromise::Barrier),
+        "high-watermark" => Ok(ReadPromise::HighWatermark),
+        other => bail!("read is `barrier` or `high-watermark`, not `{other}`"),
+    }
+}

@@ -1,0 +1,182 @@
+//! Questions to brokers, each with a deadline. librdkafka blocks until it has an answer, so each is asked
+//! on a thread of its own.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures::executor::block_on;
+use parking_lot::Mutex;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use tokio::sync::oneshot;
+
+use ingest::env::Fut;
+use ingest::log::brokers::{Bounds, BrokerError};
+use ingest::words::{Offset, PartitionId};
+
+use crate::context::{Context, broker_error};
+use crate::settings::Settings;
+
+/// How long brokers may take to answer.
+pub(crate) const ANSWER: Duration = Duration::from_secs(5);
+/// For how long a client's view of the cluster is trusted. Whoever asks again and again hears other
+/// brokers in time, and not for ever one that was deposed without knowing it.
+const KEPT: Duration = Duration::from_secs(10);
+
+/// A client that asks and reads nothing. Being a consumer, it never makes a topic by asking for it.
+pub(crate) type Asker = BaseConsumer<Context>;
+/// A client that administers.
+pub(crate) type Admin = AdminClient<Context>;
+
+/// Runs a job that blocks.
+pub(crate) fn on_thread<T, E>(
+    name: &str,
+    job: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Fut<'static, Result<T, E>>
+where
+    T: Send + 'static,
+    E: From<BrokerError> + Send + 'static,
+{
+    let (sender, answer) = oneshot::channel();
+    let run = move || {
+        // Whoever asked may have gone.
+        let _ = sender.send(job());
+    };
+    let started = thread::Builder::new().name(name.to_owned()).spawn(run);
+    Box::pin(async move {
+        started.map_err(|error| BrokerError(format!("no thread to ask brokers: {error}")))?;
+        let lost = || BrokerError("the question to the brokers was given up".into());
+        answer.await.unwrap_or_else(|_| Err(lost().into()))
+    })
+}
+
+pub(crate) fn asker(settings: &Settings, attempt: u32) -> Result<(Asker, Context), BrokerError> {
+    let context = Context::default();
+    let config = settings.client("inquiry", attempt);
+    Ok((config.create_with_context(context.clone()).map_err(broker_error)?, context))
+}
+
+pub(crate) fn admin(settings: &Settings) -> Result<Admin, BrokerError> {
+    let config = settings.client("admin", 0);
+    config.create_with_context(Context::default()).map_err(broker_error)
+}
+
+/// Whether a partition is there to be read.
+pub(crate) enum Presence {
+    /// It is.
+    There,
+    /// It is not, or not for us.
+    Missing(String),
+}
+
+/// Asks whether a partition is there. Blocks.
+pub(crate) fn presence(
+    client: &Asker,
+    topic: &str,
+    partition: PartitionId,
+    limit: Duration,
+) -> KafkaResult<Presence> {
+    let metadata = client.fetch_metadata(Some(topic), limit)?;
+    let Some(found) = metadata.topics().first() else {
+        return Ok(Presence::Missing(format!("the brokers do not know topic {topic}")));
+    };
+    match found.error().map(RDKafkaErrorCode::from) {
+        None if found.partitions().len() > partition.get() as usize => Ok(Presence::There),
+        None => Ok(Presence::Missing(format!("topic {topic} has no partition {partition}"))),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+            Ok(Presence::Missing(format!("there is no topic {topic}")))
+        }
+        Some(error @ RDKafkaErrorCode::TopicAuthorizationFailed) => {
+            Ok(Presence::Missing(format!("topic {topic} may not be read: {error}")))
+        }
+        Some(error) => Err(KafkaError::MetadataFetch(error)),
+    }
+}
+
+/// Asks about partitions, again and again, with a client that is kept for a while.
+pub(crate) struct Inquiry {
+    settings: Settings,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    client: Option<(Arc<Asker>, Instant)>,
+    /// How many clients there have been.
+    attempt: u32,
+}
+
+impl Inquiry {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { settings, kept: Mutex::default() }
+    }
+
+    /// Asks where a partition begins and ends. Blocks.
+    pub(crate) fn bounds(&self, partition: PartitionId) -> Result<Bounds, BrokerError> {
+        let client = self.client()?;
+        let topic = self.settings.topic();
+        let answer = client.fetch_watermarks(&topic, partition.get().cast_signed(), ANSWER);
+        let (first, end) = answer.map_err(|error| {
+            self.forget(&client);
+            let is_unknown = error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition);
+            // It says so, too, of what may not be read, and not of what.
+            match is_unknown.then(|| presence(&client, &topic, partition, ANSWER)) {
+                Some(Ok(Presence::Missing(reason))) => BrokerError(reason),
+                _ => broker_error(error),
+            }
+        })?;
+        let offset = |value: i64| Offset::new(u64::try_from(value).unwrap_or(0));
+        Ok(Bounds { first: offset(first), end: offset(end) })
+    }
+
+    fn client(&self) -> Result<Arc<Asker>, BrokerError> {
+        let mut kept = self.kept.lock();
+        if let Some((client, born)) = &kept.client
+            && born.elapsed() < KEPT
+        {
+            return Ok(client.clone());
+        }
+        let (client, _) = asker(&self.settings, kept.attempt)?;
+        let client = Arc::new(client);
+        kept.attempt = kept.attempt.wrapping_add(1);
+        kept.client = Some((client.clone(), Instant::now()));
+        Ok(client)
+    }
+
+    /// Lets go of a client that got no answer, unless somebody has done so before.
+    fn forget(&self, client: &Arc<Asker>) {
+        let mut kept = self.kept.lock();
+        if kept.client.as_ref().is_some_and(|(kept, _)| Arc::ptr_eq(kept, client)) {
+            kept.client = None;
+        }
+    }
+}
+
+impl Drop for Inquiry {
+    fn drop(&mut self) {
+        // Its connections take a moment to end. Without a thread for that, the wait is here.
+        if let Some(client) = self.kept.get_mut().client.take() {
+            let _ = thread::Builder::new().spawn(move || drop(client));
+        }
+    }
+}
+
+/// Deletes every message below an offset. Blocks.
+pub(crate) fn delete_below(
+    settings: &Settings,
+    partition: PartitionId,
+    below: Offset,
+) -> Result<(), BrokerError> {
+    let below = rdkafka::Offset::Offset(below.get().cast_signed());
+    let mut wanted = TopicPartitionList::new();
+    wanted
+        .add_partition_offset(&settings.topic(), partition.get().cast_signed(), below)
+        .map_err(broker_error)?;
+    let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
+    let admin = admin(settings)?;
+    let deleted = block_on(admin.delete_records(&wanted, &options)).map_err(broker_error)?;
+    deleted.elements().iter().try_for_each(|element| element.error()).map_err(broker_error)
+}

@@ -1,0 +1,81 @@
+//! The brokers of a replicated log, on Apache Kafka.
+//!
+//! ```text
+//!                  ┌─ producer(lane) ────► one librdkafka producer ─┐
+//!   ReplicatedLog ─┼─ consumer(from) ────► one librdkafka consumer ─┼─► topic `siltstone-<cluster>`,
+//!                  └─ bounds, trimming ──► a question on a thread ──┘   a partition for each of the log
+//! ```
+//!
+//! A thin adapter: it maps calls, settings and errors, and decides nothing about records. What an
+//! implementation of [`Brokers`] promises rests on the topic being as [`refusals`] wants it and on how the
+//! clients are made ([`producer_config`], [`consumer_config`]).
+//!
+//! librdkafka blocks here and there, so nothing that may block runs on a caller's thread: producers and
+//! consumers have a thread each that also takes them down, questions are asked on threads of their own.
+
+mod connection;
+mod consumer;
+mod context;
+mod inquiry;
+mod producer;
+mod refusal;
+mod settings;
+mod topic;
+
+use std::sync::Arc;
+
+use ingest::env::Fut;
+use ingest::log::brokers::{Bounds, BrokerError, Brokers, Consumer, Lane, Producer};
+use ingest::words::{Offset, PartitionId};
+
+use inquiry::{Inquiry, on_thread};
+
+pub use connection::{ConnectionError, check_connection};
+pub use consumer::consumer_config;
+pub use producer::producer_config;
+pub use refusal::{Refusal, Safety, refusals};
+pub use settings::{ClientCertificate, Mechanism, Sasl, Security, Settings, SettingsError, Tls};
+pub use topic::{Creation, Partition, Topic, create, describe};
+
+/// A log's brokers, reached by librdkafka.
+pub struct KafkaBrokers {
+    settings: Settings,
+    /// Shared with the threads that ask.
+    inquiry: Arc<Inquiry>,
+}
+
+impl KafkaBrokers {
+    /// Prepares to use brokers. Nothing is asked of them yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { inquiry: Arc::new(Inquiry::new(settings.clone())), settings }
+    }
+}
+
+impl Brokers for KafkaBrokers {
+    fn producer(&self, lane: Lane, attempt: u32) -> Result<Box<dyn Producer>, BrokerError> {
+        Ok(Box::new(producer::KafkaProducer::new(&self.settings, lane, attempt)?))
+    }
+
+    fn consumer(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        attempt: u32,
+    ) -> Result<Box<dyn Consumer>, BrokerError> {
+        Ok(Box::new(consumer::KafkaConsumer::new(&self.settings, partition, from, attempt)?))
+    }
+
+    fn bounds(&self, partition: PartitionId) -> Fut<'_, Result<Bounds, BrokerError>> {
+        let inquiry = self.inquiry.clone();
+        on_thread("kafka bounds", move || inquiry.bounds(partition))
+    }
+
+    fn delete_below(
+        &self,
+        partition: PartitionId,
+        below: Offset,
+    ) -> Fut<'_, Result<(), BrokerError>> {
+        let settings = self.settings.clone();
+        on_thread("kafka trim", move || inquiry::delete_below(&settings, partition, below))
+    }
+}

@@ -1,0 +1,274 @@
+//! Where the brokers are, which log is ours, and how a connection is secured.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+/// How to reach a cluster's log. It has been checked as far as that goes without asking anybody.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    bootstrap: Vec<String>,
+    cluster: String,
+    security: Security,
+}
+
+/// How connections are secured; by default not at all.
+#[derive(Clone, Default, Debug)]
+pub struct Security {
+    /// Encrypts, and proves who the brokers are.
+    pub tls: Option<Tls>,
+    /// Proves who we are by a password.
+    pub sasl: Option<Sasl>,
+}
+
+/// How TLS is used.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// PEM file of the authorities that brokers' certificates are checked against; the system's if none.
+    pub ca_file: Option<PathBuf>,
+    /// Proves who we are by a certificate.
+    pub client: Option<ClientCertificate>,
+    /// Whether a broker's certificate has to name the host that we meant to reach.
+    pub checks_host: bool,
+}
+
+/// A certificate of our own.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// PEM file of the certificate.
+    pub certificate_file: PathBuf,
+    /// PEM file of its private key.
+    pub key_file: PathBuf,
+}
+
+/// A user's password, and how it is shown. Without TLS, `PLAIN` shows it to everybody on the way.
+#[derive(Clone)]
+pub struct Sasl {
+    /// How it is shown.
+    pub mechanism: Mechanism,
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl fmt::Debug for Sasl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sasl")
+            .field("mechanism", &self.mechanism)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a password is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mechanism {
+    /// As it is.
+    Plain,
+    /// By a proof that does not give it away.
+    ScramSha256,
+    /// The same with longer digests.
+    ScramSha512,
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        })
+    }
+}
+
+impl FromStr for Mechanism {
+    type Err = SettingsError;
+
+    fn from_str(name: &str) -> Result<Self, SettingsError> {
+        [Self::Plain, Self::ScramSha256, Self::ScramSha512]
+            .into_iter()
+            .find(|mechanism| mechanism.to_string() == name)
+            .ok_or_else(|| SettingsError::Mechanism(name.to_owned()))
+    }
+}
+
+/// Settings that cannot work.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// No broker is named.
+    #[error("no broker is named: give at least one as host:port")]
+    NoServer,
+    /// A broker's address is none.
+    #[error("{0:?} is not a broker's address: expected host:port")]
+    Server(String),
+    /// The cluster's name is none.
+    #[error("{0:?} is not a cluster's name: expected 1 to 64 of a-z, 0-9 and -")]
+    Cluster(String),
+    /// There is no such mechanism.
+    #[error("{0:?} is not a mechanism: expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")]
+    Mechanism(String),
+    /// A mechanism lacks what it shows.
+    #[error("{mechanism} needs a {what}")]
+    Credential {
+        /// The mechanism.
+        mechanism: Mechanism,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// A file cannot be used.
+    #[error("cannot use {path} as {what}: {reason}")]
+    File {
+        /// What it is for.
+        what: &'static str,
+        /// Its place.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Settings {
+    /// Checks settings. Brokers are given as `host:port`; any that are reachable tell of the others.
+    pub fn new(
+        bootstrap: Vec<String>,
+        cluster: impl Into<String>,
+        security: Security,
+    ) -> Result<Self, SettingsError> {
+        let cluster = cluster.into();
+        if bootstrap.is_empty() {
+            return Err(SettingsError::NoServer);
+        }
+        if let Some(wrong) = bootstrap.iter().find(|server| !is_address(server)) {
+            return Err(SettingsError::Server(wrong.clone()));
+        }
+        let is_letter = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        if !(1..=64).contains(&cluster.len()) || !cluster.bytes().all(is_letter) {
+            return Err(SettingsError::Cluster(cluster));
+        }
+        security.check()?;
+        Ok(Self { bootstrap, cluster, security })
+    }
+
+    /// The cluster's name.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The topic that is the cluster's log.
+    pub fn topic(&self) -> String {
+        format!("siltstone-{}", self.cluster)
+    }
+
+    /// The brokers that are asked first, in words.
+    pub fn servers(&self) -> String {
+        self.bootstrap.join(", ")
+    }
+
+    /// What every client is made with. The first attempt may ask any broker; each later one begins at one
+    /// alone, the next in turn: a broker that was deposed without knowing it must not be asked again by
+    /// chance, since it would name itself leader.
+    ///
+    /// Requests time out here, well before brokers would answer that they have: only then does
+    /// librdkafka drop the connection and ask another broker who leads.
+    pub(crate) fn client(&self, role: &str, attempt: u32) -> ClientConfig {
+        let servers = match attempt {
+            0 => self.bootstrap.join(","),
+            _ => self.bootstrap[attempt as usize % self.bootstrap.len()].clone(),
+        };
+        let mut config = ClientConfig::new();
+        config
+            .set_log_level(RDKafkaLogLevel::Info)
+            .set("bootstrap.servers", servers)
+            .set("client.id", format!("siltstone-{}-{role}-{attempt}", self.cluster))
+            .set("allow.auto.create.topics", "false")
+            .set("enable.metrics.push", "false")
+            .set("log.thread.name", "false")
+            // A client that loses all brokers would start over at once, again and again, without a pause.
+            // Ours is replaced instead.
+            .set("metadata.recovery.strategy", "none")
+            .set("socket.timeout.ms", "1000")
+            .set("socket.connection.setup.timeout.ms", "1000")
+            .set("socket.keepalive.enable", "true")
+            .set("reconnect.backoff.ms", "20")
+            .set("reconnect.backoff.max.ms", "100")
+            .set("retry.backoff.ms", "20")
+            .set("retry.backoff.max.ms", "100");
+        self.security.apply(&mut config);
+        config
+    }
+}
+
+fn is_address(server: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b',' && byte != b'/';
+    server.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && host.bytes().all(is_plain) && port.parse::<u16>().is_ok_and(|n| n > 0)
+    })
+}
+
+impl Security {
+    fn check(&self) -> Result<(), SettingsError> {
+        if let Some(tls) = &self.tls {
+            if let Some(path) = &tls.ca_file {
+                check_pem("the authorities' certificates", path)?;
+            }
+            if let Some(client) = &tls.client {
+                check_pem("the client's certificate", &client.certificate_file)?;
+                check_pem("the client's key", &client.key_file)?;
+            }
+        }
+        if let Some(Sasl { mechanism, user, password }) = &self.sasl {
+            for (value, what) in [(user, "user"), (password, "password")] {
+                if value.is_empty() {
+                    return Err(SettingsError::Credential { mechanism: *mechanism, what });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, config: &mut ClientConfig) {
+        let protocol = match (&self.tls, &self.sasl) {
+            (None, None) => "plaintext",
+            (Some(_), None) => "ssl",
+            (None, Some(_)) => "sasl_plaintext",
+            (Some(_), Some(_)) => "sasl_ssl",
+        };
+        config.set("security.protocol", protocol);
+        if let Some(tls) = &self.tls {
+            let checks = if tls.checks_host { "https" } else { "none" };
+            config.set("ssl.endpoint.identification.algorithm", checks);
+            let path = |path: &Path| path.to_string_lossy().into_owned();
+            if let Some(file) = &tls.ca_file {
+                config.set("ssl.ca.location", path(file));
+            }
+            if let Some(client) = &tls.client {
+                config.set("ssl.certificate.location", path(&client.certificate_file));
+                config.set("ssl.key.location", path(&client.key_file));
+            }
+        }
+        if let Some(Sasl { mechanism, user, password }) = &self.sasl {
+            config.set("sasl.mechanism", mechanism.to_string());
+            config.set("sasl.username", user).set("sasl.password", password);
+        }
+    }
+}
+
+/// Finds out early, and in words, what librdkafka would say late and in OpenSSL's.
+fn check_pem(what: &'static str, path: &Path) -> Result<(), SettingsError> {
+    let unusable =
+        |reason: String| SettingsError::File { what, path: path.display().to_string(), reason };
+    let text = fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let begin = b"-----BEGIN ";
+    if !text.windows(begin.len()).any(|window| window == begin) {
+        return Err(unusable("it is not a PEM file".into()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! What nodes ask of brokers without a client of their own: bounds and deletions.
+
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use ingest::log::brokers::{Bounds, BrokerError};
+use ingest::words::Offset;
+
+use super::BROKERS;
+use super::cluster::{BrokerEvent, Cluster, Event};
+use super::partition::Role;
+use crate::executor::Owner;
+
+/// So long a leader waits until its followers have deleted.
+const DELETION_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Reply<T> = oneshot::Sender<Result<T, BrokerError>>;
+
+/// A question from a node.
+pub struct Call {
+    pub node: usize,
+    pub partition: usize,
+    pub question: Question,
+}
+
+pub enum Question {
+    Bounds(Reply<Bounds>),
+    DeleteBelow(u64, Reply<()>),
+}
+
+impl Question {
+    fn fail(self, reason: &str) {
+        let error = BrokerError(reason.into());
+        // Whoever asked may have gone.
+        match self {
+            Question::Bounds(reply) => drop(reply.send(Err(error))),
+            Question::DeleteBelow(_, reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+/// A deletion that has not reached all followers yet.
+pub struct Deletion {
+    number: u64,
+    below: u64,
+    reply: Reply<()>,
+}
+
+impl Cluster {
+    /// Sends a question to a broker that can be reached: any for bounds, for a deletion the one that it
+    /// believes to lead.
+    pub fn call(&mut self, call: Call) {
+        let reachable: Vec<usize> =
+            (0..BROKERS).filter(|broker| self.network.answers(call.node, *broker)).collect();
+        let index = self.random.below(reachable.len() as u64) as usize;
+        let asked = reachable.get(index).copied();
+        let believed =
+            |broker: usize| self.partitions[call.partition].replicas[broker].heard.leader;
+        let broker = match &call.question {
+            Question::Bounds(_) => asked,
+            Question::DeleteBelow(..) => asked.and_then(believed),
+        };
+        match broker {
+            Some(broker) => self.after(self.hop(), Event::Broker(broker, BrokerEvent::Call(call))),
+            None => self.fail_call(call),
+        }
+    }
+
+    /// A question got lost: whoever asked gives up after a while.
+    pub fn fail_call(&mut self, call: Call) {
+        let delay = Duration::from_secs(1) + self.draw(Duration::from_secs(1));
+        let fail = Box::new(move || call.question.fail("no broker answered"));
+        self.world.after(Owner::World, delay, fail);
+    }
+
+    pub fn take_call(&mut self, broker: usize, call: Call) {
+        if !self.network.serves(call.node, broker) {
+            return self.fail_call(call);
+        }
+        let partition = call.partition;
+        match call.question {
+            Question::Bounds(reply) => {
+                let log = &self.partitions[partition].replicas[broker].log;
+                let first = Offset::new(log.start());
+                let bounds = Bounds { first, end: Offset::new(log.high_watermark()) };
+                self.reply(reply, bounds);
+            }
+            Question::DeleteBelow(below, reply) => {
+                self.delete_below(partition, broker, below, reply)
+            }
+        }
+    }
+
+    /// Sends a reply back. A way that has been cut meanwhile is not looked at: the answer was on it.
+    fn reply<T: Send + 'static>(&self, reply: Reply<T>, value: T) {
+        let send = move || drop(reply.send(Ok(value)));
+        self.world.after(Owner::World, self.hop(), Box::new(send));
+    }
+
+    fn delete_below(&mut self, partition: usize, broker: usize, below: u64, reply: Reply<()>) {
+        let number = self.next_deletion;
+        let replica = &mut self.partitions[partition].replicas[broker];
+        let Role::Leader(leading) = &mut replica.role else {
+            return Question::DeleteBelow(below, reply).fail("the broker does not lead");
+        };
+        if below > replica.log.high_watermark() {
+            return Question::DeleteBelow(below, reply).fail("that is not committed");
+        }
+        replica.log.delete_below(below);
+        leading.deletions.push(Deletion { number, below, reply });
+        self.next_deletion += 1;
+        self.trace(format_args!("p{partition} b{broker} deletes below {below}"));
+        let expires = BrokerEvent::DeletionExpires { partition, number };
+        self.after(DELETION_TIMEOUT, Event::Broker(broker, expires));
+        self.wake_followers(partition, broker);
+        self.settle(partition, broker);
+    }
+
+    /// Answers the deletions that have reached everybody in sync.
+    pub fn finish_deletions(&mut self, partition: usize, broker: usize) {
+        let Some(leading) = self.partitions[partition].replicas[broker].leading() else { return };
+        if leading.deletions.is_empty() {
+            return;
+        }
+        let followers = leading.in_sync.without(broker);
+        let start =
+            |follower: usize| leading.followers[follower].map_or(0, |progress| progress.start);
+        let reached = followers.iter().map(start).min().unwrap_or(u64::MAX);
+        let (done, waiting) =
+            std::mem::take(&mut leading.deletions).into_iter().partition(|d| d.below <= reached);
+        leading.deletions = waiting;
+        let done: Vec<Deletion> = done;
+        done.into_iter().for_each(|deletion| self.reply(deletion.reply, ()));
+    }
+
+    pub fn expire_deletion(&mut self, partition: usize, broker: usize, number: u64) {
+        let Some(leading) = self.partitions[partition].replicas[broker].leading() else { return };
+        if let Some(index) = leading.deletions.iter().position(|d| d.number == number) {
+            let Deletion { below, reply, .. } = leading.deletions.swap_remove(index);
+            Question::DeleteBelow(below, reply).fail("followers did not delete in time");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Consumers: committed messages in order, from whom the consumer believes to be the leader.
+//!
+//! A fetch that finds nothing new waits at the broker. So a consumer at a deposed leader, which answers
+//! and commits nothing, waits and hears of no error.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use ingest::env::Fut;
+use ingest::log::brokers::{ConsumeError, Consumer, Message};
+use ingest::words::Offset;
+
+use super::BROKERS;
+use super::cluster::{Cluster, Shared};
+use super::contact::{Contact, Stand};
+use super::exchange::{Answer, ClientId, Request};
+use super::partition::{ParkedReader, Role};
+use super::replica_log::Entry;
+use crate::executor::Life;
+
+/// The most bytes of one delivery.
+const DELIVERY_BYTES_MAX: usize = 2 << 20;
+
+/// A consumer.
+pub struct Reader {
+    pub contact: Contact,
+    /// The offset to fetch next.
+    from: u64,
+    /// What was fetched and not yet handed out.
+    fetched: VecDeque<Message>,
+    error: Option<ConsumeError>,
+    waker: Option<Waker>,
+    /// Whether a fetch is under way.
+    pub is_fetching: bool,
+}
+
+impl Reader {
+    /// A consumer that begins at an offset and asks this broker first.
+    pub fn new(life: Life, partition: usize, from: u64, first_asked: usize) -> Self {
+        Self {
+            contact: Contact::new(life, partition, first_asked),
+            from,
+            fetched: VecDeque::new(),
+            error: None,
+            waker: None,
+            is_fetching: false,
+        }
+    }
+
+    pub fn is_awaited(&self) -> bool {
+        self.waker.is_some()
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn fail(&mut self, error: ConsumeError) {
+        self.error = Some(error);
+        self.wake();
+    }
+}
+
+pub fn message(entry: &Entry) -> Message {
+    Message { offset: Offset::new(entry.offset), time: entry.time, value: entry.value.clone() }
+}
+
+impl Cluster {
+    fn poll_next(
+        &mut self,
+        number: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Vec<Message>, ConsumeError>> {
+        let client = ClientId::Reader(number);
+        let reader = &mut self.readers[number];
+        if !reader.fetched.is_empty() {
+            return Poll::Ready(Ok(self.hand_out(number)));
+        }
+        if let Some(error) = reader.error.take() {
+            return Poll::Ready(Err(error));
+        }
+        if reader.contact.is_closed {
+            let ended = ConsumeError::Unavailable("the consumer has ended".into());
+            return Poll::Ready(Err(ended));
+        }
+        reader.waker = Some(context.waker().clone());
+        match reader.contact.stand {
+            Stand::Away => self.search(client, Duration::ZERO),
+            Stand::At(_) => self.fetch_more(number),
+            Stand::Searching | Stand::Asking(_) => {}
+        }
+        if self.readers[number].contact.waits_since.is_some() {
+            self.scan_soon(client);
+        }
+        Poll::Pending
+    }
+
+    fn hand_out(&mut self, number: usize) -> Vec<Message> {
+        let count = 1 + self.random.below(self.knobs.delivery_messages_max);
+        let reader = &mut self.readers[number];
+        let mut bytes = 0;
+        let fits = |message: &&Message| {
+            bytes += message.value.len();
+            bytes <= DELIVERY_BYTES_MAX
+        };
+        let count = reader.fetched.iter().take(count as usize).take_while(fits).count().max(1);
+        let messages: Vec<Message> = reader.fetched.drain(..count).collect();
+        let partition = reader.contact.partition;
+        let first = messages[0].offset;
+        self.trace(format_args!("p{partition} consumer {number} delivers {count} from {first}"));
+        messages
+    }
+
+    /// Asks the leader for what follows, unless that is under way.
+    pub fn fetch_more(&mut self, number: usize) {
+        let reader = &mut self.readers[number];
+        let Stand::At(broker) = reader.contact.stand else { return };
+        if reader.is_fetching || !reader.fetched.is_empty() {
+            return;
+        }
+        reader.is_fetching = true;
+        let from = reader.from;
+        self.request(ClientId::Reader(number), broker, Request::Fetch { from });
+    }
+
+    /// A broker serves a consumer, now or when there is something new.
+    pub fn serve(&mut self, broker: usize, client: ClientId, connection: u64, from: u64) {
+        let partition = self.contact(client).partition;
+        let replica = &mut self.partitions[partition].replicas[broker];
+        let log = &replica.log;
+        let Role::Leader(leading) = &mut replica.role else {
+            return self.answer(client, connection, broker, Answer::NotLeader);
+        };
+        if from < log.start() || from > log.end() {
+            return self.answer(client, connection, broker, Answer::OutOfRange);
+        }
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            let is_first = bytes == 0;
+            bytes += entry.value.len();
+            is_first || bytes <= DELIVERY_BYTES_MAX
+        };
+        let messages: Vec<Message> =
+            log.committed_from(from).take_while(fits).map(message).collect();
+        if messages.is_empty() {
+            leading.readers.push(ParkedReader { client, connection, from });
+        } else {
+            self.answer(client, connection, broker, Answer::Messages(messages));
+        }
+    }
+
+    /// Looks again what there is for the consumers that wait.
+    pub fn serve_parked(&mut self, partition: usize, broker: usize) {
+        let Some(leading) = self.partitions[partition].replicas[broker].leading() else { return };
+        for parked in std::mem::take(&mut leading.readers) {
+            let contact = self.contact(parked.client);
+            let is_there = !contact.is_closed && contact.connection == parked.connection;
+            if is_there && !contact.is_broken() {
+                self.serve(broker, parked.client, parked.connection, parked.from);
+            }
+        }
+    }
+
+    /// The leader has answered a fetch.
+    pub fn take_messages(&mut self, number: usize, answer: Answer) {
+        let reader = &mut self.readers[number];
+        match answer {
+            Answer::Messages(messages) => {
+                if let Some(last) = messages.last() {
+                    reader.from = last.offset.get() + 1;
+                }
+                reader.fetched.extend(messages);
+                reader.is_fetching = false;
+                reader.wake();
+            }
+            Answer::OutOfRange => {
+                reader.is_fetching = false;
+                reader.fail(ConsumeError::OutOfRange);
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells a consumer when nobody can be asked where the leader is.
+    pub fn report_failures(&mut self, number: usize) {
+        let reader = &mut self.readers[number];
+        if reader.contact.failures as usize >= BROKERS {
+            reader.contact.failures = 0;
+            reader.fail(ConsumeError::Unavailable("no broker knows the leader".into()));
+        }
+    }
+
+    /// A consumer is dropped, or its whole process has ended.
+    pub fn close_reader(&mut self, number: usize) {
+        let reader = &mut self.readers[number];
+        reader.contact.is_closed = true;
+        reader.fetched.clear();
+        reader.wake();
+    }
+}
+
+/// A consumer as its node holds it.
+pub struct SimConsumer {
+    pub cluster: Arc<Shared>,
+    pub number: usize,
+}
+
+impl Consumer for SimConsumer {
+    fn next(&mut self) -> Fut<'_, Result<Vec<Message>, ConsumeError>> {
+        let poll = |context: &mut Context<'_>| self.cluster.lock().poll_next(self.number, context);
+        Box::pin(std::future::poll_fn(poll))
+    }
+}
+
+impl Drop for SimConsumer {
+    fn drop(&mut self) {
+        self.cluster.lock().close_reader(self.number);
+    }
+}

@@ -1,0 +1,385 @@
+//! How a client finds the leader of its partition, keeps in touch with it, and notices that it lost it.
+//!
+//! ```text
+//!   Away ──search──► Searching ──► Asking(any broker) ──its belief──► At(leader)
+//!                        ▲               │ nobody there                 │ refused, reset, no answer
+//!                        └───────────────┴──────────────────────────────┘
+//! ```
+//!
+//! Requests and answers of one connection keep their order: one that is lost takes all behind it with it.
+//! A client notices by itself only that an answer is overdue, after one to two seconds.
+
+use std::time::Duration;
+
+use ingest::words::Tick;
+
+use super::BROKERS;
+use super::cluster::{BrokerEvent, ClientEvent, Cluster, Event};
+use super::exchange::{Answer, ClientId, Request};
+use crate::executor::Life;
+
+/// Where a client is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stand {
+    /// It needs nobody.
+    Away,
+    /// It will ask somebody soon.
+    Searching,
+    /// It has asked a broker where the leader is.
+    Asking(usize),
+    /// It speaks with the leader, as it believes.
+    At(usize),
+}
+
+/// A client's way to its partition's leader.
+pub struct Contact {
+    pub life: Life,
+    pub partition: usize,
+    pub stand: Stand,
+    /// Numbers its connections, one after another. What is left of older ones is not heard.
+    pub connection: u64,
+    /// The newest connection that is known, to the world, to have lost something.
+    pub broken: u64,
+    /// How many searches in a row found nobody.
+    pub failures: u32,
+    /// How many searches and connections in a row came to nothing.
+    fruitless: u32,
+    pub is_closed: bool,
+    /// Since when something is overdue.
+    pub waits_since: Option<Tick>,
+    /// The newest epoch that it has heard of. What is older than that is no news.
+    epoch: u32,
+    next_asked: usize,
+    suspect: Option<usize>,
+    last_request: Tick,
+    last_answer: Tick,
+    is_scanned: bool,
+}
+
+/// So long a client waits for an answer; it looks at the time now and then.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+const SCAN: Duration = Duration::from_millis(500);
+
+impl Contact {
+    /// A client that asks this broker first.
+    pub fn new(life: Life, partition: usize, first_asked: usize) -> Self {
+        Self {
+            life,
+            partition,
+            stand: Stand::Away,
+            connection: 1,
+            broken: 0,
+            failures: 0,
+            fruitless: 0,
+            is_closed: false,
+            waits_since: None,
+            epoch: 0,
+            next_asked: first_asked,
+            suspect: None,
+            last_request: Tick::default(),
+            last_answer: Tick::default(),
+            is_scanned: false,
+        }
+    }
+
+    pub fn is_broken(&self) -> bool {
+        self.broken >= self.connection
+    }
+
+    /// The next broker to ask: everybody in turn, but not the one that has just failed.
+    fn next_asked(&mut self) -> usize {
+        loop {
+            let broker = self.next_asked % BROKERS;
+            self.next_asked += 1;
+            if self.suspect.take() != Some(broker) {
+                return broker;
+            }
+        }
+    }
+}
+
+impl Cluster {
+    pub fn contact(&mut self, client: ClientId) -> &mut Contact {
+        match client {
+            ClientId::Pipe(number) => &mut self.pipes[number].contact,
+            ClientId::Reader(number) => &mut self.readers[number].contact,
+        }
+    }
+
+    /// Sends a request on the client's present connection.
+    pub fn request(&mut self, client: ClientId, broker: usize, request: Request) {
+        let (now, hop) = (self.world.now(), self.hop());
+        let contact = self.contact(client);
+        let delay = in_order(&mut contact.last_request, now, hop);
+        let connection = contact.connection;
+        let request = BrokerEvent::Request { client, connection, request };
+        self.after(delay, Event::Broker(broker, request));
+    }
+
+    /// Sends an answer on the connection that the request came on.
+    pub fn answer(&mut self, client: ClientId, connection: u64, broker: usize, answer: Answer) {
+        let (now, hop) = (self.world.now(), self.hop());
+        let contact = self.contact(client);
+        // The end of a process is noticed on a connection that has lost something, too.
+        if connection <= contact.broken && !matches!(answer, Answer::Reset) {
+            return;
+        }
+        let delay = in_order(&mut contact.last_answer, now, hop);
+        let life = contact.life;
+        self.after_in(life, delay, client, ClientEvent::Answer { connection, broker, answer });
+    }
+
+    /// A connection has lost something, and with it everything behind.
+    pub fn lose(&mut self, client: ClientId, connection: u64) {
+        let contact = self.contact(client);
+        contact.broken = contact.broken.max(connection);
+        self.notice_trouble(client);
+    }
+
+    /// Something that a client waits for will not come, or late. It does not know, but looks at the time.
+    pub fn notice_trouble(&mut self, client: ClientId) {
+        let now = self.world.now();
+        let contact = self.contact(client);
+        if contact.waits_since.is_none() {
+            contact.waits_since = Some(now);
+        }
+        self.scan_soon(client);
+    }
+
+    /// Starts to wait for an answer.
+    pub fn scan_soon(&mut self, client: ClientId) {
+        let delay = SCAN + self.draw(SCAN);
+        let contact = self.contact(client);
+        if !std::mem::replace(&mut contact.is_scanned, true) {
+            let life = contact.life;
+            self.after_in(life, delay, client, ClientEvent::Scan);
+        }
+    }
+
+    /// Drops the connection, if any, and looks for the leader after a while.
+    pub fn search(&mut self, client: ClientId, delay: Duration) {
+        let contact = self.contact(client);
+        contact.connection += 1;
+        contact.waits_since = None;
+        contact.stand = Stand::Searching;
+        let (life, connection) = (contact.life, contact.connection);
+        self.after_in(life, delay, client, ClientEvent::Search { connection });
+    }
+
+    /// Draws the time before a client tries again: longer and longer, up to a second or two.
+    pub fn backoff(&mut self, client: ClientId) -> Duration {
+        let millis = 20 + self.random.below(80);
+        let contact = self.contact(client);
+        contact.fruitless += 1;
+        Duration::from_millis(millis << contact.fruitless.min(5).saturating_sub(1))
+    }
+
+    /// A request has come in at a broker that runs.
+    pub fn take_request(
+        &mut self,
+        broker: usize,
+        client: ClientId,
+        connection: u64,
+        mut request: Request,
+    ) {
+        if let Request::Produce(batch) = &mut request
+            && let Some(delay) = self.hold_up(batch)
+        {
+            let request = BrokerEvent::Request { client, connection, request };
+            return self.after(delay, Event::Broker(broker, request));
+        }
+        let contact = self.contact(client);
+        if connection <= contact.broken {
+            return;
+        }
+        let (node, partition) = (contact.life.node, contact.partition);
+        if !self.network.serves(node, broker) {
+            return self.lose(client, connection);
+        }
+        match request {
+            Request::Leader => {
+                let heard = self.partitions[partition].replicas[broker].heard;
+                let answer = Answer::Leader(heard.leader, heard.epoch);
+                self.answer(client, connection, broker, answer);
+            }
+            Request::Produce(batch) => self.take_batch(broker, connection, batch),
+            Request::Fetch { from } => self.serve(broker, client, connection, from),
+        }
+    }
+
+    pub fn at_client(&mut self, client: ClientId, event: ClientEvent) {
+        match event {
+            ClientEvent::Answer { connection, broker, answer } => {
+                self.take_answer(client, connection, broker, answer);
+            }
+            ClientEvent::Search { connection } => self.ask(client, connection),
+            ClientEvent::Scan => self.scan(client),
+        }
+    }
+
+    /// Asks somebody where the leader is.
+    fn ask(&mut self, client: ClientId, connection: u64) {
+        if self.contact(client).connection != connection {
+            return;
+        }
+        if let ClientId::Pipe(number) = client {
+            self.expire(number);
+        }
+        if !self.is_wanted(client) {
+            self.contact(client).stand = Stand::Away;
+            return;
+        }
+        let now = self.world.now();
+        let contact = self.contact(client);
+        let broker = contact.next_asked();
+        contact.stand = Stand::Asking(broker);
+        contact.waits_since = Some(now);
+        self.scan_soon(client);
+        self.request(client, broker, Request::Leader);
+    }
+
+    fn take_answer(&mut self, client: ClientId, connection: u64, broker: usize, answer: Answer) {
+        let contact = self.contact(client);
+        let node = contact.life.node;
+        if connection != contact.connection || contact.is_closed {
+            return;
+        }
+        if !self.network.serves(node, broker) {
+            return self.lose(client, connection);
+        }
+        let Contact { stand, epoch: known, .. } = *self.contact(client);
+        match (stand, answer) {
+            (Stand::Asking(_), Answer::Leader(Some(leader), epoch)) if epoch >= known => {
+                self.turn_to(client, leader, epoch);
+            }
+            (Stand::Asking(_), _) => self.fail_search(client),
+            (Stand::At(_), Answer::NotLeader | Answer::NotEnoughReplicas) => {
+                self.disconnect(client, None);
+            }
+            (Stand::At(_), Answer::Reset) => self.disconnect(client, Some(broker)),
+            (Stand::At(_), answer) => {
+                self.contact(client).fruitless = 0;
+                match client {
+                    ClientId::Pipe(number) => self.take_report(number, answer),
+                    ClientId::Reader(number) => self.take_messages(number, answer),
+                }
+            }
+            (Stand::Away | Stand::Searching, _) => {}
+        }
+    }
+
+    fn turn_to(&mut self, client: ClientId, leader: usize, epoch: u32) {
+        let contact = self.contact(client);
+        contact.epoch = epoch;
+        contact.stand = Stand::At(leader);
+        contact.connection += 1;
+        contact.failures = 0;
+        contact.waits_since = None;
+        match client {
+            ClientId::Pipe(number) => self.pump(number),
+            ClientId::Reader(number) => self.fetch_more(number),
+        }
+    }
+
+    fn fail_search(&mut self, client: ClientId) {
+        let delay = self.backoff(client);
+        self.contact(client).failures += 1;
+        self.search(client, delay);
+        if let ClientId::Reader(number) = client {
+            self.report_failures(number);
+        }
+    }
+
+    /// Gives the connection to the leader up; what was asked on it is asked again.
+    fn disconnect(&mut self, client: ClientId, suspect: Option<usize>) {
+        self.contact(client).suspect = suspect;
+        let delay = self.backoff(client);
+        match client {
+            ClientId::Pipe(number) => self.take_back(number),
+            ClientId::Reader(number) => self.readers[number].is_fetching = false,
+        }
+        self.search(client, delay);
+    }
+
+    /// Whether somebody still waits for what a client does.
+    fn is_wanted(&self, client: ClientId) -> bool {
+        match client {
+            ClientId::Pipe(number) => self.pipes[number].has_work(),
+            ClientId::Reader(number) => self.readers[number].is_awaited(),
+        }
+    }
+
+    /// Looks whether an answer is overdue.
+    fn scan(&mut self, client: ClientId) {
+        self.contact(client).is_scanned = false;
+        if let ClientId::Pipe(number) = client {
+            self.expire(number);
+        }
+        if !self.is_wanted(client) {
+            return;
+        }
+        let now = self.world.now();
+        let stand = self.contact(client).stand;
+        let Some(since) = self.overdue_since(client) else { return };
+        match stand {
+            _ if now.since(since) < ANSWER_TIMEOUT => self.scan_soon(client),
+            Stand::Asking(broker) => {
+                self.contact(client).suspect = Some(broker);
+                self.fail_search(client);
+            }
+            Stand::At(broker) => self.disconnect(client, Some(broker)),
+            Stand::Away | Stand::Searching => {}
+        }
+    }
+
+    /// Since when a client waits for something that should have come at once.
+    fn overdue_since(&mut self, client: ClientId) -> Option<Tick> {
+        let contact = self.contact(client);
+        let node = contact.life.node;
+        let Stand::At(broker) = contact.stand else { return contact.waits_since };
+        let is_broken = contact.is_broken();
+        match client {
+            ClientId::Pipe(number) => self.pipes[number].oldest_flight(),
+            // An empty answer comes now and then as long as somebody answers, be it a deposed leader.
+            ClientId::Reader(_) if !is_broken && self.network.answers(node, broker) => {
+                self.contact(client).waits_since = None;
+                None
+            }
+            ClientId::Reader(_) => self.contact(client).waits_since,
+        }
+    }
+
+    /// Tells whoever speaks with a broker that its process has ended.
+    pub fn reset_connections(&mut self, broker: usize) {
+        let pipes = (0..self.pipes.len()).map(ClientId::Pipe);
+        let readers = (0..self.readers.len()).map(ClientId::Reader);
+        for client in pipes.chain(readers).collect::<Vec<_>>() {
+            let contact = self.contact(client);
+            if matches!(contact.stand, Stand::Asking(to) | Stand::At(to) if to == broker) {
+                let connection = contact.connection;
+                contact.broken = connection;
+                self.answer(client, connection, broker, Answer::Reset);
+            }
+        }
+    }
+
+    /// Lets the clients notice whose broker does not answer them any more.
+    pub fn notice_silence(&mut self) {
+        for number in 0..self.readers.len() {
+            let contact = &self.readers[number].contact;
+            if let Stand::At(broker) = contact.stand
+                && !contact.is_closed
+                && !self.network.answers(contact.life.node, broker)
+            {
+                self.notice_trouble(ClientId::Reader(number));
+            }
+        }
+    }
+}
+
+/// How long a message takes that must not overtake the one before it.
+fn in_order(last: &mut Tick, now: Tick, hop: Duration) -> Duration {
+    let arrival = Tick::from_nanos(now.nanos() + hop.as_nanos() as u64).max(*last);
+    *last = arrival;
+    arrival.since(now)
+}

@@ -1,0 +1,220 @@
+//! The controllers: who leads, who may come to lead, and who has been away for too long.
+//!
+//! Each broker is a controller too. A majority of them that hangs together decides at once; brokers hear
+//! of it later, and those outside the majority not at all. So a leader that is cut off goes on believing
+//! in itself.
+
+use std::time::Duration;
+
+use super::BROKERS;
+use super::cluster::{BrokerEvent, Cluster, Decision, Event};
+use super::network::BrokerSet;
+
+/// What the controllers know of the brokers.
+#[derive(Default)]
+pub struct Controller {
+    brokers: [Registration; BROKERS],
+}
+
+/// What the controllers know of one broker.
+#[derive(Default)]
+struct Registration {
+    /// It leads nothing and is in sync with nobody.
+    is_fenced: bool,
+    /// It has been started and has not come forward yet.
+    is_unknown: bool,
+    /// Counts its starts.
+    start: u64,
+    /// Counts its absences, to tell an old timer from the present one.
+    absence: u64,
+    is_absent: bool,
+}
+
+impl Controller {
+    /// Whether the controllers know that this broker's process runs.
+    pub fn is_registered(&self, broker: usize) -> bool {
+        !self.brokers[broker].is_unknown
+    }
+
+    pub fn is_fenced(&self, broker: usize) -> bool {
+        self.brokers[broker].is_fenced
+    }
+
+    /// A broker's process has ended: when it comes back, it comes as a new one.
+    pub fn forget(&mut self, broker: usize) {
+        self.brokers[broker].is_unknown = true;
+        self.brokers[broker].start += 1;
+    }
+}
+
+impl Cluster {
+    /// Looks at who hangs together with whom, after a change of it.
+    pub fn review(&mut self) {
+        let quorum = self.network.quorum();
+        for broker in 0..BROKERS {
+            let registration = &mut self.controller.brokers[broker];
+            if quorum.contains(broker) {
+                registration.is_absent = false;
+                if registration.is_fenced || registration.is_unknown {
+                    let start = registration.start;
+                    let delay = Duration::from_millis(20 + self.random.below(480));
+                    let registers = Decision::Registers { broker, start };
+                    self.after(delay, Event::Controllers(registers));
+                }
+                self.tell_decisions(broker);
+            } else if !quorum.is_empty() && !registration.is_absent {
+                registration.is_absent = true;
+                registration.absence += 1;
+                let absence = registration.absence;
+                let delay = self.knobs.session + self.draw(self.knobs.session / 2);
+                let expires = Decision::SessionExpires { broker, absence };
+                self.after(delay, Event::Controllers(expires));
+            }
+        }
+        if quorum.is_empty() {
+            // New controllers give everybody a whole session.
+            self.controller.brokers.iter_mut().for_each(|broker| broker.is_absent = false);
+        }
+        for partition in 0..self.partitions.len() {
+            self.watch_lag(partition);
+            for broker in 0..BROKERS {
+                self.fetch(partition, broker);
+                self.take_into_sync(partition, broker);
+            }
+        }
+    }
+
+    pub fn at_controllers(&mut self, decision: Decision) {
+        let quorum = self.network.quorum();
+        match decision {
+            Decision::SessionExpires { broker, absence } => {
+                let registration = &self.controller.brokers[broker];
+                if registration.is_absent && registration.absence == absence {
+                    self.fence(broker);
+                }
+            }
+            Decision::Registers { broker, start } => {
+                let registration = &mut self.controller.brokers[broker];
+                if registration.start != start || !quorum.contains(broker) {
+                    return;
+                }
+                // A process that has been started again is another one: it is not the leader any more.
+                if std::mem::take(&mut registration.is_unknown) {
+                    self.fence(broker);
+                }
+                self.unfence(broker);
+            }
+            Decision::LagExpires { partition, epoch, leader, follower } => {
+                let decided = &mut self.partitions[partition].decided;
+                let is_current = decided.epoch == epoch && decided.leader == Some(leader);
+                if is_current && quorum.contains(leader) && !self.network.joins(leader, follower) {
+                    decided.in_sync = decided.in_sync.without(follower);
+                    self.tell_decisions(leader);
+                }
+            }
+        }
+    }
+
+    /// Lets a broker hear what holds, after a while.
+    fn tell_decisions(&mut self, broker: usize) {
+        let delay = self.draw(self.knobs.decision_max);
+        self.after(delay, Event::Broker(broker, BrokerEvent::Decisions));
+    }
+
+    pub fn tell_everybody(&mut self) {
+        self.network.quorum().iter().for_each(|broker| self.tell_decisions(broker));
+    }
+
+    fn fence(&mut self, broker: usize) {
+        if std::mem::replace(&mut self.controller.brokers[broker].is_fenced, true) {
+            return;
+        }
+        self.trace(format_args!("b{broker} is fenced"));
+        for partition in 0..self.partitions.len() {
+            let decided = &mut self.partitions[partition].decided;
+            // The last one stays: only it holds everything.
+            if decided.in_sync != BrokerSet::one(broker) {
+                decided.in_sync = decided.in_sync.without(broker);
+            }
+            if decided.leader == Some(broker) {
+                self.elect(partition);
+            }
+        }
+        self.tell_everybody();
+    }
+
+    fn unfence(&mut self, broker: usize) {
+        if !std::mem::take(&mut self.controller.brokers[broker].is_fenced) {
+            return;
+        }
+        self.trace(format_args!("b{broker} is back"));
+        for partition in 0..self.partitions.len() {
+            if self.partitions[partition].decided.leader.is_none() {
+                self.elect(partition);
+            }
+            self.take_into_sync(partition, broker);
+        }
+        self.tell_everybody();
+    }
+
+    /// Chooses a leader among those in sync; nobody, if none of them is there.
+    pub fn elect(&mut self, partition: usize) {
+        let in_sync = self.partitions[partition].decided.in_sync;
+        let candidates: Vec<usize> =
+            in_sync.iter().filter(|broker| !self.controller.is_fenced(*broker)).collect();
+        let index = self.random.below(candidates.len() as u64) as usize;
+        let leader = candidates.get(index).copied();
+        let decided = &mut self.partitions[partition].decided;
+        if leader.is_none() && decided.leader.is_none() {
+            return;
+        }
+        decided.leader = leader;
+        decided.epoch += 1;
+        let epoch = decided.epoch;
+        self.trace(format_args!(
+            "p{partition} elects {leader:?} in epoch {epoch}, in sync {in_sync:?}"
+        ));
+    }
+
+    /// Takes a follower that has caught up among those in sync.
+    pub fn take_into_sync(&mut self, partition: usize, follower: usize) {
+        let Some(leader) = self.partitions[partition].decided.leader else { return };
+        let quorum = self.network.quorum();
+        if self.controller.is_fenced(follower) || !quorum.contains(leader) {
+            return;
+        }
+        let Self { partitions, .. } = self;
+        let partition_state = &mut partitions[partition];
+        let decided = &mut partition_state.decided;
+        let replica = &mut partition_state.replicas[leader];
+        if replica.heard.epoch != decided.epoch || decided.in_sync.contains(follower) {
+            return;
+        }
+        let high_watermark = replica.log.high_watermark();
+        let Some(leading) = replica.leading() else { return };
+        // A new leader may not know yet how much is committed: it is all that it held when it became one.
+        let needs = high_watermark.max(leading.since);
+        if leading.followers[follower].is_none_or(|progress| progress.position < needs) {
+            return;
+        }
+        decided.in_sync = decided.in_sync.with(follower);
+        leading.in_sync = leading.in_sync.with(follower);
+        let in_sync = decided.in_sync;
+        self.trace(format_args!("p{partition} b{follower} is in sync again: {in_sync:?}"));
+        // With it there may be enough of them to commit what waits.
+        self.settle(partition, leader);
+    }
+
+    /// Gives followers that their leader cannot reach, while both reach a controller, so long to come back.
+    fn watch_lag(&mut self, partition: usize) {
+        let decided = self.partitions[partition].decided;
+        let Some(leader) = decided.leader else { return };
+        for follower in decided.in_sync.without(leader).iter() {
+            if !self.network.joins(leader, follower) {
+                let epoch = decided.epoch;
+                let expires = Decision::LagExpires { partition, epoch, leader, follower };
+                self.after(self.knobs.lag, Event::Controllers(expires));
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! How fast, how lossy and how patient a simulated cluster is.
+
+use std::time::Duration;
+
+use crate::random::SimRandom;
+
+/// The character of a cluster and of its clients. [`Knobs::draw`] takes it from a seed.
+#[derive(Clone, Debug)]
+pub struct Knobs {
+    /// The longest time that a message takes from one process to another.
+    pub hop_max: Duration,
+    /// The longest time until a broker hears of what the controllers have decided.
+    pub decision_max: Duration,
+    /// How long a broker may be away before the controllers replace it; up to half as much is added.
+    pub session: Duration,
+    /// How long a follower that its leader misses stays in sync.
+    pub lag: Duration,
+    /// How many answers in a hundred to a producer are lost, with their connection.
+    pub lost_answers_percent: u64,
+    /// How many dropped producers in a hundred go on for a while with what they had in flight.
+    pub late_percent: u64,
+    /// The longest time for which a dropped producer goes on.
+    pub late_max: Duration,
+    /// How many messages in a hundred are followed by unused offsets.
+    pub gap_percent: u64,
+    /// The most messages that a follower gets at once.
+    pub fetch_messages_max: u64,
+    /// The most messages that a producer puts into one request.
+    pub request_messages_max: u64,
+    /// The most messages that a consumer hands out at once.
+    pub delivery_messages_max: u64,
+    /// How long a producer tries to send a message.
+    pub message_timeout: Duration,
+}
+
+impl Knobs {
+    /// A cluster without latencies, losses and gaps.
+    pub fn calm() -> Self {
+        Self {
+            hop_max: Duration::ZERO,
+            decision_max: Duration::ZERO,
+            session: Duration::from_secs(2),
+            lag: Duration::from_secs(10),
+            lost_answers_percent: 0,
+            late_percent: 0,
+            late_max: Duration::from_secs(5),
+            gap_percent: 0,
+            fetch_messages_max: 1000,
+            request_messages_max: 100,
+            delivery_messages_max: 1000,
+            message_timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// Draws a character. Extremes are frequent: the scale of latencies hides or shows races.
+    pub fn draw(random: &SimRandom) -> Self {
+        let one_of = |choices: &[u64]| choices[random.below(choices.len() as u64) as usize];
+        Self {
+            hop_max: Duration::from_micros(one_of(&[0, 50, 3_000, 40_000])),
+            decision_max: Duration::from_millis(one_of(&[0, 5, 300])),
+            lag: Duration::from_secs(one_of(&[3, 10])),
+            lost_answers_percent: one_of(&[0, 0, 1, 5]),
+            late_percent: one_of(&[0, 30, 80]),
+            gap_percent: one_of(&[0, 0, 10]),
+            fetch_messages_max: one_of(&[2, 30, 1000]),
+            request_messages_max: one_of(&[1, 3, 100]),
+            delivery_messages_max: one_of(&[1, 4, 1000]),
+            ..Self::calm()
+        }
+    }
+}

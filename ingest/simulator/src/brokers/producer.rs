@@ -1,0 +1,374 @@
+//! Producers: messages in the order in which they were sent, each at most once.
+//!
+//! A producer has a pipe to each partition. A pipe numbers its messages, keeps a few requests in flight,
+//! and sends again in order whatever was not acknowledged; the broker drops what it has. Only a message
+//! that is too old is given up, and then everything in flight with it, because what follows must not be
+//! taken before it is known to be out of the way: the pipe goes on under a new producer epoch, after which
+//! brokers refuse what is left of the old one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::channel::oneshot;
+use ingest::env::Fut;
+use ingest::log::brokers::{Producer, SendError};
+use ingest::words::{PartitionId, Tick};
+use parking_lot::Mutex;
+
+use super::cluster::{Cluster, Shared};
+use super::contact::{Contact, Stand};
+use super::exchange::{Answer, Batch, ClientId, Request};
+use super::partition::{Pending, Role};
+use super::replica_log::{Entry, Stamp, Verdict};
+use crate::executor::Life;
+
+/// The requests that a pipe keeps in flight.
+const FLIGHTS_MAX: usize = 5;
+/// The largest message, which is Kafka's default less a little for the envelope.
+const MESSAGE_BYTES_MAX: usize = 1_000_000;
+/// The most messages that wait in one pipe.
+const QUEUE_MESSAGES_MAX: usize = 100_000;
+
+pub type Reply = oneshot::Sender<Result<(), SendError>>;
+
+/// A producer's way to a partition.
+pub struct Pipe {
+    pub contact: Contact,
+    /// What is not in flight, in order.
+    queue: VecDeque<Outgoing>,
+    /// What is, in order.
+    flights: VecDeque<Flight>,
+    epoch: u32,
+    next_sequence: u64,
+    is_dropped: bool,
+    /// After its producer is gone it goes on until then, if at all.
+    goes_on_until: Option<Tick>,
+    /// What is still on its way when the producer goes is held up by so much.
+    held_up: Option<Duration>,
+}
+
+/// A message of a pipe.
+struct Outgoing {
+    sequence: u64,
+    value: Bytes,
+    born: Tick,
+    /// Whether it has been sent at all.
+    is_sent: bool,
+    /// None once its sender has gone.
+    reply: Option<Reply>,
+}
+
+impl Outgoing {
+    fn report(&mut self, result: Result<(), SendError>) {
+        if let Some(reply) = self.reply.take() {
+            // Whoever sent it may not wait for it.
+            let _ = reply.send(result);
+        }
+    }
+
+    fn fail(&mut self, reason: &str) {
+        self.report(Err(match self.is_sent {
+            true => SendError::Unknown(reason.into()),
+            false => SendError::NotSent(reason.into()),
+        }));
+    }
+}
+
+/// A request in flight.
+struct Flight {
+    sent: Tick,
+    messages: Vec<Outgoing>,
+}
+
+impl Pipe {
+    /// A pipe that asks this broker first.
+    pub fn new(life: Life, partition: usize, first_asked: usize) -> Self {
+        Self {
+            contact: Contact::new(life, partition, first_asked),
+            queue: VecDeque::new(),
+            flights: VecDeque::new(),
+            epoch: 0,
+            next_sequence: 1,
+            is_dropped: false,
+            goes_on_until: None,
+            held_up: None,
+        }
+    }
+
+    pub fn has_work(&self) -> bool {
+        !self.queue.is_empty() || !self.flights.is_empty()
+    }
+
+    pub fn oldest_flight(&self) -> Option<Tick> {
+        self.flights.front().map(|flight| flight.sent)
+    }
+
+    fn oldest_message(&self) -> Option<Tick> {
+        let flying = self.flights.front().and_then(|flight| flight.messages.first());
+        flying.or(self.queue.front()).map(|message| message.born)
+    }
+}
+
+impl Cluster {
+    /// Takes a message; what becomes of it is told later.
+    pub fn send(&mut self, number: usize, value: Bytes, reply: Reply) {
+        let now = self.world.now();
+        let pipe = &mut self.pipes[number];
+        let sequence = pipe.next_sequence;
+        let mut message =
+            Outgoing { sequence, value, born: now, is_sent: false, reply: Some(reply) };
+        if message.value.len() > MESSAGE_BYTES_MAX {
+            return message.fail("the message is too long");
+        }
+        if pipe.queue.len() >= QUEUE_MESSAGES_MAX {
+            return message.fail("the queue is full");
+        }
+        pipe.next_sequence += 1;
+        pipe.queue.push_back(message);
+        self.pump(number);
+    }
+
+    /// Sends what may be sent.
+    pub fn pump(&mut self, number: usize) {
+        let client = ClientId::Pipe(number);
+        loop {
+            let now = self.world.now();
+            let pipe = &mut self.pipes[number];
+            if pipe.queue.is_empty() || pipe.flights.len() >= FLIGHTS_MAX {
+                return;
+            }
+            let broker = match pipe.contact.stand {
+                Stand::At(broker) => broker,
+                Stand::Away => return self.search(client, Duration::ZERO),
+                Stand::Searching | Stand::Asking(_) => return,
+            };
+            let messages_max = 1 + self.random.below(self.knobs.request_messages_max);
+            let count = pipe.queue.len().min(messages_max as usize);
+            let mut messages: Vec<Outgoing> = pipe.queue.drain(..count).collect();
+            messages.iter_mut().for_each(|message| message.is_sent = true);
+            let batch = Batch {
+                pipe: number,
+                producer_epoch: pipe.epoch,
+                first: messages[0].sequence,
+                values: messages.iter().map(|message| message.value.clone()).collect(),
+                is_late: false,
+            };
+            pipe.flights.push_back(Flight { sent: now, messages });
+            self.request(client, broker, Request::Produce(batch));
+            self.scan_soon(client);
+        }
+    }
+
+    /// Queues what was in flight again, in front.
+    pub fn take_back(&mut self, number: usize) {
+        let pipe = &mut self.pipes[number];
+        while let Some(flight) = pipe.flights.pop_back() {
+            flight.messages.into_iter().rev().for_each(|message| pipe.queue.push_front(message));
+        }
+    }
+
+    /// The leader has answered the oldest request.
+    pub fn take_report(&mut self, number: usize, answer: Answer) {
+        let pipe = &mut self.pipes[number];
+        let oldest = pipe.flights.front().map(|flight| flight.messages[0].sequence);
+        match answer {
+            Answer::Acknowledged { first } if oldest == Some(first) => {
+                for mut message in pipe.flights.pop_front().into_iter().flat_map(|f| f.messages) {
+                    message.report(Ok(()));
+                }
+                self.trace(format_args!("pipe {number} is told that {first} is committed"));
+                self.pump(number);
+            }
+            // What came before it is acknowledged and gone, or it has been overtaken.
+            Answer::OutOfOrder { first } if oldest == Some(first) => {
+                self.begin_anew(number, 0, "the broker misses what came before it");
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives up what has been tried for too long, or what an ended producer need not try any more.
+    pub fn expire(&mut self, number: usize) {
+        let now = self.world.now();
+        let timeout = self.knobs.message_timeout;
+        let pipe = &mut self.pipes[number];
+        if pipe.is_dropped {
+            if pipe.goes_on_until.is_none_or(|until| until <= now) {
+                pipe.queue.clear();
+                pipe.flights.clear();
+                pipe.contact.is_closed = true;
+            }
+            return;
+        }
+        if pipe.oldest_message().is_some_and(|born| now.since(born) >= timeout) {
+            self.take_back(number);
+            let is_old = |message: &&Outgoing| now.since(message.born) >= timeout;
+            let old = self.pipes[number].queue.iter().take_while(is_old).count();
+            self.begin_anew(number, old, "nobody acknowledged it in time");
+        }
+    }
+
+    /// Gives up the first so many messages and all that have been sent, and numbers the rest anew.
+    fn begin_anew(&mut self, number: usize, messages: usize, reason: &str) {
+        self.take_back(number);
+        let pipe = &mut self.pipes[number];
+        let sent = pipe.queue.iter().take_while(|message| message.is_sent).count();
+        let given_up = messages.max(sent).min(pipe.queue.len());
+        pipe.queue.drain(..given_up).for_each(|mut message| message.fail(reason));
+        pipe.epoch += 1;
+        for (message, sequence) in pipe.queue.iter_mut().zip(1..) {
+            message.sequence = sequence;
+        }
+        pipe.next_sequence = pipe.queue.len() as u64 + 1;
+        self.trace(format_args!("pipe {number} gives up {given_up}"));
+        let client = ClientId::Pipe(number);
+        let delay = self.backoff(client);
+        self.search(client, delay);
+    }
+
+    /// A pipe's producer is dropped, perhaps because its process has ended.
+    pub fn drop_pipe(&mut self, number: usize) {
+        let lives = self.world.is_current(self.pipes[number].contact.life);
+        self.close_pipe(number, lives);
+    }
+
+    /// Ends a pipe. Without its process it sends nothing any more, but what is on its way may be late.
+    pub fn close_pipe(&mut self, number: usize, may_go_on: bool) {
+        let now = self.world.now();
+        let is_late = self.random.chance(self.knobs.late_percent);
+        let late = self.draw(self.knobs.late_max);
+        self.take_back(number);
+        let pipe = &mut self.pipes[number];
+        if std::mem::replace(&mut pipe.is_dropped, true) {
+            return;
+        }
+        for message in &mut pipe.queue {
+            message.fail("the producer was dropped");
+        }
+        pipe.queue.retain(|message| message.is_sent);
+        pipe.held_up = is_late.then_some(late);
+        if is_late && may_go_on {
+            pipe.goes_on_until = Some(Tick::from_nanos(now.nanos() + late.as_nanos() as u64));
+            let delay = self.draw(late);
+            self.search(ClientId::Pipe(number), delay);
+        } else {
+            pipe.queue.clear();
+            pipe.contact.is_closed = true;
+        }
+    }
+
+    /// How long to hold up what an ended producer still had on its way.
+    pub fn hold_up(&self, batch: &mut Batch) -> Option<Duration> {
+        match std::mem::replace(&mut batch.is_late, true) {
+            true => None,
+            false => self.pipes[batch.pipe].held_up,
+        }
+    }
+
+    /// A broker takes messages, if it may, and answers when they are committed.
+    pub fn take_batch(&mut self, broker: usize, connection: u64, batch: Batch) {
+        let number = batch.pipe;
+        let client = ClientId::Pipe(number);
+        let partition = self.pipes[number].contact.partition;
+        let time = self.world.wall();
+        let gap_percent = self.knobs.gap_percent;
+        let replica = &mut self.partitions[partition].replicas[broker];
+        let epoch = replica.heard.epoch;
+        let refusal = match &replica.role {
+            Role::Leader(leading) if leading.may_commit() => None,
+            Role::Leader(_) => Some(Answer::NotEnoughReplicas),
+            Role::None | Role::Follower(_) => Some(Answer::NotLeader),
+        };
+        if let Some(refusal) = refusal {
+            return self.answer(client, connection, broker, refusal);
+        }
+        let before = replica.log.end();
+        let mut checksum = 0;
+        for (value, sequence) in batch.values.into_iter().zip(batch.first..) {
+            let stamp = Stamp { producer: number, epoch: batch.producer_epoch, sequence };
+            match replica.log.judge(stamp) {
+                Verdict::Duplicate => {}
+                Verdict::OutOfOrder => {
+                    let answer = Answer::OutOfOrder { first: batch.first };
+                    return self.answer(client, connection, broker, answer);
+                }
+                Verdict::New => {
+                    let is_gap = gap_percent > 0 && self.random.chance(gap_percent);
+                    let gap = if is_gap { 1 + self.random.below(3) } else { 0 };
+                    let offset = replica.log.end() + gap;
+                    checksum = crc32c::crc32c_append(checksum, &value);
+                    replica.log.append(Entry::new(offset, time, epoch, stamp, value));
+                }
+            }
+        }
+        let end = replica.log.end();
+        if let Some(leading) = replica.leading() {
+            leading.pending.push_back(Pending {
+                needs: end,
+                client,
+                connection,
+                first: batch.first,
+            });
+        }
+        if end > before {
+            self.trace(format_args!(
+                "p{partition} b{broker} appends {before}..{end} of pipe {number}: {checksum}"
+            ));
+            self.wake_followers(partition, broker);
+        }
+        self.settle(partition, broker);
+    }
+}
+
+/// A producer as its node holds it: the numbers of its pipes.
+pub struct SimProducer {
+    pub cluster: Arc<Shared>,
+    pub life: Life,
+    /// How often the node's clients had been ended when it was made.
+    pub deaths: u64,
+    /// The broker that each pipe asks first.
+    pub first_asked: usize,
+    pub pipes: Mutex<BTreeMap<usize, usize>>,
+}
+
+impl SimProducer {
+    /// Why nothing can be sent, if so.
+    fn refusal(&self, cluster: &Cluster, partition: usize) -> Option<String> {
+        if partition >= cluster.partitions.len() {
+            return Some(format!("there is no partition {partition}"));
+        }
+        let has_ended =
+            self.deaths != cluster.deaths(self.life.node) || !cluster.world.is_current(self.life);
+        has_ended.then(|| "the producer's process has ended".into())
+    }
+}
+
+impl Producer for SimProducer {
+    fn send(&self, partition: PartitionId, value: Bytes) -> Fut<'static, Result<(), SendError>> {
+        let partition = partition.get() as usize;
+        let (reply, receiver) = oneshot::channel();
+        let mut cluster = self.cluster.lock();
+        if let Some(refusal) = self.refusal(&cluster, partition) {
+            return Box::pin(std::future::ready(Err(SendError::NotSent(refusal))));
+        }
+        let pipe = *self.pipes.lock().entry(partition).or_insert_with(|| {
+            cluster.pipes.push(Pipe::new(self.life, partition, self.first_asked));
+            cluster.pipes.len() - 1
+        });
+        cluster.send(pipe, value, reply);
+        drop(cluster);
+        Box::pin(async move {
+            let gone = |_| Err(SendError::Unknown("the producer was dropped".into()));
+            receiver.await.unwrap_or_else(gone)
+        })
+    }
+}
+
+impl Drop for SimProducer {
+    fn drop(&mut self) {
+        let mut cluster = self.cluster.lock();
+        self.pipes.lock().values().for_each(|pipe| cluster.drop_pipe(*pipe));
+    }
+}

@@ -1,0 +1,271 @@
+//! One broker's copy of one partition's log.
+//!
+//! ```text
+//!   start                 high watermark            end
+//!     ▼                         ▼                    ▼
+//!     │ committed, readable     │ held, may still go │
+//! ```
+//!
+//! Two copies that hold the same epoch at the same offset are equal up to there: an epoch has one leader,
+//! who only appends. So comparing epochs from the back finds where two copies part.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use ingest::words::WallTime;
+
+/// A message as a broker keeps it.
+#[derive(Clone)]
+pub struct Entry {
+    pub offset: u64,
+    pub time: WallTime,
+    /// The leader's, when it took it.
+    pub epoch: u32,
+    pub stamp: Stamp,
+    pub value: Bytes,
+    /// What was known of the producer before, for when this is cut off.
+    before: Option<Known>,
+}
+
+impl Entry {
+    pub fn new(offset: u64, time: WallTime, epoch: u32, stamp: Stamp, value: Bytes) -> Self {
+        Self { offset, time, epoch, stamp, value, before: None }
+    }
+}
+
+/// What makes a producer's message unique. Sequences rise by one, from 1 in each epoch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    pub producer: usize,
+    pub epoch: u32,
+    pub sequence: u64,
+}
+
+/// What a broker knows of a producer: the sequences that it has of the newest epoch.
+#[derive(Clone, Copy)]
+struct Known {
+    epoch: u32,
+    first: u64,
+    last: u64,
+}
+
+/// What a leader makes of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It follows what is there.
+    New,
+    /// It is there.
+    Duplicate,
+    /// Something before it is missing, or its producer has begun anew.
+    OutOfOrder,
+}
+
+/// See the module's description.
+#[derive(Clone, Default)]
+pub struct ReplicaLog {
+    entries: VecDeque<Entry>,
+    start: u64,
+    end: u64,
+    high_watermark: u64,
+    producers: BTreeMap<usize, Known>,
+}
+
+impl ReplicaLog {
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    pub fn high_watermark(&self) -> u64 {
+        self.high_watermark
+    }
+
+    /// Judges a producer's message. Of a producer that is not known, any message is the first: what came
+    /// before it may have been deleted. Or it was refused by a broker that has begun to lead since, and
+    /// then it does not get in any more.
+    pub fn judge(&self, stamp: Stamp) -> Verdict {
+        let Some(known) = self.producers.get(&stamp.producer) else { return Verdict::New };
+        let is_next = match stamp.epoch.cmp(&known.epoch) {
+            Ordering::Less => false,
+            Ordering::Equal if (known.first..=known.last).contains(&stamp.sequence) => {
+                return Verdict::Duplicate;
+            }
+            Ordering::Equal => stamp.sequence == known.last + 1,
+            Ordering::Greater => stamp.sequence == 1,
+        };
+        if is_next { Verdict::New } else { Verdict::OutOfOrder }
+    }
+
+    pub fn append(&mut self, entry: Entry) {
+        assert!(entry.offset >= self.end, "offsets rise");
+        self.end = entry.offset + 1;
+        let Stamp { producer, epoch, sequence: last } = entry.stamp;
+        let before = self.producers.get(&producer).copied();
+        let first = before.filter(|known| known.epoch == epoch).map_or(last, |known| known.first);
+        self.producers.insert(producer, Known { epoch, first, last });
+        self.entries.push_back(Entry { before, ..entry });
+    }
+
+    /// Takes everything from an offset on away.
+    pub fn truncate(&mut self, end: u64) {
+        while self.entries.back().is_some_and(|entry| entry.offset >= end) {
+            let Some(Entry { stamp, before, .. }) = self.entries.pop_back() else { break };
+            match before {
+                Some(known) => self.producers.insert(stamp.producer, known),
+                None => self.producers.remove(&stamp.producer),
+            };
+        }
+        self.end = self.end.min(end).max(self.start);
+        self.high_watermark = self.high_watermark.min(self.end);
+    }
+
+    /// Forgets everything and begins anew at an offset.
+    pub fn reset(&mut self, start: u64) {
+        *self = Self { start, end: start, high_watermark: start, ..Self::default() };
+    }
+
+    /// Moves the high watermark up, as far as there is something; `false` if it was there.
+    pub fn commit(&mut self, high_watermark: u64) -> bool {
+        let before = self.high_watermark;
+        self.high_watermark = high_watermark.min(self.end).max(before);
+        self.high_watermark > before
+    }
+
+    /// Takes everything below an offset away, which must be committed.
+    pub fn delete_below(&mut self, start: u64) {
+        self.start = start.min(self.high_watermark).max(self.start);
+        while self.entries.front().is_some_and(|entry| entry.offset < self.start) {
+            self.entries.pop_front();
+        }
+    }
+
+    /// The entries from an offset on.
+    pub fn from(&self, offset: u64) -> impl Iterator<Item = &Entry> {
+        let first = self.entries.partition_point(|entry| entry.offset < offset);
+        self.entries.range(first..)
+    }
+
+    /// The committed entries from an offset on.
+    pub fn committed_from(&self, offset: u64) -> impl Iterator<Item = &Entry> {
+        self.from(offset).take_while(|entry| entry.offset < self.high_watermark)
+    }
+
+    /// Where this copy and another part: they are equal below.
+    pub fn common_end(&self, other: &Self) -> u64 {
+        let is_common = |entry: &&Entry| {
+            // What the other has deleted was committed, and so the same.
+            let held = other.from(entry.offset).next();
+            entry.offset < other.start
+                || held.is_some_and(|held| held.offset == entry.offset && held.epoch == entry.epoch)
+        };
+        let last = self.entries.iter().rev().find(is_common);
+        last.map_or(self.start, |entry| entry.offset + 1)
+    }
+
+    /// The offset after all but the last so many messages.
+    pub fn end_without(&self, messages: usize) -> u64 {
+        match self.entries.len().checked_sub(messages + 1) {
+            Some(last) => self.entries[last].offset + 1,
+            None => self.start,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(epoch: u32, sequence: u64) -> Stamp {
+        Stamp { producer: 1, epoch, sequence }
+    }
+
+    fn append(log: &mut ReplicaLog, offset: u64, epoch: u32, stamp: Stamp) {
+        log.append(Entry::new(offset, WallTime::default(), epoch, stamp, Bytes::new()));
+    }
+
+    /// A log with one entry in each of these epochs of leaders.
+    fn led_in(epochs: &[u32]) -> ReplicaLog {
+        let mut log = ReplicaLog::default();
+        for (epoch, sequence) in epochs.iter().zip(1..) {
+            append(&mut log, sequence - 1, *epoch, stamp(0, sequence));
+        }
+        log
+    }
+
+    #[test]
+    fn a_message_is_new_once_and_only_in_its_turn() {
+        let mut log = ReplicaLog::default();
+        assert_eq!(log.judge(stamp(0, 3)), Verdict::New, "of an unknown producer");
+        append(&mut log, 0, 1, stamp(0, 3));
+        append(&mut log, 1, 1, stamp(0, 4));
+        let verdicts = [
+            (stamp(0, 2), Verdict::OutOfOrder),
+            (stamp(0, 3), Verdict::Duplicate),
+            (stamp(0, 4), Verdict::Duplicate),
+            (stamp(0, 5), Verdict::New),
+            (stamp(0, 6), Verdict::OutOfOrder),
+            (stamp(1, 1), Verdict::New),
+            (stamp(1, 2), Verdict::OutOfOrder),
+        ];
+        for (stamp, verdict) in verdicts {
+            assert_eq!(log.judge(stamp), verdict, "{} {}", stamp.epoch, stamp.sequence);
+        }
+        append(&mut log, 2, 1, stamp(1, 1));
+        assert_eq!(log.judge(stamp(0, 5)), Verdict::OutOfOrder, "of an older epoch");
+    }
+
+    #[test]
+    fn what_is_cut_off_is_new_again_and_what_was_there_is_not() {
+        let mut log = ReplicaLog::default();
+        append(&mut log, 0, 1, stamp(0, 1));
+        append(&mut log, 1, 1, stamp(0, 2));
+        append(&mut log, 2, 1, stamp(1, 1));
+        log.truncate(2);
+        assert_eq!(log.judge(stamp(1, 1)), Verdict::New);
+        assert_eq!(log.judge(stamp(0, 2)), Verdict::Duplicate);
+        log.truncate(1);
+        assert_eq!(log.judge(stamp(0, 2)), Verdict::New);
+        assert_eq!(log.judge(stamp(0, 1)), Verdict::Duplicate);
+        log.truncate(0);
+        assert_eq!((log.end(), log.judge(stamp(0, 7))), (0, Verdict::New));
+    }
+
+    #[test]
+    fn two_copies_part_where_their_epochs_differ() {
+        let cases: [(&[u32], &[u32], u64); 6] = [
+            (&[1, 1, 1], &[1, 1, 1], 3),
+            (&[1, 1, 1], &[1, 1], 2),
+            (&[1, 1], &[1, 1, 1], 2),
+            (&[1, 1, 1], &[1, 1, 2], 2),
+            (&[1, 2, 2], &[1, 3], 1),
+            (&[1], &[2], 0),
+        ];
+        for (a, b, common) in cases {
+            assert_eq!(led_in(a).common_end(&led_in(b)), common, "{a:?} {b:?}");
+            assert_eq!(led_in(b).common_end(&led_in(a)), common, "{b:?} {a:?}");
+        }
+        // What one has deleted was the same.
+        let (whole, mut rest) = (led_in(&[1, 1, 2, 2]), led_in(&[1, 1, 2, 3]));
+        rest.commit(2);
+        rest.delete_below(2);
+        assert_eq!(whole.common_end(&rest), 3);
+        assert_eq!(rest.common_end(&whole), 3);
+    }
+
+    #[test]
+    fn only_what_is_committed_is_deleted_and_read() {
+        let mut log = led_in(&[1; 5]);
+        assert!(log.commit(3) && !log.commit(2));
+        log.delete_below(4);
+        assert_eq!((log.start(), log.high_watermark(), log.end()), (3, 3, 5));
+        assert_eq!(log.committed_from(0).count(), 0);
+        assert!(log.commit(9));
+        let offsets: Vec<u64> = log.committed_from(4).map(|entry| entry.offset).collect();
+        assert_eq!(offsets, [4]);
+        assert_eq!((log.end_without(1), log.end_without(7)), (4, 3));
+    }
+}

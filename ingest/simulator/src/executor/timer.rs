@@ -1,0 +1,52 @@
+//! Timers, and whose they are.
+
+use ingest::words::Tick;
+
+/// What a timer does.
+pub type Action = Box<dyn FnOnce() + Send>;
+
+/// One life of a node's process: from a start to its stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Life {
+    pub node: usize,
+    pub number: u64,
+}
+
+/// Whose a timer is, which says when it ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// A sleep or a device's: ends when everything is stopped.
+    Nodes,
+    /// A process's: waits while the node is held, and ends with that life.
+    Process(Life),
+    /// Nobody's who could be stopped: ends with the world.
+    World,
+}
+
+/// An action that is due at some time. Those of one instant run in the order of their numbers.
+pub struct Timer {
+    pub at: Tick,
+    pub number: u64,
+    pub owner: Owner,
+    pub action: Action,
+}
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Timer {}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timer {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}

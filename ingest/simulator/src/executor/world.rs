@@ -1,0 +1,372 @@
+//! What everything in a simulated world shares: the ready tasks, the timers, the nodes, the seed.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+use std::task::Wake;
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use ingest::env::Fut;
+use ingest::words::{Tick, WallTime};
+use parking_lot::Mutex;
+
+use super::timer::{Action, Life, Owner, Timer};
+use crate::random::SimRandom;
+use crate::trace::Trace;
+
+/// Which ready task runs next; drawn from the seed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Policy {
+    Any,
+    First,
+    Last,
+}
+
+struct TaskSlot {
+    life: Option<Life>,
+    /// Out while it is polled.
+    future: Option<Fut<'static, ()>>,
+}
+
+#[derive(Default)]
+struct NodeState {
+    life: u64,
+    /// Paused, or without power: nothing of it runs.
+    is_held: bool,
+    /// What would have run.
+    ready: Vec<u64>,
+    due: Vec<Action>,
+}
+
+#[derive(Default)]
+struct Queue {
+    now: Tick,
+    /// Added to monotonic time for wall time, in microseconds; jumps when told.
+    wall_offset: i64,
+    next_task: u64,
+    next_timer: u64,
+    tasks: BTreeMap<u64, TaskSlot>,
+    ready: Vec<u64>,
+    timers: BinaryHeap<Reverse<Timer>>,
+    nodes: Vec<NodeState>,
+}
+
+impl Queue {
+    fn node(&mut self, node: usize) -> &mut NodeState {
+        if self.nodes.len() <= node {
+            self.nodes.resize_with(node + 1, NodeState::default);
+        }
+        &mut self.nodes[node]
+    }
+
+    fn is_current(&mut self, life: Life) -> bool {
+        self.node(life.node).life == life.number
+    }
+
+    fn make_ready(&mut self, task: u64) {
+        let Some(slot) = self.tasks.get(&task) else { return };
+        let held = slot.life.and_then(|life| self.nodes.get_mut(life.node));
+        let ready = match held {
+            Some(node) if node.is_held => &mut node.ready,
+            _ => &mut self.ready,
+        };
+        if !ready.contains(&task) {
+            ready.push(task);
+        }
+    }
+}
+
+/// What was dropped of a world; it is let go of outside the lock, because a task's end may cancel others.
+#[derive(Default)]
+struct Remains {
+    tasks: Vec<TaskSlot>,
+    timers: Vec<Reverse<Timer>>,
+    actions: Vec<Action>,
+}
+
+impl Remains {
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.timers.is_empty() && self.actions.is_empty()
+    }
+}
+
+/// A task that has been chosen to run.
+pub struct Chosen {
+    pub task: u64,
+    pub life: Option<Life>,
+    /// None if it ended in the meantime.
+    pub future: Option<Fut<'static, ()>>,
+}
+
+/// What executor, clocks, disks and brokers share.
+pub struct World {
+    queue: Mutex<Queue>,
+    pub random: SimRandom,
+    pub trace: Arc<Trace>,
+    policy: Policy,
+    /// The longest disk latency in nanoseconds; drawn from the seed, 0 for many.
+    latency_max: u64,
+}
+
+impl World {
+    /// Draws a world's character from its seed.
+    pub fn new(seed: u64, trace: Arc<Trace>) -> Self {
+        let random = SimRandom::new(seed);
+        let policy = match random.below(4) {
+            0 => Policy::First,
+            1 => Policy::Last,
+            _ => Policy::Any,
+        };
+        // The scale of latencies hides or shows races: 0, microseconds, milliseconds.
+        let latency_max = [0, 50_000, 3_000_000][random.below(3) as usize];
+        let queue = Queue { wall_offset: 1_700_000_000_000_000, ..Queue::default() };
+        Self { queue: Mutex::new(queue), random, trace, policy, latency_max }
+    }
+
+    pub fn now(&self) -> Tick {
+        self.queue.lock().now
+    }
+
+    pub fn wall(&self) -> WallTime {
+        let queue = self.queue.lock();
+        WallTime::from_micros(queue.wall_offset + (queue.now.nanos() / 1000) as i64)
+    }
+
+    pub fn jump_wall_clock(&self, micros: i64) {
+        self.queue.lock().wall_offset += micros;
+    }
+
+    /// Runs an action after a latency drawn from the seed.
+    pub fn after_latency(&self, action: Action) {
+        let nanos = if self.latency_max == 0 { 0 } else { self.random.below(self.latency_max) };
+        self.after(Owner::Nodes, Duration::from_nanos(nanos), action);
+    }
+
+    pub fn after(&self, owner: Owner, delay: Duration, action: Action) {
+        let mut queue = self.queue.lock();
+        let at = Tick::from_nanos(queue.now.nanos() + delay.as_nanos() as u64);
+        let number = queue.next_timer;
+        queue.next_timer += 1;
+        queue.timers.push(Reverse(Timer { at, number, owner, action }));
+    }
+
+    pub fn sleep(&self, owner: Owner, duration: Duration) -> Fut<'static, ()> {
+        let (sender, receiver) = oneshot::channel();
+        self.after(
+            owner,
+            duration,
+            Box::new(move || {
+                // Whoever slept may have gone.
+                let _ = sender.send(());
+            }),
+        );
+        Box::pin(async move {
+            if receiver.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+
+    /// Adds a task; gives none if the process that it would belong to has ended.
+    pub fn spawn(&self, life: Option<Life>, future: Fut<'static, ()>) -> Option<u64> {
+        let mut queue = self.queue.lock();
+        if life.is_some_and(|life| !queue.is_current(life)) {
+            drop(queue);
+            return None;
+        }
+        let task = queue.next_task;
+        queue.next_task += 1;
+        queue.tasks.insert(task, TaskSlot { life, future: Some(future) });
+        queue.make_ready(task);
+        Some(task)
+    }
+
+    pub fn cancel(&self, task: u64) {
+        let slot = self.queue.lock().tasks.remove(&task);
+        drop(slot);
+    }
+
+    pub fn ready_count(&self) -> u64 {
+        self.queue.lock().ready.len() as u64
+    }
+
+    /// Takes one of the ready tasks, as the seed's policy says.
+    pub fn choose(&self) -> Option<Chosen> {
+        let mut queue = self.queue.lock();
+        if queue.ready.is_empty() {
+            return None;
+        }
+        let index = match self.policy {
+            Policy::Any => self.random.below(queue.ready.len() as u64) as usize,
+            Policy::First => 0,
+            Policy::Last => queue.ready.len() - 1,
+        };
+        let task = queue.ready.remove(index);
+        let slot = queue.tasks.get_mut(&task);
+        Some(match slot {
+            Some(slot) => Chosen { task, life: slot.life, future: slot.future.take() },
+            None => Chosen { task, life: None, future: None },
+        })
+    }
+
+    /// Puts a task back that is not done.
+    pub fn put_back(&self, task: u64, future: Fut<'static, ()>) {
+        let mut queue = self.queue.lock();
+        // Cancelled while it ran: then there is no slot to put it back into.
+        if let Some(slot) = queue.tasks.get_mut(&task) {
+            slot.future = Some(future);
+            return;
+        }
+        drop(queue);
+        drop(future);
+    }
+
+    /// Moves time to the earliest timer and runs all timers of that instant; `false` when there is none.
+    pub fn move_time(&self, at_most: Option<Duration>) -> bool {
+        let mut due = Vec::new();
+        {
+            let mut queue = self.queue.lock();
+            if let (Some(Reverse(next)), Some(at_most)) = (queue.timers.peek(), at_most)
+                && next.at.since(queue.now) > at_most
+            {
+                return false;
+            }
+            let Some(Reverse(first)) = queue.timers.pop() else { return false };
+            let at = first.at;
+            queue.now = queue.now.max(at);
+            due.push((first.owner, first.action));
+            while queue.timers.peek().is_some_and(|Reverse(timer)| timer.at == at) {
+                if let Some(Reverse(timer)) = queue.timers.pop() {
+                    due.push((timer.owner, timer.action));
+                }
+            }
+        }
+        for (owner, action) in due {
+            if let Some(action) = self.admit(owner, action) {
+                action();
+            }
+        }
+        true
+    }
+
+    /// Gives a due action back if it may run now.
+    fn admit(&self, owner: Owner, action: Action) -> Option<Action> {
+        let Owner::Process(life) = owner else { return Some(action) };
+        let mut queue = self.queue.lock();
+        if !queue.is_current(life) {
+            drop(queue);
+            return None;
+        }
+        let node = queue.node(life.node);
+        if node.is_held {
+            node.due.push(action);
+            return None;
+        }
+        Some(action)
+    }
+
+    /// The life that a node's process is in.
+    pub fn life(&self, node: usize) -> Life {
+        Life { node, number: self.queue.lock().node(node).life }
+    }
+
+    pub fn is_current(&self, life: Life) -> bool {
+        self.queue.lock().is_current(life)
+    }
+
+    /// Lets nothing of a node run. Time goes on: what becomes ready or due waits.
+    pub fn hold_node(&self, node: usize) {
+        let mut queue = self.queue.lock();
+        let queue = &mut *queue;
+        queue.node(node).is_held = true;
+        let held = &mut queue.nodes[node].ready;
+        let tasks = &queue.tasks;
+        queue.ready.retain(|task| {
+            let is_held =
+                tasks.get(task).and_then(|slot| slot.life).is_some_and(|life| life.node == node);
+            if is_held {
+                held.push(*task);
+            }
+            !is_held
+        });
+    }
+
+    pub fn is_held(&self, node: usize) -> bool {
+        self.queue.lock().node(node).is_held
+    }
+
+    /// Lets a node run on.
+    pub fn release_node(&self, node: usize) {
+        let due = {
+            let mut queue = self.queue.lock();
+            let state = queue.node(node);
+            state.is_held = false;
+            let ready = std::mem::take(&mut state.ready);
+            let due = std::mem::take(&mut state.due);
+            ready.into_iter().for_each(|task| queue.make_ready(task));
+            due
+        };
+        due.into_iter().for_each(|action| action());
+    }
+
+    /// Ends one node's tasks, and its life.
+    pub fn stop_node(&self, node: usize) {
+        self.let_go(|queue| {
+            let state = queue.node(node);
+            state.life += 1;
+            state.is_held = false;
+            state.ready.clear();
+            let actions = std::mem::take(&mut state.due);
+            let is_its = |slot: &mut TaskSlot| slot.life.is_some_and(|life| life.node == node);
+            let tasks: Vec<TaskSlot> =
+                queue.tasks.extract_if(.., |_, slot| is_its(slot)).map(|(_, slot)| slot).collect();
+            let left = &queue.tasks;
+            queue.ready.retain(|task| left.contains_key(task));
+            Remains { tasks, timers: Vec::new(), actions }
+        });
+    }
+
+    /// Ends all tasks, and every timer whose owner `ends`.
+    pub fn stop_all(&self, ends: impl Fn(Owner) -> bool) {
+        self.let_go(|queue| {
+            let mut actions = Vec::new();
+            for node in &mut queue.nodes {
+                node.life += 1;
+                node.is_held = false;
+                node.ready.clear();
+                actions.append(&mut node.due);
+            }
+            queue.ready.clear();
+            let timers = std::mem::take(&mut queue.timers).into_vec();
+            let (timers, stay): (Vec<_>, Vec<_>) =
+                timers.into_iter().partition(|Reverse(timer)| ends(timer.owner));
+            queue.timers = stay.into();
+            let tasks = std::mem::take(&mut queue.tasks).into_values().collect();
+            Remains { tasks, timers, actions }
+        });
+    }
+
+    /// Drops what is cut off, and what its end leaves behind, until nothing is left.
+    fn let_go(&self, cut_off: impl Fn(&mut Queue) -> Remains) {
+        loop {
+            let remains = cut_off(&mut self.queue.lock());
+            if remains.is_empty() {
+                return;
+            }
+            drop(remains);
+        }
+    }
+}
+
+/// Makes a task ready.
+pub struct TaskWaker {
+    pub world: Arc<World>,
+    pub task: u64,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.world.queue.lock().make_ready(self.task);
+    }
+}

@@ -1,0 +1,555 @@
+//! A log on brokers: the same log seen from every node.
+//!
+//! ```text
+//!   append ──► client of the lane ──► partition's leader ══► its followers
+//!   barrier ─► client of barriers ─┘          │ committed
+//!   reader ◄── decode, spool payload ◄── consumer
+//! ```
+//!
+//! Nobody knows such a log's end for certain: a broker may have been deposed without knowing it, and an
+//! acknowledgement may get lost. So
+//! - an append that was not acknowledged in time is *unknown*, and only reading settles it;
+//! - a barrier is a record of its own, met by its content; nothing else proves that a read is fresh;
+//! - a consumer that does not deliver what this process knows to be acknowledged is replaced;
+//! - duplicates and late records are possible (a replaced client's), and are the fold's to drop.
+//!
+//! Bulk payload, records with outcomes and barriers have a client each, so that none waits behind another.
+
+mod client;
+mod message;
+mod reader;
+mod spool;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::env::{DiskError, Env, FilePath, Fut, Task, timeout};
+use crate::log::brokers::{BrokerError, Brokers, ConsumeError, Lane, SendError};
+use crate::log::{AppendError, BarrierToken, Log, LogLocation, Permit, ReadError, Reader, Status};
+use crate::record::{Body, Record, RecordId};
+use crate::words::{Epoch, Offset, PartitionId, Sequence, StoreId, Tick, WriterId};
+
+use client::Client;
+use message::{Content, Identity};
+use spool::Spool;
+
+pub use client::Patience;
+
+/// How a log on brokers is used.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where payload that is not folded yet is spooled, below the data directory.
+    pub folder: FilePath,
+    /// Bytes that may be admitted and not acknowledged, for each lane.
+    pub queue_bytes: usize,
+    /// Length at which a spool file is full.
+    pub spool_file_bytes: u64,
+    /// For how long a producer is trusted.
+    pub patience: Patience,
+    /// A consumer is replaced when it has delivered nothing for so long although it should have.
+    pub stall: Duration,
+    /// What the log ends below must be so for so long before it is believed: a broker that is behind may
+    /// say it, too.
+    pub lost: Duration,
+}
+
+impl Options {
+    /// The usual values.
+    pub fn new(folder: FilePath) -> Self {
+        Self {
+            folder,
+            queue_bytes: 16 << 20,
+            spool_file_bytes: 64 << 20,
+            patience: Patience::default(),
+            stall: Duration::from_secs(2),
+            lost: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The longest message that brokers take unless they are told otherwise, less what their framing needs.
+pub const MESSAGE_BYTES_MAX: usize = 1_000_000;
+
+/// A log on brokers could not be opened.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The brokers could not be asked in time.
+    #[error("the brokers do not answer: {0}")]
+    Brokers(#[from] BrokerError),
+    /// A partition has no identity: it has not been set up, or it is not a store's log.
+    #[error("partition {partition} of the log has no identity: {detail}")]
+    NoIdentity {
+        /// The partition.
+        partition: PartitionId,
+        /// What was found in its place.
+        detail: String,
+    },
+    /// The log is another one than expected.
+    #[error("partition {partition} belongs to another log: {detail}")]
+    Foreign {
+        /// The partition.
+        partition: PartitionId,
+        /// What differs.
+        detail: String,
+    },
+}
+
+/// What has happened since the log was opened.
+#[derive(Default, Debug)]
+pub struct Counters {
+    /// Appends whose outcome was not known.
+    pub unknown: AtomicU64,
+    /// Barriers that were appended.
+    pub barriers: AtomicU64,
+    /// Consumers that were replaced.
+    pub consumers_replaced: AtomicU64,
+}
+
+/// A log on brokers.
+pub struct ReplicatedLog {
+    shared: Arc<Shared>,
+    watch: Mutex<Option<Task>>,
+}
+
+struct Shared {
+    env: Env,
+    brokers: Arc<dyn Brokers>,
+    options: Options,
+    store: StoreId,
+    clients: BTreeMap<Lane, Arc<Client>>,
+    rooms: BTreeMap<Lane, Arc<Semaphore>>,
+    partitions: BTreeMap<PartitionId, Partition>,
+    /// Names this process's barriers.
+    barrier_writer: WriterId,
+    barrier_sequence: AtomicU64,
+    counters: Counters,
+    closed: Mutex<bool>,
+}
+
+struct Partition {
+    spool: Spool,
+    progress: Mutex<Progress>,
+}
+
+/// What this process knows to be in a partition, and what it has read of it.
+#[derive(Default)]
+struct Progress {
+    first: Offset,
+    /// The offset after the last record delivered or known.
+    end: Offset,
+    /// The newest acknowledged record of each writer of this process.
+    acknowledged: BTreeMap<WriterId, (Epoch, Sequence)>,
+    /// The newest record of each of these that a reader has delivered.
+    seen: BTreeMap<WriterId, (Epoch, Sequence)>,
+    /// Since when something acknowledged has been unread.
+    unread_since: Option<Tick>,
+    /// When a reader delivered something last.
+    delivered: Tick,
+}
+
+impl Progress {
+    fn acknowledged(&mut self, id: &RecordId, now: Tick) {
+        let newest = self.acknowledged.entry(id.writer).or_default();
+        *newest = (*newest).max((id.epoch, id.sequence));
+        if self.has_unread() {
+            self.unread_since.get_or_insert(now);
+        }
+    }
+
+    /// Before a record is sent: its writer is one of this process, whose records are looked out for. An
+    /// acknowledgement may come after the record has been read.
+    fn sends(&mut self, writer: WriterId) {
+        self.seen.entry(writer).or_default();
+    }
+
+    fn delivered(&mut self, ids: impl Iterator<Item = RecordId>, next: Offset, now: Tick) {
+        for id in ids {
+            if let Some(newest) = self.seen.get_mut(&id.writer) {
+                *newest = (*newest).max((id.epoch, id.sequence));
+            }
+        }
+        self.end = self.end.max(next);
+        self.delivered = now;
+        if !self.has_unread() {
+            self.unread_since = None;
+        }
+    }
+
+    fn has_unread(&self) -> bool {
+        self.acknowledged
+            .iter()
+            .any(|(writer, newest)| self.seen.get(writer).is_none_or(|seen| seen < newest))
+    }
+
+    /// Whether a consumer made at `born` delivers nothing although there is something.
+    fn is_stalled(&self, born: Tick, stall: Duration, now: Tick) -> bool {
+        let Some(unread) = self.unread_since else { return false };
+        now.since(unread.max(self.delivered).max(born)) >= stall
+    }
+}
+
+/// How often clients are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long an open waits for brokers.
+const OPEN_WAIT: Duration = Duration::from_secs(30);
+
+impl ReplicatedLog {
+    /// Opens the log of a store with so many partitions. `known` is the store that the data directory
+    /// belongs to; a log of any other is refused.
+    pub async fn open(
+        env: &Env,
+        brokers: Arc<dyn Brokers>,
+        partitions: u32,
+        known: Option<StoreId>,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let mut store = known;
+        let mut found = BTreeMap::new();
+        for id in (0..partitions).map(PartitionId::new) {
+            let bounds = retry(env, || brokers.bounds(id)).await?;
+            store = Some(check_identity(env, &brokers, id, partitions, store).await?);
+            let spool_folder = options.folder.join(format!("p{:04}", id.get()));
+            let spool = Spool::open(env.clone(), spool_folder, id, options.spool_file_bytes);
+            let progress = Progress { first: bounds.first, end: bounds.end, ..Progress::default() };
+            found.insert(id, Partition { spool: spool.await?, progress: Mutex::new(progress) });
+        }
+        let client = |lane| {
+            let client = Client::new(env, brokers.clone(), lane, options.patience)?;
+            Ok::<_, BrokerError>((lane, Arc::new(client)))
+        };
+        let room = |lane| (lane, Arc::new(Semaphore::new(options.queue_bytes)));
+        let shared = Arc::new(Shared {
+            env: env.clone(),
+            clients: Lane::ALL.into_iter().map(client).collect::<Result<_, _>>()?,
+            rooms: Lane::ALL.into_iter().map(room).collect(),
+            brokers,
+            options,
+            store: store.unwrap_or_default(),
+            partitions: found,
+            barrier_writer: WriterId(env.random_id()),
+            barrier_sequence: AtomicU64::new(0),
+            counters: Counters::default(),
+            closed: Mutex::new(false),
+        });
+        let watched = shared.clone();
+        let watch: Fut<'static, ()> = Box::pin(async move {
+            loop {
+                watched.env.clock.sleep(LOOK).await;
+                for client in watched.clients.values() {
+                    client.look();
+                }
+            }
+        });
+        let watch = Mutex::new(Some(env.rt.spawn("broker clients", watch)));
+        Ok(Self { shared, watch })
+    }
+
+    /// Sets a new log up: writes the identity of each partition that is empty. Repeating it does no harm.
+    pub async fn establish(
+        env: &Env,
+        brokers: &Arc<dyn Brokers>,
+        partitions: u32,
+        store: StoreId,
+        cluster: &str,
+    ) -> Result<(), OpenError> {
+        let producer = brokers.producer(Lane::Commits, 0)?;
+        for partition in (0..partitions).map(PartitionId::new) {
+            let bounds = retry(env, || brokers.bounds(partition)).await?;
+            if bounds.end > Offset::ZERO {
+                continue;
+            }
+            let cluster = cluster.to_owned();
+            let identity = Identity { store, partition, partitions, cluster };
+            let sent = producer.send(partition, message::encode_identity(&identity));
+            match timeout(env.clock.as_ref(), OPEN_WAIT, sent).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Err(BrokerError(error.to_string()).into()),
+                None => return Err(BrokerError("no acknowledgement came".into()).into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whose log it is.
+    pub fn store(&self) -> StoreId {
+        self.shared.store
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// How many clients of each lane have been replaced.
+    pub fn clients_replaced(&self) -> Vec<(Lane, u32)> {
+        self.shared.clients.iter().map(|(lane, client)| (*lane, client.replaced())).collect()
+    }
+
+    /// How far behind the end of the log, as some broker believes it to be, this process's reader is.
+    pub async fn lag(&self, partition: PartitionId) -> Result<u64, BrokerError> {
+        let bounds = self.shared.brokers.bounds(partition).await?;
+        let read = self.shared.partition(partition).progress.lock().end;
+        Ok(bounds.end.get().saturating_sub(read.get()))
+    }
+
+    /// Takes no more records and ends the tasks.
+    pub async fn close(&self) {
+        *self.shared.closed.lock() = true;
+        let watch = self.watch.lock().take();
+        drop(watch);
+    }
+
+    /// Deletes everything below an offset for every node, for ever.
+    pub async fn delete_below(
+        &self,
+        partition: PartitionId,
+        below: Offset,
+    ) -> Result<(), BrokerError> {
+        self.shared.brokers.delete_below(partition, below).await
+    }
+}
+
+/// Asks brokers until they answer, for as long as an open may wait.
+async fn retry<'a, T>(
+    env: &Env,
+    ask: impl Fn() -> Fut<'a, Result<T, BrokerError>>,
+) -> Result<T, BrokerError> {
+    let began = env.clock.now();
+    loop {
+        let error = match timeout(env.clock.as_ref(), OPEN_WAIT, ask()).await {
+            Some(Ok(answer)) => return Ok(answer),
+            Some(Err(error)) => error,
+            None => BrokerError("no answer came in time".into()),
+        };
+        if env.clock.now().since(began) >= OPEN_WAIT {
+            return Err(error);
+        }
+        env.clock.sleep(LOOK).await;
+    }
+}
+
+/// Reads a partition's first message, which says whose it is.
+async fn check_identity(
+    env: &Env,
+    brokers: &Arc<dyn Brokers>,
+    partition: PartitionId,
+    partitions: u32,
+    known: Option<StoreId>,
+) -> Result<StoreId, OpenError> {
+    let no_identity = |detail: String| OpenError::NoIdentity { partition, detail };
+    let bounds = retry(env, || brokers.bounds(partition)).await?;
+    if bounds.first > Offset::ZERO {
+        // What lies below has been let go; records are bound to the store by their checksums all the same.
+        return known.ok_or_else(|| {
+            no_identity(format!(
+                "it begins at offset {}, and the data directory is new",
+                bounds.first
+            ))
+        });
+    }
+    if bounds.end == Offset::ZERO {
+        return Err(no_identity("it is empty; set the cluster up with `siltstone init`".into()));
+    }
+    let mut attempt = 0;
+    let began = env.clock.now();
+    let first = loop {
+        let mut consumer = brokers.consumer(partition, Offset::ZERO, attempt)?;
+        match timeout(env.clock.as_ref(), OPEN_WAIT / 6, consumer.next()).await {
+            Some(Ok(messages)) => break messages,
+            Some(Err(ConsumeError::Refused(reason))) => return Err(BrokerError(reason).into()),
+            Some(Err(error)) if env.clock.now().since(began) >= OPEN_WAIT => {
+                return Err(BrokerError(error.to_string()).into());
+            }
+            None if env.clock.now().since(began) >= OPEN_WAIT => {
+                return Err(BrokerError("the first message does not come".into()).into());
+            }
+            Some(Err(_)) | None => attempt += 1,
+        }
+        env.clock.sleep(LOOK).await;
+    };
+    let value = first.first().map(|message| message.value.clone()).unwrap_or_default();
+    let identity = match message::decode(StoreId::default(), partition, &value) {
+        Ok(Content::Identity(identity)) => identity,
+        Ok(Content::Record(_)) => return Err(no_identity("it begins with a record".into())),
+        Err(detail) => return Err(no_identity(detail)),
+    };
+    let foreign = |detail: String| Err(OpenError::Foreign { partition, detail });
+    if identity.partition != partition || identity.partitions != partitions {
+        return foreign(format!(
+            "it is partition {} of {}, expected {partition} of {partitions}",
+            identity.partition, identity.partitions
+        ));
+    }
+    if let Some(known) = known.filter(|known| *known != identity.store) {
+        return foreign(format!(
+            "its store is {}, expected {}: the topic was made anew, or the data directory is another cluster's",
+            hex(&identity.store),
+            hex(&known)
+        ));
+    }
+    Ok(identity.store)
+}
+
+fn hex(id: &StoreId) -> String {
+    id.0.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Shared {
+    fn partition(&self, id: PartitionId) -> &Partition {
+        self.partitions.get(&id).expect("callers use the partitions that the log was opened with")
+    }
+
+    fn client(&self, lane: Lane) -> &Arc<Client> {
+        self.clients.get(&lane).expect("every lane has a client")
+    }
+
+    /// Sends a record in its lane and keeps account of what comes back.
+    fn send(
+        self: &Arc<Self>,
+        partition: PartitionId,
+        record: &Record,
+    ) -> Fut<'static, Result<(), AppendError>> {
+        let (id, lane) = (record.id, lane_of(record));
+        let value = message::encode_record(self.store, partition, record);
+        if value.len() > MESSAGE_BYTES_MAX {
+            let reason = format!("a record of {} bytes is too large", value.len());
+            return Box::pin(std::future::ready(Err(AppendError::Refused { partition, reason })));
+        }
+        if lane != Lane::Data {
+            self.partition(partition).progress.lock().sends(id.writer);
+        }
+        let sent = self.client(lane).send(partition, value);
+        let shared = self.clone();
+        Box::pin(async move {
+            match sent.await {
+                Ok(()) => {
+                    if lane != Lane::Data {
+                        let now = shared.env.clock.now();
+                        shared.partition(partition).progress.lock().acknowledged(&id, now);
+                    }
+                    Ok(())
+                }
+                Err(SendError::NotSent(detail)) => Err(AppendError::Full { partition, detail }),
+                Err(SendError::Unknown(reason)) => {
+                    shared.counters.unknown.fetch_add(1, Ordering::Relaxed);
+                    Err(AppendError::Unknown { partition, reason })
+                }
+            }
+        })
+    }
+}
+
+fn lane_of(record: &Record) -> Lane {
+    match record.body {
+        Body::Data(_) => Lane::Data,
+        Body::Barrier => Lane::Barriers,
+        _ => Lane::Commits,
+    }
+}
+
+impl Log for ReplicatedLog {
+    fn admit(&self, partition: PartitionId, bytes: usize) -> Fut<'_, Result<Permit, AppendError>> {
+        Box::pin(async move {
+            let wanted = bytes.min(self.shared.options.queue_bytes) as u32;
+            // Payload has a room of its own: what is large must not keep out what is small.
+            let lane = if bytes > BULKY { Lane::Data } else { Lane::Commits };
+            let room = self.shared.rooms.get(&lane).expect("every lane has room").clone();
+            let refused =
+                |reason: &str| AppendError::Refused { partition, reason: reason.to_owned() };
+            let room = room.acquire_many_owned(wanted).await;
+            let room = room.map_err(|_| refused("the log is closed"))?;
+            if *self.shared.closed.lock() {
+                return Err(refused("the log is closed"));
+            }
+            Ok(Permit { partition, bytes, room })
+        })
+    }
+
+    fn append(&self, permit: Permit, record: Record) -> Fut<'static, Result<(), AppendError>> {
+        let sent = self.shared.send(permit.partition, &record);
+        Box::pin(async move {
+            let ended = sent.await;
+            drop(permit);
+            ended
+        })
+    }
+
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+    ) -> Fut<'_, Result<Box<dyn Reader>, ReadError>> {
+        let reader = reader::TailReader::new(self.shared.clone(), partition, from);
+        Box::pin(std::future::ready(Ok(Box::new(reader) as Box<dyn Reader>)))
+    }
+
+    fn barrier(&self, partition: PartitionId) -> Fut<'_, Result<BarrierToken, AppendError>> {
+        let shared = &self.shared;
+        let sequence = shared.barrier_sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = RecordId {
+            writer: shared.barrier_writer,
+            epoch: Epoch::new(1),
+            sequence: Sequence::new(sequence),
+        };
+        let record =
+            Record { id, principal: String::new(), request: String::new(), body: Body::Barrier };
+        shared.counters.barriers.fetch_add(1, Ordering::Relaxed);
+        let sent = shared.send(partition, &record);
+        Box::pin(async move { sent.await.map(|()| BarrierToken::Record(id)) })
+    }
+
+    fn end(&self, partition: PartitionId) -> Fut<'_, Result<Offset, ReadError>> {
+        Box::pin(async move {
+            let bounds = self.shared.brokers.bounds(partition).await;
+            bounds
+                .map(|bounds| bounds.end)
+                .map_err(|error| ReadError::Unavailable { partition, reason: error.to_string() })
+        })
+    }
+
+    fn fetch(
+        &self,
+        partition: PartitionId,
+        location: LogLocation,
+    ) -> Fut<'_, Result<Bytes, ReadError>> {
+        Box::pin(self.shared.partition(partition).spool.fetch(location))
+    }
+
+    fn release(&self, partition: PartitionId, below: Offset) -> Fut<'_, ()> {
+        Box::pin(self.shared.partition(partition).spool.release(below))
+    }
+
+    fn trim(&self, partition: PartitionId, below: Offset) -> Fut<'_, Result<(), ReadError>> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let deleted = shared.brokers.delete_below(partition, below).await;
+            deleted
+                .map_err(|error| ReadError::Unavailable { partition, reason: error.to_string() })?;
+            let mut progress = shared.partition(partition).progress.lock();
+            progress.first = progress.first.max(below);
+            Ok(())
+        })
+    }
+
+    fn status(&self, partition: PartitionId) -> Status {
+        let progress = self.shared.partition(partition).progress.lock();
+        let refusing = self
+            .shared
+            .closed
+            .lock()
+            .then(|| AppendError::Refused { partition, reason: "the log is closed".into() });
+        Status { first: progress.first, end: progress.end, refusing, is_short: false }
+    }
+}
+
+/// Records above this size are taken for payload.
+const BULKY: usize = 512 << 10;

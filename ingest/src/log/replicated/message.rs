@@ -1,0 +1,131 @@
+//! Messages as brokers keep them, version 1. `docs/formats/message.md` specifies the bytes.
+//!
+//! The first message of every partition says whose log it is; all others are records. A record's checksum
+//! covers the store's id and the partition's number too, so that a message of another log, or one that
+//! got into another partition, never passes for a record of this one.
+
+use bytes::Bytes;
+
+use crate::codec::{DecodeError, Decoder, Encoder};
+use crate::log::Corruption;
+use crate::record::Record;
+use crate::words::{Offset, PartitionId, StoreId};
+
+const MAGIC: &[u8; 4] = b"SKM1";
+const HEADER: usize = 12;
+const CLUSTER_BYTES_MAX: usize = 64;
+
+mod kind {
+    pub const IDENTITY: u8 = 1;
+    pub const RECORD: u8 = 2;
+}
+
+/// Whose log a partition is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The store.
+    pub store: StoreId,
+    /// The partition's number.
+    pub partition: PartitionId,
+    /// How many partitions the store has. It never changes: a bucket's partition follows from it.
+    pub partitions: u32,
+    /// The cluster's name, for people.
+    pub cluster: String,
+}
+
+/// What a message says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// Whose log it is. Only the first one counts.
+    Identity(Identity),
+    /// A fact.
+    Record(Record),
+}
+
+fn seal(kind: u8, store: StoreId, partition: PartitionId, body: &[u8]) -> Bytes {
+    let mut out = Encoder::with_capacity(HEADER + body.len());
+    out.raw(MAGIC).u8(kind).raw(&[0; 3]).u32(checksum(kind, store, partition, body)).raw(body);
+    out.finish()
+}
+
+fn checksum(kind: u8, store: StoreId, partition: PartitionId, body: &[u8]) -> u32 {
+    let mut context = [0; 21];
+    context[0] = kind;
+    context[1..17].copy_from_slice(&store.0);
+    context[17..].copy_from_slice(&partition.get().to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c(&context), body)
+}
+
+/// The bytes of a partition's first message.
+pub fn encode_identity(identity: &Identity) -> Bytes {
+    let mut body = Encoder::new();
+    body.raw(&identity.store.0).u32(identity.partition.get()).u32(identity.partitions);
+    body.bytes(identity.cluster.as_bytes());
+    // Whoever reads it does not know the store yet.
+    seal(kind::IDENTITY, StoreId::default(), identity.partition, body.as_slice())
+}
+
+/// The bytes of a record's message.
+pub fn encode_record(store: StoreId, partition: PartitionId, record: &Record) -> Bytes {
+    seal(kind::RECORD, store, partition, &record.encode())
+}
+
+/// Reads a message; a record's inline payload shares its memory.
+pub fn decode(store: StoreId, partition: PartitionId, value: &Bytes) -> Result<Content, String> {
+    let read = || -> Result<(u8, u32, Bytes), DecodeError> {
+        let mut from = Decoder::new(value.clone());
+        let error = from.error("magic number of a message");
+        if from.array("magic number of a message")? != *MAGIC {
+            return Err(error);
+        }
+        let kind = from.u8("kind of a message")?;
+        let error = from.error("zeros of a message");
+        if from.array("zeros of a message")? != [0; 3] {
+            return Err(error);
+        }
+        let stored = from.u32("checksum of a message")?;
+        Ok((kind, stored, from.raw(from.remaining(), "body of a message")?))
+    };
+    let (kind, stored, body) = read().map_err(|error| error.to_string())?;
+    let store = if kind == kind::IDENTITY { StoreId::default() } else { store };
+    let computed = checksum(kind, store, partition, &body);
+    if stored != computed {
+        return Err(format!(
+            "the checksum is {stored:08x}, computed for this store {computed:08x}"
+        ));
+    }
+    match kind {
+        kind::IDENTITY => {
+            decode_identity(body).map(Content::Identity).map_err(|error| error.to_string())
+        }
+        kind::RECORD => {
+            Record::decode(body).map(Content::Record).map_err(|error| error.to_string())
+        }
+        other => Err(format!("a message of kind {other}, made by a newer version perhaps")),
+    }
+}
+
+/// A record's own encoding within its message's bytes, which have been decoded.
+pub fn record_bytes(value: &Bytes) -> Bytes {
+    value.slice(HEADER.min(value.len())..)
+}
+
+fn decode_identity(body: Bytes) -> Result<Identity, DecodeError> {
+    let mut from = Decoder::new(body);
+    let identity = Identity {
+        store: StoreId(from.array("store id")?),
+        partition: PartitionId::new(from.u32("partition")?),
+        partitions: from.u32("number of partitions")?,
+        cluster: from.text(CLUSTER_BYTES_MAX, "cluster name")?,
+    };
+    from.end("end of identity")?;
+    Ok(identity)
+}
+
+/// Names a message that cannot be read.
+pub fn corruption(partition: PartitionId, offset: Offset, detail: String) -> Corruption {
+    Corruption { file: format!("log partition {partition}, offset {offset}"), position: 0, detail }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+use super::*;
+use crate::fuzz::{Mutator, rounds};
+use crate::golden;
+use crate::record::{Body, RecordId};
+use crate::words::{CutNumber, Epoch, Sequence, WriterId};
+
+const STORE: StoreId = StoreId([3; 16]);
+const PARTITION: PartitionId = PartitionId::new(2);
+
+fn identity() -> Identity {
+    Identity { store: STORE, partition: PARTITION, partitions: 4, cluster: "a-cluster".into() }
+}
+
+fn record() -> Record {
+    Record {
+        id: RecordId {
+            writer: WriterId([5; 16]),
+            epoch: Epoch::new(2),
+            sequence: Sequence::new(9),
+        },
+        principal: "somebody".into(),
+        request: "request".into(),
+        body: Body::Cut { number: CutNumber::new(7) },
+    }
+}
+
+#[test]
+fn the_bytes_are_those_of_the_golden_file() {
+    let line = |bytes: &Bytes| {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        hex + "\n"
+    };
+    let messages = [encode_identity(&identity()), encode_record(STORE, PARTITION, &record())];
+    let written: String = messages.iter().map(line).collect();
+    golden::check("messages-v1.hex", written.as_bytes());
+    let read = |bytes| decode(STORE, PARTITION, bytes).unwrap();
+    assert_eq!(read(&messages[0]), Content::Identity(identity()));
+    assert_eq!(read(&messages[1]), Content::Record(record()));
+    assert_eq!(Record::decode(record_bytes(&messages[1])).unwrap(), record());
+}
+
+#[test]
+fn a_record_of_another_store_or_partition_does_not_pass() {
+    let bytes = encode_record(STORE, PARTITION, &record());
+    assert!(decode(StoreId([4; 16]), PARTITION, &bytes).is_err());
+    assert!(decode(STORE, PartitionId::new(3), &bytes).is_err());
+    // Whose log it is can be read without knowing it, but not in another partition.
+    let first = encode_identity(&identity());
+    assert!(decode(StoreId::default(), PARTITION, &first).is_ok());
+    assert!(decode(StoreId::default(), PartitionId::new(3), &first).is_err());
+}
+
+#[test]
+fn every_flipped_bit_and_every_cut_is_noticed() {
+    for whole in [encode_identity(&identity()), encode_record(STORE, PARTITION, &record())] {
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(STORE, PARTITION, &flipped.into()).is_err(), "bit {bit}");
+        }
+        for len in 0..whole.len() {
+            assert!(decode(STORE, PARTITION, &whole.slice(..len)).is_err(), "{len} bytes");
+        }
+    }
+}
+
+#[test]
+fn no_bytes_make_the_decoder_panic() {
+    let seeds = [encode_identity(&identity()), encode_record(STORE, PARTITION, &record())];
+    let mut mutator = Mutator::new(17);
+    for _ in 0..rounds(20_000) {
+        let bytes = mutator.mutated(&seeds);
+        if let Ok(content) = decode(STORE, PARTITION, &bytes.into()) {
+            let known = [Content::Identity(identity()), Content::Record(record())];
+            assert!(known.contains(&content), "{content:?}");
+        }
+    }
+}

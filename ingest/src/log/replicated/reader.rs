@@ -1,0 +1,226 @@
+//! Reads a partition: messages from a consumer, checked, decoded, their payload spooled.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::Either;
+
+use super::message::{self, Content};
+use super::{LOOK, Shared};
+use crate::env::{DiskErrorKind, Fut};
+use crate::log::brokers::{ConsumeError, Consumer, Message};
+use crate::log::{Committed, LogLocation, ReadError, Reader};
+use crate::record::Record;
+use crate::words::{Offset, PartitionId, Tick};
+
+/// How long to wait before brokers are asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Delivers a partition's records.
+pub struct TailReader {
+    shared: Arc<Shared>,
+    partition: PartitionId,
+    next: Offset,
+    consumer: Option<Box<dyn Consumer>>,
+    /// When that consumer was made.
+    born: Tick,
+    attempt: u32,
+    /// Met behind what was delivered last.
+    failed: Option<ReadError>,
+}
+
+impl TailReader {
+    pub fn new(shared: Arc<Shared>, partition: PartitionId, from: Offset) -> Self {
+        Self {
+            shared,
+            partition,
+            next: from,
+            consumer: None,
+            born: Tick::default(),
+            attempt: 0,
+            failed: None,
+        }
+    }
+
+    fn unavailable(&self, reason: String) -> ReadError {
+        ReadError::Unavailable { partition: self.partition, reason }
+    }
+
+    /// The next messages, from as many consumers as it takes.
+    async fn pull(&mut self) -> Result<Vec<Message>, ReadError> {
+        loop {
+            let shared = self.shared.clone();
+            let consumer = match &mut self.consumer {
+                Some(consumer) => consumer,
+                none => {
+                    let made = shared.brokers.consumer(self.partition, self.next, self.attempt);
+                    self.born = shared.env.clock.now();
+                    none.insert(made.map_err(|error| ReadError::Unavailable {
+                        partition: self.partition,
+                        reason: error.to_string(),
+                    })?)
+                }
+            };
+            let look = shared.env.clock.sleep(LOOK);
+            let pulled = match futures::future::select(consumer.next(), look).await {
+                Either::Left((pulled, _)) => Some(pulled),
+                Either::Right(_) => None,
+            };
+            match pulled {
+                Some(Ok(messages)) => return Ok(messages),
+                Some(Err(ConsumeError::Refused(reason))) => return Err(self.unavailable(reason)),
+                Some(Err(ConsumeError::OutOfRange)) => {
+                    self.replace("the offset wanted is not there");
+                    judge_range(&shared, self.partition, self.next).await?;
+                }
+                Some(Err(ConsumeError::Unavailable(reason))) => {
+                    self.replace(&reason);
+                    shared.env.clock.sleep(RETRY).await;
+                }
+                None => self.look(),
+            }
+        }
+    }
+
+    /// Replaces a consumer that does not deliver what is known to be there.
+    fn look(&mut self) {
+        let now = self.shared.env.clock.now();
+        let is_stalled = {
+            let progress = self.shared.partition(self.partition).progress.lock();
+            progress.is_stalled(self.born, self.shared.options.stall, now)
+        };
+        if is_stalled {
+            self.replace("what was acknowledged does not come");
+        }
+    }
+
+    fn replace(&mut self, reason: &str) {
+        self.consumer = None;
+        self.attempt = self.attempt.wrapping_add(1);
+        self.shared.counters.consumers_replaced.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(partition = %self.partition, next = %self.next, reason, "a consumer is replaced");
+    }
+
+    /// Decodes messages up to the first that cannot be, and that one's error.
+    fn decode(&self, messages: Vec<Message>) -> (Vec<(Message, Record)>, Option<ReadError>) {
+        let mut decoded: Vec<(Message, Record)> = Vec::with_capacity(messages.len());
+        for message in messages {
+            let at_least = decoded.last().map_or(self.next, |(last, _)| last.offset.next());
+            // A consumer that was made again may deliver once more what came before.
+            if message.offset < at_least {
+                continue;
+            }
+            match message::decode(self.shared.store, self.partition, &message.value) {
+                Ok(Content::Record(record)) => decoded.push((message, record)),
+                Ok(Content::Identity(_)) => {}
+                Err(detail) => {
+                    let corrupt = message::corruption(self.partition, message.offset, detail);
+                    return (decoded, Some(corrupt.into()));
+                }
+            }
+        }
+        (decoded, None)
+    }
+
+    async fn deliver(&mut self) -> Result<Vec<Committed>, ReadError> {
+        loop {
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
+            let messages = self.pull().await?;
+            let last = messages.last().map(|message| message.offset);
+            let (decoded, failed) = self.decode(messages);
+            let shared = self.shared.clone();
+            let places = spool(&shared, self.partition, &decoded).await?;
+            self.failed = failed;
+            let next = match &self.failed {
+                None => last.map_or(self.next, Offset::next),
+                Some(_) => decoded.last().map_or(self.next, |(last, _)| last.offset.next()),
+            };
+            self.next = self.next.max(next);
+            {
+                let mut progress = self.shared.partition(self.partition).progress.lock();
+                let ids = decoded.iter().map(|(_, record)| record.id);
+                progress.delivered(ids, self.next, self.shared.env.clock.now());
+            }
+            if decoded.is_empty() {
+                continue;
+            }
+            let nowhere = LogLocation { file: 0, position: 0, len: 0 };
+            let committed =
+                |((message, record), place): ((Message, Record), Option<_>)| Committed {
+                    offset: message.offset,
+                    time: message.time,
+                    location: place.unwrap_or(nowhere),
+                    record,
+                };
+            return Ok(decoded.into_iter().zip(places).map(committed).collect());
+        }
+    }
+}
+
+/// Finds out why there is nothing at the offset wanted. Below the beginning it has been trimmed away;
+/// above the end, believed only when brokers have said it for long, the log has lost something.
+async fn judge_range(
+    shared: &Shared,
+    partition: PartitionId,
+    next: Offset,
+) -> Result<(), ReadError> {
+    let clock = &shared.env.clock;
+    let began = clock.now();
+    loop {
+        match shared.brokers.bounds(partition).await {
+            Ok(bounds) if next < bounds.first => {
+                return Err(ReadError::Trimmed { partition, offset: next });
+            }
+            Ok(bounds) if next <= bounds.end => return Ok(()),
+            Ok(bounds) if clock.now().since(began) >= shared.options.lost => {
+                return Err(ReadError::Lost { partition, end: bounds.end, read: next });
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the log's bounds are not known"),
+        }
+        clock.sleep(RETRY).await;
+    }
+}
+
+/// Spools payload; waits while the device is full.
+async fn spool(
+    shared: &Shared,
+    partition: PartitionId,
+    decoded: &[(Message, Record)],
+) -> Result<Vec<Option<LogLocation>>, ReadError> {
+    let has_payload =
+        |record: &Record| record.inline_payload().is_some_and(|bytes| !bytes.is_empty());
+    let wanted: Vec<(Offset, Bytes)> = decoded
+        .iter()
+        .filter(|(_, record)| has_payload(record))
+        .map(|(message, _)| (message.offset, message::record_bytes(&message.value)))
+        .collect();
+    let spool = &shared.partition(partition).spool;
+    let places = loop {
+        match spool.keep(&wanted).await {
+            Ok(places) => break places,
+            Err(error) if error.kind == DiskErrorKind::NoSpace => {
+                tracing::warn!(%error, "no room to spool payload; reading waits");
+                shared.env.clock.sleep(RETRY).await;
+            }
+            Err(error) => {
+                return Err(ReadError::Unavailable { partition, reason: error.to_string() });
+            }
+        }
+    };
+    let mut places = places.into_iter();
+    let place = |(_, record): &(Message, Record)| {
+        if has_payload(record) { places.next() } else { None }
+    };
+    Ok(decoded.iter().map(place).collect())
+}
+
+impl Reader for TailReader {
+    fn next(&mut self) -> Fut<'_, Result<Vec<Committed>, ReadError>> {
+        Box::pin(self.deliver())
+    }
+}

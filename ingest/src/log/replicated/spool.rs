@@ -1,0 +1,171 @@
+//! The spool: inline payload of records that are not folded yet, in local files.
+//!
+//! The tail keeps where a record's payload lies, not the payload; on a log far away that place has to be
+//! near. Everything here can be read from the log again, so nothing is synced, and a start begins with an
+//! empty folder. Each record is kept whole with its checksum, because one that comes back wrong must be
+//! noticed here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::codec::Encoder;
+use crate::env::{DiskError, DiskErrorKind, Env, File, FilePath, Open};
+use crate::log::{Corruption, LogLocation, ReadError};
+use crate::record::Record;
+use crate::words::{Offset, PartitionId};
+
+const HEADER: u32 = 8;
+
+/// The spool of one partition.
+pub struct Spool {
+    env: Env,
+    folder: FilePath,
+    partition: PartitionId,
+    file_bytes: u64,
+    /// Where the next record goes. Held while records are written: one batch after the other.
+    end: tokio::sync::Mutex<End>,
+    files: Mutex<BTreeMap<u64, Kept>>,
+}
+
+#[derive(Default)]
+struct End {
+    file: u64,
+    position: u64,
+}
+
+struct Kept {
+    handle: Arc<dyn File>,
+    /// The highest offset with a record in it.
+    highest: Offset,
+}
+
+impl Spool {
+    /// Empties the folder and begins.
+    pub async fn open(
+        env: Env,
+        folder: FilePath,
+        partition: PartitionId,
+        file_bytes: u64,
+    ) -> Result<Self, DiskError> {
+        env.disk.create_folder(&folder).await?;
+        for (path, _) in env.disk.list(&folder).await? {
+            env.disk.remove(&path).await?;
+        }
+        Ok(Self {
+            env,
+            folder,
+            partition,
+            file_bytes,
+            end: tokio::sync::Mutex::default(),
+            files: Mutex::default(),
+        })
+    }
+
+    /// Keeps records, each given with its offset and its encoding; says where each lies.
+    pub async fn keep(&self, records: &[(Offset, Bytes)]) -> Result<Vec<LogLocation>, DiskError> {
+        let mut end = self.end.lock().await;
+        let Some(highest) = records.iter().map(|(offset, _)| *offset).max() else {
+            return Ok(Vec::new());
+        };
+        let handle = self.file_with_room(&mut end, highest).await?;
+        let mut out = Encoder::with_capacity(records.iter().map(|(_, r)| r.len() + 8).sum());
+        let mut places = Vec::with_capacity(records.len());
+        for (_, record) in records {
+            let position = end.position + out.len() as u64;
+            let len = HEADER + record.len() as u32;
+            out.u32(record.len() as u32).u32(self.checksum(position, record)).raw(record);
+            places.push(LogLocation { file: end.file, position, len });
+        }
+        let bytes = out.finish();
+        let len = bytes.len() as u64;
+        handle.write_at(end.position, bytes).await?;
+        end.position += len;
+        Ok(places)
+    }
+
+    async fn file_with_room(
+        &self,
+        end: &mut End,
+        highest: Offset,
+    ) -> Result<Arc<dyn File>, DiskError> {
+        if end.file > 0 && end.position < self.file_bytes {
+            let mut files = self.files.lock();
+            if let Some(kept) = files.get_mut(&end.file) {
+                kept.highest = kept.highest.max(highest);
+                return Ok(kept.handle.clone());
+            }
+        }
+        let number = end.file + 1;
+        let path = self.folder.join(format!("{number:010}.spool"));
+        let handle = self.env.disk.open(&path, Open::Create).await?;
+        self.files.lock().insert(number, Kept { handle: handle.clone(), highest });
+        *end = End { file: number, position: 0 };
+        Ok(handle)
+    }
+
+    /// Reads a record's inline payload again.
+    pub async fn fetch(&self, at: LogLocation) -> Result<Bytes, ReadError> {
+        let handle = self.files.lock().get(&at.file).map(|kept| kept.handle.clone());
+        let Some(handle) = handle else {
+            return Err(ReadError::Trimmed { partition: self.partition, offset: self.lowest() });
+        };
+        let corrupt = |detail: String| {
+            ReadError::Corrupt(Corruption {
+                file: handle.path().to_string(),
+                position: at.position,
+                detail,
+            })
+        };
+        let bytes = match handle.read_at(at.position, at.len as usize).await {
+            Err(error) if error.kind == DiskErrorKind::ShortRead => {
+                return Err(corrupt("the file ends before".into()));
+            }
+            read => read.map_err(|error| ReadError::Unavailable {
+                partition: self.partition,
+                reason: error.to_string(),
+            })?,
+        };
+        let (head, body) = bytes.split_at_checked(HEADER as usize).unwrap_or_default();
+        let expected =
+            [(body.len() as u32).to_le_bytes(), self.checksum(at.position, body).to_le_bytes()];
+        if head != expected.as_flattened() {
+            return Err(corrupt("length or checksum of a spooled record differ".into()));
+        }
+        let record = Record::decode(bytes.slice(HEADER as usize..))
+            .map_err(|error| corrupt(error.to_string()))?;
+        Ok(record.inline_payload().cloned().unwrap_or_default())
+    }
+
+    fn lowest(&self) -> Offset {
+        self.files.lock().values().next().map_or(Offset::MAX, |kept| kept.highest)
+    }
+
+    /// Bound to the place, so that a record read from elsewhere does not pass.
+    fn checksum(&self, position: u64, record: &[u8]) -> u32 {
+        let place = [u64::from(self.partition.get()).to_le_bytes(), position.to_le_bytes()];
+        crc32c::crc32c_append(crc32c::crc32c(place.as_flattened()), record)
+    }
+
+    /// Lets go of files whose records all stand below an offset. The one that is being filled stays.
+    pub async fn release(&self, below: Offset) {
+        let filling = self.end.lock().await.file;
+        let done: Vec<(u64, Kept)> = {
+            let mut files = self.files.lock();
+            let numbers: Vec<u64> = files
+                .iter()
+                .filter(|(number, kept)| **number != filling && kept.highest < below)
+                .map(|(number, _)| *number)
+                .collect();
+            numbers.iter().filter_map(|n| files.remove(n).map(|kept| (*n, kept))).collect()
+        };
+        for (_, kept) in done {
+            // What stays behind is removed by the next start.
+            if let Err(error) = self.env.disk.remove(kept.handle.path()).await {
+                tracing::warn!(%error, "a spool file stays as garbage");
+            }
+        }
+    }
+}
