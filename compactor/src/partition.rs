@@ -478,6 +478,9 @@ impl Shared {
         // unreadable prior costs one request; met by the fold it would cost the partition.
         let wanted = needs(&self.buckets.read().clone(), &record);
         let prior = resolve(&self.snapshot(), &wanted).await.map_err(SubmitError::Unreadable)?;
+        if let Some(outcome) = lane::answer_early(self, &record, &prior) {
+            return Ok(outcome);
+        }
         lane::judge_early(self, &mut record, &prior);
         lane::append(self, record).await
     }

@@ -21,14 +21,14 @@ use std::time::Duration;
 
 use ingest::bulk::WriteGuard;
 use ingest::env::{Env, Fut, Task, timeout};
-use ingest::log::{AppendError, Permit};
+use ingest::log::{AppendError, Committed, LogLocation, Permit};
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Condition, Record, RecordId};
 use ingest::words::{Epoch, Sequence, WriterId};
 use tokio::sync::oneshot;
 
 use super::{Shared, SubmitError};
-use crate::apply::Prior;
+use crate::apply::{Prior, apply};
 use crate::outcome::{Outcome, Rejection};
 
 /// One writer of this process start, for commits. Its id is random, so no start is taken for another.
@@ -335,4 +335,31 @@ pub(super) fn judge_early(shared: &Shared, record: &mut Record, prior: &Prior) {
     {
         put.condition = Condition::Always;
     }
+}
+
+/// The seeded bug that applies a write to what this node knows when it is sent, and answers with that.
+pub(super) fn answer_early(
+    shared: &Arc<Shared>,
+    record: &Record,
+    prior: &Prior,
+) -> Option<Outcome> {
+    let is_write = matches!(record.body, Body::PutObject(_) | Body::DeleteObject(_));
+    if !shared.env.mutated(Mutant::ApplyBeforeCommit) || !is_write || record.stream().is_some() {
+        return None;
+    }
+    let committed = Committed {
+        offset: shared.snapshot().at,
+        time: shared.env.clock.wall(),
+        location: LogLocation { file: 0, position: 0, len: 0 },
+        record: record.clone(),
+    };
+    let (buckets, cut) = (shared.buckets.read().clone(), *shared.folded_cut.borrow());
+    let rules = &shared.options.rules;
+    let effects = apply(rules, shared.id, &buckets, cut, committed.time, prior.clone(), &committed);
+    let (sender, record) = (shared.clone(), record.clone());
+    let later: Fut<'static, ()> = Box::pin(async move {
+        let _ = append(&sender, record).await;
+    });
+    shared.env.rt.spawn("answered already", later).detach();
+    Some(effects.outcome)
 }

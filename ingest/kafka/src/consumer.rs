@@ -7,7 +7,6 @@
 //! Many errors pass by themselves. Such a one raises a [`Doubt`], which the next message settles; when none
 //! comes for a while, the brokers are asked whether the partition is there at all.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,7 +23,7 @@ use ingest::log::brokers::{self, BrokerError, ConsumeError, Message};
 use ingest::words::{Offset, PartitionId, WallTime};
 
 use crate::context::{Context, broker_error};
-use crate::inquiry::{self, Presence};
+use crate::inquiry::{self, Presence, spawn};
 use crate::settings::Settings;
 
 /// How often a consumer's thread looks whether it is still wanted. Messages do not wait for it.
@@ -93,10 +92,7 @@ impl KafkaConsumer {
         let (sender, batches) = mpsc::channel(1);
         let delivery =
             Delivery { consumer, context, topic, partition, batches: sender, doubt: None };
-        thread::Builder::new()
-            .name(format!("kafka reader {partition}"))
-            .spawn(move || delivery.run())
-            .map_err(|error| BrokerError(format!("no thread for a consumer: {error}")))?;
+        spawn(&format!("kafka reader {partition}"), move || delivery.run())?;
         Ok(Self { batches })
     }
 }
@@ -129,7 +125,9 @@ impl Delivery {
         while !self.batches.is_closed() {
             let (messages, error) = self.pull();
             if !messages.is_empty() {
-                self.doubt = None;
+                if self.doubt.take().is_some() {
+                    self.context.forget();
+                }
                 if self.batches.blocking_send(Ok(messages)).is_err() {
                     return;
                 }
@@ -197,7 +195,10 @@ impl Delivery {
     fn settle(&mut self) -> Option<ConsumeError> {
         let doubt = self.doubt.take_if(|doubt| doubt.since.elapsed() >= DOUBT)?;
         match inquiry::presence(&self.consumer, &self.topic, self.partition, ANSWER) {
-            Ok(Presence::There) => None,
+            Ok(Presence::There) => {
+                self.context.forget();
+                None
+            }
             Ok(Presence::Missing(reason)) => Some(ConsumeError::Refused(reason)),
             Err(_) => {
                 let heard = self.context.heard();

@@ -33,6 +33,11 @@ impl Context {
     pub(crate) fn heard(&self) -> Heard {
         self.heard.lock().clone()
     }
+
+    /// What has been heard explains nothing any more: the brokers answer.
+    pub(crate) fn forget(&self) {
+        *self.heard.lock() = Heard::default();
+    }
 }
 
 impl ClientContext for Context {

@@ -26,6 +26,9 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 /// brokers in time, and not for ever one that was deposed without knowing it.
 const KEPT: Duration = Duration::from_secs(10);
 
+/// How often a kept client's thread looks whether it is still kept.
+const POLL: Duration = Duration::from_millis(100);
+
 /// A client that asks and reads nothing. Being a consumer, it never makes a topic by asking for it.
 pub(crate) type Asker = BaseConsumer<Context>;
 /// A client that administers.
@@ -45,12 +48,18 @@ where
         // Whoever asked may have gone.
         let _ = sender.send(job());
     };
-    let started = thread::Builder::new().name(name.to_owned()).spawn(run);
+    let started = spawn(name, run);
     Box::pin(async move {
-        started.map_err(|error| BrokerError(format!("no thread to ask brokers: {error}")))?;
+        started?;
         let lost = || BrokerError("the question to the brokers was given up".into());
         answer.await.unwrap_or_else(|_| Err(lost().into()))
     })
+}
+
+/// Starts a thread, which ends by itself.
+pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), BrokerError> {
+    let started = thread::Builder::new().name(name.to_owned()).spawn(run);
+    started.map(drop).map_err(|error| BrokerError(format!("no thread for {name}: {error}")))
 }
 
 pub(crate) fn asker(settings: &Settings, attempt: u32) -> Result<(Asker, Context), BrokerError> {
@@ -128,8 +137,11 @@ impl Inquiry {
                 _ => broker_error(error),
             }
         })?;
-        let offset = |value: i64| Offset::new(u64::try_from(value).unwrap_or(0));
-        Ok(Bounds { first: offset(first), end: offset(end) })
+        let offset = |value: i64| {
+            let odd = |_| BrokerError(format!("the brokers name {value} as an offset"));
+            u64::try_from(value).map(Offset::new).map_err(odd)
+        };
+        Ok(Bounds { first: offset(first)?, end: offset(end)? })
     }
 
     fn client(&self) -> Result<Arc<Asker>, BrokerError> {
@@ -141,6 +153,14 @@ impl Inquiry {
         }
         let (client, _) = asker(&self.settings, kept.attempt)?;
         let client = Arc::new(client);
+        let polled = client.clone();
+        // It hears what the client says by the way, which would pile up, and lets go of it last.
+        let poll = move || {
+            while Arc::strong_count(&polled) > 1 {
+                let _ = polled.poll(POLL);
+            }
+        };
+        spawn("kafka inquiry", poll)?;
         kept.attempt = kept.attempt.wrapping_add(1);
         kept.client = Some((client.clone(), Instant::now()));
         Ok(client)
@@ -151,15 +171,6 @@ impl Inquiry {
         let mut kept = self.kept.lock();
         if kept.client.as_ref().is_some_and(|(kept, _)| Arc::ptr_eq(kept, client)) {
             kept.client = None;
-        }
-    }
-}
-
-impl Drop for Inquiry {
-    fn drop(&mut self) {
-        // Its connections take a moment to end. Without a thread for that, the wait is here.
-        if let Some(client) = self.kept.get_mut().client.take() {
-            let _ = thread::Builder::new().spawn(move || drop(client));
         }
     }
 }

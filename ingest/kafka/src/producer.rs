@@ -5,7 +5,6 @@
 //! anything but "delivered" of it; only what never entered its queue is known not to have been sent.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +21,7 @@ use ingest::log::brokers::{self, BrokerError, Lane, SendError};
 use ingest::words::PartitionId;
 
 use crate::context::{Context, broker_error};
+use crate::inquiry::spawn;
 use crate::settings::Settings;
 
 /// How often a producer's thread looks whether it is still wanted. Acknowledgements do not wait for it.
@@ -108,10 +108,7 @@ impl KafkaProducer {
                 polled.poll(POLL);
             }
         };
-        thread::Builder::new()
-            .name(format!("kafka {lane:?}").to_lowercase())
-            .spawn(poll)
-            .map_err(|error| BrokerError(format!("no thread for a producer: {error}")))?;
+        spawn(&format!("kafka {lane:?}").to_lowercase(), poll)?;
         Ok(Self { producer, topic: settings.topic(), stranded: Mutex::default() })
     }
 }
