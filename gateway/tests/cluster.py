@@ -304,8 +304,8 @@ class Cluster:
             told = [node.partitions() for node in self.nodes]
             applied = [{number: one["applied"] for number, one in partitions.items()} for partitions in told]
             lags = [one["lag"] for partitions in told for one in partitions.values()]
-            # Twice the same: a lag is only as fresh as what the node last heard of the log's end.
-            if not any(lags) and all(one == applied[0] for one in applied) and applied == before:
+            # Twice the same: a lag is only as fresh as what some broker believes. Where none says, there is no lag.
+            if all(lag == 0 for lag in lags) and all(one == applied[0] for one in applied) and applied == before:
                 return
             if time.monotonic() > deadline:
                 raise ClusterError(f"after {within} s nodes have not caught up: {told}")

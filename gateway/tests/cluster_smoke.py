@@ -291,7 +291,7 @@ def smoke(arguments):
             cluster.init()  # a second time
             operations([client(url, (ACCESS_KEY, SECRET_KEY)) for url in cluster.endpoints], "smoke")
             befall(cluster, name, arguments.seed)
-            counted = [node.sql("SELECT bucket, count(*) AS n FROM objects GROUP BY bucket") for node in cluster.nodes]
+            counted = [node.sql("SELECT bucket, count(*) AS n FROM objects GROUP BY bucket ORDER BY bucket") for node in cluster.nodes]
             check(counted[0] and all(one == counted[0] for one in counted), f"SQL counts the same everywhere: {counted}")
             digests = cluster.compare()
             check(digests, "digests are there")

@@ -173,6 +173,12 @@ impl Shared {
         if self.env.mutated(Mutant::ReadWithoutBarrier) {
             return Ok(self.snapshot());
         }
+        // A fold that has stopped meets no barrier any more, so nothing here can be known to be fresh.
+        if self.options.reads != ReadPromise::Applied
+            && let Some(reason) = self.stopped.borrow().clone()
+        {
+            return Err(self.unavailable(reason));
+        }
         let waited = match self.options.reads {
             ReadPromise::Applied => return Ok(self.snapshot()),
             ReadPromise::Barrier => {

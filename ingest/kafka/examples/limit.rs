@@ -181,7 +181,7 @@ fn produce(
 ) -> anyhow::Result<Rate> {
     let (producer, window) = producer(settings, Lane::Data, linger_ms)?;
     let (topic, value) = (settings.topic(), pattern(bytes));
-    let mut produce = |most: usize| -> anyhow::Result<()> {
+    let produce = |most: usize| -> anyhow::Result<()> {
         window.enter(most, value.len());
         let record = BaseRecord::<(), [u8]>::to(&topic).partition(0).payload(&value);
         producer.send(record).map_err(|(error, _)| error.into())
@@ -210,7 +210,7 @@ fn round_trip(
     let (producer, window) = producer(settings, Lane::Commits, linger_ms)?;
     let (topic, value) = (settings.topic(), pattern(bytes));
     let consumer = consumer(settings, Offset::Offset(bounds(settings)?.1))?;
-    let mut once = || -> anyhow::Result<Duration> {
+    let once = || -> anyhow::Result<Duration> {
         let began = Instant::now();
         window.enter(usize::MAX, value.len());
         let record = BaseRecord::<(), [u8]>::to(&topic).partition(0).payload(&value);

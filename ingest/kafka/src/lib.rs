@@ -12,6 +12,7 @@
 //!
 //! librdkafka blocks here and there, so nothing that may block runs on a caller's thread: producers and
 //! consumers have a thread each that also takes them down, questions are asked on threads of their own.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod connection;
 mod consumer;

@@ -35,7 +35,7 @@ async fn brokers_that_do_not_answer_are_named() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap().to_string();
     for server in ["127.0.0.1:1".to_owned(), silent, "no-such-host.invalid:9092".to_owned()] {
-        let error = check(&[server.clone()], Security::default()).await.unwrap_err();
+        let error = check(std::slice::from_ref(&server), Security::default()).await.unwrap_err();
         let words = error.to_string();
         assert!(words.starts_with(&format!("no broker answers at {server}: ")), "{words}");
     }

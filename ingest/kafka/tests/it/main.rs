@@ -2,6 +2,7 @@
 //!
 //! `SILTSTONE_KAFKA` names the brokers (`host:port,host:port`); without it what needs them is skipped, and
 //! says so. Some tests need more, and say what. Every test makes a topic of its own and takes it down.
+#![allow(clippy::unwrap_used)]
 
 mod connection;
 mod faults;

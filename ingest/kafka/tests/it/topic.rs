@@ -38,10 +38,13 @@ async fn replicas_need_brokers() {
     assert!(describe(&trial.settings).await.unwrap().partitions.is_empty());
 }
 
+/// Settings that a topic is made with.
+type Set = &'static [(&'static str, &'static str)];
+
 /// Topics that others made are refused for what is wrong with them, also for what they inherit.
 #[tokio::test]
 async fn an_unsafe_topic_is_refused_for_each_reason() {
-    let table: [(&[(&str, &str)], &[&str]); 4] = [
+    let table: [(Set, &[&str]); 4] = [
         (&[], &["kept by as few as 1", "min.insync.replicas", "message.timestamp.type"]),
         (
             &[("cleanup.policy", "compact"), ("message.timestamp.type", "LogAppendTime")],

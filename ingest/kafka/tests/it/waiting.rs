@@ -1,7 +1,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use ingest::log::brokers::Lane;
+use ingest::log::brokers::{Brokers, Lane};
+use ingest::words::PartitionId;
 
 use crate::trial::{ONE, PATIENCE, Trial, numbered, read};
 
@@ -70,14 +71,13 @@ fn threads(name: &str) -> usize {
 /// A dropped consumer ends its thread soon, whether that was waiting for messages or for a reader.
 #[tokio::test]
 async fn a_dropped_consumer_ends() {
-    let partition = ingest::words::PartitionId::new(7);
+    let partition = PartitionId::new(7);
     let name = "kafka reader 7";
     let Some(trial) = Trial::begin("ends", 8).await else { return };
     for count in [0_u64, 30_000] {
         let producer = trial.producer(Lane::Commits);
         let sent: Vec<_> = (0..count).map(|n| producer.send(partition, numbered(n))).collect();
         futures::future::join_all(sent).await;
-        use ingest::log::brokers::Brokers;
         let consumer = trial.brokers.consumer(partition, Default::default(), 0).unwrap();
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(threads(name), 1);

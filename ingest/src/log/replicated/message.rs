@@ -35,6 +35,10 @@ pub struct Identity {
 
 /// What a message says.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are records, and a box for each costs more"
+)]
 pub enum Content {
     /// Whose log it is. Only the first one counts.
     Identity(Identity),
