@@ -9,27 +9,26 @@
 //!
 //! The cluster must have been set up with `siltstone init`, and must not be in use.
 
-use std::path::Path;
+#[path = "../tests/it/environment.rs"]
+mod environment;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser;
 use ingest::entry::Attributes;
-use ingest::env::system::{OsDisk, OsRandom};
-use ingest::env::{Clock, Env, FilePath, Fut, Runtime, Task};
+use ingest::env::FilePath;
 use ingest::log::Log;
 use ingest::log::brokers::Brokers;
 use ingest::log::replicated::{Options, ReplicatedLog};
 use ingest::name::ObjectKey;
 use ingest::record::{Body, Condition, Data, PutObject, Record, RecordId, RecordPayload};
 use ingest::words::{
-    BucketId, ConfigVersion, Epoch, Offset, PartitionId, Sequence, StreamId, Tick, WallTime,
-    WriterId,
+    BucketId, ConfigVersion, Epoch, Offset, PartitionId, Sequence, StreamId, WriterId,
 };
 use kafka::{KafkaBrokers, Security, Settings};
-use tokio::runtime::Handle;
 
 const PARTITION: PartitionId = PartitionId::ZERO;
 
@@ -67,7 +66,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let folder = tempfile::tempdir()?;
     runtime.block_on(async {
-        let env = environment(folder.path())?;
+        let env = environment::of(folder.path())?;
         let settings =
             Settings::new(arguments.bootstrap.clone(), &*arguments.cluster, Security::default())?;
         let brokers: Arc<dyn Brokers> = Arc::new(KafkaBrokers::new(settings));
@@ -155,52 +154,4 @@ fn record(number: u64, payload: Bytes, is_data: bool) -> Record {
 /// Bytes that do not compress to nothing.
 fn pattern(bytes: usize) -> Bytes {
     (0..bytes as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
-}
-
-fn environment(data: &Path) -> anyhow::Result<Env> {
-    let process = Arc::new(Process { handle: Handle::current(), started: Instant::now() });
-    Ok(Env {
-        rt: process.clone(),
-        disk: Arc::new(OsDisk::pooled(data, 4)?),
-        disk_dedicated: Arc::new(OsDisk::dedicated(data)),
-        clock: process,
-        random: Arc::new(OsRandom::new(std::process::id().into())),
-        mutant: None,
-    })
-}
-
-struct Process {
-    handle: Handle,
-    started: Instant,
-}
-
-impl Runtime for Process {
-    fn spawn(&self, _name: &'static str, task: Fut<'static, ()>) -> Task {
-        let running = self.handle.spawn(task);
-        Task::new(move || running.abort())
-    }
-
-    fn spawn_dedicated(&self, name: &'static str, task: Fut<'static, ()>) -> Task {
-        self.spawn(name, task)
-    }
-
-    fn work(&self, _name: &'static str, job: Box<dyn FnOnce() + Send>) -> Fut<'static, ()> {
-        job();
-        Box::pin(std::future::ready(()))
-    }
-}
-
-impl Clock for Process {
-    fn now(&self) -> Tick {
-        Tick::from_nanos(self.started.elapsed().as_nanos() as u64)
-    }
-
-    fn wall(&self) -> WallTime {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        WallTime::from_micros(since.as_micros() as i64)
-    }
-
-    fn sleep(&self, duration: Duration) -> Fut<'static, ()> {
-        Box::pin(tokio::time::sleep(duration))
-    }
 }

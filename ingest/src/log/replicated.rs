@@ -199,6 +199,8 @@ impl Progress {
 
 /// How often clients are looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long an open waits for a first message where brokers say that there is none.
+const EMPTY_WAIT: Duration = Duration::from_secs(5);
 /// How long an open waits for brokers.
 const OPEN_WAIT: Duration = Duration::from_secs(30);
 
@@ -356,9 +358,6 @@ async fn check_identity(
             ))
         });
     }
-    if bounds.end == Offset::ZERO {
-        return Err(no_identity("it is empty; set the cluster up with `siltstone init`".into()));
-    }
     let mut attempt = 0;
     let began = env.clock.now();
     let first = loop {
@@ -373,6 +372,13 @@ async fn check_identity(
                 return Err(BrokerError("the first message does not come".into()).into());
             }
             Some(Err(_)) | None => attempt += 1,
+        }
+        // That nothing is there is believed only when nothing came either: a broker may be behind.
+        let bounds = retry(env, || brokers.bounds(partition)).await?;
+        if bounds.end == Offset::ZERO && env.clock.now().since(began) >= EMPTY_WAIT {
+            return Err(no_identity(
+                "it is empty; set the cluster up with `siltstone init`".into(),
+            ));
         }
         env.clock.sleep(LOOK).await;
     };

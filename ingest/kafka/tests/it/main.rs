@@ -4,7 +4,9 @@
 //! says so. Some tests need more, and say what. Every test makes a topic of its own and takes it down.
 #![allow(clippy::unwrap_used)]
 
+mod conformance;
 mod connection;
+mod environment;
 mod faults;
 mod order;
 mod range;

@@ -15,3 +15,4 @@ mod log_crash;
 mod log_faults;
 mod nodes;
 mod repeatable;
+mod replicated_conformance;
