@@ -93,7 +93,7 @@ class Kafka:
         is_member = not command or str(self.path(member, "properties")).encode() in command.split(b"\0")
         return pid if is_member and state not in "ZX" else None
 
-    def start(self, members=None, within=120):
+    def start(self, members=None, within=240):
         """Starts what does not run, and waits until each is ready."""
         members = [member for member in members or self.layout.ids if not self.pid(member)]
         for member in members:
