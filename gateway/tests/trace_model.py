@@ -102,7 +102,7 @@ class Catalog:
     def __init__(self, data, event, durable):
         self.event, self.durable = event, durable
         self.generation, _, self.next = struct.unpack_from("<QQQ", data, 36)
-        at = [36 + 24 + 8 + 64 + 24]
+        at = [36 + 24 + 8 + 80 + 24]
 
         def number(form):
             value, = struct.unpack_from("<" + form, data, at[0])
