@@ -264,6 +264,15 @@ impl ReplicatedLog {
         cluster: &str,
     ) -> Result<(), OpenError> {
         let producer = brokers.producer(Lane::Commits, 0)?;
+        // One that was interrupted is finished for the store that it was begun for.
+        let mut store = store;
+        for partition in (0..partitions).map(PartitionId::new) {
+            let bounds = retry(env, || brokers.bounds(partition)).await?;
+            if bounds.first == Offset::ZERO && bounds.end > Offset::ZERO {
+                store = check_identity(env, brokers, partition, partitions, None).await?;
+                break;
+            }
+        }
         for partition in (0..partitions).map(PartitionId::new) {
             let bounds = retry(env, || brokers.bounds(partition)).await?;
             if bounds.end > Offset::ZERO {
