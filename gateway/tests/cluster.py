@@ -234,7 +234,7 @@ class Cluster:
     def __enter__(self):
         # A test that is told to end takes its processes and its network with it.
         for number in [signal.SIGTERM, signal.SIGHUP]:
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
+            signal.signal(number, lambda number, _: sys.exit(f"ended by {signal.Signals(number).name}"))
         try:
             self.start()
         except BaseException:
