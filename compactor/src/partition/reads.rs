@@ -22,7 +22,7 @@ use ingest::mutant::Mutant;
 use ingest::record::RecordId;
 use ingest::words::{Offset, Sequence, WriterId};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::Shared;
 use crate::view::Snapshot;
@@ -45,11 +45,41 @@ pub(crate) struct Barriers {
     demand: Mutex<Demand>,
     demanded: Notify,
     /// The last round that is over.
-    done: watch::Sender<u64>,
+    done: Mark<u64>,
     /// The newest barrier met of each process.
     met: Mutex<BTreeMap<WriterId, Sequence>>,
     /// Raised with each barrier met and each batch applied.
-    moved: watch::Sender<Offset>,
+    moved: Mark<Offset>,
+}
+
+/// How far something has come, and those who wait for it, woken in the order in which they came. A
+/// `watch` of tokio wakes many in an order of its own, drawn from no seed: runs would not repeat.
+struct Mark<T> {
+    at: Mutex<T>,
+    moved: Notify,
+}
+
+impl<T: Copy> Mark<T> {
+    fn new(at: T) -> Self {
+        Self { at: Mutex::new(at), moved: Notify::new() }
+    }
+
+    fn set(&self, at: T) {
+        *self.at.lock() = at;
+        self.moved.notify_waiters();
+    }
+
+    async fn wait_for(&self, is_far_enough: impl Fn(T) -> bool) {
+        loop {
+            // Registered before the look, so that no change in between is missed.
+            let moved = self.moved.notified();
+            let at = *self.at.lock();
+            if is_far_enough(at) {
+                return;
+            }
+            moved.await;
+        }
+    }
 }
 
 #[derive(Default)]
@@ -68,9 +98,9 @@ impl Barriers {
         Self {
             demand: Mutex::default(),
             demanded: Notify::new(),
-            done: watch::Sender::new(0),
+            done: Mark::new(0),
             met: Mutex::default(),
-            moved: watch::Sender::new(at),
+            moved: Mark::new(at),
         }
     }
 
@@ -86,7 +116,7 @@ impl Barriers {
 
     /// The fold has come so far.
     pub fn applied(&self, at: Offset) {
-        self.moved.send_replace(at);
+        self.moved.set(at);
     }
 
     fn has_met(&self, token: &BarrierToken, applied: Offset) -> bool {
@@ -100,9 +130,7 @@ impl Barriers {
 
     /// Waits until the fold has met a token.
     pub async fn wait(&self, token: BarrierToken) {
-        let mut moved = self.moved.subscribe();
-        // It ends only with the partition, and then nobody is left to ask.
-        let _ = moved.wait_for(|applied| self.has_met(&token, *applied)).await;
+        self.moved.wait_for(|applied| self.has_met(&token, applied)).await;
     }
 
     /// Waits for a round that begins after this was called.
@@ -112,9 +140,8 @@ impl Barriers {
             demand.wanted = demand.begun + 1;
             demand.wanted
         };
-        let mut done = self.done.subscribe();
         self.demanded.notify_one();
-        let _ = done.wait_for(|done| *done >= round).await;
+        self.done.wait_for(|done| done >= round).await;
     }
 
     async fn begin_round(&self) -> u64 {
@@ -149,7 +176,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> Task {
             let took = shared.env.clock.now().since(began).as_micros() as u64;
             shared.counters.barriers_met.fetch_add(1, Ordering::Relaxed);
             shared.counters.barrier_micros.fetch_add(took, Ordering::Relaxed);
-            shared.barriers.done.send_replace(round);
+            shared.barriers.done.set(round);
         }
     });
     env.rt.spawn("barriers", task)
