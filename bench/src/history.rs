@@ -89,15 +89,8 @@ pub struct History {
     /// The servers: nodes of one store, or one of them several times.
     #[arg(long, value_delimiter = ',', required = true)]
     endpoints: Vec<String>,
-    /// The access key.
-    #[arg(long, env = "SILTSTONE_ACCESS_KEY")]
-    access_key: String,
-    /// The secret key.
-    #[arg(long, env = "SILTSTONE_SECRET_KEY", hide_env_values = true)]
-    secret_key: String,
-    /// The servers' region.
-    #[arg(long, default_value = "us-east-1")]
-    region: String,
+    #[command(flatten)]
+    credentials: Credentials,
     /// Stops after so many seconds.
     #[arg(long, required_unless_present = "until_file")]
     seconds: Option<u64>,
@@ -187,12 +180,7 @@ impl History {
     }
 
     fn target(&self, endpoint: &str) -> anyhow::Result<Target> {
-        let credentials = Credentials {
-            access_key: self.access_key.clone(),
-            secret_key: self.secret_key.clone(),
-            region: self.region.clone(),
-        };
-        Target::new(endpoint, credentials)
+        Target::new(endpoint, self.credentials.clone())
     }
 }
 

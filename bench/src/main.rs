@@ -78,15 +78,8 @@ struct TargetArgs {
     /// The server.
     #[arg(long, default_value = "http://127.0.0.1:9000")]
     endpoint: String,
-    /// The access key.
-    #[arg(long, env = "SILTSTONE_ACCESS_KEY")]
-    access_key: String,
-    /// The secret key.
-    #[arg(long, env = "SILTSTONE_SECRET_KEY", hide_env_values = true)]
-    secret_key: String,
-    /// The server's region.
-    #[arg(long, default_value = "us-east-1")]
-    region: String,
+    #[command(flatten)]
+    credentials: Credentials,
     /// Is made if it is not there.
     #[arg(long, default_value = "bench")]
     bucket: String,
@@ -94,12 +87,7 @@ struct TargetArgs {
 
 impl TargetArgs {
     fn target(&self) -> anyhow::Result<Arc<Target>> {
-        let credentials = Credentials {
-            access_key: self.access_key.clone(),
-            secret_key: self.secret_key.clone(),
-            region: self.region.clone(),
-        };
-        Ok(Arc::new(Target::new(&self.endpoint, credentials)?))
+        Ok(Arc::new(Target::new(&self.endpoint, self.credentials.clone())?))
     }
 
     async fn target_with_bucket(&self) -> anyhow::Result<Arc<Target>> {

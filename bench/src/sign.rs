@@ -17,13 +17,16 @@ use sha2::{Digest, Sha256};
 pub const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
 /// Who signs.
-#[derive(Clone)]
+#[derive(Clone, clap::Args)]
 pub struct Credentials {
     /// The access key.
+    #[arg(long, env = "SILTSTONE_ACCESS_KEY")]
     pub access_key: String,
     /// The secret key.
+    #[arg(long, env = "SILTSTONE_SECRET_KEY", hide_env_values = true)]
     pub secret_key: String,
     /// The region that the server expects.
+    #[arg(long, default_value = "us-east-1")]
     pub region: String,
 }
 

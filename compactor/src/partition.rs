@@ -561,17 +561,9 @@ fn start_cutter(shared: &Arc<Shared>) -> Task {
                 let view = shared.view.read();
                 (!view.tail.is_empty(), view.frozen.len() < FROZEN_MAX)
             };
-            if !is_dirty {
-                dirty_since = None;
-                if shared.wants_cut()
-                    && let Err(error) = shared.request_cut().await
-                {
-                    tracing::warn!(%error, "a cut could not be requested");
-                }
-                continue;
-            }
-            let since = *dirty_since.get_or_insert(now);
-            let is_old = now.since(since) >= shared.options.cut.age;
+            dirty_since = is_dirty.then(|| dirty_since.unwrap_or(now));
+            let is_old =
+                dirty_since.is_some_and(|since| now.since(since) >= shared.options.cut.age);
             if (shared.wants_cut() || (is_old && has_place))
                 && let Err(error) = shared.request_cut().await
             {

@@ -46,6 +46,7 @@ use file::BulkFile;
 use format::{BLOCK, FILE_END_MAX, FRAME_BYTES};
 use read::Handles;
 
+pub use format::FRAME_PAYLOAD_MAX;
 pub use read::BulkReader;
 pub use upload::{Upload, WriteGuard, Written};
 pub use verify::verify;

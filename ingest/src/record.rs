@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::bulk::FRAME_PAYLOAD_MAX;
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::entry::{Attributes, ETag, Extent, PARTS_MAX, StoredChecksum, get_bool};
 use crate::name::{BucketName, OBJECT_KEY_BYTES_MAX, ObjectKey};
@@ -27,7 +28,7 @@ pub const INLINE_BYTES_MAX: usize = 1 << 20;
 
 /// The most payload that a [`Body::Data`] record has, in whole frames of a bulk file, so that pieces lie
 /// side by side in one extent: 15 frames, 959.5 KiB, below the longest message of a broker.
-pub const DATA_BYTES_MAX: usize = 15 * 65_504;
+pub const DATA_BYTES_MAX: usize = 15 * FRAME_PAYLOAD_MAX as usize;
 
 /// Names a record: its writer, the writer's instance and the record's number in the partition. A record
 /// that turns up twice has the same name both times.

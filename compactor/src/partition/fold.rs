@@ -44,8 +44,6 @@ struct Fold {
     streams: Streams,
     cut: CutNumber,
     time: WallTime,
-    /// Records since the last cut.
-    records: u64,
 }
 
 /// Room for a stream's payload is looked for again after so long.
@@ -65,7 +63,6 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Task, OpenError> {
         streams: Streams::default(),
         cut,
         time,
-        records: 0,
     };
     fold.restore().await?;
     let mut reader = shared.log.read(shared.id, next).await?;
@@ -76,8 +73,7 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Task, OpenError> {
     let task: Fut<'static, ()> = Box::pin(async move {
         let error = fold.run(reader).await;
         tracing::error!(%error, partition = %shared.id, "the fold has stopped");
-        shared.stopped.send_replace(Some(error.to_string()));
-        shared.lane.lock().abandon();
+        shared.stop(error.to_string());
     });
     Ok(env.rt.spawn("fold", task))
 }
@@ -168,8 +164,7 @@ impl Fold {
         let offset = committed.offset;
         let id = committed.record.id;
         self.time = self.time.max(committed.time);
-        self.records += 1;
-        self.shared.records.store(self.records, Ordering::Relaxed);
+        self.shared.records.fetch_add(1, Ordering::Relaxed);
         if !committed.record.is_numbered() {
             self.pass(&committed).await?;
             self.shared.view.read().tail.advance(offset.next());
@@ -340,8 +335,8 @@ impl Fold {
 
     /// Sets the tail aside for the sealer and goes on in a new one.
     fn freeze(&mut self, next: Offset, last: [u8; 16]) {
-        self.records = 0;
         let shared = &self.shared;
+        shared.records.store(0, Ordering::Relaxed);
         self.cut = self.cut.next();
         self.expired.extend(self.writers.expire(next));
         let mut view = shared.view.write();

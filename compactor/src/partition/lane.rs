@@ -232,32 +232,31 @@ pub(super) async fn append(shared: &Arc<Shared>, record: Record) -> Result<Outco
     }
 }
 
-async fn append_once(shared: &Arc<Shared>, mut record: Record) -> Result<Settled, SubmitError> {
+async fn append_once(shared: &Arc<Shared>, record: Record) -> Result<Settled, SubmitError> {
     if let Some(reason) = shared.stopped.borrow().clone() {
         return Err(SubmitError::Stopped(reason));
     }
-    let mut permit = Some(shared.log.admit(shared.id, record.bytes_estimate()).await?);
+    let permit = shared.log.admit(shared.id, record.bytes_estimate()).await?;
+    let mut admitted = Some((permit, record));
     loop {
-        match number(shared, &mut record, &mut permit)? {
-            Some((durable, receiver)) => {
+        match number(shared, &mut admitted)? {
+            Some((sequence, durable, receiver)) => {
                 let settling = Settling { shared: shared.clone(), durable: Some(durable) };
-                return settling.wait(receiver, record.id.sequence).await;
+                return settling.wait(receiver, sequence).await;
             }
             None => until_open(shared).await,
         }
     }
 }
 
-type Appended = (Fut<'static, Result<(), AppendError>>, oneshot::Receiver<Settled>);
+type Appended = (Sequence, Fut<'static, Result<(), AppendError>>, oneshot::Receiver<Settled>);
 
-/// Gives a record its number and its place in the log in one step, so that numbers rise in log order;
-/// none while the lane is fenced.
+/// Takes an admitted record and gives it its number and its place in the log in one step, so that numbers
+/// rise in log order; none while the lane is fenced.
 fn number(
     shared: &Shared,
-    record: &mut Record,
-    permit: &mut Option<Permit>,
+    admitted: &mut Option<(Permit, Record)>,
 ) -> Result<Option<Appended>, SubmitError> {
-    let held = shared.bulk.prolong(&record.bulk_files());
     let mut lane = shared.lane.lock();
     if lane.is_abandoned {
         drop(lane);
@@ -266,12 +265,13 @@ fn number(
     if !lane.is_open {
         return Ok(None);
     }
-    let permit = permit.take().expect("a record is appended once");
+    let (permit, mut record) = admitted.take().expect("a record is appended once");
     let (asked, receiver) = oneshot::channel();
     lane.last = lane.last.next();
     record.id = lane.unnumbered();
-    lane.waiting.insert(record.id.sequence, Waiting { asked, held });
-    Ok(Some((shared.log.append(permit, record.clone()), receiver)))
+    let (sequence, held) = (record.id.sequence, shared.bulk.prolong(&record.bulk_files()));
+    lane.waiting.insert(sequence, Waiting { asked, held });
+    Ok(Some((sequence, shared.log.append(permit, record), receiver)))
 }
 
 /// An append that is under way. When whoever waits goes away, it is seen to its end all the same: what it

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crc_fast::CrcAlgorithm;
-use ingest::bulk::{BulkError, BulkFiles, Upload, WriteGuard};
+use ingest::bulk::{BulkError, BulkFiles, FRAME_PAYLOAD_MAX, Upload, WriteGuard};
 use ingest::entry::Extent;
 use ingest::record::{Data, StreamRef};
 use ingest::words::{StreamId, WallTime};
@@ -28,9 +28,6 @@ use crate::tail::StateChange;
 
 /// A stream without a new piece for so long, by the log's time, is given up at the next cut.
 pub const STREAM_AGE_MAX: Duration = Duration::from_secs(3600);
-
-/// Pieces but the last are whole frames of a bulk file.
-const FRAME: u64 = 65_504;
 
 struct Stream {
     state: StreamState,
@@ -92,7 +89,7 @@ impl Streams {
         let is_last = end == state.total;
         let follows = data.index == state.next && data.total == state.total && end <= state.total;
         // One that comes in other than whole frames could not be gone on with after a restart.
-        if !follows || len == 0 || !(is_last || len.is_multiple_of(FRAME)) {
+        if !follows || len == 0 || !(is_last || len.is_multiple_of(FRAME_PAYLOAD_MAX)) {
             return Ok(());
         }
         if stream.upload.is_none() {

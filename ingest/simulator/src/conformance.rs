@@ -9,10 +9,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use ingest::entry::Attributes;
+use ingest::env::{Env, FilePath};
+use ingest::log::brokers::Brokers;
+use ingest::log::replicated::{Options, ReplicatedLog};
 use ingest::log::{BarrierToken, Committed, Log, ReadError, Reader};
 use ingest::name::ObjectKey;
 use ingest::record::{Body, Condition, PutObject, Record, RecordId, RecordPayload};
-use ingest::words::{BucketId, ConfigVersion, Epoch, Offset, PartitionId, Sequence, WriterId};
+use ingest::words::{
+    BucketId, ConfigVersion, Epoch, Offset, PartitionId, Sequence, StoreId, WriterId,
+};
+use parking_lot::Mutex;
 
 /// Makes and restarts a log.
 pub trait Factory: Sync {
@@ -21,6 +27,45 @@ pub trait Factory: Sync {
 
     /// Stops it cleanly.
     fn close(&self, log: Arc<dyn Log>) -> BoxFuture<'_, ()>;
+}
+
+/// A log on brokers, set up once and opened again and again.
+pub struct OnBrokers<B> {
+    env: Env,
+    brokers: B,
+    open: Mutex<Option<Arc<ReplicatedLog>>>,
+}
+
+impl<B: Fn() -> Arc<dyn Brokers> + Sync> OnBrokers<B> {
+    /// A log that is empty yet; `brokers` gives what it is opened on, each time.
+    pub fn new(env: Env, brokers: B) -> Self {
+        Self { env, brokers, open: Mutex::default() }
+    }
+}
+
+impl<B: Fn() -> Arc<dyn Brokers> + Sync> Factory for OnBrokers<B> {
+    fn open(&self) -> BoxFuture<'_, Arc<dyn Log>> {
+        Box::pin(async move {
+            let brokers = (self.brokers)();
+            let store = StoreId([3; 16]);
+            let set_up = ReplicatedLog::establish(&self.env, &brokers, 1, store, "cluster").await;
+            set_up.expect("set up");
+            let options = Options::new(FilePath::new("spool"));
+            let log = ReplicatedLog::open(&self.env, brokers, 1, Some(store), options).await;
+            let log = Arc::new(log.expect("opened"));
+            *self.open.lock() = Some(log.clone());
+            log as Arc<dyn Log>
+        })
+    }
+
+    fn close(&self, _log: Arc<dyn Log>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let open = self.open.lock().take();
+            if let Some(open) = open {
+                open.close().await;
+            }
+        })
+    }
 }
 
 const PARTITION: PartitionId = PartitionId::ZERO;

@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::env::{DiskError, Env, FilePath, Fut, Task, timeout};
-use crate::log::brokers::{BrokerError, Brokers, ConsumeError, Lane, SendError};
+use crate::log::brokers::{Bounds, BrokerError, Brokers, ConsumeError, Lane, SendError};
 use crate::log::{AppendError, BarrierToken, Log, LogLocation, Permit, ReadError, Reader, Status};
 use crate::record::{Body, Record, RecordId};
 use crate::words::{Epoch, Offset, PartitionId, Sequence, StoreId, Tick, WriterId};
@@ -218,7 +218,7 @@ impl ReplicatedLog {
         let mut found = BTreeMap::new();
         for id in (0..partitions).map(PartitionId::new) {
             let bounds = retry(env, || brokers.bounds(id)).await?;
-            store = Some(check_identity(env, &brokers, id, partitions, store).await?);
+            store = Some(check_identity(env, &brokers, id, partitions, bounds, store).await?);
             let spool_folder = options.folder.join(format!("p{:04}", id.get()));
             let spool = Spool::open(env.clone(), spool_folder, id, options.spool_file_bytes);
             let progress = Progress { first: bounds.first, end: bounds.end, ..Progress::default() };
@@ -266,18 +266,17 @@ impl ReplicatedLog {
         let producer = brokers.producer(Lane::Commits, 0)?;
         // One that was interrupted is finished for the store that it was begun for.
         let mut store = store;
+        let mut found = Vec::new();
         for partition in (0..partitions).map(PartitionId::new) {
-            let bounds = retry(env, || brokers.bounds(partition)).await?;
-            if bounds.first == Offset::ZERO && bounds.end > Offset::ZERO {
-                store = check_identity(env, brokers, partition, partitions, None).await?;
-                break;
-            }
+            found.push((partition, retry(env, || brokers.bounds(partition)).await?));
         }
-        for partition in (0..partitions).map(PartitionId::new) {
-            let bounds = retry(env, || brokers.bounds(partition)).await?;
-            if bounds.end > Offset::ZERO {
-                continue;
-            }
+        let is_begun = |bounds: &Bounds| bounds.end > Offset::ZERO;
+        if let Some((partition, bounds)) =
+            found.iter().find(|(_, bounds)| bounds.first == Offset::ZERO && is_begun(bounds))
+        {
+            store = check_identity(env, brokers, *partition, partitions, *bounds, None).await?;
+        }
+        for (partition, _) in found.into_iter().filter(|(_, bounds)| !is_begun(bounds)) {
             let cluster = cluster.to_owned();
             let identity = Identity { store, partition, partitions, cluster };
             let sent = producer.send(partition, message::encode_identity(&identity));
@@ -318,15 +317,6 @@ impl ReplicatedLog {
         let watch = self.watch.lock().take();
         drop(watch);
     }
-
-    /// Deletes everything below an offset for every node, for ever.
-    pub async fn delete_below(
-        &self,
-        partition: PartitionId,
-        below: Offset,
-    ) -> Result<(), BrokerError> {
-        self.shared.brokers.delete_below(partition, below).await
-    }
 }
 
 /// Asks brokers until they answer, for as long as an open may wait.
@@ -354,10 +344,10 @@ async fn check_identity(
     brokers: &Arc<dyn Brokers>,
     partition: PartitionId,
     partitions: u32,
+    bounds: Bounds,
     known: Option<StoreId>,
 ) -> Result<StoreId, OpenError> {
     let no_identity = |detail: String| OpenError::NoIdentity { partition, detail };
-    let bounds = retry(env, || brokers.bounds(partition)).await?;
     if bounds.first > Offset::ZERO {
         // What lies below has been let go; records are bound to the store by their checksums all the same.
         return known.ok_or_else(|| {

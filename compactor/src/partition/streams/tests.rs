@@ -39,7 +39,7 @@ fn pieces(stream: u8, len: usize) -> Vec<Data> {
         total: len as u64,
         bytes: Bytes::copy_from_slice(bytes),
     };
-    whole.chunks(FRAME as usize).enumerate().map(piece).collect()
+    whole.chunks(FRAME_PAYLOAD_MAX as usize).enumerate().map(piece).collect()
 }
 
 async fn read(bulk: &Arc<BulkFiles>, whole: &Whole) -> Vec<u8> {
@@ -107,7 +107,7 @@ fn a_stream_with_a_gap_or_of_odd_pieces_is_never_whole() {
 fn a_later_life_goes_on_where_a_cut_left_off() {
     let sim = Sim::new(5);
     let disk = SimDisk::new(&sim);
-    let len = 5 * FRAME as usize + 17;
+    let len = 5 * FRAME_PAYLOAD_MAX as usize + 17;
     let run = sim.block_on(&disk, async {
         let all = pieces(7, len);
         let mut kept = Vec::new();

@@ -1,60 +1,26 @@
 //! The log on brokers keeps the contract of a log, whatever its brokers do.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use ingest::env::{Env, FilePath, timeout};
-use ingest::log::Log;
+use ingest::env::{FilePath, timeout};
 use ingest::log::replicated::{Options, ReplicatedLog};
 use ingest::words::StoreId;
-use parking_lot::Mutex;
 use simulator::brokers::Knobs;
-use simulator::conformance::{self, Factory};
+use simulator::conformance::{self, OnBrokers};
 use simulator::{Sim, SimBrokers, SimDisk};
 
 const STORE: StoreId = StoreId([3; 16]);
 const NODE: usize = 1;
 
-struct Replicated {
-    env: Env,
-    brokers: Arc<SimBrokers>,
-    open: Mutex<Option<Arc<ReplicatedLog>>>,
-}
-
-impl Factory for Replicated {
-    fn open(&self) -> BoxFuture<'_, Arc<dyn Log>> {
-        Box::pin(async move {
-            let brokers = self.brokers.handle(NODE);
-            let set_up = ReplicatedLog::establish(&self.env, &brokers, 1, STORE, "cluster").await;
-            set_up.expect("set up");
-            let options = Options::new(FilePath::new("spool"));
-            let log = ReplicatedLog::open(&self.env, brokers, 1, Some(STORE), options).await;
-            let log = Arc::new(log.expect("opened"));
-            *self.open.lock() = Some(log.clone());
-            log as Arc<dyn Log>
-        })
-    }
-
-    fn close(&self, _log: Arc<dyn Log>) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            let open = self.open.lock().take();
-            if let Some(open) = open {
-                open.close().await;
-            }
-        })
-    }
-}
-
 fn check(seed: u64, is_calm: bool) {
     let sim = Sim::new(seed);
     let disk = SimDisk::new(&sim);
-    let brokers = Arc::new(SimBrokers::new(&sim, 1));
+    let brokers = SimBrokers::new(&sim, 1);
     if is_calm {
         brokers.set_knobs(Knobs::calm());
     }
     let env = sim.node_env(NODE, &disk);
-    let factory = Replicated { env, brokers, open: Mutex::default() };
+    let factory = OnBrokers::new(env, || brokers.handle(NODE));
     let run = sim.block_on_cluster(conformance::check_all(&factory));
     assert_eq!(run, Ok(()), "seed {seed}");
 }

@@ -9,7 +9,7 @@ use compactor::catalog::{Catalog, LoadError};
 use compactor::partition::{
     self, CutPolicy, OpenError, Options, Partition, PayloadWay, ReadPromise, hash_of,
 };
-use ingest::bulk::{self, BulkFiles};
+use ingest::bulk::{self, BulkFiles, FRAME_PAYLOAD_MAX};
 use ingest::env::{DiskErrorKind, Env, FilePath, timeout};
 use ingest::log::brokers::Brokers;
 use ingest::log::replicated::{self, Patience, ReplicatedLog};
@@ -83,7 +83,7 @@ impl Settings {
             read_wait: self.read_wait,
             trims: false,
             // One frame: what is large comes in several pieces.
-            payload: PayloadWay::Log { piece_bytes: 65_504 },
+            payload: PayloadWay::Log { piece_bytes: FRAME_PAYLOAD_MAX as usize },
             node: Some(node),
             ..Options::default()
         }

@@ -2,15 +2,20 @@
 
 use super::*;
 
+/// Brokers whose followers fetch one message at a time, so that they are behind for a while.
+fn slow_followers(sim: &Sim) -> SimBrokers {
+    let knobs =
+        Knobs { hop_max: Duration::from_millis(40), fetch_messages_max: 1, ..Knobs::calm() };
+    SimBrokers::with_knobs(sim, 1, knobs)
+}
+
 /// Who has missed something may follow a new leader, which does not know yet how much is committed. It
 /// must not count as in sync before it has caught up, or it would come to lead without what it missed.
 #[test]
 fn who_has_not_caught_up_does_not_come_to_lead() {
     for seed in 0..seeds(300) {
         let sim = Sim::new(seed);
-        let knobs =
-            Knobs { hop_max: Duration::from_millis(40), fetch_messages_max: 1, ..Knobs::calm() };
-        let brokers = SimBrokers::with_knobs(&sim, 1, knobs);
+        let brokers = slow_followers(&sim);
         let run = sim.block_on_cluster(async {
             let producer = producer(&brokers, 0, 0);
             producer.send(PARTITION, value("one")).await.expect("acknowledged");
@@ -43,9 +48,7 @@ fn who_has_not_caught_up_does_not_come_to_lead() {
 fn a_leader_that_is_alone_in_sync_acknowledges_nothing() {
     for seed in 0..seeds(50) {
         let sim = Sim::new(seed);
-        let knobs =
-            Knobs { hop_max: Duration::from_millis(40), fetch_messages_max: 1, ..Knobs::calm() };
-        let brokers = SimBrokers::with_knobs(&sim, 1, knobs);
+        let brokers = slow_followers(&sim);
         let run = sim.block_on_cluster(async {
             let producer = producer(&brokers, 0, 0);
             let leader = brokers.leader(PARTITION).expect("led");
