@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ingest::bulk::{BulkError, BulkFiles};
-use ingest::env::{Env, Fut, Open, Task, timeout};
+use ingest::env::{DiskErrorKind, Env, Fut, Open, Task, timeout};
 use ingest::log::{AppendError, Log, ReadError};
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Record};
@@ -48,7 +48,7 @@ pub use fold::hash_of;
 use lane::Lane;
 pub use nodes::Node;
 use nodes::Nodes;
-pub use payload::{PayloadError, PayloadWay, PayloadWriter};
+pub use payload::{PayloadError, PayloadWay, PayloadWriter, Written};
 use reads::Barriers;
 pub use reads::ReadPromise;
 
@@ -593,9 +593,14 @@ fn start_space_watch(shared: &Arc<Shared>) -> Task {
 
 /// Why an earlier life took this node's copy out of service, if one did.
 async fn read_quarantine(env: &Env, layout: &Layout) -> Option<String> {
-    let file = env.disk.open(&layout.quarantine(), Open::Read).await.ok()?;
     let unread =
         || "this node's copy was taken out of service; remove it and start again".to_owned();
+    let file = match env.disk.open(&layout.quarantine(), Open::Read).await {
+        Ok(file) => file,
+        Err(error) if error.kind == DiskErrorKind::NotFound => return None,
+        // A copy that may have been taken out of service is not served.
+        Err(_) => return Some(unread()),
+    };
     let len = file.len().await.unwrap_or_default() as usize;
     match file.read_at(0, len).await {
         Ok(bytes) if !bytes.is_empty() => Some(String::from_utf8_lossy(&bytes).into_owned()),

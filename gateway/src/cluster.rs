@@ -1,6 +1,8 @@
 //! How a cluster is: what each node says of itself, and what differs between them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
@@ -112,10 +114,12 @@ pub fn status(admins: &str) -> anyhow::Result<ExitCode> {
             Err(error) => wrong.push(format!("{admin}: {error:#}")),
         }
     }
-    println!(
+    let mut table = String::new();
+    writeln!(
+        table,
         "{:<6} {:>4} {:>12} {:>8} {:>6} {:>12}  {:<16} state",
         "node", "part", "applied", "lag", "cut", "sealed", "digest"
-    );
+    )?;
     for (admin, report) in &reports {
         for copy in &report.partitions {
             let state = match (&copy.quarantined, &copy.stopped) {
@@ -126,7 +130,8 @@ pub fn status(admins: &str) -> anyhow::Result<ExitCode> {
             let reason = copy.quarantined.as_ref().or(copy.stopped.as_ref());
             wrong.extend(reason.map(|reason| format!("{admin}: {reason}")));
             let lag = copy.lag.map_or_else(|| "?".to_owned(), |lag| lag.to_string());
-            println!(
+            writeln!(
+                table,
                 "{:<6} {:>4} {:>12} {:>8} {:>6} {:>12}  {:<16} {state}",
                 report.node,
                 copy.partition,
@@ -135,14 +140,16 @@ pub fn status(admins: &str) -> anyhow::Result<ExitCode> {
                 copy.cut,
                 copy.sealed,
                 &copy.digest[..copy.digest.len().min(16)],
-            );
+            )?;
         }
     }
     let reports: Vec<&NodeReport> = reports.iter().map(|(_, report)| report).collect();
     wrong.extend(differences(&reports));
     for line in &wrong {
-        println!("{line}");
+        writeln!(table, "{line}")?;
     }
+    // Whoever reads it may have seen enough, as `head` does.
+    let _ = std::io::stdout().write_all(table.as_bytes());
     Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

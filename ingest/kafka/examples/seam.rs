@@ -9,9 +9,6 @@
 //!
 //! The cluster must have been set up with `siltstone init`, and must not be in use.
 
-#[path = "../tests/it/environment.rs"]
-mod environment;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -66,7 +63,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let folder = tempfile::tempdir()?;
     runtime.block_on(async {
-        let env = environment::of(folder.path())?;
+        let env = simulator::outside::world(folder.path())?;
         let settings =
             Settings::new(arguments.bootstrap.clone(), &*arguments.cluster, Security::default())?;
         let brokers: Arc<dyn Brokers> = Arc::new(KafkaBrokers::new(settings));

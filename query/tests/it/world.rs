@@ -8,13 +8,14 @@ use bytes::Bytes;
 use compactor::apply::Rules;
 use compactor::catalog::Catalog;
 use compactor::outcome::{Outcome, Rejection, VersionName};
-use compactor::partition::{CutPolicy, Options, Partition};
+use compactor::partition::{self, CutPolicy, Options, Partition};
 use compactor::resolve;
 use compactor::state::UploadState;
 use ingest::bulk::{self, BulkFiles, Written};
 use ingest::entry::{Attributes, ETag, Statement};
 use ingest::env::FilePath;
 use ingest::log::embedded::{self, EmbeddedLog};
+use ingest::log::replicated::ReplicatedLog;
 use ingest::log::{Log, ReadError};
 use ingest::name::{BucketName, ObjectKey};
 use ingest::record::{
@@ -35,8 +36,14 @@ const INLINE_MAX: usize = 1500;
 
 /// An engine at work.
 pub struct Engine {
-    pub partition: Partition,
-    log: Arc<EmbeddedLog>,
+    pub partition: Arc<Partition>,
+    log: Below,
+}
+
+/// The log under it.
+enum Below {
+    Embedded(Arc<EmbeddedLog>),
+    Replicated(Arc<ReplicatedLog>),
 }
 
 /// Opens the engine on a disk; an error is what a server would print before it gives up.
@@ -85,19 +92,28 @@ pub async fn open_with(
         ..Options::default()
     };
     let partition = Partition::open(env, between(log.clone()), bulk, catalog, options).await;
-    Ok(Engine { partition: partition.map_err(|e| e.to_string())?, log })
+    let partition = Arc::new(partition.map_err(|e| e.to_string())?);
+    Ok(Engine { partition, log: Below::Embedded(log) })
 }
 
 impl Engine {
+    /// The engine over the first partition of a log on brokers.
+    pub fn on_brokers(partition: Arc<Partition>, log: Arc<ReplicatedLog>) -> Self {
+        Self { partition, log: Below::Replicated(log) }
+    }
+
     /// Stops as a server does on SIGTERM.
     pub async fn close(self) {
         let _ = self.partition.cut().await;
-        self.log.close().await;
+        self.close_log().await;
     }
 
     /// Stops without a last cut: what is in the log is replayed at the next start.
     pub async fn close_log(self) {
-        self.log.close().await;
+        match self.log {
+            Below::Embedded(log) => log.close().await,
+            Below::Replicated(log) => log.close().await,
+        }
     }
 
     /// Removes a key.
@@ -135,7 +151,15 @@ impl Engine {
         upload.finish().await.map_err(|e| e.to_string())
     }
 
-    /// Puts an object; small payload in the record, more by a bulk file.
+    /// Gives large payload, the way that this engine's goes.
+    pub async fn give(&self, payload: &[u8]) -> Result<partition::Written, String> {
+        let begun = self.partition.begin_payload(payload.len() as u64).await;
+        let mut writer = begun.map_err(|e| e.to_string())?;
+        writer.write(Bytes::copy_from_slice(payload)).await.map_err(|e| e.to_string())?;
+        writer.finish().await.map_err(|e| e.to_string())
+    }
+
+    /// Puts an object; small payload in the record, more beside it.
     pub async fn put(
         &self,
         bucket: BucketId,
@@ -143,11 +167,11 @@ impl Engine {
         payload: &[u8],
         condition: Condition,
     ) -> Result<Outcome, String> {
-        let (held, record) = if payload.len() > INLINE_MAX {
-            let written = self.write_bulk(payload).await?;
-            (Some(written.guard), RecordPayload::Bulk(written.extents))
+        let (held, digest, record) = if payload.len() > INLINE_MAX {
+            let written = self.give(payload).await?;
+            (written.guard, written.digest, written.payload)
         } else {
-            (None, RecordPayload::Inline(Bytes::copy_from_slice(payload)))
+            (None, 0, RecordPayload::Inline(Bytes::copy_from_slice(payload)))
         };
         let config = self.config(bucket);
         let put = Body::PutObject(PutObject {
@@ -156,7 +180,7 @@ impl Engine {
             key: key.clone(),
             condition,
             attributes: attributes(payload),
-            digest: 0,
+            digest,
             payload: record,
         });
         let outcome = self.submit(put).await;

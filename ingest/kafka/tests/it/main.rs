@@ -6,7 +6,6 @@
 
 mod conformance;
 mod connection;
-mod environment;
 mod faults;
 mod order;
 mod range;

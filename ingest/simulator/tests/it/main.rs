@@ -15,4 +15,6 @@ mod log_crash;
 mod log_faults;
 mod nodes;
 mod repeatable;
+mod replaced_clients;
 mod replicated_conformance;
+mod replicated_losses;

@@ -10,7 +10,7 @@ use futures::future::Either;
 use super::message::{self, Content};
 use super::{LOOK, Shared};
 use crate::env::{DiskErrorKind, Fut};
-use crate::log::brokers::{ConsumeError, Consumer, Message};
+use crate::log::brokers::{Bounds, ConsumeError, Consumer, Message};
 use crate::log::{Committed, LogLocation, ReadError, Reader};
 use crate::record::Record;
 use crate::words::{Offset, PartitionId, Tick};
@@ -27,6 +27,10 @@ pub struct TailReader {
     /// When that consumer was made.
     born: Tick,
     attempt: u32,
+    /// What was read last: its place and its checksum.
+    last: Option<(Offset, u32)>,
+    /// What must stand there still before anything behind it is believed.
+    doubted: Option<(Offset, u32)>,
     /// Met behind what was delivered last.
     failed: Option<ReadError>,
 }
@@ -40,6 +44,8 @@ impl TailReader {
             consumer: None,
             born: Tick::default(),
             attempt: 0,
+            last: None,
+            doubted: None,
             failed: None,
         }
     }
@@ -55,7 +61,8 @@ impl TailReader {
             let consumer = match &mut self.consumer {
                 Some(consumer) => consumer,
                 none => {
-                    let made = shared.brokers.consumer(self.partition, self.next, self.attempt);
+                    let from = self.doubted.map_or(self.next, |(offset, _)| offset);
+                    let made = shared.brokers.consumer(self.partition, from, self.attempt);
                     self.born = shared.env.clock.now();
                     none.insert(made.map_err(|error| ReadError::Unavailable {
                         partition: self.partition,
@@ -73,7 +80,9 @@ impl TailReader {
                 Some(Err(ConsumeError::Refused(reason))) => return Err(self.unavailable(reason)),
                 Some(Err(ConsumeError::OutOfRange)) => {
                     self.replace("the offset wanted is not there");
-                    judge_range(&shared, self.partition, self.next).await?;
+                    let bounds = judge_range(&shared, self.partition, self.next).await?;
+                    // A log that was cut off and has grown again looks whole from here.
+                    self.doubted = self.last.filter(|(offset, _)| *offset >= bounds.first);
                 }
                 Some(Err(ConsumeError::Unavailable(reason))) => {
                     self.replace(&reason);
@@ -103,6 +112,20 @@ impl TailReader {
         tracing::warn!(partition = %self.partition, next = %self.next, reason, "a consumer is replaced");
     }
 
+    /// Sees whether what was read last is still where it was.
+    fn settle_doubt(&mut self, messages: &[Message]) -> Result<(), ReadError> {
+        let Some((offset, checksum)) = self.doubted.take() else { return Ok(()) };
+        let is_same = messages.first().is_some_and(|first| {
+            first.offset == offset && crc32c::crc32c(&first.value) == checksum
+        });
+        match is_same {
+            true => Ok(()),
+            false => {
+                Err(ReadError::Lost { partition: self.partition, end: offset, read: self.next })
+            }
+        }
+    }
+
     /// Decodes messages up to the first that cannot be, and that one's error.
     fn decode(&self, messages: Vec<Message>) -> (Vec<(Message, Record)>, Option<ReadError>) {
         let mut decoded: Vec<(Message, Record)> = Vec::with_capacity(messages.len());
@@ -130,7 +153,11 @@ impl TailReader {
                 return Err(error);
             }
             let messages = self.pull().await?;
+            self.settle_doubt(&messages)?;
             let last = messages.last().map(|message| message.offset);
+            if let Some(message) = messages.last() {
+                self.last = Some((message.offset, crc32c::crc32c(&message.value)));
+            }
             let (decoded, failed) = self.decode(messages);
             let shared = self.shared.clone();
             let places = spool(&shared, self.partition, &decoded).await?;
@@ -167,7 +194,7 @@ async fn judge_range(
     shared: &Shared,
     partition: PartitionId,
     next: Offset,
-) -> Result<(), ReadError> {
+) -> Result<Bounds, ReadError> {
     let clock = &shared.env.clock;
     let began = clock.now();
     loop {
@@ -175,7 +202,7 @@ async fn judge_range(
             Ok(bounds) if next < bounds.first => {
                 return Err(ReadError::Trimmed { partition, offset: next });
             }
-            Ok(bounds) if next <= bounds.end => return Ok(()),
+            Ok(bounds) if next <= bounds.end => return Ok(bounds),
             Ok(bounds) if clock.now().since(began) >= shared.options.lost => {
                 return Err(ReadError::Lost { partition, end: bounds.end, read: next });
             }

@@ -42,6 +42,11 @@ impl Tally {
         }
         self.simulated += other.simulated;
     }
+
+    pub fn tell(&self, runs: usize) {
+        let hours = self.simulated.as_secs_f64() / 3600.0;
+        println!("{runs} clusters, {hours:.1} simulated hours: {:?}", self.counts);
+    }
 }
 
 type Opened = Arc<Mutex<Option<Result<Running, Failure>>>>;

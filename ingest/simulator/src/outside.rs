@@ -1,5 +1,12 @@
-//! A plain environment on tokio, for what runs the log on real brokers outside a server.
+//! The outside world as it is, for what runs on real brokers and is not a server: tokio's tasks and clock,
+//! a folder of the real disk. Nothing here is simulated or repeatable.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is where the real world comes in"
+)]
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,15 +16,17 @@ use ingest::env::{Clock, Env, Fut, Runtime, Task};
 use ingest::words::{Tick, WallTime};
 use tokio::runtime::Handle;
 
-/// The outside world over a folder, on the runtime that this is called on.
-pub fn of(data: &Path) -> anyhow::Result<Env> {
+/// The outside world over a folder, on the tokio runtime that this is called on.
+pub fn world(data: &Path) -> io::Result<Env> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seed = since.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(32);
     let process = Arc::new(Process { handle: Handle::current(), started: Instant::now() });
     Ok(Env {
         rt: process.clone(),
         disk: Arc::new(OsDisk::pooled(data, 4)?),
         disk_dedicated: Arc::new(OsDisk::dedicated(data)),
         clock: process,
-        random: Arc::new(OsRandom::new(std::process::id().into())),
+        random: Arc::new(OsRandom::new(seed)),
         mutant: None,
     })
 }

@@ -1,0 +1,131 @@
+//! A client that was given up is gone before its successor sends anything: what it still holds would land
+//! behind newer records.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ingest::env::{FilePath, Fut};
+use ingest::log::Log;
+use ingest::log::brokers::{Bounds, BrokerError, Brokers, Consumer, Lane, Producer, SendError};
+use ingest::log::replicated::{Options, ReplicatedLog};
+use ingest::mutant::Mutant;
+use ingest::words::{Offset, PartitionId, StoreId};
+use parking_lot::Mutex;
+use simulator::brokers::{BROKERS, Knobs, Place};
+use simulator::conformance::{append, record};
+use simulator::{Sim, SimBrokers, SimDisk};
+
+const STORE: StoreId = StoreId([3; 16]);
+const NODE: usize = 1;
+
+/// Producers that are alive, by lane, and the most that there were when one sent something.
+#[derive(Default)]
+struct Count {
+    alive: BTreeMap<Lane, u32>,
+    most: u32,
+    made: u32,
+}
+
+/// Brokers that count their producers.
+struct Counting {
+    inner: Arc<dyn Brokers>,
+    count: Arc<Mutex<Count>>,
+}
+
+struct Counted {
+    inner: Box<dyn Producer>,
+    lane: Lane,
+    count: Arc<Mutex<Count>>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        *self.count.lock().alive.entry(self.lane).or_default() -= 1;
+    }
+}
+
+impl Producer for Counted {
+    fn send(&self, partition: PartitionId, value: Bytes) -> Fut<'static, Result<(), SendError>> {
+        let mut count = self.count.lock();
+        count.most = count.most.max(count.alive.get(&self.lane).copied().unwrap_or_default());
+        self.inner.send(partition, value)
+    }
+}
+
+impl Brokers for Counting {
+    fn producer(&self, lane: Lane, attempt: u32) -> Result<Box<dyn Producer>, BrokerError> {
+        let inner = self.inner.producer(lane, attempt)?;
+        let mut count = self.count.lock();
+        *count.alive.entry(lane).or_default() += 1;
+        count.made += 1;
+        Ok(Box::new(Counted { inner, lane, count: self.count.clone() }))
+    }
+
+    fn consumer(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        attempt: u32,
+    ) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.inner.consumer(partition, from, attempt)
+    }
+
+    fn bounds(&self, partition: PartitionId) -> Fut<'_, Result<Bounds, BrokerError>> {
+        self.inner.bounds(partition)
+    }
+
+    fn delete_below(
+        &self,
+        partition: PartitionId,
+        below: Offset,
+    ) -> Fut<'_, Result<(), BrokerError>> {
+        self.inner.delete_below(partition, below)
+    }
+}
+
+/// Appends through a cut between node and brokers; says how many clients of one lane there were at most
+/// when one of them sent something.
+fn most_at_a_time(mutant: Option<Mutant>) -> u32 {
+    let mut sim = Sim::new(1);
+    sim.set_mutant(mutant);
+    let disk = SimDisk::new(&sim);
+    let brokers = SimBrokers::with_knobs(&sim, 1, Knobs::calm());
+    let env = sim.node_env(NODE, &disk);
+    let count = Arc::new(Mutex::new(Count::default()));
+    let run = sim.block_on_cluster(async {
+        let inner = brokers.handle(NODE);
+        ReplicatedLog::establish(&env, &inner, 1, STORE, "cluster").await.expect("set up");
+        let counting = Arc::new(Counting { inner, count: count.clone() });
+        let options = Options::new(FilePath::new("spool"));
+        let opened = ReplicatedLog::open(&env, counting, 1, Some(STORE), options).await;
+        let log: Arc<dyn Log> = Arc::new(opened.expect("opened"));
+        append(&log, record(1, 1, b"before")).await.expect("appended");
+        brokers.isolate_node(NODE);
+        for sequence in 2..5 {
+            let unknown = append(&log, record(1, sequence, b"meanwhile")).await;
+            unknown.expect_err("nobody can be reached");
+        }
+        for broker in 0..BROKERS {
+            brokers.join(Place::Node(NODE), Place::Broker(broker));
+        }
+        sim.sleep(Duration::from_secs(30)).await;
+        append(&log, record(1, 9, b"after")).await.expect("appended");
+    });
+    assert_eq!(run, Ok(()));
+    let count = count.lock();
+    assert!(count.made > 3, "{} clients: none was replaced", count.made);
+    count.most
+}
+
+#[test]
+fn a_client_is_never_kept_beside_its_successor() {
+    assert_eq!(most_at_a_time(None), 1);
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn seeded_bug_that_keeps_them_is_found() {
+    assert!(most_at_a_time(Some(Mutant::KeepReplacedClient)) > 1);
+}
