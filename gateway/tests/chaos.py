@@ -107,6 +107,8 @@ class Chaos:
     def run(self, planned):
         namespaces = any(FAULTS[one.name].needs_network for one in planned)
         flags = ["--cut-bytes", "8000000", "--cut-seconds", "5", "--bulk-file-bytes", "20000000"]
+        if self.arguments.read:
+            flags += ["--read", self.arguments.read]
         cluster = Cluster(self.arguments.binary, self.out / "cluster", own_controller=self.arguments.own_controller,
                           namespaces=namespaces, partitions=self.arguments.partitions, flags=flags)
         with cluster:
@@ -257,6 +259,7 @@ def parse_arguments():
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--clients", type=int, default=12)
     parser.add_argument("--keys", type=int, default=40)
+    parser.add_argument("--read", help="what nodes promise of reads; `high-watermark` promises less than the check asks for, and is caught at it")
     parser.add_argument("--own-controller", action="store_true", help="one separate Kafka controller, not one in each broker")
     parser.add_argument("--tree", metavar="DIR", help="upload its files first, and compare them through every node at the end")
     parser.add_argument("--out", metavar="DIR", help="keep everything there (default: a temporary folder, kept when something is wrong)")

@@ -16,11 +16,13 @@
 //! Not checked: how long things take, but that they end; disks that fail other than by losing power;
 //! brokers that lose what they have acknowledged, since then nothing is promised.
 
+mod ask;
 mod client;
 mod ending;
 mod faults;
 mod history;
 pub mod node;
+mod quarantine;
 mod world;
 
 use std::cell::RefCell;

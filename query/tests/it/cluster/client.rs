@@ -1,23 +1,18 @@
 //! Clients: each asks one thing after the other, of nodes at random, and notes what it was told.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use compactor::outcome::{Outcome, Rejection};
-use compactor::partition::{Partition, SubmitError};
-use ingest::entry::{Attributes, ETag, Statement};
+use compactor::partition::SubmitError;
+use ingest::entry::ETag;
 use ingest::log::{AppendError, ReadError};
 use ingest::name::ObjectKey;
-use ingest::record::{
-    self, Body, CompleteUpload, CreateUpload, DeleteObject, Part, PutObject, PutPart,
-    RecordPayload, VersionRef,
-};
-use ingest::words::{BucketId, PartNumber, UploadId};
-use query::listing::{self, From, Listed};
-use query::object;
+use ingest::record::{self, Body, DeleteObject, VersionRef};
+use ingest::words::UploadId;
 use simulator::SimRandom;
 
+use super::ask::{begin_upload, config, list, put, read, submit};
 use super::history::{Answer, Asked, Condition, Operation, Value};
 use super::node::Running;
 use super::world::{NODES, World};
@@ -26,8 +21,6 @@ use crate::world::attributes;
 /// Few, so that clients meet.
 pub const KEYS: usize = 3;
 const OPERATIONS: u64 = 20;
-/// Payload above this goes through the log in pieces.
-const INLINE_MAX: usize = 1_500;
 
 pub fn key(number: usize) -> ObjectKey {
     ObjectKey::new(format!("key-{number}").into_bytes()).expect("a short key")
@@ -56,129 +49,6 @@ fn written(answer: Result<Outcome, SubmitError>) -> Result<Written, String> {
         }
         Err(_) => Written::Refused,
     })
-}
-
-/// What a read found: the value and the entity tag.
-pub type Seen = Option<(Bytes, ETag)>;
-
-/// Reads a key on a node, as fresh as it is promised.
-pub async fn read(
-    partition: &Partition,
-    bucket: BucketId,
-    key: &ObjectKey,
-) -> Result<Seen, ReadError> {
-    let snapshot = partition.fresh().await?;
-    let whole = |found: &object::Found| match &found.statement {
-        Statement::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
-        _ => Ok(0..0),
-    };
-    let found = object::get(partition, snapshot, bucket, key, VersionRef::Current, whole).await?;
-    let Some((found, body)) = found else { return Ok(None) };
-    let Statement::Object(object) = &found.statement else { return Ok(None) };
-    let etag = object.attributes.etag;
-    Ok(Some((body.collect().await?, etag)))
-}
-
-/// Lists a bucket on a node, page by page of one moment: each key's number and length.
-pub async fn list(
-    partition: &Partition,
-    bucket: BucketId,
-    page: usize,
-) -> Result<Vec<(Bytes, u64)>, ReadError> {
-    let snapshot = partition.fresh().await?;
-    let mut all = Vec::new();
-    let mut from = From::Start;
-    loop {
-        let (prefix, delimiter) = (Bytes::new(), Bytes::new());
-        let request = listing::Request { bucket, prefix, delimiter, from, max: page };
-        let found = listing::objects(&snapshot, &request).await?;
-        for listed in found.listed {
-            if let Listed::Line(line) = listed {
-                all.push((line.key, line.size));
-            }
-        }
-        match found.next {
-            Some(next) => from = next,
-            None => return Ok(all),
-        }
-    }
-}
-
-/// Gives payload to a node; small payload goes into the record that names it.
-async fn give(partition: &Partition, payload: Bytes) -> Result<(RecordPayload, u64), String> {
-    if payload.len() <= INLINE_MAX {
-        return Ok((RecordPayload::Inline(payload), 0));
-    }
-    let begun = partition.begin_payload(payload.len() as u64).await;
-    let mut writer = begun.map_err(|error| error.to_string())?;
-    for piece in payload.chunks(40_000) {
-        let piece = Bytes::copy_from_slice(piece);
-        writer.write(piece).await.map_err(|error| error.to_string())?;
-    }
-    let written = writer.finish().await.map_err(|error| error.to_string())?;
-    Ok((written.payload, written.digest))
-}
-
-fn config(partition: &Partition, bucket: BucketId) -> ingest::words::ConfigVersion {
-    partition.buckets().get(bucket).map_or_else(Default::default, |bucket| bucket.config)
-}
-
-async fn submit(partition: &Partition, body: Body) -> Result<Outcome, SubmitError> {
-    partition.submit("owner", "request", body).await
-}
-
-/// Puts an object; none when its payload could not be given, so that nothing was put.
-async fn put(
-    partition: Arc<Partition>,
-    bucket: BucketId,
-    key: ObjectKey,
-    content: Bytes,
-    condition: record::Condition,
-) -> Option<Result<Outcome, SubmitError>> {
-    let attributes = attributes(&content);
-    let (payload, digest) = give(&partition, content).await.ok()?;
-    let config = config(&partition, bucket);
-    let put = PutObject { bucket, config, key, condition, attributes, digest, payload };
-    Some(submit(&partition, Body::PutObject(put)).await)
-}
-
-/// Begins an upload and gives it its parts, the first as long as told; what is left to do completes it.
-async fn begin_upload(
-    partition: Arc<Partition>,
-    bucket: BucketId,
-    key: ObjectKey,
-    upload: UploadId,
-    content: Bytes,
-    first: usize,
-) -> Option<CompleteUpload> {
-    let owner = Attributes { owner: "owner".into(), ..Attributes::default() };
-    let create = CreateUpload {
-        bucket,
-        key: key.clone(),
-        upload,
-        attributes: owner,
-        checksum_algorithm: 0,
-        checksum_is_composite: false,
-    };
-    submit(&partition, Body::CreateUpload(create)).await.ok()?;
-    let mut parts = Vec::new();
-    for (index, bytes) in [content.slice(..first), content.slice(first..)].into_iter().enumerate() {
-        let number = PartNumber::new(index as u16 + 1);
-        let md5 = attributes(&bytes).etag.md5;
-        let size = bytes.len() as u64;
-        let (payload, digest) = give(&partition, bytes).await.ok()?;
-        let RecordPayload::Stream(stream) = payload else { return None };
-        let part = Part { size, md5, digest, checksum: None, extents: Arc::new([]) };
-        let key = key.clone();
-        let put = PutPart { bucket, key, upload, number, part, stream: Some(stream) };
-        match submit(&partition, Body::PutPart(put)).await {
-            Ok(Outcome::Done) => parts.push((number, md5)),
-            _ => return None,
-        }
-    }
-    let config = config(&partition, bucket);
-    let condition = record::Condition::Always;
-    Some(CompleteUpload { bucket, config, key, upload, parts, condition, checksum: None })
 }
 
 /// One client.

@@ -1,4 +1,5 @@
 //! The model on each log: on one machine, on simulated brokers, and on real ones.
+#![allow(clippy::disallowed_types, reason = "real brokers are met in the real world")]
 
 use std::path::Path;
 use std::sync::Arc;
