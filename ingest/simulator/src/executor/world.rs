@@ -48,6 +48,8 @@ struct Queue {
     next_timer: u64,
     tasks: BTreeMap<u64, TaskSlot>,
     ready: Vec<u64>,
+    /// So many of the ready tasks became so before the step that runs now.
+    settled: usize,
     timers: BinaryHeap<Reverse<Timer>>,
     nodes: Vec<NodeState>,
 }
@@ -67,13 +69,21 @@ impl Queue {
     fn make_ready(&mut self, task: u64) {
         let Some(slot) = self.tasks.get(&task) else { return };
         let held = slot.life.and_then(|life| self.nodes.get_mut(life.node));
-        let ready = match held {
-            Some(node) if node.is_held => &mut node.ready,
-            _ => &mut self.ready,
+        let (ready, settled) = match held {
+            Some(node) if node.is_held => (&mut node.ready, 0),
+            _ => (&mut self.ready, self.settled),
         };
+        // What one step wakes, it wakes at one moment, and in the order of task numbers: tokio's `watch`
+        // keeps its waiters in lists that it draws from a random number of its own.
         if !ready.contains(&task) {
-            ready.push(task);
+            let woken = ready[settled..].partition_point(|other| *other < task);
+            ready.insert(settled + woken, task);
         }
+    }
+
+    /// The order of what is ready now is decided.
+    fn settle(&mut self) {
+        self.settled = self.ready.len();
     }
 }
 
@@ -203,6 +213,7 @@ impl World {
             Policy::Last => queue.ready.len() - 1,
         };
         let task = queue.ready.remove(index);
+        queue.settle();
         let slot = queue.tasks.get_mut(&task);
         Some(match slot {
             Some(slot) => Chosen { task, life: slot.life, future: slot.future.take() },
@@ -290,6 +301,8 @@ impl World {
             }
             !is_held
         });
+        held.sort_unstable();
+        queue.settle();
     }
 
     pub fn is_held(&self, node: usize) -> bool {
@@ -323,6 +336,7 @@ impl World {
                 queue.tasks.extract_if(.., |_, slot| is_its(slot)).map(|(_, slot)| slot).collect();
             let left = &queue.tasks;
             queue.ready.retain(|task| left.contains_key(task));
+            queue.settle();
             Remains { tasks, timers: Vec::new(), actions }
         });
     }
@@ -338,6 +352,7 @@ impl World {
                 actions.append(&mut node.due);
             }
             queue.ready.clear();
+            queue.settle();
             let timers = std::mem::take(&mut queue.timers).into_vec();
             let (timers, stay): (Vec<_>, Vec<_>) =
                 timers.into_iter().partition(|Reverse(timer)| ends(timer.owner));
