@@ -112,7 +112,8 @@ class Node(Server):
     def is_running(self):
         return self.process is not None and self.process.poll() is None
 
-    def start(self, wait=120):
+    def start(self, wait=600):
+        # An empty node folds the whole log first, and the machine is busy with everything else.
         self.launch()
         if not self.is_ready(wait):
             what = "did not get ready" if self.is_running() else "ended"
