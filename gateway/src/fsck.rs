@@ -14,12 +14,12 @@ use compactor::segment::Segment;
 use compactor::state::{StateKey, StreamState, decode_part};
 use compactor::view::Sealed;
 use ingest::entry::{Extent, ObjectVersion, Payload, Statement};
+use ingest::env::production;
 use ingest::env::{Env, FilePath};
 use ingest::log::embedded;
 use ingest::words::PartitionId;
 
 use crate::config::Settings;
-use crate::server::env;
 use crate::server::identity::Identity;
 use crate::server::store::{Lock, bulk_options, log_options};
 
@@ -43,7 +43,7 @@ async fn check(data: &Path) -> anyhow::Result<Vec<String>> {
     let Some(identity) = Identity::read(data)? else {
         bail!("{} is not a siltstone data directory", data.display());
     };
-    let env = env::production(data)?;
+    let env = production::of(data)?;
     let partitions = match identity {
         Identity::Embedded(_) => 1,
         Identity::Node(node) => node.partitions,

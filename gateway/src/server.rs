@@ -1,6 +1,5 @@
 //! Running it: joins the real parts, listens, drains, stops.
 
-pub mod env;
 pub mod identity;
 pub mod node;
 pub mod store;
@@ -14,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use ingest::env::production;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,7 +53,7 @@ pub fn init(args: &InitArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let said = runtime.block_on(async {
         // It writes no file.
-        let env = env::production(std::path::Path::new("."))?;
+        let env = production::of(std::path::Path::new("."))?;
         node::init(&env, &kafka, partitions).await
     })?;
     println!("{said}");
@@ -67,7 +67,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let admin = TcpListener::bind(settings.admin).await;
     let admin = admin.with_context(|| format!("cannot listen on {}", settings.admin))?;
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
-    let env = env::production(&settings.data)?;
+    let env = production::of(&settings.data)?;
     let store = Arc::new(Store::open(env, &settings).await?);
     // However it ends, the store is closed before the runtime goes: its threads use the runtime's clock.
     let served = serve_store(&store, settings, [listener, admin], metrics).await;

@@ -6,6 +6,7 @@
 //! `dyn` lets a fault or trace wrapper stack on a disk without types.
 
 mod disk;
+pub mod production;
 pub mod system;
 
 use std::future::Future;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::Parser;
 use ingest::entry::Attributes;
-use ingest::env::FilePath;
+use ingest::env::{FilePath, production};
 use ingest::log::Log;
 use ingest::log::brokers::Brokers;
 use ingest::log::replicated::{Options, ReplicatedLog};
@@ -63,7 +63,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let folder = tempfile::tempdir()?;
     runtime.block_on(async {
-        let env = simulator::outside::world(folder.path())?;
+        let env = production::of(folder.path())?;
         let settings =
             Settings::new(arguments.bootstrap.clone(), &*arguments.cluster, Security::default())?;
         let brokers: Arc<dyn Brokers> = Arc::new(KafkaBrokers::new(settings));

@@ -17,7 +17,6 @@ pub mod brokers;
 pub mod conformance;
 pub mod disk;
 pub mod executor;
-pub mod outside;
 pub mod random;
 pub mod trace;
 

@@ -22,7 +22,7 @@ use proptest::prelude::*;
 use query::listing::{self, From, Listed, Request};
 use query::object;
 
-use crate::world::{Engine, attributes};
+use crate::world::{Engine, attributes, give_beside};
 
 mod logs;
 
@@ -366,7 +366,7 @@ impl Checked {
         let (mut whole, mut named) = (Vec::new(), Vec::new());
         for (index, size) in parts.iter().enumerate() {
             let content = self.content(*size);
-            let written = self.engine.give(&content).await?;
+            let written = give_beside(&self.engine.partition, &content).await?;
             let (extents, stream) = match written.payload {
                 RecordPayload::Bulk(extents) => (extents, None),
                 RecordPayload::Stream(stream) => (Arc::default(), Some(stream)),

@@ -31,7 +31,7 @@ pub const STORE: StoreId = StoreId([9; 16]);
 const ID: PartitionId = PartitionId::ZERO;
 /// Left free on a device with a limit, for cuts and merges.
 const RESERVE_BYTES: u64 = 1 << 20;
-/// Payload above this goes the bulk way.
+/// Payload above this goes beside the record.
 const INLINE_MAX: usize = 1500;
 
 /// An engine at work.
@@ -151,14 +151,6 @@ impl Engine {
         upload.finish().await.map_err(|e| e.to_string())
     }
 
-    /// Gives large payload, the way that this engine's goes.
-    pub async fn give(&self, payload: &[u8]) -> Result<partition::Written, String> {
-        let begun = self.partition.begin_payload(payload.len() as u64).await;
-        let mut writer = begun.map_err(|e| e.to_string())?;
-        writer.write(Bytes::copy_from_slice(payload)).await.map_err(|e| e.to_string())?;
-        writer.finish().await.map_err(|e| e.to_string())
-    }
-
     /// Puts an object; small payload in the record, more beside it.
     pub async fn put(
         &self,
@@ -167,12 +159,7 @@ impl Engine {
         payload: &[u8],
         condition: Condition,
     ) -> Result<Outcome, String> {
-        let (held, digest, record) = if payload.len() > INLINE_MAX {
-            let written = self.give(payload).await?;
-            (written.guard, written.digest, written.payload)
-        } else {
-            (None, 0, RecordPayload::Inline(Bytes::copy_from_slice(payload)))
-        };
+        let written = give(&self.partition, payload).await?;
         let config = self.config(bucket);
         let put = Body::PutObject(PutObject {
             bucket,
@@ -180,11 +167,11 @@ impl Engine {
             key: key.clone(),
             condition,
             attributes: attributes(payload),
-            digest,
-            payload: record,
+            digest: written.digest,
+            payload: written.payload,
         });
         let outcome = self.submit(put).await;
-        drop(held);
+        drop(written.guard);
         outcome
     }
 
@@ -245,6 +232,28 @@ impl Engine {
             found.unwrap_or_else(|| panic!("{key:?} {version:?} is listed and not found"));
         body.collect().await
     }
+}
+
+/// Gives payload to a partition: small payload into the record that names it, more beside it.
+pub async fn give(partition: &Partition, payload: &[u8]) -> Result<partition::Written, String> {
+    if payload.len() > INLINE_MAX {
+        return give_beside(partition, payload).await;
+    }
+    let inline = RecordPayload::Inline(Bytes::copy_from_slice(payload));
+    Ok(partition::Written { payload: inline, digest: 0, guard: None })
+}
+
+/// Gives payload beside the record, however little it is.
+pub async fn give_beside(
+    partition: &Partition,
+    payload: &[u8],
+) -> Result<partition::Written, String> {
+    let begun = partition.begin_payload(payload.len() as u64).await;
+    let mut writer = begun.map_err(|e| e.to_string())?;
+    for piece in payload.chunks(40_000) {
+        writer.write(Bytes::copy_from_slice(piece)).await.map_err(|e| e.to_string())?;
+    }
+    writer.finish().await.map_err(|e| e.to_string())
 }
 
 pub fn attributes(payload: &[u8]) -> Attributes {

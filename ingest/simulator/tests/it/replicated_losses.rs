@@ -1,17 +1,13 @@
 //! A log that loses what had been read from it is noticed, also when it has grown again since.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use ingest::env::FilePath;
-use ingest::log::replicated::{Options, ReplicatedLog};
-use ingest::log::{Log, ReadError};
-use ingest::words::{Offset, PartitionId, StoreId};
+use ingest::log::ReadError;
+use ingest::words::{Offset, PartitionId};
 use simulator::brokers::Knobs;
-use simulator::conformance::{append, record};
+use simulator::conformance::{Factory, OnBrokers, append, record};
 use simulator::{Sim, SimBrokers, SimDisk};
 
-const STORE: StoreId = StoreId([3; 16]);
 const READS: usize = 0;
 const WRITES: usize = 1;
 
@@ -21,15 +17,9 @@ fn read_after_loss(others: u64) -> ReadError {
     let brokers = SimBrokers::with_knobs(&sim, 1, Knobs::calm());
     let open = async |node: usize| {
         let env = sim.node_env(node, &SimDisk::new(&sim));
-        let options = Options::new(FilePath::new("spool"));
-        let log = ReplicatedLog::open(&env, brokers.handle(node), 1, Some(STORE), options).await;
-        let log: Arc<dyn Log> = Arc::new(log.expect("opened"));
-        log
+        OnBrokers::new(env, || brokers.handle(node)).open().await
     };
     let run = sim.block_on_cluster(async {
-        let env = sim.node_env(WRITES, &SimDisk::new(&sim));
-        let handle = brokers.handle(WRITES);
-        ReplicatedLog::establish(&env, &handle, 1, STORE, "cluster").await.expect("set up");
         let (reads, writes) = (open(READS).await, open(WRITES).await);
         for sequence in 1..=10 {
             append(&writes, record(1, sequence, b"before")).await.expect("appended");

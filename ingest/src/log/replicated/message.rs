@@ -114,6 +114,11 @@ pub fn record_bytes(value: &Bytes) -> Bytes {
     value.slice(HEADER.min(value.len())..)
 }
 
+/// The checksum that stands in a message's bytes, as it stands there.
+pub fn stored_checksum(value: &Bytes) -> Option<[u8; 4]> {
+    value.get(HEADER - 4..HEADER)?.try_into().ok()
+}
+
 fn decode_identity(body: Bytes) -> Result<Identity, DecodeError> {
     let mut from = Decoder::new(body);
     let identity = Identity {

@@ -18,6 +18,19 @@ use crate::words::{Offset, PartitionId, Tick};
 /// How long to wait before brokers are asked again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// A message's place, and the checksum in it: enough to tell whether it is still there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    offset: Offset,
+    checksum: Option<[u8; 4]>,
+}
+
+impl Mark {
+    fn of(message: &Message) -> Self {
+        Self { offset: message.offset, checksum: message::stored_checksum(&message.value) }
+    }
+}
+
 /// Delivers a partition's records.
 pub struct TailReader {
     shared: Arc<Shared>,
@@ -27,10 +40,10 @@ pub struct TailReader {
     /// When that consumer was made.
     born: Tick,
     attempt: u32,
-    /// What was read last: its place and its checksum.
-    last: Option<(Offset, u32)>,
+    /// What was read last.
+    last: Option<Mark>,
     /// What must stand there still before anything behind it is believed.
-    doubted: Option<(Offset, u32)>,
+    doubted: Option<Mark>,
     /// Met behind what was delivered last.
     failed: Option<ReadError>,
 }
@@ -61,7 +74,7 @@ impl TailReader {
             let consumer = match &mut self.consumer {
                 Some(consumer) => consumer,
                 none => {
-                    let from = self.doubted.map_or(self.next, |(offset, _)| offset);
+                    let from = self.doubted.map_or(self.next, |mark| mark.offset);
                     let made = shared.brokers.consumer(self.partition, from, self.attempt);
                     self.born = shared.env.clock.now();
                     none.insert(made.map_err(|error| ReadError::Unavailable {
@@ -82,7 +95,7 @@ impl TailReader {
                     self.replace("the offset wanted is not there");
                     let bounds = judge_range(&shared, self.partition, self.next).await?;
                     // A log that was cut off and has grown again looks whole from here.
-                    self.doubted = self.last.filter(|(offset, _)| *offset >= bounds.first);
+                    self.doubted = self.last.filter(|mark| mark.offset >= bounds.first);
                 }
                 Some(Err(ConsumeError::Unavailable(reason))) => {
                     self.replace(&reason);
@@ -114,16 +127,11 @@ impl TailReader {
 
     /// Sees whether what was read last is still where it was.
     fn settle_doubt(&mut self, messages: &[Message]) -> Result<(), ReadError> {
-        let Some((offset, checksum)) = self.doubted.take() else { return Ok(()) };
-        let is_same = messages.first().is_some_and(|first| {
-            first.offset == offset && crc32c::crc32c(&first.value) == checksum
-        });
-        match is_same {
-            true => Ok(()),
-            false => {
-                Err(ReadError::Lost { partition: self.partition, end: offset, read: self.next })
-            }
+        let Some(doubted) = self.doubted.take() else { return Ok(()) };
+        if messages.first().map(Mark::of) == Some(doubted) {
+            return Ok(());
         }
+        Err(ReadError::Lost { partition: self.partition, end: doubted.offset, read: self.next })
     }
 
     /// Decodes messages up to the first that cannot be, and that one's error.
@@ -154,16 +162,13 @@ impl TailReader {
             }
             let messages = self.pull().await?;
             self.settle_doubt(&messages)?;
-            let last = messages.last().map(|message| message.offset);
-            if let Some(message) = messages.last() {
-                self.last = Some((message.offset, crc32c::crc32c(&message.value)));
-            }
+            self.last = messages.last().map(Mark::of).or(self.last);
             let (decoded, failed) = self.decode(messages);
             let shared = self.shared.clone();
             let places = spool(&shared, self.partition, &decoded).await?;
             self.failed = failed;
             let next = match &self.failed {
-                None => last.map_or(self.next, Offset::next),
+                None => self.last.map_or(self.next, |mark| mark.offset.next()),
                 Some(_) => decoded.last().map_or(self.next, |(last, _)| last.offset.next()),
             };
             self.next = self.next.max(next);

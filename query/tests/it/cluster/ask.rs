@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use compactor::outcome::Outcome;
-use compactor::partition::{Partition, SubmitError};
+use compactor::partition::{Partition, SubmitError, Written};
 use ingest::entry::{Attributes, ETag, Statement};
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
@@ -15,10 +15,7 @@ use ingest::words::{BucketId, PartNumber, UploadId};
 use query::listing::{self, From, Listed};
 use query::object;
 
-use crate::world::attributes;
-
-/// Payload above this goes through the log in pieces.
-const INLINE_MAX: usize = 1_500;
+use crate::world::{attributes, give};
 
 /// What a read found: the value and the entity tag.
 pub type Seen = Option<(Bytes, ETag)>;
@@ -66,21 +63,6 @@ pub async fn list(
     }
 }
 
-/// Gives payload to a node; small payload goes into the record that names it.
-async fn give(partition: &Partition, payload: Bytes) -> Result<(RecordPayload, u64), String> {
-    if payload.len() <= INLINE_MAX {
-        return Ok((RecordPayload::Inline(payload), 0));
-    }
-    let begun = partition.begin_payload(payload.len() as u64).await;
-    let mut writer = begun.map_err(|error| error.to_string())?;
-    for piece in payload.chunks(40_000) {
-        let piece = Bytes::copy_from_slice(piece);
-        writer.write(piece).await.map_err(|error| error.to_string())?;
-    }
-    let written = writer.finish().await.map_err(|error| error.to_string())?;
-    Ok((written.payload, written.digest))
-}
-
 pub fn config(partition: &Partition, bucket: BucketId) -> ingest::words::ConfigVersion {
     partition.buckets().get(bucket).map_or_else(Default::default, |bucket| bucket.config)
 }
@@ -98,7 +80,7 @@ pub async fn put(
     condition: record::Condition,
 ) -> Option<Result<Outcome, SubmitError>> {
     let attributes = attributes(&content);
-    let (payload, digest) = give(&partition, content).await.ok()?;
+    let Written { payload, digest, .. } = give(&partition, &content).await.ok()?;
     let config = config(&partition, bucket);
     let put = PutObject { bucket, config, key, condition, attributes, digest, payload };
     Some(submit(&partition, Body::PutObject(put)).await)
@@ -128,7 +110,7 @@ pub async fn begin_upload(
         let number = PartNumber::new(index as u16 + 1);
         let md5 = attributes(&bytes).etag.md5;
         let size = bytes.len() as u64;
-        let (payload, digest) = give(&partition, bytes).await.ok()?;
+        let Written { payload, digest, .. } = give(&partition, &bytes).await.ok()?;
         let RecordPayload::Stream(stream) = payload else { return None };
         let part = Part { size, md5, digest, checksum: None, extents: Arc::new([]) };
         let key = key.clone();

@@ -14,8 +14,10 @@ use ingest::env::{DiskErrorKind, Env, FilePath, timeout};
 use ingest::log::brokers::Brokers;
 use ingest::log::replicated::{self, Patience, ReplicatedLog};
 use ingest::log::{Log, ReadError};
-use ingest::words::{Offset, PartitionId, StoreId};
+use ingest::words::{NodeId, Offset, PartitionId, StoreId};
 use simulator::SimRandom;
+
+use crate::world::STORE;
 
 /// How the nodes of a world are set; everything so small that a short life meets all of it.
 #[derive(Clone, Debug)]
@@ -183,6 +185,19 @@ pub async fn open(start: Start) -> Result<Running, Failure> {
         return Err(later("the id is another process's"));
     }
     Ok(Running { env, store: log.store(), log, partitions })
+}
+
+/// Opens the only node of a world where nothing hinders it; `again` after its first life.
+pub async fn open_alone(
+    env: Env,
+    brokers: Arc<dyn Brokers>,
+    settings: Settings,
+    again: bool,
+) -> Result<Running, String> {
+    let store = again.then_some(STORE);
+    let node = partition::Node { id: NodeId::new(1), held_before: again };
+    let opened = open(Start { env, brokers, settings, store, node }).await;
+    opened.map_err(|(Failure::Later(reason) | Failure::Never(reason))| reason)
 }
 
 /// What was folded last must be where it was.

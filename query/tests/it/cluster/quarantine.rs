@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use compactor::partition::{Node, SubmitError};
+use compactor::partition::SubmitError;
 use ingest::log::replicated::ReplicatedLog;
 use ingest::log::{Log, ReadError};
 use ingest::record::{Body, Digest, Record, RecordId, Versioning};
@@ -10,23 +10,18 @@ use ingest::words::{CutNumber, Epoch, NodeId, PartitionId, Sequence, WriterId};
 use simulator::brokers::Knobs;
 use simulator::{Fault, FaultKind, Operation, Sim, SimBrokers, SimDisk, SimRandom};
 
-use super::node::{self, Failure, Running, Settings, Start};
+use super::node::{self, Running, Settings};
 use crate::world::{Engine, STORE};
 
 const NODE: usize = 0;
 
+fn settings() -> Settings {
+    Settings::draw(&SimRandom::new(3))
+}
+
 async fn start(sim: &Sim, disk: &SimDisk, brokers: &SimBrokers, again: bool) -> Running {
-    let start = Start {
-        env: sim.node_env(NODE, disk),
-        brokers: brokers.handle(NODE),
-        settings: Settings::draw(&SimRandom::new(3)),
-        store: again.then_some(STORE),
-        node: Node { id: NodeId::new(1), held_before: again },
-    };
-    match node::open(start).await {
-        Ok(running) => running,
-        Err(Failure::Later(reason) | Failure::Never(reason)) => panic!("{reason}"),
-    }
+    let env = sim.node_env(NODE, disk);
+    node::open_alone(env, brokers.handle(NODE), settings(), again).await.expect("opened")
 }
 
 /// Says in another node's name what it made of a cut.
@@ -52,7 +47,7 @@ async fn assert_serves_nothing(engine: &Engine) {
 #[test]
 fn a_copy_that_is_outvoted_serves_nothing_any_more() {
     let sim = Sim::new(1);
-    let (disk, partitions) = (SimDisk::new(&sim), Settings::draw(&SimRandom::new(3)).partitions);
+    let (disk, partitions) = (SimDisk::new(&sim), settings().partitions);
     let brokers = SimBrokers::with_knobs(&sim, partitions as usize, Knobs::calm());
     let run = sim.block_on_cluster(async {
         let founder = sim.node_env(NODE + 1, &SimDisk::new(&sim));

@@ -5,19 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use compactor::partition;
-use ingest::env::Env;
+use ingest::env::{Env, production};
 use ingest::log::brokers::Brokers;
 use ingest::log::replicated::ReplicatedLog;
-use ingest::words::NodeId;
 use kafka::{KafkaBrokers, Security};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use simulator::brokers::Knobs;
-use simulator::{Sim, SimBrokers, SimDisk, SimRandom, Survival, outside};
+use simulator::{Sim, SimBrokers, SimDisk, SimRandom, Survival};
 
 use super::{Kept, Op, is_power_cut, live, lives, op};
-use crate::cluster::node::{self, Failure, Settings, Start};
+use crate::cluster::node::{self, Settings};
 use crate::world::{Engine, STORE, open};
 
 const NODE: usize = 0;
@@ -53,12 +51,7 @@ async fn open_node(
     brokers: Arc<dyn Brokers>,
     kept: Option<&Kept>,
 ) -> Result<Engine, String> {
-    let store = kept.map(|_| STORE);
-    let node = partition::Node { id: NodeId::new(1), held_before: kept.is_some() };
-    let opened = node::open(Start { env, brokers, settings: settings(), store, node }).await;
-    let mut running = opened.map_err(|failure| match failure {
-        Failure::Later(reason) | Failure::Never(reason) => reason,
-    })?;
+    let mut running = node::open_alone(env, brokers, settings(), kept.is_some()).await?;
     let partition = running.partitions.pop().ok_or("no partition")?;
     Ok(Engine::on_brokers(partition, running.log))
 }
@@ -99,7 +92,7 @@ fn on_real_brokers(servers: &[String], folder: &Path, ops: &[Op]) -> Result<(), 
         // What belongs to a life ends with its runtime.
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         runtime.map_err(|error| error.to_string())?.block_on(async {
-            let env = outside::world(folder).map_err(|error| error.to_string())?;
+            let env = production::of(folder).map_err(|error| error.to_string())?;
             let brokers: Arc<dyn Brokers> = Arc::new(KafkaBrokers::new(settings.clone()));
             if number == 0 {
                 let known = kafka::describe(&settings).await.map_err(|error| error.to_string())?;

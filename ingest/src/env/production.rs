@@ -1,23 +1,33 @@
-//! The production environment: tokio's tasks and clock, the real disk.
+//! The environment of a real process: tokio's tasks and clock, the real disk. Servers run in it, and so do
+//! tests and tools on real brokers.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the outside that the core is kept from"
+)]
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
-use ingest::env::system::{OsDisk, OsRandom};
-use ingest::env::{Clock, Env, Fut, Runtime, Task};
-use ingest::words::{Tick, WallTime};
 use tokio::runtime::Handle;
+
+use super::system::{OsDisk, OsRandom};
+use super::{Clock, Env, Fut, Runtime, Task};
+use crate::words::{Tick, WallTime};
 
 /// Threads that wait for the disk on behalf of tasks that must not.
 const DISK_THREADS: usize = 8;
 
-/// Makes the environment of a node whose data lie in a folder.
-pub fn production(data: &Path) -> anyhow::Result<Env> {
+/// Makes the environment of a process whose data lie in a folder, on the tokio runtime that this is called
+/// on.
+pub fn of(data: &Path) -> io::Result<Env> {
     let node = Arc::new(Node { handle: Handle::current(), started: Instant::now() });
     let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    getrandom::fill(&mut seed)
+        .map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
     Ok(Env {
         rt: node.clone(),
         disk: Arc::new(OsDisk::pooled(data, DISK_THREADS)?),
