@@ -137,8 +137,22 @@ fn seeds(default: u64) -> Vec<u64> {
     number("SILTSTONE_SEED").map_or_else(many, |seed| vec![seed])
 }
 
-fn repeat(seed: u64) -> String {
-    format!("SILTSTONE_SEED={seed} cargo test -p query --test it -- cluster::histories")
+/// How many of a trace's last lines a failure shows.
+const TRACE_TAIL: usize = 60;
+
+/// Ends a test at a seed that failed. One that is repeated alone shows what happened last.
+fn fail(seed: u64, error: &str) -> ! {
+    if std::env::var_os("SILTSTONE_SEED").is_some() {
+        let trace = Arc::new(Trace::new(true));
+        let _ = run_traced(seed, None, trace.clone());
+        let lines = trace.lines();
+        let tail = &lines[lines.len().saturating_sub(TRACE_TAIL)..];
+        println!("what happened last:\n{}", tail.join("\n"));
+    }
+    panic!(
+        "seed {seed}: {error}\nrepeat it with: \
+         SILTSTONE_SEED={seed} cargo test -p query --test it -- cluster::histories"
+    );
 }
 
 #[test]
@@ -148,7 +162,7 @@ fn histories_of_a_cluster_are_linearizable() {
     for seed in &seeds {
         match run(*seed, None) {
             Ok(one) => tally.add(&one),
-            Err(error) => panic!("seed {seed}: {error}\nrepeat it with: {}", repeat(*seed)),
+            Err(error) => fail(*seed, &error),
         }
     }
     tally.tell(seeds.len());
@@ -164,7 +178,7 @@ fn a_cluster_runs_twice_with_equal_traces() {
             let trace = Arc::new(Trace::new(keeps_lines));
             match run_traced(seed, None, trace.clone()) {
                 Ok(one) => tally.borrow_mut().add(&one),
-                Err(error) => panic!("seed {seed}: {error}\nrepeat it with: {}", repeat(seed)),
+                Err(error) => fail(seed, &error),
             }
             trace
         });

@@ -1,5 +1,6 @@
 //! How a run ends: everything is mended, all nodes come to the same, and that is what clients were told.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ingest::log::{BarrierToken, Log};
@@ -82,28 +83,41 @@ impl World<'_> {
         }
     }
 
-    /// Every cut has the number of a record that made it: no record made two.
-    async fn check_cuts(&self, partition: usize, last: CutNumber) -> Result<(), String> {
-        let running = self.running(0).ok_or("node 0 has gone")?;
+    /// The numbers of all cuts that a partition's log asks for.
+    async fn asked_cuts(&self, running: &Running, id: PartitionId) -> Option<BTreeSet<CutNumber>> {
         let log = running.log.clone();
-        let id = PartitionId::new(partition as u32);
         let read = async move {
-            let token = log.barrier(id).await.map_err(|error| error.to_string())?;
-            let mut reader = log.read(id, Offset::ZERO).await.map_err(|error| error.to_string())?;
-            let mut asked = std::collections::BTreeSet::new();
+            let token = log.barrier(id).await.ok()?;
+            let mut reader = log.read(id, Offset::ZERO).await.ok()?;
+            let mut asked = BTreeSet::new();
             loop {
-                for found in reader.next().await.map_err(|error| error.to_string())? {
+                for found in reader.next().await.ok()? {
                     if let Body::Cut { number } = found.record.body {
                         asked.insert(number);
                     }
                     if token == BarrierToken::Record(found.record.id) {
-                        return Ok::<_, String>(asked);
+                        return Some(asked);
                     }
                 }
             }
         };
-        let asked = self.ask(&running, SECOND * 60, read).await;
-        let asked = asked.ok_or("the log could not be read")??;
+        self.ask(running, SECOND * 60, read).await.flatten()
+    }
+
+    /// Every cut has the number of a record that made it: no record made two.
+    async fn check_cuts(&self, partition: usize, last: CutNumber) -> Result<(), String> {
+        let running = self.running(0).ok_or("node 0 has gone")?;
+        let id = PartitionId::new(partition as u32);
+        let mut asked = None;
+        for _ in 0..HEALS_WITHIN {
+            asked = self.asked_cuts(&running, id).await;
+            if asked.is_some() {
+                break;
+            }
+            // A client may be replaced even now, for what befell earlier; whoever waits for it asks again.
+            self.sim.sleep(SECOND).await;
+        }
+        let asked = asked.ok_or(format!("p{partition}: its log cannot be read"))?;
         let mut number = CutNumber::ZERO;
         while number < last {
             number = number.next();
