@@ -2,7 +2,8 @@
 //!
 //! The switch exists only with the cargo feature `mutants`; without it [`Mutant::is_on`] is the
 //! constant `false` and the wrong paths compile to nothing. A bug is chosen per [`crate::env::Env`],
-//! so that two nodes of one simulation may differ.
+//! so that two nodes of one simulation may differ; a real process shows the one that
+//! `SILTSTONE_MUTANT` names.
 
 macro_rules! mutants {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -79,5 +80,10 @@ impl Mutant {
     #[inline]
     pub fn is_on(self, chosen: Option<Mutant>) -> bool {
         cfg!(feature = "mutants") && chosen == Some(self)
+    }
+
+    /// The bug of that name, as it is written above.
+    pub fn named(name: &str) -> Option<Mutant> {
+        Self::ALL.iter().copied().find(|mutant| format!("{mutant:?}") == name)
     }
 }

@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 
 use super::system::{OsDisk, OsRandom};
 use super::{Clock, Env, Fut, Runtime, Task};
+use crate::mutant::Mutant;
 use crate::words::{Tick, WallTime};
 
 /// Threads that wait for the disk on behalf of tasks that must not.
@@ -34,8 +35,20 @@ pub fn of(data: &Path) -> io::Result<Env> {
         disk_dedicated: Arc::new(OsDisk::dedicated(data)),
         clock: node,
         random: Arc::new(OsRandom::new(u64::from_le_bytes(seed))),
-        mutant: None,
+        mutant: mutant()?,
     })
+}
+
+/// The bug that a process which was built to have bugs is asked to show.
+fn mutant() -> io::Result<Option<Mutant>> {
+    if cfg!(not(feature = "mutants")) {
+        return Ok(None);
+    }
+    let Ok(name) = std::env::var("SILTSTONE_MUTANT") else { return Ok(None) };
+    let unknown = || io::Error::other(format!("SILTSTONE_MUTANT: there is no bug {name:?}"));
+    let chosen = Mutant::named(&name).ok_or_else(unknown)?;
+    tracing::error!(?chosen, "this process shows a seeded bug; it is for tests of tests only");
+    Ok(Some(chosen))
 }
 
 struct Node {
