@@ -29,7 +29,7 @@ use ingest::env::{DiskErrorKind, Env, Fut, Open, Task, timeout};
 use ingest::log::{AppendError, Log, ReadError};
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Record};
-use ingest::words::{CutNumber, PartitionId, StoreId, WriterId};
+use ingest::words::{CutNumber, Offset, PartitionId, StoreId, WriterId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
@@ -340,6 +340,11 @@ impl Partition {
     /// What a read sees that begins now: everything acknowledged before, whichever node acknowledged it.
     pub async fn fresh(&self) -> Result<Snapshot, ReadError> {
         self.shared.fresh().await
+    }
+
+    /// Waits, as long as a read may, until everything below an offset is applied here.
+    pub async fn reach(&self, offset: Offset) -> Result<(), ReadError> {
+        self.shared.reach(offset).await
     }
 
     /// Begins to take payload of so many bytes that is too large for a record.

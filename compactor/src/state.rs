@@ -190,6 +190,16 @@ impl Buckets {
         self.by_name.values()
     }
 
+    /// Those of them that `keep` holds for.
+    pub fn filtered(&self, keep: impl Fn(&BucketState) -> bool) -> Self {
+        let kept = |bucket: &&Arc<BucketState>| keep(bucket);
+        let kept: Vec<_> = self.by_id.values().filter(kept).cloned().collect();
+        Self {
+            by_name: kept.iter().map(|bucket| (bucket.name.clone(), bucket.clone())).collect(),
+            by_id: kept.into_iter().map(|bucket| (bucket.id, bucket)).collect(),
+        }
+    }
+
     /// Puts a bucket in, replacing its former state.
     pub fn insert(&mut self, bucket: BucketState) {
         let bucket = Arc::new(bucket);

@@ -68,6 +68,15 @@ pub struct ServerArgs {
     /// Bytes that all SQL queries together may hold for sorting, grouping and joining.
     #[arg(long, env = "SILTSTONE_SQL_MEMORY_BYTES")]
     sql_memory_bytes: Option<usize>,
+    /// Bytes on disk for what SQL queries cannot hold in memory; 0 for none.
+    #[arg(long, env = "SILTSTONE_SQL_SPILL_BYTES")]
+    sql_spill_bytes: Option<u64>,
+    /// SQL queries under way at a time; more wait.
+    #[arg(long, env = "SILTSTONE_SQL_QUERIES")]
+    sql_queries: Option<usize>,
+    /// A SQL query that takes so many seconds is told of in the log.
+    #[arg(long, env = "SILTSTONE_SQL_SLOW_SECONDS")]
+    sql_slow_seconds: Option<u64>,
     /// A SQL query is ended after so many seconds.
     #[arg(long, env = "SILTSTONE_SQL_SECONDS")]
     sql_seconds: Option<u64>,
@@ -158,6 +167,9 @@ struct File {
     bulk_file_bytes: Option<u64>,
     reserve_bytes: Option<u64>,
     sql_memory_bytes: Option<usize>,
+    sql_spill_bytes: Option<u64>,
+    sql_queries: Option<usize>,
+    sql_slow_seconds: Option<u64>,
     sql_seconds: Option<u64>,
     sql_threads: Option<usize>,
     access_key: Option<String>,
@@ -425,11 +437,22 @@ impl Settings {
             bail!("log_file_bytes is a multiple of 4096 and at least 16 MiB");
         }
         let sql_defaults = sql::Options::default();
+        let spill = args.sql_spill_bytes.or(file.sql_spill_bytes).unwrap_or(4 << 30);
         let sql = sql::Options {
             memory_bytes: args
                 .sql_memory_bytes
                 .or(file.sql_memory_bytes)
                 .unwrap_or(sql_defaults.memory_bytes),
+            spill: (spill > 0).then(|| (data.join("spill"), spill)),
+            queries_max: args
+                .sql_queries
+                .or(file.sql_queries)
+                .unwrap_or(sql_defaults.queries_max)
+                .max(1),
+            slow: args
+                .sql_slow_seconds
+                .or(file.sql_slow_seconds)
+                .map_or(sql_defaults.slow, Duration::from_secs),
             threads: args.sql_threads.or(file.sql_threads).unwrap_or(sql_defaults.threads).max(1),
             deadline: args
                 .sql_seconds

@@ -32,8 +32,9 @@ use s3::names;
 use s3::sigv4::{self, Verified};
 
 use crate::config::{Settings, User};
+use crate::door::{OFFSET_HEADER, offset_text};
 use crate::server::store::Store;
-use crate::users::Users;
+use crate::users::{Users, owns};
 
 pub use answer::Answer;
 
@@ -42,7 +43,7 @@ pub struct Front {
     /// The store.
     pub store: Arc<Store>,
     /// Who may ask.
-    pub users: Users,
+    pub users: Arc<Users>,
     /// The settings.
     pub settings: Settings,
     /// Tells this process's requests from another's.
@@ -135,7 +136,7 @@ fn now() -> i64 {
 
 impl Front {
     /// Puts the parts together.
-    pub fn new(store: Arc<Store>, users: Users, settings: Settings) -> Self {
+    pub fn new(store: Arc<Store>, users: Arc<Users>, settings: Settings) -> Self {
         let start = now() as u32;
         Self { store, users, settings, start, requests: AtomicU64::new(0) }
     }
@@ -191,9 +192,17 @@ impl Front {
         let region = &self.settings.region;
         let verified = presented.verify(&parts, &path, &query, &user.secret_key, now(), region)?;
         let (bucket, key) = split_path(&path);
+        let is_write = !matches!(parts.method, http::Method::GET | http::Method::HEAD);
+        let home = self.store.home(bucket.as_deref().unwrap_or_default());
         let asked =
             Asked { id: id.to_owned(), user: user.clone(), verified, parts, query, bucket, key };
-        route::route(self, asked, body).await
+        let mut response = route::route(self, asked, body).await?;
+        if is_write {
+            // A write is applied before it is answered, so what is applied now contains it.
+            let at = vec![(home.id(), home.snapshot().at)];
+            answer::set(&mut response, OFFSET_HEADER, &offset_text(&at));
+        }
+        Ok(response)
     }
 
     /// The partition that the request's bucket lives in, whether it exists or not.
@@ -234,7 +243,7 @@ fn bucket_in(buckets: &Buckets, asked: &Asked, name: &str) -> Result<Arc<BucketS
     let valid = BucketName::new(name.as_bytes().to_vec())
         .map_err(|_| S3Error::from(Code::InvalidBucketName).with("BucketName", name))?;
     let bucket = buckets.named(&valid).ok_or_else(missing)?;
-    if bucket.owner != asked.user.id {
+    if !owns(&asked.user, bucket) {
         return Err(Code::AccessDenied.into());
     }
     if let Some(owner) = asked.header("x-amz-expected-bucket-owner")

@@ -6,10 +6,12 @@ mod admin;
 mod ask;
 mod cluster;
 mod config;
+mod door;
 mod front;
 mod fsck;
 mod measures;
 mod server;
+mod shell;
 mod users;
 
 use std::path::PathBuf;
@@ -42,14 +44,16 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
     },
-    /// Ask a running server about objects, versions and buckets.
+    /// Ask a running server about objects, versions, buckets and uploads.
     Sql {
-        /// The query.
-        query: String,
+        /// The query. Without one, statements are read from standard input; a terminal gets a shell.
+        query: Option<String>,
         /// The server's admin address.
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
-        /// `table`, `json` or `csv`.
+        #[command(flatten)]
+        keys: KeyArgs,
+        /// `table`, `json`, `csv`, `arrow` or `parquet`.
         #[arg(long, default_value = "table")]
         format: String,
     },
@@ -60,6 +64,51 @@ enum Command {
     },
     /// Tell the version.
     Version,
+}
+
+/// Whose keys to show; rows of others' buckets do not exist for them.
+#[derive(clap::Args)]
+struct KeyArgs {
+    /// The access key.
+    #[arg(long, env = "AWS_ACCESS_KEY_ID")]
+    access_key: Option<String>,
+    /// The secret key.
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    secret_key: Option<String>,
+    /// Without keys: the server's data directory, which keeps the ones of its root user.
+    #[arg(long, env = "SILTSTONE_DATA")]
+    data: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    fn find(self) -> anyhow::Result<ask::Keys> {
+        match (self.access_key, self.secret_key, self.data) {
+            (Some(access_key), Some(secret_key), _) => Ok((access_key, secret_key)),
+            (None, None, Some(data)) => users::kept_keys(&data)?.ok_or_else(|| {
+                anyhow::anyhow!(
+                    "{} keeps no keys: give --access-key and --secret-key",
+                    data.display()
+                )
+            }),
+            _ => anyhow::bail!(
+                "who asks? Give --access-key and --secret-key (or AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY), or the server's --data directory"
+            ),
+        }
+    }
+}
+
+fn sql(
+    query: Option<String>,
+    admin: String,
+    keys: KeyArgs,
+    format: String,
+) -> anyhow::Result<ExitCode> {
+    let sql = ask::Sql::new(admin, &keys.find()?)?;
+    match query {
+        Some(query) => sql.run(&query, &format).map(|()| ExitCode::SUCCESS),
+        None => shell::run(sql, format),
+    }
 }
 
 #[derive(Subcommand)]
@@ -78,9 +127,7 @@ fn main() -> ExitCode {
         Command::Init(args) => server::init(&args),
         Command::Cluster(ClusterCommand::Status { admin }) => cluster::status(&admin),
         Command::Cut { admin } => ask::post(&admin, "/cut", String::new()),
-        Command::Sql { query, admin, format } => {
-            ask::post(&admin, &format!("/sql?format={format}"), query)
-        }
+        Command::Sql { query, admin, keys, format } => sql(query, admin, keys, format),
         Command::Fsck { dir } => fsck::run(&dir),
         Command::Version => {
             println!("siltstone {}", env!("CARGO_PKG_VERSION"));

@@ -33,6 +33,19 @@ pub async fn take(store: &Store) {
     }
 }
 
+/// Puts the queries' numbers into the metrics.
+pub fn take_sql(engine: &sql::Engine) {
+    let counters = engine.counters();
+    for (outcome, count) in
+        [("done", &counters.done), ("failed", &counters.failed), ("refused", &counters.refused)]
+    {
+        metrics::counter!("siltstone_sql_queries_total", "outcome" => outcome)
+            .absolute(count.load(Ordering::Relaxed));
+    }
+    let waiting = counters.waiting.load(Ordering::Relaxed) as f64;
+    metrics::gauge!("siltstone_sql_queries_waiting").set(waiting);
+}
+
 fn take_partition(partition: &Partition) {
     let id = partition.id().to_string();
     let snapshot = partition.snapshot();

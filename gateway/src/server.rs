@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{InitArgs, KafkaSettings, ServerArgs, Settings};
+use crate::door::Door;
 use crate::front::Front;
 use crate::users::Users;
 use store::Store;
@@ -95,8 +96,10 @@ async fn serve_store(
     }
     println!("S3 on http://{}, admin on http://{}", listener.local_addr()?, admin.local_addr()?);
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let sql = Arc::new(sql::Engine::new(&settings.sql)?);
-    let admin = crate::admin::serve(admin, store.clone(), sql, metrics, ready.clone());
+    let sql = Arc::new(start_sql(&settings.sql)?);
+    let users = Arc::new(users);
+    let door = Door::new(store.clone(), users.clone(), sql);
+    let admin = crate::admin::serve(admin, store.clone(), door, metrics, ready.clone());
     tokio::spawn(admin);
     let front = Arc::new(Front::new(store.clone(), users, settings));
     let mut holds = store.partitions[0].holds_node();
@@ -109,6 +112,20 @@ async fn serve_store(
     // The admin address goes on answering, "stopping" that is, until the process ends.
     ready.store(false, std::sync::atomic::Ordering::Relaxed);
     Ok(())
+}
+
+/// Starts the threads that run queries; what those of a former process could not hold in memory is removed.
+fn start_sql(options: &sql::Options) -> anyhow::Result<sql::Engine> {
+    if let Some((folder, _)) = &options.spill {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot empty {}", folder.display()));
+            }
+            _ => {}
+        }
+        std::fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    Ok(sql::Engine::new(options)?)
 }
 
 /// Serves connections until a signal, then drains them.

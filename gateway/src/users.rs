@@ -4,10 +4,26 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::bail;
+use compactor::state::BucketState;
 use sha2::{Digest, Sha256};
 
 use crate::config::{Settings, User};
 use crate::server::identity::write_private;
+
+/// The root user's canonical id. It must not change with the keys: buckets belong to it.
+fn root_id() -> String {
+    hex::encode(Sha256::digest(b"siltstone root user"))
+}
+
+/// Whether a user runs the store, and so may see what it is made of.
+pub fn is_operator(user: &User) -> bool {
+    user.id == root_id()
+}
+
+/// Whether a bucket is a user's. Nobody else lists it, through whichever door.
+pub fn owns(user: &User, bucket: &BucketState) -> bool {
+    bucket.owner == user.id
+}
 
 /// All users.
 pub struct Users {
@@ -25,8 +41,7 @@ impl Users {
         };
         let mut users = vec![User {
             name: "root".into(),
-            // The id must not change with the keys: buckets belong to it.
-            id: hex::encode(Sha256::digest(b"siltstone root user")),
+            id: root_id(),
             display_name: "root".into(),
             email: String::new(),
             access_key: root.0.clone(),
@@ -49,27 +64,42 @@ impl Users {
         self.by_access_key.get(access_key)
     }
 
+    /// The user who has both keys.
+    pub fn with_keys(&self, access_key: &str, secret_key: &str) -> Option<&User> {
+        let user = self.with_key(access_key)?;
+        // Digests are compared: how many leading bytes are equal tells nothing about the secrets.
+        let is_same = Sha256::digest(&user.secret_key) == Sha256::digest(secret_key);
+        is_same.then_some(user)
+    }
+
     /// The display name of a canonical id.
     pub fn display_name<'a>(&'a self, id: &'a str) -> &'a str {
         self.by_id.get(id).map_or(id, String::as_str)
     }
 }
 
-fn kept_root(data: &Path) -> anyhow::Result<((String, String), bool)> {
+/// The root user's keys, if the data directory keeps them.
+pub fn kept_keys(data: &Path) -> anyhow::Result<Option<(String, String)>> {
     let path = data.join("credentials");
     match std::fs::read_to_string(&path) {
         Ok(text) => match text.trim().split_once(' ') {
-            Some((access, secret)) => Ok(((access.into(), secret.into()), false)),
+            Some((access, secret)) => Ok(Some((access.into(), secret.into()))),
             None => bail!("{} is not an access key and a secret key", path.display()),
         },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let mut bytes = [0; 30];
-            getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("no randomness: {e}"))?;
-            let access = format!("SILT{}", hex::encode_upper(&bytes[..8]));
-            let secret = hex::encode(&bytes[8..]);
-            write_private(&path, format!("{access} {secret}\n").as_bytes())?;
-            Ok(((access, secret), true))
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => bail!("cannot read {}: {error}", path.display()),
     }
+}
+
+/// The root user's keys, made if there are none yet; the flag tells whether that was now.
+fn kept_root(data: &Path) -> anyhow::Result<((String, String), bool)> {
+    if let Some(keys) = kept_keys(data)? {
+        return Ok((keys, false));
+    }
+    let mut bytes = [0; 30];
+    getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("no randomness: {e}"))?;
+    let access = format!("SILT{}", hex::encode_upper(&bytes[..8]));
+    let secret = hex::encode(&bytes[8..]);
+    write_private(&data.join("credentials"), format!("{access} {secret}\n").as_bytes())?;
+    Ok(((access, secret), true))
 }

@@ -3,6 +3,7 @@ import datetime
 import hashlib
 import hmac
 import http.client
+import json
 import os
 import pathlib
 import subprocess
@@ -202,15 +203,89 @@ def sql(server, binary):
             check(False, f"{text} is refused")
         except urllib.error.HTTPError as error:
             check(error.code == status, f"{text}: {error.code} {error.text}")
+    for text, place in [("SELECT key,\n  nothing FROM objects", "line 2, column 3"), ("SELECT 1 FROM objects\nWHERE", "line 2, column 6"),
+                        ("SELECT key FROM nowhere", "line 1, column 17")]:
+        try:
+            server.sql(text)
+            check(False, f"{text} is refused")
+        except urllib.error.HTTPError as error:
+            check(place in error.text, f"{text}: no place in {error.text}")
     plan = "\n".join(str(row) for row in server.sql("EXPLAIN ANALYZE SELECT count(*) FROM objects WHERE bucket = 'asked' AND key LIKE 'a/%'"))
     check("key_pages_read=1" in plan and "row_groups_read=1" in plan, f"one page is read: {plan}")
+    upload = s3.create_multipart_upload(Bucket="other", Key="parts/later.bin")["UploadId"]
+    got = server.sql("SELECT bucket, key, upload_id, initiated IS NOT NULL AS dated FROM uploads")
+    check({"bucket": "other", "key": "parts/later.bin", "upload_id": upload, "dated": True} in got, f"uploads: {got}")
+    s3.abort_multipart_upload(Bucket="other", Key="parts/later.bin", UploadId=upload)
+    check(server.sql("SELECT count(*) AS n FROM uploads WHERE bucket = 'other'") == [{"n": 0}], "an upload that was given up is gone")
+    got = server.sql("SELECT prefix(key, '/', 1) AS folder, count(*) AS n FROM objects WHERE bucket = 'asked' GROUP BY 1 ORDER BY 1")
+    check(got == [{"folder": "", "n": 1}, {"folder": "a/", "n": 49}], f"prefix: {got}")
+    s3.put_object(Bucket="other", Key="x/y.tar.gz")
+    check(server.sql("SELECT extension(key) AS e FROM objects WHERE bucket = 'other' ORDER BY key") == [{"e": None}, {"e": "gz"}], "extension")
+    got = server.sql("SELECT key, is_prefix FROM list_objects('asked', '', '/')")
+    check(got == [{"key": "a/", "is_prefix": True}, {"key": "b", "is_prefix": False}], f"list_objects: {got}")
+    got = server.sql("SELECT key FROM list_objects('asked', 'a/', '', 'a/10', 3)")
+    check([row["key"] for row in got] == ["a/11", "a/12", "a/13"], f"list_objects in pages: {got}")
+    sees_only_its_own(server)
+    after_a_write(server, s3)
+    ask = [binary, "sql", "--admin", server.admin]
+    env = dict(os.environ, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
     for form, wanted in [("csv", "n\n50\n"), ("json", '[\n{"n":50}\n]\n')]:
-        told = subprocess.run([binary, "sql", "--admin", server.admin, "--format", form, "SELECT count(*) AS n FROM objects WHERE bucket = 'asked'"], capture_output=True, text=True)
+        told = subprocess.run([*ask, "--format", form, "SELECT count(*) AS n FROM objects WHERE bucket = 'asked'"], capture_output=True, text=True, env=env)
         check(told.stdout == wanted, f"{form}: {told.stdout}{told.stderr}")
-    told = subprocess.run([binary, "sql", "--admin", server.admin, "SELECT key, tags FROM objects WHERE bucket = 'asked' LIMIT 1"], capture_output=True, text=True)
+    told = subprocess.run([*ask, "SELECT key, tags FROM objects WHERE bucket = 'asked' LIMIT 1"], capture_output=True, text=True, env=env)
     check(told.returncode == 0 and "{project: odd}" in told.stdout, f"a table: {told.stdout}{told.stderr}")
-    wrong = subprocess.run([binary, "sql", "--admin", server.admin, "SELEC"], capture_output=True, text=True)
+    wrong = subprocess.run([*ask, "SELEC"], capture_output=True, text=True, env=env)
     check(wrong.returncode == 1 and "400" in wrong.stderr, f"a wrong query: {wrong.stderr}")
+    nobody = subprocess.run([*ask, "--access-key", ACCESS_KEY, "--secret-key", "wrong", "SELECT 1"], capture_output=True, text=True, env=env)
+    check(nobody.returncode == 1 and "401" in nobody.stderr, f"wrong keys: {nobody.stderr}")
+
+
+OTHER_KEYS = ("AKIDOTHER", "another-secret")
+
+
+def sees_only_its_own(server):
+    """Through SQL, rows of a bucket that is not the asker's do not exist, whatever is asked."""
+    theirs = server.client(OTHER_KEYS)
+    theirs.create_bucket(Bucket="theirs")
+    theirs.put_object(Bucket="theirs", Key="secret/key", Body=b"theirs", Tagging="project=hidden")
+    theirs.create_multipart_upload(Bucket="theirs", Key="secret/upload")
+    for query in ["SELECT * FROM objects WHERE bucket = 'theirs'", "SELECT * FROM versions WHERE key = 'secret/key'",
+                  "SELECT * FROM buckets WHERE name = 'theirs'", "SELECT * FROM uploads WHERE bucket = 'theirs'"]:
+        check(server.sql(query, OTHER_KEYS) != [], f"whose they are sees them: {query}")
+        check(server.sql(query) == [], f"nobody else sees them: {query}")
+    check(server.sql("SELECT DISTINCT bucket FROM objects", OTHER_KEYS) == [{"bucket": "theirs"}], "and they see nothing else")
+    for query, keys in [("SELECT * FROM list_objects('theirs')", None), ("SELECT * FROM segments", OTHER_KEYS)]:
+        try:
+            server.sql(query, keys)
+            check(False, f"{query} is refused")
+        except urllib.error.HTTPError as error:
+            check(error.code == 400, f"{query}: {error.code} {error.text}")
+    check(server.sql("SELECT count(*) > 0 AS some FROM segments") == [{"some": True}], "who runs the store sees its segments")
+    for keys in [(ACCESS_KEY, "wrong"), ("nobody", "wrong"), (ACCESS_KEY, "")]:
+        try:
+            server.sql("SELECT 1", keys)
+            check(False, f"{keys} may ask")
+        except urllib.error.HTTPError as error:
+            check(error.code == 401, f"{keys}: {error.code}")
+
+
+def after_a_write(server, s3):
+    """A write tells its offset; a query that asks for it sees the write, and one that asks for more waits in vain."""
+    put = s3.put_object(Bucket="other", Key="offset", Body=b"1")
+    at = put["ResponseMetadata"]["HTTPHeaders"]["x-siltstone-offset"]
+    body, headers = server.sql_bytes("SELECT size FROM objects WHERE key = 'offset'", min_offset=at)
+    check(json.loads(body) == [{"size": 1}], f"the write is there: {body}")
+    partition, offset = at.split(":")
+    told = dict(pair.split(":") for pair in headers["x-siltstone-offset"].split(","))
+    check(int(told[partition]) >= int(offset), f"{headers['x-siltstone-offset']} is not before {at}")
+    deleted = s3.delete_object(Bucket="other", Key="offset")["ResponseMetadata"]["HTTPHeaders"]["x-siltstone-offset"]
+    check(int(deleted.split(":")[1]) > int(offset), f"a delete comes after: {deleted}")
+    for wrong in ["x", "999:1", "0"]:
+        try:
+            server.sql("SELECT 1", min_offset=wrong)
+            check(False, f"min_offset={wrong} is refused")
+        except urllib.error.HTTPError as error:
+            check(error.code == 400, f"{wrong}: {error.code}")
 
 
 def small_tree(server, scratch):
@@ -402,7 +477,10 @@ def main():
     binary = os.path.abspath(sys.argv[1])
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        server = Server(binary, str(scratch / "data")).start()
+        config = scratch / "other.toml"
+        config.write_text(f'[[users]]\nname = "other"\nid = "{"c" * 64}"\ndisplay_name = "Other"\nemail = ""\n'
+                          f'access_key = "{OTHER_KEYS[0]}"\nsecret_key = "{OTHER_KEYS[1]}"\n')
+        server = Server(binary, str(scratch / "data"), "--config", str(config)).start()
         try:
             second = subprocess.run([binary, "server", "--data", server.data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], capture_output=True, text=True)
             check(second.returncode == 1 and "in use" in second.stderr, "a second server on the directory refuses")

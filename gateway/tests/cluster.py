@@ -22,7 +22,7 @@ import sys
 import time
 
 from network import Network
-from server import ACCESS_KEY, SECRET_KEY, Server
+from server import ACCESS_KEY, SECRET_KEY, Server, basic
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "deploy" / "kafka"))
 import jars
@@ -151,19 +151,19 @@ class Node(Server):
     def heal(self):
         self.cluster.network.heal(self.name)
 
-    def ask(self, path, body=None, within=60):
+    def ask(self, path, body=None, within=60, headers=None):
         """Asks the admin address, which is the node's own loopback; gives status and text."""
         connection = http.client.HTTPConnection(LOOPBACK, self.admin_port, timeout=within)
         with contextlib.closing(connection):
             with self.cluster.network.inside(self.name) if self.cluster.network else contextlib.nullcontext():
                 connection.connect()
-            connection.request("GET" if body is None else "POST", path, body)
+            connection.request("GET" if body is None else "POST", path, body, headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
-    def must(self, path, body=None, within=60):
+    def must(self, path, body=None, within=60, headers=None):
         """Asks, and takes nothing but success."""
-        status, text = self.ask(path, body, within)
+        status, text = self.ask(path, body, within, headers)
         if status != 200:
             raise ClusterError(f"{self.name} answers {status} to {path}: {text.strip()}")
         return text
@@ -183,7 +183,7 @@ class Node(Server):
         return self.must("/cut", "")
 
     def sql(self, query):
-        return json.loads(self.must("/sql", query))
+        return json.loads(self.must("/sql", query, headers=basic((ACCESS_KEY, SECRET_KEY))))
 
     def partitions(self):
         """What it says of each partition: number -> the fields of `/cluster`."""

@@ -29,7 +29,7 @@ import tempfile
 import time
 import urllib.parse
 
-from server import Server
+from server import Server, basic
 
 PAGE = 4096
 FRAME = 65_536
@@ -185,12 +185,12 @@ class Asker:
                           signed("list_parts", Bucket="plain", Key="parts/open", UploadId=upload)]
         self.connections = {}
 
-    def ask(self, port, method, target, body=None):
+    def ask(self, port, method, target, body=None, headers=None):
         connection = self.connections.get(port)
         if not connection:
             connection = self.connections[port] = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         try:
-            connection.request(method, target, body)
+            connection.request(method, target, body, headers or {})
             answer = connection.getresponse()
             headers = tuple((name, answer.getheader(name)) for name in KEPT_HEADERS)
             try:
@@ -214,7 +214,7 @@ class Asker:
         port, admin = self.server.port, self.server.admin_port
         objects = {one: self.ask(port, "GET", target) for one, target in self.objects.items()}
         listings = [self.ask(port, "GET", target) for target in self.listings]
-        sql = self.ask(admin, "POST", "/sql", "SELECT * FROM versions")
+        sql = self.ask(admin, "POST", "/sql", "SELECT * FROM versions", basic(self.server.own_keys()))
         if sql.status == 200 and sql.is_whole:
             rows = sorted(json.dumps(row, sort_keys=True) for row in json.loads(sql.body))
             sql = dataclasses.replace(sql, headers=(), body="\n".join(rows).encode())

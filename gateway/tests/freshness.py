@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 
-from server import Server
+from server import Server, basic
 
 WRITERS = 8
 BUCKET = "fresh"
@@ -23,11 +23,11 @@ class Sql:
 
     def __init__(self, server):
         self.connection = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=60)
-        self.seconds = []
+        self.headers, self.seconds = basic(server.own_keys()), []
 
     def rows(self, query):
         begun = time.monotonic()
-        self.connection.request("POST", "/sql", query)
+        self.connection.request("POST", "/sql", query, self.headers)
         answer = self.connection.getresponse()
         text = answer.read()
         self.seconds.append(time.monotonic() - begun)

@@ -1,4 +1,5 @@
 """Starts and stops a siltstone server for tests, on free ports of 127.0.0.1."""
+import base64
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 ACCESS_KEY = "AKIDTEST"
@@ -17,6 +19,11 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def basic(keys):
+    """The header with which SQL is asked for."""
+    return {"Authorization": "Basic " + base64.b64encode(":".join(keys).encode()).decode()}
 
 
 class Server:
@@ -84,12 +91,18 @@ class Server:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read().decode()
 
-    def sql(self, query):
+    def sql(self, query, keys=None, **wishes):
         """Rows as dictionaries."""
-        request = urllib.request.Request(self.admin + "/sql", data=query.encode(), method="POST")
+        return json.loads(self.sql_bytes(query, keys, **wishes)[0])
+
+    def sql_bytes(self, query, keys=None, **wishes):
+        """An answer as it came, and its headers."""
+        target = f"{self.admin}/sql?{urllib.parse.urlencode(wishes)}"
+        headers = basic(keys or self.own_keys())
+        request = urllib.request.Request(target, data=query.encode(), headers=headers, method="POST")
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.load(answer)
+                return answer.read(), answer.headers
         except urllib.error.HTTPError as error:
             error.text = error.read().decode()
             error.add_note(error.text)
@@ -104,10 +117,13 @@ class Server:
         with open(self.data + "/credentials") as file:
             return file.read().split()
 
+    def own_keys(self):
+        return self.keys or self.kept_keys()
+
     def client(self, keys=None, **options):
         import boto3
         from botocore.config import Config
         config = Config(signature_version="s3v4", retries={"max_attempts": 1}, max_pool_connections=32, **options)
-        access, secret = keys or self.keys or self.kept_keys()
+        access, secret = keys or self.own_keys()
         return boto3.client("s3", endpoint_url=self.url, region_name="us-east-1", config=config,
                             aws_access_key_id=access, aws_secret_access_key=secret)

@@ -235,6 +235,15 @@ impl Shared {
         }
     }
 
+    /// Waits until everything below an offset is applied here.
+    pub async fn reach(&self, offset: Offset) -> Result<(), ReadError> {
+        let reached = self.barriers.wait(BarrierToken::Below(offset));
+        let reached = timeout(self.env.clock.as_ref(), self.options.read_wait, reached).await;
+        let late =
+            || self.unavailable(format!("this node has not come to offset {offset} in time"));
+        reached.ok_or_else(late)
+    }
+
     fn unavailable(&self, reason: String) -> ReadError {
         ReadError::Unavailable { partition: self.id, reason }
     }

@@ -10,6 +10,7 @@ use s3::xml::{self, Writer};
 
 use super::answer::{self, Answer};
 use super::{Asked, Front, read_error, submit_error};
+use crate::users::owns;
 
 type Answered = Result<Response<Answer>, S3Error>;
 
@@ -37,7 +38,7 @@ pub async fn list(front: &Front, asked: &Asked) -> Answered {
     let mut mine: Vec<_> = snapshots
         .iter()
         .flat_map(|snapshot| snapshot.buckets.iter())
-        .filter(|bucket| bucket.owner == asked.user.id)
+        .filter(|bucket| owns(&asked.user, bucket))
         .filter(|bucket| bucket.name.as_str().starts_with(prefix) && bucket.name.as_str() > after)
         .collect();
     mine.sort_by(|a, b| a.name.cmp(&b.name));

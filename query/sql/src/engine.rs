@@ -1,54 +1,77 @@
-//! Runs queries on threads of their own.
+//! Runs queries on threads of their own: admits them, plans them on fresh snapshots, hands rows over.
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use compactor::view::Snapshot;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
-    MemorySchemaProvider, SchemaProvider,
-};
+use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::context::{SQLOptions, SessionState};
+use datafusion::execution::context::SessionState;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
-use query::scan::Shown;
+use ingest::words::{Offset, PartitionId};
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::error::SqlError;
-use crate::table::{self, Entries};
+use crate::session::{Description, Session};
+use crate::source::Source;
 
 /// How queries are run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Bytes that all queries together may hold for sorting, grouping and joining.
     pub memory_bytes: usize,
+    /// Where what does not fit in memory goes, and at most how many bytes of it. Without a place, a query
+    /// that needs more memory ends with an error that says so. The folder belongs to the engine.
+    pub spill: Option<(PathBuf, u64)>,
     /// Threads for all queries together.
     pub threads: usize,
-    /// Queries under way at a time; more wait, within their deadline.
+    /// Queries under way at a time.
     pub queries_max: usize,
-    /// How long one query may take.
+    /// More wait, within their deadline, so many; what comes beyond is turned away.
+    pub waiting_max: usize,
+    /// How long one query may take, its wait included.
     pub deadline: Duration,
+    /// A query that took so long is told of in the log.
+    pub slow: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             memory_bytes: 128 << 20,
+            spill: None,
             threads: 2,
             queries_max: 8,
+            waiting_max: 64,
             deadline: Duration::from_secs(60),
+            slow: Duration::from_secs(5),
         }
     }
+}
+
+/// What has become of queries.
+#[derive(Default, Debug)]
+pub struct Counters {
+    /// Queries that were answered to their end.
+    pub done: AtomicU64,
+    /// Queries that were not.
+    pub failed: AtomicU64,
+    /// Queries that were turned away.
+    pub refused: AtomicU64,
+    /// Queries that wait now.
+    pub waiting: AtomicUsize,
 }
 
 /// Batches of a result that wait for a slow client.
@@ -60,13 +83,36 @@ pub struct Engine {
     runtime: Option<Runtime>,
     state: SessionState,
     room: Arc<Semaphore>,
+    waiting_max: usize,
     deadline: Duration,
+    slow: Duration,
+    counters: Arc<Counters>,
 }
+
+/// A query.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The text: one statement.
+    pub text: String,
+    /// Values for `$1`, `$2` and so on.
+    pub parameters: Vec<ScalarValue>,
+}
+
+impl From<String> for Question {
+    fn from(text: String) -> Self {
+        Self { text, parameters: Vec::new() }
+    }
+}
+
+/// Where in each partition's log an answer stands: everything below is in it.
+pub type ReadAt = Vec<(PartitionId, Offset)>;
 
 /// A result's rows, as they come. Dropping it ends the query.
 pub struct Rows {
     /// The columns.
     pub schema: SchemaRef,
+    /// What the answer contains.
+    pub at: ReadAt,
     batches: mpsc::Receiver<Result<RecordBatch, SqlError>>,
     task: JoinHandle<()>,
 }
@@ -84,6 +130,11 @@ impl Drop for Rows {
     }
 }
 
+/// Where the snapshots stand.
+fn read_at(snapshots: &[Snapshot]) -> ReadAt {
+    snapshots.iter().map(|snapshot| (snapshot.view.partition, snapshot.at)).collect()
+}
+
 impl Engine {
     /// Starts the threads.
     pub fn new(options: &Options) -> io::Result<Self> {
@@ -94,55 +145,96 @@ impl Engine {
             .build()?;
         let largest_told = NonZeroUsize::MIN;
         let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes), largest_told);
-        // Without a place to spill to, a query that needs more memory ends with an error that says so.
-        let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+        let disk = match &options.spill {
+            None => DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
+            Some((folder, bytes_max)) => DiskManagerBuilder::default()
+                .with_mode(DiskManagerMode::Directories(vec![folder.clone()]))
+                .with_max_temp_directory_size(*bytes_max),
+        };
         let environment = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(pool))
             .with_disk_manager_builder(disk)
             .build_arc()
             .map_err(io::Error::other)?;
-        let config = SessionConfig::new()
+        let mut config = SessionConfig::new()
             .with_information_schema(true)
             .with_target_partitions(options.threads)
             .with_batch_size(2048);
-        let state = SessionStateBuilder::new()
+        // Errors tell where in the text they are.
+        config.options_mut().sql_parser.collect_spans = true;
+        let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(environment)
             .with_default_features()
             .build();
+        crate::functions::register(&mut state).map_err(io::Error::other)?;
         Ok(Self {
             runtime: Some(runtime),
             state,
             room: Arc::new(Semaphore::new(options.queries_max)),
+            waiting_max: options.waiting_max,
             deadline: options.deadline,
+            slow: options.slow,
+            counters: Arc::default(),
         })
     }
 
-    /// Runs a query on the snapshots of all partitions. Returns once it is planned and its first rows are there, so that most
-    /// errors are known before an answer begins.
-    pub async fn query(&self, snapshots: Vec<Snapshot>, text: String) -> Result<Rows, SqlError> {
-        let (schema_out, schema_in) = oneshot::channel();
+    /// What has become of queries so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("the runtime stays until the engine is dropped")
+    }
+
+    /// Takes a place in the queue, or says that it is full.
+    fn line_up(&self) -> Result<Place, SqlError> {
+        let counters = self.counters.clone();
+        if counters.waiting.fetch_add(1, Ordering::Relaxed) >= self.waiting_max {
+            counters.waiting.fetch_sub(1, Ordering::Relaxed);
+            counters.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(SqlError::Busy);
+        }
+        Ok(Place { counters, room: self.room.clone() })
+    }
+
+    /// Runs a query. Returns once it is planned and its first rows are there, so that most errors are known
+    /// before an answer begins.
+    pub async fn query(
+        &self,
+        source: Arc<dyn Source>,
+        question: Question,
+    ) -> Result<Rows, SqlError> {
+        let place = self.line_up()?;
+        let (begun_out, begun_in) = oneshot::channel();
         let (out, batches) = mpsc::channel(BATCHES_WAITING);
-        let (state, room, deadline) = (self.state.clone(), self.room.clone(), self.deadline);
-        let runtime = self.runtime.as_ref().expect("the runtime stays until the engine is dropped");
-        let task = runtime.spawn(async move {
+        let (state, deadline, slow) = (self.state.clone(), self.deadline, self.slow);
+        let counters = self.counters.clone();
+        let task = self.runtime().spawn(async move {
+            let mut ended = Ended { counters, is_done: false };
+            let (began, text) = (Instant::now(), question.text.clone());
+            let asker = source.asker().to_owned();
             let errors = out.clone();
             let run = async move {
-                let _room = room.acquire_owned().await;
-                run(state, snapshots, &text, schema_out, out).await
+                let _room = place.wait().await;
+                run(state, &*source, question, begun_out, out).await
             };
-            let ended = tokio::time::timeout(deadline, run).await;
-            let error = match ended {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error,
-                Err(_) => SqlError::Deadline(deadline.as_secs()),
-            };
-            // Nobody may be listening any more.
-            let _ = errors.send(Err(error)).await;
+            let result = tokio::time::timeout(deadline, run).await;
+            let result = result.unwrap_or(Err(SqlError::Deadline(deadline.as_secs())));
+            ended.is_done = result.is_ok();
+            if began.elapsed() >= slow {
+                let (seconds, rows) = (began.elapsed().as_secs_f64(), result.as_ref().ok());
+                tracing::warn!(asker, seconds, rows, text, "a slow query");
+            }
+            if let Err(error) = result {
+                // Nobody may be listening any more.
+                let _ = errors.send(Err(error)).await;
+            }
         });
-        let mut rows = Rows { schema: Arc::new(Schema::empty()), batches, task };
-        match schema_in.await {
-            Ok(schema) => rows.schema = schema,
+        let mut rows = Rows { schema: Arc::new(Schema::empty()), at: ReadAt::new(), batches, task };
+        match begun_in.await {
+            Ok((schema, at)) => (rows.schema, rows.at) = (schema, at),
             Err(_) => {
                 let error = match rows.next().await {
                     Some(Err(error)) => error,
@@ -152,6 +244,26 @@ impl Engine {
             }
         }
         Ok(rows)
+    }
+
+    /// Tells what a statement asks for and answers with, without running it.
+    pub async fn describe(
+        &self,
+        source: Arc<dyn Source>,
+        text: String,
+    ) -> Result<Description, SqlError> {
+        let place = self.line_up()?;
+        let (state, deadline) = (self.state.clone(), self.deadline);
+        let planned = self.runtime().spawn(async move {
+            let _room = place.wait().await;
+            let planning = async {
+                let snapshots = source.fresh().await.map_err(|error| SqlError::reading(&error))?;
+                Session::new(state, &snapshots, source.is_operator())?.describe(&text).await
+            };
+            let planned = tokio::time::timeout(deadline, planning).await;
+            planned.unwrap_or(Err(SqlError::Deadline(deadline.as_secs())))
+        });
+        planned.await.unwrap_or_else(|error| Err(SqlError::Failed(error.to_string())))
     }
 }
 
@@ -163,48 +275,62 @@ impl Drop for Engine {
     }
 }
 
-/// Plans and runs one query: tells the schema once the first rows are there, then sends rows.
+/// A place among the queries that wait.
+struct Place {
+    counters: Arc<Counters>,
+    room: Arc<Semaphore>,
+}
+
+impl Place {
+    /// Waits until there is room; there is until what this gives is dropped.
+    async fn wait(self) -> Option<OwnedSemaphorePermit> {
+        self.room.clone().acquire_owned().await.ok()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts a query's end, also when it is dropped half way.
+struct Ended {
+    counters: Arc<Counters>,
+    is_done: bool,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let counter = if self.is_done { &self.counters.done } else { &self.counters.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Plans and runs one query: tells the schema once the first rows are there, then sends rows. Gives how
+/// many there were.
 async fn run(
     state: SessionState,
-    snapshots: Vec<Snapshot>,
-    text: &str,
-    schema: oneshot::Sender<SchemaRef>,
+    source: &dyn Source,
+    question: Question,
+    begun: oneshot::Sender<(SchemaRef, ReadAt)>,
     out: mpsc::Sender<Result<RecordBatch, SqlError>>,
-) -> Result<(), SqlError> {
-    let planning = |error| SqlError::planning(&error);
-    let context = session(state, &snapshots).map_err(planning)?;
-    let only_reading =
-        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let frame = context.sql_with_options(text, only_reading).await.map_err(planning)?;
-    let mut stream = frame.execute_stream().await.map_err(planning)?;
+) -> Result<usize, SqlError> {
+    let snapshots = source.fresh().await.map_err(|error| SqlError::reading(&error))?;
+    let session = Session::new(state, &snapshots, source.is_operator())?;
+    let values = ParamValues::from(question.parameters);
+    let mut stream = session.run(&question.text, values).await?;
     let mut next = stream.next().await.transpose().map_err(|error| SqlError::running(&error))?;
-    if schema.send(stream.schema()).is_err() {
-        return Ok(());
+    if begun.send((stream.schema(), read_at(&snapshots))).is_err() {
+        return Ok(0);
     }
+    let mut rows = 0;
     while let Some(batch) = next {
+        rows += batch.num_rows();
         if out.send(Ok(batch)).await.is_err() {
-            return Ok(());
+            return Ok(rows);
         }
         next = stream.next().await.transpose().map_err(|error| SqlError::running(&error))?;
     }
-    Ok(())
-}
-
-/// A session with a catalog of its own: the tables are those of these snapshots.
-fn session(
-    state: SessionState,
-    snapshots: &[Snapshot],
-) -> datafusion::error::Result<SessionContext> {
-    let tables = MemorySchemaProvider::new();
-    for (name, shown) in [("objects", Shown::Objects), ("versions", Shown::Versions)] {
-        tables.register_table(name.into(), Arc::new(Entries::new(snapshots, shown)))?;
-    }
-    tables.register_table("buckets".into(), Arc::new(table::buckets(snapshots)?))?;
-    let names = state.config_options().catalog.clone();
-    let catalog = MemoryCatalogProvider::new();
-    catalog.register_schema(&names.default_schema, Arc::new(tables))?;
-    let catalogs = MemoryCatalogProviderList::new();
-    catalogs.register_catalog(names.default_catalog, Arc::new(catalog));
-    let state = SessionStateBuilder::new_from_existing(state).with_catalog_list(Arc::new(catalogs));
-    Ok(SessionContext::new_with_state(state.build()))
+    Ok(rows)
 }

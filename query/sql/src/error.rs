@@ -1,18 +1,60 @@
 //! What may become of a query.
 
+use std::fmt;
+
 use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
 use ingest::log::ReadError;
+
+/// A place in a query's text; both count from 1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Position {
+    /// The line.
+    pub line: u64,
+    /// The character in it.
+    pub column: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// Why a text was not run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// What is wrong with it.
+    pub message: String,
+    /// Where, if that is known.
+    pub position: Option<Position>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.position {
+            Some(position) => write!(f, "{} (at {position})", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
 
 /// A query was not answered, or not to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
     /// The text is no query, names what is not there, or wants to change something.
     #[error("{0}")]
-    Refused(String),
+    Refused(Refusal),
+    /// So many queries wait already that this one would have no chance.
+    #[error("too many queries wait already; ask again later")]
+    Busy,
+    /// What the query reads cannot be told apart from older states now.
+    #[error("{0}")]
+    Unavailable(String),
     /// A file could not be read; the rest of the answer would be missing.
     #[error("{0}")]
     Read(String),
-    /// The query needs more memory than queries may have.
+    /// The query needs more memory, or more room on disk, than queries may have.
     #[error("{0}")]
     Memory(String),
     /// The query took longer than queries may.
@@ -24,10 +66,46 @@ pub enum SqlError {
 }
 
 impl SqlError {
+    /// A refusal that concerns no place in particular.
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        SqlError::Refused(Refusal { message: message.into(), position: None })
+    }
+
+    /// Snapshots could not be had, or a file not read.
+    pub(crate) fn reading(error: &ReadError) -> Self {
+        match error {
+            ReadError::Corrupt(_) => SqlError::Read(error.to_string()),
+            _ => SqlError::Unavailable(error.to_string()),
+        }
+    }
+
     /// An error met while planning: the query's fault unless it says otherwise.
     pub(crate) fn planning(error: &DataFusionError) -> Self {
         match Self::running(error) {
-            SqlError::Failed(text) => SqlError::Refused(text),
+            SqlError::Failed(message) => {
+                let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
+                let at = |span: datafusion::common::Span| Position {
+                    line: span.start.line,
+                    column: span.start.column,
+                };
+                let (message, told) = split_position(&message);
+                let position = span.map(at).or(told);
+                SqlError::Refused(Refusal { message: message.to_owned(), position })
+            }
+            other => other,
+        }
+    }
+
+    /// A text that ends too early is wrong at its end, which the parser does not tell.
+    pub(crate) fn in_text(self, text: &str) -> Self {
+        match self {
+            SqlError::Refused(Refusal { message, position: None })
+                if message.ends_with("found: EOF") =>
+            {
+                let line = text.lines().count().max(1) as u64;
+                let column = text.lines().last().map_or(0, |line| line.chars().count()) as u64 + 1;
+                SqlError::Refused(Refusal { message, position: Some(Position { line, column }) })
+            }
             other => other,
         }
     }
@@ -46,7 +124,46 @@ impl SqlError {
         }
         match error.find_root() {
             DataFusionError::ResourcesExhausted(text) => SqlError::Memory(text.clone()),
+            DataFusionError::SQL(error, _) => match error.as_ref() {
+                ParserError::ParserError(text) | ParserError::TokenizerError(text) => {
+                    SqlError::Failed(text.clone())
+                }
+                ParserError::RecursionLimitExceeded => {
+                    SqlError::Failed("the query is nested too deeply".into())
+                }
+            },
             root => SqlError::Failed(root.strip_backtrace()),
         }
+    }
+}
+
+/// Takes the place off the end of a parser's message, ` at Line: 1, Column: 8`.
+fn split_position(message: &str) -> (&str, Option<Position>) {
+    let split = || {
+        let (text, place) = message.rsplit_once(" at Line: ")?;
+        let (line, column) = place.split_once(", Column: ")?;
+        let digits = column.find(|c: char| !c.is_ascii_digit()).unwrap_or(column.len());
+        let (column, rest) = column.split_at(digits);
+        let is_end = rest.chars().all(|c| !c.is_alphanumeric());
+        let position = Position { line: line.parse().ok()?, column: column.parse().ok()? };
+        is_end.then_some((text, position))
+    };
+    split().map_or((message, None), |(text, position)| (text, Some(position)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parsers_message_is_told_from_its_place() {
+        let position = Some(Position { line: 2, column: 17 });
+        for end in ["", "\")", "."] {
+            let message = format!("Expected: FROM, found: x at Line: 2, Column: 17{end}");
+            assert_eq!(split_position(&message), ("Expected: FROM, found: x", position), "{end}");
+        }
+        assert_eq!(split_position("no place"), ("no place", None));
+        let inside = "x at Line: 2, Column: 17 and more";
+        assert_eq!(split_position(inside), (inside, None));
     }
 }

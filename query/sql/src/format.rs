@@ -1,4 +1,4 @@
-//! Results as text: JSON, CSV, or a table for people.
+//! Results as bytes: JSON, CSV, Arrow, Parquet, or a table for people.
 
 use std::io::Write as _;
 use std::str::FromStr;
@@ -8,11 +8,16 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::csv;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::ipc::writer::StreamWriter;
 use datafusion::arrow::json;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::arrow::util::pretty::pretty_format_batches_with_schema;
 
-use crate::engine::Rows;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use crate::engine::{ReadAt, Rows};
 use crate::error::SqlError;
 
 /// How a result is written.
@@ -23,20 +28,31 @@ pub enum Format {
     Json,
     /// Comma-separated values with a line of names.
     Csv,
+    /// Arrow's stream of record batches.
+    Arrow,
+    /// A Parquet file.
+    Parquet,
     /// A table with frames.
     Table,
 }
+
+const FORMATS: [(&str, Format); 5] = [
+    ("json", Format::Json),
+    ("csv", Format::Csv),
+    ("arrow", Format::Arrow),
+    ("parquet", Format::Parquet),
+    ("table", Format::Table),
+];
 
 impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "json" => Ok(Format::Json),
-            "csv" => Ok(Format::Csv),
-            "table" => Ok(Format::Table),
-            other => Err(format!("a format is json, csv or table, not `{other}`")),
-        }
+        let found = FORMATS.iter().find(|(name, _)| *name == text);
+        found.map(|(_, format)| *format).ok_or_else(|| {
+            let names: Vec<&str> = FORMATS.iter().map(|(name, _)| *name).collect();
+            format!("a format is one of {}, not `{text}`", names.join(", "))
+        })
     }
 }
 
@@ -46,15 +62,20 @@ impl Format {
         match self {
             Format::Json => "application/json",
             Format::Csv => "text/csv; charset=utf-8",
+            Format::Arrow => "application/vnd.apache.arrow.stream",
+            Format::Parquet => "application/vnd.apache.parquet",
             Format::Table => "text/plain; charset=utf-8",
         }
     }
 }
 
+/// Rows of a Parquet file are gathered into groups, in memory.
+const PARQUET_GROUP_ROWS: usize = 65_536;
+
 /// A table is framed when all its rows are known, so they are kept; more than this is refused.
 const TABLE_BYTES_MAX: usize = 32 << 20;
 
-fn failed(error: &ArrowError) -> SqlError {
+fn failed(error: impl std::fmt::Display) -> SqlError {
     SqlError::Failed(error.to_string())
 }
 
@@ -62,57 +83,60 @@ fn failed(error: &ArrowError) -> SqlError {
 pub struct Writer {
     rows: Rows,
     format: Format,
-    has_begun: bool,
-    has_ended: bool,
-    has_rows: bool,
+    stage: Stage,
+}
+
+/// How far a result has been written.
+enum Stage {
+    Begin,
+    Rows(Encoder),
+    End,
 }
 
 impl Rows {
-    /// As text.
+    /// As bytes.
     pub fn written(self, format: Format) -> Writer {
-        Writer { rows: self, format, has_begun: false, has_ended: false, has_rows: false }
+        Writer { rows: self, format, stage: Stage::Begin }
     }
 }
 
 impl Writer {
+    /// Where in each partition's log the answer stands.
+    pub fn at(&self) -> &ReadAt {
+        &self.rows.at
+    }
+
     /// The next piece; none at the end. After an error the text is not whole.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, SqlError> {
-        if self.has_ended {
-            return Ok(None);
-        }
-        if self.format == Format::Table {
-            self.has_ended = true;
-            return self.table().await.map(Some);
-        }
-        let is_first = !std::mem::replace(&mut self.has_begun, true);
-        let mut out = Vec::new();
-        if is_first {
-            match self.format {
-                Format::Json => out.push(b'['),
-                _ => {
-                    let names = texts(&RecordBatch::new_empty(self.rows.schema.clone()));
-                    csv(&names.map_err(|e| failed(&e))?, true, &mut out)?;
-                }
+        match std::mem::replace(&mut self.stage, Stage::End) {
+            Stage::Begin if self.format == Format::Table => self.table().await.map(Some),
+            Stage::Begin => {
+                let (encoder, mut out) = Encoder::begin(self.format, &self.rows.schema)?;
+                self.stage = Stage::Rows(encoder);
+                // The head alone would be a packet of its own.
+                out.extend(self.piece().await?);
+                Ok(Some(out))
             }
-        }
-        match self.rows.next().await.transpose()? {
-            Some(batch) if self.format == Format::Json => {
-                for row in json_rows(&batch)? {
-                    let separator: &[u8] = if self.has_rows { b",\n" } else { b"\n" };
-                    self.has_rows = true;
-                    out.extend_from_slice(separator);
-                    out.extend_from_slice(&row);
-                }
+            Stage::Rows(encoder) => {
+                self.stage = Stage::Rows(encoder);
+                self.piece().await.map(Some)
             }
-            Some(batch) => csv(&texts(&batch).map_err(|e| failed(&e))?, false, &mut out)?,
-            None => {
-                self.has_ended = true;
-                if self.format == Format::Json {
-                    out.extend_from_slice(b"\n]\n");
-                }
-            }
+            Stage::End => Ok(None),
         }
-        Ok(Some(out))
+    }
+
+    /// What the next rows are written as, or what stands after the last.
+    async fn piece(&mut self) -> Result<Vec<u8>, SqlError> {
+        let batch = self.rows.next().await.transpose()?;
+        match (std::mem::replace(&mut self.stage, Stage::End), batch) {
+            (Stage::Rows(mut encoder), Some(batch)) => {
+                let out = encoder.rows(&batch)?;
+                self.stage = Stage::Rows(encoder);
+                Ok(out)
+            }
+            (Stage::Rows(encoder), None) => encoder.end(),
+            _ => Ok(Vec::new()),
+        }
     }
 
     async fn table(&mut self) -> Result<Vec<u8>, SqlError> {
@@ -128,7 +152,84 @@ impl Writer {
             batches.push(batch);
         }
         let table = pretty_format_batches_with_schema(self.rows.schema.clone(), &batches);
-        Ok(format!("{}\n", table.map_err(|e| failed(&e))?).into_bytes())
+        Ok(format!("{}\n", table.map_err(failed)?).into_bytes())
+    }
+}
+
+/// A format that is written as rows come.
+enum Encoder {
+    Json { has_rows: bool },
+    Csv,
+    Arrow(Box<StreamWriter<Vec<u8>>>),
+    Parquet(Box<ArrowWriter<Vec<u8>>>),
+}
+
+impl Encoder {
+    /// Begins, with what stands before the first row.
+    fn begin(format: Format, schema: &SchemaRef) -> Result<(Self, Vec<u8>), SqlError> {
+        let mut out = Vec::new();
+        let encoder = match format {
+            Format::Json => {
+                out.push(b'[');
+                Encoder::Json { has_rows: false }
+            }
+            Format::Csv | Format::Table => {
+                let names = texts(&RecordBatch::new_empty(schema.clone())).map_err(failed)?;
+                csv(&names, true, &mut out)?;
+                Encoder::Csv
+            }
+            Format::Arrow => {
+                let writer = StreamWriter::try_new(Vec::new(), schema).map_err(failed)?;
+                Encoder::Arrow(Box::new(writer))
+            }
+            Format::Parquet => {
+                let zstd = Compression::ZSTD(ZstdLevel::default());
+                let properties = WriterProperties::builder()
+                    .set_compression(zstd)
+                    .set_max_row_group_row_count(Some(PARQUET_GROUP_ROWS))
+                    .build();
+                let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties));
+                Encoder::Parquet(Box::new(writer.map_err(failed)?))
+            }
+        };
+        Ok((encoder, out))
+    }
+
+    fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, SqlError> {
+        let mut out = Vec::new();
+        match self {
+            Encoder::Json { has_rows } => {
+                for row in json_rows(batch)? {
+                    let separator: &[u8] = if *has_rows { b",\n" } else { b"\n" };
+                    *has_rows = true;
+                    out.extend_from_slice(separator);
+                    out.extend_from_slice(&row);
+                }
+            }
+            Encoder::Csv => csv(&texts(batch).map_err(failed)?, false, &mut out)?,
+            Encoder::Arrow(writer) => {
+                writer.write(batch).map_err(failed)?;
+                out = std::mem::take(writer.get_mut());
+            }
+            Encoder::Parquet(writer) => {
+                writer.write(batch).map_err(failed)?;
+                out = std::mem::take(writer.inner_mut());
+            }
+        }
+        Ok(out)
+    }
+
+    /// What stands after the last row.
+    fn end(self) -> Result<Vec<u8>, SqlError> {
+        match self {
+            Encoder::Json { .. } => Ok(b"\n]\n".to_vec()),
+            Encoder::Csv => Ok(Vec::new()),
+            Encoder::Arrow(mut writer) => {
+                writer.finish().map_err(failed)?;
+                Ok(std::mem::take(writer.get_mut()))
+            }
+            Encoder::Parquet(writer) => writer.into_inner().map_err(failed),
+        }
     }
 }
 
@@ -136,7 +237,7 @@ impl Writer {
 fn json_rows(batch: &RecordBatch) -> Result<Vec<Vec<u8>>, SqlError> {
     let builder = json::writer::WriterBuilder::new().with_explicit_nulls(true);
     let mut writer = builder.build::<_, json::writer::LineDelimited>(Vec::new());
-    writer.write(batch).and_then(|()| writer.finish()).map_err(|e| failed(&e))?;
+    writer.write(batch).and_then(|()| writer.finish()).map_err(failed)?;
     let lines = writer.into_inner();
     let rows = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     Ok(rows.map(<[u8]>::to_vec).collect())
@@ -144,9 +245,9 @@ fn json_rows(batch: &RecordBatch) -> Result<Vec<Vec<u8>>, SqlError> {
 
 fn csv(batch: &RecordBatch, with_names: bool, out: &mut Vec<u8>) -> Result<(), SqlError> {
     let mut writer = csv::WriterBuilder::new().with_header(with_names).build(&mut *out);
-    writer.write(batch).map_err(|e| failed(&e))?;
+    writer.write(batch).map_err(failed)?;
     drop(writer);
-    out.flush().map_err(|e| SqlError::Failed(e.to_string()))
+    out.flush().map_err(failed)
 }
 
 /// Nested columns as text, since CSV has no nesting.

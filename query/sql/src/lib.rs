@@ -1,7 +1,8 @@
-//! SQL over objects, versions and buckets, as they stand when a query begins.
+//! SQL over what a store knows of its objects, as it stands when a query begins.
 //!
 //! ```text
-//!   text ─▶ DataFusion's planner ─▶ scans (query::scan) of one snapshot ─▶ batches ─▶ JSON, CSV, table
+//!   who asks ─▶ snapshots ─┐
+//!   text ─▶ DataFusion's planner ─▶ scans (query::scan) ─▶ batches ─▶ JSON, CSV, Arrow, Parquet, table
 //! ```
 //! Queries run on threads of their own with a memory limit and a deadline, so that they cannot starve
 //! uploads and downloads. They only read: whatever would change or set something is refused. Only this
@@ -11,9 +12,18 @@ mod bounds;
 mod engine;
 mod error;
 mod exec;
+mod facts;
 mod format;
+mod functions;
+mod list;
+mod session;
+mod source;
 mod table;
 
-pub use engine::{Engine, Options, Rows};
-pub use error::SqlError;
+pub use datafusion::arrow;
+pub use datafusion::common::ScalarValue;
+pub use engine::{Counters, Engine, Options, Question, ReadAt, Rows};
+pub use error::{Position, Refusal, SqlError};
 pub use format::Format;
+pub use session::Description;
+pub use source::Source;

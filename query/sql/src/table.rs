@@ -1,4 +1,4 @@
-//! The tables: `objects` and `versions` over a snapshot's entries, `buckets` over its buckets.
+//! The large tables: `objects` and `versions`, over the entries of snapshots.
 
 use std::sync::Arc;
 
@@ -7,19 +7,15 @@ use compactor::manifest;
 use compactor::state::Buckets;
 use compactor::view::Snapshot;
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, StringBuilder,
-    TimestampMicrosecondArray, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringBuilder, UInt64Array,
 };
-use datafusion::arrow::datatypes::{
-    DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit, UInt8Type,
-};
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, UInt8Type};
 use datafusion::catalog::Session;
-use datafusion::datasource::{MemTable, TableProvider, TableType};
+use datafusion::datasource::{TableProvider, TableType};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
-use ingest::record::Versioning;
 use ingest::words::BucketId;
 use query::scan::{Batch, Shown, columns_read};
 
@@ -188,8 +184,23 @@ fn version_ids(versions: &UInt64Array, nulls: &BooleanArray) -> ArrayRef {
     Arc::new(ids.finish())
 }
 
+/// Writes an entity tag as clients know it, without quotes.
+fn write_etag(out: &mut impl std::fmt::Write, md5: &[u8], parts: i32) -> std::fmt::Result {
+    md5.iter().try_for_each(|byte| write!(out, "{byte:02x}"))?;
+    if parts > 0 {
+        write!(out, "-{parts}")?;
+    }
+    Ok(())
+}
+
+/// An entity tag as clients know it, without quotes.
+pub fn etag(etag: &ingest::entry::ETag) -> String {
+    let mut text = String::with_capacity(32);
+    write_etag(&mut text, &etag.md5, i32::from(etag.parts)).expect("a string takes text");
+    text
+}
+
 fn etags(md5s: &ArrayRef, parts: &ArrayRef) -> ArrayRef {
-    use std::fmt::Write as _;
     let (md5s, parts) = (md5s.as_fixed_size_binary(), parts.as_primitive::<Int32Type>());
     let mut etags = StringBuilder::with_capacity(md5s.len(), md5s.len() * 32);
     for row in 0..md5s.len() {
@@ -197,12 +208,8 @@ fn etags(md5s: &ArrayRef, parts: &ArrayRef) -> ArrayRef {
             etags.append_null();
             continue;
         }
-        for byte in md5s.value(row) {
-            write!(etags, "{byte:02x}").expect("a builder takes text");
-        }
-        if parts.is_valid(row) && parts.value(row) > 0 {
-            write!(etags, "-{}", parts.value(row)).expect("a builder takes text");
-        }
+        let parts = if parts.is_valid(row) { parts.value(row) } else { 0 };
+        write_etag(&mut etags, md5s.value(row), parts).expect("a builder takes text");
         etags.append_value("");
     }
     Arc::new(etags.finish())
@@ -275,41 +282,6 @@ impl TableProvider for Entries {
             1 => Ok(wanted.remove(0)),
             _ => UnionExec::try_new(wanted),
         }
-    }
-}
-
-/// The table `buckets`, of all partitions.
-pub fn buckets(snapshots: &[Snapshot]) -> Result<MemTable> {
-    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let schema = Arc::new(Schema::new(vec![
-        Field::new("name", DataType::Utf8, false),
-        Field::new("created", time, false),
-        Field::new("owner", DataType::Utf8, false),
-        Field::new("region", DataType::Utf8, false),
-        Field::new("versioning", DataType::Utf8, false),
-    ]));
-    let mut all: Vec<_> = snapshots.iter().flat_map(|snapshot| snapshot.buckets.iter()).collect();
-    all.sort_by(|a, b| a.name.cmp(&b.name));
-    let texts = |values: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(values)) };
-    let created = all.iter().map(|bucket| bucket.created.micros());
-    let created = TimestampMicrosecondArray::from_iter_values(created).with_timezone("UTC");
-    let columns = vec![
-        texts(all.iter().map(|bucket| bucket.name.as_str().to_owned()).collect()),
-        Arc::new(created),
-        texts(all.iter().map(|bucket| bucket.owner.clone()).collect()),
-        texts(all.iter().map(|bucket| bucket.region.clone()).collect()),
-        texts(all.iter().map(|bucket| versioning(bucket.versioning).to_owned()).collect()),
-    ];
-    let rows = RecordBatch::try_new(schema.clone(), columns)?;
-    MemTable::try_new(schema, vec![vec![rows]])
-}
-
-/// S3's words, and one for what S3 leaves unsaid.
-fn versioning(versioning: Versioning) -> &'static str {
-    match versioning {
-        Versioning::Off => "Off",
-        Versioning::On => "Enabled",
-        Versioning::Suspended => "Suspended",
     }
 }
 

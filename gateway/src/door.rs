@@ -1,0 +1,184 @@
+//! SQL over HTTP: who asks, what they may see, and in which form the answer goes out.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use compactor::view::Snapshot;
+use futures::StreamExt;
+use ingest::env::Fut;
+use ingest::log::ReadError;
+use ingest::words::{Offset, PartitionId};
+use serde::Deserialize;
+use sql::{Engine, Format, ReadAt, Source, SqlError};
+
+use crate::config::User;
+use crate::server::store::Store;
+use crate::users::{Users, is_operator, owns};
+
+/// The header that tells how far an answer, or the store after a write, goes: for each partition concerned,
+/// the offset below which everything is in it, that write included.
+pub const OFFSET_HEADER: &str = "x-siltstone-offset";
+
+/// Offsets as [`OFFSET_HEADER`] and `min_offset` write them, `0:17,3:201`.
+pub fn offset_text(at: &ReadAt) -> String {
+    let pairs = at.iter().map(|(partition, offset)| format!("{partition}:{offset}"));
+    pairs.collect::<Vec<_>>().join(",")
+}
+
+fn parse_offsets(text: &str, partitions: usize) -> Result<ReadAt, String> {
+    let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
+    let offset = |pair: &str| {
+        let (partition, offset) = pair.split_once(':')?;
+        let partition: u32 = partition.trim().parse().ok()?;
+        let offset = Offset::new(offset.trim().parse().ok()?);
+        ((partition as usize) < partitions).then(|| (PartitionId::new(partition), offset))
+    };
+    let wrong = |pair| {
+        format!("`{pair}` is no partition and offset of this store, as {OFFSET_HEADER} writes them")
+    };
+    pairs.map(|pair| offset(pair).ok_or_else(|| wrong(pair))).collect()
+}
+
+/// The store in the eyes of one user.
+struct Viewer {
+    store: Arc<Store>,
+    user: User,
+    /// What must have been applied before the snapshots are taken.
+    at_least: ReadAt,
+}
+
+impl Source for Viewer {
+    fn fresh(&self) -> Fut<'_, Result<Vec<Snapshot>, ReadError>> {
+        Box::pin(async move {
+            for (partition, offset) in &self.at_least {
+                self.store.partitions[partition.get() as usize].reach(*offset).await?;
+            }
+            let seen = |snapshot: Snapshot| {
+                let buckets = snapshot.buckets.filtered(|bucket| owns(&self.user, bucket));
+                Snapshot { buckets: Arc::new(buckets), ..snapshot }
+            };
+            Ok(self.store.fresh().await?.into_iter().map(seen).collect())
+        })
+    }
+
+    fn asker(&self) -> &str {
+        &self.user.name
+    }
+
+    fn is_operator(&self) -> bool {
+        is_operator(&self.user)
+    }
+}
+
+/// How a query over HTTP is to be answered.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wishes {
+    format: Option<String>,
+    min_offset: Option<String>,
+}
+
+/// Where SQL comes in over HTTP.
+#[derive(Clone)]
+pub struct Door {
+    store: Arc<Store>,
+    users: Arc<Users>,
+    engine: Arc<Engine>,
+}
+
+impl Door {
+    /// Opens it.
+    pub fn new(store: Arc<Store>, users: Arc<Users>, engine: Arc<Engine>) -> Self {
+        Self { store, users, engine }
+    }
+
+    /// What runs the queries.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Who asks, by the keys in `Authorization: Basic`.
+    fn asker(&self, headers: &HeaderMap) -> Option<&User> {
+        let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, encoded) = given.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let decoded = base64::prelude::BASE64_STANDARD.decode(encoded.trim()).ok()?;
+        let text = String::from_utf8(decoded).ok()?;
+        let (access_key, secret_key) = text.split_once(':')?;
+        self.users.with_keys(access_key, secret_key)
+    }
+
+    /// Answers a query, streamed. An error after the first rows breaks the answer off, so that no client
+    /// takes a part for the whole.
+    pub async fn answer(&self, headers: &HeaderMap, wishes: Wishes, text: String) -> Response {
+        let Some(user) = self.asker(headers) else {
+            let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"siltstone\"")];
+            let told = "give an access key and its secret key as user and password\n";
+            return (StatusCode::UNAUTHORIZED, challenge, told).into_response();
+        };
+        let format = wishes.format.as_deref().unwrap_or("json").parse::<Format>();
+        let at_least = wishes.min_offset.as_deref().unwrap_or_default();
+        let at_least = parse_offsets(at_least, self.store.partitions.len());
+        let (format, at_least) = match (format, at_least) {
+            (Ok(format), Ok(at_least)) => (format, at_least),
+            (Err(error), _) | (_, Err(error)) => {
+                return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response();
+            }
+        };
+        let viewer = Viewer { store: self.store.clone(), user: user.clone(), at_least };
+        let mut writer = match self.engine.query(Arc::new(viewer), text.into()).await {
+            Ok(rows) => rows.written(format),
+            Err(error) => return error_answer(&error),
+        };
+        // The first piece is made before the answer begins: most of what can go wrong has its own status.
+        let first = match writer.next().await {
+            Ok(first) => first.unwrap_or_default(),
+            Err(error) => return error_answer(&error),
+        };
+        let at = offset_text(writer.at());
+        let rest = futures::stream::try_unfold(writer, |mut writer| async move {
+            let piece = writer.next().await.inspect_err(|error| {
+                tracing::warn!(%error, "a query ended early");
+            })?;
+            Ok::<_, SqlError>(piece.map(|piece| (Bytes::from(piece), writer)))
+        });
+        let body = futures::stream::once(async move { Ok(Bytes::from(first)) }).chain(rest);
+        let headers = [
+            (header::CONTENT_TYPE.as_str(), format.content_type().to_owned()),
+            (OFFSET_HEADER, at),
+        ];
+        (headers, Body::from_stream(body)).into_response()
+    }
+}
+
+fn error_answer(error: &SqlError) -> Response {
+    let status = match error {
+        SqlError::Refused(_) => StatusCode::BAD_REQUEST,
+        SqlError::Memory(_) | SqlError::Deadline(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        SqlError::Busy | SqlError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        SqlError::Read(_) | SqlError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, format!("{error}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_written_and_read() {
+        let at =
+            vec![(PartitionId::new(0), Offset::new(17)), (PartitionId::new(3), Offset::new(2))];
+        assert_eq!(offset_text(&at), "0:17,3:2");
+        assert_eq!(parse_offsets("0:17, 3:2", 4), Ok(at));
+        assert_eq!(parse_offsets("", 4), Ok(ReadAt::new()));
+        for wrong in ["4:1", "1", "x:1", "1:x", "-1:1"] {
+            assert!(parse_offsets(wrong, 4).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! `siltstone sql` without a query: statements one after the other, from a terminal or from a file.
+//!
+//! A statement ends with `;` and may go over several lines. What begins with `\` is for the shell itself.
+//! From a terminal there are history, editing and completion, and Ctrl-C ends the query that runs; from a
+//! file the first error ends it all.
+
+use std::borrow::Cow;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::bail;
+use rustyline::completion::{Completer, Pair};
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::{Hinter, HistoryHinter};
+use rustyline::history::DefaultHistory;
+use rustyline::validate::Validator;
+use rustyline::{CompletionType, Config, Context, Editor, Helper};
+
+use crate::ask::Sql;
+
+const HELP: &str = r"a statement ends with ; and may go over several lines
+\d           the tables
+\d NAME      a table's columns
+\timing      tell how long each statement takes, or stop telling
+\format NAME table, json or csv
+\q           end
+";
+
+/// Words of SQL that are completed besides tables and columns.
+const KEYWORDS: [&str; 24] = [
+    "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "OFFSET", "HAVING", "JOIN", "AND",
+    "OR", "NOT", "LIKE", "BETWEEN", "IN", "IS NULL", "AS", "DISTINCT", "COUNT(", "SUM(", "MAX(",
+    "MIN(", "EXPLAIN", "DESC",
+];
+
+/// What a line means.
+#[derive(PartialEq, Eq, Debug)]
+enum Input {
+    /// Nothing yet: the statement goes on.
+    More,
+    /// A whole statement, without its `;`.
+    Statement(String),
+    /// For the shell.
+    Command(String),
+}
+
+/// Gathers lines into statements.
+#[derive(Default)]
+struct Gathered(String);
+
+impl Gathered {
+    fn add(&mut self, line: &str) -> Input {
+        if self.0.is_empty() {
+            let line = line.trim();
+            if let Some(command) = line.strip_prefix('\\') {
+                return Input::Command(command.to_owned());
+            }
+            if line.is_empty() {
+                return Input::More;
+            }
+        }
+        self.0.push_str(line);
+        self.0.push('\n');
+        match ends_statement(&self.0) {
+            None => Input::More,
+            Some(end) => {
+                let statement = self.0[..end].trim().to_owned();
+                self.0.clear();
+                if statement.is_empty() { Input::More } else { Input::Statement(statement) }
+            }
+        }
+    }
+}
+
+/// Where the `;` stands that ends a text: the last thing in it, outside quotes and comments.
+fn ends_statement(text: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut end = None;
+    let mut letters = text.char_indices().peekable();
+    while let Some((at, letter)) = letters.next() {
+        match (quote, letter) {
+            (None, '\'' | '"') => quote = Some(letter),
+            (Some(open), _) if open == letter => quote = None,
+            (Some(_), _) => continue,
+            (None, '-') if letters.peek().is_some_and(|(_, next)| *next == '-') => {
+                while letters.next_if(|(_, next)| *next != '\n').is_some() {}
+                continue;
+            }
+            _ => {}
+        }
+        match letter {
+            ';' => end = Some(at),
+            letter if letter.is_whitespace() => {}
+            _ => end = None,
+        }
+    }
+    end.filter(|_| quote.is_none())
+}
+
+/// The shell's state.
+struct Shell {
+    sql: Sql,
+    format: String,
+    tells_time: bool,
+}
+
+/// What becomes of the shell after an input.
+#[derive(PartialEq, Eq)]
+enum After {
+    GoOn,
+    Quit,
+}
+
+impl Shell {
+    fn run(&mut self, text: &str) -> anyhow::Result<()> {
+        let began = Instant::now();
+        self.sql.run(text, &self.format)?;
+        if self.tells_time {
+            println!("{:.1} ms", began.elapsed().as_secs_f64() * 1000.0);
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, command: &str) -> anyhow::Result<After> {
+        let (name, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+        let argument = argument.trim().trim_end_matches(';');
+        match (name, argument) {
+            ("q", "") => return Ok(After::Quit),
+            ("?" | "h" | "help", "") => print!("{HELP}"),
+            ("timing", "") => {
+                self.tells_time = !self.tells_time;
+                println!("timing is {}", if self.tells_time { "on" } else { "off" });
+            }
+            ("format", "table" | "json" | "csv") => argument.clone_into(&mut self.format),
+            ("format", _) => bail!("a format is table, json or csv"),
+            ("d", "") => self.run(TABLES)?,
+            ("d", table) => {
+                let table = table.replace('\'', "''");
+                self.run(&format!(
+                    "{COLUMNS} AND table_name = '{table}' ORDER BY ordinal_position"
+                ))?;
+            }
+            _ => bail!("no such command: \\{command} (\\? tells which there are)"),
+        }
+        Ok(After::GoOn)
+    }
+
+    fn take(&mut self, input: Input) -> anyhow::Result<After> {
+        match input {
+            Input::More => Ok(After::GoOn),
+            Input::Statement(text) => self.run(&text).map(|()| After::GoOn),
+            Input::Command(command) => self.command(&command),
+        }
+    }
+}
+
+const TABLES: &str = "SELECT table_name AS \"table\" FROM information_schema.tables \
+                      WHERE table_schema = 'public' ORDER BY 1";
+const COLUMNS: &str = "SELECT column_name AS \"column\", data_type AS type, is_nullable AS nullable \
+                       FROM information_schema.columns WHERE table_schema = 'public'";
+
+/// Runs what comes from standard input.
+pub fn run(sql: Sql, format: String) -> anyhow::Result<ExitCode> {
+    let mut shell = Shell { sql, format, tells_time: false };
+    if std::io::stdin().is_terminal() { from_terminal(&mut shell) } else { from_file(&mut shell) }
+}
+
+fn from_file(shell: &mut Shell) -> anyhow::Result<ExitCode> {
+    let mut gathered = Gathered::default();
+    for line in std::io::stdin().lines() {
+        if shell.take(gathered.add(&line?))? == After::Quit {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    // The last statement may do without its end.
+    let rest = gathered.0.trim();
+    if !rest.is_empty() {
+        shell.run(rest)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn from_terminal(shell: &mut Shell) -> anyhow::Result<ExitCode> {
+    let config =
+        Config::builder().history_ignore_space(true).completion_type(CompletionType::List).build();
+    let mut editor: Editor<Words, DefaultHistory> = Editor::with_config(config)?;
+    editor.set_helper(Some(Words::ask(&shell.sql)));
+    let kept = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".siltstone_history"));
+    if let Some(kept) = &kept {
+        // There is none at first.
+        let _ = editor.load_history(kept);
+    }
+    println!("\\? for help, \\q to end");
+    let mut gathered = Gathered::default();
+    loop {
+        let prompt = if gathered.0.is_empty() { "siltstone> " } else { "      ...> " };
+        match editor.readline(prompt) {
+            Ok(line) => {
+                let _ = editor.add_history_entry(&line);
+                match shell.take(gathered.add(&line)) {
+                    Ok(After::GoOn) => {}
+                    Ok(After::Quit) => break,
+                    Err(error) => eprintln!("{error:#}"),
+                }
+            }
+            // What has been typed of a statement is given up.
+            Err(ReadlineError::Interrupted) => gathered.0.clear(),
+            Err(ReadlineError::Eof) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if let Some(kept) = &kept {
+        editor.save_history(kept)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Completes words, and hints at lines of the history.
+struct Words {
+    words: Vec<String>,
+    history: HistoryHinter,
+}
+
+impl Words {
+    /// Learns tables and columns; a server that does not tell them is no reason not to go on.
+    fn ask(sql: &Sql) -> Self {
+        let names = "SELECT DISTINCT table_name FROM information_schema.columns WHERE table_schema = 'public' \
+                     UNION SELECT DISTINCT column_name FROM information_schema.columns WHERE table_schema = 'public'";
+        let told = sql.text(names, "csv").unwrap_or_default();
+        let mut words: Vec<String> = told.lines().skip(1).map(str::to_owned).collect();
+        words.extend(KEYWORDS.map(str::to_owned));
+        words.sort_unstable();
+        Self { words, history: HistoryHinter::new() }
+    }
+}
+
+/// Where the word begins that ends at a place.
+fn word_start(line: &str, at: usize) -> usize {
+    let is_of_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    line[..at].rfind(|letter| !is_of_word(letter)).map_or(0, |before| before + 1)
+}
+
+impl Completer for Words {
+    type Candidate = Pair;
+
+    fn complete(
+        &self,
+        line: &str,
+        at: usize,
+        _context: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let start = word_start(line, at);
+        let begun = line[start..at].to_lowercase();
+        let fits = |word: &&String| !begun.is_empty() && word.to_lowercase().starts_with(&begun);
+        let pair = |word: &String| Pair { display: word.clone(), replacement: word.clone() };
+        Ok((start, self.words.iter().filter(fits).map(pair).collect()))
+    }
+}
+
+impl Hinter for Words {
+    type Hint = String;
+
+    fn hint(&self, line: &str, at: usize, context: &Context<'_>) -> Option<String> {
+        self.history.hint(line, at, context)
+    }
+}
+
+impl Highlighter for Words {
+    fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
+        Cow::Owned(format!("\x1b[2m{hint}\x1b[m"))
+    }
+}
+
+impl Validator for Words {}
+impl Helper for Words {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_ends_with_its_semicolon() {
+        for (text, wanted) in [
+            ("SELECT 1;", Some(8)),
+            ("SELECT 1; \n", Some(8)),
+            ("SELECT ';'", None),
+            ("SELECT ';';", Some(10)),
+            ("SELECT \";", None),
+            ("SELECT 'it''s';", Some(14)),
+            ("SELECT 1 -- one;\n", None),
+            ("SELECT 1; -- one\n", Some(8)),
+            ("SELECT 1 - 2;", Some(12)),
+            ("", None),
+        ] {
+            assert_eq!(ends_statement(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_become_statements_and_commands() {
+        let mut gathered = Gathered::default();
+        assert_eq!(gathered.add(""), Input::More);
+        assert_eq!(gathered.add("  \\d objects"), Input::Command("d objects".into()));
+        assert_eq!(gathered.add("SELECT '"), Input::More);
+        assert_eq!(gathered.add("\\d'"), Input::More, "inside a statement it is its text");
+        assert_eq!(gathered.add(";"), Input::Statement("SELECT '\n\\d'".into()));
+        assert_eq!(gathered.add(";"), Input::More, "an empty statement is none");
+    }
+
+    #[test]
+    fn a_word_begins_after_what_is_no_letter() {
+        assert_eq!(word_start("SELECT siz", 10), 7);
+        assert_eq!(word_start("siz", 3), 0);
+        assert_eq!(word_start("max(last_m", 10), 4);
+    }
+}

@@ -1,0 +1,212 @@
+"""What people read a store's metadata with: pandas and Polars on SQL's answers, DuckDB and Polars on the manifests in
+place, and the shell in a terminal.
+
+Usage: frames.py BINARY
+"""
+import fcntl
+import io
+import os
+import pathlib
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+import duckdb
+import pandas
+import polars
+import pyarrow.ipc
+
+from server import ACCESS_KEY, SECRET_KEY, Server
+
+PASSED = 0
+
+# docs/formats/manifest.md has it, too.
+CURRENT_OBJECTS = """
+WITH newest AS (
+    SELECT *, row_number() OVER (PARTITION BY bucket_id, key, version ORDER BY sequence DESC) AS statement
+    FROM read_parquet('{runs}/*.parquet')
+), decided AS (
+    SELECT *, row_number() OVER (PARTITION BY bucket_id, key, is_null_version OR kind = 4 ORDER BY version DESC) AS null_statement
+    FROM newest WHERE statement = 1
+), visible AS (
+    SELECT *, row_number() OVER (PARTITION BY bucket_id, key ORDER BY version DESC) AS place
+    FROM decided WHERE kind IN (1, 2) AND (NOT is_null_version OR null_statement = 1)
+)
+SELECT key, size, tags['team'] AS team FROM visible WHERE place = 1 AND kind = 1 ORDER BY key
+"""
+
+
+def check(holds, what):
+    global PASSED
+    if not holds:
+        sys.exit(f"FAILED: {what}")
+    PASSED += 1
+
+
+def fill(server):
+    """Objects of every fate: overwritten, deleted, removed by version, tagged later; in several runs and in the tail."""
+    s3 = server.client()
+    s3.create_bucket(Bucket="plain")
+    s3.create_bucket(Bucket="versions")
+    s3.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    for step in range(4):
+        for number in range(60):
+            tags = f"team={'red' if number % 3 else 'blue'}"
+            s3.put_object(Bucket="plain", Key=f"plain/{number % 40:03}-é{step if number > 40 else ''}", Body=b"x" * (number + step), Tagging=tags)
+        for number in range(20):
+            put = s3.put_object(Bucket="versions", Key=f"versions/{number:03}", Body=b"y" * (number + 100 * step))
+            if number % 5 == step:
+                s3.delete_object(Bucket="versions", Key=f"versions/{number:03}")
+            if number % 7 == step:
+                s3.delete_object(Bucket="versions", Key=f"versions/{number:03}", VersionId=put["VersionId"])
+        s3.put_object_tagging(Bucket="plain", Key=f"plain/{step:03}-é", Tagging={"TagSet": [{"Key": "team", "Value": "green"}]})
+        s3.delete_object(Bucket="plain", Key=f"plain/{step + 20:03}-é")
+        server.cut()
+    s3.put_object(Bucket="plain", Key="plain/in-the-tail", Body=b"tail")
+
+
+QUERY = "SELECT key, size, last_modified, tags['team'] AS team FROM objects WHERE bucket IN ('plain', 'versions') ORDER BY key"
+
+
+def answers(server):
+    """SQL's answers as data frames: the same rows in every form, with their types."""
+    rows = server.sql(QUERY)
+    check(len(rows) > 60 and any(row["team"] == "green" for row in rows), f"{len(rows)} rows")
+    arrow, headers = server.sql_bytes(QUERY, format="arrow")
+    check(headers["content-type"] == "application/vnd.apache.arrow.stream", f"what it is: {headers['content-type']}")
+    parquet = server.sql_bytes(QUERY, format="parquet")[0]
+    for name, frame in [("arrow", pyarrow.ipc.open_stream(arrow).read_pandas()), ("parquet", pandas.read_parquet(io.BytesIO(parquet)))]:
+        check(list(frame["key"]) == [row["key"] for row in rows], f"{name}: keys")
+        check(list(frame["size"]) == [row["size"] for row in rows], f"{name}: sizes")
+        check([None if pandas.isna(team) else team for team in frame["team"]] == [row["team"] for row in rows], f"{name}: tags")
+        check(str(frame["last_modified"].dtype.tz) == "UTC", f"{name}: times are in UTC: {frame['last_modified'].dtype}")
+    frame = polars.read_ipc_stream(io.BytesIO(arrow))
+    check(frame["size"].sum() == sum(row["size"] for row in rows), "Polars: sizes")
+    check(frame.height == polars.read_parquet(io.BytesIO(parquet)).height == len(rows), "Polars: rows")
+    empty, _ = server.sql_bytes("SELECT key, size FROM objects WHERE bucket = 'no-such'", format="arrow")
+    check(pyarrow.ipc.open_stream(empty).read_all().schema.names == ["key", "size"], "no rows have columns, too")
+    many = pyarrow.ipc.open_stream(server.sql_bytes("SELECT value FROM generate_series(1, 300000)", format="arrow")[0]).read_all()
+    check(many.num_rows == 300_000, f"many batches: {many.num_rows}")
+    many = pandas.read_parquet(io.BytesIO(server.sql_bytes("SELECT value FROM generate_series(1, 300000)", format="parquet")[0]))
+    check(int(many["value"].sum()) == 300_000 * 300_001 // 2, "many rows in Parquet")
+
+
+def manifests(server):
+    """The store's own Parquet files, read in place while the server runs."""
+    server.cut()
+    runs = pathlib.Path(server.data) / "p0000" / "runs"
+    wanted = [(row["key"], row["size"], row["team"]) for row in server.sql(QUERY)]
+    found = duckdb.sql(CURRENT_OBJECTS.format(runs=runs)).fetchall()
+    check(found == wanted, f"DuckDB: {len(found)} of {len(wanted)} rows")
+    frame = polars.read_parquet(runs / "*.parquet")
+    newest = frame.sort("sequence", descending=True).unique(["bucket_id", "key", "version"], keep="first")
+    nulls = newest.filter(polars.col("is_null_version") | (polars.col("kind") == 4))
+    nulls = nulls.sort("version", descending=True).unique(["bucket_id", "key"], keep="first")
+    others = newest.filter(~(polars.col("is_null_version") | (polars.col("kind") == 4)))
+    visible = polars.concat([nulls, others]).filter(polars.col("kind").is_in([1, 2]))
+    latest = visible.sort("version", descending=True).unique(["bucket_id", "key"], keep="first").filter(polars.col("kind") == 1)
+    found = latest.sort("key").select("key", "size").rows()
+    check(found == [row[:2] for row in wanted], f"Polars: {len(found)} of {len(wanted)} rows")
+
+
+class Terminal:
+    """A shell that believes that somebody sits before it."""
+
+    def __init__(self, binary, server, home):
+        self.shown = ""
+        self.side, inner = pty.openpty()
+        env = dict(os.environ, HOME=str(home), TERM="xterm", AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
+        self.process = subprocess.Popen([binary, "sql", "--admin", server.admin], stdin=inner, stdout=inner, stderr=inner, env=env,
+                                        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        os.close(inner)
+
+    def type(self, keys):
+        os.write(self.side, keys.encode())
+
+    def until(self, pattern, within=20):
+        """Reads until something is shown; forgets what came before its end."""
+        deadline = time.monotonic() + within
+        while not (found := re.search(pattern, self.shown, re.S)):
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                sys.exit(f"FAILED: the shell does not show {pattern!r} but\n{self.shown}")
+            if select.select([self.side], [], [], 0.1)[0]:
+                self.shown += os.read(self.side, 65536).decode(errors="replace")
+        self.shown = self.shown[found.end():]
+        return found
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.side)
+
+
+def shell(binary, server, home):
+    terminal = Terminal(binary, server, home)
+    try:
+        terminal.until("siltstone> ")
+        terminal.type("\\d\r")
+        terminal.until("buckets.*objects.*uploads.*versions.*siltstone> ")
+        terminal.type("\\d objects\r")
+        terminal.until("last_modified.*Timestamp.*siltstone> ")
+        terminal.type("SELECT count(*) AS many\r")
+        terminal.until(r"\.\.\.> ")
+        terminal.type("FROM buckets;\r")
+        terminal.until(r"many.*\| 2 .*siltstone> ")
+        terminal.type("SELECT max(last_mo\t) AS newest FROM objects;\r")
+        terminal.until(r"newest.*20\d\d-.*siltstone> ")
+        terminal.type("SELECT nothing FROM objects;\r")
+        terminal.until("400.*siltstone> ")
+        terminal.type("\\timing\r")
+        terminal.until("timing is on.*siltstone> ")
+        terminal.type("SELECT 41 + 1 AS answer;\r")
+        terminal.until(r"42.*[\d.]+ ms.*siltstone> ")
+        terminal.type("\\nonsense\r")
+        terminal.until("no such command.*siltstone> ")
+        # A query for hours is ended by Ctrl-C, and the shell goes on.
+        terminal.type("SELECT count(*) FROM generate_series(1, 1000000) a CROSS JOIN generate_series(1, 1000000) b;\r")
+        time.sleep(1)
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.until("the query was ended.*siltstone> ")
+        # The line before, by the arrow key.
+        terminal.type("SELECT 'once' AS word;\r")
+        terminal.until("once.*once.*siltstone> ")
+        terminal.type("\x1b[A\r")
+        terminal.until(r"\| once .*siltstone> ")
+        terminal.type("\\q\r")
+        check(terminal.process.wait(10) == 0, "the shell ends")
+    finally:
+        terminal.end()
+    check("SELECT 'once' AS word;" in (home / ".siltstone_history").read_text(), "the history is kept")
+    env = dict(os.environ, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
+    ask = [binary, "sql", "--admin", server.admin, "--format", "csv"]
+    told = subprocess.run(ask, input="SELECT 1 AS a;\nSELECT\n 2 AS b;\nSELECT 3 AS c", capture_output=True, text=True, env=env)
+    check(told.stdout == "a\n1\nb\n2\nc\n3\n" and told.returncode == 0, f"a file of statements: {told}")
+    told = subprocess.run(ask, input="SELECT 1 AS a;\nSELEC;\nSELECT 3 AS c;", capture_output=True, text=True, env=env)
+    check(told.stdout == "a\n1\n" and told.returncode == 1, f"it ends at the first error: {told}")
+
+
+def main():
+    binary = os.path.abspath(sys.argv[1])
+    with tempfile.TemporaryDirectory() as scratch:
+        server = Server(binary, scratch + "/data").start()
+        try:
+            fill(server)
+            answers(server)
+            manifests(server)
+            shell(binary, server, pathlib.Path(scratch))
+            server.stop()
+            server.fsck()
+        finally:
+            if server.process.poll() is None:
+                server.process.kill()
+    print(f"{PASSED} passed, 0 failed")
+
+
+main()

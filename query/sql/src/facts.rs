@@ -1,0 +1,176 @@
+//! The small tables: `buckets`, `uploads`, `segments`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use compactor::resolve;
+use compactor::state::{BucketState, StateKey, UploadState};
+use compactor::view::Snapshot;
+use datafusion::arrow::array::{
+    ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::datasource::MemTable;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
+use ingest::log::ReadError;
+use ingest::record::Versioning;
+use ingest::words::WallTime;
+
+fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
+    let fields = fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), false));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn time() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn texts(values: impl Iterator<Item = String>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(values))
+}
+
+fn times(values: impl Iterator<Item = WallTime>) -> ArrayRef {
+    let times = TimestampMicrosecondArray::from_iter_values(values.map(WallTime::micros));
+    Arc::new(times.with_timezone("UTC"))
+}
+
+/// The table `buckets`, of all partitions.
+pub fn buckets(snapshots: &[Snapshot]) -> Result<MemTable> {
+    let schema = schema(&[
+        ("name", DataType::Utf8),
+        ("created", time()),
+        ("owner", DataType::Utf8),
+        ("region", DataType::Utf8),
+        ("versioning", DataType::Utf8),
+    ]);
+    let mut all: Vec<_> = snapshots.iter().flat_map(|snapshot| snapshot.buckets.iter()).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    let columns = vec![
+        texts(all.iter().map(|bucket| bucket.name.as_str().to_owned())),
+        times(all.iter().map(|bucket| bucket.created)),
+        texts(all.iter().map(|bucket| bucket.owner.clone())),
+        texts(all.iter().map(|bucket| bucket.region.clone())),
+        texts(all.iter().map(|bucket| versioning(bucket.versioning).to_owned())),
+    ];
+    let rows = RecordBatch::try_new(schema.clone(), columns)?;
+    MemTable::try_new(schema, vec![vec![rows]])
+}
+
+/// S3's words, and one for what S3 leaves unsaid.
+fn versioning(versioning: Versioning) -> &'static str {
+    match versioning {
+        Versioning::Off => "Off",
+        Versioning::On => "Enabled",
+        Versioning::Suspended => "Suspended",
+    }
+}
+
+/// The table `segments`: what the sealed payload lies in. One file holds objects of many buckets, so none
+/// of its rows is any user's: it is for operators.
+pub fn segments(snapshots: &[Snapshot]) -> Result<MemTable> {
+    let schema = schema(&[
+        ("partition", DataType::UInt32),
+        ("segment", DataType::UInt64),
+        ("bytes", DataType::UInt64),
+        ("objects", DataType::UInt64),
+        ("references", DataType::UInt64),
+    ]);
+    let catalogs = snapshots.iter().map(|snapshot| &snapshot.view.sealed.catalog);
+    let all: Vec<_> = catalogs
+        .flat_map(|catalog| catalog.segments.iter().map(|segment| (catalog.partition, segment)))
+        .collect();
+    let partitions = all.iter().map(|(partition, _)| partition.get());
+    let numbers = |of: &dyn Fn(&compactor::catalog::Segment) -> u64| -> ArrayRef {
+        Arc::new(UInt64Array::from_iter_values(all.iter().map(|(_, segment)| of(segment))))
+    };
+    let columns = vec![
+        Arc::new(UInt32Array::from_iter_values(partitions)) as ArrayRef,
+        numbers(&|segment| segment.id.get()),
+        numbers(&|segment| segment.file.len),
+        numbers(&|segment| segment.objects),
+        numbers(&|segment| segment.references),
+    ];
+    let rows = RecordBatch::try_new(schema.clone(), columns)?;
+    MemTable::try_new(schema, vec![vec![rows]])
+}
+
+/// The table `uploads`: multipart uploads that are under way. A stream for each partition.
+pub fn uploads(snapshots: &[Snapshot]) -> Result<StreamingTable> {
+    let schema = schema(&[
+        ("bucket", DataType::Utf8),
+        ("key", DataType::Utf8),
+        ("upload_id", DataType::Utf8),
+        ("initiated", time()),
+        ("owner", DataType::Utf8),
+    ]);
+    let stream = |snapshot: &Snapshot| -> Arc<dyn PartitionStream> {
+        Arc::new(Uploads { snapshot: snapshot.clone(), schema: schema.clone() })
+    };
+    StreamingTable::try_new(schema.clone(), snapshots.iter().map(stream).collect())
+}
+
+struct Uploads {
+    snapshot: Snapshot,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for Uploads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Uploads(at {})", self.snapshot.at)
+    }
+}
+
+/// The open uploads of a bucket as columns.
+async fn uploads_of(
+    snapshot: &Snapshot,
+    bucket: &BucketState,
+    schema: &SchemaRef,
+) -> Result<RecordBatch> {
+    let (from, end) = (StateKey::uploads_from(bucket.id, b""), StateKey::uploads_end(bucket.id));
+    let external = |error: ReadError| DataFusionError::External(Box::new(error));
+    let found = resolve::states(snapshot, &from, &end, usize::MAX).await.map_err(external)?;
+    let mut open = Vec::new();
+    for (key, value) in found {
+        let state =
+            UploadState::decode(value).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        if let (Some((_, name, id)), UploadState::Open(upload)) = (key.parse_upload(), state) {
+            open.push((String::from_utf8_lossy(&name).into_owned(), id, upload));
+        }
+    }
+    let columns = vec![
+        texts(open.iter().map(|_| bucket.name.as_str().to_owned())),
+        texts(open.iter().map(|(key, _, _)| key.clone())),
+        texts(open.iter().map(|(_, id, _)| hex(&id.0))),
+        times(open.iter().map(|(_, _, upload)| upload.created)),
+        texts(open.iter().map(|(_, _, upload)| upload.attributes.owner.clone())),
+    ];
+    Ok(RecordBatch::try_new(schema.clone(), columns)?)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl PartitionStream for Uploads {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let snapshot = self.snapshot.clone();
+        let buckets: Vec<_> = snapshot.buckets.iter().cloned().collect();
+        let schema = self.schema.clone();
+        let rows = futures::stream::unfold(buckets.into_iter(), move |mut buckets| {
+            let (snapshot, schema) = (snapshot.clone(), schema.clone());
+            async move {
+                let bucket = buckets.next()?;
+                Some((uploads_of(&snapshot, &bucket, &schema).await, buckets))
+            }
+        });
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows))
+    }
+}

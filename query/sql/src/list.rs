@@ -1,0 +1,168 @@
+//! The table function `list_objects`: S3's listing, for SQL.
+//!
+//! `list_objects(bucket [, prefix [, delimiter [, start_after [, max_keys]]]])` tells keys and common
+//! prefixes as ListObjectsV2 does, from the same cursor. Without `max_keys` it goes on to the end.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use compactor::view::Snapshot;
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::{ScalarValue, plan_datafusion_err, plan_err};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
+use ingest::name::BucketName;
+use query::listing::{self, From, Listed, Page, Request};
+
+/// What a listing hands over at a time.
+const PAGE: usize = 1000;
+
+/// The function, over the snapshots of all partitions.
+pub struct ListObjects {
+    /// Where it looks for the bucket.
+    pub snapshots: Vec<Snapshot>,
+}
+
+impl fmt::Debug for ListObjects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("list_objects")
+    }
+}
+
+fn text(arguments: &[Expr], at: usize, name: &str) -> Result<Option<String>> {
+    match arguments.get(at) {
+        None | Some(Expr::Literal(ScalarValue::Null, _)) => Ok(None),
+        Some(Expr::Literal(
+            ScalarValue::Utf8(value) | ScalarValue::LargeUtf8(value) | ScalarValue::Utf8View(value),
+            _,
+        )) => Ok(value.clone()),
+        Some(other) => plan_err!("list_objects: {name} is a text, not {other}"),
+    }
+}
+
+fn count(arguments: &[Expr], at: usize, name: &str) -> Result<Option<usize>> {
+    match arguments.get(at) {
+        None | Some(Expr::Literal(ScalarValue::Null, _)) => Ok(None),
+        Some(Expr::Literal(ScalarValue::Int64(Some(value)), _)) => usize::try_from(*value)
+            .map(Some)
+            .map_err(|_| plan_datafusion_err!("list_objects: {name} is not negative")),
+        Some(other) => plan_err!("list_objects: {name} is a number, not {other}"),
+    }
+}
+
+impl TableFunctionImpl for ListObjects {
+    fn call_with_args(&self, called: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        let given = called.exprs();
+        if given.len() > 5 {
+            return plan_err!(
+                "list_objects takes a bucket, a prefix, a delimiter, a key to start after and a number of keys"
+            );
+        }
+        let Some(bucket) = text(given, 0, "bucket")? else {
+            return plan_err!("list_objects: which bucket?");
+        };
+        let missing = || plan_datafusion_err!("list_objects: there is no bucket '{bucket}'");
+        let name = BucketName::new(bucket.clone().into_bytes()).map_err(|_| missing())?;
+        let found = self.snapshots.iter().find_map(|snapshot| {
+            snapshot.buckets.named(&name).map(|bucket| (snapshot.clone(), bucket.id))
+        });
+        let (snapshot, bucket) = found.ok_or_else(missing)?;
+        let bytes = |text: Option<String>| Bytes::from(text.unwrap_or_default());
+        let start_after = text(given, 3, "start_after")?.filter(|key| !key.is_empty());
+        let request = Request {
+            bucket,
+            prefix: bytes(text(given, 1, "prefix")?),
+            delimiter: bytes(text(given, 2, "delimiter")?),
+            from: start_after.map_or(From::Start, |key| From::After(key.into())),
+            max: PAGE,
+        };
+        let left = count(given, 4, "max_keys")?.unwrap_or(usize::MAX);
+        let listing = Listing { snapshot, request, left, schema: schema() };
+        Ok(Arc::new(StreamingTable::try_new(schema(), vec![Arc::new(listing)])?))
+    }
+}
+
+fn schema() -> SchemaRef {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    Arc::new(Schema::new(vec![
+        Field::new("key", DataType::Utf8, false),
+        Field::new("is_prefix", DataType::Boolean, false),
+        Field::new("last_modified", time, true),
+        Field::new("size", DataType::Int64, true),
+        Field::new("etag", DataType::Utf8, true),
+    ]))
+}
+
+struct Listing {
+    snapshot: Snapshot,
+    request: Request,
+    left: usize,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "list_objects({:?})", self.request)
+    }
+}
+
+/// A page as columns; only keys have more than a name.
+fn columns(page: &Page, schema: &SchemaRef) -> Result<RecordBatch> {
+    let lines = || {
+        page.listed.iter().map(|listed| match listed {
+            Listed::Line(line) => Some(line),
+            Listed::Prefix(_) => None,
+        })
+    };
+    let names = page.listed.iter().map(|listed| match listed {
+        Listed::Line(line) => String::from_utf8_lossy(&line.key),
+        Listed::Prefix(prefix) => String::from_utf8_lossy(prefix),
+    });
+    let times = lines().map(|line| line.map(|line| line.created.micros()));
+    let etags = lines().map(|line| line.map(|line| crate::table::etag(&line.etag)));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(names)),
+        Arc::new(BooleanArray::from_iter(lines().map(|line| Some(line.is_none())))),
+        Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
+        Arc::new(lines().map(|line| line.map(|line| line.size as i64)).collect::<Int64Array>()),
+        Arc::new(etags.collect::<StringArray>()),
+    ];
+    Ok(RecordBatch::try_new(schema.clone(), columns)?)
+}
+
+impl PartitionStream for Listing {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (snapshot, schema) = (self.snapshot.clone(), self.schema.clone());
+        let begin = Some((self.request.clone(), self.left));
+        let pages = futures::stream::try_unfold(begin, move |state| {
+            let (snapshot, schema) = (snapshot.clone(), schema.clone());
+            async move {
+                let Some((mut request, left)) = state.filter(|(_, left)| *left > 0) else {
+                    return Ok(None);
+                };
+                request.max = left.min(PAGE);
+                let page = listing::objects(&snapshot, &request)
+                    .await
+                    .map_err(|error| DataFusionError::External(Box::new(error)))?;
+                let rows = columns(&page, &schema)?;
+                let left = left - rows.num_rows();
+                let rest = page.next.map(|from| (Request { from, ..request }, left));
+                Ok(Some((rows, rest)))
+            }
+        });
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), pages))
+    }
+}

@@ -1,0 +1,117 @@
+//! One query's world: its tables, its functions, and that it only reads.
+
+use std::sync::Arc;
+
+use compactor::view::Snapshot;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, SchemaProvider,
+};
+use datafusion::common::ParamValues;
+use datafusion::execution::context::{SQLOptions, SessionState};
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use query::scan::Shown;
+
+use crate::error::SqlError;
+use crate::facts;
+use crate::list::ListObjects;
+use crate::table::Entries;
+
+/// What a statement asks for and answers with.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// The types of `$1`, `$2` and so on; none where the statement leaves it open.
+    pub parameters: Vec<Option<DataType>>,
+    /// The answer's columns.
+    pub schema: SchemaRef,
+}
+
+/// Tables as snapshots show them.
+pub struct Session(SessionContext);
+
+impl Session {
+    /// A session with a catalog of its own: the tables are those of these snapshots.
+    pub fn new(
+        state: SessionState,
+        snapshots: &[Snapshot],
+        is_operator: bool,
+    ) -> Result<Self, SqlError> {
+        Self::make(state, snapshots, is_operator).map_err(|error| SqlError::planning(&error))
+    }
+
+    fn make(
+        state: SessionState,
+        snapshots: &[Snapshot],
+        is_operator: bool,
+    ) -> datafusion::error::Result<Self> {
+        let tables = MemorySchemaProvider::new();
+        for (name, shown) in [("objects", Shown::Objects), ("versions", Shown::Versions)] {
+            tables.register_table(name.into(), Arc::new(Entries::new(snapshots, shown)))?;
+        }
+        tables.register_table("buckets".into(), Arc::new(facts::buckets(snapshots)?))?;
+        tables.register_table("uploads".into(), Arc::new(facts::uploads(snapshots)?))?;
+        if is_operator {
+            tables.register_table("segments".into(), Arc::new(facts::segments(snapshots)?))?;
+        }
+        let names = state.config_options().catalog.clone();
+        let catalog = MemoryCatalogProvider::new();
+        catalog.register_schema(&names.default_schema, Arc::new(tables))?;
+        let catalogs = MemoryCatalogProviderList::new();
+        catalogs.register_catalog(names.default_catalog, Arc::new(catalog));
+        let state =
+            SessionStateBuilder::new_from_existing(state).with_catalog_list(Arc::new(catalogs));
+        let context = SessionContext::new_with_state(state.build());
+        let listing = ListObjects { snapshots: snapshots.to_vec() };
+        context.register_udtf("list_objects", Arc::new(listing));
+        Ok(Self(context))
+    }
+
+    /// Plans a statement that only reads.
+    async fn plan(&self, text: &str) -> Result<LogicalPlan, SqlError> {
+        let planning = |error| SqlError::planning(&error).in_text(text);
+        let plan = self.0.state().create_logical_plan(text).await.map_err(planning)?;
+        let only_reading = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
+        only_reading.verify_plan(&plan).map_err(planning)?;
+        Ok(plan)
+    }
+
+    /// See [`Description`].
+    pub async fn describe(&self, text: &str) -> Result<Description, SqlError> {
+        let plan = self.plan(text).await?;
+        let named = plan.get_parameter_types().map_err(|error| SqlError::planning(&error))?;
+        let mut parameters = Vec::new();
+        for (name, kind) in named {
+            let number = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
+            let Some(number) = number.filter(|number| (1..=PARAMETERS_MAX).contains(number)) else {
+                let text = format!("a parameter is $1 to ${PARAMETERS_MAX}, not {name}");
+                return Err(SqlError::refused(text));
+            };
+            if parameters.len() < number {
+                parameters.resize(number, None);
+            }
+            parameters[number - 1] = kind;
+        }
+        Ok(Description { parameters, schema: plan.schema().inner().clone() })
+    }
+
+    /// Begins a statement with the values of its parameters.
+    pub async fn run(
+        &self,
+        text: &str,
+        values: ParamValues,
+    ) -> Result<SendableRecordBatchStream, SqlError> {
+        let planning = |error| SqlError::planning(&error);
+        let plan = self.plan(text).await?.with_param_values(values).map_err(planning)?;
+        let frame = self.0.execute_logical_plan(plan).await.map_err(planning)?;
+        frame.execute_stream().await.map_err(planning)
+    }
+}
+
+/// More is nobody's query by hand.
+const PARAMETERS_MAX: usize = 1000;
