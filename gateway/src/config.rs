@@ -23,6 +23,9 @@ pub struct ServerArgs {
     /// Where health, metrics and operations are served; loopback only.
     #[arg(long, env = "SILTSTONE_ADMIN")]
     admin: Option<SocketAddr>,
+    /// Where PostgreSQL's protocol is served, `127.0.0.1:5432` say. Not at all when absent.
+    #[arg(long, env = "SILTSTONE_POSTGRES")]
+    postgres: Option<SocketAddr>,
     /// A TOML file with settings and users.
     #[arg(long, env = "SILTSTONE_CONFIG")]
     config: Option<PathBuf>,
@@ -152,6 +155,7 @@ struct File {
     data: Option<PathBuf>,
     listen: Option<SocketAddr>,
     admin: Option<SocketAddr>,
+    postgres: Option<SocketAddr>,
     log: Option<String>,
     node_id: Option<u32>,
     read: Option<String>,
@@ -230,6 +234,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where health, metrics and operations are served.
     pub admin: SocketAddr,
+    /// Where PostgreSQL's protocol is served, if it is.
+    pub postgres: Option<SocketAddr>,
     /// Where the log is.
     pub log: LogKind,
     /// The region that clients sign for.
@@ -381,13 +387,18 @@ impl Settings {
         let admin = args.admin.or(file.admin);
         let admin = admin.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9001)));
         let is_insecure = args.insecure_listen || file.insecure_listen.unwrap_or(false);
-        if !listen.ip().is_loopback() && !is_insecure {
-            bail!(
-                "{listen} is not loopback and there is no TLS yet: put a TLS proxy in front, or give --insecure-listen"
-            );
+        let postgres = args.postgres.or(file.postgres);
+        for address in [Some(listen), postgres].into_iter().flatten() {
+            if !address.ip().is_loopback() && !is_insecure {
+                bail!(
+                    "{address} is not loopback and there is no TLS yet: put a TLS proxy in front, or give --insecure-listen"
+                );
+            }
         }
         if !admin.ip().is_loopback() {
-            bail!("the admin address {admin} must be loopback: it asks for no credentials yet");
+            bail!(
+                "the admin address {admin} must be loopback: it asks for no credentials, SQL apart"
+            );
         }
         let logs_json = match args.log_format.or(file.log_format).as_deref() {
             None | Some("text") => false,
@@ -464,6 +475,7 @@ impl Settings {
             data,
             listen,
             admin,
+            postgres,
             log,
             region: args.region.or(file.region).unwrap_or_else(|| "us-east-1".into()),
             logs_json,
@@ -484,6 +496,7 @@ impl Settings {
             data,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            postgres: None,
             log: LogKind::Embedded,
             region: String::new(),
             logs_json: false,

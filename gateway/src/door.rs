@@ -1,4 +1,4 @@
-//! SQL over HTTP: who asks, what they may see, and in which form the answer goes out.
+//! The doors that SQL comes in by: who asks, what they may see, and in which form answers go out over HTTP.
 
 use std::sync::Arc;
 
@@ -50,6 +50,12 @@ struct Viewer {
     at_least: ReadAt,
 }
 
+impl Viewer {
+    fn new(store: Arc<Store>, user: User) -> Self {
+        Self { store, user, at_least: ReadAt::new() }
+    }
+}
+
 impl Source for Viewer {
     fn fresh(&self) -> Fut<'_, Result<Vec<Snapshot>, ReadError>> {
         Box::pin(async move {
@@ -81,7 +87,7 @@ pub struct Wishes {
     min_offset: Option<String>,
 }
 
-/// Where SQL comes in over HTTP.
+/// Where SQL comes in.
 #[derive(Clone)]
 pub struct Door {
     store: Arc<Store>,
@@ -96,7 +102,7 @@ impl Door {
     }
 
     /// What runs the queries.
-    pub fn engine(&self) -> &Engine {
+    pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
@@ -130,7 +136,7 @@ impl Door {
                 return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response();
             }
         };
-        let viewer = Viewer { store: self.store.clone(), user: user.clone(), at_least };
+        let viewer = Viewer { at_least, ..Viewer::new(self.store.clone(), user.clone()) };
         let mut writer = match self.engine.query(Arc::new(viewer), text.into()).await {
             Ok(rows) => rows.written(format),
             Err(error) => return error_answer(&error),
@@ -153,6 +159,18 @@ impl Door {
             (OFFSET_HEADER, at),
         ];
         (headers, Body::from_stream(body)).into_response()
+    }
+}
+
+/// The same users, through PostgreSQL's protocol.
+impl pg::Accounts for Door {
+    fn secret_key(&self, access_key: &str) -> Option<String> {
+        self.users.with_key(access_key).map(|user| user.secret_key.clone())
+    }
+
+    fn source(&self, access_key: &str) -> Option<Arc<dyn Source>> {
+        let user = self.users.with_key(access_key)?;
+        Some(Arc::new(Viewer::new(self.store.clone(), user.clone())))
     }
 }
 

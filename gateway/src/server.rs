@@ -67,22 +67,37 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let listener = listener.with_context(|| format!("cannot listen on {}", settings.listen))?;
     let admin = TcpListener::bind(settings.admin).await;
     let admin = admin.with_context(|| format!("cannot listen on {}", settings.admin))?;
+    let postgres = match settings.postgres {
+        None => None,
+        Some(address) => {
+            let bound = TcpListener::bind(address).await;
+            Some(bound.with_context(|| format!("cannot listen on {address}"))?)
+        }
+    };
+    let listeners = Listeners { s3: listener, admin, postgres };
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
     let env = production::of(&settings.data)?;
     let store = Arc::new(Store::open(env, &settings).await?);
     // However it ends, the store is closed before the runtime goes: its threads use the runtime's clock.
-    let served = serve_store(&store, settings, [listener, admin], metrics).await;
+    let served = serve_store(&store, settings, listeners, metrics).await;
     store.close().await;
     served?;
     tracing::info!("stopped cleanly");
     Ok(())
 }
 
-/// Serves an open store on S3's address and on the admin's, until it is told to stop.
+/// Where the server is reached.
+struct Listeners {
+    s3: TcpListener,
+    admin: TcpListener,
+    postgres: Option<TcpListener>,
+}
+
+/// Serves an open store on all its addresses, until it is told to stop.
 async fn serve_store(
     store: &Arc<Store>,
     settings: Settings,
-    [listener, admin]: [TcpListener; 2],
+    listeners: Listeners,
     metrics: PrometheusHandle,
 ) -> anyhow::Result<()> {
     let data = &settings.data;
@@ -94,17 +109,22 @@ async fn serve_store(
         );
         println!("  access key {access}\n  secret key {secret}");
     }
-    println!("S3 on http://{}, admin on http://{}", listener.local_addr()?, admin.local_addr()?);
+    let Listeners { s3, admin, postgres } = listeners;
+    println!("S3 on http://{}, admin on http://{}", s3.local_addr()?, admin.local_addr()?);
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let sql = Arc::new(start_sql(&settings.sql)?);
     let users = Arc::new(users);
     let door = Door::new(store.clone(), users.clone(), sql);
+    if let Some(postgres) = postgres {
+        println!("PostgreSQL's protocol on {}", postgres.local_addr()?);
+        tokio::spawn(pg::serve(postgres, door.engine().clone(), Arc::new(door.clone())));
+    }
     let admin = crate::admin::serve(admin, store.clone(), door, metrics, ready.clone());
     tokio::spawn(admin);
     let front = Arc::new(Front::new(store.clone(), users, settings));
     let mut holds = store.partitions[0].holds_node();
     tokio::select! {
-        accepted = accept(listener, front) => accepted?,
+        accepted = accept(s3, front) => accepted?,
         _ = holds.wait_for(|holds| *holds == Some(false)) => {
             anyhow::bail!("another process runs under this node's id; this one stops");
         }

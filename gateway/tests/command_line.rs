@@ -71,7 +71,12 @@ fn fsck_of_what_is_no_store_fails_and_makes_nothing() {
 
 #[test]
 fn a_question_without_a_server_says_so() {
-    let told = siltstone(&["sql", "--admin", "http://127.0.0.1:1", "SELECT 1"]);
+    let question = ["sql", "--admin", "http://127.0.0.1:1", "SELECT 1"];
+    let keys = ["--access-key", "a", "--secret-key", "s"];
+    let told = siltstone(&[&question[..], &keys].concat());
     assert_eq!(told.status.code(), Some(1));
     assert!(said(&told).contains("127.0.0.1:1"), "{}", said(&told));
+    let told = siltstone(&question);
+    assert_eq!(told.status.code(), Some(1));
+    assert!(said(&told).contains("--secret-key"), "who asks? {}", said(&told));
 }

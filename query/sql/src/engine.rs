@@ -12,7 +12,6 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::context::SessionState;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -23,6 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::catalog::{Base, CATALOG, SCHEMA};
 use crate::error::SqlError;
 use crate::session::{Description, Session};
 use crate::source::Source;
@@ -81,7 +81,7 @@ const BATCHES_WAITING: usize = 2;
 pub struct Engine {
     /// Taken when the engine is dropped: a runtime must not be dropped where it would block.
     runtime: Option<Runtime>,
-    state: SessionState,
+    base: Base,
     room: Arc<Semaphore>,
     waiting_max: usize,
     deadline: Duration,
@@ -157,20 +157,21 @@ impl Engine {
             .build_arc()
             .map_err(io::Error::other)?;
         let mut config = SessionConfig::new()
+            .with_default_catalog_and_schema(CATALOG, SCHEMA)
             .with_information_schema(true)
             .with_target_partitions(options.threads)
             .with_batch_size(2048);
         // Errors tell where in the text they are.
         config.options_mut().sql_parser.collect_spans = true;
-        let mut state = SessionStateBuilder::new()
+        let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(environment)
             .with_default_features()
             .build();
-        crate::functions::register(&mut state).map_err(io::Error::other)?;
+        let base = Base::new(state).map_err(io::Error::other)?;
         Ok(Self {
             runtime: Some(runtime),
-            state,
+            base,
             room: Arc::new(Semaphore::new(options.queries_max)),
             waiting_max: options.waiting_max,
             deadline: options.deadline,
@@ -209,7 +210,7 @@ impl Engine {
         let place = self.line_up()?;
         let (begun_out, begun_in) = oneshot::channel();
         let (out, batches) = mpsc::channel(BATCHES_WAITING);
-        let (state, deadline, slow) = (self.state.clone(), self.deadline, self.slow);
+        let (base, deadline, slow) = (self.base.clone(), self.deadline, self.slow);
         let counters = self.counters.clone();
         let task = self.runtime().spawn(async move {
             let mut ended = Ended { counters, is_done: false };
@@ -218,7 +219,7 @@ impl Engine {
             let errors = out.clone();
             let run = async move {
                 let _room = place.wait().await;
-                run(state, &*source, question, begun_out, out).await
+                run(base, &*source, question, begun_out, out).await
             };
             let result = tokio::time::timeout(deadline, run).await;
             let result = result.unwrap_or(Err(SqlError::Deadline(deadline.as_secs())));
@@ -253,12 +254,12 @@ impl Engine {
         text: String,
     ) -> Result<Description, SqlError> {
         let place = self.line_up()?;
-        let (state, deadline) = (self.state.clone(), self.deadline);
+        let (base, deadline) = (self.base.clone(), self.deadline);
         let planned = self.runtime().spawn(async move {
             let _room = place.wait().await;
             let planning = async {
                 let snapshots = source.fresh().await.map_err(|error| SqlError::reading(&error))?;
-                Session::new(state, &snapshots, source.is_operator())?.describe(&text).await
+                Session::new(base, &snapshots, source.is_operator())?.describe(&text).await
             };
             let planned = tokio::time::timeout(deadline, planning).await;
             planned.unwrap_or(Err(SqlError::Deadline(deadline.as_secs())))
@@ -310,14 +311,14 @@ impl Drop for Ended {
 /// Plans and runs one query: tells the schema once the first rows are there, then sends rows. Gives how
 /// many there were.
 async fn run(
-    state: SessionState,
+    base: Base,
     source: &dyn Source,
     question: Question,
     begun: oneshot::Sender<(SchemaRef, ReadAt)>,
     out: mpsc::Sender<Result<RecordBatch, SqlError>>,
 ) -> Result<usize, SqlError> {
     let snapshots = source.fresh().await.map_err(|error| SqlError::reading(&error))?;
-    let session = Session::new(state, &snapshots, source.is_operator())?;
+    let session = Session::new(base, &snapshots, source.is_operator())?;
     let values = ParamValues::from(question.parameters);
     let mut stream = session.run(&question.text, values).await?;
     let mut next = stream.next().await.transpose().map_err(|error| SqlError::running(&error))?;

@@ -9,6 +9,8 @@
 //! package knows DataFusion.
 
 mod bounds;
+mod catalog;
+mod dialect;
 mod engine;
 mod error;
 mod exec;
@@ -17,11 +19,13 @@ mod format;
 mod functions;
 mod list;
 mod session;
+pub mod settings;
 mod source;
 mod table;
 
 pub use datafusion::arrow;
 pub use datafusion::common::ScalarValue;
+pub use dialect::{Statement, statements};
 pub use engine::{Counters, Engine, Options, Question, ReadAt, Rows};
 pub use error::{Position, Refusal, SqlError};
 pub use format::Format;

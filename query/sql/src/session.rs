@@ -15,6 +15,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use query::scan::Shown;
 
+use crate::catalog::{Base, CATALOG, PG_CATALOG, SCHEMA};
 use crate::error::SqlError;
 use crate::facts;
 use crate::list::ListObjects;
@@ -29,41 +30,55 @@ pub struct Description {
     pub schema: SchemaRef,
 }
 
+/// The tables of snapshots. What the store is made of has rows for operators only.
+pub fn tables(
+    snapshots: &[Snapshot],
+    is_operator: bool,
+) -> datafusion::error::Result<MemorySchemaProvider> {
+    let tables = MemorySchemaProvider::new();
+    for (name, shown) in [("objects", Shown::Objects), ("versions", Shown::Versions)] {
+        tables.register_table(name.into(), Arc::new(Entries::new(snapshots, shown)))?;
+    }
+    tables.register_table("buckets".into(), Arc::new(facts::buckets(snapshots)?))?;
+    tables.register_table("uploads".into(), Arc::new(facts::uploads(snapshots)?))?;
+    let seen = if is_operator { snapshots } else { &[] };
+    tables.register_table("segments".into(), Arc::new(facts::segments(seen)?))?;
+    Ok(tables)
+}
+
+/// A session with a catalog of its own.
+pub fn with_tables(
+    state: SessionState,
+    tables: Arc<dyn SchemaProvider>,
+    pg_catalog: Option<Arc<dyn SchemaProvider>>,
+) -> datafusion::error::Result<SessionContext> {
+    let catalog = MemoryCatalogProvider::new();
+    catalog.register_schema(SCHEMA, tables)?;
+    if let Some(pg_catalog) = pg_catalog {
+        catalog.register_schema(PG_CATALOG, pg_catalog)?;
+    }
+    let catalogs = MemoryCatalogProviderList::new();
+    catalogs.register_catalog(CATALOG.into(), Arc::new(catalog));
+    let state = SessionStateBuilder::new_from_existing(state).with_catalog_list(Arc::new(catalogs));
+    Ok(SessionContext::new_with_state(state.build()))
+}
+
 /// Tables as snapshots show them.
 pub struct Session(SessionContext);
 
 impl Session {
-    /// A session with a catalog of its own: the tables are those of these snapshots.
-    pub fn new(
-        state: SessionState,
-        snapshots: &[Snapshot],
-        is_operator: bool,
-    ) -> Result<Self, SqlError> {
-        Self::make(state, snapshots, is_operator).map_err(|error| SqlError::planning(&error))
+    /// A session whose tables are those of these snapshots.
+    pub fn new(base: Base, snapshots: &[Snapshot], is_operator: bool) -> Result<Self, SqlError> {
+        Self::make(base, snapshots, is_operator).map_err(|error| SqlError::planning(&error))
     }
 
     fn make(
-        state: SessionState,
+        base: Base,
         snapshots: &[Snapshot],
         is_operator: bool,
     ) -> datafusion::error::Result<Self> {
-        let tables = MemorySchemaProvider::new();
-        for (name, shown) in [("objects", Shown::Objects), ("versions", Shown::Versions)] {
-            tables.register_table(name.into(), Arc::new(Entries::new(snapshots, shown)))?;
-        }
-        tables.register_table("buckets".into(), Arc::new(facts::buckets(snapshots)?))?;
-        tables.register_table("uploads".into(), Arc::new(facts::uploads(snapshots)?))?;
-        if is_operator {
-            tables.register_table("segments".into(), Arc::new(facts::segments(snapshots)?))?;
-        }
-        let names = state.config_options().catalog.clone();
-        let catalog = MemoryCatalogProvider::new();
-        catalog.register_schema(&names.default_schema, Arc::new(tables))?;
-        let catalogs = MemoryCatalogProviderList::new();
-        catalogs.register_catalog(names.default_catalog, Arc::new(catalog));
-        let state =
-            SessionStateBuilder::new_from_existing(state).with_catalog_list(Arc::new(catalogs));
-        let context = SessionContext::new_with_state(state.build());
+        let tables = Arc::new(tables(snapshots, is_operator)?);
+        let context = with_tables(base.state, tables, Some(base.pg_catalog))?;
         let listing = ListObjects { snapshots: snapshots.to_vec() };
         context.register_udtf("list_objects", Arc::new(listing));
         Ok(Self(context))

@@ -1,0 +1,52 @@
+//! Errors in PostgreSQL's words: a code of five letters that programs act on, and a place in the text.
+
+use pgwire::error::{ErrorInfo, PgWireError};
+use sql::{Position, SqlError};
+
+/// An error with a code of <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+pub fn failure(code: &str, message: impl Into<String>) -> PgWireError {
+    PgWireError::UserError(Box::new(info(code, message)))
+}
+
+fn info(code: &str, message: impl Into<String>) -> ErrorInfo {
+    ErrorInfo::new("ERROR".into(), code.into(), message.into())
+}
+
+/// What became of a query, for the text that the client sent.
+pub fn of(error: &SqlError, text: &str) -> PgWireError {
+    let code = match error {
+        SqlError::Refused(_) => "42000",
+        SqlError::Busy => "53300",
+        SqlError::Unavailable(_) => "57P03",
+        SqlError::Read(_) => "XX001",
+        SqlError::Memory(_) => "53200",
+        SqlError::Deadline(_) => "57014",
+        SqlError::Failed(_) => "22000",
+    };
+    let mut info = info(code, error.to_string());
+    if let SqlError::Refused(refusal) = error {
+        info.message.clone_from(&refusal.message);
+        info.position = refusal.position.and_then(|at| letter(text, at)).map(|at| at.to_string());
+    }
+    PgWireError::UserError(Box::new(info))
+}
+
+/// The number of a letter in a text, from 1, as PostgreSQL counts.
+fn letter(text: &str, at: Position) -> Option<usize> {
+    let line = usize::try_from(at.line).ok()?.checked_sub(1)?;
+    let before: usize = text.split_inclusive('\n').take(line).map(|l| l.chars().count()).sum();
+    Some(before + usize::try_from(at.column).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_counted_in_letters_from_the_beginning() {
+        let text = "SELECT 'ä'\n  nothing";
+        assert_eq!(letter(text, Position { line: 1, column: 1 }), Some(1));
+        assert_eq!(letter(text, Position { line: 2, column: 3 }), Some(14));
+        assert_eq!(letter(text, Position { line: 0, column: 3 }), None);
+    }
+}

@@ -1,0 +1,178 @@
+//! What clients of PostgreSQL send: queries in its dialect, and statements about the session.
+
+use std::ops::ControlFlow;
+use std::sync::LazyLock;
+
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::ast::{
+    Expr, ObjectName, SelectItem, Set, SetExpr, Statement as Parsed, Value, visit_expressions_mut,
+    visit_relations,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+
+use crate::error::SqlError;
+
+/// A statement.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Statement {
+    /// Asks for rows. Texts to try if the client's own means nothing here, one after the other: DataFusion
+    /// has other words, or none, for the same.
+    Query(Vec<String>),
+    /// Begins a transaction.
+    Begin,
+    /// Ends a transaction.
+    Commit,
+    /// Gives a transaction up.
+    Rollback,
+    /// Sets a mark in a transaction.
+    Savepoint,
+    /// Forgets a mark.
+    Release,
+    /// Gives up what came after a mark.
+    RollbackTo,
+    /// Changes a setting: its name, its value.
+    Set(String, String),
+    /// Asks for a setting.
+    Show(String),
+    /// Lets go of what was prepared under a name.
+    Deallocate(String),
+    /// Resets the session.
+    Discard,
+}
+
+static PARSER: LazyLock<PostgresCompatibilityParser> =
+    LazyLock::new(PostgresCompatibilityParser::new);
+
+/// Takes a text apart into its statements.
+pub fn statements(text: &str) -> Result<Vec<Statement>, SqlError> {
+    let parsed = PARSER.parse(text).map_err(|error| {
+        // The rewriting parser forgets places; what is wrong is wrong without rewriting, too.
+        let error = Parser::parse_sql(&PostgreSqlDialect {}, text).err().unwrap_or(error);
+        SqlError::planning(&DataFusionError::SQL(Box::new(error), None)).in_text(text)
+    })?;
+    Ok(parsed.into_iter().map(statement).collect())
+}
+
+fn statement(parsed: Parsed) -> Statement {
+    match parsed {
+        Parsed::StartTransaction { .. } => Statement::Begin,
+        Parsed::Commit { .. } => Statement::Commit,
+        Parsed::Rollback { savepoint: None, .. } => Statement::Rollback,
+        Parsed::Rollback { .. } => Statement::RollbackTo,
+        Parsed::Savepoint { .. } => Statement::Savepoint,
+        Parsed::ReleaseSavepoint { .. } => Statement::Release,
+        Parsed::Deallocate { name, .. } => Statement::Deallocate(name.value),
+        Parsed::Discard { .. } => Statement::Discard,
+        Parsed::ShowVariable { variable } => {
+            let words: Vec<String> = variable.into_iter().map(|word| word.value).collect();
+            Statement::Show(words.join(" "))
+        }
+        Parsed::Set(set) => setting(set),
+        mut other => {
+            if reads(&other, &["pg_catalog.pg_attribute"]) {
+                without_lookups(&mut other);
+            }
+            let mut texts = vec![other.to_string()];
+            if reads(&other, &EMPTY) {
+                texts.extend(without_rows(&other));
+            }
+            Statement::Query(texts)
+        }
+    }
+}
+
+/// Whether a statement reads one of some tables.
+fn reads(statement: &Parsed, tables: &[&str]) -> bool {
+    visit_relations(statement, |name| match tables.contains(&name.to_string().as_str()) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    })
+    .is_break()
+}
+
+/// There are no constraints, no indexes, and no table inherits from another.
+const EMPTY: [&str; 3] =
+    ["pg_catalog.pg_constraint", "pg_catalog.pg_index", "pg_catalog.pg_inherits"];
+
+/// What drivers ask about what is not there, in words that DataFusion cannot plan, has the columns that they
+/// ask for and no rows.
+fn without_rows(statement: &Parsed) -> Option<String> {
+    let Parsed::Query(query) = statement else { return None };
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let name = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.value.clone()),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(names)) => {
+            names.last().map(|name| name.value.clone())
+        }
+        SelectItem::UnnamedExpr(Expr::Function(call)) => Some(call.name.to_string()),
+        _ => None,
+    };
+    let names: Option<Vec<String>> = select.projection.iter().map(name).collect();
+    let column = |name: String| format!("NULL::text AS \"{}\"", name.replace('"', "\"\""));
+    let columns: Vec<String> = names?.into_iter().map(column).collect();
+    Some(format!("SELECT {} WHERE false", columns.join(", ")))
+}
+
+/// Where a driver asks what columns there are, what stands in a CASE as a query of its own looks up defaults, sequences and
+/// collations. Columns here have none, and DataFusion cannot plan it.
+fn without_lookups(statement: &mut Parsed) {
+    let _ = visit_expressions_mut(statement, |expression| {
+        if let Expr::Case { .. } = expression {
+            let _ = visit_expressions_mut(expression, |inner| {
+                if matches!(inner, Expr::Subquery(_)) {
+                    *inner = Expr::Value(Value::Null.into());
+                }
+                ControlFlow::<()>::Continue(())
+            });
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+fn setting(set: Set) -> Statement {
+    let name_of = |name: &ObjectName| name.to_string();
+    match set {
+        Set::SingleAssignment { variable, values, .. } => {
+            let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+            Statement::Set(name_of(&variable), values.join(", "))
+        }
+        Set::SetTimeZone { value, .. } => Statement::Set("timezone".into(), value.to_string()),
+        Set::SetNames { charset_name, .. } => {
+            Statement::Set("client_encoding".into(), charset_name.value)
+        }
+        Set::SetTransaction { .. } => Statement::Set("transaction".into(), String::new()),
+        other => Statement::Set(other.to_string(), String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_about_the_session_are_told_from_queries() {
+        let one = |text: &str| statements(text).expect("a statement").remove(0);
+        assert_eq!(one("BEGIN READ ONLY"), Statement::Begin);
+        assert_eq!(one("start transaction"), Statement::Begin);
+        assert_eq!(one("COMMIT"), Statement::Commit);
+        assert_eq!(one("ROLLBACK"), Statement::Rollback);
+        assert_eq!(one("SAVEPOINT a"), Statement::Savepoint);
+        assert_eq!(one("ROLLBACK TO SAVEPOINT a"), Statement::RollbackTo);
+        assert_eq!(one("RELEASE SAVEPOINT a"), Statement::Release);
+        assert_eq!(one("DISCARD ALL"), Statement::Discard);
+        assert_eq!(one("DEALLOCATE s1"), Statement::Deallocate("s1".into()));
+        assert_eq!(
+            one("SET extra_float_digits = 3"),
+            Statement::Set("extra_float_digits".into(), "3".into())
+        );
+        assert_eq!(
+            one("show transaction isolation level"),
+            Statement::Show("transaction isolation level".into())
+        );
+        assert_eq!(statements("SELECT 1; SELECT 2").expect("two").len(), 2);
+        assert!(statements("SELEC 1").is_err());
+    }
+}
