@@ -151,6 +151,17 @@ def multipart(server):
         middle = s3.get_object(Bucket="multi", Key="m", Range=f"bytes={(5 << 20) - 3}-{(5 << 20) + 3}")["Body"].read()
         check(middle == parts[0][-3:] + parts[1][:4], "a range over two parts")
         check(s3.get_object(Bucket="multi", Key="m", PartNumber=2)["Body"].read() == parts[1], "one part")
+    begun = {key: s3.create_multipart_upload(Bucket="multi", Key=key)["UploadId"] for key in ["d/a/1", "d/a/2", "d/b", "d/c/1", "d/e"]}
+    pages, marker = [], {}
+    while True:
+        page = s3.list_multipart_uploads(Bucket="multi", Prefix="d/", Delimiter="/", MaxUploads=1, **marker)
+        pages.append([u["Key"] for u in page.get("Uploads", [])] + [p["Prefix"] for p in page.get("CommonPrefixes", [])])
+        if not page["IsTruncated"]:
+            break
+        marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page.get("NextUploadIdMarker", "")}
+    check(pages == [["d/a/"], ["d/b"], ["d/c/"], ["d/e"]], f"uploads by delimiter: {pages}")
+    for key, upload in begun.items():
+        s3.abort_multipart_upload(Bucket="multi", Key=key, UploadId=upload)
     small = s3.create_multipart_upload(Bucket="multi", Key="s")["UploadId"]
     tags = [s3.upload_part(Bucket="multi", Key="s", UploadId=small, PartNumber=n, Body=b"x")["ETag"] for n in (1, 2)]
     named = [{"PartNumber": n, "ETag": t} for n, t in zip((1, 2), tags)]

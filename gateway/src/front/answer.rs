@@ -88,6 +88,10 @@ pub fn error(error: &S3Error, path: &str, id: &str, is_head: bool) -> Response<A
     if matches!(error.code, Code::SlowDown | Code::ServiceUnavailable) {
         set(&mut response, "retry-after", "1");
     }
+    if is_head && error.code == Code::NoSuchKey {
+        // A marker says `true` below. Clients tell from it whether there ever was something.
+        set(&mut response, "x-amz-delete-marker", "false");
+    }
     for (name, value) in &error.extra {
         match *name {
             "DeleteMarker" => set(&mut response, "x-amz-delete-marker", value),

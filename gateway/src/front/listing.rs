@@ -130,7 +130,8 @@ pub async fn objects(front: &Front, asked: &Asked) -> Answered {
     let style = Style::of(asked)?;
     let prefix = asked.query("prefix").unwrap_or_default();
     let delimiter = asked.query("delimiter").unwrap_or_default();
-    let from = match (is_v2, asked.query("continuation-token")) {
+    let token_given = asked.query("continuation-token").filter(|token| !token.is_empty());
+    let from = match (is_v2, token_given) {
         (true, Some(token)) => parse_token(token)?,
         (true, None) => match asked.query("start-after").unwrap_or_default() {
             "" => From::Start,

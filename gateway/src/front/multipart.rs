@@ -270,7 +270,7 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
         writer.text("ChecksumType", kind);
     }
     let mut response = answer::xml(writer.finish(root));
-    add_written(&mut response, &bucket, &written);
+    add_written(&mut response, &written);
     Ok(response)
 }
 
@@ -351,46 +351,94 @@ pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
     Ok(answer::xml(writer.finish(root)))
 }
 
-/// ListMultipartUploads; without delimiter, which is refused.
+/// One thing on a page of ListMultipartUploads.
+enum ListedUpload {
+    Upload(String, UploadId, Box<OpenUpload>),
+    /// Keys under a common prefix.
+    Prefix(String),
+}
+
+/// What has been told of uploads before: everything up to an upload of a key, or under a prefix.
+struct Told<'a> {
+    key: &'a str,
+    upload: &'a str,
+    delimiter: &'a str,
+}
+
+impl Told<'_> {
+    fn has(&self, key: &str, upload: &UploadId) -> bool {
+        if self.key.is_empty() {
+            return false;
+        }
+        let ends_in_delimiter = !self.delimiter.is_empty() && self.key.ends_with(self.delimiter);
+        key < self.key
+            || (key == self.key
+                && (self.upload.is_empty() || hex::encode(upload.0).as_str() <= self.upload))
+            || (ends_in_delimiter && self.upload.is_empty() && key.starts_with(self.key))
+    }
+}
+
+/// ListMultipartUploads.
 pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
     let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
-    if asked.query("delimiter").is_some_and(|delimiter| !delimiter.is_empty()) {
-        return Err(
-            Code::NotImplemented.because("A delimiter in ListMultipartUploads is not implemented.")
-        );
-    }
     let max = page_size(asked, "max-uploads")?;
     let prefix = asked.query("prefix").unwrap_or_default();
+    let delimiter = asked.query("delimiter").unwrap_or_default();
     let key_marker = asked.query("key-marker").unwrap_or_default();
     let id_marker = asked.query("upload-id-marker").unwrap_or_default();
+    let told = Told { key: key_marker, upload: id_marker, delimiter };
     let from = StateKey::uploads_from(bucket.id, prefix.max(key_marker).as_bytes());
     let found =
         resolve::states(&snapshot, &from, &StateKey::uploads_end(bucket.id), usize::MAX).await;
-    let mut uploads = Vec::new();
+    let mut listed: Vec<ListedUpload> = Vec::new();
     for (key, value) in found.map_err(read_error)? {
         let Some((_, name, id)) = key.parse_upload() else { continue };
         let name = String::from_utf8_lossy(&name).into_owned();
-        let is_told = name.as_str() < key_marker
-            || (name == key_marker
-                && (id_marker.is_empty() || hex::encode(id.0).as_str() <= id_marker));
-        if !name.starts_with(prefix) || (is_told && !key_marker.is_empty()) {
+        if !name.starts_with(prefix) || told.has(&name, &id) {
             continue;
         }
-        if let Ok(UploadState::Open(open)) = UploadState::decode(value) {
-            uploads.push((name, id, open));
+        let Ok(UploadState::Open(open)) = UploadState::decode(value) else { continue };
+        let rest = &name[prefix.len()..];
+        let end = if delimiter.is_empty() { None } else { rest.find(delimiter) };
+        match end.map(|end| name[..prefix.len() + end + delimiter.len()].to_owned()) {
+            Some(common) => {
+                if !matches!(listed.last(), Some(ListedUpload::Prefix(last)) if *last == common) {
+                    listed.push(ListedUpload::Prefix(common));
+                }
+            }
+            None => listed.push(ListedUpload::Upload(name, id, Box::new(open))),
+        }
+        if listed.len() > max {
+            break;
         }
     }
-    let is_truncated = uploads.len() > max;
-    uploads.truncate(max);
+    let is_truncated = listed.len() > max;
+    listed.truncate(max);
     let root = "ListMultipartUploadsResult";
     let mut writer = Writer::new(root);
     writer.text("Bucket", bucket.name.as_str()).text("KeyMarker", key_marker);
     writer.text("UploadIdMarker", id_marker).text("Prefix", prefix);
-    if let Some((name, id, _)) = uploads.last().filter(|_| is_truncated) {
-        writer.text("NextKeyMarker", name).text("NextUploadIdMarker", &hex::encode(id.0));
+    if !delimiter.is_empty() {
+        writer.text("Delimiter", delimiter);
+    }
+    match listed.last().filter(|_| is_truncated) {
+        Some(ListedUpload::Upload(name, id, _)) => {
+            writer.text("NextKeyMarker", name).text("NextUploadIdMarker", &hex::encode(id.0));
+        }
+        Some(ListedUpload::Prefix(common)) => {
+            writer.text("NextKeyMarker", common).text("NextUploadIdMarker", "");
+        }
+        None => {}
     }
     writer.raw("MaxUploads", max).raw("IsTruncated", is_truncated);
-    for (name, id, open) in &uploads {
+    for one in &listed {
+        let (name, id, open) = match one {
+            ListedUpload::Upload(name, id, open) => (name, id, open),
+            ListedUpload::Prefix(common) => {
+                writer.begin("CommonPrefixes").text("Prefix", common).end("CommonPrefixes");
+                continue;
+            }
+        };
         writer.begin("Upload").text("Key", name).text("UploadId", &hex::encode(id.0));
         for who in ["Initiator", "Owner"] {
             let owner = &open.attributes.owner;

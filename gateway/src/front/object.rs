@@ -164,7 +164,7 @@ pub async fn put(front: &Front, asked: &Asked, body: Incoming) -> Answered {
     drop(taken.in_flight);
     let written = written?;
     let mut response = answer::empty(200);
-    add_written(&mut response, &bucket, &written);
+    add_written(&mut response, &written);
     if let Some(checksum) = &taken.checksum {
         add_checksum(&mut response, checksum);
     }
@@ -201,9 +201,14 @@ async fn write(
 }
 
 /// The headers that tell what was written.
-pub fn add_written(response: &mut Response<Answer>, bucket: &BucketState, written: &Written) {
+pub fn add_written(response: &mut Response<Answer>, written: &Written) {
     answer::set(response, "etag", &etag(&written.etag.md5, written.etag.parts));
-    if bucket.versioning != ingest::record::Versioning::Off || !written.is_null {
+    add_version(response, written);
+}
+
+/// Version `null` has nothing to tell: neither without versioning nor where it is suspended.
+fn add_version(response: &mut Response<Answer>, written: &Written) {
+    if !written.is_null {
         answer::set(response, "x-amz-version-id", &version_text(name_of(written)));
     }
 }
@@ -654,9 +659,7 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
     writer.text("ETag", &etag(&written.etag.md5, written.etag.parts));
     writer.text("LastModified", &s3::time::xml(written.created.micros()));
     let mut response = answer::xml(writer.finish(root));
-    if bucket.versioning != ingest::record::Versioning::Off {
-        answer::set(&mut response, "x-amz-version-id", &version_text(name_of(&written)));
-    }
+    add_version(&mut response, &written);
     if from.versioning != ingest::record::Versioning::Off {
         let name = version_text(version_name(&found));
         answer::set(&mut response, "x-amz-copy-source-version-id", &name);

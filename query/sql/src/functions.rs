@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 
 /// Adds the functions to a session.
 pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
-    registry.register_udf(Arc::new(ScalarUDF::from(Prefix::default())))?;
-    registry.register_udf(Arc::new(ScalarUDF::from(Extension::default())))?;
+    registry.register_udf(Arc::new(prefix()))?;
+    registry.register_udf(Arc::new(extension()))?;
     Ok(())
 }
 
@@ -36,77 +34,34 @@ fn extension_of(key: &str) -> Option<&str> {
 }
 
 /// `prefix(key, delimiter, depth)`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Prefix(Signature);
-
-impl Default for Prefix {
-    fn default() -> Self {
-        let arguments = vec![DataType::Utf8, DataType::Utf8, DataType::Int64];
-        Self(Signature::exact(arguments, Volatility::Immutable))
-    }
-}
-
-impl ScalarUDFImpl for Prefix {
-    fn name(&self) -> &'static str {
-        "prefix"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.0
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn invoke_with_args(&self, called: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let arguments = ColumnarValue::values_to_arrays(&called.args)?;
+fn prefix() -> ScalarUDF {
+    let told = |arguments: &[ColumnarValue]| {
+        let arguments = ColumnarValue::values_to_arrays(arguments)?;
         let (keys, delimiters) = (arguments[0].as_string::<i32>(), arguments[1].as_string::<i32>());
         let depths = arguments[2].as_primitive::<Int64Type>();
         let mut prefixes = StringBuilder::with_capacity(keys.len(), keys.len() * 16);
-        for row in 0..keys.len() {
-            let is_null = keys.is_null(row) || delimiters.is_null(row) || depths.is_null(row);
+        for ((key, delimiter), depth) in keys.iter().zip(delimiters).zip(depths) {
+            let given = key.zip(delimiter).zip(depth);
             prefixes.append_option(
-                (!is_null)
-                    .then(|| prefix_of(keys.value(row), delimiters.value(row), depths.value(row))),
+                given.map(|((key, delimiter), depth)| prefix_of(key, delimiter, depth)),
             );
         }
-        Ok(ColumnarValue::Array(Arc::new(prefixes.finish())))
-    }
+        Ok(ColumnarValue::Array(Arc::new(prefixes.finish()) as ArrayRef))
+    };
+    let arguments = vec![DataType::Utf8, DataType::Utf8, DataType::Int64];
+    create_udf("prefix", arguments, DataType::Utf8, Volatility::Immutable, Arc::new(told))
 }
 
 /// `extension(key)`.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Extension(Signature);
-
-impl Default for Extension {
-    fn default() -> Self {
-        Self(Signature::exact(vec![DataType::Utf8], Volatility::Immutable))
-    }
-}
-
-impl ScalarUDFImpl for Extension {
-    fn name(&self) -> &'static str {
-        "extension"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.0
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn invoke_with_args(&self, called: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let arguments = ColumnarValue::values_to_arrays(&called.args)?;
-        let mut extensions = StringBuilder::new();
-        for key in arguments[0].as_string::<i32>() {
-            extensions.append_option(key.and_then(extension_of));
-        }
-        let extensions: ArrayRef = Arc::new(extensions.finish());
-        Ok(ColumnarValue::Array(extensions))
-    }
+fn extension() -> ScalarUDF {
+    let told = |arguments: &[ColumnarValue]| {
+        let arguments = ColumnarValue::values_to_arrays(arguments)?;
+        let keys = arguments[0].as_string::<i32>().iter();
+        let extensions: StringArray = keys.map(|key| key.and_then(extension_of)).collect();
+        Ok(ColumnarValue::Array(Arc::new(extensions) as ArrayRef))
+    };
+    let arguments = vec![DataType::Utf8];
+    create_udf("extension", arguments, DataType::Utf8, Volatility::Immutable, Arc::new(told))
 }
 
 #[cfg(test)]
