@@ -221,6 +221,14 @@ def sql(server, binary):
             check(False, f"{text} is refused")
         except urllib.error.HTTPError as error:
             check(place in error.text, f"{text}: no place in {error.text}")
+    for text in ["SELECT repeat(key, 1000000000) FROM objects", "SELECT repeat('x', 2000000000)", "SELECT lpad(key, 2000000000) FROM objects",
+                 "SELECT replace(repeat('a', 100000), 'a', repeat('b', 100000)) FROM objects", "SELECT array_repeat(key, 100000000) FROM objects"]:
+        try:
+            server.sql(text)
+            check(False, f"{text} is refused")
+        except urllib.error.HTTPError as error:
+            check(error.code == 422, f"{text}: {error.code} {error.text}")
+    check(server.sql("SELECT repeat('ab', 3) AS r, lpad('7', 3, '0') AS p, replace('a-b', '-', '+') AS s") == [{"r": "ababab", "p": "007", "s": "a+b"}], "within bounds")
     plan = "\n".join(str(row) for row in server.sql("EXPLAIN ANALYZE SELECT count(*) FROM objects WHERE bucket = 'asked' AND key LIKE 'a/%'"))
     check("key_pages_read=1" in plan and "row_groups_read=1" in plan, f"one page is read: {plan}")
     upload = s3.create_multipart_upload(Bucket="other", Key="parts/later.bin")["UploadId"]

@@ -31,6 +31,7 @@ impl Base {
     /// Adds our functions and PostgreSQL's catalog.
     pub fn new(mut state: SessionState) -> Result<Self> {
         crate::functions::register(&mut state)?;
+        crate::bounded::bound(&mut state)?;
         let context = with_tables(state, Arc::new(tables(&[], false)?), None)?;
         setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| *error)?;
         context.register_udf(version());
