@@ -193,11 +193,11 @@ impl Front {
         let verified = presented.verify(&parts, &path, &query, &user.secret_key, now(), region)?;
         let (bucket, key) = split_path(&path);
         let is_write = !matches!(parts.method, http::Method::GET | http::Method::HEAD);
-        let home = self.store.home(bucket.as_deref().unwrap_or_default());
+        let home = is_write.then(|| self.store.home(bucket.as_deref().unwrap_or_default()));
         let asked =
             Asked { id: id.to_owned(), user: user.clone(), verified, parts, query, bucket, key };
         let mut response = route::route(self, asked, body).await?;
-        if is_write {
+        if let Some(home) = home {
             // A write is applied before it is answered, so what is applied now contains it.
             let at = vec![(home.id(), home.snapshot().at)];
             answer::set(&mut response, OFFSET_HEADER, &offset_text(&at));

@@ -26,20 +26,13 @@ from server import ACCESS_KEY, SECRET_KEY, Server
 
 PASSED = 0
 
-# docs/formats/manifest.md has it, too.
-CURRENT_OBJECTS = """
-WITH newest AS (
-    SELECT *, row_number() OVER (PARTITION BY bucket_id, key, version ORDER BY sequence DESC) AS statement
-    FROM read_parquet('{runs}/*.parquet')
-), decided AS (
-    SELECT *, row_number() OVER (PARTITION BY bucket_id, key, is_null_version OR kind = 4 ORDER BY version DESC) AS null_statement
-    FROM newest WHERE statement = 1
-), visible AS (
-    SELECT *, row_number() OVER (PARTITION BY bucket_id, key ORDER BY version DESC) AS place
-    FROM decided WHERE kind IN (1, 2) AND (NOT is_null_version OR null_statement = 1)
-)
-SELECT key, size, tags['team'] AS team FROM visible WHERE place = 1 AND kind = 1 ORDER BY key
-"""
+MANIFEST = pathlib.Path(__file__).resolve().parents[2] / "docs" / "formats" / "manifest.md"
+
+
+def current_objects(runs):
+    """The query that the manifest's page gives to readers, over these runs."""
+    recipe = re.search("```sql\n(.*?);\n```", MANIFEST.read_text(), re.S)[1]
+    return recipe.replace("p0000/runs", str(runs))
 
 
 def check(holds, what):
@@ -102,7 +95,7 @@ def manifests(server):
     server.cut()
     runs = pathlib.Path(server.data) / "p0000" / "runs"
     wanted = [(row["key"], row["size"], row["team"]) for row in server.sql(QUERY)]
-    found = duckdb.sql(CURRENT_OBJECTS.format(runs=runs)).fetchall()
+    found = duckdb.sql(f"SELECT key, size, tags['team'] FROM ({current_objects(runs)}) ORDER BY key").fetchall()
     check(found == wanted, f"DuckDB: {len(found)} of {len(wanted)} rows")
     frame = polars.read_parquet(runs / "*.parquet")
     newest = frame.sort("sequence", descending=True).unique(["bucket_id", "key", "version"], keep="first")

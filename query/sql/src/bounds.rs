@@ -128,7 +128,8 @@ fn column(expr: &Expr) -> Option<&str> {
     }
 }
 
-fn text(expr: &Expr) -> Option<String> {
+/// The text that an expression is, if it is one.
+pub fn text(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Literal(
             ScalarValue::Utf8(Some(value))

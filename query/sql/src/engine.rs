@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use compactor::view::Snapshot;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{ParamValues, ScalarValue};
@@ -130,9 +129,11 @@ impl Drop for Rows {
     }
 }
 
-/// Where the snapshots stand.
-fn read_at(snapshots: &[Snapshot]) -> ReadAt {
-    snapshots.iter().map(|snapshot| (snapshot.view.partition, snapshot.at)).collect()
+/// A session that sees what was acknowledged before, and where it stands.
+async fn open(base: Base, source: &dyn Source) -> Result<(Session, ReadAt), SqlError> {
+    let snapshots = source.fresh().await.map_err(|error| SqlError::reading(&error))?;
+    let at = snapshots.iter().map(|snapshot| (snapshot.view.partition, snapshot.at)).collect();
+    Ok((Session::new(base, &snapshots, source.is_operator())?, at))
 }
 
 impl Engine {
@@ -257,10 +258,7 @@ impl Engine {
         let (base, deadline) = (self.base.clone(), self.deadline);
         let planned = self.runtime().spawn(async move {
             let _room = place.wait().await;
-            let planning = async {
-                let snapshots = source.fresh().await.map_err(|error| SqlError::reading(&error))?;
-                Session::new(base, &snapshots, source.is_operator())?.describe(&text).await
-            };
+            let planning = async { open(base, &*source).await?.0.describe(&text).await };
             let planned = tokio::time::timeout(deadline, planning).await;
             planned.unwrap_or(Err(SqlError::Deadline(deadline.as_secs())))
         });
@@ -317,12 +315,11 @@ async fn run(
     begun: oneshot::Sender<(SchemaRef, ReadAt)>,
     out: mpsc::Sender<Result<RecordBatch, SqlError>>,
 ) -> Result<usize, SqlError> {
-    let snapshots = source.fresh().await.map_err(|error| SqlError::reading(&error))?;
-    let session = Session::new(base, &snapshots, source.is_operator())?;
+    let (session, at) = open(base, source).await?;
     let values = ParamValues::from(question.parameters);
     let mut stream = session.run(&question.text, values).await?;
     let mut next = stream.next().await.transpose().map_err(|error| SqlError::running(&error))?;
-    if begun.send((stream.schema(), read_at(&snapshots))).is_err() {
+    if begun.send((stream.schema(), at)).is_err() {
         return Ok(0);
     }
     let mut rows = 0;

@@ -137,6 +137,11 @@ impl SqlError {
     }
 }
 
+/// An error of ours on its way through DataFusion; [`SqlError::running`] finds it again.
+pub(crate) fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
 /// Takes the place off the end of a parser's message, ` at Line: 1, Column: 8`.
 fn split_position(message: &str) -> (&str, Option<Position>) {
     let split = || {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use compactor::view::Snapshot;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::col;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
@@ -22,6 +22,7 @@ use datafusion::physical_plan::{
 };
 use query::scan::{Bounds, Counts, Request, Scan, Shown, scan};
 
+use crate::error::external;
 use crate::table::Projection;
 
 /// Scans `objects` or `versions` of one snapshot within bounds, in the order of bucket ids and keys.
@@ -159,10 +160,6 @@ impl ExecutionPlan for EntriesExec {
         let schema = self.projection.schema.clone();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
     }
-}
-
-fn external(error: ingest::log::ReadError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
 }
 
 struct Running {

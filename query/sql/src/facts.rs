@@ -12,20 +12,22 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::datasource::MemTable;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
-use ingest::log::ReadError;
 use ingest::record::Versioning;
 use ingest::words::WallTime;
+
+use crate::error::external;
 
 fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
     let fields = fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), false));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-fn time() -> DataType {
+/// The type of times, in UTC.
+pub fn time() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
@@ -131,12 +133,10 @@ async fn uploads_of(
     schema: &SchemaRef,
 ) -> Result<RecordBatch> {
     let (from, end) = (StateKey::uploads_from(bucket.id, b""), StateKey::uploads_end(bucket.id));
-    let external = |error: ReadError| DataFusionError::External(Box::new(error));
     let found = resolve::states(snapshot, &from, &end, usize::MAX).await.map_err(external)?;
     let mut open = Vec::new();
     for (key, value) in found {
-        let state =
-            UploadState::decode(value).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        let state = UploadState::decode(value).map_err(external)?;
         if let (Some((_, name, id)), UploadState::Open(upload)) = (key.parse_upload(), state) {
             open.push((String::from_utf8_lossy(&name).into_owned(), id, upload));
         }
@@ -144,15 +144,11 @@ async fn uploads_of(
     let columns = vec![
         texts(open.iter().map(|_| bucket.name.as_str().to_owned())),
         texts(open.iter().map(|(key, _, _)| key.clone())),
-        texts(open.iter().map(|(_, id, _)| hex(&id.0))),
+        texts(open.iter().map(|(_, id, _)| hex::encode(id.0))),
         times(open.iter().map(|(_, _, upload)| upload.created)),
         texts(open.iter().map(|(_, _, upload)| upload.attributes.owner.clone())),
     ];
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl PartitionStream for Uploads {

@@ -11,17 +11,20 @@ use compactor::view::Snapshot;
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{ScalarValue, plan_datafusion_err, plan_err};
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use ingest::name::BucketName;
 use query::listing::{self, From, Listed, Page, Request};
+
+use crate::error::external;
+use crate::{bounds, facts, table};
 
 /// What a listing hands over at a time.
 const PAGE: usize = 1000;
@@ -40,12 +43,17 @@ impl fmt::Debug for ListObjects {
 
 fn text(arguments: &[Expr], at: usize, name: &str) -> Result<Option<String>> {
     match arguments.get(at) {
-        None | Some(Expr::Literal(ScalarValue::Null, _)) => Ok(None),
+        None => Ok(None),
         Some(Expr::Literal(
-            ScalarValue::Utf8(value) | ScalarValue::LargeUtf8(value) | ScalarValue::Utf8View(value),
+            ScalarValue::Null
+            | ScalarValue::Utf8(None)
+            | ScalarValue::LargeUtf8(None)
+            | ScalarValue::Utf8View(None),
             _,
-        )) => Ok(value.clone()),
-        Some(other) => plan_err!("list_objects: {name} is a text, not {other}"),
+        )) => Ok(None),
+        Some(given) => bounds::text(given)
+            .map(Some)
+            .ok_or_else(|| plan_datafusion_err!("list_objects: {name} is a text, not {given}")),
     }
 }
 
@@ -92,11 +100,10 @@ impl TableFunctionImpl for ListObjects {
 }
 
 fn schema() -> SchemaRef {
-    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![
         Field::new("key", DataType::Utf8, false),
         Field::new("is_prefix", DataType::Boolean, false),
-        Field::new("last_modified", time, true),
+        Field::new("last_modified", facts::time(), true),
         Field::new("size", DataType::Int64, true),
         Field::new("etag", DataType::Utf8, true),
     ]))
@@ -128,7 +135,7 @@ fn columns(page: &Page, schema: &SchemaRef) -> Result<RecordBatch> {
         Listed::Prefix(prefix) => String::from_utf8_lossy(prefix),
     });
     let times = lines().map(|line| line.map(|line| line.created.micros()));
-    let etags = lines().map(|line| line.map(|line| crate::table::etag(&line.etag)));
+    let etags = lines().map(|line| line.map(|line| table::etag(&line.etag)));
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(names)),
         Arc::new(BooleanArray::from_iter(lines().map(|line| Some(line.is_none())))),
@@ -154,9 +161,7 @@ impl PartitionStream for Listing {
                     return Ok(None);
                 };
                 request.max = left.min(PAGE);
-                let page = listing::objects(&snapshot, &request)
-                    .await
-                    .map_err(|error| DataFusionError::External(Box::new(error)))?;
+                let page = listing::objects(&snapshot, &request).await.map_err(external)?;
                 let rows = columns(&page, &schema)?;
                 let left = left - rows.num_rows();
                 let rest = page.next.map(|from| (Request { from, ..request }, left));
