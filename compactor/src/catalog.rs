@@ -77,8 +77,10 @@ pub struct Run {
     pub manifest: FileDigest,
     /// Its manifest's checksums.
     pub sums: FileDigest,
-    /// Its key index.
+    /// Its key index: the entry that decides each key.
     pub keys: FileDigest,
+    /// Its key index: all other entries.
+    pub more: FileDigest,
     /// Its state entries.
     pub state: FileDigest,
 }
@@ -143,7 +145,7 @@ pub struct PublishError {
     pub source: DiskError,
 }
 
-const MAGIC: &[u8; 8] = b"SILTCAT2";
+const MAGIC: &[u8; 8] = b"SILTCAT3";
 const LIST_MAX: usize = 1 << 20;
 const COPIES: [char; 2] = ['b', 'a'];
 
@@ -187,7 +189,7 @@ impl Catalog {
         for run in &self.runs {
             out.u64(run.id.get()).u8(run.level).u64(run.first.get()).u64(run.below.get());
             out.u64(run.entries);
-            for file in [&run.manifest, &run.sums, &run.keys, &run.state] {
+            for file in [&run.manifest, &run.sums, &run.keys, &run.more, &run.state] {
                 file.encode(&mut out);
             }
         }
@@ -244,6 +246,7 @@ impl Catalog {
                 manifest: FileDigest::decode(from)?,
                 sums: FileDigest::decode(from)?,
                 keys: FileDigest::decode(from)?,
+                more: FileDigest::decode(from)?,
                 state: FileDigest::decode(from)?,
             })
         };

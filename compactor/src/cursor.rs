@@ -3,23 +3,25 @@
 //! The sources are merged by sort key; judging visibility is the caller's (it needs whole groups, and
 //! reads, merges and emptiness checks want different things of them). A source that cannot be read
 //! makes the cursor fail: a stream is never silently short.
+//!
+//! The cursor stands at an entry, whose parts are looked at in place: a listing looks at millions of keys and
+//! keeps few of them.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ingest::codec::Decoder;
-use ingest::entry::{EntryKey, Statement};
+use ingest::entry::{EntryKey, EntryParts, Statement, entry_parts};
 use ingest::log::{Corruption, ReadError};
 use ingest::words::Offset;
 
 use crate::listed::{Kind, Listed};
-use crate::table::TableCursor;
+use crate::table::{Table, TableCursor};
 use crate::tail::Tail;
 use crate::view::{OpenRun, Snapshot, What};
 use crate::visible::Shape;
 
-/// One entry of the stream.
+/// An entry, taken out of the stream.
 #[derive(Clone, Debug)]
 pub struct Item {
     /// Its sort key.
@@ -31,28 +33,23 @@ pub struct Item {
 impl Item {
     /// Its shape, for [`crate::visible::Visibility`].
     pub fn shape(&self) -> Shape {
-        match &self.what {
-            What::Tail(statement) => Shape::of(statement),
-            What::Run(listed) => match listed.kind {
-                Kind::Object | Kind::Marker => Shape::Version(listed.is_null),
-                Kind::Removed => Shape::Removed,
-                Kind::NullRemoved => Shape::NullRemoved,
-            },
-        }
+        self.what.shape()
     }
 
     /// Whether it is an object (and not a marker or a removal).
     pub fn is_object(&self) -> bool {
-        match &self.what {
-            What::Tail(statement) => matches!(statement, Statement::Object(_)),
-            What::Run(listed) => listed.kind == Kind::Object,
-        }
+        self.what.kind() == Kind::Object
     }
 }
 
 /// The ordered stream.
 pub struct Cursor {
     sources: Vec<Source>,
+    /// The source whose entry comes first; none at the end.
+    lowest: Option<usize>,
+    /// Of the others the one whose entry comes first: as long as the lowest stays below it, the rest need
+    /// not be asked.
+    second: Option<usize>,
 }
 
 enum Source {
@@ -63,7 +60,7 @@ enum Source {
 struct TailSource {
     tail: Arc<Tail>,
     at: Offset,
-    buffer: VecDeque<(EntryKey, Statement)>,
+    buffer: std::collections::VecDeque<(EntryKey, Statement)>,
     /// Where the next chunk begins; none at the end.
     next: Option<Bytes>,
     /// Seeks may fall densely, so a chunk begins small and grows while reading goes straight on.
@@ -73,7 +70,8 @@ struct TailSource {
 struct RunSource {
     run: Arc<OpenRun>,
     cursor: TableCursor,
-    head: Option<EntryKey>,
+    /// Whether nothing lies below the run.
+    is_bottom: bool,
 }
 
 const CHUNK_MIN: usize = 8;
@@ -103,123 +101,242 @@ impl TailSource {
 }
 
 impl RunSource {
-    fn read_head(&mut self) -> Result<(), ReadError> {
-        self.head = match self.cursor.key() {
-            Some(key) => Some(EntryKey::from_bytes(key).map_err(|e| self.corruption(&e))?),
-            None => None,
-        };
-        Ok(())
-    }
-
-    fn corruption(&self, error: &ingest::codec::DecodeError) -> ReadError {
+    fn corruption(&self, detail: impl ToString) -> ReadError {
         ReadError::Corrupt(Corruption {
             file: format!("key index of run {}", self.run.run.id),
             position: self.cursor.position(),
-            detail: error.to_string(),
+            detail: detail.to_string(),
         })
     }
 }
 
 impl Source {
-    fn head(&self) -> Option<&EntryKey> {
+    fn key(&self) -> Option<&[u8]> {
         match self {
-            Source::Tail(source) => source.buffer.front().map(|(key, _)| key),
-            Source::Run(source) => source.head.as_ref(),
+            Source::Tail(source) => source.buffer.front().map(|(key, _)| key.as_bytes().as_ref()),
+            Source::Run(source) => source.cursor.key(),
         }
     }
 
     async fn seek(&mut self, target: &[u8]) -> Result<(), ReadError> {
         match self {
             Source::Tail(source) => source.seek(target),
-            Source::Run(source) => {
-                source.cursor.seek(target).await?;
-                source.read_head()?;
-            }
+            Source::Run(source) => source.cursor.seek(target).await?,
         }
         Ok(())
     }
 
-    async fn take(&mut self) -> Result<Option<Item>, ReadError> {
+    async fn advance(&mut self) -> Result<(), ReadError> {
         match self {
             Source::Tail(source) => {
-                let taken = source.buffer.pop_front();
+                source.buffer.pop_front();
                 source.fill();
-                Ok(taken.map(|(key, statement)| Item { key, what: What::Tail(statement) }))
             }
             Source::Run(source) => {
-                let Some(key) = source.head.take() else { return Ok(None) };
-                let value = source.cursor.value().expect("a cursor with a key has a value");
-                let listed =
-                    Listed::decode(&mut Decoder::new(value)).map_err(|e| source.corruption(&e))?;
-                source.cursor.advance().await?;
-                source.read_head()?;
-                Ok(Some(Item { key, what: What::Run(listed) }))
+                if !source.cursor.advance_within()? {
+                    source.cursor.advance().await?;
+                }
             }
         }
+        Ok(())
+    }
+}
+
+/// The entry that a cursor stands at.
+pub struct Standing<'a> {
+    /// Its sort key, taken apart.
+    pub key: EntryParts<'a>,
+    encoded: &'a [u8],
+    source: &'a Source,
+}
+
+impl Standing<'_> {
+    /// What it states, copied.
+    pub fn what(&self) -> Result<What, ReadError> {
+        match self.source {
+            Source::Tail(source) => {
+                let (_, statement) = source.buffer.front().expect("it stands at an entry");
+                Ok(What::Tail(statement.clone()))
+            }
+            Source::Run(source) => {
+                let value = source.cursor.value_bytes().expect("it stands at an entry");
+                let listed = Listed::decode(&mut Decoder::new(value));
+                Ok(What::Run(listed.map_err(|error| source.corruption(error))?))
+            }
+        }
+    }
+
+    /// What kind of statement it is, and whether about version `null`, without looking at the rest.
+    pub fn kind(&self) -> Result<(Kind, bool), ReadError> {
+        match self.source {
+            Source::Tail(source) => {
+                let (_, statement) = source.buffer.front().expect("it stands at an entry");
+                Ok((Kind::of(statement), statement.is_null()))
+            }
+            Source::Run(source) => {
+                let value = source.cursor.value().expect("it stands at an entry");
+                Listed::kind_of(value).map_err(|error| source.corruption(error))
+            }
+        }
+    }
+
+    /// Whether nothing lies below the run that it stands in.
+    pub fn is_bottom(&self) -> bool {
+        matches!(self.source, Source::Run(RunSource { is_bottom: true, .. }))
+    }
+
+    /// The entry, to keep.
+    pub fn item(&self) -> Result<Item, ReadError> {
+        let key = EntryKey::from_bytes(Bytes::copy_from_slice(self.encoded));
+        let key = key.map_err(|error| match self.source {
+            Source::Run(source) => source.corruption(error),
+            Source::Tail(_) => unreachable!("the fold made this key itself"),
+        })?;
+        Ok(Item { key, what: self.what()? })
     }
 }
 
 impl Cursor {
-    /// Makes a cursor over the snapshot's tails and those of its runs that `wanted` picks. It stands
-    /// nowhere until [`Cursor::seek`].
-    pub fn new(
+    /// Makes a cursor over the snapshot's tails and those tables of its runs' key indexes that `wanted`
+    /// picks. It stands nowhere until [`Cursor::seek`].
+    fn over(
         snapshot: &Snapshot,
-        wanted: impl Fn(&OpenRun) -> Result<bool, ReadError>,
+        with_more: bool,
+        wanted: impl Fn(&Table) -> bool,
     ) -> Result<Self, ReadError> {
         let mut sources = Vec::new();
         for (tail, at) in snapshot.tails() {
             sources.push(Source::Tail(TailSource {
                 tail: tail.clone(),
                 at,
-                buffer: VecDeque::new(),
+                buffer: Default::default(),
                 next: Some(Bytes::new()),
                 chunk: CHUNK_MIN,
             }));
         }
-        for run in snapshot.view.sealed.runs.iter().rev() {
-            if !wanted(run)? {
-                continue;
+        for (index, run) in snapshot.view.sealed.runs.iter().enumerate().rev() {
+            let tables = [Some(&run.keys), with_more.then_some(&run.more)];
+            for table in tables.into_iter().flatten() {
+                let table = table.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+                if table.entries() > 0 && wanted(table) {
+                    sources.push(Source::Run(RunSource {
+                        run: run.clone(),
+                        cursor: table.cursor(),
+                        is_bottom: index == 0,
+                    }));
+                }
             }
-            let keys = run.keys.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
-            sources.push(Source::Run(RunSource {
-                run: run.clone(),
-                cursor: keys.cursor(),
-                head: None,
-            }));
         }
-        Ok(Self { sources })
+        Ok(Self { sources, lowest: None, second: None })
     }
 
     /// Makes a cursor over everything.
     pub fn over_all(snapshot: &Snapshot) -> Result<Self, ReadError> {
-        Self::new(snapshot, |_| Ok(true))
+        Self::over(snapshot, true, |_| true)
+    }
+
+    /// Makes a cursor over what may say something about a key, by its hash.
+    pub fn over_key(snapshot: &Snapshot, hash: u64) -> Result<Self, ReadError> {
+        Self::over(snapshot, true, |table| table.may_contain(hash))
+    }
+
+    /// Makes a cursor over the entry that decides each key in each run, and all of the tails. See
+    /// `docs/formats/table.md`: what it leaves out matters only where [`may_have_more`] says so.
+    pub fn over_heads(snapshot: &Snapshot) -> Result<Self, ReadError> {
+        Self::over(snapshot, false, |_| true)
+    }
+
+    /// Finds the lowest and the second.
+    fn settle(&mut self) {
+        let (mut lowest, mut second): (Option<(usize, &[u8])>, Option<(usize, &[u8])>) =
+            (None, None);
+        for (index, source) in self.sources.iter().enumerate() {
+            let Some(key) = source.key() else { continue };
+            if lowest.is_none_or(|(_, other)| key < other) {
+                second = lowest;
+                lowest = Some((index, key));
+            } else if second.is_none_or(|(_, other)| key < other) {
+                second = Some((index, key));
+            }
+        }
+        (self.lowest, self.second) =
+            (lowest.map(|(index, _)| index), second.map(|(index, _)| index));
     }
 
     /// Goes forward to the first entry at or above `target`; never backward.
     pub async fn seek(&mut self, target: &[u8]) -> Result<(), ReadError> {
         for source in &mut self.sources {
-            if source.head().is_none_or(|head| head.as_bytes().as_ref() < target) {
+            if source.key().is_none_or(|key| key < target) {
                 source.seek(target).await?;
             }
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// The encoded sort key of the entry that it stands at; none at the end.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.sources[self.lowest?].key()
+    }
+
+    /// The entry that it stands at; none at the end.
+    pub fn standing(&self) -> Result<Option<Standing<'_>>, ReadError> {
+        let Some(source) = self.lowest.map(|lowest| &self.sources[lowest]) else { return Ok(None) };
+        let Some(encoded) = source.key() else { return Ok(None) };
+        let Some(key) = entry_parts(encoded) else {
+            return Err(match source {
+                Source::Run(source) => source.corruption("an entry's key is malformed"),
+                Source::Tail(_) => unreachable!("the fold made this key itself"),
+            });
+        };
+        Ok(Some(Standing { key, encoded, source }))
+    }
+
+    /// Goes to the next entry.
+    pub async fn advance(&mut self) -> Result<(), ReadError> {
+        let Some(lowest) = self.lowest else { return Ok(()) };
+        self.sources[lowest].advance().await?;
+        let stays = match (self.sources[lowest].key(), self.second) {
+            (Some(key), Some(second)) => {
+                self.sources[second].key().is_some_and(|other| key < other)
+            }
+            (key, None) => key.is_some(),
+            (None, Some(_)) => false,
+        };
+        if !stays {
+            self.settle();
         }
         Ok(())
     }
 
-    /// The key that [`Cursor::next`] will give.
-    pub fn peek(&self) -> Option<&EntryKey> {
-        self.sources.iter().filter_map(Source::head).min()
-    }
-
     /// Takes the next entry.
     pub async fn next(&mut self) -> Result<Option<Item>, ReadError> {
-        let heads = self.sources.iter().enumerate();
-        let lowest = heads
-            .filter_map(|(index, source)| source.head().map(|head| (head, index)))
-            .min_by(|(a, _), (b, _)| a.cmp(b))
-            .map(|(_, index)| index);
-        match lowest {
-            Some(index) => self.sources[index].take().await,
-            None => Ok(None),
+        let Some(item) = self.standing()?.map(|standing| standing.item()).transpose()? else {
+            return Ok(None);
+        };
+        self.advance().await?;
+        Ok(Some(item))
+    }
+}
+
+/// Which runs are asked whether they say more of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// All.
+    All,
+    /// The one below which nothing lies.
+    Bottom,
+}
+
+/// Whether runs may say more about a key than [`Cursor::over_heads`] shows.
+pub fn may_have_more(snapshot: &Snapshot, hash: u64, asked: Asked) -> Result<bool, ReadError> {
+    let runs = &snapshot.view.sealed.runs;
+    let count = if asked == Asked::All { runs.len() } else { runs.len().min(1) };
+    for run in &runs[..count] {
+        let more = run.more.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+        if more.entries() > 0 && more.may_contain(hash) {
+            return Ok(true);
         }
     }
+    Ok(false)
 }

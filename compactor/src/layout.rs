@@ -4,7 +4,7 @@
 //!   p0000/catalog/0000000012.a  .b     the catalog of generation 12, twice
 //!   p0000/segments/0000000003.seg      payload blocks and entry headers
 //!   p0000/runs/0000000005.parquet      manifest      .sums its checksums
-//!                        .keys         key index     .state state entries
+//!                        .keys .more   key index     .state state entries
 //!   p0000/bulk/0000000007.bulk         payload written before its record
 //!   p0000/quarantine                   why this copy serves nothing, if it does not
 //! ```
@@ -85,9 +85,14 @@ impl Layout {
         self.run(id, "sums")
     }
 
-    /// A run's key index.
+    /// A run's key index: the entry that decides each key.
     pub fn keys(&self, id: RunId) -> FilePath {
         self.run(id, "keys")
+    }
+
+    /// A run's key index: all other entries.
+    pub fn more(&self, id: RunId) -> FilePath {
+        self.run(id, "more")
     }
 
     /// A run's state entries.
@@ -95,12 +100,15 @@ impl Layout {
         self.run(id, "state")
     }
 
+    /// All files of a run.
+    pub fn run_files(&self, id: RunId) -> [FilePath; 5] {
+        [self.manifest(id), self.sums(id), self.keys(id), self.more(id), self.state(id)]
+    }
+
     /// The sealed files that a catalog names, bulk files aside.
     pub fn files(&self, catalog: &Catalog) -> Vec<FilePath> {
         let segments = catalog.segments.iter().map(|segment| self.segment(segment.id));
-        let runs = catalog.runs.iter().flat_map(|run| {
-            [self.manifest(run.id), self.sums(run.id), self.keys(run.id), self.state(run.id)]
-        });
+        let runs = catalog.runs.iter().flat_map(|run| self.run_files(run.id));
         segments.chain(runs).collect()
     }
 }

@@ -44,9 +44,13 @@ impl Kind {
 
     /// The kind with a number.
     pub fn from_code(code: u8) -> Option<Self> {
-        [Kind::Object, Kind::Marker, Kind::Removed, Kind::NullRemoved]
-            .into_iter()
-            .find(|kind| kind.code() == code)
+        match code {
+            1 => Some(Kind::Object),
+            2 => Some(Kind::Marker),
+            3 => Some(Kind::Removed),
+            4 => Some(Kind::NullRemoved),
+            _ => None,
+        }
     }
 }
 
@@ -107,6 +111,14 @@ impl Listed {
         }
         out.varint(self.location.segment.get());
         out.varint(self.location.position).varint(self.location.index.into());
+    }
+
+    /// What an encoded entry states, and whether about version `null`, without looking at the rest.
+    pub fn kind_of(encoded: &[u8]) -> Result<(Kind, bool), DecodeError> {
+        let flags = encoded.first().copied().unwrap_or_default();
+        let kind = Kind::from_code(flags & 0x7f);
+        let kind = kind.ok_or(DecodeError { what: "entry kind", position: 0 })?;
+        Ok((kind, flags & 0x80 != 0))
     }
 
     /// Takes it off.

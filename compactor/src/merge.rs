@@ -57,16 +57,51 @@ pub fn plan(runs: &[Run], fan_in: usize) -> Option<MergePlan> {
     None
 }
 
+/// Plans one merge of everything, if there is more than one run.
+pub fn plan_whole(runs: &[Run]) -> Option<MergePlan> {
+    (runs.len() > 1).then(|| MergePlan {
+        runs: runs.iter().map(|run| run.id).collect(),
+        level: runs.iter().map(|run| run.level).max().unwrap_or_default(),
+        is_bottom: true,
+    })
+}
+
+/// Whether somebody has asked for one merge of everything, and what became of it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) enum WholeMerge {
+    /// It is done, or nobody has asked.
+    #[default]
+    Done,
+    /// It is to be done next.
+    Wanted,
+    /// It failed; nothing has changed.
+    Failed(String),
+}
+
 /// Starts the task that merges and collects.
 pub(crate) fn start(shared: &Arc<Shared>) -> Task {
     let shared = shared.clone();
     let env = shared.env.clone();
     let task: Fut<'static, ()> = Box::pin(async move {
         loop {
+            let is_whole = *shared.whole_merge.borrow() == WholeMerge::Wanted;
             let plan = {
                 let view = shared.view.read();
-                plan(&view.sealed.catalog.runs, shared.options.merge_fan_in)
+                let runs = &view.sealed.catalog.runs;
+                if is_whole { plan_whole(runs) } else { plan(runs, shared.options.merge_fan_in) }
             };
+            if is_whole {
+                let merged = match plan {
+                    Some(plan) => merge(&shared, &plan).await,
+                    None => Ok(()),
+                };
+                shared.merged.notify_one();
+                shared.whole_merge.send_replace(match merged {
+                    Ok(()) => WholeMerge::Done,
+                    Err(error) => WholeMerge::Failed(error.to_string()),
+                });
+                continue;
+            }
             let Some(plan) = plan else {
                 crate::collect::collect(&shared).await;
                 // Woken by cuts; now and then by itself, since a reader may have let a file go.
@@ -100,9 +135,9 @@ async fn merge(shared: &Shared, plan: &MergePlan) -> Result<(), FoldError> {
     }
     let disk = &shared.env.disk_dedicated;
     let mut ids = shared.publisher.take_ids();
-    let mut writer = RunWriter::create(disk, &shared.layout, ids.run).await?;
-    let mut dropped = References::default();
     let drops_removals = plan.is_bottom || shared.env.mutated(Mutant::DropTombstonesEarly);
+    let mut writer = RunWriter::create(disk, &shared.layout, ids.run, plan.is_bottom).await?;
+    let mut dropped = References::default();
     merge_entries(&inputs, drops_removals, &mut writer, &mut dropped).await?;
     let next = view.sealed.catalog.next;
     merge_states(&inputs, drops_removals, next, &mut writer, &mut dropped).await?;
@@ -192,7 +227,7 @@ struct StateSource {
 
 impl StateSource {
     fn key(&self) -> Option<StateKey> {
-        self.cursor.key().map(StateKey)
+        self.cursor.key().map(|key| StateKey(Bytes::copy_from_slice(key)))
     }
 }
 
@@ -217,7 +252,7 @@ async fn merge_states(
             if source.key().as_ref() != Some(&key) {
                 continue;
             }
-            let value = source.cursor.value().expect("a cursor with a key has a value");
+            let value = source.cursor.value_bytes().expect("a cursor with a key has a value");
             let value = decode_state_value(value, source.run)?;
             dropped.count_state(&key, value.as_ref(), -1)?;
             newest.get_or_insert(value);
@@ -258,6 +293,14 @@ mod tests {
         assert_eq!(picked(&[1, 0, 0, 0]), Some((vec![1, 2, 3], 1, false)));
         assert_eq!(picked(&[1, 1, 1, 0]), Some((vec![0, 1, 2], 2, true)));
         assert_eq!(picked(&[2, 1, 1, 0, 0]), None);
+    }
+
+    #[test]
+    fn a_whole_merge_takes_all_runs_and_keeps_their_highest_level() {
+        assert_eq!(plan_whole(&runs(&[])), None);
+        assert_eq!(plan_whole(&runs(&[3])), None);
+        let plan = plan_whole(&runs(&[2, 1, 0])).unwrap();
+        assert_eq!((plan.runs.len(), plan.level, plan.is_bottom), (3, 2, true));
     }
 
     #[test]

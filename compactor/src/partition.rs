@@ -36,6 +36,7 @@ use tokio::sync::{Notify, watch};
 use crate::apply::{Rules, needs};
 use crate::catalog::{self, Catalog, LoadError};
 use crate::layout::Layout;
+use crate::merge::WholeMerge;
 use crate::outcome::Outcome;
 use crate::publish::Publisher;
 use crate::resolve::resolve;
@@ -163,6 +164,11 @@ pub enum SubmitError {
     Stopped(String),
 }
 
+/// Runs could not be merged. Nothing has changed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the runs could not be merged: {0}")]
+pub struct MergeError(String);
+
 /// What all parts of a partition share.
 pub(crate) struct Shared {
     pub env: Env,
@@ -197,6 +203,8 @@ pub(crate) struct Shared {
     pub sealed: Notify,
     /// Wakes the sealer: runs have been merged.
     pub merged: Notify,
+    /// Whether everything is to be merged into one run.
+    pub whole_merge: watch::Sender<WholeMerge>,
     /// The last cut that the catalog has.
     pub cut: watch::Sender<CutNumber>,
     /// The last cut that the fold has met.
@@ -293,6 +301,7 @@ impl Partition {
             frozen: Notify::new(),
             sealed: Notify::new(),
             merged: Notify::new(),
+            whole_merge: watch::Sender::new(WholeMerge::Done),
             cut: watch::Sender::new(cut),
             folded_cut: watch::Sender::new(cut),
             grown: Notify::new(),
@@ -397,6 +406,20 @@ impl Partition {
         body: Body,
     ) -> Result<Outcome, SubmitError> {
         self.shared.submit(principal, request, body).await
+    }
+
+    /// Merges everything that is sealed into one run, and waits until its catalog is published. Runs that
+    /// are cut meanwhile stand beside it.
+    pub async fn merge(&self) -> Result<(), MergeError> {
+        let shared = &self.shared;
+        let mut whole = shared.whole_merge.subscribe();
+        shared.whole_merge.send_replace(WholeMerge::Wanted);
+        shared.sealed.notify_one();
+        let ended = whole.wait_for(|whole| *whole != WholeMerge::Wanted).await;
+        match ended.as_deref() {
+            Ok(WholeMerge::Failed(reason)) => Err(MergeError(reason.clone())),
+            _ => Ok(()),
+        }
     }
 
     /// Makes a cut and waits until its catalog is published; gives its number. Without anything to cut it

@@ -102,13 +102,7 @@ impl Publisher {
     pub fn being_written(&self, layout: &Layout) -> BTreeSet<FilePath> {
         let ids = self.ids.lock();
         let files = |(segment, run): &(SegmentId, RunId)| {
-            [
-                layout.segment(*segment),
-                layout.manifest(*run),
-                layout.sums(*run),
-                layout.keys(*run),
-                layout.state(*run),
-            ]
+            std::iter::once(layout.segment(*segment)).chain(layout.run_files(*run))
         };
         ids.taken.iter().flat_map(files).collect()
     }

@@ -30,10 +30,7 @@ pub async fn find(
         return Ok(Some(item));
     }
     let hash = key_hash(bucket, key.as_bytes());
-    let mut cursor = Cursor::new(snapshot, |run| match &run.keys {
-        Ok(keys) => Ok(keys.may_contain(hash)),
-        Err(corruption) => Err(ReadError::Corrupt(corruption.clone())),
-    })?;
+    let mut cursor = Cursor::over_key(snapshot, hash)?;
     match version {
         VersionRef::At(wanted) => {
             let newest = EntryKey::new(bucket, key.as_bytes(), wanted, Offset::MAX);
@@ -82,7 +79,7 @@ pub async fn sealed_payload(
 ) -> Result<Option<Bytes>, ReadError> {
     let newest = EntryKey::new(key.bucket(), &key.object_key(), key.version(), Offset::MAX);
     let sealed = &snapshot.view.sealed;
-    let mut cursor = Cursor::over_all(snapshot)?;
+    let mut cursor = Cursor::over_key(snapshot, key_hash(key.bucket(), &key.object_key()))?;
     cursor.seek(newest.as_bytes()).await?;
     while let Some(item) = cursor.next().await? {
         if item.key.group() != key.group() || item.key.version() != key.version() {
@@ -156,8 +153,8 @@ pub async fn state(snapshot: &Snapshot, key: &StateKey) -> Result<Option<Bytes>,
         let table = run.state.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
         let mut cursor = table.cursor();
         cursor.seek(&key.0).await?;
-        if cursor.key().as_ref() == Some(&key.0) {
-            let value = cursor.value().expect("a cursor with a key has a value");
+        if cursor.key() == Some(key.0.as_ref()) {
+            let value = cursor.value_bytes().expect("a cursor with a key has a value");
             return decode_state_value(value, run.run.id.get());
         }
     }
@@ -206,10 +203,10 @@ pub async fn states(
         let table = run.state.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
         let mut cursor = table.cursor();
         cursor.seek(from).await?;
-        while let Some(key) = cursor.key().filter(|key| key.as_ref() < end) {
-            let value = cursor.value().expect("a cursor with a key has a value");
-            let value = decode_state_value(value, run.run.id.get())?;
-            add(&mut newest, (StateKey(key), value));
+        while let Some(key) = cursor.key().filter(|key| *key < end) {
+            let key = StateKey(Bytes::copy_from_slice(key));
+            let value = cursor.value_bytes().expect("a cursor with a key has a value");
+            add(&mut newest, (key, decode_state_value(value, run.run.id.get())?));
             cursor.advance().await?;
         }
     }

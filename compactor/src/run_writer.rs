@@ -14,12 +14,14 @@ use ingest::words::{BucketId, BulkId, Offset, RunId, SegmentId};
 
 use crate::catalog::{Catalog, Run};
 use crate::layout::Layout;
+use crate::listed::Kind;
 use crate::manifest::{ManifestWriter, Row};
 use crate::resolve::encode_state_value;
 use crate::sealed::SealError;
 use crate::state::StateKey;
 use crate::table::{TableKind, TableWriter};
 use crate::tail::state_bulk_files;
+use crate::visible::Shape;
 
 /// A cut or merge could not write its files. Nothing has changed; it may be tried again.
 #[derive(Debug, thiserror::Error)]
@@ -114,47 +116,78 @@ pub struct Span {
     pub below: Offset,
 }
 
+/// What was written of the key whose entries are being written.
+#[derive(Default)]
+struct KeyWritten {
+    /// The entries' bucket and key, see [`EntryKey::group`].
+    group: Vec<u8>,
+    has_latest: bool,
+}
+
 /// See the module's description.
 pub struct RunWriter {
     id: RunId,
     manifest: ManifestWriter,
     keys: TableWriter,
+    more: TableWriter,
     state: TableWriter,
     entries: u64,
+    is_bottom: bool,
+    key: KeyWritten,
     /// What the run refers to.
     pub references: References,
 }
 
 impl RunWriter {
-    /// Begins a run's files, removing what an earlier attempt may have left under their names.
+    /// Begins a run's files, removing what an earlier attempt may have left under their names. Below a run
+    /// that `is_bottom` lies nothing.
     pub async fn create(
         disk: &Arc<dyn Disk>,
         layout: &Layout,
         id: RunId,
+        is_bottom: bool,
     ) -> Result<Self, FoldError> {
-        let paths = [layout.manifest(id), layout.sums(id), layout.keys(id), layout.state(id)];
+        let paths = layout.run_files(id);
         for path in &paths {
             remove_if_there(disk, path).await?;
         }
-        let [manifest, sums, keys, state] = &paths;
+        let [manifest, sums, keys, more, state] = &paths;
         Ok(Self {
             id,
             manifest: ManifestWriter::create(disk, manifest, sums, id).await?,
             keys: TableWriter::create(disk, keys, TableKind::Keys, id.get()).await?,
+            more: TableWriter::create(disk, more, TableKind::More, id.get()).await?,
             state: TableWriter::create(disk, state, TableKind::State, id.get()).await?,
             entries: 0,
+            is_bottom,
+            key: KeyWritten::default(),
             references: References::default(),
         })
     }
 
-    /// Adds an entry; entries come in order of their sort keys.
-    pub async fn push(&mut self, row: Row) -> Result<(), FoldError> {
+    /// Adds an entry; entries come in order of their sort keys, without superseded ones.
+    pub async fn push(&mut self, mut row: Row) -> Result<(), FoldError> {
         self.references.count_row(&row, 1);
         let key = row.entry_key();
+        let is_first = key.group() != self.key.group.as_slice();
+        if is_first {
+            self.key.group.clear();
+            self.key.group.extend_from_slice(key.group());
+            self.key.has_latest = false;
+        }
+        let is_version = matches!(row.shape(), Shape::Version(_));
+        row.is_latest = is_version && !std::mem::replace(&mut self.key.has_latest, is_version);
+        // Whoever wants current objects looks at one entry of a key. Where something may lie below that is
+        // the first, whatever it states; at the bottom only one that is a current object.
+        let decides = match self.is_bottom {
+            true => row.is_latest && row.kind == Kind::Object,
+            false => is_first,
+        };
         let mut value = Encoder::new();
         row.listed().encode(&mut value);
         let hash = key_hash(BucketId::new(row.bucket), row.key.as_bytes());
-        self.keys.add(key.as_bytes(), value.as_slice(), Some(hash)).await?;
+        let table = if decides { &mut self.keys } else { &mut self.more };
+        table.add(key.as_bytes(), value.as_slice(), Some(hash)).await?;
         self.manifest.push(row).await?;
         self.entries += 1;
         Ok(())
@@ -183,6 +216,7 @@ impl RunWriter {
             manifest,
             sums,
             keys: self.keys.finish().await?,
+            more: self.more.finish().await?,
             state: self.state.finish().await?,
         };
         Ok((run, self.references))

@@ -98,7 +98,7 @@ async fn seal(shared: &Shared, frozen: &Frozen) -> Result<[u8; 32], FoldError> {
     let path = shared.layout.segment(ids.segment);
     remove_if_there(disk, &path).await?;
     let mut segment = SegmentWriter::create(disk, &path, shared.store, ids.segment).await?;
-    let mut run = RunWriter::create(disk, &shared.layout, ids.run).await?;
+    let mut run = RunWriter::create(disk, &shared.layout, ids.run, false).await?;
     let mut digest = Digest::new(shared, frozen);
     let objects = fold_entries(shared, frozen, &mut segment, &mut run, &mut digest).await?;
     for (key, value) in state_entries(shared, frozen) {

@@ -11,6 +11,7 @@
 
 mod block;
 mod filter;
+mod index;
 mod reader;
 mod writer;
 
@@ -20,10 +21,12 @@ pub use writer::TableWriter;
 /// What a table holds; part of its identity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TableKind {
-    /// A key index.
+    /// A key index: the entry that decides each key, as far as the run knows.
     Keys,
     /// State entries.
     State,
+    /// A key index: all other entries.
+    More,
 }
 
 impl TableKind {
@@ -31,11 +34,12 @@ impl TableKind {
         match self {
             TableKind::Keys => 1,
             TableKind::State => 2,
+            TableKind::More => 3,
         }
     }
 }
 
-const MAGIC: &[u8; 8] = b"SILTTBL1";
+const MAGIC: &[u8; 8] = b"SILTTBL2";
 /// magic 8 | kind 1 | zeros 7 | id 8 | entries 8 | filter position 8, length 8 | index position 8,
 /// length 8 | zeros 4 | crc 4
 const FOOTER_BYTES: usize = 72;

@@ -14,20 +14,23 @@ use ingest::words::{Offset, PartitionId, SegmentId, StoreId};
 
 use crate::catalog::{Catalog, Run};
 use crate::layout::Layout;
-use crate::listed::Listed;
+use crate::listed::{Kind, Listed};
 use crate::manifest::Manifest;
 use crate::segment::{Segment, SegmentHandles};
 use crate::state::Buckets;
 use crate::table::{Table, TableKind};
 use crate::tail::Tail;
+use crate::visible::Shape;
 
 /// A run whose files are open. A file that could not be opened keeps its error: reads that need it fail
 /// with that error, all others go on.
 pub struct OpenRun {
     /// What the catalog says of it.
     pub run: Run,
-    /// The key index.
+    /// The key index: the entry that decides each key.
     pub keys: Result<Arc<Table>, Corruption>,
+    /// The key index: all other entries.
+    pub more: Result<Arc<Table>, Corruption>,
     /// The state entries.
     pub state: Result<Arc<Table>, Corruption>,
     /// The manifest.
@@ -39,6 +42,7 @@ impl OpenRun {
     pub async fn open(disk: &Arc<dyn Disk>, layout: &Layout, run: &Run) -> Result<Self, ReadError> {
         let id = run.id.get();
         let keys = Table::open(disk, &layout.keys(run.id), TableKind::Keys, id, &run.keys).await;
+        let more = Table::open(disk, &layout.more(run.id), TableKind::More, id, &run.more).await;
         let state =
             Table::open(disk, &layout.state(run.id), TableKind::State, id, &run.state).await;
         let manifest = Manifest::open(
@@ -53,6 +57,7 @@ impl OpenRun {
         Ok(Self {
             run: run.clone(),
             keys: contain(keys)?,
+            more: contain(more)?,
             state: contain(state)?,
             manifest: contain(manifest)?,
         })
@@ -62,7 +67,9 @@ impl OpenRun {
 impl OpenRun {
     /// What is wrong with one of its files, if anything is.
     pub fn damage(&self) -> Option<&Corruption> {
-        self.keys.as_ref().err().or(self.state.as_ref().err()).or(self.manifest.as_ref().err())
+        let tables = [&self.keys, &self.more, &self.state];
+        let of_tables = tables.into_iter().find_map(|table| table.as_ref().err());
+        of_tables.or(self.manifest.as_ref().err())
     }
 }
 
@@ -189,6 +196,24 @@ pub enum What {
     Tail(Statement),
     /// From a run's key index.
     Run(Listed),
+}
+
+impl What {
+    /// What kind of statement it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            What::Tail(statement) => Kind::of(statement),
+            What::Run(listed) => listed.kind,
+        }
+    }
+
+    /// Its shape, for [`crate::visible::Visibility`].
+    pub fn shape(&self) -> Shape {
+        match self {
+            What::Tail(statement) => Shape::of(statement),
+            What::Run(listed) => Shape::of_kind(listed.kind, listed.is_null),
+        }
+    }
 }
 
 impl Snapshot {

@@ -13,6 +13,8 @@
 use ingest::entry::Statement;
 use ingest::words::Offset;
 
+use crate::listed::Kind;
+
 /// The shape of a statement, as far as visibility goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {
@@ -27,11 +29,15 @@ pub enum Shape {
 impl Shape {
     /// The shape of a statement.
     pub fn of(statement: &Statement) -> Self {
-        match statement {
-            Statement::Object(object) => Shape::Version(object.is_null),
-            Statement::Marker { is_null, .. } => Shape::Version(*is_null),
-            Statement::Removed => Shape::Removed,
-            Statement::NullRemoved => Shape::NullRemoved,
+        Self::of_kind(Kind::of(statement), statement.is_null())
+    }
+
+    /// The shape of a statement of a kind, about version `null` or another.
+    pub fn of_kind(kind: Kind, is_null: bool) -> Self {
+        match kind {
+            Kind::Object | Kind::Marker => Shape::Version(is_null),
+            Kind::Removed => Shape::Removed,
+            Kind::NullRemoved => Shape::NullRemoved,
         }
     }
 }

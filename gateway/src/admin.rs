@@ -41,6 +41,7 @@ pub async fn serve(
         .route("/cluster", get(cluster))
         .route("/metrics", get(render))
         .route("/cut", post(cut))
+        .route("/merge", post(merge))
         .route("/sql", post(self::sql))
         .with_state(Admin { store, door, metrics, ready });
     if let Err(error) = axum::serve(listener, routes).await {
@@ -84,6 +85,14 @@ async fn cut(State(admin): State<Admin>) -> (StatusCode, String) {
             let numbers: Vec<String> = cuts.iter().map(ToString::to_string).collect();
             (StatusCode::OK, format!("cut {}\n", numbers.join(" ")))
         }
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+    }
+}
+
+async fn merge(State(admin): State<Admin>) -> (StatusCode, String) {
+    let merges = admin.store.partitions.iter().map(Partition::merge);
+    match futures::future::try_join_all(merges).await {
+        Ok(_) => (StatusCode::OK, "merged\n".into()),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
     }
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use bytes::Bytes;
 use compactor::catalog::{self, Catalog, LoadError};
 use compactor::layout::Layout;
 use compactor::sealed;
@@ -118,6 +119,7 @@ async fn check_sealed(
             (layout.manifest(run.id), &run.manifest),
             (layout.sums(run.id), &run.sums),
             (layout.keys(run.id), &run.keys),
+            (layout.more(run.id), &run.more),
             (layout.state(run.id), &run.state),
         ];
         for (path, digest) in &files {
@@ -127,7 +129,7 @@ async fn check_sealed(
     }
     let opened = Sealed::open(disk, layout, catalog.store, catalog.clone(), None).await?;
     for run in &opened.runs {
-        for table in [&run.keys, &run.state].into_iter().flatten() {
+        for table in [&run.keys, &run.more, &run.state].into_iter().flatten() {
             let found: Vec<_> = Arc::clone(table).verify().await;
             faults.extend(found.into_iter().map(|error| error.to_string()));
         }
@@ -190,8 +192,8 @@ async fn referenced(
         if cursor.seek(StateKey::STREAMS).await.is_err() {
             continue;
         }
-        while let (Some(key), Some(value)) = (cursor.key(), cursor.value()) {
-            let key = StateKey(key);
+        while let (Some(key), Some(value)) = (cursor.key(), cursor.value_bytes()) {
+            let key = StateKey(Bytes::copy_from_slice(key));
             let named = match value.first() {
                 Some(1) if key.is_stream() => {
                     StreamState::decode(value.slice(1..)).map(|stream| stream.extents)

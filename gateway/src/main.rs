@@ -44,6 +44,13 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
     },
+    /// Merge all that is folded into one run, on a running server: for a store that is read much more than
+    /// it is written.
+    Merge {
+        /// The server's admin address.
+        #[arg(long, default_value = "http://127.0.0.1:9001")]
+        admin: String,
+    },
     /// Ask a running server about objects, versions, buckets and uploads.
     Sql {
         /// The query. Without one, statements are read from standard input; a terminal gets a shell.
@@ -127,6 +134,7 @@ fn main() -> ExitCode {
         Command::Init(args) => server::init(&args),
         Command::Cluster(ClusterCommand::Status { admin }) => cluster::status(&admin),
         Command::Cut { admin } => ask::post(&admin, "/cut", String::new()),
+        Command::Merge { admin } => ask::post(&admin, "/merge", String::new()),
         Command::Sql { query, admin, keys, format } => sql(query, admin, keys, format),
         Command::Fsck { dir } => fsck::run(&dir),
         Command::Version => {

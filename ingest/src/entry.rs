@@ -4,6 +4,7 @@
 //! newest version first, and of one version the newest statement first. Being plain bytes that compare
 //! as bytes, one comparison serves memory, files and cursors.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -119,49 +120,98 @@ impl EntryKey {
         &self.0
     }
 
+    /// Its parts.
+    pub fn parts(&self) -> EntryParts<'_> {
+        EntryParts(&self.0)
+    }
+
     /// The bucket.
     pub fn bucket(&self) -> BucketId {
+        self.parts().bucket()
+    }
+
+    /// The offset of the record that made the version.
+    pub fn version(&self) -> Offset {
+        self.parts().version()
+    }
+
+    /// The offset of the record that made this statement.
+    pub fn sequence(&self) -> Offset {
+        self.parts().sequence()
+    }
+
+    /// The bucket and the escaped key with its end: equal for entries of one key, and only for those.
+    pub fn group(&self) -> &[u8] {
+        self.parts().group()
+    }
+
+    /// The object key.
+    pub fn object_key(&self) -> Bytes {
+        let escaped = 8..self.0.len() - TAIL_BYTES - 2;
+        match unescaped(&self.0[escaped.clone()]) {
+            Cow::Borrowed(_) => self.0.slice(escaped),
+            Cow::Owned(key) => key.into(),
+        }
+    }
+}
+
+/// The parts of an encoded entry key, looked at in place.
+#[derive(Clone, Copy)]
+pub struct EntryParts<'a>(&'a [u8]);
+
+/// Looks at encoded bytes as an entry key's; `None` for what is too short to be one. Whether a key is escaped
+/// as it should be is not looked at: a wrong one gives wrong parts, never a panic.
+pub fn entry_parts(bytes: &[u8]) -> Option<EntryParts<'_>> {
+    (bytes.len() >= 8 + 2 + TAIL_BYTES).then_some(EntryParts(bytes))
+}
+
+impl<'a> EntryParts<'a> {
+    /// The bucket.
+    pub fn bucket(self) -> BucketId {
         let head = self.0.first_chunk().expect("an entry key has at least 26 bytes");
         BucketId::new(u64::from_be_bytes(*head))
     }
 
-    fn inverted(&self, from_end: usize) -> Offset {
+    fn inverted(self, from_end: usize) -> Offset {
         let at = self.0.len() - from_end;
         let bytes = self.0[at..].first_chunk().expect("an entry key has at least 26 bytes");
         Offset::new(!u64::from_be_bytes(*bytes))
     }
 
     /// The offset of the record that made the version.
-    pub fn version(&self) -> Offset {
+    pub fn version(self) -> Offset {
         self.inverted(16)
     }
 
     /// The offset of the record that made this statement.
-    pub fn sequence(&self) -> Offset {
+    pub fn sequence(self) -> Offset {
         self.inverted(8)
     }
 
     /// The bucket and the escaped key with its end: equal for entries of one key, and only for those.
-    pub fn group(&self) -> &[u8] {
+    pub fn group(self) -> &'a [u8] {
         &self.0[..self.0.len() - TAIL_BYTES]
     }
 
     /// The object key.
-    pub fn object_key(&self) -> Bytes {
-        let escaped = 8..self.0.len() - TAIL_BYTES - 2;
-        if !self.0[escaped.clone()].contains(&0) {
-            return self.0.slice(escaped);
-        }
-        let mut key = Vec::with_capacity(escaped.len());
-        let mut bytes = self.0[escaped].iter();
-        while let Some(byte) = bytes.next() {
-            key.push(*byte);
-            if *byte == 0 {
-                bytes.next();
-            }
-        }
-        key.into()
+    pub fn object_key(self) -> Cow<'a, [u8]> {
+        unescaped(&self.0[8..self.0.len() - TAIL_BYTES - 2])
     }
+}
+
+fn unescaped(escaped: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(0, escaped).is_none() {
+        return Cow::Borrowed(escaped);
+    }
+    let mut key = Vec::with_capacity(escaped.len());
+    let mut bytes = escaped.iter();
+    while let Some(byte) = bytes.next() {
+        key.push(*byte);
+        if *byte == 0 {
+            bytes.next();
+        }
+    }
+    Cow::Owned(key)
 }
 
 impl fmt::Debug for EntryKey {

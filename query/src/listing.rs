@@ -5,13 +5,17 @@
 //! is never shorter than it should be: what cannot be read is an error.
 
 use bytes::Bytes;
-use compactor::cursor::{Cursor, Item};
+use compactor::cursor::{Asked, Cursor, Item, Standing, may_have_more};
 use compactor::listed::{Kind, checksum_bits};
+use compactor::resolve::find;
 use compactor::view::{Snapshot, What};
-use compactor::visible::{Verdict, Visibility};
-use ingest::entry::{ETag, EntryKey, Statement};
-use ingest::log::ReadError;
+use compactor::visible::{Shape, Verdict, Visibility};
+use ingest::entry::{ETag, EntryKey, EntryParts, Statement, entry_parts};
+use ingest::log::{Corruption, ReadError};
+use ingest::name::ObjectKey;
+use ingest::record::{VersionRef, key_hash};
 use ingest::words::{BucketId, Offset, WallTime};
+use memchr::memmem::Finder;
 
 /// What to list.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,9 +86,256 @@ pub struct Page {
     pub next: Option<From>,
 }
 
-fn line(item: &Item, is_latest: bool) -> Line {
-    let key = item.key.object_key();
-    let version = item.key.version();
+impl Page {
+    const END: Page = Page { listed: Vec::new(), next: None };
+}
+
+/// Where the cursor goes first.
+fn first_seek(request: &Request) -> Option<Bytes> {
+    let bucket = request.bucket;
+    let begin = EntryKey::seek_key(bucket, &request.prefix);
+    let from = match &request.from {
+        From::Start => begin.clone(),
+        From::After(key) => EntryKey::seek_after_key(bucket, key),
+        From::AfterPrefix(prefix) => EntryKey::seek_after_prefix(bucket, prefix)?,
+        // From the version's key on: visibility is judged over the whole key.
+        From::AfterVersion(key, _) => EntryKey::seek_key(bucket, key),
+    };
+    Some(from.max(begin))
+}
+
+/// Lists current objects.
+///
+/// Each source shows the entry that decides a key as far as it knows, so the first of them decides the key.
+/// Only where a removal stands first, or a statement about an older version, must what is behind be asked.
+pub async fn objects(snapshot: &Snapshot, request: &Request) -> Result<Page, ReadError> {
+    let mut page = Gathering::new(request, false);
+    let Some(from) = first_seek(request).filter(|_| request.max > 0) else { return Ok(Page::END) };
+    let mut cursor = Cursor::over_heads(snapshot)?;
+    cursor.seek(&from).await?;
+    let mut group = Vec::new();
+    loop {
+        let Some(standing) = cursor.standing()? else { return Ok(page.end()) };
+        if !page.covers(standing.key) {
+            return Ok(page.end());
+        }
+        group.clear();
+        group.extend_from_slice(standing.key.group());
+        let step = match decide(snapshot, &standing)? {
+            Decision::Object => page.take(standing.key, || standing.what(), true)?,
+            Decision::Hidden => Step::Next,
+            Decision::AskAll => {
+                let key = standing.key.object_key().into_owned();
+                match current(snapshot, &mut cursor, request.bucket, &group, key).await? {
+                    Some(item) => page.take(item.key.parts(), || Ok(item.what.clone()), true)?,
+                    None => Step::Next,
+                }
+            }
+        };
+        match step {
+            Step::Next => {
+                // What older sources say of the key does not matter.
+                while cursor.key().is_some_and(|key| is_of(key, &group)) {
+                    cursor.advance().await?;
+                }
+            }
+            Step::Seek(target) => cursor.seek(&target).await?,
+            Step::Full => return Ok(page.full()),
+            Step::End => return Ok(page.end()),
+        }
+    }
+}
+
+/// What the first statement about a key amounts to.
+enum Decision {
+    /// It is the key's current object.
+    Object,
+    /// The key has no current object.
+    Hidden,
+    /// It does not decide.
+    AskAll,
+}
+
+fn decide(snapshot: &Snapshot, first: &Standing<'_>) -> Result<Decision, ReadError> {
+    let (kind, _) = first.kind()?;
+    if matches!(kind, Kind::Removed | Kind::NullRemoved) {
+        return Ok(Decision::AskAll);
+    }
+    // The bottom run shows nothing of a key whose newest version is a marker. A statement that made its
+    // version is newer than anything there; one about an older version may not be.
+    let made_it = first.key.version() == first.key.sequence();
+    if !made_it && !first.is_bottom() {
+        let hash = key_hash(first.key.bucket(), &first.key.object_key());
+        if may_have_more(snapshot, hash, Asked::Bottom)? {
+            return Ok(Decision::AskAll);
+        }
+    }
+    Ok(if kind == Kind::Object { Decision::Object } else { Decision::Hidden })
+}
+
+/// The current object of the key that the cursor stands at, by everything that any source says of it.
+async fn current(
+    snapshot: &Snapshot,
+    heads: &mut Cursor,
+    bucket: BucketId,
+    group: &[u8],
+    key: Vec<u8>,
+) -> Result<Option<Item>, ReadError> {
+    if may_have_more(snapshot, key_hash(bucket, &key), Asked::All)? {
+        let key = ObjectKey::new(key).map_err(|error| {
+            let detail = format!("a key of the index is none: {error}");
+            ReadError::Corrupt(Corruption { file: "key index".into(), position: 0, detail })
+        })?;
+        let found = find(snapshot, bucket, &key, VersionRef::Current).await?;
+        return Ok(found.filter(Item::is_object));
+    }
+    // One entry of each source is all there is.
+    let mut visibility = Visibility::default();
+    while heads.key().is_some_and(|key| is_of(key, group)) {
+        let Some(standing) = heads.standing()? else { break };
+        let (kind, is_null) = standing.kind()?;
+        let shape = Shape::of_kind(kind, is_null);
+        if visibility.judge(standing.key.version(), shape) == Verdict::Visible {
+            return Ok(if kind == Kind::Object { Some(standing.item()?) } else { None });
+        }
+        heads.advance().await?;
+    }
+    Ok(None)
+}
+
+/// Lists all versions and delete markers, newest first within a key.
+pub async fn versions(snapshot: &Snapshot, request: &Request) -> Result<Page, ReadError> {
+    let mut page = Gathering::new(request, true);
+    let Some(from) = first_seek(request).filter(|_| request.max > 0) else { return Ok(Page::END) };
+    let mut cursor = Cursor::over_all(snapshot)?;
+    cursor.seek(&from).await?;
+    let mut group = Vec::new();
+    let mut visibility = Visibility::default();
+    let mut is_latest = true;
+    loop {
+        let Some(standing) = cursor.standing()? else { return Ok(page.end()) };
+        if standing.key.group() != group.as_slice() {
+            if !page.covers(standing.key) {
+                return Ok(page.end());
+            }
+            group.clear();
+            group.extend_from_slice(standing.key.group());
+            visibility = Visibility::default();
+            is_latest = true;
+        }
+        let (kind, is_null) = standing.kind()?;
+        let shape = Shape::of_kind(kind, is_null);
+        let mut step = Step::Next;
+        if visibility.judge(standing.key.version(), shape) == Verdict::Visible {
+            let was_latest = std::mem::replace(&mut is_latest, false);
+            if !is_told_before(request, standing.key) {
+                step = page.take(standing.key, || standing.what(), was_latest)?;
+            }
+        }
+        match step {
+            Step::Next => cursor.advance().await?,
+            Step::Seek(target) => cursor.seek(&target).await?,
+            Step::Full => return Ok(page.full()),
+            Step::End => return Ok(page.end()),
+        }
+    }
+}
+
+/// Whether an encoded entry is one of a group's.
+fn is_of(encoded: &[u8], group: &[u8]) -> bool {
+    entry_parts(encoded).is_some_and(|key| key.group() == group)
+}
+
+/// What to do after an entry has been taken.
+enum Step {
+    Next,
+    /// Everything below this has been told.
+    Seek(Bytes),
+    /// The page had no room for it.
+    Full,
+    /// Nothing can come after it.
+    End,
+}
+
+/// A page that is being filled.
+struct Gathering<'a> {
+    request: &'a Request,
+    /// What every encoded key begins with that the listing covers.
+    start: Bytes,
+    delimiter: Finder<'a>,
+    with_versions: bool,
+    listed: Vec<Listed>,
+}
+
+impl<'a> Gathering<'a> {
+    fn new(request: &'a Request, with_versions: bool) -> Self {
+        Self {
+            request,
+            start: EntryKey::seek_key(request.bucket, &request.prefix),
+            delimiter: Finder::new(&request.delimiter),
+            with_versions,
+            listed: Vec::with_capacity(request.max.min(1024)),
+        }
+    }
+
+    /// Whether a key is in the bucket and under the prefix. Keys come in order, and none before the first
+    /// that is.
+    fn covers(&self, key: EntryParts<'_>) -> bool {
+        key.group().starts_with(&self.start)
+    }
+
+    /// How much of a key is the common prefix that it falls under, if it does.
+    fn common_prefix(&self, key: &[u8]) -> Option<usize> {
+        if self.request.delimiter.is_empty() {
+            return None;
+        }
+        let begin = self.request.prefix.len();
+        let at = self.delimiter.find(key.get(begin..)?)?;
+        Some(begin + at + self.request.delimiter.len())
+    }
+
+    /// Takes a visible entry.
+    fn take(
+        &mut self,
+        entry: EntryParts<'_>,
+        what: impl FnOnce() -> Result<What, ReadError>,
+        is_latest: bool,
+    ) -> Result<Step, ReadError> {
+        if self.listed.len() == self.request.max {
+            return Ok(Step::Full);
+        }
+        let key = entry.object_key();
+        if let Some(len) = self.common_prefix(&key) {
+            let prefix = Bytes::copy_from_slice(&key[..len]);
+            let after = EntryKey::seek_after_prefix(self.request.bucket, &prefix);
+            self.listed.push(Listed::Prefix(prefix));
+            return Ok(after.map_or(Step::End, Step::Seek));
+        }
+        let key = Bytes::copy_from_slice(&key);
+        self.listed.push(Listed::Line(line(key, entry.version(), &what()?, is_latest)));
+        Ok(Step::Next)
+    }
+
+    /// The page, if there is nothing after it.
+    fn end(self) -> Page {
+        Page { listed: self.listed, next: None }
+    }
+
+    /// The page, if there is more after it.
+    fn full(self) -> Page {
+        let next = match self.listed.last() {
+            None => None,
+            Some(Listed::Prefix(prefix)) => Some(From::AfterPrefix(prefix.clone())),
+            Some(Listed::Line(line)) if self.with_versions => {
+                Some(From::AfterVersion(line.key.clone(), line.version))
+            }
+            Some(Listed::Line(line)) => Some(From::After(line.key.clone())),
+        };
+        Page { listed: self.listed, next }
+    }
+}
+
+fn line(key: Bytes, version: Offset, what: &What, is_latest: bool) -> Line {
     let bare = Line {
         key,
         version,
@@ -96,7 +347,7 @@ fn line(item: &Item, is_latest: bool) -> Line {
         created: WallTime::default(),
         checksums: 0,
     };
-    match &item.what {
+    match what {
         What::Run(listed) => Line {
             is_null: listed.is_null,
             is_marker: listed.kind == Kind::Marker,
@@ -122,115 +373,12 @@ fn line(item: &Item, is_latest: bool) -> Line {
     }
 }
 
-/// Lists current objects.
-pub async fn objects(snapshot: &Snapshot, request: &Request) -> Result<Page, ReadError> {
-    list(snapshot, request, false).await
-}
-
-/// Lists all versions and delete markers, newest first within a key.
-pub async fn versions(snapshot: &Snapshot, request: &Request) -> Result<Page, ReadError> {
-    list(snapshot, request, true).await
-}
-
-/// The common prefix that a key falls under, if it does.
-fn common_prefix(request: &Request, key: &Bytes) -> Option<Bytes> {
-    let delimiter = request.delimiter.as_ref();
-    if delimiter.is_empty() {
-        return None;
-    }
-    let rest = &key[request.prefix.len()..];
-    let at = rest.windows(delimiter.len()).position(|window| window == delimiter)?;
-    Some(key.slice(..request.prefix.len() + at + delimiter.len()))
-}
-
-/// Where the cursor goes first.
-fn first_seek(request: &Request) -> Option<Bytes> {
-    let bucket = request.bucket;
-    let begin = EntryKey::seek_key(bucket, &request.prefix);
-    let from = match &request.from {
-        From::Start => begin.clone(),
-        From::After(key) => EntryKey::seek_after_key(bucket, key),
-        From::AfterPrefix(prefix) => EntryKey::seek_after_prefix(bucket, prefix)?,
-        // From the version's key on: visibility is judged over the whole key.
-        From::AfterVersion(key, _) => EntryKey::seek_key(bucket, key),
-    };
-    Some(from.max(begin))
-}
-
-async fn list(
-    snapshot: &Snapshot,
-    request: &Request,
-    with_versions: bool,
-) -> Result<Page, ReadError> {
-    let mut listed = Vec::new();
-    let end = Page { listed: Vec::new(), next: None };
-    let Some(from) = first_seek(request).filter(|_| request.max > 0) else { return Ok(end) };
-    let mut cursor = Cursor::over_all(snapshot)?;
-    cursor.seek(&from).await?;
-    let mut group = Bytes::new();
-    let mut visibility = Visibility::default();
-    let mut is_latest = true;
-    while let Some(next) = cursor.peek() {
-        if next.bucket() != request.bucket {
-            break;
-        }
-        let Some(item) = cursor.next().await? else { break };
-        if item.key.group() != group.as_ref() {
-            let key = item.key.object_key();
-            if !key.starts_with(&request.prefix) {
-                break;
-            }
-            group = Bytes::copy_from_slice(item.key.group());
-            visibility = Visibility::default();
-            is_latest = true;
-        }
-        let verdict = visibility.judge(item.key.version(), item.shape());
-        if verdict != Verdict::Visible {
-            continue;
-        }
-        let key = item.key.object_key();
-        let shows = with_versions || (is_latest && item.is_object());
-        let was_latest = std::mem::replace(&mut is_latest, false);
-        if shows && !is_told_before(request, &item) {
-            let prefix = common_prefix(request, &key);
-            if listed.len() == request.max {
-                let next = last_place(&listed, with_versions);
-                return Ok(Page { listed, next });
-            }
-            match prefix {
-                Some(prefix) => {
-                    let after = EntryKey::seek_after_prefix(request.bucket, &prefix);
-                    listed.push(Listed::Prefix(prefix));
-                    let Some(after) = after else { break };
-                    cursor.seek(&after).await?;
-                    continue;
-                }
-                None => listed.push(Listed::Line(line(&item, was_latest))),
-            }
-        }
-        if !with_versions {
-            // The rest of the key's versions does not matter here.
-            cursor.seek(&EntryKey::seek_after_key(request.bucket, &key)).await?;
-        }
-    }
-    Ok(Page { listed, next: None })
-}
-
 /// Whether a version was on an earlier page.
-fn is_told_before(request: &Request, item: &Item) -> bool {
+fn is_told_before(request: &Request, entry: EntryParts<'_>) -> bool {
     match &request.from {
         From::AfterVersion(key, version) => {
-            item.key.object_key() == *key && item.key.version() >= *version
+            entry.version() >= *version && entry.object_key().as_ref() == key.as_ref()
         }
         _ => false,
     }
-}
-
-/// Where a page that ends here goes on.
-fn last_place(listed: &[Listed], with_versions: bool) -> Option<From> {
-    Some(match listed.last()? {
-        Listed::Prefix(prefix) => From::AfterPrefix(prefix.clone()),
-        Listed::Line(line) if with_versions => From::AfterVersion(line.key.clone(), line.version),
-        Listed::Line(line) => From::After(line.key.clone()),
-    })
 }

@@ -35,6 +35,8 @@ pub struct Row {
     pub payload_segment: Option<SegmentId>,
     /// The bulk files with payload, each once.
     pub bulk_files: Vec<BulkId>,
+    /// Whether it is the newest version of its key, as far as its run knows. [`crate::run_writer`] finds out.
+    pub is_latest: bool,
 }
 
 /// The columns that only objects have.
@@ -112,6 +114,7 @@ impl Row {
             header,
             payload_segment: payload_segment.filter(|segment| *segment != header.segment),
             bulk_files: bulk_files(statement),
+            is_latest: false,
         }
     }
 
@@ -127,11 +130,7 @@ impl Row {
 
     /// Its shape, for [`crate::visible::Visibility`].
     pub fn shape(&self) -> Shape {
-        match self.kind {
-            Kind::Object | Kind::Marker => Shape::Version(self.is_null),
-            Kind::Removed => Shape::Removed,
-            Kind::NullRemoved => Shape::NullRemoved,
-        }
+        Shape::of_kind(self.kind, self.is_null)
     }
 
     /// Its value in the key index.

@@ -115,6 +115,7 @@ fn rows(columns: &RecordBatch) -> Option<Vec<Row>> {
     let index = column(19).downcast_ref::<UInt32Array>()?;
     let payload_segment = number(20)?;
     let bulk_files = column(21).downcast_ref::<ListArray>()?;
+    let is_latest = column(22).downcast_ref::<BooleanArray>()?;
     let mut found = Vec::with_capacity(columns.num_rows());
     for row in 0..columns.num_rows() {
         let kind = Kind::from_code(kind.value(row))?;
@@ -155,6 +156,7 @@ fn rows(columns: &RecordBatch) -> Option<Vec<Row>> {
                 .is_valid(row)
                 .then(|| SegmentId::new(payload_segment.value(row))),
             bulk_files: files.values().iter().map(|file| BulkId::new(*file)).collect(),
+            is_latest: is_latest.value(row),
         });
     }
     Some(found)

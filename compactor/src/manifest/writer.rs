@@ -64,6 +64,7 @@ pub fn schema() -> SchemaRef {
         Field::new("segment_index", DataType::UInt32, false),
         Field::new("payload_segment", DataType::UInt64, true),
         Field::new("bulk_files", files, false),
+        Field::new("is_latest", DataType::Boolean, false),
     ]))
 }
 
@@ -223,6 +224,7 @@ pub fn record_batch(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowErro
     };
     let mut kinds = UInt8Builder::new();
     let mut nulls = BooleanBuilder::new();
+    let mut latest = BooleanBuilder::new();
     let mut times = TimestampMicrosecondBuilder::new().with_timezone("UTC");
     let mut sizes = Int64Builder::new();
     let mut md5s = FixedSizeBinaryBuilder::new(16);
@@ -233,6 +235,7 @@ pub fn record_batch(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowErro
     for row in rows {
         kinds.append_value(row.kind.code());
         nulls.append_value(row.is_null);
+        latest.append_value(row.is_latest);
         times.append_value(row.created.micros());
         let object = row.object.as_ref();
         sizes.append_option(object.map(|object| object.size as i64));
@@ -269,6 +272,7 @@ pub fn record_batch(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowErro
         Arc::new(indexes.finish()),
         numbers(&|row| row.payload_segment.map(|segment| segment.get())),
         Arc::new(bulks.finish()),
+        Arc::new(latest.finish()),
     ];
     RecordBatch::try_new(schema(), columns)
 }

@@ -6,6 +6,8 @@
 //! ```
 //! Every 16th entry is a restart: it shares nothing, so a search can begin there.
 
+use std::ops::Range;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::RESTART_EVERY;
@@ -53,10 +55,6 @@ impl BlockBuilder {
         self.count == 0
     }
 
-    pub fn last_key(&self) -> &[u8] {
-        &self.last
-    }
-
     pub fn finish(&mut self) -> Bytes {
         let mut bytes = std::mem::take(&mut self.bytes);
         for restart in &self.restarts {
@@ -82,12 +80,14 @@ pub struct Block {
 }
 
 /// A place in a block.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Place {
     /// Where the entry after this one begins.
     next: usize,
-    pub key: BytesMut,
-    pub value: Bytes,
+    /// The entry's key, put together from the shared parts.
+    pub key: Vec<u8>,
+    /// Where the entry's value stands in the block.
+    value: Range<usize>,
 }
 
 impl Block {
@@ -103,6 +103,16 @@ impl Block {
             entries: bytes.slice(..restarts_at),
             restarts: bytes.slice(restarts_at..count_at),
         })
+    }
+
+    /// The value of the entry at a place.
+    pub fn value(&self, place: &Place) -> &[u8] {
+        &self.entries[place.value.clone()]
+    }
+
+    /// The same, to keep.
+    pub fn value_bytes(&self, place: &Place) -> Bytes {
+        self.entries.slice(place.value.clone())
     }
 
     fn restart(&self, index: usize) -> usize {
@@ -122,27 +132,29 @@ impl Block {
         Err(Malformed)
     }
 
-    /// Reads the entry at `at`, which follows one with the key in `key`.
-    fn entry(&self, at: usize, key: &mut BytesMut) -> Result<(usize, Bytes), Malformed> {
+    /// Reads the entry at `at`, which follows the one that `place` stands at.
+    fn entry(&self, at: usize, place: &mut Place) -> Result<(), Malformed> {
         let mut at = at;
         let shared = self.varint(&mut at)?;
         let unshared = self.varint(&mut at)?;
         let value = self.varint(&mut at)?;
         let value_at = at.checked_add(unshared).ok_or(Malformed)?;
         let end = value_at.checked_add(value).ok_or(Malformed)?;
-        if shared > key.len() || end > self.entries.len() {
+        if shared > place.key.len() || end > self.entries.len() {
             return Err(Malformed);
         }
-        key.truncate(shared);
-        key.extend_from_slice(&self.entries[at..value_at]);
-        Ok((end, self.entries.slice(value_at..end)))
+        place.key.truncate(shared);
+        place.key.extend_from_slice(&self.entries[at..value_at]);
+        place.value = value_at..end;
+        place.next = end;
+        Ok(())
     }
 
     /// The first entry; every block has one.
     pub fn first(&self) -> Result<Place, Malformed> {
-        let mut key = BytesMut::new();
-        let (next, value) = self.entry(0, &mut key)?;
-        Ok(Place { next, key, value })
+        let mut place = Place::default();
+        self.entry(0, &mut place)?;
+        Ok(place)
     }
 
     /// Goes to the next entry; `false` at the end of the block.
@@ -150,7 +162,7 @@ impl Block {
         if place.next == self.entries.len() {
             return Ok(false);
         }
-        (place.next, place.value) = self.entry(place.next, &mut place.key)?;
+        self.entry(place.next, place)?;
         Ok(true)
     }
 
@@ -158,16 +170,14 @@ impl Block {
     pub fn seek(&self, target: &[u8]) -> Result<Option<Place>, Malformed> {
         // Find the last restart whose key is below the target; the entry sought is at or after it.
         let (mut low, mut high) = (0, self.restarts.len() / 4);
+        let mut place = Place::default();
         while high - low > 1 {
             let middle = low + (high - low) / 2;
-            let mut key = BytesMut::new();
-            self.entry(self.restart(middle), &mut key)?;
-            if key.as_ref() < target { low = middle } else { high = middle }
+            self.entry(self.restart(middle), &mut place)?;
+            if place.key.as_slice() < target { low = middle } else { high = middle }
         }
-        let mut key = BytesMut::new();
-        let (next, value) = self.entry(self.restart(low), &mut key)?;
-        let mut place = Place { next, key, value };
-        while place.key.as_ref() < target {
+        self.entry(self.restart(low), &mut place)?;
+        while place.key.as_slice() < target {
             if !self.advance(&mut place)? {
                 return Ok(None);
             }

@@ -3,21 +3,15 @@
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use ingest::codec::{DecodeError, Decoder};
+use ingest::codec::DecodeError;
 use ingest::env::{Disk, File, FilePath};
 use ingest::log::ReadError;
 
 use super::block::{Block, Malformed, Place};
 use super::filter::Filter;
+use super::index::Index;
 use super::{FOOTER_BYTES, MAGIC, Section, TableKind, checksum};
 use crate::sealed::{self, FileDigest};
-
-struct BlockPlace {
-    /// The block's largest key.
-    last: Bytes,
-    position: u64,
-    len: u32,
-}
 
 /// An open table.
 pub struct Table {
@@ -26,12 +20,8 @@ pub struct Table {
     id: u64,
     entries: u64,
     filter: Filter,
-    index: Vec<BlockPlace>,
+    index: Index,
 }
-
-/// Longest key and block that an index may name, in bytes.
-const KEY_BYTES_MAX: usize = 1 << 16;
-const BLOCK_BYTES_MAX: u64 = 64 << 20;
 
 impl Table {
     /// Opens a table and verifies its footer, filter and index.
@@ -58,13 +48,14 @@ impl Table {
         let entries = from.get_u64_le();
         let filter = (from.get_u64_le(), from.get_u64_le());
         let index = (from.get_u64_le(), from.get_u64_le());
-        let mut table = Self { file, kind, id, entries, filter: Filter::Absent, index: Vec::new() };
+        let (filter_held, index_held) = (Filter::Absent, Index::default());
+        let mut table = Self { file, kind, id, entries, filter: filter_held, index: index_held };
         let undecodable =
             |at: u64| move |error: DecodeError| sealed::corruption(path, at, error.to_string());
         let bytes = table.section(Section::Filter, filter, footer_at).await?;
         table.filter = Filter::decode(bytes).map_err(undecodable(filter.0))?;
         let bytes = table.section(Section::Index, index, footer_at).await?;
-        table.index = decode_index(bytes, filter.0).map_err(undecodable(index.0))?;
+        table.index = Index::decode(bytes, filter.0).map_err(undecodable(index.0))?;
         Ok(Arc::new(table))
     }
 
@@ -90,14 +81,17 @@ impl Table {
     }
 
     async fn block(&self, index: usize) -> Result<Block, ReadError> {
-        let place = &self.index[index];
-        let bounds = (place.position, u64::from(place.len));
-        let bytes = self.section(Section::Block, bounds, u64::MAX).await?;
-        Block::new(bytes).map_err(|Malformed| self.malformed(place.position))
+        let place = self.index.place(index);
+        let bytes = self.section(Section::Block, place, u64::MAX).await?;
+        Block::new(bytes).map_err(|Malformed| self.malformed(place.0))
     }
 
     fn malformed(&self, position: u64) -> ReadError {
         sealed::corruption(self.file.path(), position, "a block is malformed")
+    }
+
+    fn malformed_block(&self, index: usize) -> ReadError {
+        self.malformed(self.index.place(index).0)
     }
 
     /// How many entries it has.
@@ -112,8 +106,7 @@ impl Table {
 
     /// About how much memory it takes, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        let index: usize = self.index.iter().map(|place| place.last.len() + 48).sum();
-        index + self.filter.memory_bytes()
+        self.index.memory_bytes() + self.filter.memory_bytes()
     }
 
     /// Makes a cursor that stands nowhere until it seeks.
@@ -141,48 +134,22 @@ impl Table {
 
     async fn verify_block(&self, index: usize, last: &mut Option<Bytes>) -> Result<u64, ReadError> {
         let block = self.block(index).await?;
-        let malformed = |Malformed| self.malformed(self.index[index].position);
+        let malformed = |Malformed| self.malformed_block(index);
         let mut place = block.first().map_err(malformed)?;
         let mut count = 0;
         loop {
             count += 1;
             let key = Bytes::copy_from_slice(&place.key);
-            if last.as_ref().is_some_and(|last| *last >= key) {
-                return Err(self.malformed(self.index[index].position));
+            let rises = last.as_ref().is_none_or(|last| *last < key);
+            if !rises || !self.index.admits(index, &key) {
+                return Err(self.malformed_block(index));
             }
             *last = Some(key);
             if !block.advance(&mut place).map_err(malformed)? {
-                break;
+                return Ok(count);
             }
         }
-        if last.as_ref() != Some(&self.index[index].last) {
-            return Err(self.malformed(self.index[index].position));
-        }
-        Ok(count)
     }
-}
-
-fn decode_index(bytes: Bytes, limit: u64) -> Result<Vec<BlockPlace>, DecodeError> {
-    let count_max = bytes.len();
-    let mut from = Decoder::new(bytes);
-    let count = from.count(count_max, "block count")?;
-    let mut index: Vec<BlockPlace> = Vec::with_capacity(count);
-    for _ in 0..count {
-        let last = from.bytes(KEY_BYTES_MAX, "separator")?;
-        let position = from.varint("block position")?;
-        let error = from.error("block place");
-        let len = from.varint("block length")?;
-        let is_sound = len <= BLOCK_BYTES_MAX
-            && position.checked_add(len).is_some_and(|end| end <= limit)
-            && index.last().is_none_or(|before| before.last < last);
-        if !is_sound {
-            return Err(error);
-        }
-        // Keys are copied out, so that the index does not hold the whole section's memory twice.
-        index.push(BlockPlace { last: Bytes::copy_from_slice(&last), position, len: len as u32 });
-    }
-    from.end("end of index")?;
-    Ok(index)
 }
 
 /// Walks through a table in order.
@@ -199,55 +166,68 @@ struct Standing {
 
 impl TableCursor {
     /// The current entry's key; none before a seek and after the end.
-    pub fn key(&self) -> Option<Bytes> {
-        self.block.as_ref().map(|standing| Bytes::copy_from_slice(&standing.place.key))
+    pub fn key(&self) -> Option<&[u8]> {
+        self.block.as_ref().map(|standing| standing.place.key.as_slice())
     }
 
     /// The current entry's value.
-    pub fn value(&self) -> Option<Bytes> {
-        self.block.as_ref().map(|standing| standing.place.value.clone())
+    pub fn value(&self) -> Option<&[u8]> {
+        self.block.as_ref().map(|standing| standing.block.value(&standing.place))
+    }
+
+    /// The current entry's value, to keep.
+    pub fn value_bytes(&self) -> Option<Bytes> {
+        self.block.as_ref().map(|standing| standing.block.value_bytes(&standing.place))
     }
 
     /// Where the current block begins in the file, in bytes; for error messages.
     pub fn position(&self) -> u64 {
-        self.block.as_ref().map_or(0, |standing| self.table.index[standing.index].position)
+        self.block.as_ref().map_or(0, |standing| self.table.index.place(standing.index).0)
     }
 
     /// Goes to the first entry at or above `target`, forward or backward.
     pub async fn seek(&mut self, target: &[u8]) -> Result<(), ReadError> {
-        let index = self.table.index.partition_point(|place| place.last.as_ref() < target);
-        if index == self.table.index.len() {
-            self.block = None;
-            return Ok(());
-        }
+        let Some(index) = self.table.index.find(target) else { return Ok(()) };
         let block = match self.block.take() {
             Some(standing) if standing.index == index => standing.block,
             _ => self.table.block(index).await?,
         };
-        let malformed = |Malformed| self.table.malformed(self.table.index[index].position);
-        let found = block.seek(target).map_err(malformed)?;
-        // The index says that the block's last key is not below the target.
-        let place = found.ok_or_else(|| malformed(Malformed))?;
-        self.block = Some(Standing { index, block, place });
+        let found = block.seek(target).map_err(|Malformed| self.table.malformed_block(index))?;
+        match found {
+            Some(place) => self.block = Some(Standing { index, block, place }),
+            // All of the block is below: the target falls between it and the next.
+            None => self.begin(index + 1).await?,
+        }
         Ok(())
+    }
+
+    /// Goes to the first entry of a block; to the end when there is no such block.
+    async fn begin(&mut self, index: usize) -> Result<(), ReadError> {
+        self.block = None;
+        if index < self.table.index.len() {
+            let block = self.table.block(index).await?;
+            let place = block.first().map_err(|Malformed| self.table.malformed_block(index))?;
+            self.block = Some(Standing { index, block, place });
+        }
+        Ok(())
+    }
+
+    /// Goes to the next entry of the same block, without waiting for anything; `false` when that is not
+    /// all there is to do and [`TableCursor::advance`] must be asked.
+    pub fn advance_within(&mut self) -> Result<bool, ReadError> {
+        let Some(standing) = &mut self.block else { return Ok(true) };
+        let advanced = standing.block.advance(&mut standing.place);
+        advanced.map_err(|Malformed| self.table.malformed(self.position()))
     }
 
     /// Goes to the next entry.
     pub async fn advance(&mut self) -> Result<(), ReadError> {
-        let Some(standing) = &mut self.block else { return Ok(()) };
-        let index = standing.index;
-        let malformed = |Malformed| self.table.malformed(self.table.index[index].position);
-        if standing.block.advance(&mut standing.place).map_err(malformed)? {
+        if self.advance_within()? {
             return Ok(());
         }
-        self.block = None;
-        if index + 1 < self.table.index.len() {
-            let block = self.table.block(index + 1).await?;
-            let place = block
-                .first()
-                .map_err(|Malformed| self.table.malformed(self.table.index[index + 1].position))?;
-            self.block = Some(Standing { index: index + 1, block, place });
+        match &self.block {
+            Some(standing) => self.begin(standing.index + 1).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }

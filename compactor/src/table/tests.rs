@@ -59,8 +59,8 @@ fn all(table: &Arc<Table>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadErro
     let mut found = Vec::new();
     ready(async {
         cursor.seek(b"").await?;
-        while let (Some(key), Some(value)) = (cursor.key(), cursor.value()) {
-            found.push((key, value));
+        while let (Some(key), Some(value)) = (cursor.key(), cursor.value_bytes()) {
+            found.push((Bytes::copy_from_slice(key), value));
             if found.len() == limit {
                 break;
             }
@@ -114,7 +114,7 @@ fn key_index() -> Entries {
 fn the_bytes_of_a_key_index_are_those_of_the_golden_file() {
     let entries = key_index();
     let written = write(TableKind::Keys, &entries);
-    let golden = golden::read("table-v1.keys", || written.clone());
+    let golden = golden::read("table-v2.keys", || written.clone());
     let table = open(&golden, TableKind::Keys).unwrap();
     assert_eq!(all(&table, usize::MAX), Ok(plain(&entries)));
     assert_eq!(ready(table.verify()), []);
@@ -143,10 +143,11 @@ fn sections(bytes: &[u8]) -> [(Section, std::ops::Range<usize>); 5] {
     let (filter, index) = (place(32), place(48));
     let mut from = Decoder::new(Bytes::copy_from_slice(&bytes[index.clone()]));
     assert_eq!(from.varint("blocks"), Ok(2));
+    let mut start = 0;
     let mut block = || {
         from.bytes(1000, "separator").unwrap();
-        let start = from.varint("position").unwrap() as usize;
-        (Section::Block, start..start + from.varint("length").unwrap() as usize)
+        let end = start + from.varint("length").unwrap() as usize;
+        (Section::Block, std::mem::replace(&mut start, end + 4)..end)
     };
     let footer = (Section::Footer, footer..bytes.len() - 4);
     [block(), block(), (Section::Filter, filter), (Section::Index, index), footer]
@@ -297,10 +298,9 @@ fn mutated_filters_never_panic() {
 fn block_of(entries: &[(Bytes, Bytes)]) -> Bytes {
     let mut builder = BlockBuilder::default();
     entries.iter().for_each(|(key, value)| builder.add(key, value));
-    let (len, last) = (builder.len(), builder.last_key().to_vec());
+    let len = builder.len();
     let bytes = builder.finish();
     assert_eq!((bytes.len(), builder.is_empty()), (len, true));
-    assert_eq!(last, entries.last().unwrap().0);
     bytes
 }
 

@@ -7,6 +7,7 @@ use ingest::env::{Disk, FilePath};
 
 use super::block::BlockBuilder;
 use super::filter::Filter;
+use super::index::{IndexBuilder, separator};
 use super::{BLOCK_BYTES, FOOTER_BYTES, MAGIC, Section, TableKind, checksum};
 use crate::sealed::{FileDigest, SealError, SealedWriter};
 
@@ -16,9 +17,7 @@ pub struct TableWriter {
     kind: TableKind,
     id: u64,
     block: BlockBuilder,
-    /// The largest key of the block before, when one waits for its separator.
-    index: Encoder,
-    blocks: u64,
+    index: IndexBuilder,
     hashes: Vec<u64>,
     entries: u64,
     last: Vec<u8>,
@@ -37,8 +36,7 @@ impl TableWriter {
             kind,
             id,
             block: BlockBuilder::default(),
-            index: Encoder::new(),
-            blocks: 0,
+            index: IndexBuilder::default(),
             hashes: Vec::new(),
             entries: 0,
             last: Vec::new(),
@@ -54,7 +52,7 @@ impl TableWriter {
     ) -> Result<(), SealError> {
         assert!(self.entries == 0 || key > self.last.as_slice(), "keys of a table rise");
         if !self.block.is_empty() && self.block.len() + key.len() + value.len() > BLOCK_BYTES {
-            self.end_block().await?;
+            self.end_block(Some(key)).await?;
         }
         self.block.add(key, value);
         self.last.clear();
@@ -68,12 +66,10 @@ impl TableWriter {
         Ok(())
     }
 
-    async fn end_block(&mut self) -> Result<(), SealError> {
-        let position = self.file.position();
-        let last = self.block.last_key().to_vec();
+    /// Ends the block before the entry with the key `next`, if there is one.
+    async fn end_block(&mut self, next: Option<&[u8]>) -> Result<(), SealError> {
         let bytes = self.block.finish();
-        self.index.bytes(&last).varint(position).varint(bytes.len() as u64);
-        self.blocks += 1;
+        self.index.add(next.map_or(&[], |next| separator(&self.last, next)), bytes.len());
         self.section(Section::Block, &bytes).await
     }
 
@@ -87,15 +83,13 @@ impl TableWriter {
     /// Writes filter, index and footer, and syncs. The caller syncs the folder.
     pub async fn finish(mut self) -> Result<FileDigest, SealError> {
         if !self.block.is_empty() {
-            self.end_block().await?;
+            self.end_block(None).await?;
         }
         let filter_at = self.file.position();
         let filter = Filter::build(std::mem::take(&mut self.hashes)).encode();
         self.section(Section::Filter, &filter).await?;
         let index_at = self.file.position();
-        let mut index = Encoder::new();
-        index.varint(self.blocks).raw(self.index.as_slice());
-        let index = index.finish();
+        let index = std::mem::take(&mut self.index).finish();
         self.section(Section::Index, &index).await?;
         let mut footer = Encoder::with_capacity(FOOTER_BYTES);
         footer.raw(MAGIC).u8(self.kind.code()).raw(&[0; 7]).u64(self.id).u64(self.entries);

@@ -1,0 +1,83 @@
+//! A data directory as a server keeps it, opened without the server.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use compactor::catalog::Catalog;
+use compactor::layout::Layout;
+use compactor::partition::{Options, Partition};
+use ingest::bulk::{self, BulkFiles};
+use ingest::env::{FilePath, production};
+use ingest::log::embedded::{self, EmbeddedLog};
+use ingest::words::{PartitionId, StoreId};
+
+/// A store in this process.
+pub struct Data {
+    /// Its one partition.
+    pub partition: Partition,
+    log: Arc<EmbeddedLog>,
+}
+
+/// The store's id: `docs/formats/directory.md` specifies the line that it stands in.
+fn identity(data: &Path) -> anyhow::Result<StoreId> {
+    let path = data.join("identity.a");
+    let Ok(text) = fs::read_to_string(&path) else {
+        let store = StoreId(*b"siltstone--bench");
+        let line = format!("siltstone store 1 {}", hex::encode(store.0));
+        let text = format!("{line} {:08x}\n", crc32c::crc32c(line.as_bytes()));
+        for copy in ["identity.a", "identity.b"] {
+            fs::write(data.join(copy), &text)?;
+        }
+        return Ok(store);
+    };
+    match text.split_whitespace().collect::<Vec<_>>()[..] {
+        ["siltstone", "store", "1", id, _] => {
+            let mut store = [0; 16];
+            hex::decode_to_slice(id, &mut store).context("the store's id")?;
+            Ok(StoreId(store))
+        }
+        _ => bail!("{} is not the identity of a store on one machine", path.display()),
+    }
+}
+
+impl Data {
+    /// Opens it. No server may have it open; nothing here keeps one out.
+    pub async fn open(data: &Path, options: Options) -> anyhow::Result<Self> {
+        fs::create_dir_all(data)?;
+        let store = identity(data)?;
+        let env = production::of(data)?;
+        let id = PartitionId::ZERO;
+        let found = Partition::catalog(&env, store, id).await?;
+        let catalog = found.unwrap_or_else(|| Catalog::first(store, id));
+        let floors = BTreeMap::from([(id, catalog.next)]);
+        let log_options = embedded::Options {
+            folder: FilePath::new("log"),
+            store,
+            file_bytes: 256 << 20,
+            queue_bytes: 16 << 20,
+            reserve_bytes: 0,
+        };
+        let (log, _) = EmbeddedLog::open(&env, log_options, &floors).await?;
+        let log = Arc::new(log);
+        let bulk_options = bulk::Options {
+            folder: Layout::new(id).bulk_folder(),
+            store,
+            partition: id,
+            next: catalog.next_bulk,
+            file_bytes_max: 1 << 30,
+            sync_bytes: 4 << 20,
+            reserve_bytes: 0,
+        };
+        let bulk = BulkFiles::open(env.clone(), bulk_options).await?;
+        let partition = Partition::open(env, log.clone(), bulk, catalog, options).await?;
+        Ok(Self { partition, log })
+    }
+
+    /// Stops, leaving in the log what is not folded.
+    pub async fn close(&self) {
+        self.log.close().await;
+    }
+}

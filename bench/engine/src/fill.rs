@@ -1,0 +1,238 @@
+//! Writing objects through the log, as fast as it takes them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use clap::ValueEnum;
+use compactor::outcome::Outcome;
+use compactor::partition::{CutPolicy, Options};
+use futures::StreamExt;
+use futures::stream;
+use ingest::name::{BucketName, ObjectKey};
+use ingest::record::{
+    Body, Condition, CreateBucket, DeleteObject, PutObject, RecordPayload, VersionRef, Versioning,
+};
+use ingest::words::BucketId;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::data::Data;
+use crate::keys;
+
+/// What is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Scenario {
+    /// Three buckets with short, long and deep keys, tags on a fifth of the objects.
+    Curve,
+    /// A bucket in which one common prefix hides all keys but a hundred.
+    Hidden,
+    /// A bucket `clean`, and a versioned one `marked` with the same visible keys and nine times as many that
+    /// were deleted.
+    Marked,
+}
+
+/// See `Command::Fill`.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub scenario: Scenario,
+    pub objects: u64,
+    pub first: u64,
+    pub runs: u64,
+    pub tail: u64,
+}
+
+/// Records under way at once: enough for the log to sync many together.
+const AT_ONCE: usize = 4096;
+
+/// One write.
+enum Write {
+    Put(usize, String, u64),
+    Delete(usize, String),
+}
+
+impl Scenario {
+    fn buckets(self) -> &'static [&'static str] {
+        match self {
+            Scenario::Curve => &keys::BUCKETS,
+            Scenario::Hidden => &["hidden"],
+            Scenario::Marked => &["clean", "marked"],
+        }
+    }
+
+    /// The writes of the n-th object.
+    fn writes(self, n: u64) -> Vec<Write> {
+        match self {
+            Scenario::Curve => {
+                let (bucket, key) = keys::place(n);
+                vec![Write::Put(bucket, key, n)]
+            }
+            Scenario::Hidden => {
+                let key = match n {
+                    0..50 => format!("a/{n:02}"),
+                    50..100 => format!("z/{n:02}"),
+                    _ => format!("m/{n:010}"),
+                };
+                vec![Write::Put(0, key, n)]
+            }
+            Scenario::Marked => {
+                let key = format!("{:02}/{n:010}", n % 100);
+                let mut writes = vec![Write::Put(1, key.clone(), n)];
+                match n % 10 {
+                    0 => writes.push(Write::Put(0, key, n)),
+                    _ => writes.push(Write::Delete(1, key)),
+                }
+                writes
+            }
+        }
+    }
+}
+
+/// Writes what the plan says.
+pub async fn run(data: &Path, plan: &Plan) -> anyhow::Result<()> {
+    let mut options = Options::default();
+    if plan.runs > 0 || plan.tail > 0 {
+        // Cuts are made when this program says so.
+        let never = std::time::Duration::from_secs(1 << 20);
+        options.cut =
+            CutPolicy { bytes: u64::MAX, entries: usize::MAX, age: never, records: u64::MAX };
+        options.merge_fan_in = usize::MAX;
+    }
+    let data = Data::open(data, options).await?;
+    let owner = hex::encode(Sha256::digest(b"siltstone root user"));
+    let buckets = buckets(&data, plan.scenario, &owner).await?;
+    let began = Instant::now();
+    let end = plan.first + plan.objects;
+    let sealed_end = end - plan.tail.min(plan.objects);
+    let mut at = plan.first;
+    for run in 0..plan.runs.max(1) {
+        let until = plan.first + (sealed_end - plan.first) * (run + 1) / plan.runs.max(1);
+        write(&data, plan.scenario, &buckets, &owner, at..until).await?;
+        data.partition.cut().await?;
+        at = until;
+    }
+    let wrote = began.elapsed();
+    if plan.runs == 0 {
+        data.partition.merge().await?;
+    }
+    let merged = began.elapsed();
+    write(&data, plan.scenario, &buckets, &owner, at..end).await?;
+    let snapshot = data.partition.snapshot();
+    let runs = &snapshot.view.sealed.runs;
+    let files = |of: fn(&compactor::catalog::Run) -> u64| -> u64 {
+        runs.iter().map(|open| of(&open.run)).sum()
+    };
+    let tables = |of: fn(&compactor::view::OpenRun) -> usize| -> usize {
+        runs.iter().map(|open| of(open)).sum()
+    };
+    let line = json!({
+        "command": "fill",
+        "objects": plan.objects,
+        "seconds_to_write_and_cut": wrote.as_secs_f64(),
+        "seconds_with_merge": merged.as_secs_f64(),
+        "runs": runs.len(),
+        "tail": snapshot.view.tail.len(),
+        "bytes": {
+            "manifest": files(|run| run.manifest.len),
+            "sums": files(|run| run.sums.len),
+            "keys": files(|run| run.keys.len),
+            "more": files(|run| run.more.len),
+            "state": files(|run| run.state.len),
+            "segments": snapshot.view.sealed.catalog.segments.iter().map(|s| s.file.len).sum::<u64>(),
+        },
+        "memory_of_key_indexes": tables(|open| {
+            [&open.keys, &open.more].into_iter().flatten().map(|table| table.memory_bytes()).sum()
+        }),
+    });
+    println!("{line}");
+    data.close().await;
+    Ok(())
+}
+
+/// Makes the buckets, or finds them.
+async fn buckets(data: &Data, scenario: Scenario, owner: &str) -> anyhow::Result<Vec<BucketId>> {
+    let mut ids = Vec::new();
+    for name in scenario.buckets() {
+        let known = data.partition.snapshot();
+        if let Some(bucket) = known.buckets.iter().find(|bucket| bucket.name.as_str() == *name) {
+            ids.push(bucket.id);
+            continue;
+        }
+        let bucket = CreateBucket {
+            name: BucketName::new(*name).context("a bucket's name")?,
+            owner: owner.to_owned(),
+            region: "us-east-1".into(),
+        };
+        let made = data.partition.submit(owner, "bench", Body::CreateBucket(bucket)).await?;
+        let Outcome::BucketCreated(id) = made else { bail!("no bucket {name}: {made:?}") };
+        if *name == "marked" {
+            let versioning = Body::SetVersioning { bucket: id, versioning: Versioning::On };
+            data.partition.submit(owner, "bench", versioning).await?;
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+async fn write(
+    data: &Data,
+    scenario: Scenario,
+    buckets: &[BucketId],
+    owner: &str,
+    numbers: std::ops::Range<u64>,
+) -> anyhow::Result<()> {
+    let snapshot = data.partition.snapshot();
+    let config = |bucket: BucketId| {
+        let known = snapshot.buckets.get(bucket).expect("the bucket was made before");
+        known.config
+    };
+    let configs: Arc<[_]> = buckets.iter().map(|bucket| config(*bucket)).collect();
+    let submitted = stream::iter(numbers).map(|n| {
+        let configs = configs.clone();
+        async move {
+            // In turn: a delete follows the write of what it deletes.
+            for write in scenario.writes(n) {
+                let body = body(write, buckets, &configs, owner)?;
+                let outcome = data.partition.submit(owner, "bench", body).await?;
+                if matches!(outcome, Outcome::Rejected(_)) {
+                    bail!("object {n}: {outcome:?}");
+                }
+            }
+            Ok(())
+        }
+    });
+    let mut done = submitted.buffer_unordered(AT_ONCE);
+    while let Some(result) = done.next().await {
+        result?;
+    }
+    Ok(())
+}
+
+fn body(
+    write: Write,
+    buckets: &[BucketId],
+    configs: &[ingest::words::ConfigVersion],
+    owner: &str,
+) -> anyhow::Result<Body> {
+    let key = |key: String| ObjectKey::new(key.into_bytes()).context("a key");
+    Ok(match write {
+        Write::Put(bucket, name, n) => Body::PutObject(PutObject {
+            bucket: buckets[bucket],
+            config: configs[bucket],
+            key: key(name)?,
+            condition: Condition::Always,
+            attributes: keys::attributes(n, owner),
+            digest: keys::scramble(n),
+            payload: RecordPayload::Inline(Bytes::new()),
+        }),
+        Write::Delete(bucket, name) => Body::DeleteObject(DeleteObject {
+            bucket: buckets[bucket],
+            config: configs[bucket],
+            key: key(name)?,
+            version: VersionRef::Current,
+            condition: Condition::Always,
+        }),
+    })
+}

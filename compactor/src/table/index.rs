@@ -1,0 +1,175 @@
+//! A table's index: where each block lies, and which keys may be in it.
+//!
+//! A block is found by a *separator*: above all of its keys and at or below every key of the next block. The
+//! shortest such bytes do, since they are only compared; that keeps an index of long keys small. Blocks lie one
+//! after the other, so their lengths tell their places.
+
+use bytes::Bytes;
+use ingest::codec::{DecodeError, Decoder, Encoder};
+
+/// Bytes of a block's checksum, which follows it.
+const CRC_BYTES: u64 = 4;
+/// Longest separator and block that an index may name, in bytes.
+const SEPARATOR_BYTES_MAX: usize = 1 << 16;
+const BLOCK_BYTES_MAX: u64 = 64 << 20;
+
+/// The shortest bytes above `last` and at or below `next`.
+pub fn separator<'a>(last: &[u8], next: &'a [u8]) -> &'a [u8] {
+    let shared = last.iter().zip(next).take_while(|(a, b)| a == b).count();
+    &next[..next.len().min(shared + 1)]
+}
+
+/// Gathers what an index says of blocks.
+#[derive(Default)]
+pub struct IndexBuilder {
+    blocks: u64,
+    body: Encoder,
+}
+
+impl IndexBuilder {
+    /// Adds a block of `len` bytes. The last block's separator is empty: nothing comes after it.
+    pub fn add(&mut self, separator: &[u8], len: usize) {
+        self.body.bytes(separator).varint(len as u64);
+        self.blocks += 1;
+    }
+
+    pub fn finish(self) -> Bytes {
+        let mut out = Encoder::new();
+        out.varint(self.blocks).raw(self.body.as_slice());
+        out.finish()
+    }
+}
+
+/// An index in memory: all separators in one piece.
+#[derive(Default)]
+pub struct Index {
+    separators: Vec<u8>,
+    /// Where each block's separator ends.
+    ends: Vec<u32>,
+    /// Where each block begins, and the last one ends with its checksum.
+    positions: Vec<u64>,
+}
+
+impl Index {
+    /// Takes an index off a section; blocks lie below `limit`.
+    pub fn decode(bytes: Bytes, limit: u64) -> Result<Self, DecodeError> {
+        let count_max = bytes.len();
+        let mut from = Decoder::new(bytes);
+        let count = from.count(count_max, "block count")?;
+        let mut index = Self { positions: vec![0], ..Self::default() };
+        for block in 0..count {
+            let separator = from.bytes(SEPARATOR_BYTES_MAX, "separator")?;
+            let error = from.error("block place");
+            let len = from.varint("block length")?;
+            let begin = index.begin(block);
+            let rises = block == 0 || index.separator(block - 1) < separator.as_ref();
+            // The last block has none, every other one has.
+            let is_last = block + 1 == count;
+            let is_sound = len <= BLOCK_BYTES_MAX
+                && begin + len + CRC_BYTES <= limit
+                && separator.is_empty() == is_last
+                && (rises || is_last);
+            if !is_sound {
+                return Err(error);
+            }
+            index.separators.extend_from_slice(&separator);
+            index.ends.push(u32::try_from(index.separators.len()).map_err(|_| error)?);
+            index.positions.push(begin + len + CRC_BYTES);
+        }
+        from.end("end of index")?;
+        index.separators.shrink_to_fit();
+        index.ends.shrink_to_fit();
+        index.positions.shrink_to_fit();
+        Ok(index)
+    }
+
+    /// How many blocks there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn separator(&self, block: usize) -> &[u8] {
+        let begin = block.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.separators[begin as usize..self.ends[block] as usize]
+    }
+
+    fn begin(&self, block: usize) -> u64 {
+        self.positions[block]
+    }
+
+    /// A block's position and length.
+    pub fn place(&self, block: usize) -> (u64, u64) {
+        let begin = self.begin(block);
+        (begin, self.positions[block + 1] - begin - CRC_BYTES)
+    }
+
+    /// The only block that may hold `key`; none in an empty table.
+    pub fn find(&self, key: &[u8]) -> Option<usize> {
+        let last = self.len().checked_sub(1)?;
+        let (mut low, mut high) = (0, last);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.separator(middle) <= key { low = middle + 1 } else { high = middle }
+        }
+        Some(low)
+    }
+
+    /// Whether `key` may be in a block.
+    pub fn admits(&self, block: usize, key: &[u8]) -> bool {
+        self.find(key) == Some(block)
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.separators.len() + 4 * self.ends.len() + 8 * self.positions.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_separator_is_above_what_is_before_it() {
+        let cases: [(&[u8], &[u8], &[u8]); 5] = [
+            (b"abc", b"abd", b"abd"),
+            (b"abc", b"b", b"b"),
+            (b"a", b"abc", b"ab"),
+            (b"a/999", b"b/000", b"b"),
+            (b"", b"a", b"a"),
+        ];
+        for (last, next, expected) in cases {
+            let found = separator(last, next);
+            assert!(last < found && found <= next);
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn a_key_is_looked_for_where_it_may_be() {
+        let mut builder = IndexBuilder::default();
+        for (separator, len) in [("b", 10), ("d", 20), ("", 30)] {
+            builder.add(separator.as_bytes(), len);
+        }
+        let index = Index::decode(builder.finish(), 72).unwrap();
+        let found = |key: &str| index.find(key.as_bytes());
+        assert_eq!([found(""), found("az"), found("b")], [Some(0), Some(0), Some(1)]);
+        assert_eq!([found("d"), found("zz")], [Some(2), Some(2)]);
+        assert_eq!((index.place(0), index.place(2)), ((0, 10), (38, 30)));
+        assert_eq!(Index::default().find(b"a"), None);
+    }
+
+    #[test]
+    fn what_no_writer_makes_is_refused() {
+        let decode = |blocks: &[(&str, usize)], limit| {
+            let mut builder = IndexBuilder::default();
+            blocks.iter().for_each(|(separator, len)| builder.add(separator.as_bytes(), *len));
+            Index::decode(builder.finish(), limit).is_ok()
+        };
+        assert!(decode(&[("b", 10), ("", 10)], 28) && decode(&[], 0));
+        assert!(!decode(&[("b", 10), ("", 10)], 27), "beyond the blocks");
+        assert!(!decode(&[("b", 10), ("b", 10), ("", 10)], 100), "not rising");
+        assert!(!decode(&[("b", 10)], 100), "the last has one");
+        assert!(!decode(&[("", 10), ("", 10)], 100), "one that is not the last has none");
+    }
+}
