@@ -13,7 +13,7 @@ use bytes::Bytes;
 use ingest::codec::Decoder;
 use ingest::entry::{EntryKey, EntryParts, Statement, entry_parts};
 use ingest::log::{Corruption, ReadError};
-use ingest::words::Offset;
+use ingest::words::{Offset, RunId};
 
 use crate::listed::{Kind, Listed};
 use crate::table::{Table, TableCursor};
@@ -202,7 +202,7 @@ impl Cursor {
     fn over(
         snapshot: &Snapshot,
         with_more: bool,
-        wanted: impl Fn(&Table) -> bool,
+        wanted: impl Fn(&OpenRun, &Table) -> bool,
     ) -> Result<Self, ReadError> {
         let mut sources = Vec::new();
         for (tail, at) in snapshot.tails() {
@@ -218,7 +218,7 @@ impl Cursor {
             let tables = [Some(&run.keys), with_more.then_some(&run.more)];
             for table in tables.into_iter().flatten() {
                 let table = table.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
-                if table.entries() > 0 && wanted(table) {
+                if table.entries() > 0 && wanted(run, table) {
                     sources.push(Source::Run(RunSource {
                         run: run.clone(),
                         cursor: table.cursor(),
@@ -232,18 +232,23 @@ impl Cursor {
 
     /// Makes a cursor over everything.
     pub fn over_all(snapshot: &Snapshot) -> Result<Self, ReadError> {
-        Self::over(snapshot, true, |_| true)
+        Self::over(snapshot, true, |_, _| true)
     }
 
     /// Makes a cursor over what may say something about a key, by its hash.
     pub fn over_key(snapshot: &Snapshot, hash: u64) -> Result<Self, ReadError> {
-        Self::over(snapshot, true, |table| table.may_contain(hash))
+        Self::over(snapshot, true, |_, table| table.may_contain(hash))
     }
 
     /// Makes a cursor over the entry that decides each key in each run, and all of the tails. See
     /// `docs/formats/table.md`: what it leaves out matters only where [`may_have_more`] says so.
     pub fn over_heads(snapshot: &Snapshot) -> Result<Self, ReadError> {
-        Self::over(snapshot, false, |_| true)
+        Self::over(snapshot, false, |_, _| true)
+    }
+
+    /// Makes a cursor over everything but one run.
+    pub fn beside(snapshot: &Snapshot, left_out: RunId) -> Result<Self, ReadError> {
+        Self::over(snapshot, true, |run, _| run.run.id != left_out)
     }
 
     /// Finds the lowest and the second.

@@ -5,6 +5,8 @@
 //!   run ──pages──┼─ merge by (bucket, key, version, statement) ─ visibility ─ columns
 //!   run ──pages──┘
 //! ```
+//! That is for what several sources say something about; [`split`] tells it from what one run alone decides.
+//!
 //! Tails and runs are read alike, as Arrow columns. A row is judged where all of its key's statements meet,
 //! so nothing but bounds on bucket and key may skip pages below: a row that another condition rules out
 //! may still supersede one that the condition would keep. Memory: a batch for each source, and the batch
@@ -12,7 +14,9 @@
 
 mod merge;
 mod range;
+mod settled;
 mod source;
+mod split;
 
 use std::sync::Arc;
 
@@ -22,8 +26,10 @@ use compactor::view::Snapshot;
 use ingest::log::ReadError;
 
 pub use merge::Scan;
-pub use range::Bounds;
+pub use range::{Bounds, Selected};
+pub use settled::{SettledScan, Wanted};
 pub use source::PageCounts;
+pub use split::{Contested, Settled, Split, split};
 
 /// Which entries to show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +47,8 @@ pub struct Request {
     pub shown: Shown,
     /// Of which buckets and keys.
     pub bounds: Bounds,
+    /// Where.
+    pub contested: Contested,
     /// Columns of [`compactor::manifest::schema`] that are wanted besides the ones that order rows.
     pub columns: Vec<usize>,
     /// Rows of a batch.
@@ -49,7 +57,7 @@ pub struct Request {
 
 /// Some rows of the answer.
 pub struct Batch {
-    /// The ordering columns and the wanted ones, in the schema's order.
+    /// The wanted columns, and others that the scan needed, under the schema's names.
     pub rows: RecordBatch,
     /// Whether each is the newest of its key.
     pub is_latest: BooleanArray,

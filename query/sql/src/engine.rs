@@ -161,7 +161,7 @@ impl Engine {
             .with_default_catalog_and_schema(CATALOG, SCHEMA)
             .with_information_schema(true)
             .with_target_partitions(options.threads)
-            .with_batch_size(2048);
+            .with_batch_size(8192);
         // Errors tell where in the text they are.
         config.options_mut().sql_parser.collect_spans = true;
         let state = SessionStateBuilder::new()

@@ -20,16 +20,37 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
     ReplaceChildrenOptions,
 };
-use query::scan::{Bounds, Counts, Request, Scan, Shown, scan};
+use query::scan::{
+    Batch, Bounds, Contested, Counts, Request, Scan, Selected, Settled, SettledScan, Shown, Split,
+    Wanted, scan,
+};
 
 use crate::error::external;
 use crate::table::Projection;
 
-/// Scans `objects` or `versions` of one snapshot within bounds, in the order of bucket ids and keys.
+/// What one thread reads.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// Rows that their run alone decides.
+    Settled(Settled),
+    /// Sources to merge.
+    Merged(Contested),
+}
+
+impl Part {
+    /// The parts of a split, for so many threads.
+    pub fn all(split: Split, threads: usize) -> Vec<Part> {
+        let settled = split.settled.iter().flat_map(|settled| settled.parts(threads));
+        settled.map(Part::Settled).chain(split.contested.map(Part::Merged)).collect()
+    }
+}
+
+/// Scans `objects` or `versions` of one snapshot within bounds; each part is in the order of bucket ids and keys.
 pub struct EntriesExec {
     snapshot: Snapshot,
     shown: Shown,
     bounds: Bounds,
+    parts: Vec<Part>,
     projection: Arc<Projection>,
     limit: Option<usize>,
     properties: Arc<PlanProperties>,
@@ -42,6 +63,7 @@ impl EntriesExec {
         snapshot: Snapshot,
         shown: Shown,
         bounds: Bounds,
+        parts: Vec<Part>,
         projection: Projection,
         limit: Option<usize>,
     ) -> Result<Self> {
@@ -53,7 +75,7 @@ impl EntriesExec {
         }
         let properties = PlanProperties::new(
             EquivalenceProperties::new_with_orderings(schema, orderings),
-            Partitioning::UnknownPartitioning(1),
+            Partitioning::UnknownPartitioning(parts.len().max(1)),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
@@ -61,6 +83,7 @@ impl EntriesExec {
             snapshot,
             shown,
             bounds,
+            parts,
             projection: Arc::new(projection),
             limit,
             properties: Arc::new(properties),
@@ -87,6 +110,18 @@ impl DisplayAs for EntriesExec {
             _ => write!(f, "EntriesExec: {:?} of {} buckets", self.shown, buckets.len())?,
         }
         write!(f, ", keys {}", self.bounds)?;
+        let settled = self.parts.iter().map(|part| match part {
+            Part::Settled(settled) => settled.len(),
+            Part::Merged(_) => 0,
+        });
+        write!(f, ", settled_rows={}", settled.sum::<usize>())?;
+        match self.parts.last() {
+            Some(Part::Merged(Contested::All)) => write!(f, ", merged=all")?,
+            Some(Part::Merged(Contested::With(_, rows))) => {
+                write!(f, ", merged_rows={}", rows.iter().map(Selected::len).sum::<usize>())?;
+            }
+            _ => {}
+        }
         if let Some(limit) = self.limit {
             write!(f, ", limit={limit}")?;
         }
@@ -138,15 +173,29 @@ impl ExecutionPlan for EntriesExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let request = Request {
-            shown: self.shown,
-            bounds: self.bounds.clone(),
-            columns: self.projection.needs(),
-            batch_rows: context.session_config().batch_size(),
-        };
         let counts = Counts::default();
+        let batch_rows = context.session_config().batch_size();
+        let columns = self.projection.needs();
+        let reading = match self.parts.get(partition) {
+            None => Reading::Nothing,
+            Some(Part::Settled(settled)) => {
+                let wanted = Wanted { shown: self.shown, columns, batch_rows };
+                Reading::Settled(settled.read(&wanted, &counts).map_err(external)?)
+            }
+            Some(Part::Merged(contested)) => {
+                let request = Request {
+                    shown: self.shown,
+                    bounds: self.bounds.clone(),
+                    contested: contested.clone(),
+                    columns,
+                    batch_rows,
+                };
+                let scan = scan(&self.snapshot, request, counts.clone()).map_err(external)?;
+                Reading::Merged(Box::new(scan))
+            }
+        };
         let running = Running {
-            scan: scan(&self.snapshot, request, counts.clone()).map_err(external)?,
+            reading,
             snapshot: self.snapshot.clone(),
             projection: self.projection.clone(),
             left: self.limit.unwrap_or(usize::MAX),
@@ -162,8 +211,25 @@ impl ExecutionPlan for EntriesExec {
     }
 }
 
+enum Reading {
+    Nothing,
+    Settled(SettledScan),
+    Merged(Box<Scan>),
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<Batch>> {
+        let next = match self {
+            Reading::Nothing => return Ok(None),
+            Reading::Settled(scan) => scan.next().await,
+            Reading::Merged(scan) => scan.next().await,
+        };
+        next.map_err(external)
+    }
+}
+
 struct Running {
-    scan: Scan,
+    reading: Reading,
     snapshot: Snapshot,
     projection: Arc<Projection>,
     left: usize,
@@ -177,7 +243,7 @@ impl Running {
         if self.left == 0 {
             return Ok(None);
         }
-        let Some(batch) = self.scan.next().await.map_err(external)? else { return Ok(None) };
+        let Some(batch) = self.reading.next().await? else { return Ok(None) };
         let _timer = self.baseline.elapsed_compute().timer();
         let mut rows = self.projection.apply(&batch, &self.snapshot.buckets)?;
         if rows.num_rows() > self.left {

@@ -19,6 +19,7 @@ mod facts;
 mod format;
 mod functions;
 mod list;
+mod prune;
 mod session;
 pub mod settings;
 mod source;

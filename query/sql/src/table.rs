@@ -17,10 +17,12 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use ingest::words::BucketId;
-use query::scan::{Batch, Shown, columns_read};
+use query::scan::{Batch, Shown, split};
 
 use crate::bounds;
-use crate::exec::EntriesExec;
+use crate::error::external;
+use crate::exec::{EntriesExec, Part};
+use crate::prune;
 
 /// A column of the tables, and the manifest columns that it is made from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,12 +79,16 @@ impl Column {
         }
     }
 
-    /// The manifest columns that it needs besides the ordering ones.
+    /// The manifest columns that it is made from.
     fn needs(self) -> Vec<usize> {
         match self {
+            Column::Bucket => vec![at("bucket_id")],
+            Column::Key => vec![at("key")],
+            Column::VersionId => vec![at("version"), at("is_null_version")],
+            Column::IsDeleteMarker => vec![at("kind")],
+            Column::IsLatest => Vec::new(),
             Column::ETag => vec![at("md5"), at("parts")],
             Column::Manifest(name) => vec![at(name)],
-            _ => Vec::new(),
         }
     }
 }
@@ -108,8 +114,6 @@ pub struct Projection {
     columns: Vec<(&'static str, Column)>,
     /// Their schema.
     pub schema: SchemaRef,
-    /// The manifest columns that the scan reads.
-    read: Vec<usize>,
 }
 
 impl Projection {
@@ -120,22 +124,18 @@ impl Projection {
             Some(wanted) => wanted.iter().map(|index| all[*index]).collect(),
             None => all,
         };
-        let mut projection = Self { schema: schema(&columns), columns, read: Vec::new() };
-        projection.read = columns_read(&projection.needs());
-        projection
+        Self { schema: schema(&columns), columns }
     }
 
-    /// The manifest columns that it needs besides the ordering ones.
+    /// The manifest columns that they are made from.
     pub fn needs(&self) -> Vec<usize> {
         self.columns.iter().flat_map(|(_, column)| column.needs()).collect()
     }
 
     /// A batch of the table.
     pub fn apply(&self, batch: &Batch, buckets: &Buckets) -> Result<RecordBatch> {
-        let source = |name: &str| {
-            let place = self.read.binary_search(&at(name)).expect("a needed column is read");
-            batch.rows.column(place).clone()
-        };
+        let source =
+            |name: &str| batch.rows.column_by_name(name).expect("a needed column is read").clone();
         let build = |column: &(&str, Column)| match column.1 {
             Column::Bucket => bucket_names(source("bucket_id").as_primitive(), buckets),
             Column::Key => source("key"),
@@ -163,9 +163,11 @@ impl Projection {
 
 fn bucket_names(ids: &UInt64Array, buckets: &Buckets) -> ArrayRef {
     let mut names = StringBuilder::with_capacity(ids.len(), ids.len() * 16);
-    for id in ids.values() {
-        let bucket = buckets.get(BucketId::new(*id)).expect("a scan stays within known buckets");
-        names.append_value(bucket.name.as_str());
+    // Rows of one bucket stand together.
+    for stretch in ids.values().chunk_by(|a, b| a == b) {
+        let bucket = buckets.get(BucketId::new(stretch[0]));
+        let name = bucket.expect("a scan stays within known buckets").name.as_str();
+        stretch.iter().for_each(|_| names.append_value(name));
     }
     Arc::new(names.finish())
 }
@@ -250,7 +252,7 @@ impl TableProvider for Entries {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        let support = |filter: &&Expr| match bounds::narrows(filter) {
+        let support = |filter: &&Expr| match bounds::narrows(filter) || prune::prunes(filter) {
             true => TableProviderFilterPushDown::Inexact,
             false => TableProviderFilterPushDown::Unsupported,
         };
@@ -259,24 +261,29 @@ impl TableProvider for Entries {
 
     async fn scan(
         &self,
-        _session: &dyn Session,
+        session: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let scan = |snapshot: &Snapshot| {
+        let threads = session.config().target_partitions();
+        let mut wanted: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+        for (index, snapshot) in self.snapshots.iter().enumerate() {
             let bounds = bounds::bounds(filters, &snapshot.buckets);
+            // One that holds nothing of what is asked for is left out, unless it is the only one.
+            let is_last = index + 1 == self.snapshots.len();
+            if bounds.buckets().is_empty() && !(is_last && wanted.is_empty()) {
+                continue;
+            }
+            let mut split = split(snapshot, &bounds).await.map_err(external)?;
+            if let Some(settled) = &mut split.settled {
+                prune::prune(settled, filters, session)?;
+            }
             let projection = Projection::new(self.shown, projection);
-            let is_empty = bounds.buckets().is_empty();
-            let exec = EntriesExec::new(snapshot.clone(), self.shown, bounds, projection, limit)?;
-            Ok((is_empty, Arc::new(exec) as Arc<dyn ExecutionPlan>))
-        };
-        let all = self.snapshots.iter().map(scan).collect::<Result<Vec<_>>>()?;
-        // One that holds nothing of what is asked for is left out, unless it is the only one.
-        let mut wanted: Vec<_> =
-            all.iter().filter(|(is_empty, _)| !is_empty).map(|(_, exec)| exec.clone()).collect();
-        if wanted.is_empty() {
-            wanted.extend(all.into_iter().map(|(_, exec)| exec).take(1));
+            let parts = Part::all(split, threads);
+            let exec =
+                EntriesExec::new(snapshot.clone(), self.shown, bounds, parts, projection, limit)?;
+            wanted.push(Arc::new(exec));
         }
         match wanted.len() {
             1 => Ok(wanted.remove(0)),

@@ -10,8 +10,8 @@ use compactor::visible::{Verdict, Visibility};
 use ingest::log::{Corruption, ReadError};
 use ingest::words::BucketId;
 
-use super::source::{Ordered, Source};
-use super::{Batch, Counts, Request, Shown};
+use super::source::{Ordered, Source, selected};
+use super::{Batch, Contested, Counts, Request, Shown};
 
 /// A scan under way.
 pub struct Scan {
@@ -70,8 +70,12 @@ impl Scan {
                 sources.push(Source::tail(tail, at, &request.bounds, &request.columns));
             }
             for run in &snapshot.view.sealed.runs {
-                let (bounds, columns) = (&request.bounds, &request.columns);
-                sources.extend(Source::run(run, bounds, columns, request.batch_rows, &counts)?);
+                let rows = match &request.contested {
+                    Contested::With(base, rows) if *base == run.run.id => rows.clone(),
+                    _ => selected(run, &request.bounds)?,
+                };
+                let columns = &request.columns;
+                sources.extend(Source::run(run, &rows, columns, request.batch_rows, &counts)?);
             }
         }
         Ok(Self {

@@ -8,6 +8,7 @@ use ingest::entry::EntryKey;
 use ingest::words::BucketId;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 
 /// Some buckets, and one range of keys that holds for each.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -126,6 +127,113 @@ pub struct Selected {
     pub key_pages: usize,
 }
 
+impl Selected {
+    /// How many rows are selected.
+    pub fn len(&self) -> usize {
+        self.ranges.iter().map(Range::len).sum()
+    }
+
+    /// Those of them that are in these ranges as well, which are ascending; `None` when there are none.
+    pub fn only(&self, ranges: impl Iterator<Item = Range<usize>>) -> Option<Self> {
+        let pages: Vec<Range<usize>> = ranges.collect();
+        let ranges = intersection(&self.ranges, &joined(pages.iter().cloned()));
+        let key_pages = pages.len();
+        (!ranges.is_empty()).then(|| Self { ranges, key_pages, ..self.clone() })
+    }
+
+    /// The first `rows` of them, and the rest.
+    pub fn split_at(&self, rows: usize) -> (Self, Self) {
+        let (mut first, mut rest) = (Vec::new(), Vec::new());
+        let mut room = rows;
+        for range in &self.ranges {
+            let middle = range.start + range.len().min(room);
+            room -= middle - range.start;
+            first.extend((range.start < middle).then_some(range.start..middle));
+            rest.extend((middle < range.end).then_some(middle..range.end));
+        }
+        (
+            Self { ranges: first, ..self.clone() },
+            Self { ranges: rest, key_pages: 0, ..self.clone() },
+        )
+    }
+}
+
+/// What may stand in a page of the key column: rows of its row group, and the extremes of bucket and key.
+pub struct Extent {
+    /// Its rows.
+    pub rows: Range<usize>,
+    buckets: Option<(u64, u64)>,
+    keys: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Extent {
+    /// Where all of it is one bucket's: the bucket and the extremes of its keys.
+    fn of_one_bucket(&self) -> Option<(u64, &[u8], &[u8])> {
+        let ((first, last), (min, max)) = (self.buckets?, self.keys.as_ref()?);
+        (first == last).then_some((first, min.as_slice(), max.as_slice()))
+    }
+
+    /// Whether all of it is surely below every entry of a key.
+    pub fn is_below(&self, bucket: BucketId, key: &[u8]) -> bool {
+        let bucket = bucket.get();
+        let is_of_lower = self.buckets.is_some_and(|(_, last)| last < bucket);
+        is_of_lower || self.of_one_bucket().is_some_and(|(own, _, max)| own == bucket && max < key)
+    }
+
+    /// Whether all of it is surely above every entry of a key.
+    pub fn is_above(&self, bucket: BucketId, key: &[u8]) -> bool {
+        let bucket = bucket.get();
+        let is_of_higher = self.buckets.is_some_and(|(first, _)| first > bucket);
+        is_of_higher || self.of_one_bucket().is_some_and(|(own, min, _)| own == bucket && min > key)
+    }
+
+    /// Whether the last key of this may be the first of the page after it.
+    pub fn may_share_key(&self, next: &Extent) -> bool {
+        match (self.of_one_bucket(), next.of_one_bucket()) {
+            (Some((bucket, _, last)), Some((next_bucket, first, _))) => {
+                bucket == next_bucket && last == first
+            }
+            _ => true,
+        }
+    }
+}
+
+/// The pages of a row group's key column, in order; `None` where the index lacks what it needs.
+pub fn extents(metadata: &ParquetMetaData, group: usize) -> Option<Vec<Extent>> {
+    let (columns, offsets) =
+        (metadata.column_index()?.get(group)?, metadata.offset_index()?.get(group)?);
+    let rows = usize::try_from(metadata.row_group(group).num_rows()).ok()?;
+    let ColumnIndexMetaData::INT64(bucket_index) = columns.get(BUCKET)? else { return None };
+    let ColumnIndexMetaData::BYTE_ARRAY(key_index) = columns.get(KEY)? else { return None };
+    let bucket_pages = page_rows(offsets.get(BUCKET)?, rows);
+    let mut at = 0;
+    let mut found = Vec::new();
+    for (page, rows) in page_rows(offsets.get(KEY)?, rows).into_iter().enumerate() {
+        while bucket_pages.get(at).is_some_and(|of_bucket| of_bucket.end <= rows.start) {
+            at += 1;
+        }
+        let beside = bucket_pages[at..].iter().take_while(|of_bucket| of_bucket.start < rows.end);
+        let extremes = (at..at + beside.count()).map(|page| {
+            Some((*bucket_index.min_value(page)? as u64, *bucket_index.max_value(page)? as u64))
+        });
+        let buckets = extremes.reduce(|a, b| Some((a?.0.min(b?.0), a?.1.max(b?.1)))).flatten();
+        let keys = match (key_index.min_value(page), key_index.max_value(page)) {
+            (Some(min), Some(max)) => Some((min.to_vec(), max.to_vec())),
+            _ => None,
+        };
+        found.push(Extent { rows, buckets, keys });
+    }
+    Some(found)
+}
+
+/// The rows of each page of a column.
+fn page_rows(index: &OffsetIndexMetaData, rows: usize) -> Vec<Range<usize>> {
+    let locations = index.page_locations();
+    let firsts = locations.iter().map(|page| page.first_row_index as usize);
+    let ends = firsts.clone().skip(1).chain([rows]);
+    firsts.zip(ends).map(|(first, end)| first..end).collect()
+}
+
 const BUCKET: usize = 0;
 const KEY: usize = 1;
 
@@ -140,10 +248,7 @@ pub fn select(metadata: &ParquetMetaData, bounds: &Bounds) -> Option<Vec<Selecte
     for (group, facts) in metadata.row_groups().iter().enumerate() {
         let rows = usize::try_from(facts.num_rows()).ok()?;
         let pages = |column: usize| -> Option<Vec<Range<usize>>> {
-            let locations = offsets.get(group)?.get(column)?.page_locations();
-            let firsts = locations.iter().map(|page| page.first_row_index as usize);
-            let ends = firsts.clone().skip(1).chain([rows]);
-            Some(firsts.zip(ends).map(|(first, end)| first..end).collect())
+            Some(page_rows(offsets.get(group)?.get(column)?, rows))
         };
         let ColumnIndexMetaData::INT64(bucket_index) = columns.get(group)?.get(BUCKET)? else {
             return None;

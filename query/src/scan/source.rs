@@ -8,7 +8,7 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray, UInt8Array, 
 use arrow::datatypes::{UInt8Type, UInt64Type};
 use bytes::Bytes;
 use compactor::listed::Kind;
-use compactor::manifest::{Manifest, Row, read_error, record_batch};
+use compactor::manifest::{Manifest, ManifestReader, Row, read_error, record_batch};
 use compactor::tail::Tail;
 use compactor::view::OpenRun;
 use compactor::visible::Shape;
@@ -20,7 +20,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 
-use super::range::{Bounds, select};
+use super::range::{Bounds, Selected, select};
 use super::{Counts, columns_read};
 
 /// Row groups and pages of the key column: those that were read, and all there are.
@@ -104,17 +104,59 @@ impl Ordered {
     }
 }
 
+/// The rows of a run that bounds do not rule out.
+pub fn selected(run: &OpenRun, bounds: &Bounds) -> Result<Vec<Selected>, ReadError> {
+    let manifest = run.manifest.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+    select(manifest.metadata().metadata(), bounds).ok_or_else(|| {
+        ReadError::Corrupt(Corruption {
+            file: manifest.path().to_string(),
+            position: 0,
+            detail: "the page index lacks buckets or keys".into(),
+        })
+    })
+}
+
+/// Begins to read columns of selected rows; `None` when there are none.
+pub fn open_run(
+    run: &OpenRun,
+    selected: &[Selected],
+    columns: &[usize],
+    batch_rows: usize,
+    counts: &Counts,
+) -> Result<Option<ParquetRecordBatchStream<ManifestReader>>, ReadError> {
+    let manifest = run.manifest.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+    let metadata = manifest.metadata().clone();
+    let groups = metadata.metadata().num_row_groups() as u64;
+    counts.pages.groups_total.fetch_add(groups, Atomically::Relaxed);
+    if selected.is_empty() {
+        return Ok(None);
+    }
+    counts.pages.runs.fetch_add(1, Atomically::Relaxed);
+    counts.pages.groups.fetch_add(selected.len() as u64, Atomically::Relaxed);
+    let key_pages: usize = selected.iter().map(|group| group.key_pages).sum();
+    counts.pages.key_pages.fetch_add(key_pages as u64, Atomically::Relaxed);
+    // A selection counts the rows of the chosen groups only, one group after the other.
+    let mut ranges = Vec::new();
+    let mut before = 0;
+    for group in selected {
+        ranges.extend(group.ranges.iter().map(|r| r.start + before..r.end + before));
+        before += group.rows;
+    }
+    let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied());
+    let reader = manifest.reader(counts.reads.clone());
+    ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
+        .with_row_groups(selected.iter().map(|group| group.group).collect())
+        .with_row_selection(RowSelection::from_consecutive_ranges(ranges.into_iter(), before))
+        .with_projection(mask)
+        .with_batch_size(batch_rows)
+        .build()
+        .map(Some)
+        .map_err(|error| read_error(manifest, error))
+}
+
 enum Input {
-    Tail {
-        tail: Arc<Tail>,
-        at: Offset,
-        next: Option<Bytes>,
-        end: Bytes,
-    },
-    Run {
-        manifest: Arc<Manifest>,
-        stream: ParquetRecordBatchStream<compactor::manifest::ManifestReader>,
-    },
+    Tail { tail: Arc<Tail>, at: Offset, next: Option<Bytes>, end: Bytes },
+    Run { manifest: Arc<Manifest>, stream: ParquetRecordBatchStream<ManifestReader> },
 }
 
 /// A source and where it stands.
@@ -145,52 +187,19 @@ impl Source {
         }
     }
 
-    /// A run; `None` when its page index rules it out.
+    /// Selected rows of a run; `None` when there are none.
     pub fn run(
         run: &OpenRun,
-        bounds: &Bounds,
+        selected: &[Selected],
         columns: &[usize],
         batch_rows: usize,
         counts: &Counts,
     ) -> Result<Option<Self>, ReadError> {
         let manifest = run.manifest.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
-        let metadata = manifest.metadata().clone();
-        let corrupt = |detail: &str| {
-            ReadError::Corrupt(Corruption {
-                file: manifest.path().to_string(),
-                position: 0,
-                detail: detail.into(),
-            })
-        };
-        let groups = metadata.metadata().num_row_groups() as u64;
-        counts.pages.groups_total.fetch_add(groups, Atomically::Relaxed);
-        let selected = select(metadata.metadata(), bounds)
-            .ok_or_else(|| corrupt("the page index lacks buckets or keys"))?;
-        if selected.is_empty() {
-            return Ok(None);
-        }
-        counts.pages.runs.fetch_add(1, Atomically::Relaxed);
-        counts.pages.groups.fetch_add(selected.len() as u64, Atomically::Relaxed);
-        let key_pages: usize = selected.iter().map(|group| group.key_pages).sum();
-        counts.pages.key_pages.fetch_add(key_pages as u64, Atomically::Relaxed);
-        // A selection counts the rows of the chosen groups only, one group after the other.
-        let mut ranges = Vec::new();
-        let mut before = 0;
-        for group in &selected {
-            ranges.extend(group.ranges.iter().map(|r| r.start + before..r.end + before));
-            before += group.rows;
-        }
         let columns = columns_read(columns);
-        let schema = metadata.parquet_schema();
-        let mask = ProjectionMask::roots(schema, columns.iter().copied());
-        let reader = manifest.reader(counts.reads.clone());
-        let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata.clone())
-            .with_row_groups(selected.iter().map(|group| group.group).collect())
-            .with_row_selection(RowSelection::from_consecutive_ranges(ranges.into_iter(), before))
-            .with_projection(mask)
-            .with_batch_size(batch_rows)
-            .build()
-            .map_err(|error| read_error(manifest, error))?;
+        let Some(stream) = open_run(run, selected, &columns, batch_rows, counts)? else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             input: Input::Run { manifest: manifest.clone(), stream },
             columns,

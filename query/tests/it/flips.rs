@@ -4,8 +4,11 @@
 //! is silently missing. A flip in a segment, manifest or key index does not stop the store, and one in a
 //! segment concerns only the objects of one block.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::array::AsArray;
+use arrow::datatypes::UInt64Type;
 use bytes::Bytes;
 use compactor::manifest::schema;
 use compactor::view::What;
@@ -86,28 +89,38 @@ async fn get(engine: &Engine, known: &Known) -> Result<Option<Bytes>, ReadError>
 
 /// All versions by a scan of all columns: bucket, key, version, size.
 pub async fn scanned(engine: &Engine) -> Result<Vec<(u64, String, u64)>, ReadError> {
-    use arrow::array::AsArray;
-    use arrow::datatypes::UInt64Type;
     let snapshot = engine.partition.snapshot();
     let buckets = snapshot.buckets.iter().map(|bucket| bucket.id).collect();
-    let request = scan::Request {
-        shown: Shown::Versions,
-        bounds: Bounds::new(buckets),
-        columns: (0..schema().fields().len()).collect(),
-        batch_rows: 100,
-    };
-    let mut scan = scan::scan(&snapshot, request, Counts::default())?;
+    let bounds = Bounds::new(buckets);
+    let columns: Vec<usize> = (0..schema().fields().len()).collect();
+    let (shown, batch_rows, counts) = (Shown::Versions, 100, Counts::default());
+    let scan::Split { settled, contested } = scan::split(&snapshot, &bounds).await?;
     let mut found = Vec::new();
-    while let Some(batch) = scan.next().await? {
-        let number = |index: usize| batch.rows.column(index).as_primitive::<UInt64Type>().clone();
-        let (buckets, versions) = (number(0), number(2));
-        let keys = batch.rows.column(1).as_string::<i32>();
-        for row in 0..batch.rows.num_rows() {
-            let key = keys.value(row).to_owned();
-            found.push((buckets.value(row), key, versions.value(row)));
+    if let Some(settled) = settled {
+        let wanted = scan::Wanted { shown, columns: columns.clone(), batch_rows };
+        let mut scan = settled.read(&wanted, &counts)?;
+        while let Some(batch) = scan.next().await? {
+            take(&batch, &mut found);
         }
     }
+    if let Some(contested) = contested {
+        let request = scan::Request { shown, bounds, contested, columns, batch_rows };
+        let mut scan = scan::scan(&snapshot, request, counts)?;
+        while let Some(batch) = scan.next().await? {
+            take(&batch, &mut found);
+        }
+    }
+    found.sort_by(|a, b| (a.0, &a.1, Reverse(a.2)).cmp(&(b.0, &b.1, Reverse(b.2))));
     Ok(found)
+}
+
+fn take(batch: &scan::Batch, found: &mut Vec<(u64, String, u64)>) {
+    let number = |index: usize| batch.rows.column(index).as_primitive::<UInt64Type>().clone();
+    let (buckets, versions) = (number(0), number(2));
+    let keys = batch.rows.column(1).as_string::<i32>();
+    for row in 0..batch.rows.num_rows() {
+        found.push((buckets.value(row), keys.value(row).to_owned(), versions.value(row)));
+    }
 }
 
 /// The block of a segment where an object's header or payload lies.

@@ -1,0 +1,132 @@
+//! Conditions on other columns than bucket and key: which pages of settled rows they rule out.
+//!
+//! Only where one run alone decides what is visible may a condition skip rows: elsewhere a row that it rules out
+//! may hide an older one that it would keep.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use compactor::manifest::schema;
+use datafusion::arrow::array::{ArrayRef, BooleanArray, UInt64Array};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::Session;
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::error::Result;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr_rewriter::unnormalize_col;
+use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::file::metadata::ParquetMetaData;
+use query::scan::Settled;
+
+/// Columns whose pages tell their extremes, under the same name and type in tables and manifests.
+const COLUMNS: [&str; 4] = ["last_modified", "size", "owner", "content_type"];
+
+/// The one such column that a condition is about, if it is.
+fn column_of(condition: &Expr) -> Option<String> {
+    let columns = condition.column_refs();
+    let mut names = columns.iter().map(|column| column.name.as_str());
+    let name = names.next()?;
+    (names.next().is_none() && COLUMNS.contains(&name)).then(|| name.to_owned())
+}
+
+/// Whether a condition may rule pages out.
+pub fn prunes(condition: &Expr) -> bool {
+    column_of(condition).is_some() && !condition.is_volatile()
+}
+
+/// Takes out of settled rows the pages in which no row fulfils all of the conditions.
+pub fn prune(settled: &mut Settled, conditions: &[Expr], session: &dyn Session) -> Result<()> {
+    let Ok(manifest) = &settled.run.manifest else { return Ok(()) };
+    let metadata = manifest.metadata().metadata().clone();
+    for condition in conditions.iter().filter(|condition| prunes(condition)) {
+        let Some(name) = column_of(condition) else { continue };
+        // What the library cannot turn into a condition on extremes rules nothing out.
+        let Some(predicate) = predicate(condition, session) else { continue };
+        let mut kept = Vec::with_capacity(settled.rows.len());
+        for selected in &settled.rows {
+            let pages = Pages::of(&metadata, selected.group, &name);
+            let wanted = pages.as_ref().map(|pages| predicate.prune(pages)).transpose()?;
+            match (pages, wanted) {
+                (Some(pages), Some(wanted)) => {
+                    let pages = pages.rows.into_iter().zip(wanted).filter(|(_, wanted)| *wanted);
+                    kept.extend(selected.only(pages.map(|(rows, _)| rows)));
+                }
+                _ => kept.push(selected.clone()),
+            }
+        }
+        settled.rows = kept;
+    }
+    Ok(())
+}
+
+fn predicate(condition: &Expr, session: &dyn Session) -> Option<Arc<PruningPredicate>> {
+    let schema: SchemaRef = schema();
+    let names = DFSchema::try_from(schema.clone()).ok()?;
+    let condition = unnormalize_col(condition.clone());
+    let physical = session.create_physical_expr(condition, &names).ok()?;
+    PruningPredicateBuilder::new().with_file_schema(schema).build(physical)
+}
+
+/// The extremes of a column's pages in one row group.
+struct Pages {
+    rows: Vec<Range<usize>>,
+    min: ArrayRef,
+    max: ArrayRef,
+    nulls: UInt64Array,
+    counts: Option<UInt64Array>,
+}
+
+impl Pages {
+    /// `None` where the file does not tell them.
+    fn of(metadata: &Arc<ParquetMetaData>, group: usize, name: &str) -> Option<Self> {
+        let (columns, offsets) = (metadata.column_index()?, metadata.offset_index()?);
+        let schema = schema();
+        let parquet = metadata.file_metadata().schema_descr();
+        let converter = StatisticsConverter::try_new(name, &schema, parquet).ok()?;
+        let groups = [group];
+        let leaf = converter.parquet_column_index()?;
+        let locations = offsets.get(group)?.get(leaf)?.page_locations();
+        let total = usize::try_from(metadata.row_group(group).num_rows()).ok()?;
+        let firsts = locations.iter().map(|page| page.first_row_index as usize);
+        let ends = firsts.clone().skip(1).chain([total]);
+        Some(Self {
+            rows: firsts.zip(ends).map(|(first, end)| first..end).collect(),
+            min: converter.data_page_mins(columns, offsets, &groups).ok()?,
+            max: converter.data_page_maxes(columns, offsets, &groups).ok()?,
+            nulls: converter.data_page_null_counts(columns, offsets, &groups).ok()?,
+            counts: converter
+                .data_page_row_counts(offsets, metadata.row_groups(), &groups)
+                .ok()
+                .flatten(),
+        })
+    }
+}
+
+impl PruningStatistics for Pages {
+    fn min_values(&self, _: &Column) -> Option<ArrayRef> {
+        Some(self.min.clone())
+    }
+
+    fn max_values(&self, _: &Column) -> Option<ArrayRef> {
+        Some(self.max.clone())
+    }
+
+    fn num_containers(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn null_counts(&self, _: &Column) -> Option<ArrayRef> {
+        Some(Arc::new(self.nulls.clone()))
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        self.counts.clone().map(|counts| Arc::new(counts) as ArrayRef)
+    }
+
+    fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
+}

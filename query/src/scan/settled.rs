@@ -1,0 +1,130 @@
+//! Reads rows that their run alone decides: no merge, only the run's own flags.
+
+use std::fmt;
+
+use arrow::array::{AsArray, RecordBatch, Scalar, UInt8Array};
+use arrow::compute::kernels::cmp::{eq, lt_eq};
+use arrow::compute::{and, filter, filter_record_batch};
+use compactor::listed::Kind;
+use compactor::manifest::{read_error, schema};
+use futures::StreamExt;
+use ingest::log::{Corruption, ReadError};
+use parquet::arrow::async_reader::ParquetRecordBatchStream;
+
+use super::range::Selected;
+use super::source::open_run;
+use super::split::Settled;
+use super::{Batch, Counts, Shown};
+
+/// Columns that say what a row is: its kind, and whether it is its key's newest.
+const KIND: &str = "kind";
+const IS_LATEST: &str = "is_latest";
+
+/// What to read of settled rows.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Which entries.
+    pub shown: Shown,
+    /// Columns of [`compactor::manifest::schema`].
+    pub columns: Vec<usize>,
+    /// Rows of a batch.
+    pub batch_rows: usize,
+}
+
+/// A read under way.
+pub struct SettledScan {
+    settled: Settled,
+    shown: Shown,
+    stream: Option<ParquetRecordBatchStream<compactor::manifest::ManifestReader>>,
+}
+
+impl Settled {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.iter().map(Selected::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The rows in at most `parts` stretches of about the same size, in order.
+    pub fn parts(&self, parts: usize) -> Vec<Settled> {
+        let share = self.len().div_ceil(parts.max(1)).max(1);
+        let mut found: Vec<Settled> = Vec::new();
+        let mut room = 0;
+        for selected in &self.rows {
+            let mut left = selected.clone();
+            while !left.ranges.is_empty() {
+                if room == 0 {
+                    found.push(Settled { run: self.run.clone(), rows: Vec::new() });
+                    room = share;
+                }
+                let (taken, rest) = left.split_at(room);
+                room -= taken.len();
+                found.last_mut().expect("one was made").rows.push(taken);
+                left = rest;
+            }
+        }
+        found
+    }
+
+    /// Begins to read.
+    pub fn read(&self, wanted: &Wanted, counts: &Counts) -> Result<SettledScan, ReadError> {
+        let flag = |name: &str| schema().index_of(name).expect("the manifest has this column");
+        let mut columns = wanted.columns.clone();
+        columns.extend([flag(KIND), flag(IS_LATEST)]);
+        columns.sort_unstable();
+        columns.dedup();
+        let stream = open_run(&self.run, &self.rows, &columns, wanted.batch_rows, counts)?;
+        Ok(SettledScan { settled: self.clone(), shown: wanted.shown, stream })
+    }
+}
+
+impl SettledScan {
+    /// The next rows; none at the end. Never an empty batch.
+    pub async fn next(&mut self) -> Result<Option<Batch>, ReadError> {
+        let manifest = self.settled.run.manifest.as_ref();
+        let manifest = manifest.map_err(|c| ReadError::Corrupt(c.clone()))?;
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        while let Some(rows) = stream.next().await {
+            let rows = rows.map_err(|error| read_error(manifest, error))?;
+            let batch = show(rows, self.shown).ok_or_else(|| {
+                ReadError::Corrupt(Corruption {
+                    file: manifest.path().to_string(),
+                    position: 0,
+                    detail: "the columns are not a manifest's".into(),
+                })
+            })?;
+            if batch.rows.num_rows() > 0 {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The rows that are shown, by the run's flags; `None` when they are not a manifest's.
+fn show(rows: RecordBatch, shown: Shown) -> Option<Batch> {
+    let kinds = rows.column_by_name(KIND)?.clone();
+    let is_latest = rows.column_by_name(IS_LATEST)?.as_boolean_opt()?.clone();
+    let code = |kind: Kind| Scalar::new(UInt8Array::from(vec![kind.code()]));
+    let mask = match shown {
+        Shown::Objects => and(&eq(&kinds, &code(Kind::Object)).ok()?, &is_latest).ok()?,
+        // Objects and markers have the lowest numbers; removals are no versions.
+        Shown::Versions => lt_eq(&kinds, &code(Kind::Marker)).ok()?,
+    };
+    if mask.true_count() == rows.num_rows() {
+        return Some(Batch { rows, is_latest });
+    }
+    let kept = filter(&is_latest, &mask).ok()?;
+    let is_latest = kept.as_boolean_opt()?.clone();
+    Some(Batch { rows: filter_record_batch(&rows, &mask).ok()?, is_latest })
+}
+
+impl fmt::Debug for Settled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rows of run {}", self.len(), self.run.run.id)
+    }
+}

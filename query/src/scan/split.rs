@@ -1,0 +1,170 @@
+//! Parts a scan in two: what one run alone decides, and what several sources say something about.
+//!
+//! ```text
+//!   largest run   ┃ settled ┃contested┃     settled     ┃contested┃ settled ┃
+//!   other runs              │  keys   │                 │  keys   │
+//!   tail                    │         │                 │         │
+//!                             merged                      merged
+//! ```
+//! Most entries stand in one run, and most of them nobody has touched since. For these the run's own flags say
+//! what is visible: no merge, no keys to compare, any condition may skip pages, and several threads may read. A
+//! page of the run is *contested* when a key of any other source may be in it, by filter and page index; only
+//! these pages are merged with the other sources.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use compactor::cursor::Cursor;
+use compactor::view::{OpenRun, Snapshot};
+use ingest::log::{Corruption, ReadError};
+use ingest::record::key_hash;
+use ingest::words::RunId;
+use parquet::file::metadata::ParquetMetaData;
+
+use super::range::{Bounds, Extent, Selected, extents, select};
+
+/// A scan in two parts; together they show everything once.
+pub struct Split {
+    /// What the largest run decides alone, if it is much of the whole.
+    pub settled: Option<Settled>,
+    /// All the rest; none when there is nothing.
+    pub contested: Option<Contested>,
+}
+
+/// Rows that their run alone decides.
+#[derive(Clone)]
+pub struct Settled {
+    /// The run.
+    pub run: Arc<OpenRun>,
+    /// The rows.
+    pub rows: Vec<Selected>,
+}
+
+/// Where sources are merged.
+#[derive(Clone, Debug)]
+pub enum Contested {
+    /// Everywhere.
+    All,
+    /// Of this run only these rows; of the others all.
+    With(RunId, Vec<Selected>),
+}
+
+/// Other sources may hold this share of the largest run's entries: with more, nearly every page is contested.
+const OTHERS_MAX: u64 = 4;
+
+/// Splits what is within bounds.
+pub async fn split(snapshot: &Snapshot, bounds: &Bounds) -> Result<Split, ReadError> {
+    if bounds.is_empty() {
+        return Ok(Split { settled: None, contested: None });
+    }
+    let all = Split { settled: None, contested: Some(Contested::All) };
+    let runs = &snapshot.view.sealed.runs;
+    let Some(base) = runs.iter().max_by_key(|open| open.run.entries) else { return Ok(all) };
+    let of_runs: u64 = runs.iter().map(|open| open.run.entries).sum();
+    let of_tails: u64 = snapshot.tails().map(|(tail, _)| tail.len() as u64).sum();
+    let others = of_runs - base.run.entries + of_tails;
+    if others.saturating_mul(OTHERS_MAX) > base.run.entries {
+        return Ok(all);
+    }
+    let manifest = base.manifest.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+    let metadata = manifest.metadata().metadata();
+    let malformed = || {
+        ReadError::Corrupt(Corruption {
+            file: manifest.path().to_string(),
+            position: 0,
+            detail: "the page index lacks buckets or keys".into(),
+        })
+    };
+    let rows = select(metadata, bounds).ok_or_else(malformed)?;
+    if others == 0 {
+        let settled = Some(Settled { run: base.clone(), rows });
+        return Ok(Split { settled, contested: None });
+    }
+    let pages = pages(metadata, &rows).ok_or_else(malformed)?;
+    let is_contested = contested(snapshot, base, bounds, &pages).await?;
+    let part = |wanted: bool| -> Vec<Selected> {
+        rows.iter()
+            .filter_map(|selected| {
+                let of_group = pages.iter().zip(&is_contested).filter(|(page, is_contested)| {
+                    page.group == selected.group && **is_contested == wanted
+                });
+                selected.only(of_group.map(|(page, _)| page.extent.rows.clone()))
+            })
+            .collect()
+    };
+    Ok(Split {
+        settled: Some(Settled { run: base.clone(), rows: part(false) }),
+        contested: Some(Contested::With(base.run.id, part(true))),
+    })
+}
+
+/// A page of the key column.
+struct Page {
+    group: usize,
+    extent: Extent,
+}
+
+/// The pages that hold the selected rows, in order.
+fn pages(metadata: &ParquetMetaData, rows: &[Selected]) -> Option<Vec<Page>> {
+    let mut found = Vec::new();
+    for selected in rows {
+        let group = selected.group;
+        let extents = extents(metadata, group)?;
+        let is_read = |extent: &Extent| selected.ranges.iter().any(|r| meet(r, &extent.rows));
+        found.extend(extents.into_iter().filter(is_read).map(|extent| Page { group, extent }));
+    }
+    Some(found)
+}
+
+fn meet(a: &Range<usize>, b: &Range<usize>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+/// For each page, whether another source may say something about a key in it.
+async fn contested(
+    snapshot: &Snapshot,
+    base: &OpenRun,
+    bounds: &Bounds,
+    pages: &[Page],
+) -> Result<Vec<bool>, ReadError> {
+    let mut found = vec![false; pages.len()];
+    let Some((from, end)) = bounds.entries() else { return Ok(found) };
+    let tables = [&base.keys, &base.more].map(|table| table.as_ref());
+    let mut cursor = Cursor::beside(snapshot, base.run.id)?;
+    cursor.seek(&from).await?;
+    let mut group = Vec::new();
+    let mut at = 0;
+    while let Some(standing) = cursor.standing()? {
+        if standing.key.group() >= end.as_ref() {
+            break;
+        }
+        if standing.key.group() != group.as_slice() {
+            group.clear();
+            group.extend_from_slice(standing.key.group());
+            let (bucket, key) = (standing.key.bucket(), standing.key.object_key());
+            let hash = key_hash(bucket, &key);
+            let mut may_be_there = false;
+            for table in tables {
+                let table = table.map_err(|c| ReadError::Corrupt(c.clone()))?;
+                may_be_there |= table.entries() > 0 && table.may_contain(hash);
+            }
+            if may_be_there {
+                while pages.get(at).is_some_and(|page| page.extent.is_below(bucket, &key)) {
+                    at += 1;
+                }
+                let meeting = pages[at..].iter().take_while(|p| !p.extent.is_above(bucket, &key));
+                let count = meeting.count();
+                found[at..at + count].fill(true);
+            }
+        }
+        cursor.advance().await?;
+    }
+    // A key's rows may go on from page to page. A merge that began in the midst of them would take the first
+    // that it meets for the newest.
+    for page in (1..pages.len()).rev() {
+        if found[page] && pages[page - 1].extent.may_share_key(&pages[page].extent) {
+            found[page - 1] = true;
+        }
+    }
+    Ok(found)
+}
