@@ -158,4 +158,5 @@ def main():
         server.end(signal.SIGTERM)
 
 
-main()
+if __name__ == "__main__":
+    main()
