@@ -246,6 +246,7 @@ def sql(server, binary):
     check([row["key"] for row in got] == ["a/11", "a/12", "a/13"], f"list_objects in pages: {got}")
     sees_only_its_own(server)
     after_a_write(server, s3)
+    checksums(server, s3)
     ask = [binary, "sql", "--admin", server.admin]
     env = dict(os.environ, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
     for form, wanted in [("csv", "n\n50\n"), ("json", '[\n{"n":50}\n]\n')]:
@@ -305,6 +306,38 @@ def after_a_write(server, s3):
             check(False, f"min_offset={wrong} is refused")
         except urllib.error.HTTPError as error:
             check(error.code == 400, f"{wrong}: {error.code}")
+
+
+def checksums(server, s3):
+    """SQL tells checksums and storage classes as HEAD and listings do, before a cut and after it."""
+    s3.create_bucket(Bucket="sums")
+    s3.put_bucket_versioning(Bucket="sums", VersioningConfiguration={"Status": "Enabled"})
+    algorithms = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"]
+    for algorithm in algorithms:
+        s3.put_object(Bucket="sums", Key=f"whole/{algorithm}", Body=b"abc", ChecksumAlgorithm=algorithm)
+    for algorithm, kind in [("SHA256", "COMPOSITE"), ("CRC32C", "COMPOSITE"), ("CRC32", "FULL_OBJECT")]:
+        key = f"parts/{algorithm}"
+        upload = s3.create_multipart_upload(Bucket="sums", Key=key, ChecksumAlgorithm=algorithm, ChecksumType=kind)["UploadId"]
+        done = []
+        for number, size in [(1, 5 << 20), (2, 10)]:
+            put = s3.upload_part(Bucket="sums", Key=key, UploadId=upload, PartNumber=number, Body=b"p" * size, ChecksumAlgorithm=algorithm)
+            done.append({"PartNumber": number, "ETag": put["ETag"], f"Checksum{algorithm}": put[f"Checksum{algorithm}"]})
+        s3.complete_multipart_upload(Bucket="sums", Key=key, UploadId=upload, MultipartUpload={"Parts": done})
+    s3.put_object(Bucket="sums", Key="gone", Body=b"")
+    s3.delete_object(Bucket="sums", Key="gone")
+    wanted = {}
+    for listed in s3.list_objects_v2(Bucket="sums")["Contents"]:
+        head = s3.head_object(Bucket="sums", Key=listed["Key"], ChecksumMode="ENABLED")
+        wanted[listed["Key"]] = ({a: head[f"Checksum{a}"] for a in algorithms if f"Checksum{a}" in head}, head["ChecksumType"], listed["StorageClass"])
+    check(wanted["parts/SHA256"][0]["SHA256"].endswith("-2") and len(wanted) == 8, f"a checksum over parts: {wanted}")
+    for again in range(2):
+        for table in ["objects", "versions"]:
+            rows = server.sql(f"SELECT key, checksums, checksum_type, storage_class FROM {table} WHERE bucket = 'sums' AND key <> 'gone'")
+            got = {row["key"]: (row["checksums"], row["checksum_type"], row["storage_class"]) for row in rows}
+            check(got == wanted, f"{table}: {got} instead of {wanted}")
+        got = server.sql("SELECT storage_class, checksum_type, checksums['CRC32'] AS crc FROM versions WHERE bucket = 'sums' AND is_delete_marker")
+        check(got == [{"storage_class": None, "checksum_type": None, "crc": None}], f"a delete marker has neither: {got}")
+        server.cut()
 
 
 def small_tree(server, scratch):

@@ -17,7 +17,7 @@ use s3::xml::{self, Writer};
 
 use super::answer::{self, Answer};
 use super::bucket::{rejected, unexpected};
-use super::object::{add_written, attributes, checksum_text};
+use super::object::{add_written, attributes};
 use super::{Asked, Front, Sight, conditions, read_error};
 
 type Answered = Result<Response<Answer>, S3Error>;
@@ -127,7 +127,7 @@ pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     if let Some(checksum) = &taken.checksum
         && let Some(algorithm) = Algorithm::from_code(checksum.algorithm)
     {
-        answer::set(&mut response, algorithm.header(), &checksum_text(checksum));
+        answer::set(&mut response, algorithm.header(), &checksum.text());
     }
     Ok(response)
 }
@@ -231,7 +231,7 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
             };
             if let (Some(algorithm), Some(checksum)) = (algorithm, &checksum)
                 && let Some(claimed) = asked.header(algorithm.header())
-                && claimed != checksum_text(checksum)
+                && claimed != checksum.text()
             {
                 return Err(Code::BadDigest.into());
             }
@@ -265,9 +265,8 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     if let Some(checksum) = &checksum
         && let Some(algorithm) = Algorithm::from_code(checksum.algorithm)
     {
-        writer.text(algorithm.element(), &checksum_text(checksum));
-        let kind = if checksum.is_composite { "COMPOSITE" } else { "FULL_OBJECT" };
-        writer.text("ChecksumType", kind);
+        writer.text(algorithm.element(), &checksum.text());
+        writer.text("ChecksumType", checksum.kind());
     }
     let mut response = answer::xml(writer.finish(root));
     add_written(&mut response, &written);
@@ -344,7 +343,7 @@ pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
         if let Some(checksum) = &part.checksum
             && let Some(algorithm) = Algorithm::from_code(checksum.algorithm)
         {
-            writer.text(algorithm.element(), &checksum_text(checksum));
+            writer.text(algorithm.element(), &checksum.text());
         }
         writer.end("Part");
     }

@@ -11,6 +11,7 @@
 mod bounded;
 mod bounds;
 mod catalog;
+mod checksums;
 mod dialect;
 mod engine;
 mod error;
