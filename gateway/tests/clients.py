@@ -247,6 +247,7 @@ def sql(server, binary):
     sees_only_its_own(server)
     after_a_write(server, s3)
     checksums(server, s3)
+    tags(server, s3)
     ask = [binary, "sql", "--admin", server.admin]
     env = dict(os.environ, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
     for form, wanted in [("csv", "n\n50\n"), ("json", '[\n{"n":50}\n]\n')]:
@@ -270,7 +271,7 @@ def sees_only_its_own(server):
     theirs.put_object(Bucket="theirs", Key="secret/key", Body=b"theirs", Tagging="project=hidden")
     theirs.create_multipart_upload(Bucket="theirs", Key="secret/upload")
     for query in ["SELECT * FROM objects WHERE bucket = 'theirs'", "SELECT * FROM versions WHERE key = 'secret/key'",
-                  "SELECT * FROM buckets WHERE name = 'theirs'", "SELECT * FROM uploads WHERE bucket = 'theirs'"]:
+                  "SELECT * FROM buckets WHERE name = 'theirs'", "SELECT * FROM tags WHERE value = 'hidden'", "SELECT * FROM uploads WHERE bucket = 'theirs'"]:
         check(server.sql(query, OTHER_KEYS) != [], f"whose they are sees them: {query}")
         check(server.sql(query) == [], f"nobody else sees them: {query}")
     check(server.sql("SELECT DISTINCT bucket FROM objects", OTHER_KEYS) == [{"bucket": "theirs"}], "and they see nothing else")
@@ -338,6 +339,36 @@ def checksums(server, s3):
         got = server.sql("SELECT storage_class, checksum_type, checksums['CRC32'] AS crc FROM versions WHERE bucket = 'sums' AND is_delete_marker")
         check(got == [{"storage_class": None, "checksum_type": None, "crc": None}], f"a delete marker has neither: {got}")
         server.cut()
+
+
+def tags(server, s3):
+    """One row for each tag of each current object, in the tail and in runs alike."""
+    s3.create_bucket(Bucket="tagged")
+    s3.put_bucket_versioning(Bucket="tagged", VersioningConfiguration={"Status": "Enabled"})
+    for number in range(12):
+        s3.put_object(Bucket="tagged", Key=f"t/{number:02}", Body=b"", Tagging=f"team=red&number={number}" if number % 3 else "")
+    s3.put_object(Bucket="tagged", Key="t/01", Body=b"", Tagging="team=blue")
+    s3.delete_object(Bucket="tagged", Key="t/02")
+    tagged = s3.put_object(Bucket="tagged", Key="t/03", Body=b"")["VersionId"]
+    server.cut()
+    s3.put_object_tagging(Bucket="tagged", Key="t/03", Tagging={"TagSet": [{"Key": "later", "Value": "yes"}, {"Key": "team", "Value": ""}]})
+    s3.delete_object_tagging(Bucket="tagged", Key="t/04")
+    for again in range(2):
+        got = [tuple(row.values()) for row in server.sql("SELECT key, name, value FROM tags WHERE bucket = 'tagged' ORDER BY key, name")]
+        wanted = [("t/01", "team", "blue"), ("t/03", "later", "yes"), ("t/03", "team", "")]
+        for number in [5, 7, 8, 10, 11]:
+            wanted += [(f"t/{number:02}", "number", str(number)), (f"t/{number:02}", "team", "red")]
+        check(got == wanted, f"tags: {got} instead of {wanted}")
+        got = server.sql("SELECT * FROM tags WHERE bucket = 'tagged' AND name = 'later'")
+        check(got == [{"bucket": "tagged", "key": "t/03", "version_id": tagged, "name": "later", "value": "yes"}], f"all columns: {got}")
+        got = server.sql("SELECT key FROM tags WHERE bucket = 'tagged' AND key > 't/05' ORDER BY key LIMIT 3")
+        check([row["key"] for row in got] == ["t/07", "t/07", "t/08"], f"in key order: {got}")
+        check(server.sql("SELECT count(*) AS n FROM tags WHERE bucket = 'tagged'") == [{"n": 13}], "counted without a column")
+        got = server.sql("SELECT t.key, size FROM tags t JOIN objects o ON o.bucket = t.bucket AND o.key = t.key WHERE t.bucket = 'tagged' AND name = 'number' AND value IN ('5', '7') ORDER BY 1")
+        check(got == [{"key": "t/05", "size": 0}, {"key": "t/07", "size": 0}], f"joined: {got}")
+        server.cut()
+    plan = "\n".join(str(row) for row in server.sql("EXPLAIN SELECT key FROM tags WHERE bucket = 'tagged' AND key LIKE 't/1%' AND name = 'team' ORDER BY key"))
+    check("Objects of tagged, keys from" in plan and "SortExec" not in plan, f"bounds go down, and keys come in order: {plan}")
 
 
 def small_tree(server, scratch):

@@ -24,6 +24,7 @@ mod session;
 pub mod settings;
 mod source;
 mod table;
+mod tags;
 
 pub use datafusion::arrow;
 pub use datafusion::common::ScalarValue;

@@ -20,6 +20,7 @@ use crate::error::SqlError;
 use crate::facts;
 use crate::list::ListObjects;
 use crate::table::Entries;
+use crate::tags::Tags;
 
 /// What a statement asks for and answers with.
 #[derive(Clone, Debug)]
@@ -39,6 +40,7 @@ pub fn tables(
     for (name, shown) in [("objects", Shown::Objects), ("versions", Shown::Versions)] {
         tables.register_table(name.into(), Arc::new(Entries::new(snapshots, shown)))?;
     }
+    tables.register_table("tags".into(), Arc::new(Tags::new(snapshots)))?;
     tables.register_table("buckets".into(), Arc::new(facts::buckets(snapshots)?))?;
     tables.register_table("uploads".into(), Arc::new(facts::uploads(snapshots)?))?;
     let seen = if is_operator { snapshots } else { &[] };
