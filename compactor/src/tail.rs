@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use ingest::codec::DecodeError;
 use ingest::entry::{Entry, EntryKey, Extent, Payload, Statement};
-use ingest::words::{BulkId, Offset};
+use ingest::words::{BucketId, BulkId, Offset};
 use parking_lot::RwLock;
 
 use crate::state::{StateKey, StreamState, decode_part};
@@ -125,6 +125,33 @@ impl Tail {
             }
         }
         (found, None)
+    }
+
+    /// What the record at an offset says of a key, if it says anything.
+    pub fn made_at(
+        &self,
+        at: Offset,
+        bucket: BucketId,
+        key: &[u8],
+    ) -> Option<(EntryKey, Statement)> {
+        let contents = self.contents.read();
+        // What a record says is mostly of the version that it makes.
+        let own = EntryKey::new(bucket, key, at, at);
+        if let Some(statement) = contents.entries.get(&own) {
+            return Some((own, statement.clone()));
+        }
+        let newest = EntryKey::new(bucket, key, Offset::MAX, Offset::MAX);
+        let mut of_key = contents.entries.range(newest.clone()..);
+        let found = of_key
+            .by_ref()
+            .take_while(|(found, _)| found.group() == newest.group())
+            .find(|(found, _)| found.sequence() == at);
+        found.map(|(key, statement)| (key.clone(), statement.clone()))
+    }
+
+    /// Whether the record at an offset changed the value of a state key.
+    pub fn changed_at(&self, at: Offset, key: &StateKey) -> bool {
+        self.contents.read().state.contains_key(&(key.clone(), Reverse(at)))
     }
 
     /// The newest value of a state key made below `at`: `None` when the tail knows nothing of it,

@@ -6,13 +6,14 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
+use compactor::partition::Partition;
 use compactor::view::Snapshot;
 use futures::StreamExt;
 use ingest::env::Fut;
 use ingest::log::ReadError;
 use ingest::words::{Offset, PartitionId};
 use serde::Deserialize;
-use sql::{Engine, Format, ReadAt, Source, SqlError};
+use sql::{Asker, Engine, Format, ReadAt, Seen, Source, SqlError};
 
 use crate::config::User;
 use crate::server::store::Store;
@@ -46,36 +47,41 @@ fn parse_offsets(text: &str, partitions: usize) -> Result<ReadAt, String> {
 struct Viewer {
     store: Arc<Store>,
     user: User,
+    asker: Asker,
     /// What must have been applied before the snapshots are taken.
     at_least: ReadAt,
 }
 
 impl Viewer {
     fn new(store: Arc<Store>, user: User) -> Self {
-        Self { store, user, at_least: ReadAt::new() }
+        let asker =
+            Asker { name: user.name.clone(), id: user.id.clone(), is_operator: is_operator(&user) };
+        Self { store, user, asker, at_least: ReadAt::new() }
     }
 }
 
 impl Source for Viewer {
-    fn fresh(&self) -> Fut<'_, Result<Vec<Snapshot>, ReadError>> {
+    fn fresh(&self) -> Fut<'_, Result<Vec<Seen>, ReadError>> {
         Box::pin(async move {
             for (partition, offset) in &self.at_least {
                 self.store.partitions[partition.get() as usize].reach(*offset).await?;
             }
-            let seen = |snapshot: Snapshot| {
-                let buckets = snapshot.buckets.filtered(|bucket| owns(&self.user, bucket));
-                Snapshot { buckets: Arc::new(buckets), ..snapshot }
+            let seen = |(snapshot, partition): (Snapshot, &Partition)| {
+                let all = snapshot.buckets.clone();
+                let own = Arc::new(all.filtered(|bucket| owns(&self.user, bucket)));
+                Seen {
+                    followed: if self.asker.is_operator { all } else { own.clone() },
+                    snapshot: Snapshot { buckets: own, ..snapshot },
+                    log: partition.log().clone(),
+                }
             };
-            Ok(self.store.fresh().await?.into_iter().map(seen).collect())
+            let snapshots = self.store.fresh().await?;
+            Ok(snapshots.into_iter().zip(&self.store.partitions).map(seen).collect())
         })
     }
 
-    fn asker(&self) -> &str {
-        &self.user.name
-    }
-
-    fn is_operator(&self) -> bool {
-        is_operator(&self.user)
+    fn asker(&self) -> &Asker {
+        &self.asker
     }
 }
 

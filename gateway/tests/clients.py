@@ -248,6 +248,7 @@ def sql(server, binary):
     after_a_write(server, s3)
     checksums(server, s3)
     tags(server, s3)
+    changes(server, s3)
     ask = [binary, "sql", "--admin", server.admin]
     env = dict(os.environ, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
     for form, wanted in [("csv", "n\n50\n"), ("json", '[\n{"n":50}\n]\n')]:
@@ -369,6 +370,62 @@ def tags(server, s3):
         server.cut()
     plan = "\n".join(str(row) for row in server.sql("EXPLAIN SELECT key FROM tags WHERE bucket = 'tagged' AND key LIKE 't/1%' AND name = 'team' ORDER BY key"))
     check("Objects of tagged, keys from" in plan and "SortExec" not in plan, f"bounds go down, and keys come in order: {plan}")
+
+
+def changes(server, s3):
+    """The log as a table: what was asked, in order, and what became of it; nothing beyond the answer's offset."""
+    theirs = server.client(OTHER_KEYS)
+    server.cut()
+    [since] = server.sql("SELECT next_offset AS o FROM partitions")
+    s3.create_bucket(Bucket="logged")
+    s3.put_bucket_versioning(Bucket="logged", VersioningConfiguration={"Status": "Enabled"})
+    one = s3.put_object(Bucket="logged", Key="k", Body=b"one")["VersionId"]
+    s3.put_object_tagging(Bucket="logged", Key="k", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+    refused("PreconditionFailed", s3.put_object, Bucket="logged", Key="k", Body=b"twice", IfNoneMatch="*")
+    marker = s3.delete_object(Bucket="logged", Key="k")["VersionId"]
+    s3.delete_object(Bucket="logged", Key="k", VersionId=one)
+    upload = s3.create_multipart_upload(Bucket="logged", Key="m")["UploadId"]
+    part = s3.upload_part(Bucket="logged", Key="m", UploadId=upload, PartNumber=1, Body=b"part")["ETag"]
+    whole = s3.complete_multipart_upload(Bucket="logged", Key="m", UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part}]})["VersionId"]
+    given_up = s3.create_multipart_upload(Bucket="logged", Key="n")["UploadId"]
+    s3.abort_multipart_upload(Bucket="logged", Key="n", UploadId=given_up)
+    large = s3.put_object(Bucket="logged", Key="large", Body=b"l" * 1_500_000)["VersionId"]
+    theirs.create_bucket(Bucket="theirs-logged")
+    theirs.put_object(Bucket="theirs-logged", Key="secret", Body=b"")
+    theirs.delete_object(Bucket="theirs-logged", Key="secret")
+    theirs.delete_bucket(Bucket="theirs-logged")
+    theirs.put_object(Bucket="theirs", Key="secret/other", Body=b"")
+    rows = server.sql(f"SELECT * FROM changes WHERE offset >= {since['o']} ORDER BY offset")
+    got = [(row["operation"], row["bucket"], row["key"], row["version_id"], row["size"], row["changed"]) for row in rows]
+    wanted = [("CreateBucket", "logged", None, None, None, True), ("PutBucketVersioning", "logged", None, None, None, True),
+              ("PutObject", "logged", "k", one, 3, True), ("PutObjectTagging", "logged", "k", one, None, True),
+              ("PutObject", "logged", "k", None, 5, False), ("DeleteObject", "logged", "k", marker, None, True),
+              ("DeleteObject", "logged", "k", one, None, True), ("CreateMultipartUpload", "logged", "m", None, None, True),
+              ("UploadPart", "logged", "m", None, 4, True), ("CompleteMultipartUpload", "logged", "m", whole, 4, True),
+              ("CreateMultipartUpload", "logged", "n", None, None, True), ("AbortMultipartUpload", "logged", "n", None, None, True),
+              ("PutObject", "logged", "large", large, 1_500_000, True), ("CreateBucket", "theirs-logged", None, None, None, True),
+              ("PutObject", None, "secret", "null", 0, True), ("DeleteObject", None, "secret", "null", None, True),
+              ("DeleteBucket", None, None, None, None, True), ("PutObject", "theirs", "secret/other", "null", 0, True)]
+    check(got == wanted, f"changes: {got} instead of {wanted}")
+    check(rows[2]["principal"] == rows[0]["principal"] != rows[-1]["principal"] == "c" * 64, "who asked")
+    check(all(row["request_id"] and row["partition"] == 0 for row in rows), "which request it was")
+    own = server.sql(f"SELECT operation, bucket FROM changes WHERE offset >= {since['o']} ORDER BY offset", OTHER_KEYS)
+    check([(row["operation"], row["bucket"]) for row in own] == [row[:2] for row in wanted[13:]], f"others see their own: {own}")
+    # Following: a page begins behind the last, reads no more than it tells, and sorts nothing.
+    page = server.sql(f"SELECT offset, operation FROM changes WHERE partition = 0 AND offset > {rows[4]['offset']} ORDER BY offset LIMIT 3")
+    check([row["operation"] for row in page] == ["DeleteObject", "DeleteObject", "CreateMultipartUpload"], f"a page: {page}")
+    plan = "\n".join(str(row) for row in server.sql(f"EXPLAIN ANALYZE SELECT operation FROM changes WHERE partition = 0 AND offset BETWEEN {rows[4]['offset']} AND {rows[6]['offset']} ORDER BY offset"))
+    check(f"records_read={rows[6]['offset'] - rows[4]['offset'] + 1}" in plan and "SortExec" not in plan, f"only these are read: {plan}")
+    check(server.sql("SELECT count(*) AS n FROM changes WHERE partition = 7") == [{"n": 0}], "there is no such partition")
+    _, headers = server.sql_bytes("SELECT 1")
+    at = int(headers["x-siltstone-offset"].split(":")[1])
+    check(server.sql(f"SELECT count(*) AS n FROM changes WHERE offset >= {at}") == [{"n": 0}], "nothing beyond the answer's offset")
+    [bounds] = server.sql("SELECT first_offset AS first, next_offset AS next FROM partitions")
+    check(bounds["first"] <= rows[0]["offset"] and rows[-1]["offset"] < bounds["next"], f"these are still there: {bounds}")
+    server.cut()
+    [bounds] = server.sql("SELECT first_offset AS first FROM partitions")
+    check(bounds["first"] > rows[-1]["offset"], f"a cut has let go of them: {bounds}")
+    check(server.sql(f"SELECT * FROM changes WHERE offset <= {rows[-1]['offset']}") == [], "and they are not told of")
 
 
 def small_tree(server, scratch):

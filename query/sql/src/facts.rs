@@ -1,4 +1,4 @@
-//! The small tables: `buckets`, `uploads`, `segments`.
+//! The small tables: `buckets`, `uploads`, `partitions`, `segments`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use compactor::resolve;
 use compactor::state::{BucketState, StateKey, UploadState};
 use compactor::view::Snapshot;
 use datafusion::arrow::array::{
-    ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+    ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
+    UInt64Array,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::streaming::StreamingTable;
@@ -20,6 +21,7 @@ use ingest::record::Versioning;
 use ingest::words::WallTime;
 
 use crate::error::external;
+use crate::source::Seen;
 
 fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
     let fields = fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), false));
@@ -69,6 +71,26 @@ fn versioning(versioning: Versioning) -> &'static str {
         Versioning::On => "Enabled",
         Versioning::Suspended => "Suspended",
     }
+}
+
+/// The table `partitions`: what of each one's log there is to tell. Whoever follows `changes` sees here
+/// whether something was let go of before it was asked for.
+pub fn partitions(seen: &[Seen]) -> Result<MemTable> {
+    let schema = schema(&[
+        ("partition", DataType::UInt32),
+        ("first_offset", DataType::Int64),
+        ("next_offset", DataType::Int64),
+    ]);
+    let ids = || seen.iter().map(|seen| seen.snapshot.view.partition);
+    let firsts = ids().zip(seen).map(|(id, seen)| seen.log.status(id).first.get() as i64);
+    let nexts = seen.iter().map(|seen| seen.snapshot.at.get() as i64);
+    let columns = vec![
+        Arc::new(UInt32Array::from_iter_values(ids().map(|id| id.get()))) as ArrayRef,
+        Arc::new(Int64Array::from_iter_values(firsts)),
+        Arc::new(Int64Array::from_iter_values(nexts)),
+    ];
+    let rows = RecordBatch::try_new(schema.clone(), columns)?;
+    MemTable::try_new(schema, vec![vec![rows]])
 }
 
 /// The table `segments`: what the sealed payload lies in. One file holds objects of many buckets, so none

@@ -11,6 +11,7 @@
 mod bounded;
 mod bounds;
 mod catalog;
+mod changes;
 mod checksums;
 mod dialect;
 mod engine;
@@ -33,4 +34,4 @@ pub use engine::{Counters, Engine, Options, Question, ReadAt, Rows};
 pub use error::{Position, Refusal, SqlError};
 pub use format::Format;
 pub use session::Description;
-pub use source::Source;
+pub use source::{Asker, Seen, Source};
