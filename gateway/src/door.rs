@@ -1,4 +1,7 @@
 //! The doors that SQL comes in by: who asks, what they may see, and in which form answers go out over HTTP.
+//!
+//! The admin address takes keys as they are, since only this machine reaches it; the S3 address takes
+//! requests that are signed like any other of S3's (see `front/sql.rs`). Both answer alike.
 
 use std::sync::Arc;
 
@@ -89,8 +92,10 @@ impl Source for Viewer {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wishes {
-    format: Option<String>,
-    min_offset: Option<String>,
+    /// In which form; see [`Format`].
+    pub format: Option<String>,
+    /// What must have been applied before the answer, as [`OFFSET_HEADER`] writes it.
+    pub min_offset: Option<String>,
 }
 
 /// Where SQL comes in.
@@ -125,14 +130,21 @@ impl Door {
         self.users.with_keys(access_key, secret_key)
     }
 
-    /// Answers a query, streamed. An error after the first rows breaks the answer off, so that no client
-    /// takes a part for the whole.
+    /// Answers a query of whoever the headers name.
     pub async fn answer(&self, headers: &HeaderMap, wishes: Wishes, text: String) -> Response {
-        let Some(user) = self.asker(headers) else {
-            let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"siltstone\"")];
-            let told = "give an access key and its secret key as user and password\n";
-            return (StatusCode::UNAUTHORIZED, challenge, told).into_response();
-        };
+        match self.asker(headers) {
+            Some(user) => self.answer_to(user, wishes, text).await,
+            None => {
+                let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"siltstone\"")];
+                let told = "give an access key and its secret key as user and password\n";
+                (StatusCode::UNAUTHORIZED, challenge, told).into_response()
+            }
+        }
+    }
+
+    /// Answers a user's query, streamed. An error after the first rows breaks the answer off, so that no
+    /// client takes a part for the whole.
+    pub async fn answer_to(&self, user: &User, wishes: Wishes, text: String) -> Response {
         let format = wishes.format.as_deref().unwrap_or("json").parse::<Format>();
         let at_least = wishes.min_offset.as_deref().unwrap_or_default();
         let at_least = parse_offsets(at_least, self.store.partitions.len());

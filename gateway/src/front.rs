@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   request ──► path, query ──► who asks ──► which operation ──► handler ──► answer
-//!                                (sigv4)        (route)        bucket, object, multipart, listing
+//!                                (sigv4)        (route)        bucket, object, multipart, listing, sql
 //! ```
 
 mod answer;
@@ -14,6 +14,7 @@ mod listing;
 mod multipart;
 mod object;
 mod route;
+mod sql;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +33,7 @@ use s3::names;
 use s3::sigv4::{self, Verified};
 
 use crate::config::{Settings, User};
-use crate::door::{OFFSET_HEADER, offset_text};
+use crate::door::{Door, OFFSET_HEADER, offset_text};
 use crate::server::store::Store;
 use crate::users::{Users, owns};
 
@@ -44,6 +45,8 @@ pub struct Front {
     pub store: Arc<Store>,
     /// Who may ask.
     pub users: Arc<Users>,
+    /// Where SQL comes in.
+    pub door: Door,
     /// The settings.
     pub settings: Settings,
     /// Tells this process's requests from another's.
@@ -136,9 +139,9 @@ fn now() -> i64 {
 
 impl Front {
     /// Puts the parts together.
-    pub fn new(store: Arc<Store>, users: Arc<Users>, settings: Settings) -> Self {
+    pub fn new(store: Arc<Store>, users: Arc<Users>, door: Door, settings: Settings) -> Self {
         let start = now() as u32;
-        Self { store, users, settings, start, requests: AtomicU64::new(0) }
+        Self { store, users, door, settings, start, requests: AtomicU64::new(0) }
     }
 
     /// Answers a request.
@@ -192,7 +195,8 @@ impl Front {
         let region = &self.settings.region;
         let verified = presented.verify(&parts, &path, &query, &user.secret_key, now(), region)?;
         let (bucket, key) = split_path(&path);
-        let is_write = !matches!(parts.method, http::Method::GET | http::Method::HEAD);
+        let is_write = !matches!(parts.method, http::Method::GET | http::Method::HEAD)
+            && bucket.as_deref() != Some(sql::OWN);
         let home = is_write.then(|| self.store.home(bucket.as_deref().unwrap_or_default()));
         let asked =
             Asked { id: id.to_owned(), user: user.clone(), verified, parts, query, bucket, key };

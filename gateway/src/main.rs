@@ -44,13 +44,12 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
     },
-    /// Ask a running server about objects, versions, buckets and uploads.
+    /// Ask a running server in SQL.
     Sql {
         /// The query. Without one, statements are read from standard input; a terminal gets a shell.
         query: Option<String>,
-        /// The server's admin address.
-        #[arg(long, default_value = "http://127.0.0.1:9001")]
-        admin: String,
+        #[command(flatten)]
+        address: ask::Address,
         #[command(flatten)]
         keys: KeyArgs,
         /// `table`, `json`, `csv`, `arrow` or `parquet`.
@@ -100,11 +99,11 @@ impl KeyArgs {
 
 fn sql(
     query: Option<String>,
-    admin: String,
+    address: ask::Address,
     keys: KeyArgs,
     format: String,
 ) -> anyhow::Result<ExitCode> {
-    let sql = ask::Sql::new(admin, &keys.find()?)?;
+    let sql = ask::Sql::new(address, keys.find()?)?;
     match query {
         Some(query) => sql.run(&query, &format).map(|()| ExitCode::SUCCESS),
         None => shell::run(sql, format),
@@ -126,8 +125,8 @@ fn main() -> ExitCode {
         Command::Server(args) => server::run(*args),
         Command::Init(args) => server::init(&args),
         Command::Cluster(ClusterCommand::Status { admin }) => cluster::status(&admin),
-        Command::Cut { admin } => ask::post(&admin, "/cut", String::new()),
-        Command::Sql { query, admin, keys, format } => sql(query, admin, keys, format),
+        Command::Cut { admin } => ask::post(&admin, "/cut"),
+        Command::Sql { query, address, keys, format } => sql(query, address, keys, format),
         Command::Fsck { dir } => fsck::run(&dir),
         Command::Version => {
             println!("siltstone {}", env!("CARGO_PKG_VERSION"));

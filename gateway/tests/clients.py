@@ -11,7 +11,11 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.request
 
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from server import ACCESS_KEY, SECRET_KEY, Server
@@ -249,6 +253,7 @@ def sql(server, binary):
     checksums(server, s3)
     tags(server, s3)
     changes(server, s3)
+    from_afar(server, binary)
     ask = [binary, "sql", "--admin", server.admin]
     env = dict(os.environ, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
     for form, wanted in [("csv", "n\n50\n"), ("json", '[\n{"n":50}\n]\n')]:
@@ -426,6 +431,51 @@ def changes(server, s3):
     [bounds] = server.sql("SELECT first_offset AS first FROM partitions")
     check(bounds["first"] > rows[-1]["offset"], f"a cut has let go of them: {bounds}")
     check(server.sql(f"SELECT * FROM changes WHERE offset <= {rows[-1]['offset']}") == [], "and they are not told of")
+
+
+def from_afar(server, binary):
+    """SQL on the S3 address, signed: the same answers as on the admin address, for whoever signs."""
+    def post(query, keys=(ACCESS_KEY, SECRET_KEY), path="/-/sql", method="POST", sign=True, **wishes):
+        request = AWSRequest(method, server.url + path, params=wishes, data=query.encode())
+        if sign:
+            request.headers["X-Amz-Content-SHA256"] = hashlib.sha256(query.encode()).hexdigest()
+            S3SigV4Auth(Credentials(*keys), "s3", "us-east-1").add_auth(request)
+        request = request.prepare()
+        sent = urllib.request.Request(request.url, data=query.encode(), headers=dict(request.headers), method=method)
+        try:
+            with urllib.request.urlopen(sent, timeout=60) as answer:
+                return answer.status, answer.read(), answer.headers
+        except urllib.error.HTTPError as error:
+            return error.code, error.read(), error.headers
+
+    query = "SELECT bucket, key, size FROM objects WHERE bucket IN ('asked', 'theirs') ORDER BY bucket, key"
+    for form in ["json", "csv", "arrow"]:
+        status, body, headers = post(query, format=form)
+        wanted, told = server.sql_bytes(query, format=form)
+        check((status, body, headers["content-type"]) == (200, wanted, told["content-type"]), f"{form}: {status} {body[:300]}")
+        check(headers["x-siltstone-offset"] == told["x-siltstone-offset"] and headers["x-amz-request-id"], f"where it stands: {headers}")
+    theirs = json.loads(post(query, OTHER_KEYS)[1])
+    check({row["bucket"] for row in theirs} == {"theirs"}, f"rows of whoever signs: {theirs}")
+    at = server.client().put_object(Bucket="other", Key="offset", Body=b"1")["ResponseMetadata"]["HTTPHeaders"]["x-siltstone-offset"]
+    status, body, _ = post("SELECT size FROM objects WHERE bucket = 'other' AND key = 'offset'", min_offset=at)
+    check((status, json.loads(body)) == (200, [{"size": 1}]), f"after a write: {status} {body}")
+    for what, wanted, told in [("no query", (400, b"SELEC"), post("SELEC")), ("a wrong format", (400, b"format"), post("SELECT 1", format="xls")),
+                               ("a wrong parameter", (400, b"InvalidArgument"), post("SELECT 1", limit="1")),
+                               ("nobody", (403, b"AccessDenied"), post("SELECT 1", sign=False)),
+                               ("another secret", (403, b"SignatureDoesNotMatch"), post("SELECT 1", (ACCESS_KEY, "wrong"))),
+                               ("another user", (403, b"InvalidAccessKeyId"), post("SELECT 1", ("NOBODY", "wrong"))),
+                               ("another method", (405, b"MethodNotAllowed"), post("SELECT 1", method="PUT")),
+                               ("another path", (400, b"InvalidBucketName"), post("SELECT 1", path="/-/other")),
+                               ("a large query", (400, b"MalformedXML"), post("SELECT 1 -- " + "x" * (1 << 20)))]:
+        check(told[0] == wanted[0] and wanted[1] in told[1], f"{what}: {told[0]} {told[1][:300]}")
+    ask = [binary, "sql", "--endpoint", server.url, "--format", "csv"]
+    env = dict(os.environ, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
+    told = subprocess.run([*ask, "SELECT count(*) AS n FROM objects WHERE bucket = 'asked'"], capture_output=True, text=True, env=env)
+    check((told.stdout, told.returncode) == ("n\n50\n", 0), f"the command: {told}")
+    for extra, wanted in [(["--region", "eu-west-1", "SELECT 1"], "eu-west-1"), (["--secret-key", "wrong", "SELECT 1"], "403"), (["SELEC"], "400"),
+                          (["--admin", server.admin, "SELECT 1"], "cannot be used")]:
+        told = subprocess.run([*ask, *extra], capture_output=True, text=True, env=env)
+        check(told.returncode != 0 and wanted in told.stderr, f"{extra}: {told}")
 
 
 def small_tree(server, scratch):
