@@ -7,6 +7,7 @@ mod ask;
 mod cluster;
 mod config;
 mod door;
+mod export;
 mod front;
 mod fsck;
 mod measures;
@@ -52,9 +53,18 @@ enum Command {
         address: ask::Address,
         #[command(flatten)]
         keys: KeyArgs,
-        /// `table`, `json`, `csv`, `arrow` or `parquet`.
+        /// `table`, `json`, `jsonl`, `csv`, `arrow` or `parquet`.
         #[arg(long, default_value = "table")]
         format: String,
+    },
+    /// Write an inventory of a bucket, in the columns of S3 Inventory, as of one moment.
+    Export {
+        #[command(flatten)]
+        wishes: export::Wishes,
+        #[command(flatten)]
+        address: ask::Address,
+        #[command(flatten)]
+        keys: KeyArgs,
     },
     /// Check every byte of a data directory that no server has open. Exits 1 if something is wrong.
     Fsck {
@@ -127,6 +137,9 @@ fn main() -> ExitCode {
         Command::Cluster(ClusterCommand::Status { admin }) => cluster::status(&admin),
         Command::Cut { admin } => ask::post(&admin, "/cut"),
         Command::Sql { query, address, keys, format } => sql(query, address, keys, format),
+        Command::Export { wishes, address, keys } => {
+            keys.find().and_then(|keys| export::run(&ask::Sql::new(address, keys)?, &wishes))
+        }
         Command::Fsck { dir } => fsck::run(&dir),
         Command::Version => {
             println!("siltstone {}", env!("CARGO_PKG_VERSION"));

@@ -476,6 +476,11 @@ def from_afar(server, binary):
                           (["--admin", server.admin, "SELECT 1"], "cannot be used")]:
         told = subprocess.run([*ask, *extra], capture_output=True, text=True, env=env)
         check(told.returncode != 0 and wanted in told.stderr, f"{extra}: {told}")
+    export = [binary, "export", "theirs", "--endpoint", server.url, "--format", "jsonl"]
+    told = subprocess.run([*export, "--access-key", OTHER_KEYS[0], "--secret-key", OTHER_KEYS[1]], capture_output=True, text=True)
+    check([json.loads(line)["key"] for line in told.stdout.splitlines()] == ["secret/key", "secret/other"] and "2 rows" in told.stderr, f"an inventory from afar: {told}")
+    told = subprocess.run(export, capture_output=True, text=True, env=env)
+    check(told.returncode == 1 and "NoSuchBucket" in told.stderr and told.stdout == "", f"of a bucket that is not the asker's: {told}")
 
 
 def small_tree(server, scratch):

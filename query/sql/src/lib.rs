@@ -32,6 +32,6 @@ pub use datafusion::common::ScalarValue;
 pub use dialect::{Statement, statements};
 pub use engine::{Counters, Engine, Options, Question, ReadAt, Rows};
 pub use error::{Position, Refusal, SqlError};
-pub use format::Format;
+pub use format::{Encoder, Format};
 pub use session::Description;
 pub use source::{Asker, Seen, Source};
