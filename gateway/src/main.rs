@@ -11,6 +11,7 @@ mod export;
 mod front;
 mod fsck;
 mod measures;
+mod pager;
 mod server;
 mod shell;
 mod users;

@@ -13,6 +13,7 @@ import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -163,7 +164,8 @@ class Terminal:
     def __init__(self, binary, server, home):
         self.shown = ""
         self.side, inner = pty.openpty()
-        env = dict(os.environ, HOME=str(home), TERM="xterm", AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
+        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
+        env = dict(os.environ, HOME=str(home), TERM="xterm", PAGER="sed -u 's/^/paged /; 30q'", AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
         self.process = subprocess.Popen([binary, "sql", "--admin", server.admin], stdin=inner, stdout=inner, stderr=inner, env=env,
                                         start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(inner)
@@ -209,6 +211,24 @@ def shell(binary, server, home):
         terminal.until("timing is on.*siltstone> ")
         terminal.type("SELECT 41 + 1 AS answer;\r")
         terminal.until(r"42.*[\d.]+ ms.*siltstone> ")
+        # What is taller than the terminal goes through the pager, unless that is off.
+        terminal.type("SELECT value AS tall FROM generate_series(1, 40);\r")
+        terminal.until(r"paged \S+.*paged \| tall.*paged \| 20 .*siltstone> ")
+        terminal.type("SELECT value AS low FROM generate_series(1, 18);\r")
+        check("paged" not in terminal.until(r"\| low .*\| 18 .*siltstone> ")[0], "what fits is shown as it is")
+        terminal.type("\\pset pager off\r")
+        terminal.until("pager is off.*siltstone> ")
+        terminal.type("SELECT value AS tall FROM generate_series(1, 40);\r")
+        check("paged" not in terminal.until(r"\| tall .*\| 40 .*siltstone> ")[0], "the pager is off")
+        terminal.type("\\pset pager\r")
+        terminal.until("pager is on.*siltstone> ")
+        # A pager that is left early ends the answer, and no more.
+        terminal.type("\\format csv\r")
+        terminal.until("siltstone> ")
+        terminal.type("SELECT value FROM generate_series(1, 50000000);\r")
+        terminal.until(r"paged 29\r.*siltstone> ", within=40)
+        terminal.type("\\format table\r")
+        terminal.until("siltstone> ")
         terminal.type("\\nonsense\r")
         terminal.until("no such command.*siltstone> ")
         # A query for hours is ended by Ctrl-C, and the shell goes on.
