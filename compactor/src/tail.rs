@@ -169,6 +169,17 @@ impl Tail {
 
     /// The newest values below `at` of all state keys in `[from, end)`, removals included.
     pub fn states(&self, from: &[u8], end: &[u8], at: Offset) -> Vec<StateChange> {
+        self.states_page(from, end, at, usize::MAX).0
+    }
+
+    /// At most `limit` of [`Tail::states`], and where to go on, `None` at the end.
+    pub fn states_page(
+        &self,
+        from: &[u8],
+        end: &[u8],
+        at: Offset,
+        limit: usize,
+    ) -> (Vec<StateChange>, Option<Bytes>) {
         let contents = self.contents.read();
         let start = (StateKey(Bytes::copy_from_slice(from)), Reverse(Offset::MAX));
         let mut found: Vec<StateChange> = Vec::new();
@@ -176,11 +187,15 @@ impl Tail {
             if *key.0 >= *end {
                 break;
             }
-            if *made < at && found.last().is_none_or(|(last, _)| last != key) {
-                found.push((key.clone(), value.clone()));
+            if *made >= at || found.last().is_some_and(|(last, _)| last == key) {
+                continue;
             }
+            if found.len() == limit {
+                return (found, Some(key.0.clone()));
+            }
+            found.push((key.clone(), value.clone()));
         }
-        found
+        (found, None)
     }
 }
 

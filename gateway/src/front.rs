@@ -97,11 +97,15 @@ impl Asked {
 
     /// The upload that the query names. An id that this store never gave is not there.
     pub fn upload(&self) -> Result<UploadId, S3Error> {
-        let mut id = [0; 16];
         let text = self.query("uploadId").unwrap_or_default();
-        hex::decode_to_slice(text, &mut id).map_err(|_| S3Error::from(Code::NoSuchUpload))?;
-        Ok(UploadId(id))
+        upload_id(text).ok_or_else(|| Code::NoSuchUpload.into())
     }
+}
+
+/// The upload's id that a text is; none for a text that this store never gives.
+fn upload_id(text: &str) -> Option<UploadId> {
+    let mut id = [0; 16];
+    hex::decode_to_slice(text, &mut id).ok().map(|()| UploadId(id))
 }
 
 /// A bucket as a read sees it.

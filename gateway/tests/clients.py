@@ -175,6 +175,74 @@ def multipart(server):
     refused("NoSuchUpload", s3.list_parts, Bucket="multi", Key="s", UploadId=small)
 
 
+def uploads(server):
+    """Uploads, parts and buckets page by page, whether they are in the tail or in runs."""
+    s3 = server.client()
+    s3.create_bucket(Bucket="pages")
+    keys = [f"u/{number % 4}/{number:02}" for number in range(24)] + ["u/2/02"] * 3 + ["a b+é", "u", "u/", "u/2/", "v"]
+    begun = []
+    for number, key in enumerate(keys):
+        begun.append((key, s3.create_multipart_upload(Bucket="pages", Key=key)["UploadId"]))
+        if number % 10 == 9:
+            server.cut()
+    for key, upload in begun[3:24:7]:
+        s3.abort_multipart_upload(Bucket="pages", Key=key, UploadId=upload)
+    left = sorted((key.encode(), upload) for key, upload in begun if (key, upload) not in begun[3:24:7])
+
+    def wanted(prefix, delimiter):
+        found = []
+        for key, upload in left:
+            rest = key[len(prefix):]
+            if key.startswith(prefix):
+                common = prefix + rest[:rest.index(delimiter) + 1] if delimiter and delimiter in rest else None
+                found.append(common or (key, upload))
+        return list(dict.fromkeys(found))
+
+    def listed(size, prefix, delimiter, **more):
+        found, marker = [], {}
+        while True:
+            page = s3.list_multipart_uploads(Bucket="pages", MaxUploads=size, Prefix=prefix.decode(), Delimiter=delimiter.decode(), **marker, **more)
+            here = [(u["Key"].encode(), u["UploadId"]) for u in page.get("Uploads", [])]
+            here += [p["Prefix"].encode() for p in page.get("CommonPrefixes", [])]
+            check(len(here) <= size and all(u["Owner"] == u["Initiator"] for u in page.get("Uploads", [])), f"a page: {page}")
+            found += sorted(here, key=lambda one: one if isinstance(one, bytes) else one[0])
+            if not page["IsTruncated"]:
+                return found
+            marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page.get("NextUploadIdMarker", "")}
+
+    for size in [1, 2, 5, 1000]:
+        for prefix in [b"", b"u", b"u/", b"u/2/", b"u/2/02", b"x"]:
+            for delimiter in [b"", b"/"]:
+                got = listed(size, prefix, delimiter)
+                check(got == wanted(prefix, delimiter), f"{size} of {prefix} by {delimiter}: {got}")
+    after = s3.list_multipart_uploads(Bucket="pages", KeyMarker="u/2/02")["Uploads"]
+    check([(u["Key"].encode(), u["UploadId"]) for u in after] == [one for one in left if one[0] > b"u/2/02"], "after all of a key's uploads")
+    refused("InvalidArgument", s3.list_multipart_uploads, Bucket="pages", KeyMarker="u", UploadIdMarker="nonsense")
+    page = s3.list_multipart_uploads(Bucket="pages", MaxUploads=1, EncodingType="url", Prefix="a b")
+    check((page["EncodingType"], page["Prefix"], page["Uploads"][0]["Key"]) == ("url", "a%20b", "a%20b%2B%C3%A9"), f"encoded: {page}")
+    check(s3.list_multipart_uploads(Bucket="pages", MaxUploads=0)["IsTruncated"] is False, "a page of none")
+    got = server.sql("SELECT key, upload_id FROM uploads WHERE bucket = 'pages'")
+    check([(row["key"].encode(), row["upload_id"]) for row in got] == left, f"SQL: {got}")
+    upload = s3.create_multipart_upload(Bucket="pages", Key="parts", ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")["UploadId"]
+    for number in [1, 3, 4, 9, 10]:
+        s3.upload_part(Bucket="pages", Key="parts", UploadId=upload, PartNumber=number, Body=b"x" * number, ChecksumAlgorithm="CRC32")
+        if number == 4:
+            server.cut()
+    parts = {"Bucket": "pages", "Key": "parts", "UploadId": upload}
+    page = s3.list_parts(**parts, MaxParts=2, PartNumberMarker=1)
+    check([part["PartNumber"] for part in page["Parts"]] == [3, 4] and page["IsTruncated"] and page["NextPartNumberMarker"] == 4, f"parts: {page}")
+    check((page["ChecksumAlgorithm"], page["ChecksumType"], page["StorageClass"], page["PartNumberMarker"]) == ("CRC32", "FULL_OBJECT", "STANDARD", 1), f"about them: {page}")
+    check(page["Owner"] == page["Initiator"] and all("ChecksumCRC32" in part for part in page["Parts"]), f"whose: {page}")
+    every = [part["PartNumber"] for page in s3.get_paginator("list_parts").paginate(**parts, PaginationConfig={"PageSize": 2}) for part in page["Parts"]]
+    check(every == [1, 3, 4, 9, 10], f"all parts: {every}")
+    check("Parts" not in s3.list_parts(**parts, PartNumberMarker=2_000_000_000) and not s3.list_parts(**parts, MaxParts=0)["IsTruncated"], "no parts")
+    for name in ["list-a", "list-b", "list-c", "other-list"]:
+        s3.create_bucket(Bucket=name)
+    pages = list(s3.get_paginator("list_buckets").paginate(Prefix="list-", PaginationConfig={"PageSize": 2}))
+    check([[b["Name"] for b in page["Buckets"]] for page in pages] == [["list-a", "list-b"], ["list-c"]] and pages[0]["Prefix"] == "list-", f"buckets: {pages}")
+    check(len(s3.list_buckets(BucketRegion="us-east-1", Prefix="list-")["Buckets"]) == 3 and s3.list_buckets(BucketRegion="eu-west-1")["Buckets"] == [], "by region")
+
+
 def sql(server, binary):
     """SQL sees what was acknowledged, before a cut and after it, and only reads."""
     s3 = server.client()
@@ -679,7 +747,7 @@ def main():
         try:
             second = subprocess.run([binary, "server", "--data", server.data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], capture_output=True, text=True)
             check(second.returncode == 1 and "in use" in second.stderr, "a second server on the directory refuses")
-            for part in [boto, empty_bodies, versions, multipart, hostile]:
+            for part in [boto, empty_bodies, versions, multipart, uploads, hostile]:
                 part(server)
                 print(f"{part.__name__}: ok", flush=True)
             sql(server, binary)

@@ -133,7 +133,7 @@ pub async fn versions(snapshot: &Snapshot, request: &Request) -> Result<Page, Re
 }
 
 /// The common prefix that a key falls under, if it does.
-fn common_prefix(request: &Request, key: &Bytes) -> Option<Bytes> {
+pub(crate) fn common_prefix(request: &Request, key: &Bytes) -> Option<Bytes> {
     let delimiter = request.delimiter.as_ref();
     if delimiter.is_empty() {
         return None;
