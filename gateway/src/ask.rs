@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use base64::Engine as _;
@@ -14,6 +14,9 @@ use hyper_util::rt::TokioIo;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+
+/// A connection that is given up gets so long to end.
+const CONNECTION_END: Duration = Duration::from_millis(10);
 
 /// An access key and its secret key.
 pub type Keys = (String, String);
@@ -105,7 +108,12 @@ impl Sql {
             };
             tokio::select! {
                 answered = answer => answered,
-                _ = tokio::signal::ctrl_c() => bail!("the query was ended"),
+                _ = tokio::signal::ctrl_c() => {
+                    // The connection ends in a task of its own, which runs only while this one waits; and
+                    // only then does the server learn that nobody wants the answer.
+                    tokio::time::sleep(CONNECTION_END).await;
+                    bail!("the query was ended")
+                }
             }
         })
     }
