@@ -211,7 +211,7 @@ struct Place {
 
 /// The id of the bucket that the record at an offset makes. Offsets are never reused, so ids are not
 /// either, and two partitions never give the same. Zero stays free.
-fn bucket_id(partition: PartitionId, offset: Offset) -> BucketId {
+pub fn bucket_id(partition: PartitionId, offset: Offset) -> BucketId {
     BucketId::new(u64::from(partition.get()) << 48 | (offset.get() + 1))
 }
 

@@ -34,6 +34,7 @@ mod seal;
 pub mod sealed;
 pub mod segment;
 pub mod state;
+pub mod state_cursor;
 pub mod table;
 pub mod tail;
 pub mod view;

@@ -13,7 +13,7 @@ use crate::apply::{FoundVersion, Needs, Prior};
 use crate::cursor::{Cursor, Item};
 use crate::listed::Kind;
 use crate::state::{StateKey, UploadState, decode_part};
-use crate::tail::StateChange;
+use crate::state_cursor::StateCursor;
 use crate::view::{Snapshot, What};
 use crate::visible::{Shape, Verdict, Visibility};
 
@@ -192,26 +192,14 @@ pub async fn states(
     end: &[u8],
     limit: usize,
 ) -> Result<Vec<(StateKey, Bytes)>, ReadError> {
-    let mut newest: std::collections::BTreeMap<StateKey, Option<Bytes>> = Default::default();
-    let add = |newest: &mut std::collections::BTreeMap<_, _>, (key, value): StateChange| {
-        newest.entry(key).or_insert(value);
-    };
-    for (tail, at) in snapshot.tails() {
-        tail.states(from, end, at).into_iter().for_each(|change| add(&mut newest, change));
+    let mut cursor = StateCursor::new(snapshot, from, end).await?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(entry) = cursor.next().await?
+    {
+        found.push(entry);
     }
-    for run in snapshot.view.sealed.runs.iter().rev() {
-        let table = run.state.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
-        let mut cursor = table.cursor();
-        cursor.seek(from).await?;
-        while let Some(key) = cursor.key().filter(|key| *key < end) {
-            let key = StateKey(Bytes::copy_from_slice(key));
-            let value = cursor.value_bytes().expect("a cursor with a key has a value");
-            add(&mut newest, (key, decode_state_value(value, run.run.id.get())?));
-            cursor.advance().await?;
-        }
-    }
-    let live = newest.into_iter().filter_map(|(key, value)| value.map(|value| (key, value)));
-    Ok(live.take(limit).collect())
+    Ok(found)
 }
 
 /// An upload's state.

@@ -73,6 +73,18 @@ impl StateKey {
         [b"u".as_slice(), &EntryKey::seek_key(bucket, key)].concat().into()
     }
 
+    /// Above the uploads for `key`, at or below those for all later keys of the bucket.
+    pub fn uploads_after(bucket: BucketId, key: &[u8]) -> Bytes {
+        [b"u".as_slice(), &EntryKey::seek_after_key(bucket, key)].concat().into()
+    }
+
+    /// Above the uploads for keys that begin with `prefix`; `None` when nothing can be above within the
+    /// bucket.
+    pub fn uploads_after_prefix(bucket: BucketId, prefix: &[u8]) -> Option<Bytes> {
+        let after = EntryKey::seek_after_prefix(bucket, prefix)?;
+        Some([b"u".as_slice(), &after].concat().into())
+    }
+
     /// Above all uploads of the bucket.
     pub fn uploads_end(bucket: BucketId) -> Bytes {
         [b"u".as_slice(), &EntryKey::seek_after_bucket(bucket)].concat().into()

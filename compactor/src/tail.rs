@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use ingest::codec::DecodeError;
 use ingest::entry::{Entry, EntryKey, Extent, Payload, Statement};
-use ingest::words::{BulkId, Offset};
+use ingest::words::{BucketId, BulkId, Offset};
 use parking_lot::RwLock;
 
 use crate::state::{StateKey, StreamState, decode_part};
@@ -127,6 +127,33 @@ impl Tail {
         (found, None)
     }
 
+    /// What the record at an offset says of a key, if it says anything.
+    pub fn made_at(
+        &self,
+        at: Offset,
+        bucket: BucketId,
+        key: &[u8],
+    ) -> Option<(EntryKey, Statement)> {
+        let contents = self.contents.read();
+        // What a record says is mostly of the version that it makes.
+        let own = EntryKey::new(bucket, key, at, at);
+        if let Some(statement) = contents.entries.get(&own) {
+            return Some((own, statement.clone()));
+        }
+        let newest = EntryKey::new(bucket, key, Offset::MAX, Offset::MAX);
+        let mut of_key = contents.entries.range(newest.clone()..);
+        let found = of_key
+            .by_ref()
+            .take_while(|(found, _)| found.group() == newest.group())
+            .find(|(found, _)| found.sequence() == at);
+        found.map(|(key, statement)| (key.clone(), statement.clone()))
+    }
+
+    /// Whether the record at an offset changed the value of a state key.
+    pub fn changed_at(&self, at: Offset, key: &StateKey) -> bool {
+        self.contents.read().state.contains_key(&(key.clone(), Reverse(at)))
+    }
+
     /// The newest value of a state key made below `at`: `None` when the tail knows nothing of it,
     /// `Some(None)` when it has been removed.
     pub fn state(&self, key: &StateKey, at: Offset) -> Option<Option<Bytes>> {
@@ -142,6 +169,17 @@ impl Tail {
 
     /// The newest values below `at` of all state keys in `[from, end)`, removals included.
     pub fn states(&self, from: &[u8], end: &[u8], at: Offset) -> Vec<StateChange> {
+        self.states_page(from, end, at, usize::MAX).0
+    }
+
+    /// At most `limit` of [`Tail::states`], and where to go on, `None` at the end.
+    pub fn states_page(
+        &self,
+        from: &[u8],
+        end: &[u8],
+        at: Offset,
+        limit: usize,
+    ) -> (Vec<StateChange>, Option<Bytes>) {
         let contents = self.contents.read();
         let start = (StateKey(Bytes::copy_from_slice(from)), Reverse(Offset::MAX));
         let mut found: Vec<StateChange> = Vec::new();
@@ -149,11 +187,15 @@ impl Tail {
             if *key.0 >= *end {
                 break;
             }
-            if *made < at && found.last().is_none_or(|(last, _)| last != key) {
-                found.push((key.clone(), value.clone()));
+            if *made >= at || found.last().is_some_and(|(last, _)| last == key) {
+                continue;
             }
+            if found.len() == limit {
+                return (found, Some(key.0.clone()));
+            }
+            found.push((key.clone(), value.clone()));
         }
-        found
+        (found, None)
     }
 }
 

@@ -1,4 +1,7 @@
 //! The doors that SQL comes in by: who asks, what they may see, and in which form answers go out over HTTP.
+//!
+//! The admin address takes keys as they are, since only this machine reaches it; the S3 address takes
+//! requests that are signed like any other of S3's (see `front/sql.rs`). Both answer alike.
 
 use std::sync::Arc;
 
@@ -6,13 +9,14 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
+use compactor::partition::Partition;
 use compactor::view::Snapshot;
 use futures::StreamExt;
 use ingest::env::Fut;
 use ingest::log::ReadError;
 use ingest::words::{Offset, PartitionId};
 use serde::Deserialize;
-use sql::{Engine, Format, ReadAt, Source, SqlError};
+use sql::{Asker, Engine, Format, ReadAt, Seen, Source, SqlError};
 
 use crate::config::User;
 use crate::server::store::Store;
@@ -46,36 +50,41 @@ fn parse_offsets(text: &str, partitions: usize) -> Result<ReadAt, String> {
 struct Viewer {
     store: Arc<Store>,
     user: User,
+    asker: Asker,
     /// What must have been applied before the snapshots are taken.
     at_least: ReadAt,
 }
 
 impl Viewer {
     fn new(store: Arc<Store>, user: User) -> Self {
-        Self { store, user, at_least: ReadAt::new() }
+        let asker =
+            Asker { name: user.name.clone(), id: user.id.clone(), is_operator: is_operator(&user) };
+        Self { store, user, asker, at_least: ReadAt::new() }
     }
 }
 
 impl Source for Viewer {
-    fn fresh(&self) -> Fut<'_, Result<Vec<Snapshot>, ReadError>> {
+    fn fresh(&self) -> Fut<'_, Result<Vec<Seen>, ReadError>> {
         Box::pin(async move {
             for (partition, offset) in &self.at_least {
                 self.store.partitions[partition.get() as usize].reach(*offset).await?;
             }
-            let seen = |snapshot: Snapshot| {
-                let buckets = snapshot.buckets.filtered(|bucket| owns(&self.user, bucket));
-                Snapshot { buckets: Arc::new(buckets), ..snapshot }
+            let seen = |(snapshot, partition): (Snapshot, &Partition)| {
+                let all = snapshot.buckets.clone();
+                let own = Arc::new(all.filtered(|bucket| owns(&self.user, bucket)));
+                Seen {
+                    followed: if self.asker.is_operator { all } else { own.clone() },
+                    snapshot: Snapshot { buckets: own, ..snapshot },
+                    log: partition.log().clone(),
+                }
             };
-            Ok(self.store.fresh().await?.into_iter().map(seen).collect())
+            let snapshots = self.store.fresh().await?;
+            Ok(snapshots.into_iter().zip(&self.store.partitions).map(seen).collect())
         })
     }
 
-    fn asker(&self) -> &str {
-        &self.user.name
-    }
-
-    fn is_operator(&self) -> bool {
-        is_operator(&self.user)
+    fn asker(&self) -> &Asker {
+        &self.asker
     }
 }
 
@@ -83,8 +92,10 @@ impl Source for Viewer {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wishes {
-    format: Option<String>,
-    min_offset: Option<String>,
+    /// In which form; see [`Format`].
+    pub format: Option<String>,
+    /// What must have been applied before the answer, as [`OFFSET_HEADER`] writes it.
+    pub min_offset: Option<String>,
 }
 
 /// Where SQL comes in.
@@ -119,14 +130,21 @@ impl Door {
         self.users.with_keys(access_key, secret_key)
     }
 
-    /// Answers a query, streamed. An error after the first rows breaks the answer off, so that no client
-    /// takes a part for the whole.
+    /// Answers a query of whoever the headers name.
     pub async fn answer(&self, headers: &HeaderMap, wishes: Wishes, text: String) -> Response {
-        let Some(user) = self.asker(headers) else {
-            let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"siltstone\"")];
-            let told = "give an access key and its secret key as user and password\n";
-            return (StatusCode::UNAUTHORIZED, challenge, told).into_response();
-        };
+        match self.asker(headers) {
+            Some(user) => self.answer_to(user, wishes, text).await,
+            None => {
+                let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"siltstone\"")];
+                let told = "give an access key and its secret key as user and password\n";
+                (StatusCode::UNAUTHORIZED, challenge, told).into_response()
+            }
+        }
+    }
+
+    /// Answers a user's query, streamed. An error after the first rows breaks the answer off, so that no
+    /// client takes a part for the whole.
+    pub async fn answer_to(&self, user: &User, wishes: Wishes, text: String) -> Response {
         let format = wishes.format.as_deref().unwrap_or("json").parse::<Format>();
         let at_least = wishes.min_offset.as_deref().unwrap_or_default();
         let at_least = parse_offsets(at_least, self.store.partitions.len());

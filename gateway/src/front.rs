@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   request ──► path, query ──► who asks ──► which operation ──► handler ──► answer
-//!                                (sigv4)        (route)        bucket, object, multipart, listing
+//!                                (sigv4)        (route)        bucket, object, multipart, listing, sql
 //! ```
 
 mod answer;
@@ -14,6 +14,7 @@ mod listing;
 mod multipart;
 mod object;
 mod route;
+mod sql;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +33,7 @@ use s3::names;
 use s3::sigv4::{self, Verified};
 
 use crate::config::{Settings, User};
-use crate::door::{OFFSET_HEADER, offset_text};
+use crate::door::{Door, OFFSET_HEADER, offset_text};
 use crate::server::store::Store;
 use crate::users::{Users, owns};
 
@@ -44,6 +45,8 @@ pub struct Front {
     pub store: Arc<Store>,
     /// Who may ask.
     pub users: Arc<Users>,
+    /// Where SQL comes in.
+    pub door: Door,
     /// The settings.
     pub settings: Settings,
     /// Tells this process's requests from another's.
@@ -94,11 +97,15 @@ impl Asked {
 
     /// The upload that the query names. An id that this store never gave is not there.
     pub fn upload(&self) -> Result<UploadId, S3Error> {
-        let mut id = [0; 16];
         let text = self.query("uploadId").unwrap_or_default();
-        hex::decode_to_slice(text, &mut id).map_err(|_| S3Error::from(Code::NoSuchUpload))?;
-        Ok(UploadId(id))
+        upload_id(text).ok_or_else(|| Code::NoSuchUpload.into())
     }
+}
+
+/// The upload's id that a text is; none for a text that this store never gives.
+fn upload_id(text: &str) -> Option<UploadId> {
+    let mut id = [0; 16];
+    hex::decode_to_slice(text, &mut id).ok().map(|()| UploadId(id))
 }
 
 /// A bucket as a read sees it.
@@ -136,9 +143,9 @@ fn now() -> i64 {
 
 impl Front {
     /// Puts the parts together.
-    pub fn new(store: Arc<Store>, users: Arc<Users>, settings: Settings) -> Self {
+    pub fn new(store: Arc<Store>, users: Arc<Users>, door: Door, settings: Settings) -> Self {
         let start = now() as u32;
-        Self { store, users, settings, start, requests: AtomicU64::new(0) }
+        Self { store, users, door, settings, start, requests: AtomicU64::new(0) }
     }
 
     /// Answers a request.
@@ -192,7 +199,8 @@ impl Front {
         let region = &self.settings.region;
         let verified = presented.verify(&parts, &path, &query, &user.secret_key, now(), region)?;
         let (bucket, key) = split_path(&path);
-        let is_write = !matches!(parts.method, http::Method::GET | http::Method::HEAD);
+        let is_write = !matches!(parts.method, http::Method::GET | http::Method::HEAD)
+            && bucket.as_deref() != Some(sql::OWN);
         let home = is_write.then(|| self.store.home(bucket.as_deref().unwrap_or_default()));
         let asked =
             Asked { id: id.to_owned(), user: user.clone(), verified, parts, query, bucket, key };

@@ -7,9 +7,11 @@ mod ask;
 mod cluster;
 mod config;
 mod door;
+mod export;
 mod front;
 mod fsck;
 mod measures;
+mod pager;
 mod server;
 mod shell;
 mod users;
@@ -51,18 +53,26 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
     },
-    /// Ask a running server about objects, versions, buckets and uploads.
+    /// Ask a running server in SQL.
     Sql {
         /// The query. Without one, statements are read from standard input; a terminal gets a shell.
         query: Option<String>,
-        /// The server's admin address.
-        #[arg(long, default_value = "http://127.0.0.1:9001")]
-        admin: String,
+        #[command(flatten)]
+        address: ask::Address,
         #[command(flatten)]
         keys: KeyArgs,
-        /// `table`, `json`, `csv`, `arrow` or `parquet`.
+        /// `table`, `json`, `jsonl`, `csv`, `arrow` or `parquet`.
         #[arg(long, default_value = "table")]
         format: String,
+    },
+    /// Write an inventory of a bucket, in the columns of S3 Inventory, as of one moment.
+    Export {
+        #[command(flatten)]
+        wishes: export::Wishes,
+        #[command(flatten)]
+        address: ask::Address,
+        #[command(flatten)]
+        keys: KeyArgs,
     },
     /// Check every byte of a data directory that no server has open. Exits 1 if something is wrong.
     Fsck {
@@ -107,11 +117,11 @@ impl KeyArgs {
 
 fn sql(
     query: Option<String>,
-    admin: String,
+    address: ask::Address,
     keys: KeyArgs,
     format: String,
 ) -> anyhow::Result<ExitCode> {
-    let sql = ask::Sql::new(admin, &keys.find()?)?;
+    let sql = ask::Sql::new(address, keys.find()?)?;
     match query {
         Some(query) => sql.run(&query, &format).map(|()| ExitCode::SUCCESS),
         None => shell::run(sql, format),
@@ -133,9 +143,12 @@ fn main() -> ExitCode {
         Command::Server(args) => server::run(*args),
         Command::Init(args) => server::init(&args),
         Command::Cluster(ClusterCommand::Status { admin }) => cluster::status(&admin),
-        Command::Cut { admin } => ask::post(&admin, "/cut", String::new()),
-        Command::Merge { admin } => ask::post(&admin, "/merge", String::new()),
-        Command::Sql { query, admin, keys, format } => sql(query, admin, keys, format),
+        Command::Cut { admin } => ask::post(&admin, "/cut"),
+        Command::Merge { admin } => ask::post(&admin, "/merge"),
+        Command::Sql { query, address, keys, format } => sql(query, address, keys, format),
+        Command::Export { wishes, address, keys } => {
+            keys.find().and_then(|keys| export::run(&ask::Sql::new(address, keys)?, &wishes))
+        }
         Command::Fsck { dir } => fsck::run(&dir),
         Command::Version => {
             println!("siltstone {}", env!("CARGO_PKG_VERSION"));

@@ -119,9 +119,9 @@ async fn serve_store(
         println!("PostgreSQL's protocol on {}", postgres.local_addr()?);
         tokio::spawn(pg::serve(postgres, door.engine().clone(), Arc::new(door.clone())));
     }
-    let admin = crate::admin::serve(admin, store.clone(), door, metrics, ready.clone());
+    let admin = crate::admin::serve(admin, store.clone(), door.clone(), metrics, ready.clone());
     tokio::spawn(admin);
-    let front = Arc::new(Front::new(store.clone(), users, settings));
+    let front = Arc::new(Front::new(store.clone(), users, door, settings));
     let mut holds = store.partitions[0].holds_node();
     tokio::select! {
         accepted = accept(s3, front) => accepted?,

@@ -20,12 +20,14 @@ use rustyline::validate::Validator;
 use rustyline::{CompletionType, Config, Context, Editor, Helper};
 
 use crate::ask::Sql;
+use crate::pager::{self, Page, Paged};
 
 const HELP: &str = r"a statement ends with ; and may go over several lines
 \d           the tables
 \d NAME      a table's columns
 \timing      tell how long each statement takes, or stop telling
 \format NAME table, json or csv
+\pset pager  show what is taller than the terminal with $PAGER or less: on, off
 \q           end
 ";
 
@@ -105,6 +107,10 @@ struct Shell {
     sql: Sql,
     format: String,
     tells_time: bool,
+    /// Whether tall answers are shown page by page.
+    pages: bool,
+    /// The terminal, as far as it has a size.
+    page: Option<Page>,
 }
 
 /// What becomes of the shell after an input.
@@ -117,11 +123,25 @@ enum After {
 impl Shell {
     fn run(&mut self, text: &str) -> anyhow::Result<()> {
         let began = Instant::now();
-        self.sql.run(text, &self.format)?;
+        match self.page.filter(|_| self.pages) {
+            None => self.sql.run(text, &self.format)?,
+            Some(page) => self.run_paged(text, page)?,
+        }
         if self.tells_time {
             println!("{:.1} ms", began.elapsed().as_secs_f64() * 1000.0);
         }
         Ok(())
+    }
+
+    fn run_paged(&self, text: &str, page: Page) -> anyhow::Result<()> {
+        let mut paged = Paged::new(page);
+        let answered =
+            self.sql.stream(text, &self.format, |_| Ok(()), |bytes| Ok(paged.write(&bytes)?));
+        let shown = paged.end();
+        match answered {
+            Err(error) if pager::was_left(&error) => Ok(()),
+            answered => answered.and(Ok(shown?)),
+        }
     }
 
     fn command(&mut self, command: &str) -> anyhow::Result<After> {
@@ -133,6 +153,13 @@ impl Shell {
             ("timing", "") => {
                 self.tells_time = !self.tells_time;
                 println!("timing is {}", if self.tells_time { "on" } else { "off" });
+            }
+            ("pset", "pager" | "pager on" | "pager off") => {
+                self.pages = match argument {
+                    "pager" => !self.pages,
+                    told => told == "pager on",
+                };
+                println!("the pager is {}", if self.pages { "on" } else { "off" });
             }
             ("format", "table" | "json" | "csv") => argument.clone_into(&mut self.format),
             ("format", _) => bail!("a format is table, json or csv"),
@@ -164,7 +191,7 @@ const COLUMNS: &str = "SELECT column_name AS \"column\", data_type AS type, is_n
 
 /// Runs what comes from standard input.
 pub fn run(sql: Sql, format: String) -> anyhow::Result<ExitCode> {
-    let mut shell = Shell { sql, format, tells_time: false };
+    let mut shell = Shell { sql, format, tells_time: false, pages: true, page: None };
     if std::io::stdin().is_terminal() { from_terminal(&mut shell) } else { from_file(&mut shell) }
 }
 
@@ -200,6 +227,7 @@ fn from_terminal(shell: &mut Shell) -> anyhow::Result<ExitCode> {
         match editor.readline(prompt) {
             Ok(line) => {
                 let _ = editor.add_history_entry(&line);
+                shell.page = page(&mut editor);
                 match shell.take(gathered.add(&line)) {
                     Ok(After::GoOn) => {}
                     Ok(After::Quit) => break,
@@ -216,6 +244,13 @@ fn from_terminal(shell: &mut Shell) -> anyhow::Result<ExitCode> {
         editor.save_history(kept)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The size of the terminal; a terminal that says nothing of it has none.
+fn page(editor: &mut Editor<Words, DefaultHistory>) -> Option<Page> {
+    let (columns, rows) = editor.dimensions()?;
+    let page = Page { columns: columns.into(), rows: rows.into() };
+    (page.columns > 0 && page.rows > 0).then_some(page)
 }
 
 /// Completes words, and hints at lines of the history.

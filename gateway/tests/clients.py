@@ -11,7 +11,11 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.request
 
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from server import ACCESS_KEY, SECRET_KEY, Server
@@ -171,6 +175,74 @@ def multipart(server):
     refused("NoSuchUpload", s3.list_parts, Bucket="multi", Key="s", UploadId=small)
 
 
+def uploads(server):
+    """Uploads, parts and buckets page by page, whether they are in the tail or in runs."""
+    s3 = server.client()
+    s3.create_bucket(Bucket="pages")
+    keys = [f"u/{number % 4}/{number:02}" for number in range(24)] + ["u/2/02"] * 3 + ["a b+é", "u", "u/", "u/2/", "v"]
+    begun = []
+    for number, key in enumerate(keys):
+        begun.append((key, s3.create_multipart_upload(Bucket="pages", Key=key)["UploadId"]))
+        if number % 10 == 9:
+            server.cut()
+    for key, upload in begun[3:24:7]:
+        s3.abort_multipart_upload(Bucket="pages", Key=key, UploadId=upload)
+    left = sorted((key.encode(), upload) for key, upload in begun if (key, upload) not in begun[3:24:7])
+
+    def wanted(prefix, delimiter):
+        found = []
+        for key, upload in left:
+            rest = key[len(prefix):]
+            if key.startswith(prefix):
+                common = prefix + rest[:rest.index(delimiter) + 1] if delimiter and delimiter in rest else None
+                found.append(common or (key, upload))
+        return list(dict.fromkeys(found))
+
+    def listed(size, prefix, delimiter, **more):
+        found, marker = [], {}
+        while True:
+            page = s3.list_multipart_uploads(Bucket="pages", MaxUploads=size, Prefix=prefix.decode(), Delimiter=delimiter.decode(), **marker, **more)
+            here = [(u["Key"].encode(), u["UploadId"]) for u in page.get("Uploads", [])]
+            here += [p["Prefix"].encode() for p in page.get("CommonPrefixes", [])]
+            check(len(here) <= size and all(u["Owner"] == u["Initiator"] for u in page.get("Uploads", [])), f"a page: {page}")
+            found += sorted(here, key=lambda one: one if isinstance(one, bytes) else one[0])
+            if not page["IsTruncated"]:
+                return found
+            marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page.get("NextUploadIdMarker", "")}
+
+    for size in [1, 2, 5, 1000]:
+        for prefix in [b"", b"u", b"u/", b"u/2/", b"u/2/02", b"x"]:
+            for delimiter in [b"", b"/"]:
+                got = listed(size, prefix, delimiter)
+                check(got == wanted(prefix, delimiter), f"{size} of {prefix} by {delimiter}: {got}")
+    after = s3.list_multipart_uploads(Bucket="pages", KeyMarker="u/2/02")["Uploads"]
+    check([(u["Key"].encode(), u["UploadId"]) for u in after] == [one for one in left if one[0] > b"u/2/02"], "after all of a key's uploads")
+    refused("InvalidArgument", s3.list_multipart_uploads, Bucket="pages", KeyMarker="u", UploadIdMarker="nonsense")
+    page = s3.list_multipart_uploads(Bucket="pages", MaxUploads=1, EncodingType="url", Prefix="a b")
+    check((page["EncodingType"], page["Prefix"], page["Uploads"][0]["Key"]) == ("url", "a%20b", "a%20b%2B%C3%A9"), f"encoded: {page}")
+    check(s3.list_multipart_uploads(Bucket="pages", MaxUploads=0)["IsTruncated"] is False, "a page of none")
+    got = server.sql("SELECT key, upload_id FROM uploads WHERE bucket = 'pages'")
+    check([(row["key"].encode(), row["upload_id"]) for row in got] == left, f"SQL: {got}")
+    upload = s3.create_multipart_upload(Bucket="pages", Key="parts", ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")["UploadId"]
+    for number in [1, 3, 4, 9, 10]:
+        s3.upload_part(Bucket="pages", Key="parts", UploadId=upload, PartNumber=number, Body=b"x" * number, ChecksumAlgorithm="CRC32")
+        if number == 4:
+            server.cut()
+    parts = {"Bucket": "pages", "Key": "parts", "UploadId": upload}
+    page = s3.list_parts(**parts, MaxParts=2, PartNumberMarker=1)
+    check([part["PartNumber"] for part in page["Parts"]] == [3, 4] and page["IsTruncated"] and page["NextPartNumberMarker"] == 4, f"parts: {page}")
+    check((page["ChecksumAlgorithm"], page["ChecksumType"], page["StorageClass"], page["PartNumberMarker"]) == ("CRC32", "FULL_OBJECT", "STANDARD", 1), f"about them: {page}")
+    check(page["Owner"] == page["Initiator"] and all("ChecksumCRC32" in part for part in page["Parts"]), f"whose: {page}")
+    every = [part["PartNumber"] for page in s3.get_paginator("list_parts").paginate(**parts, PaginationConfig={"PageSize": 2}) for part in page["Parts"]]
+    check(every == [1, 3, 4, 9, 10], f"all parts: {every}")
+    check("Parts" not in s3.list_parts(**parts, PartNumberMarker=2_000_000_000) and not s3.list_parts(**parts, MaxParts=0)["IsTruncated"], "no parts")
+    for name in ["list-a", "list-b", "list-c", "other-list"]:
+        s3.create_bucket(Bucket=name)
+    pages = list(s3.get_paginator("list_buckets").paginate(Prefix="list-", PaginationConfig={"PageSize": 2}))
+    check([[b["Name"] for b in page["Buckets"]] for page in pages] == [["list-a", "list-b"], ["list-c"]] and pages[0]["Prefix"] == "list-", f"buckets: {pages}")
+    check(len(s3.list_buckets(BucketRegion="us-east-1", Prefix="list-")["Buckets"]) == 3 and s3.list_buckets(BucketRegion="eu-west-1")["Buckets"] == [], "by region")
+
+
 def sql(server, binary):
     """SQL sees what was acknowledged, before a cut and after it, and only reads."""
     s3 = server.client()
@@ -246,6 +318,10 @@ def sql(server, binary):
     check([row["key"] for row in got] == ["a/11", "a/12", "a/13"], f"list_objects in pages: {got}")
     sees_only_its_own(server)
     after_a_write(server, s3)
+    checksums(server, s3)
+    tags(server, s3)
+    changes(server, s3)
+    from_afar(server, binary)
     ask = [binary, "sql", "--admin", server.admin]
     env = dict(os.environ, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
     for form, wanted in [("csv", "n\n50\n"), ("json", '[\n{"n":50}\n]\n')]:
@@ -269,7 +345,7 @@ def sees_only_its_own(server):
     theirs.put_object(Bucket="theirs", Key="secret/key", Body=b"theirs", Tagging="project=hidden")
     theirs.create_multipart_upload(Bucket="theirs", Key="secret/upload")
     for query in ["SELECT * FROM objects WHERE bucket = 'theirs'", "SELECT * FROM versions WHERE key = 'secret/key'",
-                  "SELECT * FROM buckets WHERE name = 'theirs'", "SELECT * FROM uploads WHERE bucket = 'theirs'"]:
+                  "SELECT * FROM buckets WHERE name = 'theirs'", "SELECT * FROM tags WHERE value = 'hidden'", "SELECT * FROM uploads WHERE bucket = 'theirs'"]:
         check(server.sql(query, OTHER_KEYS) != [], f"whose they are sees them: {query}")
         check(server.sql(query) == [], f"nobody else sees them: {query}")
     check(server.sql("SELECT DISTINCT bucket FROM objects", OTHER_KEYS) == [{"bucket": "theirs"}], "and they see nothing else")
@@ -305,6 +381,174 @@ def after_a_write(server, s3):
             check(False, f"min_offset={wrong} is refused")
         except urllib.error.HTTPError as error:
             check(error.code == 400, f"{wrong}: {error.code}")
+
+
+def checksums(server, s3):
+    """SQL tells checksums and storage classes as HEAD and listings do, before a cut and after it."""
+    s3.create_bucket(Bucket="sums")
+    s3.put_bucket_versioning(Bucket="sums", VersioningConfiguration={"Status": "Enabled"})
+    algorithms = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"]
+    for algorithm in algorithms:
+        s3.put_object(Bucket="sums", Key=f"whole/{algorithm}", Body=b"abc", ChecksumAlgorithm=algorithm)
+    for algorithm, kind in [("SHA256", "COMPOSITE"), ("CRC32C", "COMPOSITE"), ("CRC32", "FULL_OBJECT")]:
+        key = f"parts/{algorithm}"
+        upload = s3.create_multipart_upload(Bucket="sums", Key=key, ChecksumAlgorithm=algorithm, ChecksumType=kind)["UploadId"]
+        done = []
+        for number, size in [(1, 5 << 20), (2, 10)]:
+            put = s3.upload_part(Bucket="sums", Key=key, UploadId=upload, PartNumber=number, Body=b"p" * size, ChecksumAlgorithm=algorithm)
+            done.append({"PartNumber": number, "ETag": put["ETag"], f"Checksum{algorithm}": put[f"Checksum{algorithm}"]})
+        s3.complete_multipart_upload(Bucket="sums", Key=key, UploadId=upload, MultipartUpload={"Parts": done})
+    s3.put_object(Bucket="sums", Key="gone", Body=b"")
+    s3.delete_object(Bucket="sums", Key="gone")
+    wanted = {}
+    for listed in s3.list_objects_v2(Bucket="sums")["Contents"]:
+        head = s3.head_object(Bucket="sums", Key=listed["Key"], ChecksumMode="ENABLED")
+        wanted[listed["Key"]] = ({a: head[f"Checksum{a}"] for a in algorithms if f"Checksum{a}" in head}, head["ChecksumType"], listed["StorageClass"])
+    check(wanted["parts/SHA256"][0]["SHA256"].endswith("-2") and len(wanted) == 8, f"a checksum over parts: {wanted}")
+    for again in range(2):
+        for table in ["objects", "versions"]:
+            rows = server.sql(f"SELECT key, checksums, checksum_type, storage_class FROM {table} WHERE bucket = 'sums' AND key <> 'gone'")
+            got = {row["key"]: (row["checksums"], row["checksum_type"], row["storage_class"]) for row in rows}
+            check(got == wanted, f"{table}: {got} instead of {wanted}")
+        got = server.sql("SELECT storage_class, checksum_type, checksums['CRC32'] AS crc FROM versions WHERE bucket = 'sums' AND is_delete_marker")
+        check(got == [{"storage_class": None, "checksum_type": None, "crc": None}], f"a delete marker has neither: {got}")
+        server.cut()
+
+
+def tags(server, s3):
+    """One row for each tag of each current object, in the tail and in runs alike."""
+    s3.create_bucket(Bucket="tagged")
+    s3.put_bucket_versioning(Bucket="tagged", VersioningConfiguration={"Status": "Enabled"})
+    for number in range(12):
+        s3.put_object(Bucket="tagged", Key=f"t/{number:02}", Body=b"", Tagging=f"team=red&number={number}" if number % 3 else "")
+    s3.put_object(Bucket="tagged", Key="t/01", Body=b"", Tagging="team=blue")
+    s3.delete_object(Bucket="tagged", Key="t/02")
+    tagged = s3.put_object(Bucket="tagged", Key="t/03", Body=b"")["VersionId"]
+    server.cut()
+    s3.put_object_tagging(Bucket="tagged", Key="t/03", Tagging={"TagSet": [{"Key": "later", "Value": "yes"}, {"Key": "team", "Value": ""}]})
+    s3.delete_object_tagging(Bucket="tagged", Key="t/04")
+    for again in range(2):
+        got = [tuple(row.values()) for row in server.sql("SELECT key, name, value FROM tags WHERE bucket = 'tagged' ORDER BY key, name")]
+        wanted = [("t/01", "team", "blue"), ("t/03", "later", "yes"), ("t/03", "team", "")]
+        for number in [5, 7, 8, 10, 11]:
+            wanted += [(f"t/{number:02}", "number", str(number)), (f"t/{number:02}", "team", "red")]
+        check(got == wanted, f"tags: {got} instead of {wanted}")
+        got = server.sql("SELECT * FROM tags WHERE bucket = 'tagged' AND name = 'later'")
+        check(got == [{"bucket": "tagged", "key": "t/03", "version_id": tagged, "name": "later", "value": "yes"}], f"all columns: {got}")
+        got = server.sql("SELECT key FROM tags WHERE bucket = 'tagged' AND key > 't/05' ORDER BY key LIMIT 3")
+        check([row["key"] for row in got] == ["t/07", "t/07", "t/08"], f"in key order: {got}")
+        check(server.sql("SELECT count(*) AS n FROM tags WHERE bucket = 'tagged'") == [{"n": 13}], "counted without a column")
+        got = server.sql("SELECT t.key, size FROM tags t JOIN objects o ON o.bucket = t.bucket AND o.key = t.key WHERE t.bucket = 'tagged' AND name = 'number' AND value IN ('5', '7') ORDER BY 1")
+        check(got == [{"key": "t/05", "size": 0}, {"key": "t/07", "size": 0}], f"joined: {got}")
+        server.cut()
+    plan = "\n".join(str(row) for row in server.sql("EXPLAIN SELECT key FROM tags WHERE bucket = 'tagged' AND key LIKE 't/1%' AND name = 'team' ORDER BY key"))
+    check("Objects of tagged, keys from" in plan and "SortExec" not in plan, f"bounds go down, and keys come in order: {plan}")
+
+
+def changes(server, s3):
+    """The log as a table: what was asked, in order, and what became of it; nothing beyond the answer's offset."""
+    theirs = server.client(OTHER_KEYS)
+    server.cut()
+    [since] = server.sql("SELECT next_offset AS o FROM partitions")
+    s3.create_bucket(Bucket="logged")
+    s3.put_bucket_versioning(Bucket="logged", VersioningConfiguration={"Status": "Enabled"})
+    one = s3.put_object(Bucket="logged", Key="k", Body=b"one")["VersionId"]
+    s3.put_object_tagging(Bucket="logged", Key="k", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+    refused("PreconditionFailed", s3.put_object, Bucket="logged", Key="k", Body=b"twice", IfNoneMatch="*")
+    marker = s3.delete_object(Bucket="logged", Key="k")["VersionId"]
+    s3.delete_object(Bucket="logged", Key="k", VersionId=one)
+    upload = s3.create_multipart_upload(Bucket="logged", Key="m")["UploadId"]
+    part = s3.upload_part(Bucket="logged", Key="m", UploadId=upload, PartNumber=1, Body=b"part")["ETag"]
+    whole = s3.complete_multipart_upload(Bucket="logged", Key="m", UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part}]})["VersionId"]
+    given_up = s3.create_multipart_upload(Bucket="logged", Key="n")["UploadId"]
+    s3.abort_multipart_upload(Bucket="logged", Key="n", UploadId=given_up)
+    large = s3.put_object(Bucket="logged", Key="large", Body=b"l" * 1_500_000)["VersionId"]
+    theirs.create_bucket(Bucket="theirs-logged")
+    theirs.put_object(Bucket="theirs-logged", Key="secret", Body=b"")
+    theirs.delete_object(Bucket="theirs-logged", Key="secret")
+    theirs.delete_bucket(Bucket="theirs-logged")
+    theirs.put_object(Bucket="theirs", Key="secret/other", Body=b"")
+    rows = server.sql(f"SELECT * FROM changes WHERE offset >= {since['o']} ORDER BY offset")
+    got = [(row["operation"], row["bucket"], row["key"], row["version_id"], row["size"], row["changed"]) for row in rows]
+    wanted = [("CreateBucket", "logged", None, None, None, True), ("PutBucketVersioning", "logged", None, None, None, True),
+              ("PutObject", "logged", "k", one, 3, True), ("PutObjectTagging", "logged", "k", one, None, True),
+              ("PutObject", "logged", "k", None, 5, False), ("DeleteObject", "logged", "k", marker, None, True),
+              ("DeleteObject", "logged", "k", one, None, True), ("CreateMultipartUpload", "logged", "m", None, None, True),
+              ("UploadPart", "logged", "m", None, 4, True), ("CompleteMultipartUpload", "logged", "m", whole, 4, True),
+              ("CreateMultipartUpload", "logged", "n", None, None, True), ("AbortMultipartUpload", "logged", "n", None, None, True),
+              ("PutObject", "logged", "large", large, 1_500_000, True), ("CreateBucket", "theirs-logged", None, None, None, True),
+              ("PutObject", None, "secret", "null", 0, True), ("DeleteObject", None, "secret", "null", None, True),
+              ("DeleteBucket", None, None, None, None, True), ("PutObject", "theirs", "secret/other", "null", 0, True)]
+    check(got == wanted, f"changes: {got} instead of {wanted}")
+    check(rows[2]["principal"] == rows[0]["principal"] != rows[-1]["principal"] == "c" * 64, "who asked")
+    check(all(row["request_id"] and row["partition"] == 0 for row in rows), "which request it was")
+    own = server.sql(f"SELECT operation, bucket FROM changes WHERE offset >= {since['o']} ORDER BY offset", OTHER_KEYS)
+    check([(row["operation"], row["bucket"]) for row in own] == [row[:2] for row in wanted[13:]], f"others see their own: {own}")
+    # Following: a page begins behind the last, reads no more than it tells, and sorts nothing.
+    page = server.sql(f"SELECT offset, operation FROM changes WHERE partition = 0 AND offset > {rows[4]['offset']} ORDER BY offset LIMIT 3")
+    check([row["operation"] for row in page] == ["DeleteObject", "DeleteObject", "CreateMultipartUpload"], f"a page: {page}")
+    plan = "\n".join(str(row) for row in server.sql(f"EXPLAIN ANALYZE SELECT operation FROM changes WHERE partition = 0 AND offset BETWEEN {rows[4]['offset']} AND {rows[6]['offset']} ORDER BY offset"))
+    check(f"records_read={rows[6]['offset'] - rows[4]['offset'] + 1}" in plan and "SortExec" not in plan, f"only these are read: {plan}")
+    check(server.sql("SELECT count(*) AS n FROM changes WHERE partition = 7") == [{"n": 0}], "there is no such partition")
+    _, headers = server.sql_bytes("SELECT 1")
+    at = int(headers["x-siltstone-offset"].split(":")[1])
+    check(server.sql(f"SELECT count(*) AS n FROM changes WHERE offset >= {at}") == [{"n": 0}], "nothing beyond the answer's offset")
+    [bounds] = server.sql("SELECT first_offset AS first, next_offset AS next FROM partitions")
+    check(bounds["first"] <= rows[0]["offset"] and rows[-1]["offset"] < bounds["next"], f"these are still there: {bounds}")
+    server.cut()
+    [bounds] = server.sql("SELECT first_offset AS first FROM partitions")
+    check(bounds["first"] > rows[-1]["offset"], f"a cut has let go of them: {bounds}")
+    check(server.sql(f"SELECT * FROM changes WHERE offset <= {rows[-1]['offset']}") == [], "and they are not told of")
+
+
+def from_afar(server, binary):
+    """SQL on the S3 address, signed: the same answers as on the admin address, for whoever signs."""
+    def post(query, keys=(ACCESS_KEY, SECRET_KEY), path="/-/sql", method="POST", sign=True, **wishes):
+        request = AWSRequest(method, server.url + path, params=wishes, data=query.encode())
+        if sign:
+            request.headers["X-Amz-Content-SHA256"] = hashlib.sha256(query.encode()).hexdigest()
+            S3SigV4Auth(Credentials(*keys), "s3", "us-east-1").add_auth(request)
+        request = request.prepare()
+        sent = urllib.request.Request(request.url, data=query.encode(), headers=dict(request.headers), method=method)
+        try:
+            with urllib.request.urlopen(sent, timeout=60) as answer:
+                return answer.status, answer.read(), answer.headers
+        except urllib.error.HTTPError as error:
+            return error.code, error.read(), error.headers
+
+    query = "SELECT bucket, key, size FROM objects WHERE bucket IN ('asked', 'theirs') ORDER BY bucket, key"
+    for form in ["json", "csv", "arrow"]:
+        status, body, headers = post(query, format=form)
+        wanted, told = server.sql_bytes(query, format=form)
+        check((status, body, headers["content-type"]) == (200, wanted, told["content-type"]), f"{form}: {status} {body[:300]}")
+        check(headers["x-siltstone-offset"] == told["x-siltstone-offset"] and headers["x-amz-request-id"], f"where it stands: {headers}")
+    theirs = json.loads(post(query, OTHER_KEYS)[1])
+    check({row["bucket"] for row in theirs} == {"theirs"}, f"rows of whoever signs: {theirs}")
+    at = server.client().put_object(Bucket="other", Key="offset", Body=b"1")["ResponseMetadata"]["HTTPHeaders"]["x-siltstone-offset"]
+    status, body, _ = post("SELECT size FROM objects WHERE bucket = 'other' AND key = 'offset'", min_offset=at)
+    check((status, json.loads(body)) == (200, [{"size": 1}]), f"after a write: {status} {body}")
+    for what, wanted, told in [("no query", (400, b"SELEC"), post("SELEC")), ("a wrong format", (400, b"format"), post("SELECT 1", format="xls")),
+                               ("a wrong parameter", (400, b"InvalidArgument"), post("SELECT 1", limit="1")),
+                               ("nobody", (403, b"AccessDenied"), post("SELECT 1", sign=False)),
+                               ("another secret", (403, b"SignatureDoesNotMatch"), post("SELECT 1", (ACCESS_KEY, "wrong"))),
+                               ("another user", (403, b"InvalidAccessKeyId"), post("SELECT 1", ("NOBODY", "wrong"))),
+                               ("another method", (405, b"MethodNotAllowed"), post("SELECT 1", method="PUT")),
+                               ("another path", (400, b"InvalidBucketName"), post("SELECT 1", path="/-/other")),
+                               ("a large query", (400, b"MalformedXML"), post("SELECT 1 -- " + "x" * (1 << 20)))]:
+        check(told[0] == wanted[0] and wanted[1] in told[1], f"{what}: {told[0]} {told[1][:300]}")
+    ask = [binary, "sql", "--endpoint", server.url, "--format", "csv"]
+    env = dict(os.environ, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
+    told = subprocess.run([*ask, "SELECT count(*) AS n FROM objects WHERE bucket = 'asked'"], capture_output=True, text=True, env=env)
+    check((told.stdout, told.returncode) == ("n\n50\n", 0), f"the command: {told}")
+    for extra, wanted in [(["--region", "eu-west-1", "SELECT 1"], "eu-west-1"), (["--secret-key", "wrong", "SELECT 1"], "403"), (["SELEC"], "400"),
+                          (["--admin", server.admin, "SELECT 1"], "cannot be used")]:
+        told = subprocess.run([*ask, *extra], capture_output=True, text=True, env=env)
+        check(told.returncode != 0 and wanted in told.stderr, f"{extra}: {told}")
+    export = [binary, "export", "theirs", "--endpoint", server.url, "--format", "jsonl"]
+    told = subprocess.run([*export, "--access-key", OTHER_KEYS[0], "--secret-key", OTHER_KEYS[1]], capture_output=True, text=True)
+    check([json.loads(line)["key"] for line in told.stdout.splitlines()] == ["secret/key", "secret/other"] and "2 rows" in told.stderr, f"an inventory from afar: {told}")
+    told = subprocess.run(export, capture_output=True, text=True, env=env)
+    check(told.returncode == 1 and "NoSuchBucket" in told.stderr and told.stdout == "", f"of a bucket that is not the asker's: {told}")
 
 
 def small_tree(server, scratch):
@@ -503,7 +747,7 @@ def main():
         try:
             second = subprocess.run([binary, "server", "--data", server.data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], capture_output=True, text=True)
             check(second.returncode == 1 and "in use" in second.stderr, "a second server on the directory refuses")
-            for part in [boto, empty_bodies, versions, multipart, hostile]:
+            for part in [boto, empty_bodies, versions, multipart, uploads, hostile]:
                 part(server)
                 print(f"{part.__name__}: ok", flush=True)
             sql(server, binary)

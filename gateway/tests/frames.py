@@ -3,19 +3,23 @@ place, and the shell in a terminal.
 
 Usage: frames.py BINARY
 """
+import csv
 import fcntl
 import io
+import json
 import os
 import pathlib
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import termios
 import time
+import urllib.parse
 
 import duckdb
 import pandas
@@ -108,13 +112,60 @@ def manifests(server):
     check(found == [row[:2] for row in wanted], f"Polars: {len(found)} of {len(wanted)} rows")
 
 
+def exports(binary, server, folder):
+    """Inventories: S3 Inventory's columns, all rows in key order, in three forms; a file is whole or not there."""
+    env = dict(os.environ, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
+
+    def export(*args, bucket="versions"):
+        return subprocess.run([binary, "export", bucket, "--admin", server.admin, *args], capture_output=True, text=True, env=env)
+
+    s3 = server.client()
+    s3.put_object(Bucket="plain", Key="plain/odd, \"name\"+ %/é", Body=b"", ChecksumAlgorithm="SHA256")
+    upload = s3.create_multipart_upload(Bucket="plain", Key="plain/parts")["UploadId"]
+    part = s3.upload_part(Bucket="plain", Key="plain/parts", UploadId=upload, PartNumber=1, Body=b"part")["ETag"]
+    s3.complete_multipart_upload(Bucket="plain", Key="plain/parts", UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part}]})
+    listed = [o for page in s3.get_paginator("list_objects_v2").paginate(Bucket="plain") for o in page["Contents"]]
+    current = ["bucket", "key", "size", "last_modified_date", "e_tag", "storage_class", "is_multipart_uploaded", "encryption_status", "checksum_algorithm", "object_owner"]
+    told = export("--format", "parquet", "--output", str(folder / "plain.parquet"), bucket="plain")
+    check(told.returncode == 0 and re.fullmatch(rf"{len(listed)} rows at offset 0:\d+\n", told.stderr), f"told: {told}")
+    frame = pandas.read_parquet(folder / "plain.parquet")
+    check(list(frame.columns) == current, f"columns: {list(frame.columns)}")
+    check(list(frame["key"]) == [o["Key"] for o in listed] and list(frame["size"]) == [o["Size"] for o in listed], "keys in order, sizes")
+    check(list(frame["e_tag"]) == [o["ETag"].strip('"') for o in listed] and set(frame["storage_class"]) == {"STANDARD"}, "entity tags")
+    check(list(frame[frame["is_multipart_uploaded"]]["key"]) == ["plain/parts"] and set(frame["encryption_status"]) == {"NOT-SSE"}, "how they came")
+    sums = {o["Key"]: ",".join(o["ChecksumAlgorithm"]) for o in listed if "ChecksumAlgorithm" in o}
+    check({k: a for k, a in zip(frame["key"], frame["checksum_algorithm"]) if isinstance(a, str)} == sums and "SHA256" in sums.values(), "checksums")
+    check(set(frame["object_owner"]) == {s3.list_buckets()["Owner"]["ID"]}, "owners")
+    told = export("--format", "csv", bucket="plain")
+    rows = list(csv.reader(io.StringIO(told.stdout)))
+    check([urllib.parse.unquote_plus(row[1]) for row in rows] == [urllib.parse.unquote(row[1]) for row in rows] == list(frame["key"]), "keys are encoded in CSV")
+    check(all(re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d\d\dZ", row[3]) for row in rows) and told.stdout.startswith('"plain","'), f"CSV: {told.stdout[:200]}")
+    history = [v for page in s3.get_paginator("list_object_versions").paginate(Bucket="versions") for v in page.get("Versions", []) + page.get("DeleteMarkers", [])]
+    wanted = {(v["Key"], v["VersionId"]): (v["IsLatest"], "Size" not in v, v.get("Size")) for v in history}
+    told = export("--format", "jsonl", "--versions", "--output", str(folder / "versions.jsonl"))
+    rows = [json.loads(line) for line in (folder / "versions.jsonl").read_text().splitlines()]
+    got = {(row["key"], row["version_id"]): (row["is_latest"], row["is_delete_marker"], row["size"]) for row in rows}
+    check(got == wanted and len(rows) == len(wanted) and any(row[1] for row in got.values()), f"versions: {told}")
+    check([row["key"] for row in rows] == sorted(row["key"] for row in rows), "in key order")
+    check(all(row["is_latest"] == (before is None or before["key"] != row["key"]) for before, row in zip([None, *rows], rows)), "newest first")
+    check(list(rows[0]) == current[:2] + ["version_id", "is_latest", "is_delete_marker"] + current[2:], f"columns: {list(rows[0])}")
+    told = export("--format", "csv", "--output", str(folder / "none.csv"), bucket="no-such")
+    check(told.returncode == 1 and "NoSuchBucket" in told.stderr, f"no such bucket: {told}")
+    told = export("--format", "csv", "--output", str(folder / "no" / "folder.csv"), bucket="plain")
+    check(told.returncode == 1 and "cannot write" in told.stderr, f"no such folder: {told}")
+    check(sorted(path.name for path in folder.glob("*.*")) == ["plain.parquet", "versions.jsonl"], "nothing else is left behind")
+    lines = server.sql_bytes("SELECT value FROM generate_series(1, 3)", format="jsonl")
+    check((lines[0], lines[1]["content-type"]) == (b'{"value":1}\n{"value":2}\n{"value":3}\n', "application/x-ndjson"), f"lines: {lines}")
+
+
 class Terminal:
     """A shell that believes that somebody sits before it."""
 
     def __init__(self, binary, server, home):
         self.shown = ""
         self.side, inner = pty.openpty()
-        env = dict(os.environ, HOME=str(home), TERM="xterm", AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
+        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
+        env = dict(os.environ, HOME=str(home), TERM="xterm", PAGER="sed -u 's/^/paged /; 30q'", AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
         self.process = subprocess.Popen([binary, "sql", "--admin", server.admin], stdin=inner, stdout=inner, stderr=inner, env=env,
                                         start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(inner)
@@ -160,6 +211,24 @@ def shell(binary, server, home):
         terminal.until("timing is on.*siltstone> ")
         terminal.type("SELECT 41 + 1 AS answer;\r")
         terminal.until(r"42.*[\d.]+ ms.*siltstone> ")
+        # What is taller than the terminal goes through the pager, unless that is off.
+        terminal.type("SELECT value AS tall FROM generate_series(1, 40);\r")
+        terminal.until(r"paged \S+.*paged \| tall.*paged \| 20 .*siltstone> ")
+        terminal.type("SELECT value AS low FROM generate_series(1, 18);\r")
+        check("paged" not in terminal.until(r"\| low .*\| 18 .*siltstone> ")[0], "what fits is shown as it is")
+        terminal.type("\\pset pager off\r")
+        terminal.until("pager is off.*siltstone> ")
+        terminal.type("SELECT value AS tall FROM generate_series(1, 40);\r")
+        check("paged" not in terminal.until(r"\| tall .*\| 40 .*siltstone> ")[0], "the pager is off")
+        terminal.type("\\pset pager\r")
+        terminal.until("pager is on.*siltstone> ")
+        # A pager that is left early ends the answer, and no more.
+        terminal.type("\\format csv\r")
+        terminal.until("siltstone> ")
+        terminal.type("SELECT value FROM generate_series(1, 50000000);\r")
+        terminal.until(r"paged 29\r.*siltstone> ", within=40)
+        terminal.type("\\format table\r")
+        terminal.until("siltstone> ")
         terminal.type("\\nonsense\r")
         terminal.until("no such command.*siltstone> ")
         # A query for hours is ended by Ctrl-C, and the shell goes on.
@@ -193,6 +262,8 @@ def main():
             fill(server)
             answers(server)
             manifests(server)
+            (pathlib.Path(scratch) / "exports").mkdir()
+            exports(binary, server, pathlib.Path(scratch) / "exports")
             shell(binary, server, pathlib.Path(scratch))
             server.stop()
             server.fsck()

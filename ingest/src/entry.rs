@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Decoder, Encoder};
@@ -379,7 +381,38 @@ fn get_pairs(from: &mut Decoder, what: &'static str) -> Result<Vec<(String, Stri
         .collect()
 }
 
+/// S3's names of checksum algorithms, each with the bytes of its digest; numbered from 1.
+const ALGORITHMS: [(&str, usize); 5] =
+    [("CRC32", 4), ("CRC32C", 4), ("CRC64NVME", 8), ("SHA1", 20), ("SHA256", 32)];
+
 impl StoredChecksum {
+    fn words(&self) -> Option<(&'static str, usize)> {
+        ALGORITHMS.get(usize::from(self.algorithm).checked_sub(1)?).copied()
+    }
+
+    /// The algorithm as S3 calls it; `None` for a number that is none.
+    pub fn name(&self) -> Option<&'static str> {
+        self.words().map(|(name, _)| name)
+    }
+
+    /// What it is a checksum of, as S3 calls it.
+    pub fn kind(&self) -> &'static str {
+        if self.is_composite { "COMPOSITE" } else { "FULL_OBJECT" }
+    }
+
+    /// As clients see it: base64, with the number of parts where it is one over parts.
+    pub fn text(&self) -> String {
+        let len = self.words().map_or(self.digest.len(), |(_, len)| len);
+        // A composite checksum carries the number of parts behind the digest.
+        match self.digest.get(len..).and_then(|rest| rest.first_chunk()) {
+            Some(count) if self.is_composite => {
+                let count = u16::from_le_bytes(*count);
+                format!("{}-{count}", BASE64_STANDARD.encode(&self.digest[..len]))
+            }
+            _ => BASE64_STANDARD.encode(&self.digest),
+        }
+    }
+
     /// Appends it.
     pub fn encode(&self, out: &mut Encoder) {
         out.u8(self.algorithm).u8(u8::from(self.is_composite)).bytes(&self.digest);
@@ -590,6 +623,23 @@ mod tests {
 
     fn small_key() -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(0x61), Just(0xff)], 0..5)
+    }
+
+    #[test]
+    fn checksums_are_told_as_clients_see_them() {
+        let checksum = |algorithm, is_composite, digest: &[u8]| StoredChecksum {
+            algorithm,
+            is_composite,
+            digest: Bytes::copy_from_slice(digest),
+        };
+        for (told, name, kind, text) in [
+            (checksum(1, false, b"1234"), Some("CRC32"), "FULL_OBJECT", "MTIzNA=="),
+            (checksum(2, true, b"1234\x03\0"), Some("CRC32C"), "COMPOSITE", "MTIzNA==-3"),
+            (checksum(9, false, b"12"), None, "FULL_OBJECT", "MTI="),
+            (checksum(0, false, b""), None, "FULL_OBJECT", ""),
+        ] {
+            assert_eq!((told.name(), told.kind(), told.text().as_str()), (name, kind, text));
+        }
     }
 
     proptest! {

@@ -52,6 +52,16 @@ pub trait Log: Send + Sync {
         from: Offset,
     ) -> Fut<'_, Result<Box<dyn Reader>, ReadError>>;
 
+    /// Reads like [`Log::read`], for somebody who does not fold: what it delivers need not be fetched again,
+    /// and says nothing of how far this process has come.
+    fn review(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+    ) -> Fut<'_, Result<Box<dyn Reader>, ReadError>> {
+        self.read(partition, from)
+    }
+
     /// Gives a token that a reader meets once it has delivered everything that was acknowledged before
     /// this was called.
     fn barrier(&self, partition: PartitionId) -> Fut<'_, Result<BarrierToken, AppendError>>;

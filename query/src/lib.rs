@@ -12,3 +12,4 @@
 pub mod listing;
 pub mod object;
 pub mod scan;
+pub mod uploads;

@@ -257,12 +257,36 @@ enum Step {
     End,
 }
 
+/// Finds the common prefix that a key falls under.
+pub(crate) struct CommonPrefixes<'a> {
+    /// A key's common prefix ends after this much at the least.
+    begin: usize,
+    delimiter: &'a [u8],
+    finder: Finder<'a>,
+}
+
+impl<'a> CommonPrefixes<'a> {
+    pub fn new(request: &'a Request) -> Self {
+        let delimiter = request.delimiter.as_ref();
+        Self { begin: request.prefix.len(), delimiter, finder: Finder::new(delimiter) }
+    }
+
+    /// How much of a key under the request's prefix is its common prefix, if it has one.
+    pub fn len_of(&self, key: &[u8]) -> Option<usize> {
+        if self.delimiter.is_empty() {
+            return None;
+        }
+        let at = self.finder.find(key.get(self.begin..)?)?;
+        Some(self.begin + at + self.delimiter.len())
+    }
+}
+
 /// A page that is being filled.
 struct Gathering<'a> {
     request: &'a Request,
     /// What every encoded key begins with that the listing covers.
     start: Bytes,
-    delimiter: Finder<'a>,
+    common: CommonPrefixes<'a>,
     with_versions: bool,
     listed: Vec<Listed>,
 }
@@ -272,7 +296,7 @@ impl<'a> Gathering<'a> {
         Self {
             request,
             start: EntryKey::seek_key(request.bucket, &request.prefix),
-            delimiter: Finder::new(&request.delimiter),
+            common: CommonPrefixes::new(request),
             with_versions,
             listed: Vec::with_capacity(request.max.min(1024)),
         }
@@ -282,16 +306,6 @@ impl<'a> Gathering<'a> {
     /// that is.
     fn covers(&self, key: EntryParts<'_>) -> bool {
         key.group().starts_with(&self.start)
-    }
-
-    /// How much of a key is the common prefix that it falls under, if it does.
-    fn common_prefix(&self, key: &[u8]) -> Option<usize> {
-        if self.request.delimiter.is_empty() {
-            return None;
-        }
-        let begin = self.request.prefix.len();
-        let at = self.delimiter.find(key.get(begin..)?)?;
-        Some(begin + at + self.request.delimiter.len())
     }
 
     /// Takes a visible entry.
@@ -305,7 +319,7 @@ impl<'a> Gathering<'a> {
             return Ok(Step::Full);
         }
         let key = entry.object_key();
-        if let Some(len) = self.common_prefix(&key) {
+        if let Some(len) = self.common.len_of(&key) {
             let prefix = Bytes::copy_from_slice(&key[..len]);
             let after = EntryKey::seek_after_prefix(self.request.bucket, &prefix);
             self.listed.push(Listed::Prefix(prefix));

@@ -127,6 +127,16 @@ fn the_newest_state_below_an_offset_decides() {
     assert_eq!(states("ua", "ub", 13), [(a, None)]);
     assert_eq!(states("uaa", "v", 13), [(b, value("2"))]);
     assert_eq!(states("v", "w", 13), []);
+    for limit in 1..4 {
+        let (mut paged, mut next) = (Vec::new(), Some(bytes::Bytes::from_static(b"u")));
+        while let Some(from) = next {
+            let (page, after) = tail.states_page(&from, b"v", at(13), limit);
+            assert!(page.len() <= limit && (after.is_none() || page.len() == limit));
+            paged.extend(page);
+            next = after;
+        }
+        assert_eq!(paged, states("u", "v", 13), "pages of {limit}");
+    }
     assert_eq!(tail.len(), 3);
 }
 

@@ -9,7 +9,8 @@ use http::{HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use s3::error::{Code, S3Error};
 
-type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
+/// A body, piece by piece.
+pub type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
 
 /// A response's body.
 pub enum Answer {
@@ -18,6 +19,8 @@ pub enum Answer {
     /// Streamed, with its length. An error on the way resets the connection, so that no client takes a
     /// short body for a whole one.
     Stream(Pieces, u64),
+    /// Streamed, of a length that shows at its end.
+    Open(Pieces),
     /// None, for an answer to HEAD that tells a length.
     Head(u64),
 }
@@ -32,7 +35,7 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         match self.get_mut() {
             Answer::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Answer::Stream(pieces, _) => pieces
+            Answer::Stream(pieces, _) | Answer::Open(pieces) => pieces
                 .as_mut()
                 .poll_next(context)
                 .map(|next| next.map(|piece| piece.map(Frame::data))),
@@ -49,6 +52,7 @@ impl Body for Answer {
             Answer::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            Answer::Open(_) => SizeHint::default(),
             Answer::Stream(_, len) | Answer::Head(len) => SizeHint::with_exact(*len),
         }
     }

@@ -34,11 +34,14 @@ pub async fn list(front: &Front, asked: &Asked) -> Answered {
             })?
         }
     };
+    // All of a store's buckets are in its region.
+    let elsewhere =
+        asked.query("bucket-region").is_some_and(|region| region != front.settings.region);
     let snapshots = front.store.fresh().await.map_err(read_error)?;
     let mut mine: Vec<_> = snapshots
         .iter()
         .flat_map(|snapshot| snapshot.buckets.iter())
-        .filter(|bucket| owns(&asked.user, bucket))
+        .filter(|bucket| !elsewhere && owns(&asked.user, bucket))
         .filter(|bucket| bucket.name.as_str().starts_with(prefix) && bucket.name.as_str() > after)
         .collect();
     mine.sort_by(|a, b| a.name.cmp(&b.name));
@@ -54,6 +57,9 @@ pub async fn list(front: &Front, asked: &Asked) -> Answered {
     writer.end("Buckets");
     if let Some(last) = mine.get(max.wrapping_sub(1)).filter(|_| mine.len() > max) {
         writer.text("ContinuationToken", last.name.as_str());
+    }
+    if !prefix.is_empty() {
+        writer.text("Prefix", prefix);
     }
     Ok(answer::xml(writer.finish(root)))
 }

@@ -22,12 +22,13 @@ type Answered = Result<Response<Answer>, S3Error>;
 const KEYS_MAX: usize = 1000;
 
 /// How keys are written: plain, or percent-encoded.
-struct Style {
+pub struct Style {
     encodes: bool,
 }
 
 impl Style {
-    fn of(asked: &Asked) -> Result<Self, S3Error> {
+    /// As a request wants them.
+    pub fn of(asked: &Asked) -> Result<Self, S3Error> {
         match asked.query("encoding-type") {
             None => Ok(Self { encodes: false }),
             Some("url") => Ok(Self { encodes: true }),
@@ -37,7 +38,15 @@ impl Style {
         }
     }
 
-    fn text(&self, writer: &mut Writer, name: &str, text: &[u8]) {
+    /// Tells how keys are written, where they are not plain.
+    pub fn tell(&self, writer: &mut Writer) {
+        if self.encodes {
+            writer.text("EncodingType", "url");
+        }
+    }
+
+    /// Writes a key, or a piece of one.
+    pub fn text(&self, writer: &mut Writer, name: &str, text: &[u8]) {
         // Keys are UTF-8; a prefix that ends within a character by the delimiter's doing is shown lossily.
         let text = String::from_utf8_lossy(text);
         if self.encodes {
@@ -105,7 +114,7 @@ fn parse_token(text: &str) -> Result<From, S3Error> {
 }
 
 /// Where a marker puts a listing: after the key; and if it ends like a common prefix, after all under it.
-fn after_marker(marker: &str, prefix: &str, delimiter: &str) -> From {
+pub fn after_marker(marker: &str, prefix: &str, delimiter: &str) -> From {
     if marker.is_empty() {
         return From::Start;
     }
@@ -150,9 +159,7 @@ pub async fn objects(front: &Front, asked: &Asked) -> Answered {
         style.text(&mut writer, "Delimiter", delimiter.as_bytes());
     }
     writer.raw("MaxKeys", request.max);
-    if style.encodes {
-        writer.text("EncodingType", "url");
-    }
+    style.tell(&mut writer);
     if is_v2 {
         writer.raw("KeyCount", page.listed.len());
         if let Some(start) = asked.query("start-after") {
@@ -223,11 +230,16 @@ fn facts(writer: &mut Writer, line: &Line, owner: Option<&str>) {
 fn prefixes(writer: &mut Writer, style: &Style, page: &Page) {
     for listed in &page.listed {
         if let Listed::Prefix(prefix) = listed {
-            writer.begin("CommonPrefixes");
-            style.text(writer, "Prefix", prefix);
-            writer.end("CommonPrefixes");
+            common_prefix(writer, style, prefix);
         }
     }
+}
+
+/// Writes a common prefix.
+pub fn common_prefix(writer: &mut Writer, style: &Style, prefix: &[u8]) {
+    writer.begin("CommonPrefixes");
+    style.text(writer, "Prefix", prefix);
+    writer.end("CommonPrefixes");
 }
 
 /// ListObjectVersions.
@@ -269,9 +281,7 @@ pub async fn versions(front: &Front, asked: &Asked) -> Answered {
     if !delimiter.is_empty() {
         style.text(&mut writer, "Delimiter", delimiter.as_bytes());
     }
-    if style.encodes {
-        writer.text("EncodingType", "url");
-    }
+    style.tell(&mut writer);
     writer.raw("MaxKeys", request.max).raw("IsTruncated", page.next.is_some());
     match &page.next {
         Some(From::AfterVersion(key, version)) => {

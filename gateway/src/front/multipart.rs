@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use compactor::outcome::Outcome;
 use compactor::resolve;
-use compactor::state::{OpenUpload, StateKey, UploadState};
+use compactor::state::{OpenUpload, UploadState};
 use compactor::view::Snapshot;
 use http::Response;
 use hyper::body::Incoming;
@@ -11,14 +11,17 @@ use ingest::entry::StoredChecksum;
 use ingest::name::ObjectKey;
 use ingest::record::{Body, CompleteUpload, CreateUpload, Part, PutPart};
 use ingest::words::{PartNumber, UploadId};
+use query::listing::Request;
+use query::uploads::{self, Listed, Upload};
 use s3::checksum::{Algorithm, Hasher, etag, parse_etag};
 use s3::error::{Code, S3Error};
 use s3::xml::{self, Writer};
 
 use super::answer::{self, Answer};
 use super::bucket::{rejected, unexpected};
-use super::object::{add_written, attributes, checksum_text};
-use super::{Asked, Front, Sight, conditions, read_error};
+use super::listing::{Style, after_marker, common_prefix};
+use super::object::{add_written, attributes};
+use super::{Asked, Front, Sight, conditions, read_error, upload_id};
 
 type Answered = Result<Response<Answer>, S3Error>;
 
@@ -127,7 +130,7 @@ pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     if let Some(checksum) = &taken.checksum
         && let Some(algorithm) = Algorithm::from_code(checksum.algorithm)
     {
-        answer::set(&mut response, algorithm.header(), &checksum_text(checksum));
+        answer::set(&mut response, algorithm.header(), &checksum.text());
     }
     Ok(response)
 }
@@ -231,7 +234,7 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
             };
             if let (Some(algorithm), Some(checksum)) = (algorithm, &checksum)
                 && let Some(claimed) = asked.header(algorithm.header())
-                && claimed != checksum_text(checksum)
+                && claimed != checksum.text()
             {
                 return Err(Code::BadDigest.into());
             }
@@ -265,9 +268,8 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     if let Some(checksum) = &checksum
         && let Some(algorithm) = Algorithm::from_code(checksum.algorithm)
     {
-        writer.text(algorithm.element(), &checksum_text(checksum));
-        let kind = if checksum.is_composite { "COMPOSITE" } else { "FULL_OBJECT" };
-        writer.text("ChecksumType", kind);
+        writer.text(algorithm.element(), &checksum.text());
+        writer.text("ChecksumType", checksum.kind());
     }
     let mut response = answer::xml(writer.finish(root));
     add_written(&mut response, &written);
@@ -314,29 +316,30 @@ pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
     let open = open_upload(&snapshot, bucket.id, &key, upload).await?;
     let max = page_size(asked, "max-parts")?;
     let marker = asked.query("part-number-marker").filter(|text| !text.is_empty()).unwrap_or("0");
-    let marker: u16 = marker
-        .parse()
-        .map_err(|_| Code::InvalidArgument.because("part-number-marker is not a number"))?;
-    let from = PartNumber::new(marker.saturating_add(1));
+    let parsed: Option<u32> = marker.parse().ok().filter(|marker| *marker <= i32::MAX as u32);
+    let marker = parsed.ok_or_else(|| {
+        Code::InvalidArgument
+            .because("Argument part-number-marker must be an integer between 0 and 2147483647")
+            .with("ArgumentName", "part-number-marker")
+            .with("ArgumentValue", marker)
+    })?;
+    let after = u16::try_from(marker).unwrap_or(u16::MAX);
+    let from = PartNumber::new(after.saturating_add(1));
     let mut parts = resolve::parts(&snapshot, upload, from, max + 1).await.map_err(read_error)?;
-    let is_truncated = parts.len() > max;
+    // A page of no parts ends the listing, as one of no keys does.
+    let is_truncated = max > 0 && parts.len() > max;
     parts.truncate(max);
     let root = "ListPartsResult";
     let mut writer = Writer::new(root);
     writer.text("Bucket", bucket.name.as_str()).text("Key", key.as_str());
     writer.text("UploadId", &hex::encode(upload.0));
-    for who in ["Initiator", "Owner"] {
-        let id = &open.attributes.owner;
-        writer.begin(who).text("ID", id).text("DisplayName", front.users.display_name(id)).end(who);
-    }
+    owners(&mut writer, front, &open.attributes.owner);
     writer.text("StorageClass", "STANDARD").raw("PartNumberMarker", marker);
     if let Some((last, ..)) = parts.last() {
         writer.raw("NextPartNumberMarker", last);
     }
     writer.raw("MaxParts", max).raw("IsTruncated", is_truncated);
-    if let Some(algorithm) = Algorithm::from_code(open.checksum_algorithm) {
-        writer.text("ChecksumAlgorithm", algorithm.name());
-    }
+    tell_algorithm(&mut writer, &open);
     for (number, created, part) in &parts {
         writer.begin("Part").raw("PartNumber", number);
         writer.text("LastModified", &s3::time::xml(created.micros()));
@@ -344,109 +347,93 @@ pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
         if let Some(checksum) = &part.checksum
             && let Some(algorithm) = Algorithm::from_code(checksum.algorithm)
         {
-            writer.text(algorithm.element(), &checksum_text(checksum));
+            writer.text(algorithm.element(), &checksum.text());
         }
         writer.end("Part");
     }
     Ok(answer::xml(writer.finish(root)))
 }
 
-/// One thing on a page of ListMultipartUploads.
-enum ListedUpload {
-    Upload(String, UploadId, Box<OpenUpload>),
-    /// Keys under a common prefix.
-    Prefix(String),
-}
-
-/// What has been told of uploads before: everything up to an upload of a key, or under a prefix.
-struct Told<'a> {
-    key: &'a str,
-    upload: &'a str,
-    delimiter: &'a str,
-}
-
-impl Told<'_> {
-    fn has(&self, key: &str, upload: &UploadId) -> bool {
-        if self.key.is_empty() {
-            return false;
-        }
-        let ends_in_delimiter = !self.delimiter.is_empty() && self.key.ends_with(self.delimiter);
-        key < self.key
-            || (key == self.key
-                && (self.upload.is_empty() || hex::encode(upload.0).as_str() <= self.upload))
-            || (ends_in_delimiter && self.upload.is_empty() && key.starts_with(self.key))
-    }
-}
-
 /// ListMultipartUploads.
 pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
     let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
+    let style = Style::of(asked)?;
     let max = page_size(asked, "max-uploads")?;
     let prefix = asked.query("prefix").unwrap_or_default();
     let delimiter = asked.query("delimiter").unwrap_or_default();
     let key_marker = asked.query("key-marker").unwrap_or_default();
     let id_marker = asked.query("upload-id-marker").unwrap_or_default();
-    let told = Told { key: key_marker, upload: id_marker, delimiter };
-    let from = StateKey::uploads_from(bucket.id, prefix.max(key_marker).as_bytes());
-    let found =
-        resolve::states(&snapshot, &from, &StateKey::uploads_end(bucket.id), usize::MAX).await;
-    let mut listed: Vec<ListedUpload> = Vec::new();
-    for (key, value) in found.map_err(read_error)? {
-        let Some((_, name, id)) = key.parse_upload() else { continue };
-        let name = String::from_utf8_lossy(&name).into_owned();
-        if !name.starts_with(prefix) || told.has(&name, &id) {
-            continue;
-        }
-        let Ok(UploadState::Open(open)) = UploadState::decode(value) else { continue };
-        let rest = &name[prefix.len()..];
-        let end = if delimiter.is_empty() { None } else { rest.find(delimiter) };
-        match end.map(|end| name[..prefix.len() + end + delimiter.len()].to_owned()) {
-            Some(common) => {
-                if !matches!(listed.last(), Some(ListedUpload::Prefix(last)) if *last == common) {
-                    listed.push(ListedUpload::Prefix(common));
-                }
-            }
-            None => listed.push(ListedUpload::Upload(name, id, Box::new(open))),
-        }
-        if listed.len() > max {
-            break;
-        }
-    }
-    let is_truncated = listed.len() > max;
-    listed.truncate(max);
+    let after = match id_marker {
+        "" => None,
+        text => Some(upload_id(text).ok_or_else(|| {
+            Code::InvalidArgument
+                .because("Invalid uploadId marker")
+                .with("ArgumentName", "upload-id-marker")
+                .with("ArgumentValue", text)
+        })?),
+    };
+    let request = Request {
+        bucket: bucket.id,
+        prefix: Bytes::copy_from_slice(prefix.as_bytes()),
+        delimiter: Bytes::copy_from_slice(delimiter.as_bytes()),
+        from: after_marker(key_marker, prefix, delimiter),
+        max,
+    };
+    let page = uploads::uploads(&snapshot, &request, after).await.map_err(read_error)?;
     let root = "ListMultipartUploadsResult";
     let mut writer = Writer::new(root);
-    writer.text("Bucket", bucket.name.as_str()).text("KeyMarker", key_marker);
-    writer.text("UploadIdMarker", id_marker).text("Prefix", prefix);
+    writer.text("Bucket", bucket.name.as_str());
+    style.text(&mut writer, "KeyMarker", key_marker.as_bytes());
+    writer.text("UploadIdMarker", id_marker);
+    style.text(&mut writer, "Prefix", prefix.as_bytes());
     if !delimiter.is_empty() {
-        writer.text("Delimiter", delimiter);
+        style.text(&mut writer, "Delimiter", delimiter.as_bytes());
     }
-    match listed.last().filter(|_| is_truncated) {
-        Some(ListedUpload::Upload(name, id, _)) => {
-            writer.text("NextKeyMarker", name).text("NextUploadIdMarker", &hex::encode(id.0));
+    match page.listed.last().filter(|_| page.is_truncated) {
+        Some(Listed::Upload(upload)) => {
+            style.text(&mut writer, "NextKeyMarker", &upload.key);
+            writer.text("NextUploadIdMarker", &hex::encode(upload.id.0));
         }
-        Some(ListedUpload::Prefix(common)) => {
-            writer.text("NextKeyMarker", common).text("NextUploadIdMarker", "");
+        Some(Listed::Prefix(common)) => {
+            style.text(&mut writer, "NextKeyMarker", common);
+            writer.text("NextUploadIdMarker", "");
         }
         None => {}
     }
-    writer.raw("MaxUploads", max).raw("IsTruncated", is_truncated);
-    for one in &listed {
-        let (name, id, open) = match one {
-            ListedUpload::Upload(name, id, open) => (name, id, open),
-            ListedUpload::Prefix(common) => {
-                writer.begin("CommonPrefixes").text("Prefix", common).end("CommonPrefixes");
-                continue;
-            }
-        };
-        writer.begin("Upload").text("Key", name).text("UploadId", &hex::encode(id.0));
-        for who in ["Initiator", "Owner"] {
-            let owner = &open.attributes.owner;
-            writer.begin(who).text("ID", owner);
-            writer.text("DisplayName", front.users.display_name(owner)).end(who);
+    style.tell(&mut writer);
+    writer.raw("MaxUploads", max).raw("IsTruncated", page.is_truncated);
+    for listed in &page.listed {
+        match listed {
+            Listed::Upload(upload) => tell_upload(&mut writer, &style, front, upload),
+            Listed::Prefix(common) => common_prefix(&mut writer, &style, common),
         }
-        writer.text("StorageClass", "STANDARD");
-        writer.text("Initiated", &s3::time::xml(open.created.micros())).end("Upload");
     }
     Ok(answer::xml(writer.finish(root)))
+}
+
+fn tell_upload(writer: &mut Writer, style: &Style, front: &Front, upload: &Upload) {
+    let open = &upload.open;
+    writer.begin("Upload");
+    style.text(writer, "Key", &upload.key);
+    writer.text("UploadId", &hex::encode(upload.id.0));
+    owners(writer, front, &open.attributes.owner);
+    writer.text("StorageClass", "STANDARD");
+    writer.text("Initiated", &s3::time::xml(open.created.micros()));
+    tell_algorithm(writer, open);
+    writer.end("Upload");
+}
+
+/// Whose an upload is: whoever began it owns what it becomes.
+fn owners(writer: &mut Writer, front: &Front, id: &str) {
+    for who in ["Initiator", "Owner"] {
+        writer.begin(who).text("ID", id).text("DisplayName", front.users.display_name(id)).end(who);
+    }
+}
+
+/// The checksums that an upload was announced with.
+fn tell_algorithm(writer: &mut Writer, open: &OpenUpload) {
+    if let Some(algorithm) = Algorithm::from_code(open.checksum_algorithm) {
+        let kind = if open.checksum_is_composite { "COMPOSITE" } else { "FULL_OBJECT" };
+        writer.text("ChecksumAlgorithm", algorithm.name()).text("ChecksumType", kind);
+    }
 }

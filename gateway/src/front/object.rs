@@ -14,7 +14,7 @@ use ingest::record::{
 };
 use ingest::words::{ConfigVersion, Offset};
 use query::object::{self, Found};
-use s3::checksum::{Algorithm, base64, etag};
+use s3::checksum::{Algorithm, etag};
 use s3::error::{Code, S3Error};
 use s3::names;
 use s3::xml::{self, Element, Writer};
@@ -220,22 +220,8 @@ pub fn name_of(written: &Written) -> VersionName {
 
 fn add_checksum(response: &mut Response<Answer>, checksum: &ingest::entry::StoredChecksum) {
     let Some(algorithm) = Algorithm::from_code(checksum.algorithm) else { return };
-    answer::set(response, algorithm.header(), &checksum_text(checksum));
-    let kind = if checksum.is_composite { "COMPOSITE" } else { "FULL_OBJECT" };
-    answer::set(response, "x-amz-checksum-type", kind);
-}
-
-/// A checksum as clients see it: base64, with the number of parts where it is one over parts.
-pub fn checksum_text(checksum: &ingest::entry::StoredChecksum) -> String {
-    let parts = checksum.digest.len();
-    let len = Algorithm::from_code(checksum.algorithm).map_or(parts, Algorithm::digest_len);
-    // A composite checksum carries the number of parts behind the digest.
-    match checksum.digest.get(len..).and_then(|rest| rest.first_chunk()) {
-        Some(count) if checksum.is_composite => {
-            format!("{}-{}", base64(&checksum.digest[..len]), u16::from_le_bytes(*count))
-        }
-        _ => base64(&checksum.digest),
-    }
+    answer::set(response, algorithm.header(), &checksum.text());
+    answer::set(response, "x-amz-checksum-type", checksum.kind());
 }
 
 /// Why a read ends without an object.
@@ -730,4 +716,23 @@ pub async fn set_tags(front: &Front, asked: &Asked, body: Incoming) -> Answered 
 /// DeleteObjectTagging.
 pub async fn delete_tags(front: &Front, asked: &Asked) -> Answered {
     change_tags(front, asked, Vec::new(), 204).await
+}
+
+#[cfg(test)]
+mod tests {
+    use ingest::entry::StoredChecksum;
+
+    use super::*;
+
+    #[test]
+    fn algorithms_have_one_name_and_one_number() {
+        for code in 0..=u8::MAX {
+            let stored = StoredChecksum {
+                algorithm: code,
+                is_composite: false,
+                digest: bytes::Bytes::new(),
+            };
+            assert_eq!(stored.name(), Algorithm::from_code(code).map(Algorithm::name), "{code}");
+        }
+    }
 }

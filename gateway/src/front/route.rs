@@ -7,7 +7,7 @@ use s3::error::{Code, S3Error};
 use s3::xml::Writer;
 
 use super::answer::{self, Answer};
-use super::{Asked, Front, bucket, listing, multipart, object};
+use super::{Asked, Front, bucket, listing, multipart, object, sql};
 
 type Answered = Result<Response<Answer>, S3Error>;
 
@@ -112,6 +112,9 @@ pub async fn route(front: &Front, asked: Asked, body: Incoming) -> Answered {
             Method::GET => bucket::list(front, &asked).await,
             _ => Err(Code::MethodNotAllowed.into()),
         };
+    }
+    if asked.bucket.as_deref() == Some(sql::OWN) {
+        return sql::answer(front, &asked, body).await;
     }
     if let Some(answered) = absent(front, &asked).await {
         return answered;

@@ -141,6 +141,7 @@ pub async fn check_all(factory: &dyn Factory) {
     a_reader_waits_for_more(factory).await;
     a_dropped_append_may_still_be_done_and_is_whole(factory).await;
     inline_payload_is_fetched_again(factory).await;
+    a_review_delivers_what_reading_does(factory).await;
     many_callers_at_once_keep_their_order(factory).await;
     what_is_trimmed_is_refused(factory).await;
     permits_are_given_back(factory).await;
@@ -223,6 +224,23 @@ async fn inline_payload_is_fetched_again(factory: &dyn Factory) {
         let fetched = log.fetch(PARTITION, committed.location).await.expect("fetched");
         assert_eq!(fetched, *payload);
     }
+    factory.close(log).await;
+}
+
+async fn a_review_delivers_what_reading_does(factory: &dyn Factory) {
+    let log = factory.open().await;
+    append(&log, record(8, 1, &[8; 9000])).await.expect("appended");
+    let first = log.status(PARTITION).first;
+    let read = read_all(&log, first).await.expect("read");
+    let last = read.last().expect("one record at least").offset;
+    let mut reader = log.review(PARTITION, first).await.expect("a reader");
+    let token = BarrierToken::Below(last.next());
+    let reviewed = read_until(&mut reader, first, token).await.expect("reviewed");
+    let contents = |found: &[Committed]| -> Vec<(Offset, Record)> {
+        found.iter().map(|r| (r.offset, r.record.clone())).collect()
+    };
+    let reviewed = contents(&reviewed);
+    assert!(reviewed.starts_with(&contents(&read)), "the same records at the same offsets");
     factory.close(log).await;
 }
 

@@ -497,6 +497,15 @@ impl Log for ReplicatedLog {
         Box::pin(std::future::ready(Ok(Box::new(reader) as Box<dyn Reader>)))
     }
 
+    fn review(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+    ) -> Fut<'_, Result<Box<dyn Reader>, ReadError>> {
+        let reader = reader::TailReader::reviewing(self.shared.clone(), partition, from);
+        Box::pin(std::future::ready(Ok(Box::new(reader) as Box<dyn Reader>)))
+    }
+
     fn barrier(&self, partition: PartitionId) -> Fut<'_, Result<BarrierToken, AppendError>> {
         let shared = &self.shared;
         let sequence = shared.barrier_sequence.fetch_add(1, Ordering::Relaxed) + 1;

@@ -32,7 +32,7 @@ impl Base {
     pub fn new(mut state: SessionState) -> Result<Self> {
         crate::functions::register(&mut state)?;
         crate::bounded::bound(&mut state)?;
-        let context = with_tables(state, Arc::new(tables(&[], false)?), None)?;
+        let context = with_tables(state, Arc::new(tables(&[], None)?), None)?;
         setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| *error)?;
         context.register_udf(version());
         context.register_udf(to_regtype());

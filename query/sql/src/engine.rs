@@ -131,9 +131,10 @@ impl Drop for Rows {
 
 /// A session that sees what was acknowledged before, and where it stands.
 async fn open(base: Base, source: &dyn Source) -> Result<(Session, ReadAt), SqlError> {
-    let snapshots = source.fresh().await.map_err(|error| SqlError::reading(&error))?;
-    let at = snapshots.iter().map(|snapshot| (snapshot.view.partition, snapshot.at)).collect();
-    Ok((Session::new(base, &snapshots, source.is_operator())?, at))
+    let seen = source.fresh().await.map_err(|error| SqlError::reading(&error))?;
+    let snapshots = seen.iter().map(|seen| &seen.snapshot);
+    let at = snapshots.map(|snapshot| (snapshot.view.partition, snapshot.at)).collect();
+    Ok((Session::new(base, &seen, source.asker())?, at))
 }
 
 impl Engine {
@@ -216,7 +217,7 @@ impl Engine {
         let task = self.runtime().spawn(async move {
             let mut ended = Ended { counters, is_done: false };
             let (began, text) = (Instant::now(), question.text.clone());
-            let asker = source.asker().to_owned();
+            let asker = source.asker().name.clone();
             let errors = out.clone();
             let run = async move {
                 let _room = place.wait().await;

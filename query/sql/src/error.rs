@@ -115,7 +115,7 @@ impl SqlError {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(this) = cause {
             if let Some(read) = this.downcast_ref::<ReadError>() {
-                return SqlError::Read(read.to_string());
+                return Self::reading(read);
             }
             cause = match this.downcast_ref::<DataFusionError>() {
                 Some(DataFusionError::External(inner)) => Some(inner.as_ref()),

@@ -1,13 +1,15 @@
-//! The small tables: `buckets`, `uploads`, `segments`.
+//! The small tables: `buckets`, `uploads`, `partitions`, `segments`.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use compactor::resolve;
-use compactor::state::{BucketState, StateKey, UploadState};
+use bytes::Bytes;
+use compactor::state::BucketState;
 use compactor::view::Snapshot;
 use datafusion::arrow::array::{
-    ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+    ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
+    UInt64Array,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::streaming::StreamingTable;
@@ -17,9 +19,12 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use ingest::record::Versioning;
-use ingest::words::WallTime;
+use ingest::words::{UploadId, WallTime};
+use query::listing::{From, Request};
+use query::uploads::{self, Listed, Page};
 
 use crate::error::external;
+use crate::source::Seen;
 
 fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
     let fields = fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), false));
@@ -69,6 +74,26 @@ fn versioning(versioning: Versioning) -> &'static str {
         Versioning::On => "Enabled",
         Versioning::Suspended => "Suspended",
     }
+}
+
+/// The table `partitions`: what of each one's log there is to tell. Whoever follows `changes` sees here
+/// whether something was let go of before it was asked for.
+pub fn partitions(seen: &[Seen]) -> Result<MemTable> {
+    let schema = schema(&[
+        ("partition", DataType::UInt32),
+        ("first_offset", DataType::Int64),
+        ("next_offset", DataType::Int64),
+    ]);
+    let ids = || seen.iter().map(|seen| seen.snapshot.view.partition);
+    let firsts = ids().zip(seen).map(|(id, seen)| seen.log.status(id).first.get() as i64);
+    let nexts = seen.iter().map(|seen| seen.snapshot.at.get() as i64);
+    let columns = vec![
+        Arc::new(UInt32Array::from_iter_values(ids().map(|id| id.get()))) as ArrayRef,
+        Arc::new(Int64Array::from_iter_values(firsts)),
+        Arc::new(Int64Array::from_iter_values(nexts)),
+    ];
+    let rows = RecordBatch::try_new(schema.clone(), columns)?;
+    MemTable::try_new(schema, vec![vec![rows]])
 }
 
 /// The table `segments`: what the sealed payload lies in. One file holds objects of many buckets, so none
@@ -126,29 +151,33 @@ impl fmt::Debug for Uploads {
     }
 }
 
-/// The open uploads of a bucket as columns.
-async fn uploads_of(
-    snapshot: &Snapshot,
-    bucket: &BucketState,
-    schema: &SchemaRef,
-) -> Result<RecordBatch> {
-    let (from, end) = (StateKey::uploads_from(bucket.id, b""), StateKey::uploads_end(bucket.id));
-    let found = resolve::states(snapshot, &from, &end, usize::MAX).await.map_err(external)?;
-    let mut open = Vec::new();
-    for (key, value) in found {
-        let state = UploadState::decode(value).map_err(external)?;
-        if let (Some((_, name, id)), UploadState::Open(upload)) = (key.parse_upload(), state) {
-            open.push((String::from_utf8_lossy(&name).into_owned(), id, upload));
-        }
-    }
+/// Uploads that are handed over at a time.
+const PAGE: usize = 1000;
+
+/// A page of a bucket's uploads as columns.
+fn upload_rows(bucket: &BucketState, page: &Page, schema: &SchemaRef) -> Result<RecordBatch> {
+    let open = || {
+        page.listed.iter().filter_map(|listed| match listed {
+            Listed::Upload(upload) => Some(upload),
+            Listed::Prefix(_) => None,
+        })
+    };
     let columns = vec![
-        texts(open.iter().map(|_| bucket.name.as_str().to_owned())),
-        texts(open.iter().map(|(key, _, _)| key.clone())),
-        texts(open.iter().map(|(_, id, _)| hex::encode(id.0))),
-        times(open.iter().map(|(_, _, upload)| upload.created)),
-        texts(open.iter().map(|(_, _, upload)| upload.attributes.owner.clone())),
+        texts(open().map(|_| bucket.name.as_str().to_owned())),
+        texts(open().map(|upload| String::from_utf8_lossy(&upload.key).into_owned())),
+        texts(open().map(|upload| hex::encode(upload.id.0))),
+        times(open().map(|upload| upload.open.created)),
+        texts(open().map(|upload| upload.open.attributes.owner.clone())),
     ];
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
+}
+
+/// Where a bucket's next page begins.
+fn after(page: &Page) -> Option<(From, Option<UploadId>)> {
+    match page.listed.last().filter(|_| page.is_truncated)? {
+        Listed::Upload(upload) => Some((From::After(upload.key.clone()), Some(upload.id))),
+        Listed::Prefix(prefix) => Some((From::AfterPrefix(prefix.clone()), None)),
+    }
 }
 
 impl PartitionStream for Uploads {
@@ -158,13 +187,22 @@ impl PartitionStream for Uploads {
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let snapshot = self.snapshot.clone();
-        let buckets: Vec<_> = snapshot.buckets.iter().cloned().collect();
+        let buckets: VecDeque<_> = snapshot.buckets.iter().cloned().collect();
         let schema = self.schema.clone();
-        let rows = futures::stream::unfold(buckets.into_iter(), move |mut buckets| {
+        let begin = (buckets, (From::Start, None));
+        let rows = futures::stream::try_unfold(begin, move |(mut buckets, (from, id))| {
             let (snapshot, schema) = (snapshot.clone(), schema.clone());
             async move {
-                let bucket = buckets.next()?;
-                Some((uploads_of(&snapshot, &bucket, &schema).await, buckets))
+                let Some(bucket) = buckets.front().cloned() else { return Ok(None) };
+                let (prefix, delimiter) = (Bytes::new(), Bytes::new());
+                let request = Request { bucket: bucket.id, prefix, delimiter, from, max: PAGE };
+                let page = uploads::uploads(&snapshot, &request, id).await.map_err(external)?;
+                let rows = upload_rows(&bucket, &page, &schema)?;
+                let next = after(&page).unwrap_or_else(|| {
+                    buckets.pop_front();
+                    (From::Start, None)
+                });
+                Ok(Some((rows, (buckets, next))))
             }
         });
         Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows))

@@ -26,6 +26,8 @@ pub enum Format {
     /// An array of objects, one to a line.
     #[default]
     Json,
+    /// An object to a line.
+    JsonLines,
     /// Comma-separated values with a line of names.
     Csv,
     /// Arrow's stream of record batches.
@@ -36,8 +38,9 @@ pub enum Format {
     Table,
 }
 
-const FORMATS: [(&str, Format); 5] = [
+const FORMATS: [(&str, Format); 6] = [
     ("json", Format::Json),
+    ("jsonl", Format::JsonLines),
     ("csv", Format::Csv),
     ("arrow", Format::Arrow),
     ("parquet", Format::Parquet),
@@ -61,6 +64,7 @@ impl Format {
     pub fn content_type(self) -> &'static str {
         match self {
             Format::Json => "application/json",
+            Format::JsonLines => "application/x-ndjson",
             Format::Csv => "text/csv; charset=utf-8",
             Format::Arrow => "application/vnd.apache.arrow.stream",
             Format::Parquet => "application/vnd.apache.parquet",
@@ -156,31 +160,36 @@ impl Writer {
     }
 }
 
-/// A format that is written as rows come.
-enum Encoder {
+/// Writes rows in a format as they come.
+pub struct Encoder(Form);
+
+enum Form {
     Json { has_rows: bool },
+    JsonLines,
     Csv,
     Arrow(Box<StreamWriter<Vec<u8>>>),
     Parquet(Box<ArrowWriter<Vec<u8>>>),
 }
 
 impl Encoder {
-    /// Begins, with what stands before the first row.
-    fn begin(format: Format, schema: &SchemaRef) -> Result<(Self, Vec<u8>), SqlError> {
+    /// Begins, with what stands before the first row. A table, which needs all its rows first, is written
+    /// as CSV.
+    pub fn begin(format: Format, schema: &SchemaRef) -> Result<(Self, Vec<u8>), SqlError> {
         let mut out = Vec::new();
-        let encoder = match format {
+        let form = match format {
             Format::Json => {
                 out.push(b'[');
-                Encoder::Json { has_rows: false }
+                Form::Json { has_rows: false }
             }
+            Format::JsonLines => Form::JsonLines,
             Format::Csv | Format::Table => {
                 let names = texts(&RecordBatch::new_empty(schema.clone())).map_err(failed)?;
                 csv(&names, true, &mut out)?;
-                Encoder::Csv
+                Form::Csv
             }
             Format::Arrow => {
                 let writer = StreamWriter::try_new(Vec::new(), schema).map_err(failed)?;
-                Encoder::Arrow(Box::new(writer))
+                Form::Arrow(Box::new(writer))
             }
             Format::Parquet => {
                 let zstd = Compression::ZSTD(ZstdLevel::default());
@@ -189,16 +198,17 @@ impl Encoder {
                     .set_max_row_group_row_count(Some(PARQUET_GROUP_ROWS))
                     .build();
                 let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties));
-                Encoder::Parquet(Box::new(writer.map_err(failed)?))
+                Form::Parquet(Box::new(writer.map_err(failed)?))
             }
         };
-        Ok((encoder, out))
+        Ok((Self(form), out))
     }
 
-    fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, SqlError> {
+    /// The next rows.
+    pub fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, SqlError> {
         let mut out = Vec::new();
-        match self {
-            Encoder::Json { has_rows } => {
+        match &mut self.0 {
+            Form::Json { has_rows } => {
                 for row in json_rows(batch)? {
                     let separator: &[u8] = if *has_rows { b",\n" } else { b"\n" };
                     *has_rows = true;
@@ -206,12 +216,13 @@ impl Encoder {
                     out.extend_from_slice(&row);
                 }
             }
-            Encoder::Csv => csv(&texts(batch).map_err(failed)?, false, &mut out)?,
-            Encoder::Arrow(writer) => {
+            Form::JsonLines => out = json_lines(batch)?,
+            Form::Csv => csv(&texts(batch).map_err(failed)?, false, &mut out)?,
+            Form::Arrow(writer) => {
                 writer.write(batch).map_err(failed)?;
                 out = std::mem::take(writer.get_mut());
             }
-            Encoder::Parquet(writer) => {
+            Form::Parquet(writer) => {
                 writer.write(batch).map_err(failed)?;
                 out = std::mem::take(writer.inner_mut());
             }
@@ -220,25 +231,30 @@ impl Encoder {
     }
 
     /// What stands after the last row.
-    fn end(self) -> Result<Vec<u8>, SqlError> {
-        match self {
-            Encoder::Json { .. } => Ok(b"\n]\n".to_vec()),
-            Encoder::Csv => Ok(Vec::new()),
-            Encoder::Arrow(mut writer) => {
+    pub fn end(self) -> Result<Vec<u8>, SqlError> {
+        match self.0 {
+            Form::Json { .. } => Ok(b"\n]\n".to_vec()),
+            Form::JsonLines | Form::Csv => Ok(Vec::new()),
+            Form::Arrow(mut writer) => {
                 writer.finish().map_err(failed)?;
                 Ok(std::mem::take(writer.get_mut()))
             }
-            Encoder::Parquet(writer) => writer.into_inner().map_err(failed),
+            Form::Parquet(writer) => writer.into_inner().map_err(failed),
         }
     }
 }
 
-/// Each row as a JSON object.
-fn json_rows(batch: &RecordBatch) -> Result<Vec<Vec<u8>>, SqlError> {
+/// Each row as a JSON object on a line of its own.
+fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, SqlError> {
     let builder = json::writer::WriterBuilder::new().with_explicit_nulls(true);
     let mut writer = builder.build::<_, json::writer::LineDelimited>(Vec::new());
     writer.write(batch).and_then(|()| writer.finish()).map_err(failed)?;
-    let lines = writer.into_inner();
+    Ok(writer.into_inner())
+}
+
+/// Each row as a JSON object.
+fn json_rows(batch: &RecordBatch) -> Result<Vec<Vec<u8>>, SqlError> {
+    let lines = json_lines(batch)?;
     let rows = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     Ok(rows.map(<[u8]>::to_vec).collect())
 }

@@ -11,6 +11,8 @@
 mod bounded;
 mod bounds;
 mod catalog;
+mod changes;
+mod checksums;
 mod dialect;
 mod engine;
 mod error;
@@ -24,12 +26,13 @@ mod session;
 pub mod settings;
 mod source;
 mod table;
+mod tags;
 
 pub use datafusion::arrow;
 pub use datafusion::common::ScalarValue;
 pub use dialect::{Statement, statements};
 pub use engine::{Counters, Engine, Options, Question, ReadAt, Rows};
 pub use error::{Position, Refusal, SqlError};
-pub use format::Format;
+pub use format::{Encoder, Format};
 pub use session::Description;
-pub use source::Source;
+pub use source::{Asker, Seen, Source};

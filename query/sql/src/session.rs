@@ -16,10 +16,13 @@ use datafusion::prelude::SessionContext;
 use query::scan::Shown;
 
 use crate::catalog::{Base, CATALOG, PG_CATALOG, SCHEMA};
+use crate::changes::Changes;
 use crate::error::SqlError;
 use crate::facts;
 use crate::list::ListObjects;
+use crate::source::{Asker, Seen};
 use crate::table::Entries;
+use crate::tags::Tags;
 
 /// What a statement asks for and answers with.
 #[derive(Clone, Debug)]
@@ -30,19 +33,24 @@ pub struct Description {
     pub schema: SchemaRef,
 }
 
-/// The tables of snapshots. What the store is made of has rows for operators only.
+/// The tables of what is seen. What the store is made of has rows for operators only.
 pub fn tables(
-    snapshots: &[Snapshot],
-    is_operator: bool,
+    seen: &[Seen],
+    asker: Option<&Asker>,
 ) -> datafusion::error::Result<MemorySchemaProvider> {
+    let snapshots: &[Snapshot] = &seen.iter().map(|seen| seen.snapshot.clone()).collect::<Vec<_>>();
     let tables = MemorySchemaProvider::new();
     for (name, shown) in [("objects", Shown::Objects), ("versions", Shown::Versions)] {
         tables.register_table(name.into(), Arc::new(Entries::new(snapshots, shown)))?;
     }
+    tables.register_table("tags".into(), Arc::new(Tags::new(snapshots)))?;
     tables.register_table("buckets".into(), Arc::new(facts::buckets(snapshots)?))?;
     tables.register_table("uploads".into(), Arc::new(facts::uploads(snapshots)?))?;
-    let seen = if is_operator { snapshots } else { &[] };
-    tables.register_table("segments".into(), Arc::new(facts::segments(seen)?))?;
+    tables.register_table("changes".into(), Arc::new(Changes::new(seen, asker)))?;
+    tables.register_table("partitions".into(), Arc::new(facts::partitions(seen)?))?;
+    let is_operator = asker.is_some_and(|asker| asker.is_operator);
+    let files = if is_operator { snapshots } else { &[] };
+    tables.register_table("segments".into(), Arc::new(facts::segments(files)?))?;
     Ok(tables)
 }
 
@@ -67,19 +75,16 @@ pub fn with_tables(
 pub struct Session(SessionContext);
 
 impl Session {
-    /// A session whose tables are those of these snapshots.
-    pub fn new(base: Base, snapshots: &[Snapshot], is_operator: bool) -> Result<Self, SqlError> {
-        Self::make(base, snapshots, is_operator).map_err(|error| SqlError::planning(&error))
+    /// A session whose tables show what is seen.
+    pub fn new(base: Base, seen: &[Seen], asker: &Asker) -> Result<Self, SqlError> {
+        Self::make(base, seen, asker).map_err(|error| SqlError::planning(&error))
     }
 
-    fn make(
-        base: Base,
-        snapshots: &[Snapshot],
-        is_operator: bool,
-    ) -> datafusion::error::Result<Self> {
-        let tables = Arc::new(tables(snapshots, is_operator)?);
+    fn make(base: Base, seen: &[Seen], asker: &Asker) -> datafusion::error::Result<Self> {
+        let tables = Arc::new(tables(seen, Some(asker))?);
         let context = with_tables(base.state, tables, Some(base.pg_catalog))?;
-        let listing = ListObjects { snapshots: snapshots.to_vec() };
+        let listing =
+            ListObjects { snapshots: seen.iter().map(|seen| seen.snapshot.clone()).collect() };
         context.register_udtf("list_objects", Arc::new(listing));
         Ok(Self(context))
     }

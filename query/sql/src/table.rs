@@ -7,7 +7,8 @@ use compactor::manifest;
 use compactor::state::Buckets;
 use compactor::view::Snapshot;
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringBuilder, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, StringBuilder, UInt8Array,
+    UInt64Array,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, UInt8Type};
 use datafusion::catalog::Session;
@@ -20,6 +21,7 @@ use ingest::words::BucketId;
 use query::scan::{Batch, Shown, split};
 
 use crate::bounds;
+use crate::checksums;
 use crate::error::external;
 use crate::exec::{EntriesExec, Part};
 use crate::prune;
@@ -39,11 +41,17 @@ pub enum Column {
     IsDeleteMarker,
     /// The entity tag, without quotes.
     ETag,
+    /// The storage class; objects have one.
+    StorageClass,
+    /// Checksums by the names of their algorithms.
+    Checksums,
+    /// What these are checksums of.
+    ChecksumType,
     /// One of the manifest's own columns.
     Manifest(&'static str),
 }
 
-const OBJECTS: [(&str, Column); 11] = [
+const OBJECTS: [(&str, Column); 14] = [
     ("bucket", Column::Bucket),
     ("key", Column::Key),
     ("version_id", Column::VersionId),
@@ -55,6 +63,9 @@ const OBJECTS: [(&str, Column); 11] = [
     ("headers", Column::Manifest("headers")),
     ("metadata", Column::Manifest("metadata")),
     ("tags", Column::Manifest("tags")),
+    ("storage_class", Column::StorageClass),
+    ("checksums", Column::Checksums),
+    ("checksum_type", Column::ChecksumType),
 ];
 
 const ONLY_VERSIONS: [(&str, Column); 2] =
@@ -72,7 +83,10 @@ impl Column {
                 Field::new(name, DataType::Utf8, false)
             }
             Column::IsLatest | Column::IsDeleteMarker => Field::new(name, DataType::Boolean, false),
-            Column::ETag => Field::new(name, DataType::Utf8, true),
+            Column::ETag | Column::StorageClass | Column::ChecksumType => {
+                Field::new(name, DataType::Utf8, true)
+            }
+            Column::Checksums => manifest::schema().field(at("tags")).clone().with_name(name),
             Column::Manifest(source) => {
                 manifest::schema().field(at(source)).clone().with_name(name)
             }
@@ -85,9 +99,10 @@ impl Column {
             Column::Bucket => vec![at("bucket_id")],
             Column::Key => vec![at("key")],
             Column::VersionId => vec![at("version"), at("is_null_version")],
-            Column::IsDeleteMarker => vec![at("kind")],
+            Column::IsDeleteMarker | Column::StorageClass => vec![at("kind")],
             Column::IsLatest => Vec::new(),
             Column::ETag => vec![at("md5"), at("parts")],
+            Column::Checksums | Column::ChecksumType => vec![at("checksums")],
             Column::Manifest(name) => vec![at(name)],
         }
     }
@@ -136,24 +151,29 @@ impl Projection {
     pub fn apply(&self, batch: &Batch, buckets: &Buckets) -> Result<RecordBatch> {
         let source =
             |name: &str| batch.rows.column_by_name(name).expect("a needed column is read").clone();
-        let build = |column: &(&str, Column)| match column.1 {
-            Column::Bucket => bucket_names(source("bucket_id").as_primitive(), buckets),
-            Column::Key => source("key"),
-            Column::VersionId => {
-                let (versions, nulls) = (source("version"), source("is_null_version"));
-                version_ids(versions.as_primitive(), nulls.as_boolean())
-            }
-            Column::IsLatest => Arc::new(batch.is_latest.clone()),
-            Column::IsDeleteMarker => {
-                let kinds = source("kind");
-                let marker = compactor::listed::Kind::Marker.code();
-                let is_marker = kinds.as_primitive::<UInt8Type>().values().iter();
-                Arc::new(BooleanArray::from_iter(is_marker.map(|kind| Some(*kind == marker))))
-            }
-            Column::ETag => etags(&source("md5"), &source("parts")),
-            Column::Manifest(name) => source(name),
+        let build = |column: &(&str, Column)| -> Result<ArrayRef> {
+            Ok(match column.1 {
+                Column::Bucket => bucket_names(source("bucket_id").as_primitive(), buckets),
+                Column::Key => source("key"),
+                Column::VersionId => {
+                    let (versions, nulls) = (source("version"), source("is_null_version"));
+                    version_ids(versions.as_primitive(), nulls.as_boolean())
+                }
+                Column::IsLatest => Arc::new(batch.is_latest.clone()),
+                Column::IsDeleteMarker => {
+                    let kinds = source("kind");
+                    let marker = compactor::listed::Kind::Marker.code();
+                    let is_marker = kinds.as_primitive::<UInt8Type>().values().iter();
+                    Arc::new(BooleanArray::from_iter(is_marker.map(|kind| Some(*kind == marker))))
+                }
+                Column::ETag => etags(&source("md5"), &source("parts")),
+                Column::StorageClass => storage_classes(source("kind").as_primitive()),
+                Column::Checksums => checksums::texts(source("checksums").as_binary())?,
+                Column::ChecksumType => checksums::kinds(source("checksums").as_binary())?,
+                Column::Manifest(name) => source(name),
+            })
         };
-        let arrays: Vec<ArrayRef> = self.columns.iter().map(build).collect();
+        let arrays: Vec<ArrayRef> = self.columns.iter().map(build).collect::<Result<_>>()?;
         let rows = batch.rows.num_rows();
         let options =
             datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
@@ -170,6 +190,13 @@ fn bucket_names(ids: &UInt64Array, buckets: &Buckets) -> ArrayRef {
         stretch.iter().for_each(|_| names.append_value(name));
     }
     Arc::new(names.finish())
+}
+
+/// There is one class. S3's listings tell it of objects, and nothing of delete markers.
+fn storage_classes(kinds: &UInt8Array) -> ArrayRef {
+    let object = compactor::listed::Kind::Object.code();
+    let classes = kinds.values().iter().map(|kind| (*kind == object).then_some("STANDARD"));
+    Arc::new(classes.collect::<StringArray>())
 }
 
 fn version_ids(versions: &UInt64Array, nulls: &BooleanArray) -> ArrayRef {

@@ -36,6 +36,8 @@ pub struct TailReader {
     shared: Arc<Shared>,
     partition: PartitionId,
     next: Offset,
+    /// Whether the fold reads: then payload is spooled, and progress kept account of.
+    folds: bool,
     consumer: Option<Box<dyn Consumer>>,
     /// When that consumer was made.
     born: Tick,
@@ -54,6 +56,7 @@ impl TailReader {
             shared,
             partition,
             next: from,
+            folds: true,
             consumer: None,
             born: Tick::default(),
             attempt: 0,
@@ -61,6 +64,11 @@ impl TailReader {
             doubted: None,
             failed: None,
         }
+    }
+
+    /// For somebody who does not fold.
+    pub fn reviewing(shared: Arc<Shared>, partition: PartitionId, from: Offset) -> Self {
+        Self { folds: false, ..Self::new(shared, partition, from) }
     }
 
     fn unavailable(&self, reason: String) -> ReadError {
@@ -165,14 +173,17 @@ impl TailReader {
             self.last = messages.last().map(Mark::of).or(self.last);
             let (decoded, failed) = self.decode(messages);
             let shared = self.shared.clone();
-            let places = spool(&shared, self.partition, &decoded).await?;
+            let places = match self.folds {
+                true => spool(&shared, self.partition, &decoded).await?,
+                false => vec![None; decoded.len()],
+            };
             self.failed = failed;
             let next = match &self.failed {
                 None => self.last.map_or(self.next, |mark| mark.offset.next()),
                 Some(_) => decoded.last().map_or(self.next, |(last, _)| last.offset.next()),
             };
             self.next = self.next.max(next);
-            {
+            if self.folds {
                 let mut progress = self.shared.partition(self.partition).progress.lock();
                 let ids = decoded.iter().map(|(_, record)| record.id);
                 progress.delivered(ids, self.next, self.shared.env.clock.now());
@@ -205,6 +216,9 @@ async fn judge_range(
     loop {
         match shared.brokers.bounds(partition).await {
             Ok(bounds) if next < bounds.first => {
+                // Another process may have let go of it.
+                let mut progress = shared.partition(partition).progress.lock();
+                progress.first = progress.first.max(bounds.first);
                 return Err(ReadError::Trimmed { partition, offset: next });
             }
             Ok(bounds) if next <= bounds.end => return Ok(bounds),

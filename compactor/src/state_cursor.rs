@@ -1,0 +1,128 @@
+//! One ordered stream over the state of tails and runs, with `seek`.
+//!
+//! The sources are merged by key; of one key the newest source decides, and what it says is removed is not
+//! there. Memory: a page of each tail and a block of each run. A source that cannot be read makes the
+//! cursor fail: a stream is never silently short.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ingest::log::ReadError;
+use ingest::words::Offset;
+
+use crate::resolve::decode_state_value;
+use crate::state::StateKey;
+use crate::table::TableCursor;
+use crate::tail::{StateChange, Tail};
+use crate::view::Snapshot;
+
+/// The live state entries up to an end, in order.
+pub struct StateCursor {
+    /// Newest first.
+    sources: Vec<Source>,
+    /// Above everything that is wanted.
+    end: Bytes,
+}
+
+enum Source {
+    Tail { tail: Arc<Tail>, at: Offset, page: VecDeque<StateChange>, next: Option<Bytes> },
+    Run { cursor: TableCursor, run: u64 },
+}
+
+/// State entries that are taken from a tail at a time.
+const PAGE: usize = 256;
+
+impl Source {
+    fn head(&self) -> Option<&[u8]> {
+        match self {
+            Source::Tail { page, .. } => page.front().map(|(key, _)| key.0.as_ref()),
+            Source::Run { cursor, .. } => cursor.key(),
+        }
+    }
+
+    /// Takes a tail's next page when the last one is used up.
+    fn fill(&mut self, end: &[u8]) {
+        if let Source::Tail { tail, at, page, next } = self
+            && page.is_empty()
+            && let Some(from) = next.take()
+        {
+            let (found, after) = tail.states_page(&from, end, *at, PAGE);
+            (*page, *next) = (found.into(), after);
+        }
+    }
+
+    async fn seek(&mut self, target: &[u8], end: &[u8]) -> Result<(), ReadError> {
+        match self {
+            Source::Tail { page, next, .. } => {
+                page.clear();
+                *next = Some(Bytes::copy_from_slice(target));
+            }
+            Source::Run { cursor, .. } => cursor.seek(target).await?,
+        }
+        self.fill(end);
+        Ok(())
+    }
+
+    /// Takes the value it stands at, none for a removal, and goes on.
+    async fn take(&mut self, end: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let value = match self {
+            Source::Tail { page, .. } => page.pop_front().and_then(|(_, value)| value),
+            Source::Run { cursor, run } => {
+                let value = cursor.value_bytes().expect("a cursor with a key has a value");
+                cursor.advance().await?;
+                decode_state_value(value, *run)?
+            }
+        };
+        self.fill(end);
+        Ok(value)
+    }
+}
+
+impl StateCursor {
+    /// The entries with keys in `[from, end)`.
+    pub async fn new(snapshot: &Snapshot, from: &[u8], end: &[u8]) -> Result<Self, ReadError> {
+        let tails = snapshot.tails().map(|(tail, at)| Source::Tail {
+            tail: tail.clone(),
+            at,
+            page: VecDeque::new(),
+            next: None,
+        });
+        let mut sources: Vec<Source> = tails.collect();
+        for run in snapshot.view.sealed.runs.iter().rev() {
+            let table = run.state.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+            let (cursor, run) = (table.cursor(), run.run.id.get());
+            sources.push(Source::Run { cursor, run });
+        }
+        let mut all = Self { sources, end: Bytes::copy_from_slice(end) };
+        all.seek(from).await?;
+        Ok(all)
+    }
+
+    /// Goes to the first entry at or above `target`.
+    pub async fn seek(&mut self, target: &[u8]) -> Result<(), ReadError> {
+        for source in &mut self.sources {
+            source.seek(target, &self.end).await?;
+        }
+        Ok(())
+    }
+
+    /// The next entry.
+    pub async fn next(&mut self) -> Result<Option<(StateKey, Bytes)>, ReadError> {
+        loop {
+            let lowest = self.sources.iter().filter_map(Source::head).min();
+            let Some(key) = lowest.filter(|key| *key < self.end.as_ref()) else { return Ok(None) };
+            let key = Bytes::copy_from_slice(key);
+            let mut newest: Option<Option<Bytes>> = None;
+            for source in &mut self.sources {
+                if source.head() == Some(key.as_ref()) {
+                    let value = source.take(&self.end).await?;
+                    newest.get_or_insert(value);
+                }
+            }
+            if let Some(Some(value)) = newest {
+                return Ok(Some((StateKey(key), value)));
+            }
+        }
+    }
+}

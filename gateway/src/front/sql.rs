@@ -1,0 +1,54 @@
+//! SQL on the S3 address: `POST /-/sql`, signed like any request, for clients on other machines.
+//!
+//! No bucket can be called `-`, so the path is nobody's. Body, parameters, answer and headers are the admin
+//! address's; what cannot be authenticated is refused in S3's words before anything is asked.
+
+use futures::StreamExt;
+use http::{Method, Response};
+use hyper::body::Incoming;
+use s3::error::{Code, S3Error};
+
+use super::answer::Answer;
+use super::{Asked, Front};
+use crate::door::Wishes;
+
+/// The path's first component, where a bucket's name stands in others.
+pub const OWN: &str = "-";
+
+/// A query's text is at most 1 MiB.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Answers what is asked below [`OWN`].
+pub async fn answer(
+    front: &Front,
+    asked: &Asked,
+    body: Incoming,
+) -> Result<Response<Answer>, S3Error> {
+    if asked.key.as_deref() != Some("sql") {
+        return Err(S3Error::from(Code::InvalidBucketName).with("BucketName", OWN));
+    }
+    if asked.parts.method != Method::POST {
+        return Err(Code::MethodNotAllowed.into());
+    }
+    let wishes = wishes(asked)?;
+    let text = front.take_document(asked, body, TEXT_BYTES_MAX).await?;
+    let text = String::from_utf8(text.into());
+    let text = text.map_err(|_| Code::InvalidRequest.because("The query is not UTF-8."))?;
+    let (parts, body) = front.door.answer_to(&asked.user, wishes, text).await.into_parts();
+    let pieces = body.into_data_stream().map(|piece| piece.map_err(std::io::Error::other));
+    Ok(Response::from_parts(parts, Answer::Open(Box::pin(pieces))))
+}
+
+fn wishes(asked: &Asked) -> Result<Wishes, S3Error> {
+    let is_known = |name: &str| ["format", "min_offset"].contains(&name);
+    let is_signature = |name: &str| name.starts_with("X-Amz-");
+    if let Some((name, _)) =
+        asked.query.iter().find(|(name, _)| !is_known(name) && !is_signature(name))
+    {
+        return Err(Code::InvalidArgument
+            .because("The parameters of a query are format and min_offset.")
+            .with("ArgumentName", name.clone()));
+    }
+    let of = |name: &str| asked.query(name).map(str::to_owned);
+    Ok(Wishes { format: of("format"), min_offset: of("min_offset") })
+}

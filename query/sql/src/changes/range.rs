@@ -1,0 +1,169 @@
+//! What conditions on `partition` and `offset` say about where to read.
+//!
+//! They only narrow what is read; the conditions are applied in full to what comes out.
+
+use std::fmt;
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
+use ingest::words::{Offset, PartitionId};
+
+/// A stretch of offsets, in some partitions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Range {
+    /// At or above this.
+    pub from: Offset,
+    /// Below this.
+    pub below: Offset,
+    /// In each of these sets.
+    partitions: Vec<Vec<i128>>,
+}
+
+impl Default for Range {
+    fn default() -> Self {
+        Self { from: Offset::ZERO, below: Offset::MAX, partitions: Vec::new() }
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "from {}", self.from)?;
+        if self.below < Offset::MAX { write!(f, " to below {}", self.below) } else { Ok(()) }
+    }
+}
+
+impl Range {
+    /// What all conditions together leave.
+    pub fn of(conditions: &[Expr]) -> Self {
+        let mut range = Self::default();
+        conditions.iter().for_each(|condition| range.add(condition));
+        range
+    }
+
+    /// Whether a partition is read.
+    pub fn has_partition(&self, partition: PartitionId) -> bool {
+        self.partitions.iter().all(|set| set.contains(&i128::from(partition.get())))
+    }
+
+    fn at_or_above(&mut self, offset: i128) {
+        let offset = u64::try_from(offset.max(0)).unwrap_or(u64::MAX);
+        self.from = self.from.max(Offset::new(offset));
+    }
+
+    fn below(&mut self, offset: i128) {
+        let offset = u64::try_from(offset.max(0)).unwrap_or(u64::MAX);
+        self.below = self.below.min(Offset::new(offset));
+    }
+
+    fn add(&mut self, condition: &Expr) {
+        match condition {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+                self.add(left);
+                self.add(right);
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                let found = || Some((column(left)?, *op, number(right)?));
+                let swapped = || Some((column(right)?, op.swap()?, number(left)?));
+                match found().or_else(swapped) {
+                    Some(("partition", Operator::Eq, value)) => self.partitions.push(vec![value]),
+                    Some(("offset", op, value)) => self.compare(op, value),
+                    _ => {}
+                }
+            }
+            Expr::Between(Between { expr, negated: false, low, high }) => {
+                if let (Some("offset"), Some(low), Some(high)) =
+                    (column(expr), number(low), number(high))
+                {
+                    self.at_or_above(low);
+                    self.below(high + 1);
+                }
+            }
+            Expr::InList(InList { expr, list, negated: false }) => {
+                let values: Option<Vec<i128>> = list.iter().map(number).collect();
+                match (column(expr), values) {
+                    (Some("partition"), Some(values)) => self.partitions.push(values),
+                    (Some("offset"), Some(values)) => {
+                        if let (Some(low), Some(high)) = (values.iter().min(), values.iter().max())
+                        {
+                            self.at_or_above(*low);
+                            self.below(*high + 1);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn compare(&mut self, op: Operator, value: i128) {
+        match op {
+            Operator::Eq => {
+                self.at_or_above(value);
+                self.below(value + 1);
+            }
+            Operator::Gt => self.at_or_above(value + 1),
+            Operator::GtEq => self.at_or_above(value),
+            Operator::Lt => self.below(value),
+            Operator::LtEq => self.below(value + 1),
+            _ => {}
+        }
+    }
+}
+
+fn column(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Column(column) => Some(column.name.as_str()),
+        _ => None,
+    }
+}
+
+/// The whole number that an expression is, if it is one.
+fn number(expr: &Expr) -> Option<i128> {
+    let Expr::Literal(value, _) = expr else { return None };
+    Some(match value {
+        ScalarValue::Int8(value) => i128::from((*value)?),
+        ScalarValue::Int16(value) => i128::from((*value)?),
+        ScalarValue::Int32(value) => i128::from((*value)?),
+        ScalarValue::Int64(value) => i128::from((*value)?),
+        ScalarValue::UInt8(value) => i128::from((*value)?),
+        ScalarValue::UInt16(value) => i128::from((*value)?),
+        ScalarValue::UInt32(value) => i128::from((*value)?),
+        ScalarValue::UInt64(value) => i128::from((*value)?),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::{col, lit};
+
+    use super::*;
+
+    #[test]
+    fn conditions_on_offsets_and_partitions_narrow() {
+        let of = |condition: Expr| {
+            let range = Range::of(&[condition]);
+            (range.from.get(), range.below.get())
+        };
+        let offset = || col("offset");
+        for (condition, wanted) in [
+            (offset().gt(lit(5i64)), (6, u64::MAX)),
+            (lit(5u64).gt_eq(offset()), (0, 6)),
+            (offset().eq(lit(7i64)), (7, 8)),
+            (offset().between(lit(2i64), lit(4i64)), (2, 5)),
+            (offset().gt(lit(-3i64)).and(offset().lt(lit(9i64))), (0, 9)),
+            (offset().in_list(vec![lit(9i64), lit(4i64)], false), (4, 10)),
+            (offset().gt(lit(5i64)).or(offset().lt(lit(2i64))), (0, u64::MAX)),
+            (offset().lt(lit(-1i64)), (0, 0)),
+            (col("key").gt(lit(5i64)), (0, u64::MAX)),
+        ] {
+            assert_eq!(of(condition.clone()), wanted, "{condition}");
+        }
+        let range = Range::of(&[col("partition").eq(lit(1u32)), offset().gt(lit(i64::MAX))]);
+        assert!(
+            range.has_partition(PartitionId::new(1)) && !range.has_partition(PartitionId::ZERO)
+        );
+    }
+}

@@ -1,0 +1,253 @@
+//! A record of the log as a row of `changes`.
+
+use std::sync::Arc;
+
+use compactor::apply::bucket_id;
+use compactor::state::StateKey;
+use compactor::tail::Tail;
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    TimestampMicrosecondArray, UInt32Array,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::error::Result;
+use ingest::entry::{EntryKey, Statement};
+use ingest::log::Committed;
+use ingest::record::{Body, VersionRef};
+use ingest::words::{BucketId, Offset, PartitionId, WallTime};
+
+use crate::facts;
+use crate::source::{Asker, Seen};
+
+/// The table's columns.
+pub fn schema() -> SchemaRef {
+    let field = |name: &str, kind: DataType, nullable| Field::new(name, kind, nullable);
+    Arc::new(Schema::new(vec![
+        field("partition", DataType::UInt32, false),
+        field("offset", DataType::Int64, false),
+        field("time", facts::time(), false),
+        field("operation", DataType::Utf8, false),
+        field("bucket", DataType::Utf8, true),
+        field("key", DataType::Utf8, true),
+        field("version_id", DataType::Utf8, true),
+        field("size", DataType::Int64, true),
+        field("principal", DataType::Utf8, true),
+        field("request_id", DataType::Utf8, true),
+        field("changed", DataType::Boolean, true),
+    ]))
+}
+
+/// The columns that hang on what became of a record.
+const OF_OUTCOMES: [&str; 3] = ["version_id", "size", "changed"];
+
+/// The columns that are wanted.
+pub struct Columns {
+    /// Their schema.
+    pub schema: SchemaRef,
+    /// Whether it must be found out what became of each record.
+    tell_outcomes: bool,
+}
+
+impl Columns {
+    /// The columns with these numbers, or all.
+    pub fn new(wanted: Option<&Vec<usize>>) -> Self {
+        let all = schema();
+        let schema = match wanted {
+            Some(wanted) => Arc::new(all.project(wanted).expect("the planner knows the columns")),
+            None => all,
+        };
+        let tell_outcomes = OF_OUTCOMES.iter().any(|name| schema.index_of(name).is_ok());
+        Self { schema, tell_outcomes }
+    }
+
+    /// Rows as columns.
+    pub fn batch(&self, rows: Vec<Row>) -> Result<RecordBatch> {
+        fn texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+            Arc::new(values.collect::<StringArray>())
+        }
+        let some = |text: &'static str| Some(text);
+        let column = |field: &Arc<Field>| -> ArrayRef {
+            let rows = rows.iter();
+            match field.name().as_str() {
+                "partition" => {
+                    Arc::new(UInt32Array::from_iter_values(rows.map(|row| row.partition.get())))
+                }
+                "offset" => {
+                    Arc::new(Int64Array::from_iter_values(rows.map(|row| row.offset.get() as i64)))
+                }
+                "time" => {
+                    let times = rows.map(|row| row.time.micros());
+                    let times = TimestampMicrosecondArray::from_iter_values(times);
+                    Arc::new(times.with_timezone("UTC"))
+                }
+                "operation" => texts(rows.map(|row| some(row.operation))),
+                "bucket" => texts(rows.map(|row| row.bucket.as_deref())),
+                "key" => texts(rows.map(|row| row.key.as_deref())),
+                "version_id" => texts(rows.map(|row| row.became.version_id.as_deref())),
+                "size" => Arc::new(rows.map(|row| row.became.size).collect::<Int64Array>()),
+                "principal" => texts(rows.map(|row| row.principal.as_deref())),
+                "request_id" => texts(rows.map(|row| row.request.as_deref())),
+                _ => Arc::new(rows.map(|row| row.became.changed).collect::<BooleanArray>()),
+            }
+        };
+        let columns = self.schema.fields().iter().map(column).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+    }
+}
+
+/// One request.
+pub struct Row {
+    partition: PartitionId,
+    offset: Offset,
+    time: WallTime,
+    operation: &'static str,
+    bucket: Option<String>,
+    key: Option<String>,
+    principal: Option<String>,
+    request: Option<String>,
+    became: Became,
+}
+
+/// What became of it, as far as that is known.
+#[derive(Default)]
+struct Became {
+    version_id: Option<String>,
+    size: Option<i64>,
+    changed: Option<bool>,
+}
+
+/// The S3 operation that makes such records; `None` for what the store says to itself.
+fn operation(body: &Body) -> Option<&'static str> {
+    Some(match body {
+        Body::CreateBucket(_) => "CreateBucket",
+        Body::DeleteBucket { .. } => "DeleteBucket",
+        Body::SetVersioning { .. } => "PutBucketVersioning",
+        Body::PutObject(_) => "PutObject",
+        Body::DeleteObject(_) => "DeleteObject",
+        Body::SetTags(_) => "PutObjectTagging",
+        Body::CreateUpload(_) => "CreateMultipartUpload",
+        Body::PutPart(_) => "UploadPart",
+        Body::CompleteUpload(_) => "CompleteMultipartUpload",
+        Body::AbortUpload { .. } => "AbortMultipartUpload",
+        Body::OpenWriter
+        | Body::Cut { .. }
+        | Body::Barrier
+        | Body::Data(_)
+        | Body::Digest(_)
+        | Body::Claim { .. } => return None,
+    })
+}
+
+fn bucket_of(body: &Body, partition: PartitionId, offset: Offset) -> Option<BucketId> {
+    match body {
+        Body::CreateBucket(_) => Some(bucket_id(partition, offset)),
+        Body::DeleteBucket { bucket } | Body::SetVersioning { bucket, .. } => Some(*bucket),
+        other => other.target().map(|(bucket, _)| bucket),
+    }
+}
+
+impl Row {
+    /// A record's row, if it is a request and the asker may know of it: about a bucket that the asker may
+    /// list, or the asker's own.
+    pub fn of(committed: Committed, seen: &Seen, asker: &Asker, columns: &Columns) -> Option<Self> {
+        let Committed { offset, time, record, .. } = committed;
+        let operation = operation(&record.body)?;
+        let partition = seen.snapshot.view.partition;
+        let bucket = bucket_of(&record.body, partition, offset)?;
+        let named = seen.followed.get(bucket);
+        let is_own = !record.principal.is_empty() && record.principal == asker.id;
+        if named.is_none() && !is_own && !asker.is_operator {
+            return None;
+        }
+        let became = match columns.tell_outcomes {
+            true => Became::of(&record.body, bucket, offset, seen),
+            false => Became::default(),
+        };
+        let bucket = match &record.body {
+            Body::CreateBucket(create) => Some(create.name.as_str().to_owned()),
+            _ => named.map(|bucket| bucket.name.as_str().to_owned()),
+        };
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        Some(Self {
+            partition,
+            offset,
+            time,
+            operation,
+            bucket,
+            key: record.body.target().map(|(_, key)| key.as_str().to_owned()),
+            principal: some(record.principal),
+            request: some(record.request),
+            became,
+        })
+    }
+}
+
+/// A version's id as clients know it.
+fn version_id(version: Offset, is_null: bool) -> String {
+    if is_null { "null".into() } else { format!("{:032x}", version.get()) }
+}
+
+impl Became {
+    fn of(body: &Body, bucket: BucketId, offset: Offset, seen: &Seen) -> Self {
+        // Tails follow one another; the newest that may hold the record is the only one that can.
+        let mut tails = seen.snapshot.tails();
+        let tail = tails.find(|(tail, _)| tail.first() <= offset).map(|(tail, _)| tail.as_ref());
+        let state = |key: StateKey| tail.map(|tail| tail.changed_at(offset, &key));
+        let size = match body {
+            Body::PutObject(put) => i64::try_from(put.attributes.size).ok(),
+            Body::PutPart(put) => i64::try_from(put.part.size).ok(),
+            _ => None,
+        };
+        let changed = match body {
+            Body::CreateBucket(_) | Body::DeleteBucket { .. } | Body::SetVersioning { .. } => {
+                state(StateKey::bucket(bucket))
+            }
+            Body::CreateUpload(create) => {
+                state(StateKey::upload(bucket, create.key.as_bytes(), create.upload))
+            }
+            Body::AbortUpload { key, upload, .. } => {
+                state(StateKey::upload(bucket, key.as_bytes(), *upload))
+            }
+            Body::PutPart(put) => state(StateKey::part(put.upload, put.number)),
+            Body::DeleteObject(delete) => {
+                return Self::of_version(body, tail, offset, delete.version, None);
+            }
+            Body::SetTags(set) => return Self::of_version(body, tail, offset, set.version, None),
+            _ => return Self::of_version(body, tail, offset, VersionRef::Current, size),
+        };
+        Self { version_id: None, size, changed }
+    }
+
+    /// Of a request about a version: what the tail says that it made of it, else what the request names.
+    fn of_version(
+        body: &Body,
+        tail: Option<&Tail>,
+        offset: Offset,
+        named: VersionRef,
+        size: Option<i64>,
+    ) -> Self {
+        let made = |tail: &Tail| {
+            let (bucket, key) = body.target()?;
+            tail.made_at(offset, bucket, key.as_bytes())
+        };
+        let made: Option<Option<(EntryKey, Statement)>> = tail.map(made);
+        let changed = made.as_ref().map(Option::is_some);
+        let named = match named {
+            VersionRef::Current => None,
+            VersionRef::Null => Some(version_id(Offset::ZERO, true)),
+            VersionRef::At(version) => Some(version_id(version, false)),
+        };
+        let Some((key, statement)) = made.flatten() else {
+            return Self { version_id: named, size, changed };
+        };
+        let made = Some(version_id(key.version(), statement.is_null()));
+        let size = match (body, &statement) {
+            (Body::CompleteUpload(_), Statement::Object(object)) => {
+                i64::try_from(object.attributes.size).ok()
+            }
+            _ => size,
+        };
+        Self { version_id: named.or(made), size, changed }
+    }
+}
