@@ -9,6 +9,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::serve::ListenerExt as _;
 use compactor::partition::Partition;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -44,6 +45,10 @@ pub async fn serve(
         .route("/merge", post(merge))
         .route("/sql", post(self::sql))
         .with_state(Admin { store, door, metrics, ready });
+    // An answer of two writes would wait for the client's delayed acknowledgement between them.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     if let Err(error) = axum::serve(listener, routes).await {
         tracing::error!(%error, "the admin address is not served any more");
     }

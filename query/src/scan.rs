@@ -27,7 +27,7 @@ use ingest::log::ReadError;
 
 pub use merge::Scan;
 pub use range::{Bounds, Selected};
-pub use settled::{SettledScan, Wanted};
+pub use settled::{RowCondition, SettledScan, Wanted};
 pub use source::PageCounts;
 pub use split::{Contested, Settled, Split, split};
 

@@ -5,8 +5,13 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use compactor::outcome::VersionName;
+use compactor::resolve::find;
+use compactor::view::Snapshot;
 use http::Response;
-use ingest::words::Offset;
+use ingest::name::ObjectKey;
+use ingest::record::VersionRef;
+use ingest::words::{BucketId, Offset};
 use query::listing::{self, From, Line, Listed, Page, Request};
 use s3::checksum::etag;
 use s3::error::{Code, S3Error};
@@ -72,7 +77,7 @@ fn max_keys(asked: &Asked) -> Result<usize, S3Error> {
     Ok((max as usize).min(KEYS_MAX))
 }
 
-fn request(asked: &Asked, bucket: ingest::words::BucketId, from: From) -> Result<Request, S3Error> {
+fn request(asked: &Asked, bucket: BucketId, from: From) -> Result<Request, S3Error> {
     let bytes =
         |name: &str| Bytes::copy_from_slice(asked.query(name).unwrap_or_default().as_bytes());
     Ok(Request {
@@ -242,6 +247,39 @@ pub fn common_prefix(writer: &mut Writer, style: &Style, prefix: &[u8]) {
     writer.end("CommonPrefixes");
 }
 
+/// The version that a page ended with. A `null` one is told by the offset behind it: another may have its name by
+/// the time of the next page.
+fn next_version_marker(last: Option<&Listed>, version: Offset) -> String {
+    match last {
+        Some(Listed::Line(line)) if line.is_null => format!("at-{:x}", version.get()),
+        _ => super::object::version_text(VersionName::At(version)),
+    }
+}
+
+/// The offset of the version that a marker names; none for a `null` version that is not there.
+async fn version_marker(
+    snapshot: &Snapshot,
+    bucket: BucketId,
+    key: &str,
+    marker: &str,
+) -> Result<Option<Offset>, S3Error> {
+    let invalid = || Code::InvalidArgument.because("Invalid version id specified");
+    if let Some(offset) = marker.strip_prefix("at-") {
+        return u64::from_str_radix(offset, 16)
+            .map(|o| Some(Offset::new(o)))
+            .map_err(|_| invalid());
+    }
+    match version_ref(Some(marker))? {
+        VersionRef::At(offset) => Ok(Some(offset)),
+        VersionRef::Null => {
+            let Ok(key) = ObjectKey::new(key.as_bytes().to_vec()) else { return Ok(None) };
+            let found = find(snapshot, bucket, &key, VersionRef::Null).await.map_err(read_error)?;
+            Ok(found.map(|item| item.key.version()))
+        }
+        VersionRef::Current => Err(invalid()),
+    }
+}
+
 /// ListObjectVersions.
 pub async fn versions(front: &Front, asked: &Asked) -> Answered {
     let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
@@ -256,17 +294,11 @@ pub async fn versions(front: &Front, asked: &Asked) -> Answered {
                 .because("A version-id marker cannot be specified without a key marker."));
         }
         Some(text) => {
-            let offset = match text.strip_prefix("at-") {
-                // A `null` version is told by the offset behind it, since its name tells no place.
-                Some(offset) => u64::from_str_radix(offset, 16).map(Offset::new).ok(),
-                None => match version_ref(Some(text))? {
-                    ingest::record::VersionRef::At(offset) => Some(offset),
-                    _ => None,
-                },
-            };
-            let offset = offset
-                .ok_or_else(|| Code::InvalidArgument.because("Invalid version id specified"))?;
-            From::AfterVersion(Bytes::copy_from_slice(marker.as_bytes()), offset)
+            let key = Bytes::copy_from_slice(marker.as_bytes());
+            match version_marker(&snapshot, bucket.id, marker, text).await? {
+                Some(offset) => From::AfterVersion(key, offset),
+                None => From::After(key),
+            }
         }
     };
     let request = request(asked, bucket.id, from)?;
@@ -286,7 +318,7 @@ pub async fn versions(front: &Front, asked: &Asked) -> Answered {
     match &page.next {
         Some(From::AfterVersion(key, version)) => {
             style.text(&mut writer, "NextKeyMarker", key);
-            writer.text("NextVersionIdMarker", &format!("at-{:x}", version.get()));
+            writer.text("NextVersionIdMarker", &next_version_marker(page.listed.last(), *version));
         }
         Some(From::AfterPrefix(key) | From::After(key)) => {
             style.text(&mut writer, "NextKeyMarker", key)
@@ -299,11 +331,7 @@ pub async fn versions(front: &Front, asked: &Asked) -> Answered {
         let element = if line.is_marker { "DeleteMarker" } else { "Version" };
         writer.begin(element);
         style.text(&mut writer, "Key", &line.key);
-        let name = if line.is_null {
-            compactor::outcome::VersionName::Null
-        } else {
-            compactor::outcome::VersionName::At(line.version)
-        };
+        let name = if line.is_null { VersionName::Null } else { VersionName::At(line.version) };
         writer
             .text("VersionId", &super::object::version_text(name))
             .raw("IsLatest", line.is_latest);

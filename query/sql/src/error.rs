@@ -81,7 +81,7 @@ impl SqlError {
 
     /// An error met while planning: the query's fault unless it says otherwise.
     pub(crate) fn planning(error: &DataFusionError) -> Self {
-        match Self::running(error) {
+        match Self::met(error) {
             SqlError::Failed(message) => {
                 let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
                 let at = |span: datafusion::common::Span| Position {
@@ -110,8 +110,21 @@ impl SqlError {
         }
     }
 
-    /// An error met while running: operators pass it on in wrappings of their own.
+    /// An error met while running. A value that cannot be computed is the query's fault.
     pub(crate) fn running(error: &DataFusionError) -> Self {
+        match (Self::met(error), error.find_root()) {
+            (
+                SqlError::Failed(message),
+                DataFusionError::ArrowError(..)
+                | DataFusionError::Execution(_)
+                | DataFusionError::NotImplemented(_),
+            ) => Self::refused(message),
+            (met, _) => met,
+        }
+    }
+
+    /// An error that operators pass on in wrappings of their own.
+    fn met(error: &DataFusionError) -> Self {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(this) = cause {
             if let Some(read) = this.downcast_ref::<ReadError>() {

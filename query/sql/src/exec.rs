@@ -7,11 +7,15 @@ use std::sync::atomic::Ordering;
 use compactor::view::Snapshot;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::col;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
+};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
 };
@@ -21,38 +25,41 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 use query::scan::{
-    Batch, Bounds, Contested, Counts, Request, Scan, Selected, Settled, SettledScan, Shown, Split,
-    Wanted, scan,
+    Batch, Bounds, Contested, Counts, Request, RowCondition, Scan, Selected, Settled, SettledScan,
+    Shown, Split, Wanted, scan,
 };
 
+use crate::condition::Condition;
 use crate::error::external;
 use crate::table::Projection;
 
 /// What one thread reads.
 #[derive(Clone, Debug)]
-pub enum Part {
+pub enum Share {
     /// Rows that their run alone decides.
     Settled(Settled),
     /// Sources to merge.
     Merged(Contested),
 }
 
-impl Part {
-    /// The parts of a split, for so many threads.
-    pub fn all(split: Split, threads: usize) -> Vec<Part> {
-        let settled = split.settled.iter().flat_map(|settled| settled.parts(threads));
-        settled.map(Part::Settled).chain(split.contested.map(Part::Merged)).collect()
+impl Share {
+    /// The shares of a split, for so many threads.
+    pub fn all(split: Split, threads: usize) -> Vec<Share> {
+        let settled = split.settled.iter().flat_map(|settled| settled.shares(threads));
+        settled.map(Share::Settled).chain(split.contested.map(Share::Merged)).collect()
     }
 }
 
-/// Scans `objects` or `versions` of one snapshot within bounds; each part is in the order of bucket ids and keys.
+/// Scans `objects` or `versions` of one snapshot within bounds; each share is in the order of bucket ids and keys.
+#[derive(Clone)]
 pub struct EntriesExec {
     snapshot: Snapshot,
     shown: Shown,
     bounds: Bounds,
-    parts: Vec<Part>,
+    shares: Vec<Share>,
     projection: Arc<Projection>,
     limit: Option<usize>,
+    conditions: Vec<Arc<Condition>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -63,7 +70,7 @@ impl EntriesExec {
         snapshot: Snapshot,
         shown: Shown,
         bounds: Bounds,
-        parts: Vec<Part>,
+        shares: Vec<Share>,
         projection: Projection,
         limit: Option<usize>,
     ) -> Result<Self> {
@@ -75,7 +82,7 @@ impl EntriesExec {
         }
         let properties = PlanProperties::new(
             EquivalenceProperties::new_with_orderings(schema, orderings),
-            Partitioning::UnknownPartitioning(parts.len().max(1)),
+            Partitioning::UnknownPartitioning(shares.len().max(1)),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
@@ -83,9 +90,10 @@ impl EntriesExec {
             snapshot,
             shown,
             bounds,
-            parts,
+            shares,
             projection: Arc::new(projection),
             limit,
+            conditions: Vec::new(),
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         })
@@ -110,17 +118,20 @@ impl DisplayAs for EntriesExec {
             _ => write!(f, "EntriesExec: {:?} of {} buckets", self.shown, buckets.len())?,
         }
         write!(f, ", keys {}", self.bounds)?;
-        let settled = self.parts.iter().map(|part| match part {
-            Part::Settled(settled) => settled.len(),
-            Part::Merged(_) => 0,
+        let settled = self.shares.iter().map(|share| match share {
+            Share::Settled(settled) => settled.len(),
+            Share::Merged(_) => 0,
         });
         write!(f, ", settled_rows={}", settled.sum::<usize>())?;
-        match self.parts.last() {
-            Some(Part::Merged(Contested::All)) => write!(f, ", merged=all")?,
-            Some(Part::Merged(Contested::With(_, rows))) => {
+        match self.shares.last() {
+            Some(Share::Merged(Contested::All)) => write!(f, ", merged=all")?,
+            Some(Share::Merged(Contested::With(_, rows))) => {
                 write!(f, ", merged_rows={}", rows.iter().map(Selected::len).sum::<usize>())?;
             }
             _ => {}
+        }
+        for condition in &self.conditions {
+            write!(f, ", early={}", condition.given())?;
         }
         if let Some(limit) = self.limit {
             write!(f, ", limit={limit}")?;
@@ -144,9 +155,36 @@ impl ExecutionPlan for EntriesExec {
 
     fn apply_expressions(
         &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
+        let mut told = TreeNodeRecursion::Continue;
+        for condition in &self.conditions {
+            told = told.visit_sibling(|| visit(condition.given()))?;
+        }
+        Ok(told)
+    }
+
+    /// Keeps conditions that are worth asking early. None is answered for: the plan above asks them again.
+    fn handle_child_pushdown_result(
+        &self,
+        _phase: FilterPushdownPhase,
+        pushed: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let has_settled = self.shares.iter().any(|share| matches!(share, Share::Settled(_)));
+        let filters = pushed.parent_filters.iter().map(|result| &result.filter);
+        let worth = filters.filter(|_| has_settled).filter_map(|filter| {
+            Condition::new(filter, &self.projection.schema, &self.projection, &self.snapshot)
+        });
+        let new: Vec<Arc<Condition>> = worth.map(Arc::new).collect();
+        let mut propagation: FilterPushdownPropagation<Arc<dyn ExecutionPlan>> =
+            FilterPushdownPropagation::all_unsupported(pushed);
+        if !new.is_empty() {
+            let mut node = self.clone();
+            node.conditions.extend(new);
+            propagation.updated_node = Some(Arc::new(node));
+        }
+        Ok(propagation)
     }
 
     fn replace_children(
@@ -176,13 +214,15 @@ impl ExecutionPlan for EntriesExec {
         let counts = Counts::default();
         let batch_rows = context.session_config().batch_size();
         let columns = self.projection.needs();
-        let reading = match self.parts.get(partition) {
+        let reading = match self.shares.get(partition) {
             None => Reading::Nothing,
-            Some(Part::Settled(settled)) => {
-                let wanted = Wanted { shown: self.shown, columns, batch_rows };
+            Some(Share::Settled(settled)) => {
+                let conditions = self.conditions.iter().map(|c| c.clone() as Arc<dyn RowCondition>);
+                let conditions = conditions.collect();
+                let wanted = Wanted { shown: self.shown, columns, conditions, batch_rows };
                 Reading::Settled(settled.read(&wanted, &counts).map_err(external)?)
             }
-            Some(Part::Merged(contested)) => {
+            Some(Share::Merged(contested)) => {
                 let request = Request {
                     shown: self.shown,
                     bounds: self.bounds.clone(),

@@ -13,6 +13,7 @@ mod bounds;
 mod catalog;
 mod changes;
 mod checksums;
+mod condition;
 mod dialect;
 mod engine;
 mod error;
@@ -27,6 +28,7 @@ pub mod settings;
 mod source;
 mod table;
 mod tags;
+mod words;
 
 pub use datafusion::arrow;
 pub use datafusion::common::ScalarValue;

@@ -13,6 +13,7 @@ use datafusion::execution::context::{SQLOptions, SessionState};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement;
 use query::scan::Shown;
 
 use crate::catalog::{Base, CATALOG, PG_CATALOG, SCHEMA};
@@ -23,6 +24,7 @@ use crate::list::ListObjects;
 use crate::source::{Asker, Seen};
 use crate::table::Entries;
 use crate::tags::Tags;
+use crate::words;
 
 /// What a statement asks for and answers with.
 #[derive(Clone, Debug)]
@@ -92,7 +94,11 @@ impl Session {
     /// Plans a statement that only reads.
     async fn plan(&self, text: &str) -> Result<LogicalPlan, SqlError> {
         let planning = |error| SqlError::planning(&error).in_text(text);
-        let plan = self.0.state().create_logical_plan(text).await.map_err(planning)?;
+        let state = self.0.state();
+        let dialect = state.config_options().sql_parser.dialect;
+        let mut statement = state.sql_to_statement(text, &dialect).map_err(planning)?;
+        put_right(&mut statement)?;
+        let plan = state.statement_to_plan(statement).await.map_err(planning)?;
         let only_reading = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
@@ -130,6 +136,15 @@ impl Session {
         let plan = self.plan(text).await?.with_param_values(values).map_err(planning)?;
         let frame = self.0.execute_logical_plan(plan).await.map_err(planning)?;
         frame.execute_stream().await.map_err(planning)
+    }
+}
+
+/// Puts a statement right, or the one that it explains.
+fn put_right(statement: &mut Statement) -> Result<(), SqlError> {
+    match statement {
+        Statement::Statement(statement) => words::put_right(statement).map_err(SqlError::refused),
+        Statement::Explain(explain) => put_right(&mut explain.statement),
+        _ => Ok(()),
     }
 }
 

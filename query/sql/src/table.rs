@@ -23,7 +23,7 @@ use query::scan::{Batch, Shown, split};
 use crate::bounds;
 use crate::checksums;
 use crate::error::external;
-use crate::exec::{EntriesExec, Part};
+use crate::exec::{EntriesExec, Share};
 use crate::prune;
 
 /// A column of the tables, and the manifest columns that it is made from.
@@ -147,6 +147,19 @@ impl Projection {
         self.columns.iter().flat_map(|(_, column)| column.needs()).collect()
     }
 
+    /// Some of the columns, by their names.
+    pub fn only(&self, names: &[String]) -> Self {
+        let is_wanted = |(name, _): &&(&str, Column)| names.iter().any(|wanted| wanted == name);
+        let columns: Vec<_> = self.columns.iter().filter(is_wanted).copied().collect();
+        Self { schema: schema(&columns), columns }
+    }
+
+    /// The table's columns of a manifest's rows; `is_latest` may not be among them.
+    pub fn columns_of(&self, rows: &RecordBatch, buckets: &Buckets) -> Result<RecordBatch> {
+        let is_latest = BooleanArray::new_null(rows.num_rows());
+        self.apply(&Batch { rows: rows.clone(), is_latest }, buckets)
+    }
+
     /// A batch of the table.
     pub fn apply(&self, batch: &Batch, buckets: &Buckets) -> Result<RecordBatch> {
         let source =
@@ -182,14 +195,24 @@ impl Projection {
 }
 
 fn bucket_names(ids: &UInt64Array, buckets: &Buckets) -> ArrayRef {
-    let mut names = StringBuilder::with_capacity(ids.len(), ids.len() * 16);
-    // Rows of one bucket stand together.
-    for stretch in ids.values().chunk_by(|a, b| a == b) {
-        let bucket = buckets.get(BucketId::new(stretch[0]));
-        let name = bucket.expect("a scan stays within known buckets").name.as_str();
-        stretch.iter().for_each(|_| names.append_value(name));
+    let name_of = |id: u64| {
+        let bucket = buckets.get(BucketId::new(id)).expect("a scan stays within known buckets");
+        bucket.name.as_str()
+    };
+    // Rows of one bucket stand together, most often a whole batch of them.
+    match (ids.values().first(), ids.values().last()) {
+        (Some(first), Some(last)) if first == last => {
+            Arc::new(StringArray::new_repeated(name_of(*first), ids.len()))
+        }
+        _ => {
+            let mut names = StringBuilder::with_capacity(ids.len(), ids.len() * 16);
+            for same in ids.values().chunk_by(|a, b| a == b) {
+                let name = name_of(same[0]);
+                same.iter().for_each(|_| names.append_value(name));
+            }
+            Arc::new(names.finish())
+        }
     }
-    Arc::new(names.finish())
 }
 
 /// There is one class. S3's listings tell it of objects, and nothing of delete markers.
@@ -307,9 +330,9 @@ impl TableProvider for Entries {
                 prune::prune(settled, filters, session)?;
             }
             let projection = Projection::new(self.shown, projection);
-            let parts = Part::all(split, threads);
+            let shares = Share::all(split, threads);
             let exec =
-                EntriesExec::new(snapshot.clone(), self.shown, bounds, parts, projection, limit)?;
+                EntriesExec::new(snapshot.clone(), self.shown, bounds, shares, projection, limit)?;
             wanted.push(Arc::new(exec));
         }
         match wanted.len() {

@@ -1,10 +1,12 @@
 //! Reads rows that their run alone decides: no merge, only the run's own flags.
 
 use std::fmt;
+use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, Scalar, UInt8Array};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, Scalar, UInt8Array};
 use arrow::compute::kernels::cmp::{eq, lt_eq};
 use arrow::compute::{and, filter, filter_record_batch};
+use arrow::error::ArrowError;
 use compactor::listed::Kind;
 use compactor::manifest::{read_error, schema};
 use futures::StreamExt;
@@ -12,7 +14,7 @@ use ingest::log::{Corruption, ReadError};
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
 use super::range::Selected;
-use super::source::open_run;
+use super::source::{RunColumns, open_run};
 use super::split::Settled;
 use super::{Batch, Counts, Shown};
 
@@ -20,13 +22,24 @@ use super::{Batch, Counts, Shown};
 const KIND: &str = "kind";
 const IS_LATEST: &str = "is_latest";
 
+/// A condition that is asked of rows before their other columns are decoded.
+pub trait RowCondition: Send + Sync {
+    /// The columns of [`compactor::manifest::schema`] that it is asked on.
+    fn columns(&self) -> &[usize];
+
+    /// Which of these rows may be wanted; none when it rules nothing out now.
+    fn keeps(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>, ArrowError>;
+}
+
 /// What to read of settled rows.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Wanted {
     /// Which entries.
     pub shown: Shown,
     /// Columns of [`compactor::manifest::schema`].
     pub columns: Vec<usize>,
+    /// Conditions that all rows fulfil.
+    pub conditions: Vec<Arc<dyn RowCondition>>,
     /// Rows of a batch.
     pub batch_rows: usize,
 }
@@ -49,9 +62,9 @@ impl Settled {
         self.rows.is_empty()
     }
 
-    /// The rows in at most `parts` stretches of about the same size, in order.
-    pub fn parts(&self, parts: usize) -> Vec<Settled> {
-        let share = self.len().div_ceil(parts.max(1)).max(1);
+    /// The rows for so many readers: shares of about the same size, in order.
+    pub fn shares(&self, readers: usize) -> Vec<Settled> {
+        let share = self.len().div_ceil(readers.max(1)).max(1);
         let mut found: Vec<Settled> = Vec::new();
         let mut room = 0;
         for selected in &self.rows {
@@ -77,7 +90,8 @@ impl Settled {
         columns.extend([flag(KIND), flag(IS_LATEST)]);
         columns.sort_unstable();
         columns.dedup();
-        let stream = open_run(&self.run, &self.rows, &columns, wanted.batch_rows, counts)?;
+        let what = RunColumns { columns: &columns, conditions: &wanted.conditions };
+        let stream = open_run(&self.run, &self.rows, what, wanted.batch_rows, counts)?;
         Ok(SettledScan { settled: self.clone(), shown: wanted.shown, stream })
     }
 }

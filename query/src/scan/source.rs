@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Atomically};
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray, UInt8Array, UInt64Array};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{UInt8Type, UInt64Type};
 use bytes::Bytes;
 use compactor::listed::Kind;
@@ -17,11 +18,11 @@ use ingest::entry::SegmentLocation;
 use ingest::log::{Corruption, ReadError};
 use ingest::words::{BucketId, Offset};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::RowSelection;
+use parquet::arrow::arrow_reader::{ArrowPredicate, ArrowPredicateFn, RowFilter, RowSelection};
 use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 
 use super::range::{Bounds, Selected, select};
-use super::{Counts, columns_read};
+use super::{Counts, RowCondition, columns_read};
 
 /// Row groups and pages of the key column: those that were read, and all there are.
 #[derive(Default, Debug)]
@@ -116,11 +117,18 @@ pub fn selected(run: &OpenRun, bounds: &Bounds) -> Result<Vec<Selected>, ReadErr
     })
 }
 
+/// Columns to read, and conditions that rule rows out before these are decoded.
+#[derive(Clone, Copy)]
+pub struct RunColumns<'a> {
+    pub columns: &'a [usize],
+    pub conditions: &'a [Arc<dyn RowCondition>],
+}
+
 /// Begins to read columns of selected rows; `None` when there are none.
 pub fn open_run(
     run: &OpenRun,
     selected: &[Selected],
-    columns: &[usize],
+    what: RunColumns<'_>,
     batch_rows: usize,
     counts: &Counts,
 ) -> Result<Option<ParquetRecordBatchStream<ManifestReader>>, ReadError> {
@@ -142,12 +150,24 @@ pub fn open_run(
         ranges.extend(group.ranges.iter().map(|r| r.start + before..r.end + before));
         before += group.rows;
     }
-    let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied());
+    let mask = |columns: &[usize]| {
+        ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied())
+    };
+    let predicate = |condition: &Arc<dyn RowCondition>| -> Box<dyn ArrowPredicate> {
+        let asked = condition.clone();
+        Box::new(ArrowPredicateFn::new(mask(condition.columns()), move |rows: RecordBatch| {
+            let all = || BooleanArray::new(BooleanBuffer::new_set(rows.num_rows()), None);
+            Ok(asked.keeps(&rows)?.unwrap_or_else(all))
+        }))
+    };
+    let filter = RowFilter::new(what.conditions.iter().map(predicate).collect());
+    let mask = mask(what.columns);
     let reader = manifest.reader(counts.reads.clone());
-    ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
+    ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata.clone())
         .with_row_groups(selected.iter().map(|group| group.group).collect())
         .with_row_selection(RowSelection::from_consecutive_ranges(ranges.into_iter(), before))
         .with_projection(mask)
+        .with_row_filter(filter)
         .with_batch_size(batch_rows)
         .build()
         .map(Some)
@@ -197,7 +217,8 @@ impl Source {
     ) -> Result<Option<Self>, ReadError> {
         let manifest = run.manifest.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
         let columns = columns_read(columns);
-        let Some(stream) = open_run(run, selected, &columns, batch_rows, counts)? else {
+        let what = RunColumns { columns: &columns, conditions: &[] };
+        let Some(stream) = open_run(run, selected, what, batch_rows, counts)? else {
             return Ok(None);
         };
         Ok(Some(Self {

@@ -1,4 +1,4 @@
-//! Parts a scan in two: what one run alone decides, and what several sources say something about.
+//! Splits a scan in two: what one run alone decides, and what several sources say something about.
 //!
 //! ```text
 //!   largest run   ┃ settled ┃contested┃     settled     ┃contested┃ settled ┃
@@ -23,7 +23,7 @@ use parquet::file::metadata::ParquetMetaData;
 
 use super::range::{Bounds, Extent, Selected, extents, select};
 
-/// A scan in two parts; together they show everything once.
+/// A scan in two; together both show everything once.
 pub struct Split {
     /// What the largest run decides alone, if it is much of the whole.
     pub settled: Option<Settled>,
@@ -82,7 +82,7 @@ pub async fn split(snapshot: &Snapshot, bounds: &Bounds) -> Result<Split, ReadEr
     }
     let pages = pages(metadata, &rows).ok_or_else(malformed)?;
     let is_contested = contested(snapshot, base, bounds, &pages).await?;
-    let part = |wanted: bool| -> Vec<Selected> {
+    let only = |wanted: bool| -> Vec<Selected> {
         rows.iter()
             .filter_map(|selected| {
                 let of_group = pages.iter().zip(&is_contested).filter(|(page, is_contested)| {
@@ -93,8 +93,8 @@ pub async fn split(snapshot: &Snapshot, bounds: &Bounds) -> Result<Split, ReadEr
             .collect()
     };
     Ok(Split {
-        settled: Some(Settled { run: base.clone(), rows: part(false) }),
-        contested: Some(Contested::With(base.run.id, part(true))),
+        settled: Some(Settled { run: base.clone(), rows: only(false) }),
+        contested: Some(Contested::With(base.run.id, only(true))),
     })
 }
 

@@ -97,7 +97,8 @@ pub async fn scanned(engine: &Engine) -> Result<Vec<(u64, String, u64)>, ReadErr
     let scan::Split { settled, contested } = scan::split(&snapshot, &bounds).await?;
     let mut found = Vec::new();
     if let Some(settled) = settled {
-        let wanted = scan::Wanted { shown, columns: columns.clone(), batch_rows };
+        let wanted =
+            scan::Wanted { shown, columns: columns.clone(), conditions: Vec::new(), batch_rows };
         let mut scan = settled.read(&wanted, &counts)?;
         while let Some(batch) = scan.next().await? {
             take(&batch, &mut found);

@@ -13,5 +13,6 @@ mod flips;
 mod full;
 mod model;
 mod races;
+mod scans;
 mod story;
 mod world;

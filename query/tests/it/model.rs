@@ -55,9 +55,10 @@ enum Op {
     Delete(usize, usize),
     DeleteVersion(usize, usize, usize),
     Switch(usize, bool),
-    Tag(usize, usize),
+    Tag(usize, usize, usize),
     Multipart { bucket: usize, key: usize, parts: Vec<usize>, cuts: bool, aborts: bool },
     Cut,
+    Merge,
     Restart,
     PowerCut,
     List { bucket: usize, prefix: usize, delimiter: usize, start: Start, page: usize },
@@ -92,10 +93,11 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (bucket.clone(), key.clone()).prop_map(|(b, k)| Op::Delete(b, k)),
         2 => (bucket.clone(), key.clone(), 0..3usize).prop_map(|(b, k, n)| Op::DeleteVersion(b, k, n)),
         1 => (bucket.clone(), any::<bool>()).prop_map(|(b, on)| Op::Switch(b, on)),
-        1 => (bucket.clone(), key.clone()).prop_map(|(b, k)| Op::Tag(b, k)),
+        2 => (bucket.clone(), key.clone(), 0..3usize).prop_map(|(b, k, n)| Op::Tag(b, k, n)),
         2 => (bucket.clone(), key, sizes, any::<bool>(), any::<bool>()).prop_map(
             |(bucket, key, parts, cuts, aborts)| Op::Multipart { bucket, key, parts, cuts, aborts }),
         2 => Just(Op::Cut),
+        1 => Just(Op::Merge),
         1 => Just(Op::Restart),
         1 => Just(Op::PowerCut),
         5 => (bucket.clone(), prefix.clone(), delimiter.clone(), start(), 1..6usize).prop_map(
@@ -325,18 +327,27 @@ impl Checked {
         self.get(b, k).await
     }
 
-    async fn tag(&mut self, b: usize, k: usize) -> Result<(), String> {
+    /// Tags the current version, or an older one: a statement about it then stands in a newer run.
+    async fn tag(&mut self, b: usize, k: usize, number: usize) -> Result<(), String> {
         self.step += 1;
         let tags = vec![("step".to_owned(), self.step.to_string())];
-        let (bucket, key, version) = (self.ids[b], object_key(k), VersionRef::Current);
+        let all = self.buckets[b].keys.get(KEYS[k].as_bytes());
+        let version = match all.and_then(|all| all.get(number)) {
+            Some(version) if version.content.is_none() && number > 0 => return Ok(()),
+            Some(version) if number > 0 && version.is_null => VersionRef::Null,
+            Some(version) if number > 0 => VersionRef::At(version.at),
+            None if number > 0 => return Ok(()),
+            _ => VersionRef::Current,
+        };
+        let (bucket, key) = (self.ids[b], object_key(k));
         let set = SetTags { bucket, key, version, tags: tags.clone() };
         let outcome = self.engine.submit(Body::SetTags(set)).await?;
         let versions = self.buckets[b].keys.get_mut(KEYS[k].as_bytes());
-        let current = versions.and_then(|all| all.first_mut()).filter(|v| v.content.is_some());
-        match (current, outcome) {
+        let tagged = versions.and_then(|all| all.get_mut(number)).filter(|v| v.content.is_some());
+        match (tagged, outcome) {
             (Some(version), Outcome::Changed(_)) => version.tags = tags,
             (None, Outcome::Rejected(_)) => {}
-            (current, outcome) => return Err(format!("tags of {current:?}: {outcome:?}")),
+            (tagged, outcome) => return Err(format!("tags of {tagged:?}: {outcome:?}")),
         }
         self.get(b, k).await
     }
@@ -469,13 +480,14 @@ impl Checked {
                 self.buckets[*b].versioning = versioning;
                 Ok(())
             }
-            Op::Tag(b, k) => self.tag(*b, *k).await,
+            Op::Tag(b, k, number) => self.tag(*b, *k, *number).await,
             Op::Multipart { bucket, key, parts, cuts, aborts } => {
                 self.multipart(*bucket, *key, parts, *cuts, *aborts).await
             }
             Op::Cut => {
                 self.engine.partition.cut().await.map(|_| ()).map_err(|error| error.to_string())
             }
+            Op::Merge => self.engine.partition.merge().await.map_err(|error| error.to_string()),
             Op::List { bucket, prefix, delimiter, start, page } => {
                 let text = (PREFIXES[*prefix], DELIMITERS[*delimiter]);
                 self.list(*bucket, text, start, *page, false).await

@@ -1,0 +1,161 @@
+//! A scan shows what listings show, wherever the entries stand: settled in one run of many pages, contested by newer
+//! runs and the tail, with versions of a key that go on over the end of a page.
+
+use std::collections::BTreeMap;
+
+use arrow::array::AsArray;
+use arrow::datatypes::UInt64Type;
+use bytes::Bytes;
+use ingest::log::ReadError;
+use ingest::name::ObjectKey;
+use ingest::record::{Body, Condition, DeleteObject, SetTags, VersionRef, Versioning};
+use ingest::words::BucketId;
+use query::listing::{self, From, Listed, Request};
+use query::scan::{self, Bounds, Counts, Shown};
+use simulator::{Sim, SimDisk, SimRandom};
+
+use crate::world::{Engine, open};
+
+/// Enough for several pages of 1,024 rows.
+const KEYS: u64 = 3000;
+
+fn key(number: u64) -> ObjectKey {
+    ObjectKey::new(format!("k/{number:05}").into_bytes()).unwrap()
+}
+
+type Rows = Vec<(String, u64)>;
+
+async fn listed(engine: &Engine, bucket: BucketId, shown: Shown) -> Result<Rows, ReadError> {
+    let (prefix, delimiter) = (Bytes::new(), Bytes::new());
+    let request = Request { bucket, prefix, delimiter, from: From::Start, max: usize::MAX };
+    let snapshot = engine.partition.snapshot();
+    let page = match shown {
+        Shown::Objects => listing::objects(&snapshot, &request).await?,
+        Shown::Versions => listing::versions(&snapshot, &request).await?,
+    };
+    let rows = page.listed.into_iter().map(|listed| match listed {
+        Listed::Line(line) => (String::from_utf8(line.key.to_vec()).unwrap(), line.version.get()),
+        Listed::Prefix(prefix) => panic!("{prefix:?}"),
+    });
+    Ok(rows.collect())
+}
+
+/// What a scan shows, in the order of keys, and how many of the rows are settled.
+async fn scanned(
+    engine: &Engine,
+    bucket: BucketId,
+    shown: Shown,
+) -> Result<(Rows, usize), ReadError> {
+    let snapshot = engine.partition.snapshot();
+    let bounds = Bounds::new(vec![bucket]);
+    let split = scan::split(&snapshot, &bounds).await?;
+    let (columns, batch_rows, counts) = (vec![0, 1, 2, 4], 700, Counts::default());
+    let mut rows = Rows::new();
+    let mut latest: BTreeMap<String, u64> = BTreeMap::new();
+    let mut take = |batch: &scan::Batch| {
+        let keys = batch.rows.column_by_name("key").unwrap().as_string::<i32>().clone();
+        let versions = batch.rows.column_by_name("version").unwrap();
+        let versions = versions.as_primitive::<UInt64Type>();
+        for row in 0..batch.rows.num_rows() {
+            rows.push((keys.value(row).to_owned(), versions.value(row)));
+            if batch.is_latest.value(row) {
+                let other = latest.insert(keys.value(row).to_owned(), versions.value(row));
+                assert_eq!(other, None, "two newest versions of {}", keys.value(row));
+            }
+        }
+    };
+    let mut settled_rows = 0;
+    if let Some(settled) = split.settled {
+        for share in settled.shares(3) {
+            let (columns, conditions) = (columns.clone(), Vec::new());
+            let wanted = scan::Wanted { shown, columns, conditions, batch_rows };
+            let mut scan = share.read(&wanted, &counts)?;
+            while let Some(batch) = scan.next().await? {
+                settled_rows += batch.rows.num_rows();
+                take(&batch);
+            }
+        }
+    }
+    if let Some(contested) = split.contested {
+        let request = scan::Request { shown, bounds, contested, columns, batch_rows };
+        let mut scan = scan::scan(&snapshot, request, counts)?;
+        while let Some(batch) = scan.next().await? {
+            take(&batch);
+        }
+    }
+    rows.sort_by(|a, b| (&a.0, b.1).cmp(&(&b.0, a.1)));
+    Ok((rows, settled_rows))
+}
+
+async fn same(engine: &Engine, bucket: BucketId) -> usize {
+    let mut settled = 0;
+    for shown in [Shown::Objects, Shown::Versions] {
+        let listed = listed(engine, bucket, shown).await.unwrap();
+        let (scanned, settled_rows) = scanned(engine, bucket, shown).await.unwrap();
+        assert_eq!(scanned, listed, "{shown:?}");
+        settled = settled_rows;
+    }
+    settled
+}
+
+/// Does something to a key that was there before, or not.
+async fn disturb(engine: &Engine, bucket: BucketId, random: &SimRandom) {
+    let key = key(random.below(KEYS + 5));
+    let done = match random.below(4) {
+        0 => engine.put(bucket, &key, b"other", Condition::Always).await.map(|_| ()),
+        1 => engine.delete(bucket, &key).await.map(|_| ()),
+        2 => {
+            let tags = vec![("a".to_owned(), "b".to_owned())];
+            let set = SetTags { bucket, key, version: VersionRef::Current, tags };
+            engine.submit(Body::SetTags(set)).await.map(|_| ())
+        }
+        _ => {
+            let config = engine.config(bucket);
+            let (version, condition) = (VersionRef::Null, Condition::Always);
+            let delete = DeleteObject { bucket, config, key, version, condition };
+            engine.submit(Body::DeleteObject(delete)).await.map(|_| ())
+        }
+    };
+    done.unwrap();
+}
+
+#[test]
+fn a_scan_shows_what_listings_show() {
+    for (seed, versioning) in
+        [(1, Versioning::Off), (2, Versioning::On), (3, Versioning::Suspended)]
+    {
+        let sim = Sim::new(seed);
+        let disk = SimDisk::new(&sim);
+        let random = SimRandom::new(seed);
+        let ran = sim.block_on(&disk, async {
+            let engine = open(&sim, &disk).await.unwrap();
+            let bucket = engine.bucket("bucket", versioning).await.unwrap();
+            for number in 0..KEYS {
+                engine.put(bucket, &key(number), b"payload", Condition::Always).await.unwrap();
+            }
+            // The versions of one key fill more than a page.
+            if versioning == Versioning::On {
+                for _ in 0..1500 {
+                    engine.put(bucket, &key(1000), b"again", Condition::Always).await.unwrap();
+                }
+            }
+            engine.partition.cut().await.unwrap();
+            engine.partition.merge().await.unwrap();
+            assert!(same(&engine, bucket).await >= KEYS as usize, "all is settled after a merge");
+            let mut settled_least = usize::MAX;
+            for round in 0..12 {
+                disturb(&engine, bucket, &random).await;
+                if round % 4 == 3 {
+                    engine.partition.cut().await.unwrap();
+                }
+                settled_least = settled_least.min(same(&engine, bucket).await);
+            }
+            engine.partition.merge().await.unwrap();
+            same(&engine, bucket).await;
+            settled_least
+        });
+        // A few keys contest a few pages, not all.
+        let settled = ran.expect("not stopped");
+        assert!(settled > 0, "seed {seed}: nothing stays settled");
+    }
+}
