@@ -253,8 +253,8 @@ impl Cursor {
 
     /// Finds the lowest and the second.
     fn settle(&mut self) {
-        let (mut lowest, mut second): (Option<(usize, &[u8])>, Option<(usize, &[u8])>) =
-            (None, None);
+        let mut lowest: Option<(usize, &[u8])> = None;
+        let mut second: Option<(usize, &[u8])> = None;
         for (index, source) in self.sources.iter().enumerate() {
             let Some(key) = source.key() else { continue };
             if lowest.is_none_or(|(_, other)| key < other) {

@@ -161,8 +161,7 @@ class Versions(Listing):
     after = None
 
     def draw_marker(self, chance, marker):
-        # A listing cannot be asked to begin after a version `null`: the store takes only what it gave as a marker.
-        named = [(key, version) for key, version in self.entries() if version.id != "null"]
+        named = list(self.entries())
         if named and chance.random() < 0.7:
             self.after = key, version = chance.choice(named)
             self.query |= {"key-marker": key, "version-id-marker": version.id}
@@ -197,21 +196,11 @@ class Versions(Listing):
 class Uploads(Listing):
     kind, most_name, most_element = {"uploads": ""}, "max-uploads", "MaxUploads"
 
-    def draw(self, chance, keys):
-        super().draw(chance, keys)
-        # The store does not encode keys here, asked or not; and of none at most it says that more follow.
-        self.query.pop("encoding-type", None)
-        if self.most == 0:
-            del self.query[self.most_name]
-
     def draw_marker(self, chance, marker):
         if self.bucket.uploads and chance.random() < 0.7:
             self.query["key-marker"], self.query["upload-id-marker"] = place = chance.choice(self.bucket.open_uploads())
             self.is_after = model.after_upload(*place)
         else:
-            if self.delimiter and marker.endswith(self.delimiter) and model.common_prefix(marker, self.prefix, self.delimiter) != marker:
-                # The store takes this for a common prefix, too, and leaves out what begins with it.
-                marker += "\x00"
             self.query["key-marker"], self.is_after = marker, model.after_marker(marker, self.prefix, self.delimiter)
 
     def entries(self):

@@ -113,20 +113,16 @@ class Maker:
     # Conditions.
 
     def holds(self, alias, row, *kinds):
-        """A condition that holds for a row.
-
-        IS DISTINCT FROM stands in parentheses: DataFusion's parser takes `a IS DISTINCT FROM b OR c` for
-        `a IS DISTINCT FROM (b OR c)`, and answers wrongly.
-        """
+        """A condition that holds for a row."""
         text, value, others = self.known(alias, row, *kinds)
         if value is None:
-            return self.one(f"{text} IS NULL", f"({text} IS NOT DISTINCT FROM NULL)", f"coalesce({text} IS NULL, FALSE)", f"NOT ({text} IS NOT NULL)")
+            return self.one(f"{text} IS NULL", f"{text} IS NOT DISTINCT FROM NULL", f"coalesce({text} IS NULL, FALSE)", f"NOT ({text} IS NOT NULL)")
         this, any_other = literal(value), self.one(*others, value)
         low, high = sorted([value, any_other])
         choices = [
             f"{text} = {this}", f"{this} = {text}", f"{text} >= {this}", f"{this} >= {text}", f"{text} <= {this}", f"{text} IS NOT NULL",
             f"{text} BETWEEN {literal(low)} AND {literal(high)}", f"{text} >= {literal(low)} AND {text} <= {literal(high)}",
-            f"{text} IN ({', '.join(map(literal, self.shuffled([value, *others])))})", f"({text} IS NOT DISTINCT FROM {this})",
+            f"{text} IN ({', '.join(map(literal, self.shuffled([value, *others])))})", f"{text} IS NOT DISTINCT FROM {this}",
         ]
         if low < high:
             choices += [f"{text} {'<' if value == low else '>'} {literal(any_other)}", f"{text} <> {literal(any_other)}",
@@ -302,8 +298,7 @@ def sets(m):
         name = m.one("objects", "versions")
         return f"SELECT {columns} FROM {name} t WHERE {m.where('t', name, row, 1)}"
 
-    # INTERSECT ALL and EXCEPT ALL are left out: DataFusion makes semijoins of them, which does not count how often a
-    # row stands on either side.
+    # INTERSECT ALL and EXCEPT ALL are refused.
     link = m.one("UNION", "UNION ALL", "INTERSECT", "EXCEPT")
     first = f"SELECT {columns} FROM {m.one('objects', 'versions')} t" if link != "UNION ALL" and m.often(0.6) else side()
     text = f"{first} {link} {side()}"

@@ -385,7 +385,6 @@ proptest! {
             let mut wanted = map.range(target..);
             for _ in 0..3 {
                 let found = cursor.key().zip(cursor.value());
-                let found = found.as_ref().map(|(key, value)| (key.as_ref(), value.as_ref()));
                 let entry = wanted.next().map(|(key, value)| (key.as_slice(), value.as_slice()));
                 prop_assert_eq!(found, entry);
                 ready(cursor.advance()).unwrap();

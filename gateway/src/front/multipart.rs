@@ -11,7 +11,7 @@ use ingest::entry::StoredChecksum;
 use ingest::name::ObjectKey;
 use ingest::record::{Body, CompleteUpload, CreateUpload, Part, PutPart};
 use ingest::words::{PartNumber, UploadId};
-use query::listing::Request;
+use query::listing::{From, Request};
 use query::uploads::{self, Listed, Upload};
 use s3::checksum::{Algorithm, Hasher, etag, parse_etag};
 use s3::error::{Code, S3Error};
@@ -376,7 +376,11 @@ pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
         bucket: bucket.id,
         prefix: Bytes::copy_from_slice(prefix.as_bytes()),
         delimiter: Bytes::copy_from_slice(delimiter.as_bytes()),
-        from: after_marker(key_marker, prefix, delimiter),
+        // With an id the marker is an upload's key, even where it looks like a common prefix.
+        from: match after {
+            Some(_) => From::After(Bytes::copy_from_slice(key_marker.as_bytes())),
+            None => after_marker(key_marker, prefix, delimiter),
+        },
         max,
     };
     let page = uploads::uploads(&snapshot, &request, after).await.map_err(read_error)?;

@@ -164,16 +164,16 @@ mod tests {
             Field::new("key", DataType::Utf8, false),
         ]);
         let compared = |name: &str, op, value: Arc<dyn PhysicalExpr>| {
-            binary(col(name, &all).unwrap(), op, value, &all).unwrap()
+            binary(col(name, &all).expect("a condition"), op, value, &all).expect("a condition")
         };
         let large = compared("size", Operator::Gt, lit(7i64));
         let equal = compared("size", Operator::Eq, lit(7i64));
         let low = compared("key", Operator::Lt, lit("k"));
         let and = |a: &Arc<dyn PhysicalExpr>, b: &Arc<dyn PhysicalExpr>| {
-            binary(a.clone(), Operator::And, b.clone(), &all).unwrap()
+            binary(a.clone(), Operator::And, b.clone(), &all).expect("a condition")
         };
         let or = |a: &Arc<dyn PhysicalExpr>, b: &Arc<dyn PhysicalExpr>| {
-            binary(a.clone(), Operator::Or, b.clone(), &all).unwrap()
+            binary(a.clone(), Operator::Or, b.clone(), &all).expect("a condition")
         };
         let sizes = Arc::new(Schema::new(vec![all.field(0).clone()]));
         let told = |condition| weakened(&condition, &sizes).map(|weaker| weaker.to_string());

@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::alive::Alive;
 use crate::catalog::{Base, CATALOG, SCHEMA};
 use crate::error::SqlError;
 use crate::session::{Description, Session};
@@ -74,7 +75,7 @@ pub struct Counters {
 }
 
 /// Batches of a result that wait for a slow client.
-const BATCHES_WAITING: usize = 2;
+const BATCHES_WAITING: usize = 1;
 
 /// Runs queries.
 pub struct Engine {
@@ -114,6 +115,7 @@ pub struct Rows {
     pub at: ReadAt,
     batches: mpsc::Receiver<Result<RecordBatch, SqlError>>,
     task: JoinHandle<()>,
+    alive: Arc<Alive>,
 }
 
 impl Rows {
@@ -125,6 +127,7 @@ impl Rows {
 
 impl Drop for Rows {
     fn drop(&mut self) {
+        self.alive.end();
         self.task.abort();
     }
 }
@@ -214,6 +217,8 @@ impl Engine {
         let (out, batches) = mpsc::channel(BATCHES_WAITING);
         let (base, deadline, slow) = (self.base.clone(), self.deadline, self.slow);
         let counters = self.counters.clone();
+        let alive = Alive::new(deadline);
+        let asked = alive.clone();
         let task = self.runtime().spawn(async move {
             let mut ended = Ended { counters, is_done: false };
             let (began, text) = (Instant::now(), question.text.clone());
@@ -221,7 +226,7 @@ impl Engine {
             let errors = out.clone();
             let run = async move {
                 let _room = place.wait().await;
-                run(base, &*source, question, begun_out, out).await
+                run(base, &*source, question, &asked, begun_out, out).await
             };
             let result = tokio::time::timeout(deadline, run).await;
             let result = result.unwrap_or(Err(SqlError::Deadline(deadline.as_secs())));
@@ -235,7 +240,8 @@ impl Engine {
                 let _ = errors.send(Err(error)).await;
             }
         });
-        let mut rows = Rows { schema: Arc::new(Schema::empty()), at: ReadAt::new(), batches, task };
+        let (schema, at) = (Arc::new(Schema::empty()), ReadAt::new());
+        let mut rows = Rows { schema, at, batches, task, alive };
         match begun_in.await {
             Ok((schema, at)) => (rows.schema, rows.at) = (schema, at),
             Err(_) => {
@@ -313,12 +319,13 @@ async fn run(
     base: Base,
     source: &dyn Source,
     question: Question,
+    alive: &Arc<Alive>,
     begun: oneshot::Sender<(SchemaRef, ReadAt)>,
     out: mpsc::Sender<Result<RecordBatch, SqlError>>,
 ) -> Result<usize, SqlError> {
     let (session, at) = open(base, source).await?;
     let values = ParamValues::from(question.parameters);
-    let mut stream = session.run(&question.text, values).await?;
+    let mut stream = session.run(&question.text, values, alive).await?;
     let mut next = stream.next().await.transpose().map_err(|error| SqlError::running(&error))?;
     if begun.send((stream.schema(), at)).is_err() {
         return Ok(0);

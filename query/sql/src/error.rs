@@ -6,6 +6,8 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use ingest::log::ReadError;
 
+use crate::alive::Overdue;
+
 /// A place in a query's text; both count from 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Position {
@@ -129,6 +131,9 @@ impl SqlError {
         while let Some(this) = cause {
             if let Some(read) = this.downcast_ref::<ReadError>() {
                 return Self::reading(read);
+            }
+            if let Some(Overdue(seconds)) = this.downcast_ref::<Overdue>() {
+                return SqlError::Deadline(*seconds);
             }
             cause = match this.downcast_ref::<DataFusionError>() {
                 Some(DataFusionError::External(inner)) => Some(inner.as_ref()),

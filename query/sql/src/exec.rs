@@ -126,7 +126,7 @@ impl DisplayAs for EntriesExec {
         match self.shares.last() {
             Some(Share::Merged(Contested::All)) => write!(f, ", merged=all")?,
             Some(Share::Merged(Contested::With(_, rows))) => {
-                write!(f, ", merged_rows={}", rows.iter().map(Selected::len).sum::<usize>())?;
+                write!(f, ", merged_rows={}", rows.iter().map(Selected::count).sum::<usize>())?;
             }
             _ => {}
         }

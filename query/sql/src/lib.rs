@@ -8,6 +8,7 @@
 //! uploads and downloads. They only read: whatever would change or set something is refused. Only this
 //! package knows DataFusion.
 
+mod alive;
 mod bounded;
 mod bounds;
 mod catalog;

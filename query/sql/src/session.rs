@@ -12,10 +12,12 @@ use datafusion::common::ParamValues;
 use datafusion::execution::context::{SQLOptions, SessionState};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use query::scan::Shown;
 
+use crate::alive::{self, Alive};
 use crate::catalog::{Base, CATALOG, PG_CATALOG, SCHEMA};
 use crate::changes::Changes;
 use crate::error::SqlError;
@@ -131,11 +133,15 @@ impl Session {
         &self,
         text: &str,
         values: ParamValues,
+        alive: &Arc<Alive>,
     ) -> Result<SendableRecordBatchStream, SqlError> {
         let planning = |error| SqlError::planning(&error);
         let plan = self.plan(text).await?.with_param_values(values).map_err(planning)?;
         let frame = self.0.execute_logical_plan(plan).await.map_err(planning)?;
-        frame.execute_stream().await.map_err(planning)
+        let context = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await.map_err(planning)?;
+        let plan = alive::asking(plan, alive).map_err(planning)?;
+        execute_stream(plan, context).map_err(planning)
     }
 }
 

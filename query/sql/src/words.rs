@@ -129,14 +129,16 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<String, String> {
-        let mut parsed = Parser::parse_sql(&PostgreSqlDialect {}, text).unwrap().remove(0);
+        let mut parsed =
+            Parser::parse_sql(&PostgreSqlDialect {}, text).expect("a statement").remove(0);
         put_right(&mut parsed).map(|()| parsed.to_string())
     }
 
     fn top(text: &str) -> String {
         let text = format!("SELECT {text}");
-        let mut parsed = Parser::parse_sql(&PostgreSqlDialect {}, &text).unwrap().remove(0);
-        put_right(&mut parsed).unwrap();
+        let mut parsed =
+            Parser::parse_sql(&PostgreSqlDialect {}, &text).expect("a statement").remove(0);
+        put_right(&mut parsed).expect("a statement");
         format!("{parsed:?}")
     }
 

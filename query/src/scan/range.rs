@@ -129,7 +129,7 @@ pub struct Selected {
 
 impl Selected {
     /// How many rows are selected.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.ranges.iter().map(Range::len).sum()
     }
 

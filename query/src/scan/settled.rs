@@ -54,7 +54,7 @@ pub struct SettledScan {
 impl Settled {
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.rows.iter().map(Selected::len).sum()
+        self.rows.iter().map(Selected::count).sum()
     }
 
     /// Whether there are none.
@@ -75,7 +75,7 @@ impl Settled {
                     room = share;
                 }
                 let (taken, rest) = left.split_at(room);
-                room -= taken.len();
+                room -= taken.count();
                 found.last_mut().expect("one was made").rows.push(taken);
                 left = rest;
             }
