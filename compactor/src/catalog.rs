@@ -81,6 +81,8 @@ pub struct Run {
     pub keys: FileDigest,
     /// Its key index: all other entries.
     pub more: FileDigest,
+    /// Its tag table.
+    pub tags: FileDigest,
     /// Its state entries.
     pub state: FileDigest,
 }
@@ -189,7 +191,8 @@ impl Catalog {
         for run in &self.runs {
             out.u64(run.id.get()).u8(run.level).u64(run.first.get()).u64(run.below.get());
             out.u64(run.entries);
-            for file in [&run.manifest, &run.sums, &run.keys, &run.more, &run.state] {
+            let index = [&run.keys, &run.more, &run.tags, &run.state];
+            for file in [&run.manifest, &run.sums].into_iter().chain(index) {
                 file.encode(&mut out);
             }
         }
@@ -247,6 +250,7 @@ impl Catalog {
                 sums: FileDigest::decode(from)?,
                 keys: FileDigest::decode(from)?,
                 more: FileDigest::decode(from)?,
+                tags: FileDigest::decode(from)?,
                 state: FileDigest::decode(from)?,
             })
         };

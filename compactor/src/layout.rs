@@ -5,6 +5,7 @@
 //!   p0000/segments/0000000003.seg      payload blocks and entry headers
 //!   p0000/runs/0000000005.parquet      manifest      .sums its checksums
 //!                        .keys .more   key index     .state state entries
+//!                        .tags         tag table
 //!   p0000/bulk/0000000007.bulk         payload written before its record
 //!   p0000/quarantine                   why this copy serves nothing, if it does not
 //! ```
@@ -95,14 +96,21 @@ impl Layout {
         self.run(id, "more")
     }
 
+    /// A run's tag table.
+    pub fn tags(&self, id: RunId) -> FilePath {
+        self.run(id, "tags")
+    }
+
     /// A run's state entries.
     pub fn state(&self, id: RunId) -> FilePath {
         self.run(id, "state")
     }
 
     /// All files of a run.
-    pub fn run_files(&self, id: RunId) -> [FilePath; 5] {
-        [self.manifest(id), self.sums(id), self.keys(id), self.more(id), self.state(id)]
+    pub fn run_files(&self, id: RunId) -> [FilePath; 6] {
+        let index = [self.keys(id), self.more(id), self.tags(id), self.state(id)];
+        let [keys, more, tags, state] = index;
+        [self.manifest(id), self.sums(id), keys, more, tags, state]
     }
 
     /// The sealed files that a catalog names, bulk files aside.

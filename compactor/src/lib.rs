@@ -36,6 +36,7 @@ pub mod segment;
 pub mod state;
 pub mod state_cursor;
 pub mod table;
+pub mod tags;
 pub mod tail;
 pub mod view;
 pub mod visible;

@@ -4,13 +4,14 @@
 //! them, which is when the oldest run takes part. Segments are not touched: entries keep pointing where
 //! they did. What a merge drops is counted, and a file that nothing refers to any more is let go.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ingest::entry::EntryKey;
 use ingest::env::{Fut, Task};
-use ingest::log::ReadError;
+use ingest::log::{Corruption, ReadError};
 use ingest::mutant::Mutant;
 use ingest::words::{Offset, RunId};
 
@@ -22,6 +23,7 @@ use crate::run_writer::{FoldError, References, RunWriter, Span};
 use crate::seal::is_forgotten;
 use crate::state::StateKey;
 use crate::table::TableCursor;
+use crate::tags::{entry_hash, tagged_entry};
 use crate::view::OpenRun;
 use crate::visible::{Verdict, Visibility};
 
@@ -138,7 +140,8 @@ async fn merge(shared: &Shared, plan: &MergePlan) -> Result<(), FoldError> {
     let drops_removals = plan.is_bottom || shared.env.mutated(Mutant::DropTombstonesEarly);
     let mut writer = RunWriter::create(disk, &shared.layout, ids.run, plan.is_bottom).await?;
     let mut dropped = References::default();
-    merge_entries(&inputs, drops_removals, &mut writer, &mut dropped).await?;
+    let gone = merge_entries(&inputs, drops_removals, &mut writer, &mut dropped).await?;
+    merge_tags(&inputs, &gone, &mut writer).await?;
     let next = view.sealed.catalog.next;
     merge_states(&inputs, drops_removals, next, &mut writer, &mut dropped).await?;
     let first = inputs.iter().map(|open| open.run.first).min().unwrap_or_default();
@@ -182,12 +185,14 @@ impl RowSource {
     }
 }
 
+/// Merges rows; gives the hashes of entries with tags that are dropped.
 async fn merge_entries(
     inputs: &[Arc<OpenRun>],
     drops_removals: bool,
     writer: &mut RunWriter,
     dropped: &mut References,
-) -> Result<(), FoldError> {
+) -> Result<BTreeSet<u64>, FoldError> {
+    let mut gone = BTreeSet::new();
     let mut sources = Vec::with_capacity(inputs.len());
     for open in inputs {
         let manifest = open.manifest.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
@@ -203,8 +208,8 @@ async fn merge_entries(
             .filter_map(|(index, source)| source.head.as_ref().map(|(key, _)| (key, index)))
             .min_by(|(a, _), (b, _)| a.cmp(b))
             .map(|(_, index)| index);
-        let Some(index) = lowest else { return Ok(()) };
-        let Some((key, row)) = sources[index].head.take() else { return Ok(()) };
+        let Some(index) = lowest else { return Ok(gone) };
+        let Some((key, row)) = sources[index].head.take() else { return Ok(gone) };
         sources[index].advance().await?;
         // Every input row's references go; those that are kept are counted anew by the writer.
         dropped.count_row(&row, -1);
@@ -215,9 +220,48 @@ async fn merge_entries(
         match visibility.judge(key.version(), row.shape()) {
             Verdict::Visible => writer.push(row).await?,
             Verdict::Removal if !drops_removals => writer.push(row).await?,
-            Verdict::Superseded | Verdict::Removal => {}
+            Verdict::Superseded | Verdict::Removal => {
+                if row.object.is_some_and(|object| !object.tags.is_empty()) {
+                    gone.insert(entry_hash(key.as_bytes()));
+                }
+            }
         }
     }
+}
+
+/// Merges tag tables, without the tags of entries that are gone. A hash that stands for another entry as well takes that
+/// entry's tags, too: with 64 bits that is less likely than a wrong bit that passes its checksum.
+async fn merge_tags(
+    inputs: &[Arc<OpenRun>],
+    gone: &BTreeSet<u64>,
+    writer: &mut RunWriter,
+) -> Result<(), FoldError> {
+    let mut sources = Vec::with_capacity(inputs.len());
+    for open in inputs {
+        let table = open.tags.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+        let mut cursor = table.cursor();
+        cursor.seek(b"").await?;
+        sources.push(cursor);
+    }
+    loop {
+        let heads = sources.iter().enumerate();
+        let lowest = heads.filter_map(|(index, source)| source.key().map(|key| (key, index))).min();
+        let Some((key, index)) = lowest else { return Ok(()) };
+        let entry = tagged_entry(key).ok_or_else(|| malformed(&inputs[index]))?;
+        if !gone.contains(&entry_hash(&entry)) {
+            let key = key.to_vec();
+            writer.push_tag(&key).await?;
+        }
+        sources[index].advance().await?;
+    }
+}
+
+fn malformed(open: &OpenRun) -> ReadError {
+    ReadError::Corrupt(Corruption {
+        file: format!("tag table of run {}", open.run.id),
+        position: 0,
+        detail: "a tag's key is malformed".into(),
+    })
 }
 
 struct StateSource {

@@ -130,6 +130,7 @@ pub struct RunWriter {
     manifest: ManifestWriter,
     keys: TableWriter,
     more: TableWriter,
+    tags: TableWriter,
     state: TableWriter,
     entries: u64,
     is_bottom: bool,
@@ -151,12 +152,13 @@ impl RunWriter {
         for path in &paths {
             remove_if_there(disk, path).await?;
         }
-        let [manifest, sums, keys, more, state] = &paths;
+        let [manifest, sums, keys, more, tags, state] = &paths;
         Ok(Self {
             id,
             manifest: ManifestWriter::create(disk, manifest, sums, id).await?,
             keys: TableWriter::create(disk, keys, TableKind::Keys, id.get()).await?,
             more: TableWriter::create(disk, more, TableKind::More, id.get()).await?,
+            tags: TableWriter::create(disk, tags, TableKind::Tags, id.get()).await?,
             state: TableWriter::create(disk, state, TableKind::State, id.get()).await?,
             entries: 0,
             is_bottom,
@@ -193,6 +195,11 @@ impl RunWriter {
         Ok(())
     }
 
+    /// Adds a tag of an entry; they come in order of their keys.
+    pub async fn push_tag(&mut self, key: &[u8]) -> Result<(), FoldError> {
+        Ok(self.tags.add(key, b"", None).await?)
+    }
+
     /// Adds a state entry; they come in order of their keys.
     pub async fn push_state(
         &mut self,
@@ -217,6 +224,7 @@ impl RunWriter {
             sums,
             keys: self.keys.finish().await?,
             more: self.more.finish().await?,
+            tags: self.tags.finish().await?,
             state: self.state.finish().await?,
         };
         Ok((run, self.references))

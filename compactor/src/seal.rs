@@ -24,6 +24,7 @@ use crate::segment::SegmentWriter;
 use crate::state::{
     COMPLETED_UPLOAD_RECORDS, StateKey, StreamState, UploadState, decode_part, encode_part,
 };
+use crate::tags::tag_keys;
 use crate::tail::StateChange;
 use crate::visible::{Shape, Verdict, Visibility};
 
@@ -100,7 +101,13 @@ async fn seal(shared: &Shared, frozen: &Frozen) -> Result<[u8; 32], FoldError> {
     let mut segment = SegmentWriter::create(disk, &path, shared.store, ids.segment).await?;
     let mut run = RunWriter::create(disk, &shared.layout, ids.run, false).await?;
     let mut digest = Digest::new(shared, frozen);
-    let objects = fold_entries(shared, frozen, &mut segment, &mut run, &mut digest).await?;
+    let mut tags = Vec::new();
+    let objects =
+        fold_entries(shared, frozen, &mut segment, &mut run, &mut digest, &mut tags).await?;
+    tags.sort_unstable();
+    for tag in &tags {
+        run.push_tag(tag).await?;
+    }
     for (key, value) in state_entries(shared, frozen) {
         digest.add_state(&key, value.as_ref());
         run.push_state(&key, value.as_ref()).await?;
@@ -149,13 +156,14 @@ async fn publish(
     shared.publish(Some(&frozen.tail), edit).await
 }
 
-/// Copies what is not superseded within the tail itself; gives the number of entries.
+/// Copies what is not superseded within the tail itself, and gathers its tags; gives the number of entries.
 async fn fold_entries(
     shared: &Shared,
     frozen: &Frozen,
     segment: &mut SegmentWriter,
     run: &mut RunWriter,
     digest: &mut Digest,
+    tags: &mut Vec<Bytes>,
 ) -> Result<u64, FoldError> {
     let mut objects = 0;
     let mut group = Bytes::new();
@@ -187,6 +195,9 @@ async fn fold_entries(
                 _ => None,
             };
             let header = segment.add(&key, &statement, payload).await?;
+            if let Statement::Object(object) = &statement {
+                tags.extend(tag_keys(&key, &object.attributes.tags));
+            }
             run.push(Row::of(&key, &statement, header)).await?;
             objects += 1;
         }

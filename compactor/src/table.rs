@@ -27,6 +27,8 @@ pub enum TableKind {
     State,
     /// A key index: all other entries.
     More,
+    /// A tag table.
+    Tags,
 }
 
 impl TableKind {
@@ -35,6 +37,7 @@ impl TableKind {
             TableKind::Keys => 1,
             TableKind::State => 2,
             TableKind::More => 3,
+            TableKind::Tags => 4,
         }
     }
 }

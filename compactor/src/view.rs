@@ -31,6 +31,8 @@ pub struct OpenRun {
     pub keys: Result<Arc<Table>, Corruption>,
     /// The key index: all other entries.
     pub more: Result<Arc<Table>, Corruption>,
+    /// The tag table.
+    pub tags: Result<Arc<Table>, Corruption>,
     /// The state entries.
     pub state: Result<Arc<Table>, Corruption>,
     /// The manifest.
@@ -43,6 +45,7 @@ impl OpenRun {
         let id = run.id.get();
         let keys = Table::open(disk, &layout.keys(run.id), TableKind::Keys, id, &run.keys).await;
         let more = Table::open(disk, &layout.more(run.id), TableKind::More, id, &run.more).await;
+        let tags = Table::open(disk, &layout.tags(run.id), TableKind::Tags, id, &run.tags).await;
         let state =
             Table::open(disk, &layout.state(run.id), TableKind::State, id, &run.state).await;
         let manifest = Manifest::open(
@@ -58,6 +61,7 @@ impl OpenRun {
             run: run.clone(),
             keys: contain(keys)?,
             more: contain(more)?,
+            tags: contain(tags)?,
             state: contain(state)?,
             manifest: contain(manifest)?,
         })
@@ -67,7 +71,7 @@ impl OpenRun {
 impl OpenRun {
     /// What is wrong with one of its files, if anything is.
     pub fn damage(&self) -> Option<&Corruption> {
-        let tables = [&self.keys, &self.more, &self.state];
+        let tables = [&self.keys, &self.more, &self.tags, &self.state];
         let of_tables = tables.into_iter().find_map(|table| table.as_ref().err());
         of_tables.or(self.manifest.as_ref().err())
     }

@@ -120,6 +120,7 @@ async fn check_sealed(
             (layout.sums(run.id), &run.sums),
             (layout.keys(run.id), &run.keys),
             (layout.more(run.id), &run.more),
+            (layout.tags(run.id), &run.tags),
             (layout.state(run.id), &run.state),
         ];
         for (path, digest) in &files {
@@ -129,7 +130,7 @@ async fn check_sealed(
     }
     let opened = Sealed::open(disk, layout, catalog.store, catalog.clone(), None).await?;
     for run in &opened.runs {
-        for table in [&run.keys, &run.more, &run.state].into_iter().flatten() {
+        for table in [&run.keys, &run.more, &run.tags, &run.state].into_iter().flatten() {
             let found: Vec<_> = Arc::clone(table).verify().await;
             faults.extend(found.into_iter().map(|error| error.to_string()));
         }

@@ -35,7 +35,7 @@ PAGE = 4096
 FRAME = 65_536
 FLAGS = ["--cut-seconds", "3600", "--inline-bytes-max", "2000", "--log-file-bytes", "16777216"]
 # These may cost answers, never the start.
-RUNS_ON = {"segment", "parquet", "sums", "keys", "more", "bulk"}
+RUNS_ON = {"segment", "parquet", "sums", "keys", "more", "tags", "bulk"}
 # Headers that must come back unchanged with an object.
 KEPT_HEADERS = ["etag", "content-length", "content-type", "last-modified", "x-amz-version-id", "x-amz-meta-a",
                 "x-amz-tagging-count", "x-amz-delete-marker"]

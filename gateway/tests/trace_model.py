@@ -25,7 +25,7 @@ RECORDED_ID = re.compile(rb"\x14([0-9A-F]{20})")
 ANSWER = re.compile(r'"HTTP/1\.1 (\d+)')
 REQUEST = re.compile(r'"(PUT|POST|DELETE|GET|HEAD) (\S+) HTTP/1\.1')
 REQUEST_ID = re.compile(r"x-amz-request-id: ([0-9A-F]+)")
-SEALED = (".seg", ".parquet", ".sums", ".keys", ".more", ".state")
+SEALED = (".seg", ".parquet", ".sums", ".keys", ".more", ".tags", ".state")
 WRITES = ("write", "pwrite64", "writev", "pwritev", "pwritev2", "sendto", "sendmsg")
 READS = ("recvfrom", "recvmsg", "read", "readv")
 

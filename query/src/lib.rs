@@ -12,4 +12,5 @@
 pub mod listing;
 pub mod object;
 pub mod scan;
+pub mod tagged;
 pub mod uploads;

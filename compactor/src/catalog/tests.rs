@@ -24,7 +24,8 @@ fn run(id: u64, level: u8) -> Run {
         sums: file(id * 10 + 2),
         keys: file(id * 10 + 3),
         more: file(id * 10 + 4),
-        state: file(id * 10 + 5),
+        tags: file(id * 10 + 5),
+        state: file(id * 10 + 6),
     }
 }
 
@@ -124,13 +125,13 @@ fn a_catalog_that_ends_early_or_late_is_refused_at_its_place() {
         (198, "entries"),
         (206, "file length"),
         (214, "file digest"),
-        (639, "segments"),
-        (640, "segment"),
-        (648, "references"),
-        (656, "objects"),
-        (768, "bulk files"),
-        (769, "bulk file"),
-        (777, "references"),
+        (719, "segments"),
+        (720, "segment"),
+        (728, "references"),
+        (736, "objects"),
+        (848, "bulk files"),
+        (849, "bulk file"),
+        (857, "references"),
     ];
     for (at, what) in fields {
         let mut short = [&bytes[..at], &[0; 4]].concat();
@@ -313,9 +314,9 @@ fn any_file() -> impl Strategy<Value = FileDigest> {
 }
 
 fn any_run() -> impl Strategy<Value = Run> {
-    let files = (any_file(), any_file(), any_file(), any_file(), any_file());
+    let files = (any_file(), any_file(), any_file(), any_file(), any_file(), any_file());
     (any::<(u64, u8, u64, u64, u64)>(), files).prop_map(
-        |((id, level, first, below, entries), (manifest, sums, keys, more, state))| Run {
+        |((id, level, first, below, entries), (manifest, sums, keys, more, tags, state))| Run {
             id: RunId::new(id),
             level,
             first: Offset::new(first),
@@ -325,6 +326,7 @@ fn any_run() -> impl Strategy<Value = Run> {
             sums,
             keys,
             more,
+            tags,
             state,
         },
     )

@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+use compactor::manifest::record_batch;
 use compactor::view::Snapshot;
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
@@ -29,6 +31,10 @@ use query::scan::{
     Shown, Split, Wanted, scan,
 };
 
+use ingest::log::ReadError;
+use ingest::words::BucketId;
+use query::tagged::{self, Tag};
+
 use crate::condition::Condition;
 use crate::error::external;
 use crate::table::Projection;
@@ -40,6 +46,17 @@ pub enum Share {
     Settled(Settled),
     /// Sources to merge.
     Merged(Contested),
+    /// Keys to look up, for those that have a tag.
+    Tagged(Arc<Tagged>),
+}
+
+/// Keys that have a tag, or had it once.
+#[derive(Debug)]
+pub struct Tagged {
+    /// The tag.
+    pub tag: Tag,
+    /// The keys.
+    pub keys: Vec<(BucketId, Bytes)>,
 }
 
 impl Share {
@@ -120,11 +137,12 @@ impl DisplayAs for EntriesExec {
         write!(f, ", keys {}", self.bounds)?;
         let settled = self.shares.iter().map(|share| match share {
             Share::Settled(settled) => settled.len(),
-            Share::Merged(_) => 0,
+            Share::Merged(_) | Share::Tagged(_) => 0,
         });
         write!(f, ", settled_rows={}", settled.sum::<usize>())?;
         match self.shares.last() {
             Some(Share::Merged(Contested::All)) => write!(f, ", merged=all")?,
+            Some(Share::Tagged(tagged)) => write!(f, ", looked_up={}", tagged.keys.len())?,
             Some(Share::Merged(Contested::With(_, rows))) => {
                 write!(f, ", merged_rows={}", rows.iter().map(Selected::count).sum::<usize>())?;
             }
@@ -222,6 +240,9 @@ impl ExecutionPlan for EntriesExec {
                 let wanted = Wanted { shown: self.shown, columns, conditions, batch_rows };
                 Reading::Settled(settled.read(&wanted, &counts).map_err(external)?)
             }
+            Some(Share::Tagged(tagged)) => {
+                Reading::Tagged(TaggedScan { tagged: tagged.clone(), next: 0, batch_rows })
+            }
             Some(Share::Merged(contested)) => {
                 let request = Request {
                     shown: self.shown,
@@ -255,14 +276,42 @@ enum Reading {
     Nothing,
     Settled(SettledScan),
     Merged(Box<Scan>),
+    Tagged(TaggedScan),
+}
+
+/// Look-ups under way.
+struct TaggedScan {
+    tagged: Arc<Tagged>,
+    next: usize,
+    batch_rows: usize,
+}
+
+impl TaggedScan {
+    /// The next rows; none at the end. Never an empty batch.
+    async fn next(&mut self, snapshot: &Snapshot) -> Result<Option<Batch>, ReadError> {
+        let mut rows = Vec::new();
+        while rows.len() < self.batch_rows
+            && let Some(key) = self.tagged.keys.get(self.next)
+        {
+            self.next += 1;
+            rows.extend(tagged::row(snapshot, key, &self.tagged.tag).await?);
+        }
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let is_latest = BooleanArray::from(vec![true; rows.len()]);
+        let rows = record_batch(&rows).expect("entries are a manifest's rows");
+        Ok(Some(Batch { rows, is_latest }))
+    }
 }
 
 impl Reading {
-    async fn next(&mut self) -> Result<Option<Batch>> {
+    async fn next(&mut self, snapshot: &Snapshot) -> Result<Option<Batch>> {
         let next = match self {
             Reading::Nothing => return Ok(None),
             Reading::Settled(scan) => scan.next().await,
             Reading::Merged(scan) => scan.next().await,
+            Reading::Tagged(scan) => scan.next(snapshot).await,
         };
         next.map_err(external)
     }
@@ -283,7 +332,7 @@ impl Running {
         if self.left == 0 {
             return Ok(None);
         }
-        let Some(batch) = self.reading.next().await? else { return Ok(None) };
+        let Some(batch) = self.reading.next(&self.snapshot).await? else { return Ok(None) };
         let _timer = self.baseline.elapsed_compute().timer();
         let mut rows = self.projection.apply(&batch, &self.snapshot.buckets)?;
         if rows.num_rows() > self.left {

@@ -28,6 +28,7 @@ mod session;
 pub mod settings;
 mod source;
 mod table;
+mod tagged;
 mod tags;
 mod words;
 

@@ -17,14 +17,17 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
+use ingest::log::ReadError;
 use ingest::words::BucketId;
-use query::scan::{Batch, Shown, split};
+use query::scan::{Batch, Bounds, Shown, split};
+use query::tagged::candidates;
 
 use crate::bounds;
 use crate::checksums;
 use crate::error::external;
-use crate::exec::{EntriesExec, Share};
+use crate::exec::{EntriesExec, Share, Tagged};
 use crate::prune;
+use crate::tagged;
 
 /// A column of the tables, and the manifest columns that it is made from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -281,6 +284,27 @@ impl Entries {
     }
 }
 
+impl Entries {
+    /// The few keys that a condition on a tag leaves, if there is one and they are few.
+    async fn by_tag(
+        &self,
+        snapshot: &Snapshot,
+        bounds: &Bounds,
+        conditions: &[Expr],
+    ) -> Result<Option<Tagged>, ReadError> {
+        if self.shown != Shown::Objects {
+            return Ok(None);
+        }
+        for tag in conditions.iter().filter_map(tagged::tag_of) {
+            let keys = candidates(snapshot, bounds, &tag, tagged::LOOKUPS_MAX).await?;
+            if let Some(keys) = keys {
+                return Ok(Some(Tagged { tag, keys: keys.into_iter().collect() }));
+            }
+        }
+        Ok(None)
+    }
+}
+
 impl std::fmt::Debug for Entries {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let at: Vec<_> = self.snapshots.iter().map(|snapshot| snapshot.at).collect();
@@ -302,7 +326,11 @@ impl TableProvider for Entries {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        let support = |filter: &&Expr| match bounds::narrows(filter) || prune::prunes(filter) {
+        let helps = |filter: &Expr| {
+            let by_tag = self.shown == Shown::Objects && tagged::tag_of(filter).is_some();
+            by_tag || bounds::narrows(filter) || prune::prunes(filter)
+        };
+        let support = |filter: &&Expr| match helps(filter) {
             true => TableProviderFilterPushDown::Inexact,
             false => TableProviderFilterPushDown::Unsupported,
         };
@@ -325,12 +353,17 @@ impl TableProvider for Entries {
             if bounds.buckets().is_empty() && !(is_last && wanted.is_empty()) {
                 continue;
             }
-            let mut split = split(snapshot, &bounds).await.map_err(external)?;
-            if let Some(settled) = &mut split.settled {
-                prune::prune(settled, filters, session)?;
-            }
             let projection = Projection::new(self.shown, projection);
-            let shares = Share::all(split, threads);
+            let shares = match self.by_tag(snapshot, &bounds, filters).await.map_err(external)? {
+                Some(tagged) => vec![Share::Tagged(Arc::new(tagged))],
+                None => {
+                    let mut split = split(snapshot, &bounds).await.map_err(external)?;
+                    if let Some(settled) = &mut split.settled {
+                        prune::prune(settled, filters, session)?;
+                    }
+                    Share::all(split, threads)
+                }
+            };
             let exec =
                 EntriesExec::new(snapshot.clone(), self.shown, bounds, shares, projection, limit)?;
             wanted.push(Arc::new(exec));

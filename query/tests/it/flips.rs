@@ -143,8 +143,8 @@ async fn block_of(engine: &Engine, known: &Known) -> Option<(u64, u64)> {
 /// The error names a file of the store.
 fn names_a_file(text: &str) -> bool {
     [
-        ".log", ".bulk", ".seg", ".parquet", ".sums", ".keys", ".more", ".state", "catalog",
-        "log/", "run ",
+        ".log", ".bulk", ".seg", ".parquet", ".sums", ".keys", ".more", ".tags", ".state",
+        "catalog", "log/", "run ",
     ]
     .iter()
     .any(|part| text.contains(part))
@@ -320,7 +320,8 @@ fn share(seed: u64, all: bool, thread: u64) -> BTreeMap<String, Tally> {
             let effect = flip(&store, &file, position, xor).unwrap_or_else(|error| {
                 panic!("seed {seed}, {file} at {position} ^ {xor}: {error}")
             });
-            let sealed = ["seg", "parquet", "sums", "keys", "more"].contains(&kind(&file).as_str());
+            let sealed =
+                ["seg", "parquet", "sums", "keys", "more", "tags"].contains(&kind(&file).as_str());
             assert!(!(sealed && effect.is_refused), "{file} at {position} stops the store");
             counts.entry(kind(&file)).or_default().count(&effect);
         }

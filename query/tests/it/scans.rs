@@ -98,9 +98,12 @@ async fn same(engine: &Engine, bucket: BucketId) -> usize {
     settled
 }
 
-/// Does something to a key that was there before, or not.
+/// Does something to a key of the lower half that was there before, or not.
 async fn disturb(engine: &Engine, bucket: BucketId, random: &SimRandom) {
-    let key = key(random.below(KEYS + 5));
+    let key = match random.below(8) {
+        0 => ObjectKey::new("a key of its own").unwrap(),
+        _ => key(random.below(KEYS / 2)),
+    };
     let done = match random.below(4) {
         0 => engine.put(bucket, &key, b"other", Condition::Always).await.map(|_| ()),
         1 => engine.delete(bucket, &key).await.map(|_| ()),
