@@ -1,8 +1,9 @@
 //! Many connections, each with one small request at a time: PUTs or GETs of numbered objects.
 //!
-//! The loop is closed: a connection sends its next request when it has the answer to the last one. So a
-//! slow answer also lowers the rate, and latencies are those of a server with at most as many requests
-//! as there are connections, not those of an open queue.
+//! Without a rate the loop is closed: a connection sends its next request when it has the answer to the last one. So
+//! a slow answer also lowers the rate, and latencies are those of a server with at most as many requests as there are
+//! connections. With a rate it is open: requests are due at even distances, whatever became of those before, and
+//! latencies run from when a request was due, so that what waits behind a slow answer is counted, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -65,6 +66,8 @@ pub struct Load {
     pub connections: usize,
     /// Until when.
     pub until: Until,
+    /// Requests that are due each second; none for a closed loop.
+    pub rate: Option<f64>,
 }
 
 /// What a load found.
@@ -79,6 +82,8 @@ pub struct Measured {
     pub latencies: Latencies,
     /// What the load cost.
     pub cost: Cost,
+    /// Whether requests were due at a rate.
+    pub is_open: bool,
 }
 
 impl Measured {
@@ -97,13 +102,17 @@ impl Measured {
             .count("failures", self.failures)
             .number("seconds", self.cost.elapsed.as_secs_f64())
             .number("client_cpu_seconds", self.cost.cpu.as_secs_f64())
-            .note("closed loop: a connection waits for its answer before it sends again")
+            .note(match self.is_open {
+                true => "open loop: latencies run from when a request was due",
+                false => "closed loop: a connection waits for its answer before it sends again",
+            })
     }
 }
 
 /// What the connections of a run share.
 struct Run {
     load: Load,
+    began: Instant,
     deadline: Option<Instant>,
     /// The next request's number.
     next: AtomicU64,
@@ -125,6 +134,12 @@ impl Run {
         }
     }
 
+    /// When a request is to be sent, if not at once.
+    fn due(&self, turn: u64) -> Option<Instant> {
+        let rate = self.load.rate?;
+        Some(self.began + Duration::from_secs_f64(turn as f64 / rate))
+    }
+
     /// Counts a failure, and ends the run when there were too many.
     fn failed(&self, path: &str, status: StatusCode, answer: &[u8]) -> anyhow::Result<()> {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 < FAILURES_MAX {
@@ -140,13 +155,15 @@ pub async fn run(target: &Target, load: Load) -> anyhow::Result<Measured> {
     for _ in 0..load.connections {
         connections.push(Connection::open(target).await?);
     }
+    let began = Instant::now();
     let deadline = match load.until {
-        Until::Elapsed(time) => Some(Instant::now() + time),
+        Until::Elapsed(time) => Some(began + time),
         _ => None,
     };
     let bytes = load.objects.bytes() as u64;
-    let run = Run { load, deadline, next: AtomicU64::new(0), failures: AtomicU64::new(0) };
-    let run = Arc::new(run);
+    let is_open = load.rate.is_some();
+    let (next, failures) = (AtomicU64::new(0), AtomicU64::new(0));
+    let run = Arc::new(Run { load, began, deadline, next, failures });
     let stopwatch = Stopwatch::start();
     let mut tasks = JoinSet::new();
     for connection in connections {
@@ -163,6 +180,7 @@ pub async fn run(target: &Target, load: Load) -> anyhow::Result<Measured> {
         failures: run.failures.load(Ordering::Relaxed),
         latencies,
         cost: stopwatch.stop(),
+        is_open,
     })
 }
 
@@ -183,7 +201,13 @@ async fn drive(run: Arc<Run>, mut connection: Connection) -> anyhow::Result<Late
         };
         objects.path(number, &mut path);
         let call = Call { method, path: &path, query: "", payload: Payload::Whole(body) };
-        let began = Instant::now();
+        let began = match run.due(turn) {
+            Some(due) => {
+                tokio::time::sleep_until(due.into()).await;
+                due
+            }
+            None => Instant::now(),
+        };
         let answered = match &hash {
             Some(hash) => connection.exchange_hashed(call, hash, &mut answer).await,
             None => connection.exchange(call, &mut answer).await,
@@ -211,8 +235,10 @@ mod tests {
 
     fn load(until: Until) -> Run {
         let work = Work::Get { keys: 1 };
-        let load = Load { work, objects: Objects::new("b", "", 1), connections: 1, until };
-        Run { load, deadline: None, next: AtomicU64::new(0), failures: AtomicU64::new(0) }
+        let objects = Objects::new("b", "", 1);
+        let load = Load { work, objects, connections: 1, until, rate: Some(4.0) };
+        let (next, failures) = (AtomicU64::new(0), AtomicU64::new(0));
+        Run { load, began: Instant::now(), deadline: None, next, failures }
     }
 
     #[test]
@@ -220,6 +246,13 @@ mod tests {
         let run = load(Until::Requests(2));
         let taken: Vec<_> = (0..4).map(|_| run.take()).collect();
         assert_eq!(taken, [Some(0), Some(1), None, None]);
+    }
+
+    #[test]
+    fn requests_are_due_at_even_distances() {
+        let run = load(Until::Requests(9));
+        let due = run.due(3).unwrap();
+        assert_eq!(due - run.began, Duration::from_millis(750));
     }
 
     #[test]

@@ -139,7 +139,7 @@ struct ObjectArgs {
 impl ObjectArgs {
     fn load(&self, work: Work, until: Until) -> Load {
         let objects = Objects::new(&self.target.bucket, &self.prefix, self.bytes as usize);
-        Load { work, objects, connections: self.connections, until }
+        Load { work, objects, connections: self.connections, until, rate: None }
     }
 }
 
@@ -178,6 +178,10 @@ struct GetArgs {
     /// How many keys were written.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
+    /// Requests that are due each second, whatever became of those before. Without it each connection waits for
+    /// its answer.
+    #[arg(long)]
+    rate: Option<f64>,
 }
 
 #[derive(Args)]
@@ -316,7 +320,7 @@ async fn put(args: PutArgs, as_json: bool) -> anyhow::Result<()> {
 async fn get(args: GetArgs, as_json: bool) -> anyhow::Result<()> {
     let target = args.object.target.target()?;
     let until = Until::Elapsed(Duration::from_secs(args.seconds));
-    let load = args.object.load(Work::Get { keys: args.keys }, until);
+    let load = Load { rate: args.rate, ..args.object.load(Work::Get { keys: args.keys }, until) };
     load::run(&target, load).await?.report("get").print(as_json)
 }
 

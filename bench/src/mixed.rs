@@ -88,6 +88,7 @@ impl Mixed {
             objects: Objects::new(&self.bucket, prefix, self.small_bytes),
             connections: self.connections,
             until,
+            rate: None,
         };
         let quiet = load::run(target, small("quiet/", Until::Elapsed(self.quiet))).await?;
         let told = Arc::new(AtomicBool::new(false));

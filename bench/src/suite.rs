@@ -95,7 +95,7 @@ impl Suite {
 
     fn load(&self, work: Work, bucket: &str, until: Until) -> Load {
         let objects = Objects::new(bucket, "k/", SMALL_BYTES);
-        Load { work, objects, connections: self.connections, until }
+        Load { work, objects, connections: self.connections, until, rate: None }
     }
 
     /// Gives the row, and how many keys there are then.

@@ -139,6 +139,7 @@ pub async fn run(data: &Path, plan: &Plan) -> anyhow::Result<()> {
             "sums": files(|run| run.sums.len),
             "keys": files(|run| run.keys.len),
             "more": files(|run| run.more.len),
+            "tags": files(|run| run.tags.len),
             "state": files(|run| run.state.len),
             "segments": snapshot.view.sealed.catalog.segments.iter().map(|s| s.file.len).sum::<u64>(),
         },

@@ -17,6 +17,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 use ingest::words::{Offset, PartitionId};
+use thread_priority::{ThreadPriority, set_current_thread_priority};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -146,6 +147,12 @@ impl Engine {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads)
             .thread_name("sql")
+            .on_thread_start(|| {
+                // Niceness 19. Measured, GETs at 30 % of their highest rate beside a query that scans everything: p99
+                // is 4.4 times the quiet one at 0, 2.4 at 10, 2.0 at 19, and queries take as long. Refused or not, all
+                // are answered.
+                let _ = set_current_thread_priority(ThreadPriority::Min);
+            })
             .enable_time()
             .build()?;
         let largest_told = NonZeroUsize::MIN;

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""GETs at 30 % of the highest rate, quiet and beside queries that scan everything, in turn.
+
+    python3 bench/isolation.py target/release/siltstone target/release/siltstone-bench DATA
+
+DATA is what `siltstone-engine-bench fill --data DATA --objects N` wrote; 20,000 objects of 4 KiB are put beside. GETs are an
+open loop over 64 connections: a latency runs from when the request was due. Client and server share the machine;
+what the client used is told. Nothing is judged.
+"""
+import base64
+import http.client
+import json
+import os
+import subprocess
+import sys
+import threading
+
+from memory import KEYS, Server
+
+QUERY = "SELECT count(*) FROM objects WHERE key LIKE '%zz%' OR owner LIKE '%zz%'"
+SECONDS = 15
+
+
+class Scans(threading.Thread):
+    """One query after the other."""
+
+    def __init__(self, server):
+        super().__init__(daemon=True)
+        self.server, self.stop, self.count = server, threading.Event(), 0
+
+    def run(self):
+        pair = ":".join([KEYS["SILTSTONE_ACCESS_KEY"], KEYS["SILTSTONE_SECRET_KEY"]])
+        headers = {"authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.admin, timeout=600)
+        while not self.stop.is_set():
+            connection.request("POST", "/sql", body=QUERY, headers=headers)
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status != 200:
+                sys.exit(f"the query: {body.decode()}")
+            self.count += 1
+
+
+def main():
+    binary, bench, data = sys.argv[1:4]
+    server = Server(binary, data)
+    server.start()
+
+    def load(command, *arguments):
+        told = [bench, "--json", command, *arguments, "--endpoint", f"http://127.0.0.1:{server.port}", "--bucket", "isolation",
+                "--bytes", "4096", "--connections", "64"]
+        done = subprocess.run(told, env=dict(os.environ, **KEYS), capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(done.stderr)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    try:
+        load("fill", "--keys", "20000")
+        server.cut()
+        peak = load("get", "--keys", "20000", "--seconds", str(SECONDS))["requests_per_second"]
+        rate = peak * 0.3
+        print(json.dumps({"peak": round(peak), "rate": round(rate)}), flush=True)
+        for _ in range(3):
+            figures = {}
+            for what in ["quiet", "beside scans"]:
+                scans = Scans(server)
+                if what != "quiet":
+                    scans.start()
+                told = load("get", "--keys", "20000", "--seconds", str(SECONDS), "--rate", str(rate))
+                scans.stop.set()
+                if what != "quiet":
+                    scans.join()
+                figures[what] = told
+                print(json.dumps({"what": what, "scans": scans.count, **{name: told[name] for name in
+                      ["requests_per_second", "p50_ms", "p99_ms", "max_ms", "client_cpu_seconds"]}}), flush=True)
+            print(json.dumps({"ratio_of_p99": round(figures["beside scans"]["p99_ms"] / figures["quiet"]["p99_ms"], 2)}), flush=True)
+    finally:
+        server.end(15)
+
+
+if __name__ == "__main__":
+    main()
