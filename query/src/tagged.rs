@@ -51,8 +51,8 @@ pub async fn candidates(
         while let Some(from) = next.take().filter(|from| *from < end) {
             let (entries, after) = tail.entries(&from, at, 256);
             next = after;
-            let tagged = entries.iter().filter(|(_, statement)| has(statement, tag));
-            if !tagged.map(|(key, _)| add(key)).all(|has_room| has_room) {
+            let mut tagged = entries.iter().filter(|(_, statement)| has(statement, tag));
+            if !tagged.all(|(key, _)| add(key)) {
                 return Ok(None);
             }
         }
