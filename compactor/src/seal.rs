@@ -105,6 +105,7 @@ async fn seal(shared: &Shared, frozen: &Frozen) -> Result<[u8; 32], FoldError> {
     let objects =
         fold_entries(shared, frozen, &mut segment, &mut run, &mut digest, &mut tags).await?;
     tags.sort_unstable();
+    tags.dedup();
     for tag in &tags {
         run.push_tag(tag).await?;
     }

@@ -113,16 +113,16 @@ class Maker:
     # Conditions.
 
     def holds(self, alias, row, *kinds):
-        """A condition that holds for a row."""
+        """A condition that holds for a row. IS DISTINCT FROM wants parentheses where AND or OR follows."""
         text, value, others = self.known(alias, row, *kinds)
         if value is None:
-            return self.one(f"{text} IS NULL", f"{text} IS NOT DISTINCT FROM NULL", f"coalesce({text} IS NULL, FALSE)", f"NOT ({text} IS NOT NULL)")
+            return self.one(f"{text} IS NULL", f"({text} IS NOT DISTINCT FROM NULL)", f"coalesce({text} IS NULL, FALSE)", f"NOT ({text} IS NOT NULL)")
         this, any_other = literal(value), self.one(*others, value)
         low, high = sorted([value, any_other])
         choices = [
             f"{text} = {this}", f"{this} = {text}", f"{text} >= {this}", f"{this} >= {text}", f"{text} <= {this}", f"{text} IS NOT NULL",
             f"{text} BETWEEN {literal(low)} AND {literal(high)}", f"{text} >= {literal(low)} AND {text} <= {literal(high)}",
-            f"{text} IN ({', '.join(map(literal, self.shuffled([value, *others])))})", f"{text} IS NOT DISTINCT FROM {this}",
+            f"{text} IN ({', '.join(map(literal, self.shuffled([value, *others])))})", f"({text} IS NOT DISTINCT FROM {this})",
         ]
         if low < high:
             choices += [f"{text} {'<' if value == low else '>'} {literal(any_other)}", f"{text} <> {literal(any_other)}",

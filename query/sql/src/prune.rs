@@ -48,7 +48,8 @@ pub fn prune(settled: &mut Settled, conditions: &[Expr], session: &dyn Session) 
         let mut kept = Vec::with_capacity(settled.rows.len());
         for selected in &settled.rows {
             let pages = Pages::of(&metadata, selected.group, &name);
-            let wanted = pages.as_ref().map(|pages| predicate.prune(pages)).transpose()?;
+            // Extremes are of rows that are not shown, too: what fails for them rules nothing out.
+            let wanted = pages.as_ref().and_then(|pages| predicate.prune(pages).ok());
             match (pages, wanted) {
                 (Some(pages), Some(wanted)) => {
                     let pages = pages.rows.into_iter().zip(wanted).filter(|(_, wanted)| *wanted);

@@ -98,8 +98,8 @@ impl Session {
         let planning = |error| SqlError::planning(&error).in_text(text);
         let state = self.0.state();
         let dialect = state.config_options().sql_parser.dialect;
-        let mut statement = state.sql_to_statement(text, &dialect).map_err(planning)?;
-        put_right(&mut statement)?;
+        let statement = state.sql_to_statement(text, &dialect).map_err(planning)?;
+        check(&statement)?;
         let plan = state.statement_to_plan(statement).await.map_err(planning)?;
         let only_reading = SQLOptions::new()
             .with_allow_ddl(false)
@@ -145,11 +145,11 @@ impl Session {
     }
 }
 
-/// Puts a statement right, or the one that it explains.
-fn put_right(statement: &mut Statement) -> Result<(), SqlError> {
+/// Says what cannot be asked, also where it is only to be explained.
+fn check(statement: &Statement) -> Result<(), SqlError> {
     match statement {
-        Statement::Statement(statement) => words::put_right(statement).map_err(SqlError::refused),
-        Statement::Explain(explain) => put_right(&mut explain.statement),
+        Statement::Statement(statement) => words::check(statement).map_err(SqlError::refused),
+        Statement::Explain(explain) => check(&explain.statement),
         _ => Ok(()),
     }
 }

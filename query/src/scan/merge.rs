@@ -113,7 +113,10 @@ impl Scan {
                     break;
                 }
             }
-            if self.gathered.rows.len() >= self.request.batch_rows {
+            // What is picked of keeps its whole batch in memory, however little that is.
+            let batches_max = 2 * self.sources.len() + 8;
+            let is_full = self.gathered.rows.len() >= self.request.batch_rows;
+            if is_full || self.gathered.batches.len() >= batches_max {
                 return Ok(Some(self.gathered.take()));
             }
         }

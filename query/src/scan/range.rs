@@ -173,6 +173,14 @@ impl Extent {
         (first == last).then_some((first, min.as_slice(), max.as_slice()))
     }
 
+    /// Whether all of it is surely of one of these buckets, which ascend.
+    pub fn is_of_one(&self, buckets: &[BucketId]) -> bool {
+        let of_one = |(first, last): (u64, u64)| {
+            first == last && buckets.binary_search(&BucketId::new(first)).is_ok()
+        };
+        self.buckets.is_some_and(of_one)
+    }
+
     /// Whether all of it is surely below every entry of a key.
     pub fn is_below(&self, bucket: BucketId, key: &[u8]) -> bool {
         let bucket = bucket.get();
@@ -187,7 +195,8 @@ impl Extent {
         is_of_higher || self.of_one_bucket().is_some_and(|(own, min, _)| own == bucket && min > key)
     }
 
-    /// Whether the last key of this may be the first of the page after it.
+    /// Whether the last key of this may be the first of the page after it. Extremes of keys are whole keys, never cut
+    /// short: the manifest's writer sees to it.
     pub fn may_share_key(&self, next: &Extent) -> bool {
         match (self.of_one_bucket(), next.of_one_bucket()) {
             (Some((bucket, _, last)), Some((next_bucket, first, _))) => {

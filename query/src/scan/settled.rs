@@ -22,6 +22,9 @@ use super::{Batch, Counts, Shown};
 const KIND: &str = "kind";
 const IS_LATEST: &str = "is_latest";
 
+/// Fewer rows are not worth another reader.
+const SHARE_ROWS_MIN: usize = 8192;
+
 /// A condition that is asked of rows before their other columns are decoded.
 pub trait RowCondition: Send + Sync {
     /// The columns of [`compactor::manifest::schema`] that it is asked on.
@@ -64,7 +67,7 @@ impl Settled {
 
     /// The rows for so many readers: shares of about the same size, in order.
     pub fn shares(&self, readers: usize) -> Vec<Settled> {
-        let share = self.len().div_ceil(readers.max(1)).max(1);
+        let share = self.len().div_ceil(readers.max(1)).max(SHARE_ROWS_MIN);
         let mut found: Vec<Settled> = Vec::new();
         let mut room = 0;
         for selected in &self.rows {

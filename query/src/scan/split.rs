@@ -76,12 +76,20 @@ pub async fn split(snapshot: &Snapshot, bounds: &Bounds) -> Result<Split, ReadEr
         })
     };
     let rows = select(metadata, bounds).ok_or_else(malformed)?;
-    if others == 0 {
+    let pages = pages(metadata, &rows).ok_or_else(malformed)?;
+    let mut is_contested = match others {
+        0 => vec![false; pages.len()],
+        _ => contested(snapshot, base, bounds, &pages).await?,
+    };
+    for (page, is_contested) in pages.iter().zip(&mut is_contested) {
+        // Rows of a bucket that is not asked for, or not there any more, are told apart where rows are merged.
+        *is_contested |= !page.extent.is_of_one(bounds.buckets());
+    }
+    begin_at_keys(&pages, &mut is_contested);
+    if others == 0 && !is_contested.contains(&true) {
         let settled = Some(Settled { run: base.clone(), rows });
         return Ok(Split { settled, contested: None });
     }
-    let pages = pages(metadata, &rows).ok_or_else(malformed)?;
-    let is_contested = contested(snapshot, base, bounds, &pages).await?;
     let only = |wanted: bool| -> Vec<Selected> {
         rows.iter()
             .filter_map(|selected| {
@@ -159,12 +167,15 @@ async fn contested(
         }
         cursor.advance().await?;
     }
-    // A key's rows may go on from page to page. A merge that began in the midst of them would take the first
-    // that it meets for the newest.
+    Ok(found)
+}
+
+/// Lets no merge begin in the midst of a key: its rows may go on from page to page, and the first that a merge meets
+/// would pass for the newest.
+fn begin_at_keys(pages: &[Page], is_contested: &mut [bool]) {
     for page in (1..pages.len()).rev() {
-        if found[page] && pages[page - 1].extent.may_share_key(&pages[page].extent) {
-            found[page - 1] = true;
+        if is_contested[page] && pages[page - 1].extent.may_share_key(&pages[page].extent) {
+            is_contested[page - 1] = true;
         }
     }
-    Ok(found)
 }

@@ -46,12 +46,19 @@ async fn scanned(
     bucket: BucketId,
     shown: Shown,
 ) -> Result<(Rows, usize), ReadError> {
+    scanned_within(engine, Bounds::new(vec![bucket]), shown).await
+}
+
+async fn scanned_within(
+    engine: &Engine,
+    bounds: Bounds,
+    shown: Shown,
+) -> Result<(Rows, usize), ReadError> {
     let snapshot = engine.partition.snapshot();
-    let bounds = Bounds::new(vec![bucket]);
     let split = scan::split(&snapshot, &bounds).await?;
     let (columns, batch_rows, counts) = (vec![0, 1, 2, 4], 700, Counts::default());
     let mut rows = Rows::new();
-    let mut latest: BTreeMap<String, u64> = BTreeMap::new();
+    let mut latest: BTreeMap<(u64, String), u64> = BTreeMap::new();
     let mut take = |batch: &scan::Batch| {
         let keys = batch.rows.column_by_name("key").unwrap().as_string::<i32>().clone();
         let versions = batch.rows.column_by_name("version").unwrap();
@@ -59,7 +66,10 @@ async fn scanned(
         for row in 0..batch.rows.num_rows() {
             rows.push((keys.value(row).to_owned(), versions.value(row)));
             if batch.is_latest.value(row) {
-                let other = latest.insert(keys.value(row).to_owned(), versions.value(row));
+                let bucket = batch.rows.column_by_name("bucket_id").unwrap();
+                let bucket = bucket.as_primitive::<UInt64Type>().value(row);
+                let key = (bucket, keys.value(row).to_owned());
+                let other = latest.insert(key, versions.value(row));
                 assert_eq!(other, None, "two newest versions of {}", keys.value(row));
             }
         }
@@ -160,5 +170,38 @@ fn a_scan_shows_what_listings_show() {
         // A few keys contest a few pages, not all.
         let settled = ran.expect("not stopped");
         assert!(settled > 0, "seed {seed}: nothing stays settled");
+    }
+}
+
+/// A bucket's rows stay in a run after the bucket is gone, in one page with those of others.
+#[test]
+fn a_bucket_that_is_gone_is_not_scanned() {
+    for gone in 0..3 {
+        let sim = Sim::new(gone);
+        let disk = SimDisk::new(&sim);
+        let ran = sim.block_on(&disk, async {
+            let engine = open(&sim, &disk).await.unwrap();
+            let mut buckets = Vec::new();
+            for name in ["aaa", "bbb", "ccc"] {
+                let bucket = engine.bucket(name, Versioning::Off).await.unwrap();
+                buckets.push(bucket);
+                let count = if buckets.len() as u64 == gone + 1 { 1 } else { 10 };
+                for number in 0..count {
+                    engine.put(bucket, &key(number), b"payload", Condition::Always).await.unwrap();
+                }
+            }
+            engine.partition.cut().await.unwrap();
+            engine.partition.merge().await.unwrap();
+            let bucket = buckets.remove(gone as usize);
+            engine.delete(bucket, &key(0)).await.unwrap();
+            engine.submit(Body::DeleteBucket { bucket }).await.unwrap();
+            let bounds = Bounds::new(buckets.clone());
+            for bucket in buckets {
+                same(&engine, bucket).await;
+            }
+            let (rows, _) = scanned_within(&engine, bounds, Shown::Objects).await.unwrap();
+            rows.len()
+        });
+        assert_eq!(ran.expect("not stopped"), 20, "without bucket {gone}");
     }
 }
