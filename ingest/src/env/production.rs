@@ -59,10 +59,22 @@ struct Node {
 /// A task that panics has left something half done that others may believe in: the process ends, and the
 /// next start recovers from what is durable.
 async fn watched(name: &'static str, task: Fut<'static, ()>) {
-    if std::panic::AssertUnwindSafe(task).catch_unwind().await.is_err() {
-        tracing::error!(task = name, "a task has panicked; stopping at once");
-        std::process::abort();
+    match std::panic::AssertUnwindSafe(task).catch_unwind().await {
+        // A merge, say, that was under way when the process was told to stop: nothing of it counts yet.
+        Err(panic) if tells_of_the_end(panic.as_ref()) => {}
+        Err(_) => {
+            tracing::error!(task = name, "a task has panicked; stopping at once");
+            std::process::abort();
+        }
+        Ok(()) => {}
     }
+}
+
+/// Whether a task found only that tokio's runtime is no more: it has a thread of its own, and wanted to sleep.
+fn tells_of_the_end(panic: &(dyn std::any::Any + Send)) -> bool {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.is_some_and(|text| text.contains("Tokio 1.x context was found, but it is being shutdown"))
 }
 
 impl Runtime for Node {
@@ -88,8 +100,11 @@ impl Runtime for Node {
     fn work(&self, _name: &'static str, job: Box<dyn FnOnce() + Send>) -> Fut<'static, ()> {
         let done = self.handle.spawn_blocking(job);
         Box::pin(async move {
-            if done.await.is_err() {
-                std::process::abort();
+            match done.await {
+                Ok(()) => {}
+                // The runtime ends: nobody waits for the job any more.
+                Err(error) if error.is_cancelled() => std::future::pending().await,
+                Err(_) => std::process::abort(),
             }
         })
     }
@@ -107,5 +122,31 @@ impl Clock for Node {
 
     fn sleep(&self, duration: Duration) -> Fut<'static, ()> {
         Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It ended the whole process, and with it a clean stop, when a merge was under way.
+    #[test]
+    fn a_task_that_outlives_the_runtime_ends_quietly() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let node = {
+            let _inside = runtime.enter();
+            Arc::new(Node { handle: Handle::current(), started: Instant::now() })
+        };
+        let (clock, (begun, seen)) = (node.clone(), std::sync::mpsc::channel());
+        let task: Fut<'static, ()> = Box::pin(async move {
+            // Work that does not wait, until the runtime has gone.
+            begun.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(200));
+            clock.sleep(Duration::from_millis(1)).await;
+        });
+        let _task = node.spawn_dedicated("outliving", task);
+        seen.recv().unwrap();
+        runtime.shutdown_background();
+        std::thread::sleep(Duration::from_millis(500));
     }
 }
