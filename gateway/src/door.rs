@@ -194,7 +194,7 @@ impl pg::Accounts for Door {
 
 fn error_answer(error: &SqlError) -> Response {
     let status = match error {
-        SqlError::Refused(_) => StatusCode::BAD_REQUEST,
+        SqlError::Refused(_) | SqlError::Value(_) => StatusCode::BAD_REQUEST,
         SqlError::Memory(_) | SqlError::Deadline(_) => StatusCode::UNPROCESSABLE_ENTITY,
         SqlError::Busy | SqlError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         SqlError::Read(_) | SqlError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -21,7 +21,8 @@ pub fn of(error: &SqlError, text: &str) -> PgWireError {
         SqlError::Read(_) => "XX001",
         SqlError::Memory(_) => "53200",
         SqlError::Deadline(_) => "57014",
-        SqlError::Failed(_) => "22000",
+        SqlError::Value(_) => "22000",
+        SqlError::Failed(_) => "XX000",
     };
     let mut info = info(code, error.to_string());
     if let SqlError::Refused(refusal) = error {

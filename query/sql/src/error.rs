@@ -62,6 +62,9 @@ pub enum SqlError {
     /// The query took longer than queries may.
     #[error("the query was ended after {0} seconds")]
     Deadline(u64),
+    /// The query asks for a value that cannot be computed: one divided by zero, a text that is no number.
+    #[error("{0}")]
+    Value(String),
     /// Something else went wrong while it ran.
     #[error("{0}")]
     Failed(String),
@@ -120,7 +123,7 @@ impl SqlError {
                 DataFusionError::ArrowError(..)
                 | DataFusionError::Execution(_)
                 | DataFusionError::NotImplemented(_),
-            ) => Self::refused(message),
+            ) => SqlError::Value(message),
             (met, _) => met,
         }
     }
