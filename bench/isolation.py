@@ -7,15 +7,13 @@ DATA is what `siltstone-engine-bench fill --data DATA --objects N` wrote; 20,000
 open loop over 64 connections: a latency runs from when the request was due. Client and server share the machine;
 what the client used is told. Nothing is judged.
 """
-import base64
-import http.client
 import json
 import os
 import subprocess
 import sys
 import threading
 
-from memory import KEYS, Server
+from memory import KEYS, Asker, Server
 
 QUERY = "SELECT count(*) FROM objects WHERE key LIKE '%zz%' OR owner LIKE '%zz%'"
 SECONDS = 15
@@ -29,15 +27,9 @@ class Scans(threading.Thread):
         self.server, self.stop, self.count = server, threading.Event(), 0
 
     def run(self):
-        pair = ":".join([KEYS["SILTSTONE_ACCESS_KEY"], KEYS["SILTSTONE_SECRET_KEY"]])
-        headers = {"authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.admin, timeout=600)
+        asker = Asker(self.server)
         while not self.stop.is_set():
-            connection.request("POST", "/sql", body=QUERY, headers=headers)
-            answer = connection.getresponse()
-            body = answer.read()
-            if answer.status != 200:
-                sys.exit(f"the query: {body.decode()}")
+            asker.ask(QUERY)
             self.count += 1
 
 

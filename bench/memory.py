@@ -7,7 +7,9 @@ DIR is an empty folder with 20 GiB free. Resident memory is what Linux calls RSS
 the allocator's (mimalloc), and mapped pages of files, which are the binary's own; both count. The highest
 value of each phase is told, sampled every 20 ms beside the kernel's own high-water mark.
 """
+import base64
 import http.client
+import json
 import os
 import pathlib
 import signal
@@ -68,6 +70,23 @@ class Server:
         answer = connection.getresponse()
         if answer.status != 200:
             sys.exit(f"no cut: {answer.read()}")
+
+
+class Asker:
+    """Asks a server in SQL over one connection to its admin address; gives rows."""
+
+    def __init__(self, server):
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.admin, timeout=600)
+        pair = ":".join([KEYS["SILTSTONE_ACCESS_KEY"], KEYS["SILTSTONE_SECRET_KEY"]])
+        self.headers = {"authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+    def ask(self, query):
+        self.connection.request("POST", "/sql?format=json", body=query, headers=self.headers)
+        answer = self.connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            sys.exit(f"{query}: {body.decode()}")
+        return [list(row.values()) for row in json.loads(body)]
 
 
 class Watch(threading.Thread):

@@ -9,9 +9,7 @@ DuckDB runs inside this process, with as many threads. Answers are compared once
 Medians and their ratios are told; nothing is judged.
 """
 import argparse
-import http.client
 import json
-import base64
 import pathlib
 import statistics
 import sys
@@ -19,7 +17,7 @@ import time
 
 import duckdb
 
-from memory import KEYS, Server
+from memory import Asker, Server
 
 CURRENT = "FROM {source} WHERE kind = 1 AND is_latest"
 FOLDER = "CASE WHEN contains(key, '/') THEN left(key, instr(key, '/')) ELSE '' END"
@@ -51,23 +49,6 @@ QUERIES = [
      "SELECT t.tag.value, count(*), sum(o.size) FROM o JOIN t ON o.bucket_id = t.bucket_id AND o.key = t.key "
      "WHERE t.tag.key = 'team' GROUP BY 1 ORDER BY 1"),
 ]
-
-
-class Asker:
-    """One connection to the admin address."""
-
-    def __init__(self, server):
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.admin, timeout=600)
-        pair = ":".join([KEYS["SILTSTONE_ACCESS_KEY"], KEYS["SILTSTONE_SECRET_KEY"]])
-        self.headers = {"authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-
-    def ask(self, query):
-        self.connection.request("POST", "/sql?format=json", body=query, headers=self.headers)
-        answer = self.connection.getresponse()
-        body = answer.read()
-        if answer.status != 200:
-            sys.exit(f"{query}: {body.decode()}")
-        return [list(row.values()) for row in json.loads(body)]
 
 
 def plain(rows):

@@ -108,9 +108,14 @@ impl Layout {
 
     /// All files of a run.
     pub fn run_files(&self, id: RunId) -> [FilePath; 6] {
-        let index = [self.keys(id), self.more(id), self.tags(id), self.state(id)];
-        let [keys, more, tags, state] = index;
-        [self.manifest(id), self.sums(id), keys, more, tags, state]
+        [
+            self.manifest(id),
+            self.sums(id),
+            self.keys(id),
+            self.more(id),
+            self.tags(id),
+            self.state(id),
+        ]
     }
 
     /// The sealed files that a catalog names, bulk files aside.

@@ -26,7 +26,7 @@ use compactor::view::Snapshot;
 use ingest::log::ReadError;
 
 pub use merge::Scan;
-pub use range::{Bounds, Selected};
+pub use range::{Bounds, Selected, page_rows};
 pub use settled::{RowCondition, SettledScan, Wanted};
 pub use source::PageCounts;
 pub use split::{Contested, Settled, Split, split};

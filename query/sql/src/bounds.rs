@@ -56,10 +56,8 @@ impl Narrowing {
                 self.add(left);
                 self.add(right);
             }
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-                let swapped = || Some((column(right)?, op.swap()?, text(left)?));
-                let found = || Some((column(left)?, *op, text(right)?));
-                if let Some((column, op, value)) = found().or_else(swapped) {
+            Expr::BinaryExpr(both) => {
+                if let Some((column, op, value)) = compared(both, text) {
                     self.compare(column, op, value);
                 }
             }
@@ -121,7 +119,18 @@ impl Narrowing {
     }
 }
 
-fn column(expr: &Expr) -> Option<&str> {
+/// A column, and how it compares with a value, whichever stands first.
+pub fn compared<T>(
+    BinaryExpr { left, op, right }: &BinaryExpr,
+    value: impl Fn(&Expr) -> Option<T>,
+) -> Option<(&str, Operator, T)> {
+    let found = || Some((column(left)?, *op, value(right)?));
+    let swapped = || Some((column(right)?, op.swap()?, value(left)?));
+    found().or_else(swapped)
+}
+
+/// The name of the column that an expression is, if it is one.
+pub fn column(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Column(column) => Some(column.name.as_str()),
         _ => None,

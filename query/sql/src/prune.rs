@@ -19,7 +19,7 @@ use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::ParquetMetaData;
-use query::scan::Settled;
+use query::scan::{Settled, page_rows};
 
 /// Columns whose pages tell their extremes, under the same name and type in tables and manifests.
 const COLUMNS: [&str; 4] = ["last_modified", "size", "owner", "content_type"];
@@ -89,12 +89,9 @@ impl Pages {
         let converter = StatisticsConverter::try_new(name, &schema, parquet).ok()?;
         let groups = [group];
         let leaf = converter.parquet_column_index()?;
-        let locations = offsets.get(group)?.get(leaf)?.page_locations();
         let total = usize::try_from(metadata.row_group(group).num_rows()).ok()?;
-        let firsts = locations.iter().map(|page| page.first_row_index as usize);
-        let ends = firsts.clone().skip(1).chain([total]);
         Some(Self {
-            rows: firsts.zip(ends).map(|(first, end)| first..end).collect(),
+            rows: page_rows(offsets.get(group)?.get(leaf)?, total),
             min: converter.data_page_mins(columns, offsets, &groups).ok()?,
             max: converter.data_page_maxes(columns, offsets, &groups).ok()?,
             nulls: converter.data_page_null_counts(columns, offsets, &groups).ok()?,

@@ -41,18 +41,19 @@ impl Visitor for Refuser {
     }
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<String> {
-        match of_set(&query.body) {
-            Some(reason) => ControlFlow::Break(reason),
-            None => ControlFlow::Continue(()),
-        }
+        refuse(of_set(&query.body))
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
         match factor {
-            TableFactor::NestedJoin { table_with_joins, .. } => of_joins(table_with_joins),
+            TableFactor::NestedJoin { table_with_joins, .. } => refuse(of_joins(table_with_joins)),
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+fn refuse(reason: Option<String>) -> ControlFlow<String> {
+    reason.map_or(ControlFlow::Continue(()), ControlFlow::Break)
 }
 
 /// Why a query's set operations or joins cannot be asked.
@@ -66,16 +67,13 @@ fn of_set(body: &SetExpr) -> Option<String> {
             }
             of_set(left).or_else(|| of_set(right))
         }
-        SetExpr::Select(select) => select.from.iter().find_map(|joins| match of_joins(joins) {
-            ControlFlow::Break(reason) => Some(reason),
-            ControlFlow::Continue(()) => None,
-        }),
+        SetExpr::Select(select) => select.from.iter().find_map(of_joins),
         _ => None,
     }
 }
 
 /// The columns that such a join shares would be those of the left side, NULL where it has no row.
-fn of_joins(from: &TableWithJoins) -> ControlFlow<String> {
+fn of_joins(from: &TableWithJoins) -> Option<String> {
     for join in &from.joins {
         let constraint = match &join.join_operator {
             JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => constraint,
@@ -84,10 +82,10 @@ fn of_joins(from: &TableWithJoins) -> ControlFlow<String> {
         };
         if matches!(constraint, JoinConstraint::Using(_) | JoinConstraint::Natural) {
             let reason = "RIGHT and FULL joins with USING or NATURAL are not supported: use ON";
-            return ControlFlow::Break(reason.to_owned());
+            return Some(reason.to_owned());
         }
     }
-    ControlFlow::Continue(())
+    None
 }
 
 #[cfg(test)]

@@ -159,18 +159,18 @@ impl Selected {
 }
 
 /// What may stand in a page of the key column: rows of its row group, and the extremes of bucket and key.
-pub struct Extent {
+pub struct Extent<'a> {
     /// Its rows.
     pub rows: Range<usize>,
     buckets: Option<(u64, u64)>,
-    keys: Option<(Vec<u8>, Vec<u8>)>,
+    keys: Option<(&'a [u8], &'a [u8])>,
 }
 
-impl Extent {
+impl Extent<'_> {
     /// Where all of it is one bucket's: the bucket and the extremes of its keys.
     fn of_one_bucket(&self) -> Option<(u64, &[u8], &[u8])> {
-        let ((first, last), (min, max)) = (self.buckets?, self.keys.as_ref()?);
-        (first == last).then_some((first, min.as_slice(), max.as_slice()))
+        let ((first, last), (min, max)) = (self.buckets?, self.keys?);
+        (first == last).then_some((first, min, max))
     }
 
     /// Whether all of it is surely of one of these buckets, which ascend.
@@ -197,7 +197,7 @@ impl Extent {
 
     /// Whether the last key of this may be the first of the page after it. Extremes of keys are whole keys, never cut
     /// short: the manifest's writer sees to it.
-    pub fn may_share_key(&self, next: &Extent) -> bool {
+    pub fn may_share_key(&self, next: &Extent<'_>) -> bool {
         match (self.of_one_bucket(), next.of_one_bucket()) {
             (Some((bucket, _, last)), Some((next_bucket, first, _))) => {
                 bucket == next_bucket && last == first
@@ -208,7 +208,7 @@ impl Extent {
 }
 
 /// The pages of a row group's key column, in order; `None` where the index lacks what it needs.
-pub fn extents(metadata: &ParquetMetaData, group: usize) -> Option<Vec<Extent>> {
+pub fn extents(metadata: &ParquetMetaData, group: usize) -> Option<Vec<Extent<'_>>> {
     let (columns, offsets) =
         (metadata.column_index()?.get(group)?, metadata.offset_index()?.get(group)?);
     let rows = usize::try_from(metadata.row_group(group).num_rows()).ok()?;
@@ -226,17 +226,14 @@ pub fn extents(metadata: &ParquetMetaData, group: usize) -> Option<Vec<Extent>> 
             Some((*bucket_index.min_value(page)? as u64, *bucket_index.max_value(page)? as u64))
         });
         let buckets = extremes.reduce(|a, b| Some((a?.0.min(b?.0), a?.1.max(b?.1)))).flatten();
-        let keys = match (key_index.min_value(page), key_index.max_value(page)) {
-            (Some(min), Some(max)) => Some((min.to_vec(), max.to_vec())),
-            _ => None,
-        };
+        let keys = key_index.min_value(page).zip(key_index.max_value(page));
         found.push(Extent { rows, buckets, keys });
     }
     Some(found)
 }
 
-/// The rows of each page of a column.
-fn page_rows(index: &OffsetIndexMetaData, rows: usize) -> Vec<Range<usize>> {
+/// The rows of each page of a column, in a row group of so many.
+pub fn page_rows(index: &OffsetIndexMetaData, rows: usize) -> Vec<Range<usize>> {
     let locations = index.page_locations();
     let firsts = locations.iter().map(|page| page.first_row_index as usize);
     let ends = firsts.clone().skip(1).chain([rows]);

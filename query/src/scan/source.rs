@@ -20,6 +20,7 @@ use ingest::words::{BucketId, Offset};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowPredicate, ArrowPredicateFn, RowFilter, RowSelection};
 use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
+use parquet::file::metadata::ParquetMetaData;
 
 use super::range::{Bounds, Selected, select};
 use super::{Counts, RowCondition, columns_read};
@@ -85,11 +86,7 @@ impl Ordered {
 
     /// A row's shape, for visibility.
     pub fn shape(&self, row: usize) -> Option<Shape> {
-        Some(match self.kind(row)? {
-            Kind::Object | Kind::Marker => Shape::Version(self.nulls.value(row)),
-            Kind::Removed => Shape::Removed,
-            Kind::NullRemoved => Shape::NullRemoved,
-        })
+        Some(Shape::of_kind(self.kind(row)?, self.nulls.value(row)))
     }
 
     /// The order of [`ingest::entry::EntryKey`]s.
@@ -105,16 +102,24 @@ impl Ordered {
     }
 }
 
-/// The rows of a run that bounds do not rule out.
-pub fn selected(run: &OpenRun, bounds: &Bounds) -> Result<Vec<Selected>, ReadError> {
+/// What `look` finds in a run's metadata; an error where the page index lacks what it looks for.
+pub fn indexed<'a, T>(
+    run: &'a OpenRun,
+    look: impl FnOnce(&'a ParquetMetaData) -> Option<T>,
+) -> Result<T, ReadError> {
     let manifest = run.manifest.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
-    select(manifest.metadata().metadata(), bounds).ok_or_else(|| {
+    look(manifest.metadata().metadata()).ok_or_else(|| {
         ReadError::Corrupt(Corruption {
             file: manifest.path().to_string(),
             position: 0,
             detail: "the page index lacks buckets or keys".into(),
         })
     })
+}
+
+/// The rows of a run that bounds do not rule out.
+pub fn selected(run: &OpenRun, bounds: &Bounds) -> Result<Vec<Selected>, ReadError> {
+    indexed(run, |metadata| select(metadata, bounds))
 }
 
 /// Columns to read, and conditions that rule rows out before these are decoded.

@@ -16,12 +16,13 @@ use std::sync::Arc;
 
 use compactor::cursor::Cursor;
 use compactor::view::{OpenRun, Snapshot};
-use ingest::log::{Corruption, ReadError};
+use ingest::log::ReadError;
 use ingest::record::key_hash;
 use ingest::words::RunId;
 use parquet::file::metadata::ParquetMetaData;
 
-use super::range::{Bounds, Extent, Selected, extents, select};
+use super::range::{Bounds, Extent, Selected, extents};
+use super::source::{indexed, selected};
 
 /// A scan in two; together both show everything once.
 pub struct Split {
@@ -66,17 +67,8 @@ pub async fn split(snapshot: &Snapshot, bounds: &Bounds) -> Result<Split, ReadEr
     if others.saturating_mul(OTHERS_MAX) > base.run.entries {
         return Ok(all);
     }
-    let manifest = base.manifest.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
-    let metadata = manifest.metadata().metadata();
-    let malformed = || {
-        ReadError::Corrupt(Corruption {
-            file: manifest.path().to_string(),
-            position: 0,
-            detail: "the page index lacks buckets or keys".into(),
-        })
-    };
-    let rows = select(metadata, bounds).ok_or_else(malformed)?;
-    let pages = pages(metadata, &rows).ok_or_else(malformed)?;
+    let rows = selected(base, bounds)?;
+    let pages = indexed(base, |metadata| pages(metadata, &rows))?;
     let mut is_contested = match others {
         0 => vec![false; pages.len()],
         _ => contested(snapshot, base, bounds, &pages).await?,
@@ -93,10 +85,11 @@ pub async fn split(snapshot: &Snapshot, bounds: &Bounds) -> Result<Split, ReadEr
     let only = |wanted: bool| -> Vec<Selected> {
         rows.iter()
             .filter_map(|selected| {
-                let of_group = pages.iter().zip(&is_contested).filter(|(page, is_contested)| {
-                    page.group == selected.group && **is_contested == wanted
-                });
-                selected.only(of_group.map(|(page, _)| page.extent.rows.clone()))
+                let first = pages.partition_point(|page| page.group < selected.group);
+                let of_group = pages[first..].iter().zip(&is_contested[first..]);
+                let of_group = of_group.take_while(|(page, _)| page.group == selected.group);
+                let wanted = of_group.filter(|(_, is_contested)| **is_contested == wanted);
+                selected.only(wanted.map(|(page, _)| page.extent.rows.clone()))
             })
             .collect()
     };
@@ -107,18 +100,18 @@ pub async fn split(snapshot: &Snapshot, bounds: &Bounds) -> Result<Split, ReadEr
 }
 
 /// A page of the key column.
-struct Page {
+struct Page<'a> {
     group: usize,
-    extent: Extent,
+    extent: Extent<'a>,
 }
 
 /// The pages that hold the selected rows, in order.
-fn pages(metadata: &ParquetMetaData, rows: &[Selected]) -> Option<Vec<Page>> {
+fn pages<'a>(metadata: &'a ParquetMetaData, rows: &[Selected]) -> Option<Vec<Page<'a>>> {
     let mut found = Vec::new();
     for selected in rows {
         let group = selected.group;
         let extents = extents(metadata, group)?;
-        let is_read = |extent: &Extent| selected.ranges.iter().any(|r| meet(r, &extent.rows));
+        let is_read = |extent: &Extent<'_>| selected.ranges.iter().any(|r| meet(r, &extent.rows));
         found.extend(extents.into_iter().filter(is_read).map(|extent| Page { group, extent }));
     }
     Some(found)
@@ -133,7 +126,7 @@ async fn contested(
     snapshot: &Snapshot,
     base: &OpenRun,
     bounds: &Bounds,
-    pages: &[Page],
+    pages: &[Page<'_>],
 ) -> Result<Vec<bool>, ReadError> {
     let mut found = vec![false; pages.len()];
     let Some((from, end)) = bounds.entries() else { return Ok(found) };
@@ -172,7 +165,7 @@ async fn contested(
 
 /// Lets no merge begin in the midst of a key: its rows may go on from page to page, and the first that a merge meets
 /// would pass for the newest.
-fn begin_at_keys(pages: &[Page], is_contested: &mut [bool]) {
+fn begin_at_keys(pages: &[Page<'_>], is_contested: &mut [bool]) {
     for page in (1..pages.len()).rev() {
         if is_contested[page] && pages[page - 1].extent.may_share_key(&pages[page].extent) {
             is_contested[page - 1] = true;

@@ -9,6 +9,8 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 use ingest::words::{Offset, PartitionId};
 
+use crate::bounds::{column, compared};
+
 /// A stretch of offsets, in some partitions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Range {
@@ -62,15 +64,11 @@ impl Range {
                 self.add(left);
                 self.add(right);
             }
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-                let found = || Some((column(left)?, *op, number(right)?));
-                let swapped = || Some((column(right)?, op.swap()?, number(left)?));
-                match found().or_else(swapped) {
-                    Some(("partition", Operator::Eq, value)) => self.partitions.push(vec![value]),
-                    Some(("offset", op, value)) => self.compare(op, value),
-                    _ => {}
-                }
-            }
+            Expr::BinaryExpr(both) => match compared(both, number) {
+                Some(("partition", Operator::Eq, value)) => self.partitions.push(vec![value]),
+                Some(("offset", op, value)) => self.compare(op, value),
+                _ => {}
+            },
             Expr::Between(Between { expr, negated: false, low, high }) => {
                 if let (Some("offset"), Some(low), Some(high)) =
                     (column(expr), number(low), number(high))
@@ -109,13 +107,6 @@ impl Range {
             Operator::LtEq => self.below(value + 1),
             _ => {}
         }
-    }
-}
-
-fn column(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Column(column) => Some(column.name.as_str()),
-        _ => None,
     }
 }
 
