@@ -10,7 +10,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ingest::codec::Decoder;
 use ingest::entry::{EntryKey, EntryParts, Statement, entry_parts};
 use ingest::log::{Corruption, ReadError};
 use ingest::words::{Offset, RunId};
@@ -159,9 +158,8 @@ impl Standing<'_> {
                 Ok(What::Tail(statement.clone()))
             }
             Source::Run(source) => {
-                let value = source.cursor.value_bytes().expect("it stands at an entry");
-                let listed = Listed::decode(&mut Decoder::new(value));
-                Ok(What::Run(listed.map_err(|error| source.corruption(error))?))
+                let value = source.cursor.value().expect("it stands at an entry");
+                Ok(What::Run(Listed::decode(value).map_err(|error| source.corruption(error))?))
             }
         }
     }
@@ -175,7 +173,7 @@ impl Standing<'_> {
             }
             Source::Run(source) => {
                 let value = source.cursor.value().expect("it stands at an entry");
-                Listed::kind_of(value).map_err(|error| source.corruption(error))
+                Listed::kind_of(value.bytes).map_err(|error| source.corruption(error))
             }
         }
     }

@@ -4,9 +4,17 @@
 //! headers, metadata, tags, extents) is in its header in a segment. `docs/formats/table.md` specifies the
 //! bytes; `docs/decisions/key-index-value.md` says why ETags are here.
 
-use ingest::codec::{DecodeError, Decoder, Encoder};
+use ingest::codec::{DecodeError, Encoder};
 use ingest::entry::{ETag, SegmentLocation, Statement};
 use ingest::words::{SegmentId, WallTime};
+
+use crate::table::Value;
+
+/// The first byte of a value: the kind's number and flags.
+const KIND: u8 = 0x07;
+const HAS_PARTS: u8 = 0x20;
+const HAS_CHECKSUMS: u8 = 0x40;
+const IS_NULL: u8 = 0x80;
 
 /// What an entry states.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,49 +107,89 @@ impl Listed {
         }
     }
 
-    /// Appends it.
-    pub fn encode(&self, out: &mut Encoder) {
-        out.u8(self.kind.code() | u8::from(self.is_null) << 7);
+    /// The numbers of its value: time (µs), size, and segment, position and index of the header. What it has no time
+    /// or size of has those of the entry before it, which takes the least room; they are not looked at.
+    pub fn numbers(&self, before: [u64; 5]) -> [u64; 5] {
+        let [mut created, mut size, ..] = before;
         if matches!(self.kind, Kind::Object | Kind::Marker) {
-            out.i64(self.created.micros());
+            created = self.created.micros() as u64;
         }
         if self.kind == Kind::Object {
-            out.varint(self.size).u8(self.checksums);
-            self.etag.encode(out);
+            size = self.size;
         }
-        out.varint(self.location.segment.get());
-        out.varint(self.location.position).varint(self.location.index.into());
+        let SegmentLocation { segment, position, index } = self.location;
+        [created, size, segment.get(), position, index.into()]
+    }
+
+    /// Appends the bytes of its value.
+    pub fn encode(&self, out: &mut Encoder) {
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        let has_parts = flag(self.etag.parts > 0, HAS_PARTS);
+        let has_checksums = flag(self.checksums > 0, HAS_CHECKSUMS);
+        out.u8(self.kind.code() | flag(self.is_null, IS_NULL) | has_parts | has_checksums);
+        if self.kind == Kind::Object {
+            out.raw(&self.etag.md5);
+            if has_parts != 0 {
+                out.u16(self.etag.parts);
+            }
+            if has_checksums != 0 {
+                out.u8(self.checksums);
+            }
+        }
     }
 
     /// What an encoded entry states, and whether about version `null`, without looking at the rest.
     pub fn kind_of(encoded: &[u8]) -> Result<(Kind, bool), DecodeError> {
         let flags = encoded.first().copied().unwrap_or_default();
-        let kind = Kind::from_code(flags & 0x7f);
-        let kind = kind.ok_or(DecodeError { what: "entry kind", position: 0 })?;
-        Ok((kind, flags & 0x80 != 0))
+        let kind = Kind::from_code(flags & KIND).ok_or(malformed("entry kind"))?;
+        Ok((kind, flags & IS_NULL != 0))
     }
 
-    /// Takes it off.
-    pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
-        let error = from.error("entry kind");
-        let flags = from.u8("entry kind")?;
-        let kind = Kind::from_code(flags & 0x7f).ok_or(error)?;
-        let has_time = matches!(kind, Kind::Object | Kind::Marker);
-        let created = if has_time { from.i64("time")? } else { 0 };
-        let (size, checksums, etag) = if kind == Kind::Object {
-            (from.varint("size")?, from.u8("checksums")?, ETag::decode(from)?)
-        } else {
-            (0, 0, ETag::default())
-        };
-        let location = SegmentLocation {
-            segment: SegmentId::new(from.varint("segment")?),
-            position: from.varint("segment position")?,
-            index: from.count(u32::MAX as usize, "segment index")? as u32,
-        };
-        from.end("end of entry")?;
-        let created = WallTime::from_micros(created);
-        Ok(Self { kind, is_null: flags & 0x80 != 0, size, etag, created, checksums, location })
+    /// Takes it from a key index.
+    pub fn decode(value: Value<'_>) -> Result<Self, DecodeError> {
+        let (kind, is_null) = Self::kind_of(value.bytes)?;
+        let (flags, mut rest) = (value.bytes[0], &value.bytes[1..]);
+        let (mut checksums, mut etag) = (0, ETag::default());
+        if kind == Kind::Object {
+            etag.md5 = take(&mut rest)?;
+            if flags & HAS_PARTS != 0 {
+                etag.parts = u16::from_le_bytes(take(&mut rest)?);
+            }
+            if flags & HAS_CHECKSUMS != 0 {
+                [checksums] = take(&mut rest)?;
+            }
+        }
+        // A value has one encoding.
+        let is_sound = rest.is_empty()
+            && flags & !(KIND | IS_NULL | HAS_PARTS | HAS_CHECKSUMS) == 0
+            && (flags & HAS_PARTS != 0) == (etag.parts > 0)
+            && (flags & HAS_CHECKSUMS != 0) == (checksums > 0);
+        if !is_sound {
+            return Err(malformed("entry"));
+        }
+        let [mut created, mut size, segment, position, index] = value.numbers;
+        if !matches!(kind, Kind::Object | Kind::Marker) {
+            created = 0;
+        }
+        if kind != Kind::Object {
+            size = 0;
+        }
+        let index = u32::try_from(index).map_err(|_| malformed("segment index"))?;
+        let location = SegmentLocation { segment: SegmentId::new(segment), position, index };
+        let created = WallTime::from_micros(created as i64);
+        Ok(Self { kind, is_null, size, etag, created, checksums, location })
     }
+}
+
+fn malformed(what: &'static str) -> DecodeError {
+    DecodeError { what, position: 0 }
+}
+
+/// Takes an array off the front.
+fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], DecodeError> {
+    let (taken, rest) = bytes.split_first_chunk().ok_or(malformed("entry"))?;
+    *bytes = rest;
+    Ok(*taken)
 }
 
 /// The algorithms of checksums as bits.

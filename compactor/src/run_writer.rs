@@ -19,7 +19,7 @@ use crate::manifest::{ManifestWriter, Row};
 use crate::resolve::encode_state_value;
 use crate::sealed::SealError;
 use crate::state::StateKey;
-use crate::table::{TableKind, TableWriter};
+use crate::table::{TableKind, TableWriter, Value};
 use crate::tail::state_bulk_files;
 use crate::visible::Shape;
 
@@ -135,6 +135,8 @@ pub struct RunWriter {
     entries: u64,
     is_bottom: bool,
     key: KeyWritten,
+    /// Of the last entry, see [`crate::listed::Listed::numbers`].
+    numbers: [u64; 5],
     /// What the run refers to.
     pub references: References,
 }
@@ -163,6 +165,7 @@ impl RunWriter {
             entries: 0,
             is_bottom,
             key: KeyWritten::default(),
+            numbers: [0; 5],
             references: References::default(),
         })
     }
@@ -185,11 +188,14 @@ impl RunWriter {
             true => row.is_latest && row.kind == Kind::Object,
             false => is_first,
         };
+        let listed = row.listed();
         let mut value = Encoder::new();
-        row.listed().encode(&mut value);
+        listed.encode(&mut value);
+        self.numbers = listed.numbers(self.numbers);
+        let value = Value { numbers: self.numbers, bytes: value.as_slice() };
         let hash = key_hash(BucketId::new(row.bucket), row.key.as_bytes());
         let table = if decides { &mut self.keys } else { &mut self.more };
-        table.add(key.as_bytes(), value.as_slice(), Some(hash)).await?;
+        table.add(key.as_bytes(), value, Some(hash)).await?;
         self.manifest.push(row).await?;
         self.entries += 1;
         Ok(())
@@ -197,7 +203,7 @@ impl RunWriter {
 
     /// Adds a tag of an entry; they come in order of their keys.
     pub async fn push_tag(&mut self, key: &[u8]) -> Result<(), FoldError> {
-        Ok(self.tags.add(key, b"", None).await?)
+        Ok(self.tags.add(key, Value::default(), None).await?)
     }
 
     /// Adds a state entry; they come in order of their keys.
@@ -207,7 +213,8 @@ impl RunWriter {
         value: Option<&Bytes>,
     ) -> Result<(), FoldError> {
         self.references.count_state(key, value, 1)?;
-        self.state.add(&key.0, &encode_state_value(value), None).await?;
+        let value = encode_state_value(value);
+        self.state.add(&key.0, Value { bytes: &value, ..Value::default() }, None).await?;
         Ok(())
     }
 

@@ -4,12 +4,13 @@
 //!   block | block | ... | filter | index | footer
 //! ```
 //!
-//! Strictly ascending byte keys with opaque values, in blocks of about 8 KiB whose keys share prefixes.
+//! Strictly ascending byte keys with values, in blocks of about 8 KiB whose keys share prefixes.
 //! Every section has a checksum that also covers its kind, length and place (file id and position), so
 //! that a block read from the wrong place does not pass. The index (one separator per block) and the
 //! filter are held in memory and verified when the table is opened; blocks are verified when read.
 
 mod block;
+mod columns;
 mod filter;
 mod index;
 mod reader;
@@ -42,7 +43,44 @@ impl TableKind {
     }
 }
 
-const MAGIC: &[u8; 8] = b"SILTTBL2";
+/// Numbers that a value may have.
+const NUMBERS: usize = 5;
+/// Bytes of version and sequence at the end of an entry's key.
+const STAMP_BYTES: usize = 16;
+
+/// What stands beside a key. A table of entries has numbers, which blocks hold as columns; others have bytes only,
+/// and zeros here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Value<'a> {
+    /// The numbers.
+    pub numbers: [u64; NUMBERS],
+    /// The rest.
+    pub bytes: &'a [u8],
+}
+
+/// How a kind of table's blocks look.
+#[derive(Clone, Copy)]
+struct Form {
+    /// Whether keys end with version and sequence.
+    is_stamped: bool,
+    /// How many numbers a value has.
+    numbers: usize,
+    /// Whether blocks are compressed where that makes them smaller.
+    is_compressed: bool,
+}
+
+impl TableKind {
+    const fn form(self) -> Form {
+        match self {
+            TableKind::Keys => Form { is_stamped: true, numbers: NUMBERS, is_compressed: false },
+            TableKind::More => Form { is_stamped: true, numbers: NUMBERS, is_compressed: true },
+            TableKind::Tags => Form { is_stamped: true, numbers: 0, is_compressed: true },
+            TableKind::State => Form { is_stamped: false, numbers: 0, is_compressed: false },
+        }
+    }
+}
+
+const MAGIC: &[u8; 8] = b"SILTTBL3";
 /// magic 8 | kind 1 | zeros 7 | id 8 | entries 8 | filter position 8, length 8 | index position 8,
 /// length 8 | zeros 4 | crc 4
 const FOOTER_BYTES: usize = 72;

@@ -102,7 +102,7 @@ def manifests(server):
     found = duckdb.sql(f"SELECT key, size, tags['team'] FROM ({current_objects(runs)}) ORDER BY key").fetchall()
     check(found == wanted, f"DuckDB: {len(found)} of {len(wanted)} rows")
     frame = polars.read_parquet(runs / "*.parquet")
-    newest = frame.sort("sequence", descending=True).unique(["bucket_id", "key", "version"], keep="first")
+    newest = frame.sort("later", descending=True).unique(["bucket_id", "key", "version"], keep="first")
     nulls = newest.filter(polars.col("is_null_version") | (polars.col("kind") == 4))
     nulls = nulls.sort("version", descending=True).unique(["bucket_id", "key"], keep="first")
     others = newest.filter(~(polars.col("is_null_version") | (polars.col("kind") == 4)))

@@ -48,8 +48,6 @@ pub struct ObjectColumns {
     pub md5: [u8; 16],
     /// The number of parts; 0 for an object that was put in one piece.
     pub parts: u16,
-    /// CRC-64/NVME of the payload.
-    pub digest: u64,
     /// The content type, if one was given.
     pub content_type: Option<String>,
     /// The other stored headers.
@@ -72,7 +70,6 @@ impl ObjectColumns {
             size: attributes.size,
             md5: attributes.etag.md5,
             parts: attributes.etag.parts,
-            digest: object.digest,
             content_type: attributes.headers.iter().find(is_type).map(|(_, value)| value.clone()),
             headers: others.cloned().collect(),
             metadata: attributes.metadata.clone(),

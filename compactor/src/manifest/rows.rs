@@ -97,7 +97,7 @@ fn checksums(bytes: &[u8]) -> Option<Vec<StoredChecksum>> {
 fn rows(columns: &RecordBatch) -> Option<Vec<Row>> {
     let column = |index: usize| columns.column(index).as_any();
     let number = |index: usize| column(index).downcast_ref::<UInt64Array>();
-    let (bucket, version, sequence) = (number(0)?, number(2)?, number(3)?);
+    let (bucket, version, later) = (number(0)?, number(2)?, number(3)?);
     let key = column(1).downcast_ref::<StringArray>()?;
     let kind = column(4).downcast_ref::<UInt8Array>()?;
     let is_null = column(5).downcast_ref::<BooleanArray>()?;
@@ -105,17 +105,16 @@ fn rows(columns: &RecordBatch) -> Option<Vec<Row>> {
     let size = column(7).downcast_ref::<Int64Array>()?;
     let md5 = column(8).downcast_ref::<FixedSizeBinaryArray>()?;
     let parts = column(9).downcast_ref::<Int32Array>()?;
-    let digest = number(10)?;
-    let owner = column(11).downcast_ref::<StringArray>()?;
-    let content_type = column(12).downcast_ref::<StringArray>()?;
+    let owner = column(10).downcast_ref::<StringArray>()?;
+    let content_type = column(11).downcast_ref::<StringArray>()?;
     let map = |index: usize| column(index).downcast_ref::<MapArray>();
-    let (headers, metadata, tags) = (map(13)?, map(14)?, map(15)?);
-    let sums = column(16).downcast_ref::<BinaryArray>()?;
-    let (segment, position) = (number(17)?, number(18)?);
-    let index = column(19).downcast_ref::<UInt32Array>()?;
-    let payload_segment = number(20)?;
-    let bulk_files = column(21).downcast_ref::<ListArray>()?;
-    let is_latest = column(22).downcast_ref::<BooleanArray>()?;
+    let (headers, metadata, tags) = (map(12)?, map(13)?, map(14)?);
+    let sums = column(15).downcast_ref::<BinaryArray>()?;
+    let (segment, position) = (number(16)?, number(17)?);
+    let index = column(18).downcast_ref::<UInt32Array>()?;
+    let payload_segment = number(19)?;
+    let bulk_files = column(20).downcast_ref::<ListArray>()?;
+    let is_latest = column(21).downcast_ref::<BooleanArray>()?;
     let mut found = Vec::with_capacity(columns.num_rows());
     for row in 0..columns.num_rows() {
         let kind = Kind::from_code(kind.value(row))?;
@@ -124,7 +123,6 @@ fn rows(columns: &RecordBatch) -> Option<Vec<Row>> {
                 size: u64::try_from(size.value(row)).ok()?,
                 md5: md5.value(row).try_into().ok()?,
                 parts: u16::try_from(parts.value(row)).ok()?,
-                digest: digest.value(row),
                 content_type: content_type
                     .is_valid(row)
                     .then(|| content_type.value(row).to_owned()),
@@ -141,7 +139,7 @@ fn rows(columns: &RecordBatch) -> Option<Vec<Row>> {
             bucket: bucket.value(row),
             key: key.value(row).to_owned(),
             version: version.value(row),
-            sequence: sequence.value(row),
+            sequence: version.value(row).wrapping_add(later.value(row)),
             kind,
             is_null: is_null.value(row),
             created: WallTime::from_micros(time.value(row)),

@@ -29,6 +29,25 @@ const PAGE_ROWS: usize = 1024;
 /// A row group ends at the end of a bucket once it has so many rows, so that pages do not straddle buckets.
 const GROUP_ROWS_MIN: usize = 16 << 10;
 
+/// Columns that no condition prunes by: what is said of their pages would take room on the disk and in memory.
+pub(super) const UNASKED: [&str; 15] = [
+    "later",
+    "md5",
+    "parts",
+    "headers.entries.keys",
+    "headers.entries.values",
+    "metadata.entries.keys",
+    "metadata.entries.values",
+    "tags.entries.keys",
+    "tags.entries.values",
+    "checksums",
+    "segment",
+    "segment_position",
+    "segment_index",
+    "payload_segment",
+    "bulk_files.list.item",
+];
+
 fn map_type() -> DataType {
     let entries = Fields::from(vec![
         Field::new("keys", DataType::Utf8, false),
@@ -45,14 +64,13 @@ pub fn schema() -> SchemaRef {
         Field::new("bucket_id", DataType::UInt64, false),
         Field::new("key", DataType::Utf8, false),
         Field::new("version", DataType::UInt64, false),
-        Field::new("sequence", DataType::UInt64, false),
+        Field::new("later", DataType::UInt64, false),
         Field::new("kind", DataType::UInt8, false),
         Field::new("is_null_version", DataType::Boolean, false),
         Field::new("last_modified", time, false),
         Field::new("size", DataType::Int64, true),
         Field::new("md5", DataType::FixedSizeBinary(16), true),
         Field::new("parts", DataType::Int32, true),
-        Field::new("digest", DataType::UInt64, true),
         Field::new("owner", DataType::Utf8, false),
         Field::new("content_type", DataType::Utf8, true),
         Field::new("headers", map_type(), false),
@@ -81,12 +99,15 @@ fn properties() -> WriterProperties {
         .set_column_dictionary_enabled(column("key"), false)
         .set_column_encoding(column("key"), Encoding::DELTA_BYTE_ARRAY)
         .set_column_dictionary_enabled(column("md5"), false)
-        .set_column_compression(column("md5"), Compression::UNCOMPRESSED)
-        .set_column_statistics_enabled(column("md5"), EnabledStatistics::None);
-    for name in ["version", "sequence", "last_modified", "size", "segment_position"] {
+        .set_column_compression(column("md5"), Compression::UNCOMPRESSED);
+    for name in ["version", "later", "last_modified", "size", "segment_position"] {
         builder = builder
             .set_column_dictionary_enabled(column(name), false)
             .set_column_encoding(column(name), Encoding::DELTA_BINARY_PACKED);
+    }
+    for path in UNASKED {
+        let path: Vec<String> = path.split('.').map(str::to_owned).collect();
+        builder = builder.set_column_statistics_enabled(path.into(), EnabledStatistics::None);
     }
     builder.build()
 }
@@ -253,14 +274,13 @@ pub fn record_batch(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowErro
         numbers(&|row| Some(row.bucket)),
         texts(&|row| Some(row.key.clone())),
         numbers(&|row| Some(row.version)),
-        numbers(&|row| Some(row.sequence)),
+        numbers(&|row| Some(row.sequence.wrapping_sub(row.version))),
         Arc::new(kinds.finish()),
         Arc::new(nulls.finish()),
         Arc::new(times.finish()),
         Arc::new(sizes.finish()),
         Arc::new(md5s.finish()),
         Arc::new(parts.finish()),
-        numbers(&|row| row.object.as_ref().map(|object| object.digest)),
         texts(&|row| Some(row.owner.clone())),
         texts(&|row| row.object.as_ref().and_then(|object| object.content_type.clone())),
         pairs(&|row| row.object.as_ref().map(|object| &object.headers))?,

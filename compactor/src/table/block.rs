@@ -1,54 +1,121 @@
-//! A table's block: entries with shared key prefixes, and restart points to search from.
+//! A table's block: keys that share beginnings, and columns of numbers.
 //!
 //! ```text
-//!   entry*:  shared varint | unshared varint | value length varint | key suffix | value
-//!   restarts: position u32 each | count u32
+//!   block:  codec 1 | zeros 3 | body's length 4 | values' length 4 | values | body as stored
+//!   body:   count varint | head of each column | bits of each column | rests of keys
+//!   head:   least number varint | width 1
 //! ```
-//! Every 16th entry is a restart: it shares nothing, so a search can begin there.
+//! Every 16th entry is a restart: its key shares with the block's first key, and not with the one before it, so that
+//! a search can begin there. Versions and numbers are found by place, so that a walk looks at those it needs. Values
+//! stand apart, so that what is to be compressed has no digests in it.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::RESTART_EVERY;
+use super::columns::{Column, ColumnBuilder, put_varint, take_varint, varint_bytes};
+use super::{Form, NUMBERS, RESTART_EVERY, STAMP_BYTES, Value};
+
+const HEAD_BYTES: usize = 12;
+const AS_IS: u8 = 0;
+const ZSTD: u8 = 1;
+/// Longest body that a block may say it has, in bytes.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// The columns, in order. All blocks have the first five.
+const COLUMNS: usize = FIRST_NUMBER + NUMBERS;
+/// How many bytes a key shares with another.
+const SHARED: usize = 0;
+/// How many bytes of its own it has.
+const UNSHARED: usize = 1;
+/// How long its value is.
+const LENGTH: usize = 2;
+/// Where a restart's rest of a key begins.
+const RESTART_REST: usize = 3;
+/// Where a restart's value begins.
+const RESTART_VALUE: usize = 4;
+/// The version, where keys are stamped.
+const VERSION: usize = 5;
+/// How far the sequence is above it.
+const ABOVE: usize = 6;
+/// The first number of a value.
+const FIRST_NUMBER: usize = 7;
+
+impl Form {
+    fn columns(self) -> usize {
+        if self.is_stamped { FIRST_NUMBER + self.numbers } else { VERSION }
+    }
+
+    fn stamp_bytes(self) -> usize {
+        if self.is_stamped { STAMP_BYTES } else { 0 }
+    }
+}
 
 /// Gathers a block's entries.
-#[derive(Default)]
 pub struct BlockBuilder {
-    bytes: BytesMut,
-    restarts: Vec<u32>,
+    form: Form,
+    columns: [ColumnBuilder; COLUMNS],
+    rests: BytesMut,
+    values: BytesMut,
     count: usize,
+    /// The first key and the last, without their stamps.
+    first: Vec<u8>,
     last: Vec<u8>,
 }
 
-fn put_varint(out: &mut BytesMut, mut value: usize) {
-    while value >= 0x80 {
-        out.put_u8(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
-}
-
 impl BlockBuilder {
-    pub fn add(&mut self, key: &[u8], value: &[u8]) {
-        let shared = if self.count.is_multiple_of(RESTART_EVERY) {
-            self.restarts.push(self.bytes.len() as u32);
-            0
-        } else {
-            self.last.iter().zip(key).take_while(|(a, b)| a == b).count()
-        };
-        put_varint(&mut self.bytes, shared);
-        put_varint(&mut self.bytes, key.len() - shared);
-        put_varint(&mut self.bytes, value.len());
-        self.bytes.extend_from_slice(&key[shared..]);
-        self.bytes.extend_from_slice(value);
+    pub fn new(form: Form) -> Self {
+        Self {
+            form,
+            columns: Default::default(),
+            rests: BytesMut::new(),
+            values: BytesMut::new(),
+            count: 0,
+            first: Vec::new(),
+            last: Vec::new(),
+        }
+    }
+
+    pub fn add(&mut self, key: &[u8], value: Value<'_>) {
+        let (rest, mut stamp) = key.split_at(key.len() - self.form.stamp_bytes());
+        let is_restart = self.count.is_multiple_of(RESTART_EVERY);
+        if is_restart {
+            self.columns[RESTART_REST].push(self.rests.len() as u64);
+            self.columns[RESTART_VALUE].push(self.values.len() as u64);
+        }
+        let beside = if is_restart { &self.first } else { &self.last };
+        let shared = beside.iter().zip(rest).take_while(|(a, b)| a == b).count();
+        self.columns[SHARED].push(shared as u64);
+        self.columns[UNSHARED].push((rest.len() - shared) as u64);
+        self.columns[LENGTH].push(value.bytes.len() as u64);
+        if self.form.is_stamped {
+            let (version, sequence) = (!stamp.get_u64(), !stamp.get_u64());
+            self.columns[VERSION].push(version);
+            self.columns[ABOVE].push(sequence.wrapping_sub(version));
+        }
+        let numbers = value.numbers.into_iter().take(self.form.numbers);
+        for (column, number) in self.columns[FIRST_NUMBER..].iter_mut().zip(numbers) {
+            column.push(number);
+        }
+        self.rests.extend_from_slice(&rest[shared..]);
+        self.values.extend_from_slice(value.bytes);
+        if self.count == 0 {
+            self.first = rest.to_vec();
+        }
         self.last.clear();
-        self.last.extend_from_slice(key);
+        self.last.extend_from_slice(rest);
         self.count += 1;
     }
 
+    /// Its length so far, before compression.
     pub fn len(&self) -> usize {
-        self.bytes.len() + 4 * self.restarts.len() + 4
+        let columns = self.columns[..self.form.columns()].iter().map(ColumnBuilder::len);
+        HEAD_BYTES
+            + varint_bytes(self.count as u64)
+            + columns.sum::<usize>()
+            + self.rests.len()
+            + self.values.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -56,127 +123,220 @@ impl BlockBuilder {
     }
 
     pub fn finish(&mut self) -> Bytes {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        for restart in &self.restarts {
-            bytes.put_u32_le(*restart);
-        }
-        bytes.put_u32_le(self.restarts.len() as u32);
-        self.restarts.clear();
-        self.last.clear();
-        self.count = 0;
-        bytes.freeze()
+        let done = std::mem::replace(self, Self::new(self.form));
+        let columns = &done.columns[..done.form.columns()];
+        let mut body = BytesMut::with_capacity(done.len());
+        put_varint(&mut body, done.count as u64);
+        columns.iter().for_each(|column| column.put_head(&mut body));
+        columns.iter().for_each(|column| column.put_bits(&mut body));
+        body.extend_from_slice(&done.rests);
+        let packed = match done.form.is_compressed {
+            true => zstd::bulk::compress(&body, 1).ok().filter(|packed| packed.len() < body.len()),
+            false => None,
+        };
+        let mut out = BytesMut::with_capacity(HEAD_BYTES + done.values.len() + body.len());
+        out.put_u8(if packed.is_some() { ZSTD } else { AS_IS });
+        out.put_bytes(0, 3);
+        out.put_u32_le(body.len() as u32);
+        out.put_u32_le(done.values.len() as u32);
+        out.put_slice(&done.values);
+        out.put_slice(packed.as_deref().unwrap_or(&body));
+        out.freeze()
     }
 }
 
 /// A block's form is not what a writer makes, although its checksum fits.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
 /// A verified block to walk through.
 #[derive(Clone)]
 pub struct Block {
-    entries: Bytes,
-    restarts: Bytes,
+    form: Form,
+    count: usize,
+    columns: [Column; COLUMNS],
+    body: Bytes,
+    /// Where the rests of keys begin in it.
+    rests_at: usize,
+    values: Bytes,
 }
 
 /// A place in a block.
 #[derive(Clone, Default)]
 pub struct Place {
-    /// Where the entry after this one begins.
-    next: usize,
+    /// How many entries are before it.
+    index: usize,
     /// The entry's key, put together from the shared parts.
     pub key: Vec<u8>,
-    /// Where the entry's value stands in the block.
+    /// Where the next entry's rest begins in the body.
+    next: usize,
+    /// Where the entry's value stands among the values.
     value: Range<usize>,
 }
 
+thread_local! {
+    /// What a thread decompresses with: making one costs as much as a block does.
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
+        const { RefCell::new(None) };
+}
+
+fn decompress(bytes: &[u8], len: usize) -> Result<Bytes, Malformed> {
+    let raw = DECOMPRESSOR.with_borrow_mut(|held| {
+        if held.is_none() {
+            *held = zstd::bulk::Decompressor::new().ok();
+        }
+        held.as_mut().and_then(|decompressor| decompressor.decompress(bytes, len).ok())
+    });
+    raw.filter(|raw| raw.len() == len).map(Bytes::from).ok_or(Malformed)
+}
+
 impl Block {
-    pub fn new(bytes: Bytes) -> Result<Self, Malformed> {
-        let count_at = bytes.len().checked_sub(4).ok_or(Malformed)?;
-        let count = (&bytes[count_at..]).get_u32_le() as usize;
-        let restarts_at =
-            count.checked_mul(4).and_then(|len| count_at.checked_sub(len)).ok_or(Malformed)?;
-        if count == 0 {
+    pub fn new(mut bytes: Bytes, form: Form) -> Result<Self, Malformed> {
+        if bytes.len() < HEAD_BYTES {
             return Err(Malformed);
         }
-        Ok(Self {
-            entries: bytes.slice(..restarts_at),
-            restarts: bytes.slice(restarts_at..count_at),
-        })
+        let codec = bytes.get_u8();
+        bytes.advance(3);
+        let body_len = bytes.get_u32_le() as usize;
+        let values_len = bytes.get_u32_le() as usize;
+        if values_len > bytes.len() || body_len > BODY_BYTES_MAX {
+            return Err(Malformed);
+        }
+        let values = bytes.split_to(values_len);
+        let body = match codec {
+            AS_IS if bytes.len() == body_len => bytes,
+            ZSTD => decompress(&bytes, body_len)?,
+            _ => return Err(Malformed),
+        };
+        let mut at = 0;
+        let count = take_varint(&body, &mut at)? as usize;
+        // Keys differ, which takes each entry a bit at least.
+        if count == 0 || count > body.len() * 8 {
+            return Err(Malformed);
+        }
+        let mut columns = [Column::default(); COLUMNS];
+        for column in &mut columns[..form.columns()] {
+            *column = Column::take_head(&body, &mut at)?;
+        }
+        for (index, column) in columns[..form.columns()].iter_mut().enumerate() {
+            let is_of_restarts = matches!(index, RESTART_REST | RESTART_VALUE);
+            let count = if is_of_restarts { count.div_ceil(RESTART_EVERY) } else { count };
+            column.place(&body, &mut at, count)?;
+        }
+        let block = Self { form, count, columns, body, rests_at: at, values };
+        block.first()?;
+        Ok(block)
+    }
+
+    /// Its length in bytes, decompressed.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.body.len() + self.values.len()
+    }
+
+    fn number(&self, column: usize, index: usize) -> u64 {
+        self.columns[column].get(&self.body, index)
+    }
+
+    /// A number that is a length or a place in the block.
+    fn extent(&self, column: usize, index: usize) -> Result<usize, Malformed> {
+        let number = self.number(column, index);
+        u32::try_from(number).map(|number| number as usize).map_err(|_| Malformed)
     }
 
     /// The value of the entry at a place.
-    pub fn value(&self, place: &Place) -> &[u8] {
-        &self.entries[place.value.clone()]
-    }
-
-    /// The same, to keep.
-    pub fn value_bytes(&self, place: &Place) -> Bytes {
-        self.entries.slice(place.value.clone())
-    }
-
-    fn restart(&self, index: usize) -> usize {
-        (&self.restarts[4 * index..]).get_u32_le() as usize
-    }
-
-    fn varint(&self, at: &mut usize) -> Result<usize, Malformed> {
-        let mut value = 0usize;
-        for shift in (0..28).step_by(7) {
-            let byte = *self.entries.get(*at).ok_or(Malformed)?;
-            *at += 1;
-            value |= usize::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
+    pub fn value<'a>(&'a self, place: &Place) -> Value<'a> {
+        let mut numbers = [0; NUMBERS];
+        for (of_value, number) in numbers[..self.form.numbers].iter_mut().enumerate() {
+            *number = self.number(FIRST_NUMBER + of_value, place.index);
         }
-        Err(Malformed)
+        Value { numbers, bytes: &self.values[place.value.clone()] }
     }
 
-    /// Reads the entry at `at`, which follows the one that `place` stands at.
-    fn entry(&self, at: usize, place: &mut Place) -> Result<(), Malformed> {
-        let mut at = at;
-        let shared = self.varint(&mut at)?;
-        let unshared = self.varint(&mut at)?;
-        let value = self.varint(&mut at)?;
-        let value_at = at.checked_add(unshared).ok_or(Malformed)?;
-        let end = value_at.checked_add(value).ok_or(Malformed)?;
-        if shared > place.key.len() || end > self.entries.len() {
+    /// The bytes of the same, to keep.
+    pub fn value_bytes(&self, place: &Place) -> Bytes {
+        self.values.slice(place.value.clone())
+    }
+
+    /// The first key without its stamp, of which restarts share.
+    fn first_key(&self) -> Result<&[u8], Malformed> {
+        let end = self.rests_at + self.extent(UNSHARED, 0)?;
+        self.body.get(self.rests_at..end).ok_or(Malformed)
+    }
+
+    /// Reads the entry at an index, whose rest and value begin there; it follows the one that `place` stands at, or
+    /// is a restart.
+    fn entry(
+        &self,
+        index: usize,
+        (rest, value): (usize, usize),
+        place: &mut Place,
+    ) -> Result<(), Malformed> {
+        let shared = self.extent(SHARED, index)?;
+        let end = rest + self.extent(UNSHARED, index)?;
+        let value = value..value + self.extent(LENGTH, index)?;
+        let rest = self.body.get(rest..end).ok_or(Malformed)?;
+        if value.end > self.values.len() {
             return Err(Malformed);
         }
-        place.key.truncate(shared);
-        place.key.extend_from_slice(&self.entries[at..value_at]);
-        place.value = value_at..end;
-        place.next = end;
+        if index == 0 {
+            place.key.clear();
+            if shared > 0 {
+                return Err(Malformed);
+            }
+        } else if index.is_multiple_of(RESTART_EVERY) {
+            place.key.clear();
+            place.key.extend_from_slice(self.first_key()?.get(..shared).ok_or(Malformed)?);
+        } else if shared + self.form.stamp_bytes() <= place.key.len() {
+            place.key.truncate(shared);
+        } else {
+            return Err(Malformed);
+        }
+        place.key.extend_from_slice(rest);
+        if self.form.is_stamped {
+            let version = self.number(VERSION, index);
+            let sequence = version.wrapping_add(self.number(ABOVE, index));
+            let stamp = u128::from(!version) << u64::BITS | u128::from(!sequence);
+            place.key.extend_from_slice(&stamp.to_be_bytes());
+        }
+        (place.index, place.next, place.value) = (index, end, value);
         Ok(())
+    }
+
+    /// Goes to a restart.
+    fn restart(&self, restart: usize, place: &mut Place) -> Result<(), Malformed> {
+        let rest = self.rests_at + self.extent(RESTART_REST, restart)?;
+        let value = self.extent(RESTART_VALUE, restart)?;
+        self.entry(restart * RESTART_EVERY, (rest, value), place)
     }
 
     /// The first entry; every block has one.
     pub fn first(&self) -> Result<Place, Malformed> {
         let mut place = Place::default();
-        self.entry(0, &mut place)?;
+        self.entry(0, (self.rests_at, 0), &mut place)?;
         Ok(place)
     }
 
     /// Goes to the next entry; `false` at the end of the block.
     pub fn advance(&self, place: &mut Place) -> Result<bool, Malformed> {
-        if place.next == self.entries.len() {
+        if place.index + 1 == self.count {
             return Ok(false);
         }
-        self.entry(place.next, place)?;
+        self.entry(place.index + 1, (place.next, place.value.end), place)?;
         Ok(true)
     }
 
     /// The first entry at or above `target`; none when all are below.
     pub fn seek(&self, target: &[u8]) -> Result<Option<Place>, Malformed> {
         // Find the last restart whose key is below the target; the entry sought is at or after it.
-        let (mut low, mut high) = (0, self.restarts.len() / 4);
+        let (mut low, mut high) = (0, self.count.div_ceil(RESTART_EVERY));
         let mut place = Place::default();
         while high - low > 1 {
             let middle = low + (high - low) / 2;
-            self.entry(self.restart(middle), &mut place)?;
+            self.restart(middle, &mut place)?;
             if place.key.as_slice() < target { low = middle } else { high = middle }
         }
-        self.entry(self.restart(low), &mut place)?;
+        self.restart(low, &mut place)?;
         while place.key.as_slice() < target {
             if !self.advance(&mut place)? {
                 return Ok(None);

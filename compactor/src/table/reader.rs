@@ -10,7 +10,7 @@ use ingest::log::ReadError;
 use super::block::{Block, Malformed, Place};
 use super::filter::Filter;
 use super::index::Index;
-use super::{FOOTER_BYTES, MAGIC, Section, TableKind, checksum};
+use super::{FOOTER_BYTES, MAGIC, Section, TableKind, Value, checksum};
 use crate::sealed::{self, FileDigest};
 
 /// An open table.
@@ -83,7 +83,7 @@ impl Table {
     async fn block(&self, index: usize) -> Result<Block, ReadError> {
         let place = self.index.place(index);
         let bytes = self.section(Section::Block, place, u64::MAX).await?;
-        Block::new(bytes).map_err(|Malformed| self.malformed(place.0))
+        Block::new(bytes, self.kind.form()).map_err(|Malformed| self.malformed(place.0))
     }
 
     fn malformed(&self, position: u64) -> ReadError {
@@ -171,11 +171,11 @@ impl TableCursor {
     }
 
     /// The current entry's value.
-    pub fn value(&self) -> Option<&[u8]> {
+    pub fn value(&self) -> Option<Value<'_>> {
         self.block.as_ref().map(|standing| standing.block.value(&standing.place))
     }
 
-    /// The current entry's value, to keep.
+    /// The bytes of the current entry's value, to keep.
     pub fn value_bytes(&self) -> Option<Bytes> {
         self.block.as_ref().map(|standing| standing.block.value_bytes(&standing.place))
     }

@@ -11,7 +11,7 @@ use ingest::words::{BucketId, Offset, SegmentId, WallTime};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-use super::block::{Block, BlockBuilder};
+use super::block::{Block, BlockBuilder, Malformed};
 use super::filter::Filter;
 use super::*;
 use crate::fuzz::{Mutator, rounds};
@@ -26,14 +26,24 @@ fn path() -> FilePath {
     FilePath::new("p0000/runs/0000000005.keys")
 }
 
-type Entries = Vec<(Bytes, Bytes, Option<u64>)>;
+/// A value's numbers and bytes, to keep.
+type Held = ([u64; NUMBERS], Bytes);
+type Entries = Vec<(Bytes, Held, Option<u64>)>;
+
+fn value((numbers, bytes): &Held) -> Value<'_> {
+    Value { numbers: *numbers, bytes }
+}
+
+fn bytes_only(bytes: impl Into<Bytes>) -> Held {
+    ([0; NUMBERS], bytes.into())
+}
 
 fn write(kind: TableKind, entries: &Entries) -> Vec<u8> {
     let memory = Memory::default();
     let digest = ready(async {
         let mut writer = TableWriter::create(&memory.disk(), &path(), kind, ID).await.unwrap();
-        for (key, value, hash) in entries {
-            writer.add(key, value, *hash).await.unwrap();
+        for (key, held, hash) in entries {
+            writer.add(key, value(held), *hash).await.unwrap();
         }
         writer.finish().await.unwrap()
     });
@@ -54,13 +64,14 @@ fn open(bytes: &[u8], kind: TableKind) -> Result<Arc<Table>, ReadError> {
     open_as(&memory, kind, ID)
 }
 
-fn all(table: &Arc<Table>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+fn all(table: &Arc<Table>, limit: usize) -> Result<Vec<(Bytes, Held)>, ReadError> {
     let mut cursor = table.cursor();
     let mut found = Vec::new();
     ready(async {
         cursor.seek(b"").await?;
-        while let (Some(key), Some(value)) = (cursor.key(), cursor.value_bytes()) {
-            found.push((Bytes::copy_from_slice(key), value));
+        while let (Some(key), Some(value)) = (cursor.key(), cursor.value()) {
+            let held = (value.numbers, Bytes::copy_from_slice(value.bytes));
+            found.push((Bytes::copy_from_slice(key), held));
             if found.len() == limit {
                 break;
             }
@@ -70,7 +81,7 @@ fn all(table: &Arc<Table>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadErro
     })
 }
 
-fn plain(entries: &Entries) -> Vec<(Bytes, Bytes)> {
+fn plain(entries: &Entries) -> Vec<(Bytes, Held)> {
     entries.iter().map(|(key, value, _)| (key.clone(), value.clone())).collect()
 }
 
@@ -95,6 +106,12 @@ fn listed(number: u64) -> Listed {
     }
 }
 
+fn encoded(listed: &Listed) -> Held {
+    let mut bytes = Encoder::new();
+    listed.encode(&mut bytes);
+    (listed.numbers([0; NUMBERS]), bytes.finish())
+}
+
 /// A key index with two blocks.
 fn key_index() -> Entries {
     let bucket = BucketId::new(3);
@@ -102,27 +119,25 @@ fn key_index() -> Entries {
         let name = format!("folder/{number:04}");
         let (version, sequence) = (Offset::new(number), Offset::new(number + 1));
         let key = EntryKey::new(bucket, name.as_bytes(), version, sequence);
-        let mut value = Encoder::new();
-        listed(number).encode(&mut value);
         let hash = key_hash(bucket, name.as_bytes());
-        (key.as_bytes().clone(), value.finish(), Some(hash))
+        (key.as_bytes().clone(), encoded(&listed(number)), Some(hash))
     };
-    (0..240).map(entry).collect()
+    (0..600).map(entry).collect()
 }
 
 #[test]
 fn the_bytes_of_a_key_index_are_those_of_the_golden_file() {
     let entries = key_index();
     let written = write(TableKind::Keys, &entries);
-    let golden = golden::read("table-v2.keys", || written.clone());
+    let golden = golden::read("table-v3.keys", || written.clone());
     let table = open(&golden, TableKind::Keys).unwrap();
-    assert_eq!(all(&table, usize::MAX), Ok(plain(&entries)));
+    assert!(all(&table, usize::MAX) == Ok(plain(&entries)), "the golden file reads otherwise");
     assert_eq!(ready(table.verify()), []);
-    assert_eq!(table.entries(), 240);
-    for (key, value, hash) in &entries {
+    assert_eq!(table.entries(), 600);
+    for (key, held, hash) in &entries {
         assert!(table.may_contain(hash.unwrap()), "a filter never denies what is there");
         let key = EntryKey::from_bytes(key.clone()).unwrap();
-        let found = Listed::decode(&mut Decoder::new(value.clone())).unwrap();
+        let found = Listed::decode(value(held)).unwrap();
         assert_eq!(found, listed(key.version().get()));
     }
     let strangers = (0..10_000u64).map(|n| key_hash(BucketId::new(4), &n.to_le_bytes()));
@@ -295,71 +310,112 @@ fn mutated_filters_never_panic() {
     assert!(accepted > 1000, "the filters are hardly reached: {accepted}");
 }
 
-fn block_of(entries: &[(Bytes, Bytes)]) -> Bytes {
-    let mut builder = BlockBuilder::default();
-    entries.iter().for_each(|(key, value)| builder.add(key, value));
+fn block_of(kind: TableKind, entries: &[(Bytes, Held)]) -> Bytes {
+    let mut builder = BlockBuilder::new(kind.form());
+    entries.iter().for_each(|(key, held)| builder.add(key, value(held)));
     let len = builder.len();
     let bytes = builder.finish();
-    assert_eq!((bytes.len(), builder.is_empty()), (len, true));
+    assert!(bytes.len() == len || kind.form().is_compressed && bytes.len() < len);
+    assert!(builder.is_empty());
     bytes
 }
 
 #[test]
 fn mutated_blocks_never_panic() {
     let entries = plain(&key_index());
-    let seeds = [block_of(&entries[..40]), block_of(&entries[..1])];
-    let mut mutator = Mutator::new(11);
-    let mut sought = 0;
-    for _ in 0..rounds(30_000) {
-        let bytes = mutator.mutated(&seeds);
-        let len = bytes.len();
-        let Ok(block) = Block::new(bytes.into()) else { continue };
-        sought += usize::from(block.seek(&entries[mutator.below(50)].0).is_ok());
-        let Ok(mut place) = block.first() else { continue };
-        let mut steps = 0;
-        while block.advance(&mut place).is_ok_and(|is_there| is_there) {
-            steps += 1;
-            assert!(steps <= len && place.key.len() <= len, "a walk without end");
+    for kind in [TableKind::Keys, TableKind::More, TableKind::Tags, TableKind::State] {
+        let form = kind.form();
+        let seeds = [block_of(kind, &entries[..40]), block_of(kind, &entries[..1])];
+        let mut mutator = Mutator::new(11);
+        let mut sought = 0;
+        for _ in 0..rounds(15_000) {
+            let bytes = mutator.mutated(&seeds);
+            let Ok(block) = Block::new(bytes.into(), form) else { continue };
+            sought += usize::from(block.seek(&entries[mutator.below(50)].0).is_ok());
+            let Ok(mut place) = block.first() else { continue };
+            let mut steps = 0;
+            while block.advance(&mut place).is_ok_and(|is_there| is_there) {
+                let _ = Listed::decode(block.value(&place));
+                steps += 1;
+                assert!(steps <= block.len() * 8 && place.key.len() <= block.len() + STAMP_BYTES);
+            }
         }
+        assert!(sought > 200, "the entries of {kind:?} are hardly reached: {sought}");
     }
-    assert!(sought > 1000, "the entries are hardly reached: {sought}");
+}
+
+/// A block of a table without stamps and numbers, as is.
+fn raw_block(values: &[u8], body: &[u8]) -> Result<Block, Malformed> {
+    let len = |bytes: &[u8]| (bytes.len() as u32).to_le_bytes();
+    let bytes = [&[0; 4], &len(body)[..], &len(values), values, body].concat();
+    Block::new(bytes.into(), TableKind::State.form())
 }
 
 #[test]
 fn blocks_that_cannot_be_are_refused() {
-    let cases: [&[u8]; 7] = [
-        b"",
-        b"\0\0\0",
-        // No restart.
-        b"\0\0\0\0",
-        // More restarts than bytes.
-        b"\xff\xff\xff\xff",
-        b"\0\0\0\0\x02\0\0\0",
-        // A number of five bytes; a restart beyond the entries.
-        b"\x80\x80\x80\x80\x01\0\0\0\0\0\0\0\x01\0\0\0",
-        b"\0\x01\0k\x09\0\0\0\x01\0\0\0",
+    // Count; least number and width of shared, unshared, length, restart's rest, restart's value; rests.
+    assert!(raw_block(b"v", b"\x01\0\0\x01\0\x01\0\0\0\0\0k").is_ok());
+    assert!(raw_block(b"v", b"\x02\0\0\x01\0\0\x01\0\0\0\0\x02kl").is_ok());
+    let cases: [(&str, &[u8]); 11] = [
+        ("nothing", b""),
+        ("no entries", b"\0\0\0\x01\0\x01\0\0\0\0\0k"),
+        ("more entries than bits", b"\x61\0\0\x01\0\x01\0\0\0\0\0k"),
+        ("a count without end", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+        ("half a head", b"\x01\0\0\x01\0\x01"),
+        ("65 bits", b"\x01\0\x41\x01\0\x01\0\0\0\0\0kkkkkkkkkkk"),
+        ("columns beyond the block", b"\x02\0\x40\x01\0\x01\0\0\0\0\0k"),
+        ("shares with what is before the first", b"\x01\x01\0\x01\0\x01\0\0\0\0\0k"),
+        ("a rest beyond the block", b"\x01\0\0\x02\0\x01\0\0\0\0\0k"),
+        ("a value beyond the values", b"\x01\0\0\x01\0\x02\0\0\0\0\0k"),
+        ("a length of 33 bits", b"\x01\0\0\x80\x80\x80\x80\x10\0\x01\0\0\0\0\0k"),
     ];
-    for case in cases {
-        let found = Block::new(Bytes::from_static(case)).and_then(|block| block.seek(b"k"));
-        assert!(found.is_err(), "{case:x?}");
+    for (what, body) in cases {
+        assert!(raw_block(b"v", body).is_err(), "{what}");
     }
-    // Shares more than the key before has; is longer than the block.
-    for entry in [&b"\x01\x01\0k"[..], b"\0\x05\0k", b"\0\x01\x05k"] {
-        let block = [entry, b"\0\0\0\0\x01\0\0\0"].concat();
-        assert!(Block::new(block.into()).unwrap().first().is_err(), "{entry:x?}");
+    // Restarts beyond the rests, and beyond the values; a second entry that shares more than there is.
+    for body in [
+        &b"\x01\0\0\x01\0\x01\0\x09\0\0\0k"[..],
+        b"\x01\0\0\x01\0\x01\0\0\0\x09\0k",
+        b"\x02\0\x02\x01\0\0\0\0\0\0\0\x0ckl",
+    ] {
+        assert!(raw_block(b"v", body).unwrap().seek(b"l").is_err(), "{body:x?}");
+    }
+    // Lengths and codec of a head that do not fit what follows it.
+    let sound = block_of(TableKind::Keys, &plain(&key_index())[..1]);
+    for (at, byte) in [(0, 1), (0, 2), (4, 0), (4, 255), (7, 255), (8, 0), (8, 255), (11, 255)] {
+        let mut bytes = sound.to_vec();
+        bytes[at] = byte;
+        assert!(Block::new(bytes.into(), TableKind::Keys.form()).is_err(), "{at}: {byte}");
+    }
+}
+
+#[test]
+fn a_compressed_block_says_how_long_it_is() {
+    let entries = &plain(&key_index())[..40];
+    let bytes = block_of(TableKind::More, entries);
+    assert_eq!(bytes[0], 1);
+    assert!(Block::new(bytes.clone(), TableKind::More.form()).is_ok());
+    for difference in [-1i32, 1, 1 << 30] {
+        let mut other = bytes.to_vec();
+        let len = u32::from_le_bytes(*bytes[4..].first_chunk().unwrap());
+        other[4..8].copy_from_slice(&len.wrapping_add_signed(difference).to_le_bytes());
+        assert!(Block::new(other.into(), TableKind::More.form()).is_err(), "{difference}");
     }
 }
 
 #[test]
 fn mutated_key_index_values_never_panic_and_have_one_encoding() {
-    let seeds: Vec<Bytes> = key_index().into_iter().take(8).map(|(_, value, _)| value).collect();
+    let seeds: Vec<Bytes> =
+        key_index().into_iter().take(8).map(|(_, (_, bytes), _)| bytes).collect();
     let mut mutator = Mutator::new(12);
     for _ in 0..rounds(30_000) {
         let bytes = mutator.mutated(&seeds);
-        if let Ok(listed) = Listed::decode(&mut Decoder::new(bytes.clone().into())) {
-            let mut out = Encoder::new();
-            listed.encode(&mut out);
-            assert_eq!(out.as_slice(), bytes);
+        let numbers = [0; NUMBERS].map(|_| mutator.next() >> mutator.below(64));
+        if let Ok(listed) = Listed::decode(Value { numbers, bytes: &bytes }) {
+            let (told, encoded) = encoded(&listed);
+            assert!(
+                encoded == bytes && listed.numbers(numbers) == numbers && told[2..] == numbers[2..]
+            );
         }
     }
 }
@@ -374,7 +430,7 @@ proptest! {
     ) {
         let entries: Entries = map
             .iter()
-            .map(|(key, value)| (key.clone().into(), value.clone().into(), None))
+            .map(|(key, value)| (key.clone().into(), bytes_only(value.clone()), None))
             .collect();
         let table = open(&write(TableKind::State, &entries), TableKind::State).unwrap();
         prop_assert_eq!(all(&table, usize::MAX), Ok(plain(&entries)));
@@ -384,7 +440,7 @@ proptest! {
             ready(cursor.seek(&target)).unwrap();
             let mut wanted = map.range(target..);
             for _ in 0..3 {
-                let found = cursor.key().zip(cursor.value());
+                let found = cursor.key().zip(cursor.value().map(|value| value.bytes));
                 let entry = wanted.next().map(|(key, value)| (key.as_slice(), value.as_slice()));
                 prop_assert_eq!(found, entry);
                 ready(cursor.advance()).unwrap();
@@ -402,30 +458,73 @@ proptest! {
     }
 
     #[test]
-    fn a_key_index_value_comes_back(number: u32, is_null: bool, position: u64, size: u64) {
+    fn a_key_index_value_comes_back(
+        number: u32,
+        is_null: bool,
+        position: u64,
+        size: u64,
+        parts: u16,
+        checksums: u8,
+    ) {
         let mut wanted = listed(number.into());
         wanted.is_null = is_null;
         wanted.location.position = position;
         if wanted.kind == Kind::Object {
             wanted.size = size;
+            wanted.etag.parts = parts;
+            wanted.checksums = checksums;
         }
-        let mut out = Encoder::new();
-        wanted.encode(&mut out);
-        prop_assert_eq!(Listed::decode(&mut Decoder::new(out.finish())), Ok(wanted));
+        prop_assert_eq!(Listed::decode(value(&encoded(&wanted))), Ok(wanted));
+    }
+
+    #[test]
+    fn a_table_of_entries_gives_back_stamps_and_numbers(
+        map in btree_map(
+            (vec(0u8..3, 0..6), any::<u64>(), prop_oneof![Just(0), any::<u64>()]),
+            (any::<[u64; NUMBERS]>(), vec(any::<u8>(), 0..30)),
+            1..200,
+        ),
+        kind in prop_oneof![Just(TableKind::Keys), Just(TableKind::More)],
+    ) {
+        let bucket = BucketId::new(3);
+        let entries: BTreeMap<Bytes, Held> = map
+            .iter()
+            .map(|((key, version, later), (numbers, bytes))| {
+                let (version, sequence) = (*version, version.wrapping_add(*later));
+                let key = EntryKey::new(bucket, key, Offset::new(version), Offset::new(sequence));
+                (key.as_bytes().clone(), (*numbers, bytes.clone().into()))
+            })
+            .collect();
+        let wanted: Vec<(Bytes, Held)> = entries.clone().into_iter().collect();
+        let listed: Entries =
+            wanted.iter().cloned().map(|(key, held)| (key, held, None)).collect();
+        let table = open(&write(kind, &listed), kind).unwrap();
+        prop_assert_eq!(all(&table, usize::MAX), Ok(wanted.clone()));
+        prop_assert_eq!(ready(table.verify()), []);
+        let mut cursor = table.cursor();
+        for (key, held) in wanted.iter().rev() {
+            ready(cursor.seek(key)).unwrap();
+            prop_assert_eq!((cursor.key(), cursor.value()), (Some(key.as_ref()), Some(value(held))));
+        }
     }
 }
 
 #[test]
 #[should_panic(expected = "keys of a table rise")]
 fn keys_that_do_not_rise_are_a_bug() {
-    let entry = |key: &'static [u8]| (Bytes::from_static(key), Bytes::new(), None);
+    let entry = |key: &'static [u8]| (Bytes::from_static(key), bytes_only(""), None);
     write(TableKind::State, &vec![entry(b"b"), entry(b"b")]);
 }
 
 #[test]
-fn a_restart_is_made_every_sixteenth_entry() {
-    let entries: BTreeMap<Bytes, Bytes> =
-        (0..33u32).map(|n| (n.to_be_bytes().to_vec().into(), Bytes::new())).collect();
-    let bytes = block_of(&entries.into_iter().collect::<Vec<_>>());
-    assert_eq!(bytes[bytes.len() - 4..], 3u32.to_le_bytes());
+fn a_restart_shares_with_the_first_key() {
+    let name = |n: u32| Bytes::from(format!("a/long/folder/{n:04}"));
+    let entries: Vec<(Bytes, Held)> = (0..33).map(|n| (name(n), bytes_only(""))).collect();
+    let bytes = block_of(TableKind::State, &entries);
+    assert!(bytes.len() < 200, "{} bytes", bytes.len());
+    let block = Block::new(bytes, TableKind::State.form()).unwrap();
+    for (key, _) in &entries {
+        assert_eq!(block.seek(key).unwrap().unwrap().key, key.as_ref());
+    }
+    assert!(block.seek(b"b").unwrap().is_none());
 }

@@ -8,7 +8,7 @@ use ingest::env::{Disk, FilePath};
 use super::block::BlockBuilder;
 use super::filter::Filter;
 use super::index::{IndexBuilder, separator};
-use super::{BLOCK_BYTES, FOOTER_BYTES, MAGIC, Section, TableKind, checksum};
+use super::{BLOCK_BYTES, FOOTER_BYTES, MAGIC, Section, TableKind, Value, checksum};
 use crate::sealed::{FileDigest, SealError, SealedWriter};
 
 /// Writes a table. Memory: a block, the index (one key a block) and 8 bytes a key for the filter.
@@ -35,7 +35,7 @@ impl TableWriter {
             file: SealedWriter::create(disk, path).await?,
             kind,
             id,
-            block: BlockBuilder::default(),
+            block: BlockBuilder::new(kind.form()),
             index: IndexBuilder::default(),
             hashes: Vec::new(),
             entries: 0,
@@ -47,11 +47,12 @@ impl TableWriter {
     pub async fn add(
         &mut self,
         key: &[u8],
-        value: &[u8],
+        value: Value<'_>,
         hash: Option<u64>,
     ) -> Result<(), SealError> {
         assert!(self.entries == 0 || key > self.last.as_slice(), "keys of a table rise");
-        if !self.block.is_empty() && self.block.len() + key.len() + value.len() > BLOCK_BYTES {
+        if !self.block.is_empty() && self.block.len() + key.len() + value.bytes.len() > BLOCK_BYTES
+        {
             self.end_block(Some(key)).await?;
         }
         self.block.add(key, value);

@@ -45,7 +45,8 @@ pub struct Ordered {
     buckets: UInt64Array,
     keys: StringArray,
     versions: UInt64Array,
-    sequences: UInt64Array,
+    /// How much later than the version each statement was made.
+    laters: UInt64Array,
     kinds: UInt8Array,
     nulls: BooleanArray,
 }
@@ -57,7 +58,7 @@ impl Ordered {
             buckets: number(0)?,
             keys: rows.column(1).as_string_opt::<i32>()?.clone(),
             versions: number(2)?,
-            sequences: number(3)?,
+            laters: number(3)?,
             kinds: rows.column(4).as_primitive_opt::<UInt8Type>()?.clone(),
             nulls: rows.column(5).as_boolean_opt()?.clone(),
             rows,
@@ -92,7 +93,7 @@ impl Ordered {
     /// The order of [`ingest::entry::EntryKey`]s.
     pub fn compare(&self, row: usize, other: &Ordered, other_row: usize) -> Ordering {
         let newest_first = |batch: &Ordered, row: usize| {
-            (Reverse(batch.versions.value(row)), Reverse(batch.sequences.value(row)))
+            (Reverse(batch.versions.value(row)), Reverse(batch.laters.value(row)))
         };
         self.buckets
             .value(row)

@@ -1,0 +1,180 @@
+//! Columns of numbers in few bits: each number as its difference from the column's least, all in as many bits as the
+//! largest difference needs.
+//!
+//! Known as *frame of reference* (Goldstein, Ramakrishnan, Shaft: Compressing Relations and Indexes, 1998). Any number
+//! is found by its place alone, so a search can jump; a column of equal numbers takes no bits at all.
+
+use bytes::{BufMut, BytesMut};
+
+use super::block::Malformed;
+
+/// Gathers a column.
+#[derive(Default)]
+pub struct ColumnBuilder {
+    numbers: Vec<u64>,
+    /// Of the numbers; meaningless while there are none.
+    min: u64,
+    max: u64,
+}
+
+fn bits_of(largest: u64) -> u32 {
+    u64::BITS - largest.leading_zeros()
+}
+
+impl ColumnBuilder {
+    pub fn push(&mut self, number: u64) {
+        (self.min, self.max) = match self.numbers.is_empty() {
+            true => (number, number),
+            false => (self.min.min(number), self.max.max(number)),
+        };
+        self.numbers.push(number);
+    }
+
+    fn width(&self) -> u32 {
+        bits_of(self.max - self.min)
+    }
+
+    /// What it takes so far, in bytes.
+    pub fn len(&self) -> usize {
+        1 + varint_bytes(self.min) + (self.numbers.len() * self.width() as usize).div_ceil(8)
+    }
+
+    /// Appends the least number and the width.
+    pub fn put_head(&self, out: &mut BytesMut) {
+        put_varint(out, self.min);
+        out.put_u8(self.width() as u8);
+    }
+
+    /// Appends the differences, low bits first.
+    pub fn put_bits(&self, out: &mut BytesMut) {
+        let (mut held, mut bits) = (0u128, 0);
+        for number in &self.numbers {
+            held |= u128::from(number - self.min) << bits;
+            bits += self.width();
+            while bits >= 8 {
+                out.put_u8(held as u8);
+                held >>= 8;
+                bits -= 8;
+            }
+        }
+        if bits > 0 {
+            out.put_u8(held as u8);
+        }
+    }
+}
+
+/// A column to read from.
+#[derive(Clone, Copy, Default)]
+pub struct Column {
+    min: u64,
+    width: u32,
+    /// Where its bits begin, in bytes.
+    start: usize,
+}
+
+impl Column {
+    /// Takes the head off.
+    pub fn take_head(bytes: &[u8], at: &mut usize) -> Result<Self, Malformed> {
+        let min = take_varint(bytes, at)?;
+        let width = u32::from(*bytes.get(*at).ok_or(Malformed)?);
+        *at += 1;
+        if width > u64::BITS {
+            return Err(Malformed);
+        }
+        Ok(Self { min, width, start: 0 })
+    }
+
+    /// Finds the bits of `count` numbers, which begin at `at`, and steps over them.
+    pub fn place(&mut self, bytes: &[u8], at: &mut usize, count: usize) -> Result<(), Malformed> {
+        self.start = *at;
+        let len = count.checked_mul(self.width as usize).ok_or(Malformed)?.div_ceil(8);
+        *at = at.checked_add(len).filter(|end| *end <= bytes.len()).ok_or(Malformed)?;
+        Ok(())
+    }
+
+    /// The number at a place; `bytes` are those that it was placed in, and the place is below its count.
+    pub fn get(&self, bytes: &[u8], index: usize) -> u64 {
+        if self.width == 0 {
+            return self.min;
+        }
+        let bit = index * self.width as usize;
+        let from = &bytes[self.start + bit / 8..];
+        let shift = (bit % 8) as u32;
+        let held = match from.first_chunk::<8>() {
+            Some(eight) if shift + self.width <= u64::BITS => u64::from_le_bytes(*eight) >> shift,
+            _ => {
+                let mut wide = [0; 16];
+                let len = from.len().min(wide.len());
+                wide[..len].copy_from_slice(&from[..len]);
+                (u128::from_le_bytes(wide) >> shift) as u64
+            }
+        };
+        self.min.wrapping_add(held & (u64::MAX >> (u64::BITS - self.width)))
+    }
+}
+
+/// Appends a number in one to ten bytes, seven bits each, low bits first.
+pub fn put_varint(out: &mut BytesMut, mut number: u64) {
+    while number >= 0x80 {
+        out.put_u8(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.put_u8(number as u8);
+}
+
+/// How many bytes that takes.
+pub fn varint_bytes(number: u64) -> usize {
+    (bits_of(number).max(1) as usize).div_ceil(7)
+}
+
+/// Takes such a number off.
+pub fn take_varint(bytes: &[u8], at: &mut usize) -> Result<u64, Malformed> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let byte = *bytes.get(*at).ok_or(Malformed)?;
+        *at += 1;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_come_back_from_their_places(
+            narrow in proptest::collection::vec(any::<u64>(), 0..50),
+            shift in 0u32..64,
+            base: u64,
+        ) {
+            let numbers: Vec<u64> =
+                narrow.into_iter().map(|number| base.saturating_add(number >> shift)).collect();
+            let mut builder = ColumnBuilder::default();
+            numbers.iter().for_each(|number| builder.push(*number));
+            let mut out = BytesMut::new();
+            builder.put_head(&mut out);
+            builder.put_bits(&mut out);
+            prop_assert_eq!(out.len(), builder.len());
+            let mut at = 0;
+            let mut column = Column::take_head(&out, &mut at).unwrap();
+            column.place(&out, &mut at, numbers.len()).unwrap();
+            prop_assert_eq!(at, out.len());
+            let found: Vec<u64> = (0..numbers.len()).map(|i| column.get(&out, i)).collect();
+            prop_assert_eq!(found, numbers);
+        }
+    }
+
+    #[test]
+    fn equal_numbers_take_no_bits() {
+        let mut builder = ColumnBuilder::default();
+        (0..1000).for_each(|_| builder.push(300));
+        assert_eq!(builder.len(), 3);
+    }
+}
