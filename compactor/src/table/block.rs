@@ -223,9 +223,7 @@ impl Block {
             let count = if is_of_restarts { count.div_ceil(RESTART_EVERY) } else { count };
             column.place(&body, &mut at, count)?;
         }
-        let block = Self { form, count, columns, body, rests_at: at, values };
-        block.first()?;
-        Ok(block)
+        Ok(Self { form, count, columns, body, rests_at: at, values })
     }
 
     /// Its length in bytes, decompressed.

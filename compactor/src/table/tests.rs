@@ -370,7 +370,8 @@ fn blocks_that_cannot_be_are_refused() {
         ("a length of 33 bits", b"\x01\0\0\x80\x80\x80\x80\x10\0\x01\0\0\0\0\0k"),
     ];
     for (what, body) in cases {
-        assert!(raw_block(b"v", body).is_err(), "{what}");
+        let found = raw_block(b"v", body).and_then(|block| block.first());
+        assert!(found.is_err(), "{what}");
     }
     // Restarts beyond the rests, and beyond the values; a second entry that shares more than there is.
     for body in [
@@ -385,7 +386,8 @@ fn blocks_that_cannot_be_are_refused() {
     for (at, byte) in [(0, 1), (0, 2), (4, 0), (4, 255), (7, 255), (8, 0), (8, 255), (11, 255)] {
         let mut bytes = sound.to_vec();
         bytes[at] = byte;
-        assert!(Block::new(bytes.into(), TableKind::Keys.form()).is_err(), "{at}: {byte}");
+        let found = Block::new(bytes.into(), TableKind::Keys.form()).and_then(|b| b.first());
+        assert!(found.is_err(), "{at}: {byte}");
     }
 }
 
