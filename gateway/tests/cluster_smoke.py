@@ -276,6 +276,20 @@ def fault_of(seed, lacking):
         print(f"SKIPPED: {name}: {lacking}", flush=True)
 
 
+def log_as_table(cluster, bucket):
+    """The retained log says the same through every node; what it says of puts is what listings say."""
+    asked = f"SELECT partition, offset, operation, key, size, principal FROM changes WHERE bucket = '{bucket}' ORDER BY partition, offset"
+    told = [node.sql(asked) for node in cluster.nodes]
+    check(all(one == told[0] for one in told), f"every node tells the same of the log: {[len(one) for one in told]} rows")
+    put = {row["key"]: row["size"] for row in told[0] if row["operation"] == "PutObject" and row["key"].startswith("put/")}
+    listed = cluster.nodes[0].sql(f"SELECT key, size FROM objects WHERE bucket = '{bucket}' AND key LIKE 'put/%'")
+    check(put and put == {row["key"]: row["size"] for row in listed}, f"the log tells of {put}, a listing of {listed}")
+    check(len({row["partition"] for row in told[0]}) == 1, "a bucket's requests are in its partition's log")
+    middle = told[0][len(told[0]) // 2]
+    after = cluster.nodes[1].sql(f"SELECT offset FROM changes WHERE bucket = '{bucket}' AND offset > {middle['offset']} ORDER BY offset LIMIT 3")
+    check([row["offset"] for row in after] == [row["offset"] for row in told[0] if row["offset"] > middle["offset"]][:3], f"a page: {after}")
+
+
 def smoke(arguments):
     lacking = network.lacking()
     name = arguments.fault or fault_of(arguments.seed, lacking)
@@ -293,6 +307,7 @@ def smoke(arguments):
             befall(cluster, name, arguments.seed)
             counted = [node.sql("SELECT bucket, count(*) AS n FROM objects GROUP BY bucket ORDER BY bucket") for node in cluster.nodes]
             check(counted[0] and all(one == counted[0] for one in counted), f"SQL counts the same everywhere: {counted}")
+            log_as_table(cluster, "smoke")
             digests = cluster.compare()
             check(digests, "digests are there")
             print(f"{len(digests)} partitions have the same digest on every node", flush=True)

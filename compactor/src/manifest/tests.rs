@@ -194,9 +194,9 @@ fn pages_are_described_for_all_columns_but_those_that_are_never_asked_for() {
     let metadata = opened.metadata().metadata();
     let columns = metadata.file_metadata().schema_descr().columns();
     let pages = &metadata.column_index().unwrap()[0];
-    let undescribed = columns.iter().zip(pages).filter_map(|(column, pages)| {
-        matches!(pages, ColumnIndexMetaData::NONE).then(|| column.path().string())
-    });
+    let undescribed = columns.iter().zip(pages);
+    let undescribed = undescribed.filter(|(_, pages)| matches!(pages, ColumnIndexMetaData::NONE));
+    let undescribed = undescribed.map(|(column, _)| column.path().string());
     assert_eq!(undescribed.collect::<Vec<_>>(), writer::UNASKED);
 }
 

@@ -9,7 +9,6 @@
 //! a search can begin there. Versions and numbers are found by place, so that a walk looks at those it needs. Values
 //! stand apart, so that what is to be compressed has no digests in it.
 
-use std::cell::RefCell;
 use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -174,20 +173,9 @@ pub struct Place {
     value: Range<usize>,
 }
 
-thread_local! {
-    /// What a thread decompresses with: making one costs as much as a block does.
-    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
-        const { RefCell::new(None) };
-}
-
 fn decompress(bytes: &[u8], len: usize) -> Result<Bytes, Malformed> {
-    let raw = DECOMPRESSOR.with_borrow_mut(|held| {
-        if held.is_none() {
-            *held = zstd::bulk::Decompressor::new().ok();
-        }
-        held.as_mut().and_then(|decompressor| decompressor.decompress(bytes, len).ok())
-    });
-    raw.filter(|raw| raw.len() == len).map(Bytes::from).ok_or(Malformed)
+    let raw = zstd::bulk::decompress(bytes, len).map_err(|_| Malformed)?;
+    if raw.len() == len { Ok(raw.into()) } else { Err(Malformed) }
 }
 
 impl Block {

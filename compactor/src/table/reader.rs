@@ -155,7 +155,7 @@ impl Table {
 /// Walks through a table in order.
 pub struct TableCursor {
     table: Arc<Table>,
-    block: Option<Standing>,
+    block: Option<Box<Standing>>,
 }
 
 struct Standing {
@@ -194,7 +194,7 @@ impl TableCursor {
         };
         let found = block.seek(target).map_err(|Malformed| self.table.malformed_block(index))?;
         match found {
-            Some(place) => self.block = Some(Standing { index, block, place }),
+            Some(place) => self.block = Some(Box::new(Standing { index, block, place })),
             // All of the block is below: the target falls between it and the next.
             None => self.begin(index + 1).await?,
         }
@@ -207,7 +207,7 @@ impl TableCursor {
         if index < self.table.index.len() {
             let block = self.table.block(index).await?;
             let place = block.first().map_err(|Malformed| self.table.malformed_block(index))?;
-            self.block = Some(Standing { index, block, place });
+            self.block = Some(Box::new(Standing { index, block, place }));
         }
         Ok(())
     }
