@@ -172,8 +172,8 @@ impl Standing<'_> {
                 Ok((Kind::of(statement), statement.is_null()))
             }
             Source::Run(source) => {
-                let value = source.cursor.value().expect("it stands at an entry");
-                Listed::kind_of(value.bytes).map_err(|error| source.corruption(error))
+                let bytes = source.cursor.bytes().expect("it stands at an entry");
+                Listed::kind_of(bytes).map_err(|error| source.corruption(error))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Manifests: a run's entries as a sorted Parquet file that any tool can read in place.
 //!
 //! ```text
-//!   0000000005.parquet   rows by (bucket, key, version descending, sequence descending)
+//!   0000000005.parquet   rows by (bucket, key, version descending, later descending)
 //!   0000000005.sums      a CRC32C for each 16 KiB of it, bound to run and place
 //! ```
 //!

@@ -135,8 +135,9 @@ pub struct RunWriter {
     entries: u64,
     is_bottom: bool,
     key: KeyWritten,
-    /// Of the last entry, see [`crate::listed::Listed::numbers`].
-    numbers: [u64; 5],
+    /// Of each index's last entry, see [`crate::listed::Listed::numbers`].
+    keys_numbers: [u64; 5],
+    more_numbers: [u64; 5],
     /// What the run refers to.
     pub references: References,
 }
@@ -165,7 +166,8 @@ impl RunWriter {
             entries: 0,
             is_bottom,
             key: KeyWritten::default(),
-            numbers: [0; 5],
+            keys_numbers: [0; 5],
+            more_numbers: [0; 5],
             references: References::default(),
         })
     }
@@ -191,10 +193,13 @@ impl RunWriter {
         let listed = row.listed();
         let mut value = Encoder::new();
         listed.encode(&mut value);
-        self.numbers = listed.numbers(self.numbers);
-        let value = Value { numbers: self.numbers, bytes: value.as_slice() };
         let hash = key_hash(BucketId::new(row.bucket), row.key.as_bytes());
-        let table = if decides { &mut self.keys } else { &mut self.more };
+        let (table, numbers) = match decides {
+            true => (&mut self.keys, &mut self.keys_numbers),
+            false => (&mut self.more, &mut self.more_numbers),
+        };
+        *numbers = listed.numbers(*numbers);
+        let value = Value { numbers: *numbers, bytes: value.as_slice() };
         table.add(key.as_bytes(), value, Some(hash)).await?;
         self.manifest.push(row).await?;
         self.entries += 1;

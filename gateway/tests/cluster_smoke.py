@@ -278,7 +278,7 @@ def fault_of(seed, lacking):
 
 def log_as_table(cluster, bucket):
     """The retained log says the same through every node; what it says of puts is what listings say."""
-    asked = f"SELECT partition, offset, operation, key, size, principal FROM changes WHERE bucket = '{bucket}' ORDER BY partition, offset"
+    asked = f"SELECT partition, \"offset\", operation, key, size, principal FROM changes WHERE bucket = '{bucket}' ORDER BY partition, \"offset\""
     told = [node.sql(asked) for node in cluster.nodes]
     check(all(one == told[0] for one in told), f"every node tells the same of the log: {[len(one) for one in told]} rows")
     put = {row["key"]: row["size"] for row in told[0] if row["operation"] == "PutObject" and row["key"].startswith("put/")}

@@ -30,9 +30,9 @@ const SHARED: usize = 0;
 const UNSHARED: usize = 1;
 /// How long its value is.
 const LENGTH: usize = 2;
-/// Where a restart's rest of a key begins.
+/// Where a restart's rest of a key begins, from the first one on.
 const RESTART_REST: usize = 3;
-/// Where a restart's value begins.
+/// Where a restart's value begins, from the first one on.
 const RESTART_VALUE: usize = 4;
 /// The version, where keys are stamped.
 const VERSION: usize = 5;
@@ -236,10 +236,15 @@ impl Block {
         for (of_value, number) in numbers[..self.form.numbers].iter_mut().enumerate() {
             *number = self.number(FIRST_NUMBER + of_value, place.index);
         }
-        Value { numbers, bytes: &self.values[place.value.clone()] }
+        Value { numbers, bytes: self.bytes(place) }
     }
 
-    /// The bytes of the same, to keep.
+    /// The bytes of the same, without its numbers.
+    pub fn bytes(&self, place: &Place) -> &[u8] {
+        &self.values[place.value.clone()]
+    }
+
+    /// These bytes, to keep.
     pub fn value_bytes(&self, place: &Place) -> Bytes {
         self.values.slice(place.value.clone())
     }
@@ -289,11 +294,15 @@ impl Block {
         Ok(())
     }
 
+    /// Where a restart's rest and value begin.
+    fn restart_at(&self, restart: usize) -> Result<(usize, usize), Malformed> {
+        let rest = self.rests_at + self.extent(RESTART_REST, restart)?;
+        Ok((rest, self.extent(RESTART_VALUE, restart)?))
+    }
+
     /// Goes to a restart.
     fn restart(&self, restart: usize, place: &mut Place) -> Result<(), Malformed> {
-        let rest = self.rests_at + self.extent(RESTART_REST, restart)?;
-        let value = self.extent(RESTART_VALUE, restart)?;
-        self.entry(restart * RESTART_EVERY, (rest, value), place)
+        self.entry(restart * RESTART_EVERY, self.restart_at(restart)?, place)
     }
 
     /// The first entry; every block has one.
@@ -305,10 +314,16 @@ impl Block {
 
     /// Goes to the next entry; `false` at the end of the block.
     pub fn advance(&self, place: &mut Place) -> Result<bool, Malformed> {
-        if place.index + 1 == self.count {
-            return Ok(false);
+        let (index, at) = (place.index + 1, (place.next, place.value.end));
+        if index == self.count {
+            let is_all = at == (self.body.len(), self.values.len());
+            return if is_all { Ok(false) } else { Err(Malformed) };
         }
-        self.entry(place.index + 1, (place.next, place.value.end), place)?;
+        // A seek must come to the same entry as a walk.
+        if index.is_multiple_of(RESTART_EVERY) && at != self.restart_at(index / RESTART_EVERY)? {
+            return Err(Malformed);
+        }
+        self.entry(index, at, place)?;
         Ok(true)
     }
 

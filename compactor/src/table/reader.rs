@@ -40,7 +40,12 @@ impl Table {
         let (body, crc) = bytes.split_at(FOOTER_BYTES - 4);
         let crc = u32::from_le_bytes(*crc.first_chunk().expect("four bytes"));
         let computed = checksum(Section::Footer, kind, id, footer_at, body);
-        if body[..8] != *MAGIC || crc != computed {
+        if body[..8] != *MAGIC && crc == computed {
+            let magic = String::from_utf8_lossy(&body[..8]);
+            let detail = format!("a table of another version, {magic}, and not SILTTBL3");
+            return Err(sealed::corruption(path, footer_at, detail));
+        }
+        if crc != computed {
             let detail = format!("footer checksum {crc:08x}, computed {computed:08x}");
             return Err(sealed::corruption(path, footer_at, detail));
         }
@@ -175,6 +180,11 @@ impl TableCursor {
         self.block.as_ref().map(|standing| standing.block.value(&standing.place))
     }
 
+    /// The bytes of the current entry's value.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.block.as_ref().map(|standing| standing.block.bytes(&standing.place))
+    }
+
     /// The bytes of the current entry's value, to keep.
     pub fn value_bytes(&self) -> Option<Bytes> {
         self.block.as_ref().map(|standing| standing.block.value_bytes(&standing.place))
@@ -188,13 +198,19 @@ impl TableCursor {
     /// Goes to the first entry at or above `target`, forward or backward.
     pub async fn seek(&mut self, target: &[u8]) -> Result<(), ReadError> {
         let Some(index) = self.table.index.find(target) else { return Ok(()) };
-        let block = match self.block.take() {
-            Some(standing) if standing.index == index => standing.block,
-            _ => self.table.block(index).await?,
+        let mut standing = match self.block.take() {
+            Some(standing) if standing.index == index => standing,
+            _ => {
+                let block = self.table.block(index).await?;
+                Box::new(Standing { index, block, place: Place::default() })
+            }
         };
-        let found = block.seek(target).map_err(|Malformed| self.table.malformed_block(index))?;
-        match found {
-            Some(place) => self.block = Some(Box::new(Standing { index, block, place })),
+        let found = standing.block.seek(target);
+        match found.map_err(|Malformed| self.table.malformed_block(index))? {
+            Some(place) => {
+                standing.place = place;
+                self.block = Some(standing);
+            }
             // All of the block is below: the target falls between it and the next.
             None => self.begin(index + 1).await?,
         }

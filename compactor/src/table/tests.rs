@@ -381,12 +381,27 @@ fn blocks_that_cannot_be_are_refused() {
     ] {
         assert!(raw_block(b"v", body).unwrap().seek(b"l").is_err(), "{body:x?}");
     }
+    // A walk finds restarts that a seek would come to another entry by, and what no entry has.
+    let walk = |body: &[u8], rests: &[u8]| {
+        let block = raw_block(&[b'v'; 17], &[body, rests].concat()).unwrap();
+        let mut place = block.first().unwrap();
+        while block.advance(&mut place)? {}
+        Ok::<_, Malformed>(())
+    };
+    let sound = b"\x11\0\0\x01\0\x01\0\0\x05\0\x05\0\x02\0\x02";
+    assert!(walk(sound, b"abcdefghijklmnopq").is_ok());
+    assert!(walk(sound, b"abcdefghijklmnopqr").is_err(), "a rest of nothing");
+    let equal = b"\x11\0\0\x01\0\x01\0\0\x05\0\0\0\x02";
+    assert!(walk(equal, b"abcdefghijklmnopq").is_err(), "a restart with the first value");
     // Lengths and codec of a head that do not fit what follows it.
     let sound = block_of(TableKind::Keys, &plain(&key_index())[..1]);
     for (at, byte) in [(0, 1), (0, 2), (4, 0), (4, 255), (7, 255), (8, 0), (8, 255), (11, 255)] {
         let mut bytes = sound.to_vec();
         bytes[at] = byte;
-        let found = Block::new(bytes.into(), TableKind::Keys.form()).and_then(|b| b.first());
+        let found = Block::new(bytes.into(), TableKind::Keys.form()).and_then(|block| {
+            let mut place = block.first()?;
+            block.advance(&mut place)
+        });
         assert!(found.is_err(), "{at}: {byte}");
     }
 }
