@@ -8,6 +8,7 @@ How long answers take is not judged here; that is a benchmark's affair.
 import concurrent.futures
 import http.client
 import json
+import os
 import pathlib
 import socket
 import sys
@@ -92,6 +93,14 @@ def refused(server, query, **wishes):
         return None, str(error)
 
 
+def behind(server):
+    """Threads of queries run where nobody else wants a processor; no other thread does."""
+    server.sql("SELECT 1")
+    tasks = [int(task.name) for task in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir()]
+    idle = {(pathlib.Path(f"/proc/{server.process.pid}/task/{task}/comm").read_text().strip(), os.sched_getscheduler(task) == os.SCHED_IDLE) for task in tasks}
+    check(("sql", True) in idle and all((name == "sql") == is_idle for name, is_idle in idle), f"who steps back: {idle}")
+
+
 def too_much(server):
     """100 GB of rows to sort: neither memory nor disk has room for them."""
     wide = "SELECT value, repeat('x', 1000) || value AS wide FROM generate_series(1, 100000000)"
@@ -165,7 +174,7 @@ def main():
         server.start()
         try:
             server.client().create_bucket(Bucket="others")
-            for step in [too_much, cartesian, crowd, deaf]:
+            for step in [behind, too_much, cartesian, crowd, deaf]:
                 step(server)
             check("panicked" not in server.log_text(), "the server's log tells of a panic")
         finally:
