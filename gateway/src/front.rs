@@ -10,6 +10,7 @@ mod body;
 mod bucket;
 mod conditions;
 mod digests;
+mod header_names;
 mod listing;
 mod multipart;
 mod object;
@@ -171,6 +172,7 @@ impl Front {
             answer::set(&mut response, "connection", "close");
         }
         answer::add_ids(&mut response, &id);
+        header_names::spell(&mut response).await;
         let status = response.status().as_u16();
         metrics::counter!("siltstone_requests_total", "method" => method.to_string(), "status" => status.to_string()).increment(1);
         if status >= 500 {
