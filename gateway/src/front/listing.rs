@@ -218,7 +218,7 @@ fn facts(writer: &mut Writer, line: &Line, owner: Option<&str>) {
     writer.text("LastModified", &s3::time::xml(line.created.micros()));
     if !line.is_marker {
         writer.text("ETag", &etag(&line.etag.md5, line.etag.parts)).raw("Size", line.size);
-        for algorithm in s3::checksum::Algorithm::ALL {
+        for algorithm in s3::checksum::Algorithm::KEPT {
             if line.checksums & 1 << (algorithm as u8) != 0 {
                 writer.text("ChecksumAlgorithm", algorithm.name());
             }

@@ -283,7 +283,7 @@ async fn take_plain_document(
     body: Incoming,
 ) -> Result<Bytes, S3Error> {
     let mut parts = asked.parts.clone();
-    for algorithm in Algorithm::ALL {
+    for algorithm in Algorithm::KEPT {
         parts.headers.remove(algorithm.header());
     }
     let plain = Asked {
