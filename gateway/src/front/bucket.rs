@@ -29,7 +29,7 @@ pub async fn list(front: &Front, asked: &Asked) -> Answered {
     let max = match asked.query("max-buckets") {
         None => usize::MAX,
         Some(text) => {
-            text.parse().ok().filter(|max| (1..=10_000).contains(max)).ok_or_else(|| {
+            s3::names::number(text).filter(|max| (1..=10_000).contains(max)).ok_or_else(|| {
                 Code::InvalidArgument.because("max-buckets is not between 1 and 10000")
             })?
         }
@@ -152,7 +152,8 @@ pub async fn set_versioning(front: &Front, asked: &Asked, body: Incoming) -> Ans
     let bucket = front.bucket(asked).await?;
     let document = front.take_document(asked, body, DOCUMENT_BYTES_MAX).await?;
     let read = xml::read(&document, "VersioningConfiguration")?;
-    if read.text_of("MfaDelete").is_some_and(|state| state == "Enabled") {
+    let mfa_delete = read.text_of("MfaDelete").map(str::trim);
+    if mfa_delete.is_some_and(|state| !state.is_empty() && state != "Disabled") {
         return Err(Code::NotImplemented.because("MFA delete is not implemented."));
     }
     let versioning = match read.text_of("Status") {
