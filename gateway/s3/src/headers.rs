@@ -191,8 +191,10 @@ fn unobeyed(name: &str) -> Unobeyed {
         | "x-amz-confirm-remove-self-bucket-access"
         | "x-amz-skip-destination-validation"
         | "x-amz-transition-default-minimum-object-size" => Refused,
-        // Hints, and requests for what is told in answers.
-        "x-amz-checksum-algorithm" | "x-amz-checksum-mode" => Ignored,
+        // Every operation obeys the first; the others are hints.
+        "x-amz-expected-bucket-owner" | "x-amz-checksum-algorithm" | "x-amz-checksum-mode" => {
+            Ignored
+        }
         _ if is_checksum(name) => RefusedOnWrites,
         _ if BINDING.iter().any(|prefix| name.starts_with(prefix)) => Refused,
         _ => Ignored,
@@ -200,11 +202,12 @@ fn unobeyed(name: &str) -> Unobeyed {
 }
 
 /// What headers that bind or protect begin with.
-const BINDING: [&str; 11] = [
+const BINDING: [&str; 12] = [
     "x-amz-server-side-encryption",
     "x-amz-copy-source",
     "x-amz-rename-source",
     "x-amz-source-",
+    "x-amz-expected-",
     "x-amz-if-",
     "x-amz-object-if-",
     "x-amz-object-lock",

@@ -73,6 +73,11 @@ pub async fn create(front: &Front, asked: &Asked, body: Incoming) -> Answered {
         String::new()
     } else {
         let read = xml::read(&document, "CreateBucketConfiguration")?;
+        // Tags and kinds of buckets that are not made here: a bucket without them is not what was asked for.
+        if let Some(other) = read.children.iter().find(|child| child.name != "LocationConstraint") {
+            return Err(Code::NotImplemented
+                .because(format!("{} of a new bucket is not implemented.", other.name)));
+        }
         read.text_of("LocationConstraint").unwrap_or_default().to_owned()
     };
     let is_here = region.is_empty() || region == front.settings.region || region == "us-east-1";

@@ -171,10 +171,13 @@ fn read_parts(document: &Bytes) -> Result<Vec<NamedPart>, S3Error> {
         let tag = part.text_of("ETag").ok_or_else(|| S3Error::from(Code::MalformedXml))?;
         let (md5, _) = parse_etag(tag).ok_or_else(|| S3Error::from(Code::InvalidPart))?;
         let mut checksums = Vec::new();
-        for algorithm in Algorithm::ALL {
-            if let Some(text) = part.text_of(algorithm.element()) {
-                checksums.push((algorithm, algorithm.parse(text)?));
-            }
+        for claim in part.children.iter().filter(|child| child.name.starts_with("Checksum")) {
+            let known = Algorithm::ALL.into_iter().find(|known| known.element() == claim.name);
+            let algorithm = known.ok_or_else(|| {
+                Code::InvalidRequest
+                    .because(format!("The checksum algorithm of {} is not supported.", claim.name))
+            })?;
+            checksums.push((algorithm, algorithm.parse(&claim.text)?));
         }
         named.push(NamedPart { number: PartNumber::new(number), md5, checksums });
     }
