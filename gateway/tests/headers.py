@@ -139,7 +139,7 @@ def completions(wire):
         upload = wire.upload("whole", x_amz_checksum_algorithm="CRC32C")
         etag = told(wire.part("whole", upload, headers={"x-amz-checksum-crc32c": crc}), "etag")
         wire.expect(wanted, f"a completion with checksum {claim}", wire.complete("whole", upload, etag, headers={"x-amz-checksum-crc32c": claim}))
-    claims = [({"x-amz-checksum-crc64nvme": crc64}, 200), ({"x-amz-checksum-crc64nvme": wrong(crc64)}, (400, "BadDigest")),
+    claims = [({"x-amz-checksum-crc64nvme": crc64}, 200), ({"x-amz-checksum-crc64nvme": crc64, "x-amz-checksum-type": "FULL_OBJECT"}, 200), ({"x-amz-checksum-crc64nvme": wrong(crc64)}, (400, "BadDigest")),
               ({"x-amz-checksum-sha256": ABC["sha256"]}, (400, "InvalidRequest")), ({"x-amz-checksum-sha512": ABC["sha512"]}, (400, "InvalidRequest")),
               ({"x-amz-checksum-blake3": "AAAA"}, (400, "InvalidRequest")), ({"x-amz-mp-object-size": "3"}, 200),
               ({"x-amz-mp-object-size": "4"}, (400, "InvalidRequest")), ({"x-amz-mp-object-size": "+3"}, (400, "InvalidRequest")),

@@ -271,11 +271,14 @@ fn check_claims(
             )));
         }
     }
-    if let Some(said) = asked.header("x-amz-checksum-type")?
-        && checksum.is_none_or(|checksum| checksum.kind() != said)
-    {
-        return Err(Code::InvalidRequest
-            .because("The checksum type is not the one that the upload was created with."));
+    if let Some(said) = asked.header("x-amz-checksum-type")? {
+        // Without an algorithm an upload is as good as one with CRC64NVME, which is always of the whole.
+        let kind = checksum.map_or("FULL_OBJECT", StoredChecksum::kind);
+        if said != kind {
+            return Err(Code::InvalidRequest.because(format!(
+                "The upload was created with the checksum type {kind}, not with {said}."
+            )));
+        }
     }
     for (algorithm, claimed) in in_headers(asked)? {
         let is_same = match checksum {
