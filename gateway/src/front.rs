@@ -10,6 +10,7 @@ mod body;
 mod bucket;
 mod conditions;
 mod digests;
+mod header_names;
 mod listing;
 mod multipart;
 mod object;
@@ -29,6 +30,7 @@ use ingest::log::{AppendError, ReadError};
 use ingest::name::{BucketName, NameError, ObjectKey};
 use ingest::words::UploadId;
 use s3::error::{Code, S3Error};
+use s3::headers;
 use s3::names;
 use s3::sigv4::{self, Verified};
 
@@ -78,9 +80,9 @@ impl Asked {
         self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// A header, if it is there and text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.parts.headers.get(name).and_then(|value| value.to_str().ok())
+    /// A header's text, if it is there. One that is not text, or is there twice, is refused.
+    pub fn header(&self, name: &str) -> Result<Option<&str>, S3Error> {
+        headers::text(&self.parts.headers, name)
     }
 
     /// The key, validated.
@@ -171,6 +173,7 @@ impl Front {
             answer::set(&mut response, "connection", "close");
         }
         answer::add_ids(&mut response, &id);
+        header_names::spell(&mut response).await;
         let status = response.status().as_u16();
         metrics::counter!("siltstone_requests_total", "method" => method.to_string(), "status" => status.to_string()).increment(1);
         if status >= 500 {
@@ -184,10 +187,11 @@ impl Front {
     async fn answer(
         &self,
         id: &str,
-        parts: Parts,
+        mut parts: Parts,
         body: Incoming,
     ) -> Result<http::Response<Answer>, S3Error> {
         check_head(&parts)?;
+        headers::check_text(&parts.headers)?;
         let path = names::decode(parts.uri.path())?;
         let query = names::query(parts.uri.query().unwrap_or_default())?;
         let presented = sigv4::parse(&parts, &query)?;
@@ -198,6 +202,8 @@ impl Front {
         };
         let region = &self.settings.region;
         let verified = presented.verify(&parts, &path, &query, &user.secret_key, now(), region)?;
+        headers::add_from_query(&mut parts.headers, &query)?;
+        headers::check_token(&parts.headers)?;
         let (bucket, key) = split_path(&path);
         let is_write = !matches!(parts.method, http::Method::GET | http::Method::HEAD)
             && bucket.as_deref() != Some(sql::OWN);
@@ -223,30 +229,46 @@ impl Front {
     pub async fn bucket(&self, asked: &Asked) -> Result<Arc<BucketState>, S3Error> {
         let name = asked.bucket.as_deref().unwrap_or_default();
         let partition = self.store.home(name);
-        match bucket_in(&partition.buckets(), asked, name) {
-            Err(error) if error.code == Code::NoSuchBucket => {
-                Ok(self.sight_named(asked, name).await?.bucket)
-            }
+        match bucket_in(&partition.buckets(), asked, name, EXPECTED_OWNER) {
+            Err(error) if error.code == Code::NoSuchBucket => Ok(self.sight(asked).await?.bucket),
             found => found,
         }
     }
 
     /// The request's bucket for a read, with everything that was acknowledged before.
     pub async fn sight(&self, asked: &Asked) -> Result<Sight<'_>, S3Error> {
-        self.sight_named(asked, asked.bucket.as_deref().unwrap_or_default()).await
+        let name = asked.bucket.as_deref().unwrap_or_default();
+        self.sight_named(asked, name, EXPECTED_OWNER).await
     }
 
-    /// A bucket of a name for a read.
-    pub async fn sight_named(&self, asked: &Asked, name: &str) -> Result<Sight<'_>, S3Error> {
+    /// The bucket of a copy's source, with everything that was acknowledged before.
+    pub async fn source_sight(&self, asked: &Asked, name: &str) -> Result<Sight<'_>, S3Error> {
+        self.sight_named(asked, name, "x-amz-source-expected-bucket-owner").await
+    }
+
+    async fn sight_named(
+        &self,
+        asked: &Asked,
+        name: &str,
+        owner_header: &str,
+    ) -> Result<Sight<'_>, S3Error> {
         let partition = self.store.home(name);
         let snapshot = partition.fresh().await.map_err(read_error)?;
-        let bucket = bucket_in(&snapshot.buckets, asked, name)?;
+        let bucket = bucket_in(&snapshot.buckets, asked, name, owner_header)?;
         Ok(Sight { partition, bucket, snapshot })
     }
 }
 
-/// A bucket of a name, which must exist and belong to whoever asks.
-fn bucket_in(buckets: &Buckets, asked: &Asked, name: &str) -> Result<Arc<BucketState>, S3Error> {
+/// The header that names the owner whom the client expects.
+const EXPECTED_OWNER: &str = "x-amz-expected-bucket-owner";
+
+/// A bucket of a name, which must exist and belong to whoever asks, and to whom the header names.
+fn bucket_in(
+    buckets: &Buckets,
+    asked: &Asked,
+    name: &str,
+    owner_header: &str,
+) -> Result<Arc<BucketState>, S3Error> {
     let missing = || S3Error::from(Code::NoSuchBucket).with("BucketName", name);
     let valid = BucketName::new(name.as_bytes().to_vec())
         .map_err(|_| S3Error::from(Code::InvalidBucketName).with("BucketName", name))?;
@@ -254,12 +276,16 @@ fn bucket_in(buckets: &Buckets, asked: &Asked, name: &str) -> Result<Arc<BucketS
     if !owns(&asked.user, bucket) {
         return Err(Code::AccessDenied.into());
     }
-    if let Some(owner) = asked.header("x-amz-expected-bucket-owner")
-        && owner != bucket.owner
-    {
-        return Err(Code::AccessDenied.into());
-    }
+    check_owner(asked, owner_header, &bucket.owner)?;
     Ok(bucket.clone())
+}
+
+/// Refuses a request that expects another owner than there is.
+fn check_owner(asked: &Asked, header: &str, owner: &str) -> Result<(), S3Error> {
+    match asked.header(header)? {
+        Some(expected) if expected != owner => Err(Code::AccessDenied.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Splits `/bucket/key`; the key is everything after the second slash, taken literally.

@@ -5,11 +5,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use md5::{Digest as _, Md5};
 use sha1::Sha1;
-use sha2::Sha256;
+use sha2::{Sha256, Sha512};
+use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh64::Xxh64;
 
 use crate::error::{Code, S3Error};
 
-/// An algorithm of S3's. The numbers are those that the store keeps.
+/// An algorithm of S3's. The numbers of those that are [kept](Algorithm::KEPT) are those that the store keeps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Algorithm {
@@ -23,11 +25,53 @@ pub enum Algorithm {
     Sha1 = 4,
     /// SHA-256.
     Sha256 = 5,
+    /// SHA-512.
+    Sha512 = 6,
+    /// MD5.
+    Md5 = 7,
+    /// XXH64.
+    Xxhash64 = 8,
+    /// XXH3 with 64 bits.
+    Xxhash3 = 9,
+    /// XXH3 with 128 bits.
+    Xxhash128 = 10,
+}
+
+/// The names of an algorithm.
+struct Names {
+    name: &'static str,
+    header: &'static str,
+    element: &'static str,
+    /// Bytes of a digest.
+    len: usize,
+}
+
+const fn names(
+    name: &'static str,
+    header: &'static str,
+    element: &'static str,
+    len: usize,
+) -> Names {
+    Names { name, header, element, len }
 }
 
 impl Algorithm {
-    /// All of them.
-    pub const ALL: [Algorithm; 5] = [
+    /// All of them: each is verified where a client sends it.
+    pub const ALL: [Algorithm; 10] = [
+        Algorithm::Crc32,
+        Algorithm::Crc32c,
+        Algorithm::Crc64Nvme,
+        Algorithm::Sha1,
+        Algorithm::Sha256,
+        Algorithm::Sha512,
+        Algorithm::Md5,
+        Algorithm::Xxhash64,
+        Algorithm::Xxhash3,
+        Algorithm::Xxhash128,
+    ];
+
+    /// Those that are kept with an object.
+    pub const KEPT: [Algorithm; 5] = [
         Algorithm::Crc32,
         Algorithm::Crc32c,
         Algorithm::Crc64Nvme,
@@ -35,37 +79,50 @@ impl Algorithm {
         Algorithm::Sha256,
     ];
 
+    /// Whether checksums of this kind are kept with an object. The others are verified and told in the answer.
+    pub fn is_kept(self) -> bool {
+        Self::KEPT.contains(&self)
+    }
+
+    fn names(self) -> Names {
+        match self {
+            Algorithm::Crc32 => names("CRC32", "x-amz-checksum-crc32", "ChecksumCRC32", 4),
+            Algorithm::Crc32c => names("CRC32C", "x-amz-checksum-crc32c", "ChecksumCRC32C", 4),
+            Algorithm::Crc64Nvme => {
+                names("CRC64NVME", "x-amz-checksum-crc64nvme", "ChecksumCRC64NVME", 8)
+            }
+            Algorithm::Sha1 => names("SHA1", "x-amz-checksum-sha1", "ChecksumSHA1", 20),
+            Algorithm::Sha256 => names("SHA256", "x-amz-checksum-sha256", "ChecksumSHA256", 32),
+            Algorithm::Sha512 => names("SHA512", "x-amz-checksum-sha512", "ChecksumSHA512", 64),
+            Algorithm::Md5 => names("MD5", "x-amz-checksum-md5", "ChecksumMD5", 16),
+            Algorithm::Xxhash64 => {
+                names("XXHASH64", "x-amz-checksum-xxhash64", "ChecksumXXHASH64", 8)
+            }
+            Algorithm::Xxhash3 => names("XXHASH3", "x-amz-checksum-xxhash3", "ChecksumXXHASH3", 8),
+            Algorithm::Xxhash128 => {
+                names("XXHASH128", "x-amz-checksum-xxhash128", "ChecksumXXHASH128", 16)
+            }
+        }
+    }
+
     /// The name in headers such as `x-amz-checksum-algorithm`.
     pub fn name(self) -> &'static str {
-        match self {
-            Algorithm::Crc32 => "CRC32",
-            Algorithm::Crc32c => "CRC32C",
-            Algorithm::Crc64Nvme => "CRC64NVME",
-            Algorithm::Sha1 => "SHA1",
-            Algorithm::Sha256 => "SHA256",
-        }
+        self.names().name
     }
 
     /// The header that carries such a checksum.
     pub fn header(self) -> &'static str {
-        match self {
-            Algorithm::Crc32 => "x-amz-checksum-crc32",
-            Algorithm::Crc32c => "x-amz-checksum-crc32c",
-            Algorithm::Crc64Nvme => "x-amz-checksum-crc64nvme",
-            Algorithm::Sha1 => "x-amz-checksum-sha1",
-            Algorithm::Sha256 => "x-amz-checksum-sha256",
-        }
+        self.names().header
     }
 
     /// The XML element that carries such a checksum.
     pub fn element(self) -> &'static str {
-        match self {
-            Algorithm::Crc32 => "ChecksumCRC32",
-            Algorithm::Crc32c => "ChecksumCRC32C",
-            Algorithm::Crc64Nvme => "ChecksumCRC64NVME",
-            Algorithm::Sha1 => "ChecksumSHA1",
-            Algorithm::Sha256 => "ChecksumSHA256",
-        }
+        self.names().element
+    }
+
+    /// The algorithm whose checksums a header carries.
+    pub fn with_header(header: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.header() == header)
     }
 
     /// The algorithm of a name, in any case.
@@ -73,19 +130,21 @@ impl Algorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 
-    /// The algorithm with a number.
+    /// The kept algorithm with a number.
     pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| *algorithm as u8 == code)
+        Self::KEPT.into_iter().find(|algorithm| *algorithm as u8 == code)
     }
 
     /// Bytes of a digest.
     pub fn digest_len(self) -> usize {
-        match self {
-            Algorithm::Crc32 | Algorithm::Crc32c => 4,
-            Algorithm::Crc64Nvme => 8,
-            Algorithm::Sha1 => 20,
-            Algorithm::Sha256 => 32,
-        }
+        self.names().len
+    }
+
+    /// The digest of bytes.
+    pub fn digest(self, bytes: &[u8]) -> Vec<u8> {
+        let mut hasher = Hasher::new(self);
+        hasher.update(bytes);
+        hasher.finish()
     }
 
     /// Whether checksums of parts combine to that of the whole.
@@ -98,7 +157,7 @@ impl Algorithm {
             Algorithm::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
             Algorithm::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
             Algorithm::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
-            Algorithm::Sha1 | Algorithm::Sha256 => None,
+            _ => None,
         }
     }
 
@@ -141,15 +200,31 @@ enum State {
     Crc(Box<Crc>),
     Sha1(Sha1),
     Sha256(Sha256),
+    Sha512(Sha512),
+    Md5(Md5),
+    Xxhash64(Box<Xxh64>),
+    Xxhash3(Box<Xxh3>),
+}
+
+impl State {
+    fn crc(algorithm: CrcAlgorithm) -> Self {
+        State::Crc(Box::new(Crc::new(algorithm)))
+    }
 }
 
 impl Hasher {
     /// Starts.
     pub fn new(algorithm: Algorithm) -> Self {
-        let state = match (algorithm.crc(), algorithm) {
-            (Some(crc), _) => State::Crc(Box::new(Crc::new(crc))),
-            (None, Algorithm::Sha1) => State::Sha1(Sha1::new()),
-            (None, _) => State::Sha256(Sha256::new()),
+        let state = match algorithm {
+            Algorithm::Crc32 => State::crc(CrcAlgorithm::Crc32IsoHdlc),
+            Algorithm::Crc32c => State::crc(CrcAlgorithm::Crc32Iscsi),
+            Algorithm::Crc64Nvme => State::crc(CrcAlgorithm::Crc64Nvme),
+            Algorithm::Sha1 => State::Sha1(Sha1::new()),
+            Algorithm::Sha256 => State::Sha256(Sha256::new()),
+            Algorithm::Sha512 => State::Sha512(Sha512::new()),
+            Algorithm::Md5 => State::Md5(Md5::new()),
+            Algorithm::Xxhash64 => State::Xxhash64(Box::new(Xxh64::new(0))),
+            Algorithm::Xxhash3 | Algorithm::Xxhash128 => State::Xxhash3(Box::new(Xxh3::new())),
         };
         Self { algorithm, state }
     }
@@ -165,6 +240,10 @@ impl Hasher {
             State::Crc(crc) => crc.update(bytes),
             State::Sha1(sha) => sha.update(bytes),
             State::Sha256(sha) => sha.update(bytes),
+            State::Sha512(sha) => sha.update(bytes),
+            State::Md5(md5) => md5.update(bytes),
+            State::Xxhash64(xxhash) => xxhash.update(bytes),
+            State::Xxhash3(xxhash) => xxhash.update(bytes),
         }
     }
 
@@ -176,6 +255,13 @@ impl Hasher {
             }
             State::Sha1(sha) => sha.finalize().to_vec(),
             State::Sha256(sha) => sha.finalize().to_vec(),
+            State::Sha512(sha) => sha.finalize().to_vec(),
+            State::Md5(md5) => md5.finalize().to_vec(),
+            State::Xxhash64(xxhash) => xxhash.digest().to_be_bytes().to_vec(),
+            State::Xxhash3(xxhash) if self.algorithm == Algorithm::Xxhash3 => {
+                xxhash.digest().to_be_bytes().to_vec()
+            }
+            State::Xxhash3(xxhash) => xxhash.digest128().to_be_bytes().to_vec(),
         }
     }
 }
@@ -211,7 +297,7 @@ pub fn parse_etag(text: &str) -> Option<([u8; 16], u16)> {
     let (md5, parts) = text.split_once('-').unwrap_or((text, "0"));
     let mut bytes = [0; 16];
     hex::decode_to_slice(md5, &mut bytes).ok()?;
-    Some((bytes, parts.parse().ok()?))
+    Some((bytes, crate::names::number(parts)?))
 }
 
 #[cfg(test)]
@@ -236,6 +322,29 @@ mod tests {
                 assert_eq!(base64(&digest), wanted, "{algorithm:?}");
             }
             assert_eq!(algorithm.parse(&base64(&digest)).unwrap(), digest);
+        }
+    }
+
+    #[test]
+    fn digests_of_nothing_and_of_abc_are_the_published_ones() {
+        let table = [
+            (Algorithm::Crc32, "00000000", "352441c2"),
+            (Algorithm::Sha512, "cf83e135", "ddaf35a1"),
+            (Algorithm::Md5, "d41d8cd9", "90015098"),
+            (Algorithm::Xxhash64, "ef46db37", "44bc2cf5"),
+            (Algorithm::Xxhash3, "2d068005", "78af5f94"),
+            (Algorithm::Xxhash128, "99aa06d3", "06b05ab6"),
+        ];
+        for (algorithm, nothing, abc) in table {
+            assert_eq!(hex::encode(&algorithm.digest(b"")[..4]), nothing, "{algorithm:?}");
+            assert_eq!(hex::encode(&algorithm.digest(b"abc")[..4]), abc, "{algorithm:?}");
+        }
+        for algorithm in Algorithm::ALL {
+            assert_eq!(algorithm.digest(b"a").len(), algorithm.digest_len(), "{algorithm:?}");
+            assert_eq!(Algorithm::with_header(algorithm.header()), Some(algorithm));
+            assert_eq!(Algorithm::named(algorithm.name()), Some(algorithm));
+            let code = algorithm as u8;
+            assert_eq!(Algorithm::from_code(code), algorithm.is_kept().then_some(algorithm));
         }
     }
 

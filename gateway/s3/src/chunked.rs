@@ -5,6 +5,9 @@
 //!   x-amz-checksum-crc32c:sOO8/Q==\r\n x-amz-trailer-signature:63bd...\r\n \r\n
 //! ```
 //!
+//! minio-go ends trailers with `\n`, and what would be their `\r\n` follows the last of them: an empty line before
+//! the one that ends the body, or before the trailers' signature. That one line is passed over.
+//!
 //! Bytes are handed on as they come, so memory stays bounded whatever a chunk's length; a chunk whose
 //! signature does not fit is found at its end, and the whole body fails. The caller believes nothing
 //! before [`Decoder::finish`]. The decoder is total: any bytes, split anywhere, give bytes or an error.
@@ -49,6 +52,18 @@ pub struct Decoder {
     hash: Sha256,
     trailers: Vec<(String, String)>,
     trailer_bytes: usize,
+    line_end: LineEnd,
+}
+
+/// How the trailer before ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LineEnd {
+    /// With CR and LF.
+    Whole,
+    /// With LF alone: its CR and LF may still come.
+    Lf,
+    /// With LF alone, and then CR and LF.
+    Late,
 }
 
 fn malformed() -> S3Error {
@@ -76,6 +91,7 @@ impl Decoder {
             hash: Sha256::new(),
             trailers: Vec::new(),
             trailer_bytes: 0,
+            line_end: LineEnd::Whole,
         }
     }
 
@@ -124,10 +140,17 @@ impl Decoder {
             return Ok(None);
         }
         let mut line = self.line.split();
-        if !line.ends_with(b"\r\n") {
+        if line.ends_with(b"\r\n") {
+            line.truncate(line.len() - 2);
+            if !line.is_empty() {
+                self.line_end = LineEnd::Whole;
+            }
+        } else if matches!(self.state, State::Trailers) && line.len() > 1 {
+            line.truncate(line.len() - 1);
+            self.line_end = LineEnd::Lf;
+        } else {
             return Err(malformed());
         }
-        line.truncate(line.len() - 2);
         String::from_utf8(line.to_vec()).map(Some).map_err(|_| malformed())
     }
 
@@ -178,6 +201,10 @@ impl Decoder {
     }
 
     fn take_trailer(&mut self, line: &str) -> Result<(), S3Error> {
+        if line.is_empty() && self.line_end == LineEnd::Lf {
+            self.line_end = LineEnd::Late;
+            return Ok(());
+        }
         if line.is_empty() {
             self.state = State::End;
             return self.check_trailers();
@@ -211,6 +238,10 @@ impl Decoder {
     pub fn finish(mut self) -> Result<Vec<(String, String)>, S3Error> {
         match self.state {
             State::End => {}
+            // All trailers are there; only the body's last empty line is not.
+            State::Trailers if self.line.is_empty() && self.line_end == LineEnd::Late => {
+                self.check_trailers()?;
+            }
             // Some clients leave out the last empty line when there are no trailers.
             State::Trailers if self.line.is_empty() && self.trailers.is_empty() => {
                 self.check_trailers_absent()?;
@@ -312,6 +343,77 @@ mod tests {
         decoder.feed(body, &mut out).unwrap();
         let trailers = decoder.finish().unwrap();
         assert_eq!(trailers, [("x-amz-checksum-crc32".into(), "NhCmhg==".into())]);
+    }
+
+    #[test]
+    fn trailers_may_end_with_a_line_feed() {
+        let of = |ends: &str, payload, split| {
+            let body = format!("5\r\nhello\r\n0\r\n{ends}");
+            let mut decoder = Decoder::new(verified(payload), 5);
+            let mut out = Vec::new();
+            for piece in split_at_each(&body.into(), split) {
+                decoder.feed(piece, &mut out)?;
+            }
+            decoder.finish()
+        };
+        let payload = PayloadHash::StreamingUnsignedTrailer;
+        for split in [1, 2, 3, 1000] {
+            for good in [
+                "x-amz-checksum-crc32:NhCmhg==\n\r\n\r\n",
+                "x-amz-checksum-crc32:NhCmhg==\n\r\n",
+                "x-amz-checksum-crc32:NhCmhg==\r\n\r\n",
+            ] {
+                let trailers = of(good, payload, split).unwrap();
+                assert_eq!(trailers, [("x-amz-checksum-crc32".into(), "NhCmhg==".into())]);
+            }
+            for bad in [
+                "x-amz-checksum-crc32:NhCmhg==\n",
+                "x-amz-checksum-crc32:NhCmhg==\n\n",
+                "x-amz-checksum-crc32:NhCmhg==\n\r\n\r\n\r\n",
+                "x-amz-checksum-crc32:NhCmhg==\r\n\r\n\r\n",
+                "x-amz-checksum-crc32:NhCmhg==\r\n\n",
+                "x-amz-checksum-crc32:NhCmhg==\n\r\n\r\nmore",
+                "\n",
+            ] {
+                assert!(of(bad, payload, split).is_err(), "{bad:?}");
+            }
+        }
+        let lf_in_heads = Bytes::from_static(b"5\nhello\r\n0\r\n\r\n");
+        assert!(decode(&lf_in_heads, payload, 5, 1000).is_err());
+        let lf_after_data = Bytes::from_static(b"5\r\nhello\n0\r\n\r\n");
+        assert!(decode(&lf_after_data, payload, 5, 1000).is_err());
+    }
+
+    #[test]
+    fn signed_trailers_may_end_with_a_line_feed() {
+        let payload = PayloadHash::StreamingSignedTrailer;
+        let verified = verified(payload);
+        let hash = |bytes: &[u8]| Sha256::digest(bytes).to_vec();
+        let first = chunk_signature(&verified, &verified.signature, &hash(b"hello"));
+        let last = chunk_signature(&verified, &first, &hash(b""));
+        let trailer = "x-amz-checksum-crc32:NhCmhg==";
+        let signature = trailer_signature(&verified, &last, &format!("{trailer}\n"));
+        let chunks = format!("5;chunk-signature={first}\r\nhello\r\n0;chunk-signature={last}\r\n");
+        let signed = format!("x-amz-trailer-signature:{signature}");
+        for good in [
+            format!("{trailer}\n\r\n{signed}\r\n\r\n"),
+            format!("{trailer}\r\n{signed}\r\n\r\n"),
+            format!("{trailer}\n{signed}\n\r\n\r\n"),
+        ] {
+            let body = Bytes::from(format!("{chunks}{good}"));
+            assert_eq!(decode(&body, payload, 5, 7).unwrap(), b"hello", "{good:?}");
+        }
+        let flipped =
+            signed.replace(&signature[..1], if signature.starts_with('0') { "1" } else { "0" });
+        for bad in [
+            format!("{trailer}\n\r\n\r\n"),
+            format!("{trailer}\n\r\n"),
+            format!("{trailer}\n\r\n{flipped}\r\n\r\n"),
+            format!("{trailer}\n\r\n\r\n{signed}\r\n\r\n"),
+        ] {
+            let body = Bytes::from(format!("{chunks}{bad}"));
+            assert!(decode(&body, payload, 5, 7).is_err(), "{bad:?}");
+        }
     }
 
     proptest! {

@@ -51,9 +51,12 @@ codes! {
     InvalidPartOrder "InvalidPartOrder" 400 "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
     InvalidRange "InvalidRange" 416 "The requested range is not satisfiable.",
     InvalidRequest "InvalidRequest" 400 "Invalid request.",
+    InvalidStorageClass "InvalidStorageClass" 400 "The storage class you specified is not valid.",
     InvalidTag "InvalidTag" 400 "The tag provided was not a valid tag.",
+    InvalidToken "InvalidToken" 400 "The provided token is malformed or otherwise invalid.",
     InvalidUri "InvalidURI" 400 "Couldn't parse the specified URI.",
     KeyTooLong "KeyTooLongError" 400 "Your key is too long.",
+    MalformedTrailer "MalformedTrailerError" 400 "The request contained trailing data that was not well-formed or did not conform to our published schema.",
     MalformedXml "MalformedXML" 400 "The XML you provided was not well-formed or did not validate against our published schema.",
     MetadataTooLarge "MetadataTooLarge" 400 "Your metadata headers exceed the maximum allowed metadata size.",
     MethodNotAllowed "MethodNotAllowed" 405 "The specified method is not allowed against this resource.",
@@ -83,6 +86,9 @@ codes! {
     SlowDown "SlowDown" 503 "Please reduce your request rate.",
     XAmzContentSha256Mismatch "XAmzContentSHA256Mismatch" 400 "The provided 'x-amz-content-sha256' header does not match what was computed.",
 }
+
+/// The extra element that is a header instead: the methods that are allowed.
+pub const ALLOW: &str = "Allow";
 
 /// An S3 error: what the client is told.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -125,7 +131,8 @@ impl S3Error {
         };
         element("Code", self.code.text());
         element("Message", &self.message);
-        self.extra.iter().for_each(|(name, value)| element(name, value));
+        let elements = self.extra.iter().filter(|(name, _)| *name != ALLOW);
+        elements.for_each(|(name, value)| element(name, value));
         element("Resource", resource);
         element("RequestId", request);
         element("HostId", host);

@@ -5,7 +5,9 @@
 pub mod checksum;
 pub mod chunked;
 pub mod error;
+pub mod headers;
 pub mod names;
+pub mod operation;
 pub mod sigv4;
 pub mod time;
 pub mod xml;

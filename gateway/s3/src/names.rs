@@ -37,6 +37,18 @@ pub fn query(text: &str) -> Result<Vec<(String, String)>, S3Error> {
         .collect()
 }
 
+/// A number in digits alone: a sign is no part of one. None too where it does not fit.
+pub fn number<N: std::str::FromStr>(text: &str) -> Option<N> {
+    let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_digits)
+}
+
+/// A number in hexadecimal digits alone.
+pub fn hex_number(text: &str) -> Option<u64> {
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(text, 16).ok().filter(|_| is_digits)
+}
+
 /// Refuses names that S3 does not allow for buckets.
 pub fn check_bucket(name: &str) -> Result<(), S3Error> {
     let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
@@ -72,6 +84,20 @@ mod tests {
             ["ab", "Abc", "a_b", "-ab", "ab-", "a..b", "192.168.1.1", &"x".repeat(64), "xn--abc"]
         {
             assert!(check_bucket(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_digits_alone() {
+        assert_eq!(number("0"), Some(0u64));
+        assert_eq!(number("0010"), Some(10u16));
+        assert_eq!(number("18446744073709551615"), Some(u64::MAX));
+        for bad in ["", "+5", "-5", " 5", "5 ", "5.0", "0x5", "18446744073709551616"] {
+            assert_eq!(number::<u64>(bad), None, "{bad}");
+        }
+        assert_eq!(hex_number("00ff"), Some(255));
+        for bad in ["", "+5", "-5", "g", "10000000000000000"] {
+            assert_eq!(hex_number(bad), None, "{bad}");
         }
     }
 

@@ -4,12 +4,12 @@
 //! the path is encoded once and not normalised (`//` and `..` stay), and the payload hash is a header.
 
 use hmac::{Hmac, KeyInit, Mac};
-use http::HeaderMap;
 use http::request::Parts;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::error::{Code, S3Error};
+use crate::headers::text;
 use crate::names;
 use crate::time::{amz, parse_amz, parse_http};
 
@@ -127,10 +127,6 @@ pub struct Verified {
     pub time: String,
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
 fn parse_credential(
     text: &str,
     malformed: &dyn Fn(&str) -> S3Error,
@@ -170,16 +166,20 @@ pub fn parse(parts: &Parts, query: &[(String, String)]) -> Result<Option<Present
             Code::AuthorizationHeaderMalformed
                 .because(format!("The authorization header is malformed; {detail}"))
         };
-        let text = value.to_str().map_err(|_| malformed("it is not ASCII."))?;
-        let Some(fields) = text.strip_prefix(ALGORITHM) else { return Err(unsupported()) };
+        let said = value.to_str().map_err(|_| malformed("it is not ASCII."))?;
+        let Some(fields) = said.strip_prefix(ALGORITHM) else { return Err(unsupported()) };
         let field = |name: &str| {
             let mut fields = fields.split(',').map(str::trim);
             let found = fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
             found.ok_or_else(|| malformed(&format!("the authorization header requires {name}.")))
         };
         let (access_key, scope) = parse_credential(field("Credential")?, &malformed)?;
-        let date = header(&parts.headers, "x-amz-date").and_then(parse_amz);
-        let date = date.or_else(|| header(&parts.headers, "date").and_then(parse_http));
+        let date = text(&parts.headers, "x-amz-date")?.and_then(parse_amz);
+        let date = match date {
+            Some(date) => Some(date),
+            None => text(&parts.headers, "date")?
+                .and_then(|date| parse_http(date).or_else(|| parse_amz(date))),
+        };
         let time = date.ok_or_else(|| {
             Code::AccessDenied
                 .because("AWS authentication requires a valid Date or x-amz-date header")
@@ -215,18 +215,20 @@ pub fn parse(parts: &Parts, query: &[(String, String)]) -> Result<Option<Present
             .because("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\""));
     }
     let (access_key, scope) = parse_credential(get("X-Amz-Credential")?, &malformed)?;
-    let expires: i64 = get("X-Amz-Expires")?.parse().map_err(|_| {
+    let expires = get("X-Amz-Expires")?;
+    let is_negative = expires.strip_prefix('-').and_then(names::number::<i64>).is_some();
+    if is_negative {
+        return Err(
+            Code::AuthorizationQueryParametersError.because("X-Amz-Expires must be non-negative")
+        );
+    }
+    let expires: i64 = names::number(expires).ok_or_else(|| {
         Code::AuthorizationQueryParametersError.because("X-Amz-Expires should be a number")
     })?;
     if expires > EXPIRES_MAX {
         return Err(Code::AuthorizationQueryParametersError.because(
             "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds",
         ));
-    }
-    if expires < 0 {
-        return Err(
-            Code::AuthorizationQueryParametersError.because("X-Amz-Expires must be non-negative")
-        );
     }
     let time = parse_amz(get("X-Amz-Date")?).ok_or_else(|| {
         Code::AuthorizationQueryParametersError
@@ -325,14 +327,7 @@ impl Presented {
             _ => {}
         }
         self.check_signed_headers(parts)?;
-        let text = match (self.expires, header(&parts.headers, "x-amz-content-sha256")) {
-            (_, Some(text)) => text,
-            (Some(_), None) => "UNSIGNED-PAYLOAD",
-            (None, None) => {
-                return Err(Code::InvalidRequest
-                    .because("Missing required header for this request: x-amz-content-sha256"));
-            }
-        };
+        let text = self.payload_text(parts, query)?;
         let payload = PayloadHash::parse(text)?;
         let canonical = canonical(parts, path, query, &self.signed_headers, text);
         let time = amz(self.time);
@@ -348,6 +343,33 @@ impl Presented {
                 .with("CanonicalRequest", canonical));
         }
         Ok(Verified { payload, signature: wanted, scope: self.scope.clone(), key, time })
+    }
+
+    /// What the client says of the body: in a header, or in a presigned query, where it may say nothing.
+    fn payload_text<'a>(
+        &self,
+        parts: &'a Parts,
+        query: &'a [(String, String)],
+    ) -> Result<&'a str, S3Error> {
+        const NAME: &str = "x-amz-content-sha256";
+        let in_header = text(&parts.headers, NAME)?;
+        if self.expires.is_none() {
+            return in_header.ok_or_else(|| {
+                Code::InvalidRequest
+                    .because("Missing required header for this request: x-amz-content-sha256")
+            });
+        }
+        let mut in_query = query.iter().filter(|(name, _)| name.eq_ignore_ascii_case(NAME));
+        let said = in_query.next().map(|(_, value)| value.as_str());
+        let differs = |value: &str| Some(value) != said;
+        if said.is_some() && in_header.is_some_and(differs)
+            || in_query.any(|(_, value)| differs(value))
+        {
+            return Err(Code::InvalidArgument
+                .because("x-amz-content-sha256 is given twice.")
+                .with("ArgumentName", NAME));
+        }
+        Ok(in_header.or(said).unwrap_or("UNSIGNED-PAYLOAD"))
     }
 
     /// `host` and every `x-amz-` header must be signed, and what is signed must be there.
@@ -384,8 +406,8 @@ pub fn sign(
     secret: &str,
     region: &str,
 ) -> Option<String> {
-    let time = header(&parts.headers, "x-amz-date")?;
-    let payload = header(&parts.headers, "x-amz-content-sha256")?;
+    let time = text(&parts.headers, "x-amz-date").ok()??;
+    let payload = text(&parts.headers, "x-amz-content-sha256").ok()??;
     let scope = Scope { date: time.get(..8)?.to_owned(), region: region.to_owned() };
     let mut signed: Vec<String> = parts.headers.keys().map(|name| name.to_string()).collect();
     signed.sort();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::Stream;
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
-use s3::error::{Code, S3Error};
+use s3::error::{ALLOW, Code, S3Error};
 
 /// A body, piece by piece.
 pub type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
@@ -101,6 +101,7 @@ pub fn error(error: &S3Error, path: &str, id: &str, is_head: bool) -> Response<A
             "DeleteMarker" => set(&mut response, "x-amz-delete-marker", value),
             "VersionId" => set(&mut response, "x-amz-version-id", value),
             "LastModified" => set(&mut response, "last-modified", value),
+            ALLOW => set(&mut response, "allow", value),
             _ => {}
         }
     }

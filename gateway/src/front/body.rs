@@ -7,18 +7,22 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use compactor::partition::{PayloadError, PayloadWriter};
+use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use ingest::bulk::{BulkError, WriteGuard};
 use ingest::entry::{Extent, StoredChecksum};
 use ingest::log::AppendError;
 use ingest::record::{RecordPayload, StreamRef};
-use s3::checksum::{Algorithm, Hasher, Md5Hasher, parse_content_md5};
+use s3::checksum::{Algorithm, Hasher, Md5Hasher, base64, parse_content_md5};
 use s3::chunked::Decoder;
 use s3::error::{Code, S3Error};
+use s3::headers;
+use s3::names::number;
 use s3::sigv4::PayloadHash;
 use std::sync::Arc;
 
+use super::answer::{self, Answer};
 use super::digests::{Digests, Hashes};
 use super::{Asked, Front};
 
@@ -37,8 +41,10 @@ pub struct Taken {
     pub md5: [u8; 16],
     /// CRC-64/NVME.
     pub digest: u64,
-    /// The checksum that the client sent, or that was asked for.
+    /// The checksum that the client sent, or that was asked for, if it is of a kind that is kept.
     pub checksum: Option<StoredChecksum>,
+    /// The checksum that the client sent, if it is of a kind that is not kept.
+    pub passing: Option<Passing>,
     /// Where it is.
     pub payload: RecordPayload,
     /// Keeps bulk files from being collected until the outcome is known.
@@ -120,40 +126,72 @@ fn declared_len(asked: &Asked) -> Result<u64, S3Error> {
     } else {
         "content-length"
     };
-    let text = asked.header(name).ok_or_else(|| S3Error::from(Code::MissingContentLength))?;
-    text.trim()
-        .parse()
-        .map_err(|_| Code::InvalidArgument.because(format!("{name} is not a number")))
+    let text = asked.header(name)?.ok_or_else(|| S3Error::from(Code::MissingContentLength))?;
+    number(text.trim())
+        .ok_or_else(|| Code::InvalidArgument.because(format!("{name} is not a number")))
+}
+
+/// A checksum that was verified and is not kept: its algorithm and its digest.
+pub type Passing = (Algorithm, Vec<u8>);
+
+/// Tells the client that a checksum that is not kept was verified.
+pub fn tell_passing(response: &mut Response<Answer>, passing: Option<&Passing>) {
+    if let Some((algorithm, digest)) = passing {
+        answer::set(response, algorithm.header(), &base64(digest));
+    }
 }
 
 /// A checksum's algorithm, and its value unless that comes in a trailer.
 type Announced = (Algorithm, Option<Vec<u8>>);
 
-/// The checksum that the client announces: its algorithm, and its value if that is in a header.
-fn announced(asked: &Asked) -> Result<Option<Announced>, S3Error> {
-    let mut found = None;
-    for algorithm in Algorithm::ALL {
-        if let Some(text) = asked.header(algorithm.header()) {
-            if found.is_some() {
-                return Err(Code::InvalidRequest
-                    .because("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
-            }
-            found = Some((algorithm, Some(algorithm.parse(text)?)));
-        }
+/// The checksum over all of an object.
+pub fn whole_checksum(hasher: Hasher) -> StoredChecksum {
+    StoredChecksum {
+        algorithm: hasher.algorithm() as u8,
+        is_composite: false,
+        digest: hasher.finish().into(),
     }
-    if let Some(trailer) = asked.header("x-amz-trailer") {
-        let named = Algorithm::ALL.into_iter().find(|a| a.header() == trailer.trim());
-        let Some(algorithm) = named else {
-            return Err(Code::InvalidRequest
-                .because("The value specified in the x-amz-trailer header is not supported"));
-        };
-        if found.is_some() {
-            return Err(Code::InvalidRequest
-                .because("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+}
+
+/// The checksums that stand in headers. A header of an algorithm that nobody knows is refused.
+pub fn in_headers(asked: &Asked) -> Result<Vec<(Algorithm, &str)>, S3Error> {
+    let mut found = Vec::new();
+    for name in asked.parts.headers.keys().map(http::HeaderName::as_str) {
+        if !headers::is_checksum(name) {
+            continue;
         }
-        found = Some((algorithm, None));
+        let algorithm = Algorithm::with_header(name).ok_or_else(|| {
+            Code::InvalidRequest
+                .because(format!("The checksum algorithm of {name} is not supported."))
+        })?;
+        found.push((algorithm, asked.header(name)?.unwrap_or_default()));
     }
     Ok(found)
+}
+
+/// The checksum that the client announces: its algorithm, and its value if that is in a header.
+fn announced(asked: &Asked) -> Result<Option<Announced>, S3Error> {
+    let several = || {
+        Code::InvalidRequest.because(
+            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+        )
+    };
+    let given = in_headers(asked)?;
+    let in_header = match given[..] {
+        [] => None,
+        [(algorithm, text)] => Some((algorithm, Some(algorithm.parse(text)?))),
+        _ => return Err(several()),
+    };
+    let Some(trailer) = asked.header("x-amz-trailer")? else { return Ok(in_header) };
+    let algorithm = Algorithm::with_header(&trailer.trim().to_ascii_lowercase());
+    let algorithm = algorithm.ok_or_else(|| {
+        Code::InvalidRequest
+            .because("The value specified in the x-amz-trailer header is not supported")
+    })?;
+    if in_header.is_some() {
+        return Err(several());
+    }
+    Ok(Some((algorithm, None)))
 }
 
 enum Sink {
@@ -177,10 +215,7 @@ impl Front {
                 .with("ProposedSize", len.to_string())
                 .with("MaxSizeAllowed", UPLOAD_BYTES_MAX.to_string()));
         }
-        let content_md5 = asked.parts.headers.get("content-md5");
-        let content_md5 = content_md5
-            .map(|value| parse_content_md5(value.to_str().unwrap_or_default()))
-            .transpose()?;
+        let content_md5 = asked.header("content-md5")?.map(parse_content_md5).transpose()?;
         let announced = announced(asked)?;
         let algorithm = announced.as_ref().map(|(algorithm, _)| *algorithm).or(wanted);
         let mut pieces = Pieces::new(asked, body, len);
@@ -221,18 +256,17 @@ impl Front {
         if content_md5.is_some_and(|wanted| wanted != md5) {
             return Err(Code::BadDigest.into());
         }
-        let checksum = match checksum {
-            None => None,
-            Some(hasher) => {
-                let algorithm = hasher.algorithm();
-                let computed = hasher.finish();
-                verify(algorithm, announced, &pieces.trailers, &computed)?;
-                Some(StoredChecksum {
-                    algorithm: algorithm as u8,
-                    is_composite: false,
-                    digest: computed.into(),
-                })
+        check_trailers(announced.as_ref(), &pieces.trailers)?;
+        let checksum = checksum.map(|hasher| (hasher.algorithm(), whole_checksum(hasher)));
+        if let Some((algorithm, computed)) = &checksum {
+            verify(*algorithm, announced, &pieces.trailers, &computed.digest)?;
+        }
+        let is_kept = checksum.as_ref().is_some_and(|(algorithm, _)| algorithm.is_kept());
+        let (checksum, passing) = match checksum {
+            Some((algorithm, computed)) if !is_kept => {
+                (None, Some((algorithm, computed.digest.to_vec())))
             }
+            checksum => (checksum.map(|(_, computed)| computed), None),
         };
         let (payload, digest, in_flight) = match sink {
             Sink::Memory(memory) => {
@@ -244,7 +278,7 @@ impl Front {
                 (written.payload, written.digest, written.guard)
             }
         };
-        Ok(Taken { size: len, md5, digest, checksum, payload, in_flight })
+        Ok(Taken { size: len, md5, digest, checksum, passing, payload, in_flight })
     }
 
     /// Takes a small body whole, an XML document say.
@@ -255,8 +289,8 @@ impl Front {
         max: usize,
     ) -> Result<Bytes, S3Error> {
         let too_large = || S3Error::from(Code::MalformedXml);
-        if asked.header("content-length").is_some_and(|len| len.parse::<usize>().unwrap_or(0) > max)
-        {
+        let declared = asked.header("content-length")?.and_then(number::<u64>);
+        if declared.is_some_and(|len| len > max as u64) {
             return Err(too_large());
         }
         let len = if asked.verified.payload.is_chunked() { declared_len(asked)? } else { 0 };
@@ -275,20 +309,34 @@ impl Front {
                 return Err(Code::XAmzContentSha256Mismatch.into());
             }
         }
-        if let Some(text) = asked.header("content-md5") {
+        if let Some(text) = asked.header("content-md5")? {
             let mut md5 = Md5Hasher::default();
             md5.update(&all);
             if parse_content_md5(text)? != md5.finish() {
                 return Err(Code::BadDigest.into());
             }
         }
-        if let Some((algorithm, value)) = announced(asked)? {
-            let mut hasher = Hasher::new(algorithm);
-            hasher.update(&all);
-            verify(algorithm, Some((algorithm, value)), &pieces.trailers, &hasher.finish())?;
+        let announced = announced(asked)?;
+        check_trailers(announced.as_ref(), &pieces.trailers)?;
+        if let Some((algorithm, _)) = announced {
+            verify(algorithm, announced, &pieces.trailers, &algorithm.digest(&all))?;
         }
         Ok(all.freeze())
     }
+}
+
+/// Refuses trailers with checksums other than the announced one, which nobody would verify, and one that comes twice.
+fn check_trailers(
+    announced: Option<&Announced>,
+    trailers: &[(String, String)],
+) -> Result<(), S3Error> {
+    let wanted = match announced {
+        Some((algorithm, None)) => algorithm.header(),
+        _ => "",
+    };
+    let mut came = trailers.iter().filter(|(name, _)| headers::is_checksum(name));
+    let is_wrong = came.next().is_some_and(|(name, _)| name != wanted) || came.next().is_some();
+    if is_wrong { Err(Code::MalformedTrailer.into()) } else { Ok(()) }
 }
 
 /// Compares a computed checksum with the one that the client sent in a header or trailer.
@@ -304,7 +352,7 @@ fn verify(
         None => {
             let trailer = trailers.iter().find(|(name, _)| name == algorithm.header());
             let (_, text) = trailer.ok_or_else(|| {
-                Code::InvalidRequest.because("The announced checksum trailer did not come.")
+                Code::MalformedTrailer.because("The announced checksum trailer did not come.")
             })?;
             algorithm.parse(text)?
         }

@@ -29,7 +29,7 @@ pub async fn list(front: &Front, asked: &Asked) -> Answered {
     let max = match asked.query("max-buckets") {
         None => usize::MAX,
         Some(text) => {
-            text.parse().ok().filter(|max| (1..=10_000).contains(max)).ok_or_else(|| {
+            s3::names::number(text).filter(|max| (1..=10_000).contains(max)).ok_or_else(|| {
                 Code::InvalidArgument.because("max-buckets is not between 1 and 10000")
             })?
         }
@@ -73,6 +73,11 @@ pub async fn create(front: &Front, asked: &Asked, body: Incoming) -> Answered {
         String::new()
     } else {
         let read = xml::read(&document, "CreateBucketConfiguration")?;
+        // Tags and kinds of buckets that are not made here: a bucket without them is not what was asked for.
+        if let Some(other) = read.children.iter().find(|child| child.name != "LocationConstraint") {
+            return Err(Code::NotImplemented
+                .because(format!("{} of a new bucket is not implemented.", other.name)));
+        }
         read.text_of("LocationConstraint").unwrap_or_default().to_owned()
     };
     let is_here = region.is_empty() || region == front.settings.region || region == "us-east-1";
@@ -152,7 +157,8 @@ pub async fn set_versioning(front: &Front, asked: &Asked, body: Incoming) -> Ans
     let bucket = front.bucket(asked).await?;
     let document = front.take_document(asked, body, DOCUMENT_BYTES_MAX).await?;
     let read = xml::read(&document, "VersioningConfiguration")?;
-    if read.text_of("MfaDelete").is_some_and(|state| state == "Enabled") {
+    let mfa_delete = read.text_of("MfaDelete").map(str::trim);
+    if mfa_delete.is_some_and(|state| !state.is_empty() && state != "Disabled") {
         return Err(Code::NotImplemented.because("MFA delete is not implemented."));
     }
     let versioning = match read.text_of("Status") {

@@ -5,6 +5,8 @@ use ingest::entry::ETag;
 use ingest::record::Condition;
 use s3::checksum::parse_etag;
 use s3::error::{Code, S3Error};
+use s3::headers::text;
+use s3::names::number;
 use s3::time::parse_any;
 
 /// What conditions of a read come to.
@@ -18,10 +20,6 @@ pub enum Verdict {
     Failed,
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
 fn names(list: &str, etag: ETag) -> bool {
     let matches = |one: &str| {
         one.trim() == "*" || parse_etag(one).is_some_and(|(md5, parts)| ETag { md5, parts } == etag)
@@ -31,38 +29,61 @@ fn names(list: &str, etag: ETag) -> bool {
 
 /// Judges the conditions of a read in the order of RFC 9110, 13.2.2. `prefix` is empty, or that of the
 /// conditions on a copy's source.
-pub fn judge(headers: &HeaderMap, prefix: &str, etag: ETag, modified_micros: i64) -> Verdict {
+pub fn judge(
+    headers: &HeaderMap,
+    prefix: &str,
+    etag: ETag,
+    modified_micros: i64,
+) -> Result<Verdict, S3Error> {
     let header = |name: &str| text(headers, &format!("{prefix}{name}"));
+    let date = |name: &str| match header(name)? {
+        None => Ok(None),
+        Some(text) => match parse_any(text) {
+            // The HTTP standard has a date that cannot be read ignored; a copy's conditions are S3's own.
+            None if !prefix.is_empty() => Err(Code::InvalidArgument
+                .because(format!("{prefix}{name} is not a date."))
+                .with("ArgumentName", format!("{prefix}{name}"))),
+            date => Ok(date),
+        },
+    };
     let modified = modified_micros.div_euclid(1_000_000);
-    match header("if-match") {
-        Some(list) if !names(list, etag) => return Verdict::Failed,
+    match header("if-match")? {
+        Some(list) if !names(list, etag) => return Ok(Verdict::Failed),
         Some(_) => {}
         None => {
-            let since = header("if-unmodified-since").and_then(parse_any);
-            if since.is_some_and(|since| modified > since) {
-                return Verdict::Failed;
+            if date("if-unmodified-since")?.is_some_and(|since| modified > since) {
+                return Ok(Verdict::Failed);
             }
         }
     }
-    match header("if-none-match") {
+    Ok(match header("if-none-match")? {
         Some(list) if names(list, etag) => Verdict::NotModified,
         Some(_) => Verdict::Pass,
-        None => match header("if-modified-since").and_then(parse_any) {
+        None => match date("if-modified-since")? {
             Some(since) if modified <= since => Verdict::NotModified,
             _ => Verdict::Pass,
         },
+    })
+}
+
+/// Whether a range may be taken of this object: `If-Range` names another one where the object has been replaced,
+/// and then all of it is wanted.
+pub fn may_take_range(
+    headers: &HeaderMap,
+    etag: ETag,
+    modified_micros: i64,
+) -> Result<bool, S3Error> {
+    let Some(said) = text(headers, "if-range")? else { return Ok(true) };
+    if let Some(date) = parse_any(said) {
+        return Ok(modified_micros.div_euclid(1_000_000) == date);
     }
+    Ok(parse_etag(said).is_some_and(|(md5, parts)| ETag { md5, parts } == etag))
 }
 
 /// The condition of a write.
 pub fn of_write(headers: &HeaderMap) -> Result<Condition, S3Error> {
     let refused = |what: &str| Code::NotImplemented.because(format!("{what} is not implemented."));
-    for name in ["if-modified-since", "if-unmodified-since"] {
-        if headers.contains_key(name) {
-            return Err(refused(name));
-        }
-    }
-    match (text(headers, "if-match"), text(headers, "if-none-match")) {
+    match (text(headers, "if-match")?, text(headers, "if-none-match")?) {
         (None, None) => Ok(Condition::Always),
         (None, Some("*")) => Ok(Condition::IfAbsent),
         (Some("*"), None) => Ok(Condition::IfPresent),
@@ -71,7 +92,10 @@ pub fn of_write(headers: &HeaderMap) -> Result<Condition, S3Error> {
             // An entity tag that no object here can have: the condition cannot hold.
             None => Condition::IfMatch(ETag { md5: [0xff; 16], parts: u16::MAX }),
         }),
-        (None, Some(_)) => Err(refused("If-None-Match with an entity tag on a write")),
+        (None, Some(_)) => {
+            Err(refused("If-None-Match with an entity tag on a write")
+                .with("Header", "If-None-Match"))
+        }
         (Some(_), Some(_)) => Err(refused("If-Match together with If-None-Match")),
     }
 }
@@ -88,14 +112,14 @@ pub fn range(header: Option<&str>, size: u64) -> Result<Option<std::ops::Range<u
             .with("RangeRequested", format!("bytes={spec}"))
             .with("ActualObjectSize", size.to_string())
     };
-    match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
-        (Ok(first), Ok(last)) if first > last => Ok(None),
-        (Ok(first), _) if first >= size && !spec.contains(',') => Err(refused()),
-        (Ok(first), Ok(last)) => Ok(Some(first..last.saturating_add(1).min(size))),
-        (Ok(first), Err(_)) if last.is_empty() => Ok(Some(first..size)),
-        (Err(_), Ok(0)) if first.is_empty() => Err(refused()),
-        (Err(_), Ok(_)) if first.is_empty() && size == 0 => Err(refused()),
-        (Err(_), Ok(last)) if first.is_empty() => Ok(Some(size.saturating_sub(last)..size)),
+    match (number::<u64>(first.trim()), number::<u64>(last.trim())) {
+        (Some(first), Some(last)) if first > last => Ok(None),
+        (Some(first), _) if first >= size && !spec.contains(',') => Err(refused()),
+        (Some(first), Some(last)) => Ok(Some(first..last.saturating_add(1).min(size))),
+        (Some(first), None) if last.is_empty() => Ok(Some(first..size)),
+        (None, Some(0)) if first.is_empty() => Err(refused()),
+        (None, Some(_)) if first.is_empty() && size == 0 => Err(refused()),
+        (None, Some(last)) if first.is_empty() => Ok(Some(size.saturating_sub(last)..size)),
         _ => Ok(None),
     }
 }
@@ -112,11 +136,59 @@ mod tests {
         assert_eq!(of("bytes=-3").unwrap(), Some(7..10));
         assert_eq!(of("bytes=-30").unwrap(), Some(0..10));
         assert_eq!(of("bytes=5-100").unwrap(), Some(5..10));
-        for whole in ["bytes=3-1", "bytes=a-b", "lines=1-2", "bytes=0-1,3-4", "bytes="] {
+        for whole in
+            ["bytes=3-1", "bytes=a-b", "lines=1-2", "bytes=0-1,3-4", "bytes=", "bytes=+1-+3"]
+        {
             assert_eq!(of(whole).unwrap(), None, "{whole}");
         }
         assert!(of("bytes=10-").is_err());
         assert!(of("bytes=-0").is_err());
         assert!(range(Some("bytes=0-"), 0).is_err());
+    }
+
+    fn of(name: &'static str, value: &[u8]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, http::HeaderValue::from_bytes(value).unwrap());
+        headers
+    }
+
+    #[test]
+    fn a_condition_that_cannot_be_read_is_refused() {
+        let etag = ETag { md5: [0; 16], parts: 0 };
+        for name in ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"] {
+            assert!(judge(&of(name, b"\xff"), "", etag, 0).is_err(), "{name}");
+        }
+        for name in ["if-match", "if-none-match"] {
+            assert!(of_write(&of(name, b"\xff")).is_err(), "{name}");
+            let mut twice = of(name, b"*");
+            twice.append(name, http::HeaderValue::from_static("*"));
+            assert!(of_write(&twice).is_err(), "{name} twice");
+        }
+        let copy = "x-amz-copy-source-";
+        assert!(
+            judge(&of("x-amz-copy-source-if-unmodified-since", b"soon"), copy, etag, 0).is_err()
+        );
+        assert_eq!(judge(&of("if-unmodified-since", b"soon"), "", etag, 0), Ok(Verdict::Pass));
+    }
+
+    #[test]
+    fn a_range_is_taken_of_the_object_that_if_range_names() {
+        let etag = ETag { md5: [0; 16], parts: 0 };
+        let second = 1_369_353_600;
+        let of = |value: &str| {
+            may_take_range(&of("if-range", value.as_bytes()), etag, second * 1_000_000 + 5).unwrap()
+        };
+        assert!(of("\"00000000000000000000000000000000\""));
+        assert!(of("Fri, 24 May 2013 00:00:00 GMT"));
+        for other in [
+            "\"00000000000000000000000000000001\"",
+            "W/\"00000000000000000000000000000000\"",
+            "Fri, 24 May 2013 00:00:01 GMT",
+            "Thu, 23 May 2013 00:00:00 GMT",
+            "soon",
+        ] {
+            assert!(!of(other), "{other}");
+        }
+        assert!(may_take_range(&HeaderMap::new(), etag, 0).unwrap());
     }
 }

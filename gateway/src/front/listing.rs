@@ -67,7 +67,7 @@ fn max_keys(asked: &Asked) -> Result<usize, S3Error> {
         return Ok(KEYS_MAX);
     };
     let parsed: Option<i64> =
-        text.parse().ok().filter(|max| (0..=i64::from(i32::MAX)).contains(max));
+        s3::names::number(text).filter(|max| (0..=i64::from(i32::MAX)).contains(max));
     let max = parsed.ok_or_else(|| {
         Code::InvalidArgument
             .because("Argument maxKeys must be an integer between 0 and 2147483647")
@@ -218,7 +218,7 @@ fn facts(writer: &mut Writer, line: &Line, owner: Option<&str>) {
     writer.text("LastModified", &s3::time::xml(line.created.micros()));
     if !line.is_marker {
         writer.text("ETag", &etag(&line.etag.md5, line.etag.parts)).raw("Size", line.size);
-        for algorithm in s3::checksum::Algorithm::ALL {
+        for algorithm in s3::checksum::Algorithm::KEPT {
             if line.checksums & 1 << (algorithm as u8) != 0 {
                 writer.text("ChecksumAlgorithm", algorithm.name());
             }
@@ -265,9 +265,8 @@ async fn version_marker(
 ) -> Result<Option<Offset>, S3Error> {
     let invalid = || Code::InvalidArgument.because("Invalid version id specified");
     if let Some(offset) = marker.strip_prefix("at-") {
-        return u64::from_str_radix(offset, 16)
-            .map(|o| Some(Offset::new(o)))
-            .map_err(|_| invalid());
+        let offset = s3::names::hex_number(offset).ok_or_else(invalid)?;
+        return Ok(Some(Offset::new(offset)));
     }
     match version_ref(Some(marker))? {
         VersionRef::At(offset) => Ok(Some(offset)),

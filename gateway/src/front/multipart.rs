@@ -1,5 +1,7 @@
 //! Multipart uploads.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use compactor::outcome::Outcome;
 use compactor::resolve;
@@ -13,11 +15,13 @@ use ingest::record::{Body, CompleteUpload, CreateUpload, Part, PutPart};
 use ingest::words::{PartNumber, UploadId};
 use query::listing::{From, Request};
 use query::uploads::{self, Listed, Upload};
-use s3::checksum::{Algorithm, Hasher, etag, parse_etag};
+use s3::checksum::{Algorithm, Hasher, base64, etag, parse_etag};
 use s3::error::{Code, S3Error};
+use s3::names::number;
 use s3::xml::{self, Writer};
 
 use super::answer::{self, Answer};
+use super::body::{in_headers, tell_passing};
 use super::bucket::{rejected, unexpected};
 use super::listing::{Style, after_marker, common_prefix};
 use super::object::{add_written, attributes};
@@ -33,13 +37,16 @@ const PAGE_MAX: usize = 1000;
 pub async fn create(front: &Front, asked: &Asked) -> Answered {
     let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
-    let algorithm = match asked.header("x-amz-checksum-algorithm") {
+    let algorithm = match asked.header("x-amz-checksum-algorithm")? {
         None => None,
-        Some(name) => Some(Algorithm::named(name).ok_or_else(|| {
-            Code::InvalidRequest.because("Checksum algorithm provided is unsupported.")
-        })?),
+        Some(name) => {
+            let known = Algorithm::named(name).filter(|algorithm| algorithm.is_kept());
+            Some(known.ok_or_else(|| {
+                Code::InvalidRequest.because("Checksum algorithm provided is unsupported.")
+            })?)
+        }
     };
-    let is_composite = match (asked.header("x-amz-checksum-type"), algorithm) {
+    let is_composite = match (asked.header("x-amz-checksum-type")?, algorithm) {
         (None, Some(algorithm)) => algorithm != Algorithm::Crc64Nvme,
         (Some("COMPOSITE"), Some(algorithm)) if algorithm != Algorithm::Crc64Nvme => true,
         (Some("FULL_OBJECT"), Some(algorithm)) if algorithm.combines() => false,
@@ -89,9 +96,10 @@ async fn open_upload(
     }
 }
 
-fn part_number(asked: &Asked) -> Result<PartNumber, S3Error> {
+/// The number of the part that the query names.
+pub fn part_number(asked: &Asked) -> Result<PartNumber, S3Error> {
     let text = asked.query("partNumber").unwrap_or_default();
-    let number = text.parse().ok().filter(|number| (1..=PARTS_MAX).contains(number));
+    let number = number(text).filter(|number| (1..=PARTS_MAX).contains(number));
     number.map(PartNumber::new).ok_or_else(|| {
         Code::InvalidArgument
             .because("Part number must be an integer between 1 and 10000, inclusive")
@@ -132,6 +140,7 @@ pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     {
         answer::set(&mut response, algorithm.header(), &checksum.text());
     }
+    tell_passing(&mut response, taken.passing.as_ref());
     Ok(response)
 }
 
@@ -146,24 +155,31 @@ pub async fn abort(front: &Front, asked: &Asked) -> Answered {
     }
 }
 
-/// The parts that a completion names: number, MD5, and checksum where it tells one.
-type Named = Vec<(PartNumber, [u8; 16], Option<Vec<u8>>)>;
+/// A part that a completion names: number, MD5, and checksums where it tells any.
+struct NamedPart {
+    number: PartNumber,
+    md5: [u8; 16],
+    checksums: Vec<(Algorithm, Vec<u8>)>,
+}
 
-fn read_parts(document: &Bytes, algorithm: Option<Algorithm>) -> Result<Named, S3Error> {
+fn read_parts(document: &Bytes) -> Result<Vec<NamedPart>, S3Error> {
     let read = xml::read(document, "CompleteMultipartUpload")?;
     let mut named = Vec::new();
     for part in read.children.iter().filter(|child| child.name == "Part") {
-        let number = part.text_of("PartNumber").and_then(|text| text.trim().parse().ok());
+        let number = part.text_of("PartNumber").and_then(|text| number(text.trim()));
         let number: u16 = number.ok_or_else(|| S3Error::from(Code::MalformedXml))?;
         let tag = part.text_of("ETag").ok_or_else(|| S3Error::from(Code::MalformedXml))?;
         let (md5, _) = parse_etag(tag).ok_or_else(|| S3Error::from(Code::InvalidPart))?;
-        let checksum = match algorithm {
-            Some(algorithm) => {
-                part.text_of(algorithm.element()).map(|text| algorithm.parse(text)).transpose()?
-            }
-            None => None,
-        };
-        named.push((PartNumber::new(number), md5, checksum));
+        let mut checksums = Vec::new();
+        for claim in part.children.iter().filter(|child| child.name.starts_with("Checksum")) {
+            let known = Algorithm::ALL.into_iter().find(|known| known.element() == claim.name);
+            let algorithm = known.ok_or_else(|| {
+                Code::InvalidRequest
+                    .because(format!("The checksum algorithm of {} is not supported.", claim.name))
+            })?;
+            checksums.push((algorithm, algorithm.parse(&claim.text)?));
+        }
+        named.push(NamedPart { number: PartNumber::new(number), md5, checksums });
     }
     if named.is_empty() || named.len() > usize::from(PARTS_MAX) {
         return Err(Code::MalformedXml.into());
@@ -171,23 +187,43 @@ fn read_parts(document: &Bytes, algorithm: Option<Algorithm>) -> Result<Named, S
     Ok(named)
 }
 
-/// The whole object's checksum from its parts'; none when a part has none.
-fn whole_checksum(
-    open: &OpenUpload,
-    named: &Named,
-    parts: &[(PartNumber, Part)],
-) -> Result<Option<StoredChecksum>, S3Error> {
+/// The named parts as they were uploaded; refused where one is not there, or has not the checksum that is claimed
+/// for it.
+fn find_parts<'a>(
+    named: &[NamedPart],
+    parts: &'a BTreeMap<PartNumber, Part>,
+) -> Result<Vec<&'a Part>, S3Error> {
+    let invalid = || S3Error::from(Code::InvalidPart);
+    let find = |named: &NamedPart| {
+        let part = parts.get(&named.number).ok_or_else(invalid)?;
+        for (algorithm, claimed) in &named.checksums {
+            let stored = part.checksum.as_ref();
+            let is_same = match stored.filter(|stored| stored.algorithm == *algorithm as u8) {
+                Some(stored) => stored.digest == claimed[..],
+                // What every part is bound to in the log tells two more kinds.
+                None if *algorithm == Algorithm::Crc64Nvme => {
+                    part.digest.to_be_bytes() == claimed[..]
+                }
+                None => *algorithm == Algorithm::Md5 && part.md5 == claimed[..],
+            };
+            if !is_same {
+                return Err(invalid());
+            }
+        }
+        Ok(part)
+    };
+    named.iter().map(find).collect()
+}
+
+/// The whole object's checksum from its parts'; refused when a part has none. None for an upload that was announced
+/// without one.
+fn whole_checksum(open: &OpenUpload, parts: &[&Part]) -> Result<Option<StoredChecksum>, S3Error> {
     let Some(algorithm) = Algorithm::from_code(open.checksum_algorithm) else { return Ok(None) };
     let mut over_parts = Hasher::new(algorithm);
     let mut combined: Option<Vec<u8>> = None;
-    for (number, _, claimed) in named {
-        let found = parts.iter().find(|(n, _)| n == number).map(|(_, part)| part);
-        let Some(part) = found else { return Err(Code::InvalidPart.into()) };
+    for part in parts {
         let checksum = part.checksum.as_ref().filter(|c| c.algorithm == algorithm as u8);
         let Some(checksum) = checksum else { return Err(Code::InvalidPart.into()) };
-        if claimed.as_ref().is_some_and(|claimed| *claimed != checksum.digest) {
-            return Err(Code::InvalidPart.into());
-        }
         over_parts.update(&checksum.digest);
         combined = match combined {
             None => Some(checksum.digest.to_vec()),
@@ -196,7 +232,7 @@ fn whole_checksum(
     }
     let digest = if open.checksum_is_composite {
         let mut digest = over_parts.finish();
-        digest.extend_from_slice(&(named.len() as u16).to_le_bytes());
+        digest.extend_from_slice(&(parts.len() as u16).to_le_bytes());
         digest
     } else {
         combined.ok_or_else(|| S3Error::from(Code::InvalidPart))?
@@ -208,6 +244,67 @@ fn whole_checksum(
     }))
 }
 
+/// CRC-64/NVME of all parts together, which their digests in the log give whatever the upload was announced with.
+fn whole_crc64(parts: &[&Part]) -> Option<Vec<u8>> {
+    let mut combined: Option<Vec<u8>> = None;
+    for part in parts {
+        let digest = part.digest.to_be_bytes();
+        combined = match combined {
+            None => Some(digest.to_vec()),
+            Some(before) => Some(Algorithm::Crc64Nvme.combine(&before, &digest, part.size)?),
+        };
+    }
+    combined
+}
+
+/// Compares what headers say of the whole object with what it becomes.
+fn check_claims(
+    asked: &Asked,
+    checksum: Option<&StoredChecksum>,
+    parts: &[&Part],
+) -> Result<(), S3Error> {
+    if let Some(said) = asked.header("x-amz-mp-object-size")? {
+        let size: u64 = parts.iter().map(|part| part.size).sum();
+        if number(said) != Some(size) {
+            return Err(Code::InvalidRequest.because(format!(
+                "The provided 'x-amz-mp-object-size' header value {said} does not match what was computed: {size}"
+            )));
+        }
+    }
+    if let Some(said) = asked.header("x-amz-checksum-type")? {
+        // Without an algorithm an upload is as good as one with CRC64NVME, which is always of the whole.
+        let kind = checksum.map_or("FULL_OBJECT", StoredChecksum::kind);
+        if said != kind {
+            return Err(Code::InvalidRequest.because(format!(
+                "The upload was created with the checksum type {kind}, not with {said}."
+            )));
+        }
+    }
+    for (algorithm, claimed) in in_headers(asked)? {
+        let is_same = match checksum {
+            Some(checksum) if checksum.algorithm == algorithm as u8 => {
+                let whole = checksum.text();
+                // Some clients leave the number of parts out.
+                let digest = whole.split_once('-').filter(|_| checksum.is_composite);
+                claimed == whole || digest.is_some_and(|(digest, _)| claimed == digest)
+            }
+            _ if algorithm == Algorithm::Crc64Nvme => {
+                whole_crc64(parts).is_some_and(|digest| claimed == base64(&digest))
+            }
+            _ => {
+                return Err(Code::InvalidRequest.because(format!(
+                    "The upload was not created with the checksum algorithm {}.",
+                    algorithm.name()
+                )));
+            }
+        };
+        if !is_same {
+            return Err(Code::BadDigest.into());
+        }
+    }
+    Ok(())
+}
+
 /// CompleteMultipartUpload.
 pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered {
     let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
@@ -217,31 +314,23 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     // A checksum of the whole object may come in a header; the body itself has none.
     let document = take_plain_document(front, asked, body).await?;
     let state = resolve::upload(&snapshot, bucket.id, &key, upload).await.map_err(read_error)?;
-    let (named, checksum) = match state {
+    let named = read_parts(&document)?;
+    let checksum = match state {
         None => return Err(Code::NoSuchUpload.into()),
-        // Completed already: the fold knows whether these are the same parts.
-        Some(UploadState::Completed { .. }) => (read_parts(&document, None)?, None),
-        Some(UploadState::Open(open)) => {
-            let algorithm = Algorithm::from_code(open.checksum_algorithm);
-            let named = read_parts(&document, algorithm)?;
+        Some(UploadState::Open(open)) if named.is_sorted_by(|a, b| a.number < b.number) => {
             let found = resolve::parts(&snapshot, upload, PartNumber::ZERO, usize::MAX).await;
-            let parts: Vec<(PartNumber, Part)> =
-                found.map_err(read_error)?.into_iter().map(|(n, _, part)| (n, part)).collect();
-            let checksum = if named.is_sorted_by(|a, b| a.0 < b.0) {
-                whole_checksum(&open, &named, &parts)?
-            } else {
-                None
-            };
-            if let (Some(algorithm), Some(checksum)) = (algorithm, &checksum)
-                && let Some(claimed) = asked.header(algorithm.header())
-                && claimed != checksum.text()
-            {
-                return Err(Code::BadDigest.into());
-            }
-            (named, checksum)
+            let found = found.map_err(read_error)?.into_iter();
+            let parts: BTreeMap<PartNumber, Part> = found.map(|(n, _, part)| (n, part)).collect();
+            let parts = find_parts(&named, &parts)?;
+            let checksum = whole_checksum(&open, &parts)?;
+            check_claims(asked, checksum.as_ref(), &parts)?;
+            checksum
         }
+        // Parts out of order are refused by the fold. Completed already: it knows whether these are the same parts.
+        Some(UploadState::Open(_) | UploadState::Completed { .. }) => None,
     };
-    let parts: Vec<(PartNumber, [u8; 16])> = named.iter().map(|(n, md5, _)| (*n, *md5)).collect();
+    let parts: Vec<(PartNumber, [u8; 16])> =
+        named.iter().map(|part| (part.number, part.md5)).collect();
     let completion = |config| {
         Body::CompleteUpload(CompleteUpload {
             bucket: bucket.id,
@@ -260,7 +349,7 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     };
     let root = "CompleteMultipartUploadResult";
     let mut writer = Writer::new(root);
-    let host = asked.header("host").unwrap_or_default();
+    let host = asked.header("host")?.unwrap_or_default();
     let path = s3::names::encode_path(key.as_str());
     writer.text("Location", &format!("http://{host}/{}/{path}", bucket.name));
     writer.text("Bucket", bucket.name.as_str()).text("Key", key.as_str());
@@ -301,7 +390,7 @@ async fn take_plain_document(
 fn page_size(asked: &Asked, name: &str) -> Result<usize, S3Error> {
     match asked.query(name).filter(|text| !text.is_empty()) {
         None => Ok(PAGE_MAX),
-        Some(text) => text.parse::<usize>().map(|max| max.min(PAGE_MAX)).map_err(|_| {
+        Some(text) => number::<usize>(text).map(|max| max.min(PAGE_MAX)).ok_or_else(|| {
             Code::InvalidArgument
                 .because(format!("Provided {name} not an integer or within integer range"))
         }),
@@ -316,7 +405,7 @@ pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
     let open = open_upload(&snapshot, bucket.id, &key, upload).await?;
     let max = page_size(asked, "max-parts")?;
     let marker = asked.query("part-number-marker").filter(|text| !text.is_empty()).unwrap_or("0");
-    let parsed: Option<u32> = marker.parse().ok().filter(|marker| *marker <= i32::MAX as u32);
+    let parsed: Option<u32> = number(marker).filter(|marker| *marker <= i32::MAX as u32);
     let marker = parsed.ok_or_else(|| {
         Code::InvalidArgument
             .because("Argument part-number-marker must be an integer between 0 and 2147483647")

@@ -14,14 +14,16 @@ use ingest::record::{
 };
 use ingest::words::{ConfigVersion, Offset};
 use query::object::{self, Found};
-use s3::checksum::{Algorithm, etag};
-use s3::error::{Code, S3Error};
+use s3::checksum::{Algorithm, Hasher, etag};
+use s3::error::{ALLOW, Code, S3Error};
+use s3::headers;
 use s3::names;
 use s3::xml::{self, Element, Writer};
 
 use super::answer::{self, Answer};
+use super::body::{tell_passing, whole_checksum};
 use super::bucket::{DOCUMENT_BYTES_MAX, rejected, unexpected};
-use super::conditions::{self, Verdict, judge};
+use super::conditions::{self, Verdict, judge, may_take_range};
 use super::{Asked, Front, Sight, read_error};
 
 type Answered = Result<Response<Answer>, S3Error>;
@@ -48,43 +50,33 @@ pub fn version_ref(text: Option<&str>) -> Result<VersionRef, S3Error> {
     match text {
         None => Ok(VersionRef::Current),
         Some("null") => Ok(VersionRef::Null),
-        Some(text) if text.len() == 32 => u64::from_str_radix(text, 16)
+        Some(text) if text.len() == 32 => names::hex_number(text)
             .map(|offset| VersionRef::At(Offset::new(offset)))
-            .map_err(|_| Code::NoSuchVersion.into()),
+            .ok_or_else(|| Code::NoSuchVersion.into()),
         Some("") => Err(Code::InvalidArgument.because("Version id cannot be the empty string")),
         Some(_) => Err(Code::InvalidArgument.because("Invalid version id specified")),
     }
 }
 
-const STORED_HEADERS: [&str; 6] = [
-    "content-type",
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "expires",
-];
-
 /// What a client says of an object besides its bytes.
 pub fn attributes(asked: &Asked) -> Result<Attributes, S3Error> {
-    let mut headers = Vec::new();
-    for name in STORED_HEADERS {
-        let Some(value) = asked.header(name) else { continue };
-        let value = if name == "content-encoding" {
+    let mut stored = Vec::new();
+    for name in headers::STORED {
+        let Some(mut value) = headers::stored(&asked.parts.headers, name)? else { continue };
+        if name == "content-encoding" {
             let codings = value.split(',').map(str::trim).filter(|coding| *coding != "aws-chunked");
-            codings.collect::<Vec<_>>().join(",")
-        } else {
-            value.to_owned()
-        };
+            value = codings.collect::<Vec<_>>().join(",");
+        }
         if !value.is_empty() {
-            headers.push((name.to_owned(), value));
+            stored.push((name.to_owned(), value));
         }
     }
     let mut metadata = Vec::new();
     let mut bytes = 0;
-    for (name, value) in &asked.parts.headers {
-        let Some(name) = name.as_str().strip_prefix("x-amz-meta-") else { continue };
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+    for header in asked.parts.headers.keys() {
+        let Some(name) = header.as_str().strip_prefix(headers::METADATA) else { continue };
+        // One name twice is one list, as AWS keeps it.
+        let value = headers::stored(&asked.parts.headers, header.as_str())?.unwrap_or_default();
         bytes += name.len() + value.len();
         metadata.push((name.to_owned(), value));
     }
@@ -93,13 +85,13 @@ pub fn attributes(asked: &Asked) -> Result<Attributes, S3Error> {
             .with("Size", bytes.to_string())
             .with("MaxSizeAllowed", METADATA_BYTES_MAX.to_string()));
     }
-    let tags = match asked.header("x-amz-tagging") {
+    let tags = match asked.header("x-amz-tagging")? {
         Some(text) => check_tags(names::query(text)?)?,
         None => Vec::new(),
     };
     Ok(Attributes {
         owner: asked.user.id.clone(),
-        headers,
+        headers: stored,
         metadata,
         tags,
         ..Attributes::default()
@@ -149,7 +141,7 @@ pub async fn put(front: &Front, asked: &Asked, body: Incoming) -> Answered {
     let key = asked.object_key()?;
     let condition = conditions::of_write(&asked.parts.headers)?;
     let attributes = attributes(asked)?;
-    let wanted = asked.header("x-amz-sdk-checksum-algorithm").and_then(Algorithm::named);
+    let wanted = wanted_checksum(asked, "x-amz-sdk-checksum-algorithm")?;
     let inline_max = front.settings.inline_bytes_max;
     let taken = front.take_body(asked, body, inline_max, wanted).await?;
     let attributes = Attributes {
@@ -168,7 +160,17 @@ pub async fn put(front: &Front, asked: &Asked, body: Incoming) -> Answered {
     if let Some(checksum) = &taken.checksum {
         add_checksum(&mut response, checksum);
     }
+    tell_passing(&mut response, taken.passing.as_ref());
     Ok(response)
+}
+
+/// The checksum that a header asks for by its algorithm's name. One that is not kept with objects is none.
+fn wanted_checksum(asked: &Asked, name: &str) -> Result<Option<Algorithm>, S3Error> {
+    let Some(said) = asked.header(name)? else { return Ok(None) };
+    let algorithm = Algorithm::named(said).ok_or_else(|| {
+        Code::InvalidRequest.because(format!("Value for {name} header is invalid."))
+    })?;
+    Ok(Some(algorithm).filter(|algorithm| algorithm.is_kept()))
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one record, each of its own kind")]
@@ -251,7 +253,11 @@ fn object_of<'a>(asked: &Asked, found: &'a Found) -> Result<&'a ObjectVersion, S
             } else {
                 Code::NoSuchKey
             };
-            Err(S3Error::from(code)
+            let error = S3Error::from(code);
+            // A marker can be removed by its version, and nothing else be done with it.
+            let error =
+                if code == Code::MethodNotAllowed { error.with(ALLOW, "DELETE") } else { error };
+            Err(error
                 .with("DeleteMarker", "true")
                 .with("VersionId", version_text(version_name(found)))
                 .with("LastModified", s3::time::http(created.micros())))
@@ -275,12 +281,13 @@ pub async fn get(front: &Front, asked: &Asked, is_head: bool) -> Answered {
     let choose = |found: &Found| -> Result<Range<u64>, Refused> {
         let object = object_of(asked, found).map_err(Refused::S3)?;
         let attributes = &object.attributes;
-        match judge(&asked.parts.headers, "", attributes.etag, object.created.micros()) {
+        let verdict = judge(&asked.parts.headers, "", attributes.etag, object.created.micros());
+        match verdict.map_err(Refused::S3)? {
             Verdict::Pass => {}
             Verdict::NotModified => return Err(Refused::NotModified(attributes.etag)),
             Verdict::Failed => return Err(Refused::S3(Code::PreconditionFailed.into())),
         }
-        let (range, is_part, parts) = choose_range(asked, attributes).map_err(Refused::S3)?;
+        let (range, is_part, parts) = choose_range(asked, object).map_err(Refused::S3)?;
         chosen = Some((range.clone(), is_part, parts));
         // HEAD needs no byte of the payload.
         Ok(if is_head { 0..0 } else { range })
@@ -313,7 +320,7 @@ pub async fn get(front: &Front, asked: &Asked, is_head: bool) -> Answered {
     let len = range.end - range.start;
     let body = if is_head { Answer::Head(len) } else { stream(body, len).await? };
     let mut response = Response::new(body);
-    describe(&mut response, asked, &bucket, object, version_name(&found));
+    describe(&mut response, asked, &bucket, object, version_name(&found))?;
     answer::set(&mut response, "content-length", &len.to_string());
     if is_part {
         *response.status_mut() = http::StatusCode::PARTIAL_CONTENT;
@@ -331,13 +338,17 @@ pub async fn get(front: &Front, asked: &Asked, is_head: bool) -> Answered {
 /// was asked for by number.
 fn choose_range(
     asked: &Asked,
-    attributes: &Attributes,
+    object: &ObjectVersion,
 ) -> Result<(Range<u64>, bool, Option<u16>), S3Error> {
+    let attributes = &object.attributes;
     let size = attributes.size;
-    if let Some(text) = asked.query("partNumber") {
-        let number: u16 = text
-            .parse()
-            .map_err(|_| Code::InvalidArgument.because("partNumber is not a number"))?;
+    let range = asked.header("range")?;
+    if asked.query("partNumber").is_some() {
+        if range.is_some() {
+            return Err(Code::InvalidRequest
+                .because("Cannot specify both Range header and partNumber query parameter"));
+        }
+        let number = super::multipart::part_number(asked)?.get();
         let refused = || {
             S3Error::from(Code::InvalidRange)
                 .with("ActualPartCount", attributes.etag.parts.to_string())
@@ -354,7 +365,12 @@ fn choose_range(
         }
         return Err(refused());
     }
-    Ok(match conditions::range(asked.header("range"), size)? {
+    let headers = &asked.parts.headers;
+    let range = match range {
+        Some(_) if !may_take_range(headers, attributes.etag, object.created.micros())? => None,
+        range => range,
+    };
+    Ok(match conditions::range(range, size)? {
         Some(range) => (range, true, None),
         None => (0..size, false, None),
     })
@@ -390,19 +406,21 @@ fn describe(
     bucket: &BucketState,
     object: &ObjectVersion,
     version: VersionName,
-) {
+) -> Result<(), S3Error> {
     let attributes = &object.attributes;
     answer::set(response, "etag", &etag(&attributes.etag.md5, attributes.etag.parts));
     answer::set(response, "last-modified", &s3::time::http(object.created.micros()));
     answer::set(response, "accept-ranges", "bytes");
     answer::set(response, "content-type", "binary/octet-stream");
     for (name, value) in &attributes.headers {
-        if let Some(name) = STORED_HEADERS.into_iter().find(|known| known == name) {
+        if let Some(name) = headers::STORED.into_iter().find(|known| known == name) {
             answer::set(response, name, value);
         }
     }
-    for name in STORED_HEADERS {
-        if let Some(value) = asked.query(&format!("response-{name}")) {
+    for name in headers::STORED {
+        let parameter = format!("response-{name}");
+        if let Some(value) = asked.query(&parameter) {
+            check_override(&parameter, value)?;
             answer::set(response, name, value);
         }
     }
@@ -419,11 +437,23 @@ fn describe(
     if bucket.versioning != ingest::record::Versioning::Off {
         answer::set(response, "x-amz-version-id", &version_text(version));
     }
-    let wants =
-        asked.header("x-amz-checksum-mode").is_some_and(|m| m.eq_ignore_ascii_case("enabled"));
-    if wants && asked.header("range").is_none() {
+    let mode = asked.header("x-amz-checksum-mode")?;
+    let wants = mode.is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"));
+    if wants && asked.header("range")?.is_none() {
         attributes.checksums.iter().for_each(|checksum| add_checksum(response, checksum));
     }
+    Ok(())
+}
+
+/// Refuses a header that an answer cannot carry: HTTP has no characters beyond Latin-1, and no line ends.
+fn check_override(parameter: &str, value: &str) -> Result<(), S3Error> {
+    if http::HeaderValue::from_str(value).is_ok() && value.chars().all(|c| c <= '\u{ff}') {
+        return Ok(());
+    }
+    Err(Code::InvalidArgument
+        .because("Header value cannot be represented using ISO-8859-1.")
+        .with("ArgumentName", parameter)
+        .with("ArgumentValue", value))
 }
 
 fn delete_body(
@@ -544,7 +574,7 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
     let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let condition = conditions::of_write(&asked.parts.headers)?;
-    let source = asked.header("x-amz-copy-source").unwrap_or_default();
+    let source = asked.header("x-amz-copy-source")?.unwrap_or_default();
     let (path, version) = match source.split_once("?versionId=") {
         Some((path, version)) => (path, Some(version)),
         None => (source, None),
@@ -557,7 +587,7 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
     };
     let (source_bucket, source_key) = path.split_once('/').ok_or_else(invalid)?;
     let Sight { partition: source_partition, bucket: from, snapshot } =
-        front.sight_named(asked, source_bucket).await?;
+        front.source_sight(asked, source_bucket).await?;
     let source_key = ObjectKey::new(source_key.as_bytes().to_vec()).map_err(|_| invalid())?;
     let whole = |found: &Found| -> Result<Range<u64>, Refused> {
         let object = match &found.statement {
@@ -569,7 +599,8 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         };
         let prefix = "x-amz-copy-source-";
         let attributes = &object.attributes;
-        match judge(&asked.parts.headers, prefix, attributes.etag, object.created.micros()) {
+        let verdict = judge(&asked.parts.headers, prefix, attributes.etag, object.created.micros());
+        match verdict.map_err(Refused::S3)? {
             Verdict::Pass => Ok(0..attributes.size),
             Verdict::NotModified | Verdict::Failed => {
                 Err(Refused::S3(Code::PreconditionFailed.into()))
@@ -595,7 +626,8 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         return Err(Code::InvalidRequest.because("The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"));
     }
     let own = attributes(asked)?;
-    let replaces = |name: &str| match asked.header(name) {
+    let wanted = wanted_checksum(asked, "x-amz-checksum-algorithm")?;
+    let replaces = |name: &str| match asked.header(name)? {
         None | Some("COPY") => Ok(false),
         Some("REPLACE") => Ok(true),
         Some(_) => Err(Code::InvalidArgument.because(format!("Unknown {name}."))),
@@ -611,9 +643,11 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         return Err(Code::InvalidRequest.because("This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."));
     }
     let mut md5 = s3::checksum::Md5Hasher::default();
+    let mut hasher = wanted.map(Hasher::new);
     let (payload, digest, held) = if source.size <= front.settings.inline_bytes_max {
         let all = bytes.collect().await.map_err(read_error)?;
         md5.update(&all);
+        hasher.iter_mut().for_each(|hasher| hasher.update(&all));
         let digest = super::body::crc64(&all);
         (RecordPayload::Inline(all), digest, None)
     } else {
@@ -621,6 +655,7 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         let mut upload = upload.map_err(super::body::payload_error)?;
         while let Some(piece) = bytes.next().await.map_err(read_error)? {
             md5.update(&piece);
+            hasher.iter_mut().for_each(|hasher| hasher.update(&piece));
             upload.write(piece).await.map_err(super::body::payload_error)?;
         }
         let written = upload.finish().await.map_err(super::body::payload_error)?;
@@ -634,9 +669,13 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         headers: described.headers.clone(),
         metadata: described.metadata.clone(),
         tags: if replaces_tags { own.tags.clone() } else { source.tags.clone() },
-        checksums: source.checksums.iter().filter(|c| !c.is_composite).cloned().collect(),
+        checksums: match hasher {
+            Some(hasher) => vec![whole_checksum(hasher)],
+            None => source.checksums.iter().filter(|c| !c.is_composite).cloned().collect(),
+        },
         parts: Vec::new(),
     };
+    let checksums = copied.checksums.clone();
     let written = write(front, asked, &bucket, &key, condition, copied, digest, payload).await;
     drop(held);
     let written = written?;
@@ -644,6 +683,12 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
     let mut writer = Writer::new(root);
     writer.text("ETag", &etag(&written.etag.md5, written.etag.parts));
     writer.text("LastModified", &s3::time::xml(written.created.micros()));
+    for checksum in &checksums {
+        if let Some(algorithm) = Algorithm::from_code(checksum.algorithm) {
+            writer.text(algorithm.element(), &checksum.text());
+            writer.text("ChecksumType", checksum.kind());
+        }
+    }
     let mut response = answer::xml(writer.finish(root));
     add_version(&mut response, &written);
     if from.versioning != ingest::record::Versioning::Off {
@@ -651,6 +696,16 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         answer::set(&mut response, "x-amz-copy-source-version-id", &name);
     }
     Ok(response)
+}
+
+/// Refuses a request for an object, or a version of one, that is not there.
+pub async fn must_exist(front: &Front, asked: &Asked) -> Result<(), S3Error> {
+    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
+    let key = asked.object_key()?;
+    let version = version_ref(asked.query("versionId"))?;
+    let found = object::lookup(snapshot, bucket.id, &key, version).await;
+    let found = found.map_err(read_error)?.ok_or_else(|| not_found(asked))?;
+    object_of(asked, &found).map(|_| ())
 }
 
 /// GetObjectTagging.

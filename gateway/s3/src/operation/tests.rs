@@ -1,0 +1,223 @@
+//! Requests and the operations that they are, or the codes with which they are refused.
+
+use super::*;
+
+fn decided(
+    method: &str,
+    resource: Resource,
+    query: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<&'static str, Code> {
+    let query = crate::names::query(query).unwrap();
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.append(*name, value.parse().unwrap());
+    }
+    let request = Request { method, resource, query: &query, headers: &map };
+    decide(&request).map(|found| found.name).map_err(|error| error.code)
+}
+
+use Resource::{Bucket, Object, Service};
+
+#[test]
+fn a_request_is_the_operation_that_it_names() {
+    let table = [
+        ("GET", Service, "", "ListBuckets"),
+        ("GET", Service, "max-buckets=1&x-id=ListBuckets", "ListBuckets"),
+        ("GET", Bucket, "", "ListObjects"),
+        ("GET", Bucket, "list-type=2&prefix=a&marker=b", "ListObjectsV2"),
+        ("GET", Bucket, "versions&list-type=2", "ListObjectVersions"),
+        ("GET", Bucket, "uploads", "ListMultipartUploads"),
+        ("GET", Bucket, "acl", "GetBucketAcl"),
+        ("GET", Bucket, "policy", "GetBucketPolicy"),
+        ("HEAD", Bucket, "", "HeadBucket"),
+        ("PUT", Bucket, "", "CreateBucket"),
+        ("PUT", Bucket, "versioning", "PutBucketVersioning"),
+        ("DELETE", Bucket, "", "DeleteBucket"),
+        ("POST", Bucket, "delete", "DeleteObjects"),
+        ("GET", Object, "x-id=GetObject&foo=bar&foo=baz", "GetObject"),
+        ("GET", Object, "versionId=null&partNumber=1&response-expires=0", "GetObject"),
+        ("GET", Object, "uploadId=1&max-parts=2", "ListParts"),
+        ("HEAD", Object, "partNumber=1", "HeadObject"),
+        ("PUT", Object, "x-id=PutObject&X-Amz-Signature=0&x-amz-meta-a=", "PutObject"),
+        ("PUT", Object, "partNumber=1&uploadId=2", "UploadPart"),
+        ("PUT", Object, "tagging&versionId=null", "PutObjectTagging"),
+        ("DELETE", Object, "versionId=null", "DeleteObject"),
+        ("DELETE", Object, "uploadId=1", "AbortMultipartUpload"),
+        ("POST", Object, "uploads", "CreateMultipartUpload"),
+        ("POST", Object, "uploadId=1", "CompleteMultipartUpload"),
+    ];
+    for (method, resource, query, name) in table {
+        assert_eq!(
+            decided(method, resource, query, &[]),
+            Ok(name),
+            "{method} {resource:?} {query}"
+        );
+    }
+    let copy = [("x-amz-copy-source", "b/k")];
+    assert_eq!(decided("PUT", Object, "", &copy), Ok("CopyObject"));
+}
+
+#[test]
+fn what_names_another_operation_is_refused() {
+    use Code::{InvalidArgument, MethodNotAllowed, NotImplemented};
+    let table = [
+        ("DELETE", Bucket, "metadataTable", NotImplemented),
+        ("DELETE", Bucket, "uploads", MethodNotAllowed),
+        ("DELETE", Bucket, "versioning", MethodNotAllowed),
+        ("DELETE", Bucket, "location", MethodNotAllowed),
+        ("DELETE", Bucket, "prefix=logs/", InvalidArgument),
+        ("DELETE", Bucket, "force", NotImplemented),
+        ("PUT", Bucket, "delete", MethodNotAllowed),
+        ("HEAD", Bucket, "acl", MethodNotAllowed),
+        ("POST", Bucket, "", NotImplemented),
+        ("POST", Bucket, "delete&versionId=null", InvalidArgument),
+        ("GET", Bucket, "abac", NotImplemented),
+        ("GET", Bucket, "acl&policy", InvalidArgument),
+        ("GET", Bucket, "versionId=null", InvalidArgument),
+        ("PUT", Object, "renameObject", NotImplemented),
+        ("PUT", Object, "uploads", MethodNotAllowed),
+        ("PUT", Object, "versions", MethodNotAllowed),
+        ("PUT", Object, "versionId=null", InvalidArgument),
+        ("PUT", Object, "partNumber=1", InvalidArgument),
+        ("PUT", Object, "append", NotImplemented),
+        ("PUT", Object, "tagging&uploadId=1", InvalidArgument),
+        ("PUT", Object, "partNumber=1&partNumber=2&uploadId=3", InvalidArgument),
+        ("DELETE", Object, "uploads", MethodNotAllowed),
+        ("DELETE", Object, "partNumber=1", InvalidArgument),
+        ("DELETE", Object, "versionId=a&versionId=b", InvalidArgument),
+        ("GET", Object, "versions", MethodNotAllowed),
+        ("GET", Object, "policy", MethodNotAllowed),
+        ("HEAD", Object, "uploadId=1", MethodNotAllowed),
+        ("POST", Object, "", MethodNotAllowed),
+        ("POST", Object, "uploads&uploadId=1", InvalidArgument),
+        ("PATCH", Object, "", MethodNotAllowed),
+        ("OPTIONS", Bucket, "", MethodNotAllowed),
+        ("PUT", Service, "", MethodNotAllowed),
+        ("GET", Service, "location", MethodNotAllowed),
+    ];
+    for (method, resource, query, code) in table {
+        assert_eq!(
+            decided(method, resource, query, &[]),
+            Err(code),
+            "{method} {resource:?} {query}"
+        );
+    }
+}
+
+#[test]
+fn a_refused_method_is_told_those_that_are_allowed() {
+    let of = |method, resource, query: &str| {
+        let query = crate::names::query(query).unwrap();
+        let headers = HeaderMap::new();
+        let error = decide(&Request { method, resource, query: &query, headers: &headers });
+        let extra = error.unwrap_err().extra;
+        extra.into_iter().find(|(name, _)| *name == crate::error::ALLOW).unwrap().1
+    };
+    assert_eq!(of("PATCH", Object, ""), "PUT, DELETE, GET, HEAD");
+    assert_eq!(of("PUT", Object, "uploads"), "POST");
+    assert_eq!(of("PUT", Object, "versions"), "");
+    assert_eq!(of("DELETE", Bucket, "versioning"), "GET, PUT");
+}
+
+#[test]
+fn headers_are_obeyed_or_refused() {
+    let refused = |method, resource, query, headers: &[(&'static str, &str)]| {
+        assert_eq!(
+            decided(method, resource, query, headers),
+            Err(Code::NotImplemented),
+            "{method} {resource:?} {query} {headers:?}"
+        );
+    };
+    let obeyed = |method, resource, query, headers: &[(&'static str, &str)]| {
+        let found = decided(method, resource, query, headers);
+        assert!(found.is_ok(), "{method} {resource:?} {query} {headers:?}: {found:?}");
+    };
+    for name in [
+        "x-amz-write-offset-bytes",
+        "x-amz-if-match-size",
+        "x-amz-if-match-last-modified-time",
+        "x-amz-if-something-new",
+        "x-amz-source-expected-bucket-owner",
+        "x-amz-rename-source",
+        "x-amz-mp-object-size",
+        "x-amz-mfa",
+        "x-amz-server-side-encryption-customer-algorithm",
+        "x-amz-object-lock-mode",
+        "x-amz-copy-source-if-match",
+        "x-amz-copy-source-range",
+    ] {
+        for (method, resource) in [
+            ("GET", Object),
+            ("HEAD", Object),
+            ("PUT", Object),
+            ("DELETE", Object),
+            ("PUT", Bucket),
+        ] {
+            refused(method, resource, "", &[(name, "1")]);
+        }
+    }
+    for (query, name) in [
+        ("uploads", "if-none-match"),
+        ("tagging", "if-match"),
+        ("partNumber=1&uploadId=2", "if-match"),
+        ("partNumber=1&uploadId=2", "x-amz-tagging"),
+        ("", "if-unmodified-since"),
+        ("", "content-range"),
+        ("", "x-amz-grant-read"),
+        ("", "x-amz-metadata-directive"),
+        ("", "x-amz-checksum-type"),
+    ] {
+        let method = if query == "uploads" { "POST" } else { "PUT" };
+        refused(method, Object, query, &[(name, "*")]);
+    }
+    refused("PUT", Object, "uploadId=1&partNumber=2", &[("x-amz-copy-source", "b/k")]);
+    refused("PUT", Object, "tagging", &[("x-amz-copy-source", "b/k")]);
+    refused("GET", Object, "", &[("x-amz-copy-source", "b/k")]);
+    refused("PUT", Object, "", &[("x-amz-acl", "public-read")]);
+    refused("PUT", Object, "", &[("x-amz-storage-class", "GLACIER")]);
+    for value in ["true", "True", "TRUE", "1", ""] {
+        refused("PUT", Bucket, "", &[("x-amz-bucket-object-lock-enabled", value)]);
+    }
+    let class = [("x-amz-storage-class", "NONE")];
+    assert_eq!(decided("PUT", Object, "", &class), Err(Code::InvalidStorageClass));
+
+    obeyed("PUT", Bucket, "", &[("x-amz-bucket-object-lock-enabled", "False")]);
+    obeyed("PUT", Object, "", &[("x-amz-acl", "private"), ("x-amz-storage-class", "STANDARD")]);
+    obeyed("PUT", Object, "", &[("if-none-match", "*"), ("x-amz-tagging", "a=1")]);
+    obeyed("PUT", Object, "", &[("x-amz-checksum-sha512", "AA=="), ("x-amz-meta-a", "1")]);
+    obeyed("PUT", Object, "", &[("x-amz-checksum-type", "FULL_OBJECT")]);
+    obeyed("POST", Object, "uploads", &[("x-amz-checksum-type", "COMPOSITE")]);
+    obeyed("GET", Object, "", &[("range", "bytes=0-1"), ("if-match", "*")]);
+    obeyed("GET", Bucket, "", &[("if-none-match", "*"), ("x-amz-optional-object-attributes", "1")]);
+    obeyed("DELETE", Object, "", &[("x-amz-bypass-governance-retention", "true")]);
+    obeyed("GET", Object, "", &[("x-amz-user-agent", "a"), ("x-amz-request-payer", "requester")]);
+    let copy = ("x-amz-copy-source", "b/k");
+    obeyed("PUT", Object, "", &[copy, ("x-amz-source-expected-bucket-owner", "1")]);
+    obeyed("PUT", Object, "", &[copy, ("x-amz-copy-source-if-match", "*")]);
+}
+
+#[test]
+fn every_operation_is_found_by_what_selects_it() {
+    for definition in OPERATIONS {
+        let query: Vec<(String, String)> =
+            definition.selectors.iter().map(|name| ((*name).to_owned(), "1".to_owned())).collect();
+        let mut headers = HeaderMap::new();
+        if let Some(name) = definition.selecting_header {
+            headers.insert(name, "b/k".parse().unwrap());
+        }
+        let request = Request {
+            method: definition.method,
+            resource: definition.resource,
+            query: &query,
+            headers: &headers,
+        };
+        match decide(&request) {
+            Ok(found) => assert_eq!(found.name, definition.name),
+            Err(error) => {
+                assert_eq!(definition.state, State::Refused, "{}", definition.name);
+                assert_eq!(error.code, Code::NotImplemented, "{}", definition.name);
+            }
+        }
+    }
+}
