@@ -172,6 +172,7 @@ impl Store {
                 .quarantined()
                 .or_else(|| partition.stopped())
                 .or_else(|| refusing().map(|error| error.to_string()))
+                .or_else(|| partition.crowded())
         };
         self.partitions.iter().find_map(of)
     }
