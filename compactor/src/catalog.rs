@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ingest::codec::{DecodeError, Decoder, Encoder};
+use ingest::codec::{DecodeError, Decoder, EncodeError, Encoder};
 use ingest::env::{DiskError, DiskErrorKind, Env, FilePath, Open};
 use ingest::log::{Corruption, ReadError};
 use ingest::mutant::Mutant;
@@ -136,19 +136,32 @@ pub enum LoadError {
     },
 }
 
-/// A catalog could not be published. The new generation may or may not be found after a restart.
+/// A catalog could not be published.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("generation {generation} could not be published: {source}")]
-pub struct PublishError {
-    /// The generation.
-    pub generation: Generation,
-    /// What the disk said.
-    #[source]
-    pub source: DiskError,
+pub enum PublishError {
+    /// The disk failed. The new generation may or may not be found after a restart.
+    #[error("generation {generation} could not be published: {source}")]
+    Disk {
+        /// The generation.
+        generation: Generation,
+        /// What the disk said.
+        #[source]
+        source: DiskError,
+    },
+    /// It names more than can be read back. Nothing was written; the former generation stands.
+    #[error("generation {generation} is not published: {source}")]
+    Encode {
+        /// The generation.
+        generation: Generation,
+        /// What there is too much of.
+        #[source]
+        source: EncodeError,
+    },
 }
 
 const MAGIC: &[u8; 8] = b"SILTCAT3";
-const LIST_MAX: usize = 1 << 20;
+/// Most runs, segments or bulk files that a catalog names, of each.
+pub const LIST_MAX: usize = 1 << 20;
 const COPIES: [char; 2] = ['b', 'a'];
 
 impl Catalog {
@@ -174,20 +187,34 @@ impl Catalog {
         }
     }
 
-    /// BLAKE3 of the encoding; the link of the chain of generations.
-    pub fn digest_of_encoding(&self) -> [u8; 32] {
-        *blake3::hash(&self.encode()).as_bytes()
+    /// The most that it names of anything that [`LIST_MAX`] limits, and what that is.
+    pub fn longest_list(&self) -> (usize, &'static str) {
+        let lists = [
+            (self.runs.len(), "runs"),
+            (self.segments.len(), "segments"),
+            (self.bulks.len(), "bulk files"),
+        ];
+        lists.into_iter().max().unwrap_or_default()
     }
 
-    /// Encodes the catalog with its magic number and checksum.
-    pub fn encode(&self) -> Bytes {
+    /// BLAKE3 of the encoding; the link of the chain of generations.
+    pub fn digest_of_encoding(&self) -> [u8; 32] {
+        *blake3::hash(self.encoder(LIST_MAX).as_slice()).as_bytes()
+    }
+
+    /// Encodes the catalog with its magic number and checksum, unless it names more than can be read back.
+    pub fn encode(&self) -> Result<Bytes, EncodeError> {
+        self.encoder(LIST_MAX).try_finish()
+    }
+
+    fn encoder(&self, list_max: usize) -> Encoder {
         let mut out = Encoder::new();
         out.raw(MAGIC).u32(0);
         out.raw(&self.store.0).u32(self.partition.get()).u32(self.fold_version);
         out.u64(self.generation.get()).u64(self.cut.get()).u64(self.next.get());
         out.i64(self.time.micros()).raw(&self.digest).raw(&self.last).raw(&self.previous);
         out.u64(self.next_segment.get()).u64(self.next_run.get()).u64(self.next_bulk.get());
-        out.varint(self.runs.len() as u64);
+        out.count(self.runs.len(), list_max, "runs");
         for run in &self.runs {
             out.u64(run.id.get()).u8(run.level).u64(run.first.get()).u64(run.below.get());
             out.u64(run.entries);
@@ -196,12 +223,12 @@ impl Catalog {
                 file.encode(&mut out);
             }
         }
-        out.varint(self.segments.len() as u64);
+        out.count(self.segments.len(), list_max, "segments");
         for segment in &self.segments {
             out.u64(segment.id.get()).u64(segment.references).u64(segment.objects);
             segment.file.encode(&mut out);
         }
-        out.varint(self.bulks.len() as u64);
+        out.count(self.bulks.len(), list_max, "bulk files");
         for bulk in &self.bulks {
             out.u64(bulk.id.get()).u64(bulk.references);
         }
@@ -209,7 +236,7 @@ impl Catalog {
         out.patch_u32(MAGIC.len(), out.len() as u32 + 4);
         let crc = crc32c::crc32c(out.as_slice());
         out.u32(crc);
-        out.finish()
+        out
     }
 
     /// Decodes a catalog.
@@ -296,9 +323,14 @@ impl Catalog {
 
 /// Makes a generation durable. Everything that it names must have been synced.
 pub async fn publish(env: &Env, layout: &Layout, catalog: &Catalog) -> Result<(), PublishError> {
-    let failed = |source| PublishError { generation: catalog.generation, source };
+    let generation = catalog.generation;
+    let failed = |source| PublishError::Disk { generation, source };
+    let goes_beyond = env.mutated(Mutant::EncodeBeyondLimit);
+    let list_max = if goes_beyond { usize::MAX } else { LIST_MAX };
+    let encoded = catalog.encoder(list_max).try_finish();
+    let encoded = encoded.map_err(|source| PublishError::Encode { generation, source })?;
     for copy in COPIES {
-        write_copy(env, layout, catalog, copy).await.map_err(failed)?;
+        write_copy(env, layout, (generation, copy), encoded.clone()).await.map_err(failed)?;
     }
     let folder = layout.catalog_folder();
     if !env.mutated(Mutant::SkipCatalogFolderSync) {
@@ -324,14 +356,14 @@ async fn remove_former(env: &Env, folder: &FilePath, current: Generation) -> Res
 async fn write_copy(
     env: &Env,
     layout: &Layout,
-    catalog: &Catalog,
-    copy: char,
+    (generation, copy): (Generation, char),
+    encoded: Bytes,
 ) -> Result<(), DiskError> {
-    let path = layout.catalog(catalog.generation, copy);
+    let path = layout.catalog(generation, copy);
     let temporary = layout.catalog_folder().join("tmp");
     crate::run_writer::remove_if_there(&env.disk, &temporary).await?;
     let file = env.disk.open(&temporary, Open::Create).await?;
-    file.write_at(0, catalog.encode()).await?;
+    file.write_at(0, encoded).await?;
     if !env.mutated(Mutant::PublishBeforeSync) {
         file.sync().await?;
     }
@@ -358,7 +390,8 @@ pub async fn load(
     if let Some(catalog) = &newest {
         for (copy, corruption) in damaged {
             tracing::warn!(%corruption, "a copy of the catalog is mended from the other");
-            write_copy(env, layout, catalog, copy).await?;
+            let encoded = catalog.encoder(LIST_MAX).finish();
+            write_copy(env, layout, (catalog.generation, copy), encoded).await?;
         }
         env.disk.sync_folder(Some(&layout.catalog_folder())).await?;
     }

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ingest::bulk::{BulkError, BulkFiles};
+use ingest::codec::EncodeError;
 use ingest::env::{DiskErrorKind, Env, Fut, Open, Task, timeout};
 use ingest::log::{AppendError, Log, ReadError};
 use ingest::mutant::Mutant;
@@ -79,6 +80,9 @@ pub struct Options {
     /// Bytes of the device that are kept for cuts, merges and deletes: with fewer free, what makes the
     /// store larger is refused.
     pub reserve_bytes: u64,
+    /// Most segments, runs or bulk files, of each. From half of them on it is said; from nine tenths on what
+    /// makes the store larger is refused, so that cuts, merges and deletes have room.
+    pub files_max: usize,
 }
 
 /// When a cut is made by itself: at the first of these.
@@ -114,6 +118,7 @@ impl Default for Options {
             payload: PayloadWay::Bulk,
             node: None,
             reserve_bytes: 0,
+            files_max: catalog::LIST_MAX,
         }
     }
 }
@@ -147,6 +152,9 @@ pub enum SubmitError {
     /// What the outcome hangs on cannot be read. Nothing was appended.
     #[error("what was there before cannot be read: {0}")]
     Unreadable(#[source] ReadError),
+    /// It is longer than a record may be. Nothing was appended.
+    #[error("the request is larger than can be stored: {0}")]
+    TooLarge(#[from] EncodeError),
     /// The log did not take it, or says that it does not know.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -310,6 +318,7 @@ impl Partition {
             is_short: AtomicBool::new(false),
         });
         shared.look_at_space().await;
+        shared.look_at_files(0);
         if shared.env.mutated(Mutant::CollectDuringReplay) {
             crate::collect::collect(&shared).await;
         }
@@ -389,6 +398,17 @@ impl Partition {
     /// Why the fold has stopped, if it has: then nothing is written until a restart, reads go on.
     pub fn stopped(&self) -> Option<String> {
         self.shared.stopped.borrow().clone()
+    }
+
+    /// Why what makes the store larger is refused, if the catalog names nearly as many files as it can.
+    pub fn crowded(&self) -> Option<String> {
+        self.shared.crowded()
+    }
+
+    /// How full the catalog's longest list is, from 0 to 1.
+    pub fn catalog_fill(&self) -> f64 {
+        let (count, _) = self.shared.view.read().sealed.catalog.longest_list();
+        count as f64 / self.shared.options.files_max as f64
     }
 
     /// The last cut that the catalog has.
@@ -493,6 +513,8 @@ impl Shared {
             request: request.to_owned(),
             body,
         };
+        // What could not be read again would stop the fold for good.
+        record.check()?;
         if !matches!(record.body, Body::Cut { .. }) {
             self.wait_for_room().await?;
         }
@@ -500,6 +522,11 @@ impl Shared {
             || self.is_short.load(Ordering::Relaxed) || self.log.status(self.id).is_short;
         if record.grows() && is_short() {
             let detail = "the device is nearly full; deletes are still taken".to_owned();
+            return Err(AppendError::Full { partition: self.id, detail }.into());
+        }
+        if record.grows()
+            && let Some(detail) = self.crowded()
+        {
             return Err(AppendError::Full { partition: self.id, detail }.into());
         }
         // The fold must be able to read what it decides on. Here, before anything is appended, an
@@ -511,6 +538,31 @@ impl Shared {
         }
         lane::judge_early(self, &mut record, &prior);
         lane::append(self, record).await
+    }
+
+    /// Why the store must not grow, if the catalog names nearly as many files as it can.
+    fn crowded(&self) -> Option<String> {
+        let files_max = self.options.files_max;
+        let (count, what) = self.view.read().sealed.catalog.longest_list();
+        (count >= files_max - files_max / 10).then(|| {
+            format!(
+                "the catalog names {count} {what} of at most {files_max}; deletes are still taken"
+            )
+        })
+    }
+
+    /// Says that the catalog fills up, once for each twentieth of it.
+    pub fn look_at_files(&self, before: usize) {
+        let files_max = self.options.files_max;
+        let (count, what) = self.view.read().sealed.catalog.longest_list();
+        let step = |count: usize| count * 20 / files_max.max(1);
+        if step(count) > step(before) && step(count) >= 10 {
+            tracing::warn!(
+                count,
+                files_max,
+                "the catalog fills up with {what}: at nine tenths only deletes are taken"
+            );
+        }
     }
 
     /// Sees how much of the device is free. A device that does not say is taken to have enough.

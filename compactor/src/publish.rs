@@ -60,7 +60,9 @@ impl TakenIds {
     /// the one that the next start finds: then the files that it names must be there, so they stay taken
     /// until a later generation is durable.
     pub fn note(&mut self, published: &Result<(), EditError>) {
-        self.stays = published.is_err();
+        let was_written =
+            |error| !matches!(error, &EditError::Publish(PublishError::Encode { .. }));
+        self.stays = published.as_ref().err().is_some_and(was_written);
     }
 }
 
@@ -154,6 +156,7 @@ impl Shared {
         let disk = &self.env.disk;
         let sealed = Sealed::open(disk, &self.layout, self.store, catalog, Some(&former)).await?;
         self.swap(sealed_tail, Arc::new(sealed));
+        self.look_at_files(former.catalog.longest_list().0);
         self.look_at_space().await;
         Ok(())
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use ingest::codec::{DecodeError, Decoder, Encoder};
+use ingest::codec::{DecodeError, Decoder, EncodeError, Encoder};
 use ingest::env::{Disk, DiskError, DiskErrorKind, File, FilePath, Open};
 use ingest::log::{Corruption, ReadError};
 
@@ -38,7 +38,7 @@ pub enum SealError {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A library encoder refused its input.
+    /// An encoder refused its input: no decoder would take what came of it.
     #[error("cannot encode {file}: {detail}")]
     Encode {
         /// The file.
@@ -46,6 +46,13 @@ pub enum SealError {
         /// What the encoder said.
         detail: String,
     },
+}
+
+impl SealError {
+    /// Something in a file would be beyond a limit.
+    pub fn beyond(file: &FilePath, error: EncodeError) -> Self {
+        Self::Encode { file: file.clone(), detail: error.to_string() }
+    }
 }
 
 /// Bytes gathered before they go to the disk.

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use ingest::codec::{DecodeError, Decoder, Encoder};
+use ingest::codec::{DecodeError, Decoder, EncodeError, Encoder};
 use ingest::entry::{EntryKey, Payload, SegmentLocation, Statement};
 use ingest::env::{Disk, File, FilePath};
 use ingest::log::ReadError;
@@ -32,7 +32,11 @@ const HEAD_BYTES: usize = 60;
 const BLOCK_BYTES: usize = 16 << 10;
 /// What one read takes on speculation: most blocks whole.
 const READ_AHEAD: usize = 20 << 10;
-const RAW_BYTES_MAX: usize = 16 << 20;
+/// Longest block, raw: a header with as many extents as an object may have takes 90 MiB.
+const RAW_BYTES_MAX: usize = 128 << 20;
+
+/// Longest sort key of an entry.
+const KEY_BYTES_MAX: usize = 1 << 16;
 
 const STORED: u8 = 0;
 const ZSTD: u8 = 1;
@@ -82,10 +86,12 @@ impl SegmentWriter {
             object.payload = Payload::Segment(location);
         }
         let mut header = Encoder::new();
-        header.bytes(key.as_bytes());
+        header.bounded(key.as_bytes(), KEY_BYTES_MAX, "entry key");
         statement.encode(&mut header);
         let mut lengths = Encoder::new();
-        lengths.varint(header.len() as u64).varint(payload_len as u64);
+        lengths.count(header.len(), RAW_BYTES_MAX, "header length");
+        lengths.count(payload_len, RAW_BYTES_MAX, "payload length");
+        self.refuse(header.refused().and(lengths.refused()))?;
         let start = self.block.len();
         self.block.extend_from_slice(lengths.as_slice());
         self.block.extend_from_slice(header.as_slice());
@@ -100,7 +106,15 @@ impl SegmentWriter {
         Ok(location)
     }
 
+    /// What could not be read back is not written.
+    fn refuse(&self, checked: Result<(), EncodeError>) -> Result<(), SealError> {
+        checked.map_err(|error| SealError::beyond(self.file.path(), error))
+    }
+
     async fn end_block(&mut self) -> Result<(), SealError> {
+        let mut whole = Encoder::checking();
+        whole.count(self.block.len(), RAW_BYTES_MAX, "bytes of a segment's block");
+        self.refuse(whole.refused())?;
         let raw = self.block.split().freeze();
         let compressed = zstd::bulk::compress(&raw, 1).ok();
         // Compression must pay for the time that every read spends on undoing it.
@@ -425,7 +439,7 @@ fn decode(from: &mut Decoder) -> Result<SegmentObject, DecodeError> {
         return Err(error);
     }
     let mut header = Decoder::new(header);
-    let key = EntryKey::from_bytes(header.bytes(1 << 16, "entry key")?)?;
+    let key = EntryKey::from_bytes(header.bytes(KEY_BYTES_MAX, "entry key")?)?;
     let statement = Statement::decode(&mut header)?;
     header.end("end of object header")?;
     Ok(SegmentObject { key, statement, payload })

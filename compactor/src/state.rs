@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ingest::codec::{DecodeError, Decoder, Encoder};
-use ingest::entry::{Attributes, EntryKey};
-use ingest::name::BucketName;
-use ingest::record::{Part, RecordId, Versioning};
+use ingest::entry::{Attributes, EntryKey, OWNER_BYTES_MAX, PARTS_MAX};
+use ingest::name::{BUCKET_NAME_BYTES_MAX, BucketName};
+use ingest::record::{Part, REGION_BYTES_MAX, RecordId, Versioning};
 use ingest::words::{
     BucketId, ConfigVersion, Epoch, Offset, PartNumber, Sequence, StreamId, UploadId, WallTime,
     WriterId,
@@ -154,9 +154,10 @@ impl BucketState {
     /// Encodes the value.
     pub fn encode(&self) -> Bytes {
         let mut out = Encoder::new();
-        out.u64(self.id.get()).bytes(self.name.as_bytes()).bytes(self.owner.as_bytes());
-        out.bytes(self.region.as_bytes()).i64(self.created.micros());
-        out.u8(self.versioning.code()).u32(self.config.get());
+        out.u64(self.id.get()).bytes(self.name.as_bytes());
+        out.bounded(self.owner.as_bytes(), OWNER_BYTES_MAX, "owner");
+        out.bounded(self.region.as_bytes(), REGION_BYTES_MAX, "region");
+        out.i64(self.created.micros()).u8(self.versioning.code()).u32(self.config.get());
         out.finish()
     }
 
@@ -167,9 +168,10 @@ impl BucketState {
         let error = from.error("bucket name");
         let bucket = Self {
             id,
-            name: BucketName::new(from.bytes(63, "bucket name")?).map_err(|_| error)?,
-            owner: from.text(256, "owner")?,
-            region: from.text(64, "region")?,
+            name: BucketName::new(from.bytes(BUCKET_NAME_BYTES_MAX, "bucket name")?)
+                .map_err(|_| error)?,
+            owner: from.text(OWNER_BYTES_MAX, "owner")?,
+            region: from.text(REGION_BYTES_MAX, "region")?,
             created: WallTime::from_micros(from.i64("time")?),
             versioning: Versioning::decode(&mut from)?,
             config: ConfigVersion::new(from.u32("configuration version")?),
@@ -272,7 +274,7 @@ impl UploadState {
             UploadState::Completed { written, parts, at } => {
                 out.u8(2).u64(at.get());
                 Outcome::Written(*written).encode(&mut out);
-                out.varint(parts.len() as u64);
+                out.count(parts.len(), PARTS_MAX, "parts");
                 for (number, md5) in parts {
                     out.u16(number.get()).raw(md5);
                 }
@@ -297,7 +299,7 @@ impl UploadState {
                 let Outcome::Written(written) = Outcome::decode(&mut from)? else {
                     return Err(error);
                 };
-                let count = from.count(ingest::entry::PARTS_MAX, "parts")?;
+                let count = from.count(PARTS_MAX, "parts")?;
                 let part = |from: &mut Decoder| {
                     Ok((PartNumber::new(from.u16("part number")?), from.array("part md5")?))
                 };
@@ -353,7 +355,7 @@ impl WriterState {
     pub fn encode(&self) -> Bytes {
         let mut out = Encoder::new();
         out.u32(self.epoch.get()).u64(self.last.get()).u64(self.seen.get());
-        out.varint(self.outcomes.len() as u64);
+        out.count(self.outcomes.len(), OUTCOMES_MAX, "outcomes");
         for outcome in &self.outcomes {
             outcome.encode(&mut out);
         }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use compactor::partition::{CutPolicy, ReadPromise};
+use ingest::entry::OWNER_BYTES_MAX;
+use ingest::record::REGION_BYTES_MAX;
 use ingest::words::NodeId;
 use serde::Deserialize;
 
@@ -447,6 +449,13 @@ impl Settings {
         if !log_file_bytes.is_multiple_of(4096) || log_file_bytes < 16 << 20 {
             bail!("log_file_bytes is a multiple of 4096 and at least 16 MiB");
         }
+        let region = args.region.or(file.region).unwrap_or_else(|| "us-east-1".into());
+        if region.len() > REGION_BYTES_MAX {
+            bail!("region has at most {REGION_BYTES_MAX} bytes");
+        }
+        if let Some(user) = file.users.iter().find(|user| user.id.len() > OWNER_BYTES_MAX) {
+            bail!("the id of user {} has at most {OWNER_BYTES_MAX} bytes", user.name);
+        }
         let sql_defaults = sql::Options::default();
         let spill = args.sql_spill_bytes.or(file.sql_spill_bytes).unwrap_or(4 << 30);
         let sql = sql::Options {
@@ -477,7 +486,7 @@ impl Settings {
             admin,
             postgres,
             log,
-            region: args.region.or(file.region).unwrap_or_else(|| "us-east-1".into()),
+            region,
             logs_json,
             cut,
             inline_bytes_max: inline,

@@ -78,8 +78,8 @@ async fn check_partition(
         Err(error) => return Err(error.into()),
     };
     // A node's log is with the brokers, and its spool is made anew by each start.
-    if let Identity::Embedded(_) = identity {
-        let log = embedded::verify(env, &log_options(&settings, store), id, catalog.next).await?;
+    if let Identity::Embedded(own) = identity {
+        let log = embedded::verify(env, &log_options(&settings, *own), id, catalog.next).await?;
         faults.extend(log.into_iter().map(|corruption| corruption.to_string()));
     }
     check_sealed(env, &layout, &catalog, faults).await?;

@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "a binary has no public interface")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod accept_loss;
 mod admin;
 mod ask;
 mod cluster;
@@ -78,6 +79,10 @@ enum Command {
     Fsck {
         /// The data directory.
         dir: PathBuf,
+        /// Make a store that cannot be opened one that can, of everything that can be read. Lists what is
+        /// lost; what was damaged is set aside, not removed.
+        #[arg(long)]
+        accept_loss: bool,
     },
     /// Tell the version.
     Version,
@@ -149,7 +154,8 @@ fn main() -> ExitCode {
         Command::Export { wishes, address, keys } => {
             keys.find().and_then(|keys| export::run(&ask::Sql::new(address, keys)?, &wishes))
         }
-        Command::Fsck { dir } => fsck::run(&dir),
+        Command::Fsck { dir, accept_loss: false } => fsck::run(&dir),
+        Command::Fsck { dir, accept_loss: true } => accept_loss::run(&dir),
         Command::Version => {
             println!("siltstone {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)

@@ -63,6 +63,7 @@ fn take_partition(partition: &Partition) {
     gauge("siltstone_runs", catalog.runs.len() as f64);
     gauge("siltstone_segments", catalog.segments.len() as f64);
     gauge("siltstone_bulk_files", catalog.bulks.len() as f64);
+    gauge("siltstone_catalog_fill_ratio", partition.catalog_fill());
     let entries: u64 = catalog.runs.iter().map(|run| run.entries).sum();
     gauge("siltstone_run_entries", entries as f64);
     let damaged = sealed.runs.iter().filter(|run| run.damage().is_some()).count();

@@ -453,4 +453,5 @@ def main():
     print(f"{arguments.samples} passed, 0 failed")
 
 
-main()
+if __name__ == "__main__":
+    main()

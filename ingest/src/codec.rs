@@ -2,6 +2,11 @@
 //!
 //! Every format of the project is written with [`Encoder`] and read with [`Decoder`]. A decoder never
 //! panics and never trusts a length before it has been compared with the bytes that are there.
+//!
+//! What a decoder refuses an encoder refuses, too, so that nothing is acknowledged that can never be read:
+//! [`Decoder::count`] has its counterpart in [`Encoder::count`], and [`Decoder::bytes`] and [`Decoder::text`]
+//! in [`Encoder::bounded`], each with the same limit. What came from outside ends in
+//! [`Encoder::try_finish`], whose error the caller hands on.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -15,10 +20,26 @@ pub struct DecodeError {
     pub position: usize,
 }
 
+/// Says what could not be encoded, because no decoder would take it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{what} beyond its limit: {found}, and at most {limit} can be read back")]
+pub struct EncodeError {
+    /// What there is too much of.
+    pub what: &'static str,
+    /// How much there is.
+    pub found: usize,
+    /// How much there may be.
+    pub limit: usize,
+}
+
 /// Appends values to a buffer.
 #[derive(Default, Debug)]
 pub struct Encoder {
     buffer: BytesMut,
+    /// The first value that was beyond its limit.
+    refused: Option<EncodeError>,
+    /// Whether long values are only looked at.
+    only_checks: bool,
 }
 
 impl Encoder {
@@ -29,7 +50,13 @@ impl Encoder {
 
     /// Starts with room for `bytes`.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { buffer: BytesMut::with_capacity(bytes) }
+        Self { buffer: BytesMut::with_capacity(bytes), ..Self::default() }
+    }
+
+    /// Starts an encoding that nobody wants but for its limits: payload is not copied. See
+    /// [`Encoder::refused`].
+    pub fn checking() -> Self {
+        Self { only_checks: true, ..Self::default() }
     }
 
     /// Appends one byte.
@@ -84,6 +111,25 @@ impl Encoder {
         self.raw(bytes)
     }
 
+    /// Appends a count that must not exceed `limit`.
+    pub fn count(&mut self, count: usize, limit: usize, what: &'static str) -> &mut Self {
+        if count > limit {
+            self.refused.get_or_insert(EncodeError { what, found: count, limit });
+        }
+        self.varint(count as u64)
+    }
+
+    /// Appends a varint length of at most `limit`, and the bytes.
+    pub fn bounded(&mut self, bytes: &[u8], limit: usize, what: &'static str) -> &mut Self {
+        self.count(bytes.len(), limit, what);
+        if self.only_checks { self } else { self.raw(bytes) }
+    }
+
+    /// What was beyond its limit, if anything was.
+    pub fn refused(&self) -> Result<(), EncodeError> {
+        self.refused.map_or(Ok(()), Err)
+    }
+
     /// How many bytes have been appended.
     pub fn len(&self) -> usize {
         self.buffer.len()
@@ -104,9 +150,19 @@ impl Encoder {
         self.buffer[position..position + 4].copy_from_slice(&value.to_le_bytes());
     }
 
-    /// Gives the bytes away.
+    /// Gives the bytes away, unless something was beyond its limit.
+    pub fn try_finish(self) -> Result<Bytes, EncodeError> {
+        self.refused()?;
+        Ok(self.buffer.freeze())
+    }
+
+    /// Gives the bytes away. Panics when something was beyond its limit: for what has been checked before, or
+    /// cannot grow from outside.
     pub fn finish(self) -> Bytes {
-        self.buffer.freeze()
+        match self.try_finish() {
+            Ok(bytes) => bytes,
+            Err(error) => panic!("encoded beyond a limit: {error}"),
+        }
     }
 }
 
@@ -249,6 +305,24 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let mut decoder = Decoder::new(bytes.into());
             while decoder.bytes(64, "bytes").is_ok() && decoder.varint("number").is_ok() {}
+        }
+    }
+
+    #[test]
+    fn what_a_decoder_refuses_an_encoder_refuses() {
+        for (len, is_taken) in [(0, true), (7, true), (8, false)] {
+            let bytes = vec![b'a'; len];
+            let mut encoder = Encoder::new();
+            encoder.count(len, 7, "count").bounded(&bytes, 7, "bytes");
+            let mut checked = Encoder::checking();
+            checked.count(len, 7, "count").bounded(&bytes, 7, "bytes");
+            assert_eq!(checked.refused(), encoder.refused());
+            let encoded = encoder.try_finish();
+            assert_eq!(encoded.is_ok(), is_taken);
+            let Ok(encoded) = encoded else { continue };
+            let mut decoder = Decoder::new(encoded);
+            assert_eq!(decoder.count(7, "count"), Ok(len));
+            assert_eq!(decoder.bytes(7, "bytes").unwrap(), bytes);
         }
     }
 

@@ -361,16 +361,27 @@ pub struct Entry {
     pub statement: Statement,
 }
 
-const TEXT_BYTES_MAX: usize = 64 << 10;
-const PAIRS_MAX: usize = 4096;
+/// Longest name or value among an object's headers, metadata and tags, in bytes.
+pub const TEXT_BYTES_MAX: usize = 64 << 10;
+/// Most headers, metadata or tags of an object, of each.
+pub const PAIRS_MAX: usize = 4096;
 /// AWS's limit of parts in an upload.
 pub const PARTS_MAX: usize = 10_000;
-const EXTENTS_MAX: usize = 2_000_000;
+/// Most extents of an object: one of 5 TiB, whose pieces came through the log between those of others, has
+/// 5.6 million.
+pub const EXTENTS_MAX: usize = 6_000_000;
+/// Longest canonical id of a user, in bytes.
+pub const OWNER_BYTES_MAX: usize = 256;
+/// Most checksums of an object.
+pub const CHECKSUMS_MAX: usize = 16;
+/// Longest checksum, in bytes.
+pub const CHECKSUM_BYTES_MAX: usize = 64;
 
-fn put_pairs(out: &mut Encoder, pairs: &[(String, String)]) {
-    out.varint(pairs.len() as u64);
+fn put_pairs(out: &mut Encoder, pairs: &[(String, String)], what: &'static str) {
+    out.count(pairs.len(), PAIRS_MAX, what);
     for (name, value) in pairs {
-        out.bytes(name.as_bytes()).bytes(value.as_bytes());
+        out.bounded(name.as_bytes(), TEXT_BYTES_MAX, what);
+        out.bounded(value.as_bytes(), TEXT_BYTES_MAX, what);
     }
 }
 
@@ -415,14 +426,19 @@ impl StoredChecksum {
 
     /// Appends it.
     pub fn encode(&self, out: &mut Encoder) {
-        out.u8(self.algorithm).u8(u8::from(self.is_composite)).bytes(&self.digest);
+        out.u8(self.algorithm).u8(u8::from(self.is_composite));
+        out.bounded(&self.digest, CHECKSUM_BYTES_MAX, "checksum digest");
     }
 
     /// Takes it off.
     pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
         let algorithm = from.u8("checksum algorithm")?;
         let is_composite = get_bool(from, "checksum type")?;
-        Ok(Self { algorithm, is_composite, digest: from.bytes(64, "checksum digest")? })
+        Ok(Self {
+            algorithm,
+            is_composite,
+            digest: from.bytes(CHECKSUM_BYTES_MAX, "checksum digest")?,
+        })
     }
 }
 
@@ -453,15 +469,15 @@ impl Attributes {
     pub fn encode(&self, out: &mut Encoder) {
         out.varint(self.size);
         self.etag.encode(out);
-        out.bytes(self.owner.as_bytes());
-        put_pairs(out, &self.headers);
-        put_pairs(out, &self.metadata);
-        put_pairs(out, &self.tags);
-        out.varint(self.checksums.len() as u64);
+        out.bounded(self.owner.as_bytes(), OWNER_BYTES_MAX, "owner");
+        put_pairs(out, &self.headers, "headers");
+        put_pairs(out, &self.metadata, "metadata");
+        put_pairs(out, &self.tags, "tags");
+        out.count(self.checksums.len(), CHECKSUMS_MAX, "checksums");
         for checksum in &self.checksums {
             checksum.encode(out);
         }
-        out.varint(self.parts.len() as u64);
+        out.count(self.parts.len(), PARTS_MAX, "parts");
         for part in &self.parts {
             out.u16(part.number.get()).varint(part.size).u8(u8::from(part.checksum.is_some()));
             if let Some(checksum) = &part.checksum {
@@ -474,11 +490,11 @@ impl Attributes {
     pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
         let size = from.varint("size")?;
         let etag = ETag::decode(from)?;
-        let owner = from.text(256, "owner")?;
+        let owner = from.text(OWNER_BYTES_MAX, "owner")?;
         let headers = get_pairs(from, "headers")?;
         let metadata = get_pairs(from, "metadata")?;
         let tags = get_pairs(from, "tags")?;
-        let count = from.count(16, "checksums")?;
+        let count = from.count(CHECKSUMS_MAX, "checksums")?;
         let checksums =
             (0..count).map(|_| StoredChecksum::decode(from)).collect::<Result<_, _>>()?;
         let count = from.count(PARTS_MAX, "parts")?;
@@ -497,7 +513,7 @@ impl Attributes {
 impl Extent {
     /// Appends a list of them.
     pub fn encode_all(extents: &[Extent], out: &mut Encoder) {
-        out.varint(extents.len() as u64);
+        out.count(extents.len(), EXTENTS_MAX, "extents");
         for extent in extents {
             out.varint(extent.file.get()).varint(extent.position).varint(extent.len);
         }
@@ -577,7 +593,8 @@ impl Statement {
                 object.payload.encode(out);
             }
             Statement::Marker { is_null, created, owner } => {
-                out.u8(2).u8(u8::from(*is_null)).i64(created.micros()).bytes(owner.as_bytes());
+                out.u8(2).u8(u8::from(*is_null)).i64(created.micros());
+                out.bounded(owner.as_bytes(), OWNER_BYTES_MAX, "owner");
             }
             Statement::Removed => {
                 out.u8(3);
@@ -602,7 +619,7 @@ impl Statement {
             2 => Statement::Marker {
                 is_null: get_bool(from, "null version")?,
                 created: WallTime::from_micros(from.i64("time")?),
-                owner: from.text(256, "owner")?,
+                owner: from.text(OWNER_BYTES_MAX, "owner")?,
             },
             3 => Statement::Removed,
             4 => Statement::NullRemoved,

@@ -73,6 +73,12 @@ mutants! {
     CutTwice,
     /// Garbage is collected while replay is still going on.
     CollectDuringReplay,
+    /// A log that must be there and is not is taken for an empty one.
+    BelieveEmptyLog,
+    /// Recovery reads a log file from its first batch on, whatever of it is folded.
+    WalkFromFirstBatch,
+    /// A list is written longer than it may be read.
+    EncodeBeyondLimit,
 }
 
 impl Mutant {

@@ -7,6 +7,9 @@ use bytes::Bytes;
 /// The longest object key in bytes (AWS's limit).
 pub const OBJECT_KEY_BYTES_MAX: usize = 1024;
 
+/// The longest bucket name in bytes (AWS's limit).
+pub const BUCKET_NAME_BYTES_MAX: usize = 63;
+
 /// Says why a name was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NameError {

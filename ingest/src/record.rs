@@ -9,9 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bulk::FRAME_PAYLOAD_MAX;
-use crate::codec::{DecodeError, Decoder, Encoder};
-use crate::entry::{Attributes, ETag, Extent, PARTS_MAX, StoredChecksum, get_bool};
-use crate::name::{BucketName, OBJECT_KEY_BYTES_MAX, ObjectKey};
+use crate::codec::{DecodeError, Decoder, EncodeError, Encoder};
+use crate::entry::{
+    Attributes, CHECKSUM_BYTES_MAX, ETag, Extent, OWNER_BYTES_MAX, PARTS_MAX, StoredChecksum,
+    get_bool,
+};
+use crate::name::{BUCKET_NAME_BYTES_MAX, BucketName, OBJECT_KEY_BYTES_MAX, ObjectKey};
 use crate::words::{
     BucketId, BulkId, ConfigVersion, CutNumber, Epoch, NodeId, Offset, PartNumber, Sequence,
     StreamId, UploadId, WriterId,
@@ -22,6 +25,19 @@ pub const RECORD_VERSION: u8 = 1;
 
 /// The most bytes that a record may have, payload included.
 pub const RECORD_BYTES_MAX: usize = 8 << 20;
+
+/// Longest name of a request, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 256;
+
+/// Longest name of a region, in bytes.
+pub const REGION_BYTES_MAX: usize = 64;
+
+/// Most tags that a request may set.
+pub const TAGS_MAX: usize = 64;
+/// Longest key of a tag that a request sets, in bytes.
+pub const TAG_KEY_BYTES_MAX: usize = 1024;
+/// Longest value of a tag that a request sets, in bytes.
+pub const TAG_VALUE_BYTES_MAX: usize = 2048;
 
 /// The most inline payload that a record may have. Above it payload goes the bulk way.
 pub const INLINE_BYTES_MAX: usize = 1 << 20;
@@ -432,7 +448,10 @@ impl Record {
             pairs.iter().map(|(name, value)| name.len() + value.len() + 8).sum()
         };
         let attributes = |a: &Attributes| {
-            pairs(&a.headers) + pairs(&a.metadata) + pairs(&a.tags) + a.parts.len() * 96 + 512
+            let checksums = a.checksums.len() * (CHECKSUM_BYTES_MAX + 8);
+            let fixed = a.owner.len() + 512;
+            let lists = pairs(&a.headers) + pairs(&a.metadata) + pairs(&a.tags) + checksums;
+            lists + a.parts.len() * (CHECKSUM_BYTES_MAX + 32) + fixed
         };
         let body = match &self.body {
             Body::PutObject(put) => {
@@ -456,13 +475,34 @@ impl Record {
     }
 
     /// Encodes the record. The log frames and checksums it.
+    ///
+    /// Panics when it is beyond a limit: see [`Record::check`].
     pub fn encode(&self) -> Bytes {
         let mut out = Encoder::with_capacity(self.bytes_estimate());
+        self.encode_into(&mut out);
+        out.finish()
+    }
+
+    /// Says whether a log may take the record: what cannot be decoded must not be acknowledged. Asked of every
+    /// record that came from outside, before it is numbered.
+    pub fn check(&self) -> Result<(), EncodeError> {
+        let mut out = Encoder::checking();
+        self.encode_into(&mut out);
+        out.refused()?;
+        // An estimate is a bound.
+        let found = self.bytes_estimate();
+        if found > RECORD_BYTES_MAX {
+            return Err(EncodeError { what: "bytes of a record", found, limit: RECORD_BYTES_MAX });
+        }
+        Ok(())
+    }
+
+    fn encode_into(&self, out: &mut Encoder) {
         out.u8(RECORD_VERSION).u8(self.body.kind());
         out.raw(&self.id.writer.0).u32(self.id.epoch.get()).u64(self.id.sequence.get());
-        out.bytes(self.principal.as_bytes()).bytes(self.request.as_bytes());
-        self.body.encode(&mut out);
-        out.finish()
+        out.bounded(self.principal.as_bytes(), OWNER_BYTES_MAX, "principal");
+        out.bounded(self.request.as_bytes(), REQUEST_BYTES_MAX, "request id");
+        self.body.encode(out);
     }
 
     /// Decodes a record; its inline payload shares the input's memory. An unknown version or kind is
@@ -479,8 +519,8 @@ impl Record {
             epoch: Epoch::new(from.u32("epoch")?),
             sequence: Sequence::new(from.u64("sequence")?),
         };
-        let principal = from.text(256, "principal")?;
-        let request = from.text(256, "request id")?;
+        let principal = from.text(OWNER_BYTES_MAX, "principal")?;
+        let request = from.text(REQUEST_BYTES_MAX, "request id")?;
         let body = Body::decode(kind, &mut from)?;
         from.end("end of record")?;
         Ok(Self { id, principal, request, body })
@@ -681,7 +721,8 @@ impl Body {
             Body::OpenWriter | Body::Barrier => {}
             Body::CreateBucket(body) => {
                 out.bytes(body.name.as_bytes());
-                out.bytes(body.owner.as_bytes()).bytes(body.region.as_bytes());
+                out.bounded(body.owner.as_bytes(), OWNER_BYTES_MAX, "owner");
+                out.bounded(body.region.as_bytes(), REGION_BYTES_MAX, "region");
             }
             Body::DeleteBucket { bucket } => {
                 out.u64(bucket.get());
@@ -696,7 +737,7 @@ impl Body {
                 out.u64(body.digest);
                 match &body.payload {
                     RecordPayload::Inline(bytes) => {
-                        out.u8(0).bytes(bytes);
+                        out.u8(0).bounded(bytes, INLINE_BYTES_MAX, "payload");
                     }
                     RecordPayload::Bulk(extents) => Extent::encode_all(extents, out.u8(1)),
                     RecordPayload::Stream(stream) => stream.encode(out.u8(2)),
@@ -710,9 +751,10 @@ impl Body {
             Body::SetTags(body) => {
                 out.u64(body.bucket.get()).bytes(body.key.as_bytes());
                 body.version.encode(out);
-                out.varint(body.tags.len() as u64);
+                out.count(body.tags.len(), TAGS_MAX, "tags");
                 for (name, value) in &body.tags {
-                    out.bytes(name.as_bytes()).bytes(value.as_bytes());
+                    out.bounded(name.as_bytes(), TAG_KEY_BYTES_MAX, "tag key");
+                    out.bounded(value.as_bytes(), TAG_VALUE_BYTES_MAX, "tag value");
                 }
             }
             Body::CreateUpload(body) => {
@@ -731,7 +773,7 @@ impl Body {
             }
             Body::CompleteUpload(body) => {
                 out.u64(body.bucket.get()).u32(body.config.get()).bytes(body.key.as_bytes());
-                out.raw(&body.upload.0).varint(body.parts.len() as u64);
+                out.raw(&body.upload.0).count(body.parts.len(), PARTS_MAX, "parts");
                 for (number, md5) in &body.parts {
                     out.u16(number.get()).raw(md5);
                 }
@@ -745,7 +787,8 @@ impl Body {
                 out.u64(number.get());
             }
             Body::Data(data) => {
-                out.raw(&data.stream.0).u32(data.index).u64(data.total).bytes(&data.bytes);
+                out.raw(&data.stream.0).u32(data.index).u64(data.total);
+                out.bounded(&data.bytes, DATA_BYTES_MAX, "payload of a stream");
             }
             Body::Digest(digest) => {
                 out.u32(digest.node.get()).u64(digest.cut.get()).raw(&digest.digest);
@@ -767,9 +810,14 @@ impl Body {
             kind::BARRIER => Body::Barrier,
             kind::CREATE_BUCKET => {
                 let error = from.error("bucket name");
-                let name = BucketName::new(from.bytes(63, "bucket name")?).map_err(|_| error)?;
-                let owner = from.text(256, "owner")?;
-                Body::CreateBucket(CreateBucket { name, owner, region: from.text(64, "region")? })
+                let name = BucketName::new(from.bytes(BUCKET_NAME_BYTES_MAX, "bucket name")?)
+                    .map_err(|_| error)?;
+                let owner = from.text(OWNER_BYTES_MAX, "owner")?;
+                Body::CreateBucket(CreateBucket {
+                    name,
+                    owner,
+                    region: from.text(REGION_BYTES_MAX, "region")?,
+                })
             }
             kind::DELETE_BUCKET => Body::DeleteBucket { bucket: decode_bucket(from)? },
             kind::SET_VERSIONING => Body::SetVersioning {
@@ -797,9 +845,12 @@ impl Body {
                 key: decode_key(from)?,
                 version: VersionRef::decode(from)?,
                 tags: {
-                    let count = from.count(64, "tags")?;
+                    let count = from.count(TAGS_MAX, "tags")?;
                     let tag = |from: &mut Decoder| {
-                        Ok((from.text(1024, "tag key")?, from.text(2048, "tag value")?))
+                        Ok((
+                            from.text(TAG_KEY_BYTES_MAX, "tag key")?,
+                            from.text(TAG_VALUE_BYTES_MAX, "tag value")?,
+                        ))
                     };
                     (0..count).map(|_| tag(from)).collect::<Result<_, DecodeError>>()?
                 },

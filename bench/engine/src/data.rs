@@ -26,7 +26,7 @@ fn identity(data: &Path) -> anyhow::Result<StoreId> {
     let path = data.join("identity.a");
     let Ok(text) = fs::read_to_string(&path) else {
         let store = StoreId(*b"siltstone--bench");
-        let line = format!("siltstone store 1 {}", hex::encode(store.0));
+        let line = format!("siltstone store 2 {} new", hex::encode(store.0));
         let text = format!("{line} {:08x}\n", crc32c::crc32c(line.as_bytes()));
         for copy in ["identity.a", "identity.b"] {
             fs::write(data.join(copy), &text)?;
@@ -34,7 +34,7 @@ fn identity(data: &Path) -> anyhow::Result<StoreId> {
         return Ok(store);
     };
     match text.split_whitespace().collect::<Vec<_>>()[..] {
-        ["siltstone", "store", "1", id, _] => {
+        ["siltstone", "store", "2", id, _, _] => {
             let mut store = [0; 16];
             hex::decode_to_slice(id, &mut store).context("the store's id")?;
             Ok(StoreId(store))
@@ -59,6 +59,7 @@ impl Data {
             file_bytes: 256 << 20,
             queue_bytes: 16 << 20,
             reserve_bytes: 0,
+            is_begun: false,
         };
         let (log, _) = EmbeddedLog::open(&env, log_options, &floors).await?;
         let log = Arc::new(log);

@@ -306,3 +306,28 @@ proptest! {
         prop_assert_eq!(scan(&segment), (right, Vec::new()));
     }
 }
+
+#[test]
+fn what_could_not_be_read_back_is_not_written() {
+    // An entry's key is longer than its object's by a few bytes.
+    let around = KEY_BYTES_MAX - 64..KEY_BYTES_MAX;
+    let (mut written, mut refused) = (0, 0);
+    for len in around {
+        let memory = Memory::default();
+        let key = key(&"k".repeat(len), 1, 1);
+        let is_within = key.as_bytes().len() <= KEY_BYTES_MAX;
+        let added = ready(async {
+            let disk = memory.disk();
+            let mut writer = SegmentWriter::create(&disk, &path(), STORE, ID).await.unwrap();
+            writer.add(&key, &Statement::Removed, None).await
+        });
+        assert_eq!(added.is_ok(), is_within, "{len}");
+        if is_within {
+            written += 1
+        } else {
+            refused += 1
+        }
+        assert!(matches!(added, Ok(_) | Err(SealError::Encode { .. })));
+    }
+    assert!(written > 0 && refused > 0);
+}

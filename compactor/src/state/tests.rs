@@ -450,3 +450,34 @@ proptest! {
         prop_assert_eq!(key.parse_upload(), Some((bucket, name.into(), upload)));
     }
 }
+
+/// Whether a value can be encoded; one that could not be decoded is a bug, and stops the node.
+fn is_encoded(encode: impl FnOnce() -> Bytes + std::panic::UnwindSafe) -> bool {
+    std::panic::catch_unwind(encode).is_ok()
+}
+
+#[test]
+fn a_value_at_a_limit_is_read_back_and_one_above_is_not_encoded() {
+    for over in [0, 1] {
+        let state = BucketState { owner: "x".repeat(OWNER_BYTES_MAX + over), ..bucket() };
+        assert_eq!(is_encoded(|| state.encode()), over == 0);
+        if over == 0 {
+            assert_eq!(BucketState::decode(state.encode()), Ok(state));
+        }
+        let state = BucketState { region: "x".repeat(REGION_BYTES_MAX + over), ..bucket() };
+        assert_eq!(is_encoded(|| state.encode()), over == 0);
+        let parts = vec![(PartNumber::new(1), [0x33; 16]); PARTS_MAX + over];
+        let state = UploadState::Completed { written: written(), parts, at: Offset::new(41) };
+        assert_eq!(is_encoded(|| state.encode()), over == 0);
+        if over == 0 {
+            assert_eq!(UploadState::decode(state.encode()), Ok(state));
+        }
+        let outcomes = vec![Outcome::Done; OUTCOMES_MAX + over].into();
+        let (epoch, last, seen) = (Epoch::new(1), Sequence::new(1), Offset::new(1));
+        let state = WriterState { epoch, last, seen, outcomes };
+        assert_eq!(is_encoded(|| state.encode()), over == 0);
+        if over == 0 {
+            assert_eq!(WriterState::decode(state.encode()), Ok(state));
+        }
+    }
+}

@@ -12,6 +12,7 @@
 use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use ingest::codec::{EncodeError, Encoder};
 
 use super::columns::{Column, ColumnBuilder, put_varint, take_varint, varint_bytes};
 use super::{Form, NUMBERS, RESTART_EVERY, STAMP_BYTES, Value};
@@ -119,6 +120,13 @@ impl BlockBuilder {
 
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Says whether the block so far can be read back.
+    pub fn refused(&self) -> Result<(), EncodeError> {
+        let mut checked = Encoder::checking();
+        checked.count(self.len(), BODY_BYTES_MAX, "bytes of a table's block");
+        checked.refused()
     }
 
     pub fn finish(&mut self) -> Bytes {

@@ -5,7 +5,7 @@
 //! after the other, so their lengths tell their places.
 
 use bytes::Bytes;
-use ingest::codec::{DecodeError, Decoder, Encoder};
+use ingest::codec::{DecodeError, Decoder, EncodeError, Encoder};
 
 /// Bytes of a block's checksum, which follows it.
 const CRC_BYTES: u64 = 4;
@@ -19,20 +19,35 @@ pub fn separator<'a>(last: &[u8], next: &'a [u8]) -> &'a [u8] {
     &next[..next.len().min(shared + 1)]
 }
 
+/// All separators together: places among them have four bytes.
+const SEPARATORS_BYTES_MAX: usize = u32::MAX as usize;
+
 /// Gathers what an index says of blocks.
 #[derive(Default)]
 pub struct IndexBuilder {
     blocks: u64,
+    separators_bytes: usize,
     body: Encoder,
 }
 
 impl IndexBuilder {
     /// Adds a block of `len` bytes. The last block's separator is empty: nothing comes after it.
     pub fn add(&mut self, separator: &[u8], len: usize) {
-        self.body.bytes(separator).varint(len as u64);
+        self.body.bounded(separator, SEPARATOR_BYTES_MAX, "separator");
+        self.body.count(len, BLOCK_BYTES_MAX as usize, "bytes of a table's block");
+        self.separators_bytes += separator.len();
         self.blocks += 1;
     }
 
+    /// Says whether the index so far can be read back.
+    pub fn refused(&self) -> Result<(), EncodeError> {
+        self.body.refused()?;
+        let mut all = Encoder::checking();
+        all.count(self.separators_bytes, SEPARATORS_BYTES_MAX, "bytes of an index's separators");
+        all.refused()
+    }
+
+    /// Gives the index's bytes. Panics when they could not be read back.
     pub fn finish(self) -> Bytes {
         let mut out = Encoder::new();
         out.varint(self.blocks).raw(self.body.as_slice());
@@ -157,6 +172,28 @@ mod tests {
         assert_eq!([found("d"), found("zz")], [Some(2), Some(2)]);
         assert_eq!((index.place(0), index.place(2)), ((0, 10), (38, 30)));
         assert_eq!(Index::default().find(b"a"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_back_is_refused() {
+        let separator = |bytes| vec![b'a'; bytes];
+        let largest = BLOCK_BYTES_MAX as usize;
+        for (bytes, len, is_taken) in [
+            (SEPARATOR_BYTES_MAX, largest, true),
+            (SEPARATOR_BYTES_MAX + 1, largest, false),
+            (1, largest + 1, false),
+        ] {
+            let mut builder = IndexBuilder::default();
+            builder.add(&separator(bytes), len);
+            builder.add(b"", 1);
+            assert_eq!(builder.refused().is_ok(), is_taken, "{bytes}, {len}");
+            if is_taken {
+                assert!(Index::decode(builder.finish(), u64::MAX / 2).is_ok());
+            }
+        }
+        let full = |separators_bytes| IndexBuilder { separators_bytes, ..Default::default() };
+        assert!(full(SEPARATORS_BYTES_MAX).refused().is_ok());
+        assert!(full(SEPARATORS_BYTES_MAX + 1).refused().is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ingest::codec::Encoder;
+use ingest::codec::{EncodeError, Encoder};
 use ingest::env::{Disk, FilePath};
 
 use super::block::BlockBuilder;
@@ -69,9 +69,15 @@ impl TableWriter {
 
     /// Ends the block before the entry with the key `next`, if there is one.
     async fn end_block(&mut self, next: Option<&[u8]>) -> Result<(), SealError> {
+        self.refuse(self.block.refused())?;
         let bytes = self.block.finish();
         self.index.add(next.map_or(&[], |next| separator(&self.last, next)), bytes.len());
         self.section(Section::Block, &bytes).await
+    }
+
+    /// What could not be read back is not written.
+    fn refuse(&self, checked: Result<(), EncodeError>) -> Result<(), SealError> {
+        checked.map_err(|error| SealError::beyond(self.file.path(), error))
     }
 
     /// Appends a section and its checksum.
@@ -89,6 +95,7 @@ impl TableWriter {
         let filter_at = self.file.position();
         let filter = Filter::build(std::mem::take(&mut self.hashes)).encode();
         self.section(Section::Filter, &filter).await?;
+        self.refuse(self.index.refused())?;
         let index_at = self.file.position();
         let index = std::mem::take(&mut self.index).finish();
         self.section(Section::Index, &index).await?;

@@ -7,16 +7,26 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use ingest::words::{NodeId, StoreId};
 
 /// Whose a data directory is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Identity {
     /// A store with a log of its own.
-    Embedded(StoreId),
+    Embedded(StoreIdentity),
     /// A node's copy of a store whose log is on brokers.
     Node(NodeIdentity),
+}
+
+/// See [`Identity::Embedded`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreIdentity {
+    /// The store.
+    pub store: StoreId,
+    /// Whether the store has been opened: its log's first record was durable before this was said. A begun
+    /// store without a log has lost it.
+    pub is_begun: bool,
 }
 
 /// See [`Identity::Node`].
@@ -36,14 +46,17 @@ impl Identity {
     /// The store.
     pub fn store(&self) -> StoreId {
         match self {
-            Identity::Embedded(store) => *store,
+            Identity::Embedded(own) => own.store,
             Identity::Node(node) => node.store,
         }
     }
 
     fn line(&self) -> String {
         match self {
-            Identity::Embedded(store) => format!("siltstone store 1 {}", hex::encode(store.0)),
+            Identity::Embedded(own) => {
+                let stage = if own.is_begun { "begun" } else { "new" };
+                format!("siltstone store 2 {} {stage}", hex::encode(own.store.0))
+            }
             Identity::Node(node) => {
                 let held = if node.holds_id { "confirmed" } else { "claimed" };
                 let store = hex::encode(node.store.0);
@@ -63,7 +76,10 @@ impl Identity {
             hex::decode_to_slice(text, &mut id).ok().map(|()| StoreId(id))
         };
         match words[..] {
-            ["siltstone", "store", "1", id] => Some(Identity::Embedded(store(id)?)),
+            ["siltstone", "store", "2", id, stage @ ("new" | "begun")] => {
+                let is_begun = stage == "begun";
+                Some(Identity::Embedded(StoreIdentity { store: store(id)?, is_begun }))
+            }
             ["siltstone", "node", "1", id, node, partitions, held] => {
                 Some(Identity::Node(NodeIdentity {
                     store: store(id)?,
@@ -83,25 +99,52 @@ impl Identity {
     /// Reads whose a directory is; none when it is new.
     pub fn read(data: &Path) -> anyhow::Result<Option<Self>> {
         let mut damaged = Vec::new();
+        let mut found = Vec::new();
         for path in &Self::copies(data) {
             match fs::read(path) {
                 // A copy that is not even text is damaged like any other.
                 Ok(bytes) => match Self::parse(&String::from_utf8_lossy(&bytes)) {
-                    Some(identity) => return Ok(Some(identity)),
+                    Some(identity) => found.push(identity),
+                    None if bytes.starts_with(b"siltstone store 1 ") => bail!(
+                        "{} was made by an earlier version of siltstone, whose stores this one cannot open",
+                        data.display()
+                    ),
                     None => damaged.push(path.display().to_string()),
                 },
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => bail!("cannot read {}: {error}", path.display()),
             }
         }
+        // Power may be lost between the two: what either says of the past has happened.
+        let says_more = |identity: &&Identity| match identity {
+            Identity::Embedded(own) => own.is_begun,
+            Identity::Node(own) => own.holds_id,
+        };
+        if let Some(identity) = found.iter().find(says_more).or(found.first()) {
+            return Ok(Some(*identity));
+        }
         if !damaged.is_empty() {
             bail!("the store's identity is corrupt: {}", damaged.join(", "));
         }
         // Without an identity there must be no data either.
-        if data.join("log").exists() || data.join("p0000").exists() {
-            bail!("{} holds data and no identity file", data.display());
+        if let Some(name) = data_in(data)? {
+            bail!("{} holds data ({name}) and no identity file", data.display());
         }
         Ok(None)
+    }
+
+    /// Writes the copies again if one of them is missing or says something else.
+    pub fn mend(&self, data: &Path) -> anyhow::Result<()> {
+        let says_so = |path: &PathBuf| {
+            fs::read(path).is_ok_and(|bytes| {
+                Self::parse(&String::from_utf8_lossy(&bytes)).as_ref() == Some(self)
+            })
+        };
+        if Self::copies(data).iter().all(says_so) {
+            return Ok(());
+        }
+        tracing::warn!("a copy of the store's identity is mended from the other");
+        self.write(data)
     }
 
     /// Writes whose a directory is, durably.
@@ -110,6 +153,27 @@ impl Identity {
         let text = format!("{line} {:08x}\n", crc32c::crc32c(line.as_bytes()));
         Self::copies(data).iter().try_for_each(|path| write_private(path, text.as_bytes()))
     }
+}
+
+/// The name of something in a directory that only a store makes, if there is such.
+fn data_in(data: &Path) -> anyhow::Result<Option<String>> {
+    let is_data = |name: &str| {
+        let is_partition = name.strip_prefix('p').is_some_and(|number| {
+            number.len() >= 4 && number.bytes().all(|digit| digit.is_ascii_digit())
+        });
+        is_partition || name == "log" || name == "spool" || name.ends_with(".mark")
+    };
+    let entries = match fs::read_dir(data) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        entries => entries.with_context(|| format!("cannot list {}", data.display()))?,
+    };
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if is_data(&name) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Draws an id for a new store.
@@ -152,14 +216,53 @@ mod tests {
             partitions: 4,
             holds_id: true,
         };
-        for identity in [Identity::Embedded(StoreId([9; 16])), Identity::Node(node)] {
+        let store =
+            |is_begun| Identity::Embedded(StoreIdentity { store: StoreId([9; 16]), is_begun });
+        for identity in [store(false), store(true), Identity::Node(node)] {
             identity.write(folder.path()).unwrap();
             assert_eq!(Identity::read(folder.path()).unwrap(), Some(identity));
-            // One copy is enough, whichever it is; none is too few.
-            fs::write(folder.path().join("identity.a"), b"siltstone store 1 00 00").unwrap();
-            assert_eq!(Identity::read(folder.path()).unwrap(), Some(identity));
+            // One copy is enough, whichever it is, and mends the other; none is too few.
+            for damaged in ["identity.a", "identity.b"] {
+                fs::write(folder.path().join(damaged), b"siltstone store 2 00 00").unwrap();
+                assert_eq!(Identity::read(folder.path()).unwrap(), Some(identity));
+                identity.mend(folder.path()).unwrap();
+            }
         }
-        fs::remove_file(folder.path().join("identity.b")).unwrap();
-        assert!(Identity::read(folder.path()).is_err());
+        for lost in ["identity.a", "identity.b"] {
+            fs::remove_file(folder.path().join(lost)).unwrap();
+        }
+        assert_eq!(Identity::read(folder.path()).unwrap(), None);
+    }
+
+    /// A store was begun, and power was lost between its two copies of that.
+    #[test]
+    fn what_either_copy_says_of_the_past_has_happened() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity =
+            |is_begun| Identity::Embedded(StoreIdentity { store: StoreId([9; 16]), is_begun });
+        for behind in ["identity.a", "identity.b"] {
+            identity(false).write(folder.path()).unwrap();
+            let old = fs::read(folder.path().join(behind)).unwrap();
+            identity(true).write(folder.path()).unwrap();
+            fs::write(folder.path().join(behind), old).unwrap();
+            assert_eq!(Identity::read(folder.path()).unwrap(), Some(identity(true)), "{behind}");
+        }
+    }
+
+    #[test]
+    fn a_directory_with_data_and_no_identity_is_no_new_one() {
+        for name in ["log", "p0000", "p0013", "spool", "log-0000.mark"] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir(folder.path().join(name)).unwrap();
+            let error = Identity::read(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("pictures")).unwrap();
+        assert_eq!(Identity::read(folder.path()).unwrap(), None);
+        let line = "siltstone store 1 09090909090909090909090909090909 00000000\n";
+        fs::write(folder.path().join("identity.a"), line).unwrap();
+        let error = Identity::read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("an earlier version"), "{error}");
     }
 }

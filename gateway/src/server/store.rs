@@ -16,9 +16,9 @@ use ingest::bulk::{self, BulkFiles};
 use ingest::env::{Env, FilePath};
 use ingest::log::ReadError;
 use ingest::log::embedded::{self, EmbeddedLog};
-use ingest::words::{PartitionId, StoreId};
+use ingest::words::{Offset, PartitionId};
 
-use super::identity::{Identity, new_store, sync_folder_of};
+use super::identity::{Identity, StoreIdentity, new_store, sync_folder_of};
 use super::node::Node;
 use crate::config::{LogKind, Settings};
 
@@ -72,10 +72,11 @@ impl Lock {
 }
 
 /// How the log is kept under these settings.
-pub fn log_options(settings: &Settings, store: StoreId) -> embedded::Options {
+pub fn log_options(settings: &Settings, own: StoreIdentity) -> embedded::Options {
     embedded::Options {
         folder: FilePath::new("log"),
-        store,
+        store: own.store,
+        is_begun: own.is_begun,
         file_bytes: settings.log_file_bytes,
         queue_bytes: 16 << 20,
         reserve_bytes: settings.reserve_bytes,
@@ -121,27 +122,36 @@ impl Store {
         found: Option<Identity>,
         lock: Lock,
     ) -> anyhow::Result<Self> {
-        let store = match found {
-            Some(Identity::Embedded(store)) => store,
+        let own = match found {
+            Some(Identity::Embedded(own)) => own,
             Some(Identity::Node(node)) => bail!(
                 "{} is the copy of node {} of a cluster: start it with --log kafka, or give another data directory",
                 settings.data.display(),
                 node.node
             ),
             None => {
-                let store = new_store()?;
-                Identity::Embedded(store).write(&settings.data)?;
-                store
+                let own = StoreIdentity { store: new_store()?, is_begun: false };
+                Identity::Embedded(own).write(&settings.data)?;
+                own
             }
         };
-        let found = Partition::catalog(&env, store, PARTITION).await.context("the catalog")?;
-        let catalog = found.unwrap_or_else(|| Catalog::first(store, PARTITION));
+        Identity::Embedded(own).mend(&settings.data)?;
+        let found = Partition::catalog(&env, own.store, PARTITION).await.context("the catalog")?;
+        let has_catalog = found.is_some();
+        let catalog = found.unwrap_or_else(|| Catalog::first(own.store, PARTITION));
         let floors = BTreeMap::from([(PARTITION, catalog.next)]);
-        let (log, report) = EmbeddedLog::open(&env, log_options(settings, store), &floors)
+        let (log, report) = EmbeddedLog::open(&env, log_options(settings, own), &floors)
             .await
             .context("the log")?;
         if let Some(corruption) = report.corruptions.get(&PARTITION) {
-            bail!("the log lost records that were acknowledged: {corruption}");
+            let folder = Layout::new(PARTITION).catalog_folder();
+            let also =
+                if has_catalog { String::new() } else { format!(" ({folder} has no catalog)") };
+            bail!(
+                "the log lost records that were acknowledged: {corruption}{also}; nothing has been changed. \
+                 Put back what is missing, or see what would be lost with `siltstone fsck`, and accept that \
+                 with `siltstone fsck --accept-loss`"
+            );
         }
         if report.torn_bytes > 0 {
             tracing::info!(bytes = report.torn_bytes, "an unfinished batch was cut off");
@@ -150,6 +160,15 @@ impl Store {
         let bulk = BulkFiles::open(env.clone(), bulk_options(settings, &catalog)).await?;
         let options = partition_options(settings);
         let partition = Partition::open(env, log.clone(), bulk, catalog, options).await?;
+        if !own.is_begun {
+            // Said only of a log that is there, and before anybody is served.
+            let status = partition.log().status(PARTITION);
+            if status.end == Offset::ZERO {
+                let reason = status.refusing.map_or("no room for it".into(), |e| e.to_string());
+                bail!("a new store's first log file could not be made: {reason}");
+            }
+            Identity::Embedded(StoreIdentity { is_begun: true, ..own }).write(&settings.data)?;
+        }
         Ok(Self { partitions: vec![partition], kind: Kind::Embedded(log), _lock: lock })
     }
 
@@ -172,6 +191,7 @@ impl Store {
                 .quarantined()
                 .or_else(|| partition.stopped())
                 .or_else(|| refusing().map(|error| error.to_string()))
+                .or_else(|| partition.crowded())
         };
         self.partitions.iter().find_map(of)
     }

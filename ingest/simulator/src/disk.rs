@@ -187,6 +187,21 @@ impl SimDisk {
         state.durable_names.remove(path);
     }
 
+    /// The paths of all folders.
+    pub fn folders(&self) -> Vec<FilePath> {
+        self.state.lock().folders.iter().cloned().collect()
+    }
+
+    /// Loses a folder with everything in it.
+    pub fn lose_folder(&self, folder: &FilePath) {
+        let mut state = self.state.lock();
+        let below = format!("{folder}/");
+        let is_outside = |path: &FilePath| path != folder && !path.as_str().starts_with(&below);
+        state.names.retain(|path, _| is_outside(path));
+        state.durable_names.retain(|path, _| is_outside(path));
+        state.folders.retain(is_outside);
+    }
+
     /// Decides what survives, and starts again. Faults are taken away.
     pub(crate) fn lose_power(&self, survival: Survival) {
         let mut state = self.state.lock();

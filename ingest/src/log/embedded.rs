@@ -3,7 +3,8 @@
 //! ```text
 //!   log/0000/0000000007.log   header | batch | batch | batch | zeros ...
 //!            0000000008.log   (written with zeros ahead of need, or a file that was let go, renamed)
-//!            mark             up to where the log was durable, twice
+//!            mark             up to where the log was durable
+//!   log-0000.mark             the same, where the loss of the folder above does not take it along
 //! ```
 //!
 //! One writer task a partition takes what has queued up while the last sync ran, writes it as one batch,
@@ -12,9 +13,13 @@
 //! under the next number.
 
 mod batch;
+#[cfg(test)]
+mod layer;
 mod mark;
 mod reader;
 mod recovery;
+mod repair;
+mod scan;
 mod verify;
 mod writer;
 
@@ -35,6 +40,7 @@ use crate::words::{Offset, PartitionId, StoreId};
 
 use batch::{BLOCK, Identity};
 
+pub use repair::{Loss, Lost, RepairError, repair};
 pub use verify::verify;
 
 /// How an embedded log is kept.
@@ -50,6 +56,9 @@ pub struct Options {
     pub queue_bytes: usize,
     /// Bytes of the device that a new log file must leave free.
     pub reserve_bytes: u64,
+    /// Whether the store has been written to before. Then a log must be there, even if nothing of it is
+    /// folded yet: none at all is corruption.
+    pub is_begun: bool,
 }
 
 impl Options {
@@ -80,8 +89,10 @@ pub struct RecoveryReport {
 /// A log file with records.
 struct LogFile {
     identity: Identity,
-    /// The offset of its first record.
+    /// The offset of the first record that is read from it.
     base: Offset,
+    /// Where the batch with that record begins.
+    begin: u64,
     file: Arc<dyn File>,
     len: u64,
 }
@@ -157,14 +168,18 @@ impl EmbeddedLog {
         let mut tasks = Vec::new();
         for (id, floor) in floors {
             let folder = options.partition_folder(*id);
-            env.disk_dedicated.create_folder(&folder).await?;
-            env.disk_dedicated.sync_folder(Some(&options.folder)).await?;
-            env.disk_dedicated.sync_folder(None).await?;
             let found = recovery::recover(env, &options, *id, *floor).await?;
             report.torn_bytes += found.torn_bytes;
-            if let Some(corruption) = &found.corruption {
-                tracing::error!(%corruption, partition = %id, "the log is read-only");
-                report.corruptions.insert(*id, corruption.clone());
+            match &found.corruption {
+                Some(corruption) => {
+                    tracing::error!(%corruption, partition = %id, "the log is read-only");
+                    report.corruptions.insert(*id, corruption.clone());
+                }
+                None => {
+                    env.disk_dedicated.create_folder(&folder).await?;
+                    env.disk_dedicated.sync_folder(Some(&options.folder)).await?;
+                    env.disk_dedicated.sync_folder(None).await?;
+                }
             }
             let refusing = found.corruption.as_ref().map(|corruption| AppendError::Refused {
                 partition: *id,

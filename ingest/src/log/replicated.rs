@@ -279,7 +279,9 @@ impl ReplicatedLog {
         for (partition, _) in found.into_iter().filter(|(_, bounds)| !is_begun(bounds)) {
             let cluster = cluster.to_owned();
             let identity = Identity { store, partition, partitions, cluster };
-            let sent = producer.send(partition, message::encode_identity(&identity));
+            let message = message::encode_identity(&identity);
+            let message = message.map_err(|error| BrokerError(error.to_string()))?;
+            let sent = producer.send(partition, message);
             match timeout(env.clock.as_ref(), OPEN_WAIT, sent).await {
                 Some(Ok(())) => {}
                 Some(Err(error)) => return Err(BrokerError(error.to_string()).into()),

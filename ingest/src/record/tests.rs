@@ -2,7 +2,10 @@ use proptest::prelude::*;
 use proptest::{collection, option};
 
 use super::*;
-use crate::entry::{ObjectVersion, PartSummary, Payload, SegmentLocation, Statement};
+use crate::entry::{
+    CHECKSUMS_MAX, EXTENTS_MAX, ObjectVersion, PAIRS_MAX, PartSummary, Payload, SegmentLocation,
+    Statement, TEXT_BYTES_MAX,
+};
 use crate::fuzz::{Mutator, rounds};
 use crate::golden;
 use crate::log::LogLocation;
@@ -542,4 +545,137 @@ proptest! {
         whole.extend_from_slice(&bytes);
         let _ = Record::decode(whole.into());
     }
+}
+
+/// A kind of record with `n` of what a limit is about.
+type Sized = fn(usize) -> Record;
+
+fn of(body: Body) -> Record {
+    Record { id: RecordId::default(), principal: String::new(), request: String::new(), body }
+}
+
+fn put_with(attributes: Attributes, payload: RecordPayload) -> Record {
+    of(Body::PutObject(PutObject {
+        bucket: BucketId::new(3),
+        config: ConfigVersion::ZERO,
+        key: key("k"),
+        condition: Condition::Always,
+        attributes,
+        digest: 0,
+        payload,
+    }))
+}
+
+fn put_of(attributes: Attributes) -> Record {
+    put_with(attributes, RecordPayload::Inline(Bytes::new()))
+}
+
+fn tags_of(tags: Vec<(String, String)>) -> Record {
+    let (bucket, version) = (BucketId::new(3), VersionRef::Current);
+    of(Body::SetTags(SetTags { bucket, key: key("k"), version, tags }))
+}
+
+fn text(n: usize) -> String {
+    "x".repeat(n)
+}
+
+fn bytes(n: usize) -> Bytes {
+    vec![7; n].into()
+}
+
+fn digest_of(n: usize) -> StoredChecksum {
+    StoredChecksum { algorithm: 1, is_composite: false, digest: bytes(n) }
+}
+
+/// Every limit that decoding a record has, with a record that has `n` of it.
+fn limits() -> Vec<(&'static str, usize, Sized)> {
+    vec![
+        ("principal", OWNER_BYTES_MAX, |n| Record { principal: text(n), ..of(Body::Barrier) }),
+        ("request id", REQUEST_BYTES_MAX, |n| Record { request: text(n), ..of(Body::Barrier) }),
+        ("region", REGION_BYTES_MAX, |n| {
+            let name = BucketName::new("a-bucket").unwrap();
+            of(Body::CreateBucket(CreateBucket { name, owner: String::new(), region: text(n) }))
+        }),
+        ("owner", OWNER_BYTES_MAX, |n| {
+            let name = BucketName::new("a-bucket").unwrap();
+            of(Body::CreateBucket(CreateBucket { name, owner: text(n), region: String::new() }))
+        }),
+        ("owner", OWNER_BYTES_MAX, |n| put_of(Attributes { owner: text(n), ..<_>::default() })),
+        ("headers", PAIRS_MAX, |n| {
+            put_of(Attributes { headers: vec![pair("", ""); n], ..<_>::default() })
+        }),
+        ("headers", TEXT_BYTES_MAX, |n| {
+            put_of(Attributes { headers: vec![(text(n), String::new())], ..<_>::default() })
+        }),
+        ("metadata", TEXT_BYTES_MAX, |n| {
+            put_of(Attributes { metadata: vec![(String::new(), text(n))], ..<_>::default() })
+        }),
+        ("metadata", PAIRS_MAX, |n| {
+            put_of(Attributes { metadata: vec![pair("", ""); n], ..<_>::default() })
+        }),
+        ("tags", PAIRS_MAX, |n| {
+            put_of(Attributes { tags: vec![pair("", ""); n], ..<_>::default() })
+        }),
+        ("checksums", CHECKSUMS_MAX, |n| {
+            let checksums = vec![digest_of(CHECKSUM_BYTES_MAX); n];
+            put_of(Attributes { checksums, ..<_>::default() })
+        }),
+        ("checksum digest", CHECKSUM_BYTES_MAX, |n| {
+            put_of(Attributes { checksums: vec![digest_of(n)], ..<_>::default() })
+        }),
+        ("parts", PARTS_MAX, |n| {
+            let checksum = Some(digest_of(CHECKSUM_BYTES_MAX));
+            let part = PartSummary { number: PartNumber::new(1), size: u64::MAX, checksum };
+            put_of(Attributes { parts: vec![part; n], ..<_>::default() })
+        }),
+        ("payload", INLINE_BYTES_MAX, |n| {
+            put_with(Attributes::default(), RecordPayload::Inline(bytes(n)))
+        }),
+        ("tags", TAGS_MAX, |n| tags_of(vec![pair("", ""); n])),
+        ("tag key", TAG_KEY_BYTES_MAX, |n| tags_of(vec![(text(n), String::new())])),
+        ("tag value", TAG_VALUE_BYTES_MAX, |n| tags_of(vec![(String::new(), text(n))])),
+        ("parts", PARTS_MAX, |n| {
+            of(Body::CompleteUpload(CompleteUpload {
+                bucket: BucketId::new(3),
+                config: ConfigVersion::ZERO,
+                key: key("k"),
+                upload: UploadId([1; 16]),
+                parts: vec![(PartNumber::new(1), [0; 16]); n],
+                condition: Condition::Always,
+                checksum: None,
+            }))
+        }),
+        ("payload of a stream", DATA_BYTES_MAX, |n| {
+            let (stream, index, total) = (StreamId([1; 16]), 0, 1);
+            of(Body::Data(Data { stream, index, total, bytes: bytes(n) }))
+        }),
+    ]
+}
+
+/// A record that was acknowledged and could not be decoded stopped the fold for good: a server whose region had
+/// 65 letters made its first bucket, and answered nothing more.
+#[test]
+fn a_record_at_a_limit_is_read_back_and_one_above_is_not_taken() {
+    for (what, limit, make) in limits() {
+        let record = make(limit);
+        assert_eq!(record.check(), Ok(()), "{what}");
+        let encoded = record.encode();
+        assert!(encoded.len() <= record.bytes_estimate(), "{what}: a permit covers its record");
+        assert_eq!(Record::decode(encoded), Ok(record), "{what}");
+        let refused = make(limit + 1).check();
+        assert_eq!(refused, Err(EncodeError { what, found: limit + 1, limit }));
+    }
+}
+
+#[test]
+fn extents_and_whole_records_have_their_limit() {
+    let extent = Extent { file: BulkId::new(1), position: 0, len: 1 };
+    let with = |count: usize| {
+        put_with(Attributes::default(), RecordPayload::Bulk(vec![extent; count].into()))
+    };
+    assert_eq!(with(EXTENTS_MAX + 1).check().unwrap_err().what, "extents");
+    assert_eq!(with(EXTENTS_MAX).check().unwrap_err().what, "bytes of a record");
+    let record = with(200_000);
+    assert_eq!(record.check(), Ok(()));
+    assert_eq!(Record::decode(record.encode()), Ok(record));
 }

@@ -26,11 +26,11 @@ use simulator::{Sim, SimDisk, SimRandom};
 use crate::world::{Engine, open};
 
 /// A version that must be found: bucket, key, version, `null` or not, its bytes unless it is a marker.
-type Known = (BucketId, Bytes, Offset, bool, Option<Bytes>);
+pub type Known = (BucketId, Bytes, Offset, bool, Option<Bytes>);
 
 /// Makes a store with every kind of file: two runs and segments, bulk payload, an open upload, a marker,
 /// and records that are not folded yet.
-async fn fill(engine: &Engine) -> Result<(), String> {
+pub async fn fill(engine: &Engine) -> Result<(), String> {
     let plain = engine.bucket("plain", Versioning::Off).await?;
     let kept = engine.bucket("versions", Versioning::On).await?;
     let key = |name: &str| ObjectKey::new(name.as_bytes().to_vec()).expect("a short key");
@@ -67,7 +67,7 @@ async fn lines(engine: &Engine, bucket: BucketId) -> Result<Vec<listing::Line>, 
     Ok(page.listed.into_iter().filter_map(line).collect())
 }
 
-async fn get(engine: &Engine, known: &Known) -> Result<Option<Bytes>, ReadError> {
+pub async fn get(engine: &Engine, known: &Known) -> Result<Option<Bytes>, ReadError> {
     let (bucket, key, version, is_null, _) = known;
     let key = ObjectKey::new(key.clone()).expect("a listed key");
     let version = if *is_null { VersionRef::Null } else { VersionRef::At(*version) };
@@ -150,11 +150,12 @@ fn names_a_file(text: &str) -> bool {
     .any(|part| text.contains(part))
 }
 
-struct Store {
-    disk: SimDisk,
-    known: Vec<Known>,
-    blocks: BTreeMap<usize, (u64, u64)>,
-    scanned: Vec<(u64, String, u64)>,
+/// A store that was made, and what must be found in it.
+pub struct Store {
+    pub disk: SimDisk,
+    pub known: Vec<Known>,
+    pub blocks: BTreeMap<usize, (u64, u64)>,
+    pub scanned: Vec<(u64, String, u64)>,
 }
 
 fn make() -> Store {
@@ -168,8 +169,13 @@ fn make() -> Store {
     });
     made.expect("not stopped").expect("filled");
     sim.stop();
+    learn(&sim, disk)
+}
+
+/// Opens a store once more, and takes down what is in it.
+pub fn learn(sim: &Sim, disk: SimDisk) -> Store {
     let read = sim.block_on(&disk, async {
-        let engine = open(&sim, &disk).await.expect("opens");
+        let engine = open(sim, &disk).await.expect("opens");
         let mut known = Vec::new();
         let buckets: Vec<BucketId> = engine.partition.buckets().iter().map(|b| b.id).collect();
         for bucket in buckets {
@@ -196,22 +202,32 @@ fn make() -> Store {
     Store { disk, known, blocks, scanned }
 }
 
-/// What one flip did.
+/// What damage did.
 #[derive(Default, Debug)]
-struct Effect {
-    is_refused: bool,
-    lost: usize,
-    listings: usize,
-    scans: usize,
+pub struct Effect {
+    pub is_refused: bool,
+    pub lost: usize,
+    pub listings: usize,
+    pub scans: usize,
 }
 
 fn flip(store: &Store, file: &FilePath, position: u64, xor: u8) -> Result<Effect, String> {
     let sim = Sim::new(position);
     let disk = store.disk.copy_into(&sim);
     disk.corrupt(file, position, xor);
-    let done = sim.block_on(&disk, async {
+    look(store, &sim, &disk, file.as_str().ends_with(".seg"))
+}
+
+/// Starts a damaged store: everything is right, or an error names a file; never less in silence.
+pub fn look(
+    store: &Store,
+    sim: &Sim,
+    disk: &SimDisk,
+    is_one_block: bool,
+) -> Result<Effect, String> {
+    let done = sim.block_on(disk, async {
         let mut effect = Effect::default();
-        let engine = match open(&sim, &disk).await {
+        let engine = match open(sim, disk).await {
             Ok(engine) => engine,
             Err(error) if names_a_file(&error) => {
                 effect.is_refused = true;
@@ -231,7 +247,7 @@ fn flip(store: &Store, file: &FilePath, position: u64, xor: u8) -> Result<Effect
                 Err(error) => return Err(format!("an error names no file: {error}")),
             }
         }
-        if file.as_str().ends_with(".seg") && lost_blocks.len() > 1 {
+        if is_one_block && lost_blocks.len() > 1 {
             return Err(format!("objects of {} blocks are lost", lost_blocks.len()));
         }
         let mut listed = Ok(0);

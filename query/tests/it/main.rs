@@ -8,11 +8,15 @@
 
 mod cluster;
 mod crash;
+mod crowded;
 mod faults;
 mod flips;
 mod full;
+mod limits;
+mod missing;
 mod model;
 mod races;
+mod rot;
 mod scans;
 mod story;
 mod world;

@@ -13,7 +13,7 @@ use compactor::resolve;
 use compactor::state::UploadState;
 use ingest::bulk::{self, BulkFiles, Written};
 use ingest::entry::{Attributes, ETag, Statement};
-use ingest::env::FilePath;
+use ingest::env::{DiskError, DiskErrorKind, Env, FilePath, Open};
 use ingest::log::embedded::{self, EmbeddedLog};
 use ingest::log::replicated::ReplicatedLog;
 use ingest::log::{Log, ReadError};
@@ -57,16 +57,32 @@ pub async fn open_with(
     disk: &SimDisk,
     between: impl FnOnce(Arc<dyn Log>) -> Arc<dyn Log>,
 ) -> Result<Engine, String> {
+    open_as(sim, disk, between, options()).await
+}
+
+/// How the engine is run.
+pub fn options() -> Options {
+    Options {
+        rules: Rules { part_bytes_min: 0 },
+        cut: CutPolicy { bytes: 40_000, entries: 12, age: Duration::from_secs(5), records: 500 },
+        merge_fan_in: 3,
+        reserve_bytes: RESERVE_BYTES,
+        ..Options::default()
+    }
+}
+
+/// Opens the engine, run in another way.
+pub async fn open_as(
+    sim: &Sim,
+    disk: &SimDisk,
+    between: impl FnOnce(Arc<dyn Log>) -> Arc<dyn Log>,
+    options: Options,
+) -> Result<Engine, String> {
     let env = sim.env(disk);
     let found = Partition::catalog(&env, STORE, ID).await.map_err(|e| e.to_string())?;
     let catalog = found.unwrap_or_else(|| Catalog::first(STORE, ID));
-    let log_options = embedded::Options {
-        folder: FilePath::new("log"),
-        store: STORE,
-        file_bytes: 64 << 10,
-        queue_bytes: 256 << 10,
-        reserve_bytes: RESERVE_BYTES,
-    };
+    let is_begun = is_begun(&env).await.map_err(|e| e.to_string())?;
+    let log_options = log_options(is_begun);
     let floors = BTreeMap::from([(ID, catalog.next)]);
     let (log, report) =
         EmbeddedLog::open(&env, log_options, &floors).await.map_err(|e| e.to_string())?;
@@ -84,16 +100,46 @@ pub async fn open_with(
         reserve_bytes: RESERVE_BYTES,
     };
     let bulk = BulkFiles::open(env.clone(), bulk_options).await.map_err(|e| e.to_string())?;
-    let options = Options {
-        rules: Rules { part_bytes_min: 0 },
-        cut: CutPolicy { bytes: 40_000, entries: 12, age: Duration::from_secs(5), records: 500 },
-        merge_fan_in: 3,
-        reserve_bytes: RESERVE_BYTES,
-        ..Options::default()
-    };
-    let partition = Partition::open(env, between(log.clone()), bulk, catalog, options).await;
+    let partition =
+        Partition::open(env.clone(), between(log.clone()), bulk, catalog, options).await;
     let partition = Arc::new(partition.map_err(|e| e.to_string())?);
+    if !is_begun {
+        // A new store that has no log yet is not known to have one.
+        if log.status(ID).end == Offset::ZERO {
+            return Err("the log's first file could not be made".into());
+        }
+        note_begun(&env).await.map_err(|e| e.to_string())?;
+    }
     Ok(Engine { partition, log: Below::Embedded(log) })
+}
+
+/// How the engine's log is kept.
+pub fn log_options(is_begun: bool) -> embedded::Options {
+    embedded::Options {
+        folder: FilePath::new("log"),
+        store: STORE,
+        file_bytes: 64 << 10,
+        queue_bytes: 256 << 10,
+        reserve_bytes: RESERVE_BYTES,
+        is_begun,
+    }
+}
+
+/// Stands for what a data directory's identity says: whether the store has been opened before.
+fn begun() -> FilePath {
+    FilePath::new("begun")
+}
+
+async fn is_begun(env: &Env) -> Result<bool, DiskError> {
+    match env.disk.open(&begun(), Open::Read).await {
+        Err(error) if error.kind == DiskErrorKind::NotFound => Ok(false),
+        opened => opened.map(|_| true),
+    }
+}
+
+async fn note_begun(env: &Env) -> Result<(), DiskError> {
+    env.disk.open(&begun(), Open::Create).await?;
+    env.disk.sync_folder(None).await
 }
 
 impl Engine {

@@ -19,6 +19,7 @@ pub fn options() -> Options {
         file_bytes: 64 << 10,
         queue_bytes: 1 << 20,
         reserve_bytes: 0,
+        is_begun: false,
     }
 }
 

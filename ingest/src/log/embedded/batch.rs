@@ -57,6 +57,11 @@ impl Header {
         span(self.body_len())
     }
 
+    /// The offset after its last record; `None` for a count that no log can have come to.
+    pub fn end(&self) -> Option<Offset> {
+        self.base.checked_add(u64::from(self.count))
+    }
+
     fn encode(&self, identity: &Identity) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
         let mut to = &mut out[..];

@@ -1,12 +1,15 @@
-//! The mark: a two-slot file that repeats, now and then, up to where the log was durable.
+//! The mark: repeats, now and then, up to where the log was durable.
 //!
-//! Every batch carries the mark already; this copy tells when the newest log file is missing altogether.
-//! Slots are written in turn, so that a torn write leaves the other one.
+//! Every batch carries the mark already; these copies tell when the newest log file is missing altogether.
+//! There are two files of two slots each, one in the log's folder and one beside that folder, so that the
+//! loss of either leaves the other. Marks are written to them in turn, and to the slots of each in turn: a
+//! torn write leaves all others. Where a log file begins, both are written.
 
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, BytesMut};
 
+use super::Options;
 use super::batch::BLOCK;
 use crate::env::{DiskError, DiskErrorKind, Env, File, FilePath, Open};
 use crate::words::{Offset, PartitionId, StoreId};
@@ -14,8 +17,11 @@ use crate::words::{Offset, PartitionId, StoreId};
 const MAGIC: &[u8; 8] = b"SILTMRK1";
 const SLOT_BYTES: usize = 48;
 
-fn path(folder: &FilePath) -> FilePath {
-    folder.join("mark")
+/// The two mark files of a partition.
+pub fn paths(options: &Options, partition: PartitionId) -> [FilePath; 2] {
+    let folder = options.folder.as_str().replace('/', "-");
+    let beside = FilePath::new(format!("{folder}-{:04}.mark", partition.get()));
+    [options.partition_folder(partition).join("mark"), beside]
 }
 
 fn encode(store: StoreId, partition: PartitionId, turn: u64, durable: Offset) -> BytesMut {
@@ -36,20 +42,34 @@ fn decode(bytes: &[u8], store: StoreId, partition: PartitionId) -> Option<(u64, 
     (encode(store, partition, turn, durable) == bytes[..SLOT_BYTES]).then_some((turn, durable))
 }
 
-/// Reads the mark; zero when there is none, or none that can be read: then the batches' own marks count.
+/// What the marks say.
+#[derive(Clone, Copy, Default)]
+pub struct Marks {
+    /// Everything below was durable.
+    pub durable: Offset,
+    /// Whether there is a mark at all.
+    pub is_readable: bool,
+}
+
+/// Reads the marks. Where none can be read, the batches' own marks count.
 pub async fn read(
     env: &Env,
-    folder: &FilePath,
-    store: StoreId,
+    options: &Options,
     partition: PartitionId,
-) -> Result<Offset, DiskError> {
-    let file = match env.disk.open(&path(folder), Open::Read).await {
-        Ok(file) => file,
-        Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(Offset::ZERO),
-        Err(error) => return Err(error),
-    };
-    let found = slots(file.as_ref(), store, partition).await;
-    Ok(found.into_iter().map(|(_, durable)| durable).max().unwrap_or_default())
+) -> Result<Marks, DiskError> {
+    let mut marks = Marks::default();
+    for path in paths(options, partition) {
+        let file = match env.disk.open(&path, Open::Read).await {
+            Ok(file) => file,
+            Err(error) if error.kind == DiskErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for (_, durable) in slots(file.as_ref(), options.store, partition).await {
+            marks.durable = marks.durable.max(durable);
+            marks.is_readable = true;
+        }
+    }
+    Ok(marks)
 }
 
 /// The slots that can be read: turn and mark.
@@ -65,44 +85,69 @@ async fn slots(file: &dyn File, store: StoreId, partition: PartitionId) -> Vec<(
 
 /// Writes marks.
 pub struct Marker {
-    file: Arc<dyn File>,
+    files: [Arc<dyn File>; 2],
     store: StoreId,
     partition: PartitionId,
     turn: u64,
+    /// Whether a file has no mark yet: then the next mark goes to both.
+    owes_both: bool,
 }
 
 impl Marker {
-    /// Opens the mark file, making it if there is none.
+    /// Opens the mark files, making those that are not there.
     pub async fn open(
         env: &Env,
-        folder: &FilePath,
-        store: StoreId,
+        options: &Options,
         partition: PartitionId,
     ) -> Result<Self, DiskError> {
-        let disk = &env.disk_dedicated;
-        let path = path(folder);
-        let file = match disk.open(&path, Open::Write).await {
-            Ok(file) => file,
-            Err(error) if error.kind == DiskErrorKind::NotFound => {
-                let file = disk.open(&path, Open::Create).await?;
-                file.allocate(2 * BLOCK).await?;
-                file.sync().await?;
-                disk.sync_folder(Some(folder)).await?;
-                file
-            }
-            Err(error) => return Err(error),
-        };
-        let found = slots(file.as_ref(), store, partition).await;
-        // The next write must not be where the newest mark stands: torn, it would take that one along.
-        let turn = found.into_iter().map(|(turn, _)| turn).max().unwrap_or(0);
-        Ok(Self { file, store, partition, turn })
+        let mut files = Vec::with_capacity(2);
+        let (mut turn, mut owes_both) = (0, false);
+        for path in &paths(options, partition) {
+            let file = open(env, path).await?;
+            let found = slots(file.as_ref(), options.store, partition).await;
+            owes_both |= found.is_empty();
+            // The next write must not be where the newest mark stands: torn, it would take that one along.
+            turn = found.into_iter().map(|(turn, _)| turn).max().unwrap_or(0).max(turn);
+            files.push(file);
+        }
+        let files = files.try_into().unwrap_or_else(|_| unreachable!("there are two paths"));
+        Ok(Self { files, store: options.store, partition, turn, owes_both })
     }
 
     /// Makes the mark durable.
     pub async fn write(&mut self, durable: Offset) -> Result<(), DiskError> {
+        if self.owes_both {
+            return self.write_both(durable).await;
+        }
+        self.write_next(durable).await
+    }
+
+    /// Makes the mark durable in both files.
+    pub async fn write_both(&mut self, durable: Offset) -> Result<(), DiskError> {
+        self.owes_both = false;
+        self.write_next(durable).await?;
+        self.write_next(durable).await
+    }
+
+    async fn write_next(&mut self, durable: Offset) -> Result<(), DiskError> {
         self.turn = self.turn.wrapping_add(1);
         let bytes = encode(self.store, self.partition, self.turn, durable);
-        self.file.write_synced((self.turn % 2) * BLOCK, bytes.freeze()).await
+        let slot = (self.turn / 2 % 2) * BLOCK;
+        self.files[(self.turn % 2) as usize].write_synced(slot, bytes.freeze()).await
+    }
+}
+
+async fn open(env: &Env, path: &FilePath) -> Result<Arc<dyn File>, DiskError> {
+    let disk = &env.disk_dedicated;
+    match disk.open(path, Open::Write).await {
+        Err(error) if error.kind == DiskErrorKind::NotFound => {
+            let file = disk.open(path, Open::Create).await?;
+            file.allocate(2 * BLOCK).await?;
+            file.sync().await?;
+            disk.sync_folder(path.folder().as_ref()).await?;
+            Ok(file)
+        }
+        opened => opened,
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use super::batch::{self, BLOCK, FRAME_BYTES, HEADER_BYTES, Header};
-use super::{LogFile, Partition};
+use super::batch::{self, FRAME_BYTES, HEADER_BYTES, Header};
+use super::{LogFile, Partition, scan};
 use crate::env::{DiskErrorKind, Fut};
 use crate::log::{Committed, Corruption, LogLocation, ReadError, Reader};
 use crate::record::Record;
@@ -67,7 +67,7 @@ impl FileReader {
     async fn take_from_file(&mut self) -> Result<Vec<Committed>, ReadError> {
         let (file, position) = match self.place.take() {
             Some(place) => place,
-            None => (self.file_of(self.next)?, BLOCK),
+            None => self.place_of(self.next).await?,
         };
         let Some((header, body)) = read_batch(&self.partition, &file, position).await? else {
             // The file ends here, so the batch must be in the one after it.
@@ -79,12 +79,30 @@ impl FileReader {
                     detail: format!("the batch with offset {} cannot be read", self.next),
                 }));
             }
-            self.place = Some((next, BLOCK));
+            self.place = Some((next.clone(), next.begin));
             return Ok(Vec::new());
         };
         let records = decode(&file, &header, &body)?;
         self.place = Some((file, position + header.span()));
         Ok(records.into_iter().filter(|record| record.offset >= self.next).collect())
+    }
+
+    /// Where the batch with an offset begins. What stands before it in the file is not read, so that damage
+    /// there is of no concern.
+    async fn place_of(&self, offset: Offset) -> Result<(Arc<LogFile>, u64), ReadError> {
+        let file = self.file_of(offset)?;
+        if file.base == offset {
+            return Ok((file.clone(), file.begin));
+        }
+        let stretch = file.begin..file.len;
+        let found = scan::seek(&file.file, &file.identity, stretch, offset).await;
+        let found = found.map_err(|error| self.partition.unavailable(error.to_string()))?;
+        // Not found, it is met, and named, on the way from the beginning.
+        let position = found.map_or(file.begin, |header| match header.end() == Some(offset) {
+            true => header.position + header.span(),
+            false => header.position,
+        });
+        Ok((file, position))
     }
 
     /// The last file that begins at or below an offset.

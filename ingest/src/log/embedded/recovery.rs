@@ -1,12 +1,16 @@
 //! Recovery: what a log's files say after a stop of any kind.
 //!
-//! 1. Read batches in order from the oldest file: each must belong to its place and continue the chain.
+//! 1. Begin at the batch that covers the floor (what lies below is folded), found by its header: damage to
+//!    batches wholly below is of no concern. From there read batches in order; each must belong to its
+//!    place and continue the chain.
 //! 2. At the first place without a valid next batch (offset `p`), look on for *any* valid batch.
 //! 3. `D` is the highest durable offset that any valid batch, file header or mark names.
 //!    `D > p`: something that was durable is gone. That is corruption: nothing is cut, writes stop.
 //!    `D <= p`: what lies behind was never acknowledged. It is copied aside and overwritten with zeros.
-//! 4. Where all of it, `D` and the last batch included, lies below the floor (what is folded), nothing is
-//!    missing: the log goes on at the floor in another file.
+//! 4. Where all of it, `D` and the last batch included, lies below the floor, nothing is missing: the log
+//!    goes on at the floor in another file.
+//! 5. Where something has been folded, or the store is known to have been begun, a log must be there. None is
+//!    corruption, never an empty log; so is the loss of both marks.
 //!
 //! Limit, stated in the fault model: rot in exactly the last batch, within the time until the mark after
 //! it (50 ms of idleness), looks like a torn end.
@@ -16,8 +20,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::batch::{self, BLOCK, FileHeader, HEADER_BYTES, Header, Identity};
-use super::mark;
-use super::{LogFile, Options, file_path};
+use super::scan::{Traces, read, seek, traces};
+use super::{LogFile, Options, file_path, mark};
 use crate::env::{DiskError, DiskErrorKind, Env, File, FilePath, Open};
 use crate::log::Corruption;
 use crate::mutant::Mutant;
@@ -54,6 +58,10 @@ struct Walk {
     /// Index of the file and place in it where the chain ends.
     file: usize,
     position: u64,
+    /// Where in the first file it began.
+    begin: u64,
+    /// The offset that it began at.
+    base: Offset,
 }
 
 pub(super) async fn recover(
@@ -75,8 +83,8 @@ pub(super) async fn recover(
         torn_bytes: 0,
         last_number: found.iter().map(|file| file.number).max().unwrap_or(0),
     };
-    let mark = mark::read(env, &folder, options.store, partition).await?;
-    let mut durable = mark.max(floor);
+    let marks = mark::read(env, options, partition).await?;
+    let mut durable = marks.durable.max(floor);
     // Files that were never begun, and files wholly below the floor, hold nothing that is needed.
     let begun: Vec<usize> = (0..found.len()).filter(|at| found[*at].header.is_some()).collect();
     let base = |at: &usize| found[*at].header.map_or(Offset::MAX, |header| header.base);
@@ -91,7 +99,7 @@ pub(super) async fn recover(
         }
         // A file without a header may have lost it: what its batches call durable counts all the same.
         if file.header.is_none() {
-            let traces = traces(&file, BLOCK).await?;
+            let traces = traces(&file.file, &file.identity, BLOCK..file.len).await?;
             durable = durable.max(traces.durable);
             headless_end = headless_end.max(traces.end);
         }
@@ -103,8 +111,19 @@ pub(super) async fn recover(
         detail: format!("offsets {p} to {d} were durable and no log file holds them"),
     };
     if files.is_empty() || files[0].header.is_none_or(|header| header.base > floor) {
+        let must_exist =
+            (options.is_begun || floor > Offset::ZERO) && !env.mutated(Mutant::BelieveEmptyLog);
         if durable > floor || !files.is_empty() {
             recovered.corruption = Some(folder_corruption(floor, durable.max(floor.next())));
+        } else if must_exist {
+            recovered.corruption = Some(Corruption {
+                file: folder.to_string(),
+                position: 0,
+                detail: format!(
+                    "no log file is there, and the store has been written to: \
+                     what was acknowledged from offset {floor} on is gone"
+                ),
+            });
         }
         recovered.files = files.into_iter().map(|file| Arc::new(file.into_log_file())).collect();
         return Ok(recovered);
@@ -112,7 +131,16 @@ pub(super) async fn recover(
     for file in &files {
         durable = durable.max(file.header.map_or(Offset::ZERO, |header| header.durable));
     }
-    let walk = walk(&files).await?;
+    if options.is_begun && !marks.is_readable && !env.mutated(Mutant::BelieveEmptyLog) {
+        // Without one a newest file that is missing, too, would not be missed.
+        let [file, other] = mark::paths(options, partition);
+        let detail = format!("neither it nor its copy {other} can be read");
+        recovered.corruption = Some(Corruption { file: file.to_string(), position: 0, detail });
+        recovered.files = files.into_iter().map(|file| Arc::new(file.into_log_file())).collect();
+        return Ok(recovered);
+    }
+    let walk = walk(env, &files, floor).await?;
+    (files[0].begin, files[0].base) = (walk.begin, walk.base);
     durable = durable.max(walk.durable);
     let (beyond, hashes_before) = scan_beyond(&files, &walk).await?;
     durable = durable.max(beyond.durable);
@@ -121,7 +149,9 @@ pub(super) async fn recover(
         // does not even come as far as what is folded has lost its end, and who knows what was there.
         let file = files[walk.file].file.path();
         tracing::warn!(%file, position = walk.position, "the log is damaged where it is folded");
-        recovered.spare.extend(files.into_iter().map(|file| (file.number, file.file)));
+        // It stays until the next file has been begun, so that a start never meets a store without a log.
+        recovered.position = files.last().map_or(BLOCK, |file| file.len);
+        recovered.files = files.into_iter().map(|file| Arc::new(file.into_log_file())).collect();
         return Ok(recovered);
     }
     recovered.end = walk.end;
@@ -158,12 +188,15 @@ struct Found {
     file: Arc<dyn File>,
     len: u64,
     header: Option<FileHeader>,
+    /// Where reading begins, and the first offset from there on.
+    begin: u64,
+    base: Offset,
 }
 
 impl Found {
     fn into_log_file(self) -> LogFile {
-        let base = self.header.map_or(Offset::MAX, |header| header.base);
-        LogFile { identity: self.identity, base, file: self.file, len: self.len }
+        let Found { identity, base, begin, file, len, .. } = self;
+        LogFile { identity, base, begin, file, len }
     }
 }
 
@@ -174,7 +207,12 @@ async fn open_files(
     folder: &FilePath,
 ) -> Result<Vec<Found>, DiskError> {
     let mut found = Vec::new();
-    for (path, len) in env.disk_dedicated.list(folder).await? {
+    let files = match env.disk_dedicated.list(folder).await {
+        // Nothing is made before it is known that nothing is missing.
+        Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(found),
+        files => files?,
+    };
+    for (path, len) in files {
         let number = path.name().strip_suffix(".log").and_then(|name| name.parse::<u64>().ok());
         let Some(number) = number.filter(|number| file_path(folder, *number) == path) else {
             continue;
@@ -185,27 +223,10 @@ async fn open_files(
             Some(bytes) => FileHeader::decode(&bytes, &identity),
             None => None,
         };
-        found.push(Found { number, identity, file, len, header });
+        let base = header.map_or(Offset::MAX, |header: FileHeader| header.base);
+        found.push(Found { number, identity, file, len, header, begin: BLOCK, base });
     }
     Ok(found)
-}
-
-/// Reads bytes; `None` where the device cannot, or the file ends before.
-async fn read(
-    file: &Arc<dyn File>,
-    position: u64,
-    len: usize,
-    file_len: u64,
-) -> Result<Option<Bytes>, DiskError> {
-    if position + len as u64 > file_len {
-        return Ok(None);
-    }
-    match file.read_at(position, len).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind == DiskErrorKind::ShortRead => Ok(None),
-        Err(error) if error.kind == DiskErrorKind::Io => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Reads the batch header at a place, if a valid one is there; its body may be torn.
@@ -225,8 +246,9 @@ async fn batch_at(found: &Found, position: u64) -> Result<Option<(Header, Bytes)
     Ok((fits && batch::frames(&header, &body).is_some()).then_some((header, body)))
 }
 
-/// Follows the chain from the oldest file on.
-async fn walk(files: &[Found]) -> Result<Walk, DiskError> {
+/// Where a walk begins: at the batch of the first file that covers the floor, or behind the last that is
+/// folded. Without such a batch, at the file's beginning.
+async fn begin(env: &Env, files: &[Found], floor: Offset) -> Result<Walk, DiskError> {
     let first = files[0].header.expect("the caller has looked");
     let mut walk = Walk {
         end: first.base,
@@ -235,15 +257,38 @@ async fn walk(files: &[Found]) -> Result<Walk, DiskError> {
         hashes: Vec::new(),
         file: 0,
         position: BLOCK,
+        begin: BLOCK,
+        base: first.base,
     };
+    if first.base == floor || env.mutated(Mutant::WalkFromFirstBatch) {
+        return Ok(walk);
+    }
+    let (file, identity) = (&files[0].file, &files[0].identity);
+    let Some(header) = seek(file, identity, BLOCK..files[0].len, floor).await? else {
+        return Ok(walk);
+    };
+    walk.durable = header.durable;
+    if header.end() == Some(floor) {
+        // Its own records are folded; their keys' hashes will not be asked for any more.
+        (walk.end, walk.chain) = (floor, header.chain(identity));
+        walk.position = header.position + header.span();
+    } else {
+        (walk.end, walk.chain) = (header.base, header.previous);
+        walk.position = header.position;
+    }
+    (walk.begin, walk.base) = (walk.position, walk.end);
+    Ok(walk)
+}
+
+/// Follows the chain from the floor on.
+async fn walk(env: &Env, files: &[Found], floor: Offset) -> Result<Walk, DiskError> {
+    let mut walk = begin(env, files, floor).await?;
     loop {
         let found = &files[walk.file];
         let next = batch_at(found, walk.position).await?;
         let continues = |header: &Header| header.base == walk.end && header.previous == walk.chain;
         if let Some((header, body)) = next.filter(|(header, _)| continues(header)) {
-            let Some(end) = header.base.checked_add(u64::from(header.count)) else {
-                return Ok(walk);
-            };
+            let Some(end) = header.end() else { return Ok(walk) };
             let frames = batch::frames(&header, &body).unwrap_or_default();
             let decoded = frames.into_iter().map(|(_, bytes)| crate::record::Record::decode(bytes));
             walk.hashes =
@@ -268,22 +313,13 @@ async fn walk(files: &[Found]) -> Result<Walk, DiskError> {
     }
 }
 
-/// What valid batch headers say behind the chain's end.
-#[derive(Clone, Copy, Default)]
-struct Traces {
-    /// The highest durable offset that one names.
-    durable: Offset,
-    /// The highest offset that one ends at.
-    end: Offset,
-}
-
 /// Looks for valid batches behind the chain's end: what they tell, and the key hashes of what is missing as
 /// the batch right behind repeats them.
 async fn scan_beyond(files: &[Found], walk: &Walk) -> Result<(Traces, Vec<u64>), DiskError> {
     let mut beyond = Traces::default();
     for (at, found) in files.iter().enumerate().skip(walk.file) {
         let from = if at == walk.file { walk.position } else { BLOCK };
-        let traces = traces(found, from).await?;
+        let traces = traces(&found.file, &found.identity, from..found.len).await?;
         beyond.durable = beyond.durable.max(traces.durable);
         beyond.end = beyond.end.max(traces.end);
     }
@@ -304,22 +340,6 @@ async fn scan_beyond(files: &[Found], walk: &Walk) -> Result<(Traces, Vec<u64>),
         }
     }
     Ok((beyond, Vec::new()))
-}
-
-/// What the valid batch headers say from a place in a file on. A torn batch's header is evidence too: what
-/// it calls durable was.
-async fn traces(found: &Found, from: u64) -> Result<Traces, DiskError> {
-    let mut traces = Traces::default();
-    let mut position = from;
-    while position + BLOCK <= found.len {
-        if let Some(header) = header_at(found, position).await? {
-            let end = header.base.checked_add(u64::from(header.count)).unwrap_or(Offset::MAX);
-            traces.durable = traces.durable.max(header.durable);
-            traces.end = traces.end.max(end);
-        }
-        position += BLOCK;
-    }
-    Ok(traces)
 }
 
 /// Cuts off what lies behind the chain's end. At most one batch was under way, so a stretch of the largest
@@ -371,8 +391,8 @@ async fn keep_aside(env: &Env, folder: &FilePath, number: u64, bytes: Bytes) {
 /// failed sync the system may hold bytes in memory that it believes to be on the device.
 async fn settle(files: &[Found], walk: &Walk, durable: Offset) -> Result<(), DiskError> {
     for (at, found) in files.iter().enumerate().take(walk.file + 1) {
-        let from =
-            if found.header.is_some_and(|header| header.base >= durable) { 0 } else { BLOCK };
+        let is_new = found.header.is_some_and(|header| header.base >= durable);
+        let from = if is_new { 0 } else { found.begin };
         let to = if at == walk.file { walk.position } else { found.len };
         if at + 1 < walk.file {
             continue;

@@ -1,8 +1,8 @@
 //! Checking a log offline, for `fsck`: recovery's reading without recovery's writing.
 
 use super::batch::{self, BLOCK, FileHeader, HEADER_BYTES, Header, Identity};
-use super::{Options, mark};
-use crate::env::{DiskError, Env, Open};
+use super::{Options, mark, scan};
+use crate::env::{DiskError, DiskErrorKind, Env, Open};
 use crate::log::Corruption;
 use crate::words::{Offset, PartitionId};
 
@@ -14,9 +14,14 @@ pub async fn verify(
     floor: Offset,
 ) -> Result<Vec<Corruption>, DiskError> {
     let folder = options.partition_folder(partition);
-    let mut durable = mark::read(env, &folder, options.store, partition).await?;
+    let marks = mark::read(env, options, partition).await?;
+    let mut durable = marks.durable;
     let mut files = Vec::new();
-    for (path, len) in env.disk.list(&folder).await? {
+    let listed = match env.disk.list(&folder).await {
+        Err(error) if error.kind == DiskErrorKind::NotFound => Vec::new(),
+        listed => listed?,
+    };
+    for (path, len) in listed {
         let number = path.name().strip_suffix(".log").and_then(|name| name.parse::<u64>().ok());
         let Some(number) = number else { continue };
         let file = env.disk.open(&path, Open::Read).await?;
@@ -27,14 +32,38 @@ pub async fn verify(
             files.push((path, len, file, identity, header));
         }
     }
+    let missing =
+        |detail: String| Ok(vec![Corruption { file: folder.to_string(), position: 0, detail }]);
+    if files.is_empty() && (options.is_begun || floor > Offset::ZERO) {
+        let from = format!("what was acknowledged from offset {floor} on is gone");
+        return missing(format!("no log file is there, and the store has been written to: {from}"));
+    }
+    if options.is_begun && !marks.is_readable {
+        let [mark, other] = mark::paths(options, partition);
+        return missing(format!("neither {mark} nor its copy {other} can be read"));
+    }
     let first = files.iter().rposition(|(.., header)| header.base <= floor).unwrap_or(0);
     let mut end = files.get(first).map_or(floor, |(.., header)| header.base);
+    if end > floor {
+        return missing(format!(
+            "offsets {floor} to {end} were durable and no log file holds them"
+        ));
+    }
+    // What is folded need not be whole: reading begins where recovery begins.
+    let mut begin = BLOCK;
+    if let Some((_, len, file, identity, _)) = files.get(first).filter(|_| end < floor)
+        && let Some(header) = scan::seek(file, identity, BLOCK..*len, floor).await?
+    {
+        let is_below = header.end() == Some(floor);
+        begin = if is_below { header.position + header.span() } else { header.position };
+        end = if is_below { floor } else { header.base };
+    }
     let mut stop = None;
     for (path, len, file, identity, header) in &files[first.min(files.len())..] {
         if header.base == end {
             stop = None;
         }
-        let mut position = BLOCK;
+        let mut position = std::mem::replace(&mut begin, BLOCK);
         while position + BLOCK <= *len {
             let Ok(bytes) = file.read_at(position, HEADER_BYTES).await else { break };
             let Some(found) = Header::decode(&bytes, identity, position, false) else {
@@ -52,7 +81,7 @@ pub async fn verify(
                 && file.read_at(body_at, found.body_len()).await.is_ok_and(|body| {
                     batch::body_fits(&found, &body) && batch::frames(&found, &body).is_some()
                 });
-            let next = end.checked_add(u64::from(found.count));
+            let next = found.end();
             if let Some(next) = next.filter(|_| found.base == end && fits) {
                 end = next;
                 stop = None;

@@ -55,8 +55,7 @@ pub(super) async fn start(
     start: Start,
 ) -> Result<Vec<Task>, DiskError> {
     let env = partition.env.clone();
-    let marker =
-        Marker::open(&env, &partition.folder, partition.options.store, partition.id).await?;
+    let marker = Marker::open(&env, &partition.options, partition.id).await?;
     let (sender, prepared) = mpsc::channel(1);
     // With nothing prepared the writer may promise only what fits into the file that it has.
     let current = partition.files.lock().back().cloned();
@@ -339,8 +338,11 @@ impl Writer {
         if let Some(file) = begun {
             self.partition.files.lock().push_back(file.clone());
             self.current = Some(file);
+            // Before anything of it is acknowledged: should the file be lost, both marks tell of it.
+            self.marked_at = self.partition.env.clock.now();
+            self.marked = header.end().unwrap_or(self.end);
+            self.marker.write_both(self.marked).await?;
             self.partition.recycle();
-            self.write_mark().await?;
         }
         Ok((header, positions))
     }
@@ -373,7 +375,7 @@ impl Writer {
         };
         let header = FileHeader { base: self.end, previous: self.chain, durable: self.end };
         let front = header.encode(&identity);
-        Ok((Arc::new(LogFile { identity, base: self.end, file, len }), front))
+        Ok((Arc::new(LogFile { identity, base: self.end, begin: BLOCK, file, len }), front))
     }
 
     /// Writes an empty batch that carries the mark, and the mark file.

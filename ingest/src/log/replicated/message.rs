@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::codec::{DecodeError, Decoder, Encoder};
+use crate::codec::{DecodeError, Decoder, EncodeError, Encoder};
 use crate::log::Corruption;
 use crate::record::Record;
 use crate::words::{Offset, PartitionId, StoreId};
@@ -61,12 +61,13 @@ fn checksum(kind: u8, store: StoreId, partition: PartitionId, body: &[u8]) -> u3
 }
 
 /// The bytes of a partition's first message.
-pub fn encode_identity(identity: &Identity) -> Bytes {
+pub fn encode_identity(identity: &Identity) -> Result<Bytes, EncodeError> {
     let mut body = Encoder::new();
     body.raw(&identity.store.0).u32(identity.partition.get()).u32(identity.partitions);
-    body.bytes(identity.cluster.as_bytes());
+    body.bounded(identity.cluster.as_bytes(), CLUSTER_BYTES_MAX, "cluster name");
+    body.refused()?;
     // Whoever reads it does not know the store yet.
-    seal(kind::IDENTITY, StoreId::default(), identity.partition, body.as_slice())
+    Ok(seal(kind::IDENTITY, StoreId::default(), identity.partition, body.as_slice()))
 }
 
 /// The bytes of a record's message.

@@ -32,17 +32,58 @@ fn a_mutated_slot_is_no_mark_or_the_same() {
 #[test]
 fn slots_take_turns_over_restarts() {
     let memory = Memory::default();
-    let folder = FilePath::new("log");
+    let options = options();
     ready(async {
-        for life in 1..6 {
-            let mut marker = Marker::open(&memory.env(), &folder, STORE, PARTITION).await.unwrap();
+        for life in 1..9 {
+            let mut marker = Marker::open(&memory.env(), &options, PARTITION).await.unwrap();
             // An odd and an even number of marks in turn, so that lives end on either slot.
             for number in 0..life {
                 marker.write(Offset::new(life * 10 + number)).await.unwrap();
             }
         }
     });
-    let written: Vec<u64> = memory.written().into_iter().map(|(_, position)| position).collect();
-    assert_eq!(written.len(), 15);
-    assert!(written.windows(2).all(|two| two[0] != two[1]), "{written:?}");
+    let written = memory.written();
+    // One for each mark, and one more for the first, which goes to both files.
+    assert_eq!(written.len(), 36 + 1);
+    for four in written.windows(4) {
+        let places: std::collections::BTreeSet<_> = four.iter().collect();
+        assert_eq!(places.len(), 4, "{four:?}");
+    }
+}
+
+/// The log's folder was restored without its newest file and without the mark: what was acknowledged in that
+/// file had gone without a word.
+#[test]
+fn the_loss_of_either_file_leaves_a_mark() {
+    let options = options();
+    for lost in paths(&options, PARTITION) {
+        let memory = Memory::default();
+        ready(async {
+            let mut marker = Marker::open(&memory.env(), &options, PARTITION).await.unwrap();
+            marker.write_both(Offset::new(40)).await.unwrap();
+            ready(memory.env().disk.remove(&lost)).unwrap();
+            let marks = read(&memory.env(), &options, PARTITION).await.unwrap();
+            assert_eq!((marks.durable, marks.is_readable), (Offset::new(40), true), "{lost}");
+            // It is made again by the next start, and marked at once.
+            let mut marker = Marker::open(&memory.env(), &options, PARTITION).await.unwrap();
+            marker.write(Offset::new(41)).await.unwrap();
+            for path in paths(&options, PARTITION) {
+                let file = memory.get(&path).unwrap();
+                assert!(file.windows(8).any(|eight| eight == MAGIC), "{path}");
+            }
+        });
+    }
+    let memory = Memory::default();
+    assert!(!ready(read(&memory.env(), &options, PARTITION)).unwrap().is_readable);
+}
+
+fn options() -> Options {
+    Options {
+        folder: FilePath::new("log"),
+        store: STORE,
+        file_bytes: 16 * BLOCK,
+        queue_bytes: 1 << 20,
+        reserve_bytes: 0,
+        is_begun: false,
+    }
 }

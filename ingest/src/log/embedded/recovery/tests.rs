@@ -3,119 +3,11 @@
 
 use super::*;
 use crate::fuzz::{Mutator, rounds};
+use crate::log::embedded::layer::{
+    FILE_BYTES, Layer, PARTITION, THREE, change, folder, hash, identity, options, path, three,
+};
 use crate::log::embedded::mark::Marker;
 use crate::memory::{Memory, ready};
-use crate::name::ObjectKey;
-use crate::record::{Body, DeleteObject, Record, RecordId, VersionRef, key_hash};
-use crate::words::{BucketId, ConfigVersion, StoreId, WallTime};
-
-const STORE: StoreId = StoreId([3; 16]);
-const PARTITION: PartitionId = PartitionId::new(2);
-const BUCKET: BucketId = BucketId::new(3);
-const FILE_BYTES: u64 = 16 * BLOCK;
-
-fn options() -> Options {
-    Options {
-        folder: FilePath::new("log"),
-        store: STORE,
-        file_bytes: FILE_BYTES,
-        queue_bytes: 1 << 20,
-        reserve_bytes: 0,
-    }
-}
-
-fn folder() -> FilePath {
-    options().partition_folder(PARTITION)
-}
-
-fn path(number: u64) -> FilePath {
-    file_path(&folder(), number)
-}
-
-fn identity(file: u64) -> Identity {
-    Identity { store: STORE, partition: PARTITION, file }
-}
-
-fn record(key: &str) -> Bytes {
-    let body = match key {
-        "" => Body::Barrier,
-        key => Body::DeleteObject(DeleteObject {
-            bucket: BUCKET,
-            config: ConfigVersion::ZERO,
-            key: ObjectKey::new(key.as_bytes().to_vec()).unwrap(),
-            version: VersionRef::Current,
-            condition: crate::record::Condition::Always,
-        }),
-    };
-    let (principal, request) = (String::new(), String::new());
-    Record { id: RecordId::default(), principal, request, body }.encode()
-}
-
-fn hash(key: &str) -> u64 {
-    if key.is_empty() { 0 } else { key_hash(BUCKET, key.as_bytes()) }
-}
-
-/// A log file that is being laid out.
-struct Layer {
-    identity: Identity,
-    bytes: Vec<u8>,
-    end: u64,
-    chain: u128,
-    hashes: Vec<u64>,
-}
-
-impl Layer {
-    fn begin(number: u64, base: u64, durable: u64, previous: u128) -> Self {
-        let identity = identity(number);
-        let (base, durable) = (Offset::new(base), Offset::new(durable));
-        let header = FileHeader { base, previous, durable };
-        let bytes = header.encode(&identity).to_vec();
-        Self { identity, bytes, end: base.get(), chain: previous, hashes: Vec::new() }
-    }
-
-    /// The file that goes on where another one ends.
-    fn after(before: &Layer, durable: u64) -> Self {
-        let number = before.identity.file + 1;
-        Self {
-            hashes: before.hashes.clone(),
-            ..Self::begin(number, before.end, durable, before.chain)
-        }
-    }
-
-    /// Adds a batch of one record for each key.
-    fn batch(mut self, keys: &[&str], durable: u64) -> Self {
-        let header = Header {
-            position: self.bytes.len() as u64,
-            time: WallTime::from_micros(1),
-            base: Offset::new(self.end),
-            count: 0,
-            records_len: 0,
-            hashes: 0,
-            durable: Offset::new(durable),
-            previous: self.chain,
-            body_hash: 0,
-        };
-        let records: Vec<Bytes> = keys.iter().map(|key| record(key)).collect();
-        let (header, bytes, _) = batch::encode(&self.identity, header, &records, &self.hashes);
-        self.bytes.extend_from_slice(&bytes);
-        self.end = self.end.saturating_add(keys.len() as u64);
-        self.chain = header.chain(&self.identity);
-        self.hashes = keys.iter().map(|key| hash(key)).collect();
-        self
-    }
-
-    fn put(&self, memory: &Memory) {
-        let mut bytes = self.bytes.clone();
-        bytes.resize(FILE_BYTES as usize, 0);
-        memory.put(&path(self.identity.file), &bytes);
-    }
-}
-
-fn change(memory: &Memory, number: u64, at: u64, bytes: &[u8]) {
-    let mut file = memory.get(&path(number)).unwrap();
-    file[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
-    memory.put(&path(number), &file);
-}
 
 fn recover_from(memory: &Memory, floor: u64) -> Recovered {
     let floor = Offset::new(floor);
@@ -127,20 +19,38 @@ fn numbers(recovered: &Recovered) -> (Vec<u64>, Vec<u64>) {
     (files, recovered.spare.iter().map(|(number, _)| *number).collect())
 }
 
-/// Three batches from offset 10 on; each calls durable what stood before it.
-fn three() -> Layer {
-    Layer::begin(1, 10, 10, 7).batch(&["a", "", "b"], 10).batch(&["c"], 13).batch(&["d", "e"], 14)
-}
-
-/// Where the three batches begin.
-const THREE: [u64; 3] = [BLOCK, 2 * BLOCK, 3 * BLOCK];
-
 #[test]
-fn an_empty_folder_is_an_empty_log() {
-    let recovered = recover_from(&Memory::default(), 5);
-    assert_eq!((recovered.end, recovered.corruption.is_none()), (Offset::new(5), true));
+fn an_empty_folder_is_an_empty_log_of_a_new_store() {
+    let recovered = recover_from(&Memory::default(), 0);
+    assert_eq!((recovered.end, recovered.corruption.is_none()), (Offset::ZERO, true));
     assert_eq!(numbers(&recovered), (vec![], vec![]));
     assert_eq!((recovered.position, recovered.chain, recovered.last_number), (BLOCK, 0, 0));
+}
+
+/// A log folder that was not mounted was an empty log: ten acknowledged writes were gone, and the server was
+/// ready.
+#[test]
+fn a_log_that_must_be_there_and_is_not_is_corruption() {
+    let memory = Memory::default();
+    let corruption = recover_from(&memory, 5).corruption.unwrap();
+    assert_eq!(corruption.file, folder().as_str());
+    assert!(corruption.detail.starts_with("no log file is there"), "{corruption}");
+    // Nothing is folded yet, and yet the store has been written to.
+    let begun = Options { is_begun: true, ..options() };
+    let recover = |memory: &Memory, floor| {
+        ready(recover(&memory.env(), &begun, PARTITION, Offset::new(floor))).unwrap()
+    };
+    assert!(recover(&memory, 0).corruption.is_some());
+    assert_eq!(memory.names(), [] as [String; 0], "nothing has been made");
+    // A log without any mark may lack its newest file.
+    three().put(&memory);
+    let corruption = recover(&memory, 10).corruption.unwrap();
+    assert_eq!(corruption.file, folder().join("mark").as_str());
+    ready(async {
+        let mut marker = Marker::open(&memory.env(), &begun, PARTITION).await.unwrap();
+        marker.write(Offset::new(16)).await.unwrap();
+    });
+    assert!(recover(&memory, 10).corruption.is_none());
 }
 
 #[test]
@@ -243,7 +153,7 @@ fn a_mark_alone_tells_that_something_is_gone() {
     let mark = |durable: u64| {
         let env = memory.env();
         ready(async {
-            let mut marker = Marker::open(&env, &folder(), STORE, PARTITION).await.unwrap();
+            let mut marker = Marker::open(&env, &options(), PARTITION).await.unwrap();
             marker.write(Offset::new(durable)).await.unwrap();
         });
     };
@@ -251,7 +161,6 @@ fn a_mark_alone_tells_that_something_is_gone() {
     let corruption = recover_from(&memory, 10).corruption.unwrap();
     assert_eq!((corruption.file.as_str(), corruption.position), (folder().as_str(), 0));
     assert_eq!(corruption.detail, "offsets 10 to 12 were durable and no log file holds them");
-    assert!(recover_from(&memory, 12).corruption.is_none(), "it is folded already");
     // A mark beyond the last batch: the batches that it speaks of are gone.
     three().put(&memory);
     mark(16);
@@ -482,20 +391,79 @@ fn mutated_logs_never_panic_and_never_end_early_in_silence() {
     assert!(whole > 50 && corrupt > 50 && torn > 50, "{whole}, {corrupt}, {torn}");
 }
 
-/// A flipped bit in a log that was folded to its end stopped a store that had lost nothing.
+/// A flipped bit in a log that was folded to its end, or in a batch long folded with new records behind it,
+/// stopped a store that had lost nothing.
 #[test]
 fn damage_where_everything_is_folded_is_of_no_concern() {
-    for at in THREE {
+    // In the header of a batch, and in its body; the floor behind all batches, and within the last.
+    for (at, floor) in [(9, 16), (200, 16), (9, 15), (200, 15)] {
+        for (number, place) in THREE.into_iter().enumerate() {
+            let memory = Memory::default();
+            three().put(&memory);
+            change(&memory, 1, place + at, b"X");
+            let before = memory.get(&path(1));
+            let recovered = recover_from(&memory, floor);
+            // The last batch is needed for what it holds, or to tell how far the file came.
+            let is_needed = number == 2 && (floor == 15 || at == 9);
+            assert_eq!(recovered.corruption.is_some(), is_needed, "{number}, {at}, {floor}");
+            if is_needed {
+                continue;
+            }
+            assert_eq!((recovered.end, recovered.position), (Offset::new(16), 4 * BLOCK));
+            assert_eq!(numbers(&recovered), (vec![1], vec![]));
+            assert_eq!(memory.get(&path(1)), before, "nothing is cut off");
+        }
+    }
+}
+
+/// Let go of at once, the damaged file was renamed before the next one had begun: after a crash there was a
+/// store without a log.
+#[test]
+fn a_damaged_file_stays_until_the_next_has_begun() {
+    let first = three();
+    let second = Layer::after(&first, 14).batch(&["f"], 16).batch(&[], 17);
+    let memory = Memory::default();
+    first.put(&memory);
+    second.put(&memory);
+    change(&memory, 2, 8, b"X");
+    let recovered = recover_from(&memory, 17);
+    assert!(recovered.corruption.is_none());
+    assert_eq!((recovered.end, recovered.position), (Offset::new(17), FILE_BYTES));
+    assert_eq!(numbers(&recovered), (vec![1], vec![2]));
+}
+
+#[test]
+fn reading_begins_at_the_batch_that_covers_the_floor() {
+    for (floor, begin, base) in [(10, 1, 10), (11, 1, 10), (13, 2, 13), (15, 3, 14), (16, 4, 16)] {
         let memory = Memory::default();
         three().put(&memory);
-        change(&memory, 1, at + 200, b"X");
-        let before = memory.get(&path(1));
-        let recovered = recover_from(&memory, 16);
-        assert!(recovered.corruption.is_none());
-        assert_eq!(recovered.end, Offset::new(16));
-        assert_eq!(numbers(&recovered), (vec![], vec![1]), "the log goes on in another file");
-        assert_eq!(memory.get(&path(1)), before, "and nothing is cut off");
-        // One record that is not folded, and the file is needed.
-        assert!(recover_from(&memory, 15).corruption.is_some());
+        let recovered = recover_from(&memory, floor);
+        let file = &recovered.files[0];
+        assert_eq!((file.begin, file.base.get()), (begin * BLOCK, base), "floor {floor}");
+        assert_eq!((recovered.chain, recovered.position), (three().chain, 4 * BLOCK));
     }
+    // An empty batch at the floor is passed over, whole or not.
+    for damage in [None, Some(200), Some(9)] {
+        let memory = Memory::default();
+        let layer = three().batch(&[], 16).batch(&["f"], 16).batch(&[], 17);
+        layer.put(&memory);
+        if let Some(at) = damage {
+            change(&memory, 1, 4 * BLOCK + at, b"X");
+        }
+        let recovered = recover_from(&memory, 16);
+        assert!(recovered.corruption.is_none(), "{damage:?}");
+        assert_eq!((recovered.end, recovered.chain), (Offset::new(17), layer.chain));
+    }
+}
+
+/// A batch that the device cannot read ended the writing-over of those behind it, which then stood on the
+/// device only as far as a failed sync had brought them.
+#[test]
+fn what_stands_above_the_floor_is_written_over_damage_or_not() {
+    let memory = Memory::default();
+    three().put(&memory);
+    memory.spoil(&path(1), THREE[0] + 200);
+    let recovered = recover_from(&memory, 14);
+    assert!(recovered.corruption.is_none());
+    assert_eq!(memory.written(), [(path(1), THREE[2])]);
 }

@@ -16,6 +16,7 @@ fn options() -> Options {
         file_bytes: FILE_BYTES,
         queue_bytes: 1 << 20,
         reserve_bytes: 0,
+        is_begun: false,
     }
 }
 
@@ -84,6 +85,28 @@ fn a_damaged_batch_is_named_if_it_was_durable() {
         }
         assert_eq!(verify_in(&memory, 13), [], "what is below the floor is folded");
     }
+}
+
+#[test]
+fn damage_below_the_floor_is_no_fault_of_what_stands_above() {
+    for (floor, at) in [(11, BLOCK), (12, 2 * BLOCK), (14, BLOCK)] {
+        let memory = Memory::default();
+        let path = put(&memory, 1, 10, 5);
+        damage(&memory, &path, at + 140);
+        assert_eq!(verify_in(&memory, floor), [], "floor {floor}");
+    }
+}
+
+#[test]
+fn a_log_that_is_not_there_is_named() {
+    let memory = Memory::default();
+    assert_eq!(verify_in(&memory, 5).len(), 1);
+    let begun = Options { is_begun: true, ..options() };
+    assert_eq!(ready(verify(&memory.env(), &begun, PARTITION, Offset::ZERO)).unwrap().len(), 1);
+    put(&memory, 1, 10, 3);
+    assert!(verify_in(&memory, 9)[0].detail.starts_with("offsets 9 to 10"));
+    // Both marks are missing.
+    assert_eq!(ready(verify(&memory.env(), &begun, PARTITION, Offset::new(10))).unwrap().len(), 1);
 }
 
 #[test]

@@ -30,7 +30,8 @@ fn the_bytes_are_those_of_the_golden_file() {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         hex + "\n"
     };
-    let messages = [encode_identity(&identity()), encode_record(STORE, PARTITION, &record())];
+    let messages =
+        [encode_identity(&identity()).unwrap(), encode_record(STORE, PARTITION, &record())];
     let written: String = messages.iter().map(line).collect();
     golden::check("messages-v1.hex", written.as_bytes());
     let read = |bytes| decode(STORE, PARTITION, bytes).unwrap();
@@ -45,14 +46,15 @@ fn a_record_of_another_store_or_partition_does_not_pass() {
     assert!(decode(StoreId([4; 16]), PARTITION, &bytes).is_err());
     assert!(decode(STORE, PartitionId::new(3), &bytes).is_err());
     // Whose log it is can be read without knowing it, but not in another partition.
-    let first = encode_identity(&identity());
+    let first = encode_identity(&identity()).unwrap();
     assert!(decode(StoreId::default(), PARTITION, &first).is_ok());
     assert!(decode(StoreId::default(), PartitionId::new(3), &first).is_err());
 }
 
 #[test]
 fn every_flipped_bit_and_every_cut_is_noticed() {
-    for whole in [encode_identity(&identity()), encode_record(STORE, PARTITION, &record())] {
+    for whole in [encode_identity(&identity()).unwrap(), encode_record(STORE, PARTITION, &record())]
+    {
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -66,13 +68,26 @@ fn every_flipped_bit_and_every_cut_is_noticed() {
 
 #[test]
 fn no_bytes_make_the_decoder_panic() {
-    let seeds = [encode_identity(&identity()), encode_record(STORE, PARTITION, &record())];
+    let seeds = [encode_identity(&identity()).unwrap(), encode_record(STORE, PARTITION, &record())];
     let mut mutator = Mutator::new(17);
     for _ in 0..rounds(20_000) {
         let bytes = mutator.mutated(&seeds);
         if let Ok(content) = decode(STORE, PARTITION, &bytes.into()) {
             let known = [Content::Identity(identity()), Content::Record(record())];
             assert!(known.contains(&content), "{content:?}");
+        }
+    }
+}
+
+/// A cluster of a longer name was set up, and no node could read whose log it was.
+#[test]
+fn a_name_that_cannot_be_read_back_is_not_written() {
+    for (len, is_taken) in [(CLUSTER_BYTES_MAX, true), (CLUSTER_BYTES_MAX + 1, false)] {
+        let named = Identity { cluster: "c".repeat(len), ..identity() };
+        let encoded = encode_identity(&named);
+        assert_eq!(encoded.is_ok(), is_taken);
+        if let Ok(encoded) = encoded {
+            assert_eq!(decode(STORE, PARTITION, &encoded), Ok(Content::Identity(named)));
         }
     }
 }
