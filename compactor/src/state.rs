@@ -6,11 +6,13 @@
 //! ```text
 //!   b bucket-id                      -> BucketState
 //!   d stream-id                      -> StreamState
+//!   l bucket-id                      -> offset of the last write, see LastWrites
 //!   u bucket-id key 00 00 upload-id  -> UploadState
 //!   p upload-id part-number          -> Part
 //!   w writer-id                      -> WriterState
 //! ```
 
+mod last_writes;
 mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,6 +30,7 @@ use ingest::words::{
 
 use crate::outcome::{Outcome, Rejection, Written};
 
+pub use last_writes::LastWrites;
 pub use stream::StreamState;
 
 /// Sort key of a state entry; see the table above. Numbers are big-endian, so that bytes compare as
@@ -56,6 +59,14 @@ impl StateKey {
     pub fn is_stream(&self) -> bool {
         self.0.first() == Some(&b'd')
     }
+
+    /// A bucket's last write.
+    pub fn last_write(bucket: BucketId) -> Self {
+        Self([Self::LAST_WRITES, &bucket.get().to_be_bytes()].concat().into())
+    }
+
+    /// Begins every last write's.
+    pub const LAST_WRITES: &[u8] = b"l";
 
     /// Begins every writer's.
     pub const WRITERS: &[u8] = b"w";

@@ -73,6 +73,10 @@ mutants! {
     CutTwice,
     /// Garbage is collected while replay is still going on.
     CollectDuringReplay,
+    /// A bucket is deleted without asking whether something was written to it since it was found empty.
+    DeleteBucketBlindly,
+    /// Buckets' last writes are not carried over a cut.
+    ForgetLastWritesAtCut,
 }
 
 impl Mutant {

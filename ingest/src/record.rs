@@ -66,6 +66,9 @@ pub enum Body {
     DeleteBucket {
         /// The bucket.
         bucket: BucketId,
+        /// Whoever asks has found the bucket empty as of this offset. Only a write at or above it can have
+        /// changed that.
+        seen: Offset,
     },
     /// A bucket's versioning is switched.
     SetVersioning {
@@ -339,7 +342,6 @@ pub struct CompleteUpload {
 mod kind {
     pub const OPEN_WRITER: u8 = 1;
     pub const CREATE_BUCKET: u8 = 2;
-    pub const DELETE_BUCKET: u8 = 3;
     pub const SET_VERSIONING: u8 = 4;
     pub const PUT_OBJECT: u8 = 5;
     pub const DELETE_OBJECT: u8 = 6;
@@ -353,6 +355,9 @@ mod kind {
     pub const DATA: u8 = 14;
     pub const DIGEST: u8 = 15;
     pub const CLAIM: u8 = 16;
+    pub const DELETE_BUCKET: u8 = 17;
+    /// [`DELETE_BUCKET`] without the offset; refused.
+    pub const DELETE_BUCKET_BLIND: u8 = 3;
 }
 
 impl Record {
@@ -683,8 +688,8 @@ impl Body {
                 out.bytes(body.name.as_bytes());
                 out.bytes(body.owner.as_bytes()).bytes(body.region.as_bytes());
             }
-            Body::DeleteBucket { bucket } => {
-                out.u64(bucket.get());
+            Body::DeleteBucket { bucket, seen } => {
+                out.u64(bucket.get()).u64(seen.get());
             }
             Body::SetVersioning { bucket, versioning } => {
                 out.u64(bucket.get()).u8(versioning.code());
@@ -771,7 +776,14 @@ impl Body {
                 let owner = from.text(256, "owner")?;
                 Body::CreateBucket(CreateBucket { name, owner, region: from.text(64, "region")? })
             }
-            kind::DELETE_BUCKET => Body::DeleteBucket { bucket: decode_bucket(from)? },
+            kind::DELETE_BUCKET => Body::DeleteBucket {
+                bucket: decode_bucket(from)?,
+                seen: Offset::new(from.u64("offset of a look")?),
+            },
+            kind::DELETE_BUCKET_BLIND => {
+                let what = "record of kind 3 (a bucket deletion of an older version)";
+                return Err(DecodeError { what, position: 1 });
+            }
             kind::SET_VERSIONING => Body::SetVersioning {
                 bucket: decode_bucket(from)?,
                 versioning: Versioning::decode(from)?,

@@ -4,21 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ingest::bulk::{BulkError, WriteGuard};
-use ingest::entry::Entry;
+use ingest::entry::{Entry, Statement};
 use ingest::env::{Fut, Task};
 use ingest::log::{Committed, ReadError, Reader};
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Data, RecordPayload};
-use ingest::words::{CutNumber, Offset, StreamId, WallTime, WriterId};
+use ingest::words::{BucketId, CutNumber, Offset, StreamId, WallTime, WriterId};
 
 use super::streams::{Streams, Whole};
 use super::{OpenError, Shared, lane, nodes};
 use crate::apply::{Effects, apply, needs};
 use crate::outcome::{Outcome, Rejection};
 use crate::resolve::{resolve, states};
-use crate::state::{Admission, BucketState, Buckets, StateKey, StreamState, WriterState, Writers};
+use crate::state::{
+    Admission, BucketState, Buckets, LastWrites, StateKey, StreamState, WriterState, Writers,
+};
 use crate::tail::{StateChange, Tail, bulk_files, state_bulk_files};
 use crate::view::View;
+use crate::visible::Shape;
 
 /// What the fold knew when a tail was frozen: what the cut writes beside the tail itself.
 #[derive(Clone)]
@@ -33,6 +36,8 @@ pub(crate) struct Frozen {
     pub expired: Vec<WriterId>,
     /// Streams under way, and those that have ended.
     pub streams: Vec<StateChange>,
+    /// Last writes of buckets since the cut before.
+    pub last_writes: Vec<StateChange>,
     /// Hash of the record that made the cut; see [`crate::catalog::Catalog::last`].
     pub last: [u8; 16],
 }
@@ -42,6 +47,7 @@ struct Fold {
     writers: Writers,
     expired: Vec<WriterId>,
     streams: Streams,
+    last_writes: LastWrites,
     cut: CutNumber,
     time: WallTime,
 }
@@ -61,6 +67,7 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Task, OpenError> {
         writers: Writers::default(),
         expired: Vec::new(),
         streams: Streams::default(),
+        last_writes: LastWrites::default(),
         cut,
         time,
     };
@@ -133,6 +140,16 @@ impl Fold {
                 self.shared.bulk.skip_to(extent.file.next());
             }
             self.streams.restore(StreamId(*id), state);
+        }
+        for (key, value) in states(&snapshot, StateKey::LAST_WRITES, b"m", usize::MAX).await? {
+            let Some(id) = key.0[1..].first_chunk() else {
+                return Err(OpenError::Fold(
+                    "a last write's bucket in a state run is too short".into(),
+                ));
+            };
+            let id = BucketId::new(u64::from_be_bytes(*id));
+            let restored = self.last_writes.restore(id, value);
+            restored.map_err(|e| undecodable("a last write", e))?;
         }
         *self.shared.buckets.write() = Arc::new(buckets);
         Ok(())
@@ -283,7 +300,13 @@ impl Fold {
         let committed = &committed;
         let buckets = shared.buckets.read().clone();
         let wanted = needs(&buckets, &committed.record);
-        let prior = resolve(&shared.snapshot(), &wanted).await?;
+        let mut prior = resolve(&shared.snapshot(), &wanted).await?;
+        shared.counters.prior_looked_at.fetch_add(prior.looked_at, Ordering::Relaxed);
+        let ignores_writes = shared.env.mutated(Mutant::DeleteBucketBlindly);
+        prior.last_write = wanted
+            .uploads_of
+            .filter(|_| !ignores_writes)
+            .and_then(|bucket| self.last_writes.of(bucket));
         let Effects { outcome, entries, state, bucket, freezes } = apply(
             &shared.options.rules,
             shared.id,
@@ -304,9 +327,15 @@ impl Fold {
             let mut buckets = Buckets::clone(&buckets);
             match changed {
                 Some(bucket) => buckets.insert(bucket),
-                None => buckets.remove(id),
+                None => {
+                    buckets.remove(id);
+                    self.last_writes.forget(id);
+                }
             }
             *shared.buckets.write() = Arc::new(buckets);
+        }
+        for entry in entries.iter().filter(|entry| may_fill(&entry.statement)) {
+            self.last_writes.note(entry.key.bucket(), offset);
         }
         self.writers.record(&committed.record.id, offset, outcome);
         let tail = shared.view.read().tail.clone();
@@ -352,6 +381,11 @@ impl Fold {
             },
             expired: std::mem::take(&mut self.expired),
             streams: self.streams.freeze(self.time),
+            last_writes: if shared.env.mutated(Mutant::ForgetLastWritesAtCut) {
+                Vec::new()
+            } else {
+                self.last_writes.freeze()
+            },
             last,
         };
         shared.publisher.replaced(&view);
@@ -368,6 +402,11 @@ impl Fold {
         shared.folded_cut.send_replace(self.cut);
         shared.frozen.notify_one();
     }
+}
+
+/// Whether a statement may make an empty bucket hold something.
+fn may_fill(statement: &Statement) -> bool {
+    matches!(Shape::of(statement), Shape::Version(_))
 }
 
 /// Tells one record from another: XXH3-128 of its encoding.

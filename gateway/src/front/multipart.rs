@@ -171,18 +171,18 @@ fn read_parts(document: &Bytes, algorithm: Option<Algorithm>) -> Result<Named, S
     Ok(named)
 }
 
-/// The whole object's checksum from its parts'; none when a part has none.
+/// The whole object's checksum from its parts', which come in order of their numbers.
 fn whole_checksum(
     open: &OpenUpload,
+    algorithm: Algorithm,
     named: &Named,
     parts: &[(PartNumber, Part)],
-) -> Result<Option<StoredChecksum>, S3Error> {
-    let Some(algorithm) = Algorithm::from_code(open.checksum_algorithm) else { return Ok(None) };
+) -> Result<StoredChecksum, S3Error> {
     let mut over_parts = Hasher::new(algorithm);
     let mut combined: Option<Vec<u8>> = None;
     for (number, _, claimed) in named {
-        let found = parts.iter().find(|(n, _)| n == number).map(|(_, part)| part);
-        let Some(part) = found else { return Err(Code::InvalidPart.into()) };
+        let found = parts.binary_search_by_key(number, |(number, _)| *number);
+        let part = found.map(|at| &parts[at].1).map_err(|_| S3Error::from(Code::InvalidPart))?;
         let checksum = part.checksum.as_ref().filter(|c| c.algorithm == algorithm as u8);
         let Some(checksum) = checksum else { return Err(Code::InvalidPart.into()) };
         if claimed.as_ref().is_some_and(|claimed| *claimed != checksum.digest) {
@@ -201,11 +201,11 @@ fn whole_checksum(
     } else {
         combined.ok_or_else(|| S3Error::from(Code::InvalidPart))?
     };
-    Ok(Some(StoredChecksum {
+    Ok(StoredChecksum {
         algorithm: algorithm as u8,
         is_composite: open.checksum_is_composite,
         digest: digest.into(),
-    }))
+    })
 }
 
 /// CompleteMultipartUpload.
@@ -224,13 +224,16 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
         Some(UploadState::Open(open)) => {
             let algorithm = Algorithm::from_code(open.checksum_algorithm);
             let named = read_parts(&document, algorithm)?;
-            let found = resolve::parts(&snapshot, upload, PartNumber::ZERO, usize::MAX).await;
-            let parts: Vec<(PartNumber, Part)> =
-                found.map_err(read_error)?.into_iter().map(|(n, _, part)| (n, part)).collect();
-            let checksum = if named.is_sorted_by(|a, b| a.0 < b.0) {
-                whole_checksum(&open, &named, &parts)?
-            } else {
-                None
+            // Parts in the wrong order are refused by the fold, which needs no checksum for that.
+            let checksum = match algorithm {
+                Some(algorithm) if named.is_sorted_by(|a, b| a.0 < b.0) => {
+                    let from = PartNumber::ZERO;
+                    let found = resolve::parts(&snapshot, upload, from, usize::MAX).await;
+                    let found = found.map_err(read_error)?;
+                    let parts: Vec<_> = found.into_iter().map(|(n, _, part)| (n, part)).collect();
+                    Some(whole_checksum(&open, algorithm, &named, &parts)?)
+                }
+                _ => None,
             };
             if let (Some(algorithm), Some(checksum)) = (algorithm, &checksum)
                 && let Some(claimed) = asked.header(algorithm.header())

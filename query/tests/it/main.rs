@@ -7,6 +7,7 @@
 )]
 
 mod cluster;
+mod costs;
 mod crash;
 mod faults;
 mod flips;
