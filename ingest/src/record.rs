@@ -1,4 +1,4 @@
-//! Record format v1: one fact in the log. `docs/formats/record.md` specifies the bytes.
+//! Record format v2: one fact in the log. `docs/formats/record.md` specifies the bytes.
 //!
 //! A record says what a client asked for and under which configuration it was accepted; what became of
 //! it is decided where the log is applied, the same on every replica. Everything that decision needs is
@@ -18,7 +18,7 @@ use crate::words::{
 };
 
 /// The version that this code writes and reads.
-pub const RECORD_VERSION: u8 = 1;
+pub const RECORD_VERSION: u8 = 2;
 
 /// The most bytes that a record may have, payload included.
 pub const RECORD_BYTES_MAX: usize = 8 << 20;
@@ -342,6 +342,7 @@ pub struct CompleteUpload {
 mod kind {
     pub const OPEN_WRITER: u8 = 1;
     pub const CREATE_BUCKET: u8 = 2;
+    pub const DELETE_BUCKET: u8 = 3;
     pub const SET_VERSIONING: u8 = 4;
     pub const PUT_OBJECT: u8 = 5;
     pub const DELETE_OBJECT: u8 = 6;
@@ -355,9 +356,6 @@ mod kind {
     pub const DATA: u8 = 14;
     pub const DIGEST: u8 = 15;
     pub const CLAIM: u8 = 16;
-    pub const DELETE_BUCKET: u8 = 17;
-    /// [`DELETE_BUCKET`] without the offset; refused.
-    pub const DELETE_BUCKET_BLIND: u8 = 3;
 }
 
 impl Record {
@@ -780,10 +778,6 @@ impl Body {
                 bucket: decode_bucket(from)?,
                 seen: Offset::new(from.u64("offset of a look")?),
             },
-            kind::DELETE_BUCKET_BLIND => {
-                let what = "record of kind 3 (a bucket deletion of an older version)";
-                return Err(DecodeError { what, position: 1 });
-            }
             kind::SET_VERSIONING => Body::SetVersioning {
                 bucket: decode_bucket(from)?,
                 versioning: Versioning::decode(from)?,
