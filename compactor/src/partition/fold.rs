@@ -4,21 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ingest::bulk::{BulkError, WriteGuard};
-use ingest::entry::{Entry, Statement};
+use ingest::entry::Entry;
 use ingest::env::{Fut, Task};
 use ingest::log::{Committed, ReadError, Reader};
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Data, RecordPayload};
-use ingest::words::{BucketId, CutNumber, Offset, StreamId, WallTime, WriterId};
+use ingest::words::{CutNumber, Offset, WallTime, WriterId};
 
 use super::streams::{Streams, Whole};
 use super::{OpenError, Shared, lane, nodes};
 use crate::apply::{Effects, apply, needs};
 use crate::outcome::{Outcome, Rejection};
-use crate::resolve::{resolve, states};
-use crate::state::{
-    Admission, BucketState, Buckets, LastWrites, StateKey, StreamState, WriterState, Writers,
-};
+use crate::resolve::resolve;
+use crate::restore::{RestoreError, restore};
+use crate::state::{Admission, Buckets, LastWrites, Writers};
 use crate::tail::{StateChange, Tail, bulk_files, state_bulk_files};
 use crate::view::View;
 use crate::visible::Shape;
@@ -113,45 +112,21 @@ impl Fold {
         }
     }
 
-    /// Reads buckets and writers from the state runs. Uploads stay where they are.
+    /// Takes what the state runs know.
     async fn restore(&mut self) -> Result<(), OpenError> {
-        let snapshot = self.shared.snapshot();
-        let mut buckets = Buckets::default();
-        let undecodable = |what: &str, error: ingest::codec::DecodeError| {
-            OpenError::Fold(format!("{what} in a state run: {error}"))
-        };
-        for (_, value) in states(&snapshot, StateKey::BUCKETS, b"c", usize::MAX).await? {
-            let bucket = BucketState::decode(value).map_err(|e| undecodable("a bucket", e))?;
-            buckets.insert(bucket);
-        }
-        for (key, value) in states(&snapshot, StateKey::WRITERS, b"x", usize::MAX).await? {
-            let state = WriterState::decode(value).map_err(|e| undecodable("a writer", e))?;
-            let Some(id) = key.0[1..].first_chunk() else {
-                return Err(OpenError::Fold("a writer's id in a state run is too short".into()));
-            };
-            self.writers.restore(WriterId(*id), state);
-        }
-        for (key, value) in states(&snapshot, StateKey::STREAMS, b"e", usize::MAX).await? {
-            let state = StreamState::decode(value).map_err(|e| undecodable("a stream", e))?;
-            let Some(id) = key.0[1..].first_chunk() else {
-                return Err(OpenError::Fold("a stream's id in a state run is too short".into()));
-            };
+        let restored = restore(&self.shared.snapshot()).await.map_err(|error| match error {
+            RestoreError::Read(error) => OpenError::Read(error),
+            error @ RestoreError::Undecodable(_) => OpenError::Fold(error.to_string()),
+        })?;
+        for (id, state) in restored.streams {
             for extent in &state.extents {
                 self.shared.bulk.skip_to(extent.file.next());
             }
-            self.streams.restore(StreamId(*id), state);
+            self.streams.restore(id, state);
         }
-        for (key, value) in states(&snapshot, StateKey::LAST_WRITES, b"m", usize::MAX).await? {
-            let Some(id) = key.0[1..].first_chunk() else {
-                return Err(OpenError::Fold(
-                    "a last write's bucket in a state run is too short".into(),
-                ));
-            };
-            let id = BucketId::new(u64::from_be_bytes(*id));
-            let restored = self.last_writes.restore(id, value);
-            restored.map_err(|e| undecodable("a last write", e))?;
-        }
-        *self.shared.buckets.write() = Arc::new(buckets);
+        self.writers = restored.writers;
+        self.last_writes = restored.last_writes;
+        *self.shared.buckets.write() = Arc::new(restored.buckets);
         Ok(())
     }
 
@@ -334,7 +309,7 @@ impl Fold {
             }
             *shared.buckets.write() = Arc::new(buckets);
         }
-        for entry in entries.iter().filter(|entry| may_fill(&entry.statement)) {
+        for entry in entries.iter().filter(|entry| Shape::of(&entry.statement).may_fill()) {
             self.last_writes.note(entry.key.bucket(), offset);
         }
         self.writers.record(&committed.record.id, offset, outcome);
@@ -402,11 +377,6 @@ impl Fold {
         shared.folded_cut.send_replace(self.cut);
         shared.frozen.notify_one();
     }
-}
-
-/// Whether a statement may make an empty bucket hold something.
-fn may_fill(statement: &Statement) -> bool {
-    matches!(Shape::of(statement), Shape::Version(_))
 }
 
 /// Tells one record from another: XXH3-128 of its encoding.

@@ -14,6 +14,7 @@ mod flips;
 mod full;
 mod model;
 mod races;
+mod refold;
 mod scans;
 mod story;
 mod world;
