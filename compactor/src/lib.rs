@@ -40,5 +40,6 @@ pub mod state_cursor;
 pub mod table;
 pub mod tags;
 pub mod tail;
+pub mod usage;
 pub mod view;
 pub mod visible;

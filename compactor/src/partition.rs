@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ingest::bulk::{BulkError, BulkFiles};
-use ingest::env::{DiskErrorKind, Env, Fut, Open, Task, timeout};
+use ingest::env::{Disk, DiskErrorKind, Env, Fut, Open, Task, timeout};
 use ingest::log::{AppendError, Log, ReadError};
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Record};
@@ -344,6 +344,16 @@ impl Partition {
     /// The bulk payload files.
     pub fn bulk(&self) -> &Arc<BulkFiles> {
         &self.shared.bulk
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.shared.env.disk
+    }
+
+    /// Bytes of the device that must stay free for writes to be taken.
+    pub fn reserve_bytes(&self) -> u64 {
+        self.shared.options.reserve_bytes
     }
 
     /// What a read sees that begins now: everything answered before.

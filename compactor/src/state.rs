@@ -111,6 +111,11 @@ impl StateKey {
         Some((entry.bucket(), entry.object_key(), UploadId(*upload)))
     }
 
+    /// Whether the value of an upload's state key is an open upload's, without decoding the rest.
+    pub fn is_open_upload(value: &[u8]) -> bool {
+        value.first() == Some(&1)
+    }
+
     /// A part's.
     pub fn part(upload: UploadId, number: PartNumber) -> Self {
         Self([b"p".as_slice(), &upload.0, &number.get().to_be_bytes()].concat().into())
