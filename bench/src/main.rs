@@ -22,6 +22,7 @@ mod size;
 mod stopwatch;
 mod suite;
 mod upload;
+mod xml;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -11,10 +11,10 @@ use s3::names::{encode, encode_path};
 use tokio::task::JoinSet;
 
 use crate::client::{Call, Connection, Target};
-use crate::list::between;
 use crate::payload::{Pattern, Payload};
 use crate::report::Report;
 use crate::stopwatch::{Cost, Stopwatch};
+use crate::xml;
 
 /// How an upload is cut up.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,7 @@ impl Upload {
     ) -> anyhow::Result<String> {
         let mut answer = Vec::new();
         connection.demand(self.post("uploads=", Bytes::new()), &mut answer).await?;
-        let id = text(&answer, b"<UploadId>", b"</UploadId>")?;
+        let id = text(&answer, "UploadId")?;
         let query = format!("uploadId={}", encode(&id));
         let ranges = Arc::new(ranges(self.bytes, bytes));
         let next = Arc::new(AtomicU64::new(0));
@@ -131,8 +131,8 @@ impl Upload {
         xml += "</CompleteMultipartUpload>";
         connection.demand(self.post(&query, xml.into()), &mut answer).await?;
         // A failure can also come after a 200: then the body has no ETag.
-        let etag = text(&answer, b"<ETag>", b"</ETag>")?;
-        Ok(etag.replace("&quot;", "\"").trim_matches('"').to_owned())
+        let etag = text(&answer, "ETag")?;
+        Ok(etag.trim_matches('"').to_owned())
     }
 
     /// Uploads parts that nobody has taken yet, until there are none.
@@ -177,10 +177,9 @@ fn etag(headers: &HeaderMap) -> anyhow::Result<String> {
     Ok(etag.to_str()?.trim_matches('"').to_owned())
 }
 
-fn text(answer: &[u8], begin: &[u8], end: &[u8]) -> anyhow::Result<String> {
-    let found = between(answer, begin, end);
-    let found = found.with_context(|| String::from_utf8_lossy(answer).into_owned())?;
-    Ok(String::from_utf8_lossy(found).into_owned())
+fn text(answer: &[u8], element: &str) -> anyhow::Result<String> {
+    let found = xml::text_of(answer, element)?;
+    found.with_context(|| String::from_utf8_lossy(answer).into_owned())
 }
 
 #[cfg(test)]

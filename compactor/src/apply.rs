@@ -46,10 +46,12 @@ pub struct Needs {
     pub current: Option<(BucketId, ObjectKey)>,
     /// A certain version of this key.
     pub version: Option<(BucketId, ObjectKey, VersionRef)>,
-    /// Whether the bucket holds anything, and its uploads.
-    pub contents: Option<BucketId>,
-    /// An upload and its parts.
+    /// This bucket's uploads, and when it was last written to.
+    pub uploads_of: Option<BucketId>,
+    /// An upload.
     pub upload: Option<(BucketId, ObjectKey, UploadId)>,
+    /// Whether the parts of that upload are needed, too.
+    pub parts: bool,
 }
 
 /// The prior facts, resolved.
@@ -59,14 +61,17 @@ pub struct Prior {
     pub current: Option<FoundVersion>,
     /// See [`Needs::version`].
     pub version: Option<FoundVersion>,
-    /// Whether the bucket holds no object version; see [`Needs::contents`].
-    pub bucket_is_empty: bool,
-    /// The state keys of the bucket's uploads and their parts; see [`Needs::contents`].
+    /// The last record that may have put something into the bucket. Known to the fold alone, which adds it;
+    /// see [`Needs::uploads_of`].
+    pub last_write: Option<Offset>,
+    /// The state keys of the bucket's uploads and their parts; see [`Needs::uploads_of`].
     pub bucket_uploads: Vec<StateKey>,
     /// See [`Needs::upload`].
     pub upload: Option<UploadState>,
-    /// The upload's parts in order of their numbers; see [`Needs::upload`].
+    /// The upload's parts in order of their numbers; see [`Needs::parts`].
     pub parts: Vec<(PartNumber, Part)>,
+    /// How many entries and state values were looked at for all this. No outcome hangs on it.
+    pub looked_at: u64,
 }
 
 /// A visible version, as far as outcomes hang on it.
@@ -110,6 +115,10 @@ impl Effects {
 }
 
 /// Says which prior facts a record's outcome hangs on. Blind writes need none.
+///
+/// Everybody waits while the fold finds them, so they are few look-ups however much the store holds. Only what
+/// ends a list needs that list: the parts of an upload that is completed or aborted, the uploads of a bucket
+/// that is deleted.
 pub fn needs(buckets: &Buckets, record: &Record) -> Needs {
     let target = |bucket: BucketId, key: &ObjectKey| Some((bucket, key.clone()));
     let current = |condition: &Condition, bucket, key| match condition {
@@ -131,8 +140,8 @@ pub fn needs(buckets: &Buckets, record: &Record) -> Needs {
         Body::SetTags(set) => {
             Needs { version: Some((set.bucket, set.key.clone(), set.version)), ..Needs::default() }
         }
-        Body::DeleteBucket { bucket } if buckets.get(*bucket).is_some() => {
-            Needs { contents: Some(*bucket), ..Needs::default() }
+        Body::DeleteBucket { bucket, .. } if buckets.get(*bucket).is_some() => {
+            Needs { uploads_of: Some(*bucket), ..Needs::default() }
         }
         Body::PutPart(put) => {
             Needs { upload: Some((put.bucket, put.key.clone(), put.upload)), ..Needs::default() }
@@ -140,10 +149,12 @@ pub fn needs(buckets: &Buckets, record: &Record) -> Needs {
         Body::CompleteUpload(complete) => Needs {
             current: current(&complete.condition, complete.bucket, &complete.key),
             upload: Some((complete.bucket, complete.key.clone(), complete.upload)),
+            parts: true,
             ..Needs::default()
         },
         Body::AbortUpload { bucket, key, upload } => {
-            Needs { upload: Some((*bucket, key.clone(), *upload)), ..Needs::default() }
+            let upload = Some((*bucket, key.clone(), *upload));
+            Needs { upload, parts: true, ..Needs::default() }
         }
         _ => Needs::default(),
     }
@@ -165,7 +176,7 @@ pub fn apply(
             Effects::only(Outcome::Done)
         }
         Body::CreateBucket(create) => create_bucket(partition, buckets, at, create),
-        Body::DeleteBucket { bucket } => delete_bucket(buckets, prior, *bucket),
+        Body::DeleteBucket { bucket, seen } => delete_bucket(buckets, prior, *bucket, *seen),
         Body::SetVersioning { bucket, versioning } => set_versioning(buckets, *bucket, *versioning),
         Body::PutObject(put) => put_object(buckets, at, prior, put, committed),
         Body::DeleteObject(delete) => {
@@ -250,12 +261,14 @@ fn change_bucket(outcome: Outcome, bucket: BucketState) -> Effects {
     }
 }
 
-fn delete_bucket(buckets: &Buckets, prior: Prior, bucket: BucketId) -> Effects {
+/// Deletes a bucket that was found empty as of `seen`, unless something may have come into it since.
+fn delete_bucket(buckets: &Buckets, prior: Prior, bucket: BucketId, seen: Offset) -> Effects {
     if buckets.get(bucket).is_none() {
         return Effects::rejected(Rejection::NoSuchBucket);
     }
-    if !prior.bucket_is_empty {
-        return Effects::rejected(Rejection::BucketNotEmpty);
+    // A look as of an offset has met what was written below it.
+    if prior.last_write.is_some_and(|written| written >= seen) {
+        return Effects::rejected(Rejection::BucketWritten);
     }
     // Its open uploads go with it: nobody could name them any more.
     let mut state: Vec<StateChange> =

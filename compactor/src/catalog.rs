@@ -73,6 +73,10 @@ pub struct Run {
     pub below: Offset,
     /// How many object entries it has.
     pub entries: u64,
+    /// Bytes of payload in segments that its entries name.
+    pub inline_bytes: u64,
+    /// Bytes of payload in bulk files that its entries, parts of uploads and streams name.
+    pub bulk_bytes: u64,
     /// Its manifest.
     pub manifest: FileDigest,
     /// Its manifest's checksums.
@@ -159,7 +163,7 @@ pub enum PublishError {
     },
 }
 
-const MAGIC: &[u8; 8] = b"SILTCAT3";
+const MAGIC: &[u8; 8] = b"SILTCAT4";
 /// Most runs, segments or bulk files that a catalog names, of each.
 pub const LIST_MAX: usize = 1 << 20;
 const COPIES: [char; 2] = ['b', 'a'];
@@ -217,7 +221,7 @@ impl Catalog {
         out.count(self.runs.len(), list_max, "runs");
         for run in &self.runs {
             out.u64(run.id.get()).u8(run.level).u64(run.first.get()).u64(run.below.get());
-            out.u64(run.entries);
+            out.u64(run.entries).u64(run.inline_bytes).u64(run.bulk_bytes);
             let index = [&run.keys, &run.more, &run.tags, &run.state];
             for file in [&run.manifest, &run.sums].into_iter().chain(index) {
                 file.encode(&mut out);
@@ -273,6 +277,8 @@ impl Catalog {
                 first: Offset::new(from.u64("first offset")?),
                 below: Offset::new(from.u64("last offset")?),
                 entries: from.u64("entries")?,
+                inline_bytes: from.u64("inline bytes")?,
+                bulk_bytes: from.u64("bulk bytes")?,
                 manifest: FileDigest::decode(from)?,
                 sums: FileDigest::decode(from)?,
                 keys: FileDigest::decode(from)?,

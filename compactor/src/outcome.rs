@@ -93,6 +93,8 @@ pub enum Rejection {
     StaleCut,
     /// The payload that it names did not come whole before it.
     PayloadMissing,
+    /// Something was written to the bucket after it had been found empty: look again.
+    BucketWritten,
 }
 
 const REJECTIONS: &[Rejection] = &[
@@ -114,6 +116,7 @@ const REJECTIONS: &[Rejection] = &[
     Rejection::Expired,
     Rejection::StaleCut,
     Rejection::PayloadMissing,
+    Rejection::BucketWritten,
 ];
 
 fn encode_name(version: Option<VersionName>, out: &mut Encoder) {

@@ -26,11 +26,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use ingest::bulk::{BulkError, BulkFiles};
 use ingest::codec::EncodeError;
-use ingest::env::{DiskErrorKind, Env, Fut, Open, Task, timeout};
+use ingest::env::{Disk, DiskErrorKind, Env, Fut, Open, Task, timeout};
 use ingest::log::{AppendError, Log, ReadError};
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Record};
-use ingest::words::{CutNumber, Offset, PartitionId, StoreId, WriterId};
+use ingest::words::{BucketId, CutNumber, Offset, PartitionId, StoreId, WriterId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
@@ -38,7 +38,7 @@ use crate::apply::{Rules, needs};
 use crate::catalog::{self, Catalog, LoadError};
 use crate::layout::Layout;
 use crate::merge::WholeMerge;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Rejection};
 use crate::publish::Publisher;
 use crate::resolve::resolve;
 use crate::state::Buckets;
@@ -122,6 +122,9 @@ impl Default for Options {
         }
     }
 }
+
+/// A bucket that is to be deleted is looked through so many times while it is written to.
+const EMPTINESS_LOOKS: usize = 4;
 
 /// At most so many frozen tails wait to be sealed; then writes wait too.
 pub const FROZEN_MAX: usize = 2;
@@ -244,6 +247,8 @@ pub struct Counters {
     pub barrier_micros: AtomicU64,
     /// Cuts whose digests differed without a majority.
     pub digest_splits: AtomicU64,
+    /// Entries and state values that the fold has looked at to decide outcomes.
+    pub prior_looked_at: AtomicU64,
 }
 
 /// A partition at work. Dropping it stops its tasks; what was acknowledged is in the log.
@@ -350,6 +355,16 @@ impl Partition {
         &self.shared.bulk
     }
 
+    /// The disk.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.shared.env.disk
+    }
+
+    /// Bytes of the device that must stay free for writes to be taken.
+    pub fn reserve_bytes(&self) -> u64 {
+        self.shared.options.reserve_bytes
+    }
+
     /// What a read sees that begins now: everything answered before.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.snapshot()
@@ -426,6 +441,35 @@ impl Partition {
         body: Body,
     ) -> Result<Outcome, SubmitError> {
         self.shared.submit(principal, request, body).await
+    }
+
+    /// Deletes a bucket if it is empty.
+    ///
+    /// The walk through what was removed from it is done here, where nobody else waits for it. The record
+    /// carries the offset of that look, and the fold refuses it when something was written to the bucket
+    /// since; then it is looked through again, a few times. A bucket that is written to all the while gets
+    /// [`Rejection::BucketWritten`].
+    pub async fn delete_bucket(
+        &self,
+        principal: &str,
+        request: &str,
+        bucket: BucketId,
+    ) -> Result<Outcome, SubmitError> {
+        for _ in 0..EMPTINESS_LOOKS {
+            let snapshot = self.fresh().await.map_err(SubmitError::Unreadable)?;
+            let is_empty = crate::resolve::is_empty(&snapshot, bucket).await;
+            if !is_empty.map_err(SubmitError::Unreadable)? {
+                return Ok(Outcome::Rejected(Rejection::BucketNotEmpty));
+            }
+            let body = Body::DeleteBucket { bucket, seen: snapshot.at };
+            // Files that only this look needs may go.
+            drop(snapshot);
+            let outcome = self.submit(principal, request, body).await?;
+            if outcome != Outcome::Rejected(Rejection::BucketWritten) {
+                return Ok(outcome);
+            }
+        }
+        Ok(Outcome::Rejected(Rejection::BucketWritten))
     }
 
     /// Merges everything that is sealed into one run, and waits until its catalog is published. Runs that

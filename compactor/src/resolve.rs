@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use ingest::entry::{EntryKey, ObjectVersion, Payload, Statement};
+use ingest::env::yield_once;
 use ingest::log::{Corruption, ReadError};
 use ingest::name::ObjectKey;
 use ingest::record::{Part, VersionRef, key_hash};
@@ -24,6 +25,18 @@ pub async fn find(
     key: &ObjectKey,
     version: VersionRef,
 ) -> Result<Option<Item>, ReadError> {
+    find_counted(snapshot, bucket, key, version, &mut 0).await
+}
+
+/// See [`find`]; counts the entries that it looks at.
+async fn find_counted(
+    snapshot: &Snapshot,
+    bucket: BucketId,
+    key: &ObjectKey,
+    version: VersionRef,
+    looked_at: &mut u64,
+) -> Result<Option<Item>, ReadError> {
+    *looked_at += 1;
     if version == VersionRef::Current
         && let Some(item) = newest_in_tail(snapshot, bucket, key)
     {
@@ -47,6 +60,7 @@ pub async fn find(
             cursor.seek(newest.as_bytes()).await?;
             let mut visibility = Visibility::default();
             while let Some(item) = cursor.next().await? {
+                *looked_at += 1;
                 if item.key.group() != newest.group() {
                     break;
                 }
@@ -121,15 +135,24 @@ fn newest_in_tail(snapshot: &Snapshot, bucket: BucketId, key: &ObjectKey) -> Opt
     None
 }
 
-/// Whether a bucket holds no version of anything.
+/// Whoever walks through a bucket lets others go on after so many entries.
+const WALK_STEP: u64 = 1024;
+
+/// Whether a bucket holds no version of anything. Walks over everything that was removed from it and not yet
+/// merged away, so the fold never asks: see `docs/decisions/bucket-emptiness.md`.
 pub async fn is_empty(snapshot: &Snapshot, bucket: BucketId) -> Result<bool, ReadError> {
     let mut cursor = Cursor::over_all(snapshot)?;
     cursor.seek(&EntryKey::seek_bucket(bucket)).await?;
     let mut group = Bytes::new();
     let mut visibility = Visibility::default();
+    let mut walked = 0;
     while let Some(item) = cursor.next().await? {
         if item.key.bucket() != bucket {
             break;
+        }
+        walked += 1;
+        if walked % WALK_STEP == 0 {
+            yield_once().await;
         }
         if item.key.group() != group.as_ref() {
             group = Bytes::copy_from_slice(item.key.group());
@@ -238,24 +261,28 @@ pub async fn parts(
 /// Resolves the prior facts that a record's outcome hangs on.
 pub async fn resolve(snapshot: &Snapshot, needs: &Needs) -> Result<Prior, ReadError> {
     let mut prior = Prior::default();
+    let looked_at = &mut prior.looked_at;
     if let Some((bucket, key)) = &needs.current {
-        prior.current =
-            load(snapshot, find(snapshot, *bucket, key, VersionRef::Current).await?).await?;
+        let current = VersionRef::Current;
+        let found = find_counted(snapshot, *bucket, key, current, looked_at).await?;
+        prior.current = load(snapshot, found).await?;
     }
     if let Some((bucket, key, version)) = &needs.version {
-        prior.version = load(snapshot, find(snapshot, *bucket, key, *version).await?).await?;
+        let found = find_counted(snapshot, *bucket, key, *version, looked_at).await?;
+        prior.version = load(snapshot, found).await?;
     }
-    if let Some(bucket) = needs.contents {
-        prior.bucket_is_empty = is_empty(snapshot, bucket).await?;
-        if prior.bucket_is_empty {
-            prior.bucket_uploads = bucket_uploads(snapshot, bucket).await?;
-        }
+    if let Some(bucket) = needs.uploads_of {
+        prior.bucket_uploads = bucket_uploads(snapshot, bucket).await?;
+        *looked_at += prior.bucket_uploads.len() as u64;
     }
     if let Some((bucket, key, id)) = &needs.upload {
         prior.upload = upload(snapshot, *bucket, key, *id).await?;
-        if prior.upload.is_some() {
+        *looked_at += 1;
+        // A completed upload has none any more.
+        if needs.parts && matches!(prior.upload, Some(UploadState::Open(_))) {
             let found = parts(snapshot, *id, PartNumber::ZERO, usize::MAX).await?;
             prior.parts = found.into_iter().map(|(number, _, part)| (number, part)).collect();
+            *looked_at += prior.parts.len() as u64;
         }
     }
     Ok(prior)

@@ -20,7 +20,7 @@ use crate::resolve::encode_state_value;
 use crate::sealed::SealError;
 use crate::state::StateKey;
 use crate::table::{TableKind, TableWriter, Value};
-use crate::tail::state_bulk_files;
+use crate::tail::{state_bulk_bytes, state_bulk_files};
 use crate::visible::Shape;
 
 /// A cut or merge could not write its files. Nothing has changed; it may be tried again.
@@ -133,6 +133,8 @@ pub struct RunWriter {
     tags: TableWriter,
     state: TableWriter,
     entries: u64,
+    inline_bytes: u64,
+    bulk_bytes: u64,
     is_bottom: bool,
     key: KeyWritten,
     /// Of each index's last entry, see [`crate::listed::Listed::numbers`].
@@ -164,6 +166,8 @@ impl RunWriter {
             tags: TableWriter::create(disk, tags, TableKind::Tags, id.get()).await?,
             state: TableWriter::create(disk, state, TableKind::State, id.get()).await?,
             entries: 0,
+            inline_bytes: 0,
+            bulk_bytes: 0,
             is_bottom,
             key: KeyWritten::default(),
             keys_numbers: [0; 5],
@@ -201,6 +205,11 @@ impl RunWriter {
         *numbers = listed.numbers(*numbers);
         let value = Value { numbers: *numbers, bytes: value.as_slice() };
         table.add(key.as_bytes(), value, Some(hash)).await?;
+        let bytes = match row.bulk_files.is_empty() {
+            true => &mut self.inline_bytes,
+            false => &mut self.bulk_bytes,
+        };
+        *bytes += row.object.as_ref().map_or(0, |object| object.size);
         self.manifest.push(row).await?;
         self.entries += 1;
         Ok(())
@@ -218,6 +227,7 @@ impl RunWriter {
         value: Option<&Bytes>,
     ) -> Result<(), FoldError> {
         self.references.count_state(key, value, 1)?;
+        self.bulk_bytes += state_bulk_bytes(key, value);
         let value = encode_state_value(value);
         self.state.add(&key.0, Value { bytes: &value, ..Value::default() }, None).await?;
         Ok(())
@@ -232,6 +242,8 @@ impl RunWriter {
             first: span.first,
             below: span.below,
             entries: self.entries,
+            inline_bytes: self.inline_bytes,
+            bulk_bytes: self.bulk_bytes,
             manifest,
             sums,
             keys: self.keys.finish().await?,

@@ -206,15 +206,16 @@ async fn fold_entries(
     Ok(objects)
 }
 
-/// The state entries of a cut in order: what the tail changed, and all writers.
+/// The state entries of a cut in order: what the tail changed, streams, last writes, and all writers.
 fn state_entries(shared: &Shared, frozen: &Frozen) -> Vec<StateChange> {
     let mut entries = frozen.tail.states(b"", StateKey::WRITERS, Offset::MAX);
     if shared.env.mutated(Mutant::ForgetUploadsAtCut) {
         entries.retain(|(key, _)| !key.0.starts_with(b"u"));
     }
-    // Streams stand before uploads, where the tail has nothing.
+    // Streams and last writes stand before parts and uploads, where the tail has nothing.
     let place = entries.partition_point(|(key, _)| key.0.as_ref() < StateKey::STREAMS);
-    entries.splice(place..place, frozen.streams.iter().cloned());
+    let between = frozen.streams.iter().chain(&frozen.last_writes);
+    entries.splice(place..place, between.cloned());
     let writers =
         frozen.writers.iter().map(|(id, state)| (StateKey::writer(*id), Some(state.encode())));
     let expired = frozen.expired.iter().map(|id| (StateKey::writer(*id), None));

@@ -6,11 +6,13 @@
 //! ```text
 //!   b bucket-id                      -> BucketState
 //!   d stream-id                      -> StreamState
+//!   l bucket-id                      -> offset of the last write, see LastWrites
 //!   u bucket-id key 00 00 upload-id  -> UploadState
 //!   p upload-id part-number          -> Part
 //!   w writer-id                      -> WriterState
 //! ```
 
+mod last_writes;
 mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,6 +30,7 @@ use ingest::words::{
 
 use crate::outcome::{Outcome, Rejection, Written};
 
+pub use last_writes::LastWrites;
 pub use stream::StreamState;
 
 /// Sort key of a state entry; see the table above. Numbers are big-endian, so that bytes compare as
@@ -56,6 +59,14 @@ impl StateKey {
     pub fn is_stream(&self) -> bool {
         self.0.first() == Some(&b'd')
     }
+
+    /// A bucket's last write.
+    pub fn last_write(bucket: BucketId) -> Self {
+        Self([Self::LAST_WRITES, &bucket.get().to_be_bytes()].concat().into())
+    }
+
+    /// Begins every last write's.
+    pub const LAST_WRITES: &[u8] = b"l";
 
     /// Begins every writer's.
     pub const WRITERS: &[u8] = b"w";
@@ -98,6 +109,11 @@ impl StateKey {
         let entry = [entry, &[0u8; 16]].concat();
         let entry = EntryKey::from_bytes(entry.into()).ok()?;
         Some((entry.bucket(), entry.object_key(), UploadId(*upload)))
+    }
+
+    /// Whether the value of an upload's state key is an open upload's, without decoding the rest.
+    pub fn is_open_upload(value: &[u8]) -> bool {
+        value.first() == Some(&1)
     }
 
     /// A part's.

@@ -29,6 +29,8 @@ struct Contents {
     /// How many statements of this tail refer to each bulk file.
     bulk_references: BTreeMap<BulkId, u64>,
     bytes: u64,
+    /// Of payload in bulk files that statements of this tail name.
+    bulk_bytes: u64,
 }
 
 /// See the module's description.
@@ -61,6 +63,7 @@ impl Tail {
         let mut contents = self.contents.write();
         for entry in entries {
             contents.bytes += statement_bytes(&entry);
+            contents.bulk_bytes += bulk_bytes(&entry.statement);
             for file in bulk_files(&entry.statement) {
                 *contents.bulk_references.entry(file).or_default() += 1;
             }
@@ -69,6 +72,7 @@ impl Tail {
         }
         for (key, value) in state {
             contents.bytes += (key.0.len() + value.as_ref().map_or(0, Bytes::len) + 64) as u64;
+            contents.bulk_bytes += state_bulk_bytes(&key, value.as_ref());
             let files = state_bulk_files(&key, value.as_ref());
             for file in files.expect("the fold encoded this value itself") {
                 *contents.bulk_references.entry(file).or_default() += 1;
@@ -97,6 +101,11 @@ impl Tail {
     /// About how many bytes it stands for, inline payload included.
     pub fn bytes(&self) -> u64 {
         self.contents.read().bytes
+    }
+
+    /// Bytes of payload in bulk files that its statements name, what is superseded included.
+    pub fn bulk_bytes(&self) -> u64 {
+        self.contents.read().bulk_bytes
     }
 
     /// The bulk files that it refers to.
@@ -240,6 +249,28 @@ pub fn bulk_files(statement: &Statement) -> Vec<BulkId> {
         },
         _ => Vec::new(),
     }
+}
+
+/// Bytes of payload in bulk files that a statement names.
+pub fn bulk_bytes(statement: &Statement) -> u64 {
+    match statement {
+        Statement::Object(object) if matches!(object.payload, Payload::Bulk(_)) => {
+            object.attributes.size
+        }
+        _ => 0,
+    }
+}
+
+/// Bytes of payload in bulk files that a state value names: those of an open upload's part, or of a stream
+/// under way.
+pub fn state_bulk_bytes(key: &StateKey, value: Option<&Bytes>) -> u64 {
+    let bytes = match value {
+        Some(value) if key.is_part() => decode_part(value.clone()).map(|(_, part)| part.size),
+        Some(value) if key.is_stream() => StreamState::decode(value.clone()).map(|s| s.len),
+        _ => Ok(0),
+    };
+    // What cannot be decoded is told of where its references are counted.
+    bytes.unwrap_or_default()
 }
 
 /// The bulk files that a state value refers to, each once: those of an open upload's part,

@@ -42,6 +42,13 @@ impl Shape {
     }
 }
 
+impl Shape {
+    /// Whether an empty bucket may hold something after such a statement. Removals uncover nothing.
+    pub fn may_fill(self) -> bool {
+        matches!(self, Shape::Version(_))
+    }
+}
+
 /// What a statement amounts to, given those above it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {

@@ -18,6 +18,7 @@ use crate::cluster;
 use crate::door::{Door, Wishes};
 use crate::measures;
 use crate::server::store::Store;
+use crate::status;
 
 #[derive(Clone)]
 struct Admin {
@@ -40,6 +41,7 @@ pub async fn serve(
         .route("/health/ready", get(is_ready))
         .route("/health/cluster", get(answers))
         .route("/cluster", get(cluster))
+        .route("/status", get(status))
         .route("/metrics", get(render))
         .route("/cut", post(cut))
         .route("/merge", post(merge))
@@ -76,6 +78,14 @@ async fn answers(State(admin): State<Admin>) -> (StatusCode, String) {
 async fn cluster(State(admin): State<Admin>) -> axum::Json<cluster::NodeReport> {
     axum::Json(cluster::report(&admin.store).await)
 }
+
+async fn status(State(admin): State<Admin>) -> Result<axum::Json<status::Report>, Refused> {
+    let report = status::report(&admin.store).await;
+    report.map(axum::Json).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")))
+}
+
+/// A status and why.
+type Refused = (StatusCode, String);
 
 async fn render(State(admin): State<Admin>) -> String {
     measures::take(&admin.store).await;

@@ -15,6 +15,7 @@ mod measures;
 mod pager;
 mod server;
 mod shell;
+mod status;
 mod users;
 
 use std::path::PathBuf;
@@ -41,6 +42,16 @@ enum Command {
     /// See how a cluster is.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// See how much a running server holds: live, dead and free bytes, files, uploads. Exits 1 if it is not
+    /// ready.
+    Status {
+        /// The server's admin address.
+        #[arg(long, default_value = "http://127.0.0.1:9001")]
+        admin: String,
+        /// As JSON, in bytes.
+        #[arg(long)]
+        json: bool,
+    },
     /// Fold everything that is not folded yet, on a running server.
     Cut {
         /// The server's admin address.
@@ -148,6 +159,7 @@ fn main() -> ExitCode {
         Command::Server(args) => server::run(*args),
         Command::Init(args) => server::init(&args),
         Command::Cluster(ClusterCommand::Status { admin }) => cluster::status(&admin),
+        Command::Status { admin, json } => status::run(&admin, json),
         Command::Cut { admin } => ask::post(&admin, "/cut"),
         Command::Merge { admin } => ask::post(&admin, "/merge"),
         Command::Sql { query, address, keys, format } => sql(query, address, keys, format),

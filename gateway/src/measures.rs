@@ -78,6 +78,8 @@ fn take_partition(partition: &Partition) {
     counter("siltstone_duplicate_records_total", counters.duplicates.load(Ordering::Relaxed));
     counter("siltstone_rejected_records_total", counters.rejected.load(Ordering::Relaxed));
     counter("siltstone_digest_splits_total", counters.digest_splits.load(Ordering::Relaxed));
+    let looked_at = counters.prior_looked_at.load(Ordering::Relaxed);
+    counter("siltstone_prior_looked_at_total", looked_at);
     counter("siltstone_epochs_total", counters.epochs.load(Ordering::Relaxed));
     let barriers = counters.barrier_micros.load(Ordering::Relaxed) as f64 / 1e6;
     metrics::gauge!("siltstone_barrier_seconds_sum", "partition" => id.clone()).set(barriers);

@@ -326,10 +326,16 @@ impl BulkFiles {
 
     /// The files in the folder, in order.
     pub async fn list(&self) -> Result<Vec<BulkId>, DiskError> {
+        Ok(self.files().await?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// The files in the folder, in order, with their lengths.
+    pub async fn files(&self) -> Result<Vec<(BulkId, u64)>, DiskError> {
         let found = self.env.disk.list(&self.options.folder).await?;
-        let mut ids: Vec<BulkId> = found.iter().filter_map(|(path, _)| id_of(path)).collect();
-        ids.sort();
-        Ok(ids)
+        let ids = found.iter().filter_map(|(path, len)| Some((id_of(path)?, *len)));
+        let mut files: Vec<(BulkId, u64)> = ids.collect();
+        files.sort();
+        Ok(files)
     }
 
     /// The files in the folder that are sealed. What refers to them has to be looked up *after* this:

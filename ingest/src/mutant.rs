@@ -79,6 +79,10 @@ mutants! {
     WalkFromFirstBatch,
     /// A list is written longer than it may be read.
     EncodeBeyondLimit,
+    /// A bucket is deleted without asking whether something was written to it since it was found empty.
+    DeleteBucketBlindly,
+    /// Buckets' last writes are not carried over a cut.
+    ForgetLastWritesAtCut,
 }
 
 impl Mutant {

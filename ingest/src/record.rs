@@ -1,4 +1,4 @@
-//! Record format v1: one fact in the log. `docs/formats/record.md` specifies the bytes.
+//! Record format v2: one fact in the log. `docs/formats/record.md` specifies the bytes.
 //!
 //! A record says what a client asked for and under which configuration it was accepted; what became of
 //! it is decided where the log is applied, the same on every replica. Everything that decision needs is
@@ -21,7 +21,7 @@ use crate::words::{
 };
 
 /// The version that this code writes and reads.
-pub const RECORD_VERSION: u8 = 1;
+pub const RECORD_VERSION: u8 = 2;
 
 /// The most bytes that a record may have, payload included.
 pub const RECORD_BYTES_MAX: usize = 8 << 20;
@@ -82,6 +82,9 @@ pub enum Body {
     DeleteBucket {
         /// The bucket.
         bucket: BucketId,
+        /// Whoever asks has found the bucket empty as of this offset. Only a write at or above it can have
+        /// changed that.
+        seen: Offset,
     },
     /// A bucket's versioning is switched.
     SetVersioning {
@@ -724,8 +727,8 @@ impl Body {
                 out.bounded(body.owner.as_bytes(), OWNER_BYTES_MAX, "owner");
                 out.bounded(body.region.as_bytes(), REGION_BYTES_MAX, "region");
             }
-            Body::DeleteBucket { bucket } => {
-                out.u64(bucket.get());
+            Body::DeleteBucket { bucket, seen } => {
+                out.u64(bucket.get()).u64(seen.get());
             }
             Body::SetVersioning { bucket, versioning } => {
                 out.u64(bucket.get()).u8(versioning.code());
@@ -819,7 +822,10 @@ impl Body {
                     region: from.text(REGION_BYTES_MAX, "region")?,
                 })
             }
-            kind::DELETE_BUCKET => Body::DeleteBucket { bucket: decode_bucket(from)? },
+            kind::DELETE_BUCKET => Body::DeleteBucket {
+                bucket: decode_bucket(from)?,
+                seen: Offset::new(from.u64("offset of a look")?),
+            },
             kind::SET_VERSIONING => Body::SetVersioning {
                 bucket: decode_bucket(from)?,
                 versioning: Versioning::decode(from)?,

@@ -11,7 +11,7 @@ use s3::xml::{self, Element};
 use super::line::{Action, Ending, Outcome, Seen};
 use super::value::identify;
 use crate::client::Lost;
-use crate::list::between;
+use crate::xml::text_of;
 
 /// An answer that came.
 #[derive(Debug)]
@@ -25,11 +25,9 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What an XML element in it says, if it has it.
+    /// What an XML element in it says, if it has it and it can be read.
     pub fn element(&self, name: &str) -> Option<String> {
-        let found =
-            between(&self.body, format!("<{name}>").as_bytes(), format!("</{name}>").as_bytes());
-        found.map(|text| String::from_utf8_lossy(text).replace("&quot;", "\""))
+        text_of(&self.body, name).ok().flatten()
     }
 
     /// The ETag that it tells in its header, without quotes.
@@ -203,7 +201,7 @@ mod tests {
     #[test]
     fn a_completion_that_fails_after_its_200_is_unknown() {
         let complete = Action::Complete { key: key(), written: written() };
-        let done = answer(200, None, b"<R><ETag>&quot;ab-2&quot;</ETag></R>");
+        let done = answer(200, None, b"<R><ETag>&#34;ab-2&#34;</ETag></R>");
         let seen = Seen::Object { value: None, etag: "ab-2".into(), bytes: None };
         assert_eq!(of_answer(&complete, &done).seen, Some(seen));
         assert_eq!(of_answer(&complete, &code(200, "InternalError")).outcome, Outcome::Unknown);

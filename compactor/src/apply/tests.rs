@@ -218,15 +218,22 @@ fn only_an_empty_bucket_is_deleted_and_its_uploads_go_with_it() {
             StateKey::upload(BUCKET, key().as_bytes(), UPLOAD),
         ]
     };
-    let prior =
-        |bucket_is_empty| Prior { bucket_is_empty, bucket_uploads: uploads(), ..Prior::default() };
-    let delete = |bucket, is_empty| off(prior(is_empty), Body::DeleteBucket { bucket });
-    assert_eq!(delete(NOBODYS, true), rejected(Rejection::NoSuchBucket));
-    assert_eq!(delete(BUCKET, false), rejected(Rejection::BucketNotEmpty));
+    let delete = |bucket, last_write: Option<u64>, seen| {
+        let last_write = last_write.map(Offset::new);
+        let prior = Prior { last_write, bucket_uploads: uploads(), ..Prior::default() };
+        off(prior, Body::DeleteBucket { bucket, seen: Offset::new(seen) })
+    };
+    assert_eq!(delete(NOBODYS, None, 7), rejected(Rejection::NoSuchBucket));
+    for (last_write, seen) in [(7, 7), (8, 7), (0, 0), (u64::MAX, 7)] {
+        let effects = delete(BUCKET, Some(last_write), seen);
+        assert_eq!(effects, rejected(Rejection::BucketWritten), "{last_write} {seen}");
+    }
     let mut state: Vec<StateChange> = uploads().into_iter().map(|key| (key, None)).collect();
     state.push((StateKey::bucket(BUCKET), None));
     let wanted = Effects { state, bucket: Some((BUCKET, None)), ..done() };
-    assert_eq!(delete(BUCKET, true), wanted);
+    for (last_write, seen) in [(None, 0), (None, 7), (Some(6), 7), (Some(0), 1)] {
+        assert_eq!(delete(BUCKET, last_write, seen), wanted, "{last_write:?} {seen}");
+    }
 }
 
 #[test]
@@ -701,22 +708,23 @@ fn a_record_needs_what_its_outcome_hangs_on() {
             assert_eq!(needs_of(body), Needs { version, ..wanted.clone() });
         }
         let body = Body::CompleteUpload(CompleteUpload { condition, ..complete(&[1]) });
-        assert_eq!(needs_of(body), Needs { upload: upload.clone(), ..wanted });
+        assert_eq!(needs_of(body), Needs { upload: upload.clone(), parts: true, ..wanted });
     }
     for version in [VersionRef::Current, VersionRef::Null, at] {
         let body = Body::SetTags(SetTags { bucket: BUCKET, key: key(), version, tags: Vec::new() });
         let version = Some((BUCKET, key(), version));
         assert_eq!(needs_of(body), Needs { version, ..Needs::default() });
     }
-    let contents = |contents| Needs { contents, ..Needs::default() };
-    assert_eq!(needs_of(Body::DeleteBucket { bucket: BUCKET }), contents(Some(BUCKET)));
-    assert_eq!(needs_of(Body::DeleteBucket { bucket: NOBODYS }), nothing);
+    let delete_bucket = |bucket| Body::DeleteBucket { bucket, seen: Offset::new(40) };
+    let uploads = Needs { uploads_of: Some(BUCKET), ..Needs::default() };
+    assert_eq!(needs_of(delete_bucket(BUCKET)), uploads);
+    assert_eq!(needs_of(delete_bucket(NOBODYS)), nothing);
     let (number, part) = (PartNumber::new(1), part(1));
     let put_part =
         PutPart { bucket: BUCKET, key: key(), upload: UPLOAD, number, part, stream: None };
     let abort = Body::AbortUpload { bucket: BUCKET, key: key(), upload: UPLOAD };
-    for body in [Body::PutPart(put_part), abort] {
-        assert_eq!(needs_of(body), Needs { upload: upload.clone(), ..Needs::default() });
+    for (body, parts) in [(Body::PutPart(put_part), false), (abort, true)] {
+        assert_eq!(needs_of(body), Needs { upload: upload.clone(), parts, ..Needs::default() });
     }
     for body in [Body::OpenWriter, Body::Barrier, Body::Cut { number: CUT }] {
         assert_eq!(needs_of(body), nothing);

@@ -9,16 +9,18 @@ use ingest::env::{Fut, Task};
 use ingest::log::{Committed, ReadError, Reader};
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Data, RecordPayload};
-use ingest::words::{CutNumber, Offset, StreamId, WallTime, WriterId};
+use ingest::words::{CutNumber, Offset, WallTime, WriterId};
 
 use super::streams::{Streams, Whole};
 use super::{OpenError, Shared, lane, nodes};
 use crate::apply::{Effects, apply, needs};
 use crate::outcome::{Outcome, Rejection};
-use crate::resolve::{resolve, states};
-use crate::state::{Admission, BucketState, Buckets, StateKey, StreamState, WriterState, Writers};
+use crate::resolve::resolve;
+use crate::restore::{RestoreError, restore};
+use crate::state::{Admission, Buckets, LastWrites, Writers};
 use crate::tail::{StateChange, Tail, bulk_files, state_bulk_files};
 use crate::view::View;
+use crate::visible::Shape;
 
 /// What the fold knew when a tail was frozen: what the cut writes beside the tail itself.
 #[derive(Clone)]
@@ -33,6 +35,8 @@ pub(crate) struct Frozen {
     pub expired: Vec<WriterId>,
     /// Streams under way, and those that have ended.
     pub streams: Vec<StateChange>,
+    /// Last writes of buckets since the cut before.
+    pub last_writes: Vec<StateChange>,
     /// Hash of the record that made the cut; see [`crate::catalog::Catalog::last`].
     pub last: [u8; 16],
 }
@@ -42,6 +46,7 @@ struct Fold {
     writers: Writers,
     expired: Vec<WriterId>,
     streams: Streams,
+    last_writes: LastWrites,
     cut: CutNumber,
     time: WallTime,
 }
@@ -61,6 +66,7 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Task, OpenError> {
         writers: Writers::default(),
         expired: Vec::new(),
         streams: Streams::default(),
+        last_writes: LastWrites::default(),
         cut,
         time,
     };
@@ -106,35 +112,21 @@ impl Fold {
         }
     }
 
-    /// Reads buckets and writers from the state runs. Uploads stay where they are.
+    /// Takes what the state runs know.
     async fn restore(&mut self) -> Result<(), OpenError> {
-        let snapshot = self.shared.snapshot();
-        let mut buckets = Buckets::default();
-        let undecodable = |what: &str, error: ingest::codec::DecodeError| {
-            OpenError::Fold(format!("{what} in a state run: {error}"))
-        };
-        for (_, value) in states(&snapshot, StateKey::BUCKETS, b"c", usize::MAX).await? {
-            let bucket = BucketState::decode(value).map_err(|e| undecodable("a bucket", e))?;
-            buckets.insert(bucket);
-        }
-        for (key, value) in states(&snapshot, StateKey::WRITERS, b"x", usize::MAX).await? {
-            let state = WriterState::decode(value).map_err(|e| undecodable("a writer", e))?;
-            let Some(id) = key.0[1..].first_chunk() else {
-                return Err(OpenError::Fold("a writer's id in a state run is too short".into()));
-            };
-            self.writers.restore(WriterId(*id), state);
-        }
-        for (key, value) in states(&snapshot, StateKey::STREAMS, b"e", usize::MAX).await? {
-            let state = StreamState::decode(value).map_err(|e| undecodable("a stream", e))?;
-            let Some(id) = key.0[1..].first_chunk() else {
-                return Err(OpenError::Fold("a stream's id in a state run is too short".into()));
-            };
+        let restored = restore(&self.shared.snapshot()).await.map_err(|error| match error {
+            RestoreError::Read(error) => OpenError::Read(error),
+            error @ RestoreError::Undecodable(_) => OpenError::Fold(error.to_string()),
+        })?;
+        for (id, state) in restored.streams {
             for extent in &state.extents {
                 self.shared.bulk.skip_to(extent.file.next());
             }
-            self.streams.restore(StreamId(*id), state);
+            self.streams.restore(id, state);
         }
-        *self.shared.buckets.write() = Arc::new(buckets);
+        self.writers = restored.writers;
+        self.last_writes = restored.last_writes;
+        *self.shared.buckets.write() = Arc::new(restored.buckets);
         Ok(())
     }
 
@@ -283,7 +275,13 @@ impl Fold {
         let committed = &committed;
         let buckets = shared.buckets.read().clone();
         let wanted = needs(&buckets, &committed.record);
-        let prior = resolve(&shared.snapshot(), &wanted).await?;
+        let mut prior = resolve(&shared.snapshot(), &wanted).await?;
+        shared.counters.prior_looked_at.fetch_add(prior.looked_at, Ordering::Relaxed);
+        let ignores_writes = shared.env.mutated(Mutant::DeleteBucketBlindly);
+        prior.last_write = wanted
+            .uploads_of
+            .filter(|_| !ignores_writes)
+            .and_then(|bucket| self.last_writes.of(bucket));
         let Effects { outcome, entries, state, bucket, freezes } = apply(
             &shared.options.rules,
             shared.id,
@@ -304,9 +302,15 @@ impl Fold {
             let mut buckets = Buckets::clone(&buckets);
             match changed {
                 Some(bucket) => buckets.insert(bucket),
-                None => buckets.remove(id),
+                None => {
+                    buckets.remove(id);
+                    self.last_writes.forget(id);
+                }
             }
             *shared.buckets.write() = Arc::new(buckets);
+        }
+        for entry in entries.iter().filter(|entry| Shape::of(&entry.statement).may_fill()) {
+            self.last_writes.note(entry.key.bucket(), offset);
         }
         self.writers.record(&committed.record.id, offset, outcome);
         let tail = shared.view.read().tail.clone();
@@ -352,6 +356,11 @@ impl Fold {
             },
             expired: std::mem::take(&mut self.expired),
             streams: self.streams.freeze(self.time),
+            last_writes: if shared.env.mutated(Mutant::ForgetLastWritesAtCut) {
+                Vec::new()
+            } else {
+                self.last_writes.freeze()
+            },
             last,
         };
         shared.publisher.replaced(&view);

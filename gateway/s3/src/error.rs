@@ -75,6 +75,7 @@ codes! {
     NotImplemented "NotImplemented" 501 "A header or query you provided implies functionality that is not implemented.",
     ObjectLockConfigurationNotFound "ObjectLockConfigurationNotFoundError" 404 "Object Lock configuration does not exist for this bucket.",
     OwnershipControlsNotFound "OwnershipControlsNotFoundError" 404 "The bucket ownership controls were not found.",
+    OperationAborted "OperationAborted" 409 "A conflicting conditional operation is currently in progress against this resource. Please try again.",
     PreconditionFailed "PreconditionFailed" 412 "At least one of the preconditions you specified did not hold.",
     ReplicationConfigurationNotFound "ReplicationConfigurationNotFoundError" 404 "The replication configuration was not found.",
     RequestHeaderSectionTooLarge "RequestHeaderSectionTooLarge" 400 "Your request header section exceeds the maximum allowed size.",

@@ -115,7 +115,9 @@ pub async fn head(front: &Front, asked: &Asked) -> Answered {
 /// DeleteBucket.
 pub async fn delete(front: &Front, asked: &Asked) -> Answered {
     let bucket = front.bucket(asked).await?;
-    match front.submit(asked, Body::DeleteBucket { bucket: bucket.id }).await? {
+    let partition = front.partition_of(asked);
+    let deleted = partition.delete_bucket(&asked.user.id, &asked.id, bucket.id).await;
+    match deleted.map_err(submit_error)? {
         Outcome::Done => Ok(answer::empty(204)),
         Outcome::Rejected(Rejection::BucketNotEmpty) => {
             Err(S3Error::from(Code::BucketNotEmpty).with("BucketName", bucket.name.as_str()))
@@ -212,6 +214,7 @@ pub fn rejected(rejection: Rejection) -> S3Error {
         Rejection::BucketAlreadyOwned => Code::BucketAlreadyOwnedByYou,
         Rejection::BucketExists => Code::BucketAlreadyExists,
         Rejection::BucketNotEmpty => Code::BucketNotEmpty,
+        Rejection::BucketWritten => Code::OperationAborted,
         Rejection::PreconditionFailed => Code::PreconditionFailed,
         Rejection::NoSuchKey => Code::NoSuchKey,
         Rejection::NoSuchVersion => Code::NoSuchVersion,

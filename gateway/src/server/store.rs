@@ -71,6 +71,11 @@ impl Lock {
     }
 }
 
+/// The folder of a partition's log below the data directory, where the log is on this machine.
+pub fn log_folder(partition: PartitionId) -> FilePath {
+    FilePath::new("log").join(format!("{:04}", partition.get()))
+}
+
 /// How the log is kept under these settings.
 pub fn log_options(settings: &Settings, own: StoreIdentity) -> embedded::Options {
     embedded::Options {

@@ -41,7 +41,7 @@ use crate::words::{Offset, PartitionId, StoreId};
 use batch::{BLOCK, Identity};
 
 pub use repair::{Loss, Lost, RepairError, repair};
-pub use verify::verify;
+pub use verify::{BatchPlace, read_batch, verify, verify_noting};
 
 /// How an embedded log is kept.
 #[derive(Clone, Debug)]

@@ -90,7 +90,7 @@ fn golden_bodies() -> Vec<Body> {
             owner: "owner".into(),
             region: "eu-central-1".into(),
         }),
-        Body::DeleteBucket { bucket },
+        Body::DeleteBucket { bucket, seen: Offset::new(77) },
         Body::SetVersioning { bucket, versioning: Versioning::Off },
         Body::SetVersioning { bucket, versioning: Versioning::On },
         Body::SetVersioning { bucket, versioning: Versioning::Suspended },
@@ -177,7 +177,7 @@ fn the_bytes_are_those_of_the_golden_file() {
         digits + "\n"
     };
     let written: String = golden_bytes().iter().map(line).collect();
-    let golden = golden::check("records-v1.hex", written.as_bytes());
+    let golden = golden::check("records-v2.hex", written.as_bytes());
     let golden = std::str::from_utf8(&golden).unwrap();
     let byte = |line: &str, at| u8::from_str_radix(&line[at..at + 2], 16).unwrap();
     let bytes = |line: &str| Bytes::from_iter((0..line.len()).step_by(2).map(|at| byte(line, at)));
@@ -191,7 +191,7 @@ fn the_bytes_are_those_of_the_golden_file() {
 #[test]
 fn another_version_or_kind_is_refused() {
     let bytes = golden_bytes()[0].to_vec();
-    for (at, value, what) in [(0, 0, "version"), (0, 2, "version"), (1, 0, "kind"), (1, 17, "kind")]
+    for (at, value, what) in [(0, 1, "version"), (0, 3, "version"), (1, 0, "kind"), (1, 17, "kind")]
     {
         let mut other = bytes.clone();
         other[at] = value;
@@ -469,7 +469,10 @@ fn any_body() -> impl Strategy<Value = Body> {
         Just(Body::OpenWriter),
         Just(Body::Barrier),
         create,
-        any::<u64>().prop_map(|bucket| Body::DeleteBucket { bucket: BucketId::new(bucket) }),
+        any::<(u64, u64)>().prop_map(|(bucket, seen)| Body::DeleteBucket {
+            bucket: BucketId::new(bucket),
+            seen: Offset::new(seen),
+        }),
         any::<u64>().prop_map(|bucket| Body::SetVersioning {
             bucket: BucketId::new(bucket),
             versioning: [Versioning::Off, Versioning::On, Versioning::Suspended]

@@ -7,6 +7,7 @@
 )]
 
 mod cluster;
+mod costs;
 mod crash;
 mod crowded;
 mod faults;
@@ -16,6 +17,7 @@ mod limits;
 mod missing;
 mod model;
 mod races;
+mod refold;
 mod rot;
 mod scans;
 mod story;

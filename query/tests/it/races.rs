@@ -11,7 +11,7 @@ use ingest::log::{
 };
 use ingest::mutant::Mutant;
 use ingest::name::ObjectKey;
-use ingest::record::{Condition, Record, Versioning};
+use ingest::record::{Body, Condition, Record, Versioning};
 use ingest::words::{Offset, PartitionId};
 use simulator::{Sim, SimDisk};
 
@@ -132,10 +132,97 @@ fn repeated_records(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
     run.map_err(|stopped| format!("{stopped:?}"))?
 }
 
+/// A bucket is deleted while others put into it and remove again. What was acknowledged is there as long as
+/// the bucket is; with the bucket gone nothing may have been acknowledged that was not removed again.
+fn bucket_deleted_beside_puts(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
+    let mut sim = Sim::new(seed);
+    sim.set_mutant(mutant);
+    let disk = SimDisk::new(&sim);
+    let run = sim.block_on(&disk, async {
+        let engine = open(&sim, &disk).await?;
+        for round in 0..6 {
+            let bucket = engine.bucket(&format!("bucket-{round}"), Versioning::Off).await?;
+            // The walk through these takes a while, and its offset ages.
+            for number in 0..sim.random().below(30) {
+                let key = ObjectKey::new(format!("gone-{number}").into_bytes()).expect("short");
+                engine.put(bucket, &key, b"", Condition::Always).await?;
+                engine.delete(bucket, &key).await?;
+            }
+            let key = ObjectKey::new("kept").expect("a short key");
+            let put = async {
+                for _ in 0..sim.random().below(60) {
+                    ingest::env::yield_once().await;
+                }
+                engine.put(bucket, &key, b"payload", Condition::Always).await
+            };
+            let (deleted, put) = futures::future::join(engine.delete_bucket(bucket), put).await;
+            let kept = engine.versions(bucket, 10).await.map_err(|error| error.to_string())?;
+            let is_there = engine.partition.buckets().get(bucket).is_some();
+            let (deleted, put) = (deleted?, put?);
+            let was_put = matches!(put, Outcome::Written(_));
+            let fits = match deleted {
+                Outcome::Done => !is_there && !was_put,
+                _ => is_there && was_put && kept.len() == 1,
+            };
+            if !fits {
+                return Err(format!("round {round}: deleted {deleted:?}, put {put:?}, {kept:?}"));
+            }
+        }
+        engine.close().await;
+        Ok::<(), String>(())
+    });
+    run.map_err(|stopped| format!("{stopped:?}"))?
+}
+
+/// A bucket's deletion that was refused, because of a write since the look, stays refused when the log is
+/// replayed: what it hangs on stands in the cut.
+fn refused_deletion_over_a_restart(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
+    let mut sim = Sim::new(seed);
+    sim.set_mutant(mutant);
+    let disk = SimDisk::new(&sim);
+    let run = sim.block_on(&disk, async {
+        let engine = open(&sim, &disk).await?;
+        let bucket = engine.bucket("bucket", Versioning::Off).await?;
+        let key = ObjectKey::new("key").expect("a short key");
+        let seen = engine.partition.snapshot().at;
+        engine.put(bucket, &key, b"payload", Condition::Always).await?;
+        engine.partition.cut().await.map_err(|error| error.to_string())?;
+        let refused = engine.submit(Body::DeleteBucket { bucket, seen }).await?;
+        if refused != Outcome::Rejected(Rejection::BucketWritten) {
+            return Err(format!("a look before the put: {refused:?}"));
+        }
+        engine.close_log().await;
+        for _ in 0..2 {
+            let engine = open(&sim, &disk).await?;
+            let found = engine.versions(bucket, 10).await.map_err(|error| error.to_string())?;
+            if engine.partition.buckets().get(bucket).is_none() || found.len() != 1 {
+                return Err(format!("the bucket holds {found:?} after a restart"));
+            }
+            let refused = engine.submit(Body::DeleteBucket { bucket, seen }).await?;
+            if refused != Outcome::Rejected(Rejection::BucketWritten) {
+                return Err(format!("a look before the put, after a restart: {refused:?}"));
+            }
+            engine.close().await;
+        }
+        let engine = open(&sim, &disk).await?;
+        let full = engine.delete_bucket(bucket).await?;
+        engine.delete(bucket, &key).await?;
+        let emptied = engine.delete_bucket(bucket).await?;
+        engine.close().await;
+        match (full, emptied) {
+            (Outcome::Rejected(Rejection::BucketNotEmpty), Outcome::Done) => Ok(()),
+            other => Err(format!("full, then emptied: {other:?}")),
+        }
+    });
+    run.map_err(|stopped| format!("{stopped:?}"))?
+}
+
 /// Every race of this page.
 pub fn everything(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
     one_creator(seed, mutant)?;
-    repeated_records(seed, mutant)
+    repeated_records(seed, mutant)?;
+    bucket_deleted_beside_puts(seed, mutant)?;
+    refused_deletion_over_a_restart(seed, mutant)
 }
 
 #[test]
@@ -172,7 +259,7 @@ fn tags_while_a_cut_is_sealed(seed: u64) -> Result<(), String> {
                 for _ in 0..sim.random().below(40) {
                     ingest::env::yield_once().await;
                 }
-                engine.submit(ingest::record::Body::SetTags(set)).await
+                engine.submit(Body::SetTags(set)).await
             };
             let cut = async { engine.partition.cut().await.map_err(|error| error.to_string()) };
             let (cut, tagged) = futures::future::join(cut, tag).await;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use arrow::array::AsArray;
 use arrow::datatypes::UInt64Type;
 use bytes::Bytes;
+use compactor::outcome::Outcome;
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
 use ingest::record::{Body, Condition, DeleteObject, SetTags, VersionRef, Versioning};
@@ -194,7 +195,8 @@ fn a_bucket_that_is_gone_is_not_scanned() {
             engine.partition.merge().await.unwrap();
             let bucket = buckets.remove(gone as usize);
             engine.delete(bucket, &key(0)).await.unwrap();
-            engine.submit(Body::DeleteBucket { bucket }).await.unwrap();
+            let deleted = engine.delete_bucket(bucket).await.unwrap();
+            assert_eq!(deleted, Outcome::Done);
             let bounds = Bounds::new(buckets.clone());
             for bucket in buckets {
                 same(&engine, bucket).await;

@@ -157,7 +157,7 @@ async fn take(engine: &Engine, steps: &[Step], at: usize) -> Result<(), String> 
         Step::Create(name) => engine.bucket(name, Versioning::Off).await.map(|_| ()),
         Step::DeleteBucket(name) => {
             let bucket = bucket(engine, name)?;
-            let outcome = engine.submit(Body::DeleteBucket { bucket }).await?;
+            let outcome = engine.delete_bucket(bucket).await?;
             is(outcome, outcome == Outcome::Done)
         }
         Step::Put(name, object, len) => {

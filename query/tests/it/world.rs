@@ -178,6 +178,12 @@ impl Engine {
         self.partition.submit("owner", "request", body).await.map_err(|e| e.to_string())
     }
 
+    /// Deletes a bucket, if it is empty.
+    pub async fn delete_bucket(&self, bucket: BucketId) -> Result<Outcome, String> {
+        let deleted = self.partition.delete_bucket("owner", "request", bucket).await;
+        deleted.map_err(|e| e.to_string())
+    }
+
     /// Makes a bucket with versioning as wanted.
     pub async fn bucket(&self, name: &str, versioning: Versioning) -> Result<BucketId, String> {
         let name = BucketName::new(name.as_bytes().to_vec()).expect("a good name");

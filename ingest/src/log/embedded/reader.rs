@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use super::batch::{self, FRAME_BYTES, HEADER_BYTES, Header};
+use super::batch::{self, FRAME_BYTES, HEADER_BYTES, Header, Identity};
 use super::{LogFile, Partition, scan};
 use crate::env::{DiskErrorKind, Fut};
 use crate::log::{Committed, Corruption, LogLocation, ReadError, Reader};
@@ -82,7 +82,11 @@ impl FileReader {
             self.place = Some((next.clone(), next.begin));
             return Ok(Vec::new());
         };
-        let records = decode(&file, &header, &body)?;
+        let corrupt = |position, detail| {
+            let file = file.file.path().to_string();
+            ReadError::Corrupt(Corruption { file, position, detail })
+        };
+        let records = decode(&file.identity, &header, &body, corrupt)?;
         self.place = Some((file, position + header.span()));
         Ok(records.into_iter().filter(|record| record.offset >= self.next).collect())
     }
@@ -155,11 +159,13 @@ async fn read_batch(
     Ok(batch::body_fits(&header, &body).then_some((header, body)))
 }
 
-fn decode(file: &LogFile, header: &Header, body: &Bytes) -> Result<Vec<Committed>, ReadError> {
-    let corrupt = |position, detail: String| {
-        let file = file.file.path().to_string();
-        ReadError::Corrupt(Corruption { file, position, detail })
-    };
+/// Takes a batch that was verified apart into its records.
+pub(super) fn decode(
+    identity: &Identity,
+    header: &Header,
+    body: &Bytes,
+    corrupt: impl Fn(u64, String) -> ReadError,
+) -> Result<Vec<Committed>, ReadError> {
     let frames = batch::frames(header, body)
         .ok_or_else(|| corrupt(header.position, "the records of a batch do not add up".into()))?;
     let mut found = Vec::with_capacity(frames.len());
@@ -169,7 +175,7 @@ fn decode(file: &LogFile, header: &Header, body: &Bytes) -> Result<Vec<Committed
         found.push(Committed {
             offset: Offset::new(header.base.get() + index as u64),
             time: header.time,
-            location: LogLocation { file: file.identity.file, position, len },
+            location: LogLocation { file: identity.file, position, len },
             record,
         });
     }

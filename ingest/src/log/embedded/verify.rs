@@ -1,10 +1,21 @@
 //! Checking a log offline, for `fsck`: recovery's reading without recovery's writing.
+//!
+//! What is good of it can be read once more, batch by batch, by whoever wants to know what it names: see
+//! [`verify_noting`] and [`read_batch`].
 
 use super::batch::{self, BLOCK, FileHeader, HEADER_BYTES, Header, Identity};
-use super::{Options, mark, scan};
-use crate::env::{DiskError, DiskErrorKind, Env, Open};
-use crate::log::Corruption;
+use super::{Options, mark, reader, scan};
+use crate::env::{DiskError, DiskErrorKind, Env, FilePath, Open};
+use crate::log::{Committed, Corruption, ReadError};
 use crate::words::{Offset, PartitionId};
+
+/// Where a batch that was found good stands.
+#[derive(Clone, Debug)]
+pub struct BatchPlace {
+    path: FilePath,
+    identity: Identity,
+    position: u64,
+}
 
 /// Reads every batch of a partition's log at or above `floor`; gives what is wrong.
 pub async fn verify(
@@ -12,6 +23,40 @@ pub async fn verify(
     options: &Options,
     partition: PartitionId,
     floor: Offset,
+) -> Result<Vec<Corruption>, DiskError> {
+    verify_noting(env, options, partition, floor, &mut Vec::new()).await
+}
+
+/// Reads the records of a batch that [`verify_noting`] has found good.
+pub async fn read_batch(env: &Env, place: &BatchPlace) -> Result<Vec<Committed>, ReadError> {
+    let BatchPlace { path, identity, position } = place;
+    let corrupt = |position: u64, detail: String| {
+        ReadError::Corrupt(Corruption { file: path.to_string(), position, detail })
+    };
+    let unreadable = |error: DiskError| ReadError::Unavailable {
+        partition: identity.partition,
+        reason: error.to_string(),
+    };
+    let file = env.disk.open(path, Open::Read).await.map_err(unreadable)?;
+    let bytes = file.read_at(*position, HEADER_BYTES).await.map_err(unreadable)?;
+    let header = Header::decode(&bytes, identity, *position, false);
+    let changed = || corrupt(*position, "the batch has changed while it was checked".into());
+    let header = header.ok_or_else(changed)?;
+    let body_at = position + HEADER_BYTES as u64;
+    let body = file.read_at(body_at, header.body_len()).await.map_err(unreadable)?;
+    if !batch::body_fits(&header, &body) {
+        return Err(changed());
+    }
+    reader::decode(identity, &header, &body, corrupt)
+}
+
+/// As [`verify`]; notes every good batch with records at or above `floor`, in order.
+pub async fn verify_noting(
+    env: &Env,
+    options: &Options,
+    partition: PartitionId,
+    floor: Offset,
+    batches: &mut Vec<BatchPlace>,
 ) -> Result<Vec<Corruption>, DiskError> {
     let folder = options.partition_folder(partition);
     let marks = mark::read(env, options, partition).await?;
@@ -85,6 +130,9 @@ pub async fn verify(
             if let Some(next) = next.filter(|_| found.base == end && fits) {
                 end = next;
                 stop = None;
+                if found.count > 0 && next > floor {
+                    batches.push(BatchPlace { path: path.clone(), identity: *identity, position });
+                }
             } else if stop.is_none() {
                 stop = Some((path.to_string(), position));
             }

@@ -142,7 +142,7 @@ fn operation(body: &Body) -> Option<&'static str> {
 fn bucket_of(body: &Body, partition: PartitionId, offset: Offset) -> Option<BucketId> {
     match body {
         Body::CreateBucket(_) => Some(bucket_id(partition, offset)),
-        Body::DeleteBucket { bucket } | Body::SetVersioning { bucket, .. } => Some(*bucket),
+        Body::DeleteBucket { bucket, .. } | Body::SetVersioning { bucket, .. } => Some(*bucket),
         other => other.target().map(|(bucket, _)| bucket),
     }
 }

@@ -1,0 +1,130 @@
+//! The fold of a log without a partition: what records above a catalog's cut make of it, told and not kept.
+//!
+//! For checking a data directory offline. Nothing is written, nobody is answered; it decides as the fold does,
+//! because [`apply`] and [`resolve`] are the fold's own. A record that was rejected refers to nothing, so its
+//! payload may be gone.
+
+use std::sync::Arc;
+
+use ingest::entry::{Extent, Payload, Statement};
+use ingest::log::{Committed, ReadError};
+use ingest::record::Body;
+use ingest::words::{CutNumber, PartitionId, WallTime};
+
+use crate::apply::{Effects, Rules, apply, needs};
+use crate::outcome::{Outcome, Rejection};
+use crate::resolve::resolve;
+use crate::restore::restore;
+use crate::state::{Admission, Buckets, LastWrites, Writers, decode_part};
+use crate::tail::Tail;
+use crate::view::{Sealed, Snapshot, View};
+use crate::visible::Shape;
+
+/// The log cannot be folded from here on, by nobody.
+#[derive(Debug, thiserror::Error)]
+#[error("the log cannot be folded: {0}")]
+pub struct RefoldError(String);
+
+/// See the module's description. Holds what a server would hold after the replay of the same records.
+pub struct Refold {
+    rules: Rules,
+    id: PartitionId,
+    view: Arc<View>,
+    buckets: Arc<Buckets>,
+    writers: Writers,
+    last_writes: LastWrites,
+    cut: CutNumber,
+    time: WallTime,
+}
+
+impl Refold {
+    /// Begins at a catalog's cut.
+    pub async fn begin(rules: Rules, sealed: Arc<Sealed>) -> Result<Self, RefoldError> {
+        let catalog = &sealed.catalog;
+        let (id, cut, time) = (catalog.partition, catalog.cut, catalog.time);
+        let tail = Arc::new(Tail::new(catalog.next));
+        let view = Arc::new(View { partition: id, tail, frozen: Vec::new(), sealed });
+        let buckets = Arc::new(Buckets::default());
+        let snapshot = Snapshot { at: view.tail.applied(), view: view.clone(), buckets };
+        let restored = restore(&snapshot).await.map_err(|error| RefoldError(error.to_string()))?;
+        Ok(Self {
+            rules,
+            id,
+            view,
+            buckets: Arc::new(restored.buckets),
+            writers: restored.writers,
+            last_writes: restored.last_writes,
+            cut,
+            time,
+        })
+    }
+
+    /// What a read would see.
+    pub fn snapshot(&self) -> Snapshot {
+        let (view, buckets) = (self.view.clone(), self.buckets.clone());
+        Snapshot { at: view.tail.applied(), view, buckets }
+    }
+
+    /// Folds the next record; gives the extents of payload that the store refers to because of it.
+    pub async fn take(&mut self, committed: &Committed) -> Result<Vec<Extent>, ReadError> {
+        self.time = self.time.max(committed.time);
+        let (id, offset) = (&committed.record.id, committed.offset);
+        let mut extents = Vec::new();
+        if !committed.record.is_numbered() {
+            if matches!(committed.record.body, Body::OpenWriter) {
+                self.writers.open(id, offset);
+            }
+        } else if self.writers.admit(id) == Admission::Next {
+            extents = self.apply(committed).await?;
+        }
+        self.view.tail.advance(offset.next());
+        Ok(extents)
+    }
+
+    async fn apply(&mut self, committed: &Committed) -> Result<Vec<Extent>, ReadError> {
+        let (id, offset) = (&committed.record.id, committed.offset);
+        if committed.record.stream().is_some() {
+            // Only brokers carry payload through the log, and their log is not on this machine.
+            self.writers.record(id, offset, Outcome::Rejected(Rejection::PayloadMissing));
+            return Ok(Vec::new());
+        }
+        let wanted = needs(&self.buckets, &committed.record);
+        let mut prior = resolve(&self.snapshot(), &wanted).await?;
+        prior.last_write = wanted.uploads_of.and_then(|bucket| self.last_writes.of(bucket));
+        let Effects { outcome, entries, state, bucket, freezes } =
+            apply(&self.rules, self.id, &self.buckets, self.cut, self.time, prior, committed);
+        if let Some((id, changed)) = bucket {
+            let buckets = Arc::make_mut(&mut self.buckets);
+            match changed {
+                Some(bucket) => buckets.insert(bucket),
+                None => {
+                    buckets.remove(id);
+                    self.last_writes.forget(id);
+                }
+            }
+        }
+        let mut extents = Vec::new();
+        for entry in &entries {
+            if let Statement::Object(object) = &entry.statement
+                && let Payload::Bulk(named) = &object.payload
+            {
+                extents.extend_from_slice(named);
+            }
+            if Shape::of(&entry.statement).may_fill() {
+                self.last_writes.note(entry.key.bucket(), offset);
+            }
+        }
+        let parts = state.iter().filter(|(key, _)| key.is_part());
+        for value in parts.filter_map(|(_, value)| value.clone()) {
+            let (_, part) = decode_part(value).expect("apply encoded this value itself");
+            extents.extend_from_slice(&part.extents);
+        }
+        self.writers.record(id, offset, outcome);
+        self.view.tail.insert(offset, entries, state);
+        if freezes {
+            self.cut = self.cut.next();
+            self.writers.expire(offset.next());
+        }
+        Ok(extents)
+    }
+}

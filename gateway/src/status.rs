@@ -1,0 +1,270 @@
+//! `siltstone status`: how much a running server holds, in words and units.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use compactor::usage::{self, Usage};
+use ingest::log::ReadError;
+use serde::{Deserialize, Serialize};
+
+use crate::ask;
+use crate::server::store::{Kind, Store, log_folder};
+
+/// What a server says of itself.
+#[derive(Serialize, Deserialize, Debug)]
+pub struct Report {
+    /// The program's version.
+    pub version: String,
+    /// The store's id, in hex.
+    pub store: String,
+    /// Why the server cannot do its work, if it cannot.
+    pub trouble: Option<String>,
+    /// Payload bytes that are named, an upper bound of what is live.
+    pub live_bytes_max: u64,
+    /// Bytes of segments and bulk files that nothing names, a lower bound of what is dead.
+    pub dead_bytes_min: u64,
+    /// Bytes that are free on the device, if it says.
+    pub free_bytes: Option<u64>,
+    /// Bytes that must stay free for writes to be taken.
+    pub reserve_bytes: u64,
+    /// Length of the log's files on this machine.
+    pub log_bytes: u64,
+    /// Length of the segments.
+    pub segment_bytes: u64,
+    /// Length of the bulk files.
+    pub bulk_bytes: u64,
+    /// Length of manifests, indexes and state.
+    pub index_bytes: u64,
+    /// Each partition.
+    pub partitions: Vec<PartitionReport>,
+}
+
+/// What a server says of a partition.
+#[derive(Serialize, Deserialize, Debug)]
+pub struct PartitionReport {
+    /// Which.
+    pub partition: u32,
+    /// The last cut that is sealed.
+    pub cut: u64,
+    /// Everything below this offset is applied.
+    pub applied: u64,
+    /// Runs.
+    pub runs: usize,
+    /// Entries in them.
+    pub entries: u64,
+    /// Segments.
+    pub segments: usize,
+    /// Bulk files.
+    pub bulk_files: usize,
+    /// Entries in memory that no run has yet.
+    pub memory_entries: u64,
+    /// About how many bytes these stand for.
+    pub memory_bytes: u64,
+    /// Cuts that wait to be sealed.
+    pub frozen_tails: usize,
+    /// Uploads that are open.
+    pub open_uploads: u64,
+    /// Whether there may be more of them than were counted.
+    pub has_more_uploads: bool,
+    /// Payload bytes in segments and bulk files that are named.
+    pub live_bytes_max: u64,
+    /// Bytes of segments and bulk files that nothing names.
+    pub dead_bytes_min: u64,
+}
+
+/// What this server says.
+pub async fn report(store: &Store) -> Result<Report, ReadError> {
+    let id = store.partitions[0].snapshot().view.sealed.catalog.store;
+    let mut report = Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        store: hex::encode(id.0),
+        trouble: store.trouble(),
+        live_bytes_max: 0,
+        dead_bytes_min: 0,
+        free_bytes: None,
+        reserve_bytes: 0,
+        log_bytes: 0,
+        segment_bytes: 0,
+        bulk_bytes: 0,
+        index_bytes: 0,
+        partitions: Vec::new(),
+    };
+    for partition in &store.partitions {
+        let log = match &store.kind {
+            Kind::Embedded(_) => Some(log_folder(partition.id())),
+            Kind::Node(_) => None,
+        };
+        let usage = usage::take(partition, log.as_ref()).await?;
+        let snapshot = partition.snapshot();
+        let cut = snapshot.view.sealed.catalog.cut.get();
+        let of_partition = of(partition.id().get(), cut, snapshot.at.get(), &usage);
+        report.live_bytes_max += of_partition.live_bytes_max;
+        report.dead_bytes_min += of_partition.dead_bytes_min;
+        // All partitions are on one device.
+        report.free_bytes = usage.free_bytes;
+        report.reserve_bytes = usage.reserve_bytes;
+        report.log_bytes += usage.log_file_bytes;
+        report.segment_bytes += usage.segment_file_bytes;
+        report.bulk_bytes += usage.bulk_file_bytes;
+        report.index_bytes += usage.run_file_bytes;
+        report.partitions.push(of_partition);
+    }
+    Ok(report)
+}
+
+fn of(partition: u32, cut: u64, applied: u64, usage: &Usage) -> PartitionReport {
+    PartitionReport {
+        partition,
+        cut,
+        applied,
+        runs: usage.runs,
+        entries: usage.run_entries,
+        segments: usage.segments,
+        bulk_files: usage.bulk_files,
+        memory_entries: usage.tail_entries,
+        memory_bytes: usage.tail_bytes,
+        frozen_tails: usage.frozen_tails,
+        open_uploads: usage.open_uploads,
+        has_more_uploads: usage.has_more_uploads,
+        live_bytes_max: usage.named_inline_bytes + usage.named_bulk_bytes + usage.tail_bytes,
+        dead_bytes_min: usage.dead_segment_bytes + usage.dead_bulk_bytes,
+    }
+}
+
+/// Bytes with a unit that leaves at most four digits.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// The report in words.
+fn words(report: &Report) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    let state = match &report.trouble {
+        None => "ready".to_owned(),
+        Some(trouble) => format!("NOT READY: {trouble}"),
+    };
+    writeln!(text, "store {}, siltstone {}: {state}", report.store, report.version)?;
+    let mut line =
+        |name: &str, bytes: String, note: &str| writeln!(text, "{name:<10} {bytes:>11}  {note}");
+    line(
+        "live",
+        size(report.live_bytes_max),
+        "at most; overwritten and removed objects are counted out when runs merge",
+    )?;
+    line(
+        "dead",
+        size(report.dead_bytes_min),
+        "at least; a file is removed when nothing in it is needed",
+    )?;
+    let free = report.free_bytes.map_or_else(|| "unknown".to_owned(), size);
+    let reserve =
+        format!("on the device; below {} only deletes are taken", size(report.reserve_bytes));
+    line("free", free, &reserve)?;
+    line("log", size(report.log_bytes), "files of the log, written ahead of need")?;
+    line("segments", size(report.segment_bytes), "small objects, and headers of all")?;
+    line("bulk", size(report.bulk_bytes), "large objects")?;
+    line("indexes", size(report.index_bytes), "manifests, key indexes, tags, state")?;
+    for one in &report.partitions {
+        let more = if one.has_more_uploads { " or more" } else { "" };
+        writeln!(
+            text,
+            "partition {}: cut {}, {} runs of {} entries, {} segments, {} bulk files; in memory {} entries of {}, {} frozen \
+             tails; {}{more} open uploads",
+            one.partition,
+            one.cut,
+            one.runs,
+            one.entries,
+            one.segments,
+            one.bulk_files,
+            one.memory_entries,
+            size(one.memory_bytes),
+            one.frozen_tails,
+            one.open_uploads,
+        )?;
+    }
+    Ok(text)
+}
+
+/// `siltstone status`: asks a running server and prints what it says. Exits 1 when it is not ready.
+pub fn run(admin: &str, is_json: bool) -> anyhow::Result<ExitCode> {
+    let text = ask::get(admin, "/status")?;
+    let report: Report = serde_json::from_str(&text).context("the answer is not a status")?;
+    let shown = if is_json { text + "\n" } else { words(&report)? };
+    // Whoever reads it may have seen enough, as `head` does.
+    let _ = std::io::stdout().write_all(shown.as_bytes());
+    Ok(if report.trouble.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_at_most_four_digits() {
+        let table = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_536, "1.5 KiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (5 << 30, "5.0 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ];
+        for (bytes, text) in table {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn what_is_dead_and_live_is_told_in_words() {
+        let usage = Usage {
+            named_inline_bytes: 1 << 20,
+            named_bulk_bytes: 2 << 20,
+            tail_bytes: 1 << 20,
+            dead_segment_bytes: 512,
+            dead_bulk_bytes: 512,
+            open_uploads: 3,
+            has_more_uploads: true,
+            ..Usage::default()
+        };
+        let one = of(0, 7, 99, &usage);
+        let report = Report {
+            version: "1".into(),
+            store: "ab".into(),
+            trouble: Some("the device is gone".into()),
+            live_bytes_max: one.live_bytes_max,
+            dead_bytes_min: one.dead_bytes_min,
+            free_bytes: None,
+            reserve_bytes: 1 << 30,
+            log_bytes: 0,
+            segment_bytes: 0,
+            bulk_bytes: 0,
+            index_bytes: 0,
+            partitions: vec![one],
+        };
+        let text = words(&report).unwrap();
+        for part in [
+            "NOT READY: the device is gone",
+            "live           4.0 MiB  at most",
+            "dead           1.0 KiB  at least",
+            "free           unknown",
+            "below 1.0 GiB",
+            "cut 7",
+            "3 or more open uploads",
+        ] {
+            assert!(text.contains(part), "{part} in:\n{text}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Work in the fold, for which everybody's writes wait, does not grow with what the store holds.
+
+use std::sync::atomic::Ordering;
+
+use compactor::outcome::Outcome;
+use ingest::entry::Attributes;
+use ingest::name::ObjectKey;
+use ingest::record::{
+    Body, CompleteUpload, Condition, CreateUpload, DeleteObject, Part, PutPart, SetTags,
+    VersionRef, Versioning,
+};
+use ingest::words::{BucketId, PartNumber, UploadId};
+use simulator::{Sim, SimDisk};
+
+use crate::world::{Engine, attributes, open};
+
+const UPLOAD: UploadId = UploadId([1; 16]);
+/// The fold looks at so many entries and state values for any record that ends no list.
+const LOOKS_MAX: u64 = 8;
+const ENDED: UploadId = UploadId([2; 16]);
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new(name.as_bytes().to_vec()).expect("a short key")
+}
+
+fn create_upload(bucket: BucketId, upload: UploadId) -> Body {
+    Body::CreateUpload(CreateUpload {
+        bucket,
+        key: key("large"),
+        upload,
+        attributes: Attributes { owner: "owner".into(), ..Attributes::default() },
+        checksum_algorithm: 0,
+        checksum_is_composite: false,
+    })
+}
+
+/// An empty part: it has no extents, so that thousands are quickly made.
+fn put_part(bucket: BucketId, upload: UploadId, number: u16) -> Body {
+    let md5 = attributes(b"").etag.md5;
+    let part = Part { size: 0, md5, digest: 0, checksum: None, extents: [].into() };
+    let number = PartNumber::new(number);
+    Body::PutPart(PutPart { bucket, key: key("large"), upload, number, part, stream: None })
+}
+
+/// A bucket with so many removed keys and an upload of so many parts beside it.
+async fn fill(engine: &Engine, count: u16) -> (BucketId, BucketId) {
+    let bucket = engine.bucket("uploads", Versioning::On).await.unwrap();
+    let emptied = engine.bucket("emptied", Versioning::Off).await.unwrap();
+    engine.submit(create_upload(bucket, UPLOAD)).await.unwrap();
+    for number in 1..=count {
+        let taken = engine.submit(put_part(bucket, UPLOAD, number)).await.unwrap();
+        assert_eq!(taken, Outcome::Done);
+        let gone = key(&format!("gone-{number}"));
+        engine.put(emptied, &gone, b"", Condition::Always).await.unwrap();
+        engine.delete(emptied, &gone).await.unwrap();
+    }
+    for name in ["a", "large"] {
+        engine.put(bucket, &key(name), b"payload", Condition::Always).await.unwrap();
+    }
+    (bucket, emptied)
+}
+
+/// How many entries and state values the fold looked at for each kind of record, in a store of a size.
+fn looked_at(count: u16, with_cut: bool) -> Vec<(&'static str, u64)> {
+    let sim = Sim::new(7);
+    let disk = SimDisk::new(&sim);
+    let ran = sim.block_on(&disk, async {
+        let engine = open(&sim, &disk).await.unwrap();
+        let (bucket, emptied) = fill(&engine, count).await;
+        if with_cut {
+            engine.partition.cut().await.unwrap();
+            engine.partition.merge().await.unwrap();
+        }
+        let config = engine.config(bucket);
+        let delete = |version, condition| {
+            let key = key("a");
+            Body::DeleteObject(DeleteObject { bucket, config, key, version, condition })
+        };
+        let complete = |parts: Vec<u16>| {
+            let md5 = attributes(b"").etag.md5;
+            Body::CompleteUpload(CompleteUpload {
+                bucket,
+                config,
+                key: key("large"),
+                upload: ENDED,
+                parts: parts.into_iter().map(|number| (PartNumber::new(number), md5)).collect(),
+                condition: Condition::IfPresent,
+                checksum: None,
+            })
+        };
+        let tags = SetTags {
+            bucket,
+            key: key("a"),
+            version: VersionRef::Current,
+            tags: vec![("name".into(), "value".into())],
+        };
+        let seen = engine.partition.snapshot().at;
+        let abort = |upload| Body::AbortUpload { bucket, key: key("large"), upload };
+        let records: Vec<(&str, Body)> = vec![
+            ("a first part", put_part(bucket, UPLOAD, count + 1)),
+            ("a part again", put_part(bucket, UPLOAD, count / 2)),
+            ("a part of nothing", put_part(bucket, UploadId([9; 16]), 1)),
+            ("an upload", create_upload(bucket, ENDED)),
+            ("its part", put_part(bucket, ENDED, 1)),
+            ("its completion", complete(vec![1])),
+            ("its completion again", complete(vec![1])),
+            ("the end of what has ended", abort(ENDED)),
+            ("tags", Body::SetTags(tags)),
+            ("a delete under a condition", delete(VersionRef::Current, Condition::IfPresent)),
+            ("a delete of a version", delete(VersionRef::At(seen), Condition::Always)),
+            ("a delete of version null", delete(VersionRef::Null, Condition::Always)),
+            ("a bucket of removed keys", Body::DeleteBucket { bucket: emptied, seen }),
+            ("versioning", Body::SetVersioning { bucket, versioning: Versioning::Suspended }),
+        ];
+        let mut found = Vec::new();
+        for (name, body) in records {
+            let counter = &engine.partition.counters().prior_looked_at;
+            let before = counter.load(Ordering::Relaxed);
+            engine.submit(body).await.unwrap();
+            found.push((name, counter.load(Ordering::Relaxed) - before));
+        }
+        assert!(engine.partition.buckets().get(emptied).is_none(), "the bucket was not deleted");
+        for condition in [Condition::Always, Condition::IfAbsent, Condition::IfPresent] {
+            let counter = &engine.partition.counters().prior_looked_at;
+            let before = counter.load(Ordering::Relaxed);
+            engine.put(bucket, &key("a"), b"again", condition).await.unwrap();
+            found.push(("a put", counter.load(Ordering::Relaxed) - before));
+        }
+        engine.close_log().await;
+        found
+    });
+    sim.stop();
+    ran.expect("not stopped")
+}
+
+/// Parts were all loaded to learn that their upload is open, and a bucket was walked through, removed keys and
+/// all, while everybody waited.
+#[test]
+fn the_fold_looks_at_no_more_in_a_large_store_than_in_a_small_one() {
+    for with_cut in [false, true] {
+        for count in [10, 300] {
+            for (name, looked_at) in looked_at(count, with_cut) {
+                let place = format!("{name} among {count}, with a cut: {with_cut}");
+                assert!(looked_at <= LOOKS_MAX, "{place}: looked at {looked_at}");
+            }
+        }
+    }
+}
+
+/// What ends a list looks at it, once.
+#[test]
+fn the_end_of_an_upload_looks_at_its_parts_once() {
+    let sim = Sim::new(7);
+    let disk = SimDisk::new(&sim);
+    let ran = sim.block_on(&disk, async {
+        let engine = open(&sim, &disk).await.unwrap();
+        let (bucket, _) = fill(&engine, 40).await;
+        let counter = &engine.partition.counters().prior_looked_at;
+        let before = counter.load(Ordering::Relaxed);
+        let abort = Body::AbortUpload { bucket, key: key("large"), upload: UPLOAD };
+        assert_eq!(engine.submit(abort).await.unwrap(), Outcome::Done);
+        let looked_at = counter.load(Ordering::Relaxed) - before;
+        engine.close_log().await;
+        looked_at
+    });
+    sim.stop();
+    assert_eq!(ran.expect("not stopped"), 41);
+}
