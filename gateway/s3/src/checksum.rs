@@ -79,7 +79,7 @@ impl Algorithm {
         Algorithm::Sha256,
     ];
 
-    /// Whether checksums of this kind are kept with an object. The others are verified and told in the answer.
+    /// Tells whether checksums of this kind are kept with an object. The others are verified and told in the answer.
     pub fn is_kept(self) -> bool {
         Self::KEPT.contains(&self)
     }

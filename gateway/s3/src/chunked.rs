@@ -55,7 +55,7 @@ pub struct Decoder {
     line_end: LineEnd,
 }
 
-/// How the trailer before ended.
+/// The way in which the trailer before ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LineEnd {
     /// With CR and LF.

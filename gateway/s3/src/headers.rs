@@ -22,10 +22,10 @@ pub const STORED: [&str; 6] = [
 /// User metadata: any names, any UTF-8, and as often as the client likes.
 pub const METADATA: &str = "x-amz-meta-";
 
-/// What headers with checksums begin with.
+/// The beginning of headers with checksums.
 pub const CHECKSUM: &str = "x-amz-checksum-";
 
-/// Whether a header carries a checksum, of an algorithm that is known or not.
+/// Tells whether a header carries a checksum, of an algorithm that is known or not.
 pub fn is_checksum(name: &str) -> bool {
     name.strip_prefix(CHECKSUM).is_some_and(|of| !matches!(of, "algorithm" | "mode" | "type"))
 }
@@ -50,7 +50,7 @@ enum Text {
     Utf8,
 }
 
-/// How a header that matters is read; none for one that says nothing here.
+/// The kind of text in a header that matters; none for one that says nothing here.
 fn text_of(name: &str) -> Option<Text> {
     if STORED.contains(&name) || name.starts_with(METADATA) {
         return Some(Text::Utf8);
@@ -112,7 +112,7 @@ pub fn stored(headers: &HeaderMap, name: &str) -> Result<Option<String>, S3Error
     Ok(joined)
 }
 
-/// Whether a query name stands for a header or belongs to the signature.
+/// Tells whether a query name stands for a header or belongs to the signature.
 pub fn is_header_in_query(name: &str) -> bool {
     name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"))
 }
@@ -150,7 +150,7 @@ fn is_digest_of_nothing(name: &str, value: &str) -> bool {
     Algorithm::with_header(name).is_some_and(|algorithm| base64(&algorithm.digest(b"")) == value)
 }
 
-/// What becomes of a header that an operation does not obey.
+/// The fate of a header that an operation does not obey.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Unobeyed {
     /// Nothing: it promises nothing to this operation.
@@ -201,7 +201,7 @@ fn unobeyed(name: &str) -> Unobeyed {
     }
 }
 
-/// What headers that bind or protect begin with.
+/// The beginnings of headers that bind or protect.
 const BINDING: [&str; 12] = [
     "x-amz-server-side-encryption",
     "x-amz-copy-source",

@@ -20,7 +20,7 @@ use http::HeaderMap;
 use crate::error::{Code, S3Error};
 use crate::headers;
 
-/// What an operation works on.
+/// The resource that an operation works on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resource {
     /// All of a user's buckets.
@@ -42,7 +42,7 @@ impl Resource {
     }
 }
 
-/// How far an operation is implemented.
+/// The degree to which an operation is implemented.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// Implemented.
@@ -62,7 +62,7 @@ pub struct Definition {
     pub name: &'static str,
     /// Its method.
     pub method: &'static str,
-    /// What it works on.
+    /// The resource that it works on.
     pub resource: Resource,
     /// Query names that must all be there.
     pub selectors: &'static [&'static str],
@@ -72,7 +72,7 @@ pub struct Definition {
     pub parameters: &'static [&'static [&'static str]],
     /// Groups of headers that it obeys; [`headers::CHECKSUM`] stands for the checksums of all algorithms.
     pub headers: &'static [&'static [&'static str]],
-    /// How far it is implemented.
+    /// The degree to which it is implemented.
     pub state: State,
 }
 
@@ -281,7 +281,7 @@ UploadPartCopy PUT Object ["uploadId"] [PART] [] by COPY_SOURCE => Refused;}
 pub struct Request<'a> {
     /// Its method.
     pub method: &'a str,
-    /// What its path names.
+    /// The resource that its path names.
     pub resource: Resource,
     /// Its query, decoded.
     pub query: &'a [(String, String)],
@@ -303,17 +303,17 @@ fn is_parameter(name: &str) -> bool {
 }
 
 impl Definition {
-    /// Whether the operation may change something.
+    /// Tells whether the operation may change something.
     pub fn is_write(&self) -> bool {
         !matches!(self.method, "GET" | "HEAD")
     }
 
-    /// Whether the query name is one of its selectors or parameters.
+    /// Tells whether the query name is one of its selectors or parameters.
     fn takes(&self, name: &str) -> bool {
         self.selectors.contains(&name) || self.parameters.iter().any(|group| group.contains(&name))
     }
 
-    /// Whether it obeys a header.
+    /// Tells whether it obeys a header.
     pub fn obeys(&self, name: &str) -> bool {
         let is_checksum = headers::is_checksum(name);
         let is = |known: &&str| *known == name || *known == headers::CHECKSUM && is_checksum;
@@ -328,7 +328,7 @@ impl Definition {
             && self.selecting_header.is_none_or(|name| request.headers.contains_key(name))
     }
 
-    /// How narrowly it is selected: by selectors that take another's place, then by the others.
+    /// The number of selectors: by selectors that take another's place, then by the others.
     fn rank(&self) -> (usize, usize) {
         let strong = self.selectors.iter().filter(|name| is_strong(name)).count();
         (strong, self.selectors.len() + usize::from(self.selecting_header.is_some()))

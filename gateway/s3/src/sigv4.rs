@@ -345,7 +345,7 @@ impl Presented {
         Ok(Verified { payload, signature: wanted, scope: self.scope.clone(), key, time })
     }
 
-    /// What the client says of the body: in a header, or in a presigned query, where it may say nothing.
+    /// The client's word on the body: in a header, or in a presigned query, where it may say nothing.
     fn payload_text<'a>(
         &self,
         parts: &'a Parts,

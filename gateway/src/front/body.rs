@@ -144,8 +144,8 @@ pub fn tell_passing(response: &mut Response<Answer>, passing: Option<&Passing>) 
 /// A checksum's algorithm, and its value unless that comes in a trailer.
 type Announced = (Algorithm, Option<Vec<u8>>);
 
-/// The checksum over all of an object.
-pub fn whole_checksum(hasher: Hasher) -> StoredChecksum {
+/// The checksum over all of an object, as it is stored.
+pub fn stored_checksum(hasher: Hasher) -> StoredChecksum {
     StoredChecksum {
         algorithm: hasher.algorithm() as u8,
         is_composite: false,
@@ -257,7 +257,7 @@ impl Front {
             return Err(Code::BadDigest.into());
         }
         check_trailers(announced.as_ref(), &pieces.trailers)?;
-        let checksum = checksum.map(|hasher| (hasher.algorithm(), whole_checksum(hasher)));
+        let checksum = checksum.map(|hasher| (hasher.algorithm(), stored_checksum(hasher)));
         if let Some((algorithm, computed)) = &checksum {
             verify(*algorithm, announced, &pieces.trailers, &computed.digest)?;
         }

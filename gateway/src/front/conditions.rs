@@ -66,7 +66,7 @@ pub fn judge(
     })
 }
 
-/// Whether a range may be taken of this object: `If-Range` names another one where the object has been replaced,
+/// Tells whether a range may be taken of this object: `If-Range` names another one where the object has been replaced,
 /// and then all of it is wanted.
 pub fn may_take_range(
     headers: &HeaderMap,

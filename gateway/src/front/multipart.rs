@@ -200,7 +200,7 @@ fn find_parts<'a>(
             let stored = part.checksum.as_ref();
             let is_same = match stored.filter(|stored| stored.algorithm == *algorithm as u8) {
                 Some(stored) => stored.digest == claimed[..],
-                // What every part is bound to in the log tells two more kinds.
+                // The digests that bind every part in the log are of two more kinds.
                 None if *algorithm == Algorithm::Crc64Nvme => {
                     part.digest.to_be_bytes() == claimed[..]
                 }

@@ -21,7 +21,7 @@ use s3::names;
 use s3::xml::{self, Element, Writer};
 
 use super::answer::{self, Answer};
-use super::body::{tell_passing, whole_checksum};
+use super::body::{stored_checksum, tell_passing};
 use super::bucket::{DOCUMENT_BYTES_MAX, rejected, unexpected};
 use super::conditions::{self, Verdict, judge, may_take_range};
 use super::{Asked, Front, Sight, read_error};
@@ -670,7 +670,7 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         metadata: described.metadata.clone(),
         tags: if replaces_tags { own.tags.clone() } else { source.tags.clone() },
         checksums: match hasher {
-            Some(hasher) => vec![whole_checksum(hasher)],
+            Some(hasher) => vec![stored_checksum(hasher)],
             None => source.checksums.iter().filter(|c| !c.is_composite).cloned().collect(),
         },
         parts: Vec::new(),

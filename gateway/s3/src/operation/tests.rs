@@ -1,5 +1,7 @@
 //! Requests and the operations that they are, or the codes with which they are refused.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn decided(
@@ -217,6 +219,42 @@ fn every_operation_is_found_by_what_selects_it() {
             Err(error) => {
                 assert_eq!(definition.state, State::Refused, "{}", definition.name);
                 assert_eq!(error.code, Code::NotImplemented, "{}", definition.name);
+            }
+        }
+    }
+}
+
+/// Query names of S3's, and some that nobody knows.
+fn names() -> Vec<&'static str> {
+    let groups = OPERATIONS.iter().flat_map(|known| known.parameters).copied();
+    let selectors = OPERATIONS.iter().map(|known| known.selectors);
+    let mut names: Vec<&str> = groups.chain(selectors).flatten().copied().collect();
+    names.extend(["x-id", "foo", "X-Amz-Signature", "Acl"]);
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+proptest! {
+    #[test]
+    fn a_write_that_is_decided_takes_every_name_that_it_carries(
+        method in prop::sample::select(vec!["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", ""]),
+        resource in prop::sample::select(vec![Service, Bucket, Object]),
+        given in prop::collection::vec((prop::sample::select(names()), "1?"), 0..4),
+    ) {
+        let query: Vec<(String, String)> =
+            given.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let headers = HeaderMap::new();
+        let request = Request { method, resource, query: &query, headers: &headers };
+        if let Ok(found) = decide(&request) {
+            prop_assert_eq!((found.method, found.resource), (method, resource));
+            prop_assert!(found.state != State::Refused);
+            for (name, value) in &query {
+                let is_ignored = !is_selector(name)
+                    && if found.is_write() { !is_parameter(name) } else { name != "versionId" };
+                prop_assert!(found.takes(name) || is_ignored, "{} ignores {}", found.name, name);
+                let is_bare = found.is_write() && value.is_empty() && !found.takes(name);
+                prop_assert!(!is_bare || headers::is_header_in_query(name));
             }
         }
     }
