@@ -128,7 +128,7 @@ def rot(data):
     with open(path, "r+b") as file:
         content = file.read()
         payload = bytes((at * 7 + len("tail/inline")) % 256 for at in range(700))
-        at = content.index(payload) + 300
+        at = content.rindex(payload) + 300
         file.seek(at)
         file.write(bytes([content[at] ^ 1]))
 

@@ -378,7 +378,7 @@ proptest! {
 /// one above it is not written.
 #[test]
 fn a_list_that_cannot_be_read_back_is_not_written() {
-    let with = |runs: usize, segments: usize, bulks: usize| {
+    let with = |segments: usize, bulks: usize| {
         let segment = Segment {
             id: SegmentId::new(1),
             file: FileDigest::default(),
@@ -386,18 +386,16 @@ fn a_list_that_cannot_be_read_back_is_not_written() {
             objects: 1,
         };
         Catalog {
-            runs: vec![Run::default(); runs],
             segments: vec![segment; segments],
             bulks: vec![Bulk { id: BulkId::new(1), references: 1 }; bulks],
             ..Catalog::first(STORE, PARTITION)
         }
     };
-    let full = with(0, LIST_MAX, LIST_MAX);
+    let full = with(LIST_MAX, LIST_MAX);
     assert_eq!(full.longest_list().0, LIST_MAX);
     assert_eq!(Catalog::decode(full.encode().unwrap()), Ok(full));
-    let (runs, segments, bulks) =
-        (with(LIST_MAX + 1, 0, 0), with(0, LIST_MAX + 1, 0), with(0, 0, LIST_MAX + 1));
-    for (catalog, what) in [(runs, "runs"), (segments, "segments"), (bulks, "bulk files")] {
+    let (segments, bulks) = (with(LIST_MAX + 1, 0), with(0, LIST_MAX + 1));
+    for (catalog, what) in [(segments, "segments"), (bulks, "bulk files")] {
         let error = catalog.encode().unwrap_err();
         assert_eq!((error.what, error.found, error.limit), (what, LIST_MAX + 1, LIST_MAX));
         // Nothing is written of it, and the generation before stands.

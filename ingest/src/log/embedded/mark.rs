@@ -2,8 +2,9 @@
 //!
 //! Every batch carries the mark already; these copies tell when the newest log file is missing altogether.
 //! There are two files of two slots each, one in the log's folder and one beside that folder, so that the
-//! loss of either leaves the other. Marks are written to them in turn, and to the slots of each in turn: a
-//! torn write leaves all others. Where a log file begins, both are written.
+//! loss of either leaves the other. Where a log file begins both are marked. Between these marks the one
+//! beside is: what is in the folder is said by the batches there. The slots of a file take turns, so that a
+//! torn write leaves the other one.
 
 use std::sync::Arc;
 
@@ -85,10 +86,10 @@ async fn slots(file: &dyn File, store: StoreId, partition: PartitionId) -> Vec<(
 
 /// Writes marks.
 pub struct Marker {
-    files: [Arc<dyn File>; 2],
+    /// In the log's folder, and beside it; each with the turn of its newest mark.
+    files: [(Arc<dyn File>, u64); 2],
     store: StoreId,
     partition: PartitionId,
-    turn: u64,
     /// Whether a file has no mark yet: then the next mark goes to both.
     owes_both: bool,
 }
@@ -100,40 +101,41 @@ impl Marker {
         options: &Options,
         partition: PartitionId,
     ) -> Result<Self, DiskError> {
-        let mut files = Vec::with_capacity(2);
-        let (mut turn, mut owes_both) = (0, false);
-        for path in &paths(options, partition) {
-            let file = open(env, path).await?;
+        let [inside, beside] = paths(options, partition);
+        let mut owes_both = false;
+        let mut newest = Vec::with_capacity(2);
+        for path in [inside, beside] {
+            let file = open(env, &path).await?;
             let found = slots(file.as_ref(), options.store, partition).await;
             owes_both |= found.is_empty();
             // The next write must not be where the newest mark stands: torn, it would take that one along.
-            turn = found.into_iter().map(|(turn, _)| turn).max().unwrap_or(0).max(turn);
-            files.push(file);
+            let turn = found.into_iter().map(|(turn, _)| turn).max().unwrap_or(0);
+            newest.push((file, turn));
         }
-        let files = files.try_into().unwrap_or_else(|_| unreachable!("there are two paths"));
-        Ok(Self { files, store: options.store, partition, turn, owes_both })
+        let files = newest.try_into().unwrap_or_else(|_| unreachable!("there are two paths"));
+        Ok(Self { files, store: options.store, partition, owes_both })
     }
 
-    /// Makes the mark durable.
+    /// Makes the mark durable beside the log's folder.
     pub async fn write(&mut self, durable: Offset) -> Result<(), DiskError> {
         if self.owes_both {
             return self.write_both(durable).await;
         }
-        self.write_next(durable).await
+        self.write_to(1, durable).await
     }
 
     /// Makes the mark durable in both files.
     pub async fn write_both(&mut self, durable: Offset) -> Result<(), DiskError> {
         self.owes_both = false;
-        self.write_next(durable).await?;
-        self.write_next(durable).await
+        self.write_to(0, durable).await?;
+        self.write_to(1, durable).await
     }
 
-    async fn write_next(&mut self, durable: Offset) -> Result<(), DiskError> {
-        self.turn = self.turn.wrapping_add(1);
-        let bytes = encode(self.store, self.partition, self.turn, durable);
-        let slot = (self.turn / 2 % 2) * BLOCK;
-        self.files[(self.turn % 2) as usize].write_synced(slot, bytes.freeze()).await
+    async fn write_to(&mut self, index: usize, durable: Offset) -> Result<(), DiskError> {
+        let (file, turn) = &mut self.files[index];
+        *turn = turn.wrapping_add(1);
+        let bytes = encode(self.store, self.partition, *turn, durable);
+        file.write_synced((*turn % 2) * BLOCK, bytes.freeze()).await
     }
 }
 

@@ -40,14 +40,18 @@ fn slots_take_turns_over_restarts() {
             for number in 0..life {
                 marker.write(Offset::new(life * 10 + number)).await.unwrap();
             }
+            marker.write_both(Offset::new(life * 10 + life)).await.unwrap();
         }
     });
+    let [inside, beside] = paths(&options, PARTITION);
     let written = memory.written();
-    // One for each mark, and one more for the first, which goes to both files.
-    assert_eq!(written.len(), 36 + 1);
-    for four in written.windows(4) {
-        let places: std::collections::BTreeSet<_> = four.iter().collect();
-        assert_eq!(places.len(), 4, "{four:?}");
+    let places = |path: &FilePath| -> Vec<u64> {
+        written.iter().filter(|(file, _)| file == path).map(|(_, position)| *position).collect()
+    };
+    // All marks go beside the folder; the first, and one that is asked for, into it as well.
+    assert_eq!((places(&inside).len(), places(&beside).len()), (1 + 8, 36 + 8));
+    for path in [inside, beside] {
+        assert!(places(&path).windows(2).all(|two| two[0] != two[1]), "{path}");
     }
 }
 
