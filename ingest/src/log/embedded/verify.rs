@@ -74,6 +74,8 @@ pub async fn verify_noting(
     }
     let first = files.iter().rposition(|(.., header)| header.base <= floor).unwrap_or(0);
     let mut end = files.get(first).map_or(floor, |(.., header)| header.base);
+    // As recovery does: a batch counts only behind the one that it names, be that one empty.
+    let mut chain = files.get(first).map_or(0, |(.., header)| header.previous);
     let mut stop = None;
     for (path, len, file, identity, header) in &files[first.min(files.len())..] {
         if header.base == end {
@@ -98,8 +100,10 @@ pub async fn verify_noting(
                     batch::body_fits(&found, &body) && batch::frames(&found, &body).is_some()
                 });
             let next = end.checked_add(u64::from(found.count));
-            if let Some(next) = next.filter(|_| found.base == end && fits) {
+            let follows = found.base == end && found.previous == chain;
+            if let Some(next) = next.filter(|_| follows && fits) {
                 end = next;
+                chain = found.chain(identity);
                 stop = None;
                 if found.count > 0 && next > floor {
                     batches.push(BatchPlace { path: path.clone(), identity: *identity, position });
