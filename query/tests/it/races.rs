@@ -232,6 +232,21 @@ fn conditions_and_repeated_records_are_decided_where_the_log_is_applied() {
     }
 }
 
+#[cfg(feature = "mutants")]
+#[test]
+fn seeded_bugs_of_deleted_buckets_are_found() {
+    type Race = fn(u64, Option<Mutant>) -> Result<(), String>;
+    let bugs: [(Mutant, Race); 2] = [
+        (Mutant::DeleteBucketBlindly, bucket_deleted_beside_puts),
+        (Mutant::ForgetLastWritesAtCut, refused_deletion_over_a_restart),
+    ];
+    for (bug, race) in bugs {
+        let found = (0..20).find(|seed| race(*seed, Some(bug)).is_err());
+        println!("{bug:?}: seed {found:?}");
+        assert!(found.is_some(), "{bug:?} is not found");
+    }
+}
+
 /// Tags that were set while an older tail was being sealed carried a place in the log that was then trimmed:
 /// the object could not be read, and the next cut not be sealed, until a restart.
 fn tags_while_a_cut_is_sealed(seed: u64) -> Result<(), String> {

@@ -94,6 +94,8 @@ pub async fn verify_noting(
             "offsets {floor} to {end} were durable and no log file holds them"
         ));
     }
+    // As recovery does: a batch counts only behind the one that it names, be that one empty.
+    let mut chain = files.get(first).map_or(0, |(.., header)| header.previous);
     // What is folded need not be whole: reading begins where recovery begins.
     let mut begin = BLOCK;
     if let Some((_, len, file, identity, _)) = files.get(first).filter(|_| end < floor)
@@ -101,7 +103,10 @@ pub async fn verify_noting(
     {
         let is_below = header.end() == Some(floor);
         begin = if is_below { header.position + header.span() } else { header.position };
-        end = if is_below { floor } else { header.base };
+        (end, chain) = match is_below {
+            true => (floor, header.chain(identity)),
+            false => (header.base, header.previous),
+        };
     }
     let mut stop = None;
     for (path, len, file, identity, header) in &files[first.min(files.len())..] {
@@ -127,8 +132,10 @@ pub async fn verify_noting(
                     batch::body_fits(&found, &body) && batch::frames(&found, &body).is_some()
                 });
             let next = found.end();
-            if let Some(next) = next.filter(|_| found.base == end && fits) {
+            let follows = found.base == end && found.previous == chain;
+            if let Some(next) = next.filter(|_| follows && fits) {
                 end = next;
+                chain = found.chain(identity);
                 stop = None;
                 if found.count > 0 && next > floor {
                     batches.push(BatchPlace { path: path.clone(), identity: *identity, position });

@@ -34,15 +34,35 @@ fn header(position: u64, base: u64, durable: u64, previous: u128) -> Header {
     }
 }
 
+fn identity(number: u64) -> Identity {
+    Identity { store: options().store, partition: PARTITION, file: number }
+}
+
+/// What a batch behind the last one of a file names; 0 where there is no such file.
+fn chain_of(memory: &Memory, number: u64) -> u128 {
+    let path = file_path(&options().partition_folder(PARTITION), number);
+    let Some(file) = memory.get(&path) else { return 0 };
+    let identity = identity(number);
+    let batches = (BLOCK..FILE_BYTES).step_by(BLOCK as usize);
+    let found = batches.map_while(|at| {
+        let bytes = file.get(at as usize..at as usize + HEADER_BYTES)?;
+        Header::decode(bytes, &identity, at, false)
+    });
+    found.last().map_or(0, |header| header.chain(&identity))
+}
+
 /// A file with batches of one record each, from `base` on; each calls durable what is before it.
 fn put(memory: &Memory, number: u64, base: u64, batches: u64) -> FilePath {
-    let identity = Identity { store: options().store, partition: PARTITION, file: number };
-    let begun = FileHeader { base: Offset::new(base), previous: 0, durable: Offset::new(base) };
+    let identity = identity(number);
+    let mut chain = chain_of(memory, number - 1);
+    let begun = FileHeader { base: Offset::new(base), previous: chain, durable: Offset::new(base) };
     let mut file = begun.encode(&identity).to_vec();
     for (position, base) in (BLOCK..).step_by(BLOCK as usize).zip(base..base + batches) {
-        let header = header(position, base, base, 0);
+        let header = header(position, base, base, chain);
         let records = [Bytes::from_static(b"record")];
-        file.extend_from_slice(&batch::encode(&identity, header, &records, &[]).1);
+        let (header, bytes, _) = batch::encode(&identity, header, &records, &[]);
+        file.extend_from_slice(&bytes);
+        chain = header.chain(&identity);
     }
     file.resize(FILE_BYTES as usize, 0);
     let path = file_path(&options().partition_folder(PARTITION), number);
@@ -85,6 +105,29 @@ fn a_damaged_batch_is_named_if_it_was_durable() {
         }
         assert_eq!(verify_in(&memory, 13), [], "what is below the floor is folded");
     }
+}
+
+/// An empty batch carries the mark alone. Recovery goes by the chain and stops at one that is damaged; whoever
+/// counted records only saw nothing amiss.
+#[test]
+fn a_damaged_empty_batch_is_named() {
+    let memory = Memory::default();
+    let path = put(&memory, 1, 10, 1);
+    let mut file = memory.get(&path).unwrap();
+    let mut chain = chain_of(&memory, 1);
+    for (at, records) in [(2, vec![]), (3, vec![Bytes::from_static(b"record")]), (4, vec![])] {
+        let durable = 11 + u64::from(at == 4);
+        let header = header(at * BLOCK, durable, durable, chain);
+        let (header, bytes, _) = batch::encode(&identity(1), header, &records, &[]);
+        file[(at * BLOCK) as usize..][..bytes.len()].copy_from_slice(&bytes);
+        chain = header.chain(&identity(1));
+    }
+    memory.put(&path, &file);
+    assert_eq!(verify_in(&memory, 10), []);
+    damage(&memory, &path, 2 * BLOCK + 20);
+    let faults = verify_in(&memory, 10);
+    assert_eq!(faults.len(), 1);
+    assert_eq!(faults[0].position, 2 * BLOCK);
 }
 
 #[test]
