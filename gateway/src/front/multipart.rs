@@ -171,7 +171,7 @@ fn read_parts(document: &Bytes, algorithm: Option<Algorithm>) -> Result<Named, S
     Ok(named)
 }
 
-/// The whole object's checksum from its parts'; none when a part has none.
+/// The whole object's checksum from its parts', which are in order; none when a part has none.
 fn whole_checksum(
     open: &OpenUpload,
     named: &Named,
@@ -181,8 +181,10 @@ fn whole_checksum(
     let mut over_parts = Hasher::new(algorithm);
     let mut combined: Option<Vec<u8>> = None;
     for (number, _, claimed) in named {
-        let found = parts.iter().find(|(n, _)| n == number).map(|(_, part)| part);
-        let Some(part) = found else { return Err(Code::InvalidPart.into()) };
+        let Ok(index) = parts.binary_search_by_key(number, |(number, _)| *number) else {
+            return Err(Code::InvalidPart.into());
+        };
+        let (_, part) = &parts[index];
         let checksum = part.checksum.as_ref().filter(|c| c.algorithm == algorithm as u8);
         let Some(checksum) = checksum else { return Err(Code::InvalidPart.into()) };
         if claimed.as_ref().is_some_and(|claimed| *claimed != checksum.digest) {
