@@ -118,6 +118,8 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
                 continue;
             }
             let Some(plan) = plan else {
+                shared.merges.done();
+                shared.reopen_damaged().await;
                 crate::collect::collect(&shared).await;
                 // Woken by cuts; now and then by itself, since a reader may have let a file go.
                 let tick = Duration::from_secs(5);
@@ -130,8 +132,12 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
             shared.merged.notify_one();
             if let Err(error) = merged {
                 tracing::error!(%error, ?plan, "runs could not be merged; trying again later");
+                shared.merges.fail(&error);
+                shared.reopen_damaged().await;
                 crate::collect::collect(&shared).await;
                 shared.env.clock.sleep(Duration::from_secs(10)).await;
+            } else {
+                shared.merges.done();
             }
         }
     });

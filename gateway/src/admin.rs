@@ -54,14 +54,18 @@ pub async fn serve(
     }
 }
 
-/// Whether this process can do its work.
+/// Whether a write would be taken; and what an operator should know all the same.
 async fn is_ready(State(admin): State<Admin>) -> (StatusCode, String) {
     match admin.store.trouble() {
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
         None if !admin.ready.load(Ordering::Relaxed) => {
             (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into())
         }
-        None => (StatusCode::OK, "ready\n".into()),
+        None => {
+            let warnings = admin.store.warnings().into_iter();
+            let lines = warnings.map(|warning| format!("warning: {warning}\n"));
+            (StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(lines).collect())
+        }
     }
 }
 

@@ -11,9 +11,10 @@ use ingest::mutant::Mutant;
 use ingest::record::{Body, Data, RecordPayload};
 use ingest::words::{CutNumber, Offset, StreamId, WallTime, WriterId};
 
+use super::hold::Hold;
 use super::streams::{Streams, Whole};
 use super::{OpenError, Shared, lane, nodes};
-use crate::apply::{Effects, apply, needs};
+use crate::apply::{Effects, Needs, Prior, apply, needs};
 use crate::outcome::{Outcome, Rejection};
 use crate::resolve::{resolve, states};
 use crate::state::{Admission, BucketState, Buckets, StateKey, StreamState, WriterState, Writers};
@@ -64,7 +65,11 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Task, OpenError> {
         cut,
         time,
     };
-    fold.restore().await?;
+    let mut hold = Hold::new(shared, "the state that the last cut left");
+    while let Err(error) = fold.restore().await {
+        let OpenError::Read(error) = error else { return Err(error) };
+        hold.at_open(error).await?;
+    }
     let mut reader = shared.log.read(shared.id, next).await?;
     fold.replay(&mut reader).await?;
     shared.replayed.send_replace(true);
@@ -102,7 +107,14 @@ impl Fold {
             if futures::FutureExt::now_or_never(&mut met).is_some() {
                 return Ok(());
             }
-            self.take(reader.next().await?).await?;
+            let mut hold = Hold::new(&shared, "the log");
+            let batch = loop {
+                match reader.next().await {
+                    Ok(batch) => break batch,
+                    Err(error) => hold.at_open(error).await?,
+                }
+            };
+            self.take(batch).await?;
         }
     }
 
@@ -138,15 +150,21 @@ impl Fold {
         Ok(())
     }
 
-    /// Folds until the log or a prior fact cannot be read.
+    /// Folds until the log has lost what was acknowledged, or this node's copy cannot go on. What cannot be
+    /// read now is waited for, and said to be so.
     async fn run(&mut self, mut reader: Box<dyn Reader>) -> ReadError {
+        let shared = self.shared.clone();
+        let mut hold = Hold::new(&shared, "the log");
         loop {
-            let taken = match reader.next().await {
-                Ok(batch) => self.take(batch).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = taken {
-                return error;
+            match reader.next().await {
+                Ok(batch) => {
+                    hold.end();
+                    if let Err(error) = self.take(batch).await {
+                        return error;
+                    }
+                }
+                Err(error @ (ReadError::Lost { .. } | ReadError::Trimmed { .. })) => return error,
+                Err(error) => hold.wait(&error).await,
             }
         }
     }
@@ -220,9 +238,12 @@ impl Fold {
 
     /// Writes a piece of payload to this node's bulk files; waits while there is no room for it.
     async fn take_payload(&mut self, data: &Data) -> Result<(), ReadError> {
+        let (shared, time) = (self.shared.clone(), self.time);
+        let mut hold = Hold::new(&shared, "a file for payload");
         loop {
-            match self.streams.take(&self.shared.bulk, data, self.time).await {
+            match self.streams.take(&self.shared.bulk, data, time).await {
                 Ok(()) => {
+                    hold.end();
                     let streams = self.streams.count() as u64;
                     self.shared.counters.streams.store(streams, Ordering::Relaxed);
                     return Ok(());
@@ -231,6 +252,8 @@ impl Fold {
                     tracing::warn!(%error, "no room for payload; the fold waits");
                     self.shared.env.clock.sleep(ROOM_RETRY).await;
                 }
+                // Nothing of the piece has been written, and trying again may help.
+                Err(error @ BulkError::Disk(_)) => hold.wait(&self.device_failed(&error)).await,
                 Err(error) => return Err(self.device_failed(&error)),
             }
         }
@@ -283,16 +306,9 @@ impl Fold {
         let committed = &committed;
         let buckets = shared.buckets.read().clone();
         let wanted = needs(&buckets, &committed.record);
-        let prior = resolve(&shared.snapshot(), &wanted).await?;
-        let Effects { outcome, entries, state, bucket, freezes } = apply(
-            &shared.options.rules,
-            shared.id,
-            &buckets,
-            self.cut,
-            self.time,
-            prior,
-            committed,
-        );
+        let prior = prior_of(&shared, &wanted).await?;
+        let Effects { outcome, entries, state, bucket, freezes } =
+            apply(&shared.options.rules, shared.id, &buckets, self.cut, self.time, prior, committed);
         let freezes = freezes
             || (shared.env.mutated(Mutant::CutTwice)
                 && matches!(committed.record.body, Body::Cut { .. }));
@@ -367,6 +383,23 @@ impl Fold {
         shared.freezes.lock().push_back(frozen);
         shared.folded_cut.send_replace(self.cut);
         shared.frozen.notify_one();
+    }
+}
+
+/// Finds the facts that a record's outcome hangs on. An outcome cannot be guessed, so what cannot be read
+/// now is waited for; reads of everything that can be read go on meanwhile.
+async fn prior_of(shared: &Arc<Shared>, wanted: &Needs) -> Result<Prior, ReadError> {
+    let mut hold = Hold::new(shared, "what was there before");
+    loop {
+        match resolve(&shared.snapshot(), wanted).await {
+            Ok(prior) => {
+                hold.end();
+                return Ok(prior);
+            }
+            Err(error) if shared.env.mutated(Mutant::StopOnTransientRead) => return Err(error),
+            Err(error) if !*shared.replayed.borrow() => hold.at_open(error).await?,
+            Err(error) => hold.wait(&error).await,
+        }
     }
 }
 

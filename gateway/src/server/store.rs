@@ -164,16 +164,23 @@ impl Store {
         futures::future::try_join_all(self.partitions.iter().map(Partition::fresh)).await
     }
 
-    /// Why this process cannot do its work, if it cannot.
+    /// Why a write would not be taken in some partition, if so.
     pub fn trouble(&self) -> Option<String> {
         let of = |partition: &Partition| {
-            let refusing = || partition.log().status(partition.id()).refusing;
-            partition
-                .quarantined()
-                .or_else(|| partition.stopped())
-                .or_else(|| refusing().map(|error| error.to_string()))
+            let reason = partition.readiness().err()?;
+            Some(format!("partition {}: {reason}", partition.id()))
         };
         self.partitions.iter().find_map(of)
+    }
+
+    /// What an operator should know although writes are taken.
+    pub fn warnings(&self) -> Vec<String> {
+        let of = |partition: &Partition| {
+            let id = partition.id();
+            let warnings = partition.warnings().into_iter();
+            warnings.map(move |warning| format!("partition {id}: {warning}")).collect::<Vec<_>>()
+        };
+        self.partitions.iter().flat_map(of).collect()
     }
 
     /// Folds what is not folded yet, and stops.

@@ -13,6 +13,7 @@ mod flips;
 mod full;
 mod model;
 mod races;
+mod reads;
 mod scans;
 mod story;
 mod world;
