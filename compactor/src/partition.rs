@@ -20,6 +20,7 @@ mod payload;
 mod readiness;
 mod reads;
 mod streams;
+mod time_bound;
 mod tries;
 
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use ingest::env::{DiskError, DiskErrorKind, Env, Fut, Open, Task, timeout};
 use ingest::log::{AppendError, Log, ReadError};
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Record};
-use ingest::words::{CutNumber, Offset, PartitionId, StoreId, WriterId};
+use ingest::words::{CutNumber, Offset, PartitionId, StoreId, WallTime, WriterId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
@@ -56,6 +57,8 @@ pub use payload::{PayloadError, PayloadWay, PayloadWriter, Written};
 pub use readiness::{CUTS_FAILED_MAX, Facts, Unready, readiness};
 use reads::Barriers;
 pub use reads::ReadPromise;
+use time_bound::TimeBound;
+pub use time_bound::{DOWN_MAX, TIME_SLACK};
 pub(crate) use tries::Tries;
 
 /// How a partition is run.
@@ -223,6 +226,8 @@ pub(crate) struct Shared {
     pub stopped: watch::Sender<Option<String>>,
     /// What the fold waits for, when that lasts; it goes on by itself.
     pub held: watch::Sender<Option<String>>,
+    /// Bounds the time of records that this process writes.
+    pub time: Mutex<TimeBound>,
     /// How sealing goes.
     pub cuts: Tries,
     /// How merging goes.
@@ -289,6 +294,7 @@ impl Partition {
         let cut = catalog.cut;
         let publisher = Publisher::new(&catalog);
         let quarantine = read_quarantine(&env, &layout).await?;
+        let time = TimeBound::start(catalog.time, env.clock.wall(), env.clock.now());
         let sealed = open_sealed(&env, &layout, catalog).await?;
         let tail = Arc::new(Tail::new(next));
         let view = View { partition: id, tail, frozen: Vec::new(), sealed: Arc::new(sealed) };
@@ -321,6 +327,7 @@ impl Partition {
             grown: Notify::new(),
             stopped: watch::Sender::new(None),
             held: watch::Sender::new(None),
+            time: Mutex::new(time),
             cuts: Tries::default(),
             merges: Tries::default(),
             replayed: watch::Sender::new(false),
@@ -433,6 +440,21 @@ impl Partition {
         self.shared.warnings()
     }
 
+    /// How far the wall clock is ahead of the time that the monotonic clock allows, in seconds; below zero when
+    /// it is behind. The second tells that it is so far ahead that it is not believed.
+    pub fn clock_ahead(&self) -> (f64, bool) {
+        let (clock, time) = (&self.shared.env.clock, *self.shared.time.lock());
+        let (wall, now) = (clock.wall(), clock.now());
+        (time.ahead_micros(wall, now) as f64 / 1e6, time.doubts(wall, now))
+    }
+
+    /// Believes the wall clock from now on: an operator has seen that it is right.
+    pub fn believe_clock(&self) {
+        let clock = &self.shared.env.clock;
+        self.shared.time.lock().believe(clock.wall(), clock.now());
+        tracing::warn!(partition = %self.shared.id, "the wall clock is believed: an operator says so");
+    }
+
     /// The last cut that the catalog has.
     pub fn sealed_cut(&self) -> CutNumber {
         *self.shared.cut.borrow()
@@ -536,6 +558,7 @@ impl Shared {
             id: self.lane.lock().unnumbered(),
             principal: principal.to_owned(),
             request: request.to_owned(),
+            time: WallTime::default(),
             body,
         };
         if !matches!(record.body, Body::Cut { .. }) {
@@ -556,6 +579,23 @@ impl Shared {
         }
         lane::judge_early(self, &mut record, &prior);
         lane::append(self, record).await
+    }
+
+    /// The time for a record that is appended now.
+    pub fn time_for_a_record(&self) -> WallTime {
+        let (wall, now) = (self.env.clock.wall(), self.env.clock.now());
+        if self.env.mutated(Mutant::BelieveAnyClock) {
+            return wall;
+        }
+        let mut bound = self.time.lock();
+        let (time, has_changed) = bound.stamp(wall, now);
+        if has_changed && bound.doubts(wall, now) {
+            let ahead = bound.ahead_micros(wall, now) / 1_000_000;
+            tracing::error!(partition = %self.id, ahead_seconds = ahead, "the wall clock has jumped ahead and is not believed: confirm it with `siltstone clock --believe` if it is right");
+        } else if has_changed {
+            tracing::info!(partition = %self.id, "the wall clock is believed again");
+        }
+        time
     }
 
     /// Why a write is refused before it is appended, if so. Asked by every write, so it looks at little.
@@ -599,6 +639,12 @@ impl Shared {
         let view = self.view.read().clone();
         let damaged = view.sealed.runs.iter().filter_map(|run| run.damage());
         found.extend(damaged.map(|corruption| format!("damaged: {corruption}")));
+        let (wall, now) = (self.env.clock.wall(), self.env.clock.now());
+        let time = *self.time.lock();
+        if time.doubts(wall, now) {
+            let ahead = time.ahead_micros(wall, now) / 1_000_000;
+            found.push(format!("the wall clock is {ahead} s ahead and not believed; `siltstone clock --believe` if it is right"));
+        }
         found
     }
 

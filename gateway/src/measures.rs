@@ -71,6 +71,9 @@ fn take_partition(partition: &Partition) {
     gauge("siltstone_quarantined", f64::from(u8::from(partition.quarantined().is_some())));
     gauge("siltstone_held", f64::from(u8::from(partition.held().is_some())));
     gauge("siltstone_ready", f64::from(u8::from(partition.readiness().is_ok())));
+    let (ahead, is_doubted) = partition.clock_ahead();
+    gauge("siltstone_clock_ahead_seconds", ahead);
+    gauge("siltstone_clock_doubted", f64::from(u8::from(is_doubted)));
     gauge("siltstone_cuts_failed", f64::from(partition.cuts_failed()));
     gauge("siltstone_merges_failed", f64::from(partition.merges_failed()));
     gauge("siltstone_stopped", f64::from(u8::from(partition.stopped().is_some())));

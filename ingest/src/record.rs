@@ -1,4 +1,4 @@
-//! Record format v1: one fact in the log. `docs/formats/record.md` specifies the bytes.
+//! Record format v2: one fact in the log. `docs/formats/record.md` specifies the bytes.
 //!
 //! A record says what a client asked for and under which configuration it was accepted; what became of
 //! it is decided where the log is applied, the same on every replica. Everything that decision needs is
@@ -14,11 +14,11 @@ use crate::entry::{Attributes, ETag, Extent, PARTS_MAX, StoredChecksum, get_bool
 use crate::name::{BucketName, OBJECT_KEY_BYTES_MAX, ObjectKey};
 use crate::words::{
     BucketId, BulkId, ConfigVersion, CutNumber, Epoch, NodeId, Offset, PartNumber, Sequence,
-    StreamId, UploadId, WriterId,
+    StreamId, UploadId, WallTime, WriterId,
 };
 
 /// The version that this code writes and reads.
-pub const RECORD_VERSION: u8 = 1;
+pub const RECORD_VERSION: u8 = 2;
 
 /// The most bytes that a record may have, payload included.
 pub const RECORD_BYTES_MAX: usize = 8 << 20;
@@ -51,6 +51,9 @@ pub struct Record {
     pub principal: String,
     /// The request that asked, for tracing; empty for the store itself.
     pub request: String,
+    /// The time that the writer gave it, which is bounded by what the writer's monotonic clock allows. It dates
+    /// what the record makes. The epoch for a record that makes nothing.
+    pub time: WallTime,
     /// What was asked.
     pub body: Body,
 }
@@ -356,6 +359,12 @@ mod kind {
 }
 
 impl Record {
+    /// A record that the store writes by itself, and that dates nothing.
+    pub fn of_the_store(id: RecordId, body: Body) -> Self {
+        let (principal, request, time) = Default::default();
+        Self { id, principal, request, time, body }
+    }
+
     /// Hash of the bucket and key that the record is about; 0 when it is about none. Recovery uses it
     /// to tell which keys a damaged stretch of the log concerned.
     pub fn key_hash(&self) -> u64 {
@@ -460,6 +469,7 @@ impl Record {
         let mut out = Encoder::with_capacity(self.bytes_estimate());
         out.u8(RECORD_VERSION).u8(self.body.kind());
         out.raw(&self.id.writer.0).u32(self.id.epoch.get()).u64(self.id.sequence.get());
+        out.i64(self.time.micros());
         out.bytes(self.principal.as_bytes()).bytes(self.request.as_bytes());
         self.body.encode(&mut out);
         out.finish()
@@ -479,11 +489,12 @@ impl Record {
             epoch: Epoch::new(from.u32("epoch")?),
             sequence: Sequence::new(from.u64("sequence")?),
         };
+        let time = WallTime::from_micros(from.i64("record time")?);
         let principal = from.text(256, "principal")?;
         let request = from.text(256, "request id")?;
         let body = Body::decode(kind, &mut from)?;
         from.end("end of record")?;
-        Ok(Self { id, principal, request, body })
+        Ok(Self { id, principal, request, time, body })
     }
 }
 

@@ -13,6 +13,7 @@ use ingest::words::{CutNumber, Offset, StreamId, WallTime, WriterId};
 
 use super::hold::Hold;
 use super::streams::{Streams, Whole};
+use super::time_bound::TimeBound;
 use super::{OpenError, Shared, lane, nodes};
 use crate::apply::{Effects, Needs, Prior, apply, needs};
 use crate::outcome::{Outcome, Rejection};
@@ -72,6 +73,9 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Task, OpenError> {
     }
     let mut reader = shared.log.read(shared.id, next).await?;
     fold.replay(&mut reader).await?;
+    // Before anything is appended whose time could matter.
+    let clock = &shared.env.clock;
+    *shared.time.lock() = TimeBound::start(fold.time, clock.wall(), clock.now());
     shared.replayed.send_replace(true);
     let shared = shared.clone();
     let env = shared.env.clone();
@@ -181,7 +185,6 @@ impl Fold {
     async fn fold(&mut self, committed: Committed) -> Result<(), ReadError> {
         let offset = committed.offset;
         let id = committed.record.id;
-        self.time = self.time.max(committed.time);
         self.shared.records.fetch_add(1, Ordering::Relaxed);
         if !committed.record.is_numbered() {
             self.pass(&committed).await?;
@@ -226,7 +229,7 @@ impl Fold {
                 }
             }
             Body::Barrier => self.shared.barriers.meet(id),
-            Body::Data(data) => self.take_payload(data).await?,
+            Body::Data(data) => self.take_payload(data, committed.record.time).await?,
             Body::Digest(digest) => nodes::take_digest(&self.shared, digest),
             Body::Claim { node, process, stage } => {
                 nodes::take_claim(&self.shared, *node, *process, *stage);
@@ -237,8 +240,8 @@ impl Fold {
     }
 
     /// Writes a piece of payload to this node's bulk files; waits while there is no room for it.
-    async fn take_payload(&mut self, data: &Data) -> Result<(), ReadError> {
-        let (shared, time) = (self.shared.clone(), self.time);
+    async fn take_payload(&mut self, data: &Data, time: WallTime) -> Result<(), ReadError> {
+        let (shared, time) = (self.shared.clone(), self.time.max(time));
         let mut hold = Hold::new(&shared, "a file for payload");
         loop {
             match self.streams.take(&self.shared.bulk, data, time).await {
@@ -307,8 +310,16 @@ impl Fold {
         let buckets = shared.buckets.read().clone();
         let wanted = needs(&buckets, &committed.record);
         let prior = prior_of(&shared, &wanted).await?;
+        let time = self.time.max(committed.record.time);
         let Effects { outcome, entries, state, bucket, freezes } =
-            apply(&shared.options.rules, shared.id, &buckets, self.cut, self.time, prior, committed);
+            apply(&shared.options.rules, shared.id, &buckets, self.cut, time, prior, committed);
+        // What makes nothing gives no time: a clock that was wrong for a moment would date what comes later.
+        if !entries.is_empty() || !state.is_empty() || bucket.is_some() {
+            self.time = time;
+            if !shared.lane.lock().wrote(&committed.record.id) {
+                shared.time.lock().saw(time, shared.env.clock.now());
+            }
+        }
         let freezes = freezes
             || (shared.env.mutated(Mutant::CutTwice)
                 && matches!(committed.record.body, Body::Cut { .. }));

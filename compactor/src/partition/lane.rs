@@ -73,6 +73,11 @@ impl Lane {
         }
     }
 
+    /// Whether a record is this lane's.
+    pub fn wrote(&self, id: &RecordId) -> bool {
+        id.writer == self.writer
+    }
+
     /// Since when the oldest record has waited whose outcome has not come; none when none waits.
     pub fn oldest(&self) -> Option<Tick> {
         self.waiting.first_key_value().map(|(_, waiting)| waiting.since)
@@ -135,7 +140,7 @@ impl Lane {
 }
 
 fn opening(id: RecordId) -> Record {
-    Record { id, principal: String::new(), request: String::new(), body: Body::OpenWriter }
+    Record::of_the_store(id, Body::OpenWriter)
 }
 
 /// Opens this process's writer in the log.
@@ -281,6 +286,7 @@ fn number(
     let (asked, receiver) = oneshot::channel();
     lane.last = lane.last.next();
     record.id = lane.unnumbered();
+    record.time = shared.time_for_a_record();
     let (sequence, held) = (record.id.sequence, shared.bulk.prolong(&record.bulk_files()));
     let since = shared.env.clock.now();
     lane.waiting.insert(sequence, Waiting { asked, held, since });

@@ -183,6 +183,22 @@ impl Store {
         self.partitions.iter().flat_map(of).collect()
     }
 
+    /// What the clock is believed to be, in words, and whether it is believed everywhere.
+    pub fn clock(&self) -> (String, bool) {
+        let doubted = self.partitions.iter().find(|partition| partition.clock_ahead().1);
+        match doubted {
+            None => ("the wall clock is believed\n".into(), true),
+            Some(partition) => {
+                let ahead = partition.clock_ahead().0;
+                let text = format!(
+                    "the wall clock is {ahead:.0} s ahead of what the monotonic clock allows and is not believed (partition {}): objects get the time without the jump; if the clock is right, say so with `siltstone clock --believe`\n",
+                    partition.id()
+                );
+                (text, false)
+            }
+        }
+    }
+
     /// Folds what is not folded yet, and stops.
     pub async fn close(&self) {
         match &self.kind {

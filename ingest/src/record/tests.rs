@@ -158,6 +158,7 @@ fn golden_records() -> Vec<Record> {
         },
         principal: if index == 0 { String::new() } else { "principal".into() },
         request: if index == 0 { String::new() } else { format!("request-{index}") },
+        time: WallTime::from_micros(index as i64 * 1_700_000_000_000_000),
         body,
     };
     golden_bodies().into_iter().enumerate().map(record).collect()
@@ -174,7 +175,7 @@ fn the_bytes_are_those_of_the_golden_file() {
         digits + "\n"
     };
     let written: String = golden_bytes().iter().map(line).collect();
-    let golden = golden::check("records-v1.hex", written.as_bytes());
+    let golden = golden::check("records-v2.hex", written.as_bytes());
     let golden = std::str::from_utf8(&golden).unwrap();
     let byte = |line: &str, at| u8::from_str_radix(&line[at..at + 2], 16).unwrap();
     let bytes = |line: &str| Bytes::from_iter((0..line.len()).step_by(2).map(|at| byte(line, at)));
@@ -188,8 +189,9 @@ fn the_bytes_are_those_of_the_golden_file() {
 #[test]
 fn another_version_or_kind_is_refused() {
     let bytes = golden_bytes()[0].to_vec();
-    for (at, value, what) in [(0, 0, "version"), (0, 2, "version"), (1, 0, "kind"), (1, 17, "kind")]
-    {
+    let refused =
+        [(0, 0, "version"), (0, 1, "version"), (0, 3, "version"), (1, 0, "kind"), (1, 17, "kind")];
+    for (at, value, what) in refused {
         let mut other = bytes.clone();
         other[at] = value;
         let error = Record::decode(other.into()).unwrap_err();
@@ -522,6 +524,7 @@ proptest! {
         id: ([u8; 16], u32, u64),
         principal in ".{0,64}",
         request in ".{0,64}",
+        time: i64,
         body in any_body(),
     ) {
         let id = RecordId {
@@ -529,7 +532,7 @@ proptest! {
             epoch: Epoch::new(id.1),
             sequence: Sequence::new(id.2),
         };
-        let record = Record { id, principal, request, body };
+        let record = Record { id, principal, request, time: WallTime::from_micros(time), body };
         prop_assert_eq!(Record::decode(record.encode()).unwrap(), record);
     }
 

@@ -60,6 +60,11 @@ fn run(seed: u64) -> Result<u64, String> {
         if random.chance(50) {
             disk.crash_at(disk.operations() + 1 + random.below(600));
         }
+        // A clock may be wrong, either way, while all this goes on.
+        if random.chance(30) {
+            let micros = random.below(4 * 31_536_000_000_000) as i64 - 2 * 31_536_000_000_000;
+            sim.jump_wall_clock(micros);
+        }
         let slots = SharedClients::new(clients);
         // A client stops at the first error that it is told; what it was told before must hold.
         let lived = sim.block_on(&disk, slots.live(&sim, &disk, false));

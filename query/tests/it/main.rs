@@ -6,6 +6,7 @@
     reason = "tests take their settings from the environment and say what they found"
 )]
 
+mod clock;
 mod cluster;
 mod crash;
 mod faults;

@@ -124,7 +124,10 @@ impl<'a> Faults<'a> {
             }
             10 => {
                 world.count("clock jumps");
-                let micros = self.random.below(4 * 3_600_000_000) as i64 - 2 * 3_600_000_000;
+                // A few hours, or years.
+                let hours = [4, 350_000][self.random.below(2) as usize];
+                let range = hours * 3_600_000_000;
+                let micros = self.random.below(range) as i64 - (range / 2) as i64;
                 sim.jump_wall_clock(micros);
             }
             _ => self.hurt_reads(node),
