@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ingest::codec::{DecodeError, Decoder, EncodeError, Encoder};
 use ingest::env::{DiskError, DiskErrorKind, Env, FilePath, Open};
-use ingest::log::{Corruption, ReadError};
+use ingest::log::{Corruption, ReadError, confirm};
 use ingest::mutant::Mutant;
 use ingest::words::{
     BulkId, CutNumber, Generation, Offset, PartitionId, RunId, SegmentId, StoreId, WallTime,
@@ -122,6 +122,9 @@ pub enum LoadError {
     /// Neither copy of the newest generation can be read.
     #[error("{0}")]
     Corrupt(#[from] Corruption),
+    /// A copy cannot be read just now, which says nothing of what is in it. Try again.
+    #[error("{0}")]
+    NotNow(ReadError),
     /// It belongs to another store or partition.
     #[error("{file} belongs to another store or partition")]
     Foreign {
@@ -425,14 +428,11 @@ pub async fn read(
     let mut damaged = Vec::new();
     for copy in COPIES {
         let path = layout.catalog(generation, copy);
-        match read_copy(&env.disk, &path, generation).await {
+        match confirm(|| read_copy(&env.disk, &path, generation)).await {
             Ok(catalog) => found = Some((catalog, path)),
             Err(ReadError::Corrupt(corruption)) => damaged.push((copy, corruption)),
-            Err(error) => {
-                let detail = error.to_string();
-                let corruption = Corruption { file: path.to_string(), position: 0, detail };
-                damaged.push((copy, corruption));
-            }
+            // A copy that cannot be read just now is not damaged, and must not be written anew.
+            Err(error) => return Err(LoadError::NotNow(error)),
         }
     }
     let Some((catalog, file)) = found else {
@@ -458,7 +458,7 @@ async fn read_copy(
     path: &FilePath,
     generation: Generation,
 ) -> Result<Catalog, ReadError> {
-    let failed = |error| crate::sealed::read_error(path, 0, error);
+    let failed = |error| crate::sealed::read_error(0, &error);
     let file = disk.open(path, Open::Read).await.map_err(failed)?;
     let len = file.len().await.map_err(failed)?;
     let bytes = file.read_at(0, len as usize).await.map_err(failed)?;

@@ -21,6 +21,12 @@ pub struct Layout {
     root: FilePath,
 }
 
+/// The partition that a path belongs to, as its first name tells; the first one for any other path.
+pub(crate) fn partition_of(path: &FilePath) -> PartitionId {
+    let root = path.as_str().split('/').next().and_then(|name| name.strip_prefix('p'));
+    root.and_then(|digits| digits.parse().ok()).map_or(PartitionId::ZERO, PartitionId::new)
+}
+
 impl Layout {
     /// The layout of a partition.
     pub fn new(partition: PartitionId) -> Self {

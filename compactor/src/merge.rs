@@ -60,10 +60,19 @@ pub fn plan(runs: &[Run], fan_in: usize) -> Option<MergePlan> {
 }
 
 /// Plans one merge of everything, if there is more than one run.
-pub fn plan_whole(runs: &[Run]) -> Option<MergePlan> {
+///
+/// The result's level is that which cuts like the smallest fresh one would come to with so many entries. Otherwise
+/// the one large run of a young store would stand at a low level, and be written anew for a handful of tiny cuts.
+pub fn plan_whole(runs: &[Run], fan_in: usize) -> Option<MergePlan> {
+    let highest = runs.iter().map(|run| run.level).max()?;
+    let entries: u64 = runs.iter().map(|run| run.entries).sum();
+    let fresh = runs.iter().filter(|run| run.level == 0 && run.entries > 0);
+    // Without a fresh run nothing says what a cut holds; the highest level stands.
+    let cuts = fresh.map(|run| run.entries).min().map_or(1, |smallest| entries / smallest);
+    let by_size = cuts.max(1).ilog(fan_in.max(2) as u64) as u8;
     (runs.len() > 1).then(|| MergePlan {
         runs: runs.iter().map(|run| run.id).collect(),
-        level: runs.iter().map(|run| run.level).max().unwrap_or_default(),
+        level: highest.max(by_size),
         is_bottom: true,
     })
 }
@@ -90,7 +99,11 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
             let plan = {
                 let view = shared.view.read();
                 let runs = &view.sealed.catalog.runs;
-                if is_whole { plan_whole(runs) } else { plan(runs, shared.options.merge_fan_in) }
+                if is_whole {
+                    plan_whole(runs, shared.options.merge_fan_in)
+                } else {
+                    plan(runs, shared.options.merge_fan_in)
+                }
             };
             if is_whole {
                 let merged = match plan {
@@ -105,6 +118,8 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
                 continue;
             }
             let Some(plan) = plan else {
+                shared.merges.done();
+                shared.reopen_damaged().await;
                 crate::collect::collect(&shared).await;
                 // Woken by cuts; now and then by itself, since a reader may have let a file go.
                 let tick = Duration::from_secs(5);
@@ -117,8 +132,12 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
             shared.merged.notify_one();
             if let Err(error) = merged {
                 tracing::error!(%error, ?plan, "runs could not be merged; trying again later");
+                shared.merges.fail(&error);
+                shared.reopen_damaged().await;
                 crate::collect::collect(&shared).await;
                 shared.env.clock.sleep(Duration::from_secs(10)).await;
+            } else {
+                shared.merges.done();
             }
         }
     });
@@ -341,10 +360,27 @@ mod tests {
 
     #[test]
     fn a_whole_merge_takes_all_runs_and_keeps_their_highest_level() {
-        assert_eq!(plan_whole(&runs(&[])), None);
-        assert_eq!(plan_whole(&runs(&[3])), None);
-        let plan = plan_whole(&runs(&[2, 1, 0])).unwrap();
+        assert_eq!(plan_whole(&runs(&[]), 4), None);
+        assert_eq!(plan_whole(&runs(&[3]), 4), None);
+        let plan = plan_whole(&runs(&[2, 1, 0]), 4).unwrap();
         assert_eq!((plan.runs.len(), plan.level, plan.is_bottom), (3, 2, true));
+    }
+
+    /// Levels and entries, oldest first; the level of one run of all of them.
+    #[test]
+    fn a_whole_merge_of_a_young_store_gets_the_level_of_its_size() {
+        let level = |sized: &[(u8, u64)]| {
+            let levels: Vec<u8> = sized.iter().map(|(level, _)| *level).collect();
+            let mut runs = runs(&levels);
+            runs.iter_mut().zip(sized).for_each(|(run, (_, entries))| run.entries = *entries);
+            plan_whole(&runs, 4).map(|plan| plan.level)
+        };
+        assert_eq!(level(&[(0, 1_000_000), (0, 10)]), Some(8));
+        assert_eq!(level(&[(1, 1_000_000), (0, 10)]), Some(8));
+        assert_eq!(level(&[(2, 160), (0, 10), (0, 10)]), Some(2));
+        assert_eq!(level(&[(9, 160), (0, 10)]), Some(9));
+        assert_eq!(level(&[(1, 40), (1, 40)]), Some(1));
+        assert_eq!(level(&[(0, 0), (0, 0)]), Some(0));
     }
 
     #[test]

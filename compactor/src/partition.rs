@@ -13,11 +13,15 @@
 mod claims;
 mod digests;
 mod fold;
+mod hold;
 mod lane;
 pub(crate) mod nodes;
 mod payload;
+mod readiness;
 mod reads;
 mod streams;
+mod time_bound;
+mod tries;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,11 +30,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use ingest::bulk::{BulkError, BulkFiles};
 use ingest::codec::EncodeError;
-use ingest::env::{Disk, DiskErrorKind, Env, Fut, Open, Task, timeout};
+use ingest::env::{Disk, DiskError, DiskErrorKind, Env, Fut, Open, Task, timeout};
 use ingest::log::{AppendError, Log, ReadError};
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Record};
-use ingest::words::{BucketId, CutNumber, Offset, PartitionId, StoreId, WriterId};
+use ingest::words::{BucketId, CutNumber, Offset, PartitionId, StoreId, WallTime, WriterId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
@@ -51,8 +55,12 @@ use lane::Lane;
 pub use nodes::Node;
 use nodes::Nodes;
 pub use payload::{PayloadError, PayloadWay, PayloadWriter, Written};
+pub use readiness::{CUTS_FAILED_MAX, Facts, Unready, readiness};
 use reads::Barriers;
 pub use reads::ReadPromise;
+use time_bound::TimeBound;
+pub use time_bound::{DOWN_MAX, TIME_SLACK};
+pub(crate) use tries::Tries;
 
 /// How a partition is run.
 #[derive(Clone, Debug)]
@@ -167,6 +175,9 @@ pub enum SubmitError {
     /// This node's copy is not to be trusted.
     #[error("{0}")]
     Quarantined(String),
+    /// This node could not tell the outcome in time; nothing was appended. Try again later, or another node.
+    #[error("{0}")]
+    NotNow(Unready),
     /// Cuts lag behind; nothing was appended. Try again later.
     #[error("too much waits to be folded; try again later")]
     Overloaded,
@@ -224,6 +235,14 @@ pub(crate) struct Shared {
     pub grown: Notify,
     /// Why the fold stopped, once it has.
     pub stopped: watch::Sender<Option<String>>,
+    /// What the fold waits for, when that lasts; it goes on by itself.
+    pub held: watch::Sender<Option<String>>,
+    /// Bounds the time of records that this process writes.
+    pub time: Mutex<TimeBound>,
+    /// How sealing goes.
+    pub cuts: Tries,
+    /// How merging goes.
+    pub merges: Tries,
     /// Set when the log has been replayed; nothing is collected before.
     pub replayed: watch::Sender<bool>,
     /// Whether less than the reserve is free, as last seen by the task that watches space.
@@ -287,8 +306,9 @@ impl Partition {
         let next = catalog.next;
         let cut = catalog.cut;
         let publisher = Publisher::new(&catalog);
-        let quarantine = read_quarantine(&env, &layout).await;
-        let sealed = Sealed::open(&env.disk, &layout, store, catalog, None).await?;
+        let quarantine = read_quarantine(&env, &layout).await?;
+        let time = TimeBound::start(catalog.time, env.clock.wall(), env.clock.now());
+        let sealed = open_sealed(&env, &layout, catalog).await?;
         let tail = Arc::new(Tail::new(next));
         let view = View { partition: id, tail, frozen: Vec::new(), sealed: Arc::new(sealed) };
         let shared = Arc::new(Shared {
@@ -319,6 +339,10 @@ impl Partition {
             folded_cut: watch::Sender::new(cut),
             grown: Notify::new(),
             stopped: watch::Sender::new(None),
+            held: watch::Sender::new(None),
+            time: Mutex::new(time),
+            cuts: Tries::default(),
+            merges: Tries::default(),
             replayed: watch::Sender::new(false),
             is_short: AtomicBool::new(false),
         });
@@ -424,6 +448,46 @@ impl Partition {
     pub fn catalog_fill(&self) -> f64 {
         let (count, _) = self.shared.view.read().sealed.catalog.longest_list();
         count as f64 / self.shared.options.files_max as f64
+    }
+
+    /// What the fold waits for, if that lasts: writes are refused, and it goes on by itself once it can.
+    pub fn held(&self) -> Option<String> {
+        self.shared.held.borrow().clone()
+    }
+
+    /// How often the cut that is being sealed has failed in a row.
+    pub fn cuts_failed(&self) -> u32 {
+        self.shared.cuts.failed().0
+    }
+
+    /// How often merges have failed in a row.
+    pub fn merges_failed(&self) -> u32 {
+        self.shared.merges.failed().0
+    }
+
+    /// Whether a write would be taken, or why not.
+    pub fn readiness(&self) -> Result<(), Unready> {
+        readiness(&self.shared.facts())
+    }
+
+    /// What an operator should know although writes are taken.
+    pub fn warnings(&self) -> Vec<String> {
+        self.shared.warnings()
+    }
+
+    /// How far the wall clock is ahead of the time that the monotonic clock allows, in seconds; below zero when
+    /// it is behind. The second tells that it is so far ahead that it is not believed.
+    pub fn clock_ahead(&self) -> (f64, bool) {
+        let (clock, time) = (&self.shared.env.clock, *self.shared.time.lock());
+        let (wall, now) = (clock.wall(), clock.now());
+        (time.ahead_micros(wall, now) as f64 / 1e6, time.doubts(wall, now))
+    }
+
+    /// Believes the wall clock from now on: an operator has seen that it is right.
+    pub fn believe_clock(&self) {
+        let clock = &self.shared.env.clock;
+        self.shared.time.lock().believe(clock.wall(), clock.now());
+        tracing::warn!(partition = %self.shared.id, "the wall clock is believed: an operator says so");
     }
 
     /// The last cut that the catalog has.
@@ -551,10 +615,14 @@ impl Shared {
         if let Some(reason) = self.quarantined.borrow().clone() {
             return Err(SubmitError::Quarantined(reason));
         }
+        if let Some(reason) = self.refusal() {
+            return Err(SubmitError::NotNow(reason));
+        }
         let mut record = Record {
             id: self.lane.lock().unnumbered(),
             principal: principal.to_owned(),
             request: request.to_owned(),
+            time: WallTime::default(),
             body,
         };
         // What could not be read again would stop the fold for good.
@@ -609,6 +677,74 @@ impl Shared {
         }
     }
 
+    /// The time for a record that is appended now.
+    pub fn time_for_a_record(&self) -> WallTime {
+        let (wall, now) = (self.env.clock.wall(), self.env.clock.now());
+        if self.env.mutated(Mutant::BelieveAnyClock) {
+            return wall;
+        }
+        let mut bound = self.time.lock();
+        let (time, has_changed) = bound.stamp(wall, now);
+        if has_changed && bound.doubts(wall, now) {
+            let ahead = bound.ahead_micros(wall, now) / 1_000_000;
+            tracing::error!(partition = %self.id, ahead_seconds = ahead, "the wall clock has jumped ahead and is not believed: confirm it with `siltstone clock --believe` if it is right");
+        } else if has_changed {
+            tracing::info!(partition = %self.id, "the wall clock is believed again");
+        }
+        time
+    }
+
+    /// Why a write is refused before it is appended, if so. Asked by every write, so it looks at little.
+    fn refusal(&self) -> Option<Unready> {
+        let held = self.held.borrow().clone();
+        let (waited, wait_max) = self.waiting();
+        let facts = Facts { held, waited, wait_max, ..Facts::default() };
+        readiness(&facts).err().filter(Unready::is_before_append)
+    }
+
+    /// How long the oldest record has waited for its outcome, and how long it may: whoever comes later waits as
+    /// long, and is told after [`Options::write_wait`] that nobody knows.
+    fn waiting(&self) -> (Duration, Duration) {
+        let oldest = self.lane.lock().oldest();
+        let now = self.env.clock.now();
+        (oldest.map_or(Duration::ZERO, |since| now.since(since)), self.options.write_wait / 2)
+    }
+
+    fn facts(&self) -> Facts {
+        let (waited, wait_max) = self.waiting();
+        let status = self.log.status(self.id);
+        Facts {
+            quarantined: self.quarantined.borrow().clone(),
+            stopped: self.stopped.borrow().clone(),
+            held: self.held.borrow().clone(),
+            refusing: status.refusing.map(|error| error.to_string()),
+            is_short: status.is_short || self.is_short.load(Ordering::Relaxed),
+            crowded: self.crowded(),
+            cuts_failed: self.cuts.failed(),
+            is_full: self.is_full(),
+            waited,
+            wait_max,
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let (failed, how) = self.merges.failed();
+        if failed > 0 {
+            found.push(format!("a merge has failed {failed} times in a row: {how}"));
+        }
+        let view = self.view.read().clone();
+        let damaged = view.sealed.runs.iter().filter_map(|run| run.damage());
+        found.extend(damaged.map(|corruption| format!("damaged: {corruption}")));
+        let (wall, now) = (self.env.clock.wall(), self.env.clock.now());
+        let time = *self.time.lock();
+        if time.doubts(wall, now) {
+            let ahead = time.ahead_micros(wall, now) / 1_000_000;
+            found.push(format!("the wall clock is {ahead} s ahead and not believed; `siltstone clock --believe` if it is right"));
+        }
+        found
+    }
+
     /// Sees how much of the device is free. A device that does not say is taken to have enough.
     pub async fn look_at_space(&self) {
         let reserve = self.options.reserve_bytes;
@@ -622,20 +758,22 @@ impl Shared {
         }
     }
 
+    /// Whether two frozen tails wait and the third is full.
+    fn is_full(&self) -> bool {
+        let view = self.view.read();
+        view.frozen.len() >= FROZEN_MAX
+            && (view.tail.bytes() >= self.options.cut.bytes
+                || view.tail.len() >= self.options.cut.entries)
+    }
+
     /// Waits while two frozen tails wait and the third is full.
     async fn wait_for_room(&self) -> Result<(), SubmitError> {
-        let is_full = |shared: &Self| {
-            let view = shared.view.read();
-            view.frozen.len() >= FROZEN_MAX
-                && (view.tail.bytes() >= shared.options.cut.bytes
-                    || view.tail.len() >= shared.options.cut.entries)
-        };
-        if !is_full(self) {
+        if !self.is_full() {
             return Ok(());
         }
         let mut sealed = self.cut.subscribe();
         let room = async {
-            while is_full(self) {
+            while self.is_full() {
                 if sealed.changed().await.is_err() {
                     return;
                 }
@@ -715,19 +853,42 @@ fn start_space_watch(shared: &Arc<Shared>) -> Task {
     env.rt.spawn("space", task)
 }
 
+/// A start waits so long for files that cannot be opened now.
+const OPEN_PATIENCE: Duration = Duration::from_secs(30);
+/// And tries so often.
+const OPEN_RETRY: Duration = Duration::from_millis(200);
+
+/// Opens what the catalog names. That handles or memory have run out must not make a run damaged for as long as
+/// the process lives.
+async fn open_sealed(env: &Env, layout: &Layout, catalog: Catalog) -> Result<Sealed, ReadError> {
+    let began = env.clock.now();
+    loop {
+        let opened = Sealed::open(&env.disk, layout, catalog.store, catalog.clone(), None).await;
+        match opened {
+            Err(error) if error.is_transient() && env.clock.now().since(began) < OPEN_PATIENCE => {
+                tracing::warn!(%error, "a sealed file cannot be opened now; trying again");
+                env.clock.sleep(OPEN_RETRY).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// Why an earlier life took this node's copy out of service, if one did.
-async fn read_quarantine(env: &Env, layout: &Layout) -> Option<String> {
+async fn read_quarantine(env: &Env, layout: &Layout) -> Result<Option<String>, DiskError> {
     let unread =
         || "this node's copy was taken out of service; remove it and start again".to_owned();
     let file = match env.disk.open(&layout.quarantine(), Open::Read).await {
         Ok(file) => file,
-        Err(error) if error.kind == DiskErrorKind::NotFound => return None,
-        // A copy that may have been taken out of service is not served.
-        Err(_) => return Some(unread()),
+        Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(None),
+        // That handles are short says nothing of the copy, and the start is tried again;
+        Err(error) if !error.kind.is_of_the_bytes() => return Err(error),
+        // one that may have been taken out of service is not served.
+        Err(_) => return Ok(Some(unread())),
     };
     let len = file.len().await.unwrap_or_default() as usize;
-    match file.read_at(0, len).await {
-        Ok(bytes) if !bytes.is_empty() => Some(String::from_utf8_lossy(&bytes).into_owned()),
-        _ => Some(unread()),
-    }
+    Ok(Some(match file.read_at(0, len).await {
+        Ok(bytes) if !bytes.is_empty() => String::from_utf8_lossy(&bytes).into_owned(),
+        _ => unread(),
+    }))
 }

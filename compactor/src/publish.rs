@@ -161,6 +161,19 @@ impl Shared {
         Ok(())
     }
 
+    /// Tries once more to open runs of which a file could not be used: it may have been put back, or a device
+    /// may have come to itself. Nothing of the catalog changes.
+    pub async fn reopen_damaged(&self) {
+        if self.view.read().sealed.runs.iter().all(|run| run.damage().is_none()) {
+            return;
+        }
+        let _turn = self.publisher.turn.lock().await;
+        let former = self.view.read().sealed.clone();
+        if let Some(sealed) = former.reopened(&self.env.disk, &self.layout).await {
+            self.swap(None, Arc::new(sealed));
+        }
+    }
+
     fn swap(&self, sealed_tail: Option<&Arc<Tail>>, sealed: Arc<Sealed>) {
         let mut view = self.view.write();
         let stays = |tail: &&Arc<Tail>| !sealed_tail.is_some_and(|gone| Arc::ptr_eq(gone, tail));

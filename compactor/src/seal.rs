@@ -45,6 +45,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
             wait_for_merges(&shared).await;
             match seal(&shared, &frozen).await {
                 Ok(digest) => {
+                    shared.cuts.done();
                     shared.freezes.lock().pop_front();
                     nodes::publish_digest(&shared, frozen.cut, digest);
                     shared.cut.send_replace(frozen.cut);
@@ -59,6 +60,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
                 }
                 Err(error) => {
                     tracing::error!(%error, cut = %frozen.cut, "a cut could not be sealed; trying again");
+                    shared.cuts.fail(&error);
                     // What it wrote is garbage; on a full device its space is needed for the next try.
                     shared.sealed.notify_one();
                     shared.env.clock.sleep(RETRY).await;

@@ -3,13 +3,18 @@
 //! A sealed file is named by the catalog together with its length and BLAKE3 digest, so that a missing,
 //! short or exchanged file is found wherever it matters. Formats inside carry checksums of their own per
 //! block; the digest here is for `fsck`.
+//!
+//! Functions here read once. Whoever verifies what they give reads again before calling it damaged: see
+//! [`confirm`].
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use ingest::codec::{DecodeError, Decoder, EncodeError, Encoder};
-use ingest::env::{Disk, DiskError, DiskErrorKind, File, FilePath, Open};
-use ingest::log::{Corruption, ReadError};
+use ingest::env::{Disk, DiskError, File, FilePath, Open};
+use ingest::log::{Corruption, ReadError, confirm};
+
+use crate::layout::partition_of;
 
 /// What the catalog remembers of a sealed file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -114,8 +119,8 @@ pub async fn open(
     path: &FilePath,
     len: u64,
 ) -> Result<Arc<dyn File>, ReadError> {
-    let file = disk.open(path, Open::Read).await.map_err(|error| read_error(path, 0, error))?;
-    let found = file.len().await.map_err(|error| read_error(path, 0, error))?;
+    let file = disk.open(path, Open::Read).await.map_err(|error| read_error(0, &error))?;
+    let found = file.len().await.map_err(|error| read_error(0, &error))?;
     if found != len {
         let detail = format!("the file has {found} bytes, {len} were sealed");
         return Err(corruption(path, found.min(len), detail));
@@ -128,22 +133,27 @@ pub fn corruption(path: &FilePath, position: u64, detail: impl Into<String>) -> 
     ReadError::Corrupt(Corruption { file: path.to_string(), position, detail: detail.into() })
 }
 
-/// What a failed read of a sealed file means: a missing or short file is corruption, for the catalog
-/// names it whole; so is a device that cannot read a stretch of it.
-pub fn read_error(path: &FilePath, position: u64, error: DiskError) -> ReadError {
-    match error.kind {
-        DiskErrorKind::NotFound => corruption(path, 0, "the file is missing"),
-        _ => corruption(path, position, error.detail),
-    }
+/// What a failed read of a sealed file means. A missing or short file is damage, for the catalog names it
+/// whole; so is a device that cannot read a stretch of it. That handles or memory have run out is not.
+pub fn read_error(position: u64, error: &DiskError) -> ReadError {
+    ReadError::of_disk(partition_of(&error.path), position, error)
 }
 
 /// Reads bytes of a sealed file.
 pub async fn read(file: &Arc<dyn File>, position: u64, len: usize) -> Result<Bytes, ReadError> {
-    file.read_at(position, len).await.map_err(|error| read_error(file.path(), position, error))
+    file.read_at(position, len).await.map_err(|error| read_error(position, &error))
 }
 
 /// Recomputes a sealed file's length and digest, for `fsck`.
 pub async fn verify(
+    disk: &Arc<dyn Disk>,
+    path: &FilePath,
+    expected: &FileDigest,
+) -> Result<(), ReadError> {
+    confirm(|| verify_once(disk, path, expected)).await
+}
+
+async fn verify_once(
     disk: &Arc<dyn Disk>,
     path: &FilePath,
     expected: &FileDigest,

@@ -19,7 +19,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ingest::codec::{DecodeError, Decoder, EncodeError, Encoder};
 use ingest::entry::{EntryKey, Payload, SegmentLocation, Statement};
 use ingest::env::{Disk, File, FilePath};
-use ingest::log::ReadError;
+use ingest::log::{ReadError, confirm};
 use ingest::words::{SegmentId, StoreId};
 use parking_lot::Mutex;
 
@@ -323,6 +323,10 @@ impl Segment {
     }
 
     async fn block_of(&self, position: u64, magic: u32) -> Result<SegmentBlock, ReadError> {
+        confirm(move || self.block_once(position, magic)).await
+    }
+
+    async fn block_once(&self, position: u64, magic: u32) -> Result<SegmentBlock, ReadError> {
         let file = self.file().await?;
         let left = self.len.saturating_sub(position);
         let ahead = left.min(READ_AHEAD as u64) as usize;

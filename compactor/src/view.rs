@@ -69,11 +69,16 @@ impl OpenRun {
 }
 
 impl OpenRun {
+    /// What is wrong with its files.
+    fn damages(&self) -> impl Iterator<Item = &Corruption> {
+        let tables = [&self.keys, &self.more, &self.tags, &self.state];
+        let of_tables = tables.into_iter().filter_map(|table| table.as_ref().err());
+        of_tables.chain(self.manifest.as_ref().err())
+    }
+
     /// What is wrong with one of its files, if anything is.
     pub fn damage(&self) -> Option<&Corruption> {
-        let tables = [&self.keys, &self.more, &self.tags, &self.state];
-        let of_tables = tables.into_iter().find_map(|table| table.as_ref().err());
-        of_tables.or(self.manifest.as_ref().err())
+        self.damages().next()
     }
 }
 
@@ -81,10 +86,7 @@ impl OpenRun {
 fn contain<T>(opened: Result<T, ReadError>) -> Result<Result<T, Corruption>, ReadError> {
     match opened {
         Ok(opened) => Ok(Ok(opened)),
-        Err(ReadError::Corrupt(corruption)) => {
-            tracing::error!(%corruption, "a sealed file cannot be used");
-            Ok(Err(corruption))
-        }
+        Err(ReadError::Corrupt(corruption)) => Ok(Err(corruption)),
         Err(error) => Err(error),
     }
 }
@@ -122,6 +124,9 @@ impl Sealed {
                     if let (Some(_), Some(corruption)) = (former, open.damage()) {
                         return Err(corruption.clone().into());
                     }
+                    for corruption in open.damages() {
+                        tracing::error!(%corruption, "a sealed file cannot be used");
+                    }
                     Arc::new(open)
                 }
             });
@@ -144,6 +149,23 @@ impl Sealed {
             segments.insert(segment.id, open);
         }
         Ok(Self { catalog, runs, segments, handles })
+    }
+
+    /// The same files with damaged runs opened again, if that has helped with any.
+    pub(crate) async fn reopened(&self, disk: &Arc<dyn Disk>, layout: &Layout) -> Option<Self> {
+        let mut runs = self.runs.clone();
+        let mut has_helped = false;
+        for open in runs.iter_mut().filter(|open| open.damage().is_some()) {
+            // What cannot be opened now is tried again later.
+            let Ok(again) = OpenRun::open(disk, layout, &open.run).await else { continue };
+            if again.damages().count() < open.damages().count() {
+                tracing::info!(run = %open.run.id, "a sealed file can be used again");
+                *open = Arc::new(again);
+                has_helped = true;
+            }
+        }
+        let (catalog, segments) = (self.catalog.clone(), self.segments.clone());
+        has_helped.then(|| Self { catalog, runs, segments, handles: self.handles.clone() })
     }
 
     /// Reads the object header (and payload) that a listed entry points to.

@@ -40,6 +40,8 @@ pub async fn serve(
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(is_ready))
         .route("/health/cluster", get(answers))
+        .route("/health/clock", get(clock))
+        .route("/clock/believe", post(believe_clock))
         .route("/cluster", get(cluster))
         .route("/status", get(status))
         .route("/metrics", get(render))
@@ -56,15 +58,31 @@ pub async fn serve(
     }
 }
 
-/// Whether this process can do its work.
+/// Whether a write would be taken; and what an operator should know all the same.
 async fn is_ready(State(admin): State<Admin>) -> (StatusCode, String) {
     match admin.store.trouble() {
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
         None if !admin.ready.load(Ordering::Relaxed) => {
             (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into())
         }
-        None => (StatusCode::OK, "ready\n".into()),
+        None => {
+            let warnings = admin.store.warnings().into_iter();
+            let lines = warnings.map(|warning| format!("warning: {warning}\n"));
+            (StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(lines).collect())
+        }
     }
+}
+
+/// Whether the wall clock is believed.
+async fn clock(State(admin): State<Admin>) -> (StatusCode, String) {
+    let (text, is_believed) = admin.store.clock();
+    (if is_believed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
+}
+
+/// An operator says that the wall clock is right.
+async fn believe_clock(State(admin): State<Admin>) -> String {
+    admin.store.partitions.iter().for_each(Partition::believe_clock);
+    admin.store.clock().0
 }
 
 /// Whether the store as a whole answers, as seen from here: a barrier passes in every partition.

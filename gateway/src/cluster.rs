@@ -54,7 +54,7 @@ pub struct PartitionReport {
     pub rejected: u64,
     /// Why this copy serves nothing, if so.
     pub quarantined: Option<String>,
-    /// Why nothing is written to it any more, if so.
+    /// Why nothing is written to it any more, or just now, if so.
     pub stopped: Option<String>,
 }
 
@@ -80,7 +80,7 @@ pub async fn report(store: &Store) -> NodeReport {
             duplicates: counters.duplicates.load(Ordering::Relaxed),
             rejected: counters.rejected.load(Ordering::Relaxed),
             quarantined: partition.quarantined(),
-            stopped: partition.stopped(),
+            stopped: partition.stopped().or_else(|| partition.held()),
         });
     }
     let id = store.partitions[0].snapshot().view.sealed.catalog.store;

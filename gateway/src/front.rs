@@ -316,7 +316,10 @@ pub fn submit_error(error: SubmitError) -> S3Error {
             Code::SlowDown.because(error.to_string())
         }
         SubmitError::TooLarge(_) => Code::InvalidRequest.because(error.to_string()),
-        SubmitError::Append(_) | SubmitError::Stopped(_) | SubmitError::Quarantined(_) => {
+        SubmitError::NotNow(_)
+        | SubmitError::Append(_)
+        | SubmitError::Stopped(_)
+        | SubmitError::Quarantined(_) => {
             tracing::error!(%error, "a write failed");
             Code::ServiceUnavailable.because(error.to_string())
         }

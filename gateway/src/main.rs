@@ -65,6 +65,16 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
     },
+    /// See whether a running server believes its wall clock. It does not when the clock has jumped ahead: what is
+    /// written gets the time without the jump.
+    Clock {
+        /// Say that the clock is right: it is believed from now on, and what is written gets its time.
+        #[arg(long)]
+        believe: bool,
+        /// The server's admin address.
+        #[arg(long, default_value = "http://127.0.0.1:9001")]
+        admin: String,
+    },
     /// Ask a running server in SQL.
     Sql {
         /// The query. Without one, statements are read from standard input; a terminal gets a shell.
@@ -162,6 +172,11 @@ fn main() -> ExitCode {
         Command::Status { admin, json } => status::run(&admin, json),
         Command::Cut { admin } => ask::post(&admin, "/cut"),
         Command::Merge { admin } => ask::post(&admin, "/merge"),
+        Command::Clock { believe: true, admin } => ask::post(&admin, "/clock/believe"),
+        Command::Clock { believe: false, admin } => ask::get(&admin, "/health/clock").map(|text| {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }),
         Command::Sql { query, address, keys, format } => sql(query, address, keys, format),
         Command::Export { wishes, address, keys } => {
             keys.find().and_then(|keys| export::run(&ask::Sql::new(address, keys)?, &wishes))

@@ -11,6 +11,7 @@ pub async fn take(store: &Store) {
     for partition in &store.partitions {
         take_partition(partition);
     }
+    metrics::counter!("siltstone_reads_mended_total").absolute(ingest::log::mended());
     if let Kind::Node(node) = &store.kind {
         let set = |name: &'static str, value: u64| metrics::counter!(name).absolute(value);
         let counters = node.log.counters();
@@ -69,6 +70,13 @@ fn take_partition(partition: &Partition) {
     let damaged = sealed.runs.iter().filter(|run| run.damage().is_some()).count();
     gauge("siltstone_damaged_runs", damaged as f64);
     gauge("siltstone_quarantined", f64::from(u8::from(partition.quarantined().is_some())));
+    gauge("siltstone_held", f64::from(u8::from(partition.held().is_some())));
+    gauge("siltstone_ready", f64::from(u8::from(partition.readiness().is_ok())));
+    let (ahead, is_doubted) = partition.clock_ahead();
+    gauge("siltstone_clock_ahead_seconds", ahead);
+    gauge("siltstone_clock_doubted", f64::from(u8::from(is_doubted)));
+    gauge("siltstone_cuts_failed", f64::from(partition.cuts_failed()));
+    gauge("siltstone_merges_failed", f64::from(partition.merges_failed()));
     gauge("siltstone_stopped", f64::from(u8::from(partition.stopped().is_some())));
     let counters = partition.counters();
     gauge("siltstone_streams_open", counters.streams.load(Ordering::Relaxed) as f64);

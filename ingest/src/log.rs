@@ -25,14 +25,17 @@
 pub mod brokers;
 pub mod embedded;
 pub mod replicated;
+mod second_look;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::codec::{DecodeError, Decoder, Encoder};
-use crate::env::Fut;
+use crate::env::{DiskError, DiskErrorKind, Fut};
 use crate::record::{Record, RecordId};
 use crate::words::{Offset, PartitionId, WallTime};
+
+pub use second_look::{confirm, mended};
 
 /// A partition's durable, ordered sequence of records.
 pub trait Log: Send + Sync {
@@ -224,14 +227,38 @@ pub enum ReadError {
     /// Bytes are not what was written.
     #[error("{0}")]
     Corrupt(#[from] Corruption),
-    /// The device failed, or the log has been stopped.
-    #[error("cannot read the log of partition {partition}: {reason}")]
+    /// It cannot be read now, for a reason that says nothing of the bytes: handles or memory have run out,
+    /// brokers do not answer, the log has been stopped. Try again later.
+    #[error("partition {partition} cannot be read now: {reason}")]
     Unavailable {
         /// The partition.
         partition: PartitionId,
         /// Why.
         reason: String,
     },
+}
+
+impl ReadError {
+    /// What an error of the disk means to whoever reads a file that must be there and whole. Only what the
+    /// device says of the bytes is damage, and the caller reads once more before it believes that:
+    /// see [`confirm`].
+    pub fn of_disk(partition: PartitionId, position: u64, error: &DiskError) -> Self {
+        let detail = match error.kind {
+            DiskErrorKind::NotFound => "the file is missing".into(),
+            DiskErrorKind::ShortRead => "the file ends before".into(),
+            kind if kind.is_of_the_bytes() => error.detail.clone(),
+            _ => return ReadError::Unavailable { partition, reason: error.to_string() },
+        };
+        ReadError::Corrupt(Corruption { file: error.path.to_string(), position, detail })
+    }
+
+    /// Tells whether trying again may help without anybody's doing: the error says nothing of the bytes.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            ReadError::Unavailable { .. } => true,
+            ReadError::Trimmed { .. } | ReadError::Lost { .. } | ReadError::Corrupt(_) => false,
+        }
+    }
 }
 
 /// Bytes that are not what was written, with their place.
@@ -244,4 +271,31 @@ pub struct Corruption {
     pub position: u64,
     /// What does not fit, with both checksums where there are two.
     pub detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::FilePath;
+
+    /// A process without handles called whole files corrupt, and clients gave their objects up.
+    #[test]
+    fn only_what_the_device_says_of_the_bytes_is_damage() {
+        let table = [
+            (DiskErrorKind::NotFound, true),
+            (DiskErrorKind::ShortRead, true),
+            (DiskErrorKind::Io, true),
+            (DiskErrorKind::Exists, false),
+            (DiskErrorKind::NoSpace, false),
+            (DiskErrorKind::Exhausted, false),
+            (DiskErrorKind::Refused, false),
+        ];
+        for (kind, is_damage) in table {
+            let path = FilePath::new("p0003/runs/f");
+            let error = DiskError { kind, operation: "open", path, detail: "said".into() };
+            let found = ReadError::of_disk(PartitionId::new(3), 7, &error);
+            assert_eq!(matches!(found, ReadError::Corrupt(_)), is_damage, "{kind:?}: {found}");
+            assert_eq!(found.is_transient(), !is_damage, "{kind:?}");
+        }
+    }
 }

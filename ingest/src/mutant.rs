@@ -83,6 +83,14 @@ mutants! {
     DeleteBucketBlindly,
     /// Buckets' last writes are not carried over a cut.
     ForgetLastWritesAtCut,
+    /// What one read says is damaged is called so without a second read.
+    BelieveFirstRead,
+    /// A prior fact that cannot be read just now stops the fold.
+    StopOnTransientRead,
+    /// Exhausted handles or memory are called damage.
+    ExhaustionIsRot,
+    /// The wall clock is believed, however far ahead of the monotonic clock it is.
+    BelieveAnyClock,
 }
 
 impl Mutant {

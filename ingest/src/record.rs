@@ -17,7 +17,7 @@ use crate::entry::{
 use crate::name::{BUCKET_NAME_BYTES_MAX, BucketName, OBJECT_KEY_BYTES_MAX, ObjectKey};
 use crate::words::{
     BucketId, BulkId, ConfigVersion, CutNumber, Epoch, NodeId, Offset, PartNumber, Sequence,
-    StreamId, UploadId, WriterId,
+    StreamId, UploadId, WallTime, WriterId,
 };
 
 /// The version that this code writes and reads.
@@ -67,6 +67,9 @@ pub struct Record {
     pub principal: String,
     /// The request that asked, for tracing; empty for the store itself.
     pub request: String,
+    /// The time that the writer gave it, which is bounded by what the writer's monotonic clock allows. It dates
+    /// what the record makes. The epoch for a record that makes nothing.
+    pub time: WallTime,
     /// What was asked.
     pub body: Body,
 }
@@ -375,6 +378,12 @@ mod kind {
 }
 
 impl Record {
+    /// A record that the store writes by itself, and that dates nothing.
+    pub fn of_the_store(id: RecordId, body: Body) -> Self {
+        let (principal, request, time) = Default::default();
+        Self { id, principal, request, time, body }
+    }
+
     /// Hash of the bucket and key that the record is about; 0 when it is about none. Recovery uses it
     /// to tell which keys a damaged stretch of the log concerned.
     pub fn key_hash(&self) -> u64 {
@@ -503,6 +512,7 @@ impl Record {
     fn encode_into(&self, out: &mut Encoder) {
         out.u8(RECORD_VERSION).u8(self.body.kind());
         out.raw(&self.id.writer.0).u32(self.id.epoch.get()).u64(self.id.sequence.get());
+        out.i64(self.time.micros());
         out.bounded(self.principal.as_bytes(), OWNER_BYTES_MAX, "principal");
         out.bounded(self.request.as_bytes(), REQUEST_BYTES_MAX, "request id");
         self.body.encode(out);
@@ -522,11 +532,12 @@ impl Record {
             epoch: Epoch::new(from.u32("epoch")?),
             sequence: Sequence::new(from.u64("sequence")?),
         };
+        let time = WallTime::from_micros(from.i64("record time")?);
         let principal = from.text(OWNER_BYTES_MAX, "principal")?;
         let request = from.text(REQUEST_BYTES_MAX, "request id")?;
         let body = Body::decode(kind, &mut from)?;
         from.end("end of record")?;
-        Ok(Self { id, principal, request, body })
+        Ok(Self { id, principal, request, time, body })
     }
 }
 

@@ -47,7 +47,13 @@ fn with(versioning: Versioning) -> Buckets {
 }
 
 fn record(body: Body) -> Record {
-    Record { id: RecordId::default(), principal: "principal".into(), request: "r".into(), body }
+    Record {
+        id: RecordId::default(),
+        principal: "principal".into(),
+        request: "r".into(),
+        time: WallTime::default(),
+        body,
+    }
 }
 
 fn decide(versioning: Versioning, prior: Prior, body: Body) -> Effects {

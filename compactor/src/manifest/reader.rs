@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use ingest::env::{Disk, File, FilePath};
-use ingest::log::ReadError;
+use ingest::log::{ReadError, confirm};
 use ingest::words::RunId;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::AsyncFileReader;
@@ -41,6 +41,17 @@ pub struct Manifest {
 impl Manifest {
     /// Opens a manifest: verifies the sums, then reads the metadata.
     pub async fn open(
+        disk: &Arc<dyn Disk>,
+        path: &FilePath,
+        sums_path: &FilePath,
+        run: RunId,
+        digest: &FileDigest,
+        sums_digest: &FileDigest,
+    ) -> Result<Arc<Self>, ReadError> {
+        confirm(move || Self::open_once(disk, path, sums_path, run, digest, sums_digest)).await
+    }
+
+    async fn open_once(
         disk: &Arc<dyn Disk>,
         path: &FilePath,
         sums_path: &FilePath,
@@ -131,6 +142,16 @@ impl parquet::arrow::async_reader::MetadataFetch for &mut RawReader<'_> {
 
 /// Reads the blocks that a range touches, verifies them, and gives the range.
 async fn read_verified(
+    file: &Arc<dyn File>,
+    run: RunId,
+    len: u64,
+    sums: &[u32],
+    range: Range<u64>,
+) -> Result<Bytes, ReadError> {
+    confirm(move || read_once(file, run, len, sums, range.clone())).await
+}
+
+async fn read_once(
     file: &Arc<dyn File>,
     run: RunId,
     len: u64,

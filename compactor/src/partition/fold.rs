@@ -11,9 +11,11 @@ use ingest::mutant::Mutant;
 use ingest::record::{Body, Data, RecordPayload};
 use ingest::words::{CutNumber, Offset, WallTime, WriterId};
 
+use super::hold::Hold;
 use super::streams::{Streams, Whole};
+use super::time_bound::TimeBound;
 use super::{OpenError, Shared, lane, nodes};
-use crate::apply::{Effects, apply, needs};
+use crate::apply::{Effects, Needs, Prior, apply, needs};
 use crate::outcome::{Outcome, Rejection};
 use crate::resolve::resolve;
 use crate::restore::{RestoreError, restore};
@@ -70,9 +72,16 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Task, OpenError> {
         cut,
         time,
     };
-    fold.restore().await?;
+    let mut hold = Hold::new(shared, "the state that the last cut left");
+    while let Err(error) = fold.restore().await {
+        let OpenError::Read(error) = error else { return Err(error) };
+        hold.at_open(error).await?;
+    }
     let mut reader = shared.log.read(shared.id, next).await?;
     fold.replay(&mut reader).await?;
+    // Before anything is appended whose time could matter.
+    let clock = &shared.env.clock;
+    *shared.time.lock() = TimeBound::start(fold.time, clock.wall(), clock.now());
     shared.replayed.send_replace(true);
     let shared = shared.clone();
     let env = shared.env.clone();
@@ -108,7 +117,14 @@ impl Fold {
             if futures::FutureExt::now_or_never(&mut met).is_some() {
                 return Ok(());
             }
-            self.take(reader.next().await?).await?;
+            let mut hold = Hold::new(&shared, "the log");
+            let batch = loop {
+                match reader.next().await {
+                    Ok(batch) => break batch,
+                    Err(error) => hold.at_open(error).await?,
+                }
+            };
+            self.take(batch).await?;
         }
     }
 
@@ -130,15 +146,21 @@ impl Fold {
         Ok(())
     }
 
-    /// Folds until the log or a prior fact cannot be read.
+    /// Folds until the log has lost what was acknowledged, or this node's copy cannot go on. What cannot be
+    /// read now is waited for, and said to be so.
     async fn run(&mut self, mut reader: Box<dyn Reader>) -> ReadError {
+        let shared = self.shared.clone();
+        let mut hold = Hold::new(&shared, "the log");
         loop {
-            let taken = match reader.next().await {
-                Ok(batch) => self.take(batch).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = taken {
-                return error;
+            match reader.next().await {
+                Ok(batch) => {
+                    hold.end();
+                    if let Err(error) = self.take(batch).await {
+                        return error;
+                    }
+                }
+                Err(error @ (ReadError::Lost { .. } | ReadError::Trimmed { .. })) => return error,
+                Err(error) => hold.wait(&error).await,
             }
         }
     }
@@ -155,7 +177,6 @@ impl Fold {
     async fn fold(&mut self, committed: Committed) -> Result<(), ReadError> {
         let offset = committed.offset;
         let id = committed.record.id;
-        self.time = self.time.max(committed.time);
         self.shared.records.fetch_add(1, Ordering::Relaxed);
         if !committed.record.is_numbered() {
             self.pass(&committed).await?;
@@ -200,7 +221,7 @@ impl Fold {
                 }
             }
             Body::Barrier => self.shared.barriers.meet(id),
-            Body::Data(data) => self.take_payload(data).await?,
+            Body::Data(data) => self.take_payload(data, committed.record.time).await?,
             Body::Digest(digest) => nodes::take_digest(&self.shared, digest),
             Body::Claim { node, process, stage } => {
                 nodes::take_claim(&self.shared, *node, *process, *stage);
@@ -211,10 +232,13 @@ impl Fold {
     }
 
     /// Writes a piece of payload to this node's bulk files; waits while there is no room for it.
-    async fn take_payload(&mut self, data: &Data) -> Result<(), ReadError> {
+    async fn take_payload(&mut self, data: &Data, time: WallTime) -> Result<(), ReadError> {
+        let (shared, time) = (self.shared.clone(), self.time.max(time));
+        let mut hold = Hold::new(&shared, "a file for payload");
         loop {
-            match self.streams.take(&self.shared.bulk, data, self.time).await {
+            match self.streams.take(&self.shared.bulk, data, time).await {
                 Ok(()) => {
+                    hold.end();
                     let streams = self.streams.count() as u64;
                     self.shared.counters.streams.store(streams, Ordering::Relaxed);
                     return Ok(());
@@ -223,6 +247,8 @@ impl Fold {
                     tracing::warn!(%error, "no room for payload; the fold waits");
                     self.shared.env.clock.sleep(ROOM_RETRY).await;
                 }
+                // Nothing of the piece has been written, and trying again may help.
+                Err(error @ BulkError::Disk(_)) => hold.wait(&self.device_failed(&error)).await,
                 Err(error) => return Err(self.device_failed(&error)),
             }
         }
@@ -275,22 +301,23 @@ impl Fold {
         let committed = &committed;
         let buckets = shared.buckets.read().clone();
         let wanted = needs(&buckets, &committed.record);
-        let mut prior = resolve(&shared.snapshot(), &wanted).await?;
+        let mut prior = prior_of(&shared, &wanted).await?;
         shared.counters.prior_looked_at.fetch_add(prior.looked_at, Ordering::Relaxed);
         let ignores_writes = shared.env.mutated(Mutant::DeleteBucketBlindly);
         prior.last_write = wanted
             .uploads_of
             .filter(|_| !ignores_writes)
             .and_then(|bucket| self.last_writes.of(bucket));
-        let Effects { outcome, entries, state, bucket, freezes } = apply(
-            &shared.options.rules,
-            shared.id,
-            &buckets,
-            self.cut,
-            self.time,
-            prior,
-            committed,
-        );
+        let time = self.time.max(committed.record.time);
+        let Effects { outcome, entries, state, bucket, freezes } =
+            apply(&shared.options.rules, shared.id, &buckets, self.cut, time, prior, committed);
+        // What makes nothing gives no time: a clock that was wrong for a moment would date what comes later.
+        if !entries.is_empty() || !state.is_empty() || bucket.is_some() {
+            self.time = time;
+            if !shared.lane.lock().wrote(&committed.record.id) {
+                shared.time.lock().saw(time, shared.env.clock.now());
+            }
+        }
         let freezes = freezes
             || (shared.env.mutated(Mutant::CutTwice)
                 && matches!(committed.record.body, Body::Cut { .. }));
@@ -376,6 +403,23 @@ impl Fold {
         shared.freezes.lock().push_back(frozen);
         shared.folded_cut.send_replace(self.cut);
         shared.frozen.notify_one();
+    }
+}
+
+/// Finds the facts that a record's outcome hangs on. An outcome cannot be guessed, so what cannot be read
+/// now is waited for; reads of everything that can be read go on meanwhile.
+async fn prior_of(shared: &Arc<Shared>, wanted: &Needs) -> Result<Prior, ReadError> {
+    let mut hold = Hold::new(shared, "what was there before");
+    loop {
+        match resolve(&shared.snapshot(), wanted).await {
+            Ok(prior) => {
+                hold.end();
+                return Ok(prior);
+            }
+            Err(error) if shared.env.mutated(Mutant::StopOnTransientRead) => return Err(error),
+            Err(error) if !*shared.replayed.borrow() => hold.at_open(error).await?,
+            Err(error) => hold.wait(&error).await,
+        }
     }
 }
 

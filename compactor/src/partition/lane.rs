@@ -24,7 +24,7 @@ use ingest::env::{Env, Fut, Task, timeout};
 use ingest::log::{AppendError, Committed, LogLocation, Permit};
 use ingest::mutant::Mutant;
 use ingest::record::{Body, Condition, Record, RecordId};
-use ingest::words::{Epoch, Sequence, WriterId};
+use ingest::words::{Epoch, Sequence, Tick, WriterId};
 use tokio::sync::oneshot;
 
 use super::{Shared, SubmitError};
@@ -49,6 +49,8 @@ pub(crate) struct Lane {
 struct Waiting {
     asked: oneshot::Sender<Settled>,
     held: WriteGuard,
+    /// When it got its number.
+    since: Tick,
 }
 
 /// What became of a record.
@@ -69,6 +71,16 @@ impl Lane {
             is_open: true,
             is_abandoned: false,
         }
+    }
+
+    /// Whether a record is this lane's.
+    pub fn wrote(&self, id: &RecordId) -> bool {
+        id.writer == self.writer
+    }
+
+    /// Since when the oldest record has waited whose outcome has not come; none when none waits.
+    pub fn oldest(&self) -> Option<Tick> {
+        self.waiting.first_key_value().map(|(_, waiting)| waiting.since)
     }
 
     /// The lane's name for a record that has no number yet.
@@ -128,7 +140,7 @@ impl Lane {
 }
 
 fn opening(id: RecordId) -> Record {
-    Record { id, principal: String::new(), request: String::new(), body: Body::OpenWriter }
+    Record::of_the_store(id, Body::OpenWriter)
 }
 
 /// Opens this process's writer in the log.
@@ -156,8 +168,10 @@ pub(super) fn lose_step(shared: &Shared) {
     shared.out_of_step.notify_one();
 }
 
-/// How long to wait before another epoch is tried.
+/// How long to wait before another epoch is tried; each pause is twice the one before,
 const RETRY: Duration = Duration::from_millis(200);
+/// up to this: a log that takes no records before a restart is not asked, and told of, for ever.
+const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// Starts the task that opens a new epoch whenever the lane is out of step with the log.
 pub(super) fn start_fencer(shared: &Arc<Shared>) -> Task {
@@ -168,8 +182,11 @@ pub(super) fn start_fencer(shared: &Arc<Shared>) -> Task {
             shared.out_of_step.notified().await;
             shared.counters.epochs.fetch_add(1, Ordering::Relaxed);
             let mut record = opening(shared.lane.lock().fence());
+            let mut pause = RETRY;
             while !reopen(&shared, record).await {
-                shared.env.clock.sleep(RETRY).await;
+                shared.env.clock.sleep(pause).await;
+                let refuses = shared.log.status(shared.id).refusing.is_some();
+                pause = if refuses { (pause * 2).min(RETRY_MAX) } else { RETRY };
                 if shared.stopped.borrow().is_some() {
                     return;
                 }
@@ -269,8 +286,10 @@ fn number(
     let (asked, receiver) = oneshot::channel();
     lane.last = lane.last.next();
     record.id = lane.unnumbered();
+    record.time = shared.time_for_a_record();
     let (sequence, held) = (record.id.sequence, shared.bulk.prolong(&record.bulk_files()));
-    lane.waiting.insert(sequence, Waiting { asked, held });
+    let since = shared.env.clock.now();
+    lane.waiting.insert(sequence, Waiting { asked, held, since });
     Ok(Some((sequence, shared.log.append(permit, record), receiver)))
 }
 

@@ -94,7 +94,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> Task {
 async fn append(shared: &Shared, body: Body) -> Result<(), AppendError> {
     // Told apart by what it says, so it needs no number.
     let id = RecordId { writer: shared.nodes.process, ..RecordId::default() };
-    let record = Record { id, principal: String::new(), request: String::new(), body };
+    let record = Record::of_the_store(id, body);
     let permit = shared.log.admit(shared.id, record.bytes_estimate()).await?;
     shared.log.append(permit, record).await
 }

@@ -155,8 +155,8 @@ impl StreamWriter {
             sequence: Sequence::new(u64::from(self.next)),
         };
         self.next += 1;
-        let record =
-            Record { id, principal: String::new(), request: String::new(), body: Body::Data(data) };
+        let time = shared.time_for_a_record();
+        let record = Record { time, ..Record::of_the_store(id, Body::Data(data)) };
         let admitted = shared.log.admit(shared.id, record.bytes_estimate());
         let limit = shared.options.write_wait;
         let permit = timeout(shared.env.clock.as_ref(), limit, admitted).await;

@@ -228,7 +228,8 @@ impl Shared {
             Some(()) => Ok(self.snapshot()),
             None => {
                 let stopped = self.stopped.borrow().clone();
-                Err(self.unavailable(stopped.unwrap_or_else(|| {
+                let held = || self.held.borrow().clone();
+                Err(self.unavailable(stopped.or_else(held).unwrap_or_else(|| {
                     "this node could not learn in time what was written last".into()
                 })))
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use ingest::codec::DecodeError;
 use ingest::env::{Disk, File, FilePath};
-use ingest::log::ReadError;
+use ingest::log::{ReadError, confirm};
 
 use super::block::{Block, Malformed, Place};
 use super::filter::Filter;
@@ -26,6 +26,16 @@ pub struct Table {
 impl Table {
     /// Opens a table and verifies its footer, filter and index.
     pub async fn open(
+        disk: &Arc<dyn Disk>,
+        path: &FilePath,
+        kind: TableKind,
+        id: u64,
+        digest: &FileDigest,
+    ) -> Result<Arc<Self>, ReadError> {
+        confirm(move || Self::open_once(disk, path, kind, id, digest)).await
+    }
+
+    async fn open_once(
         disk: &Arc<dyn Disk>,
         path: &FilePath,
         kind: TableKind,
@@ -86,6 +96,10 @@ impl Table {
     }
 
     async fn block(&self, index: usize) -> Result<Block, ReadError> {
+        confirm(move || self.block_once(index)).await
+    }
+
+    async fn block_once(&self, index: usize) -> Result<Block, ReadError> {
         let place = self.index.place(index);
         let bytes = self.section(Section::Block, place, u64::MAX).await?;
         Block::new(bytes, self.kind.form()).map_err(|Malformed| self.malformed(place.0))

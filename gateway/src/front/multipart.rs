@@ -237,11 +237,11 @@ fn whole_checksum(open: &OpenUpload, parts: &[&Part]) -> Result<Option<StoredChe
     } else {
         combined.ok_or_else(|| S3Error::from(Code::InvalidPart))?
     };
-    Ok(StoredChecksum {
+    Ok(Some(StoredChecksum {
         algorithm: algorithm as u8,
         is_composite: open.checksum_is_composite,
         digest: digest.into(),
-    })
+    }))
 }
 
 /// CRC-64/NVME of all parts together, which their digests in the log give whatever the upload was announced with.

@@ -188,17 +188,39 @@ impl Store {
         futures::future::try_join_all(self.partitions.iter().map(Partition::fresh)).await
     }
 
-    /// Why this process cannot do its work, if it cannot.
+    /// Why a write would not be taken in some partition, if so.
     pub fn trouble(&self) -> Option<String> {
         let of = |partition: &Partition| {
-            let refusing = || partition.log().status(partition.id()).refusing;
-            partition
-                .quarantined()
-                .or_else(|| partition.stopped())
-                .or_else(|| refusing().map(|error| error.to_string()))
-                .or_else(|| partition.crowded())
+            let reason = partition.readiness().err()?;
+            Some(format!("partition {}: {reason}", partition.id()))
         };
         self.partitions.iter().find_map(of)
+    }
+
+    /// What an operator should know although writes are taken.
+    pub fn warnings(&self) -> Vec<String> {
+        let of = |partition: &Partition| {
+            let id = partition.id();
+            let warnings = partition.warnings().into_iter();
+            warnings.map(move |warning| format!("partition {id}: {warning}")).collect::<Vec<_>>()
+        };
+        self.partitions.iter().flat_map(of).collect()
+    }
+
+    /// What the clock is believed to be, in words, and whether it is believed everywhere.
+    pub fn clock(&self) -> (String, bool) {
+        let doubted = self.partitions.iter().find(|partition| partition.clock_ahead().1);
+        match doubted {
+            None => ("the wall clock is believed\n".into(), true),
+            Some(partition) => {
+                let ahead = partition.clock_ahead().0;
+                let text = format!(
+                    "the wall clock is {ahead:.0} s ahead of what the monotonic clock allows and is not believed (partition {}): objects get the time without the jump; if the clock is right, say so with `siltstone clock --believe`\n",
+                    partition.id()
+                );
+                (text, false)
+            }
+        }
     }
 
     /// Folds what is not folded yet, and stops.

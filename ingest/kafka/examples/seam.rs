@@ -23,7 +23,7 @@ use ingest::log::replicated::{Options, ReplicatedLog};
 use ingest::name::ObjectKey;
 use ingest::record::{Body, Condition, Data, PutObject, Record, RecordId, RecordPayload};
 use ingest::words::{
-    BucketId, ConfigVersion, Epoch, Offset, PartitionId, Sequence, StreamId, WriterId,
+    BucketId, ConfigVersion, Epoch, Offset, PartitionId, Sequence, StreamId, WallTime, WriterId,
 };
 use kafka::{KafkaBrokers, Security, Settings};
 
@@ -145,7 +145,13 @@ fn record(number: u64, payload: Bytes, is_data: bool) -> Record {
             payload: RecordPayload::Inline(payload),
         })
     };
-    Record { id, principal: "somebody".into(), request: String::new(), body }
+    Record {
+        id,
+        principal: "somebody".into(),
+        request: String::new(),
+        time: WallTime::default(),
+        body,
+    }
 }
 
 /// Bytes that do not compress to nothing.

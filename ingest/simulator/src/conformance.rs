@@ -16,7 +16,7 @@ use ingest::log::{BarrierToken, Committed, Log, ReadError, Reader};
 use ingest::name::ObjectKey;
 use ingest::record::{Body, Condition, PutObject, Record, RecordId, RecordPayload};
 use ingest::words::{
-    BucketId, ConfigVersion, Epoch, Offset, PartitionId, Sequence, StoreId, WriterId,
+    BucketId, ConfigVersion, Epoch, Offset, PartitionId, Sequence, StoreId, WallTime, WriterId,
 };
 use parking_lot::Mutex;
 
@@ -81,6 +81,7 @@ pub fn record(caller: u8, sequence: u64, payload: &[u8]) -> Record {
         },
         principal: "somebody".into(),
         request: format!("{caller}-{sequence}"),
+        time: WallTime::default(),
         body: Body::PutObject(PutObject {
             bucket: BucketId::new(1),
             config: ConfigVersion::ZERO,

@@ -12,9 +12,10 @@ use super::format::{
 };
 use super::{BulkFiles, Options};
 use crate::entry::Extent;
-use crate::env::{Disk, DiskError, DiskErrorKind, File, Open};
-use crate::log::{Corruption, ReadError};
-use crate::words::{BulkId, PartitionId};
+use crate::env::{Disk, File, Open};
+use crate::log::{Corruption, ReadError, confirm};
+use crate::mutant::Mutant;
+use crate::words::BulkId;
 
 /// Frames that are read at once.
 const STRETCH_FRAMES: u64 = 4;
@@ -28,25 +29,15 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Opens a file and reads its header. A file that is named and not there is corruption too.
+    /// Opens a file and reads its header. A file that is named and not there is corruption too. What is
+    /// damage may be so for one read only: see [`confirm`].
     pub async fn open(disk: &dyn Disk, options: &Options, id: BulkId) -> Result<Self, ReadError> {
         let path = options.path(id);
-        let corrupt = |detail: String| {
-            ReadError::Corrupt(Corruption { file: path.to_string(), position: 0, detail })
-        };
-        let file = match disk.open(&path, Open::Read).await {
-            Err(error) if error.kind == DiskErrorKind::NotFound => {
-                return Err(corrupt("the file is missing".into()));
-            }
-            opened => opened.map_err(|error| unavailable(options.partition, &error))?,
-        };
-        let block = match file.read_at(0, BLOCK as usize).await {
-            Err(error) if error.kind == DiskErrorKind::ShortRead => {
-                return Err(corrupt("the file ends within its header".into()));
-            }
-            read => read.map_err(|error| unavailable(options.partition, &error))?,
-        };
+        let failed = |error| ReadError::of_disk(options.partition, 0, &error);
+        let file = disk.open(&path, Open::Read).await.map_err(failed)?;
+        let block = file.read_at(0, BLOCK as usize).await.map_err(failed)?;
         let identity = Identity::decode(&block, options.store, options.partition, id);
+        let corrupt = |detail: String| Corruption { file: path.to_string(), position: 0, detail };
         Ok(Self { file, identity: identity.map_err(corrupt)? })
     }
 
@@ -60,12 +51,8 @@ impl Handle {
         let first = Frame::of(extent, frames.start);
         let last = Frame::of(extent, frames.end - 1);
         let len = (last.position - first.position) as usize + last.bytes();
-        match self.file.read_at(first.position, len).await {
-            Err(error) if error.kind == DiskErrorKind::ShortRead => {
-                Err(self.corrupt(first.position, "the file ends before".into()).into())
-            }
-            read => read.map_err(|error| unavailable(self.identity.partition, &error)),
-        }
+        let read = self.file.read_at(first.position, len).await;
+        read.map_err(|error| ReadError::of_disk(self.identity.partition, first.position, &error))
     }
 
     /// Reads one frame and verifies it; gives its payload.
@@ -81,11 +68,6 @@ impl Handle {
             Err(detail) => Err(self.corrupt(frame.position, detail).into()),
         }
     }
-}
-
-/// The device failed: that says nothing of the bytes, and trying again may help.
-fn unavailable(partition: PartitionId, error: &DiskError) -> ReadError {
-    ReadError::Unavailable { partition, reason: error.to_string() }
 }
 
 /// Handles of files that were read lately. A reader's own handle outlives its place here.
@@ -106,7 +88,8 @@ impl Handles {
         if let Some(handle) = self.kept(id) {
             return Ok(handle);
         }
-        let handle = Arc::new(Handle::open(&*bulk.env.disk, &bulk.options, id).await?);
+        let open = || Handle::open(&*bulk.env.disk, &bulk.options, id);
+        let handle = Arc::new(bulk.confirmed(open).await?);
         self.keep(id, handle.clone());
         Ok(handle)
     }
@@ -153,6 +136,27 @@ pub struct BulkReader {
     ready: VecDeque<Bytes>,
     /// Frames to read at once; one after a read failed.
     stretch: u64,
+}
+
+impl BulkFiles {
+    /// Reads and verifies something, twice before it is called damaged.
+    async fn confirmed<T, R>(&self, read: impl Fn() -> R) -> Result<T, ReadError>
+    where
+        R: Future<Output = Result<T, ReadError>>,
+    {
+        if self.env.mutated(Mutant::BelieveFirstRead) {
+            return read().await;
+        }
+        match confirm(read).await {
+            Err(ReadError::Unavailable { reason, .. })
+                if self.env.mutated(Mutant::ExhaustionIsRot) =>
+            {
+                let file = self.options.folder.to_string();
+                Err(Corruption { file, position: 0, detail: reason }.into())
+            }
+            read => read,
+        }
+    }
 }
 
 impl BulkReader {
@@ -202,31 +206,49 @@ impl BulkReader {
         let end = extent.len.min(self.at.saturating_add(self.left));
         let first = self.at / FRAME_PAYLOAD_MAX;
         let frames = first..end.div_ceil(FRAME_PAYLOAD_MAX).min(first + self.stretch);
-        let bytes = match handle.read_frames(&extent, &frames).await {
+        if self.stretch == 1 {
+            return self.read_frame(&handle, &extent, first, end).await;
+        }
+        let Ok(bytes) = handle.read_frames(&extent, &frames).await else {
             // One of them cannot be read; the others can.
-            Err(_) if frames.end - frames.start > 1 => {
-                self.stretch = 1;
-                return Ok(());
-            }
-            read => read?,
+            self.stretch = 1;
+            return Ok(());
         };
         for index in frames {
             let frame = Frame::of(&extent, index);
             let from = ((index - first) * FRAME_BYTES) as usize;
-            let payload = match handle.payload(frame, bytes.slice(from..from + frame.bytes())) {
-                // What is good goes out first; the next call meets the bad frame again.
-                Err(_) if !self.ready.is_empty() => return Ok(()),
-                verified => verified?,
+            let Ok(payload) = handle.payload(frame, bytes.slice(from..from + frame.bytes())) else {
+                // What is good goes out first; the next call reads the bad frame alone.
+                self.stretch = 1;
+                break;
             };
-            let start = index * FRAME_PAYLOAD_MAX;
-            let wanted =
-                (self.at - start) as usize..(end - start).min(payload.len() as u64) as usize;
-            self.at += wanted.len() as u64;
-            self.left -= wanted.len() as u64;
-            self.ready.push_back(payload.slice(wanted));
+            self.take(index, payload, end);
         }
         self.skip_extents();
         Ok(())
+    }
+
+    /// Reads one frame, twice before it is called damaged.
+    async fn read_frame(
+        &mut self,
+        handle: &Handle,
+        extent: &Extent,
+        index: u64,
+        end: u64,
+    ) -> Result<(), ReadError> {
+        let payload = self.bulk.confirmed(|| handle.read_frame(extent, index)).await?;
+        self.take(index, payload, end);
+        self.skip_extents();
+        Ok(())
+    }
+
+    /// Takes what is wanted of a frame's verified payload; the range ends at `end` of the extent.
+    fn take(&mut self, index: u64, payload: Bytes, end: u64) {
+        let start = index * FRAME_PAYLOAD_MAX;
+        let wanted = (self.at - start) as usize..(end - start).min(payload.len() as u64) as usize;
+        self.at += wanted.len() as u64;
+        self.left -= wanted.len() as u64;
+        self.ready.push_back(payload.slice(wanted));
     }
 
     /// The range goes beyond the payload: who named it and who named the extents disagree.

@@ -5,7 +5,7 @@ use super::format::{self, BLOCK, HEADER_COPIES, Identity};
 use super::read::Handle;
 use crate::entry::Extent;
 use crate::env::{DiskError, DiskErrorKind, Env, Open};
-use crate::log::{Corruption, ReadError};
+use crate::log::{Corruption, ReadError, confirm};
 use crate::words::BulkId;
 
 /// Checks a file: both copies of its header, that no two of the extents overlap, and every frame that
@@ -20,7 +20,7 @@ pub async fn verify(
     extents: &[Extent],
 ) -> Result<Vec<Corruption>, DiskError> {
     let mut wrong = verify_header(env, options, id).await?;
-    let handle = match Handle::open(&*env.disk, options, id).await {
+    let handle = match confirm(|| Handle::open(&*env.disk, options, id)).await {
         Ok(handle) => handle,
         Err(error) => {
             // The header's check has named what it could; a file that is not there it has not.
@@ -47,7 +47,7 @@ pub async fn verify(
         }
         end = end.max(extent.position + format::span(extent.len));
         for index in 0..format::frames(extent) {
-            if let Err(error) = handle.read_frame(extent, index).await {
+            if let Err(error) = confirm(|| handle.read_frame(extent, index)).await {
                 let position = extent.position + index * format::FRAME_BYTES;
                 wrong.push(finding(options, id, position, error));
             }

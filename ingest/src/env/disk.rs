@@ -86,8 +86,29 @@ pub enum DiskErrorKind {
     NoSpace,
     /// The file ended before the bytes asked for.
     ShortRead,
-    /// The device failed. After a failed sync the bytes it covered are in doubt for ever.
+    /// Something of this process or machine has run out for now: file handles, memory, threads. Nothing was
+    /// done, and the bytes are as good as before: try again.
+    Exhausted,
+    /// The system would not do it, for a reason that says nothing of the bytes: rights, a device that is gone,
+    /// an error that this code does not know. Somebody may have to mend it; trying again does no harm.
+    Refused,
+    /// The device or the file system says that it cannot give these bytes, or has not kept them. A read that
+    /// fails so twice is damage. After a failed sync the bytes it covered are in doubt for ever.
     Io,
+}
+
+impl DiskErrorKind {
+    /// Tells whether the error says something of the bytes that were to be read: they are not there, or the
+    /// device cannot give them. Any other error is "not now", and never damage.
+    pub fn is_of_the_bytes(self) -> bool {
+        match self {
+            DiskErrorKind::NotFound | DiskErrorKind::ShortRead | DiskErrorKind::Io => true,
+            DiskErrorKind::Exists
+            | DiskErrorKind::NoSpace
+            | DiskErrorKind::Exhausted
+            | DiskErrorKind::Refused => false,
+        }
+    }
 }
 
 /// A disk operation failed.

@@ -20,7 +20,9 @@ use bytes::{Bytes, BytesMut};
 use futures::channel::oneshot;
 use parking_lot::Mutex;
 
-use super::{Disk, DiskError, DiskErrorKind, File, FilePath, Fut, Open, Random};
+use super::{Disk, DiskError, File, FilePath, Fut, Open, Random};
+
+mod errno;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -90,13 +92,7 @@ impl Hands {
 }
 
 fn disk_error(path: &FilePath, operation: &'static str, error: &io::Error) -> DiskError {
-    let kind = match error.kind() {
-        io::ErrorKind::NotFound => DiskErrorKind::NotFound,
-        io::ErrorKind::AlreadyExists => DiskErrorKind::Exists,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskErrorKind::NoSpace,
-        io::ErrorKind::UnexpectedEof => DiskErrorKind::ShortRead,
-        _ => DiskErrorKind::Io,
-    };
+    let kind = errno::kind_of(error);
     DiskError { kind, operation, path: path.clone(), detail: error.to_string() }
 }
 

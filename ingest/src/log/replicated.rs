@@ -516,8 +516,7 @@ impl Log for ReplicatedLog {
             epoch: Epoch::new(1),
             sequence: Sequence::new(sequence),
         };
-        let record =
-            Record { id, principal: String::new(), request: String::new(), body: Body::Barrier };
+        let record = Record::of_the_store(id, Body::Barrier);
         shared.counters.barriers.fetch_add(1, Ordering::Relaxed);
         let sent = shared.send(partition, &record);
         Box::pin(async move { sent.await.map(|()| BarrierToken::Record(id)) })

@@ -9,8 +9,9 @@ use simulator::{Fault, FaultKind, Operation, Sim, SimDisk, Stopped, Survival};
 use crate::crash::{BUCKETS, SharedClients, check, seeds};
 use crate::world::{Client, open};
 
-const OPERATIONS: [Operation; 7] = [
+const OPERATIONS: [Operation; 8] = [
     Operation::Open,
+    Operation::Read,
     Operation::Write,
     Operation::Sync,
     Operation::SyncFolder,
@@ -40,13 +41,29 @@ fn run(seed: u64) -> Result<u64, String> {
         for _ in 0..1 + random.below(3) {
             let operation = OPERATIONS[random.below(OPERATIONS.len() as u64) as usize];
             // Everywhere, or where the catalog, the runs and the bulk files are.
-            let path = ["", "catalog", "runs", "bulk", "segments"][random.below(5) as usize];
-            let mut fault = Fault::once(operation, path, random.below(30), FaultKind::Error);
+            let path = ["p0000", "catalog", "runs", "bulk", "segments"][random.below(5) as usize];
+            // What recovery reads of the log is what the crash tests are about.
+            let path = match operation {
+                Operation::Read => path,
+                _ if path == "p0000" => "",
+                _ => path,
+            };
+            let kind = match operation {
+                Operation::Read => [FaultKind::Error, FaultKind::Exhausted, FaultKind::Garbled]
+                    [random.below(3) as usize],
+                _ => [FaultKind::Error, FaultKind::Exhausted][random.below(2) as usize],
+            };
+            let mut fault = Fault::once(operation, path, random.below(30), kind);
             fault.times = 1 + random.below(3);
             disk.inject(fault);
         }
         if random.chance(50) {
             disk.crash_at(disk.operations() + 1 + random.below(600));
+        }
+        // A clock may be wrong, either way, while all this goes on.
+        if random.chance(30) {
+            let micros = random.below(4 * 31_536_000_000_000) as i64 - 2 * 31_536_000_000_000;
+            sim.jump_wall_clock(micros);
         }
         let slots = SharedClients::new(clients);
         // A client stops at the first error that it is told; what it was told before must hold.

@@ -6,6 +6,7 @@
     reason = "tests take their settings from the environment and say what they found"
 )]
 
+mod clock;
 mod cluster;
 mod costs;
 mod crash;
@@ -17,6 +18,7 @@ mod limits;
 mod missing;
 mod model;
 mod races;
+mod reads;
 mod refold;
 mod rot;
 mod scans;

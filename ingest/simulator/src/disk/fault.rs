@@ -37,6 +37,10 @@ pub enum FaultKind {
     Misdirect(u64),
     /// A write reports success and leaves what was there.
     Stale,
+    /// The operation fails since handles or memory have run out; nothing is done.
+    Exhausted,
+    /// A read gives other bytes than are there. Read again, they are right.
+    Garbled,
 }
 
 /// A fault to inject.

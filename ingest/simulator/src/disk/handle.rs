@@ -27,6 +27,9 @@ fn error(kind: DiskErrorKind, operation: Operation, path: &FilePath) -> DiskErro
     DiskError { kind, operation, path: path.clone(), detail: format!("simulated {kind:?}") }
 }
 
+/// Of a garbled read every so manieth byte is wrong, from the first on.
+const GARBLED_EVERY: usize = 97;
+
 impl SimDisk {
     /// Issues an operation: `act` is its effect now, `end` its effect when it ends.
     fn issue<T: Send + 'static, P: Send + 'static>(
@@ -48,6 +51,7 @@ impl SimDisk {
         let fault = faults.find_map(|fault| fault.meets(operation, path).then_some(fault.kind));
         let acted = match fault {
             Some(FaultKind::Error) if operation != Operation::Sync => Err(DiskErrorKind::Io),
+            Some(FaultKind::Exhausted) => Err(DiskErrorKind::Exhausted),
             fault => act(&mut state, fault),
         };
         // The crashing operation has taken effect, so that it can be torn.
@@ -256,14 +260,18 @@ impl File for SimFile {
 
     fn read_at(&self, position: u64, len: usize) -> Fut<'_, Result<Bytes, DiskError>> {
         let file = self.file;
-        self.disk.at_once(Operation::Read, &self.path, format_args!("{position} {len}"), |state| {
+        let act = |state: &mut State, fault: Option<FaultKind>| {
             let live = &state.content(file).live;
             let start = position as usize;
-            match start.checked_add(len).and_then(|end| live.get(start..end)) {
-                Some(bytes) => Ok(Bytes::copy_from_slice(bytes)),
-                None => Err(DiskErrorKind::ShortRead),
+            let bytes = start.checked_add(len).and_then(|end| live.get(start..end));
+            let mut bytes = bytes.ok_or(DiskErrorKind::ShortRead)?.to_vec();
+            if fault == Some(FaultKind::Garbled) {
+                bytes.iter_mut().step_by(GARBLED_EVERY).for_each(|byte| *byte ^= 0x5a);
             }
-        })
+            Ok(Bytes::from(bytes))
+        };
+        let argument = format_args!("{position} {len}");
+        self.disk.issue(Operation::Read, &self.path, argument, act, |_, bytes| bytes)
     }
 
     fn write_at(&self, position: u64, bytes: Bytes) -> Fut<'_, Result<(), DiskError>> {

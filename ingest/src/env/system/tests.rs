@@ -1,6 +1,7 @@
 //! Both kinds of disk do what the seam says, on real files.
 
 use super::*;
+use crate::env::DiskErrorKind;
 
 fn disks(root: &Path) -> [Arc<dyn Disk>; 2] {
     let pooled = OsDisk::pooled(root.join("pooled"), 2).unwrap();

@@ -50,7 +50,7 @@ pub fn record(key: &str) -> Bytes {
         }),
     };
     let (principal, request) = (String::new(), String::new());
-    Record { id: RecordId::default(), principal, request, body }.encode()
+    Record { id: RecordId::default(), principal, request, time: WallTime::default(), body }.encode()
 }
 
 pub fn hash(key: &str) -> u64 {

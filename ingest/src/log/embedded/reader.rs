@@ -6,8 +6,9 @@ use bytes::{Buf, Bytes};
 
 use super::batch::{self, FRAME_BYTES, HEADER_BYTES, Header, Identity};
 use super::{LogFile, Partition, scan};
-use crate::env::{DiskErrorKind, Fut};
-use crate::log::{Committed, Corruption, LogLocation, ReadError, Reader};
+use crate::env::Fut;
+use crate::log::{Committed, Corruption, LogLocation, ReadError, Reader, confirm};
+use crate::mutant::Mutant;
 use crate::record::Record;
 use crate::words::Offset;
 
@@ -69,18 +70,23 @@ impl FileReader {
             Some(place) => place,
             None => self.place_of(self.next).await?,
         };
-        let Some((header, body)) = read_batch(&self.partition, &file, position).await? else {
-            // The file ends here, so the batch must be in the one after it.
-            let next = self.file_of(self.next)?;
-            if next.identity.file == file.identity.file {
-                return Err(ReadError::Corrupt(Corruption {
-                    file: file.file.path().to_string(),
-                    position,
-                    detail: format!("the batch with offset {} cannot be read", self.next),
-                }));
+        let read = confirm(|| read_batch(&self.partition, &file, position)).await;
+        let (header, body) = match read {
+            Ok(batch) => batch,
+            Err(ReadError::Corrupt(corruption)) => {
+                // If the file ends here, the batch must be in the one after it.
+                let next = self.file_of(self.next)?;
+                if next.identity.file == file.identity.file {
+                    let detail = format!(
+                        "the batch with offset {} cannot be read: {}",
+                        self.next, corruption.detail
+                    );
+                    return Err(Corruption { detail, ..corruption }.into());
+                }
+                self.place = Some((next.clone(), next.begin));
+                return Ok(Vec::new());
             }
-            self.place = Some((next.clone(), next.begin));
-            return Ok(Vec::new());
+            Err(error) => return Err(error),
         };
         let corrupt = |position, detail| {
             let file = file.file.path().to_string();
@@ -129,34 +135,33 @@ async fn read(
     position: u64,
     len: usize,
 ) -> Result<Bytes, ReadError> {
-    file.file.read_at(position, len).await.map_err(|error| match error.kind {
-        DiskErrorKind::ShortRead => ReadError::Corrupt(Corruption {
-            file: file.file.path().to_string(),
-            position,
-            detail: "the file ends here".into(),
-        }),
-        _ => partition.unavailable(error.to_string()),
-    })
+    let read = file.file.read_at(position, len).await;
+    read.map_err(|error| ReadError::of_disk(partition.id, position, &error))
 }
 
-/// Reads and verifies the batch at a place; none when there is no valid one.
+/// Reads and verifies the batch at a place. That there is none is corruption for whoever knows that one must
+/// be there.
 async fn read_batch(
     partition: &Partition,
     file: &LogFile,
     position: u64,
-) -> Result<Option<(Header, Bytes)>, ReadError> {
+) -> Result<(Header, Bytes), ReadError> {
+    let nothing = || {
+        let file = file.file.path().to_string();
+        ReadError::from(Corruption { file, position, detail: "no valid batch is here".into() })
+    };
     if position + HEADER_BYTES as u64 > file.len {
-        return Ok(None);
+        return Err(nothing());
     }
     let bytes = read(partition, file, position, HEADER_BYTES).await?;
     let Some(header) = Header::decode(&bytes, &file.identity, position, false) else {
-        return Ok(None);
+        return Err(nothing());
     };
     if position + header.span() > file.len {
-        return Ok(None);
+        return Err(nothing());
     }
     let body = read(partition, file, position + HEADER_BYTES as u64, header.body_len()).await?;
-    Ok(batch::body_fits(&header, &body).then_some((header, body)))
+    if batch::body_fits(&header, &body) { Ok((header, body)) } else { Err(nothing()) }
 }
 
 /// Takes a batch that was verified apart into its records.
@@ -195,7 +200,18 @@ pub(super) async fn fetch(
         let offset = *partition.trimmed.lock();
         return Err(ReadError::Trimmed { partition: partition.id, offset });
     };
-    let mut frame = read(partition, &file, location.position, location.len as usize).await?;
+    if partition.env.mutated(Mutant::BelieveFirstRead) {
+        return fetch_once(partition, &file, location).await;
+    }
+    confirm(|| fetch_once(partition, &file, location)).await
+}
+
+async fn fetch_once(
+    partition: &Partition,
+    file: &LogFile,
+    location: LogLocation,
+) -> Result<Bytes, ReadError> {
+    let mut frame = read(partition, file, location.position, location.len as usize).await?;
     let corrupt = |detail: String| {
         let file = file.file.path().to_string();
         ReadError::Corrupt(Corruption { file, position: location.position, detail })

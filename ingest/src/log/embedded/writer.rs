@@ -60,6 +60,9 @@ pub(super) async fn start(
     // With nothing prepared the writer may promise only what fits into the file that it has.
     let current = partition.files.lock().back().cloned();
     let left = current.as_ref().map_or(0, |file| file.len.saturating_sub(start.position));
+    // The mark that a start leaves takes a batch of its own, which nobody is promised.
+    let mark = batch::span(8 * start.hashes.len());
+    let left = left.saturating_sub(mark);
     partition.space.send_replace(Space::Awaited(left));
     let end = partition.end();
     let writer = Writer {

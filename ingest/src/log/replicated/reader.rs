@@ -31,6 +31,9 @@ impl Mark {
     }
 }
 
+/// A message that cannot be decoded: its offset, and why.
+type Undecodable = (Offset, ReadError);
+
 /// Delivers a partition's records.
 pub struct TailReader {
     shared: Arc<Shared>,
@@ -46,8 +49,10 @@ pub struct TailReader {
     last: Option<Mark>,
     /// What must stand there still before anything behind it is believed.
     doubted: Option<Mark>,
-    /// Met behind what was delivered last.
-    failed: Option<ReadError>,
+    /// Met behind what was delivered last, at which offset.
+    failed: Option<Undecodable>,
+    /// A message there seemed damaged once.
+    suspected: Option<Offset>,
 }
 
 impl TailReader {
@@ -63,6 +68,7 @@ impl TailReader {
             last: None,
             doubted: None,
             failed: None,
+            suspected: None,
         }
     }
 
@@ -143,7 +149,7 @@ impl TailReader {
     }
 
     /// Decodes messages up to the first that cannot be, and that one's error.
-    fn decode(&self, messages: Vec<Message>) -> (Vec<(Message, Record)>, Option<ReadError>) {
+    fn decode(&self, messages: Vec<Message>) -> (Vec<(Message, Record)>, Option<Undecodable>) {
         let mut decoded: Vec<(Message, Record)> = Vec::with_capacity(messages.len());
         for message in messages {
             let at_least = decoded.last().map_or(self.next, |(last, _)| last.offset.next());
@@ -156,7 +162,7 @@ impl TailReader {
                 Ok(Content::Identity(_)) => {}
                 Err(detail) => {
                     let corrupt = message::corruption(self.partition, message.offset, detail);
-                    return (decoded, Some(corrupt.into()));
+                    return (decoded, Some((message.offset, corrupt.into())));
                 }
             }
         }
@@ -165,23 +171,36 @@ impl TailReader {
 
     async fn deliver(&mut self) -> Result<Vec<Committed>, ReadError> {
         loop {
-            if let Some(error) = self.failed.take() {
-                return Err(error);
+            if let Some((offset, error)) = self.failed.take() {
+                // What is read next begins at that message again, whoever asks.
+                self.replace("a message cannot be decoded");
+                if self.suspected.replace(offset) == Some(offset) {
+                    return Err(error);
+                }
             }
             let messages = self.pull().await?;
             self.settle_doubt(&messages)?;
-            self.last = messages.last().map(Mark::of).or(self.last);
+            let newest = messages.last().map(Mark::of);
             let (decoded, failed) = self.decode(messages);
             let shared = self.shared.clone();
             let places = match self.folds {
-                true => spool(&shared, self.partition, &decoded).await?,
+                true => match spool(&shared, self.partition, &decoded).await {
+                    Ok(places) => places,
+                    Err(error) => {
+                        // None of these has been delivered: whoever tries again must be given them again.
+                        self.replace("payload could not be spooled");
+                        return Err(error);
+                    }
+                },
                 false => vec![None; decoded.len()],
             };
             self.failed = failed;
-            let next = match &self.failed {
-                None => self.last.map_or(self.next, |mark| mark.offset.next()),
-                Some(_) => decoded.last().map_or(self.next, |(last, _)| last.offset.next()),
+            let newest = match &self.failed {
+                None => newest,
+                Some(_) => decoded.last().map(|(last, _)| Mark::of(last)),
             };
+            let next = newest.map_or(self.next, |mark| mark.offset.next());
+            self.last = newest.or(self.last);
             self.next = self.next.max(next);
             if self.folds {
                 let mut progress = self.shared.partition(self.partition).progress.lock();

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::codec::Encoder;
-use crate::env::{DiskError, DiskErrorKind, Env, File, FilePath, Open};
-use crate::log::{Corruption, LogLocation, ReadError};
+use crate::env::{DiskError, Env, File, FilePath, Open};
+use crate::log::{Corruption, LogLocation, ReadError, confirm};
 use crate::record::Record;
 use crate::words::{Offset, PartitionId};
 
@@ -112,6 +112,14 @@ impl Spool {
         let Some(handle) = handle else {
             return Err(ReadError::Trimmed { partition: self.partition, offset: self.lowest() });
         };
+        confirm(|| self.fetch_from(&handle, at)).await
+    }
+
+    async fn fetch_from(
+        &self,
+        handle: &Arc<dyn File>,
+        at: LogLocation,
+    ) -> Result<Bytes, ReadError> {
         let corrupt = |detail: String| {
             ReadError::Corrupt(Corruption {
                 file: handle.path().to_string(),
@@ -119,15 +127,9 @@ impl Spool {
                 detail,
             })
         };
-        let bytes = match handle.read_at(at.position, at.len as usize).await {
-            Err(error) if error.kind == DiskErrorKind::ShortRead => {
-                return Err(corrupt("the file ends before".into()));
-            }
-            read => read.map_err(|error| ReadError::Unavailable {
-                partition: self.partition,
-                reason: error.to_string(),
-            })?,
-        };
+        let read = handle.read_at(at.position, at.len as usize).await;
+        let bytes =
+            read.map_err(|error| ReadError::of_disk(self.partition, at.position, &error))?;
         let (head, body) = bytes.split_at_checked(HEADER as usize).unwrap_or_default();
         let expected =
             [(body.len() as u32).to_le_bytes(), self.checksum(at.position, body).to_le_bytes()];

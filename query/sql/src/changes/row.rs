@@ -151,7 +151,7 @@ impl Row {
     /// A record's row, if it is a request and the asker may know of it: about a bucket that the asker may
     /// list, or the asker's own.
     pub fn of(committed: Committed, seen: &Seen, asker: &Asker, columns: &Columns) -> Option<Self> {
-        let Committed { offset, time, record, .. } = committed;
+        let Committed { offset, record, .. } = committed;
         let operation = operation(&record.body)?;
         let partition = seen.snapshot.view.partition;
         let bucket = bucket_of(&record.body, partition, offset)?;
@@ -172,7 +172,8 @@ impl Row {
         Some(Self {
             partition,
             offset,
-            time,
+            // The time that dates what the record made; the log's own stamp is whatever some clock said.
+            time: record.time,
             operation,
             bucket,
             key: record.body.target().map(|(_, key)| key.as_str().to_owned()),

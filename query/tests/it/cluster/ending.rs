@@ -40,6 +40,7 @@ impl World<'_> {
             if self.disk(node).is_dead() {
                 self.cut_power(node, simulator::Survival::DropAll, Duration::ZERO);
             }
+            self.disk(node).clear_faults();
             // One whose power would still go at some operation has been spared.
             self.disk(node).crash_at(u64::MAX);
             self.sim.resume_node(node);

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use ingest::words::PartitionId;
 use simulator::brokers::{BROKERS, Place};
-use simulator::{SimRandom, Survival};
+use simulator::{Fault, FaultKind, Operation, SimRandom, Survival};
 
 use super::world::{NODES, World};
 
 /// What may happen.
-const KINDS: u64 = 11;
+const KINDS: u64 = 12;
 
 /// Brings faults one after the other and takes most of them back. Each seed has some kinds of faults only:
 /// a few that come again and again reach deeper than all of them in turn.
@@ -122,12 +122,31 @@ impl<'a> Faults<'a> {
                 world.count("nodes wiped");
                 world.wipe(node, lasts);
             }
-            _ => {
+            10 => {
                 world.count("clock jumps");
-                let micros = self.random.below(4 * 3_600_000_000) as i64 - 2 * 3_600_000_000;
+                // A few hours, or years.
+                let hours = [4, 350_000][self.random.below(2) as usize];
+                let range = hours * 3_600_000_000;
+                let micros = self.random.below(range) as i64 - (range / 2) as i64;
                 sim.jump_wall_clock(micros);
             }
+            _ => self.hurt_reads(node),
         }
+    }
+
+    /// Reads of a node fail for a moment, or handles run out.
+    fn hurt_reads(&self, node: usize) {
+        self.world.count("reads hurt");
+        let (operation, kind, times) = match self.random.below(4) {
+            0 => (Operation::Read, FaultKind::Error, 1),
+            1 => (Operation::Read, FaultKind::Garbled, 1),
+            2 => (Operation::Read, FaultKind::Exhausted, 1 + self.random.below(30)),
+            _ => (Operation::Open, FaultKind::Exhausted, 1 + self.random.below(10)),
+        };
+        // Where a start reads its catalog and makes its folders it fails in words, and that is all.
+        let path = ["runs", "segments", "bulk", "spool/"][self.random.below(4) as usize];
+        let fault = Fault::once(operation, path, self.random.below(20), kind);
+        self.world.disk(node).inject(Fault { times, ..fault });
     }
 
     /// The power goes at a disk operation, where it hurts, and not between two.

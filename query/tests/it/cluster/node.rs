@@ -130,6 +130,7 @@ impl From<LoadError> for Failure {
         // A disk without power is looked at by whoever cut it.
         match &error {
             LoadError::Disk(disk) if disk.kind != DiskErrorKind::NotFound => later(error),
+            LoadError::NotNow(_) => later(error),
             _ => never(error),
         }
     }

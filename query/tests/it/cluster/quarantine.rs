@@ -32,7 +32,7 @@ async fn say(log: &ReplicatedLog, node: u32, cut: CutNumber, digest: [u8; 32]) {
         sequence: Sequence::new(1),
     };
     let body = Body::Digest(Digest { node: NodeId::new(node), cut, digest });
-    let record = Record { id, principal: String::new(), request: String::new(), body };
+    let record = Record::of_the_store(id, body);
     let permit = log.admit(PartitionId::ZERO, record.bytes_estimate()).await.expect("room");
     log.append(permit, record).await.expect("appended");
 }

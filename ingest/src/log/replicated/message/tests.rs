@@ -2,7 +2,7 @@ use super::*;
 use crate::fuzz::{Mutator, rounds};
 use crate::golden;
 use crate::record::{Body, RecordId};
-use crate::words::{CutNumber, Epoch, Sequence, WriterId};
+use crate::words::{CutNumber, Epoch, Sequence, WallTime, WriterId};
 
 const STORE: StoreId = StoreId([3; 16]);
 const PARTITION: PartitionId = PartitionId::new(2);
@@ -20,6 +20,7 @@ fn record() -> Record {
         },
         principal: "somebody".into(),
         request: "request".into(),
+        time: WallTime::from_micros(1_700_000_000_000_000),
         body: Body::Cut { number: CutNumber::new(7) },
     }
 }
