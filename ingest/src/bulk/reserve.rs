@@ -68,7 +68,7 @@ impl BulkFiles {
             };
             let taken = rest.min(format::capacity(self.file_end() - position));
             let end = position + format::span(taken);
-            if let Err(error) = file.handle.allocate(end).await {
+            if let Err(error) = file.handle.allocate(0..end).await {
                 if error.kind != DiskErrorKind::NoSpace {
                     file.fail(&error);
                 }

@@ -85,7 +85,7 @@ impl Marker {
             Ok(file) => file,
             Err(error) if error.kind == DiskErrorKind::NotFound => {
                 let file = disk.open(&path, Open::Create).await?;
-                file.allocate(2 * BLOCK).await?;
+                file.allocate(0..2 * BLOCK).await?;
                 file.sync().await?;
                 disk.sync_folder(Some(folder)).await?;
                 file
