@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use compactor::partition::{PayloadError, PayloadWriter};
+use compactor::partition::{PayloadError, PayloadGuard, PayloadWriter};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use ingest::bulk::{BulkError, WriteGuard};
+use ingest::bulk::BulkError;
 use ingest::entry::{Extent, StoredChecksum};
 use ingest::log::AppendError;
 use ingest::record::{RecordPayload, StreamRef};
@@ -41,8 +41,8 @@ pub struct Taken {
     pub checksum: Option<StoredChecksum>,
     /// Where it is.
     pub payload: RecordPayload,
-    /// Keeps bulk files from being collected until the outcome is known.
-    pub in_flight: Option<WriteGuard>,
+    /// Keeps what is beside the record until the outcome is known.
+    pub held: Option<PayloadGuard>,
 }
 
 impl Taken {
@@ -234,7 +234,7 @@ impl Front {
                 })
             }
         };
-        let (payload, digest, in_flight) = match sink {
+        let (payload, digest, held) = match sink {
             Sink::Memory(memory) => {
                 let digest = crc64(&memory);
                 (RecordPayload::Inline(memory.freeze()), digest, None)
@@ -244,7 +244,7 @@ impl Front {
                 (written.payload, written.digest, written.guard)
             }
         };
-        Ok(Taken { size: len, md5, digest, checksum, payload, in_flight })
+        Ok(Taken { size: len, md5, digest, checksum, payload, held })
     }
 
     /// Takes a small body whole, an XML document say.

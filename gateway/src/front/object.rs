@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use compactor::outcome::{Outcome, Rejection, VersionName, Written};
+use compactor::partition::Written as WrittenPayload;
 use compactor::state::BucketState;
 use http::Response;
 use hyper::body::Incoming;
@@ -158,11 +159,9 @@ pub async fn put(front: &Front, asked: &Asked, body: Incoming) -> Answered {
         checksums: taken.checksum.iter().cloned().collect(),
         ..attributes
     };
-    let written =
-        write(front, asked, &bucket, &key, condition, attributes, taken.digest, taken.payload)
-            .await;
-    drop(taken.in_flight);
-    let written = written?;
+    let payload =
+        WrittenPayload { payload: taken.payload, digest: taken.digest, guard: taken.held };
+    let written = write(front, asked, &bucket, &key, condition, attributes, payload).await?;
     let mut response = answer::empty(200);
     add_written(&mut response, &written);
     if let Some(checksum) = &taken.checksum {
@@ -171,7 +170,6 @@ pub async fn put(front: &Front, asked: &Asked, body: Incoming) -> Answered {
     Ok(response)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one record, each of its own kind")]
 async fn write(
     front: &Front,
     asked: &Asked,
@@ -179,9 +177,9 @@ async fn write(
     key: &ObjectKey,
     condition: Condition,
     attributes: Attributes,
-    digest: u64,
-    payload: RecordPayload,
+    payload: WrittenPayload,
 ) -> Result<Written, S3Error> {
+    let WrittenPayload { payload, digest, guard } = payload;
     let put = |config| {
         Body::PutObject(PutObject {
             bucket: bucket.id,
@@ -193,7 +191,11 @@ async fn write(
             payload: payload.clone(),
         })
     };
-    match front.submit_configured(asked, bucket, put).await? {
+    let outcome = front.submit_configured(asked, bucket, put).await;
+    if let Some(guard) = guard {
+        guard.settle(&outcome);
+    }
+    match outcome? {
         Outcome::Written(written) => Ok(written),
         Outcome::Rejected(rejection) => Err(rejected(rejection)),
         other => Err(unexpected(&other)),
@@ -611,11 +613,11 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         return Err(Code::InvalidRequest.because("This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."));
     }
     let mut md5 = s3::checksum::Md5Hasher::default();
-    let (payload, digest, held) = if source.size <= front.settings.inline_bytes_max {
+    let payload = if source.size <= front.settings.inline_bytes_max {
         let all = bytes.collect().await.map_err(read_error)?;
         md5.update(&all);
         let digest = super::body::crc64(&all);
-        (RecordPayload::Inline(all), digest, None)
+        WrittenPayload { payload: RecordPayload::Inline(all), digest, guard: None }
     } else {
         let upload = front.partition_of(asked).begin_payload(source.size).await;
         let mut upload = upload.map_err(super::body::payload_error)?;
@@ -623,8 +625,7 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
             md5.update(&piece);
             upload.write(piece).await.map_err(super::body::payload_error)?;
         }
-        let written = upload.finish().await.map_err(super::body::payload_error)?;
-        (written.payload, written.digest, written.guard)
+        upload.finish().await.map_err(super::body::payload_error)?
     };
     let described = if replaces_metadata { &own } else { source };
     let copied = Attributes {
@@ -637,9 +638,7 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         checksums: source.checksums.iter().filter(|c| !c.is_composite).cloned().collect(),
         parts: Vec::new(),
     };
-    let written = write(front, asked, &bucket, &key, condition, copied, digest, payload).await;
-    drop(held);
-    let written = written?;
+    let written = write(front, asked, &bucket, &key, condition, copied, payload).await?;
     let root = "CopyObjectResult";
     let mut writer = Writer::new(root);
     writer.text("ETag", &etag(&written.etag.md5, written.etag.parts));

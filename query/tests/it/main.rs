@@ -13,6 +13,7 @@ mod flips;
 mod full;
 mod model;
 mod races;
+mod room;
 mod scans;
 mod story;
 mod world;

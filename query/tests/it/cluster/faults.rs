@@ -9,7 +9,7 @@ use simulator::{SimRandom, Survival};
 use super::world::{NODES, World};
 
 /// What may happen.
-const KINDS: u64 = 11;
+const KINDS: u64 = 12;
 
 /// Brings faults one after the other and takes most of them back. Each seed has some kinds of faults only:
 /// a few that come again and again reach deeper than all of them in turn.
@@ -121,6 +121,12 @@ impl<'a> Faults<'a> {
             9 => {
                 world.count("nodes wiped");
                 world.wipe(node, lasts);
+            }
+            10 => {
+                world.count("full disks");
+                world.fill_disk(node, self.random.below(400_000));
+                sim.sleep(lasts).await;
+                world.disk(node).set_capacity(None);
             }
             _ => {
                 world.count("clock jumps");
