@@ -172,9 +172,13 @@ pub fn apply(
 ) -> Effects {
     let at = Place { offset: committed.offset, time };
     match &committed.record.body {
-        Body::OpenWriter | Body::Barrier | Body::Data(_) | Body::Digest(_) | Body::Claim { .. } => {
-            Effects::only(Outcome::Done)
-        }
+        Body::OpenWriter
+        | Body::Barrier
+        | Body::Data(_)
+        | Body::Digest(_)
+        | Body::Claim { .. }
+        | Body::Abandon { .. }
+        | Body::Room(_) => Effects::only(Outcome::Done),
         Body::CreateBucket(create) => create_bucket(partition, buckets, at, create),
         Body::DeleteBucket { bucket, seen } => delete_bucket(buckets, prior, *bucket, *seen),
         Body::SetVersioning { bucket, versioning } => set_versioning(buckets, *bucket, *versioning),

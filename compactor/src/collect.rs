@@ -1,13 +1,15 @@
 //! Collection: removing files that nothing refers to.
 //!
-//! Roots are the catalog, the tails' references, uploads under way, and the snapshots of readers. A file
+//! Roots are the catalog, the tails' references, uploads under way, the snapshots of readers, and the bulk
+//! files that they hold without one. A file
 //! goes in two steps: the catalog that no longer names it is published, and once no reader holds a view
 //! that names it the file is removed. Nothing is collected before replay has finished, because until
 //! then the tail does not know all that it refers to.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use ingest::env::{DiskError, DiskErrorKind, FilePath};
+use ingest::env::{DiskError, DiskErrorKind, FilePath, Fut, Task};
 use ingest::mutant::Mutant;
 use ingest::words::BulkId;
 
@@ -47,6 +49,27 @@ async fn drop_dead(shared: &Shared) -> Result<(), crate::publish::EditError> {
     shared.publish(None, edit).await
 }
 
+/// Starts the task that gives back, once after a start, what earlier lives had reserved in bulk files and
+/// did not write.
+pub(crate) fn start_tidying(shared: &Arc<Shared>) -> Task {
+    let (shared, env) = (shared.clone(), shared.env.clone());
+    let task: Fut<'static, ()> = Box::pin(async move {
+        let files = match shared.bulk.list().await {
+            Ok(files) => files,
+            Err(error) => {
+                tracing::warn!(%error, "bulk files cannot be listed; reserved space stays taken");
+                return;
+            }
+        };
+        for id in files {
+            if let Err(error) = shared.bulk.tidy(id).await {
+                tracing::warn!(%error, "the reserved space of a bulk file stays taken");
+            }
+        }
+    });
+    env.rt.spawn("tidy bulk files", task)
+}
+
 /// Removes files that neither the catalog nor a tail, an upload or a reader needs.
 async fn remove_unnamed(shared: &Shared) -> Result<(), DiskError> {
     // The order matters. First the files that nobody writes any more, then what is being written, then the
@@ -75,6 +98,10 @@ async fn remove_unnamed(shared: &Shared) -> Result<(), DiskError> {
                 needed.extend(tail.bulk_files());
             }
         }
+    }
+    // A reader holds its files before it lets go of its view: asked after the views, so that none is missed.
+    if !shared.env.mutated(Mutant::CollectWhileRead) {
+        needed.extend(shared.bulk.being_read());
     }
     let mut changed = BTreeSet::new();
     // One that cannot be removed does not keep the others.

@@ -54,7 +54,7 @@ pub use fold::hash_of;
 use lane::Lane;
 pub use nodes::Node;
 use nodes::Nodes;
-pub use payload::{PayloadError, PayloadWay, PayloadWriter, Written};
+pub use payload::{PayloadError, PayloadGuard, PayloadWay, PayloadWriter, Written};
 pub use readiness::{CUTS_FAILED_MAX, Facts, Unready, readiness};
 use reads::Barriers;
 pub use reads::ReadPromise;
@@ -258,6 +258,8 @@ pub struct Counters {
     pub rejected: AtomicU64,
     /// Streams of payload under way.
     pub streams: AtomicU64,
+    /// Streams that this node had no room for: their payload is missing here.
+    pub streams_missing: AtomicU64,
     /// Epochs that this process's writer has opened because it was out of step with the log.
     pub epochs: AtomicU64,
     /// Barriers that reads have waited for.
@@ -359,6 +361,7 @@ impl Partition {
         tasks.push(start_space_watch(&shared));
         tasks.push(reads::start(&shared));
         tasks.push(nodes::start(&shared));
+        tasks.push(crate::collect::start_tidying(&shared));
         tasks.push(lane::start_fencer(&shared));
         lane::open_writer(&shared).await.map_err(|error| OpenError::Fold(error.to_string()))?;
         Ok(Self { shared, _tasks: tasks })
@@ -748,7 +751,11 @@ impl Shared {
     /// Sees how much of the device is free. A device that does not say is taken to have enough.
     pub async fn look_at_space(&self) {
         let reserve = self.options.reserve_bytes;
-        let is_short = reserve > 0 && self.env.disk.free_bytes().await.is_ok_and(|b| b < reserve);
+        let free = self.env.disk.free_bytes().await;
+        if let Ok(free) = free {
+            nodes::publish_room(self, free.saturating_sub(reserve));
+        }
+        let is_short = reserve > 0 && free.is_ok_and(|free| free < reserve);
         if self.is_short.swap(is_short, Ordering::Relaxed) != is_short {
             if is_short {
                 tracing::warn!(reserve, "the device is nearly full: only deletes are taken");

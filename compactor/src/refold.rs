@@ -67,7 +67,6 @@ impl Refold {
 
     /// Folds the next record; gives the extents of payload that the store refers to because of it.
     pub async fn take(&mut self, committed: &Committed) -> Result<Vec<Extent>, ReadError> {
-        self.time = self.time.max(committed.time);
         let (id, offset) = (&committed.record.id, committed.offset);
         let mut extents = Vec::new();
         if !committed.record.is_numbered() {
@@ -91,8 +90,12 @@ impl Refold {
         let wanted = needs(&self.buckets, &committed.record);
         let mut prior = resolve(&self.snapshot(), &wanted).await?;
         prior.last_write = wanted.uploads_of.and_then(|bucket| self.last_writes.of(bucket));
+        let time = self.time.max(committed.record.time);
         let Effects { outcome, entries, state, bucket, freezes } =
-            apply(&self.rules, self.id, &self.buckets, self.cut, self.time, prior, committed);
+            apply(&self.rules, self.id, &self.buckets, self.cut, time, prior, committed);
+        if !entries.is_empty() || !state.is_empty() || bucket.is_some() {
+            self.time = time;
+        }
         if let Some((id, changed)) = bucket {
             let buckets = Arc::make_mut(&mut self.buckets);
             match changed {

@@ -232,9 +232,10 @@ fn statement_bytes(entry: &Entry) -> u64 {
     }
 }
 
-/// The bulk files that extents name, each once, in order.
+/// The bulk files that extents name, each once, in order; payload that is missing here is in none.
 pub fn extent_files(extents: &[Extent]) -> Vec<BulkId> {
-    let mut files: Vec<BulkId> = extents.iter().map(|extent| extent.file).collect();
+    let here = extents.iter().filter(|extent| !extent.is_missing());
+    let mut files: Vec<BulkId> = here.map(|extent| extent.file).collect();
     files.sort_unstable();
     files.dedup();
     files

@@ -84,6 +84,7 @@ fn take_partition(partition: &Partition) {
         metrics::counter!(name, "partition" => id.clone()).absolute(value);
     };
     counter("siltstone_duplicate_records_total", counters.duplicates.load(Ordering::Relaxed));
+    counter("siltstone_streams_missing_total", counters.streams_missing.load(Ordering::Relaxed));
     counter("siltstone_rejected_records_total", counters.rejected.load(Ordering::Relaxed));
     counter("siltstone_digest_splits_total", counters.digest_splits.load(Ordering::Relaxed));
     let looked_at = counters.prior_looked_at.load(Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! Bulk files: payload too large for a record. `docs/formats/bulk.md` specifies the bytes.
 //!
 //! ```text
-//!   begin(len) ──► space reserved, folder entry durable
-//!     write(..) ─► frames, synced every few MiB
+//!   begin(len) ──► admitted, a place in a file reserved, folder entry durable
+//!     write(..) ─► blocks of the device a step ahead, frames, synced every few MiB
 //!     finish() ──► payload durable ──► extents, digest, guard
 //!                                        │
 //!   the caller: record appended ◄────────┘ ──► record applied ──► guard dropped
@@ -16,6 +16,8 @@
 //!   failed; after that, and after a restart, it is *sealed*: only read, or removed as a whole.
 //! - No byte of a file is written twice. What was never written reads as zeros, so a write that got lost
 //!   shows, whatever was abandoned around it.
+//! - An upload that is abandoned, or whose write is refused, gives its space back at once; what a process
+//!   that was killed had reserved and not written is given back by the next.
 //! - Numbers of files rise and are not used again.
 //! - One task owns the syncs of a file. A failed sync or write fails every upload in the file that is
 //!   not durable yet, and nothing more is written to it.
@@ -26,6 +28,7 @@
 mod file;
 mod fill;
 mod format;
+mod give_back;
 mod read;
 mod reserve;
 mod upload;
@@ -45,9 +48,11 @@ use crate::words::{BulkId, PartitionId, StoreId};
 use file::BulkFile;
 use format::{BLOCK, FILE_END_MAX, FRAME_BYTES};
 use read::Handles;
+use reserve::Announced;
 
 pub use format::FRAME_PAYLOAD_MAX;
-pub use read::BulkReader;
+pub use read::{BulkReader, ReadGuard, missing};
+pub use reserve::Promise;
 pub use upload::{Upload, WriteGuard, Written};
 pub use verify::verify;
 
@@ -143,6 +148,11 @@ struct State {
     in_flight: BTreeMap<BulkId, usize>,
     /// Files with payload of closed uploads that no sync is known to cover.
     unsynced: BTreeMap<BulkId, Arc<BulkFile>>,
+    /// How many readers hold each file that any of them holds.
+    read: BTreeMap<BulkId, usize>,
+    /// What has been admitted, by its number.
+    announced: BTreeMap<u64, Announced>,
+    next_promise: u64,
 }
 
 struct Current {
@@ -236,6 +246,9 @@ impl BulkFiles {
                 current: None,
                 in_flight: BTreeMap::new(),
                 unsynced: BTreeMap::new(),
+                read: BTreeMap::new(),
+                announced: BTreeMap::new(),
+                next_promise: 0,
             }),
             handles: Handles::default(),
             options,
@@ -253,11 +266,17 @@ impl BulkFiles {
         state.next = state.next.max(next);
     }
 
-    /// Begins an upload of exactly `len` bytes, with all the space that it needs. On
-    /// [`BulkError::Full`] nothing has been taken.
+    /// Begins an upload of exactly `len` bytes, if there is room for all of it beside what others have
+    /// announced. Space is taken as bytes come. On [`BulkError::Full`] nothing has been taken.
     pub async fn begin(self: &Arc<Self>, len: u64) -> Result<Upload, BulkError> {
-        let pieces = self.reserve(len).await?;
-        Ok(Upload::new(pieces, len, self.options.sync_bytes))
+        let (promise, first) = self.reserve(len).await?;
+        Ok(Upload::new(self.clone(), len, Some(promise), first))
+    }
+
+    /// Begins an upload that was admitted elsewhere and may be longer than there is room for:
+    /// [`BulkError::Full`] comes with the first bytes that do not fit.
+    pub fn begin_admitted(self: &Arc<Self>, len: u64) -> Upload {
+        Upload::new(self.clone(), len, None, None)
     }
 
     /// Makes everything durable that was written without it: see [`Upload::close`] and [`Upload::flush`].
@@ -296,6 +315,12 @@ impl BulkFiles {
         let held: Vec<BulkId> =
             files.iter().copied().filter(|id| state.in_flight.contains_key(id)).collect();
         WriteGuard::new(held.into_iter().map(|id| InFlight::new(self, &mut state, id)).collect())
+    }
+
+    /// The files that readers hold, see [`ReadGuard`]. Asked *after* what refers to files has been looked
+    /// at: a reader holds a file before it lets go of the view that names it.
+    pub fn being_read(&self) -> Vec<BulkId> {
+        self.state.lock().read.keys().copied().collect()
     }
 
     /// The files that an upload or a [`WriteGuard`] holds.

@@ -511,6 +511,16 @@ impl Attributes {
 }
 
 impl Extent {
+    /// Payload that a node has not got, because it had no room when it came: of no file.
+    pub fn missing(len: u64) -> Self {
+        Self { file: BulkId::ZERO, position: 0, len }
+    }
+
+    /// Whether the payload is not on this node.
+    pub fn is_missing(&self) -> bool {
+        self.file == BulkId::ZERO
+    }
+
     /// Appends a list of them.
     pub fn encode_all(extents: &[Extent], out: &mut Encoder) {
         out.count(extents.len(), EXTENTS_MAX, "extents");

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -207,10 +208,23 @@ impl File for Handle {
         now(Ok(()))
     }
 
-    fn allocate(&self, len: u64) -> Fut<'_, Result<(), DiskError>> {
+    fn allocate(&self, range: Range<u64>) -> Fut<'_, Result<(), DiskError>> {
         let mut content = self.content.lock();
-        let len = content.len().max(len as usize);
+        let len = content.len().max(range.end as usize);
         content.resize(len, 0);
+        now(Ok(()))
+    }
+
+    fn discard(&self, range: Range<u64>) -> Fut<'_, Result<(), DiskError>> {
+        let mut content = self.content.lock();
+        let end = content.len().min(range.end as usize);
+        if let Some(bytes) = content.get_mut(range.start as usize..end) {
+            bytes.fill(0);
+        }
+        now(Ok(()))
+    }
+
+    fn discard_unwritten(&self) -> Fut<'_, Result<(), DiskError>> {
         now(Ok(()))
     }
 

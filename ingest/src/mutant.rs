@@ -91,6 +91,16 @@ mutants! {
     ExhaustionIsRot,
     /// The wall clock is believed, however far ahead of the monotonic clock it is.
     BelieveAnyClock,
+    /// An upload's announced length is reserved on the device before it comes.
+    ReserveWhole,
+    /// The space of uploads and streams that are given up is not given back.
+    KeepAbandoned,
+    /// With an abandoned upload the space behind it is given back, too, which is another's.
+    DiscardNeighbour,
+    /// The fold waits until there is room for payload.
+    WaitForRoom,
+    /// A reader does not keep its files from being collected.
+    CollectWhileRead,
 }
 
 impl Mutant {

@@ -138,6 +138,13 @@ pub enum Body {
         /// What is said of it.
         stage: Stage,
     },
+    /// A stream has been given up: no record will name it.
+    Abandon {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// How much room a node has.
+    Room(Room),
 }
 
 /// A step in deciding whose a node's id is.
@@ -182,6 +189,15 @@ pub struct Digest {
     pub cut: CutNumber,
     /// Chained over all cuts: of the logical content, whatever files it lies in.
     pub digest: [u8; 32],
+}
+
+/// See [`Body::Room`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// Whose.
+    pub node: NodeId,
+    /// Bytes of its device that payload may still take, when this was appended.
+    pub bytes: u64,
 }
 
 /// A bucket's versioning.
@@ -375,6 +391,8 @@ mod kind {
     pub const DATA: u8 = 14;
     pub const DIGEST: u8 = 15;
     pub const CLAIM: u8 = 16;
+    pub const ABANDON: u8 = 17;
+    pub const ROOM: u8 = 18;
 }
 
 impl Record {
@@ -412,6 +430,8 @@ impl Record {
             | Body::Cut { .. }
             | Body::Digest(_)
             | Body::Claim { .. }
+            | Body::Abandon { .. }
+            | Body::Room(_)
             | Body::Barrier => false,
         }
     }
@@ -421,7 +441,13 @@ impl Record {
     pub fn is_numbered(&self) -> bool {
         !matches!(
             self.body,
-            Body::OpenWriter | Body::Barrier | Body::Data(_) | Body::Digest(_) | Body::Claim { .. }
+            Body::OpenWriter
+                | Body::Barrier
+                | Body::Data(_)
+                | Body::Digest(_)
+                | Body::Claim { .. }
+                | Body::Abandon { .. }
+                | Body::Room(_)
         )
     }
 
@@ -481,6 +507,7 @@ impl Record {
             }
             Body::SetTags(set) => pairs(&set.tags) + OBJECT_KEY_BYTES_MAX + 64,
             Body::Data(data) => data.bytes.len() + 64,
+            Body::Abandon { .. } | Body::Room(_) => 32,
             _ => OBJECT_KEY_BYTES_MAX + 512,
         };
         body + self.principal.len() + self.request.len() + 128
@@ -705,6 +732,8 @@ impl Body {
             | Body::Data(_)
             | Body::Digest(_)
             | Body::Claim { .. }
+            | Body::Abandon { .. }
+            | Body::Room(_)
             | Body::Barrier => None,
         }
     }
@@ -727,6 +756,8 @@ impl Body {
             Body::Data(_) => kind::DATA,
             Body::Digest(_) => kind::DIGEST,
             Body::Claim { .. } => kind::CLAIM,
+            Body::Abandon { .. } => kind::ABANDON,
+            Body::Room(_) => kind::ROOM,
         }
     }
 
@@ -814,6 +845,12 @@ impl Body {
                     Stage::Confirm => 2,
                 };
                 out.u32(node.get()).raw(&process.0).u8(stage);
+            }
+            Body::Abandon { stream } => {
+                out.raw(&stream.0);
+            }
+            Body::Room(room) => {
+                out.u32(room.node.get()).u64(room.bytes);
             }
         }
     }
@@ -943,6 +980,10 @@ impl Body {
                     }
                 },
             },
+            kind::ABANDON => Body::Abandon { stream: StreamId(from.array("stream")?) },
+            kind::ROOM => {
+                Body::Room(Room { node: NodeId::new(from.u32("node")?), bytes: from.u64("room")? })
+            }
             _ => return Err(DecodeError { what: "record kind", position: 1 }),
         })
     }

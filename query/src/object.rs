@@ -6,8 +6,8 @@ use bytes::Bytes;
 use compactor::partition::Partition;
 use compactor::resolve::{find, sealed_payload};
 use compactor::view::{Snapshot, What};
-use ingest::bulk::BulkReader;
-use ingest::entry::{EntryKey, ObjectVersion, Payload, Statement};
+use ingest::bulk::{self, BulkReader, ReadGuard};
+use ingest::entry::{EntryKey, Extent, ObjectVersion, Payload, Statement};
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
 use ingest::record::VersionRef;
@@ -62,8 +62,9 @@ pub async fn lookup(
 pub enum Body {
     /// All there is, in memory.
     Whole(Option<Bytes>),
-    /// From bulk files.
-    Bulk(BulkReader, Snapshot),
+    /// From bulk files, which are held and nothing else: a reader that is slow, or stops, must not keep
+    /// the view that it began with.
+    Bulk(BulkReader, ReadGuard),
 }
 
 impl Body {
@@ -96,8 +97,13 @@ pub async fn read(
     let whole = match &object.payload {
         Payload::Empty => Bytes::new(),
         Payload::Bulk(extents) => {
-            let reader = partition.bulk().read(extents.clone(), range);
-            return Ok(Body::Bulk(reader, found.snapshot.clone()));
+            let wanted = within(extents, &range);
+            if wanted.iter().any(Extent::is_missing) {
+                return Err(bulk::missing(partition.id()));
+            }
+            // The snapshot that was found in names the files until here.
+            let held = partition.bulk().hold_for_reading(wanted);
+            return Ok(Body::Bulk(partition.bulk().read(extents.clone(), range), held));
         }
         Payload::Log(location) => match partition.log().fetch(partition.id(), *location).await {
             Err(trimmed @ ReadError::Trimmed { .. }) => {
@@ -119,6 +125,21 @@ pub async fn read(
         }));
     }
     Ok(Body::Whole(Some(whole.slice(start..end))))
+}
+
+/// The extents that have bytes of a range.
+fn within<'a>(extents: &'a [Extent], range: &Range<u64>) -> &'a [Extent] {
+    let mut end = 0;
+    let ends: Vec<u64> = extents
+        .iter()
+        .map(|extent| {
+            end = extent.len.saturating_add(end);
+            end
+        })
+        .collect();
+    let first = ends.partition_point(|end| *end <= range.start);
+    let last = ends.partition_point(|end| *end < range.end).saturating_add(1).min(extents.len());
+    extents.get(first..last).unwrap_or_default()
 }
 
 /// How often a look-up is made again when the log lets go of an object between look-up and read.

@@ -53,8 +53,8 @@ struct Fold {
     time: WallTime,
 }
 
-/// Room for a stream's payload is looked for again after so long.
-const ROOM_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+/// The log is asked for its end again after so long.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Restores the state from the catalog, replays the log to its end, and starts the task that goes on.
 pub(super) async fn start(shared: &Arc<Shared>) -> Result<Task, OpenError> {
@@ -108,7 +108,7 @@ impl Fold {
                 Ok(token) => break token,
                 Err(error) => {
                     tracing::warn!(%error, "the end of the log is not known; asking again");
-                    shared.env.clock.sleep(ROOM_RETRY).await;
+                    shared.env.clock.sleep(RETRY).await;
                 }
             }
         };
@@ -222,6 +222,13 @@ impl Fold {
             }
             Body::Barrier => self.shared.barriers.meet(id),
             Body::Data(data) => self.take_payload(data, committed.record.time).await?,
+            Body::Abandon { stream } => {
+                if !self.shared.env.mutated(Mutant::KeepAbandoned) {
+                    self.streams.abandon(*stream);
+                }
+                self.count_streams();
+            }
+            Body::Room(room) => nodes::take_room(&self.shared, room),
             Body::Digest(digest) => nodes::take_digest(&self.shared, digest),
             Body::Claim { node, process, stage } => {
                 nodes::take_claim(&self.shared, *node, *process, *stage);
@@ -231,27 +238,34 @@ impl Fold {
         Ok(())
     }
 
-    /// Writes a piece of payload to this node's bulk files; waits while there is no room for it.
+    /// Writes a piece of payload to this node's bulk files, if there is room for it.
     async fn take_payload(&mut self, data: &Data, time: WallTime) -> Result<(), ReadError> {
         let (shared, time) = (self.shared.clone(), self.time.max(time));
+        while shared.env.mutated(Mutant::WaitForRoom)
+            && shared.env.disk.free_bytes().await.is_ok_and(|free| free < data.total)
+        {
+            shared.env.clock.sleep(RETRY).await;
+        }
         let mut hold = Hold::new(&shared, "a file for payload");
-        loop {
-            match self.streams.take(&self.shared.bulk, data, time).await {
-                Ok(()) => {
-                    hold.end();
-                    let streams = self.streams.count() as u64;
-                    self.shared.counters.streams.store(streams, Ordering::Relaxed);
-                    return Ok(());
-                }
-                Err(error @ BulkError::Full { .. }) => {
-                    tracing::warn!(%error, "no room for payload; the fold waits");
-                    self.shared.env.clock.sleep(ROOM_RETRY).await;
-                }
+        let is_lost = loop {
+            match self.streams.take(&shared.bulk, data, time).await {
+                Ok(is_lost) => break is_lost,
                 // Nothing of the piece has been written, and trying again may help.
                 Err(error @ BulkError::Disk(_)) => hold.wait(&self.device_failed(&error)).await,
                 Err(error) => return Err(self.device_failed(&error)),
             }
+        };
+        hold.end();
+        if is_lost {
+            shared.counters.streams_missing.fetch_add(1, Ordering::Relaxed);
         }
+        self.count_streams();
+        Ok(())
+    }
+
+    fn count_streams(&self) {
+        let streams = self.streams.count() as u64;
+        self.shared.counters.streams.store(streams, Ordering::Relaxed);
     }
 
     fn device_failed(&self, error: &BulkError) -> ReadError {
@@ -267,6 +281,7 @@ impl Fold {
     ) -> Result<Result<Option<WriteGuard>, Rejection>, ReadError> {
         let Some(named) = committed.record.stream() else { return Ok(Ok(None)) };
         let ended = self.streams.end(&named).await;
+        self.count_streams();
         let Some(whole) = ended.map_err(|error| self.device_failed(&error))? else {
             return Ok(Err(Rejection::PayloadMissing));
         };
@@ -282,14 +297,20 @@ impl Fold {
             }
             _ => false,
         };
-        Ok(if fits { Ok(guard) } else { Err(Rejection::PayloadMissing) })
+        if fits {
+            return Ok(Ok(guard));
+        }
+        if let Some(guard) = guard {
+            guard.give_back();
+        }
+        Ok(Err(Rejection::PayloadMissing))
     }
 
     async fn apply(&mut self, mut committed: Committed) -> Result<Outcome, ReadError> {
         let shared = self.shared.clone();
         let offset = committed.offset;
         // Held until the tail refers to the payload.
-        let _held = match self.localize(&mut committed).await? {
+        let mut held = match self.localize(&mut committed).await? {
             Ok(held) => held,
             Err(rejection) => {
                 let outcome = Outcome::Rejected(rejection);
@@ -338,6 +359,11 @@ impl Fold {
         }
         for entry in entries.iter().filter(|entry| Shape::of(&entry.statement).may_fill()) {
             self.last_writes.note(entry.key.bucket(), offset);
+        }
+        if matches!(outcome, Outcome::Rejected(_))
+            && let Some(held) = held.take()
+        {
+            held.give_back();
         }
         self.writers.record(&committed.record.id, offset, outcome);
         let tail = shared.view.read().tail.clone();
@@ -390,6 +416,7 @@ impl Fold {
             },
             last,
         };
+        self.count_streams();
         shared.publisher.replaced(&view);
         let mut tails = vec![view.tail.clone()];
         tails.extend(view.frozen.iter().cloned());

@@ -1,12 +1,13 @@
-//! This node among the others: its digests, and its id.
+//! This node among the others: its digests, its id, and its room.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::env::{Fut, Task, timeout};
 use ingest::log::AppendError;
-use ingest::record::{Body, Digest, Record, RecordId, Stage};
-use ingest::words::{CutNumber, NodeId, WriterId};
+use ingest::record::{Body, Digest, Record, RecordId, Room, Stage};
+use ingest::words::{CutNumber, NodeId, Tick, WriterId};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
@@ -29,6 +30,7 @@ pub(crate) struct Nodes {
     process: WriterId,
     digests: Mutex<Digests>,
     claims: Mutex<Option<Claims>>,
+    rooms: Mutex<Rooms>,
     /// What has to be appended, by the task that does.
     say: mpsc::Sender<Body>,
     /// Taken by that task.
@@ -54,6 +56,7 @@ impl Nodes {
             digests: Mutex::default(),
             claims: Mutex::new(claims.map(|node| Claims::new(node.id, process, node.held_before))),
             say,
+            rooms: Mutex::default(),
             said: Mutex::new(Some(said)),
             holds: watch::Sender::new(holds),
         }
@@ -65,9 +68,49 @@ impl Nodes {
         }
     }
 
+    /// The least room that any other node has told of lately; none when none has.
+    pub fn least_room(&self, now: Tick) -> Option<u64> {
+        self.rooms.lock().least(now)
+    }
+
     /// Whether the id is this process's, as far as known.
     pub fn holds(&self) -> watch::Receiver<Option<bool>> {
         self.holds.subscribe()
+    }
+}
+
+/// A node tells its room this often, and when it has changed much.
+const ROOM_EVERY: Duration = Duration::from_secs(240);
+/// Not more often than this.
+const ROOM_PAUSE: Duration = Duration::from_secs(10);
+/// What was told longer ago is not believed: a node that is gone must not keep writes out for ever.
+const ROOM_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// Room for payload, of this node and the others.
+#[derive(Default)]
+struct Rooms {
+    /// What this node has told last, and when.
+    told: Option<(u64, Tick)>,
+    /// What the others have told last, and when that was read.
+    others: BTreeMap<NodeId, (u64, Tick)>,
+}
+
+impl Rooms {
+    fn least(&self, now: Tick) -> Option<u64> {
+        let fresh = self.others.values().filter(|(_, read)| now.since(*read) <= ROOM_AGE_MAX);
+        fresh.map(|(bytes, _)| *bytes).min()
+    }
+
+    /// Says whether room is to be told again, and takes it as told.
+    fn tells(&mut self, bytes: u64, now: Tick) -> bool {
+        let tells = self.told.is_none_or(|(told, when)| {
+            let age = now.since(when);
+            age >= ROOM_EVERY || (age >= ROOM_PAUSE && told.abs_diff(bytes) > told / 8)
+        });
+        if tells {
+            self.told = Some((bytes, now));
+        }
+        tells
     }
 }
 
@@ -146,6 +189,24 @@ pub(crate) fn publish_digest(shared: &Shared, cut: CutNumber, digest: [u8; 32]) 
     shared.nodes.say(Body::Digest(Digest { node: node.id, cut, digest }));
 }
 
+/// Tells the others how much room for payload this node has, if there is something new to tell.
+pub(super) fn publish_room(shared: &Shared, bytes: u64) {
+    let Some(node) = shared.nodes.node.filter(|_| *shared.replayed.borrow()) else { return };
+    if shared.nodes.rooms.lock().tells(bytes, shared.env.clock.now()) {
+        shared.nodes.say(Body::Room(Room { node: node.id, bytes }));
+    }
+}
+
+/// The fold has met a node's room.
+pub(super) fn take_room(shared: &Shared, room: &Room) {
+    let is_old = !*shared.replayed.borrow();
+    if is_old || shared.nodes.node.is_none_or(|node| node.id == room.node) {
+        return;
+    }
+    let now = shared.env.clock.now();
+    shared.nodes.rooms.lock().others.insert(room.node, (room.bytes, now));
+}
+
 /// The fold has met a digest.
 pub(super) fn take_digest(shared: &Shared, digest: &Digest) {
     // One's own is known better than it can be read.
@@ -170,6 +231,39 @@ fn judge(shared: &Shared, cut: CutNumber, verdict: &Verdict) {
             );
             tracing::error!(%cut, ?others, reason);
             shared.quarantine(reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Tick {
+        Tick::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn the_least_room_counts_while_it_is_fresh() {
+        let mut rooms = Rooms::default();
+        assert_eq!(rooms.least(at(0)), None);
+        rooms.others.insert(NodeId::new(2), (70, at(0)));
+        rooms.others.insert(NodeId::new(3), (50, at(100)));
+        assert_eq!(rooms.least(at(600)), Some(50));
+        assert_eq!(rooms.least(at(650)), Some(50), "what is old does not count");
+        rooms.others.insert(NodeId::new(3), (90, at(650)));
+        assert_eq!(rooms.least(at(650)), Some(90));
+        assert_eq!(rooms.least(at(2000)), None);
+    }
+
+    #[test]
+    fn room_is_told_when_it_changes_and_now_and_then() {
+        let mut rooms = Rooms::default();
+        assert!(rooms.tells(800, at(0)));
+        for (bytes, seconds, tells) in
+            [(0, 9, false), (750, 20, false), (650, 30, true), (650, 269, false), (650, 270, true)]
+        {
+            assert_eq!(rooms.tells(bytes, at(seconds)), tells, "{bytes} at {seconds} s");
         }
     }
 }

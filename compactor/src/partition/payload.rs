@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use crc_fast::{CrcAlgorithm, Digest};
-use ingest::bulk::{BulkError, Upload, WriteGuard};
+use ingest::bulk::{BulkError, Promise, Upload, WriteGuard};
 use ingest::env::{Fut, timeout};
 use ingest::log::AppendError;
+use ingest::mutant::Mutant;
 use ingest::record::{Body, Data, Record, RecordId, RecordPayload, StreamRef};
 use ingest::words::{Epoch, Sequence, StreamId, WriterId};
 
 use super::Shared;
+use crate::outcome::Outcome;
 
 /// Where large payload goes before the record that names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,8 +44,79 @@ pub struct Written {
     pub payload: RecordPayload,
     /// CRC-64/NVME.
     pub digest: u64,
-    /// Keeps bulk files until the record's outcome is known.
-    pub guard: Option<WriteGuard>,
+    /// Keeps it until the record's outcome is known.
+    pub guard: Option<PayloadGuard>,
+}
+
+/// Keeps payload that no record names yet. Dropping it leaves open whether one does or will.
+pub struct PayloadGuard {
+    bulk: Option<WriteGuard>,
+    stream: Option<OpenStream>,
+}
+
+impl PayloadGuard {
+    /// A record names the payload and has been applied.
+    pub fn named(mut self) {
+        self.stream = self.stream.take().and_then(OpenStream::end);
+    }
+
+    /// No record names the payload, and none ever will: gives its space back.
+    pub fn refused(mut self) {
+        if let Some(bulk) = self.bulk.take() {
+            bulk.give_back();
+        }
+    }
+
+    /// Ends it as an outcome says; an error leaves it open.
+    pub fn settle<E>(self, outcome: &Result<Outcome, E>) {
+        match outcome {
+            Ok(Outcome::Rejected(_)) => self.refused(),
+            Ok(_) => self.named(),
+            Err(_) => drop(self),
+        }
+    }
+}
+
+/// A stream that the log has pieces of and that no record is known to name. Dropping it tells all nodes
+/// that none will, so that they give its space back at once. Should one do so all the same, it has been
+/// met before, or it is rejected on every node alike.
+struct OpenStream {
+    shared: Arc<Shared>,
+    id: StreamId,
+    is_over: bool,
+}
+
+impl OpenStream {
+    fn end(mut self) -> Option<Self> {
+        self.is_over = true;
+        None
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        if self.is_over || self.shared.env.mutated(Mutant::KeepAbandoned) {
+            return;
+        }
+        let (shared, stream) = (self.shared.clone(), self.id);
+        let told: Fut<'static, ()> = Box::pin(async move {
+            let id = RecordId { writer: WriterId(stream.0), ..RecordId::default() };
+            let body = Body::Abandon { stream };
+            let record = Record { id, principal: String::new(), request: String::new(), body };
+            let limit = shared.options.write_wait;
+            let append = async {
+                let permit = shared.log.admit(shared.id, record.bytes_estimate()).await?;
+                shared.log.append(permit, record).await
+            };
+            match timeout(shared.env.clock.as_ref(), limit, append).await {
+                Some(Ok(())) => {}
+                // A cut gives it up when it has been silent for long enough.
+                Some(Err(error)) => tracing::warn!(%error, "an abandoned stream stays for now"),
+                None => tracing::warn!("an abandoned stream stays for now: the log is behind"),
+            }
+        });
+        self.shared.env.rt.spawn("abandon", told).detach();
+    }
 }
 
 /// Takes payload of a known length. Dropping it abandons what was written.
@@ -59,7 +132,10 @@ impl PayloadWriter {
         Ok(match shared.options.payload {
             PayloadWay::Bulk => Self::Bulk(Box::new(shared.bulk.begin(len).await?)),
             PayloadWay::Log { piece_bytes } => {
-                Self::Log(Box::new(StreamWriter::new(shared.clone(), len, piece_bytes)))
+                // Every node has to take it, so the one with the least room decides.
+                let elsewhere = shared.nodes.least_room(shared.env.clock.now());
+                let promise = shared.bulk.promise(len, elsewhere).await?;
+                Self::Log(Box::new(StreamWriter::new(shared.clone(), len, piece_bytes, promise)))
             }
         })
     }
@@ -80,7 +156,7 @@ impl PayloadWriter {
                 Ok(Written {
                     payload: RecordPayload::Bulk(written.extents),
                     digest: written.digest,
-                    guard: Some(written.guard),
+                    guard: Some(PayloadGuard { bulk: Some(written.guard), stream: None }),
                 })
             }
             Self::Log(stream) => stream.finish().await,
@@ -95,6 +171,10 @@ const PIECES_SENT: usize = 4;
 pub struct StreamWriter {
     shared: Arc<Shared>,
     stream: StreamId,
+    /// Once a piece has been sent.
+    open: Option<OpenStream>,
+    /// What this node will need for it.
+    promise: Promise,
     total: u64,
     piece_bytes: usize,
     given: u64,
@@ -105,9 +185,11 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
-    fn new(shared: Arc<Shared>, total: u64, piece_bytes: usize) -> Self {
+    fn new(shared: Arc<Shared>, total: u64, piece_bytes: usize, promise: Promise) -> Self {
         Self {
             stream: StreamId(shared.env.random_id()),
+            open: None,
+            promise,
             shared,
             total,
             piece_bytes,
@@ -155,6 +237,7 @@ impl StreamWriter {
             sequence: Sequence::new(u64::from(self.next)),
         };
         self.next += 1;
+        self.promise.take(data.bytes.len() as u64);
         let time = shared.time_for_a_record();
         let record = Record { time, ..Record::of_the_store(id, Body::Data(data)) };
         let admitted = shared.log.admit(shared.id, record.bytes_estimate());
@@ -164,7 +247,11 @@ impl StreamWriter {
             partition: shared.id,
             detail: "the log is behind; try again later".into(),
         })??;
-        self.sent.push_back(shared.log.append(permit, record));
+        if self.open.is_none() {
+            let (shared, id) = (self.shared.clone(), self.stream);
+            self.open = Some(OpenStream { shared, id, is_over: false });
+        }
+        self.sent.push_back(self.shared.log.append(permit, record));
         Ok(())
     }
 
@@ -197,7 +284,7 @@ impl StreamWriter {
         Ok(Written {
             payload: RecordPayload::Stream(stream),
             digest: self.digest.finalize(),
-            guard: None,
+            guard: Some(PayloadGuard { bulk: None, stream: self.open.take() }),
         })
     }
 

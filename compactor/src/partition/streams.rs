@@ -12,11 +12,16 @@
 //!
 //! A stream that is under way at a cut is written to the cut's state run with its extents so far; pieces
 //! come in whole frames, so a later life goes on behind them.
+//!
+//! The fold never waits for room, since only what stands further on in the log can make room again. A
+//! stream that this node has no room for is *missing* here: its pieces are counted and dropped, the record
+//! that names it is applied as on every node, and its payload is read from other nodes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
 use ingest::bulk::{BulkError, BulkFiles, FRAME_PAYLOAD_MAX, Upload, WriteGuard};
 use ingest::entry::Extent;
@@ -34,6 +39,42 @@ struct Stream {
     /// Of earlier lives; what this life wrote lies behind them.
     inherited: Vec<Extent>,
     upload: Option<Upload>,
+}
+
+impl Stream {
+    /// This node has no room for it. What no state run names is given back; a start that goes on from one
+    /// may have room.
+    fn lose(&mut self) {
+        self.upload = None;
+        self.inherited.clear();
+        self.state.extents = vec![Extent::missing(self.state.len)];
+    }
+
+    fn is_missing(&self) -> bool {
+        self.state.extents.iter().any(Extent::is_missing)
+    }
+
+    /// Writes a piece behind those before it.
+    async fn write(&mut self, bulk: &Arc<BulkFiles>, bytes: Bytes) -> Result<(), BulkError> {
+        let rest = self.state.total - self.state.len;
+        let begins = self.upload.is_none();
+        let upload = self.upload.get_or_insert_with(|| bulk.begin_admitted(rest));
+        let written = async {
+            upload.write(bytes).await?;
+            upload.flush().await
+        };
+        match written.await {
+            Ok(own) => {
+                self.state.extents = self.inherited.iter().copied().chain(own).collect();
+                Ok(())
+            }
+            Err(error) => {
+                // Nothing that counts is in an upload that has just begun: the next try begins another.
+                self.upload.take_if(|_| begins);
+                Err(error)
+            }
+        }
+    }
 }
 
 /// A whole stream.
@@ -63,13 +104,15 @@ impl Streams {
         self.open.insert(id, Stream { state, inherited, upload: None });
     }
 
-    /// Takes a piece. On an error this node's copy of the stream is not whole, and it must not go on.
+    /// Takes a piece; says whether with it the stream has come to be missing here. On [`BulkError::Disk`]
+    /// nothing has changed, and the piece may be given again. On any other error this node's copy of the
+    /// stream is not whole, and it must not go on.
     pub async fn take(
         &mut self,
         bulk: &Arc<BulkFiles>,
         data: &Data,
         time: WallTime,
-    ) -> Result<(), BulkError> {
+    ) -> Result<bool, BulkError> {
         let len = data.bytes.len() as u64;
         if data.index == 0 && !self.open.contains_key(&data.stream) {
             let state = StreamState {
@@ -83,41 +126,70 @@ impl Streams {
             let stream = Stream { state, inherited: Vec::new(), upload: None };
             self.open.insert(data.stream, stream);
         }
-        let Some(stream) = self.open.get_mut(&data.stream) else { return Ok(()) };
-        let state = &mut stream.state;
+        let Some(stream) = self.open.get_mut(&data.stream) else { return Ok(false) };
+        let state = &stream.state;
         let end = state.len.saturating_add(len);
         let is_last = end == state.total;
         let follows = data.index == state.next && data.total == state.total && end <= state.total;
         // One that comes in other than whole frames could not be gone on with after a restart.
         if !follows || len == 0 || !(is_last || len.is_multiple_of(FRAME_PAYLOAD_MAX)) {
-            return Ok(());
+            return Ok(false);
         }
-        if stream.upload.is_none() {
-            stream.upload = Some(bulk.begin(state.total - state.len).await?);
-        }
-        let upload = stream.upload.as_mut().expect("just made");
-        let written = async {
-            upload.write(data.bytes.clone()).await?;
-            upload.flush().await
+        let was_missing = stream.is_missing();
+        let has_room = match was_missing {
+            true => false,
+            false => match stream.write(bulk, data.bytes.clone()).await {
+                Ok(()) => true,
+                Err(error @ BulkError::Full { .. }) => {
+                    tracing::warn!(%error, "no room for payload: it is missing on this node");
+                    false
+                }
+                // No file to go on in. What the upload has written cannot be gone on with.
+                Err(error @ BulkError::Disk(_)) if stream.upload.is_some() => {
+                    tracing::warn!(%error, "no file for payload: it is missing on this node");
+                    false
+                }
+                Err(error) => return Err(error),
+            },
         };
-        let own = written.await?;
+        let state = &mut stream.state;
         let piece = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &data.bytes);
         state.digest =
             crc_fast::checksum_combine(CrcAlgorithm::Crc64Nvme, state.digest, piece, len);
         state.len = end;
         state.next += 1;
         state.seen = time;
-        state.extents = stream.inherited.iter().copied().chain(own).collect();
-        Ok(())
+        if !has_room {
+            stream.lose();
+        }
+        Ok(!has_room && !was_missing)
+    }
+
+    /// Ends a stream that its sender has given up.
+    pub fn abandon(&mut self, id: StreamId) {
+        let Some(stream) = self.open.remove(&id) else { return };
+        self.gone.push(id);
+        // That it is over follows from the log, so no later life goes on with it.
+        if let Some(upload) = stream.upload {
+            upload.abandon();
+        }
     }
 
     /// Ends a stream that a record names, whatever becomes of the record; gives it when it is whole.
     pub async fn end(&mut self, named: &StreamRef) -> Result<Option<Whole>, BulkError> {
         let Some(stream) = self.open.remove(&named.stream) else { return Ok(None) };
         self.gone.push(named.stream);
-        let Stream { state, inherited, upload } = stream;
+        let is_missing = stream.is_missing();
+        let Stream { state, inherited, upload, .. } = stream;
         if state.len != state.total || state.next != named.records {
+            if let Some(upload) = upload {
+                upload.abandon();
+            }
             return Ok(None);
+        }
+        if is_missing {
+            let extents = Arc::from(state.extents);
+            return Ok(Some(Whole { len: state.len, digest: state.digest, extents, guard: None }));
         }
         let (own, guard) = match upload {
             Some(upload) => {
@@ -140,10 +212,10 @@ impl Streams {
             .filter(|(_, stream)| stream.state.seen.micros() < oldest)
             .map(|(id, _)| *id)
             .collect();
-        for id in silent {
-            self.open.remove(&id);
-            self.gone.push(id);
-        }
+        silent.into_iter().for_each(|id| self.abandon(id));
+        // The state run names what has been written of the others: the next start goes on behind it.
+        let uploads = self.open.values_mut().filter_map(|stream| stream.upload.as_mut());
+        uploads.for_each(Upload::keep_written);
         let open = self
             .open
             .iter()

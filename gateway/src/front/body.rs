@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use compactor::partition::{PayloadError, PayloadWriter};
+use compactor::partition::{PayloadError, PayloadGuard, PayloadWriter};
 use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use ingest::bulk::{BulkError, WriteGuard};
+use ingest::bulk::BulkError;
 use ingest::entry::{Extent, StoredChecksum};
 use ingest::log::AppendError;
 use ingest::record::{RecordPayload, StreamRef};
@@ -47,8 +47,8 @@ pub struct Taken {
     pub passing: Option<Passing>,
     /// Where it is.
     pub payload: RecordPayload,
-    /// Keeps bulk files from being collected until the outcome is known.
-    pub in_flight: Option<WriteGuard>,
+    /// Keeps what is beside the record until the outcome is known.
+    pub held: Option<PayloadGuard>,
 }
 
 impl Taken {
@@ -268,7 +268,7 @@ impl Front {
             }
             checksum => (checksum.map(|(_, computed)| computed), None),
         };
-        let (payload, digest, in_flight) = match sink {
+        let (payload, digest, held) = match sink {
             Sink::Memory(memory) => {
                 let digest = crc64(&memory);
                 (RecordPayload::Inline(memory.freeze()), digest, None)
@@ -278,7 +278,7 @@ impl Front {
                 (written.payload, written.digest, written.guard)
             }
         };
-        Ok(Taken { size: len, md5, digest, checksum, passing, payload, in_flight })
+        Ok(Taken { size: len, md5, digest, checksum, passing, payload, held })
     }
 
     /// Takes a small body whole, an XML document say.

@@ -128,7 +128,9 @@ pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     let stream = taken.stream();
     let put = PutPart { bucket: bucket.id, key, upload, number, part, stream };
     let outcome = front.submit(asked, Body::PutPart(put)).await;
-    drop(taken.in_flight);
+    if let Some(held) = taken.held {
+        held.settle(&outcome);
+    }
     match outcome? {
         Outcome::Done => {}
         other => return Err(unexpected(&other)),

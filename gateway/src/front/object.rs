@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use compactor::outcome::{Outcome, Rejection, VersionName, Written};
+use compactor::partition::Written as WrittenPayload;
 use compactor::state::BucketState;
 use http::Response;
 use hyper::body::Incoming;
@@ -150,11 +151,9 @@ pub async fn put(front: &Front, asked: &Asked, body: Incoming) -> Answered {
         checksums: taken.checksum.iter().cloned().collect(),
         ..attributes
     };
-    let written =
-        write(front, asked, &bucket, &key, condition, attributes, taken.digest, taken.payload)
-            .await;
-    drop(taken.in_flight);
-    let written = written?;
+    let payload =
+        WrittenPayload { payload: taken.payload, digest: taken.digest, guard: taken.held };
+    let written = write(front, asked, &bucket, &key, condition, attributes, payload).await?;
     let mut response = answer::empty(200);
     add_written(&mut response, &written);
     if let Some(checksum) = &taken.checksum {
@@ -173,7 +172,6 @@ fn wanted_checksum(asked: &Asked, name: &str) -> Result<Option<Algorithm>, S3Err
     Ok(Some(algorithm).filter(|algorithm| algorithm.is_kept()))
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one record, each of its own kind")]
 async fn write(
     front: &Front,
     asked: &Asked,
@@ -181,9 +179,9 @@ async fn write(
     key: &ObjectKey,
     condition: Condition,
     attributes: Attributes,
-    digest: u64,
-    payload: RecordPayload,
+    payload: WrittenPayload,
 ) -> Result<Written, S3Error> {
+    let WrittenPayload { payload, digest, guard } = payload;
     let put = |config| {
         Body::PutObject(PutObject {
             bucket: bucket.id,
@@ -195,7 +193,11 @@ async fn write(
             payload: payload.clone(),
         })
     };
-    match front.submit_configured(asked, bucket, put).await? {
+    let outcome = front.submit_configured(asked, bucket, put).await;
+    if let Some(guard) = guard {
+        guard.settle(&outcome);
+    }
+    match outcome? {
         Outcome::Written(written) => Ok(written),
         Outcome::Rejected(rejection) => Err(rejected(rejection)),
         other => Err(unexpected(&other)),
@@ -644,12 +646,12 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
     }
     let mut md5 = s3::checksum::Md5Hasher::default();
     let mut hasher = wanted.map(Hasher::new);
-    let (payload, digest, held) = if source.size <= front.settings.inline_bytes_max {
+    let payload = if source.size <= front.settings.inline_bytes_max {
         let all = bytes.collect().await.map_err(read_error)?;
         md5.update(&all);
         hasher.iter_mut().for_each(|hasher| hasher.update(&all));
         let digest = super::body::crc64(&all);
-        (RecordPayload::Inline(all), digest, None)
+        WrittenPayload { payload: RecordPayload::Inline(all), digest, guard: None }
     } else {
         let upload = front.partition_of(asked).begin_payload(source.size).await;
         let mut upload = upload.map_err(super::body::payload_error)?;
@@ -658,8 +660,7 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
             hasher.iter_mut().for_each(|hasher| hasher.update(&piece));
             upload.write(piece).await.map_err(super::body::payload_error)?;
         }
-        let written = upload.finish().await.map_err(super::body::payload_error)?;
-        (written.payload, written.digest, written.guard)
+        upload.finish().await.map_err(super::body::payload_error)?
     };
     let described = if replaces_metadata { &own } else { source };
     let copied = Attributes {
@@ -676,9 +677,7 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         parts: Vec::new(),
     };
     let checksums = copied.checksums.clone();
-    let written = write(front, asked, &bucket, &key, condition, copied, digest, payload).await;
-    drop(held);
-    let written = written?;
+    let written = write(front, asked, &bucket, &key, condition, copied, payload).await?;
     let root = "CopyObjectResult";
     let mut writer = Writer::new(root);
     writer.text("ETag", &etag(&written.etag.md5, written.etag.parts));

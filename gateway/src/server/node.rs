@@ -92,7 +92,10 @@ impl Node {
         check_topic(&topic, kafka, own.map(|own| own.partitions))?;
         let partitions = topic.partitions.len() as u32;
         let brokers: Arc<dyn Brokers> = Arc::new(KafkaBrokers::new(kafka.connection.clone()));
-        let options = replicated::Options::new(FilePath::new("spool"));
+        let options = replicated::Options {
+            reserve_bytes: settings.reserve_bytes,
+            ..replicated::Options::new(FilePath::new("spool"))
+        };
         let known = own.map(|own| own.store);
         let log = ReplicatedLog::open(&env, brokers, partitions, known, options).await?;
         let log = Arc::new(log);

@@ -150,6 +150,11 @@ impl SimDisk {
         self.state.lock().capacity = bytes;
     }
 
+    /// Bytes that all files take together.
+    pub fn used_bytes(&self) -> u64 {
+        self.state.lock().used_bytes()
+    }
+
     /// The paths of all files.
     pub fn files(&self) -> Vec<FilePath> {
         self.state.lock().names.keys().cloned().collect()
@@ -249,8 +254,7 @@ impl State {
     fn used_bytes(&self) -> u64 {
         let named: BTreeSet<&u64> =
             self.names.values().chain(self.durable_names.values()).collect();
-        let bytes =
-            |file: &&u64| self.files.get(*file).map_or(0, |content| content.live.len() as u64);
+        let bytes = |file: &&u64| self.files.get(*file).map_or(0, Content::used_bytes);
         named.iter().map(bytes).sum()
     }
 }

@@ -70,6 +70,12 @@ impl Handle {
     }
 }
 
+/// The answer to who reads payload that this node has not got.
+pub fn missing(partition: PartitionId) -> ReadError {
+    let reason = "this node had no room for the payload when it came; ask another node".to_owned();
+    ReadError::Unavailable { partition, reason }
+}
+
 /// Handles of files that were read lately. A reader's own handle outlives its place here.
 #[derive(Default)]
 pub struct Handles {
@@ -118,6 +124,42 @@ impl Handles {
     /// Closes a file that is removed, so that its space becomes free with its last reader.
     pub fn forget(&self, id: BulkId) {
         self.kept.lock().handles.remove(&id);
+    }
+}
+
+/// Holds the files of some extents for a reader: they are not collected while it lives, whatever becomes
+/// of the objects.
+pub struct ReadGuard {
+    bulk: Arc<BulkFiles>,
+    files: Vec<BulkId>,
+}
+
+impl BulkFiles {
+    /// Holds the files that extents name. The caller has a view that names them until this returns.
+    pub fn hold_for_reading(self: &Arc<Self>, extents: &[Extent]) -> ReadGuard {
+        let mut files: Vec<BulkId> = extents.iter().map(|extent| extent.file).collect();
+        files.sort_unstable();
+        files.dedup();
+        let mut state = self.state.lock();
+        for file in &files {
+            *state.read.entry(*file).or_default() += 1;
+        }
+        drop(state);
+        ReadGuard { bulk: self.clone(), files }
+    }
+}
+
+impl Drop for ReadGuard {
+    fn drop(&mut self) {
+        let mut state = self.bulk.state.lock();
+        for file in &self.files {
+            if let Some(count) = state.read.get_mut(file) {
+                *count -= 1;
+                if *count == 0 {
+                    state.read.remove(file);
+                }
+            }
+        }
     }
 }
 
@@ -266,6 +308,9 @@ impl BulkReader {
     async fn handle(&mut self, extent: &Extent) -> Result<Arc<Handle>, ReadError> {
         if let Some(handle) = &self.handle {
             return Ok(handle.clone());
+        }
+        if extent.is_missing() {
+            return Err(missing(self.bulk.options.partition));
         }
         if let Err(detail) = format::check_extent(extent) {
             let file = self.bulk.options.path(extent.file).to_string();

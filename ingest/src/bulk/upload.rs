@@ -1,5 +1,6 @@
 //! One upload: bytes in, frames out, durable at the end.
 
+use std::fmt;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -9,22 +10,25 @@ use crc_fast::{CrcAlgorithm, Digest};
 use super::file::{BulkFile, SyncRequest};
 use super::fill::Filler;
 use super::format::FRAME_PAYLOAD_MAX;
-use super::reserve::Piece;
-use super::{BulkError, InFlight};
+use super::give_back::Abandoned;
+use super::reserve::{Piece, Promise};
+use super::{BulkError, BulkFiles, InFlight};
 use crate::entry::Extent;
 use crate::env::{DiskError, Fut};
 
 /// Payload of a known length on its way into bulk files.
 ///
-/// Dropping it abandons the upload: its space is garbage until the file is removed. At most half a
-/// mebibyte is held in memory; [`Upload::write`] waits for the device beyond that.
+/// Dropping it abandons the upload and gives its space back. At most half a mebibyte is held in memory;
+/// [`Upload::write`] waits for the device beyond that.
 pub struct Upload {
+    bulk: Arc<BulkFiles>,
+    /// As far as they have begun. The last is being filled while there is a filler; the others are full.
     pieces: Vec<Piece>,
-    /// The piece that is being filled; as many as there are once all are full.
-    piece: usize,
     filler: Option<Filler>,
     len: u64,
     given: u64,
+    /// What has been announced and has no blocks yet; none where nobody was asked for room.
+    promise: Option<Promise>,
     digest: Digest,
     /// The write that is under way, in which file.
     writing: Option<Writing>,
@@ -32,14 +36,16 @@ pub struct Upload {
     syncing: Option<(Arc<BulkFile>, SyncRequest)>,
     /// Bytes written since that sync was asked for.
     unsynced: u64,
-    sync_bytes: u64,
     /// An operation failed or was dropped half way, so that bytes are missing.
     is_broken: bool,
+    /// What is given back when it is abandoned.
+    abandoned: Abandoned,
 }
 
-struct Writing {
+/// A write that is under way.
+pub struct Writing {
     file: Arc<BulkFile>,
-    ended: Fut<'static, Result<(), DiskError>>,
+    pub ended: Fut<'static, Result<(), DiskError>>,
 }
 
 /// Payload that is durable and that no record names yet.
@@ -55,14 +61,15 @@ pub struct Written {
 }
 
 /// Keeps files in flight; see [`Written::guard`].
-#[derive(Debug)]
 pub struct WriteGuard {
     in_flight: Vec<InFlight>,
+    /// What was written in them.
+    written: Vec<(Arc<BulkFile>, Extent)>,
 }
 
 impl WriteGuard {
     pub(super) fn new(in_flight: Vec<InFlight>) -> Self {
-        Self { in_flight }
+        Self { in_flight, written: Vec::new() }
     }
 
     /// Holds the files until the process ends: whether a record names them is not known, and only the
@@ -70,30 +77,81 @@ impl WriteGuard {
     pub fn keep(self) {
         std::mem::forget(self.in_flight);
     }
+
+    /// Gives the payload back. For payload that no record names and none ever will: the write was
+    /// refused, and is known to have been.
+    pub fn give_back(self) {
+        if let Some(in_flight) = self.in_flight.first() {
+            in_flight.bulk.give_back_written(self.written);
+        }
+    }
+}
+
+impl fmt::Debug for WriteGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.in_flight.fmt(f)
+    }
 }
 
 impl Upload {
-    pub(super) fn new(pieces: Vec<Piece>, len: u64, sync_bytes: u64) -> Self {
+    pub(super) fn new(
+        bulk: Arc<BulkFiles>,
+        len: u64,
+        promise: Option<Promise>,
+        first: Option<Piece>,
+    ) -> Self {
         let mut upload = Self {
-            pieces,
-            piece: 0,
+            bulk,
+            pieces: Vec::new(),
             filler: None,
             len,
             given: 0,
+            promise,
             digest: Digest::new(CrcAlgorithm::Crc64Nvme),
             writing: None,
             syncing: None,
             unsynced: 0,
-            sync_bytes,
             is_broken: false,
+            abandoned: Abandoned::Whole,
         };
-        upload.begin_piece();
+        upload.pieces.extend(first);
+        upload.fill_last();
         upload
     }
 
-    fn begin_piece(&mut self) {
-        let piece = self.pieces.get(self.piece);
+    fn fill_last(&mut self) {
+        let piece = self.pieces.last();
         self.filler = piece.map(|piece| Filler::new(piece.file.identity, piece.extent));
+    }
+
+    /// Begins the next piece, if the payload goes on beyond those there are.
+    async fn begin_piece(&mut self) -> Result<(), BulkError> {
+        let placed: u64 = self.pieces.iter().map(|piece| piece.extent.len).sum();
+        self.filler = None;
+        if placed < self.len {
+            let step = self.bulk.step(placed);
+            let piece = self.bulk.reserve_next(self.len - placed, step).await?;
+            self.took(piece.allocated - piece.extent.position);
+            self.pieces.push(piece);
+            self.fill_last();
+        }
+        Ok(())
+    }
+
+    fn took(&self, bytes: u64) {
+        if let Some(promise) = &self.promise {
+            promise.take(bytes);
+        }
+    }
+
+    /// Keeps what has been written when it is dropped, because something names it.
+    pub fn keep_written(&mut self) {
+        self.abandoned = Abandoned::Unwritten;
+    }
+
+    /// Gives everything back, whatever names it: nobody will go by that.
+    pub fn abandon(mut self) {
+        self.abandoned = Abandoned::Whole;
     }
 
     /// Takes the next bytes. Waits while the device is behind. When this fails, or is dropped before it
@@ -106,6 +164,9 @@ impl Upload {
             return Err(self.wrong_length());
         }
         self.digest.update(&bytes);
+        if self.pieces.is_empty() {
+            self.begin_piece().await?;
+        }
         while let Some(filler) = &mut self.filler {
             let stretch = filler.take(&mut bytes);
             let is_full = filler.is_full();
@@ -115,8 +176,7 @@ impl Upload {
                 break;
             }
             if is_full {
-                self.piece += 1;
-                self.begin_piece();
+                self.begin_piece().await?;
             }
         }
         self.is_broken = false;
@@ -151,11 +211,10 @@ impl Upload {
         self.settle().await?;
         self.is_broken = false;
         self.note_unsynced();
-        let mut extents: Vec<Extent> =
-            self.pieces[..self.piece].iter().map(|piece| piece.extent).collect();
-        if let (Some(filler), Some(piece)) = (&self.filler, self.pieces.get(self.piece)) {
-            let len = filler.frames_filled() * FRAME_PAYLOAD_MAX;
-            extents.extend((len > 0).then_some(Extent { len, ..piece.extent }));
+        let mut extents: Vec<Extent> = self.pieces.iter().map(|piece| piece.extent).collect();
+        if let (Some(filler), Some(mut last)) = (&self.filler, extents.pop()) {
+            last.len = filler.frames_filled() * FRAME_PAYLOAD_MAX;
+            extents.extend((last.len > 0).then_some(last));
         }
         Ok(extents)
     }
@@ -178,20 +237,41 @@ impl Upload {
         }
     }
 
-    fn into_written(self) -> Written {
+    fn into_written(mut self) -> Written {
+        // Without pieces nothing is given back.
+        let pieces = std::mem::take(&mut self.pieces);
+        let written = pieces.iter().map(|piece| (piece.file.clone(), piece.extent)).collect();
         Written {
-            extents: self.pieces.iter().map(|piece| piece.extent).collect(),
+            extents: pieces.iter().map(|piece| piece.extent).collect(),
             digest: self.digest.finalize(),
-            guard: WriteGuard::new(self.pieces.into_iter().map(|piece| piece.in_flight).collect()),
+            guard: WriteGuard {
+                in_flight: pieces.into_iter().map(|piece| piece.in_flight).collect(),
+                written,
+            },
         }
     }
 
     /// Writes a stretch while the next is being filled, once the stretch before it has been written.
     async fn submit(&mut self, position: u64, stretch: Bytes) -> Result<(), BulkError> {
-        self.settle().await?;
-        let file = self.pieces[self.piece].file.clone();
+        let end = position + stretch.len() as u64;
+        let step = self.bulk.step(self.given);
+        let piece = self.pieces.last_mut().expect("a stretch is of the piece that is being filled");
+        let file = piece.file.clone();
         if let Some(error) = file.failure() {
             return Err(error);
+        }
+        if end > piece.allocated {
+            let before = piece.allocated;
+            self.bulk.extend(piece, end, step).await?;
+            let taken = piece.allocated - before;
+            self.took(taken);
+        }
+        self.settle().await?;
+        if let Some(error) = file.failure() {
+            return Err(error);
+        }
+        if let Some(piece) = self.pieces.last_mut() {
+            piece.written = end;
         }
         self.unsynced += stretch.len() as u64;
         let handle = file.handle.clone();
@@ -202,7 +282,7 @@ impl Upload {
             Poll::Ready(written) => written.map_err(|error| give_up(&file, error))?,
             Poll::Pending => self.writing = Some(Writing { file: file.clone(), ended }),
         }
-        if self.unsynced >= self.sync_bytes {
+        if self.unsynced >= self.bulk.options.sync_bytes {
             self.pace(file).await?;
         }
         Ok(())
@@ -234,6 +314,15 @@ impl Upload {
 
     fn wrong_length(&self) -> BulkError {
         BulkError::WrongLength { announced: self.len, given: self.given }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let pieces = std::mem::take(&mut self.pieces);
+        if !pieces.is_empty() {
+            self.bulk.give_back(pieces, self.writing.take(), self.abandoned);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! leaves what it covered in an unknown state for ever: never retry it as if nothing had happened.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -173,9 +174,18 @@ pub trait File: Send + Sync {
     /// Writes all bytes at `position`, extending the file when needed.
     fn write_at(&self, position: u64, bytes: Bytes) -> Fut<'_, Result<(), DiskError>>;
 
-    /// Reserves space for `len` bytes in all, so that writes below cannot meet
-    /// [`DiskErrorKind::NoSpace`]. The length becomes at least `len`; new bytes read as zeros.
-    fn allocate(&self, len: u64) -> Fut<'_, Result<(), DiskError>>;
+    /// Reserves space for a range, so that writes to it cannot meet [`DiskErrorKind::NoSpace`]. The
+    /// length becomes at least the range's end; new bytes read as zeros, and those below the range that
+    /// were never reserved take no space.
+    fn allocate(&self, range: Range<u64>) -> Fut<'_, Result<(), DiskError>>;
+
+    /// Gives the space of a range back whose bytes nobody needs any more. From now on it reads as zeros,
+    /// or as before where the device cannot give back or loses its power; the length stays.
+    fn discard(&self, range: Range<u64>) -> Fut<'_, Result<(), DiskError>>;
+
+    /// Gives the space back that is reserved and was never written; what can be read stays as it is. For
+    /// a file that nobody writes.
+    fn discard_unwritten(&self) -> Fut<'_, Result<(), DiskError>>;
 
     /// Makes everything written before durable (data and length, as `fdatasync` does).
     fn sync(&self) -> Fut<'_, Result<(), DiskError>>;

@@ -12,7 +12,8 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -224,6 +225,73 @@ fn read_exact(file: &fs::File, position: u64, len: usize, now: bool) -> io::Resu
     }
 }
 
+/// Gives a range's blocks back to the file system, if it can take them.
+fn punch(file: &fs::File, range: Range<u64>) -> io::Result<()> {
+    use rustix::fs::FallocateFlags;
+    if range.is_empty() {
+        return Ok(());
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, flags, range.start, range.end - range.start) {
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reserved space below this is not worth a look.
+const UNWRITTEN_MIN: u64 = 128 << 10;
+
+/// Gives back what is reserved and was never written: a hole to whoever seeks, and blocks all the same.
+///
+/// A file system that calls a hole what is not one would cost payload that was acknowledged, so every byte
+/// of a hole is read before it is believed.
+fn punch_unwritten(file: &fs::File) -> io::Result<()> {
+    file.sync_data()?;
+    let metadata = file.metadata()?;
+    let end = metadata.len();
+    let (mut holes, mut data, mut at) = (Vec::new(), 0, 0);
+    while at < end {
+        let hole = seek(file, rustix::fs::SeekFrom::Hole(at))?.unwrap_or(end).min(end);
+        data += hole - at;
+        at = seek(file, rustix::fs::SeekFrom::Data(hole))?.unwrap_or(end).clamp(hole, end);
+        holes.push(hole..at);
+    }
+    if metadata.blocks() * 512 < data + UNWRITTEN_MIN {
+        return Ok(());
+    }
+    for hole in holes {
+        if !reads_as_zeros(file, &hole)? {
+            return Err(io::Error::other("the file system calls a hole what is not one"));
+        }
+        punch(file, hole)?;
+    }
+    Ok(())
+}
+
+fn reads_as_zeros(file: &fs::File, range: &Range<u64>) -> io::Result<bool> {
+    let mut buffer = vec![0; 256 << 10];
+    let mut at = range.start;
+    while at < range.end {
+        let wanted = (range.end - at).min(buffer.len() as u64) as usize;
+        file.read_exact_at(&mut buffer[..wanted], at)?;
+        if buffer[..wanted].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += wanted as u64;
+    }
+    Ok(true)
+}
+
+/// Finds where the next hole or the next data begins; none beyond the last, or where the file system
+/// does not tell.
+fn seek(file: &fs::File, what: rustix::fs::SeekFrom) -> io::Result<Option<u64>> {
+    match rustix::fs::seek(file, what) {
+        Ok(found) => Ok(Some(found)),
+        Err(rustix::io::Errno::NXIO | rustix::io::Errno::INVAL) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl File for OsFile {
     fn path(&self) -> &FilePath {
         &self.path
@@ -253,16 +321,17 @@ impl File for OsFile {
         self.hands.run(&self.path, "write", move || file.write_all_at(&bytes, position))
     }
 
-    fn allocate(&self, len: u64) -> Fut<'_, Result<(), DiskError>> {
+    fn allocate(&self, range: Range<u64>) -> Fut<'_, Result<(), DiskError>> {
         let file = self.file.clone();
         self.hands.run(&self.path, "allocate", move || {
             let flags = rustix::fs::FallocateFlags::empty();
-            match rustix::fs::fallocate(&*file, flags, 0, len) {
+            let Range { start, end } = range;
+            match rustix::fs::fallocate(&*file, flags, start, end.saturating_sub(start)) {
                 Ok(()) => Ok(()),
                 // A file system that cannot reserve grows the file; writes may then meet its end.
                 Err(rustix::io::Errno::OPNOTSUPP) => {
-                    if file.metadata()?.len() < len {
-                        file.set_len(len)
+                    if file.metadata()?.len() < end {
+                        file.set_len(end)
                     } else {
                         Ok(())
                     }
@@ -270,6 +339,16 @@ impl File for OsFile {
                 Err(error) => Err(error.into()),
             }
         })
+    }
+
+    fn discard(&self, range: Range<u64>) -> Fut<'_, Result<(), DiskError>> {
+        let file = self.file.clone();
+        self.hands.run(&self.path, "discard", move || punch(&file, range))
+    }
+
+    fn discard_unwritten(&self) -> Fut<'_, Result<(), DiskError>> {
+        let file = self.file.clone();
+        self.hands.run(&self.path, "discard", move || punch_unwritten(&file))
     }
 
     fn sync(&self) -> Fut<'_, Result<(), DiskError>> {

@@ -54,6 +54,9 @@ pub struct Options {
     pub patience: Patience,
     /// A consumer is replaced when it has delivered nothing for so long although it should have.
     pub stall: Duration,
+    /// Bytes of the device that are kept for cuts, merges and deletes; half of them from payload that is
+    /// spooled, too.
+    pub reserve_bytes: u64,
     /// What the log ends below must be so for so long before it is believed: a broker that is behind may
     /// say it, too.
     pub lost: Duration,
@@ -68,6 +71,7 @@ impl Options {
             spool_file_bytes: 64 << 20,
             patience: Patience::default(),
             stall: Duration::from_secs(2),
+            reserve_bytes: 0,
             lost: Duration::from_secs(60),
         }
     }
@@ -457,7 +461,8 @@ impl Shared {
 
 fn lane_of(record: &Record) -> Lane {
     match record.body {
-        Body::Data(_) => Lane::Data,
+        // Behind the stream's pieces.
+        Body::Data(_) | Body::Abandon { .. } => Lane::Data,
         Body::Barrier => Lane::Barriers,
         _ => Lane::Commits,
     }
@@ -536,7 +541,10 @@ impl Log for ReplicatedLog {
         partition: PartitionId,
         location: LogLocation,
     ) -> Fut<'_, Result<Bytes, ReadError>> {
-        Box::pin(self.shared.partition(partition).spool.fetch(location))
+        match spool::offset_in_the_log(&location) {
+            Some(offset) => Box::pin(reader::fetch(self.shared.clone(), partition, offset)),
+            None => Box::pin(self.shared.partition(partition).spool.fetch(location)),
+        }
     }
 
     fn release(&self, partition: PartitionId, below: Offset) -> Fut<'_, ()> {

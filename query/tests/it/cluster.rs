@@ -13,7 +13,8 @@
 //! quarantined, or is refused at a start; once everything is mended, all nodes come up, come to one cut
 //! with one digest, and show what clients were told, and a node that begins anew comes to the same.
 //!
-//! Not checked: how long things take, but that they end; disks that fail other than by losing power;
+//! Not checked: how long things take, but that they end; disks that fail other than by losing power or being
+//! full;
 //! brokers that lose what they have acknowledged, since then nothing is promised.
 
 mod ask;

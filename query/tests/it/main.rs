@@ -20,6 +20,7 @@ mod model;
 mod races;
 mod reads;
 mod refold;
+mod room;
 mod rot;
 mod scans;
 mod story;

@@ -223,7 +223,9 @@ impl Engine {
             payload: written.payload,
         });
         let outcome = self.submit(put).await;
-        drop(written.guard);
+        if let Some(guard) = written.guard {
+            guard.settle(&outcome);
+        }
         outcome
     }
 

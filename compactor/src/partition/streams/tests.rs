@@ -122,6 +122,8 @@ fn a_later_life_goes_on_where_a_cut_left_off() {
             streams.take(&bulk, &all[2], TIME).await.unwrap();
             bulk.sync_written().await.unwrap();
         }
+        // A clean stop drops the streams, and time passes.
+        sim.sleep(Duration::from_secs(1)).await;
         let [(key, Some(value))] = &kept[..] else { panic!("one stream: {kept:?}") };
         assert_eq!(*key, StateKey::stream(id(7)));
         let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
@@ -155,4 +157,109 @@ fn a_silent_stream_ends_at_a_cut_by_the_log_time() {
         assert_eq!(streams.count(), 0);
     });
     run.unwrap();
+}
+
+/// Bytes that the bulk files take beside their headers, once what is given back has been.
+async fn taken(sim: &Sim, disk: &SimDisk, bulk: &BulkFiles) -> u64 {
+    sim.sleep(Duration::from_secs(1)).await;
+    disk.used_bytes() - bulk.list().await.unwrap().len() as u64 * 4096
+}
+
+/// A stream that ends without a record leaves nothing, in whichever way it ends.
+#[test]
+fn a_stream_that_comes_to_nothing_gives_its_space_back() {
+    for way in 0..4 {
+        for cuts_between in [false, true] {
+            let sim = Sim::new(7);
+            let disk = SimDisk::new(&sim);
+            let run = sim.block_on(&disk, async {
+                let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
+                let mut streams = Streams::default();
+                // Announced: much more than a file; sent: three pieces.
+                for piece in &pieces(1, 5_000_000)[..3] {
+                    streams.take(&bulk, piece, TIME).await.unwrap();
+                }
+                assert!(disk.used_bytes() < 1_000_000, "{} taken", disk.used_bytes());
+                if cuts_between {
+                    streams.freeze(TIME);
+                }
+                match way {
+                    0 => streams.abandon(id(1)),
+                    1 => {
+                        let later = WallTime::from_micros(TIME.micros() + HOUR + 1);
+                        streams.freeze(later);
+                    }
+                    2 => {
+                        let named = StreamRef { stream: id(1), records: 3 };
+                        assert!(streams.end(&named).await.unwrap().is_none());
+                    }
+                    _ => {
+                        // All of it comes, and its record is refused.
+                        for piece in &pieces(1, 5_000_000)[3..] {
+                            streams.take(&bulk, piece, TIME).await.unwrap();
+                        }
+                        let named = StreamRef { stream: id(1), records: 77 };
+                        let whole = streams.end(&named).await.unwrap().unwrap();
+                        whole.guard.unwrap().give_back();
+                    }
+                }
+                assert_eq!(streams.count(), 0);
+                assert_eq!(taken(&sim, &disk, &bulk).await, 0, "way {way}");
+            });
+            run.unwrap();
+        }
+    }
+}
+
+/// A node without room must not stand still: what makes room stands further on in the log.
+#[test]
+fn a_stream_without_room_is_missing_and_judged_as_everywhere() {
+    for (capacity, cuts_after) in [(0, None), (150_000, None), (150_000, Some(2)), (0, Some(0))] {
+        let sim = Sim::new(8);
+        let disk = SimDisk::new(&sim);
+        let run = sim.block_on(&disk, async {
+            let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
+            let mut streams = Streams::default();
+            disk.set_capacity(Some(disk.used_bytes() + capacity));
+            let mut kept = Vec::new();
+            let mut turns = 0;
+            for (index, piece) in pieces(1, 500_000).iter().enumerate() {
+                turns += u32::from(streams.take(&bulk, piece, TIME).await.unwrap());
+                if cuts_after == Some(index) {
+                    kept = streams.freeze(TIME);
+                }
+            }
+            assert_eq!(turns, 1, "it comes to be missing once");
+            let named = StreamRef { stream: id(1), records: 8 };
+            let whole = streams.end(&named).await.unwrap().unwrap();
+            let digest = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &content(1, 500_000));
+            assert_eq!((whole.len, whole.digest), (500_000, digest));
+            assert_eq!(*whole.extents, [Extent::missing(500_000)]);
+            let refused = bulk.read(whole.extents.clone(), 0..500_000).next().await;
+            let is_clear = matches!(refused, Err(ingest::log::ReadError::Unavailable { .. }));
+            assert!(is_clear, "{refused:?}");
+            let taken = taken(&sim, &disk, &bulk).await;
+            let is_named = kept.iter().any(|(_, state)| {
+                let state = StreamState::decode(state.clone().unwrap()).unwrap();
+                !state.extents.iter().any(Extent::is_missing)
+            });
+            assert_eq!(taken > 0, is_named, "{taken} bytes are taken");
+            // What a state run names is there for a start that has more room.
+            disk.set_capacity(None);
+            let Some((_, Some(value))) = kept.first() else { return };
+            let state = StreamState::decode(value.clone()).unwrap();
+            let mut streams = Streams::default();
+            streams.restore(id(1), state);
+            for piece in &pieces(1, 500_000) {
+                streams.take(&bulk, piece, TIME).await.unwrap();
+            }
+            let whole = streams.end(&named).await.unwrap().unwrap();
+            if is_named {
+                assert_eq!(read(&bulk, &whole).await, content(1, 500_000));
+            } else {
+                assert_eq!(*whole.extents, [Extent::missing(500_000)]);
+            }
+        });
+        run.unwrap();
+    }
 }

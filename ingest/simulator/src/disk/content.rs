@@ -1,6 +1,7 @@
 //! A file's bytes: as seen, and as a power cut would leave them.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use ingest::env::Random as _;
 
@@ -8,6 +9,8 @@ use super::Survival;
 use crate::random::SimRandom;
 
 const SECTOR: usize = 512;
+/// What space is given back in.
+const BLOCK: u64 = 4096;
 
 #[derive(Clone, Default)]
 pub struct Content {
@@ -18,6 +21,8 @@ pub struct Content {
     last: BTreeSet<usize>,
     /// After a failed sync nobody knows what the device has: these sectors look clean and are not.
     in_doubt: BTreeSet<usize>,
+    /// Blocks below the length that take no space.
+    holes: BTreeSet<u64>,
 }
 
 /// What a sync will make durable when it ends.
@@ -39,20 +44,63 @@ impl Content {
     pub fn write(&mut self, position: u64, bytes: &[u8]) {
         let position = position as usize;
         let end = position + bytes.len();
-        if self.live.len() < end {
-            self.live.resize(end, 0);
-        }
+        self.allocate(&(position as u64..end as u64));
         self.live[position..end].copy_from_slice(bytes);
         self.last = sectors(position, bytes.len()).collect();
         self.dirty.extend(self.last.iter().copied());
     }
 
-    pub fn allocate(&mut self, len: u64) {
-        let from = self.live.len();
-        if from < len as usize {
-            self.live.resize(len as usize, 0);
-            self.dirty.extend(sectors(from, len as usize - from));
+    pub fn allocate(&mut self, range: &Range<u64>) {
+        let from = self.live.len() as u64;
+        if from < range.end {
+            self.live.resize(range.end as usize, 0);
+            self.dirty.extend(sectors(from as usize, (range.end - from) as usize));
+            self.holes.extend(from.div_ceil(BLOCK)..range.start / BLOCK);
         }
+        self.fill(range);
+    }
+
+    /// Bytes that it takes.
+    pub fn used_bytes(&self) -> u64 {
+        self.live.len() as u64 - self.holes.len() as u64 * BLOCK
+    }
+
+    /// Bytes that it takes more once a range is filled.
+    pub fn grows_by(&self, range: &Range<u64>) -> u64 {
+        let len = self.live.len() as u64;
+        // What is skipped stays a hole, in whole blocks.
+        let skipped = (range.start / BLOCK).saturating_sub(len.div_ceil(BLOCK)) * BLOCK;
+        let holes = self.holes.range(range.start / BLOCK..range.end.div_ceil(BLOCK)).count();
+        range.end.saturating_sub(len) - skipped.min(range.end.saturating_sub(len))
+            + holes as u64 * BLOCK
+    }
+
+    fn fill(&mut self, range: &Range<u64>) {
+        for block in range.start / BLOCK..range.end.div_ceil(BLOCK) {
+            self.holes.remove(&block);
+        }
+    }
+
+    /// Makes zeros and holes of a range's whole blocks; a power cut may undo what is not synced.
+    pub fn discard(&mut self, range: &Range<u64>) {
+        let end = range.end.min(self.live.len() as u64);
+        for block in range.start.div_ceil(BLOCK)..end / BLOCK {
+            let (start, len) = ((block * BLOCK) as usize, BLOCK as usize);
+            self.live[start..start + len].fill(0);
+            self.dirty.extend(sectors(start, len));
+            self.holes.insert(block);
+        }
+    }
+
+    /// Makes holes of what was never written.
+    pub fn discard_unwritten(&mut self) {
+        self.holes = self.zeros();
+    }
+
+    /// The whole blocks of zeros.
+    fn zeros(&self) -> BTreeSet<u64> {
+        let blocks = (0u64..).zip(self.live.chunks_exact(BLOCK as usize));
+        blocks.filter(|(_, block)| block.iter().all(|byte| *byte == 0)).map(|(n, _)| n).collect()
     }
 
     pub fn begin_sync(&self) -> Pending {
@@ -89,6 +137,7 @@ impl Content {
 
     pub fn truncate(&mut self, len: u64) {
         self.live.truncate(len as usize);
+        self.holes.retain(|block| (block + 1) * BLOCK <= len);
         self.durable.truncate(len as usize);
     }
 
@@ -126,6 +175,9 @@ impl Content {
             }
         }
         self.live = found;
+        // What a cut brings back takes its space again.
+        let zeros = self.zeros();
+        self.holes.retain(|block| zeros.contains(block));
     }
 
     pub fn settle(&mut self) {

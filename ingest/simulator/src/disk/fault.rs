@@ -21,6 +21,8 @@ pub enum Operation {
     Remove,
     /// Reserving space.
     Allocate,
+    /// Giving space back.
+    Discard,
     /// Listing a folder, asking for a length.
     Look,
 }

@@ -2,6 +2,7 @@
 //! ends; the future only brings the answer, after a latency drawn from the seed. On a disk without power
 //! the answer never comes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ fn error(kind: DiskErrorKind, operation: Operation, path: &FilePath) -> DiskErro
         Operation::Rename => "rename",
         Operation::Remove => "remove",
         Operation::Allocate => "allocate",
+        Operation::Discard => "discard",
         Operation::Look => "look at",
     };
     DiskError { kind, operation, path: path.clone(), detail: format!("simulated {kind:?}") }
@@ -110,8 +112,8 @@ impl State {
         self.files.get_mut(&file).expect("an open file has content")
     }
 
-    fn grows_by(&mut self, file: u64, end: u64) -> u64 {
-        end.saturating_sub(self.content(file).live.len() as u64)
+    fn grows_by(&mut self, file: u64, range: &Range<u64>) -> u64 {
+        self.content(file).grows_by(range)
     }
 }
 
@@ -278,7 +280,7 @@ impl File for SimFile {
         let file = self.file;
         let argument = (position, bytes.len(), crc32c::crc32c(&bytes));
         let act = |state: &mut State, fault: Option<FaultKind>| {
-            let more = state.grows_by(file, position + bytes.len() as u64);
+            let more = state.grows_by(file, &(position..position + bytes.len() as u64));
             if !state.has_room(more) {
                 return Err(DiskErrorKind::NoSpace);
             }
@@ -294,14 +296,30 @@ impl File for SimFile {
         self.disk.issue(Operation::Write, &self.path, format_args!("{argument:?}"), act, |_, ()| ())
     }
 
-    fn allocate(&self, len: u64) -> Fut<'_, Result<(), DiskError>> {
+    fn allocate(&self, range: Range<u64>) -> Fut<'_, Result<(), DiskError>> {
         let file = self.file;
-        self.disk.at_once(Operation::Allocate, &self.path, format_args!("{len}"), |state| {
-            let more = state.grows_by(file, len);
+        self.disk.at_once(Operation::Allocate, &self.path, format_args!("{range:?}"), |state| {
+            let more = state.grows_by(file, &range);
             if !state.has_room(more) {
                 return Err(DiskErrorKind::NoSpace);
             }
-            state.content(file).allocate(len);
+            state.content(file).allocate(&range);
+            Ok(())
+        })
+    }
+
+    fn discard(&self, range: Range<u64>) -> Fut<'_, Result<(), DiskError>> {
+        let file = self.file;
+        self.disk.at_once(Operation::Discard, &self.path, format_args!("{range:?}"), |state| {
+            state.content(file).discard(&range);
+            Ok(())
+        })
+    }
+
+    fn discard_unwritten(&self) -> Fut<'_, Result<(), DiskError>> {
+        let file = self.file;
+        self.disk.at_once(Operation::Discard, &self.path, format_args!("unwritten"), |state| {
+            state.content(file).discard_unwritten();
             Ok(())
         })
     }

@@ -1,5 +1,7 @@
 //! Bulk files on the simulated disk: what comes back, what is refused, what collection may have.
 
+#![allow(clippy::disallowed_macros, reason = "a test tells what it found")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +11,11 @@ use ingest::bulk::{BulkError, BulkFiles, BulkReader, Options, Upload, Written};
 use ingest::entry::Extent;
 use ingest::env::FilePath;
 use ingest::log::ReadError;
+use ingest::mutant::Mutant;
 use ingest::words::{BulkId, PartitionId, StoreId};
 use proptest::prelude::*;
 use simulator::trace::Trace;
-use simulator::{Fault, FaultKind, Operation, Sim, SimDisk};
+use simulator::{Fault, FaultKind, Operation, Sim, SimDisk, Survival};
 
 pub const FRAME: u64 = 64 << 10;
 
@@ -297,13 +300,214 @@ fn a_device_that_fills_meanwhile_leaves_no_half_made_file() {
     for capacity in [2000, 20_000, 1_100_000, 1_800_000] {
         run(capacity, async |sim, disk| {
             let bulk = open(sim, disk).await;
-            let begin = std::pin::pin!(bulk.begin(2_500_000));
-            let begun = join(begin, async { disk.set_capacity(Some(capacity)) }).await.0;
-            assert!(matches!(begun, Err(BulkError::Full { .. })), "{capacity}");
-            assert_eq!(bulk.list().await, Ok(vec![]), "{capacity}");
-            assert!(bulk.open_files().is_empty());
+            let bytes = payload(1, 2_500_000);
+            let given = async {
+                let mut upload = bulk.begin(2_500_000).await?;
+                for at in (0..bytes.len()).step_by(70_000) {
+                    upload.write(bytes.slice(at..bytes.len().min(at + 70_000))).await?;
+                }
+                upload.finish().await
+            };
+            let given = join(given, async { disk.set_capacity(Some(capacity)) }).await.0;
+            assert!(matches!(given, Err(BulkError::Full { .. })), "{capacity}: {given:?}");
+            sim.sleep(Duration::from_secs(1)).await;
+            assert!(disk.used_bytes() < 20_000, "{capacity}: {} are taken", disk.used_bytes());
+            assert!(bulk.list().await.expect("listed").len() as u64 <= 1 + capacity / 1_000_000);
             disk.set_capacity(None);
             upload(&bulk, &payload(1, 300_000), &[50_000]).await.expect("room again");
+        });
+    }
+}
+
+/// Bytes that the bulk files take beside their headers.
+async fn taken(sim: &Sim, disk: &SimDisk, bulk: &BulkFiles) -> u64 {
+    // What is given back is so by a task.
+    sim.sleep(Duration::from_secs(1)).await;
+    let files = bulk.list().await.expect("listed").len() as u64;
+    disk.used_bytes() - files * 4096
+}
+
+/// Clients announce much, send a little and go: a store that keeps what they announced is full of nothing.
+fn little_comes_of_much(sent: usize, mutant: Option<Mutant>) -> Result<(), String> {
+    let mut sim = Sim::new(sent as u64);
+    sim.set_mutant(mutant);
+    let disk = SimDisk::new(&sim);
+    let run = sim.block_on(&disk, async {
+        let bulk = open(&sim, &disk).await;
+        let mut kept = Vec::new();
+        for tag in 0..8 {
+            let mut abandoned = bulk.begin(900_000).await.expect("begun");
+            abandoned.write(payload(9, sent)).await.expect("taken");
+            let held = disk.used_bytes();
+            kept.push(upload(&bulk, &payload(tag, 30_000), &[9_000]).await.expect("written"));
+            drop(abandoned);
+            let most = 400_000 + 2 * sent as u64;
+            if held > most {
+                return Err(format!("{held} bytes are taken for {sent} that came"));
+            }
+        }
+        let taken = taken(&sim, &disk, &bulk).await;
+        // Eight uploads of eight blocks are all there is.
+        if taken != 8 * 32_768 {
+            return Err(format!("{taken} bytes are taken for nothing"));
+        }
+        for (tag, written) in kept.iter().enumerate() {
+            match read(&bulk, &written.extents, 0..30_000).await {
+                Ok(found) if found == payload(tag as u8, 30_000) => {}
+                other => return Err(format!("upload {tag}: {:?}", other.map(|_| "other bytes"))),
+            }
+        }
+        Ok(())
+    });
+    run.map_err(|stopped| format!("{stopped:?}"))?
+}
+
+#[test]
+fn what_was_announced_and_never_came_takes_no_space() {
+    for sent in [0, 1, 5_000, 70_000, 300_000] {
+        little_comes_of_much(sent, None).unwrap_or_else(|error| panic!("{sent}: {error}"));
+    }
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn seeded_bugs_of_given_back_space_are_found() {
+    for bug in [Mutant::ReserveWhole, Mutant::KeepAbandoned, Mutant::DiscardNeighbour] {
+        let found =
+            [0, 70_000].into_iter().find_map(|sent| little_comes_of_much(sent, Some(bug)).err());
+        println!("{bug:?}: {found:?}");
+        assert!(found.is_some(), "{bug:?} was not found");
+    }
+}
+
+/// A process that is killed has no time to give anything back; the next one does.
+#[test]
+fn what_a_killed_process_had_reserved_is_given_back_by_the_next() {
+    for seed in 0..10 {
+        let sim = Sim::new(seed);
+        let disk = SimDisk::new(&sim);
+        let begun = sim.block_on(&disk, async {
+            let bulk = open(&sim, &disk).await;
+            let written = upload(&bulk, &payload(1, 30_000), &[9_000]).await.expect("written");
+            let mut uploads = Vec::new();
+            for _ in 0..4 {
+                let mut upload = bulk.begin(900_000).await.expect("begun");
+                upload.write(payload(2, 5_000)).await.expect("taken");
+                uploads.push(upload);
+            }
+            sim.sleep(Duration::from_secs(1)).await;
+            assert!(disk.used_bytes() > 100_000);
+            // Nothing is dropped in a process that is killed.
+            std::mem::forget(uploads);
+            (written.extents.to_vec(), bulk.list().await.expect("listed"))
+        });
+        sim.crash(&disk, Survival::KeepAll);
+        let (extents, files) = begun.expect("ends");
+        let checked = sim.block_on(&disk, async {
+            let bulk = open(&sim, &disk).await;
+            for id in &files {
+                bulk.tidy(*id).await.expect("given back");
+            }
+            let taken = taken(&sim, &disk, &bulk).await;
+            assert_eq!(taken, 32_768, "one upload of eight blocks is all there is");
+            read(&bulk, &extents, 0..30_000).await.expect("read")
+        });
+        assert!(checked.expect("ends") == payload(1, 30_000));
+    }
+}
+
+/// A write that is refused when all of it has come, by its condition say, has been written for nothing.
+#[test]
+fn payload_of_a_refused_write_is_given_back() {
+    run(8, async |sim, disk| {
+        let bulk = open(sim, disk).await;
+        let refused = upload(&bulk, &payload(1, 300_000), &[50_000]).await.expect("written");
+        let named = upload(&bulk, &payload(2, 30_000), &[50_000]).await.expect("written");
+        refused.guard.give_back();
+        drop(named.guard);
+        assert_eq!(taken(sim, disk, &bulk).await, 32_768);
+        let found = read(&bulk, &named.extents, 0..30_000).await.expect("read");
+        assert!(found == payload(2, 30_000));
+        let gone = read(&bulk, &refused.extents, 0..300_000).await;
+        assert!(matches!(gone, Err(ReadError::Corrupt(_))), "zeros are no payload: {gone:?}");
+    });
+}
+
+/// Those who have announced and not sent keep others out for a moment only; those who send keep their room.
+#[test]
+fn a_promise_counts_for_what_comes() {
+    run(9, async |sim, disk| {
+        let bulk = open(sim, disk).await;
+        disk.set_capacity(Some(1_000_000));
+        let mut idle = bulk.begin(900_000).await.expect("begun");
+        idle.write(payload(1, 10)).await.expect("taken");
+        let second = bulk.begin(500_000).await.err().expect("the room is promised");
+        assert!(matches!(second, BulkError::Full { .. }));
+        sim.sleep(Duration::from_secs(500)).await;
+        let second = upload(&bulk, &payload(2, 500_000), &[50_000]).await.expect("written");
+        // Whoever comes back too late is told so, and what came is given back.
+        let late = async {
+            for _ in 0..9 {
+                idle.write(payload(1, 99_000)).await?;
+            }
+            idle.finish().await
+        };
+        let late = late.await;
+        assert!(matches!(late, Err(BulkError::Full { .. })), "{late:?}");
+        assert!(taken(sim, disk, &bulk).await < 520_000);
+        let found = read(&bulk, &second.extents, 0..500_000).await.expect("read");
+        assert!(found == payload(2, 500_000));
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Uploads come and go beside each other, finished, abandoned and refused: those that are kept are
+    /// whole, and nothing else takes space.
+    #[test]
+    fn only_what_is_kept_takes_space(
+        seed: u64,
+        steps in prop::collection::vec((0usize..4, 0u8..4, 1usize..400_000), 1..40),
+    ) {
+        run(seed, async |sim, disk| {
+            let bulk = open(sim, disk).await;
+            let mut open_uploads: [Option<(Upload, Bytes, usize)>; 4] = [None, None, None, None];
+            let mut kept: Vec<(Written, Bytes)> = Vec::new();
+            for (tag, (slot, what, len)) in steps.into_iter().enumerate() {
+                let Some((mut upload, bytes, given)) = open_uploads[slot].take() else {
+                    let bytes = payload(tag as u8, len);
+                    let upload = bulk.begin(len as u64).await.expect("begun");
+                    open_uploads[slot] = Some((upload, bytes, 0));
+                    continue;
+                };
+                match what {
+                    0 => {
+                        upload.write(bytes.slice(given..)).await.expect("taken");
+                        kept.push((upload.finish().await.expect("finished"), bytes));
+                    }
+                    1 => drop(upload),
+                    2 => {
+                        upload.write(bytes.slice(given..)).await.expect("taken");
+                        upload.finish().await.expect("finished").guard.give_back();
+                    }
+                    _ => {
+                        let more = given.max((given + len).min(bytes.len()));
+                        upload.write(bytes.slice(given..more)).await.expect("taken");
+                        open_uploads[slot] = Some((upload, bytes, more));
+                    }
+                }
+            }
+            drop(open_uploads);
+            let taken = taken(sim, disk, &bulk).await;
+            let mut least = 0;
+            for (written, bytes) in &kept {
+                let found = read(&bulk, &written.extents, 0..bytes.len() as u64).await;
+                assert!(found.expect("read") == *bytes);
+                let blocks = |len: u64| (len + len.div_ceil(65_504) * 32).next_multiple_of(4096);
+                least += written.extents.iter().map(|extent| blocks(extent.len)).sum::<u64>();
+            }
+            assert_eq!(taken, least);
         });
     }
 }

@@ -20,7 +20,7 @@ fn files_are_written_read_renamed_and_removed() {
             let file = disk.open(&path, Open::Create).await.unwrap();
             let again = disk.open(&path, Open::Create).await.err().unwrap();
             assert_eq!(again.kind, DiskErrorKind::Exists);
-            file.allocate(8192).await.unwrap();
+            file.allocate(0..8192).await.unwrap();
             file.write_at(10, Bytes::from_static(b"hello")).await.unwrap();
             file.write_synced(15, Bytes::from_static(b" world")).await.unwrap();
             file.sync().await.unwrap();
@@ -38,6 +38,42 @@ fn files_are_written_read_renamed_and_removed() {
             assert_eq!(gone.kind, DiskErrorKind::NotFound);
             assert_eq!(file.read_at(10, 5).await.unwrap(), "hello");
             assert!(disk.free_bytes().await.unwrap() > 0);
+        });
+    }
+}
+
+/// Blocks that a file takes, in bytes.
+fn blocks(root: &Path) -> u64 {
+    ["pooled/a/file", "dedicated/a/file"]
+        .iter()
+        .filter_map(|name| fs::metadata(root.join(name)).ok())
+        .map(|metadata| metadata.blocks() * 512)
+        .sum()
+}
+
+#[test]
+fn space_is_reserved_by_range_and_given_back() {
+    const MIB: u64 = 1 << 20;
+    let root = tempfile::tempdir().unwrap();
+    for disk in disks(root.path()) {
+        let before = blocks(root.path());
+        let taken = || blocks(root.path()) - before;
+        futures::executor::block_on(async {
+            disk.create_folder(&FilePath::new("a")).await.unwrap();
+            let file = disk.open(&FilePath::new("a/file"), Open::Create).await.unwrap();
+            file.allocate(64 * MIB..72 * MIB).await.unwrap();
+            assert_eq!(file.len().await.unwrap(), 72 * MIB);
+            assert!((8 * MIB..9 * MIB).contains(&taken()), "{} bytes for 8 MiB", taken());
+            let payload = Bytes::from(vec![7; 2 << 20]);
+            file.write_at(65 * MIB, payload.clone()).await.unwrap();
+            file.discard_unwritten().await.unwrap();
+            assert!((2 * MIB..3 * MIB).contains(&taken()), "{} bytes for 2 MiB", taken());
+            assert_eq!(file.read_at(65 * MIB, 2 << 20).await.unwrap(), payload);
+            file.discard(65 * MIB..66 * MIB).await.unwrap();
+            assert!((MIB..2 * MIB).contains(&taken()), "{} bytes for 1 MiB", taken());
+            assert_eq!(file.read_at(66 * MIB, 1 << 20).await.unwrap(), payload.slice(..1 << 20));
+            assert!(file.read_at(65 * MIB, 1 << 20).await.unwrap().iter().all(|byte| *byte == 0));
+            assert_eq!(file.len().await.unwrap(), 72 * MIB);
         });
     }
 }

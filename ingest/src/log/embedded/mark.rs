@@ -144,7 +144,7 @@ async fn open(env: &Env, path: &FilePath) -> Result<Arc<dyn File>, DiskError> {
     match disk.open(path, Open::Write).await {
         Err(error) if error.kind == DiskErrorKind::NotFound => {
             let file = disk.open(path, Open::Create).await?;
-            file.allocate(2 * BLOCK).await?;
+            file.allocate(0..2 * BLOCK).await?;
             file.sync().await?;
             disk.sync_folder(path.folder().as_ref()).await?;
             Ok(file)

@@ -258,7 +258,7 @@ impl Loss {
         // An empty batch calls all of it durable.
         copy.batch(&[]).await?;
         // Reused later, it must be as long as any other.
-        copy.file.allocate(self.options.file_bytes).await?;
+        copy.file.allocate(0..self.options.file_bytes).await?;
         copy.file.sync().await
     }
 }

@@ -168,7 +168,7 @@ async fn new_file(partition: &Partition, number: u64) -> Result<Arc<dyn File>, D
     }
     let file = disk.open(&path, Open::Create).await?;
     let made = async {
-        file.allocate(len).await?;
+        file.allocate(0..len).await?;
         let mut position = 0;
         while position < len {
             let step = (len - position).min(1 << 20);

@@ -9,7 +9,7 @@ use futures::future::Either;
 
 use super::message::{self, Content};
 use super::{LOOK, Shared};
-use crate::env::{DiskErrorKind, Fut};
+use crate::env::{DiskErrorKind, Fut, timeout};
 use crate::log::brokers::{Bounds, ConsumeError, Consumer, Message};
 use crate::log::{Committed, LogLocation, ReadError, Reader};
 use crate::record::Record;
@@ -17,6 +17,9 @@ use crate::words::{Offset, PartitionId, Tick};
 
 /// How long to wait before brokers are asked again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// For how long a single record is waited for.
+const FETCH_WAIT: Duration = Duration::from_secs(10);
 
 /// A message's place, and the checksum in it: enough to tell whether it is still there.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -251,7 +254,8 @@ async fn judge_range(
     }
 }
 
-/// Spools payload; waits while the device is full.
+/// Spools payload. Where there is no room it stays in the log, and is read from there: reading never
+/// waits for room, since only what stands further on in the log can make it.
 async fn spool(
     shared: &Shared,
     partition: PartitionId,
@@ -264,24 +268,54 @@ async fn spool(
         .filter(|(_, record)| has_payload(record))
         .map(|(message, _)| (message.offset, message::record_bytes(&message.value)))
         .collect();
-    let spool = &shared.partition(partition).spool;
-    let places = loop {
-        match spool.keep(&wanted).await {
-            Ok(places) => break places,
-            Err(error) if error.kind == DiskErrorKind::NoSpace => {
-                tracing::warn!(%error, "no room to spool payload; reading waits");
-                shared.env.clock.sleep(RETRY).await;
-            }
-            Err(error) => {
-                return Err(ReadError::Unavailable { partition, reason: error.to_string() });
-            }
-        }
-    };
+    if wanted.is_empty() {
+        return Ok(vec![None; decoded.len()]);
+    }
+    let kept = keep(shared, partition, &wanted).await?;
+    let places = kept.unwrap_or_else(|| {
+        tracing::warn!(%partition, "no room to spool payload: it is left in the log");
+        wanted.iter().map(|(offset, record)| super::spool::in_the_log(*offset, record)).collect()
+    });
     let mut places = places.into_iter();
     let place = |(_, record): &(Message, Record)| {
         if has_payload(record) { places.next() } else { None }
     };
     Ok(decoded.iter().map(place).collect())
+}
+
+/// Spools records; none where that would take what cuts and merges need.
+async fn keep(
+    shared: &Shared,
+    partition: PartitionId,
+    wanted: &[(Offset, Bytes)],
+) -> Result<Option<Vec<LogLocation>>, ReadError> {
+    // Half of the reserve: writes through this node end at the whole, others' go on for a while.
+    let least = shared.options.reserve_bytes / 2;
+    if least > 0 && shared.env.disk.free_bytes().await.is_ok_and(|free| free < least) {
+        return Ok(None);
+    }
+    match shared.partition(partition).spool.keep(wanted).await {
+        Ok(places) => Ok(Some(places)),
+        Err(error) if error.kind == DiskErrorKind::NoSpace => Ok(None),
+        Err(error) => Err(ReadError::Unavailable { partition, reason: error.to_string() }),
+    }
+}
+
+/// Reads a record's inline payload from the log itself.
+pub async fn fetch(
+    shared: Arc<Shared>,
+    partition: PartitionId,
+    offset: Offset,
+) -> Result<Bytes, ReadError> {
+    let clock = shared.env.clock.clone();
+    let mut reader = TailReader::reviewing(shared, partition, offset);
+    let unavailable =
+        |reason: &str| ReadError::Unavailable { partition, reason: reason.to_owned() };
+    let found = timeout(clock.as_ref(), FETCH_WAIT, reader.deliver()).await;
+    let found = found.ok_or_else(|| unavailable("the brokers did not give a record in time"))??;
+    let record = found.into_iter().find(|committed| committed.offset == offset);
+    let record = record.ok_or_else(|| unavailable("the brokers did not give the record"))?.record;
+    Ok(record.inline_payload().cloned().unwrap_or_default())
 }
 
 impl Reader for TailReader {

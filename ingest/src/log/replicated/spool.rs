@@ -19,6 +19,19 @@ use crate::words::{Offset, PartitionId};
 
 const HEADER: u32 = 8;
 
+/// The number of no spool file: the record is in the log only.
+const IN_THE_LOG: u64 = u64::MAX;
+
+/// The place of a record that was not spooled.
+pub fn in_the_log(offset: Offset, record: &Bytes) -> LogLocation {
+    LogLocation { file: IN_THE_LOG, position: offset.get(), len: HEADER + record.len() as u32 }
+}
+
+/// The offset of a record that was not spooled; none of one that was.
+pub fn offset_in_the_log(at: &LogLocation) -> Option<Offset> {
+    (at.file == IN_THE_LOG).then(|| Offset::new(at.position))
+}
+
 /// The spool of one partition.
 pub struct Spool {
     env: Env,

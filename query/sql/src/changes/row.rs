@@ -135,7 +135,9 @@ fn operation(body: &Body) -> Option<&'static str> {
         | Body::Barrier
         | Body::Data(_)
         | Body::Digest(_)
-        | Body::Claim { .. } => return None,
+        | Body::Claim { .. }
+        | Body::Abandon { .. }
+        | Body::Room(_) => return None,
     })
 }
 

@@ -80,10 +80,14 @@ pub async fn put(
     condition: record::Condition,
 ) -> Option<Result<Outcome, SubmitError>> {
     let attributes = attributes(&content);
-    let Written { payload, digest, .. } = give(&partition, &content).await.ok()?;
+    let Written { payload, digest, guard } = give(&partition, &content).await.ok()?;
     let config = config(&partition, bucket);
     let put = PutObject { bucket, config, key, condition, attributes, digest, payload };
-    Some(submit(&partition, Body::PutObject(put)).await)
+    let outcome = submit(&partition, Body::PutObject(put)).await;
+    if let Some(guard) = guard {
+        guard.settle(&outcome);
+    }
+    Some(outcome)
 }
 
 /// Begins an upload and gives it its parts, the first as long as told; what is left to do completes it.
@@ -110,12 +114,16 @@ pub async fn begin_upload(
         let number = PartNumber::new(index as u16 + 1);
         let md5 = attributes(&bytes).etag.md5;
         let size = bytes.len() as u64;
-        let Written { payload, digest, .. } = give(&partition, &bytes).await.ok()?;
+        let Written { payload, digest, guard } = give(&partition, &bytes).await.ok()?;
         let RecordPayload::Stream(stream) = payload else { return None };
         let part = Part { size, md5, digest, checksum: None, extents: Arc::new([]) };
         let key = key.clone();
         let put = PutPart { bucket, key, upload, number, part, stream: Some(stream) };
-        match submit(&partition, Body::PutPart(put)).await {
+        let outcome = submit(&partition, Body::PutPart(put)).await;
+        if let Some(guard) = guard {
+            guard.settle(&outcome);
+        }
+        match outcome {
             Ok(Outcome::Done) => parts.push((number, md5)),
             _ => return None,
         }

@@ -87,7 +87,8 @@ impl<'a> Client<'a> {
     async fn ask(&mut self, running: &Running) -> Result<(), String> {
         let partition = self.random.below(running.partitions.len() as u64) as usize;
         let key = self.random.below(KEYS as u64) as usize;
-        match self.random.below(20) {
+        match self.random.below(21) {
+            20 => self.give_up(running, partition).await,
             0..=6 => self.put(running, partition, key).await,
             7 => self.upload(running, partition, key).await,
             8 | 9 => self.delete(running, partition, key).await,
@@ -198,6 +199,23 @@ impl<'a> Client<'a> {
             self.known[partition * KEYS + key] = Some((value, etag));
         }
         self.note_write((partition, key), called, asked, answer)
+    }
+
+    /// Announces payload, sends some of it, and goes.
+    async fn give_up(&mut self, running: &Running, partition: usize) -> Result<(), String> {
+        let copy = running.partitions[partition].clone();
+        let (total, sent) = (200_000u64 << self.random.below(8), self.random.below(200_000));
+        let begun = async move {
+            let Ok(mut writer) = copy.begin_payload(total).await else { return };
+            for _ in 0..=sent / 40_000 {
+                if writer.write(vec![1; 40_000].into()).await.is_err() {
+                    return;
+                }
+            }
+        };
+        self.world.ask(running, self.wait(), begun).await;
+        self.world.count("streams given up");
+        Ok(())
     }
 
     async fn upload(

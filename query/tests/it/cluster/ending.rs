@@ -43,7 +43,13 @@ impl World<'_> {
             self.disk(node).clear_faults();
             // One whose power would still go at some operation has been spared.
             self.disk(node).crash_at(u64::MAX);
+            self.disk(node).set_capacity(None);
             self.sim.resume_node(node);
+        }
+        // What a node had no room for it gets by being made anew from the log.
+        for node in (0..NODES).filter(|node| self.was_full(*node)) {
+            self.count("nodes made anew after a full disk");
+            self.wipe(node, Duration::ZERO);
         }
         self.all_up().await
     }
@@ -144,9 +150,27 @@ impl World<'_> {
         Ok(())
     }
 
+    /// Streams that clients have given up are over everywhere, where nothing kept anybody from saying so.
+    async fn check_streams(&self) -> Result<(), String> {
+        if !self.is_calm.get() {
+            return Ok(());
+        }
+        let open = |node: usize| {
+            self.running(node).map_or(0, |running| {
+                let streams = |copy: &std::sync::Arc<compactor::partition::Partition>| {
+                    copy.counters().streams.load(std::sync::atomic::Ordering::Relaxed)
+                };
+                running.partitions.iter().map(streams).sum::<u64>()
+            })
+        };
+        let are_over = || (0..NODES).all(|node| open(node) == 0);
+        self.until("streams that were given up are over", are_over).await
+    }
+
     /// Checks everything that must hold once all is mended.
     pub async fn check(&self) -> Result<(), String> {
         self.mend().await?;
+        self.check_streams().await?;
         let partitions = self.settings.partitions as usize;
         let mut client = Client::new(self, SimRandom::new(self.random.below(u64::MAX)));
         for node in 0..NODES {

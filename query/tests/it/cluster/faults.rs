@@ -123,6 +123,12 @@ impl<'a> Faults<'a> {
                 world.wipe(node, lasts);
             }
             10 => {
+                world.count("full disks");
+                world.fill_disk(node, self.random.below(400_000));
+                sim.sleep(lasts).await;
+                world.disk(node).set_capacity(None);
+            }
+            11 => {
                 world.count("clock jumps");
                 // A few hours, or years.
                 let hours = [4, 350_000][self.random.below(2) as usize];

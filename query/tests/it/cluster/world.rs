@@ -59,6 +59,8 @@ enum State {
 
 struct Slot {
     disk: SimDisk,
+    /// Its disk has been full: payload may be missing.
+    was_full: bool,
     store: Option<StoreId>,
     holds_id: bool,
     state: State,
@@ -88,7 +90,8 @@ impl<'a> World<'a> {
     pub fn new(sim: &'a Sim, brokers: SimBrokers, settings: Settings, random: SimRandom) -> Self {
         let slot = |_| {
             let state = State::Down { until: Tick::default() };
-            RefCell::new(Slot { disk: SimDisk::new(sim), store: None, holds_id: false, state })
+            let disk = SimDisk::new(sim);
+            RefCell::new(Slot { disk, was_full: false, store: None, holds_id: false, state })
         };
         Self {
             sim,
@@ -209,11 +212,24 @@ impl<'a> World<'a> {
         self.sim.crash_node(node, &disk, survival);
     }
 
+    /// Leaves a node's disk so much room and no more.
+    pub fn fill_disk(&self, node: usize, room: u64) {
+        let mut slot = self.slots[node].borrow_mut();
+        slot.was_full = true;
+        slot.disk.set_capacity(Some(slot.disk.used_bytes() + room));
+    }
+
+    /// Says whether payload may be missing on a node.
+    pub fn was_full(&self, node: usize) -> bool {
+        self.slots[node].borrow().was_full
+    }
+
     /// Takes a node's directory away; it is started again, empty, after so long.
     pub fn wipe(&self, node: usize, down: Duration) {
         self.kill(node, down);
         let mut slot = self.slots[node].borrow_mut();
         slot.disk = SimDisk::new(self.sim);
+        slot.was_full = false;
         slot.store = None;
         slot.holds_id = false;
     }
