@@ -73,6 +73,8 @@ mutants! {
     CutTwice,
     /// Garbage is collected while replay is still going on.
     CollectDuringReplay,
+    /// PostgreSQL's door runs queries of clients whose login failed, or is not over. Found by `conversations.py`.
+    QueryBeforeLogin,
 }
 
 impl Mutant {
