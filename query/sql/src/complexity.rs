@@ -151,13 +151,39 @@ const CLAUSE_WORDS: [Keyword; 33] = [
     Keyword::EXPLAIN,
 ];
 
+/// Words that have a form of their own in an expression, and may be names as well.
+const CALL_WORDS: [Keyword; 22] = [
+    Keyword::ARRAY,
+    Keyword::CAST,
+    Keyword::CEIL,
+    Keyword::CONVERT,
+    Keyword::EXTRACT,
+    Keyword::FLOOR,
+    Keyword::INTERVAL,
+    Keyword::LAMBDA,
+    Keyword::MAP,
+    Keyword::MATCH,
+    Keyword::NOT,
+    Keyword::OVERLAY,
+    Keyword::POSITION,
+    Keyword::PRIOR,
+    Keyword::SAFE_CAST,
+    Keyword::STRUCT,
+    Keyword::SUBSTR,
+    Keyword::SUBSTRING,
+    Keyword::TRIM,
+    Keyword::TRY_CAST,
+    Keyword::TRY_CONVERT,
+    Keyword::CURRENT_TIMESTAMP,
+];
+
 /// How many times the parser may read again what stands in a bracket, as a power of two: a call's arguments in PostgreSQL's
 /// dialect as named ones first; what follows a word of the grammar as if that was a name, when it means nothing else.
 fn guesses(before: &Token) -> usize {
     match before {
-        Token::Word(word) if word.keyword == Keyword::NoKeyword => 1,
         Token::Word(word) if CLAUSE_WORDS.contains(&word.keyword) => 0,
-        Token::Word(_) => 2,
+        Token::Word(word) if CALL_WORDS.contains(&word.keyword) => 2,
+        Token::Word(_) => 1,
         _ => 0,
     }
 }
