@@ -3,6 +3,7 @@
 //! The admin address takes keys as they are, since only this machine reaches it; the S3 address takes
 //! requests that are signed like any other of S3's (see `front/sql.rs`). Both answer alike.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -15,11 +16,12 @@ use futures::StreamExt;
 use ingest::env::Fut;
 use ingest::log::ReadError;
 use ingest::words::{Offset, PartitionId};
+use parking_lot::Mutex;
 use serde::Deserialize;
-use sql::{Asker, Engine, Format, ReadAt, Seen, Source, SqlError};
+use sql::{Asker, Engine, Format, ReadAt, Seen, Source, SqlError, Writer};
 
 use crate::config::User;
-use crate::server::store::Store;
+use crate::server::store::{Kind, Store};
 use crate::users::{Users, is_operator, owns};
 
 /// The header that tells how far an answer, or the store after a write, goes: for each partition concerned,
@@ -51,24 +53,19 @@ struct Viewer {
     store: Arc<Store>,
     user: User,
     asker: Asker,
-    /// What must have been applied before the snapshots are taken.
-    at_least: ReadAt,
 }
 
 impl Viewer {
     fn new(store: Arc<Store>, user: User) -> Self {
         let asker =
             Asker { name: user.name.clone(), id: user.id.clone(), is_operator: is_operator(&user) };
-        Self { store, user, asker, at_least: ReadAt::new() }
+        Self { store, user, asker }
     }
 }
 
 impl Source for Viewer {
     fn fresh(&self) -> Fut<'_, Result<Vec<Seen>, ReadError>> {
         Box::pin(async move {
-            for (partition, offset) in &self.at_least {
-                self.store.partitions[partition.get() as usize].reach(*offset).await?;
-            }
             let seen = |(snapshot, partition): (Snapshot, &Partition)| {
                 let all = snapshot.buckets.clone();
                 let own = Arc::new(all.filtered(|bucket| owns(&self.user, bucket)));
@@ -104,12 +101,14 @@ pub struct Door {
     store: Arc<Store>,
     users: Arc<Users>,
     engine: Arc<Engine>,
+    /// Queries that wait for an offset, by user: shared by all requests.
+    early: Arc<Mutex<HashMap<String, usize>>>,
 }
 
 impl Door {
     /// Opens it.
     pub fn new(store: Arc<Store>, users: Arc<Users>, engine: Arc<Engine>) -> Self {
-        Self { store, users, engine }
+        Self { store, users, engine, early: Arc::default() }
     }
 
     /// What runs the queries.
@@ -128,6 +127,25 @@ impl Door {
         let text = String::from_utf8(decoded).ok()?;
         let (access_key, secret_key) = text.split_once(':')?;
         self.users.with_keys(access_key, secret_key)
+    }
+
+    /// Waits until everything below offsets is applied here, before the query takes anybody's place. Where this
+    /// process writes the log, what lies beyond its end was never told to anybody.
+    async fn reach(&self, user: &User, at_least: &ReadAt) -> Result<(), SqlError> {
+        if at_least.is_empty() {
+            return Ok(());
+        }
+        let _early = Early::new(&self.early, user)?;
+        for (id, offset) in at_least {
+            let partition = &self.store.partitions[id.get() as usize];
+            let end = partition.log().status(*id).end;
+            if matches!(self.store.kind, Kind::Embedded(_)) && *offset > end {
+                let text = format!("min_offset {id}:{offset} lies beyond the log's end, {end}");
+                return Err(SqlError::refused(text));
+            }
+            partition.reach(*offset).await.map_err(|error| SqlError::reading(&error))?;
+        }
+        Ok(())
     }
 
     /// Answers a query of whoever the headers name.
@@ -154,22 +172,25 @@ impl Door {
                 return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response();
             }
         };
-        let viewer = Viewer { at_least, ..Viewer::new(self.store.clone(), user.clone()) };
-        let mut writer = match self.engine.query(Arc::new(viewer), text.into()).await {
-            Ok(rows) => rows.written(format),
+        if let Err(error) = self.reach(user, &at_least).await {
+            return error_answer(&error);
+        }
+        let viewer = Arc::new(Viewer::new(self.store.clone(), user.clone()));
+        let mut rows = match self.engine.query(viewer, text.into(), Writer::new(format)).await {
+            Ok(rows) => rows,
             Err(error) => return error_answer(&error),
         };
         // The first piece is made before the answer begins: most of what can go wrong has its own status.
-        let first = match writer.next().await {
+        let first = match rows.next().await.transpose() {
             Ok(first) => first.unwrap_or_default(),
             Err(error) => return error_answer(&error),
         };
-        let at = offset_text(writer.at());
-        let rest = futures::stream::try_unfold(writer, |mut writer| async move {
-            let piece = writer.next().await.inspect_err(|error| {
+        let at = offset_text(&rows.at);
+        let rest = futures::stream::try_unfold(rows, |mut rows| async move {
+            let piece = rows.next().await.transpose().inspect_err(|error| {
                 tracing::warn!(%error, "a query ended early");
             })?;
-            Ok::<_, SqlError>(piece.map(|piece| (Bytes::from(piece), writer)))
+            Ok::<_, SqlError>(piece.map(|piece| (Bytes::from(piece), rows)))
         });
         let body = futures::stream::once(async move { Ok(Bytes::from(first)) }).chain(rest);
         let headers = [
@@ -177,6 +198,39 @@ impl Door {
             (OFFSET_HEADER, at),
         ];
         (headers, Body::from_stream(body)).into_response()
+    }
+}
+
+/// A query that waits for an offset.
+struct Early {
+    all: Arc<Mutex<HashMap<String, usize>>>,
+    user: String,
+}
+
+/// Queries of one user that wait for an offset at a time.
+const EARLY_MAX: usize = 32;
+
+impl Early {
+    fn new(all: &Arc<Mutex<HashMap<String, usize>>>, user: &User) -> Result<Self, SqlError> {
+        let mut waiting = all.lock();
+        let count = waiting.entry(user.id.clone()).or_default();
+        if *count >= EARLY_MAX {
+            return Err(SqlError::Busy);
+        }
+        *count += 1;
+        Ok(Self { all: all.clone(), user: user.id.clone() })
+    }
+}
+
+impl Drop for Early {
+    fn drop(&mut self) {
+        let mut waiting = self.all.lock();
+        if let Some(count) = waiting.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.user);
+            }
+        }
     }
 }
 
@@ -194,7 +248,7 @@ impl pg::Accounts for Door {
 
 fn error_answer(error: &SqlError) -> Response {
     let status = match error {
-        SqlError::Refused(_) | SqlError::Value(_) => StatusCode::BAD_REQUEST,
+        SqlError::Refused(_) | SqlError::Complex(_) | SqlError::Value(_) => StatusCode::BAD_REQUEST,
         SqlError::Memory(_) | SqlError::Deadline(_) => StatusCode::UNPROCESSABLE_ENTITY,
         SqlError::Busy | SqlError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         SqlError::Read(_) | SqlError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use ingest::env::production;
+use ingest::mutant::Mutant;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -74,11 +75,13 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             Some(bound.with_context(|| format!("cannot listen on {address}"))?)
         }
     };
-    let listeners = Listeners { s3: listener, admin, postgres };
+    let listeners = Listeners { s3: listener, admin, postgres, opens_early: false };
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
     let env = production::of(&settings.data)?;
+    let opens_early = env.mutated(Mutant::QueryBeforeLogin);
     let store = Arc::new(Store::open(env, &settings).await?);
     // However it ends, the store is closed before the runtime goes: its threads use the runtime's clock.
+    let listeners = Listeners { opens_early, ..listeners };
     let served = serve_store(&store, settings, listeners, metrics).await;
     store.close().await;
     served?;
@@ -91,6 +94,8 @@ struct Listeners {
     s3: TcpListener,
     admin: TcpListener,
     postgres: Option<TcpListener>,
+    /// A seeded bug: PostgreSQL's clients ask before they have logged in.
+    opens_early: bool,
 }
 
 /// Serves an open store on all its addresses, until it is told to stop.
@@ -109,16 +114,21 @@ async fn serve_store(
         );
         println!("  access key {access}\n  secret key {secret}");
     }
-    let Listeners { s3, admin, postgres } = listeners;
+    let Listeners { s3, admin, postgres, opens_early } = listeners;
     println!("S3 on http://{}, admin on http://{}", s3.local_addr()?, admin.local_addr()?);
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let sql = Arc::new(start_sql(&settings.sql)?);
     let users = Arc::new(users);
     let door = Door::new(store.clone(), users.clone(), sql);
-    if let Some(postgres) = postgres {
-        println!("PostgreSQL's protocol on {}", postgres.local_addr()?);
-        tokio::spawn(pg::serve(postgres, door.engine().clone(), Arc::new(door.clone())));
-    }
+    // Served until this function returns.
+    let _postgres = match postgres {
+        None => None,
+        Some(postgres) => {
+            println!("PostgreSQL's protocol on {}", postgres.local_addr()?);
+            let (engine, accounts) = (door.engine().clone(), Arc::new(door.clone()));
+            Some(pg::Server::start(postgres.into_std()?, engine, accounts, opens_early)?)
+        }
+    };
     let admin = crate::admin::serve(admin, store.clone(), door.clone(), metrics, ready.clone());
     tokio::spawn(admin);
     let front = Arc::new(Front::new(store.clone(), users, door, settings));

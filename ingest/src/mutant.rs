@@ -101,6 +101,8 @@ mutants! {
     WaitForRoom,
     /// A reader does not keep its files from being collected.
     CollectWhileRead,
+    /// PostgreSQL's door runs queries of clients whose login failed, or is not over. Found by `conversations.py`.
+    QueryBeforeLogin,
 }
 
 impl Mutant {

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use http::{Method, Response};
 use hyper::body::Incoming;
 use s3::error::{Code, S3Error};
+use s3::sigv4::PayloadHash;
 
 use super::answer::Answer;
 use super::{Asked, Front};
@@ -29,6 +30,18 @@ pub async fn answer(
     }
     if asked.parts.method != Method::POST {
         return Err(Code::MethodNotAllowed.into());
+    }
+    // Other signatures are good for any body: whoever comes by one could ask whatever its user may.
+    let is_presigned =
+        asked.query.iter().any(|(name, _)| name.eq_ignore_ascii_case("X-Amz-Signature"));
+    let covers_body = matches!(
+        asked.verified.payload,
+        PayloadHash::Sha256(_) | PayloadHash::StreamingSigned | PayloadHash::StreamingSignedTrailer
+    );
+    if is_presigned || !covers_body {
+        return Err(Code::AccessDenied.because(
+            "The signature of a query must cover its body: sign in the Authorization header, with the SHA-256 of the body in x-amz-content-sha256.",
+        ));
     }
     let wishes = wishes(asked)?;
     let text = front.take_document(asked, body, TEXT_BYTES_MAX).await?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use pgwire::api::auth::sasl::scram::gen_salted_password;
 use pgwire::api::auth::{AuthSource, LoginInfo, Password};
 use pgwire::error::PgWireResult;
@@ -22,14 +23,21 @@ pub trait Accounts: Send + Sync + 'static {
 /// PBKDF2's rounds for a login; PostgreSQL's own default.
 pub const ITERATIONS: usize = 4096;
 
-/// Secret keys as SCRAM wants them (RFC 5802): salted and hashed.
+/// Secret keys as SCRAM wants them (RFC 5802): salted and hashed. One for each login.
 pub struct Salted {
     accounts: Arc<dyn Accounts>,
+    /// Whose secret key was asked for.
+    asked: Mutex<Option<String>>,
 }
 
 impl Salted {
     pub fn new(accounts: Arc<dyn Accounts>) -> Self {
-        Self { accounts }
+        Self { accounts, asked: Mutex::default() }
+    }
+
+    /// Whose secret key the login proves to know.
+    pub fn asked(&self) -> Option<String> {
+        self.asked.lock().clone()
     }
 }
 
@@ -45,6 +53,7 @@ impl AuthSource for Salted {
         let access_key = login.user().unwrap_or_default();
         // The same for each attempt of a user, whether there is one or not: a salt tells nothing.
         let salt = Sha256::digest(format!("siltstone scram {access_key}"))[..16].to_vec();
+        *self.asked.lock() = Some(access_key.to_owned());
         let found = self.accounts.secret_key(access_key);
         // Whoever does not exist has a password that nobody can know.
         let secret_key = found.unwrap_or_else(pgwire::api::auth::sasl::scram::random_nonce);

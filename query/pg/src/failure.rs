@@ -16,6 +16,7 @@ fn info(code: &str, message: impl Into<String>) -> ErrorInfo {
 pub fn of(error: &SqlError, text: &str) -> PgWireError {
     let code = match error {
         SqlError::Refused(_) => "42000",
+        SqlError::Complex(_) => "54001",
         SqlError::Busy => "53300",
         SqlError::Unavailable(_) => "57P03",
         SqlError::Read(_) => "XX001",

@@ -4,21 +4,28 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::{Sink, stream};
+use bytes::Bytes;
+use futures::{Sink, SinkExt, stream};
 use pgwire::api::portal::{Format, Portal};
 use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use pgwire::api::results::{DataRowEncoder, FieldFormat, FieldInfo, QueryResponse, Response, Tag};
-use pgwire::api::stmt::QueryParser;
-use pgwire::api::store::PortalStore;
-use pgwire::api::{ClientInfo, ClientPortalStore, METADATA_USER, Type};
+use pgwire::api::stmt::{QueryParser, StoredStatement};
+use pgwire::api::store::{Entry, PortalStore};
+use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, METADATA_USER, Type};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
+use pgwire::messages::data::DataRow;
+use pgwire::messages::extendedquery::{
+    Bind, BindComplete, Close, CloseComplete, Parse, ParseComplete, TARGET_TYPE_BYTE_STATEMENT,
+};
 use sql::arrow::datatypes::{Schema, SchemaRef};
-use sql::{Engine, Question, Rows, ScalarValue, Source, SqlError, Statement, settings, statements};
+use sql::{Engine, Question, Rows, ScalarValue, Source, SqlError, Statement, settings};
 
 use crate::accounts::Accounts;
 use crate::answer;
 use crate::failure::{self, failure};
+use crate::kept::{Kept, Kind};
+use crate::login::Login;
 use crate::parameters;
 
 /// Answers statements.
@@ -40,19 +47,53 @@ pub struct Prepared {
 pub struct Parser {
     engine: Arc<Engine>,
     accounts: Arc<dyn Accounts>,
+    /// A seeded bug: whoever a client says that it is, it is.
+    opens_early: bool,
 }
 
 impl Handler {
-    pub fn new(engine: Arc<Engine>, accounts: Arc<dyn Accounts>) -> Self {
-        Self { parser: Arc::new(Parser { engine, accounts }) }
+    pub fn new(engine: Arc<Engine>, accounts: Arc<dyn Accounts>, opens_early: bool) -> Self {
+        Self { parser: Arc::new(Parser { engine, accounts, opens_early }) }
     }
 }
 
+impl Prepared {
+    /// The bytes that it takes, as far as they can be many.
+    fn bytes(&self) -> usize {
+        let others = match &self.statement {
+            Statement::Query(others) => others.iter().map(String::len).sum(),
+            _ => 0,
+        };
+        let columns = self.schema.fields().iter().map(|field| field.size()).sum::<usize>();
+        self.text.len() + others + columns + self.parameters.len() * size_of::<Type>()
+    }
+}
+
+fn kept<C: ClientInfo>(client: &C) -> Arc<Kept> {
+    client.session_extensions().get_or_insert_with(Kept::default)
+}
+
 impl Parser {
+    /// The store in the eyes of whoever has logged in.
     fn source<C: ClientInfo>(&self, client: &C) -> PgWireResult<Arc<dyn Source>> {
-        let user = client.metadata().get(METADATA_USER);
-        let source = user.and_then(|access_key| self.accounts.source(access_key));
+        let login = client.session_extensions().get::<Login>();
+        let user = match self.opens_early {
+            true => client.metadata().get(METADATA_USER).cloned(),
+            false => login.map(|login| login.access_key.clone()),
+        };
+        let user = user.ok_or_else(|| failure("28000", "nobody has logged in"))?;
+        let source = self.accounts.source(&user);
         source.ok_or_else(|| failure("28000", "there is no such user any more"))
+    }
+
+    /// Takes a text apart, where queries run.
+    async fn statements(
+        &self,
+        source: &Arc<dyn Source>,
+        text: &str,
+    ) -> PgWireResult<Vec<Statement>> {
+        let parsed = self.engine.statements(source.asker(), text.to_owned()).await;
+        parsed.map_err(|error| failure::of(&error, text))
     }
 
     /// Runs a query.
@@ -62,9 +103,11 @@ impl Parser {
         text: &str,
         others: &[String],
         values: Vec<ScalarValue>,
-    ) -> Result<Rows, SqlError> {
+        format: &Format,
+    ) -> Result<Rows<Vec<DataRow>>, SqlError> {
         first_that_means_something(text, others, |text| {
-            self.engine.query(source.clone(), Question { text, parameters: values.clone() })
+            let question = Question { text, parameters: values.clone() };
+            self.engine.query(source.clone(), question, answer::Writer::new(format))
         })
         .await
     }
@@ -90,8 +133,38 @@ async fn first_that_means_something<T, F: Future<Output = Result<T, SqlError>>>(
     Err(SqlError::Refused(refusal))
 }
 
+/// Lets go of a statement that was prepared, or of everything.
+fn let_go<C>(client: &C, name: Option<&str>)
+where
+    C: ClientInfo + ClientPortalStore,
+    C::PortalStore: PortalStore,
+{
+    let (store, kept) = (client.portal_store(), kept(client));
+    if let Some(name) = name {
+        kept.remove(Kind::Statement, name);
+        return store.rm_statement(name);
+    }
+    for (kind, name) in kept.clear() {
+        match kind {
+            Kind::Statement => store.rm_statement(&name),
+            Kind::Portal => store.rm_portal(&name),
+        }
+    }
+}
+
 /// Answers what concerns the session and no rows.
-fn about_session(statement: &Statement) -> PgWireResult<Response> {
+fn about_session<C>(client: &C, statement: &Statement) -> PgWireResult<Response>
+where
+    C: ClientInfo + ClientPortalStore,
+    C::PortalStore: PortalStore,
+{
+    match statement {
+        Statement::Deallocate(name) => {
+            let_go(client, Some(name.as_str()).filter(|name| !name.eq_ignore_ascii_case("all")));
+        }
+        Statement::Discard => let_go(client, None),
+        _ => {}
+    }
     Ok(match statement {
         Statement::Begin => Response::TransactionStart(Tag::new("BEGIN")),
         Statement::Commit => Response::TransactionEnd(Tag::new("COMMIT")),
@@ -137,7 +210,7 @@ impl SimpleQueryHandler for Handler {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let source = self.parser.source(client)?;
-        let parsed = statements(text).map_err(|error| failure::of(&error, text))?;
+        let parsed = self.parser.statements(&source, text).await?;
         let is_alone = parsed.len() == 1;
         if parsed.is_empty() {
             return Ok(vec![Response::EmptyQuery]);
@@ -148,11 +221,13 @@ impl SimpleQueryHandler for Handler {
                 Statement::Query(others) => {
                     // Of several statements only ours stand alone.
                     let own = if is_alone { text } else { others.first().map_or(text, |o| o) };
-                    let rows = self.parser.query(source.clone(), own, others, Vec::new()).await;
+                    let format = &Format::UnifiedText;
+                    let source = source.clone();
+                    let rows = self.parser.query(source, own, others, Vec::new(), format).await;
                     let rows = rows.map_err(|error| failure::of(&error, own))?;
-                    Response::Query(answer::response(rows, &Format::UnifiedText, own.to_owned())?)
+                    Response::Query(answer::response(rows, format, own.to_owned())?)
                 }
-                other => about_session(other)?,
+                other => about_session(client, other)?,
             };
             responses.push(response);
         }
@@ -175,7 +250,7 @@ impl QueryParser for Parser {
     {
         let source = self.source(client)?;
         let told = |error: &SqlError| failure::of(error, text);
-        let mut parsed = statements(text).map_err(|error| told(&error))?;
+        let mut parsed = self.statements(&source, text).await?;
         if parsed.len() > 1 {
             return Err(failure("42601", "only one statement can be prepared at a time"));
         }
@@ -226,6 +301,79 @@ impl ExtendedQueryHandler for Handler {
         self.parser.clone()
     }
 
+    async fn on_parse<C>(&self, client: &mut C, message: Parse) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        let parsed = StoredStatement::parse(client, &message, self.parser.clone()).await?;
+        let bytes = parsed.as_ref().map_or(0, |parsed| parsed.statement.bytes());
+        kept(client).put(Kind::Statement, name, bytes)?;
+        match parsed {
+            Some(parsed) => client.portal_store().put_statement(Arc::new(parsed)),
+            None => client.portal_store().put_empty_statement(name),
+        }
+        let complete = ParseComplete::new();
+        Ok(client.send(PgWireBackendMessage::ParseComplete(complete)).await?)
+    }
+
+    async fn on_bind<C>(&self, client: &mut C, message: Bind) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let of = message.statement_name.as_deref().unwrap_or(DEFAULT_NAME);
+        let name = message.portal_name.as_deref().unwrap_or(DEFAULT_NAME);
+        let missing = || PgWireError::StatementNotFound(of.to_owned());
+        let statement = client.portal_store().get_statement(of).ok_or_else(missing)?;
+        let portal = match statement {
+            Entry::Value(statement) => Some(Portal::try_new(&message, statement)?),
+            Entry::Empty if message.parameters.is_empty() => None,
+            Entry::Empty => {
+                let text =
+                    format!("{} parameters are given, 0 are needed", message.parameters.len());
+                return Err(failure("08P01", text));
+            }
+        };
+        let bytes = |value: &Option<Bytes>| {
+            size_of::<Option<Bytes>>() + value.as_ref().map_or(0, Bytes::len)
+        };
+        let bytes = message.parameters.iter().map(bytes).sum();
+        kept(client).put(Kind::Portal, name, bytes)?;
+        match portal {
+            Some(portal) => client.portal_store().put_portal(Arc::new(portal)),
+            None => client.portal_store().put_empty_portal(name),
+        }
+        let complete = BindComplete::new();
+        Ok(client.send(PgWireBackendMessage::BindComplete(complete)).await?)
+    }
+
+    async fn on_close<C>(&self, client: &mut C, message: Close) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        match message.target_type {
+            TARGET_TYPE_BYTE_STATEMENT => {
+                kept(client).remove(Kind::Statement, name);
+                client.portal_store().rm_statement(name);
+            }
+            _ => {
+                kept(client).remove(Kind::Portal, name);
+                client.portal_store().rm_portal(name);
+            }
+        }
+        Ok(client.send(PgWireBackendMessage::CloseComplete(CloseComplete::new())).await?)
+    }
+
     async fn do_query<C>(
         &self,
         client: &mut C,
@@ -238,15 +386,69 @@ impl ExtendedQueryHandler for Handler {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        let source = self.parser.source(client)?;
         let prepared = &portal.statement.statement;
         let Statement::Query(others) = &prepared.statement else {
-            return about_session(&prepared.statement);
+            return about_session(client, &prepared.statement);
         };
-        let source = self.parser.source(client)?;
         let values = parameters::values(portal, &prepared.parameters)?;
-        let rows = self.parser.query(source, &prepared.text, others, values).await;
-        let rows = rows.map_err(|error| failure::of(&error, &prepared.text))?;
         let format = &portal.result_column_format;
+        let rows = self.parser.query(source, &prepared.text, others, values, format).await;
+        let rows = rows.map_err(|error| failure::of(&error, &prepared.text))?;
         Ok(Response::Query(answer::response(rows, format, prepared.text.clone())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pgwire::api::DefaultClient;
+    use pgwire::error::ErrorInfo;
+    use sql::{Asker, Options, Seen};
+
+    use super::*;
+
+    /// A user who may log in.
+    struct Root(Asker);
+
+    impl Source for Root {
+        fn fresh(&self) -> sql::Fresh<'_> {
+            Box::pin(async { Ok(Vec::<Seen>::new()) })
+        }
+
+        fn asker(&self) -> &Asker {
+            &self.0
+        }
+    }
+
+    struct Everybody;
+
+    impl Accounts for Everybody {
+        fn secret_key(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn source(&self, access_key: &str) -> Option<Arc<dyn Source>> {
+            let (name, id) = (access_key.to_owned(), access_key.to_owned());
+            Some(Arc::new(Root(Asker { name, id, is_operator: true })))
+        }
+    }
+
+    /// What a client says of itself in its startup message is no login.
+    #[test]
+    fn only_a_finished_login_asks() {
+        let engine = Arc::new(Engine::new(&Options::default()).expect("an engine"));
+        let handler = Handler::new(engine, Arc::new(Everybody), false);
+        let mut client: DefaultClient<Prepared> =
+            DefaultClient::new(([127, 0, 0, 1], 0).into(), false);
+        client.metadata_mut().insert(METADATA_USER.into(), "root".into());
+        let refused = handler.parser.source(&client).err().map(ErrorInfo::from);
+        assert_eq!(refused.map(|info| info.code).as_deref(), Some("28000"));
+        client.session_extensions().insert(Login { access_key: "alice".into() });
+        let source = handler.parser.source(&client).expect("a source");
+        assert_eq!(
+            source.asker().id,
+            "alice",
+            "whose secret key was proved, not whose name was told"
+        );
     }
 }

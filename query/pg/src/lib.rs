@@ -1,86 +1,167 @@
 //! PostgreSQL's wire protocol in front of `sql`, for psql, drivers and dashboards.
 //!
 //! ```text
-//!   socket ─▶ frames ─▶ pgwire ─▶ SCRAM (accounts) ─▶ statements (handler) ─▶ sql::Engine ─▶ rows ─▶ socket
+//!   socket ─▶ frames ─▶ pgwire ─▶ SCRAM (login, accounts) ─▶ statements (handler) ─▶ sql::Engine ─▶ rows ─▶ socket
 //! ```
 //! A user is an access key, its password the secret key; the secret itself never travels. Statements only
 //! read. What drivers ask of a session (`BEGIN`, `SET`, `SHOW`) is answered as far as it means anything
 //! here: a transaction groups nothing, since every statement sees what was acknowledged before it.
+//!
+//! Nobody asks anything without a finished login. Three layers hold that, each without the others: `frames` lets
+//! nothing through to pgwire, `login` keeps pgwire out of the state that runs queries, `handler` asks for what only a
+//! finished login leaves.
+//!
+//! Connections are served on a thread of their own, and texts are taken apart, queries run and rows encoded on the
+//! engine's threads: nothing of all this holds up uploads and downloads.
 
 mod accounts;
 mod answer;
 mod failure;
 mod frames;
 mod handler;
+mod kept;
+mod login;
 mod parameters;
+mod places;
 
+use std::io;
+use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgwire::api::auth::sasl::SASLAuthStartupHandler;
-use pgwire::api::auth::sasl::scram::ScramAuth;
-use pgwire::api::auth::{DefaultServerParameterProvider, StartupHandler};
+use pgwire::api::auth::StartupHandler;
 use pgwire::api::cancel::{CancelHandler, DefaultCancelHandler};
 use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use pgwire::api::{ConnectionManager, PgWireServerHandlers};
-use sql::{Engine, settings};
+use sql::Engine;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::runtime::Runtime;
 
 pub use accounts::Accounts;
-use accounts::{ITERATIONS, Salted};
+use frames::Wire;
 use handler::Handler;
+use login::Startup;
+use places::{Place, Places};
 
-/// Connections at a time; more are closed at once.
-const CONNECTIONS_MAX: usize = 200;
+/// A client gets so long from its first byte, or none, to the end of its login.
+const LOGIN_WITHIN: Duration = Duration::from_secs(10);
+/// A client gets so long to read what it was answered last.
+const LINGER: Duration = Duration::from_secs(10);
 /// How long to wait after a connection could not be accepted: for want of file handles, say.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What all connections share.
 struct Door {
     handler: Arc<Handler>,
-    salted: Arc<Salted>,
+    accounts: Arc<dyn Accounts>,
     connections: Arc<ConnectionManager>,
+    opens_early: bool,
 }
 
-/// Serves connections until the task is ended.
-pub async fn serve(listener: TcpListener, engine: Arc<Engine>, accounts: Arc<dyn Accounts>) {
-    let door = Arc::new(Door {
-        handler: Arc::new(Handler::new(engine, accounts.clone())),
-        salted: Arc::new(Salted::new(accounts)),
-        connections: Arc::new(ConnectionManager::new()),
-    });
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+impl Door {
+    fn new(engine: Arc<Engine>, accounts: Arc<dyn Accounts>, opens_early: bool) -> Arc<Self> {
+        Arc::new(Self {
+            handler: Arc::new(Handler::new(engine, accounts.clone(), opens_early)),
+            accounts,
+            connections: Arc::new(ConnectionManager::new()),
+            opens_early,
+        })
+    }
+}
+
+/// Serves connections until it is dropped.
+pub struct Server {
+    /// Taken when the server is dropped: a runtime must not be dropped where it would block.
+    runtime: Option<Runtime>,
+}
+
+impl Server {
+    /// Starts a thread that serves connections. `opens_early` is a seeded bug, for tests of tests.
+    pub fn start(
+        listener: StdListener,
+        engine: Arc<Engine>,
+        accounts: Arc<dyn Accounts>,
+        opens_early: bool,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("postgres")
+            .enable_all()
+            .build()?;
+        listener.set_nonblocking(true)?;
+        let entered = runtime.enter();
+        let listener = TcpListener::from_std(listener)?;
+        drop(entered);
+        runtime.spawn(accept(listener, Door::new(engine, accounts, opens_early)));
+        Ok(Self { runtime: Some(runtime) })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, door: Arc<Door>) {
+    let places = Arc::<Places>::default();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a PostgreSQL connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
-        let Ok(place) = room.clone().try_acquire_owned() else {
-            tracing::warn!("a PostgreSQL connection is closed: there are {CONNECTIONS_MAX}");
-            continue;
-        };
         let _ = stream.set_nodelay(true);
-        let door = door.clone();
+        let (place, door) = (places.enter(address.ip()), door.clone());
         tokio::spawn(async move {
-            let _place = place;
-            if let Err(error) = connection(stream, door).await {
+            if let Err(error) = connection(stream, door, place).await {
                 tracing::debug!(%error, "a PostgreSQL connection ended early");
             }
         });
     }
 }
 
-/// Serves a connection to its end.
-async fn connection(stream: TcpStream, door: Arc<Door>) -> std::io::Result<()> {
+/// Serves a connection to its end. Whichever side ends first, the other goes with it.
+async fn connection(stream: TcpStream, door: Arc<Door>, place: Place) -> io::Result<()> {
     let (ours, theirs) = UnixStream::pair()?;
+    let wire = Wire::new(stream, ours, door.opens_early);
     let served = pgwire::tokio::process_socket_unix(theirs, door);
-    let (served, carried) = futures::join!(served, frames::carry(stream, ours));
-    served.and(carried)
+    let carried = carried(wire, place);
+    tokio::pin!(carried);
+    tokio::select! {
+        carried = &mut carried => carried,
+        served = served => {
+            let rest = tokio::time::timeout(LINGER, carried).await;
+            served.and(rest.unwrap_or(Ok(())))
+        }
+    }
+}
+
+/// Carries a client's login and, if it has a place then, its session.
+async fn carried(mut wire: Wire, mut place: Place) -> io::Result<()> {
+    let login = tokio::time::timeout(LOGIN_WITHIN, async {
+        tokio::select! {
+            is_in = wire.log_in() => is_in.map(Some),
+            () = place.is_lost() => Ok(None),
+        }
+    });
+    match login.await {
+        Ok(Ok(Some(true))) => {}
+        Ok(Ok(Some(false))) => return Ok(()),
+        Ok(Ok(None)) => return wire.refuse("53300", "too many connections are logging in").await,
+        Ok(Err(error)) => return Err(error),
+        Err(_) => return wire.refuse("08006", "the login took too long").await,
+    }
+    if !place.log_in() {
+        tracing::warn!("a PostgreSQL connection is closed: there are too many");
+        return wire.refuse("53300", "there are too many connections").await;
+    }
+    wire.carry().await
 }
 
 impl PgWireServerHandlers for Door {
@@ -94,16 +175,7 @@ impl PgWireServerHandlers for Door {
 
     /// One for each connection: it keeps how far the login has come.
     fn startup_handler(&self) -> Arc<impl StartupHandler> {
-        let mut scram = ScramAuth::new(self.salted.clone());
-        scram.set_iterations(ITERATIONS);
-        let mut parameters = DefaultServerParameterProvider::default();
-        settings::SERVER_VERSION.clone_into(&mut parameters.server_version);
-        parameters.is_superuser = false;
-        parameters.default_transaction_read_only = true;
-        let login = SASLAuthStartupHandler::new(Arc::new(parameters))
-            .with_scram(scram)
-            .with_connection_manager(self.connections.clone());
-        Arc::new(login)
+        Arc::new(Startup::new(self.accounts.clone(), self.connections.clone(), self.opens_early))
     }
 
     fn cancel_handler(&self) -> Arc<impl CancelHandler> {

@@ -51,7 +51,8 @@ impl Alive {
         self.has_ended.store(true, Ordering::Relaxed);
     }
 
-    fn check(&self) -> std::result::Result<(), Overdue> {
+    /// An error once there is no point in going on.
+    pub fn check(&self) -> std::result::Result<(), Overdue> {
         match self.has_ended.load(Ordering::Relaxed) || Instant::now() >= self.until {
             true => Err(Overdue(self.deadline.as_secs())),
             false => Ok(()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_pg::datatypes::into_pg_type;
 use datafusion::arrow::array::{ArrayRef, AsArray, Int32Array, StringArray};
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
-use datafusion::catalog::SchemaProvider;
+use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{ScalarValue, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::context::SessionState;
@@ -15,7 +15,8 @@ use datafusion::logical_expr::{
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 
-use crate::session::{tables, with_tables};
+use crate::information;
+use crate::session::{tables, with_schemas};
 use crate::settings;
 
 /// What all queries' worlds share.
@@ -25,6 +26,8 @@ pub struct Base {
     /// What PostgreSQL's clients look up about tables. It knows their columns and none of their rows, and
     /// must stay the same from query to query: a client takes the number of a table from one to the next.
     pub pg_catalog: Arc<dyn SchemaProvider>,
+    /// DataFusion's settings, as far as they are anybody's business.
+    pub settings: Arc<dyn TableProvider>,
 }
 
 impl Base {
@@ -32,7 +35,8 @@ impl Base {
     pub fn new(mut state: SessionState) -> Result<Self> {
         crate::functions::register(&mut state)?;
         crate::bounded::bound(&mut state)?;
-        let context = with_tables(state, Arc::new(tables(&[], None)?), None)?;
+        let settings = information::settings(state.config_options())?;
+        let context = with_schemas(state, &[(SCHEMA, Arc::new(tables(&[], None)?))])?;
         setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| *error)?;
         context.register_udf(version());
         context.register_udf(to_regtype());
@@ -43,7 +47,8 @@ impl Base {
         let catalog = context.catalog(CATALOG);
         let pg_catalog = catalog.and_then(|catalog| catalog.schema(PG_CATALOG));
         let missing = || DataFusionError::Internal("there is no pg_catalog".into());
-        Ok(Self { state: context.state(), pg_catalog: pg_catalog.ok_or_else(missing)? })
+        let pg_catalog = pg_catalog.ok_or_else(missing)?;
+        Ok(Self { state: context.state(), pg_catalog, settings })
     }
 }
 

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
+use crate::complexity;
 use crate::error::SqlError;
 
 /// A statement.
@@ -45,8 +46,13 @@ pub enum Statement {
 static PARSER: LazyLock<PostgresCompatibilityParser> =
     LazyLock::new(PostgresCompatibilityParser::new);
 
-/// Takes a text apart into its statements.
+/// Takes a text apart into its statements. For threads with a stack of [`complexity::STACK_BYTES`].
 pub fn statements(text: &str) -> Result<Vec<Statement>, SqlError> {
+    complexity::check(text, &PostgreSqlDialect {})?;
+    // Rewriting walks trees many times over. What is wrong with the text is told below.
+    for statement in Parser::parse_sql(&PostgreSqlDialect {}, text).iter().flatten() {
+        complexity::check_tree(statement)?;
+    }
     let parsed = PARSER.parse(text).map_err(|error| {
         // The rewriting parser forgets places; what is wrong is wrong without rewriting, too.
         let error = Parser::parse_sql(&PostgreSqlDialect {}, text).err().unwrap_or(error);

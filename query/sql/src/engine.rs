@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::SessionStateBuilder;
@@ -22,14 +21,18 @@ use thread_priority::{
     set_thread_priority_and_policy, thread_native_id,
 };
 use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::alive::Alive;
 use crate::catalog::{Base, CATALOG, SCHEMA};
+use crate::complexity::{self, STACK_BYTES};
+use crate::dialect::{self, Statement};
+use crate::encode::Encode;
 use crate::error::SqlError;
+use crate::places::Places;
 use crate::session::{Description, Session};
-use crate::source::Source;
+use crate::source::{Asker, Source};
 
 /// How queries are run.
 #[derive(Clone, Debug)]
@@ -78,19 +81,20 @@ pub struct Counters {
     pub waiting: AtomicUsize,
 }
 
-/// Batches of a result that wait for a slow client.
-const BATCHES_WAITING: usize = 1;
+/// Pieces of a result that wait for a slow client.
+const PIECES_WAITING: usize = 1;
 
 /// Runs queries.
 pub struct Engine {
     /// Taken when the engine is dropped: a runtime must not be dropped where it would block.
     runtime: Option<Runtime>,
     base: Base,
-    room: Arc<Semaphore>,
-    waiting_max: usize,
+    places: Arc<Places>,
     deadline: Duration,
     slow: Duration,
     counters: Arc<Counters>,
+    /// The store's folder, which only operators are told.
+    folder: Option<String>,
 }
 
 /// A query.
@@ -111,25 +115,25 @@ impl From<String> for Question {
 /// Where in each partition's log an answer stands: everything below is in it.
 pub type ReadAt = Vec<(PartitionId, Offset)>;
 
-/// A result's rows, as they come. Dropping it ends the query.
-pub struct Rows {
+/// A result's rows, encoded, as they come. Dropping it ends the query.
+pub struct Rows<P> {
     /// The columns.
     pub schema: SchemaRef,
     /// What the answer contains.
     pub at: ReadAt,
-    batches: mpsc::Receiver<Result<RecordBatch, SqlError>>,
+    pieces: mpsc::Receiver<Result<P, SqlError>>,
     task: JoinHandle<()>,
     alive: Arc<Alive>,
 }
 
-impl Rows {
-    /// The next rows; none at the end.
-    pub async fn next(&mut self) -> Option<Result<RecordBatch, SqlError>> {
-        self.batches.recv().await
+impl<P> Rows<P> {
+    /// The next piece; none at the end.
+    pub async fn next(&mut self) -> Option<Result<P, SqlError>> {
+        self.pieces.recv().await
     }
 }
 
-impl Drop for Rows {
+impl<P> Drop for Rows<P> {
     fn drop(&mut self) {
         self.alive.end();
         self.task.abort();
@@ -150,6 +154,7 @@ impl Engine {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads)
             .thread_name("sql")
+            .thread_stack_size(STACK_BYTES)
             .on_thread_start(|| {
                 // SCHED_IDLE: whoever else wants a processor takes it at once. Measured, GETs at 30 % of their highest
                 // rate beside queries that scan everything: p99 is 4.2 to 5.9 times the quiet one at niceness 0, 1.7 to
@@ -175,7 +180,6 @@ impl Engine {
             .map_err(io::Error::other)?;
         let mut config = SessionConfig::new()
             .with_default_catalog_and_schema(CATALOG, SCHEMA)
-            .with_information_schema(true)
             .with_target_partitions(options.threads)
             .with_batch_size(8192);
         // Errors tell where in the text they are.
@@ -186,14 +190,17 @@ impl Engine {
             .with_default_features()
             .build();
         let base = Base::new(state).map_err(io::Error::other)?;
+        let counters = Arc::<Counters>::default();
+        let folder = options.spill.as_ref().and_then(|(folder, _)| folder.parent());
+        let folder = folder.map(|folder| folder.display().to_string());
         Ok(Self {
             runtime: Some(runtime),
             base,
-            room: Arc::new(Semaphore::new(options.queries_max)),
-            waiting_max: options.waiting_max,
+            places: Places::new(options.queries_max, options.waiting_max, counters.clone()),
             deadline: options.deadline,
             slow: options.slow,
-            counters: Arc::default(),
+            counters,
+            folder: folder.filter(|folder| !folder.is_empty()),
         })
     }
 
@@ -206,54 +213,46 @@ impl Engine {
         self.runtime.as_ref().expect("the runtime stays until the engine is dropped")
     }
 
-    /// Takes a place in the queue, or says that it is full.
-    fn line_up(&self) -> Result<Place, SqlError> {
-        let counters = self.counters.clone();
-        if counters.waiting.fetch_add(1, Ordering::Relaxed) >= self.waiting_max {
-            counters.waiting.fetch_sub(1, Ordering::Relaxed);
-            counters.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(SqlError::Busy);
-        }
-        Ok(Place { counters, room: self.room.clone() })
-    }
-
-    /// Runs a query. Returns once it is planned and its first rows are there, so that most errors are known
-    /// before an answer begins.
-    pub async fn query(
+    /// Runs a query and encodes its rows. Returns once it is planned and its first rows are there, so that most
+    /// errors are known before an answer begins.
+    pub async fn query<E: Encode>(
         &self,
         source: Arc<dyn Source>,
         question: Question,
-    ) -> Result<Rows, SqlError> {
-        let place = self.line_up()?;
+        encoder: E,
+    ) -> Result<Rows<E::Piece>, SqlError> {
+        complexity::check_length(&question.text)?;
+        let mut place = self.places.line_up(&source.asker().id)?;
         let (begun_out, begun_in) = oneshot::channel();
-        let (out, batches) = mpsc::channel(BATCHES_WAITING);
+        let (out, pieces) = mpsc::channel(PIECES_WAITING);
         let (base, deadline, slow) = (self.base.clone(), self.deadline, self.slow);
         let counters = self.counters.clone();
+        let folder = self.folder.clone();
         let alive = Alive::new(deadline);
         let asked = alive.clone();
         let task = self.runtime().spawn(async move {
             let mut ended = Ended { counters, is_done: false };
             let (began, text) = (Instant::now(), question.text.clone());
-            let asker = source.asker().name.clone();
+            let asker = source.asker().clone();
             let errors = out.clone();
             let run = async move {
-                let _room = place.wait().await;
-                run(base, &*source, question, &asked, begun_out, out).await
+                place.wait().await;
+                run(base, &*source, question, &asked, encoder, begun_out, out).await
             };
             let result = tokio::time::timeout(deadline, run).await;
             let result = result.unwrap_or(Err(SqlError::Deadline(deadline.as_secs())));
             ended.is_done = result.is_ok();
             if began.elapsed() >= slow {
                 let (seconds, rows) = (began.elapsed().as_secs_f64(), result.as_ref().ok());
-                tracing::warn!(asker, seconds, rows, text, "a slow query");
+                tracing::warn!(asker = asker.name, seconds, rows, text, "a slow query");
             }
             if let Err(error) = result {
                 // Nobody may be listening any more.
-                let _ = errors.send(Err(error)).await;
+                let _ = errors.send(Err(told(error, &asker, folder.as_deref()))).await;
             }
         });
         let (schema, at) = (Arc::new(Schema::empty()), ReadAt::new());
-        let mut rows = Rows { schema, at, batches, task, alive };
+        let mut rows = Rows { schema, at, pieces, task, alive };
         match begun_in.await {
             Ok((schema, at)) => (rows.schema, rows.at) = (schema, at),
             Err(_) => {
@@ -273,16 +272,50 @@ impl Engine {
         source: Arc<dyn Source>,
         text: String,
     ) -> Result<Description, SqlError> {
-        let place = self.line_up()?;
-        let (base, deadline) = (self.base.clone(), self.deadline);
-        let planned = self.runtime().spawn(async move {
-            let _room = place.wait().await;
-            let planning = async { open(base, &*source).await?.0.describe(&text).await };
-            let planned = tokio::time::timeout(deadline, planning).await;
-            planned.unwrap_or(Err(SqlError::Deadline(deadline.as_secs())))
-        });
-        planned.await.unwrap_or_else(|error| Err(SqlError::Failed(error.to_string())))
+        complexity::check_length(&text)?;
+        let base = self.base.clone();
+        let asker = source.asker().clone();
+        let describing = async move { open(base, &*source).await?.0.describe(&text).await };
+        self.beside(asker, describing).await
     }
+
+    /// Takes a text of a client of PostgreSQL apart into its statements.
+    pub async fn statements(
+        &self,
+        asker: &Asker,
+        text: String,
+    ) -> Result<Vec<Statement>, SqlError> {
+        complexity::check_length(&text)?;
+        self.beside(asker.clone(), async move { dialect::statements(&text) }).await
+    }
+
+    /// Does what belongs to a query and is none, on the threads and within the bounds of queries.
+    async fn beside<T: Send + 'static>(
+        &self,
+        asker: Asker,
+        work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
+    ) -> Result<T, SqlError> {
+        let mut place = self.places.line_up(&asker.id)?;
+        let (deadline, folder) = (self.deadline, self.folder.clone());
+        let done = self.runtime().spawn(async move {
+            let bounded = tokio::time::timeout(deadline, async {
+                place.wait().await;
+                work.await
+            });
+            let done = bounded.await.unwrap_or(Err(SqlError::Deadline(deadline.as_secs())));
+            done.map_err(|error| told(error, &asker, folder.as_deref()))
+        });
+        done.await.unwrap_or_else(|error| Err(SqlError::Failed(error.to_string())))
+    }
+}
+
+/// An error as somebody may know it: what names files of the store is for operators, and for the log.
+fn told(error: SqlError, asker: &Asker, folder: Option<&str>) -> SqlError {
+    if asker.is_operator || !error.tells_of_the_store(folder) {
+        return error;
+    }
+    tracing::warn!(asker = asker.name, %error, "a query failed");
+    error.in_public()
 }
 
 impl Drop for Engine {
@@ -290,25 +323,6 @@ impl Drop for Engine {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-/// A place among the queries that wait.
-struct Place {
-    counters: Arc<Counters>,
-    room: Arc<Semaphore>,
-}
-
-impl Place {
-    /// Waits until there is room; there is until what this gives is dropped.
-    async fn wait(self) -> Option<OwnedSemaphorePermit> {
-        self.room.clone().acquire_owned().await.ok()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -325,30 +339,44 @@ impl Drop for Ended {
     }
 }
 
-/// Plans and runs one query: tells the schema once the first rows are there, then sends rows. Gives how
-/// many there were.
-async fn run(
+/// Plans and runs one query: tells the schema once the first rows are there, then sends rows as the encoder
+/// writes them. Gives how many there were.
+async fn run<E: Encode>(
     base: Base,
     source: &dyn Source,
     question: Question,
     alive: &Arc<Alive>,
+    mut encoder: E,
     begun: oneshot::Sender<(SchemaRef, ReadAt)>,
-    out: mpsc::Sender<Result<RecordBatch, SqlError>>,
+    out: mpsc::Sender<Result<E::Piece, SqlError>>,
 ) -> Result<usize, SqlError> {
     let (session, at) = open(base, source).await?;
     let values = ParamValues::from(question.parameters);
     let mut stream = session.run(&question.text, values, alive).await?;
     let mut next = stream.next().await.transpose().map_err(|error| SqlError::running(&error))?;
+    encoder.begin(&stream.schema())?;
     if begun.send((stream.schema(), at)).is_err() {
         return Ok(0);
     }
     let mut rows = 0;
     while let Some(batch) = next {
-        rows += batch.num_rows();
-        if out.send(Ok(batch)).await.is_err() {
-            return Ok(rows);
+        let mut from = 0;
+        while from < batch.num_rows() {
+            alive.check().map_err(|overdue| SqlError::Deadline(overdue.0))?;
+            let (piece, taken) = encoder.rows(&batch.slice(from, batch.num_rows() - from))?;
+            from += taken.max(1);
+            if let Some(piece) = piece
+                && out.send(Ok(piece)).await.is_err()
+            {
+                return Ok(rows + from);
+            }
         }
+        rows += batch.num_rows();
         next = stream.next().await.transpose().map_err(|error| SqlError::running(&error))?;
+    }
+    if let Some(piece) = encoder.end()? {
+        // Whoever has gone needs no end.
+        let _ = out.send(Ok(piece)).await;
     }
     Ok(rows)
 }

@@ -41,12 +41,18 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// With these words the memory pool goes over to who holds it, others' queries included.
+const CONSUMERS: &str = "top memory consumers";
+
 /// A query was not answered, or not to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
     /// The text is no query, names what is not there, or wants to change something.
     #[error("{0}")]
     Refused(Refusal),
+    /// The text is longer, or its tree may be deeper, than queries may be.
+    #[error("{0}")]
+    Complex(String),
     /// So many queries wait already that this one would have no chance.
     #[error("too many queries wait already; ask again later")]
     Busy,
@@ -72,12 +78,44 @@ pub enum SqlError {
 
 impl SqlError {
     /// A refusal that concerns no place in particular.
-    pub(crate) fn refused(message: impl Into<String>) -> Self {
+    pub fn refused(message: impl Into<String>) -> Self {
         SqlError::Refused(Refusal { message: message.into(), position: None })
     }
 
+    /// Whether the text names files, or parts of others' queries.
+    pub(crate) fn tells_of_the_store(&self, folder: Option<&str>) -> bool {
+        let names_folder = |text: &str| folder.is_some_and(|folder| text.contains(folder));
+        match self {
+            SqlError::Read(_) => true,
+            SqlError::Memory(text) => text.contains(CONSUMERS) || names_folder(text),
+            SqlError::Unavailable(text) | SqlError::Value(text) | SqlError::Failed(text) => {
+                names_folder(text)
+            }
+            SqlError::Refused(refusal) => names_folder(&refusal.message),
+            SqlError::Complex(_) | SqlError::Busy | SqlError::Deadline(_) => false,
+        }
+    }
+
+    /// The same error without what it tells of the store.
+    pub(crate) fn in_public(self) -> Self {
+        const LOG: &str = "the server's log tells more";
+        match self {
+            SqlError::Read(_) => SqlError::Read(format!("a file could not be read; {LOG}")),
+            SqlError::Memory(_) => SqlError::Memory(
+                "the query needs more memory, or more room on disk, than queries may have".into(),
+            ),
+            SqlError::Unavailable(_) => {
+                SqlError::Unavailable(format!("the store cannot be read now; {LOG}"))
+            }
+            other => SqlError::Failed(match other {
+                SqlError::Value(_) => format!("a value could not be computed; {LOG}"),
+                _ => format!("the query failed; {LOG}"),
+            }),
+        }
+    }
+
     /// Snapshots could not be had, or a file not read.
-    pub(crate) fn reading(error: &ReadError) -> Self {
+    pub fn reading(error: &ReadError) -> Self {
         match error {
             ReadError::Corrupt(_) => SqlError::Read(error.to_string()),
             _ => SqlError::Unavailable(error.to_string()),

@@ -17,7 +17,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use crate::engine::{ReadAt, Rows};
+use crate::encode::Encode;
 use crate::error::SqlError;
 
 /// How a result is written.
@@ -83,9 +83,8 @@ fn failed(error: impl std::fmt::Display) -> SqlError {
     SqlError::Failed(error.to_string())
 }
 
-/// Writes a result piece by piece.
+/// Writes a result in a format, for the engine.
 pub struct Writer {
-    rows: Rows,
     format: Format,
     stage: Stage,
 }
@@ -93,70 +92,68 @@ pub struct Writer {
 /// How far a result has been written.
 enum Stage {
     Begin,
-    Rows(Encoder),
+    /// The encoder, and what stands before the first row until that is written, too: it would be a packet of its own.
+    Rows(Encoder, Vec<u8>),
+    Table(SchemaRef, Vec<RecordBatch>),
     End,
 }
 
-impl Rows {
-    /// As bytes.
-    pub fn written(self, format: Format) -> Writer {
-        Writer { rows: self, format, stage: Stage::Begin }
+impl Writer {
+    /// Writes in this format.
+    pub fn new(format: Format) -> Self {
+        Self { format, stage: Stage::Begin }
     }
 }
 
-impl Writer {
-    /// Where in each partition's log the answer stands.
-    pub fn at(&self) -> &ReadAt {
-        &self.rows.at
+impl Encode for Writer {
+    type Piece = Vec<u8>;
+
+    fn begin(&mut self, schema: &SchemaRef) -> Result<(), SqlError> {
+        self.stage = match self.format {
+            Format::Table => Stage::Table(schema.clone(), Vec::new()),
+            format => {
+                let (encoder, head) = Encoder::begin(format, schema)?;
+                Stage::Rows(encoder, head)
+            }
+        };
+        Ok(())
     }
 
-    /// The next piece; none at the end. After an error the text is not whole.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, SqlError> {
+    fn rows(&mut self, rows: &RecordBatch) -> Result<(Option<Vec<u8>>, usize), SqlError> {
+        let piece = match &mut self.stage {
+            Stage::Rows(encoder, head) => {
+                let mut out = std::mem::take(head);
+                out.extend(encoder.rows(rows)?);
+                Some(out)
+            }
+            Stage::Table(_, batches) => {
+                batches.push(rows.clone());
+                let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+                if bytes > TABLE_BYTES_MAX {
+                    let limit = TABLE_BYTES_MAX >> 20;
+                    return Err(SqlError::Memory(format!(
+                        "a table of more than {limit} MiB: ask for json or csv, or use LIMIT"
+                    )));
+                }
+                None
+            }
+            Stage::Begin | Stage::End => None,
+        };
+        Ok((piece, rows.num_rows()))
+    }
+
+    fn end(&mut self) -> Result<Option<Vec<u8>>, SqlError> {
         match std::mem::replace(&mut self.stage, Stage::End) {
-            Stage::Begin if self.format == Format::Table => self.table().await.map(Some),
-            Stage::Begin => {
-                let (encoder, mut out) = Encoder::begin(self.format, &self.rows.schema)?;
-                self.stage = Stage::Rows(encoder);
-                // The head alone would be a packet of its own.
-                out.extend(self.piece().await?);
-                Ok(Some(out))
+            Stage::Rows(encoder, mut head) => {
+                head.extend(encoder.end()?);
+                Ok(Some(head))
             }
-            Stage::Rows(encoder) => {
-                self.stage = Stage::Rows(encoder);
-                self.piece().await.map(Some)
+            Stage::Table(schema, batches) => {
+                let table = pretty_format_batches_with_schema(schema, &batches).map_err(failed)?;
+                Ok(Some(format!("{table}\n").into_bytes()))
             }
-            Stage::End => Ok(None),
+            Stage::Begin | Stage::End => Ok(None),
         }
-    }
-
-    /// What the next rows are written as, or what stands after the last.
-    async fn piece(&mut self) -> Result<Vec<u8>, SqlError> {
-        let batch = self.rows.next().await.transpose()?;
-        match (std::mem::replace(&mut self.stage, Stage::End), batch) {
-            (Stage::Rows(mut encoder), Some(batch)) => {
-                let out = encoder.rows(&batch)?;
-                self.stage = Stage::Rows(encoder);
-                Ok(out)
-            }
-            (Stage::Rows(encoder), None) => encoder.end(),
-            _ => Ok(Vec::new()),
-        }
-    }
-
-    async fn table(&mut self) -> Result<Vec<u8>, SqlError> {
-        let (mut batches, mut bytes) = (Vec::new(), 0);
-        while let Some(batch) = self.rows.next().await.transpose()? {
-            bytes += batch.get_array_memory_size();
-            if bytes > TABLE_BYTES_MAX {
-                let limit = TABLE_BYTES_MAX >> 20;
-                return Err(SqlError::Memory(format!(
-                    "a table of more than {limit} MiB: ask for json or csv, or use LIMIT"
-                )));
-            }
-            batches.push(batch);
-        }
-        let table = pretty_format_batches_with_schema(self.rows.schema.clone(), &batches);
-        Ok(format!("{}\n", table.map_err(failed)?).into_bytes())
     }
 }
 

@@ -3,25 +3,31 @@
 use std::sync::Arc;
 
 use compactor::view::Snapshot;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, SchemaProvider,
 };
 use datafusion::common::ParamValues;
+use datafusion::common::format::ExplainFormat;
+use datafusion::config::Dialect;
 use datafusion::execution::context::{SQLOptions, SessionState};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as Parsed;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
 use query::scan::Shown;
 
 use crate::alive::{self, Alive};
 use crate::catalog::{Base, CATALOG, PG_CATALOG, SCHEMA};
 use crate::changes::Changes;
+use crate::complexity;
 use crate::error::SqlError;
 use crate::facts;
+use crate::information::{INFORMATION_SCHEMA, Information};
 use crate::list::ListObjects;
 use crate::source::{Asker, Seen};
 use crate::table::Entries;
@@ -58,25 +64,33 @@ pub fn tables(
     Ok(tables)
 }
 
-/// A session with a catalog of its own.
-pub fn with_tables(
-    state: SessionState,
-    tables: Arc<dyn SchemaProvider>,
-    pg_catalog: Option<Arc<dyn SchemaProvider>>,
-) -> datafusion::error::Result<SessionContext> {
+/// A catalog with these schemas, in a list of its own.
+fn catalogs(
+    schemas: &[(&str, Arc<dyn SchemaProvider>)],
+) -> datafusion::error::Result<Arc<MemoryCatalogProviderList>> {
     let catalog = MemoryCatalogProvider::new();
-    catalog.register_schema(SCHEMA, tables)?;
-    if let Some(pg_catalog) = pg_catalog {
-        catalog.register_schema(PG_CATALOG, pg_catalog)?;
+    for (name, schema) in schemas {
+        catalog.register_schema(name, schema.clone())?;
     }
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(CATALOG.into(), Arc::new(catalog));
-    let state = SessionStateBuilder::new_from_existing(state).with_catalog_list(Arc::new(catalogs));
+    Ok(Arc::new(catalogs))
+}
+
+/// A session with these schemas.
+pub fn with_schemas(
+    state: SessionState,
+    schemas: &[(&str, Arc<dyn SchemaProvider>)],
+) -> datafusion::error::Result<SessionContext> {
+    let state = SessionStateBuilder::new_from_existing(state).with_catalog_list(catalogs(schemas)?);
     Ok(SessionContext::new_with_state(state.build()))
 }
 
 /// Tables as snapshots show them.
-pub struct Session(SessionContext);
+pub struct Session {
+    context: SessionContext,
+    is_operator: bool,
+}
 
 impl Session {
     /// A session whose tables show what is seen.
@@ -85,28 +99,81 @@ impl Session {
     }
 
     fn make(base: Base, seen: &[Seen], asker: &Asker) -> datafusion::error::Result<Self> {
-        let tables = Arc::new(tables(seen, Some(asker))?);
-        let context = with_tables(base.state, tables, Some(base.pg_catalog))?;
+        let tables: Arc<dyn SchemaProvider> = Arc::new(tables(seen, Some(asker))?);
+        let told = [(SCHEMA, tables), (PG_CATALOG, base.pg_catalog)];
+        let information = Arc::new(Information::new(catalogs(&told)?, base.settings));
+        let [tables, pg_catalog] = told;
+        let mut state = base.state;
+        if !asker.is_operator {
+            let options = state.config_mut().options_mut();
+            options.explain.logical_plan_only = true;
+        }
+        let schemas = [tables, pg_catalog, (INFORMATION_SCHEMA, information)];
+        let context = with_schemas(state, &schemas)?;
         let listing =
             ListObjects { snapshots: seen.iter().map(|seen| seen.snapshot.clone()).collect() };
         context.register_udtf("list_objects", Arc::new(listing));
-        Ok(Self(context))
+        Ok(Self { context, is_operator: asker.is_operator })
     }
 
     /// Plans a statement that only reads.
     async fn plan(&self, text: &str) -> Result<LogicalPlan, SqlError> {
         let planning = |error| SqlError::planning(&error).in_text(text);
-        let state = self.0.state();
-        let dialect = state.config_options().sql_parser.dialect;
-        let statement = state.sql_to_statement(text, &dialect).map_err(planning)?;
-        check(&statement)?;
+        let state = self.context.state();
+        complexity::check(text, &GenericDialect {})?;
+        let statement = state.sql_to_statement(text, &Dialect::Generic).map_err(planning)?;
+        self.check(&statement)?;
         let plan = state.statement_to_plan(statement).await.map_err(planning)?;
         let only_reading = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false);
         only_reading.verify_plan(&plan).map_err(planning)?;
+        let fields = plan.schema().inner().fields();
+        if fields.len() > complexity::COLUMNS_MAX {
+            let text = format!("an answer may have {} columns", complexity::COLUMNS_MAX);
+            return Err(SqlError::Complex(text));
+        }
+        if fields.iter().any(|field| nesting(field.data_type()) > NESTING_MAX) {
+            let text = "the answer's values are nested too deeply";
+            return Err(SqlError::Complex(text.into()));
+        }
         Ok(plan)
+    }
+
+    /// Says what cannot be asked, also where it is only to be explained.
+    fn check(&self, statement: &Statement) -> Result<(), SqlError> {
+        match statement {
+            Statement::Statement(statement) => {
+                // `DESCRIBE` of a query comes here.
+                if let Parsed::Explain { analyze, verbose, format, options, .. } = &**statement {
+                    let is_plain = !analyze && !verbose && format.is_none() && options.is_none();
+                    self.check_explain(is_plain)?;
+                }
+                complexity::check_tree(statement)?;
+                words::check(statement).map_err(SqlError::refused)
+            }
+            Statement::Explain(explain) => {
+                let options = &explain.options;
+                let is_indented = matches!(options.format, None | Some(ExplainFormat::Indent));
+                self.check_explain(!options.analyze && !options.verbose && is_indented)?;
+                self.check(&explain.statement)
+            }
+            Statement::CopyTo(_) | Statement::CreateExternalTable(_) | Statement::Reset(_) => {
+                Err(SqlError::refused("queries only read: nothing can be copied, made or set"))
+            }
+        }
+    }
+
+    /// A file of the store holds objects of many users. How a query reads it, and how much of it, tells of all
+    /// of them; the logical plan tells of the query alone.
+    fn check_explain(&self, is_plain: bool) -> Result<(), SqlError> {
+        if self.is_operator || is_plain {
+            return Ok(());
+        }
+        Err(SqlError::refused(
+            "EXPLAIN with ANALYZE, VERBOSE or a format is for the root user: it counts what lies in files that users share",
+        ))
     }
 
     /// See [`Description`].
@@ -137,7 +204,7 @@ impl Session {
     ) -> Result<SendableRecordBatchStream, SqlError> {
         let planning = |error| SqlError::planning(&error);
         let plan = self.plan(text).await?.with_param_values(values).map_err(planning)?;
-        let frame = self.0.execute_logical_plan(plan).await.map_err(planning)?;
+        let frame = self.context.execute_logical_plan(plan).await.map_err(planning)?;
         let context = Arc::new(frame.task_ctx());
         let plan = frame.create_physical_plan().await.map_err(planning)?;
         let plan = alive::asking(plan, alive).map_err(planning)?;
@@ -145,14 +212,26 @@ impl Session {
     }
 }
 
-/// Says what cannot be asked, also where it is only to be explained.
-fn check(statement: &Statement) -> Result<(), SqlError> {
-    match statement {
-        Statement::Statement(statement) => words::check(statement).map_err(SqlError::refused),
-        Statement::Explain(explain) => check(&explain.statement),
-        _ => Ok(()),
+/// How deep a type's values are nested.
+fn nesting(kind: &DataType) -> usize {
+    let of = |field: &Field| nesting(field.data_type());
+    match kind {
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => 1 + of(field),
+        DataType::Struct(fields) => 1 + fields.iter().map(|field| of(field)).max().unwrap_or(0),
+        DataType::Union(fields, _) => 1 + fields.iter().map(|(_, f)| of(f)).max().unwrap_or(0),
+        DataType::Dictionary(_, value) => 1 + nesting(value),
+        DataType::RunEndEncoded(_, values) => 1 + of(values),
+        _ => 0,
     }
 }
+
+/// Clients and the formats of answers walk such values on stacks that are not ours.
+const NESTING_MAX: usize = 32;
 
 /// More is nobody's query by hand.
 const PARAMETERS_MAX: usize = 1000;

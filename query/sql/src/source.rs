@@ -7,10 +7,13 @@ use compactor::view::Snapshot;
 use ingest::env::Fut;
 use ingest::log::{Log, ReadError};
 
+/// All partitions, once they have been caught up with.
+pub type Fresh<'a> = Fut<'a, Result<Vec<Seen>, ReadError>>;
+
 /// The store in the eyes of one user.
 pub trait Source: Send + Sync + 'static {
     /// All partitions with everything that was acknowledged before the call.
-    fn fresh(&self) -> Fut<'_, Result<Vec<Seen>, ReadError>>;
+    fn fresh(&self) -> Fresh<'_>;
 
     /// Who asks.
     fn asker(&self) -> &Asker;

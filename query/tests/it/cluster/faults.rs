@@ -9,7 +9,7 @@ use simulator::{Fault, FaultKind, Operation, SimRandom, Survival};
 use super::world::{NODES, World};
 
 /// What may happen.
-const KINDS: u64 = 12;
+const KINDS: u64 = 13;
 
 /// Brings faults one after the other and takes most of them back. Each seed has some kinds of faults only:
 /// a few that come again and again reach deeper than all of them in turn.

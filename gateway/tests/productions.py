@@ -1,0 +1,151 @@
+"""What SQL's grammar lets one repeat: each makes a statement's tree deeper, or its lists longer, with every repetition."""
+
+
+def chain(before, each, after=""):
+    return lambda n: before + each * n + after
+
+
+def around(before, inner, after, head="SELECT ", tail=""):
+    return lambda n: head + before * n + inner + after * n + tail
+
+
+def joined(head, piece, separator, tail=""):
+    return lambda n: head + separator.join(piece.format(i=i) for i in range(max(n, 1))) + tail
+
+
+def ctes(n):
+    return "WITH a0 AS (SELECT 1 AS x)" + "".join(f", a{i} AS (SELECT * FROM a{i - 1})" for i in range(1, n)) + f" SELECT * FROM a{max(n, 1) - 1}"
+
+
+def using(n):
+    names = [f"a{i}" for i in range(max(n, 1))]
+    columns = ", ".join(f"1 AS {name}" for name in names)
+    return f"SELECT count(*) FROM (SELECT {columns}) x JOIN (SELECT {columns}) y USING ({', '.join(names)})"
+
+
+OPERATORS = ["+", "-", "*", "/", "%", "||", "&", "|", "#", "<<", ">>", "=", "<>", "<", ">=", "~", "!~*", "->", "->>", "@>", "?", "^", "~~", " AND ", " OR ", " XOR ",
+             " DIV ", " OPERATOR(pg_catalog.+) ", " = ANY ", " LIKE ", " NOT ILIKE ", " SIMILAR TO ", " RLIKE ", " OVERLAPS ", " IS DISTINCT FROM ", " IS NOT DISTINCT FROM "]
+
+PRODUCTIONS = {
+    **{f"operator {op.strip()}": chain("SELECT 1", op + "1") for op in OPERATORS},
+    "alternatives": joined("SELECT count(*) FROM objects WHERE ", "key = 'a'", " OR "),
+    "conditions": joined("SELECT count(*) FROM objects WHERE ", "size <> {i}", " AND "),
+    "cast": chain("SELECT 1", "::int"),
+    "cast of arrays": chain("SELECT [1]", "::int[]"),
+    "index": chain("SELECT a", "[1]", " FROM (SELECT [1] AS a)"),
+    "slice": chain("SELECT a", "[1:2]", " FROM (SELECT [1] AS a)"),
+    "array type": chain("SELECT NULL::int", "[]"),
+    "field": chain("SELECT (a)", ".a", " FROM (SELECT named_struct('a', 1) AS a)"),
+    "names": chain("SELECT a", ".a"),
+    "number fields": chain("SELECT (a)", ".1"),
+    "path": chain("SELECT a", ":a", " FROM (SELECT 1 AS a)"),
+    "is null": chain("SELECT 1", " IS NULL"),
+    "is not null": chain("SELECT 1", " IS NOT NULL"),
+    "is true": chain("SELECT true", " IS TRUE"),
+    "isnull": chain("SELECT 1", " ISNULL"),
+    "notnull": chain("SELECT 1", " NOTNULL"),
+    "factorial": chain("SELECT 5", " !"),
+    "in": chain("SELECT 1", " IN (1)"),
+    "not in": chain("SELECT true", " NOT IN (true)"),
+    "in a query": chain("SELECT true", " IN (SELECT true)"),
+    "between": chain("SELECT 1", " BETWEEN 1 AND 2"),
+    "at time zone": chain("SELECT now()", " AT TIME ZONE 'UTC'"),
+    "collate": chain("SELECT 'a'", " COLLATE \"C\""),
+    "escape": chain("SELECT 'a'", " LIKE 'a' ESCAPE 'b'"),
+    "not": around("NOT ", "true", ""),
+    "minus": around("- ", "1", ""),
+    "plus": around("+ ", "1", ""),
+    "tilde": around("~ ", "1", ""),
+    "at": around("@ ", "1", ""),
+    "root": around("|/ ", "1", ""),
+    "prior": around("PRIOR ", "1", ""),
+    "interval": around("INTERVAL ", "'1 day'", ""),
+    "date": around("DATE ", "'2000-01-01'", ""),
+    "array word": around("ARRAY ", "[1]", ""),
+    "distinct": around("DISTINCT ", "1", ""),
+    "case": around("CASE WHEN true THEN ", "1", " END"),
+    "case of case": around("CASE ", "1", " WHEN 1 THEN 1 END"),
+    "else": around("CASE WHEN true THEN 1 ELSE ", "1", " END"),
+    "when": chain("SELECT CASE", " WHEN 1 = 2 THEN 1", " END"),
+    "brackets": around("(", "1", ")"),
+    "array": around("[", "1", "]"),
+    "array words": around("ARRAY[", "1", "]"),
+    "struct": around("{'a': ", "1", "}"),
+    "function": around("abs(", "1", ")"),
+    "cast function": around("CAST(", "1", " AS int)"),
+    "extract": around("EXTRACT(year FROM ", "now()", ")"),
+    "exists": around("EXISTS (SELECT ", "1", ")"),
+    "scalar query": around("(SELECT ", "1", ")"),
+    "query in from": around("SELECT * FROM (", "SELECT 1 AS a", ") AS t", head=""),
+    "bracketed query": around("(", "SELECT 1", ")", head=""),
+    "bracketed table": around("(", "buckets", ")", head="SELECT * FROM "),
+    "bracketed join": around("(", "buckets a", " CROSS JOIN buckets b)", head="SELECT * FROM "),
+    "nested with": around("WITH a AS (", "SELECT 1", ") SELECT * FROM a", head=""),
+    "lambda": around("x -> ", "1", "", head="SELECT f(", tail=")"),
+    "type of arrays": around("ARRAY<", "INT", ">", head="SELECT CAST(NULL AS ", tail=")"),
+    "type of structs": around("STRUCT<a ", "INT", ">", head="SELECT CAST(NULL AS ", tail=")"),
+    "type of maps": around("MAP(INT, ", "INT", ")", head="SELECT CAST(NULL AS ", tail=")"),
+    "nullable type": around("Nullable(", "INT", ")", head="SELECT CAST(NULL AS ", tail=")"),
+    "explain": around("EXPLAIN ", "SELECT 1", "", head=""),
+    "explain verbose": around("EXPLAIN ANALYZE VERBOSE ", "SELECT 1", "", head=""),
+    "explain options": around("EXPLAIN (ANALYZE) ", "SELECT 1", "", head=""),
+    "describe": around("DESCRIBE ", "SELECT 1", "", head=""),
+    "prepare": around("PREPARE p AS ", "SELECT 1", "", head=""),
+    "if": around("IF true THEN ", "SELECT 1;", " END IF;", head=""),
+    "while": around("WHILE true BEGIN ", "SELECT 1;", " END;", head=""),
+    "begin": around("BEGIN ", "SELECT 1;", " END;", head=""),
+    "create view": around("CREATE VIEW v AS ", "SELECT 1", "", head=""),
+    "copy": around("COPY (", "SELECT 1", ") TO 'x'", head=""),
+    "union all": joined("", "SELECT 1", " UNION ALL "),
+    "union": joined("", "SELECT {i}", " UNION "),
+    "except": joined("", "SELECT {i}", " EXCEPT "),
+    "intersect": joined("", "SELECT 1", " INTERSECT "),
+    "set operators": joined("", "SELECT {i}", " UNION SELECT 1 INTERSECT "),
+    "union of values": joined("", "VALUES (1)", " UNION ALL "),
+    "with": ctes,
+    "commas": joined("SELECT count(*) FROM ", "buckets b{i}", ", "),
+    "cross join": joined("SELECT count(*) FROM ", "buckets b{i}", " CROSS JOIN "),
+    "natural join": joined("SELECT count(*) FROM ", "buckets b{i}", " NATURAL JOIN "),
+    "join": lambda n: "SELECT count(*) FROM buckets b" + "".join(f" JOIN buckets b{i} ON b{i}.name = b.name" for i in range(n)),
+    "left join": lambda n: "SELECT count(*) FROM buckets b" + "".join(f" LEFT JOIN buckets b{i} USING (name)" for i in range(n)),
+    "lateral": lambda n: "SELECT count(*) FROM buckets b" + "".join(f", LATERAL (SELECT {i}) l{i}" for i in range(n)),
+    "unnest": lambda n: "SELECT count(*) FROM buckets b" + "".join(f" CROSS JOIN UNNEST([1]) u{i}" for i in range(n)),
+    "pivot": chain("SELECT * FROM buckets", " PIVOT (count(name) FOR region IN ('a'))"),
+    "unpivot": chain("SELECT * FROM buckets", " UNPIVOT (a FOR b IN (name))"),
+    "pipe where": chain("FROM buckets", " |> WHERE true"),
+    "pipe select": chain("FROM buckets", " |> SELECT *"),
+    "pipe as": chain("FROM buckets", " |> AS b"),
+    "pipe extend": lambda n: "FROM buckets" + "".join(f" |> EXTEND 1 AS a{i}" for i in range(n)),
+    "using": using,
+    "list": chain("SELECT count(*) FROM objects WHERE size IN (1", ",1", ")"),
+    "values": chain("SELECT count(*) FROM (VALUES (1)", ",(1)", ") t"),
+    "columns": joined("SELECT ", "{i} AS c{i}", ","),
+    "same columns": joined("SELECT ", "1", ","),
+    "arguments": joined("SELECT coalesce(", "NULL", ",", ")"),
+    "concat": joined("SELECT concat(", "'a'", ",", ")"),
+    "greatest": joined("SELECT greatest(", "{i}", ",", ")"),
+    "array items": joined("SELECT [", "1", ",", "]"),
+    "tuple": lambda n: f"SELECT ({','.join(['1'] * (n + 1))}) = ({','.join(['1'] * (n + 1))})",
+    "group by": joined("SELECT 1 FROM buckets GROUP BY ", "name", ","),
+    "order by": joined("SELECT 1 FROM buckets ORDER BY ", "name", ","),
+    "grouping sets": joined("SELECT 1 FROM buckets GROUP BY GROUPING SETS (", "(name)", ",", ")"),
+    "windows": joined("SELECT 1 FROM buckets WINDOW ", "w{i} AS (ORDER BY name)", ","),
+    "texts": chain("SELECT ", "'a' "),
+    "statements": chain("", "SELECT 1;"),
+    "semicolons": chain("SELECT 1", ";"),
+    "comments": around("/*", "", "*/", head="SELECT 1 "),
+    "show": chain("SHOW", " a"),
+    "set": chain("SET a = 1", "+1"),
+    "limit": chain("SELECT 1 LIMIT 1", "+1"),
+    "offset": chain("SELECT 1 OFFSET 1", "+0"),
+    "order expression": chain("SELECT 1 ORDER BY 1", "+1"),
+    "having": chain("SELECT count(*) FROM buckets HAVING 1 = 1", "+1"),
+    "join condition": chain("SELECT count(*) FROM buckets a JOIN buckets b ON 1 = 1", "+1"),
+    "argument": chain("SELECT abs(1", "+1", ")"),
+    "table function": chain("SELECT * FROM generate_series(1, 1", "+1", ")"),
+    "filter": chain("SELECT count(*) FILTER (WHERE 1 = 1", "+1", ") FROM buckets"),
+    "over": chain("SELECT count(*) OVER (ORDER BY 1", "+1", ") FROM buckets"),
+    "matched pattern": chain("SELECT * FROM buckets MATCH_RECOGNIZE (PATTERN (A", "*", ") DEFINE A AS true)"),
+    "patterns": around("(", "A", ")", head="SELECT * FROM buckets MATCH_RECOGNIZE (PATTERN (", tail=") DEFINE A AS true)"),
+    "pattern alternatives": chain("SELECT * FROM buckets MATCH_RECOGNIZE (PATTERN (A", " | A", ") DEFINE A AS true)"),
+}

@@ -1,0 +1,90 @@
+//! What a connection keeps: statements that were prepared, and portals. pgwire's store has no bound.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use pgwire::error::PgWireResult;
+
+use crate::failure::failure;
+
+/// Statements and portals of a connection.
+const COUNT_MAX: usize = 1000;
+/// What they may take together.
+const BYTES_MAX: usize = 64 << 20;
+/// What one takes beside its texts and values.
+const ENTRY_BYTES: usize = 1 << 10;
+
+/// A kind of thing that is kept under a name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Kind {
+    /// A statement that was prepared.
+    Statement,
+    /// A statement with the values of its parameters, and perhaps rows that were not fetched yet.
+    Portal,
+}
+
+/// The account of what is kept: each with its bytes.
+#[derive(Default, Debug)]
+pub struct Kept(Mutex<HashMap<(Kind, String), usize>>);
+
+impl Kept {
+    /// Takes something into account, or says that there is no room. What had the name is replaced.
+    pub fn put(&self, kind: Kind, name: &str, bytes: usize) -> PgWireResult<()> {
+        let mut kept = self.0.lock();
+        let key = (kind, name.to_owned());
+        let bytes = bytes + name.len() + ENTRY_BYTES;
+        let replaced = kept.get(&key).copied();
+        let count = kept.len() + usize::from(replaced.is_none());
+        if count > COUNT_MAX {
+            let text = format!("a connection keeps {COUNT_MAX} statements and portals: close some");
+            return Err(failure("54000", text));
+        }
+        let all: usize = kept.values().sum();
+        if all - replaced.unwrap_or(0) + bytes > BYTES_MAX {
+            let limit = BYTES_MAX >> 20;
+            let text =
+                format!("the connection's statements and portals take {limit} MiB: close some");
+            return Err(failure("53200", text));
+        }
+        kept.insert(key, bytes);
+        Ok(())
+    }
+
+    /// Something is kept no more.
+    pub fn remove(&self, kind: Kind, name: &str) {
+        self.0.lock().remove(&(kind, name.to_owned()));
+    }
+
+    /// Forgets all; gives what it was.
+    pub fn clear(&self) -> Vec<(Kind, String)> {
+        std::mem::take(&mut *self.0.lock()).into_keys().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pgwire::error::{ErrorInfo, PgWireError};
+
+    use super::*;
+
+    fn code(result: PgWireResult<()>) -> Option<String> {
+        result.err().map(|error: PgWireError| ErrorInfo::from(error).code)
+    }
+
+    #[test]
+    fn count_and_bytes_are_bounded() {
+        let kept = Kept::default();
+        for number in 0..COUNT_MAX {
+            let kind = if number % 2 == 0 { Kind::Statement } else { Kind::Portal };
+            assert_eq!(code(kept.put(kind, &number.to_string(), 10)), None);
+        }
+        assert_eq!(code(kept.put(Kind::Statement, "more", 10)).as_deref(), Some("54000"));
+        assert_eq!(code(kept.put(Kind::Statement, "0", 10)), None, "one is replaced");
+        kept.remove(Kind::Statement, "0");
+        assert_eq!(code(kept.put(Kind::Statement, "more", 10)), None);
+        assert_eq!(kept.clear().len(), COUNT_MAX);
+        assert_eq!(code(kept.put(Kind::Portal, "large", BYTES_MAX / 2)), None);
+        assert_eq!(code(kept.put(Kind::Portal, "larger", BYTES_MAX / 2)).as_deref(), Some("53200"));
+        assert_eq!(code(kept.put(Kind::Portal, "large", BYTES_MAX / 2 + 1)), None);
+    }
+}

@@ -1,0 +1,175 @@
+//! Places for connections: how many are open, how many of one address, how many have not logged in.
+//!
+//! Whoever has not logged in costs next to nothing to be, so such connections have places of their own. When these
+//! are full, the address that holds most of them loses its oldest: silent connections give way to one that logs in.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// Connections that have logged in.
+const SESSIONS_MAX: usize = 200;
+/// Of these, from one address: one client machine does not shut out all others.
+const SESSIONS_EACH: usize = 160;
+/// Connections that have not.
+const LOGINS_MAX: usize = 40;
+
+/// All places.
+#[derive(Default)]
+pub struct Places(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    /// Connections that have not logged in, oldest first.
+    logins: BTreeMap<u64, (IpAddr, Arc<Notify>)>,
+    sessions: HashMap<IpAddr, usize>,
+}
+
+/// An address as it is counted: one machine commonly has a whole network of 64 bits of IPv6.
+fn counted(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+        v4 => v4,
+    }
+}
+
+impl State {
+    /// Ends the oldest of the address that has most.
+    fn evict(&mut self) {
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for (address, _) in self.logins.values() {
+            *counts.entry(*address).or_default() += 1;
+        }
+        let Some((most, _)) = counts.into_iter().max_by_key(|(address, count)| (*count, *address))
+        else {
+            return;
+        };
+        let oldest = self.logins.iter().find(|(_, (address, _))| *address == most);
+        if let Some(id) = oldest.map(|(id, _)| *id)
+            && let Some((_, ended)) = self.logins.remove(&id)
+        {
+            ended.notify_one();
+        }
+    }
+}
+
+impl Places {
+    /// A place for a connection that has not logged in.
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Place {
+        let address = counted(address);
+        let mut state = self.0.lock();
+        if state.logins.len() >= LOGINS_MAX {
+            state.evict();
+        }
+        let id = state.next;
+        state.next += 1;
+        let ended = Arc::new(Notify::new());
+        state.logins.insert(id, (address, ended.clone()));
+        Place { places: self.clone(), id, address, ended, is_session: false }
+    }
+}
+
+/// A connection's place.
+pub struct Place {
+    places: Arc<Places>,
+    id: u64,
+    address: IpAddr,
+    ended: Arc<Notify>,
+    is_session: bool,
+}
+
+impl Place {
+    /// Resolves when the place was given to another.
+    pub async fn is_lost(&self) {
+        self.ended.notified().await;
+    }
+
+    /// Takes a place among those that have logged in, if there is one.
+    pub fn log_in(&mut self) -> bool {
+        let mut state = self.places.0.lock();
+        let is_there = state.logins.remove(&self.id).is_some();
+        let all: usize = state.sessions.values().sum();
+        let own = state.sessions.get(&self.address).copied().unwrap_or(0);
+        self.is_session = is_there && all < SESSIONS_MAX && own < SESSIONS_EACH;
+        if self.is_session {
+            *state.sessions.entry(self.address).or_default() += 1;
+        }
+        self.is_session
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.places.0.lock();
+        state.logins.remove(&self.id);
+        if !self.is_session {
+            return;
+        }
+        if let Some(count) = state.sessions.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                state.sessions.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    fn is_lost(place: &Place) -> bool {
+        place.is_lost().now_or_never().is_some()
+    }
+
+    #[test]
+    fn silent_connections_give_way() {
+        let places = Arc::<Places>::default();
+        let mut other = places.enter(address(2));
+        let silent: Vec<Place> = (0..LOGINS_MAX - 1).map(|_| places.enter(address(1))).collect();
+        assert!(silent.iter().chain([&other]).all(|place| !is_lost(place)));
+        let mut late = places.enter(address(1));
+        assert!(is_lost(&silent[0]), "the oldest of who has most");
+        assert!(silent[1..].iter().chain([&other, &late]).all(|place| !is_lost(place)));
+        assert!(other.log_in() && late.log_in());
+        drop((silent, other, late));
+        let state = places.0.lock();
+        assert!(state.logins.is_empty() && state.sessions.is_empty());
+    }
+
+    #[test]
+    fn one_address_does_not_have_all_places() {
+        let places = Arc::<Places>::default();
+        let log_in = |last| {
+            let mut place = places.enter(address(last));
+            place.log_in().then_some(place)
+        };
+        let first: Vec<Place> = (0..SESSIONS_MAX).map_while(|_| log_in(1)).collect();
+        assert_eq!(first.len(), SESSIONS_EACH);
+        let second: Vec<Place> = (0..SESSIONS_MAX).map_while(|_| log_in(2)).collect();
+        assert_eq!(second.len(), SESSIONS_MAX - SESSIONS_EACH);
+        drop(first);
+        assert!(log_in(1).is_some());
+    }
+
+    #[test]
+    fn networks_of_ipv6_are_counted_as_one() {
+        let of = |text: &str| counted(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+    }
+}

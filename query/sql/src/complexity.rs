@@ -1,0 +1,401 @@
+//! Bounds on a statement: on its text, asked before anything parses it, and on its tree, before anything plans it.
+//!
+//! A parser makes trees, and planning, cloning, printing and dropping a tree recurse. DataFusion's parser counts how
+//! deep brackets, subqueries and prefix operators go. It does not count what is written one after the other: `1+1+1`,
+//! `a::int::int`, `a[1][1]`, `a UNION b UNION c` and chains of joins or WITH queries become trees as deep as they are
+//! long. A stack overflow is no panic: it ends the process. So each token that can make a tree deeper, a *link*, is
+//! counted first. Tokens that cannot are named here, all others count: a production that nobody thought of is bounded
+//! as well. Threads that parse and plan have [`STACK_BYTES`], which the tests hold to four times the need.
+//!
+//! Planning an expression takes a time that grows with the square of its depth, and cannot be interrupted. So what is
+//! parsed is looked at once more.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, BinaryOperator, Expr, Query, Select, SetExpr, SetOperator, Statement, Subscript,
+    TableFactor, Visit, Visitor,
+};
+use datafusion::sql::sqlparser::dialect::Dialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
+
+use crate::error::SqlError;
+
+/// The longest text.
+pub const TEXT_BYTES_MAX: usize = 64 << 10;
+/// The most links of a text: three for each alternative of `a = 1 OR a = 2 OR …`.
+pub const LINKS_MAX: usize = 2000;
+/// How deep brackets may stand in brackets, whatever they mean.
+pub const NESTING_MAX: usize = 64;
+/// How often a parser may read the innermost bracket, as a power of two: within a call it reads everything twice, in some
+/// dialects and where it finds an error.
+const GUESSES_MAX: usize = 16;
+/// The most statements within EXPLAIN: DataFusion's own parser calls itself for each, and none but the first can be planned.
+const EXPLAINS_MAX: usize = 4;
+/// How deep an expression may be. AND and OR do not count: planning flattens them.
+pub const DEPTH_MAX: usize = 256;
+/// The most tables that one statement joins or reads. Each makes a plan deeper, also behind a comma, which elsewhere only
+/// makes lists longer.
+pub const RELATIONS_MAX: usize = 100;
+/// The most columns of a SELECT, as PostgreSQL has it.
+pub const COLUMNS_MAX: usize = 1664;
+/// The most columns in CUBE: rows are grouped by every subset of them.
+const CUBE_MAX: usize = 8;
+/// The stack of a thread that parses, plans, runs and drops statements. It takes memory as far as it is used.
+pub const STACK_BYTES: usize = 256 << 20;
+
+/// Refuses a text that is too long.
+pub fn check_length(text: &str) -> Result<(), SqlError> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    Err(SqlError::Complex(format!(
+        "the text has {} bytes, a statement may have {TEXT_BYTES_MAX}",
+        text.len()
+    )))
+}
+
+/// Refuses a text that is too long, or whose tree may be too deep.
+pub fn check(text: &str, dialect: &dyn Dialect) -> Result<(), SqlError> {
+    check_length(text)?;
+    // The parser begins in the same way: what cannot be taken apart, it refuses, and says where.
+    let Ok(tokens) = Tokenizer::new(dialect, text).tokenize() else { return Ok(()) };
+    let (mut links, mut explains) = (0, 0);
+    let mut open: Vec<usize> = Vec::new();
+    let mut before = &Token::EOF;
+    for token in tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))) {
+        match token {
+            Token::LParen | Token::LBrace | Token::LBracket => open.push(guesses(before)),
+            Token::RParen | Token::RBrace | Token::RBracket => drop(open.pop()),
+            _ => {}
+        }
+        links += weight(token);
+        explains += usize::from(is_word(token, Keyword::EXPLAIN));
+        if open.len() > NESTING_MAX || open.iter().sum::<usize>() > GUESSES_MAX {
+            return Err(SqlError::Complex("the query is nested too deeply".into()));
+        }
+        before = token;
+    }
+    if links > LINKS_MAX {
+        return Err(SqlError::Complex(format!(
+            "the query has {links} operators and keywords, a statement may have {LINKS_MAX}: where it names many values, use IN"
+        )));
+    }
+    match explains > EXPLAINS_MAX {
+        true => Err(SqlError::Complex("EXPLAIN is nested too deeply".into())),
+        false => Ok(()),
+    }
+}
+
+fn is_word(token: &Token, keyword: Keyword) -> bool {
+    matches!(token, Token::Word(Word { keyword: found, .. }) if *found == keyword)
+}
+
+/// Words of the grammar that make nothing deeper: literals, what names a column, and names of our own columns
+/// that mean something in statements that change tables.
+const FLAT_WORDS: [Keyword; 9] = [
+    Keyword::NoKeyword,
+    Keyword::NULL,
+    Keyword::TRUE,
+    Keyword::FALSE,
+    Keyword::AS,
+    Keyword::KEY,
+    Keyword::NAME,
+    Keyword::OWNER,
+    Keyword::VALUE,
+];
+
+/// How many links a token is. A prefix of INTERVAL takes the parser ten times the stack of others.
+fn weight(token: &Token) -> usize {
+    match token {
+        token if is_word(token, Keyword::INTERVAL) => 8,
+        token => usize::from(is_link(token)),
+    }
+}
+
+/// Words behind which a bracket is no call.
+const CLAUSE_WORDS: [Keyword; 33] = [
+    Keyword::AND,
+    Keyword::OR,
+    Keyword::IN,
+    Keyword::IS,
+    Keyword::LIKE,
+    Keyword::BETWEEN,
+    Keyword::SELECT,
+    Keyword::DISTINCT,
+    Keyword::FROM,
+    Keyword::JOIN,
+    Keyword::LATERAL,
+    Keyword::ON,
+    Keyword::USING,
+    Keyword::AS,
+    Keyword::MATERIALIZED,
+    Keyword::WITH,
+    Keyword::WHERE,
+    Keyword::HAVING,
+    Keyword::BY,
+    Keyword::SETS,
+    Keyword::VALUES,
+    Keyword::OVER,
+    Keyword::FILTER,
+    Keyword::GROUP,
+    Keyword::UNION,
+    Keyword::EXCEPT,
+    Keyword::INTERSECT,
+    Keyword::CASE,
+    Keyword::WHEN,
+    Keyword::THEN,
+    Keyword::ELSE,
+    Keyword::EXISTS,
+    Keyword::EXPLAIN,
+];
+
+/// Words that have a form of their own in an expression, and may be names as well.
+const CALL_WORDS: [Keyword; 22] = [
+    Keyword::ARRAY,
+    Keyword::CAST,
+    Keyword::CEIL,
+    Keyword::CONVERT,
+    Keyword::EXTRACT,
+    Keyword::FLOOR,
+    Keyword::INTERVAL,
+    Keyword::LAMBDA,
+    Keyword::MAP,
+    Keyword::MATCH,
+    Keyword::NOT,
+    Keyword::OVERLAY,
+    Keyword::POSITION,
+    Keyword::PRIOR,
+    Keyword::SAFE_CAST,
+    Keyword::STRUCT,
+    Keyword::SUBSTR,
+    Keyword::SUBSTRING,
+    Keyword::TRIM,
+    Keyword::TRY_CAST,
+    Keyword::TRY_CONVERT,
+    Keyword::CURRENT_TIMESTAMP,
+];
+
+/// How many times the parser may read again what stands in a bracket, as a power of two: a call's arguments in PostgreSQL's
+/// dialect as named ones first; what follows a word of the grammar as if that was a name, when it means nothing else.
+fn guesses(before: &Token) -> usize {
+    match before {
+        Token::Word(word) if CLAUSE_WORDS.contains(&word.keyword) => 0,
+        Token::Word(word) if CALL_WORDS.contains(&word.keyword) => 2,
+        Token::Word(_) => 1,
+        _ => 0,
+    }
+}
+
+fn is_link(token: &Token) -> bool {
+    match token {
+        // What is opened is counted by how deep it is, but indexes may follow each other.
+        Token::LParen | Token::LBrace | Token::RParen | Token::RBrace | Token::RBracket => false,
+        Token::Word(word) => !FLAT_WORDS.contains(&word.keyword),
+        // `(a).1.1` is a chain whose links look like numbers.
+        Token::Number(digits, _) => digits.starts_with('.'),
+        Token::Whitespace(_)
+        | Token::Comma
+        | Token::SemiColon
+        | Token::EOF
+        | Token::Placeholder(_)
+        | Token::SingleQuotedString(_)
+        | Token::DoubleQuotedString(_)
+        | Token::DollarQuotedString(_)
+        | Token::EscapedStringLiteral(_)
+        | Token::UnicodeStringLiteral(_)
+        | Token::NationalStringLiteral(_)
+        | Token::HexStringLiteral(_)
+        | Token::SingleQuotedByteStringLiteral(_)
+        | Token::SingleQuotedRawStringLiteral(_) => false,
+        _ => true,
+    }
+}
+
+/// Refuses a tree that is too deep to be planned.
+pub fn check_tree(statement: &Statement) -> Result<(), SqlError> {
+    match statement.visit(&mut Tree::default()) {
+        ControlFlow::Break(reason) => Err(SqlError::Complex(reason)),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// What has been met on the way through a tree.
+#[derive(Default)]
+struct Tree {
+    depth: usize,
+    relations: usize,
+    cubed: usize,
+}
+
+/// A slice is a call with three arguments, whose types are worked out again at each level above.
+fn steps(access: &AccessExpr) -> usize {
+    match access {
+        AccessExpr::Subscript(Subscript::Slice { .. }) => 4,
+        _ => 1,
+    }
+}
+
+/// How much deeper an expression makes its operands. What is reached into step by step is a list here, and a chain of
+/// calls when it is planned.
+fn levels(expr: &Expr) -> usize {
+    match expr {
+        Expr::BinaryOp { op: BinaryOperator::And | BinaryOperator::Or, .. } => 0,
+        Expr::CompoundFieldAccess { access_chain, .. } => access_chain.iter().map(steps).sum(),
+        Expr::CompoundIdentifier(names) => names.len(),
+        _ => 1,
+    }
+}
+
+impl Visitor for Tree {
+    type Break = String;
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<String> {
+        self.depth += levels(expr);
+        if self.depth > DEPTH_MAX {
+            let text = format!("an expression is more than {DEPTH_MAX} operators deep");
+            return ControlFlow::Break(text);
+        }
+        if let Expr::Cube(sets) = expr {
+            self.cubed += sets.iter().map(Vec::len).sum::<usize>();
+        }
+        match self.cubed > CUBE_MAX {
+            true => ControlFlow::Break(format!("CUBE may have {CUBE_MAX} columns")),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<String> {
+        self.depth -= levels(expr);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<String> {
+        match select.projection.len() > COLUMNS_MAX {
+            true => ControlFlow::Break(format!("a SELECT may have {COLUMNS_MAX} columns")),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    /// EXCEPT and INTERSECT are planned as joins.
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<String> {
+        let mut bodies = vec![&*query.body];
+        while let Some(body) = bodies.pop() {
+            if let SetExpr::SetOperation { op, left, right, .. } = body {
+                self.relations += usize::from(*op != SetOperator::Union);
+                bodies.extend([&**left, &**right]);
+            }
+        }
+        self.check_relations()
+    }
+
+    fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<String> {
+        self.relations += 1;
+        self.check_relations()
+    }
+}
+
+impl Tree {
+    fn check_relations(&self) -> ControlFlow<String> {
+        match self.relations > RELATIONS_MAX {
+            true => {
+                ControlFlow::Break(format!("a query may read or compare {RELATIONS_MAX} tables"))
+            }
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::{GenericDialect, PostgreSqlDialect};
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    fn is_taken(text: &str) -> bool {
+        let generic = check(text, &GenericDialect {});
+        assert_eq!(generic.is_ok(), check(text, &PostgreSqlDialect {}).is_ok(), "{text:.40}");
+        generic.is_ok()
+    }
+
+    #[test]
+    fn lists_are_free_and_chains_are_not() {
+        let list = |item: &str, count: usize| vec![item; count].join(",");
+        for text in [
+            format!("SELECT {}", list("1", 20_000)),
+            format!("SELECT 1 FROM objects WHERE key IN ({})", list("'0123456789'", 4000)),
+            format!("SELECT * FROM (VALUES {}) AS t", list("(1,NULL,'x')", 4000)),
+            format!("SELECT 1 WHERE {}", vec!["key = 'a'"; LINKS_MAX / 2 - 1].join(" OR ")),
+            format!("SELECT {}1{}", "(".repeat(NESTING_MAX), ")".repeat(NESTING_MAX)),
+            format!("SELECT '{}'", "+".repeat(60_000)),
+            format!("SELECT {}1{}", "abs(".repeat(GUESSES_MAX), ")".repeat(GUESSES_MAX)),
+            format!("SELECT {}1{}", "(SELECT ".repeat(20), ")".repeat(20)),
+            format!("SELECT 1 {}", "/*".repeat(10_000) + &"*/".repeat(10_000)),
+        ] {
+            assert!(is_taken(&text), "{text:.60}");
+        }
+        for text in [
+            format!("SELECT {}", list("1", TEXT_BYTES_MAX / 2)),
+            format!("SELECT 1{}", "+1".repeat(LINKS_MAX)),
+            format!("SELECT 1{}", "::int".repeat(LINKS_MAX / 2)),
+            format!("SELECT a{}", "[1]".repeat(LINKS_MAX)),
+            format!("SELECT (a){}", ".a".repeat(LINKS_MAX)),
+            format!("SELECT (a){}", ".1".repeat(LINKS_MAX)),
+            format!("SELECT {}1{}", "(".repeat(NESTING_MAX + 1), ")".repeat(NESTING_MAX + 1)),
+            format!("SELECT {}", "(".repeat(NESTING_MAX + 1)),
+            format!("SELECT {}", "f(".repeat(GUESSES_MAX + 1)),
+            format!("SELECT {}", "\"f\" (".repeat(GUESSES_MAX + 1)),
+            format!("SELECT {}", "CAST(".repeat(GUESSES_MAX / 2 + 1)),
+            format!("SELECT {}", "ARRAY[".repeat(GUESSES_MAX / 2 + 1)),
+            format!("SELECT {}", "NOT(".repeat(GUESSES_MAX / 2 + 1)),
+            format!("{}SELECT 1", "EXPLAIN ".repeat(EXPLAINS_MAX + 1)),
+        ] {
+            assert!(!is_taken(&text), "{text:.60}");
+        }
+    }
+
+    #[test]
+    fn trees_are_bounded_where_planning_is_slow() {
+        let is_taken = |text: &str| {
+            let parsed =
+                Parser::parse_sql(&GenericDialect {}, text).expect("a statement").remove(0);
+            check_tree(&parsed).is_ok()
+        };
+        let half = DEPTH_MAX / 2;
+        for (text, wanted) in [
+            (format!("SELECT 1{}", "+1".repeat(DEPTH_MAX - 1)), true),
+            (format!("SELECT 1{}", "+1".repeat(DEPTH_MAX)), false),
+            (
+                format!("SELECT 1{}, 1{}", "+1".repeat(half * 3 / 2), "+1".repeat(half * 3 / 2)),
+                true,
+            ),
+            (format!("SELECT a{}", "[1]".repeat(DEPTH_MAX - 1)), true),
+            (format!("SELECT a{}", "[1]".repeat(DEPTH_MAX + 1)), false),
+            (format!("SELECT (SELECT 1{})", "+1".repeat(DEPTH_MAX)), false),
+            (format!("SELECT 1 WHERE {}", vec!["a = 1"; 2 * DEPTH_MAX].join(" OR ")), true),
+            (format!("SELECT 1 FROM {}", vec!["a"; RELATIONS_MAX].join(", ")), true),
+            (format!("SELECT 1 FROM {}", vec!["a"; RELATIONS_MAX + 1].join(", ")), false),
+            (vec!["SELECT 1"; RELATIONS_MAX + 1].join(" EXCEPT "), true),
+            (vec!["SELECT 1"; RELATIONS_MAX + 2].join(" INTERSECT "), false),
+            (vec!["SELECT 1"; RELATIONS_MAX + 2].join(" UNION "), true),
+            (format!("SELECT {}", vec!["a"; COLUMNS_MAX].join(", ")), true),
+            (format!("SELECT 1 UNION SELECT {}", vec!["a"; COLUMNS_MAX + 1].join(", ")), false),
+            ("SELECT 1 FROM a GROUP BY CUBE (a, b, c, d, e, f, g, h)".to_owned(), true),
+            ("SELECT 1 FROM a GROUP BY CUBE (a, b, c, d, e), CUBE (f, g, h, i)".to_owned(), false),
+        ] {
+            assert_eq!(is_taken(&text), wanted, "{text:.60}");
+        }
+    }
+
+    #[test]
+    fn the_bound_is_met_exactly() {
+        assert!(is_taken(&format!("SELECT 1{}", "+1".repeat(LINKS_MAX - 1))));
+        assert!(!is_taken(&format!("SELECT 1{}", "+1".repeat(LINKS_MAX))));
+        let text = format!("SELECT '{}'", "x".repeat(TEXT_BYTES_MAX - 9));
+        assert_eq!(text.len(), TEXT_BYTES_MAX);
+        assert!(is_taken(&text));
+        assert!(!is_taken(&format!("{text} ")));
+    }
+}

@@ -1,0 +1,158 @@
+//! Places for queries: how many run at a time, how many wait, and that no user has all of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::engine::Counters;
+use crate::error::SqlError;
+
+/// The places of an engine.
+pub struct Places {
+    /// Queries under way.
+    room: Arc<Semaphore>,
+    /// Of these, at most so many of one user: one place fewer than there are, if there is more than one.
+    room_each: usize,
+    waiting_max: usize,
+    /// Of those that wait, at most so many of one user: a quarter is left for others.
+    waiting_each: usize,
+    counters: Arc<Counters>,
+    /// Users that have queries here now, shared by all of them.
+    users: Mutex<HashMap<String, Share>>,
+}
+
+/// What one user has.
+struct Share {
+    room: Arc<Semaphore>,
+    waiting: usize,
+    /// Waiting or under way.
+    present: usize,
+}
+
+impl Places {
+    /// So many queries at a time, and so many that wait.
+    pub fn new(queries_max: usize, waiting_max: usize, counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new(Self {
+            room: Arc::new(Semaphore::new(queries_max)),
+            room_each: queries_max.saturating_sub(1).max(1),
+            waiting_max,
+            waiting_each: waiting_max - waiting_max / 4,
+            counters,
+            users: Mutex::default(),
+        })
+    }
+
+    /// Lines up for a place, or says that too many wait.
+    pub fn line_up(self: &Arc<Self>, user: &str) -> Result<Place, SqlError> {
+        let mut users = self.users.lock();
+        let waiting = self.counters.waiting.load(Ordering::Relaxed);
+        let share = users.get(user);
+        let has_room = share.is_none_or(|share| share.waiting < self.waiting_each);
+        if waiting >= self.waiting_max || !has_room {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(SqlError::Busy);
+        }
+        let share = users.entry(user.to_owned()).or_insert_with(|| Share {
+            room: Arc::new(Semaphore::new(self.room_each)),
+            waiting: 0,
+            present: 0,
+        });
+        share.waiting += 1;
+        share.present += 1;
+        self.counters.waiting.fetch_add(1, Ordering::Relaxed);
+        let own = share.room.clone();
+        let (places, user) = (self.clone(), user.to_owned());
+        Ok(Place { places, user, own, is_waiting: true, held: None })
+    }
+}
+
+/// A query's place, from when it lines up until it is dropped.
+pub struct Place {
+    places: Arc<Places>,
+    user: String,
+    own: Arc<Semaphore>,
+    is_waiting: bool,
+    held: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+}
+
+impl Place {
+    /// Waits until there is room. The user's own places come first: whoever has many queries waits for these among
+    /// them, and not in front of others.
+    pub async fn wait(&mut self) {
+        let (Ok(own), Ok(room)) = (
+            self.own.clone().acquire_owned().await,
+            self.places.room.clone().acquire_owned().await,
+        ) else {
+            return;
+        };
+        self.held = Some((own, room));
+        let places = self.places.clone();
+        self.stop_waiting(&mut places.users.lock());
+    }
+
+    fn stop_waiting(&mut self, users: &mut HashMap<String, Share>) {
+        if std::mem::take(&mut self.is_waiting) {
+            self.places.counters.waiting.fetch_sub(1, Ordering::Relaxed);
+            if let Some(share) = users.get_mut(&self.user) {
+                share.waiting -= 1;
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let places = self.places.clone();
+        let mut users = places.users.lock();
+        self.stop_waiting(&mut users);
+        if let Some(share) = users.get_mut(&self.user) {
+            share.present -= 1;
+            if share.present == 0 {
+                users.remove(&self.user);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn running(place: &mut Place) -> bool {
+        place.wait().now_or_never().is_some()
+    }
+
+    #[test]
+    fn one_place_is_left_for_others() {
+        let places = Places::new(8, 64, Arc::default());
+        let mut alices: Vec<Place> =
+            (0..48).map(|_| places.line_up("alice").expect("a place")).collect();
+        assert!(places.line_up("alice").is_err(), "a quarter of those that wait is left, too");
+        let under_way = alices.iter_mut().map(running).filter(|is_running| *is_running).count();
+        assert_eq!(under_way, 7);
+        let mut bobs = places.line_up("bob").expect("a place");
+        assert!(running(&mut bobs));
+        assert!(!running(&mut places.line_up("carol").expect("a place in the line")));
+        drop(alices);
+        drop(bobs);
+        assert!(places.users.lock().is_empty(), "nobody is remembered");
+        assert_eq!(places.counters.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(places.room.available_permits(), 8);
+    }
+
+    #[test]
+    fn a_single_place_is_anybodys() {
+        let places = Places::new(1, 4, Arc::default());
+        let mut first = places.line_up("alice").expect("a place");
+        assert!(running(&mut first));
+        let mut second = places.line_up("bob").expect("a place");
+        assert!(!running(&mut second));
+        drop(first);
+        assert!(running(&mut second));
+    }
+}
