@@ -183,7 +183,7 @@ impl Door {
 /// The same users, through PostgreSQL's protocol.
 impl pg::Accounts for Door {
     fn secret_key(&self, access_key: &str) -> Option<String> {
-        self.users.with_key(access_key).map(|user| user.secret_key.clone())
+        self.users.with_key(access_key).map(|user| user.secret_key.expose().to_owned())
     }
 
     fn source(&self, access_key: &str) -> Option<Arc<dyn Source>> {

@@ -197,7 +197,8 @@ impl Front {
                 .with("AWSAccessKeyId", presented.access_key.clone()));
         };
         let region = &self.settings.region;
-        let verified = presented.verify(&parts, &path, &query, &user.secret_key, now(), region)?;
+        let verified =
+            presented.verify(&parts, &path, &query, user.secret_key.expose(), now(), region)?;
         let (bucket, key) = split_path(&path);
         let is_write = !matches!(parts.method, http::Method::GET | http::Method::HEAD)
             && bucket.as_deref() != Some(sql::OWN);

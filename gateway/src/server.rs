@@ -2,8 +2,11 @@
 
 pub mod identity;
 pub mod node;
+mod permissions;
 pub mod store;
 
+use std::io::IsTerminal as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,16 +36,26 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// Runs a server until it is told to stop.
-pub fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: ServerArgs, shows_secret: bool) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(args)?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("SILTSTONE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // Colours are for people: none in files, nor where they are not wanted (https://no-color.org).
+    let wants_colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let has_colours = wants_colours && std::io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = logs.with_ansi(has_colours);
     if settings.logs_json {
         logs.json().init();
     } else {
         logs.init();
     }
+    if shows_secret {
+        tracing::warn!(
+            "everybody on this machine can read a secret key on a command line: give --secret-key-file or SILTSTONE_SECRET_KEY"
+        );
+    }
+    permissions::tell(&settings);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(settings))?;
     Ok(ExitCode::SUCCESS)
@@ -100,14 +113,13 @@ async fn serve_store(
     listeners: Listeners,
     metrics: PrometheusHandle,
 ) -> anyhow::Result<()> {
-    let data = &settings.data;
     let (users, made) = Users::load(&settings)?;
-    if let Some((access, secret)) = made {
+    if made {
+        // Their place is told, not what they are: what a process prints is kept in many places.
         println!(
-            "A root user was made; its keys are kept in {}:",
-            data.join("credentials").display()
+            "A root user was made. Its access key and its secret key are in {}",
+            settings.data.join("credentials").display()
         );
-        println!("  access key {access}\n  secret key {secret}");
     }
     let Listeners { s3, admin, postgres } = listeners;
     println!("S3 on http://{}, admin on http://{}", s3.local_addr()?, admin.local_addr()?);
@@ -143,7 +155,8 @@ fn start_sql(options: &sql::Options) -> anyhow::Result<sql::Engine> {
             }
             _ => {}
         }
-        std::fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let made = std::fs::DirBuilder::new().mode(0o700).create(folder);
+        made.with_context(|| format!("cannot make {}", folder.display()))?;
     }
     Ok(sql::Engine::new(options)?)
 }
