@@ -56,6 +56,16 @@ pub struct ServerArgs {
     /// `text` or `json`.
     #[arg(long, env = "SILTSTONE_LOG_FORMAT")]
     log_format: Option<String>,
+    /// Connections to S3 at a time; at the bound idle and stalled ones make room. By default as many as half
+    /// of the file handles allow, and 4096 at most.
+    #[arg(long, env = "SILTSTONE_CONNECTIONS")]
+    connections: Option<usize>,
+    /// Connections to S3 from one address; three quarters of all by default.
+    #[arg(long, env = "SILTSTONE_CONNECTIONS_PER_ADDRESS")]
+    connections_per_address: Option<usize>,
+    /// A client that was waited for so many seconds while fewer than 64 KiB came or went is cut off.
+    #[arg(long, env = "SILTSTONE_STALL_SECONDS")]
+    stall_seconds: Option<u64>,
     /// Cut after so many bytes of records. More makes fewer, larger runs and longer restarts.
     #[arg(long, env = "SILTSTONE_CUT_BYTES")]
     cut_bytes: Option<u64>,
@@ -172,6 +182,9 @@ struct File {
     region: Option<String>,
     insecure_listen: Option<bool>,
     log_format: Option<String>,
+    connections: Option<usize>,
+    connections_per_address: Option<usize>,
+    stall_seconds: Option<u64>,
     cut_bytes: Option<u64>,
     cut_entries: Option<usize>,
     cut_seconds: Option<u64>,
@@ -251,6 +264,12 @@ pub struct Settings {
     pub region: String,
     /// Logs as JSON.
     pub logs_json: bool,
+    /// Connections to S3, if that is not left to the server.
+    pub connections: Option<usize>,
+    /// Connections to S3 from one address, likewise.
+    pub connections_per_address: Option<usize>,
+    /// How long a client may be waited for while it sends or takes 64 KiB.
+    pub stall: Duration,
     /// Files that hold secrets.
     pub secret_files: Vec<PathBuf>,
     /// Users whose secrets are soon guessed.
@@ -480,6 +499,10 @@ impl Settings {
         let all = root.iter().map(|(_, secret)| ("root", secret)).chain(named);
         let short = all.filter(|(_, secret)| secret.expose().chars().count() < SECRET_CHARACTERS);
         let short_secrets = short.map(|(name, _)| name.to_owned()).collect();
+        let stall = args.stall_seconds.or(file.stall_seconds).unwrap_or(60);
+        if stall == 0 {
+            bail!("stall_seconds is 1 at least");
+        }
         let cut = CutPolicy {
             bytes: args.cut_bytes.or(file.cut_bytes).unwrap_or(64 << 20),
             entries: args.cut_entries.or(file.cut_entries).unwrap_or(200_000),
@@ -530,6 +553,9 @@ impl Settings {
             log,
             region: args.region.or(file.region).unwrap_or_else(|| "us-east-1".into()),
             logs_json,
+            connections: args.connections.or(file.connections),
+            connections_per_address: args.connections_per_address.or(file.connections_per_address),
+            stall: Duration::from_secs(stall),
             secret_files,
             short_secrets,
             cut,
@@ -553,6 +579,9 @@ impl Settings {
             log: LogKind::Embedded,
             region: String::new(),
             logs_json: false,
+            connections: None,
+            connections_per_address: None,
+            stall: Duration::from_secs(60),
             secret_files: Vec::new(),
             short_secrets: Vec::new(),
             cut: CutPolicy::default(),

@@ -34,6 +34,7 @@ use s3::sigv4::{self, Verified};
 
 use crate::config::{Settings, User};
 use crate::door::{Door, OFFSET_HEADER, offset_text};
+use crate::server::connections::Connection;
 use crate::server::store::Store;
 use crate::users::{Users, owns};
 
@@ -199,6 +200,9 @@ impl Front {
         let region = &self.settings.region;
         let verified =
             presented.verify(&parts, &path, &query, user.secret_key.expose(), now(), region)?;
+        if let Some(connection) = parts.extensions.get::<Arc<Connection>>() {
+            connection.prove();
+        }
         let (bucket, key) = split_path(&path);
         let is_write = !matches!(parts.method, http::Method::GET | http::Method::HEAD)
             && bucket.as_deref() != Some(sql::OWN);

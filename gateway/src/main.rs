@@ -10,6 +10,7 @@ mod door;
 mod export;
 mod front;
 mod fsck;
+mod log_limit;
 mod measures;
 mod pager;
 mod secret;
