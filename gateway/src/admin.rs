@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -233,9 +233,11 @@ async fn merge_all(admin: &Admin) -> (StatusCode, String) {
 
 async fn sql(
     State(admin): State<Admin>,
+    connection: Option<Extension<Arc<Connection>>>,
     headers: HeaderMap,
     Query(wishes): Query<Wishes>,
     text: String,
 ) -> Response {
-    admin.door.answer(&headers, wishes, text).await
+    let peer = connection.map(|Extension(connection)| connection.peer());
+    admin.door.answer(&headers, peer, wishes, text).await
 }

@@ -13,6 +13,7 @@ mod fsck;
 mod log_limit;
 mod measures;
 mod pager;
+mod refusal;
 mod secret;
 mod server;
 mod shell;
