@@ -1,5 +1,7 @@
 //! The admin address: health, metrics, SQL, cuts. Loopback only: what is sent is not encrypted, and only SQL
-//! asks for credentials.
+//! asks for credentials. Pages in a browser on this machine are kept out; see [`guard`].
+
+mod guard;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -8,11 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 use compactor::partition::Partition;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper_util::service::TowerToHyperService;
@@ -40,6 +42,7 @@ pub struct Admin {
     metrics: PrometheusHandle,
     ready: Arc<AtomicBool>,
     listeners: [Arc<Connections>; 2],
+    port: u16,
     orders: Arc<Orders>,
 }
 
@@ -51,20 +54,21 @@ struct Orders {
 }
 
 impl Admin {
-    /// Puts the parts together.
+    /// Puts the parts together. `port` is where the address is reached.
     pub fn new(
         store: Arc<Store>,
         door: Door,
         metrics: PrometheusHandle,
         ready: Arc<AtomicBool>,
         listeners: [Arc<Connections>; 2],
+        port: u16,
     ) -> Self {
         let orders = Orders {
             places: Semaphore::new(ORDERS_MAX),
             cuts: Mutex::default(),
             merges: Mutex::default(),
         };
-        Self { store, door, metrics, ready, listeners, orders: Arc::new(orders) }
+        Self { store, door, metrics, ready, listeners, port, orders: Arc::new(orders) }
     }
 }
 
@@ -80,6 +84,7 @@ pub async fn serve(listener: Listener, admin: Admin) {
         .route("/cut", post(cut))
         .route("/merge", post(merge))
         .route("/sql", post(self::sql))
+        .layer(middleware::from_fn_with_state(admin.port, guard::check))
         .with_state(admin);
     let routes = TowerToHyperService::new(routes);
     let handle = move |request: Request<Incoming>| {

@@ -164,8 +164,10 @@ async fn send(
     request: http::request::Builder,
     body: String,
 ) -> anyhow::Result<http::Response<Incoming>> {
+    // No page in a browser can send this header to another server without asking it first.
     let request = request
         .header("host", host(address)?)
+        .header("x-siltstone", "1")
         .header("content-type", "text/plain; charset=utf-8")
         .body(Full::new(Bytes::from(body)))?;
     exchange(address, request).await

@@ -155,7 +155,8 @@ async fn serve_store(
         tokio::spawn(pg::serve(postgres, door.engine().clone(), Arc::new(door.clone())));
     }
     let all = [s3.connections.clone(), admin.connections.clone()];
-    let state = Admin::new(store.clone(), door.clone(), metrics, ready.clone(), all);
+    let state =
+        Admin::new(store.clone(), door.clone(), metrics, ready.clone(), all, admin_address.port());
     tokio::spawn(crate::admin::serve(admin, state));
     let front = Arc::new(Front::new(store.clone(), users, door, settings));
     let mut holds = store.partitions[0].holds_node();
