@@ -60,7 +60,7 @@ pub struct ServerArgs {
     /// of the file handles allow, and 4096 at most.
     #[arg(long, env = "SILTSTONE_CONNECTIONS")]
     connections: Option<usize>,
-    /// Connections to S3 from one address; three quarters of all by default.
+    /// Connections to S3 from one address. By default three quarters of all, and all from loopback.
     #[arg(long, env = "SILTSTONE_CONNECTIONS_PER_ADDRESS")]
     connections_per_address: Option<usize>,
     /// A client that was waited for so many seconds while fewer than 64 KiB came or went is cut off.

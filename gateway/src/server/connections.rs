@@ -29,9 +29,9 @@ const STEP_BYTES: u64 = 4 << 10;
 /// A request is stalled, when places are short, after its client was waited for so long since the last step.
 const STALLED_MS: u64 = 500;
 /// A newcomer has so long for its first request; before, others that stall make room instead of it.
-const HEAD_MS: u64 = 200;
+const HEAD_MS: u64 = 500;
 /// A connection that has sent good requests is idle after so long.
-const IDLE_MS: u64 = 1000;
+const IDLE_MS: u64 = 3000;
 /// A newcomer waits so long for a place.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// While newcomers wait, who has stalled by now is looked for this often.
@@ -44,6 +44,8 @@ pub struct Limits {
     pub all: usize,
     /// Of one address.
     pub per_address: usize,
+    /// Loopback is no one client's address: a TLS proxy brings everybody from there. Only `all` binds it.
+    pub spares_loopback: bool,
 }
 
 impl Limits {
@@ -312,7 +314,8 @@ impl Connections {
         let mut open = self.open.lock();
         let address = peer.ip();
         let of_address = open.by_address.get(&address).copied().unwrap_or(0);
-        let is_short = if of_address >= self.limits.per_address {
+        let is_spared = self.limits.spares_loopback && address.to_canonical().is_loopback();
+        let is_short = if of_address >= self.limits.per_address && !is_spared {
             Some((Some(address), Full::Address))
         } else if open.all.len() >= self.limits.all {
             Some((None, Full::All))

@@ -67,15 +67,16 @@ pub fn shares(
             "connections is 1 to {room} here, not {all}: the process may open {handles} files, and half of them are kept for the store's own"
         );
     }
-    let per_address = per_address.unwrap_or_else(|| (all - all / 4).max(1));
-    if per_address == 0 {
+    if per_address == Some(0) {
         bail!("connections_per_address is 1 at least");
     }
-    Ok(Shares {
-        s3: Limits { all, per_address },
-        admin: Limits { all: admin, per_address: admin },
-        postgres,
-    })
+    let s3 = Limits {
+        all,
+        per_address: per_address.unwrap_or_else(|| (all - all / 4).max(1)),
+        spares_loopback: per_address.is_none(),
+    };
+    let admin = Limits { all: admin, per_address: admin, spares_loopback: true };
+    Ok(Shares { s3, admin, postgres })
 }
 
 #[cfg(test)]
@@ -97,9 +98,7 @@ mod tests {
         assert!(shares(127, false, None, None).is_err());
         assert!(shares(1024, false, Some(1000), None).is_err());
         assert!(shares(1024, false, Some(0), None).is_err());
-        assert_eq!(
-            shares(1024, false, Some(100), Some(10)).unwrap().s3,
-            Limits { all: 100, per_address: 10 }
-        );
+        let asked = shares(1024, false, Some(100), Some(10)).unwrap().s3;
+        assert_eq!(asked, Limits { all: 100, per_address: 10, spares_loopback: false });
     }
 }

@@ -170,7 +170,8 @@ mod tests {
     use super::*;
 
     async fn place() -> super::super::connections::Place {
-        let all = Connections::new("test", Limits { all: 1, per_address: 1 });
+        let all =
+            Connections::new("test", Limits { all: 1, per_address: 1, spares_loopback: true });
         all.admit(([127, 0, 0, 1], 1).into()).await.unwrap()
     }
 

@@ -7,7 +7,7 @@ fn peer(number: u8) -> SocketAddr {
 }
 
 fn connections(all: usize, per_address: usize) -> Arc<Connections> {
-    Connections::new("test", Limits { all, per_address })
+    Connections::new("test", Limits { all, per_address, spares_loopback: true })
 }
 
 /// A connection told to end.
@@ -77,7 +77,7 @@ fn newcomers_have_time_for_a_request_while_others_stall() {
     let stalls = all.try_admit(peer(1), 0).unwrap();
     let _request = stalls.begin(true);
     stalls.connection().waits();
-    let later = all.now() + STALLED_MS + 100;
+    let later = all.now() + STALLED_MS + HEAD_MS;
     let young = all.try_admit(peer(1), later - HEAD_MS + 1).unwrap();
     let _newcomer = all.try_admit(peer(2), later).unwrap();
     assert!(is_displaced(&stalls) && !is_displaced(&young));
@@ -120,6 +120,16 @@ fn an_address_has_a_bound_of_its_own() {
     assert_eq!(all.try_admit(peer(1), 3).err(), Some(Full::Address));
     assert!(all.try_admit(peer(3), 3).is_ok(), "others are not concerned");
     drop(requests);
+}
+
+#[test]
+fn a_proxy_on_this_machine_is_not_one_client() {
+    let all = connections(10, 2);
+    let proxy = SocketAddr::from(([127, 0, 0, 1], 5000));
+    let places: Vec<Place> = (0..10).map(|at| all.try_admit(proxy, at).unwrap()).collect();
+    assert!(!places.iter().any(is_displaced));
+    let _eleventh = all.try_admit(proxy, 20).unwrap();
+    assert_eq!(places.iter().filter(|place| is_displaced(place)).count(), 1);
 }
 
 #[test]
