@@ -206,7 +206,7 @@ def beside(server, binary, client, wanted, seconds):
                              stdout=subprocess.PIPE, text=True)
     try:
         # First while they come, then while they stay.
-        client.work(3)
+        client.work(2)
         coming, failed = client.times, client.failures
         check(not failed, f"while {wanted} come: {len(failed)} of {len(coming)} rounds failed: {failed[:3]}")
         crowd.stdout.readline()
@@ -241,7 +241,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binary")
     parser.add_argument("--crowd", type=int, help="be the crowd, on this port")
-    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--seconds", type=float, default=3)
     for kind, default in zip(KINDS, [1500, 150, 150, 150]):
         parser.add_argument(f"--{kind}", type=int, default=default)
     args = parser.parse_args()
