@@ -1,41 +1,81 @@
 //! The admin address: health, metrics, SQL, cuts. Loopback only: what is sent is not encrypted, and only SQL
-//! asks for credentials.
+//! asks for credentials. Pages in a browser on this machine are kept out; see [`guard`].
 
+mod guard;
+
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Extension, Query, State};
+use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::serve::ListenerExt as _;
+use axum::{Router, middleware};
 use compactor::partition::Partition;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::cluster;
 use crate::door::{Door, Wishes};
 use crate::measures;
+use crate::server::connections::{Connection, Connections};
+use crate::server::http::Listener;
+use crate::server::pace::Pace;
 use crate::server::store::Store;
 use crate::status;
 
+/// Cuts and merges that wait for one another; more are refused.
+const ORDERS_MAX: usize = 64;
+/// Cuts and merges begin so far apart at the least: each makes files that others must merge.
+const ORDERS_APART: Duration = Duration::from_millis(10);
+
+/// What the admin address answers from.
 #[derive(Clone)]
-struct Admin {
+pub struct Admin {
     store: Arc<Store>,
     door: Door,
     metrics: PrometheusHandle,
     ready: Arc<AtomicBool>,
+    listeners: [Arc<Connections>; 2],
+    port: u16,
+    orders: Arc<Orders>,
+}
+
+/// Cuts and merges that were ordered: each kind one after the other.
+struct Orders {
+    places: Semaphore,
+    cuts: Mutex<()>,
+    merges: Mutex<()>,
+}
+
+impl Admin {
+    /// Puts the parts together. `port` is where the address is reached.
+    pub fn new(
+        store: Arc<Store>,
+        door: Door,
+        metrics: PrometheusHandle,
+        ready: Arc<AtomicBool>,
+        listeners: [Arc<Connections>; 2],
+        port: u16,
+    ) -> Self {
+        let orders = Orders {
+            places: Semaphore::new(ORDERS_MAX),
+            cuts: Mutex::default(),
+            merges: Mutex::default(),
+        };
+        Self { store, door, metrics, ready, listeners, port, orders: Arc::new(orders) }
+    }
 }
 
 /// Serves the admin address until the task is ended.
-pub async fn serve(
-    listener: TcpListener,
-    store: Arc<Store>,
-    door: Door,
-    metrics: PrometheusHandle,
-    ready: Arc<AtomicBool>,
-) {
+pub async fn serve(listener: Listener, admin: Admin) {
+    let stall = listener.stall;
     let routes = Router::new()
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(is_ready))
@@ -48,13 +88,83 @@ pub async fn serve(
         .route("/cut", post(cut))
         .route("/merge", post(merge))
         .route("/sql", post(self::sql))
-        .with_state(Admin { store, door, metrics, ready });
-    // An answer of two writes would wait for the client's delayed acknowledgement between them.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    if let Err(error) = axum::serve(listener, routes).await {
-        tracing::error!(%error, "the admin address is not served any more");
+        .layer(middleware::from_fn_with_state(admin.port, guard::check))
+        .with_state(admin);
+    let routes = TowerToHyperService::new(routes);
+    let handle = move |request: Request<Incoming>| {
+        let routes = routes.clone();
+        async move {
+            let connection = request.extensions().get::<Arc<Connection>>().cloned();
+            let request = request.map(|body| Arriving::new(body, connection.clone(), stall));
+            let answered: Result<Response, Infallible> =
+                hyper::service::Service::call(&routes, request).await;
+            let response = answered.unwrap_or_else(|never| match never {});
+            if let Some(connection) = connection.filter(|_| response.status().is_success()) {
+                connection.prove();
+            }
+            response
+        }
+    };
+    listener.serve(handle, std::future::pending()).await;
+}
+
+/// A request's body, whose client must keep up.
+struct Arriving {
+    body: Incoming,
+    connection: Option<Arc<Connection>>,
+    pace: Pace,
+    /// When the client has been waited for since, and the timer that ends it.
+    blocked: Option<(tokio::time::Instant, Pin<Box<tokio::time::Sleep>>)>,
+}
+
+impl Arriving {
+    fn new(body: Incoming, connection: Option<Arc<Connection>>, stall: Duration) -> Self {
+        Self { body, connection, pace: Pace::new(stall), blocked: None }
+    }
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let arriving = &mut *self;
+        match Pin::new(&mut arriving.body).poll_frame(context) {
+            Poll::Ready(frame) => {
+                if let Some((since, _)) = arriving.blocked.take() {
+                    arriving.pace.waited(since.elapsed());
+                    arriving.connection.iter().for_each(|connection| connection.came());
+                }
+                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                arriving.pace.moved(data.map_or(0, Bytes::len));
+                if frame.is_none() || arriving.body.is_end_stream() {
+                    arriving.connection.iter().for_each(|connection| connection.body_ended());
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Poll::Pending => {
+                let left = arriving.pace.left();
+                let connection = &arriving.connection;
+                let (_, timer) = arriving.blocked.get_or_insert_with(|| {
+                    connection.iter().for_each(|connection| connection.waits());
+                    let now = tokio::time::Instant::now();
+                    (now, Box::pin(tokio::time::sleep_until(now + left)))
+                });
+                std::task::ready!(timer.as_mut().poll(context));
+                Poll::Ready(Some(Err("the body does not come".into())))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -106,12 +216,36 @@ async fn status(State(admin): State<Admin>) -> Result<axum::Json<status::Report>
 type Refused = (StatusCode, String);
 
 async fn render(State(admin): State<Admin>) -> String {
+    admin.listeners.iter().for_each(|connections| measures::take_connections(connections));
     measures::take(&admin.store).await;
     measures::take_sql(admin.door.engine());
     admin.metrics.render()
 }
 
+/// Gives an order its turn, or refuses it when too many wait.
+async fn ordered(
+    admin: &Admin,
+    turns: &Mutex<()>,
+    order: impl Future<Output = (StatusCode, String)>,
+) -> (StatusCode, String) {
+    let Ok(_place) = admin.orders.places.try_acquire() else {
+        return (StatusCode::TOO_MANY_REQUESTS, "too many cuts and merges wait already\n".into());
+    };
+    let turn = turns.lock().await;
+    let (answer, ()) = tokio::join!(order, tokio::time::sleep(ORDERS_APART));
+    drop(turn);
+    answer
+}
+
 async fn cut(State(admin): State<Admin>) -> (StatusCode, String) {
+    ordered(&admin, &admin.orders.cuts, cut_all(&admin)).await
+}
+
+async fn merge(State(admin): State<Admin>) -> (StatusCode, String) {
+    ordered(&admin, &admin.orders.merges, merge_all(&admin)).await
+}
+
+async fn cut_all(admin: &Admin) -> (StatusCode, String) {
     let cuts = admin.store.partitions.iter().map(Partition::cut);
     match futures::future::try_join_all(cuts).await {
         Ok(cuts) => {
@@ -122,7 +256,7 @@ async fn cut(State(admin): State<Admin>) -> (StatusCode, String) {
     }
 }
 
-async fn merge(State(admin): State<Admin>) -> (StatusCode, String) {
+async fn merge_all(admin: &Admin) -> (StatusCode, String) {
     let merges = admin.store.partitions.iter().map(Partition::merge);
     match futures::future::try_join_all(merges).await {
         Ok(_) => (StatusCode::OK, "merged\n".into()),
@@ -132,9 +266,11 @@ async fn merge(State(admin): State<Admin>) -> (StatusCode, String) {
 
 async fn sql(
     State(admin): State<Admin>,
+    connection: Option<Extension<Arc<Connection>>>,
     headers: HeaderMap,
     Query(wishes): Query<Wishes>,
     text: String,
 ) -> Response {
-    admin.door.answer(&headers, wishes, text).await
+    let peer = connection.map(|Extension(connection)| connection.peer());
+    admin.door.answer(&headers, peer, wishes, text).await
 }

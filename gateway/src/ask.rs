@@ -15,11 +15,13 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
+use crate::secret::Secret;
+
 /// A connection that is given up gets so long to end.
 const CONNECTION_END: Duration = Duration::from_millis(10);
 
 /// An access key and its secret key.
-pub type Keys = (String, String);
+pub type Keys = (String, Secret);
 
 /// Posts to the admin address and prints the answer, which is short.
 pub fn post(admin: &str, path: &str) -> anyhow::Result<ExitCode> {
@@ -60,7 +62,7 @@ impl Sql {
 
     /// Sends a query; gives the answer if it is a success.
     async fn ask(&self, query: &str, format: &str) -> anyhow::Result<http::Response<Incoming>> {
-        let (access_key, secret_key) = &self.keys;
+        let (access_key, secret_key) = (&self.keys.0, self.keys.1.expose());
         let Some(endpoint) = &self.address.endpoint else {
             let pair = format!("{access_key}:{secret_key}");
             let pair = base64::prelude::BASE64_STANDARD.encode(pair);
@@ -162,8 +164,10 @@ async fn send(
     request: http::request::Builder,
     body: String,
 ) -> anyhow::Result<http::Response<Incoming>> {
+    // No page in a browser can send this header to another server without asking it first.
     let request = request
         .header("host", host(address)?)
+        .header("x-siltstone", "1")
         .header("content-type", "text/plain; charset=utf-8")
         .body(Full::new(Bytes::from(body)))?;
     exchange(address, request).await

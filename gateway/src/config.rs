@@ -1,5 +1,6 @@
 //! Settings: a flag is stronger than an environment variable, which is stronger than the TOML file.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,12 +12,20 @@ use ingest::record::REGION_BYTES_MAX;
 use ingest::words::NodeId;
 use serde::Deserialize;
 
+use crate::secret::Secret;
 use crate::server::node::read_promise;
+
+/// The data directory when none is given.
+pub const DATA: &str = "./data";
+/// A secret key has so many characters at least; of fewer than [`SECRET_CHARACTERS`] is warned.
+const SECRET_CHARACTERS_MIN: usize = 12;
+/// A secret key should have so many characters: AWS makes them of 40.
+const SECRET_CHARACTERS: usize = 16;
 
 /// Flags of `siltstone server`; each is an environment variable and a key of the file, too.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ServerArgs {
-    /// The folder that holds the data. Made if it is not there.
+    /// The folder that holds the data, ./data when absent. Made if it is not there.
     #[arg(long, env = "SILTSTONE_DATA")]
     data: Option<PathBuf>,
     /// Where S3 is served.
@@ -49,6 +58,16 @@ pub struct ServerArgs {
     /// `text` or `json`.
     #[arg(long, env = "SILTSTONE_LOG_FORMAT")]
     log_format: Option<String>,
+    /// Connections to S3 at a time; at the bound idle and stalled ones make room. By default as many as half
+    /// of the file handles allow, and 4096 at most.
+    #[arg(long, env = "SILTSTONE_CONNECTIONS")]
+    connections: Option<usize>,
+    /// Connections to S3 from one address. By default three quarters of all, and all from loopback.
+    #[arg(long, env = "SILTSTONE_CONNECTIONS_PER_ADDRESS")]
+    connections_per_address: Option<usize>,
+    /// A client that was waited for so many seconds while fewer than 64 KiB came or went is cut off.
+    #[arg(long, env = "SILTSTONE_STALL_SECONDS")]
+    stall_seconds: Option<u64>,
     /// Cut after so many bytes of records. More makes fewer, larger runs and longer restarts.
     #[arg(long, env = "SILTSTONE_CUT_BYTES")]
     cut_bytes: Option<u64>,
@@ -96,7 +115,7 @@ pub struct ServerArgs {
     access_key_file: Option<PathBuf>,
     /// The root user's secret key.
     #[arg(long, env = "SILTSTONE_SECRET_KEY", hide_env_values = true)]
-    secret_key: Option<String>,
+    secret_key: Option<Secret>,
     /// A file with the root user's secret key.
     #[arg(long, env = "SILTSTONE_SECRET_KEY_FILE")]
     secret_key_file: Option<PathBuf>,
@@ -146,7 +165,7 @@ struct KafkaFile {
     checks_host: Option<bool>,
     sasl_mechanism: Option<String>,
     user: Option<String>,
-    password: Option<String>,
+    password: Option<Secret>,
     password_file: Option<PathBuf>,
 }
 
@@ -165,6 +184,9 @@ struct File {
     region: Option<String>,
     insecure_listen: Option<bool>,
     log_format: Option<String>,
+    connections: Option<usize>,
+    connections_per_address: Option<usize>,
+    stall_seconds: Option<u64>,
     cut_bytes: Option<u64>,
     cut_entries: Option<usize>,
     cut_seconds: Option<u64>,
@@ -180,7 +202,7 @@ struct File {
     sql_threads: Option<usize>,
     access_key: Option<String>,
     access_key_file: Option<PathBuf>,
-    secret_key: Option<String>,
+    secret_key: Option<Secret>,
     secret_key_file: Option<PathBuf>,
     users: Vec<User>,
 }
@@ -202,7 +224,7 @@ pub struct User {
     /// What requests are signed as.
     pub access_key: String,
     /// What they are signed with.
-    pub secret_key: String,
+    pub secret_key: Secret,
 }
 
 /// Where the log is.
@@ -244,6 +266,16 @@ pub struct Settings {
     pub region: String,
     /// Logs as JSON.
     pub logs_json: bool,
+    /// Connections to S3, if that is not left to the server.
+    pub connections: Option<usize>,
+    /// Connections to S3 from one address, likewise.
+    pub connections_per_address: Option<usize>,
+    /// How long a client may be waited for while it sends or takes 64 KiB.
+    pub stall: Duration,
+    /// Files that hold secrets.
+    pub secret_files: Vec<PathBuf>,
+    /// Users whose secrets are soon guessed.
+    pub short_secrets: Vec<String>,
     /// When cuts are made.
     pub cut: CutPolicy,
     /// Payload up to this travels inside its record.
@@ -257,7 +289,7 @@ pub struct Settings {
     /// How SQL is run.
     pub sql: sql::Options,
     /// The root user's keys, if they are given.
-    pub root: Option<(String, String)>,
+    pub root: Option<(String, Secret)>,
     /// More users.
     pub users: Vec<User>,
 }
@@ -272,6 +304,44 @@ fn key(value: Option<String>, file: Option<PathBuf>, what: &str) -> anyhow::Resu
         }
         (value, None) => Ok(value),
     }
+}
+
+/// A secret, as a value or from a file.
+fn secret(
+    value: Option<Secret>,
+    file: Option<PathBuf>,
+    what: &str,
+) -> anyhow::Result<Option<Secret>> {
+    let value = value.map(|value| value.expose().to_owned());
+    Ok(key(value, file, what)?.map(Secret::from))
+}
+
+/// Refuses a secret that is soon guessed: a login over PostgreSQL's protocol lets whoever listens try as many
+/// as they like.
+fn check_secret(user: &str, secret: &Secret) -> anyhow::Result<()> {
+    if secret.expose().chars().count() < SECRET_CHARACTERS_MIN {
+        bail!(
+            "the secret key of user `{user}` is too short: {SECRET_CHARACTERS_MIN} characters at least"
+        );
+    }
+    Ok(())
+}
+
+/// Checks the users of the file. Ids are compared as text everywhere, so they get one form.
+fn checked(mut users: Vec<User>) -> anyhow::Result<Vec<User>> {
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    for user in &mut users {
+        let is_canonical = user.id.len() == 64 && user.id.bytes().all(|b| b.is_ascii_hexdigit());
+        if !is_canonical || user.access_key.is_empty() {
+            bail!("user `{}` needs an id of 64 hex digits and both keys", user.name);
+        }
+        check_secret(&user.name, &user.secret_key)?;
+        user.id.make_ascii_lowercase();
+        if let Some(other) = names.insert(user.id.clone(), user.name.clone()) {
+            bail!("users `{other}` and `{}` have the same id: they would be one user", user.name);
+        }
+    }
+    Ok(users)
 }
 
 fn read_file(path: Option<&PathBuf>) -> anyhow::Result<File> {
@@ -304,12 +374,12 @@ fn connection(args: &LogArgs, file: &KafkaFile) -> anyhow::Result<kafka::Setting
         client,
         checks_host: file.checks_host.unwrap_or(true),
     });
-    let password = key(file.password.clone(), file.password_file.clone(), "kafka.password")?;
+    let password = secret(file.password.clone(), file.password_file.clone(), "kafka.password")?;
     let sasl = match &file.sasl_mechanism {
         Some(mechanism) => Some(kafka::Sasl {
             mechanism: mechanism.parse()?,
             user: file.user.clone().unwrap_or_default(),
-            password: password.unwrap_or_default(),
+            password: password.map(|p| p.expose().to_owned()).unwrap_or_default(),
         }),
         None if file.user.is_some() || password.is_some() => {
             bail!("kafka.user and kafka.password need kafka.sasl_mechanism")
@@ -381,9 +451,10 @@ impl Settings {
     pub fn load(args: ServerArgs) -> anyhow::Result<Self> {
         let file = read_file(args.config.as_ref())?;
         let log = log_kind(&args, &file)?;
-        let Some(data) = args.data.or(file.data) else {
-            bail!("no data directory: give --data DIR, SILTSTONE_DATA or `data` in the file");
-        };
+        let data = args.data.or(file.data).unwrap_or_else(|| DATA.into());
+        let secret_files =
+            [&args.config, &args.secret_key_file, &file.secret_key_file, &file.kafka.password_file];
+        let secret_files = secret_files.into_iter().flatten().cloned().collect();
         let listen = args.listen.or(file.listen);
         let listen = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9000)));
         let admin = args.admin.or(file.admin);
@@ -412,24 +483,27 @@ impl Settings {
             args.access_key_file.or(file.access_key_file),
             "the access key",
         )?;
-        let secret = key(
+        let secret = secret(
             args.secret_key.or(file.secret_key),
             args.secret_key_file.or(file.secret_key_file),
             "the secret key",
         )?;
         let root = match (access, secret) {
-            (Some(access), Some(secret)) if !access.is_empty() && !secret.is_empty() => {
+            (Some(access), Some(secret)) if !access.is_empty() => {
+                check_secret("root", &secret)?;
                 Some((access, secret))
             }
             (None, None) => None,
             _ => bail!("access key and secret key go together, and neither may be empty"),
         };
-        for user in &file.users {
-            let is_canonical =
-                user.id.len() == 64 && user.id.bytes().all(|b| b.is_ascii_hexdigit());
-            if !is_canonical || user.access_key.is_empty() || user.secret_key.is_empty() {
-                bail!("user `{}` needs an id of 64 hex digits and both keys", user.name);
-            }
+        let users = checked(file.users)?;
+        let named = users.iter().map(|user| (user.name.as_str(), &user.secret_key));
+        let all = root.iter().map(|(_, secret)| ("root", secret)).chain(named);
+        let short = all.filter(|(_, secret)| secret.expose().chars().count() < SECRET_CHARACTERS);
+        let short_secrets = short.map(|(name, _)| name.to_owned()).collect();
+        let stall = args.stall_seconds.or(file.stall_seconds).unwrap_or(60);
+        if stall == 0 {
+            bail!("stall_seconds is 1 at least");
         }
         let cut = CutPolicy {
             bytes: args.cut_bytes.or(file.cut_bytes).unwrap_or(64 << 20),
@@ -453,7 +527,7 @@ impl Settings {
         if region.len() > REGION_BYTES_MAX {
             bail!("region has at most {REGION_BYTES_MAX} bytes");
         }
-        if let Some(user) = file.users.iter().find(|user| user.id.len() > OWNER_BYTES_MAX) {
+        if let Some(user) = users.iter().find(|user| user.id.len() > OWNER_BYTES_MAX) {
             bail!("the id of user {} has at most {OWNER_BYTES_MAX} bytes", user.name);
         }
         let sql_defaults = sql::Options::default();
@@ -488,6 +562,11 @@ impl Settings {
             log,
             region,
             logs_json,
+            connections: args.connections.or(file.connections),
+            connections_per_address: args.connections_per_address.or(file.connections_per_address),
+            stall: Duration::from_secs(stall),
+            secret_files,
+            short_secrets,
             cut,
             inline_bytes_max: inline,
             log_file_bytes,
@@ -495,7 +574,7 @@ impl Settings {
             reserve_bytes: args.reserve_bytes.or(file.reserve_bytes).unwrap_or(512 << 20),
             sql,
             root,
-            users: file.users,
+            users,
         })
     }
 
@@ -509,6 +588,11 @@ impl Settings {
             log: LogKind::Embedded,
             region: String::new(),
             logs_json: false,
+            connections: None,
+            connections_per_address: None,
+            stall: Duration::from_secs(60),
+            secret_files: Vec::new(),
+            short_secrets: Vec::new(),
             cut: CutPolicy::default(),
             inline_bytes_max: 0,
             log_file_bytes: 64 << 20,
@@ -517,6 +601,54 @@ impl Settings {
             sql: sql::Options::default(),
             root: None,
             users: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str, id: &str, secret: &str) -> User {
+        User {
+            name: name.into(),
+            id: id.repeat(64),
+            display_name: name.into(),
+            email: String::new(),
+            access_key: format!("AKID{name}"),
+            secret_key: Secret::from(secret.to_owned()),
+        }
+    }
+
+    const LONG: &str = "sixteen-letters!";
+
+    #[test]
+    fn users_are_one_form_and_differ() {
+        let users = checked(vec![user("a", "A", LONG), user("b", "b", LONG)]).unwrap();
+        assert_eq!(users[0].id, "a".repeat(64));
+        for wrong in [
+            vec![user("a", "A", LONG), user("b", "a", LONG)],
+            vec![user("a", "a", &LONG[..SECRET_CHARACTERS_MIN - 1])],
+            vec![user("a", "a", "")],
+            vec![user("a", "g", LONG)],
+        ] {
+            assert!(checked(wrong).is_err());
+        }
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_secret() {
+        let text = format!(
+            "access_key = \"AKIDroot\"\nsecret_key = \"{LONG}\"\n[kafka]\npassword = \"{LONG}\"\n\
+             [[users]]\nname = \"a\"\nid = \"{}\"\ndisplay_name = \"A\"\naccess_key = \"AKIDa\"\nsecret_key = \"{LONG}\"\n",
+            "a".repeat(64)
+        );
+        let file: File = toml::from_str(&text).unwrap();
+        let mut settings = Settings::for_tools("data".into());
+        settings.root = Some(("AKIDroot".into(), Secret::from(LONG.to_owned())));
+        settings.users = checked(vec![user("a", "a", LONG)]).unwrap();
+        for shown in [format!("{file:?}"), format!("{settings:?}")] {
+            assert!(shown.contains("AKIDroot") && !shown.contains(LONG), "{shown}");
         }
     }
 }

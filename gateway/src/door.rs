@@ -4,6 +4,7 @@
 //! requests that are signed like any other of S3's (see `front/sql.rs`). Both answer alike.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -21,6 +22,7 @@ use serde::Deserialize;
 use sql::{Asker, Engine, Format, ReadAt, Seen, Source, SqlError, Writer};
 
 use crate::config::User;
+use crate::refusal::{Refusal, Who};
 use crate::server::store::{Kind, Store};
 use crate::users::{Users, is_operator, owns};
 
@@ -117,7 +119,7 @@ impl Door {
     }
 
     /// Who asks, by the keys in `Authorization: Basic`.
-    fn asker(&self, headers: &HeaderMap) -> Option<&User> {
+    fn asker(&self, headers: &HeaderMap, who: &mut Who) -> Option<&User> {
         let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let (scheme, encoded) = given.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
@@ -126,6 +128,7 @@ impl Door {
         let decoded = base64::prelude::BASE64_STANDARD.decode(encoded.trim()).ok()?;
         let text = String::from_utf8(decoded).ok()?;
         let (access_key, secret_key) = text.split_once(':')?;
+        who.access_key = Some(access_key.to_owned());
         self.users.with_keys(access_key, secret_key)
     }
 
@@ -149,10 +152,26 @@ impl Door {
     }
 
     /// Answers a query of whoever the headers name.
-    pub async fn answer(&self, headers: &HeaderMap, wishes: Wishes, text: String) -> Response {
-        match self.asker(headers) {
+    pub async fn answer(
+        &self,
+        headers: &HeaderMap,
+        address: Option<SocketAddr>,
+        wishes: Wishes,
+        text: String,
+    ) -> Response {
+        let mut who = Who { address, ..Who::default() };
+        match self.asker(headers, &mut who) {
             Some(user) => self.answer_to(user, wishes, text).await,
             None => {
+                Refusal {
+                    request: "",
+                    operation: "SQL",
+                    path: "/sql",
+                    status: 401,
+                    code: "Unauthorized",
+                    who: &who,
+                }
+                .tell();
                 let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"siltstone\"")];
                 let told = "give an access key and its secret key as user and password\n";
                 (StatusCode::UNAUTHORIZED, challenge, told).into_response()
@@ -237,7 +256,7 @@ impl Drop for Early {
 /// The same users, through PostgreSQL's protocol.
 impl pg::Accounts for Door {
     fn secret_key(&self, access_key: &str) -> Option<String> {
-        self.users.with_key(access_key).map(|user| user.secret_key.clone())
+        self.users.with_key(access_key).map(|user| user.secret_key.expose().to_owned())
     }
 
     fn source(&self, access_key: &str) -> Option<Arc<dyn Source>> {

@@ -36,6 +36,8 @@ use s3::sigv4::{self, Verified};
 
 use crate::config::{Settings, User};
 use crate::door::{Door, OFFSET_HEADER, offset_text};
+use crate::refusal::{Refusal, Who, method_label, operation};
+use crate::server::connections::Connection;
 use crate::server::store::Store;
 use crate::users::{Users, owns};
 
@@ -120,6 +122,14 @@ pub struct Sight<'a> {
     pub snapshot: Snapshot,
 }
 
+/// Refuses methods that S3 does not know. Browsers ask with OPTIONS, and are told why they may not.
+fn check_method(method: &http::Method) -> Result<(), S3Error> {
+    if method_label(method) == "other" && method != http::Method::OPTIONS {
+        return Err(Code::MethodNotAllowed.into());
+    }
+    Ok(())
+}
+
 /// A request's head is at most 16 KiB.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
@@ -158,15 +168,18 @@ impl Front {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:08X}{number:012X}", self.start);
         let (parts, body) = request.into_parts();
+        let address = parts.extensions.get::<Arc<Connection>>().map(|connection| connection.peer());
+        let mut who = Who { address, ..Who::default() };
         let method = parts.method.clone();
         let path = parts.uri.path().to_owned();
+        let query = parts.uri.query().unwrap_or_default().to_owned();
         let expects = parts.headers.contains_key("expect");
         let is_empty = body.is_end_stream();
-        let answered = self.answer(&id, parts, body).await;
-        let mut response = match answered {
-            Ok(response) => response,
-            Err(error) => answer::error(&error, &path, &id, method == http::Method::HEAD),
-        };
+        let answered = self.answer(&id, &mut who, parts, body).await;
+        let code = answered.as_ref().err().map_or("", |error| error.code.text());
+        let mut response = answered.unwrap_or_else(|error| {
+            answer::error(&error, &path, &id, method == http::Method::HEAD)
+        });
         // A final answer without `100 Continue` before it is legal, and botocore takes it for an answer to
         // its next request on the connection, which then waits in vain. So the connection ends here.
         if expects && (is_empty || !response.status().is_success()) {
@@ -175,11 +188,12 @@ impl Front {
         answer::add_ids(&mut response, &id);
         header_names::spell(&mut response).await;
         let status = response.status().as_u16();
-        metrics::counter!("siltstone_requests_total", "method" => method.to_string(), "status" => status.to_string()).increment(1);
-        if status >= 500 {
-            tracing::warn!(request = id, %method, path, status, "request");
-        } else {
-            tracing::debug!(request = id, %method, path, status, "request");
+        metrics::counter!("siltstone_requests_total", "method" => method_label(&method), "status" => status.to_string()).increment(1);
+        tracing::debug!(request = id, %method, path, status, "request");
+        if status >= 400 {
+            let operation = operation(&method, &path, &query);
+            let (request, operation) = (id.as_str(), operation.as_str());
+            Refusal { request, operation, path: &path, status, code, who: &who }.tell();
         }
         response
     }
@@ -187,21 +201,29 @@ impl Front {
     async fn answer(
         &self,
         id: &str,
+        who: &mut Who,
         mut parts: Parts,
         body: Incoming,
     ) -> Result<http::Response<Answer>, S3Error> {
+        check_method(&parts.method)?;
         check_head(&parts)?;
         headers::check_text(&parts.headers)?;
         let path = names::decode(parts.uri.path())?;
         let query = names::query(parts.uri.query().unwrap_or_default())?;
         let presented = sigv4::parse(&parts, &query)?;
         let Some(presented) = presented else { return Err(Code::AccessDenied.into()) };
+        who.access_key = Some(presented.access_key.clone());
         let Some(user) = self.users.with_key(&presented.access_key) else {
             return Err(S3Error::from(Code::InvalidAccessKeyId)
                 .with("AWSAccessKeyId", presented.access_key.clone()));
         };
         let region = &self.settings.region;
-        let verified = presented.verify(&parts, &path, &query, &user.secret_key, now(), region)?;
+        let verified =
+            presented.verify(&parts, &path, &query, user.secret_key.expose(), now(), region)?;
+        who.user = Some(user.name.clone());
+        if let Some(connection) = parts.extensions.get::<Arc<Connection>>() {
+            connection.prove();
+        }
         headers::add_from_query(&mut parts.headers, &query)?;
         headers::check_token(&parts.headers)?;
         let (bucket, key) = split_path(&path);

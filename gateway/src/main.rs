@@ -11,8 +11,11 @@ mod door;
 mod export;
 mod front;
 mod fsck;
+mod log_limit;
 mod measures;
 mod pager;
+mod refusal;
+mod secret;
 mod server;
 mod shell;
 mod status;
@@ -21,7 +24,10 @@ mod users;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use secret::Secret;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -117,15 +123,22 @@ struct KeyArgs {
     access_key: Option<String>,
     /// The secret key.
     #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
-    secret_key: Option<String>,
-    /// Without keys: the server's data directory, which keeps the ones of its root user.
+    secret_key: Option<Secret>,
+    /// Without keys: the server's data directory, which keeps the ones of its root user; ./data if it has.
     #[arg(long, env = "SILTSTONE_DATA")]
     data: Option<PathBuf>,
 }
 
 impl KeyArgs {
     fn find(self) -> anyhow::Result<ask::Keys> {
-        match (self.access_key, self.secret_key, self.data) {
+        let given = (self.access_key, self.secret_key);
+        if given == (None, None)
+            && self.data.is_none()
+            && let Some(keys) = users::kept_keys(config::DATA.as_ref())?
+        {
+            return Ok(keys);
+        }
+        match (given.0, given.1, self.data) {
             (Some(access_key), Some(secret_key), _) => Ok((access_key, secret_key)),
             (None, None, Some(data)) => users::kept_keys(&data)?.ok_or_else(|| {
                 anyhow::anyhow!(
@@ -154,6 +167,12 @@ fn sql(
     }
 }
 
+/// Tells that a secret key stands on the server's command line, for everybody to see.
+fn shows_secret(matches: &clap::ArgMatches) -> bool {
+    let server = matches.subcommand_matches("server");
+    server.and_then(|server| server.value_source("secret_key")) == Some(ValueSource::CommandLine)
+}
+
 #[derive(Subcommand)]
 enum ClusterCommand {
     /// Ask every node, and compare. Exits 1 if a node does not answer or something differs.
@@ -165,8 +184,10 @@ enum ClusterCommand {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Server(args) => server::run(*args),
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let done = match cli.command {
+        Command::Server(args) => server::run(*args, shows_secret(&matches)),
         Command::Init(args) => server::init(&args),
         Command::Cluster(ClusterCommand::Status { admin }) => cluster::status(&admin),
         Command::Status { admin, json } => status::run(&admin, json),

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use compactor::partition::Partition;
 
+use crate::server::connections::Connections;
 use crate::server::store::{Kind, Store};
 
 /// Puts the store's numbers into the metrics.
@@ -32,6 +33,17 @@ pub async fn take(store: &Store) {
             }
         }
     }
+}
+
+/// Puts a listener's numbers into the metrics.
+pub fn take_connections(connections: &Connections) {
+    let (open, displaced, refused) = connections.counts();
+    let listener = connections.name;
+    metrics::gauge!("siltstone_connections", "listener" => listener).set(open as f64);
+    metrics::counter!("siltstone_connections_displaced_total", "listener" => listener)
+        .absolute(displaced);
+    metrics::counter!("siltstone_connections_refused_total", "listener" => listener)
+        .absolute(refused);
 }
 
 /// Puts the queries' numbers into the metrics.

@@ -1,49 +1,60 @@
 //! Running it: joins the real parts, listens, drains, stops.
 
+pub mod connections;
+mod handles;
+pub mod http;
 pub mod identity;
 pub mod node;
+pub mod pace;
+mod permissions;
 pub mod store;
+mod stream;
 
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use ingest::env::production;
 use ingest::mutant::Mutant;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::admin::Admin;
 use crate::config::{InitArgs, KafkaSettings, ServerArgs, Settings};
 use crate::door::Door;
 use crate::front::Front;
 use crate::users::Users;
+use connections::Connections;
 use store::Store;
 
-/// A client gets so long to send its headers.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a connection reads ahead, and so the longest head that is answered in S3's words; beyond, hyper
-/// answers 431.
-const BUFFER_BYTES_MAX: usize = 64 << 10;
-/// Requests that are under way get so long at a stop.
-const DRAIN: Duration = Duration::from_secs(30);
+/// Connections that may wait to be accepted. Beyond, the system lets clients try again after a second.
+const BACKLOG: u32 = 1024;
 
 /// Runs a server until it is told to stop.
-pub fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: ServerArgs, shows_secret: bool) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(args)?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("SILTSTONE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // Colours are for people: none in files, nor where they are not wanted (https://no-color.org).
+    let wants_colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let has_colours = wants_colours && std::io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = logs.with_ansi(has_colours);
     if settings.logs_json {
         logs.json().init();
     } else {
         logs.init();
     }
+    if shows_secret {
+        tracing::warn!(
+            "everybody on this machine can read a secret key on a command line: give --secret-key-file or SILTSTONE_SECRET_KEY"
+        );
+    }
+    permissions::tell(&settings);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(settings))?;
     Ok(ExitCode::SUCCESS)
@@ -63,19 +74,28 @@ pub fn init(args: &InitArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let handles = handles::raise()?;
+    let shares = handles::shares(
+        handles,
+        settings.postgres.is_some(),
+        settings.connections,
+        settings.connections_per_address,
+    )?;
+    let (s3, each, admin) = (shares.s3.all, shares.s3.per_address, shares.admin.all);
+    let postgres = shares.postgres / handles::POSTGRES_EACH;
+    tracing::info!(handles, s3, each, admin, postgres, "connections that may be open at a time");
     store::make_folder(&settings.data)?;
-    let listener = TcpListener::bind(settings.listen).await;
-    let listener = listener.with_context(|| format!("cannot listen on {}", settings.listen))?;
-    let admin = TcpListener::bind(settings.admin).await;
-    let admin = admin.with_context(|| format!("cannot listen on {}", settings.admin))?;
-    let postgres = match settings.postgres {
-        None => None,
-        Some(address) => {
-            let bound = TcpListener::bind(address).await;
-            Some(bound.with_context(|| format!("cannot listen on {address}"))?)
-        }
+    let listener = listen(settings.listen)?;
+    let admin = listen(settings.admin)?;
+    let postgres = settings.postgres.map(listen).transpose()?;
+    let http = |tcp, name, limits| http::Listener {
+        tcp,
+        connections: Connections::new(name, limits),
+        stall: settings.stall,
     };
-    let listeners = Listeners { s3: listener, admin, postgres, opens_early: false };
+    let s3 = http(listener, "s3", shares.s3);
+    let admin = http(admin, "admin", shares.admin);
+    let listeners = Listeners { s3, admin, postgres, opens_early: false };
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
     let env = production::of(&settings.data)?;
     let opens_early = env.mutated(Mutant::QueryBeforeLogin);
@@ -89,10 +109,25 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Listens on an address.
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // A restart need not wait for what the last process left.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| format!("cannot listen on {address}"))
+}
+
 /// Where the server is reached.
 struct Listeners {
-    s3: TcpListener,
-    admin: TcpListener,
+    s3: http::Listener,
+    admin: http::Listener,
     postgres: Option<TcpListener>,
     /// A seeded bug: PostgreSQL's clients ask before they have logged in.
     opens_early: bool,
@@ -105,17 +140,17 @@ async fn serve_store(
     listeners: Listeners,
     metrics: PrometheusHandle,
 ) -> anyhow::Result<()> {
-    let data = &settings.data;
     let (users, made) = Users::load(&settings)?;
-    if let Some((access, secret)) = made {
+    if made {
+        // Their place is told, not what they are: what a process prints is kept in many places.
         println!(
-            "A root user was made; its keys are kept in {}:",
-            data.join("credentials").display()
+            "A root user was made. Its access key and its secret key are in {}",
+            settings.data.join("credentials").display()
         );
-        println!("  access key {access}\n  secret key {secret}");
     }
     let Listeners { s3, admin, postgres, opens_early } = listeners;
-    println!("S3 on http://{}, admin on http://{}", s3.local_addr()?, admin.local_addr()?);
+    let (s3_address, admin_address) = (s3.tcp.local_addr()?, admin.tcp.local_addr()?);
+    println!("S3 on http://{s3_address}, admin on http://{admin_address}");
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let sql = Arc::new(start_sql(&settings.sql)?);
     let users = Arc::new(users);
@@ -129,12 +164,14 @@ async fn serve_store(
             Some(pg::Server::start(postgres.into_std()?, engine, accounts, opens_early)?)
         }
     };
-    let admin = crate::admin::serve(admin, store.clone(), door.clone(), metrics, ready.clone());
-    tokio::spawn(admin);
+    let all = [s3.connections.clone(), admin.connections.clone()];
+    let state =
+        Admin::new(store.clone(), door.clone(), metrics, ready.clone(), all, admin_address.port());
+    tokio::spawn(crate::admin::serve(admin, state));
     let front = Arc::new(Front::new(store.clone(), users, door, settings));
     let mut holds = store.partitions[0].holds_node();
     tokio::select! {
-        accepted = accept(s3, front) => accepted?,
+        served = serve_s3(s3, front) => served?,
         _ = holds.wait_for(|holds| *holds == Some(false)) => {
             anyhow::bail!("another process runs under this node's id; this one stops");
         }
@@ -153,53 +190,22 @@ fn start_sql(options: &sql::Options) -> anyhow::Result<sql::Engine> {
             }
             _ => {}
         }
-        std::fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let made = std::fs::DirBuilder::new().mode(0o700).create(folder);
+        made.with_context(|| format!("cannot make {}", folder.display()))?;
     }
     Ok(sql::Engine::new(options)?)
 }
 
-/// Serves connections until a signal, then drains them.
-async fn accept(listener: TcpListener, front: Arc<Front>) -> anyhow::Result<()> {
+/// Serves S3 until a signal, and lets requests under way end.
+async fn serve_s3(listener: http::Listener, front: Arc<Front>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let graceful = GracefulShutdown::new();
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .half_close(false);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file handles, say: what is open goes on, new connections wait.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let _ = stream.set_nodelay(true);
-        let front = front.clone();
-        let service = service_fn(move |request| {
-            let front = front.clone();
-            async move { Ok::<_, std::convert::Infallible>(front.handle(request).await) }
-        });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-        });
-    }
-    drop(listener);
-    tracing::info!("stopping: no new connections, waiting for requests under way");
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some requests did not end in time");
-    }
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    listener.serve(move |request| front.clone().handle(request), stop).await;
     Ok(())
 }

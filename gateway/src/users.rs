@@ -8,6 +8,7 @@ use compactor::state::BucketState;
 use sha2::{Digest, Sha256};
 
 use crate::config::{Settings, User};
+use crate::secret::Secret;
 use crate::server::identity::write_private;
 
 /// The root user's canonical id. It must not change with the keys: buckets belong to it.
@@ -33,8 +34,8 @@ pub struct Users {
 
 impl Users {
     /// Takes the users of the settings. Without root keys a pair is made once and kept in the data
-    /// directory; the flag tells whether that was now.
-    pub fn load(settings: &Settings) -> anyhow::Result<(Self, Option<(String, String)>)> {
+    /// directory; the flag tells that this was now.
+    pub fn load(settings: &Settings) -> anyhow::Result<(Self, bool)> {
         let (root, is_new) = match &settings.root {
             Some(root) => (root.clone(), false),
             None => kept_root(&settings.data)?,
@@ -44,19 +45,21 @@ impl Users {
             id: root_id(),
             display_name: "root".into(),
             email: String::new(),
-            access_key: root.0.clone(),
-            secret_key: root.1.clone(),
+            access_key: root.0,
+            secret_key: root.1,
         }];
         users.extend(settings.users.iter().cloned());
         let mut by_access_key = BTreeMap::new();
         let mut by_id = BTreeMap::new();
         for user in users {
-            by_id.insert(user.id.clone(), user.display_name.clone());
+            if by_id.insert(user.id.clone(), user.display_name.clone()).is_some() {
+                bail!("two users have the id {}", user.id);
+            }
             if let Some(other) = by_access_key.insert(user.access_key.clone(), user) {
                 bail!("two users have the access key {}", other.access_key);
             }
         }
-        Ok((Self { by_access_key, by_id }, is_new.then_some(root)))
+        Ok((Self { by_access_key, by_id }, is_new))
     }
 
     /// The user with an access key.
@@ -68,7 +71,7 @@ impl Users {
     pub fn with_keys(&self, access_key: &str, secret_key: &str) -> Option<&User> {
         let user = self.with_key(access_key)?;
         // Digests are compared: how many leading bytes are equal tells nothing about the secrets.
-        let is_same = Sha256::digest(&user.secret_key) == Sha256::digest(secret_key);
+        let is_same = Sha256::digest(user.secret_key.expose()) == Sha256::digest(secret_key);
         is_same.then_some(user)
     }
 
@@ -79,11 +82,11 @@ impl Users {
 }
 
 /// The root user's keys, if the data directory keeps them.
-pub fn kept_keys(data: &Path) -> anyhow::Result<Option<(String, String)>> {
+pub fn kept_keys(data: &Path) -> anyhow::Result<Option<(String, Secret)>> {
     let path = data.join("credentials");
     match std::fs::read_to_string(&path) {
         Ok(text) => match text.trim().split_once(' ') {
-            Some((access, secret)) => Ok(Some((access.into(), secret.into()))),
+            Some((access, secret)) => Ok(Some((access.into(), Secret::from(secret.to_owned())))),
             None => bail!("{} is not an access key and a secret key", path.display()),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -92,7 +95,7 @@ pub fn kept_keys(data: &Path) -> anyhow::Result<Option<(String, String)>> {
 }
 
 /// The root user's keys, made if there are none yet; the flag tells whether that was now.
-fn kept_root(data: &Path) -> anyhow::Result<((String, String), bool)> {
+fn kept_root(data: &Path) -> anyhow::Result<((String, Secret), bool)> {
     if let Some(keys) = kept_keys(data)? {
         return Ok((keys, false));
     }
@@ -101,5 +104,5 @@ fn kept_root(data: &Path) -> anyhow::Result<((String, String), bool)> {
     let access = format!("SILT{}", hex::encode_upper(&bytes[..8]));
     let secret = hex::encode(&bytes[8..]);
     write_private(&data.join("credentials"), format!("{access} {secret}\n").as_bytes())?;
-    Ok(((access, secret), true))
+    Ok(((access, Secret::from(secret)), true))
 }

@@ -25,7 +25,17 @@ fn the_version_is_told() {
 #[test]
 fn every_setting_is_explained_with_its_variable() {
     let told = said(&siltstone(&["server", "--help"]));
-    for setting in ["--data", "--listen", "--admin", "--config", "--cut-seconds", "--sql-seconds"] {
+    for setting in [
+        "--data",
+        "--listen",
+        "--admin",
+        "--config",
+        "--connections",
+        "--connections-per-address",
+        "--stall-seconds",
+        "--cut-seconds",
+        "--sql-seconds",
+    ] {
         let variable = format!("SILTSTONE_{}", setting[2..].replace('-', "_").to_uppercase());
         assert!(told.contains(setting) && told.contains(&variable), "{setting}: {told}");
     }

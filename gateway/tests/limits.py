@@ -161,7 +161,7 @@ def deaf(server):
         for _ in range(8):
             client = socket.create_connection(("127.0.0.1", server.admin_port))
             body = b"SELECT value, repeat('x', 1000) FROM generate_series(1, 100000000)"
-            head = f"POST /sql?format=csv HTTP/1.1\r\nHost: x\r\nAuthorization: {basic(server.own_keys())['Authorization']}\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = f"POST /sql?format=csv HTTP/1.1\r\nHost: 127.0.0.1:{server.admin_port}\r\nAuthorization: {basic(server.own_keys())['Authorization']}\r\nContent-Length: {len(body)}\r\n\r\n"
             client.sendall(head.encode() + body)
             connections.append(client)
         time.sleep(5)

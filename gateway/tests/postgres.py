@@ -22,7 +22,7 @@ import sqlalchemy
 from server import ACCESS_KEY, SECRET_KEY, Server, free_port
 
 PASSED = 0
-OTHER_KEYS = ("AKIDOTHER", "another-secret")
+OTHER_KEYS = ("AKIDOTHER", "another-secret-for-tests")
 
 
 def check(holds, what):

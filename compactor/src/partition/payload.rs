@@ -102,7 +102,7 @@ impl Drop for OpenStream {
         let told: Fut<'static, ()> = Box::pin(async move {
             let id = RecordId { writer: WriterId(stream.0), ..RecordId::default() };
             let body = Body::Abandon { stream };
-            let record = Record { id, principal: String::new(), request: String::new(), body };
+            let record = Record::of_the_store(id, body);
             let limit = shared.options.write_wait;
             let append = async {
                 let permit = shared.log.admit(shared.id, record.bytes_estimate()).await?;

@@ -3,13 +3,13 @@
 //! Nothing is believed before the end: a body that is shorter or longer than declared, has another
 //! checksum or a broken chunk signature leaves nothing that anything refers to.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use compactor::partition::{PayloadError, PayloadGuard, PayloadWriter};
 use http::Response;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Frame, Incoming};
 use ingest::bulk::BulkError;
 use ingest::entry::{Extent, StoredChecksum};
 use ingest::log::AppendError;
@@ -25,13 +25,15 @@ use std::sync::Arc;
 use super::answer::{self, Answer};
 use super::digests::{Digests, Hashes};
 use super::{Asked, Front};
+use crate::server::connections::Connection;
+use crate::server::pace::Pace;
 
 /// The largest single upload, and the largest part: 5 GiB.
 pub const UPLOAD_BYTES_MAX: u64 = 5 << 30;
 /// A body longer than this is digested beside its way to the disk.
 const BESIDE_BYTES: u64 = 1 << 20;
-/// A client that sends nothing for so long is given up.
-const IDLE: Duration = Duration::from_secs(60);
+/// A document must have come before its client was waited for this long, however it keeps up.
+const DOCUMENT_TIME: Duration = Duration::from_secs(120);
 
 /// A body that was taken and verified.
 pub struct Taken {
@@ -72,6 +74,11 @@ impl Taken {
 /// The pieces of a body, as they come off the wire.
 struct Pieces {
     body: Incoming,
+    connection: Option<Arc<Connection>>,
+    /// How the client keeps up.
+    pace: Pace,
+    /// How much longer the client is waited for in all; without bound where a body may be large.
+    left: Duration,
     decoder: Option<Decoder>,
     ready: std::collections::VecDeque<Bytes>,
     trailers: Vec<(String, String)>,
@@ -79,10 +86,39 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn new(asked: &Asked, body: Incoming, len: u64) -> Self {
+    fn new(asked: &Asked, body: Incoming, len: u64, stall: Duration) -> Self {
         let is_chunked = asked.verified.payload.is_chunked();
         let decoder = is_chunked.then(|| Decoder::new(asked.verified.clone(), len));
-        Self { body, decoder, ready: Default::default(), trailers: Vec::new(), ended: false }
+        let connection = asked.parts.extensions.get::<Arc<Connection>>().cloned();
+        Self {
+            body,
+            connection,
+            pace: Pace::new(stall),
+            left: Duration::MAX,
+            decoder,
+            ready: Default::default(),
+            trailers: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// Waits for what comes next, as long as the client keeps up.
+    async fn frame(&mut self) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, S3Error> {
+        let began = Instant::now();
+        let left = self.pace.left().min(self.left);
+        self.connection.iter().for_each(|connection| connection.waits());
+        let frame = tokio::time::timeout(left, self.body.frame()).await;
+        let waited = began.elapsed();
+        self.pace.waited(waited);
+        self.left = self.left.saturating_sub(waited);
+        let frame = frame.map_err(|_| S3Error::from(Code::RequestTimeout))?;
+        self.connection.iter().for_each(|connection| connection.came());
+        if frame.is_none() || self.body.is_end_stream() {
+            self.connection.iter().for_each(|connection| connection.body_ended());
+        }
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        self.pace.moved(data.map_or(0, Bytes::len));
+        Ok(frame)
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, S3Error> {
@@ -93,9 +129,7 @@ impl Pieces {
             if self.ended {
                 return Ok(None);
             }
-            let frame = tokio::time::timeout(IDLE, self.body.frame()).await;
-            let frame = frame.map_err(|_| S3Error::from(Code::RequestTimeout))?;
-            match frame {
+            match self.frame().await? {
                 None => {
                     self.ended = true;
                     if let Some(decoder) = self.decoder.take() {
@@ -218,7 +252,7 @@ impl Front {
         let content_md5 = asked.header("content-md5")?.map(parse_content_md5).transpose()?;
         let announced = announced(asked)?;
         let algorithm = announced.as_ref().map(|(algorithm, _)| *algorithm).or(wanted);
-        let mut pieces = Pieces::new(asked, body, len);
+        let mut pieces = Pieces::new(asked, body, len, self.settings.stall);
         let mut sink = if len <= inline_max {
             Sink::Memory(BytesMut::with_capacity(len as usize))
         } else {
@@ -294,7 +328,8 @@ impl Front {
             return Err(too_large());
         }
         let len = if asked.verified.payload.is_chunked() { declared_len(asked)? } else { 0 };
-        let mut pieces = Pieces::new(asked, body, len);
+        let mut pieces = Pieces::new(asked, body, len, self.settings.stall);
+        pieces.left = DOCUMENT_TIME;
         let mut all = BytesMut::new();
         while let Some(bytes) = pieces.next().await? {
             if all.len() + bytes.len() > max {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +49,14 @@ pub enum Kind {
 /// Makes the data directory, and its name durable in every folder above that was made with it.
 pub fn make_folder(data: &Path) -> anyhow::Result<()> {
     let missing: Vec<&Path> = data.ancestors().take_while(|folder| !folder.exists()).collect();
-    fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
+    // What is in it is for the server alone. Folders above it are made as others make them.
+    let made = data.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(data)
+            .or_else(|error| if data.is_dir() { Ok(()) } else { Err(error) })
+    });
+    made.with_context(|| format!("cannot make {}", data.display()))?;
     for made in missing {
         sync_folder_of(made)?;
     }
@@ -62,7 +70,8 @@ impl Lock {
     /// Takes the lock, or says who has it.
     pub fn take(data: &Path) -> anyhow::Result<Self> {
         let path = data.join("LOCK");
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+        let mut options = fs::OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path)?;
         let locked = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
         if locked.is_err() {
             bail!("{} is in use by another siltstone process", data.display());

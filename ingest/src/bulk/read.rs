@@ -15,7 +15,7 @@ use crate::entry::Extent;
 use crate::env::{Disk, File, Open};
 use crate::log::{Corruption, ReadError, confirm};
 use crate::mutant::Mutant;
-use crate::words::BulkId;
+use crate::words::{BulkId, PartitionId};
 
 /// Frames that are read at once.
 const STRETCH_FRAMES: u64 = 4;

@@ -561,7 +561,7 @@ proptest! {
 type Sized = fn(usize) -> Record;
 
 fn of(body: Body) -> Record {
-    Record { id: RecordId::default(), principal: String::new(), request: String::new(), body }
+    Record::of_the_store(RecordId::default(), body)
 }
 
 fn put_with(attributes: Attributes, payload: RecordPayload) -> Record {

@@ -233,9 +233,7 @@ fn seeded_bugs_are_found() {
     let of_the_doors = [Mutant::QueryBeforeLogin];
     let elsewhere: [&[Mutant]; 6] =
         [&of_the_log, &of_the_cluster, &of_damage, &of_the_world, &of_room, &of_the_doors];
-    let is_elsewhere = |bug: &&Mutant| {
-        elsewhere.iter().any(|bugs| bugs.contains(bug))
-    };
+    let is_elsewhere = |bug: &&Mutant| elsewhere.iter().any(|bugs| bugs.contains(bug));
     for bug in Mutant::ALL.iter().filter(|bug| !is_elsewhere(bug)) {
         let found = (0..80).find(|seed| {
             let run = std::panic::catch_unwind(|| {

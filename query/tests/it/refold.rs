@@ -19,7 +19,7 @@ use query::listing::{self, From, Request};
 use simulator::{Sim, SimDisk};
 
 use crate::crash::{SharedClients, seeds};
-use crate::world::{Client, STORE, open};
+use crate::world::{Client, STORE, log_options, open};
 
 const ID: PartitionId = PartitionId::ZERO;
 
@@ -43,13 +43,7 @@ async fn refolded(sim: &Sim, disk: &SimDisk) -> Result<(Vec<String>, usize), Str
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let catalog = Partition::catalog(&env, STORE, ID).await.map_err(|e| text(&e))?;
     let catalog = catalog.unwrap_or_else(|| Catalog::first(STORE, ID));
-    let log = embedded::Options {
-        folder: FilePath::new("log"),
-        store: STORE,
-        file_bytes: 64 << 10,
-        queue_bytes: 256 << 10,
-        reserve_bytes: 0,
-    };
+    let log = log_options(true);
     let (next, next_bulk, mut batches) = (catalog.next, catalog.next_bulk, Vec::new());
     let wrong = embedded::verify_noting(&env, &log, ID, next, &mut batches).await;
     assert_eq!(wrong.map_err(|e| text(&e))?, []);

@@ -259,7 +259,7 @@ fn payload_is_admitted_by_the_least_room_of_all_nodes() {
         let node = NodeId::new(2);
         let room = Body::Room(Room { node, bytes: 1 << 20 });
         let id = RecordId { writer: WriterId([2; 16]), ..RecordId::default() };
-        let record = Record { id, principal: String::new(), request: String::new(), body: room };
+        let record = Record::of_the_store(id, room);
         let permit = lonely.log.admit(PartitionId::ZERO, record.bytes_estimate()).await;
         let permit = permit.map_err(|error| error.to_string())?;
         lonely.log.append(permit, record).await.map_err(|error| error.to_string())?;

@@ -353,8 +353,7 @@ impl Numbers {
         let id = RecordId { writer, epoch: Epoch::new(1), sequence: Sequence::ZERO };
         self.last = Some(id);
         self.begun.clear();
-        let (principal, request) = (String::new(), String::new());
-        Record { id, principal, request, body: Body::OpenWriter }
+        Record::of_the_store(id, Body::OpenWriter)
     }
 
     fn number(&mut self, record: Record) -> Record {

@@ -116,12 +116,7 @@ fn records_behind_a_gap_are_the_next_of_their_writer() {
         epoch: Epoch::new(2),
         sequence: Sequence::new(sequence),
     };
-    let record = |writer, sequence, body| Record {
-        id: name(writer, sequence),
-        principal: String::new(),
-        request: String::new(),
-        body,
-    };
+    let record = |writer, sequence, body| Record::of_the_store(name(writer, sequence), body);
     let cut = || Body::Cut { number: crate::words::CutNumber::ZERO };
     let mut numbers = Numbers::default();
     assert_eq!(numbers.number(record(1, 7, cut())).id, name(1, 7), "no gap yet");

@@ -1,0 +1,73 @@
+//! A bound on lines of the log that anybody can cause: a burst, then some per second, and how many were not
+//! written in between.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Lines that may come at once.
+const BURST: u32 = 100;
+/// One more each so often.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// One kind of line.
+pub struct LogLimit {
+    state: Mutex<State>,
+}
+
+struct State {
+    lines: u32,
+    /// When lines were last added; none before the first.
+    at: Option<Instant>,
+    unsaid: u64,
+}
+
+impl LogLimit {
+    /// A kind of which nothing has been written yet.
+    pub const fn new() -> Self {
+        Self { state: Mutex::new(State { lines: BURST, at: None, unsaid: 0 }) }
+    }
+
+    /// Takes the right to write a line now; gives how many were not written since the last one.
+    pub fn take(&self) -> Option<u64> {
+        self.take_at(Instant::now())
+    }
+
+    fn take_at(&self, now: Instant) -> Option<u64> {
+        let mut state = self.state.lock();
+        let at = *state.at.get_or_insert(now);
+        let periods = now.saturating_duration_since(at).as_millis() / PERIOD.as_millis();
+        let more = u32::try_from(periods).unwrap_or(BURST).min(BURST);
+        if more > 0 {
+            state.lines = (state.lines + more).min(BURST);
+            state.at = Some(now);
+        }
+        if state.lines == 0 {
+            state.unsaid += 1;
+            return None;
+        }
+        state.lines -= 1;
+        Some(std::mem::take(&mut state.unsaid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_a_burst_and_then_ten_lines_a_second() {
+        let (limit, start) = (LogLimit::new(), Instant::now());
+        let mut written = 0;
+        let mut unsaid = 0;
+        for at in 0..10_000u64 {
+            if let Some(before) = limit.take_at(start + Duration::from_millis(at)) {
+                written += 1;
+                unsaid += before;
+            }
+        }
+        assert!((100 + 95..=100 + 101).contains(&written), "{written}");
+        let last = limit.take_at(start + Duration::from_secs(60));
+        assert_eq!(written + unsaid + last.unwrap(), 10_000, "every line is written or counted");
+    }
+}

@@ -1,0 +1,174 @@
+//! What was refused or has failed, told in the log: one line with code, operation, who and from where.
+//!
+//! Anybody can cause these lines, so their number is bounded, and what clients send is cut short and escaped.
+
+use std::net::SocketAddr;
+
+use http::Method;
+
+use crate::log_limit::LogLimit;
+
+/// Refused for want of valid credentials or rights.
+static DENIED: LogLimit = LogLimit::new();
+/// Refused for what was asked.
+static REFUSED: LogLimit = LogLimit::new();
+/// Not done because of this server's state.
+static FAILED: LogLimit = LogLimit::new();
+
+/// Characters of a client's text that are shown.
+const SHOWN: usize = 200;
+
+/// Who asked, as far as it is known.
+#[derive(Clone, Default, Debug)]
+pub struct Who {
+    /// The access key that the request names.
+    pub access_key: Option<String>,
+    /// The user's name, once the request is known to be theirs.
+    pub user: Option<String>,
+    /// From where.
+    pub address: Option<SocketAddr>,
+}
+
+/// A request that was not done.
+pub struct Refusal<'a> {
+    /// Its id; empty where there is none.
+    pub request: &'a str,
+    /// What it asked for.
+    pub operation: &'a str,
+    /// Its path, as it came.
+    pub path: &'a str,
+    /// The answer's status.
+    pub status: u16,
+    /// The error's code.
+    pub code: &'a str,
+    /// Who asked.
+    pub who: &'a Who,
+}
+
+impl Refusal<'_> {
+    /// Writes it into the log, if it is more than an everyday answer like "there is no such key".
+    pub fn tell(&self) {
+        let (limit, told) = match self.status {
+            401 | 403 => (&DENIED, "a request was denied"),
+            500.. if self.status != 501 => (&FAILED, "a request failed"),
+            400 | 405 | 411 | 501 => (&REFUSED, "a request was refused"),
+            _ => return,
+        };
+        let Some(unsaid) = limit.take() else { return };
+        let Self { request, operation, status, code, who, .. } = self;
+        let path = shown(self.path);
+        let access_key = who.access_key.as_deref().map(shown);
+        let address = who.address.map(tracing::field::display);
+        tracing::warn!(
+            request,
+            code,
+            operation,
+            user = who.user,
+            access_key,
+            address,
+            status,
+            path,
+            unsaid,
+            "{told}"
+        );
+    }
+}
+
+/// A client's text, cut short, with nothing in it that a terminal would obey.
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN).flat_map(char::escape_debug).collect()
+}
+
+/// Sub-resources that choose an operation.
+const SELECTORS: &[&str] = &[
+    "accelerate",
+    "acl",
+    "analytics",
+    "attributes",
+    "cors",
+    "delete",
+    "encryption",
+    "intelligent-tiering",
+    "inventory",
+    "legal-hold",
+    "lifecycle",
+    "list-type",
+    "location",
+    "logging",
+    "metrics",
+    "notification",
+    "object-lock",
+    "ownershipControls",
+    "partNumber",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "replication",
+    "requestPayment",
+    "restore",
+    "retention",
+    "select",
+    "session",
+    "tagging",
+    "torrent",
+    "uploadId",
+    "uploads",
+    "versioning",
+    "versions",
+    "website",
+];
+
+/// The operation that a request asks for, in few and short words of this server's own: method, level and
+/// sub-resource, as in `PUT object ?tagging`.
+pub fn operation(method: &Method, path: &str, query: &str) -> String {
+    let level = match path.trim_start_matches('/').split_once('/') {
+        Some((_, key)) if !key.is_empty() => "object",
+        _ if path.trim_matches('/').is_empty() => "service",
+        _ => "bucket",
+    };
+    let names = || query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+    let selector = SELECTORS.iter().find(|selector| names().any(|name| name == **selector));
+    let method = method_label(method);
+    match selector {
+        Some(selector) => format!("{method} {level} ?{selector}"),
+        None => format!("{method} {level}"),
+    }
+}
+
+/// A method as it may stand in metrics and logs: a client can send any word.
+pub fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::PUT => "PUT",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_words_of_the_servers_own() {
+        for (method, path, query, told) in [
+            ("GET", "/", "", "GET service"),
+            ("PUT", "/photos", "", "PUT bucket"),
+            ("GET", "/photos/", "list-type=2&prefix=a", "GET bucket ?list-type"),
+            ("PUT", "/photos/a/b", "tagging", "PUT object ?tagging"),
+            ("PUT", "/photos/a", "x=1&uploadId=7&partNumber=1", "PUT object ?partNumber"),
+            ("DELETE", "/photos/a", "evil=%1b", "DELETE object"),
+            ("BREW", "/photos/a", "", "other object"),
+        ] {
+            assert_eq!(operation(&method.parse().unwrap(), path, query), told);
+        }
+    }
+
+    #[test]
+    fn what_clients_send_is_short_and_harmless() {
+        assert_eq!(shown("\u{1b}[31mred\n"), "\\u{1b}[31mred\\n");
+        assert_eq!(shown(&"a".repeat(60_000)).len(), SHOWN);
+    }
+}

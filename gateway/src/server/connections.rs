@@ -1,0 +1,412 @@
+//! Connections: how many there may be, and which one makes room for another.
+//!
+//! Each connection takes a file handle and memory, and the engine needs handles, too. So there is a bound for
+//! each listener, and one for each address. At the bound a newcomer is not simply refused, or whoever opens
+//! connections and says nothing would keep everybody out: a connection that does nothing is closed for it.
+//! In this order:
+//!
+//! 1. those between requests that never sent one with valid credentials (silent, half a head, refused), the
+//!    one that has waited longest first, if it had the time to send one;
+//! 2. those between requests that did, and those in the middle of a request whose client neither sends nor
+//!    takes what it should: the one that has done nothing for longest first;
+//! 3. those of the first kind that have only just come.
+//!
+//! A request that moves, or that waits for this server, is never cut off. When there is nobody to close, the
+//! newcomer waits for a moment and is then refused.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Bytes that show that a request moves.
+const STEP_BYTES: u64 = 4 << 10;
+/// A request is stalled, when places are short, after its client was waited for so long since the last step.
+const STALLED_MS: u64 = 500;
+/// A newcomer has so long for its first request; before, others that stall make room instead of it.
+const HEAD_MS: u64 = 500;
+/// A connection that has sent good requests is idle after so long.
+const IDLE_MS: u64 = 3000;
+/// A newcomer waits so long for a place.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// While newcomers wait, who has stalled by now is looked for this often.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of all addresses together.
+    pub all: usize,
+    /// Of one address.
+    pub per_address: usize,
+    /// Loopback is no one client's address: a TLS proxy brings everybody from there. Only `all` binds it.
+    pub spares_loopback: bool,
+}
+
+impl Limits {
+    /// Connections that were told to end and are not gone yet: so many handles more are needed for a moment.
+    pub fn leaving(&self) -> usize {
+        (self.all / 8).clamp(4, 64)
+    }
+}
+
+/// The order in which connections between requests make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Nothing good has come over it yet.
+    Unproven,
+    /// A request with valid credentials came over it.
+    Proven,
+}
+
+/// One connection, as its own task and the requests on it see it.
+pub struct Connection {
+    id: u64,
+    peer: SocketAddr,
+    started: Instant,
+    is_proven: AtomicBool,
+    /// Set when it has to make room.
+    ends: Notify,
+    /// Bytes since the last step.
+    moved: AtomicU64,
+    /// Milliseconds that the client was waited for since the last step, without the wait that is under way.
+    waited: AtomicU64,
+    /// When the wait under way began, plus one; 0 for none.
+    waits_since: AtomicU64,
+    /// The request under way announced a body whose end has not been read.
+    owes_body: AtomicBool,
+    /// Bytes came since the last request: part of a head.
+    has_part: AtomicBool,
+    is_under_way: AtomicBool,
+}
+
+impl Connection {
+    /// Where it comes from.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Notes that a request with valid credentials came.
+    pub fn prove(&self) {
+        self.is_proven.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the body of the request under way has been read to its end.
+    pub fn body_ended(&self) {
+        self.owes_body.store(false, Ordering::Relaxed);
+    }
+
+    /// Tells that the client may still be sending something that nobody will read.
+    pub fn owes(&self) -> bool {
+        self.owes_body() || self.has_part.load(Ordering::Relaxed)
+    }
+
+    /// Tells that the body of the last request has not been read to its end.
+    pub fn owes_body(&self) -> bool {
+        self.owes_body.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it has to make room.
+    pub async fn displaced(&self) {
+        self.ends.notified().await;
+    }
+
+    /// Notes that bytes came.
+    pub fn received(&self, bytes: usize) {
+        if bytes > 0 && !self.is_under_way.load(Ordering::Relaxed) {
+            self.has_part.store(true, Ordering::Relaxed);
+        }
+        self.moved(bytes);
+    }
+
+    /// Notes that bytes came or went.
+    pub fn moved(&self, bytes: usize) {
+        let sum = self.moved.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if sum >= STEP_BYTES {
+            self.step(self.now());
+        }
+    }
+
+    fn step(&self, now: u64) {
+        self.moved.store(0, Ordering::Relaxed);
+        self.waited.store(0, Ordering::Relaxed);
+        if self.waits_since.load(Ordering::Relaxed) > 0 {
+            self.waits_since.store(now + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the client is waited for, until [`Connection::came`].
+    pub fn waits(&self) {
+        if self.waits_since.load(Ordering::Relaxed) == 0 {
+            self.waits_since.store(self.now() + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the client is not waited for any more.
+    pub fn came(&self) {
+        let since = self.waits_since.swap(0, Ordering::Relaxed);
+        if since > 0 {
+            let waited = (self.now() + 1).saturating_sub(since);
+            self.waited.fetch_add(waited, Ordering::Relaxed);
+        }
+    }
+
+    /// Milliseconds that the client has been waited for since the last step; none when it is not waited for.
+    fn stalled(&self, now: u64) -> Option<u64> {
+        let since = self.waits_since.load(Ordering::Relaxed);
+        let waits = (now + 1).saturating_sub(since);
+        (since > 0).then(|| self.waited.load(Ordering::Relaxed) + waits)
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn rank(&self) -> Rank {
+        if self.is_proven.load(Ordering::Relaxed) { Rank::Proven } else { Rank::Unproven }
+    }
+}
+
+struct Entry {
+    connection: Arc<Connection>,
+    /// Where it stands among those between requests, if it does.
+    waiting: Option<(Rank, u64)>,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    all: BTreeMap<u64, Entry>,
+    /// Those between requests; the first makes room first.
+    waiting: BTreeSet<(Rank, u64, u64)>,
+    by_address: HashMap<IpAddr, usize>,
+    /// Told to end, not gone yet.
+    leaving: usize,
+}
+
+impl Open {
+    fn wait(&mut self, id: u64, now: u64) {
+        let Some(entry) = self.all.get_mut(&id) else { return };
+        let place = (entry.connection.rank(), now);
+        if let Some((rank, since)) = entry.waiting.replace(place) {
+            self.waiting.remove(&(rank, since, id));
+        }
+        self.waiting.insert((place.0, place.1, id));
+    }
+
+    fn act(&mut self, id: u64) {
+        let Some(entry) = self.all.get_mut(&id) else { return };
+        if let Some((rank, since)) = entry.waiting.take() {
+            self.waiting.remove(&(rank, since, id));
+        }
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Arc<Connection>> {
+        let entry = self.all.remove(&id)?;
+        if let Some((rank, since)) = entry.waiting {
+            self.waiting.remove(&(rank, since, id));
+        }
+        let address = entry.connection.peer.ip();
+        if let Some(count) = self.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+        Some(entry.connection)
+    }
+
+    /// Chooses the connection that makes room, of one address or of all; see the module's description.
+    fn victim(&self, address: Option<IpAddr>, now: u64) -> Option<u64> {
+        let concerns = |entry: &Entry| address.is_none_or(|ip| entry.connection.peer.ip() == ip);
+        // The last answer may still be on its way to a client that takes it.
+        let moves = |entry: &Entry| entry.connection.stalled(now).is_some_and(|ms| ms < STALLED_MS);
+        let can_go =
+            |id: &u64| self.all.get(id).is_some_and(|entry| concerns(entry) && !moves(entry));
+        let waiting = |wanted: Rank, patience: u64| {
+            let of_rank = self.waiting.iter().filter(move |(rank, ..)| *rank == wanted);
+            let ages = of_rank.map(move |(_, since, id)| (now.saturating_sub(*since), *id));
+            ages.take_while(move |(age, _)| *age >= patience).find(|(_, id)| can_go(id))
+        };
+        if let Some((_, id)) = waiting(Rank::Unproven, HEAD_MS) {
+            return Some(id);
+        }
+        let acting =
+            self.all.iter().filter(|(_, entry)| entry.waiting.is_none() && concerns(entry));
+        let stalled = acting.filter_map(|(id, entry)| Some((entry.connection.stalled(now)?, *id)));
+        let stalled = stalled.filter(|(ms, _)| *ms >= STALLED_MS).max();
+        if let Some((_, id)) = stalled.max(waiting(Rank::Proven, IDLE_MS)) {
+            return Some(id);
+        }
+        waiting(Rank::Unproven, 0).map(|(_, id)| id)
+    }
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// The listener's places are taken.
+    All,
+    /// The address's places are taken.
+    Address,
+}
+
+/// What a listener's connections have in common.
+pub struct Connections {
+    /// Which listener's they are.
+    pub name: &'static str,
+    limits: Limits,
+    started: Instant,
+    open: Mutex<Open>,
+    /// A place may have become free.
+    left: Notify,
+    displaced: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Connections {
+    /// No connections yet.
+    pub fn new(name: &'static str, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            limits,
+            started: Instant::now(),
+            open: Mutex::default(),
+            left: Notify::new(),
+            displaced: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// How many are open, how many made room so far, and how many were refused.
+    pub fn counts(&self) -> (usize, u64, u64) {
+        let open = self.open.lock().all.len();
+        (open, self.displaced.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Finds a place for a newcomer; waits for one if there is hope.
+    pub async fn admit(self: &Arc<Self>, peer: SocketAddr) -> Result<Place, Full> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let full = match self.try_admit(peer, self.now()) {
+                Ok(place) => return Ok(place),
+                Err(full) => full,
+            };
+            if full == Full::Address || Instant::now() >= until {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                return Err(full);
+            }
+            // Somebody leaves, or has stalled for long enough when it is looked next.
+            let _ = tokio::time::timeout(LOOK, self.left.notified()).await;
+        }
+    }
+
+    fn try_admit(self: &Arc<Self>, peer: SocketAddr, now: u64) -> Result<Place, Full> {
+        let mut open = self.open.lock();
+        let address = peer.ip();
+        let of_address = open.by_address.get(&address).copied().unwrap_or(0);
+        let is_spared = self.limits.spares_loopback && address.to_canonical().is_loopback();
+        let is_short = if of_address >= self.limits.per_address && !is_spared {
+            Some((Some(address), Full::Address))
+        } else if open.all.len() >= self.limits.all {
+            Some((None, Full::All))
+        } else {
+            None
+        };
+        if let Some((from, full)) = is_short {
+            if open.leaving >= self.limits.leaving() {
+                return Err(Full::All);
+            }
+            let victim = open.victim(from, now).and_then(|id| open.remove(id));
+            let Some(victim) = victim else { return Err(full) };
+            open.leaving += 1;
+            self.displaced.fetch_add(1, Ordering::Relaxed);
+            victim.ends.notify_one();
+        }
+        let id = open.next;
+        open.next += 1;
+        let connection = Arc::new(Connection {
+            id,
+            peer,
+            started: self.started,
+            is_proven: AtomicBool::new(false),
+            ends: Notify::new(),
+            moved: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            waits_since: AtomicU64::new(0),
+            owes_body: AtomicBool::new(false),
+            has_part: AtomicBool::new(false),
+            is_under_way: AtomicBool::new(false),
+        });
+        *open.by_address.entry(address).or_default() += 1;
+        open.all.insert(id, Entry { connection: connection.clone(), waiting: None });
+        open.wait(id, now);
+        drop(open);
+        Ok(Place { connections: self.clone(), connection })
+    }
+
+    fn ends(&self, connection: &Connection) {
+        connection.is_under_way.store(false, Ordering::Relaxed);
+        self.open.lock().wait(connection.id, self.now());
+        self.left.notify_one();
+    }
+}
+
+/// A connection's place, held until its socket is closed.
+pub struct Place {
+    connections: Arc<Connections>,
+    connection: Arc<Connection>,
+}
+
+impl Place {
+    /// The connection that has it.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Notes that a request begins; it is under way until the answer has been handed over.
+    pub fn begin(&self, has_body: bool) -> UnderWay {
+        let connection = &self.connection;
+        connection.is_under_way.store(true, Ordering::Relaxed);
+        connection.has_part.store(false, Ordering::Relaxed);
+        connection.owes_body.store(has_body, Ordering::Relaxed);
+        self.connections.open.lock().act(connection.id);
+        connection.step(self.connections.now());
+        UnderWay { connections: self.connections.clone(), connection: connection.clone() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.connections.open.lock();
+        if open.remove(self.connection.id).is_none() {
+            open.leaving -= 1;
+        }
+        drop(open);
+        self.connections.left.notify_one();
+    }
+}
+
+/// A request under way.
+pub struct UnderWay {
+    connections: Arc<Connections>,
+    connection: Arc<Connection>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.connections.ends(&self.connection);
+    }
+}
+
+#[cfg(test)]
+mod tests;

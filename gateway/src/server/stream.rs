@@ -1,0 +1,228 @@
+//! A connection's bytes: a client that does not take its answer is given up, and a connection is closed so
+//! that the client can read the last answer.
+//!
+//! A socket that is closed while bytes come in is reset, and a reset throws away what the client has not read
+//! yet: a request that is refused before its body has come would look like a broken connection. So the end is
+//! in two steps: first nothing more is sent, then what still comes is read and dropped, within bounds.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::connections::Connection;
+use super::pace::Pace;
+
+/// What still comes after the last answer is dropped up to so many bytes,
+const DRAIN_BYTES_MAX: u64 = 64 << 20;
+/// for so long,
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(20);
+/// and until nothing came for so long.
+const DRAIN_IDLE_MAX: Duration = Duration::from_secs(2);
+/// Bytes that one read drops.
+const DRAIN_STEP: usize = 16 << 10;
+
+/// See the module's description.
+pub struct Stream<S> {
+    inner: S,
+    connection: Arc<Connection>,
+    pace: Pace,
+    /// When the client has been waited for since, and the timer that ends it.
+    blocked: Option<(Instant, Pin<Box<Sleep>>)>,
+    drain: Option<Drain>,
+}
+
+struct Drain {
+    bytes: u64,
+    until: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<S> Stream<S> {
+    /// A connection whose client must take 64 KiB of an answer in each `stall` of waiting.
+    pub fn new(inner: S, connection: Arc<Connection>, stall: Duration) -> Self {
+        Self { inner, connection, pace: Pace::new(stall), blocked: None, drain: None }
+    }
+
+    fn went(&mut self, bytes: usize) {
+        if let Some((since, _)) = self.blocked.take() {
+            self.pace.waited(since.elapsed());
+            self.connection.came();
+        }
+        self.pace.moved(bytes);
+        self.connection.moved(bytes);
+    }
+
+    /// Waits for the client, unless it has been waited for too long.
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let left = self.pace.left();
+        let connection = &self.connection;
+        let (_, timer) = self.blocked.get_or_insert_with(|| {
+            connection.waits();
+            let now = Instant::now();
+            (now, Box::pin(tokio::time::sleep_until(now + left)))
+        });
+        ready!(timer.as_mut().poll(context));
+        let told = "the client does not take its answer";
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, told)))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
+        self.connection.received(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.inner).poll_write(context, bytes) {
+            Poll::Ready(result) => {
+                self.went(*result.as_ref().unwrap_or(&0));
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.wait(context),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.inner).poll_write_vectored(context, slices) {
+            Poll::Ready(result) => {
+                self.went(*result.as_ref().unwrap_or(&0));
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.wait(context),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = &mut *self;
+        let drain = match &mut stream.drain {
+            Some(drain) => drain,
+            None => {
+                ready!(Pin::new(&mut stream.inner).poll_shutdown(context))?;
+                if !stream.connection.owes() {
+                    return Poll::Ready(Ok(()));
+                }
+                let now = Instant::now();
+                stream.drain.insert(Drain {
+                    bytes: 0,
+                    until: now + DRAIN_TIME_MAX,
+                    timer: Box::pin(tokio::time::sleep_until(now + DRAIN_IDLE_MAX)),
+                })
+            }
+        };
+        let mut dropped = [std::mem::MaybeUninit::uninit(); DRAIN_STEP];
+        loop {
+            let mut buffer = ReadBuf::uninit(&mut dropped);
+            match Pin::new(&mut stream.inner).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    drain.bytes += buffer.filled().len() as u64;
+                    if drain.bytes > DRAIN_BYTES_MAX {
+                        return Poll::Ready(Ok(()));
+                    }
+                    let idle = Instant::now() + DRAIN_IDLE_MAX;
+                    drain.timer.as_mut().reset(idle.min(drain.until));
+                }
+                // The client has closed, or is gone.
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => {
+                    ready!(drain.timer.as_mut().poll(context));
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::super::connections::{Connections, Limits};
+    use super::*;
+
+    async fn place() -> super::super::connections::Place {
+        let all =
+            Connections::new("test", Limits { all: 1, per_address: 1, spares_loopback: true });
+        all.admit(([127, 0, 0, 1], 1).into()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_given_up() {
+        let (place, (near, mut far)) = (place().await, duplex(1024));
+        let stall = Duration::from_millis(50);
+        let mut stream = Stream::new(near, place.connection().clone(), stall);
+        let error = stream.write_all(&[7; 4096]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        // One that reads is not, however much there is.
+        let all = async {
+            let mut total = 0;
+            let mut buffer = [0; 700];
+            while total < 100_000 {
+                total += far.read(&mut buffer).await.unwrap();
+            }
+        };
+        let stall = Duration::from_secs(60);
+        let mut stream = Stream::new(stream.inner, place.connection().clone(), stall);
+        let (written, ()) = tokio::join!(stream.write_all(&[7; 100_000]), all);
+        written.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_still_comes_is_dropped_until_the_client_has_read_its_answer() {
+        let (place, (near, mut far)) = (place().await, duplex(1024));
+        let _request = place.begin(true);
+        let stall = Duration::from_secs(60);
+        let mut stream = Stream::new(near, place.connection().clone(), stall);
+        let client = async {
+            far.write_all(&[1; 50_000]).await.unwrap();
+            let mut answer = Vec::new();
+            far.read_to_end(&mut answer).await.unwrap();
+            drop(far);
+            answer
+        };
+        let server = async {
+            stream.write_all(b"refused").await.unwrap();
+            stream.shutdown().await.unwrap();
+        };
+        let ((), answer) = tokio::join!(server, client);
+        assert_eq!(answer, b"refused");
+    }
+
+    #[tokio::test]
+    async fn who_owes_nothing_is_not_waited_for() {
+        let (place, (near, _far)) = (place().await, duplex(1024));
+        let stall = Duration::from_secs(60);
+        let mut stream = Stream::new(near, place.connection().clone(), stall);
+        stream.shutdown().await.unwrap();
+        assert!(stream.drain.is_none());
+    }
+}
