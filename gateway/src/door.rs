@@ -263,6 +263,16 @@ impl pg::Accounts for Door {
         let user = self.users.with_key(access_key)?;
         Some(Arc::new(Viewer::new(self.store.clone(), user.clone())))
     }
+
+    fn denied(&self, access_key: &str, address: SocketAddr, code: &str) {
+        let who = Who {
+            access_key: Some(access_key.to_owned()),
+            address: Some(address),
+            ..Who::default()
+        };
+        let operation = "PostgreSQL login";
+        Refusal { request: "", operation, path: "", status: 401, code, who: &who }.tell();
+    }
 }
 
 fn error_answer(error: &SqlError) -> Response {

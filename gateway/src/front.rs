@@ -174,6 +174,7 @@ impl Front {
         let path = parts.uri.path().to_owned();
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let expects = parts.headers.contains_key("expect");
+        let is_copy = parts.headers.contains_key("x-amz-copy-source");
         let is_empty = body.is_end_stream();
         let answered = self.answer(&id, &mut who, parts, body).await;
         let code = answered.as_ref().err().map_or("", |error| error.code.text());
@@ -191,9 +192,8 @@ impl Front {
         metrics::counter!("siltstone_requests_total", "method" => method_label(&method), "status" => status.to_string()).increment(1);
         tracing::debug!(request = id, %method, path, status, "request");
         if status >= 400 {
-            let operation = operation(&method, &path, &query);
-            let (request, operation) = (id.as_str(), operation.as_str());
-            Refusal { request, operation, path: &path, status, code, who: &who }.tell();
+            let operation = operation(&method, &path, &query, is_copy);
+            Refusal { request: &id, operation, path: &path, status, code, who: &who }.tell();
         }
         response
     }

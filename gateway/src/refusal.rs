@@ -4,7 +4,9 @@
 
 use std::net::SocketAddr;
 
-use http::Method;
+use http::{HeaderMap, HeaderValue, Method};
+use s3::names;
+use s3::operation::{self, Resource};
 
 use crate::log_limit::LogLimit;
 
@@ -14,6 +16,9 @@ static DENIED: LogLimit = LogLimit::new();
 static REFUSED: LogLimit = LogLimit::new();
 /// Not done because of this server's state.
 static FAILED: LogLimit = LogLimit::new();
+
+/// The header that makes a copy of a PUT.
+const COPY_SOURCE: &str = "x-amz-copy-source";
 
 /// Characters of a client's text that are shown.
 const SHOWN: usize = 200;
@@ -79,60 +84,21 @@ fn shown(text: &str) -> String {
     text.chars().take(SHOWN).flat_map(char::escape_debug).collect()
 }
 
-/// Sub-resources that choose an operation.
-const SELECTORS: &[&str] = &[
-    "accelerate",
-    "acl",
-    "analytics",
-    "attributes",
-    "cors",
-    "delete",
-    "encryption",
-    "intelligent-tiering",
-    "inventory",
-    "legal-hold",
-    "lifecycle",
-    "list-type",
-    "location",
-    "logging",
-    "metrics",
-    "notification",
-    "object-lock",
-    "ownershipControls",
-    "partNumber",
-    "policy",
-    "policyStatus",
-    "publicAccessBlock",
-    "replication",
-    "requestPayment",
-    "restore",
-    "retention",
-    "select",
-    "session",
-    "tagging",
-    "torrent",
-    "uploadId",
-    "uploads",
-    "versioning",
-    "versions",
-    "website",
-];
-
-/// The operation that a request asks for, in few and short words of this server's own: method, level and
-/// sub-resource, as in `PUT object ?tagging`.
-pub fn operation(method: &Method, path: &str, query: &str) -> String {
-    let level = match path.trim_start_matches('/').split_once('/') {
-        Some((_, key)) if !key.is_empty() => "object",
-        _ if path.trim_matches('/').is_empty() => "service",
-        _ => "bucket",
+/// The name of the operation that a request asks for, as S3 calls it: never a word of the client's.
+pub fn operation(method: &Method, path: &str, query: &str, is_copy: bool) -> &'static str {
+    let resource = match path.trim_start_matches('/').split_once('/') {
+        Some((_, key)) if !key.is_empty() => Resource::Object,
+        _ if path.trim_matches('/').is_empty() => Resource::Service,
+        _ => Resource::Bucket,
     };
-    let names = || query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-    let selector = SELECTORS.iter().find(|selector| names().any(|name| name == **selector));
-    let method = method_label(method);
-    match selector {
-        Some(selector) => format!("{method} {level} ?{selector}"),
-        None => format!("{method} {level}"),
+    let mut headers = HeaderMap::new();
+    if is_copy {
+        headers.insert(COPY_SOURCE, HeaderValue::from_static(""));
     }
+    let query = names::query(query).unwrap_or_default();
+    let request =
+        operation::Request { method: method.as_str(), resource, query: &query, headers: &headers };
+    operation::find(&request).map_or("unknown", |found| found.name)
 }
 
 /// A method as it may stand in metrics and logs: a client can send any word.
@@ -153,16 +119,17 @@ mod tests {
 
     #[test]
     fn operations_are_words_of_the_servers_own() {
-        for (method, path, query, told) in [
-            ("GET", "/", "", "GET service"),
-            ("PUT", "/photos", "", "PUT bucket"),
-            ("GET", "/photos/", "list-type=2&prefix=a", "GET bucket ?list-type"),
-            ("PUT", "/photos/a/b", "tagging", "PUT object ?tagging"),
-            ("PUT", "/photos/a", "x=1&uploadId=7&partNumber=1", "PUT object ?partNumber"),
-            ("DELETE", "/photos/a", "evil=%1b", "DELETE object"),
-            ("BREW", "/photos/a", "", "other object"),
+        for (method, path, query, is_copy, told) in [
+            ("GET", "/", "", false, "ListBuckets"),
+            ("PUT", "/photos", "", false, "CreateBucket"),
+            ("GET", "/photos/", "list-type=2&prefix=a", false, "ListObjectsV2"),
+            ("PUT", "/photos/a/b", "tagging", false, "PutObjectTagging"),
+            ("PUT", "/photos/a", "x=1&uploadId=7&partNumber=1", false, "UploadPart"),
+            ("PUT", "/photos/a", "", true, "CopyObject"),
+            ("DELETE", "/photos/a", "evil=%1b", false, "DeleteObject"),
+            ("BREW", "/photos/a", "", false, "unknown"),
         ] {
-            assert_eq!(operation(&method.parse().unwrap(), path, query), told);
+            assert_eq!(operation(&method.parse().unwrap(), path, query, is_copy), told);
         }
     }
 

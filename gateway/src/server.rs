@@ -95,13 +95,15 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     };
     let s3 = http(listener, "s3", shares.s3);
     let admin = http(admin, "admin", shares.admin);
-    let listeners = Listeners { s3, admin, postgres, opens_early: false };
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
     let env = production::of(&settings.data)?;
-    let opens_early = env.mutated(Mutant::QueryBeforeLogin);
+    let pg_options = pg::Options {
+        connections: shares.postgres / handles::POSTGRES_EACH,
+        opens_early: env.mutated(Mutant::QueryBeforeLogin),
+    };
+    let listeners = Listeners { s3, admin, postgres, pg_options };
     let store = Arc::new(Store::open(env, &settings).await?);
     // However it ends, the store is closed before the runtime goes: its threads use the runtime's clock.
-    let listeners = Listeners { opens_early, ..listeners };
     let served = serve_store(&store, settings, listeners, metrics).await;
     store.close().await;
     served?;
@@ -129,8 +131,7 @@ struct Listeners {
     s3: http::Listener,
     admin: http::Listener,
     postgres: Option<TcpListener>,
-    /// A seeded bug: PostgreSQL's clients ask before they have logged in.
-    opens_early: bool,
+    pg_options: pg::Options,
 }
 
 /// Serves an open store on all its addresses, until it is told to stop.
@@ -148,7 +149,7 @@ async fn serve_store(
             settings.data.join("credentials").display()
         );
     }
-    let Listeners { s3, admin, postgres, opens_early } = listeners;
+    let Listeners { s3, admin, postgres, pg_options } = listeners;
     let (s3_address, admin_address) = (s3.tcp.local_addr()?, admin.tcp.local_addr()?);
     println!("S3 on http://{s3_address}, admin on http://{admin_address}");
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
@@ -161,7 +162,7 @@ async fn serve_store(
         Some(postgres) => {
             println!("PostgreSQL's protocol on {}", postgres.local_addr()?);
             let (engine, accounts) = (door.engine().clone(), Arc::new(door.clone()));
-            Some(pg::Server::start(postgres.into_std()?, engine, accounts, opens_early)?)
+            Some(pg::Server::start(postgres.into_std()?, engine, accounts, pg_options)?)
         }
     };
     let all = [s3.connections.clone(), admin.connections.clone()];

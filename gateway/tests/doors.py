@@ -188,11 +188,11 @@ def told(server):
         sys.exit("FAILED: wrong keys are taken by SQL")
     except urllib.error.HTTPError as error:
         check(error.code == 401, error.text)
-    check(lines(server, before, "WARN", "SignatureDoesNotMatch", "GET object", ACCESS_KEY, "127.0.0.1:"), "a wrong secret is told of")
-    check(lines(server, before, "WARN", "InvalidAccessKeyId", "GET service", "AKIDNOBODY", "127.0.0.1:"), "an unknown key is told of")
+    check(lines(server, before, "WARN", "SignatureDoesNotMatch", "GetObject", ACCESS_KEY, "127.0.0.1:"), "a wrong secret is told of")
+    check(lines(server, before, "WARN", "InvalidAccessKeyId", "ListBuckets", "AKIDNOBODY", "127.0.0.1:"), "an unknown key is told of")
     check(lines(server, before, "WARN", "SQL", ACCESS_KEY, "127.0.0.1:"), "a failed login of SQL is told of")
     send(server.port, head("PUT", "/bucket/k?tagging", {**signed(server, "PUT", "/bucket/k?tagging", **{"x-amz-acl": "public-read"}), "connection": "close"}))
-    check(lines(server, before, "WARN", "NotImplemented", "PUT object ?tagging", "root", "/bucket/k"), "a refused request is told of, with its user")
+    check(lines(server, before, "WARN", "NotImplemented", "PutObjectTagging", "root", "/bucket/k"), "a refused request is told of, with its user")
     evil = head("GET", "/%1b[31m/k", {"host": "x", "connection": "close", "authorization": "AWS4-HMAC-SHA256 Credential=\x1b[31mEVIL" + "L" * 4000 + "/20200101/us-east-1/s3/aws4_request,SignedHeaders=host,Signature=00"})
     send(server.port, evil)
     # Everyday answers are no news.

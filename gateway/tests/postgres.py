@@ -77,6 +77,8 @@ def drivers(postgres, server):
             sys.exit(f"FAILED: {keys} may log in")
         except psycopg.OperationalError as error:
             check("password" in str(error).lower(), f"{keys}: {error}")
+    denied = [line for line in server.log_text().splitlines() if "PostgreSQL login" in line and "28P01" in line]
+    check(denied and all("127.0.0.1:" in line for line in denied), f"failed logins are told of, with their address: {denied}")
     with postgres.connect() as connection:
         rows = connection.execute("SELECT key, size, last_modified, content_type, tags FROM objects WHERE bucket = 'asked' ORDER BY key LIMIT 2").fetchall()
         key, size, modified, content_type, tags = rows[1]

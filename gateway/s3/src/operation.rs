@@ -335,10 +335,15 @@ impl Definition {
     }
 }
 
+/// Finds the operation that a request asks for, whatever else it asks for; `None` where the method has none.
+pub fn find(request: &Request<'_>) -> Option<&'static Definition> {
+    let fitting = OPERATIONS.iter().filter(|definition| definition.fits(request));
+    fitting.max_by_key(|definition| definition.rank())
+}
+
 /// The operation that a request asks for, which is served or absent. What it does not obey is refused.
 pub fn decide(request: &Request<'_>) -> Result<&'static Definition, S3Error> {
-    let fitting = OPERATIONS.iter().filter(|definition| definition.fits(request));
-    let Some(found) = fitting.max_by_key(|definition| definition.rank()) else {
+    let Some(found) = find(request) else {
         let selector = request.query.iter().map(|(name, _)| name).find(|name| is_selector(name));
         return Err(not_allowed(request, selector.map_or("", String::as_str)));
     };

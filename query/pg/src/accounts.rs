@@ -1,6 +1,7 @@
 //! Who may log in, and how that is proved.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,6 +19,9 @@ pub trait Accounts: Send + Sync + 'static {
 
     /// The store in the eyes of whoever has an access key.
     fn source(&self, access_key: &str) -> Option<Arc<dyn Source>>;
+
+    /// Takes note of a login that failed: of which access key, from where, with which SQLSTATE.
+    fn denied(&self, access_key: &str, address: SocketAddr, code: &str);
 }
 
 /// PBKDF2's rounds for a login; PostgreSQL's own default.

@@ -25,7 +25,7 @@ mod parameters;
 mod places;
 
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +49,15 @@ const LOGIN_WITHIN: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(10);
 /// How long to wait after a connection could not be accepted: for want of file handles, say.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How connections are served.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Connections at a time: most are for clients that have logged in, the rest for logins.
+    pub connections: usize,
+    /// A seeded bug, for tests of tests: queries run before a login.
+    pub opens_early: bool,
+}
 
 /// What all connections share.
 struct Door {
@@ -76,12 +85,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a thread that serves connections. `opens_early` is a seeded bug, for tests of tests.
+    /// Starts a thread that serves connections.
     pub fn start(
         listener: StdListener,
         engine: Arc<Engine>,
         accounts: Arc<dyn Accounts>,
-        opens_early: bool,
+        options: Options,
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -92,7 +101,9 @@ impl Server {
         let entered = runtime.enter();
         let listener = TcpListener::from_std(listener)?;
         drop(entered);
-        runtime.spawn(accept(listener, Door::new(engine, accounts, opens_early)));
+        let places = Arc::new(Places::new(options.connections));
+        let door = Door::new(engine, accounts, options.opens_early);
+        runtime.spawn(accept(listener, door, places));
         Ok(Self { runtime: Some(runtime) })
     }
 }
@@ -105,8 +116,7 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, door: Arc<Door>) {
-    let places = Arc::<Places>::default();
+async fn accept(listener: TcpListener, door: Arc<Door>, places: Arc<Places>) {
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -119,7 +129,7 @@ async fn accept(listener: TcpListener, door: Arc<Door>) {
         let _ = stream.set_nodelay(true);
         let (place, door) = (places.enter(address.ip()), door.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection(stream, door, place).await {
+            if let Err(error) = connection(stream, door, address, place).await {
                 tracing::debug!(%error, "a PostgreSQL connection ended early");
             }
         });
@@ -127,10 +137,16 @@ async fn accept(listener: TcpListener, door: Arc<Door>) {
 }
 
 /// Serves a connection to its end. Whichever side ends first, the other goes with it.
-async fn connection(stream: TcpStream, door: Arc<Door>, place: Place) -> io::Result<()> {
+async fn connection(
+    stream: TcpStream,
+    door: Arc<Door>,
+    address: SocketAddr,
+    place: Place,
+) -> io::Result<()> {
     let (ours, theirs) = UnixStream::pair()?;
     let wire = Wire::new(stream, ours, door.opens_early);
-    let served = pgwire::tokio::process_socket_unix(theirs, door);
+    let session = Arc::new(Session { door, address });
+    let served = pgwire::tokio::process_socket_unix(theirs, session);
     let carried = carried(wire, place);
     tokio::pin!(carried);
     tokio::select! {
@@ -164,21 +180,28 @@ async fn carried(mut wire: Wire, mut place: Place) -> io::Result<()> {
     wire.carry().await
 }
 
-impl PgWireServerHandlers for Door {
+/// One connection's handlers.
+struct Session {
+    door: Arc<Door>,
+    address: SocketAddr,
+}
+
+impl PgWireServerHandlers for Session {
     fn simple_query_handler(&self) -> Arc<impl SimpleQueryHandler> {
-        self.handler.clone()
+        self.door.handler.clone()
     }
 
     fn extended_query_handler(&self) -> Arc<impl ExtendedQueryHandler> {
-        self.handler.clone()
+        self.door.handler.clone()
     }
 
     /// One for each connection: it keeps how far the login has come.
     fn startup_handler(&self) -> Arc<impl StartupHandler> {
-        Arc::new(Startup::new(self.accounts.clone(), self.connections.clone(), self.opens_early))
+        let Door { accounts, connections, opens_early, .. } = self.door.as_ref();
+        Arc::new(Startup::new(accounts.clone(), connections.clone(), self.address, *opens_early))
     }
 
     fn cancel_handler(&self) -> Arc<impl CancelHandler> {
-        Arc::new(DefaultCancelHandler::new(self.connections.clone()))
+        Arc::new(DefaultCancelHandler::new(self.door.connections.clone()))
     }
 }

@@ -5,6 +5,7 @@
 //! leaves a [`Login`] with its connection, and no query is run without one (see `handler.rs`).
 
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,6 +32,9 @@ pub struct Login {
 pub struct Startup {
     scram: SASLAuthStartupHandler<DefaultServerParameterProvider>,
     salted: Arc<Salted>,
+    accounts: Arc<dyn Accounts>,
+    /// Where the client is.
+    address: SocketAddr,
     has_failed: AtomicBool,
     /// A seeded bug: errors are left to pgwire.
     opens_early: bool,
@@ -41,9 +45,10 @@ impl Startup {
     pub fn new(
         accounts: Arc<dyn Accounts>,
         connections: Arc<ConnectionManager>,
+        address: SocketAddr,
         opens_early: bool,
     ) -> Self {
-        let salted = Arc::new(Salted::new(accounts));
+        let salted = Arc::new(Salted::new(accounts.clone()));
         let mut scram = ScramAuth::new(salted.clone());
         scram.set_iterations(ITERATIONS);
         let mut parameters = DefaultServerParameterProvider::default();
@@ -53,7 +58,8 @@ impl Startup {
         let scram = SASLAuthStartupHandler::new(Arc::new(parameters))
             .with_scram(scram)
             .with_connection_manager(connections);
-        Self { scram, salted, has_failed: AtomicBool::new(false), opens_early }
+        let has_failed = AtomicBool::new(false);
+        Self { scram, salted, accounts, address, has_failed, opens_early }
     }
 }
 
@@ -86,9 +92,9 @@ impl StartupHandler for Startup {
         // In this state all that comes is brought here, and nothing that comes is answered.
         self.has_failed.store(true, Ordering::Relaxed);
         client.set_state(PgWireConnectionState::AuthenticationInProgress);
+        let user = client.metadata().get(METADATA_USER).cloned().unwrap_or_default();
         let info = match error {
             PgWireError::InvalidPassword(_) => {
-                let user = client.metadata().get(METADATA_USER).map_or("", |user| user);
                 let text = format!("password authentication failed for user \"{user}\"");
                 ErrorInfo::new("FATAL".into(), "28P01".into(), text)
             }
@@ -97,6 +103,7 @@ impl StartupHandler for Startup {
                 ErrorInfo::new("FATAL".into(), told.code, told.message)
             }
         };
+        self.accounts.denied(&user, self.address, &info.code);
         // Whoever cannot be told has gone.
         let _ = client.send(PgWireBackendMessage::ErrorResponse(info.into())).await;
         let _ = client.close().await;
@@ -127,6 +134,10 @@ mod tests {
 
         fn source(&self, _: &str) -> Option<Arc<dyn Source>> {
             None
+        }
+
+        fn denied(&self, access_key: &str, _: SocketAddr, code: &str) {
+            assert_eq!((access_key, code), ("root", "28P01"));
         }
     }
 
@@ -159,7 +170,8 @@ mod tests {
         }
 
         fn startup_handler(&self) -> Arc<impl StartupHandler> {
-            Arc::new(Startup::new(Arc::new(Nobody), Arc::default(), self.opens_early))
+            let address = SocketAddr::from(([127, 0, 0, 1], 1));
+            Arc::new(Startup::new(Arc::new(Nobody), Arc::default(), address, self.opens_early))
         }
     }
 

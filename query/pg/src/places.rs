@@ -10,16 +10,31 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Connections that have logged in.
-const SESSIONS_MAX: usize = 200;
-/// Of these, from one address: one client machine does not shut out all others.
-const SESSIONS_EACH: usize = 160;
-/// Connections that have not.
-const LOGINS_MAX: usize = 40;
+/// How many places there are.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Connections that have logged in.
+    sessions: usize,
+    /// Of these, from one address: one client machine does not shut out all others.
+    sessions_each: usize,
+    /// Connections that have not.
+    logins: usize,
+}
+
+impl Bounds {
+    /// Divides so many places: a sixth is for logins, and one address has four fifths of the sessions.
+    fn of(connections: usize) -> Self {
+        let logins = (connections / 6).max(1);
+        let sessions = connections.saturating_sub(logins).max(1);
+        Self { sessions, sessions_each: (sessions - sessions / 5).max(1), logins }
+    }
+}
 
 /// All places.
-#[derive(Default)]
-pub struct Places(Mutex<State>);
+pub struct Places {
+    bounds: Bounds,
+    state: Mutex<State>,
+}
 
 #[derive(Default)]
 struct State {
@@ -61,11 +76,16 @@ impl State {
 }
 
 impl Places {
+    /// Places for so many connections.
+    pub fn new(connections: usize) -> Self {
+        Self { bounds: Bounds::of(connections), state: Mutex::default() }
+    }
+
     /// A place for a connection that has not logged in.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Place {
         let address = counted(address);
-        let mut state = self.0.lock();
-        if state.logins.len() >= LOGINS_MAX {
+        let mut state = self.state.lock();
+        if state.logins.len() >= self.bounds.logins {
             state.evict();
         }
         let id = state.next;
@@ -93,11 +113,12 @@ impl Place {
 
     /// Takes a place among those that have logged in, if there is one.
     pub fn log_in(&mut self) -> bool {
-        let mut state = self.places.0.lock();
+        let bounds = self.places.bounds;
+        let mut state = self.places.state.lock();
         let is_there = state.logins.remove(&self.id).is_some();
         let all: usize = state.sessions.values().sum();
         let own = state.sessions.get(&self.address).copied().unwrap_or(0);
-        self.is_session = is_there && all < SESSIONS_MAX && own < SESSIONS_EACH;
+        self.is_session = is_there && all < bounds.sessions && own < bounds.sessions_each;
         if self.is_session {
             *state.sessions.entry(self.address).or_default() += 1;
         }
@@ -107,7 +128,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut state = self.places.0.lock();
+        let mut state = self.places.state.lock();
         state.logins.remove(&self.id);
         if !self.is_session {
             return;
@@ -137,32 +158,42 @@ mod tests {
 
     #[test]
     fn silent_connections_give_way() {
-        let places = Arc::<Places>::default();
+        let places = Arc::new(Places::new(240));
         let mut other = places.enter(address(2));
-        let silent: Vec<Place> = (0..LOGINS_MAX - 1).map(|_| places.enter(address(1))).collect();
+        let silent: Vec<Place> =
+            (0..places.bounds.logins - 1).map(|_| places.enter(address(1))).collect();
         assert!(silent.iter().chain([&other]).all(|place| !is_lost(place)));
         let mut late = places.enter(address(1));
         assert!(is_lost(&silent[0]), "the oldest of who has most");
         assert!(silent[1..].iter().chain([&other, &late]).all(|place| !is_lost(place)));
         assert!(other.log_in() && late.log_in());
         drop((silent, other, late));
-        let state = places.0.lock();
+        let state = places.state.lock();
         assert!(state.logins.is_empty() && state.sessions.is_empty());
     }
 
     #[test]
     fn one_address_does_not_have_all_places() {
-        let places = Arc::<Places>::default();
+        let places = Arc::new(Places::new(240));
+        let Bounds { sessions, sessions_each, .. } = places.bounds;
         let log_in = |last| {
             let mut place = places.enter(address(last));
             place.log_in().then_some(place)
         };
-        let first: Vec<Place> = (0..SESSIONS_MAX).map_while(|_| log_in(1)).collect();
-        assert_eq!(first.len(), SESSIONS_EACH);
-        let second: Vec<Place> = (0..SESSIONS_MAX).map_while(|_| log_in(2)).collect();
-        assert_eq!(second.len(), SESSIONS_MAX - SESSIONS_EACH);
+        let first: Vec<Place> = (0..sessions).map_while(|_| log_in(1)).collect();
+        assert_eq!(first.len(), sessions_each);
+        let second: Vec<Place> = (0..sessions).map_while(|_| log_in(2)).collect();
+        assert_eq!(second.len(), sessions - sessions_each);
         drop(first);
         assert!(log_in(1).is_some());
+    }
+
+    #[test]
+    fn few_places_are_divided_too() {
+        for (connections, wanted) in [(240, (200, 160, 40)), (37, (31, 25, 6)), (1, (1, 1, 1))] {
+            let Bounds { sessions, sessions_each, logins } = Bounds::of(connections);
+            assert_eq!((sessions, sessions_each, logins), wanted, "{connections}");
+        }
     }
 
     #[test]
