@@ -121,7 +121,7 @@ class Catalog:
         self.files = set()
         for _ in range(count()):
             run = number("Q")
-            at[0] += 1 + 24 + 6 * 40
+            at[0] += 1 + 40 + 6 * 40
             self.files |= {f"runs/{run:010}{ending}" for ending in SEALED[1:]}
         for _ in range(count()):
             segment = number("Q")

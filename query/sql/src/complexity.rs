@@ -106,9 +106,11 @@ const FLAT_WORDS: [Keyword; 9] = [
     Keyword::VALUE,
 ];
 
-/// How many links a token is. A prefix of INTERVAL takes the parser ten times the stack of others.
+/// How many links a token is. A prefix of INTERVAL takes the parser ten times the stack of others. A step of a pipe is
+/// a query within a query that may add columns, so planning takes a time that grows with the cube of their number.
 fn weight(token: &Token) -> usize {
     match token {
+        Token::VerticalBarRightAngleBracket => 20,
         token if is_word(token, Keyword::INTERVAL) => 8,
         token => usize::from(is_link(token)),
     }
