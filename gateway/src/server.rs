@@ -168,11 +168,13 @@ async fn serve_store(
     let all = [s3.connections.clone(), admin.connections.clone()];
     let state =
         Admin::new(store.clone(), door.clone(), metrics, ready.clone(), all, admin_address.port());
+    // Whoever learns that this server is ready may tell it to stop.
+    let stop = stop_signal()?;
     tokio::spawn(crate::admin::serve(admin, state));
     let front = Arc::new(Front::new(store.clone(), users, door, settings));
     let mut holds = store.partitions[0].holds_node();
     tokio::select! {
-        served = serve_s3(s3, front) => served?,
+        () = s3.serve(move |request| front.clone().handle(request), stop) => {}
         _ = holds.wait_for(|holds| *holds == Some(false)) => {
             anyhow::bail!("another process runs under this node's id; this one stops");
         }
@@ -197,16 +199,14 @@ fn start_sql(options: &sql::Options) -> anyhow::Result<sql::Engine> {
     Ok(sql::Engine::new(options)?)
 }
 
-/// Serves S3 until a signal, and lets requests under way end.
-async fn serve_s3(listener: http::Listener, front: Arc<Front>) -> anyhow::Result<()> {
+/// Resolves when the process is told to stop. From now on, not from when this is awaited, a signal ends nothing else.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let stop = async {
+    Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    };
-    listener.serve(move |request| front.clone().handle(request), stop).await;
-    Ok(())
+    })
 }
