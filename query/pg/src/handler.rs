@@ -431,6 +431,8 @@ mod tests {
             let (name, id) = (access_key.to_owned(), access_key.to_owned());
             Some(Arc::new(Root(Asker { name, id, is_operator: true })))
         }
+
+        fn denied(&self, _: &str, _: std::net::SocketAddr, _: &str) {}
     }
 
     /// What a client says of itself in its startup message is no login.
