@@ -22,13 +22,13 @@ pub fn decode(raw: &[u8]) -> anyhow::Result<Cow<'_, str>> {
     Ok(if raw.contains(&b'&') { quick_xml::escape::unescape(text)? } else { Cow::Borrowed(text) })
 }
 
-/// What stands between the first `begin` and the `end` after it.
+/// The bytes between the first `begin` and the `end` after it.
 fn between<'a>(text: &'a [u8], begin: &[u8], end: &[u8]) -> Option<&'a [u8]> {
     let text = &text[find(text, begin)? + begin.len()..];
     find(text, end).map(|len| &text[..len])
 }
 
-/// Where `tag` is. A tag has one `>`, its last byte: where another byte that it does not have stands at
+/// Position of `tag`. A tag has one `>`, its last byte: where another byte that it does not have stands at
 /// that place, it cannot begin before, so most of the text is skipped, not read.
 pub fn find(text: &[u8], tag: &[u8]) -> Option<usize> {
     let (last, head) = tag.split_last()?;

@@ -50,7 +50,7 @@ pub struct Needs {
     pub uploads_of: Option<BucketId>,
     /// An upload.
     pub upload: Option<(BucketId, ObjectKey, UploadId)>,
-    /// Whether the parts of that upload are needed, too.
+    /// Tells that the parts of that upload are needed, too.
     pub parts: bool,
 }
 

@@ -151,16 +151,16 @@ pub enum PublishError {
     Disk {
         /// The generation.
         generation: Generation,
-        /// What the disk said.
+        /// The disk's error.
         #[source]
         source: DiskError,
     },
-    /// It names more than can be read back. Nothing was written; the former generation stands.
+    /// The catalog names more than can be read back. Nothing was written; the former generation stands.
     #[error("generation {generation} is not published: {source}")]
     Encode {
         /// The generation.
         generation: Generation,
-        /// What there is too much of.
+        /// The list that is too long.
         #[source]
         source: EncodeError,
     },

@@ -163,7 +163,7 @@ pub enum SubmitError {
     /// What the outcome hangs on cannot be read. Nothing was appended.
     #[error("what was there before cannot be read: {0}")]
     Unreadable(#[source] ReadError),
-    /// It is longer than a record may be. Nothing was appended.
+    /// The record is longer than a record may be. Nothing was appended.
     #[error("the request is larger than can be stored: {0}")]
     TooLarge(#[from] EncodeError),
     /// The log did not take it, or says that it does not know.
@@ -235,7 +235,7 @@ pub(crate) struct Shared {
     pub grown: Notify,
     /// Why the fold stopped, once it has.
     pub stopped: watch::Sender<Option<String>>,
-    /// What the fold waits for, when that lasts; it goes on by itself.
+    /// The reason why the fold waits, when that lasts; it goes on by itself.
     pub held: watch::Sender<Option<String>>,
     /// Bounds the time of records that this process writes.
     pub time: Mutex<TimeBound>,
@@ -453,7 +453,7 @@ impl Partition {
         count as f64 / self.shared.options.files_max as f64
     }
 
-    /// What the fold waits for, if that lasts: writes are refused, and it goes on by itself once it can.
+    /// The reason why the fold waits, if that lasts: writes are refused, and it goes on by itself once it can.
     pub fn held(&self) -> Option<String> {
         self.shared.held.borrow().clone()
     }
@@ -468,12 +468,12 @@ impl Partition {
         self.shared.merges.failed().0
     }
 
-    /// Whether a write would be taken, or why not.
+    /// Tells that a write would be taken, or why not.
     pub fn readiness(&self) -> Result<(), Unready> {
         readiness(&self.shared.facts())
     }
 
-    /// What an operator should know although writes are taken.
+    /// Facts that an operator should know although writes are taken.
     pub fn warnings(&self) -> Vec<String> {
         self.shared.warnings()
     }
@@ -765,7 +765,7 @@ impl Shared {
         }
     }
 
-    /// Whether two frozen tails wait and the third is full.
+    /// Tells that two frozen tails wait and the third is full.
     fn is_full(&self) -> bool {
         let view = self.view.read();
         view.frozen.len() >= FROZEN_MAX

@@ -59,7 +59,7 @@ impl Refold {
         })
     }
 
-    /// What a read would see.
+    /// A snapshot of everything folded so far, as a read would take it.
     pub fn snapshot(&self) -> Snapshot {
         let (view, buckets) = (self.view.clone(), self.buckets.clone());
         Snapshot { at: view.tail.applied(), view, buckets }

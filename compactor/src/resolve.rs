@@ -138,7 +138,7 @@ fn newest_in_tail(snapshot: &Snapshot, bucket: BucketId, key: &ObjectKey) -> Opt
 /// Whoever walks through a bucket lets others go on after so many entries.
 const WALK_STEP: u64 = 1024;
 
-/// Whether a bucket holds no version of anything. Walks over everything that was removed from it and not yet
+/// Tells that a bucket holds no version of anything. Walks over everything that was removed from it and not yet
 /// merged away, so the fold never asks: see `docs/decisions/bucket-emptiness.md`.
 pub async fn is_empty(snapshot: &Snapshot, bucket: BucketId) -> Result<bool, ReadError> {
     let mut cursor = Cursor::over_all(snapshot)?;

@@ -133,7 +133,7 @@ pub fn corruption(path: &FilePath, position: u64, detail: impl Into<String>) -> 
     ReadError::Corrupt(Corruption { file: path.to_string(), position, detail: detail.into() })
 }
 
-/// What a failed read of a sealed file means. A missing or short file is damage, for the catalog names it
+/// Classifies a failed read of a sealed file. A missing or short file is damage, for the catalog names it
 /// whole; so is a device that cannot read a stretch of it. That handles or memory have run out is not.
 pub fn read_error(position: u64, error: &DiskError) -> ReadError {
     ReadError::of_disk(partition_of(&error.path), position, error)

@@ -111,7 +111,7 @@ impl StateKey {
         Some((entry.bucket(), entry.object_key(), UploadId(*upload)))
     }
 
-    /// Whether the value of an upload's state key is an open upload's, without decoding the rest.
+    /// Tells that the value of an upload's state key is an open upload's, without decoding the rest.
     pub fn is_open_upload(value: &[u8]) -> bool {
         value.first() == Some(&1)
     }

@@ -47,7 +47,7 @@ pub struct Usage {
     pub dead_bulk_bytes: u64,
     /// Uploads that are open; counting ends at [`UPLOADS_LOOKED_AT`] uploads, completed ones included.
     pub open_uploads: u64,
-    /// Whether there may be more of them.
+    /// True when there may be more of them.
     pub has_more_uploads: bool,
     /// Bytes that are free on the device; none when the device does not say.
     pub free_bytes: Option<u64>,
@@ -55,7 +55,7 @@ pub struct Usage {
     pub reserve_bytes: u64,
 }
 
-/// So many uploads are looked at to count those that are open.
+/// The most uploads that are looked at to count those that are open.
 pub const UPLOADS_LOOKED_AT: u64 = 10_000;
 
 /// Takes the numbers of a partition. `log` is the folder of its log, if that is on this machine.

@@ -69,7 +69,7 @@ impl OpenRun {
 }
 
 impl OpenRun {
-    /// What is wrong with its files.
+    /// The damage found in its files.
     fn damages(&self) -> impl Iterator<Item = &Corruption> {
         let tables = [&self.keys, &self.more, &self.tags, &self.state];
         let of_tables = tables.into_iter().filter_map(|table| table.as_ref().err());

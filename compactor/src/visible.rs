@@ -43,7 +43,7 @@ impl Shape {
 }
 
 impl Shape {
-    /// Whether an empty bucket may hold something after such a statement. Removals uncover nothing.
+    /// Tells that an empty bucket may hold something after such a statement. Removals uncover nothing.
     pub fn may_fill(self) -> bool {
         matches!(self, Shape::Version(_))
     }

@@ -19,7 +19,7 @@ use crate::config::Settings;
 use crate::server::identity::Identity;
 use crate::server::store::{Lock, PARTITION, log_options};
 
-/// So many key hashes are told for each stretch.
+/// The most key hashes that are told for each stretch.
 const HASHES_MAX: usize = 20;
 
 /// Lists what is lost of a data directory's log, and makes a log of the rest.
@@ -81,7 +81,7 @@ async fn accept(data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether there are sealed files.
+/// Tells that there are sealed files.
 async fn holds_sealed(env: &Env, layout: &Layout) -> anyhow::Result<bool> {
     for folder in layout.folders() {
         match env.disk.list(&folder).await {

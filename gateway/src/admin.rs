@@ -35,7 +35,7 @@ const ORDERS_MAX: usize = 64;
 /// Cuts and merges begin so far apart at the least: each makes files that others must merge.
 const ORDERS_APART: Duration = Duration::from_millis(10);
 
-/// What the admin address answers from.
+/// The parts that the admin address answers from.
 #[derive(Clone)]
 pub struct Admin {
     store: Arc<Store>,
@@ -168,7 +168,7 @@ impl Body for Arriving {
     }
 }
 
-/// Whether a write would be taken; and what an operator should know all the same.
+/// Answers that a write would be taken, or why not, and what an operator should know all the same.
 async fn is_ready(State(admin): State<Admin>) -> (StatusCode, String) {
     match admin.store.trouble() {
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
@@ -183,7 +183,7 @@ async fn is_ready(State(admin): State<Admin>) -> (StatusCode, String) {
     }
 }
 
-/// Whether the wall clock is believed.
+/// Answers that the wall clock is believed, or by how much it is ahead.
 async fn clock(State(admin): State<Admin>) -> (StatusCode, String) {
     let (text, is_believed) = admin.store.clock();
     (if is_believed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)

@@ -23,7 +23,7 @@ const COPY_SOURCE: &str = "x-amz-copy-source";
 /// Characters of a client's text that are shown.
 const SHOWN: usize = 200;
 
-/// Who asked, as far as it is known.
+/// The client, as far as it is known.
 #[derive(Clone, Default, Debug)]
 pub struct Who {
     /// The access key that the request names.
@@ -38,7 +38,7 @@ pub struct Who {
 pub struct Refusal<'a> {
     /// Its id; empty where there is none.
     pub request: &'a str,
-    /// What it asked for.
+    /// The operation that it asked for.
     pub operation: &'a str,
     /// Its path, as it came.
     pub path: &'a str,
@@ -46,7 +46,7 @@ pub struct Refusal<'a> {
     pub status: u16,
     /// The error's code.
     pub code: &'a str,
-    /// Who asked.
+    /// The client.
     pub who: &'a Who,
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::ask;
 use crate::server::store::{Kind, Store, log_folder};
 
-/// What a server says of itself.
+/// A server's report of itself.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct Report {
     /// The program's version.
@@ -41,7 +41,7 @@ pub struct Report {
     pub partitions: Vec<PartitionReport>,
 }
 
-/// What a server says of a partition.
+/// A server's report of a partition.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct PartitionReport {
     /// Which.
@@ -66,7 +66,7 @@ pub struct PartitionReport {
     pub frozen_tails: usize,
     /// Uploads that are open.
     pub open_uploads: u64,
-    /// Whether there may be more of them than were counted.
+    /// True when there may be more of them than were counted.
     pub has_more_uploads: bool,
     /// Payload bytes in segments and bulk files that are named.
     pub live_bytes_max: u64,
@@ -74,7 +74,7 @@ pub struct PartitionReport {
     pub dead_bytes_min: u64,
 }
 
-/// What this server says.
+/// Makes this server's report.
 pub async fn report(store: &Store) -> Result<Report, ReadError> {
     let id = store.partitions[0].snapshot().view.sealed.catalog.store;
     let mut report = Report {

@@ -150,7 +150,7 @@ struct State {
     unsynced: BTreeMap<BulkId, Arc<BulkFile>>,
     /// How many readers hold each file that any of them holds.
     read: BTreeMap<BulkId, usize>,
-    /// What has been admitted, by its number.
+    /// The announcements that were admitted, by number.
     announced: BTreeMap<u64, Announced>,
     next_promise: u64,
 }

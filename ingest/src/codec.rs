@@ -24,7 +24,7 @@ pub struct DecodeError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{what} beyond its limit: {found}, and at most {limit} can be read back")]
 pub struct EncodeError {
-    /// What there is too much of.
+    /// The list or text that is too long.
     pub what: &'static str,
     /// How much there is.
     pub found: usize,
@@ -38,7 +38,7 @@ pub struct Encoder {
     buffer: BytesMut,
     /// The first value that was beyond its limit.
     refused: Option<EncodeError>,
-    /// Whether long values are only looked at.
+    /// True when long values are only looked at.
     only_checks: bool,
 }
 
@@ -125,7 +125,7 @@ impl Encoder {
         if self.only_checks { self } else { self.raw(bytes) }
     }
 
-    /// What was beyond its limit, if anything was.
+    /// The first value that was beyond its limit, if any was.
     pub fn refused(&self) -> Result<(), EncodeError> {
         self.refused.map_or(Ok(()), Err)
     }

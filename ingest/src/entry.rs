@@ -516,7 +516,7 @@ impl Extent {
         Self { file: BulkId::ZERO, position: 0, len }
     }
 
-    /// Whether the payload is not on this node.
+    /// Tells that the payload is not on this node.
     pub fn is_missing(&self) -> bool {
         self.file == BulkId::ZERO
     }

@@ -227,7 +227,7 @@ pub enum ReadError {
     /// Bytes are not what was written.
     #[error("{0}")]
     Corrupt(#[from] Corruption),
-    /// It cannot be read now, for a reason that says nothing of the bytes: handles or memory have run out,
+    /// The bytes cannot be read now, for a reason that says nothing of them: handles or memory have run out,
     /// brokers do not answer, the log has been stopped. Try again later.
     #[error("partition {partition} cannot be read now: {reason}")]
     Unavailable {
@@ -239,7 +239,7 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// What an error of the disk means to whoever reads a file that must be there and whole. Only what the
+    /// Classifies an error of the disk for whoever reads a file that must be there and whole. Only what the
     /// device says of the bytes is damage, and the caller reads once more before it believes that:
     /// see [`confirm`].
     pub fn of_disk(partition: PartitionId, position: u64, error: &DiskError) -> Self {

@@ -83,7 +83,7 @@ mutants! {
     DeleteBucketBlindly,
     /// Buckets' last writes are not carried over a cut.
     ForgetLastWritesAtCut,
-    /// What one read says is damaged is called so without a second read.
+    /// Damage that one read finds is believed without a second read.
     BelieveFirstRead,
     /// A prior fact that cannot be read just now stops the fold.
     StopOnTransientRead,

@@ -25,7 +25,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What an XML element in it says, if it has it and it can be read.
+    /// The text of an XML element in it, if it has that element and can be read.
     pub fn element(&self, name: &str) -> Option<String> {
         text_of(&self.body, name).ok().flatten()
     }

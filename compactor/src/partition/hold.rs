@@ -26,7 +26,7 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(60);
 /// One thing that is waited for, again and again.
 pub(super) struct Hold<'a> {
     shared: &'a Arc<Shared>,
-    /// What is waited for, for messages.
+    /// The thing that is waited for, for messages.
     what: &'static str,
     /// When the first try failed; none before.
     since: Option<Tick>,
@@ -66,7 +66,7 @@ impl<'a> Hold<'a> {
         Ok(())
     }
 
-    /// It has been read.
+    /// Ends the wait: the thing has been read.
     pub fn end(&mut self) {
         if self.is_told && self.shared.held.send_replace(None).is_some() {
             tracing::info!(partition = %self.shared.id, what = self.what, "the fold goes on");

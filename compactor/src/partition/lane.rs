@@ -73,7 +73,7 @@ impl Lane {
         }
     }
 
-    /// Whether a record is this lane's.
+    /// Tells that a record is this lane's.
     pub fn wrote(&self, id: &RecordId) -> bool {
         id.writer == self.writer
     }

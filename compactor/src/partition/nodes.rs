@@ -83,15 +83,15 @@ impl Nodes {
 const ROOM_EVERY: Duration = Duration::from_secs(240);
 /// Not more often than this.
 const ROOM_PAUSE: Duration = Duration::from_secs(10);
-/// What was told longer ago is not believed: a node that is gone must not keep writes out for ever.
+/// Age beyond which a node's free space is not believed: a node that is gone must not keep writes out for ever.
 const ROOM_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// Room for payload, of this node and the others.
 #[derive(Default)]
 struct Rooms {
-    /// What this node has told last, and when.
+    /// The free space that this node has told last, and when.
     told: Option<(u64, Tick)>,
-    /// What the others have told last, and when that was read.
+    /// The free space that the others have told last, and when that was read.
     others: BTreeMap<NodeId, (u64, Tick)>,
 }
 

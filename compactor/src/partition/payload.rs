@@ -173,7 +173,7 @@ pub struct StreamWriter {
     stream: StreamId,
     /// Once a piece has been sent.
     open: Option<OpenStream>,
-    /// What this node will need for it.
+    /// The space that this node will need for it.
     promise: Promise,
     total: u64,
     piece_bytes: usize,

@@ -5,14 +5,14 @@ use std::time::Duration;
 /// A cut that has failed so often in a row is not a hiccup.
 pub const CUTS_FAILED_MAX: u32 = 3;
 
-/// What is known of a partition at one moment.
+/// Facts about a partition at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Facts {
     /// Why this node's copy serves nothing, if so.
     pub quarantined: Option<String>,
     /// Why the fold has stopped, if it has.
     pub stopped: Option<String>,
-    /// What the fold waits for, if that lasts.
+    /// The reason why the fold waits, if that lasts.
     pub held: Option<String>,
     /// Why the log takes no records, if so.
     pub refusing: Option<String>,
@@ -70,7 +70,7 @@ impl Unready {
     }
 }
 
-/// Whether a write would be taken, or the first reason why not: the gravest first.
+/// Tells that a write would be taken, or the first reason why not: the gravest first.
 pub fn readiness(facts: &Facts) -> Result<(), Unready> {
     if let Some(reason) = &facts.quarantined {
         return Err(Unready::Quarantined(reason.clone()));

@@ -24,7 +24,7 @@ pub const DOWN_MAX: Duration = Duration::from_secs(30 * 86_400);
 pub(crate) struct TimeBound {
     /// A time that is believed, and when it was so.
     known: (WallTime, Tick),
-    /// Whether the last record got another time than the wall clock's.
+    /// True when the last record got another time than the wall clock's.
     is_held: bool,
 }
 
@@ -51,7 +51,7 @@ impl TimeBound {
         wall.micros().saturating_sub(self.expected(now).micros())
     }
 
-    /// Whether a wall clock is not believed.
+    /// Tells that a wall clock is not believed.
     pub fn doubts(&self, wall: WallTime, now: Tick) -> bool {
         wall > later(self.expected(now), TIME_SLACK)
     }

@@ -7,12 +7,12 @@ use parking_lot::Mutex;
 pub(crate) struct Tries(Mutex<(u32, String)>);
 
 impl Tries {
-    /// It went well.
+    /// Notes a success.
     pub fn done(&self) {
         *self.0.lock() = (0, String::new());
     }
 
-    /// It failed.
+    /// Notes a failure.
     pub fn fail(&self, error: &dyn std::error::Error) {
         let mut failed = self.0.lock();
         *failed = (failed.0.saturating_add(1), error.to_string());

@@ -24,7 +24,7 @@ pub struct LastWrites {
 #[derive(Clone, Copy, Debug)]
 struct LastWrite {
     at: Offset,
-    /// Whether the last cut does not have it.
+    /// True when the last cut does not have it.
     is_new: bool,
 }
 
@@ -54,7 +54,7 @@ impl LastWrites {
         self.by_bucket.get(&bucket).map(|last| last.at)
     }
 
-    /// What a cut writes, in order: what has changed since the last one.
+    /// The changes that a cut writes, in order: all since the last one.
     pub fn freeze(&mut self) -> Vec<StateChange> {
         let new = self.by_bucket.iter_mut().filter(|(_, last)| last.is_new);
         let mut changes: Vec<StateChange> = new

@@ -452,7 +452,7 @@ proptest! {
     }
 }
 
-/// Whether a value can be encoded; one that could not be decoded is a bug, and stops the node.
+/// Tells that a value can be encoded; one that could not be decoded is a bug, and stops the node.
 fn is_encoded(encode: impl FnOnce() -> Bytes) -> bool {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(encode)).is_ok()
 }

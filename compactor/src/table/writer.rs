@@ -75,7 +75,7 @@ impl TableWriter {
         self.section(Section::Block, &bytes).await
     }
 
-    /// What could not be read back is not written.
+    /// Refuses a block that could not be read back.
     fn refuse(&self, checked: Result<(), EncodeError>) -> Result<(), SealError> {
         checked.map_err(|error| SealError::beyond(self.file.path(), error))
     }

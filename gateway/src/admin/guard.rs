@@ -55,7 +55,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     if values.next().is_some() { None } else { value.to_str().ok() }
 }
 
-/// Whether a host is this machine, by a name that nobody else can give away.
+/// Tells that a host is this machine, by a name that nobody else can give away.
 fn is_own(host: &str, port: u16) -> bool {
     let (name, given) = match host.rsplit_once(':') {
         Some((name, given)) if !given.ends_with(']') => (name, given.parse().ok()),

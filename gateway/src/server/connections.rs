@@ -86,7 +86,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Where it comes from.
+    /// The client's address.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
@@ -174,7 +174,7 @@ impl Connection {
 
 struct Entry {
     connection: Arc<Connection>,
-    /// Where it stands among those between requests, if it does.
+    /// Its place among those between requests, if it has one.
     waiting: Option<(Rank, u64)>,
 }
 
@@ -256,7 +256,7 @@ pub enum Full {
     Address,
 }
 
-/// What a listener's connections have in common.
+/// The state that a listener's connections share.
 pub struct Connections {
     /// Which listener's they are.
     pub name: &'static str,

@@ -18,7 +18,7 @@ const CONNECTIONS_DEFAULT: usize = 4096;
 const ADMIN_MAX: usize = 1100;
 /// Handles that a connection to PostgreSQL's door takes: its socket, and a pair inside.
 pub const POSTGRES_EACH: usize = 3;
-/// What PostgreSQL's door takes at the most.
+/// The most handles that PostgreSQL's door takes.
 const POSTGRES_HANDLES: usize = 240 * POSTGRES_EACH;
 
 /// How many connections each listener may have.

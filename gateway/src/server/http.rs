@@ -23,14 +23,14 @@ use crate::log_limit::LogLimit;
 
 /// A client gets so long to send its headers, and may be silent for so long between requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a connection reads ahead, and so the longest head that is answered in S3's words; beyond, hyper
+/// The bytes that a connection reads ahead, and so the longest head that is answered in S3's words; beyond, hyper
 /// answers 431.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Requests that are under way get so long at a stop.
 const DRAIN: Duration = Duration::from_secs(30);
 /// How long to wait after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(50);
-/// What a connection without a place is told.
+/// The answer to a connection without a place.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
     content-type: application/xml\r\ncontent-length: 127\r\n\r\n\
     <?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code>\
@@ -41,7 +41,7 @@ static REFUSED: LogLimit = LogLimit::new();
 
 /// A listener and what holds for its connections.
 pub struct Listener {
-    /// Where connections come in.
+    /// The socket that connections come in by.
     pub tcp: TcpListener,
     /// Those that are open.
     pub connections: Arc<Connections>,

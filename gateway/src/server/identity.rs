@@ -24,7 +24,7 @@ pub enum Identity {
 pub struct StoreIdentity {
     /// The store.
     pub store: StoreId,
-    /// Whether the store has been opened: its log's first record was durable before this was said. A begun
+    /// True once the store has been opened: its log's first record was durable before this was said. A begun
     /// store without a log has lost it.
     pub is_begun: bool,
 }

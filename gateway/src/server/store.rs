@@ -206,7 +206,7 @@ impl Store {
         self.partitions.iter().find_map(of)
     }
 
-    /// What an operator should know although writes are taken.
+    /// Facts that an operator should know although writes are taken.
     pub fn warnings(&self) -> Vec<String> {
         let of = |partition: &Partition| {
             let id = partition.id();
@@ -216,7 +216,7 @@ impl Store {
         self.partitions.iter().flat_map(of).collect()
     }
 
-    /// What the clock is believed to be, in words, and whether it is believed everywhere.
+    /// The state of the clock in words; the second tells that it is believed everywhere.
     pub fn clock(&self) -> (String, bool) {
         let doubted = self.partitions.iter().find(|partition| partition.clock_ahead().1);
         match doubted {

@@ -22,11 +22,11 @@ use crate::words::BulkId;
 pub enum Abandoned {
     /// All of it.
     Whole,
-    /// What was reserved and not written: something may name the rest, a state run say.
+    /// The part that was reserved and not written: something may name the rest, a state run say.
     Unwritten,
 }
 
-/// What is known of an abandoned piece: where it began, how far it was written and had blocks, and where
+/// An abandoned piece: where it began, how far it was written and had blocks, and where
 /// its place ended.
 struct Place {
     file: Arc<BulkFile>,

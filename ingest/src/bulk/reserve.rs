@@ -26,26 +26,26 @@ pub struct Piece {
     pub file: Arc<BulkFile>,
     /// Its place.
     pub extent: Extent,
-    /// Where the blocks end that it has.
+    /// The end of the blocks that it has.
     pub allocated: u64,
-    /// Where the writes end that were begun.
+    /// The end of the writes that were begun.
     pub written: u64,
     pub in_flight: InFlight,
 }
 
 impl Piece {
-    /// Where its place ends.
+    /// The end of its place.
     pub fn end(&self) -> u64 {
         self.extent.position + format::span(self.extent.len)
     }
 }
 
-/// So long a promise counts whole, whatever comes.
+/// Time for which a promise counts whole, whatever comes.
 const PROMISE_WHOLE: Duration = Duration::from_secs(10);
 /// Later it counts for as much as would come within so long, at the rate so far.
 const PROMISE_AHEAD: Duration = Duration::from_secs(600);
 
-/// What an upload has announced.
+/// An upload's announcement.
 pub struct Announced {
     bytes: u64,
     /// How much of it has its blocks, or is on its way to them.

@@ -27,7 +27,7 @@ pub struct Upload {
     filler: Option<Filler>,
     len: u64,
     given: u64,
-    /// What has been announced and has no blocks yet; none where nobody was asked for room.
+    /// The announced bytes that have no blocks yet; none where nobody was asked for room.
     promise: Option<Promise>,
     digest: Digest,
     /// The write that is under way, in which file.
@@ -38,7 +38,7 @@ pub struct Upload {
     unsynced: u64,
     /// An operation failed or was dropped half way, so that bytes are missing.
     is_broken: bool,
-    /// What is given back when it is abandoned.
+    /// The part that is given back when it is abandoned.
     abandoned: Abandoned,
 }
 
@@ -63,7 +63,7 @@ pub struct Written {
 /// Keeps files in flight; see [`Written::guard`].
 pub struct WriteGuard {
     in_flight: Vec<InFlight>,
-    /// What was written in them.
+    /// The extents that were written in them.
     written: Vec<(Arc<BulkFile>, Extent)>,
 }
 

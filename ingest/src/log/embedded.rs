@@ -56,7 +56,7 @@ pub struct Options {
     pub queue_bytes: usize,
     /// Bytes of the device that a new log file must leave free.
     pub reserve_bytes: u64,
-    /// Whether the store has been written to before. Then a log must be there, even if nothing of it is
+    /// True when the store has been written to before. Then a log must be there, even if nothing of it is
     /// folded yet: none at all is corruption.
     pub is_begun: bool,
 }
@@ -91,7 +91,7 @@ struct LogFile {
     identity: Identity,
     /// The offset of the first record that is read from it.
     base: Offset,
-    /// Where the batch with that record begins.
+    /// Position of the batch with that record.
     begin: u64,
     file: Arc<dyn File>,
     len: u64,

@@ -27,7 +27,7 @@ const LOGIN_BYTES_MAX: usize = 16 << 10;
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// An answer of ours during a login.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// Who is hung up on may finish what it is sending, so that it gets to read why: so long, and so much.
+/// A client that is hung up on may finish its sending, so that it gets to read why: so long, and so much.
 const FAREWELL: Duration = Duration::from_secs(1);
 const FAREWELL_BYTES_MAX: usize = 16 << 20;
 
@@ -59,7 +59,7 @@ enum Next {
     Long(&'static str),
 }
 
-/// What a client may send next.
+/// The messages that a client may send next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Turn {
     /// The startup message.
@@ -223,9 +223,9 @@ impl Body<'_> {
 pub struct Wire {
     client: TcpStream,
     inner: UnixStream,
-    /// What came from the client and was not let through yet.
+    /// Bytes that came from the client and were not let through yet.
     asked: BytesMut,
-    /// What came from the implementation and was not let through yet.
+    /// Bytes that came from the implementation and were not let through yet.
     answered: BytesMut,
     /// A seeded bug: the gate opens after so many messages as a login has, whatever became of them.
     opens_early: bool,
@@ -477,7 +477,7 @@ mod tests {
         framed(b'R', &code.to_be_bytes())
     }
 
-    /// What a client sends at once, without waiting for anything: a whole login, and a query.
+    /// Messages that a client sends at once, without waiting for anything: a whole login, and a query.
     fn pipelined() -> Vec<u8> {
         let startup =
             [&20i32.to_be_bytes()[..], &196_608i32.to_be_bytes(), b"user\0root\0\0\0"].concat();

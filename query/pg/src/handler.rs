@@ -435,7 +435,7 @@ mod tests {
         fn denied(&self, _: &str, _: std::net::SocketAddr, _: &str) {}
     }
 
-    /// What a client says of itself in its startup message is no login.
+    /// A client's own word in its startup message is no login.
     #[test]
     fn only_a_finished_login_asks() {
         let engine = Arc::new(Engine::new(&Options::default()).expect("an engine"));

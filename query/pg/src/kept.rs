@@ -9,9 +9,9 @@ use crate::failure::failure;
 
 /// Statements and portals of a connection.
 const COUNT_MAX: usize = 1000;
-/// What they may take together.
+/// The most bytes that they may take together.
 const BYTES_MAX: usize = 64 << 20;
-/// What one takes beside its texts and values.
+/// The bytes that one takes beside its texts and values.
 const ENTRY_BYTES: usize = 1 << 10;
 
 /// A kind of thing that is kept under a name.

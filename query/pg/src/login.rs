@@ -21,7 +21,7 @@ use sql::settings;
 
 use crate::accounts::{Accounts, ITERATIONS, Salted};
 
-/// What a login that has finished leaves with its connection.
+/// Mark that a finished login leaves with its connection.
 #[derive(Debug)]
 pub struct Login {
     /// Whose secret key was proved to be known.
@@ -33,7 +33,7 @@ pub struct Startup {
     scram: SASLAuthStartupHandler<DefaultServerParameterProvider>,
     salted: Arc<Salted>,
     accounts: Arc<dyn Accounts>,
-    /// Where the client is.
+    /// The client's address.
     address: SocketAddr,
     has_failed: AtomicBool,
     /// A seeded bug: errors are left to pgwire.

@@ -223,7 +223,7 @@ pub fn check_tree(statement: &Statement) -> Result<(), SqlError> {
     }
 }
 
-/// What has been met on the way through a tree.
+/// Counts of what has been met on the way through a tree.
 #[derive(Default)]
 struct Tree {
     depth: usize,

@@ -82,7 +82,7 @@ impl SqlError {
         SqlError::Refused(Refusal { message: message.into(), position: None })
     }
 
-    /// Whether the text names files, or parts of others' queries.
+    /// Tells that the text names files, or parts of others' queries.
     pub(crate) fn tells_of_the_store(&self, folder: Option<&str>) -> bool {
         let names_folder = |text: &str| folder.is_some_and(|folder| text.contains(folder));
         match self {

@@ -24,7 +24,7 @@ pub struct Places {
     users: Mutex<HashMap<String, Share>>,
 }
 
-/// What one user has.
+/// The places that one user has.
 struct Share {
     room: Arc<Semaphore>,
     waiting: usize,
@@ -33,7 +33,7 @@ struct Share {
 }
 
 impl Places {
-    /// So many queries at a time, and so many that wait.
+    /// Places for so many queries at a time, and so many that wait.
     pub fn new(queries_max: usize, waiting_max: usize, counters: Arc<Counters>) -> Arc<Self> {
         Arc::new(Self {
             room: Arc::new(Semaphore::new(queries_max)),

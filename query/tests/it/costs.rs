@@ -147,7 +147,7 @@ fn the_fold_looks_at_no_more_in_a_large_store_than_in_a_small_one() {
     }
 }
 
-/// What ends a list looks at it, once.
+/// A record that ends a list looks at it once.
 #[test]
 fn the_end_of_an_upload_looks_at_its_parts_once() {
     let sim = Sim::new(7);

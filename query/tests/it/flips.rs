@@ -202,7 +202,7 @@ pub fn learn(sim: &Sim, disk: SimDisk) -> Store {
     Store { disk, known, blocks, scanned }
 }
 
-/// What damage did.
+/// The effect of damage.
 #[derive(Default, Debug)]
 pub struct Effect {
     pub is_refused: bool,

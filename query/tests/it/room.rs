@@ -110,7 +110,7 @@ fn tell(
     run.map_err(|stopped| format!("{stopped:?}"))?
 }
 
-/// What everybody else may go on doing, on a node whose disk is full.
+/// Requests that everybody else may go on making, on a node whose disk is full.
 async fn goes_on(lonely: &Lonely<'_>) -> Result<(), String> {
     for number in 0..3 {
         lonely.engine.delete(lonely.bucket, &key("k", number)).await?;
@@ -198,7 +198,7 @@ async fn payload_without_room(lonely: &Lonely<'_>) -> Result<(), String> {
     }
 }
 
-/// What makes the disk full is inline: it is left in the log, and read from there.
+/// Payload that makes the disk full is inline: it is left in the log, and read from there.
 async fn spool_without_room(lonely: &Lonely<'_>) -> Result<(), String> {
     for number in 0..4 {
         lonely.put(&key("k", number), &payload(number)).await?;
@@ -246,7 +246,7 @@ fn a_node_without_room_to_spool_reads_from_the_log() {
     }
 }
 
-/// What no node could take is refused before any of it is in the log, for as long as that is so.
+/// Payload that no node could take is refused before any of it is in the log, for as long as that is so.
 #[test]
 fn payload_is_admitted_by_the_least_room_of_all_nodes() {
     let told = tell(1, None, async |lonely| {

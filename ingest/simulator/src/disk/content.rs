@@ -9,7 +9,7 @@ use super::Survival;
 use crate::random::SimRandom;
 
 const SECTOR: usize = 512;
-/// What space is given back in.
+/// The unit in which space is given back, in bytes.
 const BLOCK: u64 = 4096;
 
 #[derive(Clone, Default)]

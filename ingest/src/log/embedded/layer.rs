@@ -124,5 +124,5 @@ pub fn three() -> Layer {
     Layer::begin(1, 10, 10, 7).batch(&["a", "", "b"], 10).batch(&["c"], 13).batch(&["d", "e"], 14)
 }
 
-/// Where the three batches begin.
+/// Positions of the three batches.
 pub const THREE: [u64; 3] = [BLOCK, 2 * BLOCK, 3 * BLOCK];

@@ -43,12 +43,12 @@ fn decode(bytes: &[u8], store: StoreId, partition: PartitionId) -> Option<(u64, 
     (encode(store, partition, turn, durable) == bytes[..SLOT_BYTES]).then_some((turn, durable))
 }
 
-/// What the marks say.
+/// The marks' content.
 #[derive(Clone, Copy, Default)]
 pub struct Marks {
     /// Everything below was durable.
     pub durable: Offset,
-    /// Whether there is a mark at all.
+    /// True when there is a mark at all.
     pub is_readable: bool,
 }
 
@@ -90,7 +90,7 @@ pub struct Marker {
     files: [(Arc<dyn File>, u64); 2],
     store: StoreId,
     partition: PartitionId,
-    /// Whether a file has no mark yet: then the next mark goes to both.
+    /// True when a file has no mark yet: then the next mark goes to both.
     owes_both: bool,
 }
 

@@ -97,7 +97,7 @@ impl FileReader {
         Ok(records.into_iter().filter(|record| record.offset >= self.next).collect())
     }
 
-    /// Where the batch with an offset begins. What stands before it in the file is not read, so that damage
+    /// Finds the position of the batch with an offset. What stands before it in the file is not read, so that damage
     /// there is of no concern.
     async fn place_of(&self, offset: Offset) -> Result<(Arc<LogFile>, u64), ReadError> {
         let file = self.file_of(offset)?;

@@ -58,7 +58,7 @@ struct Walk {
     /// Index of the file and place in it where the chain ends.
     file: usize,
     position: u64,
-    /// Where in the first file it began.
+    /// Position in the first file at which it began.
     begin: u64,
     /// The offset that it began at.
     base: Offset,
@@ -188,7 +188,7 @@ struct Found {
     file: Arc<dyn File>,
     len: u64,
     header: Option<FileHeader>,
-    /// Where reading begins, and the first offset from there on.
+    /// Position at which reading begins, and the first offset from there on.
     begin: u64,
     base: Offset,
 }
@@ -246,7 +246,7 @@ async fn batch_at(found: &Found, position: u64) -> Result<Option<(Header, Bytes)
     Ok((fits && batch::frames(&header, &body).is_some()).then_some((header, body)))
 }
 
-/// Where a walk begins: at the batch of the first file that covers the floor, or behind the last that is
+/// Begins a walk: at the batch of the first file that covers the floor, or behind the last that is
 /// folded. Without such a batch, at the file's beginning.
 async fn begin(env: &Env, files: &[Found], floor: Offset) -> Result<Walk, DiskError> {
     let first = files[0].header.expect("the caller has looked");

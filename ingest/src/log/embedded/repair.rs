@@ -37,7 +37,7 @@ pub enum RepairError {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// So much is lost that filling its place would take the disk.
+    /// The loss is so large that filling its place would take the disk.
     #[error("offsets {from} to {below} are lost: more than can be passed over")]
     TooMuch {
         /// The first offset.
@@ -58,7 +58,7 @@ pub struct Lost {
     pub key_hashes: Vec<u64>,
 }
 
-/// What is lost of a log, and what can be kept. Nothing is changed before [`Loss::accept`].
+/// The lost records of a log, and those that can be kept. Nothing is changed before [`Loss::accept`].
 pub struct Loss {
     /// The stretches that are gone, in order.
     pub lost: Vec<Lost>,
@@ -74,7 +74,7 @@ pub struct Loss {
     next_number: u64,
 }
 
-/// What the new file is made of, in order.
+/// The contents of the new file, in order.
 enum Step {
     Fill(Offset, Offset),
     /// A batch, from an offset on.

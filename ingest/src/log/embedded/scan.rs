@@ -88,7 +88,7 @@ pub(super) async fn seek(
     Ok(found)
 }
 
-/// What valid batch headers say of a log's length.
+/// A log's length, as valid batch headers tell it.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Traces {
     /// The highest durable offset that one names.
@@ -97,7 +97,7 @@ pub(super) struct Traces {
     pub end: Offset,
 }
 
-/// What the valid batch headers say in a stretch of a file. A torn batch's header is evidence too: what it
+/// Collects the evidence of valid batch headers in a stretch of a file. A torn batch's header is evidence too: what it
 /// calls durable was.
 pub(super) async fn traces(
     file: &Arc<dyn File>,

@@ -9,7 +9,7 @@ use crate::env::{DiskError, DiskErrorKind, Env, FilePath, Open};
 use crate::log::{Committed, Corruption, ReadError};
 use crate::words::{Offset, PartitionId};
 
-/// Where a batch that was found good stands.
+/// Place of a batch that was found good.
 #[derive(Clone, Debug)]
 pub struct BatchPlace {
     path: FilePath,

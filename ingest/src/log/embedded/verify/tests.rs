@@ -38,7 +38,7 @@ fn identity(number: u64) -> Identity {
     Identity { store: options().store, partition: PARTITION, file: number }
 }
 
-/// What a batch behind the last one of a file names; 0 where there is no such file.
+/// The link that a batch behind the last one of a file names; 0 where there is no such file.
 fn chain_of(memory: &Memory, number: u64) -> u128 {
     let path = file_path(&options().partition_folder(PARTITION), number);
     let Some(file) = memory.get(&path) else { return 0 };
