@@ -32,11 +32,12 @@ use ingest::words::UploadId;
 use s3::error::{Code, S3Error};
 use s3::headers;
 use s3::names;
+use s3::operation;
 use s3::sigv4::{self, Verified};
 
 use crate::config::{Settings, User};
 use crate::door::{Door, OFFSET_HEADER, offset_text};
-use crate::refusal::{Refusal, Who, method_label, operation};
+use crate::refusal::{self, Refusal, Who, method_label};
 use crate::server::connections::Connection;
 use crate::server::store::Store;
 use crate::users::{Users, owns};
@@ -123,11 +124,14 @@ pub struct Sight<'a> {
 }
 
 /// Refuses methods that S3 does not know. Browsers ask with OPTIONS, and are told why they may not.
-fn check_method(method: &http::Method) -> Result<(), S3Error> {
-    if method_label(method) == "other" && method != http::Method::OPTIONS {
-        return Err(Code::MethodNotAllowed.into());
+fn check_method(parts: &Parts) -> Result<(), S3Error> {
+    if method_label(&parts.method) != "other" || parts.method == http::Method::OPTIONS {
+        return Ok(());
     }
-    Ok(())
+    let (resource, headers) = (refusal::resource(parts.uri.path()), http::HeaderMap::new());
+    let method = parts.method.as_str();
+    operation::decide(&operation::Request { method, resource, query: &[], headers: &headers })
+        .map(|_| ())
 }
 
 /// A request's head is at most 16 KiB.
@@ -192,7 +196,7 @@ impl Front {
         metrics::counter!("siltstone_requests_total", "method" => method_label(&method), "status" => status.to_string()).increment(1);
         tracing::debug!(request = id, %method, path, status, "request");
         if status >= 400 {
-            let operation = operation(&method, &path, &query, is_copy);
+            let operation = refusal::operation(&method, &path, &query, is_copy);
             Refusal { request: &id, operation, path: &path, status, code, who: &who }.tell();
         }
         response
@@ -205,7 +209,7 @@ impl Front {
         mut parts: Parts,
         body: Incoming,
     ) -> Result<http::Response<Answer>, S3Error> {
-        check_method(&parts.method)?;
+        check_method(&parts)?;
         check_head(&parts)?;
         headers::check_text(&parts.headers)?;
         let path = names::decode(parts.uri.path())?;

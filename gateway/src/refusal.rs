@@ -84,18 +84,22 @@ fn shown(text: &str) -> String {
     text.chars().take(SHOWN).flat_map(char::escape_debug).collect()
 }
 
-/// The name of the operation that a request asks for, as S3 calls it: never a word of the client's.
-pub fn operation(method: &Method, path: &str, query: &str, is_copy: bool) -> &'static str {
-    let resource = match path.trim_start_matches('/').split_once('/') {
+/// The kind of resource that a path names, encoded or not.
+pub fn resource(path: &str) -> Resource {
+    match path.trim_start_matches('/').split_once('/') {
         Some((_, key)) if !key.is_empty() => Resource::Object,
         _ if path.trim_matches('/').is_empty() => Resource::Service,
         _ => Resource::Bucket,
-    };
+    }
+}
+
+/// The name of the operation that a request asks for, as S3 calls it: never a word of the client's.
+pub fn operation(method: &Method, path: &str, query: &str, is_copy: bool) -> &'static str {
     let mut headers = HeaderMap::new();
     if is_copy {
         headers.insert(COPY_SOURCE, HeaderValue::from_static(""));
     }
-    let query = names::query(query).unwrap_or_default();
+    let (query, resource) = (names::query(query).unwrap_or_default(), resource(path));
     let request =
         operation::Request { method: method.as_str(), resource, query: &query, headers: &headers };
     operation::find(&request).map_or("unknown", |found| found.name)
