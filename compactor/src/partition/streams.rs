@@ -57,6 +57,7 @@ impl Stream {
     /// Writes a piece behind those before it.
     async fn write(&mut self, bulk: &Arc<BulkFiles>, bytes: Bytes) -> Result<(), BulkError> {
         let rest = self.state.total - self.state.len;
+        let end = self.state.len + bytes.len() as u64;
         let begins = self.upload.is_none();
         let upload = self.upload.get_or_insert_with(|| bulk.begin_admitted(rest));
         let written = async {
@@ -66,7 +67,9 @@ impl Stream {
         match written.await {
             Ok(own) => {
                 self.state.extents = self.inherited.iter().copied().chain(own).collect();
-                Ok(())
+                // A cut may keep them from here on, so a gap would be an object's that was acknowledged.
+                let held: u64 = self.state.extents.iter().map(|extent| extent.len).sum();
+                if held == end { Ok(()) } else { Err(BulkError::Broken) }
             }
             Err(error) => {
                 // Nothing that counts is in an upload that has just begun: the next try begins another.

@@ -228,6 +228,15 @@ pub fn capacity(bytes: u64) -> u64 {
     full * FRAME_PAYLOAD_MAX + rest.saturating_sub(FRAME_HEADER_BYTES as u64)
 }
 
+/// Payload that a part of an upload takes in so many bytes, when the upload goes on in another file: whole frames, so
+/// that a piece of whole frames never lies in two files. Bytes that take no whole frame are filled as they are.
+pub fn part_capacity(bytes: u64) -> u64 {
+    match bytes / FRAME_BYTES {
+        0 => capacity(bytes),
+        frames => frames * FRAME_PAYLOAD_MAX,
+    }
+}
+
 /// How many frames an extent has.
 pub fn frames(extent: &Extent) -> u64 {
     extent.len.div_ceil(FRAME_PAYLOAD_MAX)

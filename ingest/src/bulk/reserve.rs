@@ -189,7 +189,7 @@ impl BulkFiles {
 
     /// What an upload may take of the device, headers of new files included.
     fn bytes_needed(&self, len: u64) -> u64 {
-        let files = len / format::capacity(self.file_end() - BLOCK) + 1;
+        let files = len / format::part_capacity(self.file_end() - BLOCK) + 1;
         format::span(len).saturating_add(files.saturating_mul(2 * BLOCK))
     }
 
@@ -217,7 +217,9 @@ impl BulkFiles {
             Some(found) => found,
             None => self.begin_file(begun).await.map_err(|error| self.no_room(error))?,
         };
-        let len = rest.min(format::capacity(self.file_end() - position));
+        let room = self.file_end() - position;
+        let fits = rest <= format::capacity(room);
+        let len = if fits { rest } else { format::part_capacity(room) };
         let extent = Extent { file: file.identity.file, position, len };
         let mut piece = Piece { file, extent, allocated: position, written: position, in_flight };
         let end = position.saturating_add(step).min(piece.end());

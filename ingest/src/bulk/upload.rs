@@ -212,10 +212,11 @@ impl Upload {
         self.is_broken = false;
         self.note_unsynced();
         let mut extents: Vec<Extent> = self.pieces.iter().map(|piece| piece.extent).collect();
-        if let (Some(filler), Some(mut last)) = (&self.filler, extents.pop()) {
+        // Only the piece that is being filled is not whole; once all bytes have come there is none.
+        if let (Some(filler), Some(last)) = (&self.filler, extents.last_mut()) {
             last.len = filler.frames_filled() * FRAME_PAYLOAD_MAX;
-            extents.extend((last.len > 0).then_some(last));
         }
+        extents.retain(|extent| extent.len > 0);
         Ok(extents)
     }
 

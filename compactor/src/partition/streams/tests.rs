@@ -105,21 +105,33 @@ fn a_stream_with_a_gap_or_of_odd_pieces_is_never_whole() {
 
 #[test]
 fn a_later_life_goes_on_where_a_cut_left_off() {
+    // In one file, and in two. All of it may have come when the cut is made, and the record that names it not yet.
+    for frames in [5, 20] {
+        for came in 1..=frames + 1 {
+            goes_on_behind(frames, came);
+        }
+    }
+}
+
+/// A cut after so many pieces of a stream, and a later life that meets them all again.
+fn goes_on_behind(frames: usize, came: usize) {
     let sim = Sim::new(5);
     let disk = SimDisk::new(&sim);
-    let len = 5 * FRAME_PAYLOAD_MAX as usize + 17;
+    let len = frames * FRAME_PAYLOAD_MAX as usize + 17;
     let run = sim.block_on(&disk, async {
         let all = pieces(7, len);
         let mut kept = Vec::new();
         {
             let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
             let mut streams = Streams::default();
-            for piece in &all[..2] {
+            for piece in &all[..came] {
                 streams.take(&bulk, piece, TIME).await.unwrap();
             }
             kept.extend(streams.freeze(TIME));
             // What comes after the cut is lost with this life.
-            streams.take(&bulk, &all[2], TIME).await.unwrap();
+            if let Some(next) = all.get(came) {
+                streams.take(&bulk, next, TIME).await.unwrap();
+            }
             bulk.sync_written().await.unwrap();
         }
         // A clean stop drops the streams, and time passes.
