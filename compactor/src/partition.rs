@@ -635,14 +635,11 @@ impl Shared {
         }
         let is_short =
             || self.is_short.load(Ordering::Relaxed) || self.log.status(self.id).is_short;
-        if record.grows() && is_short() {
-            let detail = "the device is nearly full; deletes are still taken".to_owned();
-            return Err(AppendError::Full { partition: self.id, detail }.into());
-        }
-        if record.grows()
-            && let Some(detail) = self.crowded()
-        {
-            return Err(AppendError::Full { partition: self.id, detail }.into());
+        if record.grows() {
+            let short = || "the device is nearly full; deletes are still taken".to_owned();
+            if let Some(detail) = is_short().then(short).or_else(|| self.crowded()) {
+                return Err(AppendError::Full { partition: self.id, detail }.into());
+            }
         }
         // The fold must be able to read what it decides on. Here, before anything is appended, an
         // unreadable prior costs one request; met by the fold it would cost the partition.

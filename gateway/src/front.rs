@@ -195,7 +195,7 @@ impl Front {
         let status = response.status().as_u16();
         metrics::counter!("siltstone_requests_total", "method" => method_label(&method), "status" => status.to_string()).increment(1);
         tracing::debug!(request = id, %method, path, status, "request");
-        if status >= 400 {
+        if refusal::is_told(status) {
             let operation = refusal::operation(&method, &path, &query, is_copy);
             Refusal { request: &id, operation, path: &path, status, code, who: &who }.tell();
         }

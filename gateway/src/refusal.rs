@@ -50,15 +50,26 @@ pub struct Refusal<'a> {
     pub who: &'a Who,
 }
 
+/// The limit and the text of the line that an answer's status makes; none for everyday answers like "there is no such
+/// key".
+fn line_of(status: u16) -> Option<(&'static LogLimit, &'static str)> {
+    match status {
+        401 | 403 => Some((&DENIED, "a request was denied")),
+        500.. if status != 501 => Some((&FAILED, "a request failed")),
+        400 | 405 | 411 | 501 => Some((&REFUSED, "a request was refused")),
+        _ => None,
+    }
+}
+
+/// Tells that an answer of this status makes a line.
+pub fn is_told(status: u16) -> bool {
+    line_of(status).is_some()
+}
+
 impl Refusal<'_> {
     /// Writes it into the log, if it is more than an everyday answer like "there is no such key".
     pub fn tell(&self) {
-        let (limit, told) = match self.status {
-            401 | 403 => (&DENIED, "a request was denied"),
-            500.. if self.status != 501 => (&FAILED, "a request failed"),
-            400 | 405 | 411 | 501 => (&REFUSED, "a request was refused"),
-            _ => return,
-        };
+        let Some((limit, told)) = line_of(self.status) else { return };
         let Some(unsaid) = limit.take() else { return };
         let Self { request, operation, status, code, who, .. } = self;
         let path = shown(self.path);

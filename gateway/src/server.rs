@@ -82,8 +82,15 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         settings.connections_per_address,
     )?;
     let (s3, each, admin) = (shares.s3.all, shares.s3.per_address, shares.admin.all);
-    let postgres = shares.postgres / handles::POSTGRES_EACH;
-    tracing::info!(handles, s3, each, admin, postgres, "connections that may be open at a time");
+    let sessions = shares.postgres / handles::POSTGRES_EACH;
+    tracing::info!(
+        handles,
+        s3,
+        each,
+        admin,
+        postgres = sessions,
+        "connections that may be open at a time"
+    );
     store::make_folder(&settings.data)?;
     let listener = listen(settings.listen)?;
     let admin = listen(settings.admin)?;
@@ -97,10 +104,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let admin = http(admin, "admin", shares.admin);
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
     let env = production::of(&settings.data)?;
-    let pg_options = pg::Options {
-        connections: shares.postgres / handles::POSTGRES_EACH,
-        opens_early: env.mutated(Mutant::QueryBeforeLogin),
-    };
+    let pg_options =
+        pg::Options { connections: sessions, opens_early: env.mutated(Mutant::QueryBeforeLogin) };
     let listeners = Listeners { s3, admin, postgres, pg_options };
     let store = Arc::new(Store::open(env, &settings).await?);
     // However it ends, the store is closed before the runtime goes: its threads use the runtime's clock.
