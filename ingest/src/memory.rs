@@ -30,10 +30,23 @@ struct State {
     longest_read: usize,
     /// Reads that touch this byte of this file fail.
     unreadable: Option<(FilePath, u64)>,
+    /// Reads done so far, of all files.
+    reads: usize,
+    /// The number of the one read that is disturbed, and how.
+    disturbed: Option<(usize, Disturbance)>,
     /// Syncs of files, in order.
     synced: Vec<FilePath>,
     /// Writes to files, in order.
     written: Vec<(FilePath, u64)>,
+}
+
+/// A fault of the device that passes: the same read done again is good.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Disturbance {
+    /// The read fails.
+    Fails,
+    /// The read gives one wrong byte, at this place of its answer (modulo its length).
+    Flips(usize),
 }
 
 /// See the module's description. Clones are handles of one disk.
@@ -82,6 +95,16 @@ impl Memory {
     /// Makes the device unable to read one byte.
     pub fn spoil(&self, path: &FilePath, position: u64) {
         self.0.lock().unreadable = Some((path.clone(), position));
+    }
+
+    /// Disturbs the read with this number, counted from the disk's first.
+    pub fn disturb(&self, number: usize, how: Disturbance) {
+        self.0.lock().disturbed = Some((number, how));
+    }
+
+    /// How many reads were done so far.
+    pub fn reads(&self) -> usize {
+        self.0.lock().reads
     }
 
     /// The files that were synced, in order.
@@ -184,6 +207,12 @@ impl File for Handle {
     fn read_at(&self, position: u64, len: usize) -> Fut<'_, Result<Bytes, DiskError>> {
         let mut state = self.memory.0.lock();
         state.longest_read = state.longest_read.max(len);
+        let number = state.reads;
+        state.reads += 1;
+        let disturbed = state.disturbed.filter(|(disturbed, _)| *disturbed == number);
+        if matches!(disturbed, Some((_, Disturbance::Fails))) {
+            return now(Err(error(DiskErrorKind::Io, "read", &self.path)));
+        }
         let end = usize::try_from(position).ok().and_then(|start| start.checked_add(len));
         if let Some((path, byte)) = &state.unreadable
             && *path == self.path
@@ -193,7 +222,16 @@ impl File for Handle {
         }
         let content = self.content.lock();
         let found = end.and_then(|end| content.get(position as usize..end));
-        let found = found.map(Bytes::copy_from_slice);
+        let found = found.map(|found| {
+            let mut found = found.to_vec();
+            if let Some((_, Disturbance::Flips(at))) = disturbed
+                && !found.is_empty()
+            {
+                let at = at % found.len();
+                found[at] ^= 0x10;
+            }
+            Bytes::from(found)
+        });
         now(found.ok_or_else(|| error(DiskErrorKind::ShortRead, "read", &self.path)))
     }
 

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ReadError;
+use crate::env::{DiskError, File};
 
 /// Reads of this process whose first answer was bad and whose second was good.
 static MENDED: AtomicU64 = AtomicU64::new(0);
@@ -27,13 +28,37 @@ where
         Err(ReadError::Corrupt(corruption)) => {
             let again = read().await;
             if again.is_ok() {
-                MENDED.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(%corruption, "a read was bad once and good when it was done again");
+                count_mended(&corruption);
             }
             again
         }
         read => read,
     }
+}
+
+/// Reads and verifies something by `read`, once more if nothing valid is there. For a start, which takes
+/// content that is not valid for the end of a log.
+pub(super) async fn confirm_absent<T, R>(
+    file: &dyn File,
+    position: u64,
+    read: impl Fn() -> R,
+) -> Result<Option<T>, DiskError>
+where
+    R: Future<Output = Result<Option<T>, DiskError>>,
+{
+    if let Some(found) = read().await? {
+        return Ok(Some(found));
+    }
+    let again = read().await?;
+    if again.is_some() {
+        count_mended(&format_args!("{}, position {position}", file.path()));
+    }
+    Ok(again)
+}
+
+fn count_mended(place: &dyn std::fmt::Display) {
+    MENDED.fetch_add(1, Ordering::Relaxed);
+    tracing::warn!(%place, "a read was bad once and good when it was done again");
 }
 
 #[cfg(test)]

@@ -181,6 +181,15 @@ pub fn encode(
     (header, out, positions)
 }
 
+/// Puts a batch that was read together again, as it stands in the file, up to the end of its last block.
+pub fn join(header: &Header, identity: &Identity, body: &[u8]) -> BytesMut {
+    let mut out = BytesMut::with_capacity(header.span() as usize);
+    out.put_slice(&header.encode(identity));
+    out.put_slice(body);
+    out.resize(header.span() as usize, 0);
+    out
+}
+
 /// Whether the body is the one that the header was written with.
 pub fn body_fits(header: &Header, body: &[u8]) -> bool {
     xxh3_128(body) == header.body_hash

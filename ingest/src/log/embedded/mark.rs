@@ -77,8 +77,13 @@ pub async fn read(
 async fn slots(file: &dyn File, store: StoreId, partition: PartitionId) -> Vec<(u64, Offset)> {
     let mut found = Vec::new();
     for slot in [0, BLOCK] {
-        if let Ok(bytes) = file.read_at(slot, SLOT_BYTES).await {
-            found.extend(decode(&bytes, store, partition));
+        // One that is not valid may never have been written, or torn; and it may have been read badly once.
+        for _ in 0..2 {
+            let bytes = file.read_at(slot, SLOT_BYTES).await.unwrap_or_default();
+            if let Some(mark) = decode(&bytes, store, partition) {
+                found.push(mark);
+                break;
+            }
         }
     }
     found

@@ -24,6 +24,7 @@ use super::scan::{Traces, read, seek, traces};
 use super::{LogFile, Options, file_path, mark};
 use crate::env::{DiskError, DiskErrorKind, Env, File, FilePath, Open};
 use crate::log::Corruption;
+use crate::log::second_look::confirm_absent;
 use crate::mutant::Mutant;
 use crate::words::{Offset, PartitionId};
 
@@ -58,6 +59,8 @@ struct Walk {
     /// Index of the file and place in it where the chain ends.
     file: usize,
     position: u64,
+    /// Position at which it left the file before.
+    left: u64,
     /// Position in the first file at which it began.
     begin: u64,
     /// The offset that it began at.
@@ -219,10 +222,11 @@ async fn open_files(
         };
         let file = env.disk_dedicated.open(&path, Open::Write).await?;
         let identity = Identity { store: options.store, partition, file: number };
-        let header = match read(&file, 0, BLOCK as usize, len).await? {
-            Some(bytes) => FileHeader::decode(&bytes, &identity),
-            None => None,
-        };
+        let header = confirm_absent(file.as_ref(), 0, || async {
+            let bytes = read(&file, 0, BLOCK as usize, len).await?;
+            Ok(bytes.and_then(|bytes| FileHeader::decode(&bytes, &identity)))
+        });
+        let header = header.await?;
         let base = header.map_or(Offset::MAX, |header: FileHeader| header.base);
         found.push(Found { number, identity, file, len, header, begin: BLOCK, base });
     }
@@ -235,8 +239,15 @@ async fn header_at(found: &Found, position: u64) -> Result<Option<Header>, DiskE
     Ok(bytes.and_then(|bytes| Header::decode(&bytes, &found.identity, position, false)))
 }
 
-/// Reads the batch at a place, if a valid one is there.
+/// Reads the batch at a place, if a valid one is there. That none is there is believed when two reads say so.
 async fn batch_at(found: &Found, position: u64) -> Result<Option<(Header, Bytes)>, DiskError> {
+    confirm_absent(found.file.as_ref(), position, || batch_if_valid(found, position)).await
+}
+
+async fn batch_if_valid(
+    found: &Found,
+    position: u64,
+) -> Result<Option<(Header, Bytes)>, DiskError> {
     let Some(header) = header_at(found, position).await? else { return Ok(None) };
     let body_at = position + HEADER_BYTES as u64;
     let Some(body) = read(&found.file, body_at, header.body_len(), found.len).await? else {
@@ -257,6 +268,7 @@ async fn begin(env: &Env, files: &[Found], floor: Offset) -> Result<Walk, DiskEr
         hashes: Vec::new(),
         file: 0,
         position: BLOCK,
+        left: BLOCK,
         begin: BLOCK,
         base: first.base,
     };
@@ -306,7 +318,7 @@ async fn walk(env: &Env, files: &[Found], floor: Offset) -> Result<Walk, DiskErr
         match files.get(walk.file + 1) {
             Some(next) if follows(next) && batch_at(next, BLOCK).await?.is_some() => {
                 walk.file += 1;
-                walk.position = BLOCK;
+                walk.left = std::mem::replace(&mut walk.position, BLOCK);
             }
             _ => return Ok(walk),
         }
@@ -329,7 +341,7 @@ async fn scan_beyond(files: &[Found], walk: &Walk) -> Result<(Traces, Vec<u64>),
     for (at, found) in files.iter().enumerate().skip(walk.file) {
         let mut position = if at == walk.file { walk.position } else { BLOCK };
         while position + BLOCK <= found.len {
-            if let Some((header, body)) = batch_at(found, position).await?
+            if let Some((header, body)) = batch_if_valid(found, position).await?
                 && header.base > walk.end
             {
                 let mut hashes = batch::hashes_before(&header, &body);
@@ -354,10 +366,15 @@ async fn cut(
 ) -> Result<u64, DiskError> {
     let found = &files[walk.file];
     let stretch = options.batch_bytes_max().min(found.len.saturating_sub(walk.position));
-    let bytes = read(&found.file, walk.position, stretch as usize, found.len).await?;
-    let bytes = bytes.unwrap_or_default();
+    let look = || read(&found.file, walk.position, stretch as usize, found.len);
+    let is_empty = |bytes: &Bytes| bytes.iter().all(|byte| *byte == 0);
+    let empty = || async { Ok(look().await?.filter(is_empty)) };
+    let bytes = match confirm_absent(found.file.as_ref(), walk.position, empty).await? {
+        Some(_) => Bytes::new(),
+        None => look().await?.unwrap_or_default(),
+    };
     let mut torn = 0;
-    if bytes.iter().any(|byte| *byte != 0) {
+    if !is_empty(&bytes) {
         if !batch::is_of_earlier_life(&bytes, &found.identity) {
             let len = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
             torn = len as u64;
@@ -387,22 +404,30 @@ async fn keep_aside(env: &Env, folder: &FilePath, number: u64, bytes: Bytes) {
     }
 }
 
-/// Writes what survived above the mark once more and syncs it, before anyone is told of it: after a
-/// failed sync the system may hold bytes in memory that it believes to be on the device.
+/// Writes the batches that survived once more and syncs them, before anyone is told of them: after a failed
+/// sync the system may hold bytes in memory that it believes to be on the device. A batch is verified again
+/// right before, so that wrong bytes of one bad read are never written. Fails where a batch that was valid a
+/// moment ago is not valid now.
 async fn settle(files: &[Found], walk: &Walk, durable: Offset) -> Result<(), DiskError> {
-    for (at, found) in files.iter().enumerate().take(walk.file + 1) {
-        let is_new = found.header.is_some_and(|header| header.base >= durable);
-        let from = if is_new { 0 } else { found.begin };
-        let to = if at == walk.file { walk.position } else { found.len };
-        if at + 1 < walk.file {
-            continue;
+    let ends = [(walk.file.checked_sub(1), walk.left), (Some(walk.file), walk.position)];
+    for (at, end) in ends {
+        let Some(found) = at.map(|at| &files[at]) else { continue };
+        if let Some(header) = found.header.filter(|header| header.base >= durable) {
+            found.file.write_at(0, header.encode(&found.identity).freeze()).await?;
         }
-        let mut position = from;
-        while position < to {
-            let step = (to - position).min(1 << 20) as usize;
-            let Some(bytes) = read(&found.file, position, step, found.len).await? else { break };
-            found.file.write_at(position, bytes).await?;
-            position += step as u64;
+        let mut position = found.begin;
+        while position < end {
+            let Some((header, body)) = batch_at(found, position).await? else {
+                return Err(DiskError {
+                    kind: DiskErrorKind::Io,
+                    operation: "read",
+                    path: found.file.path().clone(),
+                    detail: format!("the batch at position {position} was valid and is not now"),
+                });
+            };
+            let bytes = batch::join(&header, &found.identity, &body);
+            found.file.write_at(position, bytes.freeze()).await?;
+            position += header.span();
         }
         found.file.sync().await?;
     }

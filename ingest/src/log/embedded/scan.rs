@@ -11,12 +11,13 @@ use bytes::Bytes;
 
 use super::batch::{BLOCK, HEADER_BYTES, Header, Identity};
 use crate::env::{DiskError, DiskErrorKind, File};
+use crate::log::second_look::confirm_absent;
 use crate::words::Offset;
 
 /// Bytes that are read at once.
 const STEP_BYTES: u64 = 1 << 20;
 
-/// Reads bytes; `None` where the device cannot, or the file ends before.
+/// Reads bytes; `None` where the device cannot, tried twice, or the file ends before.
 pub(super) async fn read(
     file: &Arc<dyn File>,
     position: u64,
@@ -26,12 +27,15 @@ pub(super) async fn read(
     if position + len as u64 > file_len {
         return Ok(None);
     }
-    match file.read_at(position, len).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind == DiskErrorKind::ShortRead => Ok(None),
-        Err(error) if error.kind == DiskErrorKind::Io => Ok(None),
-        Err(error) => Err(error),
-    }
+    confirm_absent(file.as_ref(), position, || async {
+        match file.read_at(position, len).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind == DiskErrorKind::ShortRead => Ok(None),
+            Err(error) if error.kind == DiskErrorKind::Io => Ok(None),
+            Err(error) => Err(error),
+        }
+    })
+    .await
 }
 
 /// Gives every valid header in a stretch of a file to `take`, in order, until that breaks off. Blocks that

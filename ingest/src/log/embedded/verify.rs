@@ -58,6 +58,23 @@ pub async fn verify_noting(
     floor: Offset,
     batches: &mut Vec<BatchPlace>,
 ) -> Result<Vec<Corruption>, DiskError> {
+    let already = batches.len();
+    let found = verify_once(env, options, partition, floor, batches).await?;
+    if found.is_empty() {
+        return Ok(found);
+    }
+    // Damage is believed when it has been seen twice.
+    batches.truncate(already);
+    verify_once(env, options, partition, floor, batches).await
+}
+
+async fn verify_once(
+    env: &Env,
+    options: &Options,
+    partition: PartitionId,
+    floor: Offset,
+    batches: &mut Vec<BatchPlace>,
+) -> Result<Vec<Corruption>, DiskError> {
     let folder = options.partition_folder(partition);
     let marks = mark::read(env, options, partition).await?;
     let mut durable = marks.durable;

@@ -7,7 +7,9 @@ use crate::log::embedded::layer::{
     FILE_BYTES, Layer, PARTITION, THREE, change, folder, hash, identity, options, path, three,
 };
 use crate::log::embedded::mark::Marker;
-use crate::memory::{Memory, ready};
+use crate::log::embedded::repair::repair;
+use crate::log::embedded::verify::verify;
+use crate::memory::{Disturbance, Memory, ready};
 
 fn recover_from(memory: &Memory, floor: u64) -> Recovered {
     let floor = Offset::new(floor);
@@ -466,4 +468,63 @@ fn what_stands_above_the_floor_is_written_over_damage_or_not() {
     let recovered = recover_from(&memory, 14);
     assert!(recovered.corruption.is_none());
     assert_eq!(memory.written(), [(path(1), THREE[2])]);
+}
+
+/// One failed read of the newest batch after a kill made an acknowledged write a torn end, which was
+/// overwritten with zeros. So every single read of a start is disturbed in turn, in each way that passes.
+#[test]
+fn one_read_that_is_bad_once_changes_nothing() {
+    let whole = || {
+        let memory = Memory::default();
+        let first = three();
+        let second = Layer::after(&first, 14).batch(&["f"], 14).batch(&["g", "h"], 16);
+        first.put(&memory);
+        second.put(&memory);
+        ready(async {
+            let begun = Options { is_begun: true, ..options() };
+            let mut marker = Marker::open(&memory.env(), &begun, PARTITION).await.unwrap();
+            marker.write(Offset::new(16)).await.unwrap();
+        });
+        memory
+    };
+    let begun = Options { is_begun: true, ..options() };
+    let files = |memory: &Memory| [1, 2].map(|number| memory.get(&path(number)).unwrap());
+    let recovered = |memory: &Memory, floor| {
+        let found = ready(recover(&memory.env(), &begun, PARTITION, floor)).unwrap();
+        assert!(found.corruption.is_none(), "{:?}", found.corruption);
+        let Recovered { end, position, chain, ref hashes, torn_bytes, .. } = found;
+        let state = (numbers(&found), end, position, chain, hashes.clone(), torn_bytes);
+        (format!("{state:?}"), files(memory))
+    };
+    let verified = |memory: &Memory, floor| {
+        let found = ready(verify(&memory.env(), &begun, PARTITION, floor)).unwrap();
+        (format!("{found:?}"), files(memory))
+    };
+    let repaired = |memory: &Memory, floor| {
+        let found = ready(repair(&memory.env(), &begun, PARTITION, floor)).unwrap();
+        (format!("{:?}, {}", found.lost, found.kept), files(memory))
+    };
+    type Read<'a> = &'a dyn Fn(&Memory, Offset) -> (String, [Vec<u8>; 2]);
+    let readers: [(&str, Read); 3] =
+        [("recover", &recovered), ("verify", &verified), ("repair", &repaired)];
+    let kinds = [0, 9, 70, 140, 150].map(Disturbance::Flips);
+    let kinds = [Disturbance::Fails].into_iter().chain(kinds).collect::<Vec<_>>();
+    for (name, read) in readers {
+        for floor in [10, 14, 16, 18].map(Offset::new) {
+            let calm = whole();
+            let (first, before) = (calm.reads(), files(&calm));
+            let wanted = read(&calm, floor);
+            assert!(wanted.1 == before, "a whole log is left as it is");
+            for (number, kind) in (first..calm.reads())
+                .flat_map(|number| kinds.iter().map(move |kind| (number, kind)))
+            {
+                let memory = whole();
+                memory.disturb(number, *kind);
+                let found = read(&memory, floor);
+                let case = format!("{name}, floor {floor}, read {number}, {kind:?}");
+                assert_eq!(found.0, wanted.0, "{case}");
+                assert!(found.1 == before, "{case}: a file was changed");
+            }
+        }
+    }
 }
