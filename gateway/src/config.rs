@@ -10,6 +10,7 @@ use compactor::partition::{CutPolicy, ReadPromise};
 use ingest::entry::OWNER_BYTES_MAX;
 use ingest::record::REGION_BYTES_MAX;
 use ingest::words::NodeId;
+use s3::sigv4::DerivedKey;
 use serde::Deserialize;
 
 use crate::secret::Secret;
@@ -225,6 +226,9 @@ pub struct User {
     pub access_key: String,
     /// What they are signed with.
     pub secret_key: Secret,
+    /// The signing key of today.
+    #[serde(skip)]
+    pub derived_key: DerivedKey,
 }
 
 /// Where the log is.
@@ -617,6 +621,7 @@ mod tests {
             email: String::new(),
             access_key: format!("AKID{name}"),
             secret_key: Secret::from(secret.to_owned()),
+            derived_key: DerivedKey::default(),
         }
     }
 

@@ -53,12 +53,12 @@ fn parse_offsets(text: &str, partitions: usize) -> Result<ReadAt, String> {
 /// The store in the eyes of one user.
 struct Viewer {
     store: Arc<Store>,
-    user: User,
+    user: Arc<User>,
     asker: Asker,
 }
 
 impl Viewer {
-    fn new(store: Arc<Store>, user: User) -> Self {
+    fn new(store: Arc<Store>, user: Arc<User>) -> Self {
         let asker =
             Asker { name: user.name.clone(), id: user.id.clone(), is_operator: is_operator(&user) };
         Self { store, user, asker }
@@ -119,7 +119,7 @@ impl Door {
     }
 
     /// Who asks, by the keys in `Authorization: Basic`.
-    fn asker(&self, headers: &HeaderMap, who: &mut Who) -> Option<&User> {
+    fn asker(&self, headers: &HeaderMap, who: &mut Who) -> Option<&Arc<User>> {
         let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let (scheme, encoded) = given.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
@@ -181,7 +181,7 @@ impl Door {
 
     /// Answers a user's query, streamed. An error after the first rows breaks the answer off, so that no
     /// client takes a part for the whole.
-    pub async fn answer_to(&self, user: &User, wishes: Wishes, text: String) -> Response {
+    pub async fn answer_to(&self, user: &Arc<User>, wishes: Wishes, text: String) -> Response {
         let format = wishes.format.as_deref().unwrap_or("json").parse::<Format>();
         let at_least = wishes.min_offset.as_deref().unwrap_or_default();
         let at_least = parse_offsets(at_least, self.store.partitions.len());

@@ -17,6 +17,7 @@ mod object;
 mod route;
 mod sql;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,7 +34,7 @@ use s3::error::{Code, S3Error};
 use s3::headers;
 use s3::names;
 use s3::operation;
-use s3::sigv4::{self, Verified};
+use s3::sigv4::{self, SecretKey, Verified};
 
 use crate::config::{Settings, User};
 use crate::door::{Door, OFFSET_HEADER, offset_text};
@@ -64,7 +65,7 @@ pub struct Asked {
     /// Its id.
     pub id: String,
     /// Who asks.
-    pub user: User,
+    pub user: Arc<User>,
     /// What was verified.
     pub verified: Verified,
     /// Its head.
@@ -152,6 +153,24 @@ fn check_head(parts: &Parts) -> Result<(), S3Error> {
         .with("MaxSizeAllowed", HEAD_BYTES_MAX.to_string()))
 }
 
+/// The user whose access key a request names. Nothing is copied before a line of the log needs it.
+#[derive(Default)]
+struct Caller<'a> {
+    named: Option<&'a User>,
+    /// The signature is that user's.
+    is_verified: bool,
+    /// The access key that the request names, if no user has it.
+    unknown_key: Option<String>,
+}
+
+impl Caller<'_> {
+    fn who(self, address: Option<SocketAddr>) -> Who {
+        let user = self.named.filter(|_| self.is_verified).map(|user| user.name.clone());
+        let access_key = self.unknown_key.or(self.named.map(|user| user.access_key.clone()));
+        Who { access_key, user, address }
+    }
+}
+
 /// Seconds since 1970.
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
@@ -173,17 +192,15 @@ impl Front {
         let id = format!("{:08X}{number:012X}", self.start);
         let (parts, body) = request.into_parts();
         let address = parts.extensions.get::<Arc<Connection>>().map(|connection| connection.peer());
-        let mut who = Who { address, ..Who::default() };
-        let method = parts.method.clone();
-        let path = parts.uri.path().to_owned();
-        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let mut caller = Caller::default();
+        let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let expects = parts.headers.contains_key("expect");
         let is_copy = parts.headers.contains_key("x-amz-copy-source");
         let is_empty = body.is_end_stream();
-        let answered = self.answer(&id, &mut who, parts, body).await;
+        let answered = self.answer(&id, &mut caller, parts, body).await;
         let code = answered.as_ref().err().map_or("", |error| error.code.text());
         let mut response = answered.unwrap_or_else(|error| {
-            answer::error(&error, &path, &id, method == http::Method::HEAD)
+            answer::error(&error, uri.path(), &id, method == http::Method::HEAD)
         });
         // A final answer without `100 Continue` before it is legal, and botocore takes it for an answer to
         // its next request on the connection, which then waits in vain. So the connection ends here.
@@ -191,21 +208,24 @@ impl Front {
             answer::set(&mut response, "connection", "close");
         }
         answer::add_ids(&mut response, &id);
-        header_names::spell(&mut response).await;
+        header_names::spell(&mut response);
         let status = response.status().as_u16();
         metrics::counter!("siltstone_requests_total", "method" => method_label(&method), "status" => status.to_string()).increment(1);
+        let path = uri.path();
         tracing::debug!(request = id, %method, path, status, "request");
         if refusal::is_told(status) {
-            let operation = refusal::operation(&method, &path, &query, is_copy);
-            Refusal { request: &id, operation, path: &path, status, code, who: &who }.tell();
+            let query = uri.query().unwrap_or_default();
+            let operation = refusal::operation(&method, path, query, is_copy);
+            let who = &caller.who(address);
+            Refusal { request: &id, operation, path, status, code, who }.tell();
         }
         response
     }
 
-    async fn answer(
-        &self,
+    async fn answer<'a>(
+        &'a self,
         id: &str,
-        who: &mut Who,
+        caller: &mut Caller<'a>,
         mut parts: Parts,
         body: Incoming,
     ) -> Result<http::Response<Answer>, S3Error> {
@@ -216,15 +236,16 @@ impl Front {
         let query = names::query(parts.uri.query().unwrap_or_default())?;
         let presented = sigv4::parse(&parts, &query)?;
         let Some(presented) = presented else { return Err(Code::AccessDenied.into()) };
-        who.access_key = Some(presented.access_key.clone());
         let Some(user) = self.users.with_key(&presented.access_key) else {
+            caller.unknown_key = Some(presented.access_key.clone());
             return Err(S3Error::from(Code::InvalidAccessKeyId)
                 .with("AWSAccessKeyId", presented.access_key.clone()));
         };
+        caller.named = Some(user);
         let region = &self.settings.region;
-        let verified =
-            presented.verify(&parts, &path, &query, user.secret_key.expose(), now(), region)?;
-        who.user = Some(user.name.clone());
+        let secret = SecretKey { secret: user.secret_key.expose(), derived: &user.derived_key };
+        let verified = presented.verify(&parts, &path, &query, secret, now(), region)?;
+        caller.is_verified = true;
         if let Some(connection) = parts.extensions.get::<Arc<Connection>>() {
             connection.prove();
         }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::bail;
 use compactor::state::BucketState;
+use s3::sigv4::DerivedKey;
 use sha2::{Digest, Sha256};
 
 use crate::config::{Settings, User};
@@ -28,7 +30,7 @@ pub fn owns(user: &User, bucket: &BucketState) -> bool {
 
 /// All users.
 pub struct Users {
-    by_access_key: BTreeMap<String, User>,
+    by_access_key: BTreeMap<String, Arc<User>>,
     by_id: BTreeMap<String, String>,
 }
 
@@ -47,6 +49,7 @@ impl Users {
             email: String::new(),
             access_key: root.0,
             secret_key: root.1,
+            derived_key: DerivedKey::default(),
         }];
         users.extend(settings.users.iter().cloned());
         let mut by_access_key = BTreeMap::new();
@@ -55,7 +58,7 @@ impl Users {
             if by_id.insert(user.id.clone(), user.display_name.clone()).is_some() {
                 bail!("two users have the id {}", user.id);
             }
-            if let Some(other) = by_access_key.insert(user.access_key.clone(), user) {
+            if let Some(other) = by_access_key.insert(user.access_key.clone(), Arc::new(user)) {
                 bail!("two users have the access key {}", other.access_key);
             }
         }
@@ -63,12 +66,12 @@ impl Users {
     }
 
     /// The user with an access key.
-    pub fn with_key(&self, access_key: &str) -> Option<&User> {
+    pub fn with_key(&self, access_key: &str) -> Option<&Arc<User>> {
         self.by_access_key.get(access_key)
     }
 
     /// The user who has both keys.
-    pub fn with_keys(&self, access_key: &str, secret_key: &str) -> Option<&User> {
+    pub fn with_keys(&self, access_key: &str, secret_key: &str) -> Option<&Arc<User>> {
         let user = self.with_key(access_key)?;
         // Digests are compared: how many leading bytes are equal tells nothing about the secrets.
         let is_same = Sha256::digest(user.secret_key.expose()) == Sha256::digest(secret_key);

@@ -15,6 +15,8 @@
 //! | on a write an unknown name without a value, which is how selectors are written | 501 |
 //! | any other name | ignored, as AWS does: SDKs add `x-id=GetObject` and the like |
 
+use std::sync::LazyLock;
+
 use http::HeaderMap;
 
 use crate::error::{Code, S3Error};
@@ -276,6 +278,9 @@ UpdateObjectEncryption PUT Object ["encryption"] [VERSION] [] => Refused;
 UploadPart PUT Object ["uploadId"] [PART] [BODY] => Served;
 UploadPartCopy PUT Object ["uploadId"] [PART] [] by COPY_SOURCE => Refused;}
 
+/// The methods of S3's operations.
+const METHODS: [&str; 5] = ["GET", "PUT", "HEAD", "POST", "DELETE"];
+
 /// The request's parts that name its operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -320,11 +325,10 @@ impl Definition {
         self.headers.iter().any(|group| group.iter().any(is))
     }
 
+    /// Tells whether the request has its selectors; method and resource are the same already.
     fn fits(&self, request: &Request<'_>) -> bool {
         let has = |selector: &&str| request.query.iter().any(|(name, _)| name == selector);
-        self.resource == request.resource
-            && self.method == request.method
-            && self.selectors.iter().all(has)
+        self.selectors.iter().all(has)
             && self.selecting_header.is_none_or(|name| request.headers.contains_key(name))
     }
 
@@ -335,10 +339,24 @@ impl Definition {
     }
 }
 
+/// The rows of one method and resource: a request is compared with these alone.
+fn rows(method: &str, resource: Resource) -> &'static [&'static Definition] {
+    static ROWS: LazyLock<[[Vec<&'static Definition>; 3]; METHODS.len()]> = LazyLock::new(|| {
+        METHODS.map(|method| {
+            [Resource::Service, Resource::Bucket, Resource::Object].map(|resource| {
+                let is_here = |row: &&Definition| row.method == method && row.resource == resource;
+                OPERATIONS.iter().filter(is_here).collect()
+            })
+        })
+    });
+    let method = METHODS.iter().position(|known| *known == method);
+    method.map_or(&[], |method| &ROWS[method][resource as usize])
+}
+
 /// Finds the operation that a request asks for, whatever else it asks for; `None` where the method has none.
 pub fn find(request: &Request<'_>) -> Option<&'static Definition> {
-    let fitting = OPERATIONS.iter().filter(|definition| definition.fits(request));
-    fitting.max_by_key(|definition| definition.rank())
+    let rows = rows(request.method, request.resource).iter().copied();
+    rows.filter(|row| row.fits(request)).max_by_key(|row| row.rank())
 }
 
 /// The operation that a request asks for, which is served or absent. What it does not obey is refused.

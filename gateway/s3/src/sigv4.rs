@@ -3,6 +3,8 @@
 //! Source: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API reference. S3's own rules:
 //! the path is encoded once and not normalised (`//` and `..` stay), and the payload hash is a header.
 
+use std::sync::{PoisonError, RwLock};
+
 use hmac::{Hmac, KeyInit, Mac};
 use http::request::Parts;
 use sha2::{Digest, Sha256};
@@ -96,6 +98,43 @@ impl Scope {
         let region = hmac(&date, self.region.as_bytes());
         hmac(&hmac(&region, b"s3"), b"aws4_request")
     }
+}
+
+/// The signing key that was derived last from a secret key. Clients sign from midnight to midnight (UTC) with
+/// one, and deriving it costs four times as much as the signature itself.
+#[derive(Default)]
+pub struct DerivedKey(RwLock<Option<(Scope, [u8; 32])>>);
+
+impl DerivedKey {
+    fn get(&self, scope: &Scope) -> Option<[u8; 32]> {
+        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().filter(|(of, _)| of == scope).map(|(_, key)| *key)
+    }
+
+    fn keep(&self, scope: &Scope, key: [u8; 32]) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some((scope.clone(), key));
+    }
+}
+
+impl Clone for DerivedKey {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl std::fmt::Debug for DerivedKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("DerivedKey(…)")
+    }
+}
+
+/// The secret key of the user whom a request names.
+#[derive(Clone, Copy)]
+pub struct SecretKey<'a> {
+    /// The secret.
+    pub secret: &'a str,
+    /// The key that was derived from it last; changed only by a request that is verified with another.
+    pub derived: &'a DerivedKey,
 }
 
 /// Credentials as a request presents them, not verified yet.
@@ -301,7 +340,7 @@ impl Presented {
         parts: &Parts,
         path: &str,
         query: &[(String, String)],
-        secret: &str,
+        secret: SecretKey<'_>,
         now: i64,
         region: &str,
     ) -> Result<Verified, S3Error> {
@@ -341,7 +380,8 @@ impl Presented {
         let canonical = canonical(parts, path, query, &self.signed_headers, text);
         let time = amz(self.time);
         let to_sign = string_to_sign(&time, &self.scope, &canonical);
-        let key = self.scope.key(secret);
+        let kept = secret.derived.get(&self.scope);
+        let key = kept.unwrap_or_else(|| self.scope.key(secret.secret));
         let wanted = hex::encode(hmac(&key, to_sign.as_bytes()));
         if !time.starts_with(&self.scope.date)
             || !bool::from(wanted.as_bytes().ct_eq(self.signature.as_bytes()))
@@ -350,6 +390,9 @@ impl Presented {
                 .with("AWSAccessKeyId", self.access_key.clone())
                 .with("StringToSign", to_sign)
                 .with("CanonicalRequest", canonical));
+        }
+        if kept.is_none() {
+            secret.derived.keep(&self.scope, key);
         }
         Ok(Verified { payload, signature: wanted, scope: self.scope.clone(), key, time })
     }
@@ -473,7 +516,13 @@ mod tests {
     fn verify(parts: &Parts, now: i64) -> Result<Verified, S3Error> {
         let query = names::query(parts.uri.query().unwrap_or("")).unwrap();
         let presented = parse(parts, &query).unwrap().unwrap();
-        presented.verify(parts, parts.uri.path(), &query, SECRET, now, "us-east-1")
+        let derived = DerivedKey::default();
+        let secret = SecretKey { secret: SECRET, derived: &derived };
+        let first = presented.verify(parts, parts.uri.path(), &query, secret, now, "us-east-1");
+        assert_eq!(derived.get(&presented.scope).is_some(), first.is_ok());
+        let again = presented.verify(parts, parts.uri.path(), &query, secret, now, "us-east-1");
+        assert!(first == again, "the kept key verifies alike");
+        first
     }
 
     #[test]
@@ -514,6 +563,7 @@ mod tests {
         let signed = sign(&parts, "/a b", &query, "key", SECRET, "us-east-1").unwrap();
         parts.headers.insert("authorization", signed.parse().unwrap());
         let presented = parse(&parts, &query).unwrap().unwrap();
-        presented.verify(&parts, "/a b", &query, SECRET, NOW, "us-east-1").unwrap();
+        let secret = SecretKey { secret: SECRET, derived: &DerivedKey::default() };
+        presented.verify(&parts, "/a b", &query, secret, NOW, "us-east-1").unwrap();
     }
 }

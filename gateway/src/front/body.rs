@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use compactor::partition::{PayloadError, PayloadGuard, PayloadWriter};
+use futures::FutureExt;
 use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming};
@@ -102,8 +103,25 @@ impl Pieces {
         }
     }
 
-    /// Waits for what comes next, as long as the client keeps up.
+    /// The next frame.
     async fn frame(&mut self) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, S3Error> {
+        // A frame that has come already costs no look at the clock.
+        let frame = match self.body.frame().now_or_never() {
+            Some(frame) => frame,
+            None => self.wait_for_frame().await?,
+        };
+        if frame.is_none() || self.body.is_end_stream() {
+            self.connection.iter().for_each(|connection| connection.body_ended());
+        }
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        self.pace.moved(data.map_or(0, Bytes::len));
+        Ok(frame)
+    }
+
+    /// Waits for the next frame, as long as the client keeps up.
+    async fn wait_for_frame(
+        &mut self,
+    ) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, S3Error> {
         let began = Instant::now();
         let left = self.pace.left().min(self.left);
         self.connection.iter().for_each(|connection| connection.waits());
@@ -113,11 +131,6 @@ impl Pieces {
         self.left = self.left.saturating_sub(waited);
         let frame = frame.map_err(|_| S3Error::from(Code::RequestTimeout))?;
         self.connection.iter().for_each(|connection| connection.came());
-        if frame.is_none() || self.body.is_end_stream() {
-            self.connection.iter().for_each(|connection| connection.body_ended());
-        }
-        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-        self.pace.moved(data.map_or(0, Bytes::len));
         Ok(frame)
     }
 

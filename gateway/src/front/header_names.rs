@@ -6,29 +6,49 @@
 //! memory, and its extensions are given to every answer. Names that are not in it, such as `x-amz-meta-*`, stay in
 //! lower case, which is how AWS writes them.
 
-use http::{Extensions, Response};
+use futures::FutureExt;
+use http::{Extensions, HeaderName, Response};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::mpsc;
 
 use super::answer::{self, Answer};
 
-const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: names\r\nAccept-Ranges: 1\r\nAllow: 1\r\nCache-Control: 1\r\n\
-Connection: close\r\nContent-Disposition: 1\r\nContent-Encoding: 1\r\nContent-Language: 1\r\nContent-Length: 0\r\n\
-Content-Range: 1\r\nContent-Type: 1\r\nDate: 1\r\nETag: 1\r\nExpires: 1\r\nLast-Modified: 1\r\nLocation: 1\r\n\
-Retry-After: 1\r\nServer: 1\r\n\r\n";
+/// The names of everyday answers; the fewer, the cheaper is each answer.
+const FEW: &[u8] =
+    b"GET / HTTP/1.1\r\nAccept-Ranges: 1\r\nConnection: close\r\nContent-Length: 0\r\n\
+Content-Type: 1\r\nDate: 1\r\nETag: 1\r\nLast-Modified: 1\r\nServer: 1\r\n\r\n";
+/// The names of all answers.
+const ALL: &[u8] = b"GET / HTTP/1.1\r\nAccept-Ranges: 1\r\nAllow: 1\r\nCache-Control: 1\r\nConnection: close\r\n\
+Content-Disposition: 1\r\nContent-Encoding: 1\r\nContent-Language: 1\r\nContent-Length: 0\r\nContent-Range: 1\r\n\
+Content-Type: 1\r\nDate: 1\r\nETag: 1\r\nExpires: 1\r\nLast-Modified: 1\r\nLocation: 1\r\nRetry-After: 1\r\n\
+Server: 1\r\n\r\n";
 
-/// Has the answer's header names written as AWS spells them.
-pub async fn spell(response: &mut Response<Answer>) {
-    static SPELLING: OnceCell<Extensions> = OnceCell::const_new();
-    let spelling = SPELLING.get_or_init(parsed).await;
-    response.extensions_mut().extend(spelling.clone());
+thread_local! {
+    /// One for each thread: cloning counts references, and a count that all threads share would make each
+    /// answer wait for the others' processors.
+    static SPELLINGS: [Extensions; 2] =
+        [FEW, ALL].map(|head| parsed(head).now_or_never().unwrap_or_default());
 }
 
-/// The extensions of [`HEAD`]; none, and so lower case, if it could not be parsed.
-async fn parsed() -> Extensions {
+/// Tells whether a name is in [`FEW`], or in lower case in any answer.
+fn is_everyday(name: &HeaderName) -> bool {
+    use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, SERVER};
+    let few = [ETAG, CONTENT_LENGTH, CONTENT_TYPE, LAST_MODIFIED, ACCEPT_RANGES, SERVER];
+    few.contains(name) || name.as_str().starts_with("x-amz-")
+}
+
+/// Has the answer's header names written as AWS spells them.
+pub fn spell(response: &mut Response<Answer>) {
+    let is_everyday = response.headers().keys().all(is_everyday);
+    *response.extensions_mut() =
+        SPELLINGS.with(|[few, all]| if is_everyday { few.clone() } else { all.clone() });
+}
+
+/// The extensions of a request's head; none, and so lower case, if it could not be parsed.
+async fn parsed(head: &[u8]) -> Extensions {
     let (mut client, server) = tokio::io::duplex(4096);
     let (tell, mut told) = mpsc::channel(1);
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
@@ -41,7 +61,7 @@ async fn parsed() -> Extensions {
     let mut http = http1::Builder::new();
     http.preserve_header_case(true);
     let exchange = async {
-        let _ = client.write_all(HEAD).await;
+        let _ = client.write_all(head).await;
         let _ = http.serve_connection(TokioIo::new(server), service).await;
     };
     exchange.await;
@@ -54,29 +74,45 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn an_answer_is_spelt_as_aws_spells_it() {
+    async fn written(headers: &[(&'static str, &'static str)]) -> String {
         let (mut client, server) = tokio::io::duplex(4096);
         let service = service_fn(|_: http::Request<hyper::body::Incoming>| async {
             let mut response = answer::xml("<a/>".into());
-            for (name, value) in [
-                ("etag", "\"a\""),
-                ("last-modified", "now"),
-                ("accept-ranges", "bytes"),
-                ("x-amz-request-id", "1"),
-                ("x-amz-meta-name", "2"),
-                ("server", "Siltstone"),
-            ] {
+            for (name, value) in headers {
                 answer::set(&mut response, name, value);
             }
-            spell(&mut response).await;
+            spell(&mut response);
             Ok::<_, std::convert::Infallible>(response)
         });
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
         http1::Builder::new().serve_connection(TokioIo::new(server), service).await.unwrap();
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
-        for line in [
+        answer
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_spelt_as_aws_spells_it() {
+        let everyday = [
+            ("etag", "\"a\""),
+            ("last-modified", "now"),
+            ("accept-ranges", "bytes"),
+            ("x-amz-request-id", "1"),
+            ("x-amz-meta-name", "2"),
+            ("server", "Siltstone"),
+        ];
+        let rare = [
+            ("allow", "GET"),
+            ("cache-control", "no-store"),
+            ("content-disposition", "inline"),
+            ("content-encoding", "gzip"),
+            ("content-language", "en"),
+            ("content-range", "bytes 0-1/2"),
+            ("expires", "now"),
+            ("location", "/"),
+            ("retry-after", "1"),
+        ];
+        let spelt_everyday = [
             "ETag: \"a\"",
             "Last-Modified: now",
             "Accept-Ranges: bytes",
@@ -86,8 +122,27 @@ mod tests {
             "x-amz-request-id: 1",
             "x-amz-meta-name: 2",
             "Server: Siltstone",
-        ] {
-            assert!(answer.contains(&format!("\r\n{line}\r\n")), "{line} in {answer}");
+        ];
+        let spelt_rare = [
+            "Allow: GET",
+            "Cache-Control: no-store",
+            "Content-Disposition: inline",
+            "Content-Encoding: gzip",
+            "Content-Language: en",
+            "Content-Range: bytes 0-1/2",
+            "Expires: now",
+            "Location: /",
+            "Retry-After: 1",
+        ];
+        let answer = written(&everyday).await;
+        let both = written(&[&everyday[..], &rare[..]].concat()).await;
+        for line in spelt_everyday {
+            for answer in [&answer, &both] {
+                assert!(answer.contains(&format!("\r\n{line}\r\n")), "{line} in {answer}");
+            }
+        }
+        for line in spelt_rare {
+            assert!(both.contains(&format!("\r\n{line}\r\n")), "{line} in {both}");
         }
         assert!(answer.contains("\r\nDate: "), "{answer}");
     }

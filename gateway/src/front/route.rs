@@ -65,7 +65,8 @@ pub async fn route(front: &Front, asked: Asked, body: Incoming) -> Answered {
         Operation::GetObject => object::get(front, asked, false).await,
         Operation::HeadObject => object::get(front, asked, true).await,
         Operation::PutObject => object::put(front, asked, body).await,
-        Operation::CopyObject => object::copy(front, asked).await,
+        // On the heap: the largest, it would be moved with every request.
+        Operation::CopyObject => Box::pin(object::copy(front, asked)).await,
         Operation::DeleteObject => object::delete(front, asked).await,
         Operation::GetObjectTagging => object::tags(front, asked).await,
         Operation::PutObjectTagging => object::set_tags(front, asked, body).await,

@@ -13,11 +13,15 @@
 //!
 //! A request that moves, or that waits for this server, is never cut off. When there is nobody to close, the
 //! newcomer waits for a moment and is then refused.
+//!
+//! A request costs a few writes to its own connection and no lock. Who makes room is found by a look at all
+//! connections, which only a newcomer at the bound has to pay.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -55,15 +59,6 @@ impl Limits {
     }
 }
 
-/// The order in which connections between requests make room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    /// Nothing good has come over it yet.
-    Unproven,
-    /// A request with valid credentials came over it.
-    Proven,
-}
-
 /// One connection, as its own task and the requests on it see it.
 pub struct Connection {
     id: u64,
@@ -82,7 +77,8 @@ pub struct Connection {
     owes_body: AtomicBool,
     /// Bytes came since the last request: part of a head.
     has_part: AtomicBool,
-    is_under_way: AtomicBool,
+    /// When it came to be between requests, in milliseconds plus one; 0 while a request is under way.
+    between_since: AtomicU64,
 }
 
 impl Connection {
@@ -118,7 +114,7 @@ impl Connection {
 
     /// Notes that bytes came.
     pub fn received(&self, bytes: usize) {
-        if bytes > 0 && !self.is_under_way.load(Ordering::Relaxed) {
+        if bytes > 0 && self.between_since.load(Ordering::Relaxed) > 0 {
             self.has_part.store(true, Ordering::Relaxed);
         }
         self.moved(bytes);
@@ -128,15 +124,15 @@ impl Connection {
     pub fn moved(&self, bytes: usize) {
         let sum = self.moved.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         if sum >= STEP_BYTES {
-            self.step(self.now());
+            self.step();
         }
     }
 
-    fn step(&self, now: u64) {
+    fn step(&self) {
         self.moved.store(0, Ordering::Relaxed);
         self.waited.store(0, Ordering::Relaxed);
         if self.waits_since.load(Ordering::Relaxed) > 0 {
-            self.waits_since.store(now + 1, Ordering::Relaxed);
+            self.waits_since.store(self.now() + 1, Ordering::Relaxed);
         }
     }
 
@@ -167,83 +163,62 @@ impl Connection {
         self.started.elapsed().as_millis() as u64
     }
 
-    fn rank(&self) -> Rank {
-        if self.is_proven.load(Ordering::Relaxed) { Rank::Proven } else { Rank::Unproven }
+    /// Milliseconds that it has been between requests; none while one is under way.
+    fn between(&self, now: u64) -> Option<u64> {
+        let since = self.between_since.load(Ordering::Relaxed);
+        (since > 0).then(|| (now + 1).saturating_sub(since))
     }
-}
-
-struct Entry {
-    connection: Arc<Connection>,
-    /// Its place among those between requests, if it has one.
-    waiting: Option<(Rank, u64)>,
 }
 
 #[derive(Default)]
 struct Open {
     next: u64,
-    all: BTreeMap<u64, Entry>,
-    /// Those between requests; the first makes room first.
-    waiting: BTreeSet<(Rank, u64, u64)>,
+    all: BTreeMap<u64, Arc<Connection>>,
     by_address: HashMap<IpAddr, usize>,
     /// Told to end, not gone yet.
     leaving: usize,
 }
 
 impl Open {
-    fn wait(&mut self, id: u64, now: u64) {
-        let Some(entry) = self.all.get_mut(&id) else { return };
-        let place = (entry.connection.rank(), now);
-        if let Some((rank, since)) = entry.waiting.replace(place) {
-            self.waiting.remove(&(rank, since, id));
-        }
-        self.waiting.insert((place.0, place.1, id));
-    }
-
-    fn act(&mut self, id: u64) {
-        let Some(entry) = self.all.get_mut(&id) else { return };
-        if let Some((rank, since)) = entry.waiting.take() {
-            self.waiting.remove(&(rank, since, id));
-        }
-    }
-
     fn remove(&mut self, id: u64) -> Option<Arc<Connection>> {
-        let entry = self.all.remove(&id)?;
-        if let Some((rank, since)) = entry.waiting {
-            self.waiting.remove(&(rank, since, id));
-        }
-        let address = entry.connection.peer.ip();
+        let connection = self.all.remove(&id)?;
+        let address = connection.peer.ip();
         if let Some(count) = self.by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
                 self.by_address.remove(&address);
             }
         }
-        Some(entry.connection)
+        Some(connection)
     }
 
     /// Chooses the connection that makes room, of one address or of all; see the module's description.
     fn victim(&self, address: Option<IpAddr>, now: u64) -> Option<u64> {
-        let concerns = |entry: &Entry| address.is_none_or(|ip| entry.connection.peer.ip() == ip);
-        // The last answer may still be on its way to a client that takes it.
-        let moves = |entry: &Entry| entry.connection.stalled(now).is_some_and(|ms| ms < STALLED_MS);
-        let can_go =
-            |id: &u64| self.all.get(id).is_some_and(|entry| concerns(entry) && !moves(entry));
-        let waiting = |wanted: Rank, patience: u64| {
-            let of_rank = self.waiting.iter().filter(move |(rank, ..)| *rank == wanted);
-            let ages = of_rank.map(move |(_, since, id)| (now.saturating_sub(*since), *id));
-            ages.take_while(move |(age, _)| *age >= patience).find(|(_, id)| can_go(id))
-        };
-        if let Some((_, id)) = waiting(Rank::Unproven, HEAD_MS) {
-            return Some(id);
+        // Each with the time that speaks against it, in milliseconds.
+        let (mut unproven, mut idle_or_stalled) = (None, None);
+        for (id, connection) in &self.all {
+            if address.is_some_and(|ip| connection.peer.ip() != ip) {
+                continue;
+            }
+            let stalled = connection.stalled(now);
+            match connection.between(now) {
+                None if stalled.is_some_and(|ms| ms >= STALLED_MS) => {
+                    idle_or_stalled = idle_or_stalled.max(stalled.map(|ms| (ms, *id)));
+                }
+                // The last answer may still be on its way to a client that takes it.
+                Some(_) if stalled.is_some_and(|ms| ms < STALLED_MS) => {}
+                Some(age) if !connection.is_proven.load(Ordering::Relaxed) => {
+                    unproven = unproven.max(Some((age, Reverse(*id))));
+                }
+                Some(age) if age >= IDLE_MS => {
+                    idle_or_stalled = idle_or_stalled.max(Some((age, *id)));
+                }
+                _ => {}
+            }
         }
-        let acting =
-            self.all.iter().filter(|(_, entry)| entry.waiting.is_none() && concerns(entry));
-        let stalled = acting.filter_map(|(id, entry)| Some((entry.connection.stalled(now)?, *id)));
-        let stalled = stalled.filter(|(ms, _)| *ms >= STALLED_MS).max();
-        if let Some((_, id)) = stalled.max(waiting(Rank::Proven, IDLE_MS)) {
-            return Some(id);
-        }
-        waiting(Rank::Unproven, 0).map(|(_, id)| id)
+        let had_time = unproven.filter(|(age, _)| *age >= HEAD_MS);
+        let of = |(_, Reverse(id))| id;
+        had_time.map(of).or(idle_or_stalled.map(|(_, id)| id)).or(unproven.map(of))
     }
 }
 
@@ -265,6 +240,8 @@ pub struct Connections {
     open: Mutex<Open>,
     /// A place may have become free.
     left: Notify,
+    /// Newcomers that wait for a place.
+    newcomers: AtomicUsize,
     displaced: AtomicU64,
     refused: AtomicU64,
 }
@@ -278,6 +255,7 @@ impl Connections {
             started: Instant::now(),
             open: Mutex::default(),
             left: Notify::new(),
+            newcomers: AtomicUsize::new(0),
             displaced: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         })
@@ -306,7 +284,9 @@ impl Connections {
                 return Err(full);
             }
             // Somebody leaves, or has stalled for long enough when it is looked next.
+            self.newcomers.fetch_add(1, Ordering::Relaxed);
             let _ = tokio::time::timeout(LOOK, self.left.notified()).await;
+            self.newcomers.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -345,19 +325,20 @@ impl Connections {
             waits_since: AtomicU64::new(0),
             owes_body: AtomicBool::new(false),
             has_part: AtomicBool::new(false),
-            is_under_way: AtomicBool::new(false),
+            between_since: AtomicU64::new(now + 1),
         });
         *open.by_address.entry(address).or_default() += 1;
-        open.all.insert(id, Entry { connection: connection.clone(), waiting: None });
-        open.wait(id, now);
+        open.all.insert(id, connection.clone());
         drop(open);
         Ok(Place { connections: self.clone(), connection })
     }
 
     fn ends(&self, connection: &Connection) {
-        connection.is_under_way.store(false, Ordering::Relaxed);
-        self.open.lock().wait(connection.id, self.now());
-        self.left.notify_one();
+        connection.between_since.store(self.now() + 1, Ordering::Relaxed);
+        // One that is missed here is found by the next look.
+        if self.newcomers.load(Ordering::Relaxed) > 0 {
+            self.left.notify_one();
+        }
     }
 }
 
@@ -376,11 +357,10 @@ impl Place {
     /// Notes that a request begins; it is under way until the answer has been handed over.
     pub fn begin(&self, has_body: bool) -> UnderWay {
         let connection = &self.connection;
-        connection.is_under_way.store(true, Ordering::Relaxed);
+        connection.between_since.store(0, Ordering::Relaxed);
         connection.has_part.store(false, Ordering::Relaxed);
         connection.owes_body.store(has_body, Ordering::Relaxed);
-        self.connections.open.lock().act(connection.id);
-        connection.step(self.connections.now());
+        connection.step();
         UnderWay { connections: self.connections.clone(), connection: connection.clone() }
     }
 }

@@ -22,6 +22,18 @@ fn decided(
 use Resource::{Bucket, Object, Service};
 
 #[test]
+fn every_row_can_be_found_by_its_method() {
+    for definition in OPERATIONS {
+        let rows = rows(definition.method, definition.resource);
+        assert!(
+            rows.iter().any(|row| row.operation == definition.operation),
+            "{}",
+            definition.name
+        );
+    }
+}
+
+#[test]
 fn a_request_is_the_operation_that_it_names() {
     let table = [
         ("GET", Service, "", "ListBuckets"),
