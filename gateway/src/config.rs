@@ -14,7 +14,6 @@ use s3::sigv4::DerivedKey;
 use serde::Deserialize;
 
 use crate::secret::Secret;
-use crate::server::node::read_promise;
 
 /// The data directory when none is given.
 pub const DATA: &str = "./data";
@@ -399,6 +398,15 @@ fn safety(args: &LogArgs, file: &KafkaFile) -> kafka::Safety {
         return kafka::Safety::TRIAL;
     }
     kafka::Safety::default()
+}
+
+/// The promise of reads that a setting names.
+fn read_promise(text: &str) -> anyhow::Result<ReadPromise> {
+    match text {
+        "barrier" => Ok(ReadPromise::Barrier),
+        "high-watermark" => Ok(ReadPromise::HighWatermark),
+        other => bail!("read is `barrier` or `high-watermark`, not `{other}`"),
+    }
 }
 
 /// Where the log is. What speaks of a cluster is refused without `--log kafka`: it would have no effect.

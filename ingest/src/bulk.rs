@@ -56,12 +56,6 @@ pub use reserve::Promise;
 pub use upload::{Upload, WriteGuard, Written};
 pub use verify::verify;
 
-/// How large a file grows unless told otherwise: few enough files for a large store, and not too much
-/// that has to wait until everything in it is dead.
-pub const FILE_BYTES_MAX_DEFAULT: u64 = 1 << 30;
-/// How much an upload writes between two syncs unless told otherwise.
-pub const SYNC_BYTES_DEFAULT: u64 = 8 << 20;
-
 /// How bulk files are kept.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -73,9 +67,9 @@ pub struct Options {
     pub partition: PartitionId,
     /// The lowest number that a new file may have: above every number that the catalog knows of.
     pub next: BulkId,
-    /// A file takes no reservation beyond so many bytes; [`FILE_BYTES_MAX_DEFAULT`].
+    /// A file takes no reservation beyond this many bytes.
     pub file_bytes_max: u64,
-    /// An upload asks for a sync after so many bytes; [`SYNC_BYTES_DEFAULT`].
+    /// An upload asks for a sync after this many bytes.
     pub sync_bytes: u64,
     /// Bytes of the device that an upload must leave free, so that removal and recovery can work.
     pub reserve_bytes: u64,

@@ -212,7 +212,8 @@ pub enum Versioning {
     Suspended,
 }
 
-/// See [`Body::CreateBucket`]. The bucket's id is the offset of this record plus one.
+/// See [`Body::CreateBucket`]. The bucket's id has the partition in its upper 16 bits, and below them the offset
+/// of this record plus one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CreateBucket {
     /// Its name.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::xml::escape;
+use crate::escape::escape;
 
 macro_rules! codes {
     ($($name:ident $text:literal $status:literal $message:literal,)*) => {

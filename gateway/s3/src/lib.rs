@@ -5,6 +5,7 @@
 pub mod checksum;
 pub mod chunked;
 pub mod error;
+pub mod escape;
 pub mod headers;
 pub mod names;
 pub mod operation;

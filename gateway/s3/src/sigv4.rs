@@ -356,24 +356,7 @@ impl Presented {
             );
             return Err(code.because(message).with("Region", region));
         }
-        match self.expires {
-            None if (now - self.time).abs() > SKEW => {
-                return Err(S3Error::from(Code::RequestTimeTooSkewed)
-                    .with("RequestTime", amz(self.time))
-                    .with("ServerTime", amz(now)));
-            }
-            Some(_) if self.time - now > SKEW => {
-                return Err(Code::AccessDenied.because("Request is not yet valid"));
-            }
-            Some(expires) if now > self.time + expires => {
-                return Err(Code::AccessDenied
-                    .because("Request has expired")
-                    .with("X-Amz-Expires", expires.to_string())
-                    .with("Expires", amz(self.time + expires))
-                    .with("ServerTime", amz(now)));
-            }
-            _ => {}
-        }
+        self.check_time(now)?;
         self.check_signed_headers(parts)?;
         let text = self.payload_text(parts, query)?;
         let payload = PayloadHash::parse(text)?;
@@ -395,6 +378,26 @@ impl Presented {
             secret.derived.keep(&self.scope, key);
         }
         Ok(Verified { payload, signature: wanted, scope: self.scope.clone(), key, time })
+    }
+
+    /// Refuses a request that is too old, or not good yet.
+    fn check_time(&self, now: i64) -> Result<(), S3Error> {
+        match self.expires {
+            None if (now - self.time).abs() > SKEW => {
+                Err(S3Error::from(Code::RequestTimeTooSkewed)
+                    .with("RequestTime", amz(self.time))
+                    .with("ServerTime", amz(now)))
+            }
+            Some(_) if self.time - now > SKEW => {
+                Err(Code::AccessDenied.because("Request is not yet valid"))
+            }
+            Some(expires) if now > self.time + expires => Err(Code::AccessDenied
+                .because("Request has expired")
+                .with("X-Amz-Expires", expires.to_string())
+                .with("Expires", amz(self.time + expires))
+                .with("ServerTime", amz(now))),
+            _ => Ok(()),
+        }
     }
 
     /// The client's word on the body: in a header, or in a presigned query, where it may say nothing.

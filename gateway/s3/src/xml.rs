@@ -2,13 +2,13 @@
 //! document's own nor depth without end; answers are written by appending, since a listing's XML is most
 //! of its work.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::reader::Reader;
 
 use crate::error::{Code, S3Error};
+use crate::escape::escape;
 
 /// The name space of S3's answers.
 pub const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
@@ -115,30 +115,6 @@ fn begin(
     }
     let name = String::from_utf8(start.local_name().as_ref().to_vec()).ok()?;
     Some(Element { name, ..Element::default() })
-}
-
-/// Text as it may stand in XML. Characters that XML 1.0 cannot hold become numeric references, as AWS
-/// writes them; clients that care ask for `encoding-type=url`.
-pub fn escape(text: &str) -> Cow<'_, str> {
-    let is_plain = |b: u8| b >= 0x20 && !matches!(b, b'<' | b'>' | b'&' | b'"');
-    if text.bytes().all(is_plain) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        match character {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            '\t' | '\n' => out.push(character),
-            c if c < ' ' => {
-                let _ = write!(out, "&#x{:X};", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    Cow::Owned(out)
 }
 
 /// Writes a document by appending.

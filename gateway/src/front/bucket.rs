@@ -6,6 +6,7 @@ use hyper::body::Incoming;
 use ingest::name::BucketName;
 use ingest::record::{Body, CreateBucket, Versioning};
 use s3::error::{Code, S3Error};
+use s3::escape::escape;
 use s3::xml::{self, Writer};
 
 use super::answer::{self, Answer};
@@ -133,7 +134,7 @@ pub async fn location(front: &Front, asked: &Asked) -> Answered {
     let root = "LocationConstraint";
     // The element holds the text itself; a writer of elements has no word for that.
     let mut text = Writer::new(root).finish(root);
-    text.insert_str(text.len() - "</LocationConstraint>".len(), &xml::escape(region));
+    text.insert_str(text.len() - "</LocationConstraint>".len(), &escape(region));
     Ok(answer::xml(text))
 }
 
@@ -181,7 +182,7 @@ pub async fn acl(front: &Front, asked: &Asked) -> Answered {
     let mut writer = Writer::new(root);
     owner(&mut writer, front, &bucket.owner);
     writer.begin("AccessControlList").begin("Grant");
-    let name = xml::escape(front.users.display_name(&bucket.owner)).into_owned();
+    let name = escape(front.users.display_name(&bucket.owner)).into_owned();
     writer.raw(
         "Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\"",
         "",
@@ -192,7 +193,7 @@ pub async fn acl(front: &Front, asked: &Asked) -> Answered {
     text.truncate(open);
     text.push_str(&format!(
         "<ID>{}</ID><DisplayName>{name}</DisplayName></Grantee><Permission>FULL_CONTROL</Permission></Grant></AccessControlList></{root}>",
-        xml::escape(&bucket.owner)
+        escape(&bucket.owner)
     ));
     Ok(answer::xml(text))
 }

@@ -15,6 +15,7 @@ use ingest::words::{BucketId, Offset};
 use query::listing::{self, From, Line, Listed, Page, Request};
 use s3::checksum::etag;
 use s3::error::{Code, S3Error};
+use s3::escape::escape;
 use s3::names::encode_path;
 use s3::xml::Writer;
 
@@ -202,8 +203,8 @@ pub async fn objects(front: &Front, asked: &Asked) -> Answered {
 
 fn owner(front: &Front, id: &str) -> String {
     let mut text = String::new();
-    let name = s3::xml::escape(front.users.display_name(id));
-    let _ = write!(text, "<ID>{}</ID><DisplayName>{name}</DisplayName>", s3::xml::escape(id));
+    let name = escape(front.users.display_name(id));
+    let _ = write!(text, "<ID>{}</ID><DisplayName>{name}</DisplayName>", escape(id));
     text
 }
 

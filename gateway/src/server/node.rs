@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use compactor::catalog::Catalog;
-use compactor::partition::{self, Options, Partition, PayloadWay, ReadPromise, hash_of};
+use compactor::partition::{self, Options, Partition, PayloadWay, hash_of};
 use ingest::bulk::BulkFiles;
 use ingest::env::{Env, FilePath, timeout};
 use ingest::log::brokers::Brokers;
@@ -200,14 +200,5 @@ async fn check_last(env: &Env, log: &Arc<dyn Log>, catalog: &Catalog) -> anyhow:
         _ => bail!(
             "offset {last} of partition {partition} is not the record that this directory folded there: {advice}"
         ),
-    }
-}
-
-/// What a node promises of its reads, as the settings call it.
-pub fn read_promise(text: &str) -> anyhow::Result<ReadPromise> {
-    match text {
-        "barrier" => Ok(ReadPromise::Barrier),
-        "high-watermark" => Ok(ReadPromise::HighWatermark),
-        other => bail!("read is `barrier` or `high-watermark`, not `{other}`"),
     }
 }

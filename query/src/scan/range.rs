@@ -39,11 +39,6 @@ impl Bounds {
         Self { buckets, from: Vec::new(), below: None }
     }
 
-    /// Keeps only the buckets for which `keep` holds.
-    pub fn retain_buckets(&mut self, keep: impl FnMut(&BucketId) -> bool) {
-        self.buckets.retain(keep);
-    }
-
     /// Keeps only keys at or above `key`.
     pub fn at_or_above(&mut self, key: &[u8]) {
         if key > self.from.as_slice() {
