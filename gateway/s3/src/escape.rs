@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Replaces the characters of a text that cannot stand in an XML element. Characters that XML 1.0 cannot hold become numeric references, as AWS
-/// writes them; clients that care ask for `encoding-type=url`.
+/// Replaces the characters of a text that cannot stand in an XML element. Those that XML 1.0 cannot hold become
+/// numeric references, as AWS writes them; clients that care ask for `encoding-type=url`.
 pub fn escape(text: &str) -> Cow<'_, str> {
     let is_plain = |b: u8| b >= 0x20 && !matches!(b, b'<' | b'>' | b'&' | b'"');
     if text.bytes().all(is_plain) {
