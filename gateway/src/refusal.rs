@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderValue, Method};
 use s3::names;
-use s3::operation::{self, Resource};
+use s3::operation::{self, METHODS, Resource};
 
 use crate::log_limit::LogLimit;
 
@@ -118,14 +118,7 @@ pub fn operation(method: &Method, path: &str, query: &str, is_copy: bool) -> &'s
 
 /// A method as it may stand in metrics and logs: a client can send any word.
 pub fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::PUT => "PUT",
-        Method::POST => "POST",
-        Method::DELETE => "DELETE",
-        _ => "other",
-    }
+    METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
 #[cfg(test)]

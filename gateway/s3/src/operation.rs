@@ -279,7 +279,7 @@ UploadPart PUT Object ["uploadId"] [PART] [BODY] => Served;
 UploadPartCopy PUT Object ["uploadId"] [PART] [] by COPY_SOURCE => Refused;}
 
 /// The methods of S3's operations.
-const METHODS: [&str; 5] = ["GET", "PUT", "HEAD", "POST", "DELETE"];
+pub const METHODS: [&str; 5] = ["GET", "PUT", "HEAD", "POST", "DELETE"];
 
 /// The request's parts that name its operation.
 #[derive(Clone, Copy, Debug)]

@@ -3,10 +3,9 @@
 //! Source: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API reference. S3's own rules:
 //! the path is encoded once and not normalised (`//` and `..` stay), and the payload hash is a header.
 
-use std::sync::{PoisonError, RwLock};
-
 use hmac::{Hmac, KeyInit, Mac};
 use http::request::Parts;
+use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -107,12 +106,12 @@ pub struct DerivedKey(RwLock<Option<(Scope, [u8; 32])>>);
 
 impl DerivedKey {
     fn get(&self, scope: &Scope) -> Option<[u8; 32]> {
-        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.read();
         kept.as_ref().filter(|(of, _)| of == scope).map(|(_, key)| *key)
     }
 
     fn keep(&self, scope: &Scope, key: [u8; 32]) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some((scope.clone(), key));
+        *self.0.write() = Some((scope.clone(), key));
     }
 }
 

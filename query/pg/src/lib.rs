@@ -144,8 +144,8 @@ async fn connection(
     place: Place,
 ) -> io::Result<()> {
     let (ours, theirs) = UnixStream::pair()?;
-    let wire = Wire::new(stream, ours, door.opens_early);
     let opens_early = door.opens_early;
+    let wire = Wire::new(stream, ours, opens_early);
     let session = Arc::new(Session { door, address });
     let served = pgwire::tokio::process_socket_unix(theirs, session);
     let carried = carried(wire, place);

@@ -13,6 +13,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use super::Options;
 use super::batch::BLOCK;
 use crate::env::{DiskError, DiskErrorKind, Env, File, FilePath, Open};
+use crate::log::second_look::confirm_absent;
 use crate::words::{Offset, PartitionId, StoreId};
 
 const MAGIC: &[u8; 8] = b"SILTMRK1";
@@ -78,13 +79,11 @@ async fn slots(file: &dyn File, store: StoreId, partition: PartitionId) -> Vec<(
     let mut found = Vec::new();
     for slot in [0, BLOCK] {
         // One that is not valid may never have been written, or torn; and it may have been read badly once.
-        for _ in 0..2 {
+        let read = || async {
             let bytes = file.read_at(slot, SLOT_BYTES).await.unwrap_or_default();
-            if let Some(mark) = decode(&bytes, store, partition) {
-                found.push(mark);
-                break;
-            }
-        }
+            Ok(decode(&bytes, store, partition))
+        };
+        found.extend(confirm_absent(file, slot, read).await.ok().flatten());
     }
     found
 }

@@ -474,6 +474,7 @@ fn what_stands_above_the_floor_is_written_over_damage_or_not() {
 /// overwritten with zeros. So every single read of a start is disturbed in turn, in each way that passes.
 #[test]
 fn one_read_that_is_bad_once_changes_nothing() {
+    let begun = Options { is_begun: true, ..options() };
     let whole = || {
         let memory = Memory::default();
         let first = three();
@@ -481,13 +482,11 @@ fn one_read_that_is_bad_once_changes_nothing() {
         first.put(&memory);
         second.put(&memory);
         ready(async {
-            let begun = Options { is_begun: true, ..options() };
             let mut marker = Marker::open(&memory.env(), &begun, PARTITION).await.unwrap();
             marker.write(Offset::new(16)).await.unwrap();
         });
         memory
     };
-    let begun = Options { is_begun: true, ..options() };
     let files = |memory: &Memory| [1, 2].map(|number| memory.get(&path(number)).unwrap());
     let recovered = |memory: &Memory, floor| {
         let found = ready(recover(&memory.env(), &begun, PARTITION, floor)).unwrap();
