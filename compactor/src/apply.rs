@@ -7,17 +7,17 @@
 use std::sync::Arc;
 
 use ingest::entry::{
-    Attributes, ETag, Entry, EntryKey, Extent, ObjectVersion, PartSummary, Payload, Statement,
+    Attributes, ETag, Entry, EntryKey, EntryValue, Extent, ObjectVersion, PartSummary,
+    PayloadLocation,
 };
-use ingest::log::Committed;
+use ingest::ids::{BucketId, ConfigVersion, CutNumber, Offset, PartNumber, PartitionId, UploadId};
+use ingest::log::CommittedRecord;
 use ingest::name::ObjectKey;
 use ingest::record::{
-    Body, CompleteUpload, Condition, CreateBucket, DeleteObject, Part, PutObject, PutPart, Record,
-    RecordPayload, SetTags, VersionRef, Versioning,
+    CompleteUpload, CreateBucket, DeleteObject, PutObject, PutPart, Record, RecordBody,
+    RecordPayload, SetTags, UploadPart, VersionRef, Versioning, WriteCondition,
 };
-use ingest::words::{
-    BucketId, ConfigVersion, CutNumber, Offset, PartNumber, PartitionId, UploadId, WallTime,
-};
+use ingest::time::WallTime;
 use md5::{Digest, Md5};
 
 use crate::outcome::{Deleted, Outcome, Rejection, VersionName, Written};
@@ -69,7 +69,7 @@ pub struct Prior {
     /// See [`Needs::upload`].
     pub upload: Option<UploadState>,
     /// The upload's parts in order of their numbers; see [`Needs::parts`].
-    pub parts: Vec<(PartNumber, Part)>,
+    pub parts: Vec<(PartNumber, UploadPart)>,
     /// How many entries and state values were looked at for all this. No outcome hangs on it.
     pub looked_at: u64,
 }
@@ -80,12 +80,12 @@ pub struct FoundVersion {
     /// The offset of the record that made it.
     pub version: Offset,
     /// What it states: an object or a marker.
-    pub statement: Statement,
+    pub statement: EntryValue,
 }
 
 impl FoundVersion {
     fn is_marker(&self) -> bool {
-        matches!(self.statement, Statement::Marker { .. })
+        matches!(self.statement, EntryValue::Marker { .. })
     }
 }
 
@@ -121,15 +121,15 @@ impl Effects {
 /// that is deleted.
 pub fn needs(buckets: &Buckets, record: &Record) -> Needs {
     let target = |bucket: BucketId, key: &ObjectKey| Some((bucket, key.clone()));
-    let current = |condition: &Condition, bucket, key| match condition {
-        Condition::Always => None,
+    let current = |condition: &WriteCondition, bucket, key| match condition {
+        WriteCondition::Always => None,
         _ => target(bucket, key),
     };
     match &record.body {
-        Body::PutObject(put) => {
+        RecordBody::PutObject(put) => {
             Needs { current: current(&put.condition, put.bucket, &put.key), ..Needs::default() }
         }
-        Body::DeleteObject(delete) => Needs {
+        RecordBody::DeleteObject(delete) => Needs {
             current: current(&delete.condition, delete.bucket, &delete.key),
             version: match delete.version {
                 VersionRef::Current => None,
@@ -137,22 +137,22 @@ pub fn needs(buckets: &Buckets, record: &Record) -> Needs {
             },
             ..Needs::default()
         },
-        Body::SetTags(set) => {
+        RecordBody::SetTags(set) => {
             Needs { version: Some((set.bucket, set.key.clone(), set.version)), ..Needs::default() }
         }
-        Body::DeleteBucket { bucket, .. } if buckets.get(*bucket).is_some() => {
+        RecordBody::DeleteBucket { bucket, .. } if buckets.get(*bucket).is_some() => {
             Needs { uploads_of: Some(*bucket), ..Needs::default() }
         }
-        Body::PutPart(put) => {
+        RecordBody::PutPart(put) => {
             Needs { upload: Some((put.bucket, put.key.clone(), put.upload)), ..Needs::default() }
         }
-        Body::CompleteUpload(complete) => Needs {
+        RecordBody::CompleteUpload(complete) => Needs {
             current: current(&complete.condition, complete.bucket, &complete.key),
             upload: Some((complete.bucket, complete.key.clone(), complete.upload)),
             parts: true,
             ..Needs::default()
         },
-        Body::AbortUpload { bucket, key, upload } => {
+        RecordBody::AbortUpload { bucket, key, upload } => {
             let upload = Some((*bucket, key.clone(), *upload));
             Needs { upload, parts: true, ..Needs::default() }
         }
@@ -168,26 +168,28 @@ pub fn apply(
     cut: CutNumber,
     time: WallTime,
     prior: Prior,
-    committed: &Committed,
+    committed: &CommittedRecord,
 ) -> Effects {
     let at = Place { offset: committed.offset, time };
     match &committed.record.body {
-        Body::OpenWriter
-        | Body::Barrier
-        | Body::Data(_)
-        | Body::Digest(_)
-        | Body::Claim { .. }
-        | Body::Abandon { .. }
-        | Body::Room(_) => Effects::only(Outcome::Done),
-        Body::CreateBucket(create) => create_bucket(partition, buckets, at, create),
-        Body::DeleteBucket { bucket, seen } => delete_bucket(buckets, prior, *bucket, *seen),
-        Body::SetVersioning { bucket, versioning } => set_versioning(buckets, *bucket, *versioning),
-        Body::PutObject(put) => put_object(buckets, at, prior, put, committed),
-        Body::DeleteObject(delete) => {
+        RecordBody::OpenWriter
+        | RecordBody::Barrier
+        | RecordBody::Data(_)
+        | RecordBody::Digest(_)
+        | RecordBody::Claim { .. }
+        | RecordBody::Abandon { .. }
+        | RecordBody::Room(_) => Effects::only(Outcome::Done),
+        RecordBody::CreateBucket(create) => create_bucket(partition, buckets, at, create),
+        RecordBody::DeleteBucket { bucket, seen } => delete_bucket(buckets, prior, *bucket, *seen),
+        RecordBody::SetVersioning { bucket, versioning } => {
+            set_versioning(buckets, *bucket, *versioning)
+        }
+        RecordBody::PutObject(put) => put_object(buckets, at, prior, put, committed),
+        RecordBody::DeleteObject(delete) => {
             delete_object(buckets, at, prior, delete, &committed.record.principal)
         }
-        Body::SetTags(set) => set_tags(at, prior, set),
-        Body::CreateUpload(create) => {
+        RecordBody::SetTags(set) => set_tags(at, prior, set),
+        RecordBody::CreateUpload(create) => {
             if buckets.get(create.bucket).is_none() {
                 return Effects::rejected(Rejection::NoSuchBucket);
             }
@@ -200,9 +202,11 @@ pub fn apply(
             });
             Effects { state: vec![(key, Some(open.encode()))], ..Effects::only(Outcome::Done) }
         }
-        Body::PutPart(put) => put_part(at, prior, put),
-        Body::CompleteUpload(complete) => complete_upload(rules, buckets, at, prior, complete),
-        Body::AbortUpload { bucket, key, upload } => {
+        RecordBody::PutPart(put) => put_part(at, prior, put),
+        RecordBody::CompleteUpload(complete) => {
+            complete_upload(rules, buckets, at, prior, complete)
+        }
+        RecordBody::AbortUpload { bucket, key, upload } => {
             if !matches!(prior.upload, Some(UploadState::Open(_))) {
                 return Effects::rejected(Rejection::NoSuchUpload);
             }
@@ -210,10 +214,10 @@ pub fn apply(
             state.push((StateKey::upload(*bucket, key.as_bytes(), *upload), None));
             Effects { state, ..Effects::only(Outcome::Done) }
         }
-        Body::Cut { number } if *number == cut.next() => {
+        RecordBody::Cut { number } if *number == cut.next() => {
             Effects { freezes: true, ..Effects::only(Outcome::Done) }
         }
-        Body::Cut { .. } => Effects::rejected(Rejection::StaleCut),
+        RecordBody::Cut { .. } => Effects::rejected(Rejection::StaleCut),
     }
 }
 
@@ -302,18 +306,18 @@ fn configured(
     Ok(bucket)
 }
 
-fn holds(condition: &Condition, current: Option<&FoundVersion>) -> Result<(), Rejection> {
+fn holds(condition: &WriteCondition, current: Option<&FoundVersion>) -> Result<(), Rejection> {
     let etag = match current.map(|found| &found.statement) {
-        Some(Statement::Object(object)) => Some(object.attributes.etag),
+        Some(EntryValue::Object(object)) => Some(object.attributes.etag),
         _ => None,
     };
     match (condition, etag) {
-        (Condition::Always, _) | (Condition::IfAbsent, None) | (Condition::IfPresent, Some(_)) => {
-            Ok(())
-        }
-        (Condition::IfMatch(wanted), Some(etag)) if etag == *wanted => Ok(()),
-        (Condition::IfPresent | Condition::IfMatch(_), None) => Err(Rejection::NoSuchKey),
-        (Condition::IfAbsent | Condition::IfMatch(_), Some(_)) => {
+        (WriteCondition::Always, _)
+        | (WriteCondition::IfAbsent, None)
+        | (WriteCondition::IfPresent, Some(_)) => Ok(()),
+        (WriteCondition::IfMatch(wanted), Some(etag)) if etag == *wanted => Ok(()),
+        (WriteCondition::IfPresent | WriteCondition::IfMatch(_), None) => Err(Rejection::NoSuchKey),
+        (WriteCondition::IfAbsent | WriteCondition::IfMatch(_), Some(_)) => {
             Err(Rejection::PreconditionFailed)
         }
     }
@@ -326,7 +330,7 @@ fn write_version(
     at: Place,
     attributes: Attributes,
     digest: u64,
-    payload: Payload,
+    payload: PayloadLocation,
 ) -> (Entry, Written) {
     let is_null = bucket.versioning != Versioning::On;
     let written = Written {
@@ -344,7 +348,7 @@ fn write_version(
         payload,
     };
     let key = EntryKey::new(bucket.id, key.as_bytes(), at.offset, at.offset);
-    (Entry { key, statement: Statement::Object(object) }, written)
+    (Entry { key, statement: EntryValue::Object(object) }, written)
 }
 
 fn put_object(
@@ -352,7 +356,7 @@ fn put_object(
     at: Place,
     prior: Prior,
     put: &PutObject,
-    committed: &Committed,
+    committed: &CommittedRecord,
 ) -> Effects {
     let bucket = match configured(buckets, put.bucket, put.config) {
         Ok(bucket) => bucket,
@@ -362,9 +366,9 @@ fn put_object(
         return Effects::rejected(rejection);
     }
     let payload = match &put.payload {
-        RecordPayload::Inline(bytes) if bytes.is_empty() => Payload::Empty,
-        RecordPayload::Inline(_) => Payload::Log(committed.location),
-        RecordPayload::Bulk(extents) => Payload::Bulk(extents.clone()),
+        RecordPayload::Inline(bytes) if bytes.is_empty() => PayloadLocation::Empty,
+        RecordPayload::Inline(_) => PayloadLocation::Log(committed.location),
+        RecordPayload::Bulk(extents) => PayloadLocation::Bulk(extents.clone()),
         // The fold has put this node's extents in its place.
         RecordPayload::Stream(_) => return Effects::rejected(Rejection::PayloadMissing),
     };
@@ -387,7 +391,7 @@ fn delete_object(
     if let Err(rejection) = holds(&delete.condition, prior.current.as_ref()) {
         return Effects::rejected(rejection);
     }
-    let state = |version: Offset, statement: Statement, deleted: Deleted| {
+    let state = |version: Offset, statement: EntryValue, deleted: Deleted| {
         let key = EntryKey::new(delete.bucket, delete.key.as_bytes(), version, at.offset);
         Effects {
             entries: vec![Entry { key, statement }],
@@ -396,7 +400,7 @@ fn delete_object(
     };
     let marker = |is_null: bool| {
         let owner = principal.to_owned();
-        let statement = Statement::Marker { is_null, created: at.time, owner };
+        let statement = EntryValue::Marker { is_null, created: at.time, owner };
         let name = if is_null { VersionName::Null } else { VersionName::At(at.offset) };
         state(at.offset, statement, Deleted { version: Some(name), is_marker: true })
     };
@@ -404,17 +408,17 @@ fn delete_object(
     match (delete.version, bucket.versioning, prior.version) {
         (VersionRef::Current, Versioning::Off, _) => {
             let deleted = Deleted { version: None, is_marker: false };
-            state(at.offset, Statement::NullRemoved, deleted)
+            state(at.offset, EntryValue::NullRemoved, deleted)
         }
         (VersionRef::Current, Versioning::On, _) => marker(false),
         (VersionRef::Current, Versioning::Suspended, _) => marker(true),
         (VersionRef::Null, _, Some(_)) => {
             let deleted = Deleted { version: Some(VersionName::Null), is_marker };
-            state(at.offset, Statement::NullRemoved, deleted)
+            state(at.offset, EntryValue::NullRemoved, deleted)
         }
         (VersionRef::At(_), _, Some(found)) => {
             let deleted = Deleted { version: Some(VersionName::At(found.version)), is_marker };
-            state(found.version, Statement::Removed, deleted)
+            state(found.version, EntryValue::Removed, deleted)
         }
         // S3 answers the removal of what is not there like any other.
         (VersionRef::Null, _, None) => Effects::only(Outcome::Deleted(Deleted {
@@ -435,7 +439,7 @@ fn set_tags(at: Place, prior: Prior, set: &SetTags) -> Effects {
             VersionRef::Null | VersionRef::At(_) => Rejection::NoSuchVersion,
         });
     };
-    let Statement::Object(mut object) = found.statement else {
+    let EntryValue::Object(mut object) = found.statement else {
         return Effects::rejected(match set.version {
             VersionRef::Current => Rejection::NoSuchKey,
             VersionRef::Null | VersionRef::At(_) => Rejection::IsDeleteMarker,
@@ -447,7 +451,7 @@ fn set_tags(at: Place, prior: Prior, set: &SetTags) -> Effects {
     let name = if object.is_null { VersionName::Null } else { VersionName::At(found.version) };
     let key = EntryKey::new(set.bucket, set.key.as_bytes(), found.version, at.offset);
     Effects {
-        entries: vec![Entry { key, statement: Statement::Object(object) }],
+        entries: vec![Entry { key, statement: EntryValue::Object(object) }],
         ..Effects::only(Outcome::Changed(name))
     }
 }
@@ -461,7 +465,7 @@ fn put_part(at: Place, prior: Prior, put: &PutPart) -> Effects {
     Effects { state: vec![(key, Some(value))], ..Effects::only(Outcome::Done) }
 }
 
-fn remove_parts(upload: UploadId, parts: &[(PartNumber, Part)]) -> Vec<StateChange> {
+fn remove_parts(upload: UploadId, parts: &[(PartNumber, UploadPart)]) -> Vec<StateChange> {
     parts.iter().map(|(number, _)| (StateKey::part(upload, *number), None)).collect()
 }
 
@@ -469,8 +473,8 @@ fn remove_parts(upload: UploadId, parts: &[(PartNumber, Part)]) -> Vec<StateChan
 fn choose_parts<'a>(
     rules: &Rules,
     named: &[(PartNumber, [u8; 16])],
-    parts: &'a [(PartNumber, Part)],
-) -> Result<Vec<(PartNumber, &'a Part)>, Rejection> {
+    parts: &'a [(PartNumber, UploadPart)],
+) -> Result<Vec<(PartNumber, &'a UploadPart)>, Rejection> {
     if named.is_empty() {
         return Err(Rejection::InvalidPart);
     }
@@ -532,7 +536,7 @@ fn complete_upload(
         size += part.size;
         extents.extend_from_slice(&part.extents);
     }
-    let summary = |(number, part): &(PartNumber, &Part)| PartSummary {
+    let summary = |(number, part): &(PartNumber, &UploadPart)| PartSummary {
         number: *number,
         size: part.size,
         checksum: part.checksum.clone(),
@@ -544,7 +548,11 @@ fn complete_upload(
         parts: chosen.iter().map(summary).collect(),
         ..open.attributes
     };
-    let payload = if extents.is_empty() { Payload::Empty } else { Payload::Bulk(extents.into()) };
+    let payload = if extents.is_empty() {
+        PayloadLocation::Empty
+    } else {
+        PayloadLocation::Bulk(extents.into())
+    };
     let (entry, written) = write_version(bucket, &complete.key, at, attributes, digest, payload);
     let completed =
         UploadState::Completed { written, parts: complete.parts.clone(), at: at.offset };

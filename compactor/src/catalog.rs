@@ -9,12 +9,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ingest::codec::{DecodeError, Decoder, EncodeError, Encoder};
-use ingest::env::{DiskError, DiskErrorKind, Env, FilePath, Open};
+use ingest::env::{DiskError, DiskErrorKind, Env, FilePath, OpenMode};
+use ingest::ids::{BulkId, CutNumber, Generation, Offset, PartitionId, RunId, SegmentId, StoreId};
 use ingest::log::{Corruption, ReadError, confirm};
 use ingest::mutant::Mutant;
-use ingest::words::{
-    BulkId, CutNumber, Generation, Offset, PartitionId, RunId, SegmentId, StoreId, WallTime,
-};
+use ingest::time::WallTime;
 
 use crate::layout::Layout;
 use crate::sealed::FileDigest;
@@ -371,7 +370,7 @@ async fn write_copy(
     let path = layout.catalog(generation, copy);
     let temporary = layout.catalog_folder().join("tmp");
     crate::run_writer::remove_if_there(&env.disk, &temporary).await?;
-    let file = env.disk.open(&temporary, Open::Create).await?;
+    let file = env.disk.open(&temporary, OpenMode::Create).await?;
     file.write_at(0, encoded).await?;
     if !env.mutated(Mutant::PublishBeforeSync) {
         file.sync().await?;
@@ -459,7 +458,7 @@ async fn read_copy(
     generation: Generation,
 ) -> Result<Catalog, ReadError> {
     let failed = |error| crate::sealed::read_error(0, &error);
-    let file = disk.open(path, Open::Read).await.map_err(failed)?;
+    let file = disk.open(path, OpenMode::Read).await.map_err(failed)?;
     let len = file.len().await.map_err(failed)?;
     let bytes = file.read_at(0, len as usize).await.map_err(failed)?;
     let catalog = Catalog::decode(bytes).map_err(|error| {

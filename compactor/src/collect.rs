@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ingest::env::{DiskError, DiskErrorKind, FilePath, Fut, Task};
+use ingest::ids::BulkId;
 use ingest::mutant::Mutant;
-use ingest::words::BulkId;
 
 use crate::catalog::Catalog;
 use crate::partition::Shared;

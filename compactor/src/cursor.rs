@@ -10,9 +10,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ingest::entry::{EntryKey, EntryParts, Statement, entry_parts};
+use ingest::entry::{EntryKey, EntryParts, EntryValue, entry_parts};
+use ingest::ids::{Offset, RunId};
 use ingest::log::{Corruption, ReadError};
-use ingest::words::{Offset, RunId};
 
 use crate::listed::{Kind, Listed};
 use crate::table::{Table, TableCursor};
@@ -59,7 +59,7 @@ enum Source {
 struct TailSource {
     tail: Arc<Tail>,
     at: Offset,
-    buffer: std::collections::VecDeque<(EntryKey, Statement)>,
+    buffer: std::collections::VecDeque<(EntryKey, EntryValue)>,
     /// Where the next chunk begins; none at the end.
     next: Option<Bytes>,
     /// Seeks may fall densely, so a chunk begins small and grows while reading goes straight on.

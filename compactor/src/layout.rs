@@ -11,7 +11,7 @@
 //! ```
 
 use ingest::env::FilePath;
-use ingest::words::{Generation, PartitionId, RunId, SegmentId};
+use ingest::ids::{Generation, PartitionId, RunId, SegmentId};
 
 use crate::catalog::Catalog;
 

@@ -5,8 +5,9 @@
 //! bytes; `docs/decisions/key-index-value.md` says why ETags are here.
 
 use ingest::codec::{DecodeError, Encoder};
-use ingest::entry::{ETag, SegmentLocation, Statement};
-use ingest::words::{SegmentId, WallTime};
+use ingest::entry::{ETag, EntryValue, SegmentLocation};
+use ingest::ids::SegmentId;
+use ingest::time::WallTime;
 
 use crate::table::Value;
 
@@ -41,12 +42,12 @@ impl Kind {
     }
 
     /// The kind of a statement.
-    pub fn of(statement: &Statement) -> Self {
+    pub fn of(statement: &EntryValue) -> Self {
         match statement {
-            Statement::Object(_) => Kind::Object,
-            Statement::Marker { .. } => Kind::Marker,
-            Statement::Removed => Kind::Removed,
-            Statement::NullRemoved => Kind::NullRemoved,
+            EntryValue::Object(_) => Kind::Object,
+            EntryValue::Marker { .. } => Kind::Marker,
+            EntryValue::Removed => Kind::Removed,
+            EntryValue::NullRemoved => Kind::NullRemoved,
         }
     }
 
@@ -83,7 +84,7 @@ pub struct Listed {
 
 impl Listed {
     /// What a listing shows of a statement whose header lies at a place.
-    pub fn of(statement: &Statement, location: SegmentLocation) -> Self {
+    pub fn of(statement: &EntryValue, location: SegmentLocation) -> Self {
         let kind = Kind::of(statement);
         let bare = Self {
             kind,
@@ -95,15 +96,15 @@ impl Listed {
             location,
         };
         match statement {
-            Statement::Object(object) => Self {
+            EntryValue::Object(object) => Self {
                 size: object.attributes.size,
                 etag: object.attributes.etag,
                 created: object.created,
                 checksums: checksum_bits(&object.attributes.checksums),
                 ..bare
             },
-            Statement::Marker { created, .. } => Self { created: *created, ..bare },
-            Statement::Removed | Statement::NullRemoved => bare,
+            EntryValue::Marker { created, .. } => Self { created: *created, ..bare },
+            EntryValue::Removed | EntryValue::NullRemoved => bare,
         }
     }
 

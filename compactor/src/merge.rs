@@ -11,9 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use ingest::entry::EntryKey;
 use ingest::env::{Fut, Task};
+use ingest::ids::{Offset, RunId};
 use ingest::log::{Corruption, ReadError};
 use ingest::mutant::Mutant;
-use ingest::words::{Offset, RunId};
 
 use crate::catalog::{Catalog, Run};
 use crate::manifest::{ManifestCursor, Row};

@@ -2,7 +2,8 @@
 
 use ingest::codec::{DecodeError, Decoder, Encoder};
 use ingest::entry::ETag;
-use ingest::words::{BucketId, ConfigVersion, Offset, WallTime};
+use ingest::ids::{BucketId, ConfigVersion, Offset};
+use ingest::time::WallTime;
 
 /// What became of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -30,11 +30,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use ingest::bulk::{BulkError, BulkFiles};
 use ingest::codec::EncodeError;
-use ingest::env::{Disk, DiskError, DiskErrorKind, Env, Fut, Open, Task, timeout};
+use ingest::env::{Disk, DiskError, DiskErrorKind, Env, Fut, OpenMode, Task, timeout};
+use ingest::ids::{BucketId, CutNumber, Offset, PartitionId, StoreId, WriterId};
 use ingest::log::{AppendError, Log, ReadError};
 use ingest::mutant::Mutant;
-use ingest::record::{Body, Record};
-use ingest::words::{BucketId, CutNumber, Offset, PartitionId, StoreId, WallTime, WriterId};
+use ingest::record::{Record, RecordBody};
+use ingest::time::WallTime;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
@@ -505,7 +506,7 @@ impl Partition {
         &self,
         principal: &str,
         request: &str,
-        body: Body,
+        body: RecordBody,
     ) -> Result<Outcome, SubmitError> {
         // On the heap: within the caller's future, its several kilobytes would be moved with every request,
         // those that only read included.
@@ -530,7 +531,7 @@ impl Partition {
             if !is_empty.map_err(SubmitError::Unreadable)? {
                 return Ok(Outcome::Rejected(Rejection::BucketNotEmpty));
             }
-            let body = Body::DeleteBucket { bucket, seen: snapshot.at };
+            let body = RecordBody::DeleteBucket { bucket, seen: snapshot.at };
             // Files that only this look needs may go.
             drop(snapshot);
             let outcome = self.submit(principal, request, body).await?;
@@ -600,7 +601,7 @@ impl Shared {
         let (disk, path) = (self.env.disk.clone(), self.layout.quarantine());
         let keep: Fut<'static, ()> = Box::pin(async move {
             let written = async {
-                let file = disk.open(&path, Open::Create).await?;
+                let file = disk.open(&path, OpenMode::Create).await?;
                 file.write_synced(0, Bytes::from(reason)).await?;
                 disk.sync_folder(path.folder().as_ref()).await
             };
@@ -615,7 +616,7 @@ impl Shared {
         self: &Arc<Self>,
         principal: &str,
         request: &str,
-        body: Body,
+        body: RecordBody,
     ) -> Result<Outcome, SubmitError> {
         if let Some(reason) = self.quarantined.borrow().clone() {
             return Err(SubmitError::Quarantined(reason));
@@ -632,7 +633,7 @@ impl Shared {
         };
         // What could not be read again would stop the fold for good.
         record.check()?;
-        if !matches!(record.body, Body::Cut { .. }) {
+        if !matches!(record.body, RecordBody::Cut { .. }) {
             self.wait_for_room().await?;
         }
         let is_short =
@@ -792,7 +793,7 @@ impl Shared {
     /// Appends a CUT record for the cut after the last one. Losing the race for it does no harm.
     pub async fn request_cut(self: &Arc<Self>) -> Result<(), SubmitError> {
         let number = self.folded_cut.borrow().next();
-        self.submit("", "", Body::Cut { number }).await.map(|_| ())
+        self.submit("", "", RecordBody::Cut { number }).await.map(|_| ())
     }
 
     fn wants_cut(&self) -> bool {
@@ -884,7 +885,7 @@ async fn open_sealed(env: &Env, layout: &Layout, catalog: Catalog) -> Result<Sea
 async fn read_quarantine(env: &Env, layout: &Layout) -> Result<Option<String>, DiskError> {
     let unread =
         || "this node's copy was taken out of service; remove it and start again".to_owned();
-    let file = match env.disk.open(&layout.quarantine(), Open::Read).await {
+    let file = match env.disk.open(&layout.quarantine(), OpenMode::Read).await {
         Ok(file) => file,
         Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(None),
         // That handles are short says nothing of the copy, and the start is tried again;

@@ -4,7 +4,7 @@
 //! table has to be kept, every node gives the same answer, and whether a bucket of a name exists is
 //! decided in one log.
 
-use ingest::words::PartitionId;
+use ingest::ids::PartitionId;
 
 /// The partition of the bucket with a name, among so many.
 ///

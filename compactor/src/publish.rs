@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 use ingest::env::FilePath;
+use ingest::ids::{Generation, RunId, SegmentId};
 use ingest::log::ReadError;
 use ingest::mutant::Mutant;
-use ingest::words::{Generation, RunId, SegmentId};
 use parking_lot::Mutex;
 
 use crate::catalog::{self, Catalog, PublishError};

@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use ingest::entry::{Extent, Payload, Statement};
-use ingest::log::{Committed, ReadError};
-use ingest::record::Body;
-use ingest::words::{CutNumber, PartitionId, WallTime};
+use ingest::entry::{EntryValue, Extent, PayloadLocation};
+use ingest::ids::{CutNumber, PartitionId};
+use ingest::log::{CommittedRecord, ReadError};
+use ingest::record::RecordBody;
+use ingest::time::WallTime;
 
 use crate::apply::{Effects, Rules, apply, needs};
 use crate::outcome::{Outcome, Rejection};
@@ -66,11 +67,11 @@ impl Refold {
     }
 
     /// Folds the next record; gives the extents of payload that the store refers to because of it.
-    pub async fn take(&mut self, committed: &Committed) -> Result<Vec<Extent>, ReadError> {
+    pub async fn take(&mut self, committed: &CommittedRecord) -> Result<Vec<Extent>, ReadError> {
         let (id, offset) = (&committed.record.id, committed.offset);
         let mut extents = Vec::new();
         if !committed.record.is_numbered() {
-            if matches!(committed.record.body, Body::OpenWriter) {
+            if matches!(committed.record.body, RecordBody::OpenWriter) {
                 self.writers.open(id, offset);
             }
         } else if self.writers.admit(id) == Admission::Next {
@@ -80,7 +81,7 @@ impl Refold {
         Ok(extents)
     }
 
-    async fn apply(&mut self, committed: &Committed) -> Result<Vec<Extent>, ReadError> {
+    async fn apply(&mut self, committed: &CommittedRecord) -> Result<Vec<Extent>, ReadError> {
         let (id, offset) = (&committed.record.id, committed.offset);
         if committed.record.stream().is_some() {
             // Only brokers carry payload through the log, and their log is not on this machine.
@@ -108,8 +109,8 @@ impl Refold {
         }
         let mut extents = Vec::new();
         for entry in &entries {
-            if let Statement::Object(object) = &entry.statement
-                && let Payload::Bulk(named) = &object.payload
+            if let EntryValue::Object(object) = &entry.statement
+                && let PayloadLocation::Bulk(named) = &object.payload
             {
                 extents.extend_from_slice(named);
             }

@@ -3,12 +3,12 @@
 //! An unreadable prior is never "absent": every function here fails with the corruption it met.
 
 use bytes::Bytes;
-use ingest::entry::{EntryKey, ObjectVersion, Payload, Statement};
+use ingest::entry::{EntryKey, EntryValue, ObjectVersion, PayloadLocation};
 use ingest::env::yield_once;
+use ingest::ids::{BucketId, Offset, PartNumber, UploadId};
 use ingest::log::{Corruption, ReadError};
 use ingest::name::ObjectKey;
-use ingest::record::{Part, VersionRef, key_hash};
-use ingest::words::{BucketId, Offset, PartNumber, UploadId};
+use ingest::record::{UploadPart, VersionRef, key_hash};
 
 use crate::apply::{FoundVersion, Needs, Prior};
 use crate::cursor::{Cursor, Item};
@@ -104,7 +104,7 @@ pub async fn sealed_payload(
             continue;
         }
         let object = sealed.object(listed).await?;
-        let Statement::Object(ObjectVersion { payload: Payload::Segment(at), .. }) =
+        let EntryValue::Object(ObjectVersion { payload: PayloadLocation::Segment(at), .. }) =
             &object.statement
         else {
             continue;
@@ -247,7 +247,7 @@ pub async fn parts(
     upload: UploadId,
     from: PartNumber,
     limit: usize,
-) -> Result<Vec<(PartNumber, ingest::words::WallTime, Part)>, ReadError> {
+) -> Result<Vec<(PartNumber, ingest::time::WallTime, UploadPart)>, ReadError> {
     let from = StateKey::parts_from(upload, from);
     let found = states(snapshot, &from, &StateKey::parts_end(upload), limit).await?;
     let decode = |(key, value): (StateKey, Bytes)| {

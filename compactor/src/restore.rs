@@ -1,7 +1,7 @@
 //! What the fold holds in memory beside the tail, as the state runs of a catalog tell it.
 
+use ingest::ids::{BucketId, StreamId, WriterId};
 use ingest::log::ReadError;
-use ingest::words::{BucketId, StreamId, WriterId};
 
 use crate::resolve::states;
 use crate::state::{BucketState, Buckets, LastWrites, StateKey, StreamState, WriterState, Writers};

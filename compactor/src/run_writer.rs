@@ -8,9 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ingest::codec::Encoder;
 use ingest::env::{Disk, DiskError, DiskErrorKind, FilePath};
+use ingest::ids::{BucketId, BulkId, Offset, RunId, SegmentId};
 use ingest::log::ReadError;
 use ingest::record::key_hash;
-use ingest::words::{BucketId, BulkId, Offset, RunId, SegmentId};
 
 use crate::catalog::{Catalog, Run};
 use crate::layout::Layout;
@@ -119,7 +119,7 @@ pub struct Span {
 /// What was written of the key whose entries are being written.
 #[derive(Default)]
 struct KeyWritten {
-    /// The entries' bucket and key, see [`EntryKey::group`].
+    /// The entries' bucket and key, see `ingest::entry`.
     group: Vec<u8>,
     has_latest: bool,
 }

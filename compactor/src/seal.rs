@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ingest::entry::{EntryKey, Payload, Statement};
+use ingest::entry::{EntryKey, EntryValue, PayloadLocation};
 use ingest::env::{Fut, Task, timeout};
+use ingest::ids::Offset;
 use ingest::log::ReadError;
 use ingest::mutant::Mutant;
-use ingest::record::Part;
-use ingest::words::Offset;
+use ingest::record::UploadPart;
 
 use crate::catalog::{Run, Segment as SealedSegment};
 use crate::manifest::Row;
@@ -185,20 +185,22 @@ async fn fold_entries(
                 continue;
             }
             let payload = match &statement {
-                Statement::Object(object) => match &object.payload {
-                    Payload::Log(at) => Some(match shared.log.fetch(shared.id, *at).await {
-                        Err(trimmed @ ReadError::Trimmed { .. }) => {
-                            let sealed = sealed_payload(&shared.snapshot(), &key).await?;
-                            sealed.ok_or(trimmed)?
-                        }
-                        fetched => fetched?,
-                    }),
+                EntryValue::Object(object) => match &object.payload {
+                    PayloadLocation::Log(at) => {
+                        Some(match shared.log.fetch(shared.id, *at).await {
+                            Err(trimmed @ ReadError::Trimmed { .. }) => {
+                                let sealed = sealed_payload(&shared.snapshot(), &key).await?;
+                                sealed.ok_or(trimmed)?
+                            }
+                            fetched => fetched?,
+                        })
+                    }
                     _ => None,
                 },
                 _ => None,
             };
             let header = segment.add(&key, &statement, payload).await?;
-            if let Statement::Object(object) = &statement {
+            if let EntryValue::Object(object) = &statement {
                 tags.extend(tag_keys(&key, &object.attributes.tags));
             }
             run.push(Row::of(&key, &statement, header)).await?;
@@ -264,9 +266,9 @@ impl Digest {
     /// the value.
     fn add_state(&mut self, key: &StateKey, value: Option<&Bytes>) {
         let logical = match value {
-            Some(value) if key.is_part() => decode_part(value.clone())
-                .ok()
-                .map(|(time, part)| encode_part(&Part { extents: Arc::from([]), ..part }, time)),
+            Some(value) if key.is_part() => decode_part(value.clone()).ok().map(|(time, part)| {
+                encode_part(&UploadPart { extents: Arc::from([]), ..part }, time)
+            }),
             Some(value) if key.is_stream() => StreamState::decode(value.clone())
                 .ok()
                 .map(|state| StreamState { extents: Vec::new(), ..state }.encode()),
@@ -275,11 +277,11 @@ impl Digest {
         self.add(&key.0, logical.as_deref().unwrap_or_default());
     }
 
-    fn add_statement(&mut self, key: &EntryKey, statement: &Statement) {
+    fn add_statement(&mut self, key: &EntryKey, statement: &EntryValue) {
         let mut out = ingest::codec::Encoder::new();
         let mut logical = statement.clone();
-        if let Statement::Object(object) = &mut logical {
-            object.payload = Payload::Empty;
+        if let EntryValue::Object(object) = &mut logical {
+            object.payload = PayloadLocation::Empty;
         }
         logical.encode(&mut out);
         self.add(key.as_bytes(), out.as_slice());

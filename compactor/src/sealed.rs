@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use ingest::codec::{DecodeError, Decoder, EncodeError, Encoder};
-use ingest::env::{Disk, DiskError, File, FilePath, Open};
+use ingest::env::{Disk, DiskError, File, FilePath, OpenMode};
 use ingest::log::{Corruption, ReadError, confirm};
 
 use crate::layout::partition_of;
@@ -74,7 +74,7 @@ pub struct SealedWriter {
 impl SealedWriter {
     /// Creates the file; it must not exist.
     pub async fn create(disk: &Arc<dyn Disk>, path: &FilePath) -> Result<Self, SealError> {
-        let file = disk.open(path, Open::Create).await?;
+        let file = disk.open(path, OpenMode::Create).await?;
         Ok(Self { file, buffer: BytesMut::new(), written: 0, hasher: blake3::Hasher::new() })
     }
 
@@ -119,7 +119,7 @@ pub async fn open(
     path: &FilePath,
     len: u64,
 ) -> Result<Arc<dyn File>, ReadError> {
-    let file = disk.open(path, Open::Read).await.map_err(|error| read_error(0, &error))?;
+    let file = disk.open(path, OpenMode::Read).await.map_err(|error| read_error(0, &error))?;
     let found = file.len().await.map_err(|error| read_error(0, &error))?;
     if found != len {
         let detail = format!("the file has {found} bytes, {len} were sealed");

@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ingest::codec::{DecodeError, Decoder, EncodeError, Encoder};
-use ingest::entry::{EntryKey, Payload, SegmentLocation, Statement};
+use ingest::entry::{EntryKey, EntryValue, PayloadLocation, SegmentLocation};
 use ingest::env::{Disk, File, FilePath};
+use ingest::ids::{SegmentId, StoreId};
 use ingest::log::{ReadError, confirm};
-use ingest::words::{SegmentId, StoreId};
 use parking_lot::Mutex;
 
 use crate::sealed::{self, FileDigest, SealError, SealedWriter};
@@ -69,7 +69,7 @@ impl SegmentWriter {
     pub async fn add(
         &mut self,
         key: &EntryKey,
-        statement: &Statement,
+        statement: &EntryValue,
         payload: Option<Bytes>,
     ) -> Result<SegmentLocation, SealError> {
         let payload_len = payload.as_ref().map_or(0, Bytes::len);
@@ -82,8 +82,8 @@ impl SegmentWriter {
             index: self.in_block,
         };
         let mut statement = statement.clone();
-        if let (Statement::Object(object), Some(_)) = (&mut statement, &payload) {
-            object.payload = Payload::Segment(location);
+        if let (EntryValue::Object(object), Some(_)) = (&mut statement, &payload) {
+            object.payload = PayloadLocation::Segment(location);
         }
         let mut header = Encoder::new();
         header.bounded(key.as_bytes(), KEY_BYTES_MAX, "entry key");
@@ -218,7 +218,7 @@ pub struct SegmentObject {
     /// Its sort key.
     pub key: EntryKey,
     /// What it states.
-    pub statement: Statement,
+    pub statement: EntryValue,
     /// Its payload, when it lies here.
     pub payload: Bytes,
 }
@@ -444,7 +444,7 @@ fn decode(from: &mut Decoder) -> Result<SegmentObject, DecodeError> {
     }
     let mut header = Decoder::new(header);
     let key = EntryKey::from_bytes(header.bytes(KEY_BYTES_MAX, "entry key")?)?;
-    let statement = Statement::decode(&mut header)?;
+    let statement = EntryValue::decode(&mut header)?;
     header.end("end of object header")?;
     Ok(SegmentObject { key, statement, payload })
 }

@@ -21,12 +21,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ingest::codec::{DecodeError, Decoder, Encoder};
 use ingest::entry::{Attributes, EntryKey, OWNER_BYTES_MAX, PARTS_MAX};
-use ingest::name::{BUCKET_NAME_BYTES_MAX, BucketName};
-use ingest::record::{Part, REGION_BYTES_MAX, RecordId, Versioning};
-use ingest::words::{
-    BucketId, ConfigVersion, Epoch, Offset, PartNumber, Sequence, StreamId, UploadId, WallTime,
-    WriterId,
+use ingest::ids::{
+    BucketId, ConfigVersion, Epoch, Offset, PartNumber, Sequence, StreamId, UploadId, WriterId,
 };
+use ingest::name::{BUCKET_NAME_BYTES_MAX, BucketName};
+use ingest::record::{REGION_BYTES_MAX, RecordId, UploadPart, Versioning};
+use ingest::time::WallTime;
 
 use crate::outcome::{Outcome, Rejection, Written};
 
@@ -331,7 +331,7 @@ impl UploadState {
 }
 
 /// Encodes a part's value.
-pub fn encode_part(part: &Part, created: WallTime) -> Bytes {
+pub fn encode_part(part: &UploadPart, created: WallTime) -> Bytes {
     let mut out = Encoder::new();
     out.i64(created.micros());
     part.encode(&mut out);
@@ -339,10 +339,10 @@ pub fn encode_part(part: &Part, created: WallTime) -> Bytes {
 }
 
 /// Decodes a part's value: when it came, and what is known of it.
-pub fn decode_part(bytes: Bytes) -> Result<(WallTime, Part), DecodeError> {
+pub fn decode_part(bytes: Bytes) -> Result<(WallTime, UploadPart), DecodeError> {
     let mut from = Decoder::new(bytes);
     let created = WallTime::from_micros(from.i64("time")?);
-    let part = Part::decode(&mut from)?;
+    let part = UploadPart::decode(&mut from)?;
     from.end("end of part")?;
     Ok((created, part))
 }

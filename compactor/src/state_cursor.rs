@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ingest::ids::Offset;
 use ingest::log::ReadError;
-use ingest::words::Offset;
 
 use crate::resolve::decode_state_value;
 use crate::state::StateKey;

@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use ingest::entry::EntryKey;
-use ingest::words::BucketId;
+use ingest::ids::BucketId;
 
 /// Bytes of a bucket's id, which both kinds of keys begin with.
 const BUCKET_BYTES: usize = 8;
@@ -64,7 +64,7 @@ pub fn entry_hash(entry: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use ingest::words::Offset;
+    use ingest::ids::Offset;
     use proptest::prelude::*;
 
     use super::*;

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use ingest::codec::DecodeError;
-use ingest::entry::{Entry, EntryKey, Extent, Payload, Statement};
-use ingest::words::{BucketId, BulkId, Offset};
+use ingest::entry::{Entry, EntryKey, EntryValue, Extent, PayloadLocation};
+use ingest::ids::{BucketId, BulkId, Offset};
 use parking_lot::RwLock;
 
 use crate::state::{StateKey, StreamState, decode_part};
@@ -24,7 +24,7 @@ type StateMap = BTreeMap<(StateKey, Reverse<Offset>), Option<Bytes>>;
 
 #[derive(Default)]
 struct Contents {
-    entries: BTreeMap<EntryKey, Statement>,
+    entries: BTreeMap<EntryKey, EntryValue>,
     state: StateMap,
     /// How many statements of this tail refer to each bulk file.
     bulk_references: BTreeMap<BulkId, u64>,
@@ -121,7 +121,7 @@ impl Tail {
         from: &[u8],
         at: Offset,
         limit: usize,
-    ) -> (Vec<(EntryKey, Statement)>, Option<Bytes>) {
+    ) -> (Vec<(EntryKey, EntryValue)>, Option<Bytes>) {
         let contents = self.contents.read();
         let start = EntryKey::bound(Bytes::copy_from_slice(from));
         let mut found = Vec::new();
@@ -142,7 +142,7 @@ impl Tail {
         at: Offset,
         bucket: BucketId,
         key: &[u8],
-    ) -> Option<(EntryKey, Statement)> {
+    ) -> Option<(EntryKey, EntryValue)> {
         let contents = self.contents.read();
         // What a record says is mostly of the version that it makes.
         let own = EntryKey::new(bucket, key, at, at);
@@ -211,15 +211,15 @@ impl Tail {
 fn statement_bytes(entry: &Entry) -> u64 {
     let fixed = entry.key.as_bytes().len() as u64 + 256;
     match &entry.statement {
-        Statement::Object(object) => {
+        EntryValue::Object(object) => {
             let attributes = &object.attributes;
             let pairs = |pairs: &[(String, String)]| -> u64 {
                 pairs.iter().map(|(name, value)| (name.len() + value.len() + 48) as u64).sum()
             };
             let inline = match &object.payload {
-                Payload::Log(location) => u64::from(location.len),
-                Payload::Bulk(extents) => 24 * extents.len() as u64,
-                Payload::Empty | Payload::Segment(_) => 0,
+                PayloadLocation::Log(location) => u64::from(location.len),
+                PayloadLocation::Bulk(extents) => 24 * extents.len() as u64,
+                PayloadLocation::Empty | PayloadLocation::Segment(_) => 0,
             };
             fixed
                 + inline
@@ -242,10 +242,10 @@ pub fn extent_files(extents: &[Extent]) -> Vec<BulkId> {
 }
 
 /// The bulk files that a statement refers to, each once.
-pub fn bulk_files(statement: &Statement) -> Vec<BulkId> {
+pub fn bulk_files(statement: &EntryValue) -> Vec<BulkId> {
     match statement {
-        Statement::Object(object) => match &object.payload {
-            Payload::Bulk(extents) => extent_files(extents),
+        EntryValue::Object(object) => match &object.payload {
+            PayloadLocation::Bulk(extents) => extent_files(extents),
             _ => Vec::new(),
         },
         _ => Vec::new(),
@@ -253,9 +253,9 @@ pub fn bulk_files(statement: &Statement) -> Vec<BulkId> {
 }
 
 /// Bytes of payload in bulk files that a statement names.
-pub fn bulk_bytes(statement: &Statement) -> u64 {
+pub fn bulk_bytes(statement: &EntryValue) -> u64 {
     match statement {
-        Statement::Object(object) if matches!(object.payload, Payload::Bulk(_)) => {
+        EntryValue::Object(object) if matches!(object.payload, PayloadLocation::Bulk(_)) => {
             object.attributes.size
         }
         _ => 0,

@@ -123,7 +123,7 @@ fn of_catalog(catalog: &Catalog) -> Usage {
 
 #[cfg(test)]
 mod tests {
-    use ingest::words::{PartitionId, SegmentId, StoreId};
+    use ingest::ids::{PartitionId, SegmentId, StoreId};
 
     use super::*;
     use crate::catalog::{Run, Segment};

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ingest::entry::Statement;
+use ingest::entry::EntryValue;
 use ingest::env::Disk;
+use ingest::ids::{Offset, PartitionId, SegmentId, StoreId};
 use ingest::log::{Corruption, ReadError};
-use ingest::words::{Offset, PartitionId, SegmentId, StoreId};
 
 use crate::catalog::{Catalog, Run};
 use crate::layout::Layout;
@@ -219,7 +219,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug)]
 pub enum What {
     /// From a tail.
-    Tail(Statement),
+    Tail(EntryValue),
     /// From a run's key index.
     Run(Listed),
 }
@@ -244,7 +244,7 @@ impl What {
 
 impl Snapshot {
     /// The whole statement.
-    pub async fn statement(&self, what: &What) -> Result<Statement, ReadError> {
+    pub async fn statement(&self, what: &What) -> Result<EntryValue, ReadError> {
         match what {
             What::Tail(statement) => Ok(statement.clone()),
             What::Run(listed) => Ok(self.view.sealed.object(listed).await?.statement),

@@ -10,8 +10,8 @@
 //!
 //! Entries can therefore be written blindly: what they supersede is found where runs meet.
 
-use ingest::entry::Statement;
-use ingest::words::Offset;
+use ingest::entry::EntryValue;
+use ingest::ids::Offset;
 
 use crate::listed::Kind;
 
@@ -28,7 +28,7 @@ pub enum Shape {
 
 impl Shape {
     /// The shape of a statement.
-    pub fn of(statement: &Statement) -> Self {
+    pub fn of(statement: &EntryValue) -> Self {
         Self::of_kind(Kind::of(statement), statement.is_null())
     }
 

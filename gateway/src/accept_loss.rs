@@ -12,8 +12,8 @@ use anyhow::{Context, bail};
 use compactor::catalog::{self, Catalog};
 use compactor::layout::Layout;
 use ingest::env::{DiskErrorKind, Env, production};
-use ingest::log::embedded::{self, Lost};
-use ingest::words::Offset;
+use ingest::ids::Offset;
+use ingest::log::embedded::{self, LostRange};
 
 use crate::config::Settings;
 use crate::server::identity::Identity;
@@ -95,7 +95,7 @@ async fn holds_sealed(env: &Env, layout: &Layout) -> anyhow::Result<bool> {
 }
 
 /// A stretch that is lost, as far as it is known.
-fn words(lost: &Lost) -> String {
+fn words(lost: &LostRange) -> String {
     let last = lost.below.get().saturating_sub(1);
     let mut words = format!("lost: offsets {} to {last}", lost.from);
     if !lost.key_hashes.is_empty() {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use compactor::partition::{CutPolicy, ReadPromise};
 use ingest::entry::OWNER_BYTES_MAX;
+use ingest::ids::NodeId;
 use ingest::record::REGION_BYTES_MAX;
-use ingest::words::NodeId;
 use s3::sigv4::DerivedKey;
 use serde::Deserialize;
 

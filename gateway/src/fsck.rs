@@ -19,11 +19,11 @@ use compactor::sealed;
 use compactor::segment::Segment;
 use compactor::state::{StateKey, StreamState, decode_part};
 use compactor::view::Sealed;
-use ingest::entry::{Extent, ObjectVersion, Payload, Statement};
+use ingest::entry::{EntryValue, Extent, ObjectVersion, PayloadLocation};
 use ingest::env::production;
 use ingest::env::{Env, FilePath};
+use ingest::ids::{BulkId, PartitionId};
 use ingest::log::embedded;
-use ingest::words::{BulkId, PartitionId};
 
 use crate::config::Settings;
 use crate::server::identity::Identity;
@@ -133,7 +133,7 @@ impl Extents {
 async fn check_log(
     env: &Env,
     settings: &Settings,
-    options: &embedded::Options,
+    options: &embedded::EmbeddedLogOptions,
     layout: &Layout,
     catalog: &Catalog,
     extents: &mut Extents,
@@ -248,8 +248,9 @@ async fn referenced(
             Segment::open(&env.disk, &path, catalog.store, segment.id, segment.file.len, &handles);
         // What is damaged here has been told by the check of the segment itself.
         open.scan(|object| {
-            if let Statement::Object(ObjectVersion { payload: Payload::Bulk(of), .. }) =
-                &object.statement
+            if let EntryValue::Object(ObjectVersion {
+                payload: PayloadLocation::Bulk(of), ..
+            }) = &object.statement
             {
                 add(of);
             }

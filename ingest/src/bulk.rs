@@ -43,22 +43,22 @@ use parking_lot::Mutex;
 
 use crate::entry::Extent;
 use crate::env::{DiskError, DiskErrorKind, Env, FilePath};
-use crate::words::{BulkId, PartitionId, StoreId};
+use crate::ids::{BulkId, PartitionId, StoreId};
 
 use file::BulkFile;
 use format::{BLOCK, FILE_END_MAX, FRAME_BYTES};
-use read::Handles;
-use reserve::Announced;
+use read::HandleCache;
+use reserve::Announcement;
 
 pub use format::FRAME_PAYLOAD_MAX;
 pub use read::{BulkReader, ReadGuard, missing};
-pub use reserve::Promise;
-pub use upload::{Upload, WriteGuard, Written};
+pub use reserve::SpacePromise;
+pub use upload::{PayloadUpload, UploadGuard, UploadedPayload};
 pub use verify::verify;
 
 /// How bulk files are kept.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct BulkOptions {
     /// The folder below the data directory.
     pub folder: FilePath,
     /// The store that it belongs to.
@@ -75,7 +75,7 @@ pub struct Options {
     pub reserve_bytes: u64,
 }
 
-impl Options {
+impl BulkOptions {
     fn path(&self, id: BulkId) -> FilePath {
         self.folder.join(format!("{:010}.bulk", id.get()))
     }
@@ -126,18 +126,18 @@ pub enum BulkError {
 /// The bulk files of one partition. Shared by uploads, guards, readers and collection.
 pub struct BulkFiles {
     env: Env,
-    options: Options,
+    options: BulkOptions,
     /// Held while space is reserved: uploads begin one after the other.
     turn: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
-    handles: Handles,
+    state: Mutex<BulkState>,
+    handles: HandleCache,
 }
 
-struct State {
+struct BulkState {
     /// The number of the next file.
     next: BulkId,
     /// The file that takes reservations.
-    current: Option<Current>,
+    current: Option<CurrentFile>,
     /// How many pieces and guards hold each file that any of them holds.
     in_flight: BTreeMap<BulkId, usize>,
     /// Files with payload of closed uploads that no sync is known to cover.
@@ -145,23 +145,23 @@ struct State {
     /// How many readers hold each file that any of them holds.
     read: BTreeMap<BulkId, usize>,
     /// The announcements that were admitted, by number.
-    announced: BTreeMap<u64, Announced>,
+    announced: BTreeMap<u64, Announcement>,
     next_promise: u64,
 }
 
-struct Current {
+struct CurrentFile {
     file: Arc<BulkFile>,
     /// Everything below is reserved.
     end: u64,
 }
 
-impl Current {
+impl CurrentFile {
     fn is_open(&self) -> bool {
         self.file.failure().is_none()
     }
 }
 
-impl State {
+impl BulkState {
     fn take_id(&mut self) -> BulkId {
         let id = self.next;
         self.next = id.next();
@@ -185,20 +185,20 @@ impl State {
 }
 
 /// Holds a file in flight while it lives.
-struct InFlight {
+struct InFlightGuard {
     bulk: Arc<BulkFiles>,
     id: BulkId,
 }
 
-impl InFlight {
+impl InFlightGuard {
     /// Under the lock that the file was chosen under, so that it is not sealed in between.
-    fn new(bulk: &Arc<BulkFiles>, state: &mut State, id: BulkId) -> Self {
+    fn new(bulk: &Arc<BulkFiles>, state: &mut BulkState, id: BulkId) -> Self {
         *state.in_flight.entry(id).or_default() += 1;
         Self { bulk: bulk.clone(), id }
     }
 }
 
-impl Drop for InFlight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         let mut state = self.bulk.state.lock();
         if let Some(count) = state.in_flight.get_mut(&self.id) {
@@ -210,7 +210,7 @@ impl Drop for InFlight {
     }
 }
 
-impl fmt::Debug for InFlight {
+impl fmt::Debug for InFlightGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "InFlight({})", self.id)
     }
@@ -221,7 +221,7 @@ impl BulkFiles {
     /// that is found is ever written to again.
     ///
     /// Panics when the largest file could not hold a frame.
-    pub async fn open(env: Env, options: Options) -> Result<Arc<Self>, DiskError> {
+    pub async fn open(env: Env, options: BulkOptions) -> Result<Arc<Self>, DiskError> {
         let bounds = BLOCK + FRAME_BYTES..=FILE_END_MAX;
         assert!(bounds.contains(&options.file_bytes_max), "a bulk file has at least one frame");
         env.disk.create_folder(&options.folder).await?;
@@ -235,7 +235,7 @@ impl BulkFiles {
         let bulk = Self {
             env,
             turn: tokio::sync::Mutex::default(),
-            state: Mutex::new(State {
+            state: Mutex::new(BulkState {
                 next: options.next.max(BulkId::new(1)),
                 current: None,
                 in_flight: BTreeMap::new(),
@@ -244,7 +244,7 @@ impl BulkFiles {
                 announced: BTreeMap::new(),
                 next_promise: 0,
             }),
-            handles: Handles::default(),
+            handles: HandleCache::default(),
             options,
         };
         if let Some(last) = bulk.list().await?.last() {
@@ -262,18 +262,18 @@ impl BulkFiles {
 
     /// Begins an upload of exactly `len` bytes, if there is room for all of it beside what others have
     /// announced. Space is taken as bytes come. On [`BulkError::Full`] nothing has been taken.
-    pub async fn begin(self: &Arc<Self>, len: u64) -> Result<Upload, BulkError> {
+    pub async fn begin(self: &Arc<Self>, len: u64) -> Result<PayloadUpload, BulkError> {
         let (promise, first) = self.reserve(len).await?;
-        Ok(Upload::new(self.clone(), len, Some(promise), first))
+        Ok(PayloadUpload::new(self.clone(), len, Some(promise), first))
     }
 
     /// Begins an upload that was admitted elsewhere and may be longer than there is room for:
     /// [`BulkError::Full`] comes with the first bytes that do not fit.
-    pub fn begin_admitted(self: &Arc<Self>, len: u64) -> Upload {
-        Upload::new(self.clone(), len, None, None)
+    pub fn begin_admitted(self: &Arc<Self>, len: u64) -> PayloadUpload {
+        PayloadUpload::new(self.clone(), len, None, None)
     }
 
-    /// Makes everything durable that was written without it: see [`Upload::close`] and [`Upload::flush`].
+    /// Makes everything durable that was written without it: see [`PayloadUpload::close`] and [`PayloadUpload::flush`].
     pub async fn sync_written(&self) -> Result<(), BulkError> {
         let files = std::mem::take(&mut self.state.lock().unsynced);
         let requests: Vec<_> = files.values().map(|file| (file, file.request_sync())).collect();
@@ -304,11 +304,13 @@ impl BulkFiles {
 
     /// Holds files for longer than whoever holds them now. A file that nobody holds may be on its way out
     /// already, and is not held.
-    pub fn prolong(self: &Arc<Self>, files: &[BulkId]) -> WriteGuard {
+    pub fn prolong(self: &Arc<Self>, files: &[BulkId]) -> UploadGuard {
         let mut state = self.state.lock();
         let held: Vec<BulkId> =
             files.iter().copied().filter(|id| state.in_flight.contains_key(id)).collect();
-        WriteGuard::new(held.into_iter().map(|id| InFlight::new(self, &mut state, id)).collect())
+        UploadGuard::new(
+            held.into_iter().map(|id| InFlightGuard::new(self, &mut state, id)).collect(),
+        )
     }
 
     /// The files that readers hold, see [`ReadGuard`]. Asked *after* what refers to files has been looked
@@ -317,7 +319,7 @@ impl BulkFiles {
         self.state.lock().read.keys().copied().collect()
     }
 
-    /// The files that an upload or a [`WriteGuard`] holds.
+    /// The files that an upload or a [`UploadGuard`] holds.
     pub fn in_flight(&self) -> Vec<BulkId> {
         self.state.lock().in_flight.keys().copied().collect()
     }

@@ -13,8 +13,9 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Decoder, Encoder};
+use crate::ids::{BucketId, BulkId, Offset, PartNumber, SegmentId};
 use crate::log::LogLocation;
-use crate::words::{BucketId, BulkId, Offset, PartNumber, SegmentId, WallTime};
+use crate::time::WallTime;
 
 /// Sort key of an entry.
 ///
@@ -306,7 +307,7 @@ impl SegmentLocation {
 /// Where an object's bytes are. The variants say which file holds them, so that one match serves reads,
 /// cuts and collection.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Payload {
+pub enum PayloadLocation {
     /// There are none.
     Empty,
     /// Inside the record, in the log.
@@ -329,12 +330,12 @@ pub struct ObjectVersion {
     /// What clients may learn of it.
     pub attributes: Arc<Attributes>,
     /// Where its bytes are.
-    pub payload: Payload,
+    pub payload: PayloadLocation,
 }
 
 /// What one entry states.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Statement {
+pub enum EntryValue {
     /// The version exists, so.
     Object(ObjectVersion),
     /// The version is a delete marker.
@@ -358,7 +359,7 @@ pub struct Entry {
     /// Bucket, key, version, sequence.
     pub key: EntryKey,
     /// What it states.
-    pub statement: Statement,
+    pub statement: EntryValue,
 }
 
 /// Longest name or value among an object's headers, metadata and tags, in bytes.
@@ -544,21 +545,21 @@ impl Extent {
     }
 }
 
-impl Payload {
+impl PayloadLocation {
     /// Appends it.
     pub fn encode(&self, out: &mut Encoder) {
         match self {
-            Payload::Empty => {
+            PayloadLocation::Empty => {
                 out.u8(0);
             }
-            Payload::Log(at) => {
+            PayloadLocation::Log(at) => {
                 out.u8(1);
                 at.encode(out);
             }
-            Payload::Segment(at) => {
+            PayloadLocation::Segment(at) => {
                 out.u8(2).varint(at.segment.get()).varint(at.position).varint(at.index.into());
             }
-            Payload::Bulk(extents) => {
+            PayloadLocation::Bulk(extents) => {
                 out.u8(3);
                 Extent::encode_all(extents, out);
             }
@@ -569,47 +570,47 @@ impl Payload {
     pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
         let error = from.error("payload kind");
         Ok(match from.u8("payload kind")? {
-            0 => Payload::Empty,
-            1 => Payload::Log(LogLocation::decode(from)?),
-            2 => Payload::Segment(SegmentLocation {
+            0 => PayloadLocation::Empty,
+            1 => PayloadLocation::Log(LogLocation::decode(from)?),
+            2 => PayloadLocation::Segment(SegmentLocation {
                 segment: SegmentId::new(from.varint("segment")?),
                 position: from.varint("segment position")?,
                 index: from.count(u32::MAX as usize, "segment index")? as u32,
             }),
-            3 => Payload::Bulk(Extent::decode_all(from)?),
+            3 => PayloadLocation::Bulk(Extent::decode_all(from)?),
             _ => return Err(error),
         })
     }
 }
 
-impl Statement {
+impl EntryValue {
     /// Whether it states that a version `null` exists, or that older ones do not.
     pub fn is_null(&self) -> bool {
         match self {
-            Statement::Object(object) => object.is_null,
-            Statement::Marker { is_null, .. } => *is_null,
-            Statement::Removed => false,
-            Statement::NullRemoved => true,
+            EntryValue::Object(object) => object.is_null,
+            EntryValue::Marker { is_null, .. } => *is_null,
+            EntryValue::Removed => false,
+            EntryValue::NullRemoved => true,
         }
     }
 
     /// Appends it.
     pub fn encode(&self, out: &mut Encoder) {
         match self {
-            Statement::Object(object) => {
+            EntryValue::Object(object) => {
                 out.u8(1).u8(u8::from(object.is_null)).i64(object.created.micros());
                 out.u64(object.digest);
                 object.attributes.encode(out);
                 object.payload.encode(out);
             }
-            Statement::Marker { is_null, created, owner } => {
+            EntryValue::Marker { is_null, created, owner } => {
                 out.u8(2).u8(u8::from(*is_null)).i64(created.micros());
                 out.bounded(owner.as_bytes(), OWNER_BYTES_MAX, "owner");
             }
-            Statement::Removed => {
+            EntryValue::Removed => {
                 out.u8(3);
             }
-            Statement::NullRemoved => {
+            EntryValue::NullRemoved => {
                 out.u8(4);
             }
         }
@@ -619,20 +620,20 @@ impl Statement {
     pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
         let error = from.error("statement kind");
         Ok(match from.u8("statement kind")? {
-            1 => Statement::Object(ObjectVersion {
+            1 => EntryValue::Object(ObjectVersion {
                 is_null: get_bool(from, "null version")?,
                 created: WallTime::from_micros(from.i64("time")?),
                 digest: from.u64("digest")?,
                 attributes: Arc::new(Attributes::decode(from)?),
-                payload: Payload::decode(from)?,
+                payload: PayloadLocation::decode(from)?,
             }),
-            2 => Statement::Marker {
+            2 => EntryValue::Marker {
                 is_null: get_bool(from, "null version")?,
                 created: WallTime::from_micros(from.i64("time")?),
                 owner: from.text(OWNER_BYTES_MAX, "owner")?,
             },
-            3 => Statement::Removed,
-            4 => Statement::NullRemoved,
+            3 => EntryValue::Removed,
+            4 => EntryValue::NullRemoved,
             _ => return Err(error),
         })
     }
@@ -711,7 +712,7 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let bytes = Bytes::from(bytes);
             let _ = EntryKey::from_bytes(bytes.clone());
-            let _ = Statement::decode(&mut Decoder::new(bytes));
+            let _ = EntryValue::decode(&mut Decoder::new(bytes));
         }
     }
 }

@@ -16,9 +16,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::mutant::Mutant;
-use crate::words::{Tick, WallTime};
+use crate::time::{Tick, WallTime};
 
-pub use disk::{Disk, DiskError, DiskErrorKind, File, FilePath, Open};
+pub use disk::{Disk, DiskError, DiskErrorKind, File, FilePath, OpenMode};
 
 /// A boxed future that may move between threads.
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,4 +1,4 @@
-//! The ground floor: the words, the record format, the log, the payload files, and the outside world.
+//! The lowest package: identifiers, the record format, the log, the payload files, and the environment.
 //!
 //! ```text
 //!   gateway ──► ingest ──► compactor ──► query ──► gateway
@@ -25,10 +25,11 @@ pub mod env;
 mod fuzz;
 #[cfg(test)]
 mod golden;
+pub mod ids;
 pub mod log;
 #[cfg(test)]
 mod memory;
 pub mod mutant;
 pub mod name;
 pub mod record;
-pub mod words;
+pub mod time;

@@ -7,7 +7,7 @@
 //!                       trim below ───┘        barrier: a token that a later read meets
 //! ```
 //!
-//! What every implementation promises (the [`conformance`] suite checks it):
+//! What every implementation promises (the `simulator::conformance` suite checks it):
 //! - An append that resolved with `Ok` is durable: every later reader delivers it, after any crash that
 //!   the implementation's fault model allows.
 //! - Records of one partition have one order, the same for every reader, and strictly rising offsets.
@@ -32,8 +32,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::env::{DiskError, DiskErrorKind, Fut};
+use crate::ids::{Offset, PartitionId};
 use crate::record::{Record, RecordId};
-use crate::words::{Offset, PartitionId, WallTime};
+use crate::time::WallTime;
 
 pub use second_look::{confirm, mended};
 
@@ -41,11 +42,16 @@ pub use second_look::{confirm, mended};
 pub trait Log: Send + Sync {
     /// Waits for room for a record of about `bytes`. Back-pressure lives here: the bytes that are
     /// admitted and not yet acknowledged are bounded. Dropping the permit gives the room back.
-    fn admit(&self, partition: PartitionId, bytes: usize) -> Fut<'_, Result<Permit, AppendError>>;
+    fn admit(
+        &self,
+        partition: PartitionId,
+        bytes: usize,
+    ) -> Fut<'_, Result<AppendPermit, AppendError>>;
 
     /// Appends a record; resolves when it is durable. The record takes its place in the order when this
     /// is *called*; dropping the future does not take it back.
-    fn append(&self, permit: Permit, record: Record) -> Fut<'static, Result<(), AppendError>>;
+    fn append(&self, permit: AppendPermit, record: Record)
+    -> Fut<'static, Result<(), AppendError>>;
 
     /// Reads committed records from an offset on, in order, waiting for more at the end.
     /// [`ReadError::Trimmed`] when `from` lies below the trim point.
@@ -53,7 +59,7 @@ pub trait Log: Send + Sync {
         &self,
         partition: PartitionId,
         from: Offset,
-    ) -> Fut<'_, Result<Box<dyn Reader>, ReadError>>;
+    ) -> Fut<'_, Result<Box<dyn LogReader>, ReadError>>;
 
     /// Reads like [`Log::read`], for somebody who does not fold: what it delivers need not be fetched again,
     /// and says nothing of how far this process has come.
@@ -61,7 +67,7 @@ pub trait Log: Send + Sync {
         &self,
         partition: PartitionId,
         from: Offset,
-    ) -> Fut<'_, Result<Box<dyn Reader>, ReadError>> {
+    ) -> Fut<'_, Result<Box<dyn LogReader>, ReadError>> {
         self.read(partition, from)
     }
 
@@ -90,17 +96,17 @@ pub trait Log: Send + Sync {
     fn trim(&self, partition: PartitionId, below: Offset) -> Fut<'_, Result<(), ReadError>>;
 
     /// Says how a partition's log is.
-    fn status(&self, partition: PartitionId) -> Status;
+    fn status(&self, partition: PartitionId) -> LogStatus;
 }
 
 /// Delivers a partition's committed records in order.
-pub trait Reader: Send {
+pub trait LogReader: Send {
     /// Waits for the next records, at least one.
-    fn next(&mut self) -> Fut<'_, Result<Vec<Committed>, ReadError>>;
+    fn next(&mut self) -> Fut<'_, Result<Vec<CommittedRecord>, ReadError>>;
 }
 
 /// Room for one record.
-pub struct Permit {
+pub struct AppendPermit {
     /// The partition it is for.
     pub partition: PartitionId,
     /// How many bytes it admits.
@@ -111,7 +117,7 @@ pub struct Permit {
 
 /// A record that the log has committed.
 #[derive(Clone, Debug)]
-pub struct Committed {
+pub struct CommittedRecord {
     /// Its place.
     pub offset: Offset,
     /// When the log took it. It orders nothing and may jump; the fold keeps it from going backwards.
@@ -160,7 +166,7 @@ pub enum BarrierToken {
 
 /// How a partition's log is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Status {
+pub struct LogStatus {
     /// The lowest offset that can still be read.
     pub first: Offset,
     /// The offset after the last committed record.

@@ -14,9 +14,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use ingest::env::{
-    Clock, Disk, DiskError, DiskErrorKind, Env, File, FilePath, Fut, Open, Random, Runtime, Task,
+    Clock, Disk, DiskError, DiskErrorKind, Env, File, FilePath, Fut, OpenMode, Random, Runtime,
+    Task,
 };
-use ingest::words::{Tick, WallTime};
+use ingest::time::{Tick, WallTime};
 use parking_lot::Mutex;
 
 /// What a future gives that has nothing to wait for.
@@ -136,17 +137,19 @@ impl Disk for Memory {
     fn open<'a>(
         &'a self,
         path: &'a FilePath,
-        how: Open,
+        how: OpenMode,
     ) -> Fut<'a, Result<Arc<dyn File>, DiskError>> {
         let mut state = self.0.lock();
         let found = state.files.get(path).cloned();
         let content = match (how, found) {
-            (Open::Create, None) => {
+            (OpenMode::Create, None) => {
                 let content = Arc::<Mutex<Vec<u8>>>::default();
                 state.files.insert(path.clone(), content.clone());
                 content
             }
-            (Open::Create, Some(_)) => return now(Err(error(DiskErrorKind::Exists, "open", path))),
+            (OpenMode::Create, Some(_)) => {
+                return now(Err(error(DiskErrorKind::Exists, "open", path)));
+            }
             (_, Some(content)) => content,
             (_, None) => return now(Err(error(DiskErrorKind::NotFound, "open", path))),
         };

@@ -14,11 +14,12 @@ use crate::entry::{
     Attributes, CHECKSUM_BYTES_MAX, ETag, Extent, OWNER_BYTES_MAX, PARTS_MAX, StoredChecksum,
     get_bool,
 };
-use crate::name::{BUCKET_NAME_BYTES_MAX, BucketName, OBJECT_KEY_BYTES_MAX, ObjectKey};
-use crate::words::{
+use crate::ids::{
     BucketId, BulkId, ConfigVersion, CutNumber, Epoch, NodeId, Offset, PartNumber, Sequence,
-    StreamId, UploadId, WallTime, WriterId,
+    StreamId, UploadId, WriterId,
 };
+use crate::name::{BUCKET_NAME_BYTES_MAX, BucketName, OBJECT_KEY_BYTES_MAX, ObjectKey};
+use crate::time::WallTime;
 
 /// The version that this code writes and reads.
 pub const RECORD_VERSION: u8 = 2;
@@ -42,7 +43,7 @@ pub const TAG_VALUE_BYTES_MAX: usize = 2048;
 /// The most inline payload that a record may have. Above it payload goes the bulk way.
 pub const INLINE_BYTES_MAX: usize = 1 << 20;
 
-/// The most payload that a [`Body::Data`] record has, in whole frames of a bulk file, so that pieces lie
+/// The most payload that a [`RecordBody::Data`] record has, in whole frames of a bulk file, so that pieces lie
 /// side by side in one extent: 15 frames, 959.5 KiB, below the longest message of a broker.
 pub const DATA_BYTES_MAX: usize = 15 * FRAME_PAYLOAD_MAX as usize;
 
@@ -54,7 +55,7 @@ pub struct RecordId {
     pub writer: WriterId,
     /// The lane's instance.
     pub epoch: Epoch,
-    /// Its number, from 1; [`Body::OpenWriter`] carries the last number of the instance before.
+    /// Its number, from 1; [`RecordBody::OpenWriter`] carries the last number of the instance before.
     pub sequence: Sequence,
 }
 
@@ -71,12 +72,12 @@ pub struct Record {
     /// what the record makes. The epoch for a record that makes nothing.
     pub time: WallTime,
     /// What was asked.
-    pub body: Body,
+    pub body: RecordBody,
 }
 
 /// What a record asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Body {
+pub enum RecordBody {
     /// The writer's instance begins. Records of older instances are refused from here on.
     OpenWriter,
     /// A bucket is to exist.
@@ -126,9 +127,9 @@ pub enum Body {
     Barrier,
     /// Payload of a large object, on its way to every node. Without a record that names its stream it
     /// means nothing.
-    Data(Data),
+    Data(StreamPiece),
     /// What a node made of the log up to a cut.
-    Digest(Digest),
+    Digest(CutDigest),
     /// Whose a node's id is.
     Claim {
         /// The node's id.
@@ -136,7 +137,7 @@ pub enum Body {
         /// The process that wants it; random.
         process: WriterId,
         /// What is said of it.
-        stage: Stage,
+        stage: ClaimStage,
     },
     /// A stream has been given up: no record will name it.
     Abandon {
@@ -144,12 +145,12 @@ pub enum Body {
         stream: StreamId,
     },
     /// How much room a node has.
-    Room(Room),
+    Room(RoomReport),
 }
 
 /// A step in deciding whose a node's id is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Stage {
+pub enum ClaimStage {
     /// The process wants it.
     Claim,
     /// The process that has it objects.
@@ -158,9 +159,9 @@ pub enum Stage {
     Confirm,
 }
 
-/// See [`Body::Data`].
+/// See [`RecordBody::Data`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Data {
+pub struct StreamPiece {
     /// The stream that it belongs to.
     pub stream: StreamId,
     /// Its place in the stream, from 0.
@@ -176,13 +177,13 @@ pub struct Data {
 pub struct StreamRef {
     /// The stream.
     pub stream: StreamId,
-    /// How many [`Body::Data`] records it has.
+    /// How many [`RecordBody::Data`] records it has.
     pub records: u32,
 }
 
-/// See [`Body::Digest`].
+/// See [`RecordBody::Digest`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Digest {
+pub struct CutDigest {
     /// Whose.
     pub node: NodeId,
     /// Up to which cut.
@@ -191,9 +192,9 @@ pub struct Digest {
     pub digest: [u8; 32],
 }
 
-/// See [`Body::Room`].
+/// See [`RecordBody::Room`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Room {
+pub struct RoomReport {
     /// Whose.
     pub node: NodeId,
     /// Bytes of its device that payload may still take, when this was appended.
@@ -212,7 +213,7 @@ pub enum Versioning {
     Suspended,
 }
 
-/// See [`Body::CreateBucket`]. The bucket's id has the partition in its upper 16 bits, and below them the offset
+/// See [`RecordBody::CreateBucket`]. The bucket's id has the partition in its upper 16 bits, and below them the offset
 /// of this record plus one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CreateBucket {
@@ -226,7 +227,7 @@ pub struct CreateBucket {
 
 /// What must hold of the current version for a write to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Condition {
+pub enum WriteCondition {
     /// Nothing.
     #[default]
     Always,
@@ -249,7 +250,7 @@ pub enum RecordPayload {
     Stream(StreamRef),
 }
 
-/// See [`Body::PutObject`].
+/// See [`RecordBody::PutObject`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PutObject {
     /// The bucket.
@@ -259,7 +260,7 @@ pub struct PutObject {
     /// The key.
     pub key: ObjectKey,
     /// What must hold.
-    pub condition: Condition,
+    pub condition: WriteCondition,
     /// What clients may learn of it.
     pub attributes: Attributes,
     /// CRC-64/NVME of the payload.
@@ -279,7 +280,7 @@ pub enum VersionRef {
     At(Offset),
 }
 
-/// See [`Body::DeleteObject`].
+/// See [`RecordBody::DeleteObject`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeleteObject {
     /// The bucket.
@@ -291,10 +292,10 @@ pub struct DeleteObject {
     /// Which version; [`VersionRef::Current`] leaves a delete marker where versions are kept.
     pub version: VersionRef,
     /// What must hold.
-    pub condition: Condition,
+    pub condition: WriteCondition,
 }
 
-/// See [`Body::SetTags`].
+/// See [`RecordBody::SetTags`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SetTags {
     /// The bucket.
@@ -307,7 +308,7 @@ pub struct SetTags {
     pub tags: Vec<(String, String)>,
 }
 
-/// See [`Body::CreateUpload`].
+/// See [`RecordBody::CreateUpload`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CreateUpload {
     /// The bucket.
@@ -324,7 +325,7 @@ pub struct CreateUpload {
     pub checksum_is_composite: bool,
 }
 
-/// See [`Body::PutPart`].
+/// See [`RecordBody::PutPart`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PutPart {
     /// The bucket.
@@ -336,14 +337,14 @@ pub struct PutPart {
     /// The part's number; a part of the same number is replaced.
     pub number: PartNumber,
     /// What is known of it.
-    pub part: Part,
+    pub part: UploadPart,
     /// Where its bytes are, when they came through the log; then the part names no extents.
     pub stream: Option<StreamRef>,
 }
 
 /// A part of an upload.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Part {
+pub struct UploadPart {
     /// Length in bytes.
     pub size: u64,
     /// MD5 of its bytes.
@@ -356,7 +357,7 @@ pub struct Part {
     pub extents: Arc<[Extent]>,
 }
 
-/// See [`Body::CompleteUpload`].
+/// See [`RecordBody::CompleteUpload`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CompleteUpload {
     /// The bucket.
@@ -370,7 +371,7 @@ pub struct CompleteUpload {
     /// The parts that the client names, in order, each with its MD5.
     pub parts: Vec<(PartNumber, [u8; 16])>,
     /// What must hold.
-    pub condition: Condition,
+    pub condition: WriteCondition,
     /// The whole object's checksum, combined from the parts' or given by the client.
     pub checksum: Option<StoredChecksum>,
 }
@@ -398,7 +399,7 @@ mod kind {
 
 impl Record {
     /// A record that the store writes by itself, and that dates nothing.
-    pub fn of_the_store(id: RecordId, body: Body) -> Self {
+    pub fn of_the_store(id: RecordId, body: RecordBody) -> Self {
         let (principal, request, time) = Default::default();
         Self { id, principal, request, time, body }
     }
@@ -416,24 +417,24 @@ impl Record {
     /// removals, and the cuts that make their space free.
     pub fn grows(&self) -> bool {
         match self.body {
-            Body::CreateBucket(_)
-            | Body::PutObject(_)
-            | Body::SetTags(_)
-            | Body::CreateUpload(_)
-            | Body::PutPart(_)
-            | Body::Data(_)
-            | Body::CompleteUpload(_) => true,
-            Body::OpenWriter
-            | Body::DeleteBucket { .. }
-            | Body::SetVersioning { .. }
-            | Body::DeleteObject(_)
-            | Body::AbortUpload { .. }
-            | Body::Cut { .. }
-            | Body::Digest(_)
-            | Body::Claim { .. }
-            | Body::Abandon { .. }
-            | Body::Room(_)
-            | Body::Barrier => false,
+            RecordBody::CreateBucket(_)
+            | RecordBody::PutObject(_)
+            | RecordBody::SetTags(_)
+            | RecordBody::CreateUpload(_)
+            | RecordBody::PutPart(_)
+            | RecordBody::Data(_)
+            | RecordBody::CompleteUpload(_) => true,
+            RecordBody::OpenWriter
+            | RecordBody::DeleteBucket { .. }
+            | RecordBody::SetVersioning { .. }
+            | RecordBody::DeleteObject(_)
+            | RecordBody::AbortUpload { .. }
+            | RecordBody::Cut { .. }
+            | RecordBody::Digest(_)
+            | RecordBody::Claim { .. }
+            | RecordBody::Abandon { .. }
+            | RecordBody::Room(_)
+            | RecordBody::Barrier => false,
         }
     }
 
@@ -442,23 +443,23 @@ impl Record {
     pub fn is_numbered(&self) -> bool {
         !matches!(
             self.body,
-            Body::OpenWriter
-                | Body::Barrier
-                | Body::Data(_)
-                | Body::Digest(_)
-                | Body::Claim { .. }
-                | Body::Abandon { .. }
-                | Body::Room(_)
+            RecordBody::OpenWriter
+                | RecordBody::Barrier
+                | RecordBody::Data(_)
+                | RecordBody::Digest(_)
+                | RecordBody::Claim { .. }
+                | RecordBody::Abandon { .. }
+                | RecordBody::Room(_)
         )
     }
 
     /// The stream whose payload it names.
     pub fn stream(&self) -> Option<StreamRef> {
         match &self.body {
-            Body::PutObject(PutObject { payload: RecordPayload::Stream(stream), .. }) => {
+            RecordBody::PutObject(PutObject { payload: RecordPayload::Stream(stream), .. }) => {
                 Some(*stream)
             }
-            Body::PutPart(put) => put.stream,
+            RecordBody::PutPart(put) => put.stream,
             _ => None,
         }
     }
@@ -466,8 +467,10 @@ impl Record {
     /// The bulk files that its payload lies in.
     pub fn bulk_files(&self) -> Vec<BulkId> {
         let extents = match &self.body {
-            Body::PutObject(PutObject { payload: RecordPayload::Bulk(extents), .. }) => extents,
-            Body::PutPart(put) => &put.part.extents,
+            RecordBody::PutObject(PutObject { payload: RecordPayload::Bulk(extents), .. }) => {
+                extents
+            }
+            RecordBody::PutPart(put) => &put.part.extents,
             _ => return Vec::new(),
         };
         extents.iter().map(|extent| extent.file).collect()
@@ -476,7 +479,9 @@ impl Record {
     /// The inline payload, if there is any.
     pub fn inline_payload(&self) -> Option<&Bytes> {
         match &self.body {
-            Body::PutObject(PutObject { payload: RecordPayload::Inline(bytes), .. }) => Some(bytes),
+            RecordBody::PutObject(PutObject { payload: RecordPayload::Inline(bytes), .. }) => {
+                Some(bytes)
+            }
             _ => None,
         }
     }
@@ -493,7 +498,7 @@ impl Record {
             lists + a.parts.len() * (CHECKSUM_BYTES_MAX + 32) + fixed
         };
         let body = match &self.body {
-            Body::PutObject(put) => {
+            RecordBody::PutObject(put) => {
                 let payload = match &put.payload {
                     RecordPayload::Inline(bytes) => bytes.len(),
                     RecordPayload::Bulk(extents) => extents.len() * 32,
@@ -501,14 +506,16 @@ impl Record {
                 };
                 attributes(&put.attributes) + payload + OBJECT_KEY_BYTES_MAX
             }
-            Body::CreateUpload(create) => attributes(&create.attributes) + OBJECT_KEY_BYTES_MAX,
-            Body::PutPart(put) => put.part.extents.len() * 32 + 256 + OBJECT_KEY_BYTES_MAX,
-            Body::CompleteUpload(complete) => {
+            RecordBody::CreateUpload(create) => {
+                attributes(&create.attributes) + OBJECT_KEY_BYTES_MAX
+            }
+            RecordBody::PutPart(put) => put.part.extents.len() * 32 + 256 + OBJECT_KEY_BYTES_MAX,
+            RecordBody::CompleteUpload(complete) => {
                 complete.parts.len() * 24 + 256 + OBJECT_KEY_BYTES_MAX
             }
-            Body::SetTags(set) => pairs(&set.tags) + OBJECT_KEY_BYTES_MAX + 64,
-            Body::Data(data) => data.bytes.len() + 64,
-            Body::Abandon { .. } | Body::Room(_) => 32,
+            RecordBody::SetTags(set) => pairs(&set.tags) + OBJECT_KEY_BYTES_MAX + 64,
+            RecordBody::Data(data) => data.bytes.len() + 64,
+            RecordBody::Abandon { .. } | RecordBody::Room(_) => 32,
             _ => OBJECT_KEY_BYTES_MAX + 512,
         };
         body + self.principal.len() + self.request.len() + 128
@@ -563,7 +570,7 @@ impl Record {
         let time = WallTime::from_micros(from.i64("record time")?);
         let principal = from.text(OWNER_BYTES_MAX, "principal")?;
         let request = from.text(REQUEST_BYTES_MAX, "request id")?;
-        let body = Body::decode(kind, &mut from)?;
+        let body = RecordBody::decode(kind, &mut from)?;
         from.end("end of record")?;
         Ok(Self { id, principal, request, time, body })
     }
@@ -574,13 +581,13 @@ pub fn key_hash(bucket: BucketId, key: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64_with_seed(key, bucket.get()).max(1)
 }
 
-impl Condition {
+impl WriteCondition {
     fn encode(self, out: &mut Encoder) {
         match self {
-            Condition::Always => out.u8(0),
-            Condition::IfAbsent => out.u8(1),
-            Condition::IfPresent => out.u8(2),
-            Condition::IfMatch(etag) => {
+            WriteCondition::Always => out.u8(0),
+            WriteCondition::IfAbsent => out.u8(1),
+            WriteCondition::IfPresent => out.u8(2),
+            WriteCondition::IfMatch(etag) => {
                 etag.encode(out.u8(3));
                 out
             }
@@ -590,10 +597,10 @@ impl Condition {
     fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
         let error = from.error("condition");
         Ok(match from.u8("condition")? {
-            0 => Condition::Always,
-            1 => Condition::IfAbsent,
-            2 => Condition::IfPresent,
-            3 => Condition::IfMatch(ETag::decode(from)?),
+            0 => WriteCondition::Always,
+            1 => WriteCondition::IfAbsent,
+            2 => WriteCondition::IfPresent,
+            3 => WriteCondition::IfMatch(ETag::decode(from)?),
             _ => return Err(error),
         })
     }
@@ -666,7 +673,7 @@ impl VersionRef {
     }
 }
 
-impl Part {
+impl UploadPart {
     /// Appends it.
     pub fn encode(&self, out: &mut Encoder) {
         out.varint(self.size).raw(&self.md5).u64(self.digest);
@@ -714,69 +721,69 @@ fn decode_upload(from: &mut Decoder) -> Result<UploadId, DecodeError> {
     Ok(UploadId(from.array("upload id")?))
 }
 
-impl Body {
+impl RecordBody {
     /// The bucket and key that it is about, if it is about an object.
     pub fn target(&self) -> Option<(BucketId, &ObjectKey)> {
         match self {
-            Body::PutObject(body) => Some((body.bucket, &body.key)),
-            Body::DeleteObject(body) => Some((body.bucket, &body.key)),
-            Body::SetTags(body) => Some((body.bucket, &body.key)),
-            Body::CreateUpload(body) => Some((body.bucket, &body.key)),
-            Body::PutPart(body) => Some((body.bucket, &body.key)),
-            Body::CompleteUpload(body) => Some((body.bucket, &body.key)),
-            Body::AbortUpload { bucket, key, .. } => Some((*bucket, key)),
-            Body::OpenWriter
-            | Body::CreateBucket(_)
-            | Body::DeleteBucket { .. }
-            | Body::SetVersioning { .. }
-            | Body::Cut { .. }
-            | Body::Data(_)
-            | Body::Digest(_)
-            | Body::Claim { .. }
-            | Body::Abandon { .. }
-            | Body::Room(_)
-            | Body::Barrier => None,
+            RecordBody::PutObject(body) => Some((body.bucket, &body.key)),
+            RecordBody::DeleteObject(body) => Some((body.bucket, &body.key)),
+            RecordBody::SetTags(body) => Some((body.bucket, &body.key)),
+            RecordBody::CreateUpload(body) => Some((body.bucket, &body.key)),
+            RecordBody::PutPart(body) => Some((body.bucket, &body.key)),
+            RecordBody::CompleteUpload(body) => Some((body.bucket, &body.key)),
+            RecordBody::AbortUpload { bucket, key, .. } => Some((*bucket, key)),
+            RecordBody::OpenWriter
+            | RecordBody::CreateBucket(_)
+            | RecordBody::DeleteBucket { .. }
+            | RecordBody::SetVersioning { .. }
+            | RecordBody::Cut { .. }
+            | RecordBody::Data(_)
+            | RecordBody::Digest(_)
+            | RecordBody::Claim { .. }
+            | RecordBody::Abandon { .. }
+            | RecordBody::Room(_)
+            | RecordBody::Barrier => None,
         }
     }
 
     fn kind(&self) -> u8 {
         match self {
-            Body::OpenWriter => kind::OPEN_WRITER,
-            Body::CreateBucket(_) => kind::CREATE_BUCKET,
-            Body::DeleteBucket { .. } => kind::DELETE_BUCKET,
-            Body::SetVersioning { .. } => kind::SET_VERSIONING,
-            Body::PutObject(_) => kind::PUT_OBJECT,
-            Body::DeleteObject(_) => kind::DELETE_OBJECT,
-            Body::SetTags(_) => kind::SET_TAGS,
-            Body::CreateUpload(_) => kind::CREATE_UPLOAD,
-            Body::PutPart(_) => kind::PUT_PART,
-            Body::CompleteUpload(_) => kind::COMPLETE_UPLOAD,
-            Body::AbortUpload { .. } => kind::ABORT_UPLOAD,
-            Body::Cut { .. } => kind::CUT,
-            Body::Barrier => kind::BARRIER,
-            Body::Data(_) => kind::DATA,
-            Body::Digest(_) => kind::DIGEST,
-            Body::Claim { .. } => kind::CLAIM,
-            Body::Abandon { .. } => kind::ABANDON,
-            Body::Room(_) => kind::ROOM,
+            RecordBody::OpenWriter => kind::OPEN_WRITER,
+            RecordBody::CreateBucket(_) => kind::CREATE_BUCKET,
+            RecordBody::DeleteBucket { .. } => kind::DELETE_BUCKET,
+            RecordBody::SetVersioning { .. } => kind::SET_VERSIONING,
+            RecordBody::PutObject(_) => kind::PUT_OBJECT,
+            RecordBody::DeleteObject(_) => kind::DELETE_OBJECT,
+            RecordBody::SetTags(_) => kind::SET_TAGS,
+            RecordBody::CreateUpload(_) => kind::CREATE_UPLOAD,
+            RecordBody::PutPart(_) => kind::PUT_PART,
+            RecordBody::CompleteUpload(_) => kind::COMPLETE_UPLOAD,
+            RecordBody::AbortUpload { .. } => kind::ABORT_UPLOAD,
+            RecordBody::Cut { .. } => kind::CUT,
+            RecordBody::Barrier => kind::BARRIER,
+            RecordBody::Data(_) => kind::DATA,
+            RecordBody::Digest(_) => kind::DIGEST,
+            RecordBody::Claim { .. } => kind::CLAIM,
+            RecordBody::Abandon { .. } => kind::ABANDON,
+            RecordBody::Room(_) => kind::ROOM,
         }
     }
 
     fn encode(&self, out: &mut Encoder) {
         match self {
-            Body::OpenWriter | Body::Barrier => {}
-            Body::CreateBucket(body) => {
+            RecordBody::OpenWriter | RecordBody::Barrier => {}
+            RecordBody::CreateBucket(body) => {
                 out.bytes(body.name.as_bytes());
                 out.bounded(body.owner.as_bytes(), OWNER_BYTES_MAX, "owner");
                 out.bounded(body.region.as_bytes(), REGION_BYTES_MAX, "region");
             }
-            Body::DeleteBucket { bucket, seen } => {
+            RecordBody::DeleteBucket { bucket, seen } => {
                 out.u64(bucket.get()).u64(seen.get());
             }
-            Body::SetVersioning { bucket, versioning } => {
+            RecordBody::SetVersioning { bucket, versioning } => {
                 out.u64(bucket.get()).u8(versioning.code());
             }
-            Body::PutObject(body) => {
+            RecordBody::PutObject(body) => {
                 out.u64(body.bucket.get()).u32(body.config.get()).bytes(body.key.as_bytes());
                 body.condition.encode(out);
                 body.attributes.encode(out);
@@ -789,12 +796,12 @@ impl Body {
                     RecordPayload::Stream(stream) => stream.encode(out.u8(2)),
                 }
             }
-            Body::DeleteObject(body) => {
+            RecordBody::DeleteObject(body) => {
                 out.u64(body.bucket.get()).u32(body.config.get()).bytes(body.key.as_bytes());
                 body.version.encode(out);
                 body.condition.encode(out);
             }
-            Body::SetTags(body) => {
+            RecordBody::SetTags(body) => {
                 out.u64(body.bucket.get()).bytes(body.key.as_bytes());
                 body.version.encode(out);
                 out.count(body.tags.len(), TAGS_MAX, "tags");
@@ -803,12 +810,12 @@ impl Body {
                     out.bounded(value.as_bytes(), TAG_VALUE_BYTES_MAX, "tag value");
                 }
             }
-            Body::CreateUpload(body) => {
+            RecordBody::CreateUpload(body) => {
                 out.u64(body.bucket.get()).bytes(body.key.as_bytes()).raw(&body.upload.0);
                 body.attributes.encode(out);
                 out.u8(body.checksum_algorithm).u8(u8::from(body.checksum_is_composite));
             }
-            Body::PutPart(body) => {
+            RecordBody::PutPart(body) => {
                 out.u64(body.bucket.get()).bytes(body.key.as_bytes()).raw(&body.upload.0);
                 out.u16(body.number.get());
                 body.part.encode(out);
@@ -817,7 +824,7 @@ impl Body {
                     stream.encode(out);
                 }
             }
-            Body::CompleteUpload(body) => {
+            RecordBody::CompleteUpload(body) => {
                 out.u64(body.bucket.get()).u32(body.config.get()).bytes(body.key.as_bytes());
                 out.raw(&body.upload.0).count(body.parts.len(), PARTS_MAX, "parts");
                 for (number, md5) in &body.parts {
@@ -826,31 +833,31 @@ impl Body {
                 body.condition.encode(out);
                 encode_checksum(body.checksum.as_ref(), out);
             }
-            Body::AbortUpload { bucket, key, upload } => {
+            RecordBody::AbortUpload { bucket, key, upload } => {
                 out.u64(bucket.get()).bytes(key.as_bytes()).raw(&upload.0);
             }
-            Body::Cut { number } => {
+            RecordBody::Cut { number } => {
                 out.u64(number.get());
             }
-            Body::Data(data) => {
+            RecordBody::Data(data) => {
                 out.raw(&data.stream.0).u32(data.index).u64(data.total);
                 out.bounded(&data.bytes, DATA_BYTES_MAX, "payload of a stream");
             }
-            Body::Digest(digest) => {
+            RecordBody::Digest(digest) => {
                 out.u32(digest.node.get()).u64(digest.cut.get()).raw(&digest.digest);
             }
-            Body::Claim { node, process, stage } => {
+            RecordBody::Claim { node, process, stage } => {
                 let stage = match stage {
-                    Stage::Claim => 0,
-                    Stage::Object => 1,
-                    Stage::Confirm => 2,
+                    ClaimStage::Claim => 0,
+                    ClaimStage::Object => 1,
+                    ClaimStage::Confirm => 2,
                 };
                 out.u32(node.get()).raw(&process.0).u8(stage);
             }
-            Body::Abandon { stream } => {
+            RecordBody::Abandon { stream } => {
                 out.raw(&stream.0);
             }
-            Body::Room(room) => {
+            RecordBody::Room(room) => {
                 out.u32(room.node.get()).u64(room.bytes);
             }
         }
@@ -858,44 +865,44 @@ impl Body {
 
     fn decode(kind: u8, from: &mut Decoder) -> Result<Self, DecodeError> {
         Ok(match kind {
-            kind::OPEN_WRITER => Body::OpenWriter,
-            kind::BARRIER => Body::Barrier,
+            kind::OPEN_WRITER => RecordBody::OpenWriter,
+            kind::BARRIER => RecordBody::Barrier,
             kind::CREATE_BUCKET => {
                 let error = from.error("bucket name");
                 let name = BucketName::new(from.bytes(BUCKET_NAME_BYTES_MAX, "bucket name")?)
                     .map_err(|_| error)?;
                 let owner = from.text(OWNER_BYTES_MAX, "owner")?;
-                Body::CreateBucket(CreateBucket {
+                RecordBody::CreateBucket(CreateBucket {
                     name,
                     owner,
                     region: from.text(REGION_BYTES_MAX, "region")?,
                 })
             }
-            kind::DELETE_BUCKET => Body::DeleteBucket {
+            kind::DELETE_BUCKET => RecordBody::DeleteBucket {
                 bucket: decode_bucket(from)?,
                 seen: Offset::new(from.u64("offset of a look")?),
             },
-            kind::SET_VERSIONING => Body::SetVersioning {
+            kind::SET_VERSIONING => RecordBody::SetVersioning {
                 bucket: decode_bucket(from)?,
                 versioning: Versioning::decode(from)?,
             },
-            kind::PUT_OBJECT => Body::PutObject(PutObject {
+            kind::PUT_OBJECT => RecordBody::PutObject(PutObject {
                 bucket: decode_bucket(from)?,
                 config: decode_config(from)?,
                 key: decode_key(from)?,
-                condition: Condition::decode(from)?,
+                condition: WriteCondition::decode(from)?,
                 attributes: Attributes::decode(from)?,
                 digest: from.u64("digest")?,
                 payload: RecordPayload::decode(from)?,
             }),
-            kind::DELETE_OBJECT => Body::DeleteObject(DeleteObject {
+            kind::DELETE_OBJECT => RecordBody::DeleteObject(DeleteObject {
                 bucket: decode_bucket(from)?,
                 config: decode_config(from)?,
                 key: decode_key(from)?,
                 version: VersionRef::decode(from)?,
-                condition: Condition::decode(from)?,
+                condition: WriteCondition::decode(from)?,
             }),
-            kind::SET_TAGS => Body::SetTags(SetTags {
+            kind::SET_TAGS => RecordBody::SetTags(SetTags {
                 bucket: decode_bucket(from)?,
                 key: decode_key(from)?,
                 version: VersionRef::decode(from)?,
@@ -910,7 +917,7 @@ impl Body {
                     (0..count).map(|_| tag(from)).collect::<Result<_, DecodeError>>()?
                 },
             }),
-            kind::CREATE_UPLOAD => Body::CreateUpload(CreateUpload {
+            kind::CREATE_UPLOAD => RecordBody::CreateUpload(CreateUpload {
                 bucket: decode_bucket(from)?,
                 key: decode_key(from)?,
                 upload: decode_upload(from)?,
@@ -918,12 +925,12 @@ impl Body {
                 checksum_algorithm: from.u8("checksum algorithm")?,
                 checksum_is_composite: get_bool(from, "checksum type")?,
             }),
-            kind::PUT_PART => Body::PutPart(PutPart {
+            kind::PUT_PART => RecordBody::PutPart(PutPart {
                 bucket: decode_bucket(from)?,
                 key: decode_key(from)?,
                 upload: decode_upload(from)?,
                 number: PartNumber::new(from.u16("part number")?),
-                part: Part::decode(from)?,
+                part: UploadPart::decode(from)?,
                 stream: match get_bool(from, "stream of a part")? {
                     true => Some(StreamRef::decode(from)?),
                     false => None,
@@ -939,9 +946,9 @@ impl Body {
                     Ok((PartNumber::new(from.u16("part number")?), from.array("part md5")?))
                 };
                 let parts = (0..count).map(|_| part(from)).collect::<Result<_, DecodeError>>()?;
-                let condition = Condition::decode(from)?;
+                let condition = WriteCondition::decode(from)?;
                 let checksum = decode_checksum(from)?;
-                Body::CompleteUpload(CompleteUpload {
+                RecordBody::CompleteUpload(CompleteUpload {
                     bucket,
                     config,
                     key,
@@ -951,40 +958,41 @@ impl Body {
                     checksum,
                 })
             }
-            kind::ABORT_UPLOAD => Body::AbortUpload {
+            kind::ABORT_UPLOAD => RecordBody::AbortUpload {
                 bucket: decode_bucket(from)?,
                 key: decode_key(from)?,
                 upload: decode_upload(from)?,
             },
-            kind::CUT => Body::Cut { number: CutNumber::new(from.u64("cut number")?) },
-            kind::DATA => Body::Data(Data {
+            kind::CUT => RecordBody::Cut { number: CutNumber::new(from.u64("cut number")?) },
+            kind::DATA => RecordBody::Data(StreamPiece {
                 stream: StreamId(from.array("stream")?),
                 index: from.u32("index in a stream")?,
                 total: from.u64("length of a stream")?,
                 bytes: from.bytes(DATA_BYTES_MAX, "payload of a stream")?,
             }),
-            kind::DIGEST => Body::Digest(Digest {
+            kind::DIGEST => RecordBody::Digest(CutDigest {
                 node: NodeId::new(from.u32("node")?),
                 cut: CutNumber::new(from.u64("cut number")?),
                 digest: from.array("digest")?,
             }),
-            kind::CLAIM => Body::Claim {
+            kind::CLAIM => RecordBody::Claim {
                 node: NodeId::new(from.u32("node")?),
                 process: WriterId(from.array("process")?),
                 stage: {
                     let error = from.error("stage of a claim");
                     match from.u8("stage of a claim")? {
-                        0 => Stage::Claim,
-                        1 => Stage::Object,
-                        2 => Stage::Confirm,
+                        0 => ClaimStage::Claim,
+                        1 => ClaimStage::Object,
+                        2 => ClaimStage::Confirm,
                         _ => return Err(error),
                     }
                 },
             },
-            kind::ABANDON => Body::Abandon { stream: StreamId(from.array("stream")?) },
-            kind::ROOM => {
-                Body::Room(Room { node: NodeId::new(from.u32("node")?), bytes: from.u64("room")? })
-            }
+            kind::ABANDON => RecordBody::Abandon { stream: StreamId(from.array("stream")?) },
+            kind::ROOM => RecordBody::Room(RoomReport {
+                node: NodeId::new(from.u32("node")?),
+                bytes: from.u64("room")?,
+            }),
             _ => return Err(DecodeError { what: "record kind", position: 1 }),
         })
     }

@@ -10,11 +10,12 @@ use compactor::listed::{Kind, checksum_bits};
 use compactor::resolve::find;
 use compactor::view::{Snapshot, What};
 use compactor::visible::{Shape, Verdict, Visibility};
-use ingest::entry::{ETag, EntryKey, EntryParts, Statement, entry_parts};
+use ingest::entry::{ETag, EntryKey, EntryParts, EntryValue, entry_parts};
+use ingest::ids::{BucketId, Offset};
 use ingest::log::{Corruption, ReadError};
 use ingest::name::ObjectKey;
 use ingest::record::{VersionRef, key_hash};
-use ingest::words::{BucketId, Offset, WallTime};
+use ingest::time::WallTime;
 use memchr::memmem::Finder;
 
 /// What to list.
@@ -371,7 +372,7 @@ fn line(key: Bytes, version: Offset, what: &What, is_latest: bool) -> Line {
             checksums: listed.checksums,
             ..bare
         },
-        What::Tail(Statement::Object(object)) => Line {
+        What::Tail(EntryValue::Object(object)) => Line {
             is_null: object.is_null,
             is_marker: false,
             size: object.attributes.size,
@@ -380,10 +381,10 @@ fn line(key: Bytes, version: Offset, what: &What, is_latest: bool) -> Line {
             checksums: checksum_bits(&object.attributes.checksums),
             ..bare
         },
-        What::Tail(Statement::Marker { is_null, created, .. }) => {
+        What::Tail(EntryValue::Marker { is_null, created, .. }) => {
             Line { is_null: *is_null, created: *created, ..bare }
         }
-        What::Tail(Statement::Removed | Statement::NullRemoved) => bare,
+        What::Tail(EntryValue::Removed | EntryValue::NullRemoved) => bare,
     }
 }
 

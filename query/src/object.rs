@@ -7,11 +7,11 @@ use compactor::partition::Partition;
 use compactor::resolve::{find, sealed_payload};
 use compactor::view::{Snapshot, What};
 use ingest::bulk::{self, BulkReader, ReadGuard};
-use ingest::entry::{EntryKey, Extent, ObjectVersion, Payload, Statement};
+use ingest::entry::{EntryKey, EntryValue, Extent, ObjectVersion, PayloadLocation};
+use ingest::ids::{BucketId, Offset};
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
 use ingest::record::VersionRef;
-use ingest::words::{BucketId, Offset};
 
 /// A version that was found.
 #[derive(Clone)]
@@ -20,7 +20,7 @@ pub struct Found {
     pub version: Offset,
     key: EntryKey,
     /// What it states: an object or a delete marker.
-    pub statement: Statement,
+    pub statement: EntryValue,
     /// The payload, where the header was read together with it.
     beside: Option<Bytes>,
     /// Keeps the files that the statement names from being removed.
@@ -49,7 +49,7 @@ pub async fn lookup(
             }
             let is_here = matches!(
                 &object.statement,
-                Statement::Object(ObjectVersion { payload: Payload::Segment(at), .. })
+                EntryValue::Object(ObjectVersion { payload: PayloadLocation::Segment(at), .. })
                     if *at == listed.location
             );
             (object.statement, is_here.then_some(object.payload))
@@ -93,10 +93,10 @@ pub async fn read(
     found: &Found,
     range: Range<u64>,
 ) -> Result<Body, ReadError> {
-    let Statement::Object(object) = &found.statement else { return Ok(Body::Whole(None)) };
+    let EntryValue::Object(object) = &found.statement else { return Ok(Body::Whole(None)) };
     let whole = match &object.payload {
-        Payload::Empty => Bytes::new(),
-        Payload::Bulk(extents) => {
+        PayloadLocation::Empty => Bytes::new(),
+        PayloadLocation::Bulk(extents) => {
             let wanted = within(extents, &range);
             if wanted.iter().any(Extent::is_missing) {
                 return Err(bulk::missing(partition.id()));
@@ -105,13 +105,15 @@ pub async fn read(
             let held = partition.bulk().hold_for_reading(wanted);
             return Ok(Body::Bulk(partition.bulk().read(extents.clone(), range), held));
         }
-        Payload::Log(location) => match partition.log().fetch(partition.id(), *location).await {
-            Err(trimmed @ ReadError::Trimmed { .. }) => {
-                sealed_payload(&partition.snapshot(), &found.key).await?.ok_or(trimmed)?
+        PayloadLocation::Log(location) => {
+            match partition.log().fetch(partition.id(), *location).await {
+                Err(trimmed @ ReadError::Trimmed { .. }) => {
+                    sealed_payload(&partition.snapshot(), &found.key).await?.ok_or(trimmed)?
+                }
+                fetched => fetched?,
             }
-            fetched => fetched?,
-        },
-        Payload::Segment(location) => match &found.beside {
+        }
+        PayloadLocation::Segment(location) => match &found.beside {
             Some(bytes) => bytes.clone(),
             None => found.snapshot.view.sealed.segment_object(location).await?.payload,
         },

@@ -5,7 +5,7 @@
 //!   run ──pages──┼─ merge by (bucket, key, version, statement) ─ visibility ─ columns
 //!   run ──pages──┘
 //! ```
-//! That is for what several sources say something about; [`split`] tells it from what one run alone decides.
+//! That is for what several sources say something about; [`mod@split`] tells it from what one run alone decides.
 //!
 //! Tails and runs are read alike, as Arrow columns. A row is judged where all of its key's statements meet,
 //! so nothing but bounds on bucket and key may skip pages below: a row that another condition rules out

@@ -10,11 +10,11 @@ use compactor::manifest::Row;
 use compactor::resolve::find;
 use compactor::tags::{tag_prefix, tagged_entry};
 use compactor::view::{Snapshot, What};
-use ingest::entry::{EntryKey, SegmentLocation, Statement};
+use ingest::entry::{EntryKey, EntryValue, SegmentLocation};
+use ingest::ids::BucketId;
 use ingest::log::{Corruption, ReadError};
 use ingest::name::ObjectKey;
 use ingest::record::VersionRef;
-use ingest::words::BucketId;
 
 use crate::scan::Bounds;
 
@@ -83,9 +83,9 @@ pub async fn candidates(
     Ok(Some(found))
 }
 
-fn has(statement: &Statement, tag: &Tag) -> bool {
+fn has(statement: &EntryValue, tag: &Tag) -> bool {
     match statement {
-        Statement::Object(object) => object
+        EntryValue::Object(object) => object
             .attributes
             .tags
             .iter()

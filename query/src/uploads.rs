@@ -6,8 +6,8 @@ use bytes::Bytes;
 use compactor::state::{OpenUpload, StateKey, UploadState};
 use compactor::state_cursor::StateCursor;
 use compactor::view::Snapshot;
+use ingest::ids::UploadId;
 use ingest::log::{Corruption, ReadError};
-use ingest::words::UploadId;
 
 use crate::listing::{CommonPrefixes, From, Request};
 

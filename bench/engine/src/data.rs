@@ -11,8 +11,8 @@ use compactor::layout::Layout;
 use compactor::partition::{Options, Partition};
 use ingest::bulk::{self, BulkFiles};
 use ingest::env::{FilePath, production};
+use ingest::ids::{PartitionId, StoreId};
 use ingest::log::embedded::{self, EmbeddedLog};
-use ingest::words::{PartitionId, StoreId};
 
 /// A store in this process.
 pub struct Data {
@@ -53,7 +53,7 @@ impl Data {
         let found = Partition::catalog(&env, store, id).await?;
         let catalog = found.unwrap_or_else(|| Catalog::first(store, id));
         let floors = BTreeMap::from([(id, catalog.next)]);
-        let log_options = embedded::Options {
+        let log_options = embedded::EmbeddedLogOptions {
             folder: FilePath::new("log"),
             store,
             file_bytes: 256 << 20,
@@ -63,7 +63,7 @@ impl Data {
         };
         let (log, _) = EmbeddedLog::open(&env, log_options, &floors).await?;
         let log = Arc::new(log);
-        let bulk_options = bulk::Options {
+        let bulk_options = bulk::BulkOptions {
             folder: Layout::new(id).bulk_folder(),
             store,
             partition: id,

@@ -11,11 +11,12 @@ use compactor::outcome::Outcome;
 use compactor::partition::{CutPolicy, Options};
 use futures::StreamExt;
 use futures::stream;
+use ingest::ids::BucketId;
 use ingest::name::{BucketName, ObjectKey};
 use ingest::record::{
-    Body, Condition, CreateBucket, DeleteObject, PutObject, RecordPayload, VersionRef, Versioning,
+    CreateBucket, DeleteObject, PutObject, RecordBody, RecordPayload, VersionRef, Versioning,
+    WriteCondition,
 };
-use ingest::words::BucketId;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -166,10 +167,10 @@ async fn buckets(data: &Data, scenario: Scenario, owner: &str) -> anyhow::Result
             owner: owner.to_owned(),
             region: "us-east-1".into(),
         };
-        let made = data.partition.submit(owner, "bench", Body::CreateBucket(bucket)).await?;
+        let made = data.partition.submit(owner, "bench", RecordBody::CreateBucket(bucket)).await?;
         let Outcome::BucketCreated(id) = made else { bail!("no bucket {name}: {made:?}") };
         if *name == "marked" {
-            let versioning = Body::SetVersioning { bucket: id, versioning: Versioning::On };
+            let versioning = RecordBody::SetVersioning { bucket: id, versioning: Versioning::On };
             data.partition.submit(owner, "bench", versioning).await?;
         }
         ids.push(id);
@@ -214,26 +215,26 @@ async fn write(
 fn body(
     write: Write,
     buckets: &[BucketId],
-    configs: &[ingest::words::ConfigVersion],
+    configs: &[ingest::ids::ConfigVersion],
     owner: &str,
-) -> anyhow::Result<Body> {
+) -> anyhow::Result<RecordBody> {
     let key = |key: String| ObjectKey::new(key.into_bytes()).context("a key");
     Ok(match write {
-        Write::Put(bucket, name, n) => Body::PutObject(PutObject {
+        Write::Put(bucket, name, n) => RecordBody::PutObject(PutObject {
             bucket: buckets[bucket],
             config: configs[bucket],
             key: key(name)?,
-            condition: Condition::Always,
+            condition: WriteCondition::Always,
             attributes: keys::attributes(n, owner),
             digest: keys::scramble(n),
             payload: RecordPayload::Inline(Bytes::new()),
         }),
-        Write::Delete(bucket, name) => Body::DeleteObject(DeleteObject {
+        Write::Delete(bucket, name) => RecordBody::DeleteObject(DeleteObject {
             bucket: buckets[bucket],
             config: configs[bucket],
             key: key(name)?,
             version: VersionRef::Current,
-            condition: Condition::Always,
+            condition: WriteCondition::Always,
         }),
     })
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use compactor::partition::{CutPolicy, Options, Partition};
 use hdrhistogram::Histogram;
-use ingest::words::BucketId;
+use ingest::ids::BucketId;
 use query::listing::{self, From, Listed, Page, Request};
 use serde_json::json;
 

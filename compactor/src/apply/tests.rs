@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use ingest::entry::StoredChecksum;
+use ingest::ids::{BulkId, PartitionId, SegmentId};
 use ingest::log::LogLocation;
 use ingest::name::BucketName;
 use ingest::record::{CreateUpload, RecordId};
-use ingest::words::{BulkId, PartitionId, SegmentId};
 
 use super::*;
 use crate::state::decode_part;
@@ -46,7 +46,7 @@ fn with(versioning: Versioning) -> Buckets {
     buckets
 }
 
-fn record(body: Body) -> Record {
+fn record(body: RecordBody) -> Record {
     Record {
         id: RecordId::default(),
         principal: "principal".into(),
@@ -56,8 +56,8 @@ fn record(body: Body) -> Record {
     }
 }
 
-fn decide(versioning: Versioning, prior: Prior, body: Body) -> Effects {
-    let committed = Committed {
+fn decide(versioning: Versioning, prior: Prior, body: RecordBody) -> Effects {
+    let committed = CommittedRecord {
         offset: AT,
         // The fold's time counts, not that of the record.
         time: WallTime::from_micros(9),
@@ -67,7 +67,7 @@ fn decide(versioning: Versioning, prior: Prior, body: Body) -> Effects {
     apply(&RULES, PartitionId::ZERO, &with(versioning), CUT, TIME, prior, &committed)
 }
 
-fn off(prior: Prior, body: Body) -> Effects {
+fn off(prior: Prior, body: RecordBody) -> Effects {
     decide(Versioning::Off, prior, body)
 }
 
@@ -97,19 +97,19 @@ fn attributes(etag: ETag) -> Attributes {
 }
 
 fn object(etag: ETag, is_null: bool) -> FoundVersion {
-    let statement = Statement::Object(ObjectVersion {
+    let statement = EntryValue::Object(ObjectVersion {
         is_null,
         created: WallTime::from_micros(3),
         digest: 8,
         attributes: Arc::new(attributes(etag)),
-        payload: Payload::Empty,
+        payload: PayloadLocation::Empty,
     });
     FoundVersion { version: Offset::new(40), statement }
 }
 
 fn marker(is_null: bool) -> FoundVersion {
     let created = WallTime::from_micros(3);
-    let statement = Statement::Marker { is_null, created, owner: "owner".into() };
+    let statement = EntryValue::Marker { is_null, created, owner: "owner".into() };
     FoundVersion { version: Offset::new(41), statement }
 }
 
@@ -122,29 +122,29 @@ fn version(found: Option<FoundVersion>) -> Prior {
 }
 
 /// What each condition makes of each thing that may be current.
-fn conditions() -> Vec<(Condition, Option<FoundVersion>, Option<Rejection>)> {
+fn conditions() -> Vec<(WriteCondition, Option<FoundVersion>, Option<Rejection>)> {
     let failed = Some(Rejection::PreconditionFailed);
     let missing = Some(Rejection::NoSuchKey);
     let there = || Some(object(ETAG, false));
     let hidden = || Some(marker(false));
     vec![
-        (Condition::Always, None, None),
-        (Condition::Always, hidden(), None),
-        (Condition::Always, there(), None),
-        (Condition::IfAbsent, None, None),
-        (Condition::IfAbsent, hidden(), None),
-        (Condition::IfAbsent, there(), failed),
-        (Condition::IfPresent, None, missing),
-        (Condition::IfPresent, hidden(), missing),
-        (Condition::IfPresent, there(), None),
-        (Condition::IfMatch(ETAG), None, missing),
-        (Condition::IfMatch(ETAG), hidden(), missing),
-        (Condition::IfMatch(ETAG), there(), None),
-        (Condition::IfMatch(OTHER_ETAG), there(), failed),
+        (WriteCondition::Always, None, None),
+        (WriteCondition::Always, hidden(), None),
+        (WriteCondition::Always, there(), None),
+        (WriteCondition::IfAbsent, None, None),
+        (WriteCondition::IfAbsent, hidden(), None),
+        (WriteCondition::IfAbsent, there(), failed),
+        (WriteCondition::IfPresent, None, missing),
+        (WriteCondition::IfPresent, hidden(), missing),
+        (WriteCondition::IfPresent, there(), None),
+        (WriteCondition::IfMatch(ETAG), None, missing),
+        (WriteCondition::IfMatch(ETAG), hidden(), missing),
+        (WriteCondition::IfMatch(ETAG), there(), None),
+        (WriteCondition::IfMatch(OTHER_ETAG), there(), failed),
         // The parts belong to the tag: the same digest over another number of them is another object.
-        (Condition::IfMatch(PARTS_ETAG), there(), failed),
-        (Condition::IfMatch(ETAG), Some(object(PARTS_ETAG, false)), failed),
-        (Condition::IfMatch(PARTS_ETAG), Some(object(PARTS_ETAG, false)), None),
+        (WriteCondition::IfMatch(PARTS_ETAG), there(), failed),
+        (WriteCondition::IfMatch(ETAG), Some(object(PARTS_ETAG, false)), failed),
+        (WriteCondition::IfMatch(PARTS_ETAG), Some(object(PARTS_ETAG, false)), None),
     ]
 }
 
@@ -153,7 +153,7 @@ fn put(payload: RecordPayload) -> PutObject {
         bucket: BUCKET,
         config: CONFIG,
         key: key(),
-        condition: Condition::Always,
+        condition: WriteCondition::Always,
         attributes: attributes(ETAG),
         digest: 0xd1_6e57,
         payload,
@@ -166,7 +166,7 @@ fn delete(version: VersionRef) -> DeleteObject {
         config: CONFIG,
         key: key(),
         version,
-        condition: Condition::Always,
+        condition: WriteCondition::Always,
     }
 }
 
@@ -174,13 +174,13 @@ fn inline(bytes: &'static [u8]) -> RecordPayload {
     RecordPayload::Inline(Bytes::from_static(bytes))
 }
 
-fn entry(version: Offset, statement: Statement) -> Entry {
+fn entry(version: Offset, statement: EntryValue) -> Entry {
     Entry { key: EntryKey::new(BUCKET, key().as_bytes(), version, AT), statement }
 }
 
 #[test]
 fn a_writers_beginning_and_a_barrier_change_nothing() {
-    for body in [Body::OpenWriter, Body::Barrier] {
+    for body in [RecordBody::OpenWriter, RecordBody::Barrier] {
         assert_eq!(off(Prior::default(), body), done());
     }
 }
@@ -188,7 +188,7 @@ fn a_writers_beginning_and_a_barrier_change_nothing() {
 #[test]
 fn a_bucket_is_created_once_and_named_by_its_offset() {
     let create = |name: &str, owner: &str| {
-        Body::CreateBucket(CreateBucket {
+        RecordBody::CreateBucket(CreateBucket {
             name: BucketName::new(name.to_owned()).unwrap(),
             owner: owner.into(),
             region: "there".into(),
@@ -227,7 +227,7 @@ fn only_an_empty_bucket_is_deleted_and_its_uploads_go_with_it() {
     let delete = |bucket, last_write: Option<u64>, seen| {
         let last_write = last_write.map(Offset::new);
         let prior = Prior { last_write, bucket_uploads: uploads(), ..Prior::default() };
-        off(prior, Body::DeleteBucket { bucket, seen: Offset::new(seen) })
+        off(prior, RecordBody::DeleteBucket { bucket, seen: Offset::new(seen) })
     };
     assert_eq!(delete(NOBODYS, None, 7), rejected(Rejection::NoSuchBucket));
     for (last_write, seen) in [(7, 7), (8, 7), (0, 0), (u64::MAX, 7)] {
@@ -245,7 +245,7 @@ fn only_an_empty_bucket_is_deleted_and_its_uploads_go_with_it() {
 #[test]
 fn each_change_of_versioning_raises_the_configuration() {
     for versioning in [Versioning::Off, Versioning::On, Versioning::Suspended] {
-        let set = |bucket| off(Prior::default(), Body::SetVersioning { bucket, versioning });
+        let set = |bucket| off(Prior::default(), RecordBody::SetVersioning { bucket, versioning });
         assert_eq!(set(NOBODYS), rejected(Rejection::NoSuchBucket));
         let state = BucketState { versioning, config: CONFIG.next(), ..bucket(Versioning::Off) };
         let wanted = Effects {
@@ -265,11 +265,11 @@ fn a_put_makes_a_version_or_replaces_null() {
         [(Versioning::Off, true), (Versioning::Suspended, true), (Versioning::On, false)]
     {
         for (payload, wanted) in [
-            (inline(b""), Payload::Empty),
-            (inline(b"payload"), Payload::Log(LOCATION)),
-            (RecordPayload::Bulk(extents.clone()), Payload::Bulk(extents.clone())),
+            (inline(b""), PayloadLocation::Empty),
+            (inline(b"payload"), PayloadLocation::Log(LOCATION)),
+            (RecordPayload::Bulk(extents.clone()), PayloadLocation::Bulk(extents.clone())),
         ] {
-            let effects = decide(versioning, Prior::default(), Body::PutObject(put(payload)));
+            let effects = decide(versioning, Prior::default(), RecordBody::PutObject(put(payload)));
             let object = ObjectVersion {
                 is_null,
                 created: TIME,
@@ -280,7 +280,7 @@ fn a_put_makes_a_version_or_replaces_null() {
             let written = Written { version: AT, is_null, created: TIME, etag: ETAG, size: 7 };
             let wanted = Effects {
                 outcome: Outcome::Written(written),
-                entries: vec![entry(AT, Statement::Object(object))],
+                entries: vec![entry(AT, EntryValue::Object(object))],
                 ..done()
             };
             assert_eq!(effects, wanted, "{versioning:?}");
@@ -291,11 +291,11 @@ fn a_put_makes_a_version_or_replaces_null() {
 #[test]
 fn a_put_is_done_only_if_its_condition_holds() {
     for (condition, found, rejection) in conditions() {
-        let body = Body::PutObject(PutObject { condition, ..put(inline(b"payload")) });
+        let body = RecordBody::PutObject(PutObject { condition, ..put(inline(b"payload")) });
         let effects = off(current(found.clone()), body);
         let wanted = match rejection {
             Some(rejection) => rejected(rejection),
-            None => off(Prior::default(), Body::PutObject(put(inline(b"payload")))),
+            None => off(Prior::default(), RecordBody::PutObject(put(inline(b"payload")))),
         };
         assert_eq!(effects, wanted, "{condition:?} with {found:?}");
     }
@@ -303,13 +303,14 @@ fn a_put_is_done_only_if_its_condition_holds() {
 
 #[test]
 fn a_write_under_another_configuration_is_asked_again() {
-    let complete =
-        |bucket, config| Body::CompleteUpload(CompleteUpload { bucket, config, ..complete(&[1]) });
-    type BodyOf<'a> = &'a dyn Fn(BucketId, ConfigVersion) -> Body;
+    let complete = |bucket, config| {
+        RecordBody::CompleteUpload(CompleteUpload { bucket, config, ..complete(&[1]) })
+    };
+    type BodyOf<'a> = &'a dyn Fn(BucketId, ConfigVersion) -> RecordBody;
     let bodies: [BodyOf; 3] = [
-        &|bucket, config| Body::PutObject(PutObject { bucket, config, ..put(inline(b"p")) }),
+        &|bucket, config| RecordBody::PutObject(PutObject { bucket, config, ..put(inline(b"p")) }),
         &|bucket, config| {
-            Body::DeleteObject(DeleteObject { bucket, config, ..delete(VersionRef::Current) })
+            RecordBody::DeleteObject(DeleteObject { bucket, config, ..delete(VersionRef::Current) })
         },
         &complete,
     ];
@@ -328,13 +329,13 @@ fn a_write_under_another_configuration_is_asked_again() {
 fn a_delete_leaves_what_its_bucket_keeps() {
     let null = VersionRef::Null;
     let at = |offset| VersionRef::At(Offset::new(offset));
-    let marked = |is_null| Statement::Marker { is_null, created: TIME, owner: "principal".into() };
-    let null_removed = || Some((AT, Statement::NullRemoved));
-    let removed = |offset| Some((Offset::new(offset), Statement::Removed));
+    let marked = |is_null| EntryValue::Marker { is_null, created: TIME, owner: "principal".into() };
+    let null_removed = || Some((AT, EntryValue::NullRemoved));
+    let removed = |offset| Some((Offset::new(offset), EntryValue::Removed));
     let named = |version, is_marker| Deleted { version: Some(version), is_marker };
     let unnamed = Deleted { version: None, is_marker: false };
     let (by_null, by_offset) = (VersionName::Null, |o| VersionName::At(Offset::new(o)));
-    type Case = (VersionRef, Option<FoundVersion>, Option<(Offset, Statement)>, Deleted);
+    type Case = (VersionRef, Option<FoundVersion>, Option<(Offset, EntryValue)>, Deleted);
     let versions: Vec<Case> = vec![
         (null, Some(object(ETAG, true)), null_removed(), named(by_null, false)),
         (null, Some(marker(true)), null_removed(), named(by_null, true)),
@@ -343,13 +344,13 @@ fn a_delete_leaves_what_its_bucket_keeps() {
         (at(41), Some(marker(false)), removed(41), named(by_offset(41), true)),
         (at(9), None, None, named(by_offset(9), false)),
     ];
-    let currents: [(Versioning, Statement, Deleted); 3] = [
-        (Versioning::Off, Statement::NullRemoved, unnamed),
+    let currents: [(Versioning, EntryValue, Deleted); 3] = [
+        (Versioning::Off, EntryValue::NullRemoved, unnamed),
         (Versioning::On, marked(false), named(VersionName::At(AT), true)),
         (Versioning::Suspended, marked(true), named(by_null, true)),
     ];
     for (versioning, statement, deleted) in currents {
-        let body = Body::DeleteObject(delete(VersionRef::Current));
+        let body = RecordBody::DeleteObject(delete(VersionRef::Current));
         let wanted = Effects {
             outcome: Outcome::Deleted(deleted),
             entries: vec![entry(AT, statement)],
@@ -358,7 +359,7 @@ fn a_delete_leaves_what_its_bucket_keeps() {
         assert_eq!(decide(versioning, Prior::default(), body), wanted, "{versioning:?}");
         // A certain version goes in the same way whatever the bucket keeps from now on.
         for (wanted_version, found, statement, deleted) in versions.clone() {
-            let body = Body::DeleteObject(delete(wanted_version));
+            let body = RecordBody::DeleteObject(delete(wanted_version));
             let entries = statement.map(|(version, statement)| entry(version, statement));
             let wanted = Effects {
                 outcome: Outcome::Deleted(deleted),
@@ -375,12 +376,12 @@ fn a_delete_leaves_what_its_bucket_keeps() {
 fn a_delete_is_done_only_if_its_condition_holds() {
     for (condition, found, rejection) in conditions() {
         let body = |condition| {
-            Body::DeleteObject(DeleteObject { condition, ..delete(VersionRef::Current) })
+            RecordBody::DeleteObject(DeleteObject { condition, ..delete(VersionRef::Current) })
         };
         let effects = off(current(found.clone()), body(condition));
         let wanted = match rejection {
             Some(rejection) => rejected(rejection),
-            None => off(Prior::default(), body(Condition::Always)),
+            None => off(Prior::default(), body(WriteCondition::Always)),
         };
         assert_eq!(effects, wanted, "{condition:?} with {found:?}");
     }
@@ -403,22 +404,22 @@ fn tags_are_set_on_an_object_that_is_there() {
         (VersionRef::Null, Some(marker(true)), Rejection::IsDeleteMarker),
         (at, Some(marker(false)), Rejection::IsDeleteMarker),
     ] {
-        let effects = off(version(found.clone()), Body::SetTags(set(wanted_version)));
+        let effects = off(version(found.clone()), RecordBody::SetTags(set(wanted_version)));
         assert_eq!(effects, rejected(rejection), "{wanted_version:?}, {found:?}");
     }
     for (is_null, name) in [(true, VersionName::Null), (false, VersionName::At(Offset::new(40)))] {
         for wanted_version in [VersionRef::Current, VersionRef::Null, at] {
             let found = object(ETAG, is_null);
-            let Statement::Object(mut tagged) = found.statement.clone() else { unreachable!() };
+            let EntryValue::Object(mut tagged) = found.statement.clone() else { unreachable!() };
             // Everything but the tags stays, its place and time above all.
             let tags = set(at).tags;
             tagged.attributes = Arc::new(Attributes { tags, ..attributes(ETAG) });
             let wanted = Effects {
                 outcome: Outcome::Changed(name),
-                entries: vec![entry(Offset::new(40), Statement::Object(tagged))],
+                entries: vec![entry(Offset::new(40), EntryValue::Object(tagged))],
                 ..done()
             };
-            let effects = off(version(Some(found)), Body::SetTags(set(wanted_version)));
+            let effects = off(version(Some(found)), RecordBody::SetTags(set(wanted_version)));
             assert_eq!(effects, wanted);
         }
     }
@@ -445,7 +446,7 @@ fn part_key(number: u16) -> StateKey {
 fn an_upload_is_opened_in_a_bucket_that_is_there() {
     let create = |bucket| {
         let OpenUpload { attributes, checksum_algorithm, checksum_is_composite, .. } = open();
-        Body::CreateUpload(CreateUpload {
+        RecordBody::CreateUpload(CreateUpload {
             bucket,
             key: key(),
             upload: UPLOAD,
@@ -468,9 +469,9 @@ fn crc64(bytes: &[u8]) -> u64 {
     crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, bytes)
 }
 
-fn part(number: u16) -> Part {
+fn part(number: u16) -> UploadPart {
     let bytes = payload(number);
-    Part {
+    UploadPart {
         size: bytes.len() as u64,
         md5: [number as u8; 16],
         digest: crc64(&bytes),
@@ -509,7 +510,7 @@ fn complete(numbers: &[u16]) -> CompleteUpload {
         key: key(),
         upload: UPLOAD,
         parts: numbers.iter().map(|n| (PartNumber::new(*n), [*n as u8; 16])).collect(),
-        condition: Condition::Always,
+        condition: WriteCondition::Always,
         checksum: None,
     }
 }
@@ -519,9 +520,16 @@ fn parts_and_their_end_need_an_open_upload() {
     let (bucket, key, upload) = (BUCKET, key(), UPLOAD);
     let put = || {
         let (number, part) = (PartNumber::new(2), part(2));
-        Body::PutPart(PutPart { bucket, key: key.clone(), upload, number, part, stream: None })
+        RecordBody::PutPart(PutPart {
+            bucket,
+            key: key.clone(),
+            upload,
+            number,
+            part,
+            stream: None,
+        })
     };
-    let abort = || Body::AbortUpload { bucket, key: key.clone(), upload };
+    let abort = || RecordBody::AbortUpload { bucket, key: key.clone(), upload };
     for prior in [Prior::default(), completed(&[1], 9)] {
         assert_eq!(off(prior.clone(), put()), rejected(Rejection::NoSuchUpload));
         assert_eq!(off(prior, abort()), rejected(Rejection::NoSuchUpload));
@@ -549,10 +557,10 @@ fn a_completion_names_parts_that_are_there_in_order() {
         (wrong_md5, Rejection::InvalidPart),
     ] {
         let named = format!("{:?}", complete.parts);
-        let effects = off(uploaded(&[1, 2, 3]), Body::CompleteUpload(complete));
+        let effects = off(uploaded(&[1, 2, 3]), RecordBody::CompleteUpload(complete));
         assert_eq!(effects, rejected(rejection), "{named}");
     }
-    let effects = off(Prior::default(), Body::CompleteUpload(complete(&[1])));
+    let effects = off(Prior::default(), RecordBody::CompleteUpload(complete(&[1])));
     assert_eq!(effects, rejected(Rejection::NoSuchUpload));
 }
 
@@ -561,7 +569,7 @@ fn only_the_last_part_may_be_small() {
     let with_sizes = |sizes: &[u64]| {
         let part = |(index, size): (usize, &u64)| {
             let number = index as u16 + 1;
-            (PartNumber::new(number), Part { size: *size, ..part(number) })
+            (PartNumber::new(number), UploadPart { size: *size, ..part(number) })
         };
         Prior { parts: sizes.iter().enumerate().map(part).collect(), ..uploaded(&[]) }
     };
@@ -576,7 +584,7 @@ fn only_the_last_part_may_be_small() {
         (&[100, 100, 0], true),
     ] {
         let numbers: Vec<u16> = (1..=sizes.len() as u16).collect();
-        let effects = off(with_sizes(sizes), Body::CompleteUpload(complete(&numbers)));
+        let effects = off(with_sizes(sizes), RecordBody::CompleteUpload(complete(&numbers)));
         let is_small = effects == rejected(Rejection::EntityTooSmall);
         assert_eq!(is_small, !is_done, "{sizes:?}: {:?}", effects.outcome);
         assert_eq!(matches!(effects.outcome, Outcome::Written(_)), is_done);
@@ -591,7 +599,7 @@ fn a_completed_upload_is_one_object_of_its_parts() {
     let complete = CompleteUpload { checksum: Some(checksum.clone()), ..complete(&[1, 3]) };
     // Part 2 was uploaded and is not named: it goes, too.
     for (versioning, is_null) in [(Versioning::Off, true), (Versioning::On, false)] {
-        let body = Body::CompleteUpload(complete.clone());
+        let body = RecordBody::CompleteUpload(complete.clone());
         let effects = decide(versioning, uploaded(&[1, 2, 3]), body);
         let whole = [payload(1), payload(3)].concat();
         let md5: [u8; 16] = Md5::digest([[1; 16], [3; 16]].concat()).into();
@@ -613,7 +621,9 @@ fn a_completed_upload_is_one_object_of_its_parts() {
             created: TIME,
             digest: crc64(&whole),
             attributes: Arc::new(attributes),
-            payload: Payload::Bulk([&part(1).extents[..], &part(3).extents[..]].concat().into()),
+            payload: PayloadLocation::Bulk(
+                [&part(1).extents[..], &part(3).extents[..]].concat().into(),
+            ),
         };
         let size = whole.len() as u64;
         let written = Written { version: AT, is_null, created: TIME, etag, size };
@@ -621,7 +631,7 @@ fn a_completed_upload_is_one_object_of_its_parts() {
         let kept = UploadState::Completed { written, parts, at: AT };
         let wanted = Effects {
             outcome: Outcome::Written(written),
-            entries: vec![entry(AT, Statement::Object(object))],
+            entries: vec![entry(AT, EntryValue::Object(object))],
             state: vec![
                 (part_key(1), None),
                 (part_key(2), None),
@@ -636,11 +646,11 @@ fn a_completed_upload_is_one_object_of_its_parts() {
 
 #[test]
 fn parts_without_payload_make_an_empty_object() {
-    let empty = Part { size: 0, digest: 0, extents: [].into(), ..part(1) };
+    let empty = UploadPart { size: 0, digest: 0, extents: [].into(), ..part(1) };
     let prior = Prior { parts: vec![(PartNumber::new(1), empty)], ..uploaded(&[]) };
-    let effects = off(prior, Body::CompleteUpload(complete(&[1])));
-    let Statement::Object(object) = &effects.entries[0].statement else { panic!("no object") };
-    assert_eq!((&object.payload, object.attributes.size), (&Payload::Empty, 0));
+    let effects = off(prior, RecordBody::CompleteUpload(complete(&[1])));
+    let EntryValue::Object(object) = &effects.entries[0].statement else { panic!("no object") };
+    assert_eq!((&object.payload, object.attributes.size), (&PayloadLocation::Empty, 0));
     assert_eq!(object.attributes.checksums, []);
 }
 
@@ -656,35 +666,36 @@ fn completing_again_with_the_same_parts_gets_the_first_answer() {
         (completed(&[1, 3], AT.get() - 1), &[1], &gone),
         (completed(&[1, 3], AT.get() - 1), &[3, 1], &gone),
     ] {
-        let effects = off(before, Body::CompleteUpload(complete(named)));
+        let effects = off(before, RecordBody::CompleteUpload(complete(named)));
         assert_eq!(&effects, wanted, "{named:?}");
     }
     // Whatever is current by now: the condition was judged the first time.
-    let body = CompleteUpload { condition: Condition::IfPresent, ..complete(&[1]) };
-    assert_eq!(off(completed(&[1], oldest), Body::CompleteUpload(body)), answered);
+    let body = CompleteUpload { condition: WriteCondition::IfPresent, ..complete(&[1]) };
+    assert_eq!(off(completed(&[1], oldest), RecordBody::CompleteUpload(body)), answered);
 }
 
 #[test]
 fn an_upload_is_completed_only_if_its_condition_holds() {
     for (condition, found, rejection) in conditions() {
-        let body = |condition| Body::CompleteUpload(CompleteUpload { condition, ..complete(&[1]) });
+        let body =
+            |condition| RecordBody::CompleteUpload(CompleteUpload { condition, ..complete(&[1]) });
         let prior = Prior { current: found.clone(), ..uploaded(&[1]) };
         let wanted = match rejection {
             Some(rejection) => rejected(rejection),
-            None => off(uploaded(&[1]), body(Condition::Always)),
+            None => off(uploaded(&[1]), body(WriteCondition::Always)),
         };
         assert_eq!(off(prior, body(condition)), wanted, "{condition:?} with {found:?}");
     }
     // Wrong parts are named before a condition that does not hold.
-    let body = CompleteUpload { condition: Condition::IfPresent, ..complete(&[9]) };
-    let effects = off(uploaded(&[1]), Body::CompleteUpload(body));
+    let body = CompleteUpload { condition: WriteCondition::IfPresent, ..complete(&[9]) };
+    let effects = off(uploaded(&[1]), RecordBody::CompleteUpload(body));
     assert_eq!(effects, rejected(Rejection::InvalidPart));
 }
 
 #[test]
 fn only_the_next_cut_freezes() {
     for (number, freezes) in [(4, false), (5, false), (6, true), (7, false), (u64::MAX, false)] {
-        let effects = off(Prior::default(), Body::Cut { number: CutNumber::new(number) });
+        let effects = off(Prior::default(), RecordBody::Cut { number: CutNumber::new(number) });
         let wanted =
             if freezes { Effects { freezes, ..done() } } else { rejected(Rejection::StaleCut) };
         assert_eq!(effects, wanted, "cut {number}");
@@ -699,47 +710,48 @@ fn a_record_needs_what_its_outcome_hangs_on() {
     let upload = Some((BUCKET, key(), UPLOAD));
     let at = VersionRef::At(Offset::new(40));
     let conditions = [
-        (Condition::Always, None),
-        (Condition::IfAbsent, target.clone()),
-        (Condition::IfPresent, target.clone()),
-        (Condition::IfMatch(ETAG), target),
+        (WriteCondition::Always, None),
+        (WriteCondition::IfAbsent, target.clone()),
+        (WriteCondition::IfPresent, target.clone()),
+        (WriteCondition::IfMatch(ETAG), target),
     ];
     for (condition, current) in conditions {
         let wanted = Needs { current, ..Needs::default() };
-        let body = Body::PutObject(PutObject { condition, ..put(inline(b"p")) });
+        let body = RecordBody::PutObject(PutObject { condition, ..put(inline(b"p")) });
         assert_eq!(needs_of(body), wanted);
         for version in [VersionRef::Current, VersionRef::Null, at] {
-            let body = Body::DeleteObject(DeleteObject { condition, ..delete(version) });
+            let body = RecordBody::DeleteObject(DeleteObject { condition, ..delete(version) });
             let version = (version != VersionRef::Current).then(|| (BUCKET, key(), version));
             assert_eq!(needs_of(body), Needs { version, ..wanted.clone() });
         }
-        let body = Body::CompleteUpload(CompleteUpload { condition, ..complete(&[1]) });
+        let body = RecordBody::CompleteUpload(CompleteUpload { condition, ..complete(&[1]) });
         assert_eq!(needs_of(body), Needs { upload: upload.clone(), parts: true, ..wanted });
     }
     for version in [VersionRef::Current, VersionRef::Null, at] {
-        let body = Body::SetTags(SetTags { bucket: BUCKET, key: key(), version, tags: Vec::new() });
+        let body =
+            RecordBody::SetTags(SetTags { bucket: BUCKET, key: key(), version, tags: Vec::new() });
         let version = Some((BUCKET, key(), version));
         assert_eq!(needs_of(body), Needs { version, ..Needs::default() });
     }
-    let delete_bucket = |bucket| Body::DeleteBucket { bucket, seen: Offset::new(40) };
+    let delete_bucket = |bucket| RecordBody::DeleteBucket { bucket, seen: Offset::new(40) };
     let uploads = Needs { uploads_of: Some(BUCKET), ..Needs::default() };
     assert_eq!(needs_of(delete_bucket(BUCKET)), uploads);
     assert_eq!(needs_of(delete_bucket(NOBODYS)), nothing);
     let (number, part) = (PartNumber::new(1), part(1));
     let put_part =
         PutPart { bucket: BUCKET, key: key(), upload: UPLOAD, number, part, stream: None };
-    let abort = Body::AbortUpload { bucket: BUCKET, key: key(), upload: UPLOAD };
-    for (body, parts) in [(Body::PutPart(put_part), false), (abort, true)] {
+    let abort = RecordBody::AbortUpload { bucket: BUCKET, key: key(), upload: UPLOAD };
+    for (body, parts) in [(RecordBody::PutPart(put_part), false), (abort, true)] {
         assert_eq!(needs_of(body), Needs { upload: upload.clone(), parts, ..Needs::default() });
     }
-    for body in [Body::OpenWriter, Body::Barrier, Body::Cut { number: CUT }] {
+    for body in [RecordBody::OpenWriter, RecordBody::Barrier, RecordBody::Cut { number: CUT }] {
         assert_eq!(needs_of(body), nothing);
     }
 }
 
 #[test]
 fn the_same_record_on_the_same_state_has_the_same_effects() {
-    let body = || Body::CompleteUpload(complete(&[1, 2, 3]));
+    let body = || RecordBody::CompleteUpload(complete(&[1, 2, 3]));
     assert_eq!(off(uploaded(&[1, 2, 3]), body()), off(uploaded(&[1, 2, 3]), body()));
 }
 
@@ -747,12 +759,12 @@ fn the_same_record_on_the_same_state_has_the_same_effects() {
 fn a_version_in_a_segment_is_tagged_where_it_lies() {
     let at = ingest::entry::SegmentLocation { segment: SegmentId::new(3), position: 60, index: 2 };
     let mut found = object(ETAG, false);
-    if let Statement::Object(object) = &mut found.statement {
-        object.payload = Payload::Segment(at);
+    if let EntryValue::Object(object) = &mut found.statement {
+        object.payload = PayloadLocation::Segment(at);
     }
     let set =
         SetTags { bucket: BUCKET, key: key(), version: VersionRef::Current, tags: Vec::new() };
-    let effects = off(version(Some(found)), Body::SetTags(set));
-    let Statement::Object(object) = &effects.entries[0].statement else { panic!("no object") };
-    assert_eq!(object.payload, Payload::Segment(at));
+    let effects = off(version(Some(found)), RecordBody::SetTags(set));
+    let EntryValue::Object(object) = &effects.entries[0].statement else { panic!("no object") };
+    assert_eq!(object.payload, PayloadLocation::Segment(at));
 }

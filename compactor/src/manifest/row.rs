@@ -1,8 +1,11 @@
 //! A manifest's row: an entry as SQL sees it, and as merges carry it on.
 
 use ingest::codec::Encoder;
-use ingest::entry::{EntryKey, ObjectVersion, Payload, SegmentLocation, Statement, StoredChecksum};
-use ingest::words::{BucketId, BulkId, Offset, SegmentId, WallTime};
+use ingest::entry::{
+    EntryKey, EntryValue, ObjectVersion, PayloadLocation, SegmentLocation, StoredChecksum,
+};
+use ingest::ids::{BucketId, BulkId, Offset, SegmentId};
+use ingest::time::WallTime;
 
 use crate::listed::{Kind, Listed, checksum_bits};
 use crate::tail::bulk_files;
@@ -81,18 +84,18 @@ impl ObjectColumns {
 
 impl Row {
     /// The row of an entry whose header lies at a place.
-    pub fn of(key: &EntryKey, statement: &Statement, header: SegmentLocation) -> Self {
+    pub fn of(key: &EntryKey, statement: &EntryValue, header: SegmentLocation) -> Self {
         let (created, owner, object) = match statement {
-            Statement::Object(object) => {
+            EntryValue::Object(object) => {
                 (object.created, object.attributes.owner.clone(), Some(ObjectColumns::of(object)))
             }
-            Statement::Marker { created, owner, .. } => (*created, owner.clone(), None),
-            Statement::Removed | Statement::NullRemoved => {
+            EntryValue::Marker { created, owner, .. } => (*created, owner.clone(), None),
+            EntryValue::Removed | EntryValue::NullRemoved => {
                 (WallTime::default(), String::new(), None)
             }
         };
         let payload_segment = match statement {
-            Statement::Object(ObjectVersion { payload: Payload::Segment(at), .. }) => {
+            EntryValue::Object(ObjectVersion { payload: PayloadLocation::Segment(at), .. }) => {
                 Some(at.segment)
             }
             _ => None,

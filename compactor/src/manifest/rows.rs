@@ -12,8 +12,9 @@ use arrow::datatypes::UInt64Type;
 use futures::StreamExt;
 use ingest::codec::Decoder;
 use ingest::entry::{SegmentLocation, StoredChecksum};
+use ingest::ids::{BulkId, SegmentId};
 use ingest::log::ReadError;
-use ingest::words::{BulkId, SegmentId, WallTime};
+use ingest::time::WallTime;
 use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use parquet::errors::ParquetError;
 

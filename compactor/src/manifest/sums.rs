@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use ingest::codec::{DecodeError, Decoder, Encoder};
-use ingest::words::RunId;
+use ingest::ids::RunId;
 
 /// Bytes of the manifest under one checksum.
 pub const SUM_BLOCK: u64 = 16 << 10;

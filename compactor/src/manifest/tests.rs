@@ -7,8 +7,9 @@ use arrow::array::{
 use bytes::Bytes;
 use ingest::entry::{SegmentLocation, StoredChecksum};
 use ingest::env::FilePath;
+use ingest::ids::{BulkId, RunId, SegmentId};
 use ingest::log::ReadError;
-use ingest::words::{BulkId, RunId, SegmentId, WallTime};
+use ingest::time::WallTime;
 use parquet::arrow::ArrowWriter;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use proptest::prelude::*;

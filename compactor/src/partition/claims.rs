@@ -10,8 +10,8 @@
 //! before the confirmation. A paused holder that wakes too late finds the confirmation and stops. A node
 //! that has held its id before, with the same data directory, holds it from its claim on.
 
-use ingest::record::Stage;
-use ingest::words::{NodeId, WriterId};
+use ingest::ids::{NodeId, WriterId};
+use ingest::record::ClaimStage;
 
 /// What this process has to do next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,31 +51,32 @@ impl Claims {
     }
 
     /// Takes a record about some node's id, in the order of the log.
-    pub fn take(&mut self, node: NodeId, process: WriterId, stage: Stage) -> Step {
+    pub fn take(&mut self, node: NodeId, process: WriterId, stage: ClaimStage) -> Step {
         if node != self.node {
             return Step::Nothing;
         }
         let is_own = process == self.process;
         match (self.state, stage, is_own) {
-            (State::Claiming, Stage::Object, true) | (State::Holding, Stage::Object, true) => {
+            (State::Claiming, ClaimStage::Object, true)
+            | (State::Holding, ClaimStage::Object, true) => {
                 self.state = State::Over;
                 Step::GivesUp
             }
-            (State::Claiming, Stage::Confirm, true) => {
+            (State::Claiming, ClaimStage::Confirm, true) => {
                 self.state = State::Holding;
                 Step::Holds
             }
-            (State::Holding, Stage::Claim, false) => Step::Object(process),
-            (State::Holding, Stage::Object, false) => {
+            (State::Holding, ClaimStage::Claim, false) => Step::Object(process),
+            (State::Holding, ClaimStage::Object, false) => {
                 self.objected = Some(process);
                 Step::Nothing
             }
-            (State::Holding, Stage::Confirm, false) if self.objected != Some(process) => {
+            (State::Holding, ClaimStage::Confirm, false) if self.objected != Some(process) => {
                 self.state = State::Over;
                 Step::GivesUp
             }
             // Somebody else was first.
-            (State::Claiming, Stage::Confirm, false) => {
+            (State::Claiming, ClaimStage::Confirm, false) => {
                 self.state = State::Over;
                 Step::GivesUp
             }
@@ -96,30 +97,30 @@ mod tests {
     fn a_live_holder_keeps_its_id() {
         let mut holder = Claims::new(NODE, OLD, true);
         let mut newcomer = Claims::new(NODE, NEW, false);
-        assert_eq!(newcomer.take(NODE, NEW, Stage::Claim), Step::Nothing);
-        assert_eq!(holder.take(NODE, NEW, Stage::Claim), Step::Object(NEW));
+        assert_eq!(newcomer.take(NODE, NEW, ClaimStage::Claim), Step::Nothing);
+        assert_eq!(holder.take(NODE, NEW, ClaimStage::Claim), Step::Object(NEW));
         for claims in [&mut holder, &mut newcomer] {
-            let step = claims.take(NODE, NEW, Stage::Object);
+            let step = claims.take(NODE, NEW, ClaimStage::Object);
             assert_eq!(step == Step::GivesUp, claims.process == NEW);
         }
         // A confirmation that comes too late changes nothing.
-        assert_eq!(holder.take(NODE, NEW, Stage::Confirm), Step::Nothing);
+        assert_eq!(holder.take(NODE, NEW, ClaimStage::Confirm), Step::Nothing);
     }
 
     #[test]
     fn a_holder_that_slept_through_the_claim_stops() {
         let mut holder = Claims::new(NODE, OLD, true);
         let mut newcomer = Claims::new(NODE, NEW, false);
-        newcomer.take(NODE, NEW, Stage::Claim);
-        assert_eq!(newcomer.take(NODE, NEW, Stage::Confirm), Step::Holds);
+        newcomer.take(NODE, NEW, ClaimStage::Claim);
+        assert_eq!(newcomer.take(NODE, NEW, ClaimStage::Confirm), Step::Holds);
         // It wakes, objects, and then meets the confirmation, which stands before its objection.
-        assert_eq!(holder.take(NODE, NEW, Stage::Claim), Step::Object(NEW));
-        assert_eq!(holder.take(NODE, NEW, Stage::Confirm), Step::GivesUp);
+        assert_eq!(holder.take(NODE, NEW, ClaimStage::Claim), Step::Object(NEW));
+        assert_eq!(holder.take(NODE, NEW, ClaimStage::Confirm), Step::GivesUp);
     }
 
     #[test]
     fn other_nodes_do_not_matter() {
         let mut holder = Claims::new(NODE, OLD, true);
-        assert_eq!(holder.take(NodeId::new(2), NEW, Stage::Confirm), Step::Nothing);
+        assert_eq!(holder.take(NodeId::new(2), NEW, ClaimStage::Confirm), Step::Nothing);
     }
 }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use ingest::record::Digest;
-use ingest::words::{CutNumber, NodeId};
+use ingest::ids::{CutNumber, NodeId};
+use ingest::record::CutDigest;
 
 /// Digests of so many cuts are remembered.
 const CUTS: usize = 64;
@@ -37,7 +37,7 @@ struct Votes {
 
 impl Digests {
     /// Takes another node's.
-    pub fn take(&mut self, digest: &Digest) -> Verdict {
+    pub fn take(&mut self, digest: &CutDigest) -> Verdict {
         self.cuts.entry(digest.cut).or_default().others.insert(digest.node, digest.digest);
         self.forget();
         self.judge(digest.cut)
@@ -76,8 +76,8 @@ impl Digests {
 mod tests {
     use super::*;
 
-    fn digest(node: u32, cut: u64, byte: u8) -> Digest {
-        Digest { node: NodeId::new(node), cut: CutNumber::new(cut), digest: [byte; 32] }
+    fn digest(node: u32, cut: u64, byte: u8) -> CutDigest {
+        CutDigest { node: NodeId::new(node), cut: CutNumber::new(cut), digest: [byte; 32] }
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ingest::bulk::{BulkError, WriteGuard};
+use ingest::bulk::{BulkError, UploadGuard};
 use ingest::entry::Entry;
 use ingest::env::{Fut, Task};
-use ingest::log::{Committed, ReadError, Reader};
+use ingest::ids::{CutNumber, Offset, WriterId};
+use ingest::log::{CommittedRecord, LogReader, ReadError};
 use ingest::mutant::Mutant;
-use ingest::record::{Body, Data, RecordPayload};
-use ingest::words::{CutNumber, Offset, WallTime, WriterId};
+use ingest::record::{RecordBody, RecordPayload, StreamPiece};
+use ingest::time::WallTime;
 
 use super::hold::Hold;
 use super::streams::{Streams, Whole};
@@ -101,7 +102,7 @@ impl Shared {
 
 impl Fold {
     /// Folds up to what was in the log when this began.
-    async fn replay(&mut self, reader: &mut Box<dyn Reader>) -> Result<(), OpenError> {
+    async fn replay(&mut self, reader: &mut Box<dyn LogReader>) -> Result<(), OpenError> {
         let shared = self.shared.clone();
         let token = loop {
             match shared.log.barrier(shared.id).await {
@@ -148,7 +149,7 @@ impl Fold {
 
     /// Folds until the log has lost what was acknowledged, or this node's copy cannot go on. What cannot be
     /// read now is waited for, and said to be so.
-    async fn run(&mut self, mut reader: Box<dyn Reader>) -> ReadError {
+    async fn run(&mut self, mut reader: Box<dyn LogReader>) -> ReadError {
         let shared = self.shared.clone();
         let mut hold = Hold::new(&shared, "the log");
         loop {
@@ -165,7 +166,7 @@ impl Fold {
         }
     }
 
-    async fn take(&mut self, batch: Vec<Committed>) -> Result<(), ReadError> {
+    async fn take(&mut self, batch: Vec<CommittedRecord>) -> Result<(), ReadError> {
         for committed in batch {
             self.fold(committed).await?;
         }
@@ -174,7 +175,7 @@ impl Fold {
         Ok(())
     }
 
-    async fn fold(&mut self, committed: Committed) -> Result<(), ReadError> {
+    async fn fold(&mut self, committed: CommittedRecord) -> Result<(), ReadError> {
         let offset = committed.offset;
         let id = committed.record.id;
         self.shared.records.fetch_add(1, Ordering::Relaxed);
@@ -208,10 +209,10 @@ impl Fold {
     }
 
     /// Takes a record that has no outcome of its own.
-    async fn pass(&mut self, committed: &Committed) -> Result<(), ReadError> {
+    async fn pass(&mut self, committed: &CommittedRecord) -> Result<(), ReadError> {
         let id = &committed.record.id;
         match &committed.record.body {
-            Body::OpenWriter => {
+            RecordBody::OpenWriter => {
                 let opened = self.writers.open(id, committed.offset);
                 if opened == Outcome::Done
                     && let Some(last) = self.writers.last(&id.writer)
@@ -220,17 +221,17 @@ impl Fold {
                     self.shared.opened.notify_waiters();
                 }
             }
-            Body::Barrier => self.shared.barriers.meet(id),
-            Body::Data(data) => self.take_payload(data, committed.record.time).await?,
-            Body::Abandon { stream } => {
+            RecordBody::Barrier => self.shared.barriers.meet(id),
+            RecordBody::Data(data) => self.take_payload(data, committed.record.time).await?,
+            RecordBody::Abandon { stream } => {
                 if !self.shared.env.mutated(Mutant::KeepAbandoned) {
                     self.streams.abandon(*stream);
                 }
                 self.count_streams();
             }
-            Body::Room(room) => nodes::take_room(&self.shared, room),
-            Body::Digest(digest) => nodes::take_digest(&self.shared, digest),
-            Body::Claim { node, process, stage } => {
+            RecordBody::Room(room) => nodes::take_room(&self.shared, room),
+            RecordBody::Digest(digest) => nodes::take_digest(&self.shared, digest),
+            RecordBody::Claim { node, process, stage } => {
                 nodes::take_claim(&self.shared, *node, *process, *stage);
             }
             _ => {}
@@ -239,7 +240,7 @@ impl Fold {
     }
 
     /// Writes a piece of payload to this node's bulk files, if there is room for it.
-    async fn take_payload(&mut self, data: &Data, time: WallTime) -> Result<(), ReadError> {
+    async fn take_payload(&mut self, data: &StreamPiece, time: WallTime) -> Result<(), ReadError> {
         let (shared, time) = (self.shared.clone(), self.time.max(time));
         while shared.env.mutated(Mutant::WaitForRoom)
             && shared.env.disk.free_bytes().await.is_ok_and(|free| free < data.total)
@@ -277,8 +278,8 @@ impl Fold {
     /// follows from the log, so all nodes agree; when it is not the record is not applied.
     async fn localize(
         &mut self,
-        committed: &mut Committed,
-    ) -> Result<Result<Option<WriteGuard>, Rejection>, ReadError> {
+        committed: &mut CommittedRecord,
+    ) -> Result<Result<Option<UploadGuard>, Rejection>, ReadError> {
         let Some(named) = committed.record.stream() else { return Ok(Ok(None)) };
         let ended = self.streams.end(&named).await;
         self.count_streams();
@@ -287,11 +288,11 @@ impl Fold {
         };
         let Whole { len, digest, extents, guard } = whole;
         let fits = match &mut committed.record.body {
-            Body::PutObject(put) => {
+            RecordBody::PutObject(put) => {
                 put.payload = RecordPayload::Bulk(extents);
                 put.attributes.size == len && put.digest == digest
             }
-            Body::PutPart(put) => {
+            RecordBody::PutPart(put) => {
                 put.part.extents = extents;
                 put.part.size == len && put.part.digest == digest
             }
@@ -306,7 +307,7 @@ impl Fold {
         Ok(Err(Rejection::PayloadMissing))
     }
 
-    async fn apply(&mut self, mut committed: Committed) -> Result<Outcome, ReadError> {
+    async fn apply(&mut self, mut committed: CommittedRecord) -> Result<Outcome, ReadError> {
         let shared = self.shared.clone();
         let offset = committed.offset;
         // Held until the tail refers to the payload.
@@ -341,7 +342,7 @@ impl Fold {
         }
         let freezes = freezes
             || (shared.env.mutated(Mutant::CutTwice)
-                && matches!(committed.record.body, Body::Cut { .. }));
+                && matches!(committed.record.body, RecordBody::Cut { .. }));
         if shared.env.mutated(Mutant::AnswerBeforeApply) {
             shared.lane.lock().answer(&committed.record.id, outcome);
             ingest::env::yield_once().await;

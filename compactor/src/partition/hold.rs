@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::log::ReadError;
-use ingest::words::Tick;
+use ingest::time::Tick;
 
 use super::Shared;
 

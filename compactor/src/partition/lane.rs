@@ -19,12 +19,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ingest::bulk::WriteGuard;
+use ingest::bulk::UploadGuard;
 use ingest::env::{Env, Fut, Task, timeout};
-use ingest::log::{AppendError, Committed, LogLocation, Permit};
+use ingest::ids::{Epoch, Sequence, WriterId};
+use ingest::log::{AppendError, AppendPermit, CommittedRecord, LogLocation};
 use ingest::mutant::Mutant;
-use ingest::record::{Body, Condition, Record, RecordId};
-use ingest::words::{Epoch, Sequence, Tick, WriterId};
+use ingest::record::{Record, RecordBody, RecordId, WriteCondition};
+use ingest::time::Tick;
 use tokio::sync::oneshot;
 
 use super::{Shared, SubmitError};
@@ -48,7 +49,7 @@ pub(crate) struct Lane {
 /// so what it names is held here and not by them.
 struct Waiting {
     asked: oneshot::Sender<Settled>,
-    held: WriteGuard,
+    held: UploadGuard,
     /// When it got its number.
     since: Tick,
 }
@@ -140,7 +141,7 @@ impl Lane {
 }
 
 fn opening(id: RecordId) -> Record {
-    Record::of_the_store(id, Body::OpenWriter)
+    Record::of_the_store(id, RecordBody::OpenWriter)
 }
 
 /// Opens this process's writer in the log.
@@ -272,7 +273,7 @@ type Appended = (Sequence, Fut<'static, Result<(), AppendError>>, oneshot::Recei
 /// rise in log order; none while the lane is fenced.
 fn number(
     shared: &Shared,
-    admitted: &mut Option<(Permit, Record)>,
+    admitted: &mut Option<(AppendPermit, Record)>,
 ) -> Result<Option<Appended>, SubmitError> {
     let mut lane = shared.lane.lock();
     if lane.is_abandoned {
@@ -348,11 +349,11 @@ pub(super) fn judge_early(shared: &Shared, record: &mut Record, prior: &Prior) {
     if !shared.env.mutated(Mutant::JudgeConditionEarly) {
         return;
     }
-    if let Body::PutObject(put) = &mut record.body
-        && put.condition == Condition::IfAbsent
+    if let RecordBody::PutObject(put) = &mut record.body
+        && put.condition == WriteCondition::IfAbsent
         && prior.current.is_none()
     {
-        put.condition = Condition::Always;
+        put.condition = WriteCondition::Always;
     }
 }
 
@@ -362,11 +363,11 @@ pub(super) fn answer_early(
     record: &Record,
     prior: &Prior,
 ) -> Option<Outcome> {
-    let is_write = matches!(record.body, Body::PutObject(_) | Body::DeleteObject(_));
+    let is_write = matches!(record.body, RecordBody::PutObject(_) | RecordBody::DeleteObject(_));
     if !shared.env.mutated(Mutant::ApplyBeforeCommit) || !is_write || record.stream().is_some() {
         return None;
     }
-    let committed = Committed {
+    let committed = CommittedRecord {
         offset: shared.snapshot().at,
         time: shared.env.clock.wall(),
         location: LogLocation { file: 0, position: 0, len: 0 },

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::env::{Fut, Task, timeout};
+use ingest::ids::{CutNumber, NodeId, WriterId};
 use ingest::log::AppendError;
-use ingest::record::{Body, Digest, Record, RecordId, Room, Stage};
-use ingest::words::{CutNumber, NodeId, Tick, WriterId};
+use ingest::record::{ClaimStage, CutDigest, Record, RecordBody, RecordId, RoomReport};
+use ingest::time::Tick;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
@@ -32,9 +33,9 @@ pub(crate) struct Nodes {
     claims: Mutex<Option<Claims>>,
     rooms: Mutex<Rooms>,
     /// What has to be appended, by the task that does.
-    say: mpsc::Sender<Body>,
+    say: mpsc::Sender<RecordBody>,
     /// Taken by that task.
-    said: Mutex<Option<mpsc::Receiver<Body>>>,
+    said: Mutex<Option<mpsc::Receiver<RecordBody>>>,
     /// Whether the id is this process's; `None` while that is open.
     holds: watch::Sender<Option<bool>>,
 }
@@ -62,7 +63,7 @@ impl Nodes {
         }
     }
 
-    fn say(&self, body: Body) {
+    fn say(&self, body: RecordBody) {
         if self.say.try_send(body).is_err() {
             tracing::warn!("a record about this node is left out: too many wait");
         }
@@ -134,7 +135,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> Task {
     env.rt.spawn("nodes", task)
 }
 
-async fn append(shared: &Shared, body: Body) -> Result<(), AppendError> {
+async fn append(shared: &Shared, body: RecordBody) -> Result<(), AppendError> {
     // Told apart by what it says, so it needs no number.
     let id = RecordId { writer: shared.nodes.process, ..RecordId::default() };
     let record = Record::of_the_store(id, body);
@@ -145,8 +146,8 @@ async fn append(shared: &Shared, body: Body) -> Result<(), AppendError> {
 /// Claims this node's id; gives whether it is this process's.
 pub(super) async fn claim(shared: &Arc<Shared>) -> bool {
     let Some(node) = shared.nodes.node else { return true };
-    let claim = |stage| Body::Claim { node: node.id, process: shared.nodes.process, stage };
-    shared.nodes.say(claim(Stage::Claim));
+    let claim = |stage| RecordBody::Claim { node: node.id, process: shared.nodes.process, stage };
+    shared.nodes.say(claim(ClaimStage::Claim));
     let mut holds = shared.nodes.holds();
     if node.held_before {
         return holds.borrow().unwrap_or(true);
@@ -154,14 +155,14 @@ pub(super) async fn claim(shared: &Arc<Shared>) -> bool {
     let clock = shared.env.clock.as_ref();
     let objected = holds.wait_for(Option::is_some);
     if timeout(clock, OBJECTION_WAIT, objected).await.is_none() {
-        shared.nodes.say(claim(Stage::Confirm));
+        shared.nodes.say(claim(ClaimStage::Confirm));
     }
     let settled = shared.nodes.holds().wait_for(Option::is_some).await.map(|holds| *holds);
     settled.ok().flatten().unwrap_or(false)
 }
 
 /// The fold has met a record about a node's id.
-pub(super) fn take_claim(shared: &Shared, node: NodeId, process: WriterId, stage: Stage) {
+pub(super) fn take_claim(shared: &Shared, node: NodeId, process: WriterId, stage: ClaimStage) {
     let step = match shared.nodes.claims.lock().as_mut() {
         // What is replayed has been settled long ago.
         Some(claims) if *shared.replayed.borrow() => claims.take(node, process, stage),
@@ -171,7 +172,11 @@ pub(super) fn take_claim(shared: &Shared, node: NodeId, process: WriterId, stage
         Step::Nothing => {}
         Step::Object(claimant) => {
             tracing::error!(%node, "another process claims this node's id");
-            shared.nodes.say(Body::Claim { node, process: claimant, stage: Stage::Object });
+            shared.nodes.say(RecordBody::Claim {
+                node,
+                process: claimant,
+                stage: ClaimStage::Object,
+            });
         }
         Step::Holds => drop(shared.nodes.holds.send_replace(Some(true))),
         Step::GivesUp => {
@@ -186,19 +191,19 @@ pub(crate) fn publish_digest(shared: &Shared, cut: CutNumber, digest: [u8; 32]) 
     let Some(node) = shared.nodes.node else { return };
     let verdict = shared.nodes.digests.lock().own(cut, digest);
     judge(shared, cut, &verdict);
-    shared.nodes.say(Body::Digest(Digest { node: node.id, cut, digest }));
+    shared.nodes.say(RecordBody::Digest(CutDigest { node: node.id, cut, digest }));
 }
 
 /// Tells the others how much room for payload this node has, if there is something new to tell.
 pub(super) fn publish_room(shared: &Shared, bytes: u64) {
     let Some(node) = shared.nodes.node.filter(|_| *shared.replayed.borrow()) else { return };
     if shared.nodes.rooms.lock().tells(bytes, shared.env.clock.now()) {
-        shared.nodes.say(Body::Room(Room { node: node.id, bytes }));
+        shared.nodes.say(RecordBody::Room(RoomReport { node: node.id, bytes }));
     }
 }
 
 /// The fold has met a node's room.
-pub(super) fn take_room(shared: &Shared, room: &Room) {
+pub(super) fn take_room(shared: &Shared, room: &RoomReport) {
     let is_old = !*shared.replayed.borrow();
     if is_old || shared.nodes.node.is_none_or(|node| node.id == room.node) {
         return;
@@ -208,7 +213,7 @@ pub(super) fn take_room(shared: &Shared, room: &Room) {
 }
 
 /// The fold has met a digest.
-pub(super) fn take_digest(shared: &Shared, digest: &Digest) {
+pub(super) fn take_digest(shared: &Shared, digest: &CutDigest) {
     // One's own is known better than it can be read.
     if shared.nodes.node.is_none_or(|node| node.id == digest.node) {
         return;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use crc_fast::{CrcAlgorithm, Digest};
-use ingest::bulk::{BulkError, Promise, Upload, WriteGuard};
+use ingest::bulk::{BulkError, PayloadUpload, SpacePromise, UploadGuard};
 use ingest::env::{Fut, timeout};
+use ingest::ids::{Epoch, Sequence, StreamId, WriterId};
 use ingest::log::AppendError;
 use ingest::mutant::Mutant;
-use ingest::record::{Body, Data, Record, RecordId, RecordPayload, StreamRef};
-use ingest::words::{Epoch, Sequence, StreamId, WriterId};
+use ingest::record::{Record, RecordBody, RecordId, RecordPayload, StreamPiece, StreamRef};
 
 use super::Shared;
 use crate::outcome::Outcome;
@@ -50,7 +50,7 @@ pub struct Written {
 
 /// Keeps payload that no record names yet. Dropping it leaves open whether one does or will.
 pub struct PayloadGuard {
-    bulk: Option<WriteGuard>,
+    bulk: Option<UploadGuard>,
     stream: Option<OpenStream>,
 }
 
@@ -101,7 +101,7 @@ impl Drop for OpenStream {
         let (shared, stream) = (self.shared.clone(), self.id);
         let told: Fut<'static, ()> = Box::pin(async move {
             let id = RecordId { writer: WriterId(stream.0), ..RecordId::default() };
-            let body = Body::Abandon { stream };
+            let body = RecordBody::Abandon { stream };
             let record = Record::of_the_store(id, body);
             let limit = shared.options.write_wait;
             let append = async {
@@ -122,7 +122,7 @@ impl Drop for OpenStream {
 /// Takes payload of a known length. Dropping it abandons what was written.
 pub enum PayloadWriter {
     /// To bulk files.
-    Bulk(Box<Upload>),
+    Bulk(Box<PayloadUpload>),
     /// Into the log.
     Log(Box<StreamWriter>),
 }
@@ -174,7 +174,7 @@ pub struct StreamWriter {
     /// Once a piece has been sent.
     open: Option<OpenStream>,
     /// The space that this node will need for it.
-    promise: Promise,
+    promise: SpacePromise,
     total: u64,
     piece_bytes: usize,
     given: u64,
@@ -185,7 +185,7 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
-    fn new(shared: Arc<Shared>, total: u64, piece_bytes: usize, promise: Promise) -> Self {
+    fn new(shared: Arc<Shared>, total: u64, piece_bytes: usize, promise: SpacePromise) -> Self {
         Self {
             stream: StreamId(shared.env.random_id()),
             open: None,
@@ -224,7 +224,7 @@ impl StreamWriter {
             self.settle_one().await?;
         }
         let shared = &self.shared;
-        let data = Data {
+        let data = StreamPiece {
             stream: self.stream,
             index: self.next,
             total: self.total,
@@ -239,7 +239,7 @@ impl StreamWriter {
         self.next += 1;
         self.promise.take(data.bytes.len() as u64);
         let time = shared.time_for_a_record();
-        let record = Record { time, ..Record::of_the_store(id, Body::Data(data)) };
+        let record = Record { time, ..Record::of_the_store(id, RecordBody::Data(data)) };
         let admitted = shared.log.admit(shared.id, record.bytes_estimate());
         let limit = shared.options.write_wait;
         let permit = timeout(shared.env.clock.as_ref(), limit, admitted).await;

@@ -17,10 +17,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ingest::env::{Fut, Task, timeout};
+use ingest::ids::{Offset, Sequence, WriterId};
 use ingest::log::{BarrierToken, ReadError};
 use ingest::mutant::Mutant;
 use ingest::record::RecordId;
-use ingest::words::{Offset, Sequence, WriterId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 

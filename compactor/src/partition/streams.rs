@@ -23,10 +23,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
-use ingest::bulk::{BulkError, BulkFiles, FRAME_PAYLOAD_MAX, Upload, WriteGuard};
+use ingest::bulk::{BulkError, BulkFiles, FRAME_PAYLOAD_MAX, PayloadUpload, UploadGuard};
 use ingest::entry::Extent;
-use ingest::record::{Data, StreamRef};
-use ingest::words::{StreamId, WallTime};
+use ingest::ids::StreamId;
+use ingest::record::{StreamPiece, StreamRef};
+use ingest::time::WallTime;
 
 use crate::state::{StateKey, StreamState};
 use crate::tail::StateChange;
@@ -38,7 +39,7 @@ struct Stream {
     state: StreamState,
     /// Of earlier lives; what this life wrote lies behind them.
     inherited: Vec<Extent>,
-    upload: Option<Upload>,
+    upload: Option<PayloadUpload>,
 }
 
 impl Stream {
@@ -89,7 +90,7 @@ pub(crate) struct Whole {
     /// Where it lies on this node.
     pub extents: Arc<[Extent]>,
     /// Keeps the files until something refers to them.
-    pub guard: Option<WriteGuard>,
+    pub guard: Option<UploadGuard>,
 }
 
 /// The streams that are under way in a partition.
@@ -113,7 +114,7 @@ impl Streams {
     pub async fn take(
         &mut self,
         bulk: &Arc<BulkFiles>,
-        data: &Data,
+        data: &StreamPiece,
         time: WallTime,
     ) -> Result<bool, BulkError> {
         let len = data.bytes.len() as u64;
@@ -218,7 +219,7 @@ impl Streams {
         silent.into_iter().for_each(|id| self.abandon(id));
         // The state run names what has been written of the others: the next start goes on behind it.
         let uploads = self.open.values_mut().filter_map(|stream| stream.upload.as_mut());
-        uploads.for_each(Upload::keep_written);
+        uploads.for_each(PayloadUpload::keep_written);
         let open = self
             .open
             .iter()

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use ingest::words::{Tick, WallTime};
+use ingest::time::{Tick, WallTime};
 
 /// The wall clock may be so far ahead of what the monotonic clock allows.
 pub const TIME_SLACK: Duration = Duration::from_secs(60);

@@ -1,5 +1,6 @@
 use ingest::entry::{Attributes, ETag, Extent, ObjectVersion};
-use ingest::words::{BucketId, BulkId, Offset, WallTime};
+use ingest::ids::{BucketId, BulkId, Offset};
+use ingest::time::WallTime;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -15,14 +16,14 @@ fn path() -> FilePath {
     FilePath::new("p0000/segments/0000000009.seg")
 }
 
-type Added = (EntryKey, Statement, Option<Bytes>);
+type Added = (EntryKey, EntryValue, Option<Bytes>);
 
 fn key(name: &str, version: u64, sequence: u64) -> EntryKey {
     let (version, sequence) = (Offset::new(version), Offset::new(sequence));
     EntryKey::new(BucketId::new(3), name.as_bytes(), version, sequence)
 }
 
-fn object(size: usize, payload: Payload) -> Statement {
+fn object(size: usize, payload: PayloadLocation) -> EntryValue {
     let attributes = Attributes {
         size: size as u64,
         etag: ETag { md5: [0x11; 16], parts: 0 },
@@ -30,7 +31,7 @@ fn object(size: usize, payload: Payload) -> Statement {
         headers: vec![("content-type".into(), "text/plain".into())],
         ..Attributes::default()
     };
-    Statement::Object(ObjectVersion {
+    EntryValue::Object(ObjectVersion {
         is_null: false,
         created: WallTime::from_micros(1_700_000_000_000_000),
         digest: 0x0123_4567_89ab_cdef,
@@ -49,15 +50,15 @@ fn noise(seed: u64, len: usize) -> Bytes {
 fn added(payload: &Bytes) -> Vec<Added> {
     let extents = [Extent { file: BulkId::new(7), position: 4096, len: 65_604 }];
     let created = WallTime::from_micros(5);
-    let marker = Statement::Marker { is_null: true, created, owner: "owner".into() };
+    let marker = EntryValue::Marker { is_null: true, created, owner: "owner".into() };
     vec![
-        (key("a", 41, 41), object(payload.len(), Payload::Empty), Some(payload.clone())),
-        (key("b", 42, 44), object(0, Payload::Empty), None),
-        (key("b", 42, 43), Statement::Removed, None),
-        (key("c", 45, 45), Statement::NullRemoved, None),
+        (key("a", 41, 41), object(payload.len(), PayloadLocation::Empty), Some(payload.clone())),
+        (key("b", 42, 44), object(0, PayloadLocation::Empty), None),
+        (key("b", 42, 43), EntryValue::Removed, None),
+        (key("c", 45, 45), EntryValue::NullRemoved, None),
         (key("d", 46, 46), marker, None),
-        (key("e", 47, 47), object(65_604, Payload::Bulk(extents.into())), None),
-        (key("f", 48, 48), object(3, Payload::Empty), Some(Bytes::from_static(b"end"))),
+        (key("e", 47, 47), object(65_604, PayloadLocation::Bulk(extents.into())), None),
+        (key("f", 48, 48), object(3, PayloadLocation::Empty), Some(Bytes::from_static(b"end"))),
     ]
 }
 
@@ -76,8 +77,8 @@ fn write(memory: &Memory, added: &[Added]) -> (FileDigest, Vec<SegmentLocation>)
 fn wanted(added: &[Added], places: &[SegmentLocation]) -> Vec<SegmentObject> {
     let object = |((key, statement, payload), place): (&Added, &SegmentLocation)| {
         let mut statement = statement.clone();
-        if let (Statement::Object(object), Some(_)) = (&mut statement, payload) {
-            object.payload = Payload::Segment(*place);
+        if let (EntryValue::Object(object), Some(_)) = (&mut statement, payload) {
+            object.payload = PayloadLocation::Segment(*place);
         }
         let payload = payload.clone().unwrap_or_default();
         SegmentObject { key: key.clone(), statement, payload }
@@ -121,8 +122,12 @@ fn a_golden_file_with_compressed_blocks_is_still_read() {
     // Three blocks: compressed, a large payload stored as it is, compressed. What zstd writes may change
     // with its version; what it once wrote must be readable.
     let mut all = added(&Bytes::from(vec![b'a'; 3000]));
-    all.push((key("g", 49, 49), object(20_000, Payload::Empty), Some(noise(2, 20_000))));
-    all.push((key("h", 50, 50), object(5000, Payload::Empty), Some(Bytes::from(vec![b'h'; 5000]))));
+    all.push((key("g", 49, 49), object(20_000, PayloadLocation::Empty), Some(noise(2, 20_000))));
+    all.push((
+        key("h", 50, 50),
+        object(5000, PayloadLocation::Empty),
+        Some(Bytes::from(vec![b'h'; 5000])),
+    ));
     let (bytes, places) = written_bytes(&all);
     let golden = golden::read("segment-v1-zstd.seg", || bytes);
     assert_eq!(golden[4], ZSTD);
@@ -135,7 +140,7 @@ fn a_golden_file_with_compressed_blocks_is_still_read() {
         objects.into_iter().map(|object| (object.key, object.payload)).collect()
     };
     for object in &found {
-        if let Statement::Object(ObjectVersion { payload: Payload::Segment(at), .. }) =
+        if let EntryValue::Object(ObjectVersion { payload: PayloadLocation::Segment(at), .. }) =
             &object.statement
         {
             assert_eq!(ready(segment.read(*at)).unwrap(), *object);
@@ -208,7 +213,8 @@ fn reseal_object(raw: &mut [u8]) {
 
 #[test]
 fn mutated_segments_never_panic_and_never_show_another_object() {
-    let whole = [added(&noise(1, 300)), vec![(key("g", 49, 49), object(9, Payload::Empty), None)]];
+    let whole =
+        [added(&noise(1, 300)), vec![(key("g", 49, 49), object(9, PayloadLocation::Empty), None)]];
     let (bytes, places) = written_bytes(&whole.concat());
     let right = wanted(&whole.concat(), &places);
     let mut mutator = Mutator::new(5);
@@ -293,7 +299,7 @@ proptest! {
     fn what_is_added_comes_back(lens in vec(prop_oneof![0usize..200, 0usize..40_000], 1..12)) {
         let object = |(at, len): (usize, &usize)| {
             let payload = if at % 2 == 0 { noise(at as u64, *len) } else { vec![7; *len].into() };
-            (key(&format!("{at:03}"), 1, 1), object(*len, Payload::Empty), Some(payload))
+            (key(&format!("{at:03}"), 1, 1), object(*len, PayloadLocation::Empty), Some(payload))
         };
         let added: Vec<Added> = lens.iter().enumerate().map(object).collect();
         let memory = Memory::default();
@@ -319,7 +325,7 @@ fn what_could_not_be_read_back_is_not_written() {
         let added = ready(async {
             let disk = memory.disk();
             let mut writer = SegmentWriter::create(&disk, &path(), STORE, ID).await.unwrap();
-            writer.add(&key, &Statement::Removed, None).await
+            writer.add(&key, &EntryValue::Removed, None).await
         });
         assert_eq!(added.is_ok(), is_within, "{len}");
         if is_within {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ingest::codec::{DecodeError, Decoder, Encoder};
-use ingest::words::{BucketId, Offset};
+use ingest::ids::{BucketId, Offset};
 
 use crate::state::StateKey;
 use crate::tail::StateChange;

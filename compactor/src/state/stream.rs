@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ingest::codec::{DecodeError, Decoder, Encoder};
 use ingest::entry::Extent;
-use ingest::words::WallTime;
+use ingest::time::WallTime;
 
 /// What a cut keeps of a stream that is under way.
 #[derive(Clone, PartialEq, Eq, Debug)]

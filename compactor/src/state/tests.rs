@@ -1,6 +1,6 @@
 use ingest::entry::{ETag, Extent, StoredChecksum};
 use ingest::env::FilePath;
-use ingest::words::{BulkId, ConfigVersion};
+use ingest::ids::{BulkId, ConfigVersion};
 use proptest::prelude::*;
 
 use super::*;
@@ -56,9 +56,9 @@ fn completed_upload() -> UploadState {
     UploadState::Completed { written: written(), parts, at: Offset::new(41) }
 }
 
-fn part() -> Part {
+fn part() -> UploadPart {
     let digest = Bytes::from_static(&[1, 2, 3, 4]);
-    Part {
+    UploadPart {
         size: 300,
         md5: [0x33; 16],
         digest: u64::MAX,

@@ -5,9 +5,10 @@ use bytes::Bytes;
 use ingest::codec::{Decoder, Encoder};
 use ingest::entry::{ETag, EntryKey, SegmentLocation};
 use ingest::env::FilePath;
+use ingest::ids::{BucketId, Offset, SegmentId};
 use ingest::log::ReadError;
 use ingest::record::key_hash;
-use ingest::words::{BucketId, Offset, SegmentId, WallTime};
+use ingest::time::WallTime;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use ingest::entry::{Attributes, ObjectVersion};
+use ingest::ids::{BucketId, PartNumber, UploadId};
 use ingest::log::LogLocation;
-use ingest::record::Part;
-use ingest::words::{BucketId, PartNumber, UploadId, WallTime};
+use ingest::record::UploadPart;
+use ingest::time::WallTime;
 
 use super::*;
 use crate::state::encode_part;
@@ -20,11 +21,11 @@ fn key(name: &str, version: u64, sequence: u64) -> EntryKey {
 }
 
 fn removed(name: &str, offset: u64) -> Entry {
-    Entry { key: key(name, offset, offset), statement: Statement::Removed }
+    Entry { key: key(name, offset, offset), statement: EntryValue::Removed }
 }
 
-fn object(name: &str, offset: u64, payload: Payload) -> Entry {
-    let statement = Statement::Object(ObjectVersion {
+fn object(name: &str, offset: u64, payload: PayloadLocation) -> Entry {
+    let statement = EntryValue::Object(ObjectVersion {
         is_null: false,
         created: WallTime::default(),
         digest: 0,
@@ -142,12 +143,17 @@ fn the_newest_state_below_an_offset_decides() {
 
 #[test]
 fn every_bulk_file_that_is_referred_to_is_named_once() {
-    let part =
-        Part { size: 9, md5: [0; 16], digest: 0, checksum: None, extents: extents(&[8, 7, 8]) };
+    let part = UploadPart {
+        size: 9,
+        md5: [0; 16],
+        digest: 0,
+        checksum: None,
+        extents: extents(&[8, 7, 8]),
+    };
     let part_key = StateKey::part(UPLOAD, PartNumber::new(1));
     let encoded = encode_part(&part, WallTime::default());
     let tail = Tail::new(at(10));
-    let bulk = object("a", 10, Payload::Bulk(extents(&[9, 7, 9])));
+    let bulk = object("a", 10, PayloadLocation::Bulk(extents(&[9, 7, 9])));
     assert_eq!(bulk_files(&bulk.statement), [BulkId::new(7), BulkId::new(9)]);
     let upload_key = StateKey::upload(BUCKET, b"a", UPLOAD);
     let state = vec![(part_key.clone(), Some(encoded.clone())), (upload_key.clone(), value("u"))];
@@ -157,7 +163,9 @@ fn every_bulk_file_that_is_referred_to_is_named_once() {
     assert_eq!(state_bulk_files(&part_key, None), Ok(Vec::new()));
     assert_eq!(state_bulk_files(&upload_key, Some(&encoded)), Ok(Vec::new()));
     assert!(state_bulk_files(&part_key, Some(&Bytes::from_static(b"rot"))).is_err());
-    for payload in [Payload::Empty, Payload::Log(LogLocation { file: 7, position: 0, len: 9 })] {
+    for payload in
+        [PayloadLocation::Empty, PayloadLocation::Log(LogLocation { file: 7, position: 0, len: 9 })]
+    {
         assert_eq!(bulk_files(&object("b", 11, payload).statement), []);
     }
 }
@@ -171,12 +179,12 @@ fn its_bytes_stand_for_what_it_holds_and_what_the_log_holds_for_it() {
     };
     let bare = bytes_of(vec![removed("a", 10)], Vec::new());
     assert_eq!(bare, key("a", 10, 10).as_bytes().len() as u64 + 256);
-    let log = Payload::Log(LogLocation { file: 7, position: 0, len: 1000 });
+    let log = PayloadLocation::Log(LogLocation { file: 7, position: 0, len: 1000 });
     assert_eq!(bytes_of(vec![object("a", 10, log)], Vec::new()), bare + 1000);
-    let bulk = Payload::Bulk(extents(&[7, 8]));
+    let bulk = PayloadLocation::Bulk(extents(&[7, 8]));
     assert_eq!(bytes_of(vec![object("a", 10, bulk)], Vec::new()), bare + 48);
-    let mut full = object("a", 10, Payload::Empty);
-    if let Statement::Object(object) = &mut full.statement {
+    let mut full = object("a", 10, PayloadLocation::Empty);
+    if let EntryValue::Object(object) = &mut full.statement {
         let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
         let part =
             ingest::entry::PartSummary { number: PartNumber::new(1), size: 9, checksum: None };

@@ -4,7 +4,7 @@ use compactor::outcome::{Outcome, Rejection};
 use http::Response;
 use hyper::body::Incoming;
 use ingest::name::BucketName;
-use ingest::record::{Body, CreateBucket, Versioning};
+use ingest::record::{CreateBucket, RecordBody, Versioning};
 use s3::error::{Code, S3Error};
 use s3::escape::escape;
 use s3::xml::{self, Writer};
@@ -90,7 +90,7 @@ pub async fn create(front: &Front, asked: &Asked, body: Incoming) -> Answered {
     let valid = BucketName::new(name.clone().into_bytes());
     let valid = valid.map_err(|_| S3Error::from(Code::InvalidBucketName))?;
     let create = CreateBucket { name: valid, owner: asked.user.id.clone(), region };
-    let outcome = front.submit(asked, Body::CreateBucket(create)).await?;
+    let outcome = front.submit(asked, RecordBody::CreateBucket(create)).await?;
     match outcome {
         // Creating one's own bucket again succeeds in us-east-1, and so everywhere here.
         Outcome::BucketCreated(_) | Outcome::Rejected(Rejection::BucketAlreadyOwned) => {
@@ -169,7 +169,7 @@ pub async fn set_versioning(front: &Front, asked: &Asked, body: Incoming) -> Ans
         Some("Suspended") => Versioning::Suspended,
         _ => return Err(Code::MalformedXml.into()),
     };
-    match front.submit(asked, Body::SetVersioning { bucket: bucket.id, versioning }).await? {
+    match front.submit(asked, RecordBody::SetVersioning { bucket: bucket.id, versioning }).await? {
         Outcome::Done => Ok(answer::empty(200)),
         other => Err(unexpected(&other)),
     }
@@ -236,7 +236,7 @@ pub fn rejected(rejection: Rejection) -> S3Error {
 
 impl Front {
     /// Submits a record for whoever asks.
-    pub async fn submit(&self, asked: &Asked, body: Body) -> Result<Outcome, S3Error> {
+    pub async fn submit(&self, asked: &Asked, body: RecordBody) -> Result<Outcome, S3Error> {
         let submitted = self.partition_of(asked).submit(&asked.user.id, &asked.id, body).await;
         submitted.map_err(submit_error)
     }

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use ingest::entry::ETag;
-use ingest::record::Condition;
+use ingest::record::WriteCondition;
 use s3::checksum::parse_etag;
 use s3::error::{Code, S3Error};
 use s3::headers::text;
@@ -81,16 +81,16 @@ pub fn may_take_range(
 }
 
 /// The condition of a write.
-pub fn of_write(headers: &HeaderMap) -> Result<Condition, S3Error> {
+pub fn of_write(headers: &HeaderMap) -> Result<WriteCondition, S3Error> {
     let refused = |what: &str| Code::NotImplemented.because(format!("{what} is not implemented."));
     match (text(headers, "if-match")?, text(headers, "if-none-match")?) {
-        (None, None) => Ok(Condition::Always),
-        (None, Some("*")) => Ok(Condition::IfAbsent),
-        (Some("*"), None) => Ok(Condition::IfPresent),
+        (None, None) => Ok(WriteCondition::Always),
+        (None, Some("*")) => Ok(WriteCondition::IfAbsent),
+        (Some("*"), None) => Ok(WriteCondition::IfPresent),
         (Some(etag), None) => Ok(match parse_etag(etag) {
-            Some((md5, parts)) => Condition::IfMatch(ETag { md5, parts }),
+            Some((md5, parts)) => WriteCondition::IfMatch(ETag { md5, parts }),
             // An entity tag that no object here can have: the condition cannot hold.
-            None => Condition::IfMatch(ETag { md5: [0xff; 16], parts: u16::MAX }),
+            None => WriteCondition::IfMatch(ETag { md5: [0xff; 16], parts: u16::MAX }),
         }),
         (None, Some(_)) => {
             Err(refused("If-None-Match with an entity tag on a write")

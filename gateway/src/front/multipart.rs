@@ -10,9 +10,9 @@ use compactor::view::Snapshot;
 use http::Response;
 use hyper::body::Incoming;
 use ingest::entry::StoredChecksum;
+use ingest::ids::{PartNumber, UploadId};
 use ingest::name::ObjectKey;
-use ingest::record::{Body, CompleteUpload, CreateUpload, Part, PutPart};
-use ingest::words::{PartNumber, UploadId};
+use ingest::record::{CompleteUpload, CreateUpload, PutPart, RecordBody, UploadPart};
 use query::listing::{From, Request};
 use query::uploads::{self, Listed, Upload};
 use s3::checksum::{Algorithm, Hasher, base64, etag, parse_etag};
@@ -59,7 +59,7 @@ pub async fn create(front: &Front, asked: &Asked) -> Answered {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|_| S3Error::from(Code::InternalError))?;
     let upload = UploadId(id);
-    let body = Body::CreateUpload(CreateUpload {
+    let body = RecordBody::CreateUpload(CreateUpload {
         bucket: bucket.id,
         key: key.clone(),
         upload,
@@ -86,7 +86,7 @@ pub async fn create(front: &Front, asked: &Asked) -> Answered {
 
 async fn open_upload(
     snapshot: &Snapshot,
-    bucket: ingest::words::BucketId,
+    bucket: ingest::ids::BucketId,
     key: &ObjectKey,
     id: UploadId,
 ) -> Result<OpenUpload, S3Error> {
@@ -118,7 +118,7 @@ pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     let wanted = Algorithm::from_code(open.checksum_algorithm);
     // Parts always go the bulk way: the object that they become names them by extent.
     let taken = front.take_body(asked, body, 0, wanted).await?;
-    let part = Part {
+    let part = UploadPart {
         size: taken.size,
         md5: taken.md5,
         digest: taken.digest,
@@ -127,7 +127,7 @@ pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     };
     let stream = taken.stream();
     let put = PutPart { bucket: bucket.id, key, upload, number, part, stream };
-    let outcome = front.submit(asked, Body::PutPart(put)).await;
+    let outcome = front.submit(asked, RecordBody::PutPart(put)).await;
     if let Some(held) = taken.held {
         held.settle(&outcome);
     }
@@ -151,7 +151,7 @@ pub async fn abort(front: &Front, asked: &Asked) -> Answered {
     let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let upload = asked.upload()?;
-    match front.submit(asked, Body::AbortUpload { bucket: bucket.id, key, upload }).await? {
+    match front.submit(asked, RecordBody::AbortUpload { bucket: bucket.id, key, upload }).await? {
         Outcome::Done => Ok(answer::empty(204)),
         other => Err(unexpected(&other)),
     }
@@ -193,8 +193,8 @@ fn read_parts(document: &Bytes) -> Result<Vec<NamedPart>, S3Error> {
 /// for it.
 fn find_parts<'a>(
     named: &[NamedPart],
-    parts: &'a BTreeMap<PartNumber, Part>,
-) -> Result<Vec<&'a Part>, S3Error> {
+    parts: &'a BTreeMap<PartNumber, UploadPart>,
+) -> Result<Vec<&'a UploadPart>, S3Error> {
     let invalid = || S3Error::from(Code::InvalidPart);
     let find = |named: &NamedPart| {
         let part = parts.get(&named.number).ok_or_else(invalid)?;
@@ -219,7 +219,10 @@ fn find_parts<'a>(
 
 /// The whole object's checksum from its parts'; refused when a part has none. None for an upload that was announced
 /// without one.
-fn whole_checksum(open: &OpenUpload, parts: &[&Part]) -> Result<Option<StoredChecksum>, S3Error> {
+fn whole_checksum(
+    open: &OpenUpload,
+    parts: &[&UploadPart],
+) -> Result<Option<StoredChecksum>, S3Error> {
     let Some(algorithm) = Algorithm::from_code(open.checksum_algorithm) else { return Ok(None) };
     let mut over_parts = Hasher::new(algorithm);
     let mut combined: Option<Vec<u8>> = None;
@@ -247,7 +250,7 @@ fn whole_checksum(open: &OpenUpload, parts: &[&Part]) -> Result<Option<StoredChe
 }
 
 /// CRC-64/NVME of all parts together, which their digests in the log give whatever the upload was announced with.
-fn whole_crc64(parts: &[&Part]) -> Option<Vec<u8>> {
+fn whole_crc64(parts: &[&UploadPart]) -> Option<Vec<u8>> {
     let mut combined: Option<Vec<u8>> = None;
     for part in parts {
         let digest = part.digest.to_be_bytes();
@@ -263,7 +266,7 @@ fn whole_crc64(parts: &[&Part]) -> Option<Vec<u8>> {
 fn check_claims(
     asked: &Asked,
     checksum: Option<&StoredChecksum>,
-    parts: &[&Part],
+    parts: &[&UploadPart],
 ) -> Result<(), S3Error> {
     if let Some(said) = asked.header("x-amz-mp-object-size")? {
         let size: u64 = parts.iter().map(|part| part.size).sum();
@@ -322,7 +325,8 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
         Some(UploadState::Open(open)) if named.is_sorted_by(|a, b| a.number < b.number) => {
             let found = resolve::parts(&snapshot, upload, PartNumber::ZERO, usize::MAX).await;
             let found = found.map_err(read_error)?.into_iter();
-            let parts: BTreeMap<PartNumber, Part> = found.map(|(n, _, part)| (n, part)).collect();
+            let parts: BTreeMap<PartNumber, UploadPart> =
+                found.map(|(n, _, part)| (n, part)).collect();
             let parts = find_parts(&named, &parts)?;
             let checksum = whole_checksum(&open, &parts)?;
             check_claims(asked, checksum.as_ref(), &parts)?;
@@ -334,7 +338,7 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     let parts: Vec<(PartNumber, [u8; 16])> =
         named.iter().map(|part| (part.number, part.md5)).collect();
     let completion = |config| {
-        Body::CompleteUpload(CompleteUpload {
+        RecordBody::CompleteUpload(CompleteUpload {
             bucket: bucket.id,
             config,
             key: key.clone(),

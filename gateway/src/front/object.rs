@@ -7,13 +7,13 @@ use compactor::partition::Written as WrittenPayload;
 use compactor::state::BucketState;
 use http::Response;
 use hyper::body::Incoming;
-use ingest::entry::{Attributes, ETag, ObjectVersion, Statement};
+use ingest::entry::{Attributes, ETag, EntryValue, ObjectVersion};
+use ingest::ids::{ConfigVersion, Offset};
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
 use ingest::record::{
-    Body, Condition, DeleteObject, PutObject, RecordPayload, SetTags, VersionRef,
+    DeleteObject, PutObject, RecordBody, RecordPayload, SetTags, VersionRef, WriteCondition,
 };
-use ingest::words::{ConfigVersion, Offset};
 use query::object::{self, Found};
 use s3::checksum::{Algorithm, Hasher, etag};
 use s3::error::{ALLOW, Code, S3Error};
@@ -123,7 +123,7 @@ impl Front {
         &self,
         asked: &Asked,
         bucket: &BucketState,
-        body: impl Fn(ConfigVersion) -> Body,
+        body: impl Fn(ConfigVersion) -> RecordBody,
     ) -> Result<Outcome, S3Error> {
         let mut config = bucket.config;
         for _ in 0..TRIES {
@@ -177,13 +177,13 @@ async fn write(
     asked: &Asked,
     bucket: &BucketState,
     key: &ObjectKey,
-    condition: Condition,
+    condition: WriteCondition,
     attributes: Attributes,
     payload: WrittenPayload,
 ) -> Result<Written, S3Error> {
     let WrittenPayload { payload, digest, guard } = payload;
     let put = |config| {
-        Body::PutObject(PutObject {
+        RecordBody::PutObject(PutObject {
             bucket: bucket.id,
             config,
             key: key.clone(),
@@ -248,8 +248,8 @@ fn version_name(found: &Found) -> VersionName {
 /// The object, or why there is none to show.
 fn object_of<'a>(asked: &Asked, found: &'a Found) -> Result<&'a ObjectVersion, S3Error> {
     match &found.statement {
-        Statement::Object(object) => Ok(object),
-        Statement::Marker { created, .. } => {
+        EntryValue::Object(object) => Ok(object),
+        EntryValue::Marker { created, .. } => {
             let code = if asked.query("versionId").is_some() {
                 Code::MethodNotAllowed
             } else {
@@ -264,7 +264,7 @@ fn object_of<'a>(asked: &Asked, found: &'a Found) -> Result<&'a ObjectVersion, S
                 .with("VersionId", version_text(version_name(found)))
                 .with("LastModified", s3::time::http(created.micros())))
         }
-        Statement::Removed | Statement::NullRemoved => Err(Code::NoSuchKey.into()),
+        EntryValue::Removed | EntryValue::NullRemoved => Err(Code::NoSuchKey.into()),
     }
 }
 
@@ -462,11 +462,17 @@ fn delete_body(
     bucket: &BucketState,
     key: &ObjectKey,
     version: VersionRef,
-    condition: Condition,
-) -> impl Fn(ConfigVersion) -> Body {
+    condition: WriteCondition,
+) -> impl Fn(ConfigVersion) -> RecordBody {
     let (bucket, key) = (bucket.id, key.clone());
     move |config| {
-        Body::DeleteObject(DeleteObject { bucket, config, key: key.clone(), version, condition })
+        RecordBody::DeleteObject(DeleteObject {
+            bucket,
+            config,
+            key: key.clone(),
+            version,
+            condition,
+        })
     }
 }
 
@@ -556,10 +562,10 @@ async fn delete_one(
         ObjectKey::new(key.as_bytes().to_vec()).map_err(|_| S3Error::from(Code::MalformedXml))?;
     let version = version_ref(object.text_of("VersionId"))?;
     let condition = match object.text_of("ETag") {
-        None => Condition::Always,
-        Some("*") => Condition::IfPresent,
+        None => WriteCondition::Always,
+        Some("*") => WriteCondition::IfPresent,
         Some(text) => match s3::checksum::parse_etag(text) {
-            Some((md5, parts)) => Condition::IfMatch(ETag { md5, parts }),
+            Some((md5, parts)) => WriteCondition::IfMatch(ETag { md5, parts }),
             None => return Err(Code::PreconditionFailed.into()),
         },
     };
@@ -593,7 +599,7 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
     let source_key = ObjectKey::new(source_key.as_bytes().to_vec()).map_err(|_| invalid())?;
     let whole = |found: &Found| -> Result<Range<u64>, Refused> {
         let object = match &found.statement {
-            Statement::Object(object) => object,
+            EntryValue::Object(object) => object,
             _ if version.is_some() => {
                 return Err(Refused::S3(Code::InvalidRequest.because("The source of a copy request may not specifically refer to a delete marker by version id.")));
             }
@@ -622,7 +628,7 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         Err(Refused::S3(error)) => return Err(error),
         Err(Refused::NotModified(_)) => return Err(Code::PreconditionFailed.into()),
     };
-    let Statement::Object(object) = &found.statement else { return Err(Code::NoSuchKey.into()) };
+    let EntryValue::Object(object) = &found.statement else { return Err(Code::NoSuchKey.into()) };
     let source = object.attributes.as_ref();
     if source.size > super::body::UPLOAD_BYTES_MAX {
         return Err(Code::InvalidRequest.because("The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"));
@@ -739,7 +745,7 @@ async fn change_tags(
     let key = asked.object_key()?;
     let version = version_ref(asked.query("versionId"))?;
     let set = SetTags { bucket: bucket.id, key, version, tags };
-    match front.submit(asked, Body::SetTags(set)).await? {
+    match front.submit(asked, RecordBody::SetTags(set)).await? {
         Outcome::Changed(version) => {
             let mut response = answer::empty(status);
             if bucket.versioning != ingest::record::Versioning::Off {

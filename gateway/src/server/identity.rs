@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use ingest::words::{NodeId, StoreId};
+use ingest::ids::{NodeId, StoreId};
 
 /// Whose a data directory is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,11 +13,11 @@ use compactor::catalog::Catalog;
 use compactor::partition::{self, Options, Partition, PayloadWay, hash_of};
 use ingest::bulk::BulkFiles;
 use ingest::env::{Env, FilePath, timeout};
+use ingest::ids::{NodeId, Offset, PartitionId};
 use ingest::log::brokers::Brokers;
 use ingest::log::replicated::{self, ReplicatedLog};
 use ingest::log::{Log, ReadError};
 use ingest::record::DATA_BYTES_MAX;
-use ingest::words::{NodeId, Offset, PartitionId};
 use kafka::{KafkaBrokers, Topic};
 
 use super::identity::{Identity, NodeIdentity, new_store};
@@ -92,9 +92,9 @@ impl Node {
         check_topic(&topic, kafka, own.map(|own| own.partitions))?;
         let partitions = topic.partitions.len() as u32;
         let brokers: Arc<dyn Brokers> = Arc::new(KafkaBrokers::new(kafka.connection.clone()));
-        let options = replicated::Options {
+        let options = replicated::ReplicatedLogOptions {
             reserve_bytes: settings.reserve_bytes,
-            ..replicated::Options::new(FilePath::new("spool"))
+            ..replicated::ReplicatedLogOptions::new(FilePath::new("spool"))
         };
         let known = own.map(|own| own.store);
         let log = ReplicatedLog::open(&env, brokers, partitions, known, options).await?;

@@ -15,9 +15,9 @@ use compactor::placement;
 use compactor::view::Snapshot;
 use ingest::bulk::{self, BulkFiles};
 use ingest::env::{Env, FilePath};
+use ingest::ids::{Offset, PartitionId};
 use ingest::log::ReadError;
 use ingest::log::embedded::{self, EmbeddedLog};
-use ingest::words::{Offset, PartitionId};
 
 use super::identity::{Identity, StoreIdentity, new_store, sync_folder_of};
 use super::node::Node;
@@ -86,8 +86,8 @@ pub fn log_folder(partition: PartitionId) -> FilePath {
 }
 
 /// How the log is kept under these settings.
-pub fn log_options(settings: &Settings, own: StoreIdentity) -> embedded::Options {
-    embedded::Options {
+pub fn log_options(settings: &Settings, own: StoreIdentity) -> embedded::EmbeddedLogOptions {
+    embedded::EmbeddedLogOptions {
         folder: FilePath::new("log"),
         store: own.store,
         is_begun: own.is_begun,
@@ -98,8 +98,8 @@ pub fn log_options(settings: &Settings, own: StoreIdentity) -> embedded::Options
 }
 
 /// How bulk files are kept under these settings.
-pub fn bulk_options(settings: &Settings, catalog: &Catalog) -> bulk::Options {
-    bulk::Options {
+pub fn bulk_options(settings: &Settings, catalog: &Catalog) -> bulk::BulkOptions {
+    bulk::BulkOptions {
         folder: Layout::new(catalog.partition).bulk_folder(),
         store: catalog.store,
         partition: catalog.partition,

@@ -15,8 +15,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use ingest::log::brokers::Lane;
-use ingest::words::PartitionId;
+use ingest::ids::PartitionId;
+use ingest::log::brokers::ProducerKind;
 use kafka::{Security, Settings, consumer_config, producer_config};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::DeliveryResult;
@@ -145,7 +145,7 @@ impl ProducerContext for Acknowledged {
 /// A plain producer, and what it has under way.
 fn producer(
     settings: &Settings,
-    lane: Lane,
+    lane: ProducerKind,
     linger_ms: Option<u32>,
 ) -> anyhow::Result<(ThreadedProducer<Acknowledged>, Arc<Window>)> {
     let mut config = producer_config(settings, lane, 0);
@@ -179,7 +179,7 @@ fn produce(
     in_flight_bytes: usize,
     linger_ms: Option<u32>,
 ) -> anyhow::Result<Rate> {
-    let (producer, window) = producer(settings, Lane::Data, linger_ms)?;
+    let (producer, window) = producer(settings, ProducerKind::Data, linger_ms)?;
     let (topic, value) = (settings.topic(), pattern(bytes));
     let produce = |most: usize| -> anyhow::Result<()> {
         window.enter(most, value.len());
@@ -207,7 +207,7 @@ fn round_trip(
     limit: Duration,
     linger_ms: Option<u32>,
 ) -> anyhow::Result<Latencies> {
-    let (producer, window) = producer(settings, Lane::Commits, linger_ms)?;
+    let (producer, window) = producer(settings, ProducerKind::Commits, linger_ms)?;
     let (topic, value) = (settings.topic(), pattern(bytes));
     let consumer = consumer(settings, Offset::Offset(bounds(settings)?.1))?;
     let once = || -> anyhow::Result<Duration> {

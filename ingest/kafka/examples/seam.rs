@@ -17,14 +17,17 @@ use bytes::Bytes;
 use clap::Parser;
 use ingest::entry::Attributes;
 use ingest::env::{FilePath, production};
+use ingest::ids::{
+    BucketId, ConfigVersion, Epoch, Offset, PartitionId, Sequence, StreamId, WriterId,
+};
 use ingest::log::Log;
 use ingest::log::brokers::Brokers;
-use ingest::log::replicated::{Options, ReplicatedLog};
+use ingest::log::replicated::{ReplicatedLog, ReplicatedLogOptions};
 use ingest::name::ObjectKey;
-use ingest::record::{Body, Condition, Data, PutObject, Record, RecordId, RecordPayload};
-use ingest::words::{
-    BucketId, ConfigVersion, Epoch, Offset, PartitionId, Sequence, StreamId, WallTime, WriterId,
+use ingest::record::{
+    PutObject, Record, RecordBody, RecordId, RecordPayload, StreamPiece, WriteCondition,
 };
+use ingest::time::WallTime;
 use kafka::{KafkaBrokers, Security, Settings};
 
 const PARTITION: PartitionId = PartitionId::ZERO;
@@ -67,7 +70,7 @@ fn main() -> anyhow::Result<()> {
         let settings =
             Settings::new(arguments.bootstrap.clone(), &*arguments.cluster, Security::default())?;
         let brokers: Arc<dyn Brokers> = Arc::new(KafkaBrokers::new(settings));
-        let options = Options::new(FilePath::new("spool"));
+        let options = ReplicatedLogOptions::new(FilePath::new("spool"));
         let log = ReplicatedLog::open(&env, brokers, arguments.partitions, None, options).await?;
         let log: Arc<dyn Log> = Arc::new(log);
         if arguments.read { read(&log).await } else { append(&log, &arguments).await }
@@ -133,13 +136,18 @@ fn record(number: u64, payload: Bytes, is_data: bool) -> Record {
     };
     let body = if is_data {
         let total = payload.len() as u64;
-        Body::Data(Data { stream: StreamId([7; 16]), index: number as u32, total, bytes: payload })
+        RecordBody::Data(StreamPiece {
+            stream: StreamId([7; 16]),
+            index: number as u32,
+            total,
+            bytes: payload,
+        })
     } else {
-        Body::PutObject(PutObject {
+        RecordBody::PutObject(PutObject {
             bucket: BucketId::new(1),
             config: ConfigVersion::ZERO,
             key: ObjectKey::new(format!("key/{number:012}").into_bytes()).expect("a short key"),
-            condition: Condition::Always,
+            condition: WriteCondition::Always,
             attributes: Attributes { size: payload.len() as u64, ..Attributes::default() },
             digest: 0,
             payload: RecordPayload::Inline(payload),

@@ -19,8 +19,9 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::mpsc;
 
 use ingest::env::Fut;
-use ingest::log::brokers::{self, BrokerError, ConsumeError, Message};
-use ingest::words::{Offset, PartitionId, WallTime};
+use ingest::ids::{Offset, PartitionId};
+use ingest::log::brokers::{self, BrokerError, CommittedMessage, ConsumeError};
+use ingest::time::WallTime;
 
 use crate::context::{Context, broker_error};
 use crate::inquiry::{self, Presence, spawn};
@@ -64,7 +65,7 @@ pub fn consumer_config(settings: &Settings, partition: PartitionId, attempt: u32
     config
 }
 
-type Batch = Result<Vec<Message>, ConsumeError>;
+type Batch = Result<Vec<CommittedMessage>, ConsumeError>;
 
 /// A partition's consumer. Its thread ends, and with it the connections, soon after it is dropped.
 pub(crate) struct KafkaConsumer {
@@ -142,7 +143,7 @@ impl Delivery {
     }
 
     /// Waits for a message, then takes what is there besides, up to an error.
-    fn pull(&self) -> (Vec<Message>, Option<KafkaError>) {
+    fn pull(&self) -> (Vec<CommittedMessage>, Option<KafkaError>) {
         let mut messages = Vec::new();
         let mut bytes = 0;
         let mut wait = POLL;
@@ -211,9 +212,9 @@ impl Delivery {
 }
 
 /// Copies a message out of librdkafka's memory.
-fn copy(message: &BorrowedMessage<'_>) -> Message {
+fn copy(message: &BorrowedMessage<'_>) -> CommittedMessage {
     let millis = message.timestamp().to_millis().unwrap_or(0);
-    Message {
+    CommittedMessage {
         offset: Offset::new(message.offset().cast_unsigned()),
         time: WallTime::from_micros(millis.saturating_mul(1000)),
         value: Bytes::copy_from_slice(message.payload().unwrap_or_default()),

@@ -14,8 +14,8 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::oneshot;
 
 use ingest::env::Fut;
-use ingest::log::brokers::{Bounds, BrokerError};
-use ingest::words::{Offset, PartitionId};
+use ingest::ids::{Offset, PartitionId};
+use ingest::log::brokers::{BrokerError, PartitionBounds};
 
 use crate::context::{Context, broker_error};
 use crate::settings::Settings;
@@ -124,7 +124,7 @@ impl Inquiry {
     }
 
     /// Asks where a partition begins and ends. Blocks.
-    pub(crate) fn bounds(&self, partition: PartitionId) -> Result<Bounds, BrokerError> {
+    pub(crate) fn bounds(&self, partition: PartitionId) -> Result<PartitionBounds, BrokerError> {
         let client = self.client()?;
         let topic = self.settings.topic();
         let answer = client.fetch_watermarks(&topic, partition.get().cast_signed(), ANSWER);
@@ -141,7 +141,7 @@ impl Inquiry {
             let odd = |_| BrokerError(format!("the brokers name {value} as an offset"));
             u64::try_from(value).map(Offset::new).map_err(odd)
         };
-        Ok(Bounds { first: offset(first)?, end: offset(end)? })
+        Ok(PartitionBounds { first: offset(first)?, end: offset(end)? })
     }
 
     fn client(&self) -> Result<Arc<Asker>, BrokerError> {

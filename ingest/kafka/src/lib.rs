@@ -26,8 +26,10 @@ mod topic;
 use std::sync::Arc;
 
 use ingest::env::Fut;
-use ingest::log::brokers::{Bounds, BrokerError, Brokers, Consumer, Lane, Producer};
-use ingest::words::{Offset, PartitionId};
+use ingest::ids::{Offset, PartitionId};
+use ingest::log::brokers::{
+    BrokerError, Brokers, Consumer, PartitionBounds, Producer, ProducerKind,
+};
 
 use inquiry::{Inquiry, on_thread};
 
@@ -53,7 +55,7 @@ impl KafkaBrokers {
 }
 
 impl Brokers for KafkaBrokers {
-    fn producer(&self, lane: Lane, attempt: u32) -> Result<Box<dyn Producer>, BrokerError> {
+    fn producer(&self, lane: ProducerKind, attempt: u32) -> Result<Box<dyn Producer>, BrokerError> {
         Ok(Box::new(producer::KafkaProducer::new(&self.settings, lane, attempt)?))
     }
 
@@ -66,7 +68,7 @@ impl Brokers for KafkaBrokers {
         Ok(Box::new(consumer::KafkaConsumer::new(&self.settings, partition, from, attempt)?))
     }
 
-    fn bounds(&self, partition: PartitionId) -> Fut<'_, Result<Bounds, BrokerError>> {
+    fn bounds(&self, partition: PartitionId) -> Fut<'_, Result<PartitionBounds, BrokerError>> {
         let inquiry = self.inquiry.clone();
         on_thread("kafka bounds", move || inquiry.bounds(partition))
     }

@@ -17,8 +17,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, Pur
 use tokio::sync::oneshot;
 
 use ingest::env::Fut;
-use ingest::log::brokers::{self, BrokerError, Lane, SendError};
-use ingest::words::PartitionId;
+use ingest::ids::PartitionId;
+use ingest::log::brokers::{self, BrokerError, ProducerKind, SendError};
 
 use crate::context::{Context, broker_error};
 use crate::inquiry::spawn;
@@ -32,12 +32,12 @@ const POLL: Duration = Duration::from_millis(100);
 /// The layer above bounds what is under way to less than the queue here, and gives a producer up long
 /// before a message's own time is over: a message that is given up on a living producer may turn up
 /// behind its successors.
-pub fn producer_config(settings: &Settings, lane: Lane, attempt: u32) -> ClientConfig {
+pub fn producer_config(settings: &Settings, lane: ProducerKind, attempt: u32) -> ClientConfig {
     // Payload comes in bulk and gains from fuller batches; nobody waits for one record of it.
     let (role, linger_ms) = match lane {
-        Lane::Data => ("data", "2"),
-        Lane::Commits => ("commits", "0"),
-        Lane::Barriers => ("barriers", "0"),
+        ProducerKind::Data => ("data", "2"),
+        ProducerKind::Commits => ("commits", "0"),
+        ProducerKind::Barriers => ("barriers", "0"),
     };
     let mut config = settings.client(role, attempt);
     config
@@ -97,7 +97,11 @@ pub(crate) struct KafkaProducer {
 }
 
 impl KafkaProducer {
-    pub(crate) fn new(settings: &Settings, lane: Lane, attempt: u32) -> Result<Self, BrokerError> {
+    pub(crate) fn new(
+        settings: &Settings,
+        lane: ProducerKind,
+        attempt: u32,
+    ) -> Result<Self, BrokerError> {
         let config = producer_config(settings, lane, attempt);
         let producer: BaseProducer<Reports> =
             config.create_with_context(Reports(Context::default())).map_err(broker_error)?;

@@ -42,8 +42,10 @@ use std::sync::Arc;
 
 use futures::channel::oneshot;
 use ingest::env::Fut;
-use ingest::log::brokers::{Bounds, BrokerError, Brokers, Consumer, Lane, Message, Producer};
-use ingest::words::{Offset, PartitionId};
+use ingest::ids::{Offset, PartitionId};
+use ingest::log::brokers::{
+    BrokerError, Brokers, CommittedMessage, Consumer, PartitionBounds, Producer, ProducerKind,
+};
 
 use crate::executor::Sim;
 use call::{Call, Question};
@@ -98,7 +100,7 @@ impl SimBrokers {
     }
 
     /// What is committed in a partition, as its leader knows; none while there is no leader that knows.
-    pub fn committed(&self, partition: PartitionId) -> Option<Vec<Message>> {
+    pub fn committed(&self, partition: PartitionId) -> Option<Vec<CommittedMessage>> {
         let cluster = self.cluster.lock();
         let partition = &cluster.partitions[partition.get() as usize];
         let replica = &partition.replicas[partition.decided.leader?];
@@ -155,7 +157,11 @@ impl Handle {
 }
 
 impl Brokers for Handle {
-    fn producer(&self, _lane: Lane, attempt: u32) -> Result<Box<dyn Producer>, BrokerError> {
+    fn producer(
+        &self,
+        _lane: ProducerKind,
+        attempt: u32,
+    ) -> Result<Box<dyn Producer>, BrokerError> {
         let cluster = self.cluster.lock();
         Ok(Box::new(SimProducer {
             cluster: self.cluster.clone(),
@@ -181,7 +187,7 @@ impl Brokers for Handle {
         Ok(Box::new(SimConsumer { cluster: self.cluster.clone(), number }))
     }
 
-    fn bounds(&self, partition: PartitionId) -> Fut<'_, Result<Bounds, BrokerError>> {
+    fn bounds(&self, partition: PartitionId) -> Fut<'_, Result<PartitionBounds, BrokerError>> {
         self.call(partition, Question::Bounds)
     }
 

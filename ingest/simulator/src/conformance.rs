@@ -10,14 +10,15 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use ingest::entry::Attributes;
 use ingest::env::{Env, FilePath};
-use ingest::log::brokers::Brokers;
-use ingest::log::replicated::{Options, ReplicatedLog};
-use ingest::log::{BarrierToken, Committed, Log, ReadError, Reader};
-use ingest::name::ObjectKey;
-use ingest::record::{Body, Condition, PutObject, Record, RecordId, RecordPayload};
-use ingest::words::{
-    BucketId, ConfigVersion, Epoch, Offset, PartitionId, Sequence, StoreId, WallTime, WriterId,
+use ingest::ids::{
+    BucketId, ConfigVersion, Epoch, Offset, PartitionId, Sequence, StoreId, WriterId,
 };
+use ingest::log::brokers::Brokers;
+use ingest::log::replicated::{ReplicatedLog, ReplicatedLogOptions};
+use ingest::log::{BarrierToken, CommittedRecord, Log, LogReader, ReadError};
+use ingest::name::ObjectKey;
+use ingest::record::{PutObject, Record, RecordBody, RecordId, RecordPayload, WriteCondition};
+use ingest::time::WallTime;
 use parking_lot::Mutex;
 
 /// Makes and restarts a log.
@@ -50,7 +51,7 @@ impl<B: Fn() -> Arc<dyn Brokers> + Sync> Factory for OnBrokers<B> {
             let store = StoreId([3; 16]);
             let set_up = ReplicatedLog::establish(&self.env, &brokers, 1, store, "cluster").await;
             set_up.expect("set up");
-            let options = Options::new(FilePath::new("spool"));
+            let options = ReplicatedLogOptions::new(FilePath::new("spool"));
             let log = ReplicatedLog::open(&self.env, brokers, 1, Some(store), options).await;
             let log = Arc::new(log.expect("opened"));
             *self.open.lock() = Some(log.clone());
@@ -82,11 +83,11 @@ pub fn record(caller: u8, sequence: u64, payload: &[u8]) -> Record {
         principal: "somebody".into(),
         request: format!("{caller}-{sequence}"),
         time: WallTime::default(),
-        body: Body::PutObject(PutObject {
+        body: RecordBody::PutObject(PutObject {
             bucket: BucketId::new(1),
             config: ConfigVersion::ZERO,
             key: ObjectKey::new(key.into_bytes()).expect("a short key"),
-            condition: Condition::Always,
+            condition: WriteCondition::Always,
             attributes: Attributes { size: payload.len() as u64, ..Attributes::default() },
             digest: 0,
             payload: RecordPayload::Inline(Bytes::copy_from_slice(payload)),
@@ -101,7 +102,7 @@ pub async fn append(log: &Arc<dyn Log>, record: Record) -> Result<(), ingest::lo
 }
 
 /// Reads everything up to what was acknowledged before.
-pub async fn read_all(log: &Arc<dyn Log>, from: Offset) -> Result<Vec<Committed>, ReadError> {
+pub async fn read_all(log: &Arc<dyn Log>, from: Offset) -> Result<Vec<CommittedRecord>, ReadError> {
     let token = log.barrier(PARTITION).await.map_err(|error| ReadError::Unavailable {
         partition: PARTITION,
         reason: error.to_string(),
@@ -111,11 +112,11 @@ pub async fn read_all(log: &Arc<dyn Log>, from: Offset) -> Result<Vec<Committed>
 }
 
 async fn read_until(
-    reader: &mut Box<dyn Reader>,
+    reader: &mut Box<dyn LogReader>,
     from: Offset,
     token: BarrierToken,
-) -> Result<Vec<Committed>, ReadError> {
-    let mut found: Vec<Committed> = Vec::new();
+) -> Result<Vec<CommittedRecord>, ReadError> {
+    let mut found: Vec<CommittedRecord> = Vec::new();
     loop {
         let is_met = match token {
             BarrierToken::Below(end) => found.last().map_or(from, |r| r.offset.next()) >= end,
@@ -129,9 +130,9 @@ async fn read_until(
 }
 
 /// The callers' records in the order of their first appearance.
-fn firsts(found: &[Committed]) -> Vec<RecordId> {
+fn firsts(found: &[CommittedRecord]) -> Vec<RecordId> {
     let mut seen = BTreeSet::new();
-    let ids = found.iter().filter(|r| matches!(r.record.body, Body::PutObject(_)));
+    let ids = found.iter().filter(|r| matches!(r.record.body, RecordBody::PutObject(_)));
     ids.map(|r| r.record.id).filter(|id| seen.insert(*id)).collect()
 }
 
@@ -173,14 +174,14 @@ async fn a_restart_keeps_everything(factory: &dyn Factory) {
     factory.close(log).await;
     let log = factory.open().await;
     let after = read_all(&log, log.status(PARTITION).first).await.expect("read");
-    let contents = |found: &[Committed]| -> Vec<(Offset, Record)> {
+    let contents = |found: &[CommittedRecord]| -> Vec<(Offset, Record)> {
         found.iter().map(|r| (r.offset, r.record.clone())).collect()
     };
     let (before, after) = (contents(&before), contents(&after));
     // What is there more is what was appended to find the end.
     let (same, more) = after.split_at_checked(before.len()).expect("nothing is missing");
     assert!(before == same, "a restart changes nothing");
-    assert!(more.iter().all(|(_, record)| record.body == Body::Barrier));
+    assert!(more.iter().all(|(_, record)| record.body == RecordBody::Barrier));
     factory.close(log).await;
 }
 
@@ -237,7 +238,7 @@ async fn a_review_delivers_what_reading_does(factory: &dyn Factory) {
     let mut reader = log.review(PARTITION, first).await.expect("a reader");
     let token = BarrierToken::Below(last.next());
     let reviewed = read_until(&mut reader, first, token).await.expect("reviewed");
-    let contents = |found: &[Committed]| -> Vec<(Offset, Record)> {
+    let contents = |found: &[CommittedRecord]| -> Vec<(Offset, Record)> {
         found.iter().map(|r| (r.offset, r.record.clone())).collect()
     };
     let reviewed = contents(&reviewed);

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use ingest::env::{Env, Fut, Random};
 use ingest::mutant::Mutant;
-use ingest::words::Tick;
+use ingest::time::Tick;
 use parking_lot::Mutex;
 
 use crate::disk::{SimDisk, Survival};

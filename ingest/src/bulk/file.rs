@@ -6,15 +6,15 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::BulkError;
-use super::format::Identity;
+use super::format::BulkFileId;
 use crate::env::{DiskError, Env, File, Task};
 use crate::mutant::Mutant;
 
 /// A file that uploads are written to.
 pub struct BulkFile {
-    pub identity: Identity,
+    pub identity: BulkFileId,
     pub handle: Arc<dyn File>,
-    syncs: Arc<Syncs>,
+    syncs: Arc<SyncQueue>,
     /// Cancelled with the last upload's handle: then nobody waits for a sync. The lock is for sharing
     /// between threads only, nobody ever takes it.
     _syncer: Mutex<Task>,
@@ -22,8 +22,8 @@ pub struct BulkFile {
 
 /// What the uploads of a file and its sync task share.
 #[derive(Default)]
-struct Syncs {
-    progress: Mutex<Progress>,
+struct SyncQueue {
+    progress: Mutex<WriteProgress>,
     /// Wakes the task.
     requested: Notify,
     /// Wakes those who wait for the task.
@@ -31,7 +31,7 @@ struct Syncs {
 }
 
 #[derive(Default)]
-struct Progress {
+struct WriteProgress {
     /// How many syncs have been asked for.
     requested: u64,
     /// Everything written before this request was made is durable.
@@ -45,8 +45,8 @@ struct Progress {
 pub struct SyncRequest(u64);
 
 impl BulkFile {
-    pub fn new(env: &Env, identity: Identity, handle: Arc<dyn File>) -> Self {
-        let syncs = Arc::new(Syncs::default());
+    pub fn new(env: &Env, identity: BulkFileId, handle: Arc<dyn File>) -> Self {
+        let syncs = Arc::new(SyncQueue::default());
         let skips_sync = env.mutated(Mutant::SkipBulkSync);
         let task = syncs.clone().run(handle.clone(), skips_sync);
         let syncer = env.rt.spawn("bulk syncs", Box::pin(task));
@@ -96,7 +96,7 @@ impl BulkFile {
     }
 }
 
-impl Syncs {
+impl SyncQueue {
     async fn run(self: Arc<Self>, file: Arc<dyn File>, skips_sync: bool) {
         loop {
             self.requested.notified().await;

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::format::{self, BLOCK, FRAME_BYTES, FRAME_HEADER_BYTES, Frame, Identity};
+use super::format::{self, BLOCK, BulkFileId, FRAME_BYTES, FRAME_HEADER_BYTES, FrameRef};
 use crate::entry::Extent;
 
 /// Frames that are written at once. Two such stretches, one being filled and one being written, are all
@@ -10,8 +10,8 @@ use crate::entry::Extent;
 const STRETCH_FRAMES: usize = 4;
 
 /// Lays out one extent.
-pub struct Filler {
-    identity: Identity,
+pub struct ExtentWriter {
+    identity: BulkFileId,
     extent: Extent,
     /// The number of the frame that is being filled.
     frame: u64,
@@ -23,9 +23,9 @@ pub struct Filler {
     frame_at: usize,
 }
 
-impl Filler {
+impl ExtentWriter {
     /// Starts at the extent's first byte.
-    pub fn new(identity: Identity, extent: Extent) -> Self {
+    pub fn new(identity: BulkFileId, extent: Extent) -> Self {
         let mut filler = Self {
             identity,
             extent,
@@ -77,7 +77,7 @@ impl Filler {
     /// Takes bytes off the input, until it is empty or a stretch is ready: its place and its bytes.
     pub fn take(&mut self, input: &mut Bytes) -> Option<(u64, Bytes)> {
         while !input.is_empty() && !self.is_full() {
-            let frame = Frame::of(&self.extent, self.frame);
+            let frame = FrameRef::of(&self.extent, self.frame);
             let missing = frame.bytes() - (self.stretch.len() - self.frame_at);
             let taken = missing.min(input.len());
             self.stretch.extend_from_slice(&input[..taken]);

@@ -13,7 +13,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::entry::Extent;
-use crate::words::{BulkId, PartitionId, StoreId};
+use crate::ids::{BulkId, PartitionId, StoreId};
 
 /// Extents begin on multiples of this: small enough not to waste much after an upload of a few frames,
 /// large enough that two uploads never share a page or a sector.
@@ -36,7 +36,7 @@ pub const HEADER_COPIES: [usize; 2] = [0, 2048];
 
 /// Which file, in which store; every checksum in the file depends on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identity {
+pub struct BulkFileId {
     pub store: StoreId,
     pub partition: PartitionId,
     pub file: BulkId,
@@ -44,7 +44,7 @@ pub struct Identity {
     pub nonce: u64,
 }
 
-impl Identity {
+impl BulkFileId {
     /// The checksum that each frame's checksum continues.
     fn seed(&self) -> u32 {
         let mut salt = [0; 36];
@@ -133,7 +133,7 @@ impl Identity {
 
 /// What an extent says of one of its frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Frame {
+pub struct FrameRef {
     /// Where it begins in the file.
     pub position: u64,
     /// The block where its extent begins: tells apart uploads that lie side by side.
@@ -142,7 +142,7 @@ pub struct Frame {
     pub len: u32,
 }
 
-impl Frame {
+impl FrameRef {
     /// The frame of an extent with this number, from 0. The extent has been checked, and has it.
     pub fn of(extent: &Extent, index: u64) -> Self {
         let len = (extent.len - index * FRAME_PAYLOAD_MAX).min(FRAME_PAYLOAD_MAX);
@@ -171,7 +171,7 @@ impl Frame {
     }
 
     /// Writes the header in front of the payload; `bytes` has room for the one and holds the other.
-    pub fn seal(&self, identity: &Identity, bytes: &mut [u8]) {
+    pub fn seal(&self, identity: &BulkFileId, bytes: &mut [u8]) {
         let head = self.head(identity.file);
         let crc = crc32c::crc32c_append(identity.seed(), &head);
         let crc = crc32c::crc32c_append(crc, &bytes[FRAME_HEADER_BYTES..]);
@@ -180,7 +180,7 @@ impl Frame {
     }
 
     /// Compares a frame that was read with what it must be; says what differs.
-    pub fn verify(&self, identity: &Identity, bytes: &[u8]) -> Result<(), String> {
+    pub fn verify(&self, identity: &BulkFileId, bytes: &[u8]) -> Result<(), String> {
         if bytes.len() != self.bytes() {
             return Err(format!("{} bytes are here, the frame has {}", bytes.len(), self.bytes()));
         }

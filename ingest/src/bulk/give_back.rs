@@ -10,16 +10,16 @@ use std::sync::Arc;
 use super::BulkFiles;
 use super::file::BulkFile;
 use super::format;
-use super::reserve::Piece;
-use super::upload::Writing;
+use super::reserve::UploadPiece;
+use super::upload::PendingWrite;
 use crate::entry::Extent;
-use crate::env::{DiskError, DiskErrorKind, Fut, Open};
+use crate::env::{DiskError, DiskErrorKind, Fut, OpenMode};
+use crate::ids::BulkId;
 use crate::mutant::Mutant;
-use crate::words::BulkId;
 
 /// Which part of an abandoned upload is given back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Abandoned {
+pub enum ReclaimScope {
     /// All of it.
     Whole,
     /// The part that was reserved and not written: something may name the rest, a state run say.
@@ -28,7 +28,7 @@ pub enum Abandoned {
 
 /// An abandoned piece: where it began, how far it was written and had blocks, and where
 /// its place ended.
-struct Place {
+struct AbandonedPiece {
     file: Arc<BulkFile>,
     start: u64,
     written: u64,
@@ -36,8 +36,8 @@ struct Place {
     end: u64,
 }
 
-impl Place {
-    fn of(piece: &Piece) -> Self {
+impl AbandonedPiece {
+    fn of(piece: &UploadPiece) -> Self {
         Self {
             file: piece.file.clone(),
             start: piece.extent.position,
@@ -53,16 +53,16 @@ impl BulkFiles {
     /// uploads are abandoned by dropping them.
     pub(super) fn give_back(
         self: &Arc<Self>,
-        pieces: Vec<Piece>,
-        writing: Option<Writing>,
-        which: Abandoned,
+        pieces: Vec<UploadPiece>,
+        writing: Option<PendingWrite>,
+        which: ReclaimScope,
     ) {
         if self.env.mutated(Mutant::KeepAbandoned) {
             return;
         }
         let bulk = self.clone();
         // The files are not held: one that is removed meanwhile gives everything back.
-        let places: Vec<Place> = pieces.iter().map(Place::of).collect();
+        let places: Vec<AbandonedPiece> = pieces.iter().map(AbandonedPiece::of).collect();
         drop(pieces);
         let task: Fut<'static, ()> = Box::pin(async move {
             // A write that ends later would take its blocks again.
@@ -76,10 +76,10 @@ impl BulkFiles {
         self.env.rt.spawn("bulk give back", task).detach();
     }
 
-    async fn give_back_place(&self, place: &Place, which: Abandoned) {
+    async fn give_back_place(&self, place: &AbandonedPiece, which: ReclaimScope) {
         let start = match which {
-            Abandoned::Whole => place.start,
-            Abandoned::Unwritten => place.written,
+            ReclaimScope::Whole => place.start,
+            ReclaimScope::Unwritten => place.written,
         };
         let id = place.file.identity.file;
         let end = match self.env.mutated(Mutant::DiscardNeighbour) {
@@ -122,7 +122,7 @@ impl BulkFiles {
         if !self.is_sealed(id) || self.env.mutated(Mutant::KeepAbandoned) {
             return Ok(());
         }
-        match self.env.disk.open(&self.options.path(id), Open::Write).await {
+        match self.env.disk.open(&self.options.path(id), OpenMode::Write).await {
             Err(error) if error.kind == DiskErrorKind::NotFound => Ok(()),
             opened => opened?.discard_unwritten().await,
         }

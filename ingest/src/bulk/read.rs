@@ -8,14 +8,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::format::{
-    self, BLOCK, FRAME_BYTES, FRAME_HEADER_BYTES, FRAME_PAYLOAD_MAX, Frame, Identity,
+    self, BLOCK, BulkFileId, FRAME_BYTES, FRAME_HEADER_BYTES, FRAME_PAYLOAD_MAX, FrameRef,
 };
-use super::{BulkFiles, Options};
+use super::{BulkFiles, BulkOptions};
 use crate::entry::Extent;
-use crate::env::{Disk, File, Open};
+use crate::env::{Disk, File, OpenMode};
+use crate::ids::{BulkId, PartitionId};
 use crate::log::{Corruption, ReadError, confirm};
 use crate::mutant::Mutant;
-use crate::words::{BulkId, PartitionId};
 
 /// Frames that are read at once.
 const STRETCH_FRAMES: u64 = 4;
@@ -23,20 +23,24 @@ const STRETCH_FRAMES: u64 = 4;
 const HANDLES_MAX: usize = 64;
 
 /// A file opened for reading, with what its checksums depend on.
-pub struct Handle {
+pub struct BulkHandle {
     pub file: Arc<dyn File>,
-    pub identity: Identity,
+    pub identity: BulkFileId,
 }
 
-impl Handle {
+impl BulkHandle {
     /// Opens a file and reads its header. A file that is named and not there is corruption too. What is
     /// damage may be so for one read only: see [`confirm`].
-    pub async fn open(disk: &dyn Disk, options: &Options, id: BulkId) -> Result<Self, ReadError> {
+    pub async fn open(
+        disk: &dyn Disk,
+        options: &BulkOptions,
+        id: BulkId,
+    ) -> Result<Self, ReadError> {
         let path = options.path(id);
         let failed = |error| ReadError::of_disk(options.partition, 0, &error);
-        let file = disk.open(&path, Open::Read).await.map_err(failed)?;
+        let file = disk.open(&path, OpenMode::Read).await.map_err(failed)?;
         let block = file.read_at(0, BLOCK as usize).await.map_err(failed)?;
-        let identity = Identity::decode(&block, options.store, options.partition, id);
+        let identity = BulkFileId::decode(&block, options.store, options.partition, id);
         let corrupt = |detail: String| Corruption { file: path.to_string(), position: 0, detail };
         Ok(Self { file, identity: identity.map_err(corrupt)? })
     }
@@ -48,8 +52,8 @@ impl Handle {
 
     /// Reads frames of an extent that lie side by side, unverified.
     async fn read_frames(&self, extent: &Extent, frames: &Range<u64>) -> Result<Bytes, ReadError> {
-        let first = Frame::of(extent, frames.start);
-        let last = Frame::of(extent, frames.end - 1);
+        let first = FrameRef::of(extent, frames.start);
+        let last = FrameRef::of(extent, frames.end - 1);
         let len = (last.position - first.position) as usize + last.bytes();
         let read = self.file.read_at(first.position, len).await;
         read.map_err(|error| ReadError::of_disk(self.identity.partition, first.position, &error))
@@ -58,11 +62,11 @@ impl Handle {
     /// Reads one frame and verifies it; gives its payload.
     pub async fn read_frame(&self, extent: &Extent, index: u64) -> Result<Bytes, ReadError> {
         let bytes = self.read_frames(extent, &(index..index + 1)).await?;
-        self.payload(Frame::of(extent, index), bytes)
+        self.payload(FrameRef::of(extent, index), bytes)
     }
 
     /// Verifies a frame that was read; gives its payload.
-    fn payload(&self, frame: Frame, bytes: Bytes) -> Result<Bytes, ReadError> {
+    fn payload(&self, frame: FrameRef, bytes: Bytes) -> Result<Bytes, ReadError> {
         match frame.verify(&self.identity, &bytes) {
             Ok(()) => Ok(bytes.slice(FRAME_HEADER_BYTES..)),
             Err(detail) => Err(self.corrupt(frame.position, detail).into()),
@@ -78,29 +82,29 @@ pub fn missing(partition: PartitionId) -> ReadError {
 
 /// Handles of files that were read lately. A reader's own handle outlives its place here.
 #[derive(Default)]
-pub struct Handles {
-    kept: Mutex<Kept>,
+pub struct HandleCache {
+    kept: Mutex<CachedHandle>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct CachedHandle {
     uses: u64,
     /// Each with the number of its last use.
-    handles: BTreeMap<BulkId, (u64, Arc<Handle>)>,
+    handles: BTreeMap<BulkId, (u64, Arc<BulkHandle>)>,
 }
 
-impl Handles {
-    async fn get(&self, bulk: &BulkFiles, id: BulkId) -> Result<Arc<Handle>, ReadError> {
+impl HandleCache {
+    async fn get(&self, bulk: &BulkFiles, id: BulkId) -> Result<Arc<BulkHandle>, ReadError> {
         if let Some(handle) = self.kept(id) {
             return Ok(handle);
         }
-        let open = || Handle::open(&*bulk.env.disk, &bulk.options, id);
+        let open = || BulkHandle::open(&*bulk.env.disk, &bulk.options, id);
         let handle = Arc::new(bulk.confirmed(open).await?);
         self.keep(id, handle.clone());
         Ok(handle)
     }
 
-    fn kept(&self, id: BulkId) -> Option<Arc<Handle>> {
+    fn kept(&self, id: BulkId) -> Option<Arc<BulkHandle>> {
         let mut kept = self.kept.lock();
         kept.uses += 1;
         let now = kept.uses;
@@ -109,7 +113,7 @@ impl Handles {
         Some(handle.clone())
     }
 
-    fn keep(&self, id: BulkId, handle: Arc<Handle>) {
+    fn keep(&self, id: BulkId, handle: Arc<BulkHandle>) {
         let mut kept = self.kept.lock();
         let now = kept.uses;
         kept.handles.insert(id, (now, handle));
@@ -173,7 +177,7 @@ pub struct BulkReader {
     at: u64,
     /// Bytes yet to be read.
     left: u64,
-    handle: Option<Arc<Handle>>,
+    handle: Option<Arc<BulkHandle>>,
     /// Verified, and not given yet.
     ready: VecDeque<Bytes>,
     /// Frames to read at once; one after a read failed.
@@ -257,7 +261,7 @@ impl BulkReader {
             return Ok(());
         };
         for index in frames {
-            let frame = Frame::of(&extent, index);
+            let frame = FrameRef::of(&extent, index);
             let from = ((index - first) * FRAME_BYTES) as usize;
             let Ok(payload) = handle.payload(frame, bytes.slice(from..from + frame.bytes())) else {
                 // What is good goes out first; the next call reads the bad frame alone.
@@ -273,7 +277,7 @@ impl BulkReader {
     /// Reads one frame, twice before it is called damaged.
     async fn read_frame(
         &mut self,
-        handle: &Handle,
+        handle: &BulkHandle,
         extent: &Extent,
         index: u64,
         end: u64,
@@ -305,7 +309,7 @@ impl BulkReader {
     }
 
     /// The handle of the extent's file, kept until the extent has been read.
-    async fn handle(&mut self, extent: &Extent) -> Result<Arc<Handle>, ReadError> {
+    async fn handle(&mut self, extent: &Extent) -> Result<Arc<BulkHandle>, ReadError> {
         if let Some(handle) = &self.handle {
             return Ok(handle.clone());
         }

@@ -7,22 +7,23 @@
 //! ```
 //!
 //! Steps double, so that an upload that stops early has taken little and a long one asks seldom. What was
-//! announced beyond its steps is a [`Promise`]: counted, so that a full device refuses an upload at its
+//! announced beyond its steps is a [`SpacePromise`]: counted, so that a full device refuses an upload at its
 //! beginning and does not fail it in the middle.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::BulkFile;
-use super::format::{self, BLOCK, Identity};
-use super::{BulkError, BulkFiles, Current, InFlight};
+use super::format::{self, BLOCK, BulkFileId};
+use super::{BulkError, BulkFiles, CurrentFile, InFlightGuard};
 use crate::entry::Extent;
-use crate::env::{DiskError, DiskErrorKind, Open};
+use crate::env::{DiskError, DiskErrorKind, OpenMode};
+use crate::ids::BulkId;
 use crate::mutant::Mutant;
-use crate::words::{BulkId, Tick};
+use crate::time::Tick;
 
 /// The part of an upload that lies in one file.
-pub struct Piece {
+pub struct UploadPiece {
     pub file: Arc<BulkFile>,
     /// Its place.
     pub extent: Extent,
@@ -30,10 +31,10 @@ pub struct Piece {
     pub allocated: u64,
     /// The end of the writes that were begun.
     pub written: u64,
-    pub in_flight: InFlight,
+    pub in_flight: InFlightGuard,
 }
 
-impl Piece {
+impl UploadPiece {
     /// The end of its place.
     pub fn end(&self) -> u64 {
         self.extent.position + format::span(self.extent.len)
@@ -46,14 +47,14 @@ const PROMISE_WHOLE: Duration = Duration::from_secs(10);
 const PROMISE_AHEAD: Duration = Duration::from_secs(600);
 
 /// An upload's announcement.
-pub struct Announced {
+pub struct Announcement {
     bytes: u64,
     /// How much of it has its blocks, or is on its way to them.
     taken: u64,
     begun: Tick,
 }
 
-impl Announced {
+impl Announcement {
     /// How much space it is expected to take yet. Whoever announces much and sends little keeps others out
     /// for a moment only.
     fn expected(&self, now: Tick) -> u64 {
@@ -68,12 +69,12 @@ impl Announced {
 }
 
 /// Space that was announced and admitted; takes no blocks. Ends when it is dropped.
-pub struct Promise {
+pub struct SpacePromise {
     bulk: Arc<BulkFiles>,
     number: u64,
 }
 
-impl Promise {
+impl SpacePromise {
     /// Says that so many more of its bytes are no promise any more.
     pub fn take(&self, bytes: u64) {
         if let Some(announced) = self.bulk.state.lock().announced.get_mut(&self.number) {
@@ -82,7 +83,7 @@ impl Promise {
     }
 }
 
-impl Drop for Promise {
+impl Drop for SpacePromise {
     fn drop(&mut self) {
         self.bulk.state.lock().announced.remove(&self.number);
     }
@@ -95,7 +96,7 @@ impl BulkFiles {
         self: &Arc<Self>,
         len: u64,
         elsewhere: Option<u64>,
-    ) -> Result<Promise, BulkError> {
+    ) -> Result<SpacePromise, BulkError> {
         let _turn = self.turn.lock().await;
         self.promise_in_turn(len, elsewhere).await
     }
@@ -105,7 +106,7 @@ impl BulkFiles {
         self: &Arc<Self>,
         len: u64,
         elsewhere: Option<u64>,
-    ) -> Result<Promise, BulkError> {
+    ) -> Result<SpacePromise, BulkError> {
         let needed = self.bytes_needed(len);
         let free = self.env.disk.free_bytes().await?;
         let now = self.env.clock.now();
@@ -123,8 +124,8 @@ impl BulkFiles {
         }
         let number = state.next_promise;
         state.next_promise += 1;
-        state.announced.insert(number, Announced { bytes: needed, taken: 0, begun: now });
-        Ok(Promise { bulk: self.clone(), number })
+        state.announced.insert(number, Announcement { bytes: needed, taken: 0, begun: now });
+        Ok(SpacePromise { bulk: self.clone(), number })
     }
 
     /// Admits an upload and reserves its place and its first step.
@@ -133,7 +134,7 @@ impl BulkFiles {
     pub(super) async fn reserve(
         self: &Arc<Self>,
         len: u64,
-    ) -> Result<(Promise, Option<Piece>), BulkError> {
+    ) -> Result<(SpacePromise, Option<UploadPiece>), BulkError> {
         // One at a time: space that one has seen free, another must not take.
         let _turn = self.turn.lock().await;
         let promise = self.promise_in_turn(len, None).await?;
@@ -150,7 +151,7 @@ impl BulkFiles {
         self: &Arc<Self>,
         rest: u64,
         step: u64,
-    ) -> Result<Piece, BulkError> {
+    ) -> Result<UploadPiece, BulkError> {
         let _turn = self.turn.lock().await;
         let step = self.affordable(format::span(rest).min(step), BLOCK).await?;
         self.begin_piece(rest, step).await
@@ -159,7 +160,7 @@ impl BulkFiles {
     /// Sees to it that a piece has its blocks up to `end`, and `step` bytes more if there is room.
     pub(super) async fn extend(
         &self,
-        piece: &mut Piece,
+        piece: &mut UploadPiece,
         end: u64,
         step: u64,
     ) -> Result<(), BulkError> {
@@ -198,7 +199,7 @@ impl BulkFiles {
         self.options.file_bytes_max / BLOCK * BLOCK
     }
 
-    async fn begin_piece(self: &Arc<Self>, rest: u64, step: u64) -> Result<Piece, BulkError> {
+    async fn begin_piece(self: &Arc<Self>, rest: u64, step: u64) -> Result<UploadPiece, BulkError> {
         let mut begun = None;
         let made = self.make_piece(rest, step, &mut begun).await;
         if let (Err(_), Some(id)) = (&made, begun) {
@@ -212,7 +213,7 @@ impl BulkFiles {
         rest: u64,
         step: u64,
         begun: &mut Option<BulkId>,
-    ) -> Result<Piece, BulkError> {
+    ) -> Result<UploadPiece, BulkError> {
         let (file, position, in_flight) = match self.current_with_room(rest) {
             Some(found) => found,
             None => self.begin_file(begun).await.map_err(|error| self.no_room(error))?,
@@ -221,7 +222,8 @@ impl BulkFiles {
         let fits = rest <= format::capacity(room);
         let len = if fits { rest } else { format::part_capacity(room) };
         let extent = Extent { file: file.identity.file, position, len };
-        let mut piece = Piece { file, extent, allocated: position, written: position, in_flight };
+        let mut piece =
+            UploadPiece { file, extent, allocated: position, written: position, in_flight };
         let end = position.saturating_add(step).min(piece.end());
         self.allocate(&mut piece, end).await?;
         self.state.lock().advance(extent.file, piece.end());
@@ -229,7 +231,7 @@ impl BulkFiles {
     }
 
     /// Reserves blocks of the device up to `end`.
-    async fn allocate(&self, piece: &mut Piece, end: u64) -> Result<(), BulkError> {
+    async fn allocate(&self, piece: &mut UploadPiece, end: u64) -> Result<(), BulkError> {
         let end = if self.env.mutated(Mutant::ReserveWhole) { piece.end() } else { end };
         let allocated = piece.file.handle.allocate(piece.allocated..end).await;
         if let Err(error) = allocated {
@@ -250,14 +252,17 @@ impl BulkFiles {
     }
 
     /// The file that takes reservations, if an upload of `len` bytes fits into what is left of it.
-    fn current_with_room(self: &Arc<Self>, len: u64) -> Option<(Arc<BulkFile>, u64, InFlight)> {
+    fn current_with_room(
+        self: &Arc<Self>,
+        len: u64,
+    ) -> Option<(Arc<BulkFile>, u64, InFlightGuard)> {
         let mut state = self.state.lock();
         let current = state.current.as_ref().filter(|current| current.is_open())?;
         let (file, end) = (current.file.clone(), current.end);
         if format::span(len) > self.file_end() - end {
             return None;
         }
-        let in_flight = InFlight::new(self, &mut state, file.identity.file);
+        let in_flight = InFlightGuard::new(self, &mut state, file.identity.file);
         Some((file, end, in_flight))
     }
 
@@ -266,27 +271,27 @@ impl BulkFiles {
     async fn begin_file(
         self: &Arc<Self>,
         begun: &mut Option<BulkId>,
-    ) -> Result<(Arc<BulkFile>, u64, InFlight), DiskError> {
+    ) -> Result<(Arc<BulkFile>, u64, InFlightGuard), DiskError> {
         // In flight before it exists, so that collection never meets it half made.
         let (id, in_flight) = {
             let mut state = self.state.lock();
             let id = state.take_id();
-            (id, InFlight::new(self, &mut state, id))
+            (id, InFlightGuard::new(self, &mut state, id))
         };
-        let identity = Identity {
+        let identity = BulkFileId {
             store: self.options.store,
             partition: self.options.partition,
             file: id,
             nonce: self.env.random.next(),
         };
-        let handle = self.env.disk.open(&self.options.path(id), Open::Create).await?;
+        let handle = self.env.disk.open(&self.options.path(id), OpenMode::Create).await?;
         *begun = Some(id);
         handle.write_at(0, identity.encode()).await?;
         if !self.env.mutated(Mutant::SkipBulkFolderSync) {
             self.env.disk.sync_folder(Some(&self.options.folder)).await?;
         }
         let file = Arc::new(BulkFile::new(&self.env, identity, handle));
-        self.state.lock().current = Some(Current { file: file.clone(), end: BLOCK });
+        self.state.lock().current = Some(CurrentFile { file: file.clone(), end: BLOCK });
         Ok((file, BLOCK, in_flight))
     }
 

@@ -8,30 +8,30 @@ use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
 
 use super::file::{BulkFile, SyncRequest};
-use super::fill::Filler;
+use super::fill::ExtentWriter;
 use super::format::FRAME_PAYLOAD_MAX;
-use super::give_back::Abandoned;
-use super::reserve::{Piece, Promise};
-use super::{BulkError, BulkFiles, InFlight};
+use super::give_back::ReclaimScope;
+use super::reserve::{SpacePromise, UploadPiece};
+use super::{BulkError, BulkFiles, InFlightGuard};
 use crate::entry::Extent;
 use crate::env::{DiskError, Fut};
 
 /// Payload of a known length on its way into bulk files.
 ///
 /// Dropping it abandons the upload and gives its space back. At most half a mebibyte is held in memory;
-/// [`Upload::write`] waits for the device beyond that.
-pub struct Upload {
+/// [`PayloadUpload::write`] waits for the device beyond that.
+pub struct PayloadUpload {
     bulk: Arc<BulkFiles>,
     /// As far as they have begun. The last is being filled while there is a filler; the others are full.
-    pieces: Vec<Piece>,
-    filler: Option<Filler>,
+    pieces: Vec<UploadPiece>,
+    filler: Option<ExtentWriter>,
     len: u64,
     given: u64,
     /// The announced bytes that have no blocks yet; none where nobody was asked for room.
-    promise: Option<Promise>,
+    promise: Option<SpacePromise>,
     digest: Digest,
     /// The write that is under way, in which file.
-    writing: Option<Writing>,
+    writing: Option<PendingWrite>,
     /// The last sync asked for on the way.
     syncing: Option<(Arc<BulkFile>, SyncRequest)>,
     /// Bytes written since that sync was asked for.
@@ -39,36 +39,36 @@ pub struct Upload {
     /// An operation failed or was dropped half way, so that bytes are missing.
     is_broken: bool,
     /// The part that is given back when it is abandoned.
-    abandoned: Abandoned,
+    abandoned: ReclaimScope,
 }
 
 /// A write that is under way.
-pub struct Writing {
+pub struct PendingWrite {
     file: Arc<BulkFile>,
     pub ended: Fut<'static, Result<(), DiskError>>,
 }
 
 /// Payload that is durable and that no record names yet.
 #[derive(Debug)]
-pub struct Written {
+pub struct UploadedPayload {
     /// Where it lies, in order.
     pub extents: Arc<[Extent]>,
     /// CRC-64/NVME of the payload.
     pub digest: u64,
     /// Keeps collection away from the files. Drop it when the record's outcome is known: when the view
     /// refers to the extents, or when nothing ever will.
-    pub guard: WriteGuard,
+    pub guard: UploadGuard,
 }
 
-/// Keeps files in flight; see [`Written::guard`].
-pub struct WriteGuard {
-    in_flight: Vec<InFlight>,
+/// Keeps files in flight; see [`UploadedPayload::guard`].
+pub struct UploadGuard {
+    in_flight: Vec<InFlightGuard>,
     /// The extents that were written in them.
     written: Vec<(Arc<BulkFile>, Extent)>,
 }
 
-impl WriteGuard {
-    pub(super) fn new(in_flight: Vec<InFlight>) -> Self {
+impl UploadGuard {
+    pub(super) fn new(in_flight: Vec<InFlightGuard>) -> Self {
         Self { in_flight, written: Vec::new() }
     }
 
@@ -87,18 +87,18 @@ impl WriteGuard {
     }
 }
 
-impl fmt::Debug for WriteGuard {
+impl fmt::Debug for UploadGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.in_flight.fmt(f)
     }
 }
 
-impl Upload {
+impl PayloadUpload {
     pub(super) fn new(
         bulk: Arc<BulkFiles>,
         len: u64,
-        promise: Option<Promise>,
-        first: Option<Piece>,
+        promise: Option<SpacePromise>,
+        first: Option<UploadPiece>,
     ) -> Self {
         let mut upload = Self {
             bulk,
@@ -112,7 +112,7 @@ impl Upload {
             syncing: None,
             unsynced: 0,
             is_broken: false,
-            abandoned: Abandoned::Whole,
+            abandoned: ReclaimScope::Whole,
         };
         upload.pieces.extend(first);
         upload.fill_last();
@@ -121,7 +121,7 @@ impl Upload {
 
     fn fill_last(&mut self) {
         let piece = self.pieces.last();
-        self.filler = piece.map(|piece| Filler::new(piece.file.identity, piece.extent));
+        self.filler = piece.map(|piece| ExtentWriter::new(piece.file.identity, piece.extent));
     }
 
     /// Begins the next piece, if the payload goes on beyond those there are.
@@ -146,12 +146,12 @@ impl Upload {
 
     /// Keeps what has been written when it is dropped, because something names it.
     pub fn keep_written(&mut self) {
-        self.abandoned = Abandoned::Unwritten;
+        self.abandoned = ReclaimScope::Unwritten;
     }
 
     /// Gives everything back, whatever names it: nobody will go by that.
     pub fn abandon(mut self) {
-        self.abandoned = Abandoned::Whole;
+        self.abandoned = ReclaimScope::Whole;
     }
 
     /// Takes the next bytes. Waits while the device is behind. When this fails, or is dropped before it
@@ -185,7 +185,7 @@ impl Upload {
 
     /// Makes everything durable: payload, and the names of its files. Fails when fewer bytes came than
     /// were announced.
-    pub async fn finish(mut self) -> Result<Written, BulkError> {
+    pub async fn finish(mut self) -> Result<UploadedPayload, BulkError> {
         self.check()?;
         if self.given != self.len {
             return Err(self.wrong_length());
@@ -205,7 +205,7 @@ impl Upload {
     pub async fn flush(&mut self) -> Result<Vec<Extent>, BulkError> {
         self.check()?;
         self.is_broken = true;
-        if let Some((position, filled)) = self.filler.as_mut().and_then(Filler::flush) {
+        if let Some((position, filled)) = self.filler.as_mut().and_then(ExtentWriter::flush) {
             self.submit(position, filled).await?;
         }
         self.settle().await?;
@@ -222,7 +222,7 @@ impl Upload {
 
     /// Ends the upload without waiting until it is durable: for payload that can be had again as long as
     /// [`super::BulkFiles::sync_written`] has not been called.
-    pub async fn close(mut self) -> Result<Written, BulkError> {
+    pub async fn close(mut self) -> Result<UploadedPayload, BulkError> {
         self.check()?;
         if self.given != self.len {
             return Err(self.wrong_length());
@@ -238,14 +238,14 @@ impl Upload {
         }
     }
 
-    fn into_written(mut self) -> Written {
+    fn into_written(mut self) -> UploadedPayload {
         // Without pieces nothing is given back.
         let pieces = std::mem::take(&mut self.pieces);
         let written = pieces.iter().map(|piece| (piece.file.clone(), piece.extent)).collect();
-        Written {
+        UploadedPayload {
             extents: pieces.iter().map(|piece| piece.extent).collect(),
             digest: self.digest.finalize(),
-            guard: WriteGuard {
+            guard: UploadGuard {
                 in_flight: pieces.into_iter().map(|piece| piece.in_flight).collect(),
                 written,
             },
@@ -281,7 +281,7 @@ impl Upload {
         // The first poll submits it.
         match futures::poll!(&mut ended) {
             Poll::Ready(written) => written.map_err(|error| give_up(&file, error))?,
-            Poll::Pending => self.writing = Some(Writing { file: file.clone(), ended }),
+            Poll::Pending => self.writing = Some(PendingWrite { file: file.clone(), ended }),
         }
         if self.unsynced >= self.bulk.options.sync_bytes {
             self.pace(file).await?;
@@ -318,7 +318,7 @@ impl Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for PayloadUpload {
     fn drop(&mut self) {
         let pieces = std::mem::take(&mut self.pieces);
         if !pieces.is_empty() {

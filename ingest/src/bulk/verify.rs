@@ -1,12 +1,12 @@
 //! Checking a bulk file offline, for `fsck`.
 
-use super::Options;
-use super::format::{self, BLOCK, HEADER_COPIES, Identity};
-use super::read::Handle;
+use super::BulkOptions;
+use super::format::{self, BLOCK, BulkFileId, HEADER_COPIES};
+use super::read::BulkHandle;
 use crate::entry::Extent;
-use crate::env::{DiskError, DiskErrorKind, Env, Open};
+use crate::env::{DiskError, DiskErrorKind, Env, OpenMode};
+use crate::ids::BulkId;
 use crate::log::{Corruption, ReadError, confirm};
-use crate::words::BulkId;
 
 /// Checks a file: both copies of its header, that no two of the extents overlap, and every frame that
 /// they say is there. Gives everything that is wrong. Extents of other files are passed over; space that
@@ -15,12 +15,12 @@ use crate::words::BulkId;
 /// Opens nothing for writing and changes nothing.
 pub async fn verify(
     env: &Env,
-    options: &Options,
+    options: &BulkOptions,
     id: BulkId,
     extents: &[Extent],
 ) -> Result<Vec<Corruption>, DiskError> {
     let mut wrong = verify_header(env, options, id).await?;
-    let handle = match confirm(|| Handle::open(&*env.disk, options, id)).await {
+    let handle = match confirm(|| BulkHandle::open(&*env.disk, options, id)).await {
         Ok(handle) => handle,
         Err(error) => {
             // The header's check has named what it could; a file that is not there it has not.
@@ -59,19 +59,19 @@ pub async fn verify(
 /// Names each bad copy of the header; a reader needs only one.
 async fn verify_header(
     env: &Env,
-    options: &Options,
+    options: &BulkOptions,
     id: BulkId,
 ) -> Result<Vec<Corruption>, DiskError> {
     let path = options.path(id);
-    let file = match env.disk.open(&path, Open::Read).await {
+    let file = match env.disk.open(&path, OpenMode::Read).await {
         Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(Vec::new()),
         opened => opened?,
     };
     let Ok(block) = file.read_at(0, BLOCK as usize).await else { return Ok(Vec::new()) };
     let mut wrong = Vec::new();
-    let mut good: Option<Identity> = None;
+    let mut good: Option<BulkFileId> = None;
     for at in HEADER_COPIES {
-        let found = Identity::decode_copy(&block[at..], options.store, options.partition, id);
+        let found = BulkFileId::decode_copy(&block[at..], options.store, options.partition, id);
         let detail = match found {
             Ok(found) if good.is_none_or(|good| good == found) => {
                 good = Some(found);
@@ -86,7 +86,7 @@ async fn verify_header(
 }
 
 /// What could not be read is a finding like what was read wrongly: the check goes on.
-fn finding(options: &Options, id: BulkId, position: u64, error: ReadError) -> Corruption {
+fn finding(options: &BulkOptions, id: BulkId, position: u64, error: ReadError) -> Corruption {
     match error {
         ReadError::Corrupt(corruption) => corruption,
         other => Corruption {

@@ -67,7 +67,7 @@ impl fmt::Debug for FilePath {
 
 /// How a file is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Open {
+pub enum OpenMode {
     /// An existing file, for reading.
     Read,
     /// An existing file, for reading and writing.
@@ -132,7 +132,7 @@ pub trait Disk: Send + Sync {
     fn open<'a>(
         &'a self,
         path: &'a FilePath,
-        how: Open,
+        how: OpenMode,
     ) -> Fut<'a, Result<Arc<dyn File>, DiskError>>;
 
     /// Renames a file, replacing what has the new name. Atomic for readers; durable after the folders

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use super::system::{OsDisk, OsRandom};
 use super::{Clock, Env, Fut, Runtime, Task};
 use crate::mutant::Mutant;
-use crate::words::{Tick, WallTime};
+use crate::time::{Tick, WallTime};
 
 /// Threads that wait for the disk on behalf of tasks that must not.
 const DISK_THREADS: usize = 8;

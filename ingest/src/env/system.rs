@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 use futures::channel::oneshot;
 use parking_lot::Mutex;
 
-use super::{Disk, DiskError, File, FilePath, Fut, Open, Random};
+use super::{Disk, DiskError, File, FilePath, Fut, OpenMode, Random};
 
 mod errno;
 
@@ -29,14 +29,14 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads that do what may block. They end when the last handle is dropped.
 #[derive(Clone)]
-struct Pool {
+struct ThreadPool {
     jobs: std::sync::mpsc::SyncSender<Job>,
 }
 
 /// Jobs that may wait for an I/O thread; a caller beyond that waits itself.
 const JOBS_MAX: usize = 1024;
 
-impl Pool {
+impl ThreadPool {
     fn start(threads: usize) -> io::Result<Self> {
         let (jobs, receiver) = std::sync::mpsc::sync_channel::<Job>(JOBS_MAX);
         let receiver = Arc::new(Mutex::new(receiver));
@@ -58,11 +58,11 @@ impl Pool {
 
 /// Runs operations, at once or on the pool.
 #[derive(Clone)]
-struct Hands {
-    pool: Option<Pool>,
+struct DiskExecutor {
+    pool: Option<ThreadPool>,
 }
 
-impl Hands {
+impl DiskExecutor {
     /// Submits an operation now; the future only brings its result.
     fn run<T: Send + 'static>(
         &self,
@@ -101,19 +101,19 @@ fn disk_error(path: &FilePath, operation: &'static str, error: &io::Error) -> Di
 #[derive(Clone)]
 pub struct OsDisk {
     root: Arc<Path>,
-    hands: Hands,
+    hands: DiskExecutor,
 }
 
 impl OsDisk {
     /// The kind whose operations block the caller.
     pub fn dedicated(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into().into(), hands: Hands { pool: None } }
+        Self { root: root.into().into(), hands: DiskExecutor { pool: None } }
     }
 
     /// The kind whose operations wait on I/O threads.
     pub fn pooled(root: impl Into<PathBuf>, threads: usize) -> io::Result<Self> {
-        let pool = Some(Pool::start(threads)?);
-        Ok(Self { root: root.into().into(), hands: Hands { pool } })
+        let pool = Some(ThreadPool::start(threads)?);
+        Ok(Self { root: root.into().into(), hands: DiskExecutor { pool } })
     }
 
     fn place(&self, path: &FilePath) -> PathBuf {
@@ -125,12 +125,16 @@ impl Disk for OsDisk {
     fn open<'a>(
         &'a self,
         path: &'a FilePath,
-        how: Open,
+        how: OpenMode,
     ) -> Fut<'a, Result<Arc<dyn File>, DiskError>> {
         let place = self.place(path);
         let opened = self.hands.run(path, "open", move || {
             let mut options = fs::OpenOptions::new();
-            options.read(true).write(how != Open::Read).create_new(how == Open::Create).mode(0o600);
+            options
+                .read(true)
+                .write(how != OpenMode::Read)
+                .create_new(how == OpenMode::Create)
+                .mode(0o600);
             options.open(place)
         });
         let hands = self.hands.clone();
@@ -206,7 +210,7 @@ impl Disk for OsDisk {
 struct OsFile {
     path: FilePath,
     file: Arc<fs::File>,
-    hands: Hands,
+    hands: DiskExecutor,
 }
 
 /// Reads exactly `len` bytes, without waiting for the device if `now`; then none if it would have to.

@@ -24,11 +24,12 @@
 use bytes::Bytes;
 
 use crate::env::Fut;
-use crate::words::{Offset, PartitionId, WallTime};
+use crate::ids::{Offset, PartitionId};
+use crate::time::WallTime;
 
 /// What a producer is for. Each has its own connections, so that bulk payload delays nothing else.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Lane {
+pub enum ProducerKind {
     /// Payload of large objects.
     Data,
     /// Everything that has an outcome.
@@ -37,15 +38,16 @@ pub enum Lane {
     Barriers,
 }
 
-impl Lane {
+impl ProducerKind {
     /// All of them.
-    pub const ALL: [Lane; 3] = [Lane::Data, Lane::Commits, Lane::Barriers];
+    pub const ALL: [ProducerKind; 3] =
+        [ProducerKind::Data, ProducerKind::Commits, ProducerKind::Barriers];
 }
 
 /// The brokers that keep a log's partitions.
 pub trait Brokers: Send + Sync {
     /// Makes a producer. Does no I/O: what is wrong shows when something is sent.
-    fn producer(&self, lane: Lane, attempt: u32) -> Result<Box<dyn Producer>, BrokerError>;
+    fn producer(&self, lane: ProducerKind, attempt: u32) -> Result<Box<dyn Producer>, BrokerError>;
 
     /// Makes a consumer of one partition that begins at an offset. Does no I/O.
     fn consumer(
@@ -56,7 +58,7 @@ pub trait Brokers: Send + Sync {
     ) -> Result<Box<dyn Consumer>, BrokerError>;
 
     /// Asks where a partition begins and ends.
-    fn bounds(&self, partition: PartitionId) -> Fut<'_, Result<Bounds, BrokerError>>;
+    fn bounds(&self, partition: PartitionId) -> Fut<'_, Result<PartitionBounds, BrokerError>>;
 
     /// Deletes every message below an offset, for everybody and for ever.
     fn delete_below(
@@ -77,12 +79,12 @@ pub trait Producer: Send + Sync {
 /// Delivers a partition's committed messages in order.
 pub trait Consumer: Send {
     /// Waits for the next messages, at least one; a few MiB at most. Dropping the future loses none.
-    fn next(&mut self) -> Fut<'_, Result<Vec<Message>, ConsumeError>>;
+    fn next(&mut self) -> Fut<'_, Result<Vec<CommittedMessage>, ConsumeError>>;
 }
 
 /// A committed message.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Message {
+pub struct CommittedMessage {
     /// Its place.
     pub offset: Offset,
     /// When the brokers took it.
@@ -93,7 +95,7 @@ pub struct Message {
 
 /// Where a partition begins and ends, as some broker believes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bounds {
+pub struct PartitionBounds {
     /// The lowest offset that can be read.
     pub first: Offset,
     /// The offset after the last committed message.

@@ -31,21 +31,21 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use super::{
-    AppendError, BarrierToken, Committed, Corruption, Log, LogLocation, Permit, ReadError, Reader,
-    Status,
+    AppendError, AppendPermit, BarrierToken, CommittedRecord, Corruption, Log, LogLocation,
+    LogReader, LogStatus, ReadError,
 };
 use crate::env::{DiskError, Env, File, FilePath, Fut, Task};
+use crate::ids::{Offset, PartitionId, StoreId};
 use crate::record::{RECORD_BYTES_MAX, Record};
-use crate::words::{Offset, PartitionId, StoreId};
 
-use batch::{BLOCK, Identity};
+use batch::{BLOCK, LogFileId};
 
-pub use repair::{Loss, Lost, RepairError, repair};
+pub use repair::{LossReport, LostRange, RepairError, repair};
 pub use verify::{BatchPlace, read_batch, verify, verify_noting};
 
 /// How an embedded log is kept.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct EmbeddedLogOptions {
     /// The folder below the data directory.
     pub folder: FilePath,
     /// The store that it belongs to.
@@ -61,7 +61,7 @@ pub struct Options {
     pub is_begun: bool,
 }
 
-impl Options {
+impl EmbeddedLogOptions {
     fn partition_folder(&self, partition: PartitionId) -> FilePath {
         self.folder.join(format!("{:04}", partition.get()))
     }
@@ -88,7 +88,7 @@ pub struct RecoveryReport {
 
 /// A log file with records.
 struct LogFile {
-    identity: Identity,
+    identity: LogFileId,
     /// The offset of the first record that is read from it.
     base: Offset,
     /// Position of the batch with that record.
@@ -97,16 +97,16 @@ struct LogFile {
     len: u64,
 }
 
-struct Queued {
+struct QueuedRecord {
     record: Record,
     encoded: Bytes,
-    permit: Permit,
+    permit: AppendPermit,
     done: oneshot::Sender<Result<(), AppendError>>,
 }
 
 /// What may be admitted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Space {
+enum AdmissionSpace {
     /// The next file is there: as much as the queue takes.
     Plenty,
     /// The next file is being made: so many bytes; whoever wants more waits.
@@ -117,19 +117,19 @@ enum Space {
 
 /// Committed batches that are still in memory, for readers that keep up.
 #[derive(Default)]
-struct Recent {
-    batches: VecDeque<Arc<Vec<Committed>>>,
+struct RecentBatches {
+    batches: VecDeque<Arc<Vec<CommittedRecord>>>,
     bytes: usize,
 }
 
 /// What the handles and tasks of one partition share.
-struct Partition {
+struct EmbeddedPartition {
     id: PartitionId,
     folder: FilePath,
-    options: Options,
+    options: EmbeddedLogOptions,
     env: Env,
     room: Arc<Semaphore>,
-    queue: Mutex<VecDeque<Queued>>,
+    queue: Mutex<VecDeque<QueuedRecord>>,
     queued: Notify,
     /// Files with records, oldest first. A reader that has a file open holds its `Arc`.
     files: Mutex<VecDeque<Arc<LogFile>>>,
@@ -137,20 +137,20 @@ struct Partition {
     spare: Mutex<Vec<(u64, Arc<dyn File>)>>,
     /// Wakes the preparer: there is a file to reuse.
     spared: Notify,
-    recent: Mutex<Recent>,
+    recent: Mutex<RecentBatches>,
     /// The offset after the last committed record.
     end: watch::Sender<Offset>,
     trimmed: Mutex<Offset>,
     refusing: Mutex<Option<AppendError>>,
     /// What may be admitted until the next file is there.
-    space: watch::Sender<Space>,
+    space: watch::Sender<AdmissionSpace>,
     corruption: Option<Corruption>,
     closing: watch::Sender<bool>,
 }
 
 /// See the module's description.
 pub struct EmbeddedLog {
-    partitions: BTreeMap<PartitionId, Arc<Partition>>,
+    partitions: BTreeMap<PartitionId, Arc<EmbeddedPartition>>,
     tasks: Mutex<Vec<Task>>,
 }
 
@@ -159,7 +159,7 @@ impl EmbeddedLog {
     /// nothing is needed any more.
     pub async fn open(
         env: &Env,
-        options: Options,
+        options: EmbeddedLogOptions,
         floors: &BTreeMap<PartitionId, Offset>,
     ) -> Result<(Self, RecoveryReport), DiskError> {
         assert!(options.file_bytes.is_multiple_of(BLOCK) && options.file_bytes >= 4 * BLOCK);
@@ -185,7 +185,7 @@ impl EmbeddedLog {
                 partition: *id,
                 reason: corruption.to_string(),
             });
-            let partition = Arc::new(Partition {
+            let partition = Arc::new(EmbeddedPartition {
                 id: *id,
                 folder,
                 options: options.clone(),
@@ -200,12 +200,12 @@ impl EmbeddedLog {
                 end: watch::Sender::new(found.end),
                 trimmed: Mutex::new(*floor),
                 refusing: Mutex::new(refusing),
-                space: watch::Sender::new(Space::Plenty),
+                space: watch::Sender::new(AdmissionSpace::Plenty),
                 corruption: found.corruption,
                 closing: watch::Sender::new(false),
             });
             if partition.corruption.is_none() {
-                let start = writer::Start {
+                let start = writer::WriterStart {
                     position: found.position,
                     chain: found.chain,
                     hashes: found.hashes,
@@ -230,12 +230,12 @@ impl EmbeddedLog {
         self.tasks.lock().clear();
     }
 
-    fn partition(&self, id: PartitionId) -> &Arc<Partition> {
+    fn partition(&self, id: PartitionId) -> &Arc<EmbeddedPartition> {
         self.partitions.get(&id).expect("callers use the partitions that the log was opened with")
     }
 }
 
-impl Partition {
+impl EmbeddedPartition {
     fn refused(&self, reason: impl Into<String>) -> AppendError {
         AppendError::Refused { partition: self.id, reason: reason.into() }
     }
@@ -243,8 +243,8 @@ impl Partition {
     /// No next file can be made, and less than a quarter of the current one is left.
     fn is_short(&self) -> bool {
         match *self.space.borrow() {
-            Space::Short(left) => left < self.options.file_bytes / 4,
-            Space::Plenty | Space::Awaited(_) => false,
+            AdmissionSpace::Short(left) => left < self.options.file_bytes / 4,
+            AdmissionSpace::Plenty | AdmissionSpace::Awaited(_) => false,
         }
     }
 
@@ -269,7 +269,7 @@ impl Partition {
         loop {
             let mut verdict = None;
             self.space.send_if_modified(|space| {
-                let (Space::Awaited(left) | Space::Short(left)) = space else {
+                let (AdmissionSpace::Awaited(left) | AdmissionSpace::Short(left)) = space else {
                     verdict = Some(Ok(()));
                     return false;
                 };
@@ -278,7 +278,9 @@ impl Partition {
                         *left = rest;
                         verdict = Some(Ok(()));
                     }
-                    None if matches!(space, Space::Short(_)) => verdict = Some(Err(self.full())),
+                    None if matches!(space, AdmissionSpace::Short(_)) => {
+                        verdict = Some(Err(self.full()))
+                    }
                     None => {}
                 }
                 false
@@ -313,7 +315,11 @@ impl Partition {
 }
 
 impl Log for EmbeddedLog {
-    fn admit(&self, partition: PartitionId, bytes: usize) -> Fut<'_, Result<Permit, AppendError>> {
+    fn admit(
+        &self,
+        partition: PartitionId,
+        bytes: usize,
+    ) -> Fut<'_, Result<AppendPermit, AppendError>> {
         let partition = self.partition(partition).clone();
         Box::pin(async move {
             // Everything must fit, so a record larger than the queue takes all of it.
@@ -327,11 +333,15 @@ impl Log for EmbeddedLog {
                 return Err(partition.refused(format!("a record of {bytes} bytes is too large")));
             }
             partition.take_space(bytes).await?;
-            Ok(Permit { partition: partition.id, bytes, room })
+            Ok(AppendPermit { partition: partition.id, bytes, room })
         })
     }
 
-    fn append(&self, permit: Permit, record: Record) -> Fut<'static, Result<(), AppendError>> {
+    fn append(
+        &self,
+        permit: AppendPermit,
+        record: Record,
+    ) -> Fut<'static, Result<(), AppendError>> {
         let partition = self.partition(permit.partition).clone();
         let encoded = record.encode();
         assert!(encoded.len() <= permit.bytes, "a permit covers its record");
@@ -342,7 +352,7 @@ impl Log for EmbeddedLog {
             if let Some(refusing) = partition.refusing.lock().clone() {
                 return Box::pin(std::future::ready(Err(refusing)));
             }
-            queue.push_back(Queued { record, encoded, permit, done });
+            queue.push_back(QueuedRecord { record, encoded, permit, done });
         }
         partition.queued.notify_one();
         Box::pin(async move {
@@ -359,13 +369,13 @@ impl Log for EmbeddedLog {
         &self,
         partition: PartitionId,
         from: Offset,
-    ) -> Fut<'_, Result<Box<dyn Reader>, ReadError>> {
+    ) -> Fut<'_, Result<Box<dyn LogReader>, ReadError>> {
         let partition = self.partition(partition).clone();
         Box::pin(async move {
             if from < *partition.trimmed.lock() {
                 return Err(ReadError::Trimmed { partition: partition.id, offset: from });
             }
-            Ok(Box::new(reader::FileReader::new(partition, from)) as Box<dyn Reader>)
+            Ok(Box::new(reader::FileReader::new(partition, from)) as Box<dyn LogReader>)
         })
     }
 
@@ -403,9 +413,9 @@ impl Log for EmbeddedLog {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn status(&self, partition: PartitionId) -> Status {
+    fn status(&self, partition: PartitionId) -> LogStatus {
         let partition = self.partition(partition);
-        Status {
+        LogStatus {
             first: *partition.trimmed.lock(),
             end: partition.end(),
             refusing: partition.refusing.lock().clone(),

@@ -30,20 +30,25 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::env::{DiskError, Env, FilePath, Fut, Task, timeout};
-use crate::log::brokers::{Bounds, BrokerError, Brokers, ConsumeError, Lane, SendError};
-use crate::log::{AppendError, BarrierToken, Log, LogLocation, Permit, ReadError, Reader, Status};
-use crate::record::{Body, Record, RecordId};
-use crate::words::{Epoch, Offset, PartitionId, Sequence, StoreId, Tick, WriterId};
+use crate::ids::{Epoch, Offset, PartitionId, Sequence, StoreId, WriterId};
+use crate::log::brokers::{
+    BrokerError, Brokers, ConsumeError, PartitionBounds, ProducerKind, SendError,
+};
+use crate::log::{
+    AppendError, AppendPermit, BarrierToken, Log, LogLocation, LogReader, LogStatus, ReadError,
+};
+use crate::record::{Record, RecordBody, RecordId};
+use crate::time::Tick;
 
-use client::Client;
-use message::{Content, Identity};
+use client::ProducerClient;
+use message::{LogIdentity, MessageContent};
 use spool::Spool;
 
-pub use client::Patience;
+pub use client::ProducerTimeouts;
 
 /// How a log on brokers is used.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ReplicatedLogOptions {
     /// Where payload that is not folded yet is spooled, below the data directory.
     pub folder: FilePath,
     /// Bytes that may be admitted and not acknowledged, for each lane.
@@ -51,7 +56,7 @@ pub struct Options {
     /// Length at which a spool file is full.
     pub spool_file_bytes: u64,
     /// For how long a producer is trusted.
-    pub patience: Patience,
+    pub patience: ProducerTimeouts,
     /// A consumer is replaced when it has delivered nothing for so long although it should have.
     pub stall: Duration,
     /// Bytes of the device that are kept for cuts, merges and deletes; half of them from payload that is
@@ -62,14 +67,14 @@ pub struct Options {
     pub lost: Duration,
 }
 
-impl Options {
+impl ReplicatedLogOptions {
     /// The usual values.
     pub fn new(folder: FilePath) -> Self {
         Self {
             folder,
             queue_bytes: 16 << 20,
             spool_file_bytes: 64 << 20,
-            patience: Patience::default(),
+            patience: ProducerTimeouts::default(),
             stall: Duration::from_secs(2),
             reserve_bytes: 0,
             lost: Duration::from_secs(60),
@@ -109,7 +114,7 @@ pub enum OpenError {
 
 /// What has happened since the log was opened.
 #[derive(Default, Debug)]
-pub struct Counters {
+pub struct LogCounters {
     /// Appends whose outcome was not known.
     pub unknown: AtomicU64,
     /// Barriers that were appended.
@@ -120,33 +125,33 @@ pub struct Counters {
 
 /// A log on brokers.
 pub struct ReplicatedLog {
-    shared: Arc<Shared>,
+    shared: Arc<LogShared>,
     watch: Mutex<Option<Task>>,
 }
 
-struct Shared {
+struct LogShared {
     env: Env,
     brokers: Arc<dyn Brokers>,
-    options: Options,
+    options: ReplicatedLogOptions,
     store: StoreId,
-    clients: BTreeMap<Lane, Arc<Client>>,
-    rooms: BTreeMap<Lane, Arc<Semaphore>>,
-    partitions: BTreeMap<PartitionId, Partition>,
+    clients: BTreeMap<ProducerKind, Arc<ProducerClient>>,
+    rooms: BTreeMap<ProducerKind, Arc<Semaphore>>,
+    partitions: BTreeMap<PartitionId, ReplicatedPartition>,
     /// Names this process's barriers.
     barrier_writer: WriterId,
     barrier_sequence: AtomicU64,
-    counters: Counters,
+    counters: LogCounters,
     closed: Mutex<bool>,
 }
 
-struct Partition {
+struct ReplicatedPartition {
     spool: Spool,
-    progress: Mutex<Progress>,
+    progress: Mutex<PartitionProgress>,
 }
 
 /// What this process knows to be in a partition, and what it has read of it.
 #[derive(Default)]
-struct Progress {
+struct PartitionProgress {
     first: Offset,
     /// The offset after the last record delivered or known.
     end: Offset,
@@ -160,7 +165,7 @@ struct Progress {
     delivered: Tick,
 }
 
-impl Progress {
+impl PartitionProgress {
     fn acknowledged(&mut self, id: &RecordId, now: Tick) {
         let newest = self.acknowledged.entry(id.writer).or_default();
         *newest = (*newest).max((id.epoch, id.sequence));
@@ -216,7 +221,7 @@ impl ReplicatedLog {
         brokers: Arc<dyn Brokers>,
         partitions: u32,
         known: Option<StoreId>,
-        options: Options,
+        options: ReplicatedLogOptions,
     ) -> Result<Self, OpenError> {
         let mut store = known;
         let mut found = BTreeMap::new();
@@ -225,25 +230,32 @@ impl ReplicatedLog {
             store = Some(check_identity(env, &brokers, id, partitions, bounds, store).await?);
             let spool_folder = options.folder.join(format!("p{:04}", id.get()));
             let spool = Spool::open(env.clone(), spool_folder, id, options.spool_file_bytes);
-            let progress = Progress { first: bounds.first, end: bounds.end, ..Progress::default() };
-            found.insert(id, Partition { spool: spool.await?, progress: Mutex::new(progress) });
+            let progress = PartitionProgress {
+                first: bounds.first,
+                end: bounds.end,
+                ..PartitionProgress::default()
+            };
+            found.insert(
+                id,
+                ReplicatedPartition { spool: spool.await?, progress: Mutex::new(progress) },
+            );
         }
         let client = |lane| {
-            let client = Client::new(env, brokers.clone(), lane, options.patience)?;
+            let client = ProducerClient::new(env, brokers.clone(), lane, options.patience)?;
             Ok::<_, BrokerError>((lane, Arc::new(client)))
         };
         let room = |lane| (lane, Arc::new(Semaphore::new(options.queue_bytes)));
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(LogShared {
             env: env.clone(),
-            clients: Lane::ALL.into_iter().map(client).collect::<Result<_, _>>()?,
-            rooms: Lane::ALL.into_iter().map(room).collect(),
+            clients: ProducerKind::ALL.into_iter().map(client).collect::<Result<_, _>>()?,
+            rooms: ProducerKind::ALL.into_iter().map(room).collect(),
             brokers,
             options,
             store: store.unwrap_or_default(),
             partitions: found,
             barrier_writer: WriterId(env.random_id()),
             barrier_sequence: AtomicU64::new(0),
-            counters: Counters::default(),
+            counters: LogCounters::default(),
             closed: Mutex::new(false),
         });
         let watched = shared.clone();
@@ -267,14 +279,14 @@ impl ReplicatedLog {
         store: StoreId,
         cluster: &str,
     ) -> Result<(), OpenError> {
-        let producer = brokers.producer(Lane::Commits, 0)?;
+        let producer = brokers.producer(ProducerKind::Commits, 0)?;
         // One that was interrupted is finished for the store that it was begun for.
         let mut store = store;
         let mut found = Vec::new();
         for partition in (0..partitions).map(PartitionId::new) {
             found.push((partition, retry(env, || brokers.bounds(partition)).await?));
         }
-        let is_begun = |bounds: &Bounds| bounds.end > Offset::ZERO;
+        let is_begun = |bounds: &PartitionBounds| bounds.end > Offset::ZERO;
         if let Some((partition, bounds)) =
             found.iter().find(|(_, bounds)| bounds.first == Offset::ZERO && is_begun(bounds))
         {
@@ -282,7 +294,7 @@ impl ReplicatedLog {
         }
         for (partition, _) in found.into_iter().filter(|(_, bounds)| !is_begun(bounds)) {
             let cluster = cluster.to_owned();
-            let identity = Identity { store, partition, partitions, cluster };
+            let identity = LogIdentity { store, partition, partitions, cluster };
             let message = message::encode_identity(&identity);
             let message = message.map_err(|error| BrokerError(error.to_string()))?;
             let sent = producer.send(partition, message);
@@ -301,12 +313,12 @@ impl ReplicatedLog {
     }
 
     /// What has happened so far.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &LogCounters {
         &self.shared.counters
     }
 
     /// How many clients of each lane have been replaced.
-    pub fn clients_replaced(&self) -> Vec<(Lane, u32)> {
+    pub fn clients_replaced(&self) -> Vec<(ProducerKind, u32)> {
         self.shared.clients.iter().map(|(lane, client)| (*lane, client.replaced())).collect()
     }
 
@@ -350,7 +362,7 @@ async fn check_identity(
     brokers: &Arc<dyn Brokers>,
     partition: PartitionId,
     partitions: u32,
-    bounds: Bounds,
+    bounds: PartitionBounds,
     known: Option<StoreId>,
 ) -> Result<StoreId, OpenError> {
     let no_identity = |detail: String| OpenError::NoIdentity { partition, detail };
@@ -389,8 +401,8 @@ async fn check_identity(
     };
     let value = first.first().map(|message| message.value.clone()).unwrap_or_default();
     let identity = match message::decode(StoreId::default(), partition, &value) {
-        Ok(Content::Identity(identity)) => identity,
-        Ok(Content::Record(_)) => return Err(no_identity("it begins with a record".into())),
+        Ok(MessageContent::Identity(identity)) => identity,
+        Ok(MessageContent::Record(_)) => return Err(no_identity("it begins with a record".into())),
         Err(detail) => return Err(no_identity(detail)),
     };
     let foreign = |detail: String| Err(OpenError::Foreign { partition, detail });
@@ -414,12 +426,12 @@ fn hex(id: &StoreId) -> String {
     id.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-impl Shared {
-    fn partition(&self, id: PartitionId) -> &Partition {
+impl LogShared {
+    fn partition(&self, id: PartitionId) -> &ReplicatedPartition {
         self.partitions.get(&id).expect("callers use the partitions that the log was opened with")
     }
 
-    fn client(&self, lane: Lane) -> &Arc<Client> {
+    fn client(&self, lane: ProducerKind) -> &Arc<ProducerClient> {
         self.clients.get(&lane).expect("every lane has a client")
     }
 
@@ -435,7 +447,7 @@ impl Shared {
             let reason = format!("a record of {} bytes is too large", value.len());
             return Box::pin(std::future::ready(Err(AppendError::Refused { partition, reason })));
         }
-        if lane != Lane::Data {
+        if lane != ProducerKind::Data {
             self.partition(partition).progress.lock().sends(id.writer);
         }
         let sent = self.client(lane).send(partition, value);
@@ -443,7 +455,7 @@ impl Shared {
         Box::pin(async move {
             match sent.await {
                 Ok(()) => {
-                    if lane != Lane::Data {
+                    if lane != ProducerKind::Data {
                         let now = shared.env.clock.now();
                         shared.partition(partition).progress.lock().acknowledged(&id, now);
                     }
@@ -459,21 +471,25 @@ impl Shared {
     }
 }
 
-fn lane_of(record: &Record) -> Lane {
+fn lane_of(record: &Record) -> ProducerKind {
     match record.body {
         // Behind the stream's pieces.
-        Body::Data(_) | Body::Abandon { .. } => Lane::Data,
-        Body::Barrier => Lane::Barriers,
-        _ => Lane::Commits,
+        RecordBody::Data(_) | RecordBody::Abandon { .. } => ProducerKind::Data,
+        RecordBody::Barrier => ProducerKind::Barriers,
+        _ => ProducerKind::Commits,
     }
 }
 
 impl Log for ReplicatedLog {
-    fn admit(&self, partition: PartitionId, bytes: usize) -> Fut<'_, Result<Permit, AppendError>> {
+    fn admit(
+        &self,
+        partition: PartitionId,
+        bytes: usize,
+    ) -> Fut<'_, Result<AppendPermit, AppendError>> {
         Box::pin(async move {
             let wanted = bytes.min(self.shared.options.queue_bytes) as u32;
             // Payload has a room of its own: what is large must not keep out what is small.
-            let lane = if bytes > BULKY { Lane::Data } else { Lane::Commits };
+            let lane = if bytes > BULKY { ProducerKind::Data } else { ProducerKind::Commits };
             let room = self.shared.rooms.get(&lane).expect("every lane has room").clone();
             let refused =
                 |reason: &str| AppendError::Refused { partition, reason: reason.to_owned() };
@@ -482,11 +498,15 @@ impl Log for ReplicatedLog {
             if *self.shared.closed.lock() {
                 return Err(refused("the log is closed"));
             }
-            Ok(Permit { partition, bytes, room })
+            Ok(AppendPermit { partition, bytes, room })
         })
     }
 
-    fn append(&self, permit: Permit, record: Record) -> Fut<'static, Result<(), AppendError>> {
+    fn append(
+        &self,
+        permit: AppendPermit,
+        record: Record,
+    ) -> Fut<'static, Result<(), AppendError>> {
         let sent = self.shared.send(permit.partition, &record);
         Box::pin(async move {
             let ended = sent.await;
@@ -499,18 +519,18 @@ impl Log for ReplicatedLog {
         &self,
         partition: PartitionId,
         from: Offset,
-    ) -> Fut<'_, Result<Box<dyn Reader>, ReadError>> {
+    ) -> Fut<'_, Result<Box<dyn LogReader>, ReadError>> {
         let reader = reader::TailReader::new(self.shared.clone(), partition, from);
-        Box::pin(std::future::ready(Ok(Box::new(reader) as Box<dyn Reader>)))
+        Box::pin(std::future::ready(Ok(Box::new(reader) as Box<dyn LogReader>)))
     }
 
     fn review(
         &self,
         partition: PartitionId,
         from: Offset,
-    ) -> Fut<'_, Result<Box<dyn Reader>, ReadError>> {
+    ) -> Fut<'_, Result<Box<dyn LogReader>, ReadError>> {
         let reader = reader::TailReader::reviewing(self.shared.clone(), partition, from);
-        Box::pin(std::future::ready(Ok(Box::new(reader) as Box<dyn Reader>)))
+        Box::pin(std::future::ready(Ok(Box::new(reader) as Box<dyn LogReader>)))
     }
 
     fn barrier(&self, partition: PartitionId) -> Fut<'_, Result<BarrierToken, AppendError>> {
@@ -521,7 +541,7 @@ impl Log for ReplicatedLog {
             epoch: Epoch::new(1),
             sequence: Sequence::new(sequence),
         };
-        let record = Record::of_the_store(id, Body::Barrier);
+        let record = Record::of_the_store(id, RecordBody::Barrier);
         shared.counters.barriers.fetch_add(1, Ordering::Relaxed);
         let sent = shared.send(partition, &record);
         Box::pin(async move { sent.await.map(|()| BarrierToken::Record(id)) })
@@ -563,14 +583,14 @@ impl Log for ReplicatedLog {
         })
     }
 
-    fn status(&self, partition: PartitionId) -> Status {
+    fn status(&self, partition: PartitionId) -> LogStatus {
         let progress = self.shared.partition(partition).progress.lock();
         let refusing = self
             .shared
             .closed
             .lock()
             .then(|| AppendError::Refused { partition, reason: "the log is closed".into() });
-        Status { first: progress.first, end: progress.end, refusing, is_short: false }
+        LogStatus { first: progress.first, end: progress.end, refusing, is_short: false }
     }
 }
 

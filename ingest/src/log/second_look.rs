@@ -68,8 +68,8 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::ids::PartitionId;
     use crate::log::Corruption;
-    use crate::words::PartitionId;
 
     fn rot() -> ReadError {
         ReadError::Corrupt(Corruption { file: "f".into(), position: 0, detail: "bad".into() })

@@ -3,13 +3,14 @@ use proptest::{collection, option};
 
 use super::*;
 use crate::entry::{
-    CHECKSUMS_MAX, EXTENTS_MAX, ObjectVersion, PAIRS_MAX, PartSummary, Payload, SegmentLocation,
-    Statement, TEXT_BYTES_MAX,
+    CHECKSUMS_MAX, EXTENTS_MAX, EntryValue, ObjectVersion, PAIRS_MAX, PartSummary, PayloadLocation,
+    SegmentLocation, TEXT_BYTES_MAX,
 };
 use crate::fuzz::{Mutator, rounds};
 use crate::golden;
+use crate::ids::{BulkId, SegmentId};
 use crate::log::LogLocation;
-use crate::words::{BulkId, SegmentId, WallTime};
+use crate::time::WallTime;
 
 fn key(text: &str) -> ObjectKey {
     ObjectKey::new(text.as_bytes().to_vec()).unwrap()
@@ -52,11 +53,11 @@ fn attributes() -> Attributes {
 }
 
 /// Every kind of record, and every variant of the pieces that they are made of.
-fn golden_bodies() -> Vec<Body> {
+fn golden_bodies() -> Vec<RecordBody> {
     let (bucket, config, key, upload) =
         (BucketId::new(3), ConfigVersion::new(2), key("a/ä\u{0}b"), UploadId([0x55; 16]));
     let put = |condition, payload| {
-        Body::PutObject(PutObject {
+        RecordBody::PutObject(PutObject {
             bucket,
             config,
             key: key.clone(),
@@ -68,9 +69,15 @@ fn golden_bodies() -> Vec<Body> {
     };
     let etag = ETag { md5: [0x22; 16], parts: 0 };
     let delete = |version, condition| {
-        Body::DeleteObject(DeleteObject { bucket, config, key: key.clone(), version, condition })
+        RecordBody::DeleteObject(DeleteObject {
+            bucket,
+            config,
+            key: key.clone(),
+            version,
+            condition,
+        })
     };
-    let part = |checksum, extents| Part {
+    let part = |checksum, extents| UploadPart {
         size: 300,
         md5: [0x33; 16],
         digest: u64::MAX,
@@ -79,35 +86,36 @@ fn golden_bodies() -> Vec<Body> {
     };
     let put_part = |number, part, stream| {
         let number = PartNumber::new(number);
-        Body::PutPart(PutPart { bucket, key: key.clone(), upload, number, part, stream })
+        RecordBody::PutPart(PutPart { bucket, key: key.clone(), upload, number, part, stream })
     };
     let stream = StreamRef { stream: StreamId([0x66; 16]), records: 3 };
-    let claim = |stage| Body::Claim { node: NodeId::new(2), process: WriterId([0x77; 16]), stage };
+    let claim =
+        |stage| RecordBody::Claim { node: NodeId::new(2), process: WriterId([0x77; 16]), stage };
     vec![
-        Body::OpenWriter,
-        Body::CreateBucket(CreateBucket {
+        RecordBody::OpenWriter,
+        RecordBody::CreateBucket(CreateBucket {
             name: BucketName::new("a-bucket.1").unwrap(),
             owner: "owner".into(),
             region: "eu-central-1".into(),
         }),
-        Body::DeleteBucket { bucket, seen: Offset::new(77) },
-        Body::SetVersioning { bucket, versioning: Versioning::Off },
-        Body::SetVersioning { bucket, versioning: Versioning::On },
-        Body::SetVersioning { bucket, versioning: Versioning::Suspended },
-        put(Condition::Always, RecordPayload::Inline(Bytes::from_static(b"payload"))),
-        put(Condition::IfAbsent, RecordPayload::Inline(Bytes::new())),
-        put(Condition::IfPresent, RecordPayload::Bulk(extents())),
-        put(Condition::IfMatch(etag), RecordPayload::Bulk(extents())),
-        delete(VersionRef::Current, Condition::Always),
-        delete(VersionRef::Null, Condition::IfMatch(etag)),
-        delete(VersionRef::At(Offset::new(41)), Condition::IfPresent),
-        Body::SetTags(SetTags {
+        RecordBody::DeleteBucket { bucket, seen: Offset::new(77) },
+        RecordBody::SetVersioning { bucket, versioning: Versioning::Off },
+        RecordBody::SetVersioning { bucket, versioning: Versioning::On },
+        RecordBody::SetVersioning { bucket, versioning: Versioning::Suspended },
+        put(WriteCondition::Always, RecordPayload::Inline(Bytes::from_static(b"payload"))),
+        put(WriteCondition::IfAbsent, RecordPayload::Inline(Bytes::new())),
+        put(WriteCondition::IfPresent, RecordPayload::Bulk(extents())),
+        put(WriteCondition::IfMatch(etag), RecordPayload::Bulk(extents())),
+        delete(VersionRef::Current, WriteCondition::Always),
+        delete(VersionRef::Null, WriteCondition::IfMatch(etag)),
+        delete(VersionRef::At(Offset::new(41)), WriteCondition::IfPresent),
+        RecordBody::SetTags(SetTags {
             bucket,
             key: key.clone(),
             version: VersionRef::At(Offset::new(41)),
             tags: vec![pair("tier", "cold"), pair("", "")],
         }),
-        Body::CreateUpload(CreateUpload {
+        RecordBody::CreateUpload(CreateUpload {
             bucket,
             key: key.clone(),
             upload,
@@ -117,45 +125,49 @@ fn golden_bodies() -> Vec<Body> {
         }),
         put_part(1, part(Some(checksum(4, false, &[7; 20])), extents()), None),
         put_part(10_000, part(None, [].into()), Some(stream)),
-        Body::CompleteUpload(CompleteUpload {
+        RecordBody::CompleteUpload(CompleteUpload {
             bucket,
             config,
             key: key.clone(),
             upload,
             parts: vec![(PartNumber::new(1), [0x33; 16]), (PartNumber::new(10_000), [0x44; 16])],
-            condition: Condition::IfAbsent,
+            condition: WriteCondition::IfAbsent,
             checksum: Some(checksum(1, true, &[1, 2, 3, 4])),
         }),
-        Body::CompleteUpload(CompleteUpload {
+        RecordBody::CompleteUpload(CompleteUpload {
             bucket,
             config,
             key: key.clone(),
             upload,
             parts: Vec::new(),
-            condition: Condition::Always,
+            condition: WriteCondition::Always,
             checksum: None,
         }),
-        Body::AbortUpload { bucket, key: key.clone(), upload },
-        Body::Cut { number: CutNumber::new(12) },
-        Body::Barrier,
-        put(Condition::Always, RecordPayload::Stream(stream)),
-        Body::Data(Data {
+        RecordBody::AbortUpload { bucket, key: key.clone(), upload },
+        RecordBody::Cut { number: CutNumber::new(12) },
+        RecordBody::Barrier,
+        put(WriteCondition::Always, RecordPayload::Stream(stream)),
+        RecordBody::Data(StreamPiece {
             stream: stream.stream,
             index: 2,
             total: 65_605,
             bytes: Bytes::from_static(b"a piece"),
         }),
-        Body::Digest(Digest { node: NodeId::new(2), cut: CutNumber::new(12), digest: [0x88; 32] }),
-        claim(Stage::Claim),
-        claim(Stage::Object),
-        claim(Stage::Confirm),
-        Body::Abandon { stream: stream.stream },
-        Body::Room(Room { node: NodeId::new(2), bytes: 5 << 30 }),
+        RecordBody::Digest(CutDigest {
+            node: NodeId::new(2),
+            cut: CutNumber::new(12),
+            digest: [0x88; 32],
+        }),
+        claim(ClaimStage::Claim),
+        claim(ClaimStage::Object),
+        claim(ClaimStage::Confirm),
+        RecordBody::Abandon { stream: stream.stream },
+        RecordBody::Room(RoomReport { node: NodeId::new(2), bytes: 5 << 30 }),
     ]
 }
 
 fn golden_records() -> Vec<Record> {
-    let record = |(index, body): (usize, Body)| Record {
+    let record = |(index, body): (usize, RecordBody)| Record {
         id: RecordId {
             writer: WriterId(*b"a writer's id 16"),
             epoch: Epoch::new(4),
@@ -229,7 +241,7 @@ fn mutated_records_are_refused_or_have_one_encoding() {
     assert!(accepted > 1000, "the mutations are too coarse: {accepted} passed");
 }
 
-fn encoded(statement: &Statement) -> Bytes {
+fn encoded(statement: &EntryValue) -> Bytes {
     let mut out = Encoder::new();
     statement.encode(&mut out);
     out.finish()
@@ -239,23 +251,27 @@ fn encoded(statement: &Statement) -> Bytes {
 fn mutated_statements_are_refused_or_have_one_encoding() {
     let segment = SegmentLocation { segment: SegmentId::new(9), position: 60, index: 3 };
     let log = LogLocation { file: 7, position: 4232, len: 900 };
-    let places =
-        [Payload::Empty, Payload::Log(log), Payload::Segment(segment), Payload::Bulk(extents())];
+    let places = [
+        PayloadLocation::Empty,
+        PayloadLocation::Log(log),
+        PayloadLocation::Segment(segment),
+        PayloadLocation::Bulk(extents()),
+    ];
     let object = |payload| {
         let attributes = Arc::new(attributes());
         let created = WallTime::from_micros(5);
-        Statement::Object(ObjectVersion { is_null: true, created, digest: 8, attributes, payload })
+        EntryValue::Object(ObjectVersion { is_null: true, created, digest: 8, attributes, payload })
     };
     let created = WallTime::from_micros(-5);
-    let marker = Statement::Marker { is_null: false, created, owner: "owner".into() };
-    let others = [marker, Statement::Removed, Statement::NullRemoved];
+    let marker = EntryValue::Marker { is_null: false, created, owner: "owner".into() };
+    let others = [marker, EntryValue::Removed, EntryValue::NullRemoved];
     let seeds: Vec<Bytes> = places.map(object).iter().chain(&others).map(encoded).collect();
     let mut mutator = Mutator::new(31);
     let mut accepted = 0;
     for _ in 0..rounds(20_000) {
         let bytes = Bytes::from(mutator.mutated(&seeds));
         let mut from = Decoder::new(bytes.clone());
-        if let Ok(statement) = Statement::decode(&mut from) {
+        if let Ok(statement) = EntryValue::decode(&mut from) {
             assert_eq!(encoded(&statement), bytes.slice(..from.position()), "{statement:?}");
             accepted += 1;
         }
@@ -298,17 +314,17 @@ fn only_what_makes_the_store_larger_grows() {
     for record in golden_records() {
         let frees = matches!(
             record.body,
-            Body::OpenWriter
-                | Body::DeleteBucket { .. }
-                | Body::SetVersioning { .. }
-                | Body::DeleteObject(_)
-                | Body::AbortUpload { .. }
-                | Body::Cut { .. }
-                | Body::Digest(_)
-                | Body::Claim { .. }
-                | Body::Abandon { .. }
-                | Body::Room(_)
-                | Body::Barrier
+            RecordBody::OpenWriter
+                | RecordBody::DeleteBucket { .. }
+                | RecordBody::SetVersioning { .. }
+                | RecordBody::DeleteObject(_)
+                | RecordBody::AbortUpload { .. }
+                | RecordBody::Cut { .. }
+                | RecordBody::Digest(_)
+                | RecordBody::Claim { .. }
+                | RecordBody::Abandon { .. }
+                | RecordBody::Room(_)
+                | RecordBody::Barrier
         );
         assert_eq!(record.grows(), !frees, "{record:?}");
     }
@@ -318,7 +334,9 @@ fn only_what_makes_the_store_larger_grows() {
 fn only_inline_payload_is_given() {
     for record in golden_records() {
         let wanted = match &record.body {
-            Body::PutObject(PutObject { payload: RecordPayload::Inline(bytes), .. }) => Some(bytes),
+            RecordBody::PutObject(PutObject { payload: RecordPayload::Inline(bytes), .. }) => {
+                Some(bytes)
+            }
             _ => None,
         };
         assert_eq!(record.inline_payload(), wanted);
@@ -373,12 +391,12 @@ fn any_key() -> impl Strategy<Value = ObjectKey> {
     "(?s).{1,20}".prop_map(|text| ObjectKey::new(text.into_bytes()).unwrap())
 }
 
-fn any_condition() -> impl Strategy<Value = Condition> {
+fn any_condition() -> impl Strategy<Value = WriteCondition> {
     prop_oneof![
-        Just(Condition::Always),
-        Just(Condition::IfAbsent),
-        Just(Condition::IfPresent),
-        any_etag().prop_map(Condition::IfMatch),
+        Just(WriteCondition::Always),
+        Just(WriteCondition::IfAbsent),
+        Just(WriteCondition::IfPresent),
+        any_etag().prop_map(WriteCondition::IfMatch),
     ]
 }
 
@@ -396,9 +414,13 @@ fn any_target() -> impl Strategy<Value = (BucketId, ConfigVersion, ObjectKey, Up
     })
 }
 
-fn any_body() -> impl Strategy<Value = Body> {
+fn any_body() -> impl Strategy<Value = RecordBody> {
     let create = ("[a-z0-9.-]{3,63}", ".{0,16}", ".{0,8}").prop_map(|(name, owner, region)| {
-        Body::CreateBucket(CreateBucket { name: BucketName::new(name).unwrap(), owner, region })
+        RecordBody::CreateBucket(CreateBucket {
+            name: BucketName::new(name).unwrap(),
+            owner,
+            region,
+        })
     });
     let payload = prop_oneof![
         collection::vec(any::<u8>(), 0..300).prop_map(|bytes| RecordPayload::Inline(bytes.into())),
@@ -406,7 +428,7 @@ fn any_body() -> impl Strategy<Value = Body> {
     ];
     let put = (any_target(), any_condition(), any_attributes(), any::<u64>(), payload).prop_map(
         |((bucket, config, key, _), condition, attributes, digest, payload)| {
-            Body::PutObject(PutObject {
+            RecordBody::PutObject(PutObject {
                 bucket,
                 config,
                 key,
@@ -419,17 +441,17 @@ fn any_body() -> impl Strategy<Value = Body> {
     );
     let delete = (any_target(), any_version(), any_condition()).prop_map(
         |((bucket, config, key, _), version, condition)| {
-            Body::DeleteObject(DeleteObject { bucket, config, key, version, condition })
+            RecordBody::DeleteObject(DeleteObject { bucket, config, key, version, condition })
         },
     );
     let tags = (any_target(), any_version(), any_pairs(5)).prop_map(
         |((bucket, _, key, _), version, tags)| {
-            Body::SetTags(SetTags { bucket, key, version, tags })
+            RecordBody::SetTags(SetTags { bucket, key, version, tags })
         },
     );
     let upload = (any_target(), any_attributes(), any::<(u8, bool)>()).prop_map(
         |((bucket, _, key, upload), attributes, (checksum_algorithm, checksum_is_composite))| {
-            Body::CreateUpload(CreateUpload {
+            RecordBody::CreateUpload(CreateUpload {
                 bucket,
                 key,
                 upload,
@@ -447,12 +469,12 @@ fn any_body() -> impl Strategy<Value = Body> {
     )
         .prop_map(
             |((bucket, _, key, upload), (number, size, md5, digest), checksum, extents)| {
-                let part = Part { size, md5, digest, checksum, extents };
+                let part = UploadPart { size, md5, digest, checksum, extents };
                 let number = PartNumber::new(number);
                 let records = size as u32;
                 let stream =
                     part.extents.is_empty().then_some(StreamRef { stream: StreamId(md5), records });
-                Body::PutPart(PutPart { bucket, key, upload, number, part, stream })
+                RecordBody::PutPart(PutPart { bucket, key, upload, number, part, stream })
             },
         );
     let parts = collection::vec(any::<(u16, [u8; 16])>(), 0..5);
@@ -460,7 +482,7 @@ fn any_body() -> impl Strategy<Value = Body> {
         |((bucket, config, key, upload), parts, condition, checksum)| {
             let parts = parts.into_iter().map(|(number, md5)| (PartNumber::new(number), md5));
             let parts = parts.collect();
-            Body::CompleteUpload(CompleteUpload {
+            RecordBody::CompleteUpload(CompleteUpload {
                 bucket,
                 config,
                 key,
@@ -472,20 +494,24 @@ fn any_body() -> impl Strategy<Value = Body> {
         },
     );
     prop_oneof![
-        Just(Body::OpenWriter),
-        Just(Body::Barrier),
+        Just(RecordBody::OpenWriter),
+        Just(RecordBody::Barrier),
         create,
-        any::<(u64, u64)>().prop_map(|(bucket, seen)| Body::DeleteBucket {
+        any::<(u64, u64)>().prop_map(|(bucket, seen)| RecordBody::DeleteBucket {
             bucket: BucketId::new(bucket),
             seen: Offset::new(seen),
         }),
-        any::<u64>().prop_map(|bucket| Body::SetVersioning {
+        any::<u64>().prop_map(|bucket| RecordBody::SetVersioning {
             bucket: BucketId::new(bucket),
             versioning: [Versioning::Off, Versioning::On, Versioning::Suspended]
                 [(bucket % 3) as usize],
         }),
-        any::<u64>().prop_map(|number| Body::Cut { number: CutNumber::new(number) }),
-        any_target().prop_map(|(bucket, _, key, upload)| Body::AbortUpload { bucket, key, upload }),
+        any::<u64>().prop_map(|number| RecordBody::Cut { number: CutNumber::new(number) }),
+        any_target().prop_map(|(bucket, _, key, upload)| RecordBody::AbortUpload {
+            bucket,
+            key,
+            upload
+        }),
         put,
         delete,
         tags,
@@ -495,37 +521,35 @@ fn any_body() -> impl Strategy<Value = Body> {
     ]
 }
 
-fn any_statement() -> impl Strategy<Value = Statement> {
+fn any_statement() -> impl Strategy<Value = EntryValue> {
     let place = prop_oneof![
-        Just(Payload::Empty),
-        any::<(u64, u64, u32)>().prop_map(|(file, position, len)| Payload::Log(LogLocation {
-            file,
-            position,
-            len
-        })),
+        Just(PayloadLocation::Empty),
+        any::<(u64, u64, u32)>().prop_map(|(file, position, len)| PayloadLocation::Log(
+            LogLocation { file, position, len }
+        )),
         any::<(u64, u64, u32)>().prop_map(|(segment, position, index)| {
             let segment = SegmentId::new(segment);
-            Payload::Segment(SegmentLocation { segment, position, index })
+            PayloadLocation::Segment(SegmentLocation { segment, position, index })
         }),
-        any_extents().prop_map(Payload::Bulk),
+        any_extents().prop_map(PayloadLocation::Bulk),
     ];
     let object = (any::<(bool, i64, u64)>(), any_attributes(), place).prop_map(
         |((is_null, created, digest), attributes, payload)| {
             let (created, attributes) = (WallTime::from_micros(created), Arc::new(attributes));
-            Statement::Object(ObjectVersion { is_null, created, digest, attributes, payload })
+            EntryValue::Object(ObjectVersion { is_null, created, digest, attributes, payload })
         },
     );
     let marker = (any::<(bool, i64)>(), ".{0,16}").prop_map(|((is_null, created), owner)| {
-        Statement::Marker { is_null, created: WallTime::from_micros(created), owner }
+        EntryValue::Marker { is_null, created: WallTime::from_micros(created), owner }
     });
-    prop_oneof![object, marker, Just(Statement::Removed), Just(Statement::NullRemoved)]
+    prop_oneof![object, marker, Just(EntryValue::Removed), Just(EntryValue::NullRemoved)]
 }
 
 proptest! {
     #[test]
     fn a_statement_comes_back(statement in any_statement()) {
         let mut from = Decoder::new(encoded(&statement));
-        prop_assert_eq!(Statement::decode(&mut from).unwrap(), statement);
+        prop_assert_eq!(EntryValue::decode(&mut from).unwrap(), statement);
         prop_assert!(from.end("end").is_ok());
     }
 
@@ -560,16 +584,16 @@ proptest! {
 /// A kind of record with `n` of what a limit is about.
 type Sized = fn(usize) -> Record;
 
-fn of(body: Body) -> Record {
+fn of(body: RecordBody) -> Record {
     Record::of_the_store(RecordId::default(), body)
 }
 
 fn put_with(attributes: Attributes, payload: RecordPayload) -> Record {
-    of(Body::PutObject(PutObject {
+    of(RecordBody::PutObject(PutObject {
         bucket: BucketId::new(3),
         config: ConfigVersion::ZERO,
         key: key("k"),
-        condition: Condition::Always,
+        condition: WriteCondition::Always,
         attributes,
         digest: 0,
         payload,
@@ -582,7 +606,7 @@ fn put_of(attributes: Attributes) -> Record {
 
 fn tags_of(tags: Vec<(String, String)>) -> Record {
     let (bucket, version) = (BucketId::new(3), VersionRef::Current);
-    of(Body::SetTags(SetTags { bucket, key: key("k"), version, tags }))
+    of(RecordBody::SetTags(SetTags { bucket, key: key("k"), version, tags }))
 }
 
 fn text(n: usize) -> String {
@@ -600,15 +624,29 @@ fn digest_of(n: usize) -> StoredChecksum {
 /// Every limit that decoding a record has, with a record that has `n` of it.
 fn limits() -> Vec<(&'static str, usize, Sized)> {
     vec![
-        ("principal", OWNER_BYTES_MAX, |n| Record { principal: text(n), ..of(Body::Barrier) }),
-        ("request id", REQUEST_BYTES_MAX, |n| Record { request: text(n), ..of(Body::Barrier) }),
+        ("principal", OWNER_BYTES_MAX, |n| Record {
+            principal: text(n),
+            ..of(RecordBody::Barrier)
+        }),
+        ("request id", REQUEST_BYTES_MAX, |n| Record {
+            request: text(n),
+            ..of(RecordBody::Barrier)
+        }),
         ("region", REGION_BYTES_MAX, |n| {
             let name = BucketName::new("a-bucket").unwrap();
-            of(Body::CreateBucket(CreateBucket { name, owner: String::new(), region: text(n) }))
+            of(RecordBody::CreateBucket(CreateBucket {
+                name,
+                owner: String::new(),
+                region: text(n),
+            }))
         }),
         ("owner", OWNER_BYTES_MAX, |n| {
             let name = BucketName::new("a-bucket").unwrap();
-            of(Body::CreateBucket(CreateBucket { name, owner: text(n), region: String::new() }))
+            of(RecordBody::CreateBucket(CreateBucket {
+                name,
+                owner: text(n),
+                region: String::new(),
+            }))
         }),
         ("owner", OWNER_BYTES_MAX, |n| put_of(Attributes { owner: text(n), ..<_>::default() })),
         ("headers", PAIRS_MAX, |n| {
@@ -645,19 +683,19 @@ fn limits() -> Vec<(&'static str, usize, Sized)> {
         ("tag key", TAG_KEY_BYTES_MAX, |n| tags_of(vec![(text(n), String::new())])),
         ("tag value", TAG_VALUE_BYTES_MAX, |n| tags_of(vec![(String::new(), text(n))])),
         ("parts", PARTS_MAX, |n| {
-            of(Body::CompleteUpload(CompleteUpload {
+            of(RecordBody::CompleteUpload(CompleteUpload {
                 bucket: BucketId::new(3),
                 config: ConfigVersion::ZERO,
                 key: key("k"),
                 upload: UploadId([1; 16]),
                 parts: vec![(PartNumber::new(1), [0; 16]); n],
-                condition: Condition::Always,
+                condition: WriteCondition::Always,
                 checksum: None,
             }))
         }),
         ("payload of a stream", DATA_BYTES_MAX, |n| {
             let (stream, index, total) = (StreamId([1; 16]), 0, 1);
-            of(Body::Data(Data { stream, index, total, bytes: bytes(n) }))
+            of(RecordBody::Data(StreamPiece { stream, index, total, bytes: bytes(n) }))
         }),
     ]
 }

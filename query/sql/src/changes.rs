@@ -36,8 +36,8 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
     ReplaceChildrenOptions,
 };
-use ingest::log::{Committed, ReadError, Reader};
-use ingest::words::Offset;
+use ingest::ids::Offset;
+use ingest::log::{CommittedRecord, LogReader, ReadError};
 
 use crate::error::external;
 use crate::source::{Asker, Seen};
@@ -229,7 +229,7 @@ struct Running {
     next: Offset,
     /// Above everything that is wanted.
     end: Offset,
-    reader: Option<Box<dyn Reader>>,
+    reader: Option<Box<dyn LogReader>>,
     /// Whether the reader has delivered anything.
     has_begun: bool,
     gathered: Vec<Row>,
@@ -240,7 +240,7 @@ struct Running {
 impl Running {
     /// The next records, from the lower bound on or from where the log begins; none when nothing that is
     /// wanted is left.
-    async fn pull(&mut self) -> Result<Vec<Committed>, ReadError> {
+    async fn pull(&mut self) -> Result<Vec<CommittedRecord>, ReadError> {
         let partition = self.seen.snapshot.view.partition;
         while self.next < self.end {
             let pulled = match &mut self.reader {

@@ -31,8 +31,8 @@ use query::scan::{
     Shown, Split, Wanted, scan,
 };
 
+use ingest::ids::BucketId;
 use ingest::log::ReadError;
-use ingest::words::BucketId;
 use query::tagged::{self, Tag};
 
 use crate::condition::Condition;
@@ -125,7 +125,7 @@ impl fmt::Debug for EntriesExec {
 
 impl DisplayAs for EntriesExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = |id: &ingest::words::BucketId| {
+        let names = |id: &ingest::ids::BucketId| {
             self.snapshot.buckets.get(*id).map_or_else(String::new, |b| b.name.as_str().to_owned())
         };
         let buckets = self.bounds.buckets();

@@ -18,8 +18,9 @@ use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
+use ingest::ids::UploadId;
 use ingest::record::Versioning;
-use ingest::words::{UploadId, WallTime};
+use ingest::time::WallTime;
 use query::listing::{From, Request};
 use query::uploads::{self, Listed, Page};
 

@@ -17,8 +17,8 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
+use ingest::ids::BucketId;
 use ingest::log::ReadError;
-use ingest::words::BucketId;
 use query::scan::{Batch, Bounds, Shown, split};
 use query::tagged::candidates;
 

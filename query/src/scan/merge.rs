@@ -7,8 +7,8 @@ use arrow::compute::interleave_record_batch;
 use compactor::listed::Kind;
 use compactor::view::Snapshot;
 use compactor::visible::{Verdict, Visibility};
+use ingest::ids::BucketId;
 use ingest::log::{Corruption, ReadError};
-use ingest::words::BucketId;
 
 use super::source::{Ordered, Source, selected};
 use super::{Batch, Contested, Counts, Request, Shown};

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use ingest::entry::EntryKey;
-use ingest::words::BucketId;
+use ingest::ids::BucketId;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::OffsetIndexMetaData;

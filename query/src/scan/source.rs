@@ -15,8 +15,8 @@ use compactor::view::OpenRun;
 use compactor::visible::Shape;
 use futures::StreamExt;
 use ingest::entry::SegmentLocation;
+use ingest::ids::{BucketId, Offset};
 use ingest::log::{Corruption, ReadError};
-use ingest::words::{BucketId, Offset};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowPredicate, ArrowPredicateFn, RowFilter, RowSelection};
 use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
@@ -287,7 +287,7 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
-    use ingest::entry::{Entry, EntryKey, Statement};
+    use ingest::entry::{Entry, EntryKey, EntryValue};
     use ingest::name::ObjectKey;
 
     use super::*;
@@ -302,7 +302,7 @@ mod tests {
                 let at = Offset::new(number as u64);
                 let key = ObjectKey::new(format!("{number:06}").into_bytes()).expect("a short key");
                 let key = EntryKey::new(BUCKET, key.as_bytes(), at, at);
-                tail.insert(at, vec![Entry { key, statement: Statement::Removed }], Vec::new());
+                tail.insert(at, vec![Entry { key, statement: EntryValue::Removed }], Vec::new());
             }
             let end = Offset::new(count as u64);
             let mut source = Source::tail(&tail, end, &Bounds::new(vec![BUCKET]), &[]);

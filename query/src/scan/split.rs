@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 use compactor::cursor::Cursor;
 use compactor::view::{OpenRun, Snapshot};
+use ingest::ids::RunId;
 use ingest::log::ReadError;
 use ingest::record::key_hash;
-use ingest::words::RunId;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::range::{Bounds, Extent, Selected, extents};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ingest::mutant::Mutant;
 use ingest::name::ObjectKey;
-use ingest::record::{Condition, Versioning};
+use ingest::record::{Versioning, WriteCondition};
 use query::listing::{self, From, Listed, Request};
 use simulator::{Sim, SimDisk};
 
@@ -36,7 +36,7 @@ impl Dated<'_> {
         let buckets = engine.partition.buckets();
         let bucket = buckets.iter().next().ok_or("no bucket")?.id;
         let key = ObjectKey::new(name.as_bytes().to_vec()).expect("a short key");
-        engine.put(bucket, &key, b"payload", Condition::Always).await?;
+        engine.put(bucket, &key, b"payload", WriteCondition::Always).await?;
         let request = Request {
             bucket,
             prefix: name.to_owned().into(),

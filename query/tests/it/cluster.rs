@@ -36,7 +36,7 @@ use ingest::env::Random as _;
 use ingest::log::replicated::ReplicatedLog;
 use ingest::mutant::Mutant;
 use ingest::name::BucketName;
-use ingest::record::{Body, CreateBucket};
+use ingest::record::{CreateBucket, RecordBody};
 use simulator::brokers::Knobs;
 use simulator::trace::{Trace, assert_repeatable};
 use simulator::{Sim, SimBrokers, SimRandom};
@@ -64,7 +64,7 @@ async fn found(world: &World<'_>) -> Result<(), String> {
         let create = CreateBucket { name, owner: "owner".into(), region: "here".into() };
         let asked = copy.clone();
         let create =
-            async move { asked.submit("owner", "request", Body::CreateBucket(create)).await };
+            async move { asked.submit("owner", "request", RecordBody::CreateBucket(create)).await };
         let made = world.ask(&running, Duration::from_secs(60), create).await;
         let Some(Ok(Outcome::BucketCreated(bucket))) = made else {
             return Err(format!("no bucket: {made:?}"));

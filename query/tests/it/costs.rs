@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering;
 
 use compactor::outcome::Outcome;
 use ingest::entry::Attributes;
+use ingest::ids::{BucketId, PartNumber, UploadId};
 use ingest::name::ObjectKey;
 use ingest::record::{
-    Body, CompleteUpload, Condition, CreateUpload, DeleteObject, Part, PutPart, SetTags,
-    VersionRef, Versioning,
+    CompleteUpload, CreateUpload, DeleteObject, PutPart, RecordBody, SetTags, UploadPart,
+    VersionRef, Versioning, WriteCondition,
 };
-use ingest::words::{BucketId, PartNumber, UploadId};
 use simulator::{Sim, SimDisk};
 
 use crate::world::{Engine, attributes, open};
@@ -23,8 +23,8 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey::new(name.as_bytes().to_vec()).expect("a short key")
 }
 
-fn create_upload(bucket: BucketId, upload: UploadId) -> Body {
-    Body::CreateUpload(CreateUpload {
+fn create_upload(bucket: BucketId, upload: UploadId) -> RecordBody {
+    RecordBody::CreateUpload(CreateUpload {
         bucket,
         key: key("large"),
         upload,
@@ -35,11 +35,11 @@ fn create_upload(bucket: BucketId, upload: UploadId) -> Body {
 }
 
 /// An empty part: it has no extents, so that thousands are quickly made.
-fn put_part(bucket: BucketId, upload: UploadId, number: u16) -> Body {
+fn put_part(bucket: BucketId, upload: UploadId, number: u16) -> RecordBody {
     let md5 = attributes(b"").etag.md5;
-    let part = Part { size: 0, md5, digest: 0, checksum: None, extents: [].into() };
+    let part = UploadPart { size: 0, md5, digest: 0, checksum: None, extents: [].into() };
     let number = PartNumber::new(number);
-    Body::PutPart(PutPart { bucket, key: key("large"), upload, number, part, stream: None })
+    RecordBody::PutPart(PutPart { bucket, key: key("large"), upload, number, part, stream: None })
 }
 
 /// A bucket with so many removed keys and an upload of so many parts beside it.
@@ -51,11 +51,11 @@ async fn fill(engine: &Engine, count: u16) -> (BucketId, BucketId) {
         let taken = engine.submit(put_part(bucket, UPLOAD, number)).await.unwrap();
         assert_eq!(taken, Outcome::Done);
         let gone = key(&format!("gone-{number}"));
-        engine.put(emptied, &gone, b"", Condition::Always).await.unwrap();
+        engine.put(emptied, &gone, b"", WriteCondition::Always).await.unwrap();
         engine.delete(emptied, &gone).await.unwrap();
     }
     for name in ["a", "large"] {
-        engine.put(bucket, &key(name), b"payload", Condition::Always).await.unwrap();
+        engine.put(bucket, &key(name), b"payload", WriteCondition::Always).await.unwrap();
     }
     (bucket, emptied)
 }
@@ -74,17 +74,17 @@ fn looked_at(count: u16, with_cut: bool) -> Vec<(&'static str, u64)> {
         let config = engine.config(bucket);
         let delete = |version, condition| {
             let key = key("a");
-            Body::DeleteObject(DeleteObject { bucket, config, key, version, condition })
+            RecordBody::DeleteObject(DeleteObject { bucket, config, key, version, condition })
         };
         let complete = |parts: Vec<u16>| {
             let md5 = attributes(b"").etag.md5;
-            Body::CompleteUpload(CompleteUpload {
+            RecordBody::CompleteUpload(CompleteUpload {
                 bucket,
                 config,
                 key: key("large"),
                 upload: ENDED,
                 parts: parts.into_iter().map(|number| (PartNumber::new(number), md5)).collect(),
-                condition: Condition::IfPresent,
+                condition: WriteCondition::IfPresent,
                 checksum: None,
             })
         };
@@ -95,8 +95,8 @@ fn looked_at(count: u16, with_cut: bool) -> Vec<(&'static str, u64)> {
             tags: vec![("name".into(), "value".into())],
         };
         let seen = engine.partition.snapshot().at;
-        let abort = |upload| Body::AbortUpload { bucket, key: key("large"), upload };
-        let records: Vec<(&str, Body)> = vec![
+        let abort = |upload| RecordBody::AbortUpload { bucket, key: key("large"), upload };
+        let records: Vec<(&str, RecordBody)> = vec![
             ("a first part", put_part(bucket, UPLOAD, count + 1)),
             ("a part again", put_part(bucket, UPLOAD, count / 2)),
             ("a part of nothing", put_part(bucket, UploadId([9; 16]), 1)),
@@ -105,12 +105,12 @@ fn looked_at(count: u16, with_cut: bool) -> Vec<(&'static str, u64)> {
             ("its completion", complete(vec![1])),
             ("its completion again", complete(vec![1])),
             ("the end of what has ended", abort(ENDED)),
-            ("tags", Body::SetTags(tags)),
-            ("a delete under a condition", delete(VersionRef::Current, Condition::IfPresent)),
-            ("a delete of a version", delete(VersionRef::At(seen), Condition::Always)),
-            ("a delete of version null", delete(VersionRef::Null, Condition::Always)),
-            ("a bucket of removed keys", Body::DeleteBucket { bucket: emptied, seen }),
-            ("versioning", Body::SetVersioning { bucket, versioning: Versioning::Suspended }),
+            ("tags", RecordBody::SetTags(tags)),
+            ("a delete under a condition", delete(VersionRef::Current, WriteCondition::IfPresent)),
+            ("a delete of a version", delete(VersionRef::At(seen), WriteCondition::Always)),
+            ("a delete of version null", delete(VersionRef::Null, WriteCondition::Always)),
+            ("a bucket of removed keys", RecordBody::DeleteBucket { bucket: emptied, seen }),
+            ("versioning", RecordBody::SetVersioning { bucket, versioning: Versioning::Suspended }),
         ];
         let mut found = Vec::new();
         for (name, body) in records {
@@ -120,7 +120,9 @@ fn looked_at(count: u16, with_cut: bool) -> Vec<(&'static str, u64)> {
             found.push((name, counter.load(Ordering::Relaxed) - before));
         }
         assert!(engine.partition.buckets().get(emptied).is_none(), "the bucket was not deleted");
-        for condition in [Condition::Always, Condition::IfAbsent, Condition::IfPresent] {
+        for condition in
+            [WriteCondition::Always, WriteCondition::IfAbsent, WriteCondition::IfPresent]
+        {
             let counter = &engine.partition.counters().prior_looked_at;
             let before = counter.load(Ordering::Relaxed);
             engine.put(bucket, &key("a"), b"again", condition).await.unwrap();
@@ -157,7 +159,7 @@ fn the_end_of_an_upload_looks_at_its_parts_once() {
         let (bucket, _) = fill(&engine, 40).await;
         let counter = &engine.partition.counters().prior_looked_at;
         let before = counter.load(Ordering::Relaxed);
-        let abort = Body::AbortUpload { bucket, key: key("large"), upload: UPLOAD };
+        let abort = RecordBody::AbortUpload { bucket, key: key("large"), upload: UPLOAD };
         assert_eq!(engine.submit(abort).await.unwrap(), Outcome::Done);
         let looked_at = counter.load(Ordering::Relaxed) - before;
         engine.close_log().await;

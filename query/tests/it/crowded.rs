@@ -2,7 +2,7 @@
 
 use compactor::partition::Options;
 use ingest::name::ObjectKey;
-use ingest::record::{Condition, Versioning};
+use ingest::record::{Versioning, WriteCondition};
 use simulator::{Sim, SimDisk};
 
 use crate::world::{open, open_as, options};
@@ -22,7 +22,7 @@ fn a_store_stops_growing_before_its_catalog_is_full() {
         // Each cut makes a segment, and each holds an object that stays.
         let mut written = 0;
         let refused = loop {
-            match engine.put(bucket, &key(written), b"payload", Condition::Always).await {
+            match engine.put(bucket, &key(written), b"payload", WriteCondition::Always).await {
                 Ok(_) => written += 1,
                 Err(error) => break error,
             }
@@ -49,7 +49,7 @@ fn a_store_stops_growing_before_its_catalog_is_full() {
             waited += 1;
             assert!(waited < 60, "no room again");
         }
-        engine.put(bucket, &key(0), b"again", Condition::Always).await?;
+        engine.put(bucket, &key(0), b"again", WriteCondition::Always).await?;
         engine.close().await;
         open(&sim, &disk).await.map(|_| ())
     });

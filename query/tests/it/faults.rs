@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ingest::name::ObjectKey;
-use ingest::record::{Condition, Versioning};
+use ingest::record::{Versioning, WriteCondition};
 use simulator::{Fault, FaultKind, Operation, Sim, SimDisk, Stopped, Survival};
 
 use crate::crash::{BUCKETS, SharedClients, check, seeds};
@@ -102,9 +102,9 @@ fn unknown_write(seed: u64) -> Result<bool, String> {
     let lived = sim.block_on(&disk, async {
         let engine = open(&sim, &disk).await?;
         let bucket = engine.bucket("plain", Versioning::Off).await?;
-        engine.put(bucket, &key, &old, Condition::Always).await?;
+        engine.put(bucket, &key, &old, WriteCondition::Always).await?;
         disk.inject(Fault::once(Operation::Sync, ".log", 0, FaultKind::Error));
-        let put = engine.put(bucket, &key, &new, Condition::Always).await;
+        let put = engine.put(bucket, &key, &new, WriteCondition::Always).await;
         // More payload, so that the file of the first takes none any more; then time for collections.
         drop(engine.write_bulk(&new).await?);
         sim.env(&disk).clock.sleep(Duration::from_secs(30)).await;

@@ -12,12 +12,12 @@ use arrow::datatypes::UInt64Type;
 use bytes::Bytes;
 use compactor::manifest::schema;
 use compactor::view::What;
-use ingest::entry::{Payload, Statement};
+use ingest::entry::{EntryValue, PayloadLocation};
 use ingest::env::FilePath;
+use ingest::ids::{BucketId, Offset};
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
-use ingest::record::{Condition, VersionRef, Versioning};
-use ingest::words::{BucketId, Offset};
+use ingest::record::{VersionRef, Versioning, WriteCondition};
 use query::listing::{self, From, Listed, Request};
 use query::object;
 use query::scan::{self, Bounds, Counts, Shown};
@@ -36,7 +36,7 @@ pub async fn fill(engine: &Engine) -> Result<(), String> {
     let key = |name: &str| ObjectKey::new(name.as_bytes().to_vec()).expect("a short key");
     let put = async |bucket, name: &str, bytes: usize| {
         let payload: Vec<u8> = (0..bytes).map(|at| (at * 7 + name.len()) as u8).collect();
-        engine.put(bucket, &key(name), &payload, Condition::Always).await.map(|_| ())
+        engine.put(bucket, &key(name), &payload, WriteCondition::Always).await.map(|_| ())
     };
     for number in 0..10 {
         put(plain, &format!("small/{number}"), 100 + 130 * number).await?;
@@ -72,7 +72,7 @@ pub async fn get(engine: &Engine, known: &Known) -> Result<Option<Bytes>, ReadEr
     let key = ObjectKey::new(key.clone()).expect("a listed key");
     let version = if *is_null { VersionRef::Null } else { VersionRef::At(*version) };
     let whole = |found: &object::Found| match &found.statement {
-        Statement::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
+        EntryValue::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
         _ => Ok(0..0),
     };
     let Some((found, body)) =
@@ -82,7 +82,7 @@ pub async fn get(engine: &Engine, known: &Known) -> Result<Option<Bytes>, ReadEr
         panic!("{key:?} is silently missing");
     };
     match found.statement {
-        Statement::Object(_) => Ok(Some(body.collect().await?)),
+        EntryValue::Object(_) => Ok(Some(body.collect().await?)),
         _ => Ok(None),
     }
 }
@@ -132,8 +132,8 @@ async fn block_of(engine: &Engine, known: &Known) -> Option<(u64, u64)> {
     let found = compactor::resolve::find(&snapshot, known.0, &key, version).await.ok()??;
     match found.what {
         What::Run(listed) => Some((listed.location.segment.get(), listed.location.position)),
-        What::Tail(Statement::Object(object)) => match object.payload {
-            Payload::Segment(at) => Some((at.segment.get(), at.position)),
+        What::Tail(EntryValue::Object(object)) => match object.payload {
+            PayloadLocation::Segment(at) => Some((at.segment.get(), at.position)),
             _ => None,
         },
         What::Tail(_) => None,

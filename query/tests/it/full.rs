@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use compactor::outcome::Outcome;
 use ingest::name::ObjectKey;
-use ingest::record::{Condition, Versioning};
+use ingest::record::{Versioning, WriteCondition};
 use simulator::{Sim, SimDisk};
 
 use crate::crash::seeds;
@@ -21,12 +21,12 @@ fn payload(number: usize, bytes: usize) -> Vec<u8> {
 /// Puts until the device is full; gives how many were acknowledged.
 async fn fill(
     engine: &Engine,
-    bucket: ingest::words::BucketId,
+    bucket: ingest::ids::BucketId,
     bytes: usize,
 ) -> Result<usize, String> {
     for number in 0..10_000 {
         let (key, payload) = (key(number), payload(number, bytes));
-        match engine.put(bucket, &key, &payload, Condition::Always).await {
+        match engine.put(bucket, &key, &payload, WriteCondition::Always).await {
             Ok(Outcome::Written(_)) => {}
             Ok(other) => return Err(format!("{other:?}")),
             Err(error) if error.contains("full") || error.contains("room") => return Ok(number),
@@ -42,7 +42,7 @@ async fn delete(
     sim: &Sim,
     disk: &SimDisk,
     engine: &Engine,
-    bucket: ingest::words::BucketId,
+    bucket: ingest::ids::BucketId,
     number: usize,
 ) -> Result<(), String> {
     for _ in 0..10 {
@@ -59,7 +59,7 @@ async fn delete(
 
 async fn check(
     engine: &Engine,
-    bucket: ingest::words::BucketId,
+    bucket: ingest::ids::BucketId,
     from: usize,
     to: usize,
     bytes: usize,
@@ -103,7 +103,7 @@ fn fills_up(seed: u64, bytes: usize) -> Result<(), String> {
             engine.partition.cut().await.map_err(|error| error.to_string())?;
             sim.env(&disk).clock.sleep(Duration::from_secs(3)).await;
             let (key_again, payload) = (key(9999), payload(1, bytes));
-            match engine.put(bucket, &key_again, &payload, Condition::Always).await {
+            match engine.put(bucket, &key_again, &payload, WriteCondition::Always).await {
                 Ok(_) => break,
                 Err(error) if tries == 20 => return Err(format!("no room again: {error}")),
                 Err(_) => tries += 1,

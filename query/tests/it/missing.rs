@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use ingest::env::FilePath;
 use ingest::mutant::Mutant;
 use ingest::name::ObjectKey;
-use ingest::record::{Condition, Versioning};
+use ingest::record::{Versioning, WriteCondition};
 use simulator::{Sim, SimDisk, SimRandom, Survival};
 
 use crate::crash::seeds;
@@ -40,7 +40,9 @@ async fn live(engine: &Engine, life: Life, random: &SimRandom) -> Result<(), Str
             let bucket = engine.bucket("plain", Versioning::Off).await?;
             for number in 0..8 {
                 let payload = vec![number; random.below(4_000) as usize];
-                engine.put(bucket, &key(format!("k{number}")), &payload, Condition::Always).await?;
+                engine
+                    .put(bucket, &key(format!("k{number}")), &payload, WriteCondition::Always)
+                    .await?;
             }
             return Ok(());
         }
@@ -48,7 +50,9 @@ async fn live(engine: &Engine, life: Life, random: &SimRandom) -> Result<(), Str
             let bucket = engine.bucket("long", Versioning::Off).await?;
             for number in 0..200u8 {
                 let payload = vec![number; 200 + random.below(1_200) as usize];
-                engine.put(bucket, &key(format!("l{number}")), &payload, Condition::Always).await?;
+                engine
+                    .put(bucket, &key(format!("l{number}")), &payload, WriteCondition::Always)
+                    .await?;
             }
             engine.partition.cut().await.map_err(|error| error.to_string())?;
         }

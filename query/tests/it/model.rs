@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use compactor::outcome::{Outcome, Rejection};
-use ingest::entry::{Attributes, ETag, Statement};
+use ingest::entry::{Attributes, ETag, EntryValue};
+use ingest::ids::{BucketId, Offset, PartNumber, UploadId};
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
 use ingest::record::{
-    Body, CompleteUpload, Condition, CreateUpload, DeleteObject, Part, PutPart, RecordPayload,
-    SetTags, VersionRef, Versioning,
+    CompleteUpload, CreateUpload, DeleteObject, PutPart, RecordBody, RecordPayload, SetTags,
+    UploadPart, VersionRef, Versioning, WriteCondition,
 };
-use ingest::words::{BucketId, Offset, PartNumber, UploadId};
 use proptest::prelude::*;
 use query::listing::{self, From, Listed, Request};
 use query::object;
@@ -228,14 +228,14 @@ impl Checked {
         let current = self.buckets[b].current(KEYS[k].as_bytes());
         let etag_of = |content: &Bytes| attributes(content).etag;
         let condition = match when {
-            When::Always => Condition::Always,
-            When::IfAbsent => Condition::IfAbsent,
-            When::IfPresent => Condition::IfPresent,
+            When::Always => WriteCondition::Always,
+            When::IfAbsent => WriteCondition::IfAbsent,
+            When::IfPresent => WriteCondition::IfPresent,
             When::IfMatch => match current {
-                Some(version) => Condition::IfMatch(version.etag),
-                None => Condition::IfMatch(etag_of(&content)),
+                Some(version) => WriteCondition::IfMatch(version.etag),
+                None => WriteCondition::IfMatch(etag_of(&content)),
             },
-            When::IfMatchOther => Condition::IfMatch(etag_of(&Bytes::from_static(b"no such"))),
+            When::IfMatchOther => WriteCondition::IfMatch(etag_of(&Bytes::from_static(b"no such"))),
         };
         let holds = match when {
             When::Always => true,
@@ -261,7 +261,7 @@ impl Checked {
 
     async fn get(&self, b: usize, k: usize) -> Result<(), String> {
         let whole = |found: &object::Found| match &found.statement {
-            Statement::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
+            EntryValue::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
             _ => Ok(0..0),
         };
         let key = object_key(k);
@@ -277,7 +277,7 @@ impl Checked {
         .await;
         let found = match found.map_err(|error| error.to_string())? {
             Some((found, body)) => match found.statement {
-                Statement::Object(object) => {
+                EntryValue::Object(object) => {
                     let bytes = body.collect().await.map_err(|error| error.to_string())?;
                     Some((bytes, object.attributes.tags.clone()))
                 }
@@ -316,9 +316,9 @@ impl Checked {
             config: self.engine.config(self.ids[b]),
             key: object_key(k),
             version: version_ref,
-            condition: Condition::Always,
+            condition: WriteCondition::Always,
         };
-        let outcome = self.engine.submit(Body::DeleteObject(delete)).await?;
+        let outcome = self.engine.submit(RecordBody::DeleteObject(delete)).await?;
         let Outcome::Deleted(_) = outcome else { return Err(format!("a delete: {outcome:?}")) };
         if let Some(all) = self.buckets[b].keys.get_mut(name) {
             all.remove(number);
@@ -341,7 +341,7 @@ impl Checked {
         };
         let (bucket, key) = (self.ids[b], object_key(k));
         let set = SetTags { bucket, key, version, tags: tags.clone() };
-        let outcome = self.engine.submit(Body::SetTags(set)).await?;
+        let outcome = self.engine.submit(RecordBody::SetTags(set)).await?;
         let versions = self.buckets[b].keys.get_mut(KEYS[k].as_bytes());
         let tagged = versions.and_then(|all| all.get_mut(number)).filter(|v| v.content.is_some());
         match (tagged, outcome) {
@@ -373,7 +373,7 @@ impl Checked {
             checksum_algorithm: 0,
             checksum_is_composite: false,
         };
-        self.engine.submit(Body::CreateUpload(create)).await?;
+        self.engine.submit(RecordBody::CreateUpload(create)).await?;
         let (mut whole, mut named) = (Vec::new(), Vec::new());
         for (index, size) in parts.iter().enumerate() {
             let content = self.content(*size);
@@ -384,10 +384,10 @@ impl Checked {
                 RecordPayload::Inline(_) => return Err("large payload is in the record".into()),
             };
             let (size, md5) = (*size as u64, attributes(&content).etag.md5);
-            let part = Part { size, md5, digest: written.digest, checksum: None, extents };
+            let part = UploadPart { size, md5, digest: written.digest, checksum: None, extents };
             let number = PartNumber::new(index as u16 + 1);
             let put = PutPart { bucket, key: key.clone(), upload, number, part, stream };
-            same("a part", self.engine.submit(Body::PutPart(put)).await?, Outcome::Done)?;
+            same("a part", self.engine.submit(RecordBody::PutPart(put)).await?, Outcome::Done)?;
             drop(written.guard);
             if cuts {
                 self.engine.partition.cut().await.map_err(|error| error.to_string())?;
@@ -396,7 +396,7 @@ impl Checked {
             whole.extend_from_slice(&content);
         }
         if aborts {
-            let abort = Body::AbortUpload { bucket, key, upload };
+            let abort = RecordBody::AbortUpload { bucket, key, upload };
             same("an abort", self.engine.submit(abort).await?, Outcome::Done)?;
         } else {
             let complete = CompleteUpload {
@@ -405,10 +405,10 @@ impl Checked {
                 key,
                 upload,
                 parts: named,
-                condition: Condition::Always,
+                condition: WriteCondition::Always,
                 checksum: None,
             };
-            let outcome = self.engine.submit(Body::CompleteUpload(complete)).await?;
+            let outcome = self.engine.submit(RecordBody::CompleteUpload(complete)).await?;
             let Outcome::Written(written) = outcome else { return Err(format!("{outcome:?}")) };
             let content = Some(whole.into());
             self.buckets[b].add(KEYS[k].as_bytes(), written.version, written.etag, content);
@@ -475,7 +475,7 @@ impl Checked {
             Op::DeleteVersion(b, k, number) => self.delete_version(*b, *k, *number).await,
             Op::Switch(b, on) => {
                 let versioning = if *on { Versioning::On } else { Versioning::Suspended };
-                let switch = Body::SetVersioning { bucket: self.ids[*b], versioning };
+                let switch = RecordBody::SetVersioning { bucket: self.ids[*b], versioning };
                 same("a switch", self.engine.submit(switch).await?, Outcome::Done)?;
                 self.buckets[*b].versioning = versioning;
                 Ok(())

@@ -6,13 +6,14 @@ use bytes::Bytes;
 use compactor::outcome::{Outcome, Rejection};
 use futures::future::join_all;
 use ingest::env::Fut;
+use ingest::ids::{Offset, PartitionId};
 use ingest::log::{
-    AppendError, BarrierToken, Committed, Log, LogLocation, Permit, ReadError, Reader, Status,
+    AppendError, AppendPermit, BarrierToken, CommittedRecord, Log, LogLocation, LogReader,
+    LogStatus, ReadError,
 };
 use ingest::mutant::Mutant;
 use ingest::name::ObjectKey;
-use ingest::record::{Body, Condition, Record, Versioning};
-use ingest::words::{Offset, PartitionId};
+use ingest::record::{Record, RecordBody, Versioning, WriteCondition};
 use simulator::{Sim, SimDisk};
 
 use crate::world::{open, open_with};
@@ -20,10 +21,10 @@ use crate::world::{open, open_with};
 /// Delivers every record twice in a row, as a log may whose client sent again what it was not sure of.
 struct Stutter(Arc<dyn Log>);
 
-struct StutterReader(Box<dyn Reader>);
+struct StutterReader(Box<dyn LogReader>);
 
-impl Reader for StutterReader {
-    fn next(&mut self) -> Fut<'_, Result<Vec<Committed>, ReadError>> {
+impl LogReader for StutterReader {
+    fn next(&mut self) -> Fut<'_, Result<Vec<CommittedRecord>, ReadError>> {
         Box::pin(async move {
             let batch = self.0.next().await?;
             Ok(batch.into_iter().flat_map(|record| [record.clone(), record]).collect())
@@ -32,11 +33,19 @@ impl Reader for StutterReader {
 }
 
 impl Log for Stutter {
-    fn admit(&self, partition: PartitionId, bytes: usize) -> Fut<'_, Result<Permit, AppendError>> {
+    fn admit(
+        &self,
+        partition: PartitionId,
+        bytes: usize,
+    ) -> Fut<'_, Result<AppendPermit, AppendError>> {
         self.0.admit(partition, bytes)
     }
 
-    fn append(&self, permit: Permit, record: Record) -> Fut<'static, Result<(), AppendError>> {
+    fn append(
+        &self,
+        permit: AppendPermit,
+        record: Record,
+    ) -> Fut<'static, Result<(), AppendError>> {
         self.0.append(permit, record)
     }
 
@@ -44,10 +53,10 @@ impl Log for Stutter {
         &self,
         partition: PartitionId,
         from: Offset,
-    ) -> Fut<'_, Result<Box<dyn Reader>, ReadError>> {
+    ) -> Fut<'_, Result<Box<dyn LogReader>, ReadError>> {
         Box::pin(async move {
             let reader = self.0.read(partition, from).await?;
-            Ok(Box::new(StutterReader(reader)) as Box<dyn Reader>)
+            Ok(Box::new(StutterReader(reader)) as Box<dyn LogReader>)
         })
     }
 
@@ -75,7 +84,7 @@ impl Log for Stutter {
         self.0.trim(partition, below)
     }
 
-    fn status(&self, partition: PartitionId) -> Status {
+    fn status(&self, partition: PartitionId) -> LogStatus {
         self.0.status(partition)
     }
 }
@@ -91,7 +100,7 @@ fn one_creator(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
         let key = ObjectKey::new("contended").expect("a short key");
         let puts = (0..6u8).map(|caller| {
             let (engine, key) = (&engine, key.clone());
-            async move { engine.put(bucket, &key, &[caller; 9], Condition::IfAbsent).await }
+            async move { engine.put(bucket, &key, &[caller; 9], WriteCondition::IfAbsent).await }
         });
         let mut written = 0;
         for outcome in join_all(puts).await {
@@ -117,10 +126,10 @@ fn repeated_records(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
         let bucket = engine.bucket("versions", Versioning::On).await?;
         let key = ObjectKey::new("key").expect("a short key");
         for payload in [b"one", b"two"] {
-            engine.put(bucket, &key, payload, Condition::Always).await?;
+            engine.put(bucket, &key, payload, WriteCondition::Always).await?;
             engine.partition.cut().await.map_err(|error| error.to_string())?;
         }
-        let refused = engine.put(bucket, &key, b"three", Condition::IfAbsent).await?;
+        let refused = engine.put(bucket, &key, b"three", WriteCondition::IfAbsent).await?;
         if refused != Outcome::Rejected(Rejection::PreconditionFailed) {
             return Err(format!("{refused:?}"));
         }
@@ -145,7 +154,7 @@ fn bucket_deleted_beside_puts(seed: u64, mutant: Option<Mutant>) -> Result<(), S
             // The walk through these takes a while, and its offset ages.
             for number in 0..sim.random().below(30) {
                 let key = ObjectKey::new(format!("gone-{number}").into_bytes()).expect("short");
-                engine.put(bucket, &key, b"", Condition::Always).await?;
+                engine.put(bucket, &key, b"", WriteCondition::Always).await?;
                 engine.delete(bucket, &key).await?;
             }
             let key = ObjectKey::new("kept").expect("a short key");
@@ -153,7 +162,7 @@ fn bucket_deleted_beside_puts(seed: u64, mutant: Option<Mutant>) -> Result<(), S
                 for _ in 0..sim.random().below(60) {
                     ingest::env::yield_once().await;
                 }
-                engine.put(bucket, &key, b"payload", Condition::Always).await
+                engine.put(bucket, &key, b"payload", WriteCondition::Always).await
             };
             let (deleted, put) = futures::future::join(engine.delete_bucket(bucket), put).await;
             let kept = engine.versions(bucket, 10).await.map_err(|error| error.to_string())?;
@@ -185,9 +194,9 @@ fn refused_deletion_over_a_restart(seed: u64, mutant: Option<Mutant>) -> Result<
         let bucket = engine.bucket("bucket", Versioning::Off).await?;
         let key = ObjectKey::new("key").expect("a short key");
         let seen = engine.partition.snapshot().at;
-        engine.put(bucket, &key, b"payload", Condition::Always).await?;
+        engine.put(bucket, &key, b"payload", WriteCondition::Always).await?;
         engine.partition.cut().await.map_err(|error| error.to_string())?;
-        let refused = engine.submit(Body::DeleteBucket { bucket, seen }).await?;
+        let refused = engine.submit(RecordBody::DeleteBucket { bucket, seen }).await?;
         if refused != Outcome::Rejected(Rejection::BucketWritten) {
             return Err(format!("a look before the put: {refused:?}"));
         }
@@ -198,7 +207,7 @@ fn refused_deletion_over_a_restart(seed: u64, mutant: Option<Mutant>) -> Result<
             if engine.partition.buckets().get(bucket).is_none() || found.len() != 1 {
                 return Err(format!("the bucket holds {found:?} after a restart"));
             }
-            let refused = engine.submit(Body::DeleteBucket { bucket, seen }).await?;
+            let refused = engine.submit(RecordBody::DeleteBucket { bucket, seen }).await?;
             if refused != Outcome::Rejected(Rejection::BucketWritten) {
                 return Err(format!("a look before the put, after a restart: {refused:?}"));
             }
@@ -258,11 +267,11 @@ fn tags_while_a_cut_is_sealed(seed: u64) -> Result<(), String> {
         let name = |text: String| ObjectKey::new(text.into_bytes()).expect("a short key");
         for round in 0..4u8 {
             let object = name(format!("tagged-{round}"));
-            engine.put(bucket, &object, &[round; 1_000], Condition::Always).await?;
+            engine.put(bucket, &object, &[round; 1_000], WriteCondition::Always).await?;
             // Enough for the log to go on in another file, but for its last cut.
             for number in 0..9 {
                 let filler = name(format!("filler-{number}"));
-                engine.put(bucket, &filler, &[1; 1_400], Condition::Always).await?;
+                engine.put(bucket, &filler, &[1; 1_400], WriteCondition::Always).await?;
             }
             let set = ingest::record::SetTags {
                 bucket,
@@ -274,7 +283,7 @@ fn tags_while_a_cut_is_sealed(seed: u64) -> Result<(), String> {
                 for _ in 0..sim.random().below(40) {
                     ingest::env::yield_once().await;
                 }
-                engine.submit(Body::SetTags(set)).await
+                engine.submit(RecordBody::SetTags(set)).await
             };
             let cut = async { engine.partition.cut().await.map_err(|error| error.to_string()) };
             let (cut, tagged) = futures::future::join(cut, tag).await;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use compactor::partition::{SubmitError, Unready};
+use ingest::ids::BucketId;
 use ingest::log::ReadError;
 use ingest::mutant::Mutant;
 use ingest::name::ObjectKey;
-use ingest::record::{Body, Condition, DeleteObject, VersionRef, Versioning};
-use ingest::words::BucketId;
+use ingest::record::{DeleteObject, RecordBody, VersionRef, Versioning, WriteCondition};
 use simulator::{Fault, FaultKind, Operation, Sim, SimDisk};
 
 use crate::world::{Engine, open};
@@ -35,7 +35,7 @@ async fn furnish(engine: &Engine) -> Result<BucketId, String> {
     for (name, cuts) in [("sealed", true), ("open", false)] {
         for size in SIZES {
             let key = key(&format!("{name}-{size}"));
-            engine.put(bucket, &key, &payload(size), Condition::Always).await?;
+            engine.put(bucket, &key, &payload(size), WriteCondition::Always).await?;
         }
         if cuts {
             engine.partition.cut().await.map_err(|error| error.to_string())?;
@@ -83,7 +83,7 @@ fn between_looks(mutant: Option<Mutant>) -> Result<u64, String> {
                     let engine = open(sim, disk).await?;
                     disk.inject(fault(operation, "segments", after, times, kind));
                     let (name, old) = (key("sealed-700"), payload(700));
-                    let put = engine.put(bucket, &name, &old, Condition::IfPresent).await;
+                    let put = engine.put(bucket, &name, &old, WriteCondition::IfPresent).await;
                     let shown = disk.clear_faults();
                     sim.sleep(Duration::from_secs(10)).await;
                     if let Some(reason) = engine.partition.stopped() {
@@ -93,8 +93,8 @@ fn between_looks(mutant: Option<Mutant>) -> Result<u64, String> {
                         .partition
                         .readiness()
                         .map_err(|reason| format!("not ready: {reason}"))?;
-                    engine.put(bucket, &key("other"), b"new", Condition::Always).await?;
-                    engine.put(bucket, &name, &old, Condition::IfPresent).await?;
+                    engine.put(bucket, &key("other"), b"new", WriteCondition::Always).await?;
+                    engine.put(bucket, &name, &old, WriteCondition::IfPresent).await?;
                     check(&engine, bucket).await.map_err(|error| error.to_string())?;
                     Ok(shown)
                 });
@@ -121,12 +121,12 @@ fn held(mutant: Option<Mutant>) -> Result<bool, String> {
             let bucket = furnish(&engine).await?;
             disk.inject(fault(Operation::Read, "segments", after, u64::MAX, FaultKind::Exhausted));
             let name = key("sealed-700");
-            let delete = Body::DeleteObject(DeleteObject {
+            let delete = RecordBody::DeleteObject(DeleteObject {
                 bucket,
                 config: engine.config(bucket),
                 key: name.clone(),
                 version: VersionRef::Current,
-                condition: Condition::IfPresent,
+                condition: WriteCondition::IfPresent,
             });
             let waiting = async { engine.partition.submit("owner", "request", delete).await };
             let meanwhile = async {
@@ -135,7 +135,7 @@ fn held(mutant: Option<Mutant>) -> Result<bool, String> {
                 let is_held = matches!(ready, Err(Unready::Held(_)));
                 if is_held {
                     let end = engine.partition.snapshot().at;
-                    let cut = Body::Cut { number: engine.partition.sealed_cut().next() };
+                    let cut = RecordBody::Cut { number: engine.partition.sealed_cut().next() };
                     let refused = engine.partition.submit("", "", cut).await;
                     assert!(matches!(refused, Err(SubmitError::NotNow(_))), "{refused:?}");
                     assert_eq!(engine.partition.snapshot().at, end, "nothing was appended");
@@ -153,7 +153,7 @@ fn held(mutant: Option<Mutant>) -> Result<bool, String> {
             }
             sim.sleep(Duration::from_secs(2)).await;
             engine.partition.readiness().map_err(|reason| reason.to_string())?;
-            engine.put(bucket, &name, &payload(700), Condition::Always).await?;
+            engine.put(bucket, &name, &payload(700), WriteCondition::Always).await?;
             check(&engine, bucket).await.map_err(|error| error.to_string())?;
             Ok(is_held)
         })?;

@@ -12,9 +12,9 @@ use compactor::view::{Sealed, Snapshot};
 use ingest::bulk;
 use ingest::entry::Extent;
 use ingest::env::FilePath;
+use ingest::ids::{BulkId, PartitionId};
 use ingest::log::embedded;
 use ingest::record::Versioning;
-use ingest::words::{BulkId, PartitionId};
 use query::listing::{self, From, Request};
 use simulator::{Sim, SimDisk};
 
@@ -62,7 +62,7 @@ async fn refolded(sim: &Sim, disk: &SimDisk) -> Result<(Vec<String>, usize), Str
             }
         }
     }
-    let options = bulk::Options {
+    let options = bulk::BulkOptions {
         folder: FilePath::new("p0000/bulk"),
         store: STORE,
         partition: ID,

@@ -7,12 +7,14 @@ use compactor::outcome::Outcome;
 use compactor::partition::PayloadError;
 use futures::future::{Either, select};
 use ingest::bulk::BulkError;
+use ingest::ids::{BucketId, NodeId, PartitionId, WriterId};
 use ingest::log::replicated::ReplicatedLog;
 use ingest::log::{Log, ReadError};
 use ingest::mutant::Mutant;
 use ingest::name::ObjectKey;
-use ingest::record::{Body, Condition, PutObject, Record, RecordId, Room, VersionRef, Versioning};
-use ingest::words::{BucketId, NodeId, PartitionId, WriterId};
+use ingest::record::{
+    PutObject, Record, RecordBody, RecordId, RoomReport, VersionRef, Versioning, WriteCondition,
+};
 use query::object;
 use simulator::brokers::Knobs;
 use simulator::{Sim, SimBrokers, SimDisk, SimRandom};
@@ -42,11 +44,11 @@ struct Lonely<'a> {
 impl Lonely<'_> {
     async fn put(&self, key: &ObjectKey, bytes: &[u8]) -> Result<Outcome, String> {
         let written = give_beside(&self.engine.partition, bytes).await?;
-        let put = Body::PutObject(PutObject {
+        let put = RecordBody::PutObject(PutObject {
             bucket: self.bucket,
             config: self.engine.config(self.bucket),
             key: key.clone(),
-            condition: Condition::Always,
+            condition: WriteCondition::Always,
             attributes: attributes(bytes),
             digest: written.digest,
             payload: written.payload,
@@ -61,7 +63,7 @@ impl Lonely<'_> {
     async fn get(&self, key: &ObjectKey) -> Result<Option<Vec<u8>>, ReadError> {
         let partition = &self.engine.partition;
         let whole = |found: &object::Found| match &found.statement {
-            ingest::entry::Statement::Object(object) => {
+            ingest::entry::EntryValue::Object(object) => {
                 Ok::<_, ReadError>(0..object.attributes.size)
             }
             _ => Ok(0..0),
@@ -168,11 +170,11 @@ async fn payload_without_room(lonely: &Lonely<'_>) -> Result<(), String> {
         writer.write(piece).await.map_err(|error| error.to_string())?;
     }
     let written = writer.finish().await.map_err(|error| error.to_string())?;
-    let put = Body::PutObject(PutObject {
+    let put = RecordBody::PutObject(PutObject {
         bucket: lonely.bucket,
         config: lonely.engine.config(lonely.bucket),
         key: key("large", 0),
-        condition: Condition::Always,
+        condition: WriteCondition::Always,
         attributes: attributes(&large),
         digest: written.digest,
         payload: written.payload,
@@ -206,7 +208,7 @@ async fn spool_without_room(lonely: &Lonely<'_>) -> Result<(), String> {
     lonely.engine.partition.cut().await.map_err(|error| error.to_string())?;
     lonely.disk.set_capacity(Some(lonely.disk.used_bytes() + 100));
     let small = vec![8; 900];
-    let always = Condition::Always;
+    let always = WriteCondition::Always;
     lonely.engine.put(lonely.bucket, &key("small", 0), &small, always).await?;
     for number in 0..3 {
         lonely.engine.delete(lonely.bucket, &key("k", number)).await?;
@@ -257,7 +259,7 @@ fn payload_is_admitted_by_the_least_room_of_all_nodes() {
         };
         let mut found = vec![begin(5 << 30).await?];
         let node = NodeId::new(2);
-        let room = Body::Room(Room { node, bytes: 1 << 20 });
+        let room = RecordBody::Room(RoomReport { node, bytes: 1 << 20 });
         let id = RecordId { writer: WriterId([2; 16]), ..RecordId::default() };
         let record = Record::of_the_store(id, room);
         let permit = lonely.log.admit(PartitionId::ZERO, record.bytes_estimate()).await;
@@ -287,7 +289,7 @@ fn a_reader_stalls(mutant: Option<Mutant>) -> Result<(), String> {
         let engine = open(&sim, &disk).await?;
         let bucket = engine.bucket("plain", Versioning::Off).await?;
         for number in 0..3 {
-            engine.put(bucket, &key("k", number), &payload(number), Condition::Always).await?;
+            engine.put(bucket, &key("k", number), &payload(number), WriteCondition::Always).await?;
         }
         let snapshot = engine.partition.snapshot();
         let whole = |_: &object::Found| Ok::<_, ReadError>(0..200_000);
@@ -303,7 +305,7 @@ fn a_reader_stalls(mutant: Option<Mutant>) -> Result<(), String> {
             engine.delete(bucket, &key("k", number)).await?;
         }
         // The files that take reservations are never collected.
-        engine.put(bucket, &key("last", 0), &payload(9), Condition::Always).await?;
+        engine.put(bucket, &key("last", 0), &payload(9), WriteCondition::Always).await?;
         for _ in 0..2 {
             engine.partition.cut().await.map_err(|error| error.to_string())?;
             engine.partition.merge().await.map_err(|error| error.to_string())?;

@@ -7,11 +7,11 @@ use compactor::catalog::{self, Catalog, PublishError, Segment};
 use compactor::layout::Layout;
 use compactor::sealed::FileDigest;
 use ingest::env::FilePath;
+use ingest::ids::{Offset, PartitionId, SegmentId};
 use ingest::log::embedded;
 use ingest::mutant::Mutant;
 use ingest::name::ObjectKey;
-use ingest::record::{Condition, Versioning};
-use ingest::words::{Offset, PartitionId, SegmentId};
+use ingest::record::{Versioning, WriteCondition};
 use simulator::{Sim, SimDisk};
 
 use crate::crash::seeds;
@@ -70,7 +70,7 @@ fn make(seed: u64) -> Store {
         for number in 0..6 {
             let key = ObjectKey::new(format!("m{number}").into_bytes()).expect("a short key");
             let payload = vec![number; 50 + sim.random().below(3_000) as usize];
-            engine.put(bucket, &key, &payload, Condition::Always).await?;
+            engine.put(bucket, &key, &payload, WriteCondition::Always).await?;
         }
         engine.close_log().await;
         Ok::<(), String>(())
@@ -173,7 +173,7 @@ fn accept(store: &Store, sim: &Sim, disk: &SimDisk, floor: Offset, batch: &Batch
         // And it goes on as any store does.
         let bucket = engine.bucket("after", Versioning::Off).await.expect("made");
         let key = ObjectKey::new(b"after".to_vec()).expect("a short key");
-        engine.put(bucket, &key, b"all", Condition::Always).await.expect("put");
+        engine.put(bucket, &key, b"all", WriteCondition::Always).await.expect("put");
         engine.close().await;
         let engine = open(sim, disk).await.expect("the store opens again");
         assert_eq!(engine.versions(bucket, 10).await.expect("listed").len(), 1);

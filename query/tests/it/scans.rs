@@ -7,10 +7,10 @@ use arrow::array::AsArray;
 use arrow::datatypes::UInt64Type;
 use bytes::Bytes;
 use compactor::outcome::Outcome;
+use ingest::ids::BucketId;
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
-use ingest::record::{Body, Condition, DeleteObject, SetTags, VersionRef, Versioning};
-use ingest::words::BucketId;
+use ingest::record::{DeleteObject, RecordBody, SetTags, VersionRef, Versioning, WriteCondition};
 use query::listing::{self, From, Listed, Request};
 use query::scan::{self, Bounds, Counts, Shown};
 use simulator::{Sim, SimDisk, SimRandom};
@@ -116,18 +116,18 @@ async fn disturb(engine: &Engine, bucket: BucketId, random: &SimRandom) {
         _ => key(random.below(KEYS / 2)),
     };
     let done = match random.below(4) {
-        0 => engine.put(bucket, &key, b"other", Condition::Always).await.map(|_| ()),
+        0 => engine.put(bucket, &key, b"other", WriteCondition::Always).await.map(|_| ()),
         1 => engine.delete(bucket, &key).await.map(|_| ()),
         2 => {
             let tags = vec![("a".to_owned(), "b".to_owned())];
             let set = SetTags { bucket, key, version: VersionRef::Current, tags };
-            engine.submit(Body::SetTags(set)).await.map(|_| ())
+            engine.submit(RecordBody::SetTags(set)).await.map(|_| ())
         }
         _ => {
             let config = engine.config(bucket);
-            let (version, condition) = (VersionRef::Null, Condition::Always);
+            let (version, condition) = (VersionRef::Null, WriteCondition::Always);
             let delete = DeleteObject { bucket, config, key, version, condition };
-            engine.submit(Body::DeleteObject(delete)).await.map(|_| ())
+            engine.submit(RecordBody::DeleteObject(delete)).await.map(|_| ())
         }
     };
     done.unwrap();
@@ -145,12 +145,12 @@ fn a_scan_shows_what_listings_show() {
             let engine = open(&sim, &disk).await.unwrap();
             let bucket = engine.bucket("bucket", versioning).await.unwrap();
             for number in 0..KEYS {
-                engine.put(bucket, &key(number), b"payload", Condition::Always).await.unwrap();
+                engine.put(bucket, &key(number), b"payload", WriteCondition::Always).await.unwrap();
             }
             // The versions of one key fill more than a page.
             if versioning == Versioning::On {
                 for _ in 0..1500 {
-                    engine.put(bucket, &key(1000), b"again", Condition::Always).await.unwrap();
+                    engine.put(bucket, &key(1000), b"again", WriteCondition::Always).await.unwrap();
                 }
             }
             engine.partition.cut().await.unwrap();
@@ -188,7 +188,10 @@ fn a_bucket_that_is_gone_is_not_scanned() {
                 buckets.push(bucket);
                 let count = if buckets.len() as u64 == gone + 1 { 1 } else { 10 };
                 for number in 0..count {
-                    engine.put(bucket, &key(number), b"payload", Condition::Always).await.unwrap();
+                    engine
+                        .put(bucket, &key(number), b"payload", WriteCondition::Always)
+                        .await
+                        .unwrap();
                 }
             }
             engine.partition.cut().await.unwrap();

@@ -12,10 +12,12 @@ use compactor::outcome::Outcome;
 use compactor::resolve;
 use compactor::state::UploadState;
 use ingest::entry::Attributes;
+use ingest::ids::{BucketId, PartNumber, UploadId};
 use ingest::mutant::Mutant;
 use ingest::name::{BucketName, ObjectKey};
-use ingest::record::{Body, CompleteUpload, Condition, CreateUpload, Part, PutPart, Versioning};
-use ingest::words::{BucketId, PartNumber, UploadId};
+use ingest::record::{
+    CompleteUpload, CreateUpload, PutPart, RecordBody, UploadPart, Versioning, WriteCondition,
+};
 use simulator::{Sim, SimDisk, Stopped, Survival};
 
 use crate::crash::seeds;
@@ -162,7 +164,8 @@ async fn take(engine: &Engine, steps: &[Step], at: usize) -> Result<(), String> 
         }
         Step::Put(name, object, len) => {
             let (bucket, content) = (bucket(engine, name)?, payload(at, len));
-            let outcome = engine.put(bucket, &key(object), &content, Condition::Always).await?;
+            let outcome =
+                engine.put(bucket, &key(object), &content, WriteCondition::Always).await?;
             is(outcome, matches!(outcome, Outcome::Written(_)))
         }
         Step::Delete(name, object) => {
@@ -178,7 +181,7 @@ async fn take(engine: &Engine, steps: &[Step], at: usize) -> Result<(), String> 
                 checksum_algorithm: 0,
                 checksum_is_composite: false,
             };
-            let outcome = engine.submit(Body::CreateUpload(create)).await?;
+            let outcome = engine.submit(RecordBody::CreateUpload(create)).await?;
             is(outcome, outcome == Outcome::Done)
         }
         Step::Part(upload, number, len) => put_part(engine, upload, number, payload(at, len)).await,
@@ -194,16 +197,16 @@ async fn take(engine: &Engine, steps: &[Step], at: usize) -> Result<(), String> 
                 key: key(&upload_key(number)),
                 upload: UploadId([number; 16]),
                 parts: parts.iter().map(named).collect(),
-                condition: Condition::Always,
+                condition: WriteCondition::Always,
                 checksum: None,
             };
-            let outcome = engine.submit(Body::CompleteUpload(complete)).await?;
+            let outcome = engine.submit(RecordBody::CompleteUpload(complete)).await?;
             is(outcome, matches!(outcome, Outcome::Written(_)))
         }
         Step::Abort(number) => {
             let (bucket, upload) = (bucket(engine, UPLOADS)?, UploadId([number; 16]));
             let key = key(&upload_key(number));
-            let outcome = engine.submit(Body::AbortUpload { bucket, key, upload }).await?;
+            let outcome = engine.submit(RecordBody::AbortUpload { bucket, key, upload }).await?;
             is(outcome, outcome == Outcome::Done)
         }
         Step::Cut => engine.partition.cut().await.map(|_| ()).map_err(|error| error.to_string()),
@@ -212,7 +215,7 @@ async fn take(engine: &Engine, steps: &[Step], at: usize) -> Result<(), String> 
 
 async fn put_part(engine: &Engine, upload: u8, number: u16, content: Bytes) -> Result<(), String> {
     let written = engine.write_bulk(&content).await?;
-    let part = Part {
+    let part = UploadPart {
         size: content.len() as u64,
         md5: attributes(&content).etag.md5,
         digest: written.digest,
@@ -227,7 +230,7 @@ async fn put_part(engine: &Engine, upload: u8, number: u16, content: Bytes) -> R
         part,
         stream: None,
     };
-    match engine.submit(Body::PutPart(put)).await? {
+    match engine.submit(RecordBody::PutPart(put)).await? {
         Outcome::Done => Ok(()),
         other => Err(format!("a part: {other:?}")),
     }

@@ -11,18 +11,18 @@ use compactor::outcome::{Outcome, Rejection, VersionName};
 use compactor::partition::{self, CutPolicy, Options, Partition};
 use compactor::resolve;
 use compactor::state::UploadState;
-use ingest::bulk::{self, BulkFiles, Written};
-use ingest::entry::{Attributes, ETag, Statement};
-use ingest::env::{DiskError, DiskErrorKind, Env, FilePath, Open};
+use ingest::bulk::{self, BulkFiles, UploadedPayload};
+use ingest::entry::{Attributes, ETag, EntryValue};
+use ingest::env::{DiskError, DiskErrorKind, Env, FilePath, OpenMode};
+use ingest::ids::{BucketId, Offset, PartNumber, PartitionId, StoreId, UploadId};
 use ingest::log::embedded::{self, EmbeddedLog};
 use ingest::log::replicated::ReplicatedLog;
 use ingest::log::{Log, ReadError};
 use ingest::name::{BucketName, ObjectKey};
 use ingest::record::{
-    Body, CompleteUpload, Condition, CreateBucket, CreateUpload, DeleteObject, Part, PutObject,
-    PutPart, RecordPayload, VersionRef, Versioning,
+    CompleteUpload, CreateBucket, CreateUpload, DeleteObject, PutObject, PutPart, RecordBody,
+    RecordPayload, UploadPart, VersionRef, Versioning, WriteCondition,
 };
-use ingest::words::{BucketId, Offset, PartNumber, PartitionId, StoreId, UploadId};
 use query::listing::{self, From, Listed, Request};
 use query::object;
 use simulator::{Sim, SimDisk, SimRandom};
@@ -90,7 +90,7 @@ pub async fn open_as(
         return Err(corruption.to_string());
     }
     let log = Arc::new(log);
-    let bulk_options = bulk::Options {
+    let bulk_options = bulk::BulkOptions {
         folder: FilePath::new("p0000/bulk"),
         store: STORE,
         partition: ID,
@@ -114,8 +114,8 @@ pub async fn open_as(
 }
 
 /// How the engine's log is kept.
-pub fn log_options(is_begun: bool) -> embedded::Options {
-    embedded::Options {
+pub fn log_options(is_begun: bool) -> embedded::EmbeddedLogOptions {
+    embedded::EmbeddedLogOptions {
         folder: FilePath::new("log"),
         store: STORE,
         file_bytes: 64 << 10,
@@ -131,14 +131,14 @@ fn begun() -> FilePath {
 }
 
 async fn is_begun(env: &Env) -> Result<bool, DiskError> {
-    match env.disk.open(&begun(), Open::Read).await {
+    match env.disk.open(&begun(), OpenMode::Read).await {
         Err(error) if error.kind == DiskErrorKind::NotFound => Ok(false),
         opened => opened.map(|_| true),
     }
 }
 
 async fn note_begun(env: &Env) -> Result<(), DiskError> {
-    env.disk.open(&begun(), Open::Create).await?;
+    env.disk.open(&begun(), OpenMode::Create).await?;
     env.disk.sync_folder(None).await
 }
 
@@ -169,12 +169,12 @@ impl Engine {
             config: self.config(bucket),
             key: key.clone(),
             version: VersionRef::Current,
-            condition: Condition::Always,
+            condition: WriteCondition::Always,
         };
-        self.submit(Body::DeleteObject(delete)).await
+        self.submit(RecordBody::DeleteObject(delete)).await
     }
 
-    pub async fn submit(&self, body: Body) -> Result<Outcome, String> {
+    pub async fn submit(&self, body: RecordBody) -> Result<Outcome, String> {
         self.partition.submit("owner", "request", body).await.map_err(|e| e.to_string())
     }
 
@@ -188,15 +188,15 @@ impl Engine {
     pub async fn bucket(&self, name: &str, versioning: Versioning) -> Result<BucketId, String> {
         let name = BucketName::new(name.as_bytes().to_vec()).expect("a good name");
         let create = CreateBucket { name, owner: "owner".into(), region: "here".into() };
-        let created = self.submit(Body::CreateBucket(create)).await?;
+        let created = self.submit(RecordBody::CreateBucket(create)).await?;
         let Outcome::BucketCreated(bucket) = created else { return Err(format!("{created:?}")) };
         if versioning != Versioning::Off {
-            self.submit(Body::SetVersioning { bucket, versioning }).await?;
+            self.submit(RecordBody::SetVersioning { bucket, versioning }).await?;
         }
         Ok(bucket)
     }
 
-    pub async fn write_bulk(&self, payload: &[u8]) -> Result<Written, String> {
+    pub async fn write_bulk(&self, payload: &[u8]) -> Result<UploadedPayload, String> {
         let mut upload =
             self.partition.bulk().begin(payload.len() as u64).await.map_err(|e| e.to_string())?;
         upload.write(Bytes::copy_from_slice(payload)).await.map_err(|e| e.to_string())?;
@@ -209,11 +209,11 @@ impl Engine {
         bucket: BucketId,
         key: &ObjectKey,
         payload: &[u8],
-        condition: Condition,
+        condition: WriteCondition,
     ) -> Result<Outcome, String> {
         let written = give(&self.partition, payload).await?;
         let config = self.config(bucket);
-        let put = Body::PutObject(PutObject {
+        let put = RecordBody::PutObject(PutObject {
             bucket,
             config,
             key: key.clone(),
@@ -229,7 +229,7 @@ impl Engine {
         outcome
     }
 
-    pub fn config(&self, bucket: BucketId) -> ingest::words::ConfigVersion {
+    pub fn config(&self, bucket: BucketId) -> ingest::ids::ConfigVersion {
         let buckets = self.partition.buckets();
         buckets.get(bucket).map_or_else(Default::default, |bucket| bucket.config)
     }
@@ -276,7 +276,7 @@ impl Engine {
         let key = ObjectKey::new(key.clone()).expect("a listed key");
         let version = if is_null { VersionRef::Null } else { VersionRef::At(version) };
         let whole = |found: &object::Found| match &found.statement {
-            Statement::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
+            EntryValue::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
             _ => Ok(0..0),
         };
         let found =
@@ -421,8 +421,8 @@ impl Client {
     /// Does one operation at random.
     pub async fn step(&mut self, engine: &Engine) -> Result<(), String> {
         let done = match self.random.below(10) {
-            0..=3 => self.put(engine, Condition::Always).await,
-            4 => self.put(engine, Condition::IfAbsent).await,
+            0..=3 => self.put(engine, WriteCondition::Always).await,
+            4 => self.put(engine, WriteCondition::IfAbsent).await,
             5 | 6 => self.delete(engine).await,
             7 => self.delete_version(engine).await,
             8 => self.multipart(engine).await,
@@ -452,13 +452,13 @@ impl Client {
         Ok(())
     }
 
-    async fn put(&mut self, engine: &Engine, condition: Condition) -> Result<(), String> {
+    async fn put(&mut self, engine: &Engine, condition: WriteCondition) -> Result<(), String> {
         let (key, payload) = (self.key(), self.payload());
         let name = Bytes::copy_from_slice(key.as_bytes());
         self.pending = Some(Pending::Write(name.clone(), payload.clone()));
         let exists = self.model.get(&name).is_some_and(|versions| versions[0].content.is_some());
         let outcome = engine.put(self.bucket, &key, &payload, condition).await?;
-        if condition == Condition::IfAbsent && exists {
+        if condition == WriteCondition::IfAbsent && exists {
             let wanted = Outcome::Rejected(Rejection::PreconditionFailed);
             return if outcome == wanted { Ok(()) } else { Err(format!("overwrote: {outcome:?}")) };
         }
@@ -506,9 +506,9 @@ impl Client {
             config: engine.config(self.bucket),
             key,
             version,
-            condition: Condition::Always,
+            condition: WriteCondition::Always,
         };
-        engine.submit(Body::DeleteObject(delete)).await
+        engine.submit(RecordBody::DeleteObject(delete)).await
     }
 
     async fn multipart(&mut self, engine: &Engine) -> Result<(), String> {
@@ -528,14 +528,14 @@ impl Client {
             checksum_algorithm: 0,
             checksum_is_composite: false,
         };
-        engine.submit(Body::CreateUpload(create)).await?;
+        engine.submit(RecordBody::CreateUpload(create)).await?;
         let mut whole = Vec::new();
         let mut named = Vec::new();
         for number in 1..=1 + self.random.below(3) as u16 {
             let payload = self.payload();
             let written = engine.write_bulk(&payload).await?;
             let md5 = attributes(&payload).etag.md5;
-            let part = Part {
+            let part = UploadPart {
                 size: payload.len() as u64,
                 md5,
                 digest: written.digest,
@@ -551,7 +551,7 @@ impl Client {
                 part,
                 stream: None,
             };
-            let outcome = engine.submit(Body::PutPart(put)).await?;
+            let outcome = engine.submit(RecordBody::PutPart(put)).await?;
             drop(written.guard);
             if outcome != Outcome::Done {
                 return Err(format!("a part was answered {outcome:?}"));
@@ -564,7 +564,7 @@ impl Client {
         }
         if self.random.chance(15) {
             let (bucket, key) = (self.bucket, key.clone());
-            let abort = Body::AbortUpload { bucket, key: key.clone(), upload };
+            let abort = RecordBody::AbortUpload { bucket, key: key.clone(), upload };
             let outcome = engine.submit(abort).await?;
             self.ended.push((key, upload));
             return if outcome == Outcome::Done { Ok(()) } else { Err(format!("{outcome:?}")) };
@@ -577,13 +577,13 @@ impl Client {
             key,
             upload,
             parts: named,
-            condition: Condition::Always,
+            condition: WriteCondition::Always,
             checksum: None,
         };
-        let outcome = engine.submit(Body::CompleteUpload(complete.clone())).await?;
+        let outcome = engine.submit(RecordBody::CompleteUpload(complete.clone())).await?;
         self.take(name, Some(whole), &outcome)?;
         self.ended.push((complete.key.clone(), upload));
-        let again = engine.submit(Body::CompleteUpload(complete)).await?;
+        let again = engine.submit(RecordBody::CompleteUpload(complete)).await?;
         if again != outcome {
             return Err(format!("completed again: {again:?}, first {outcome:?}"));
         }
@@ -621,7 +621,7 @@ impl Client {
                 .await;
         let found = found.map_err(|error| error.to_string())?;
         let found = found.map(|found| match found.statement {
-            Statement::Object(object) => Some(object.attributes.size),
+            EntryValue::Object(object) => Some(object.attributes.size),
             _ => None,
         });
         let wanted = wanted.map(|content| content.map(|content| content.len() as u64));

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use ingest::bulk;
 use ingest::env::FilePath;
-use ingest::words::{BulkId, PartitionId, StoreId};
+use ingest::ids::{BulkId, PartitionId, StoreId};
 use simulator::{Sim, SimDisk};
 
 use super::*;
@@ -9,8 +9,8 @@ use super::*;
 const TIME: WallTime = WallTime::from_micros(1_700_000_000_000_000);
 const HOUR: i64 = 3_600_000_000;
 
-fn options(next: BulkId) -> bulk::Options {
-    bulk::Options {
+fn options(next: BulkId) -> bulk::BulkOptions {
+    bulk::BulkOptions {
         folder: FilePath::new("bulk"),
         store: StoreId([1; 16]),
         partition: PartitionId::ZERO,
@@ -31,9 +31,9 @@ fn content(stream: u8, len: usize) -> Bytes {
 }
 
 /// The pieces of a stream.
-fn pieces(stream: u8, len: usize) -> Vec<Data> {
+fn pieces(stream: u8, len: usize) -> Vec<StreamPiece> {
     let whole = content(stream, len);
-    let piece = |(index, bytes): (usize, &[u8])| Data {
+    let piece = |(index, bytes): (usize, &[u8])| StreamPiece {
         stream: id(stream),
         index: index as u32,
         total: len as u64,
@@ -93,7 +93,7 @@ fn a_stream_with_a_gap_or_of_odd_pieces_is_never_whole() {
         }
         let named = StreamRef { stream: id(1), records: 4 };
         assert!(streams.end(&named).await.unwrap().is_none());
-        let odd = Data { bytes: content(2, 100), total: 300, stream: id(2), index: 0 };
+        let odd = StreamPiece { bytes: content(2, 100), total: 300, stream: id(2), index: 0 };
         streams.take(&bulk, &odd, TIME).await.unwrap();
         let named = StreamRef { stream: id(2), records: 1 };
         assert!(streams.end(&named).await.unwrap().is_none());

@@ -2,7 +2,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ingest::log::brokers::{Brokers, ConsumeError, Lane, SendError};
+use ingest::log::brokers::{Brokers, ConsumeError, ProducerKind, SendError};
 use kafka::{
     ConnectionError, KafkaBrokers, Mechanism, Sasl, Security, Settings, Tls, check_connection,
     create, describe,
@@ -68,7 +68,7 @@ async fn a_wrong_password_is_told_from_silence() {
     let refused = tokio::time::timeout(PATIENCE, consumer.next()).await.unwrap().unwrap_err();
     println!("consumer after {:?}: {refused}", began.elapsed());
     assert!(matches!(refused, ConsumeError::Refused(_)), "{refused}");
-    let producer = brokers.producer(Lane::Commits, 0).unwrap();
+    let producer = brokers.producer(ProducerKind::Commits, 0).unwrap();
     let mut sent = producer.send(ONE, vec![1].into());
     let waits = tokio::time::timeout(Duration::from_secs(3), &mut sent).await;
     assert!(waits.is_err(), "what is in the queue may still be sent: {waits:?}");
@@ -93,7 +93,7 @@ async fn a_user_without_rights_is_refused() {
     println!("create: {:?}", create(&settings, 1, 1).await.unwrap_err());
 
     // The first is refused once it is known who leads, later ones at the door.
-    let producer = brokers.producer(Lane::Commits, 0).unwrap();
+    let producer = brokers.producer(ProducerKind::Commits, 0).unwrap();
     let first = tokio::time::timeout(PATIENCE, producer.send(ONE, vec![1].into())).await.unwrap();
     assert!(matches!(first, Err(SendError::Unknown(_))), "{first:?}");
     let later = tokio::time::timeout(PATIENCE, producer.send(ONE, vec![2].into())).await.unwrap();

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ingest::log::brokers::{Brokers, ConsumeError, Lane, Message, SendError};
-use ingest::words::Offset;
+use ingest::ids::Offset;
+use ingest::log::brokers::{Brokers, CommittedMessage, ConsumeError, ProducerKind, SendError};
 use kafka::{KafkaBrokers, Security, Settings};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -28,7 +28,7 @@ async fn a_producer_that_has_ended_answers_nothing() {
     let (cluster, brokers) = pretended();
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
     cluster.request_errors(RDKafkaApiKey::InitProducerId, &[denied; 5]);
-    let producer = brokers.producer(Lane::Commits, 0).unwrap();
+    let producer = brokers.producer(ProducerKind::Commits, 0).unwrap();
     let first = tokio::time::timeout(PATIENCE, producer.send(ONE, numbered(0))).await.unwrap();
     assert!(matches!(first, Err(SendError::Unknown(_))), "{first:?}");
     let mut later = producer.send(ONE, numbered(1));
@@ -37,7 +37,7 @@ async fn a_producer_that_has_ended_answers_nothing() {
     drop(producer);
     assert!(matches!(later.await, Err(SendError::Unknown(_))));
     cluster.clear_request_errors(RDKafkaApiKey::InitProducerId);
-    brokers.producer(Lane::Commits, 1).unwrap().send(ONE, numbered(2)).await.unwrap();
+    brokers.producer(ProducerKind::Commits, 1).unwrap().send(ONE, numbered(2)).await.unwrap();
 }
 
 /// What a broker cannot do just now is tried again, in order and once.
@@ -53,7 +53,7 @@ async fn passing_errors_of_brokers_are_not_seen() {
         E::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND,
     ];
     cluster.request_errors(RDKafkaApiKey::Produce, &passing);
-    let producer = brokers.producer(Lane::Commits, 0).unwrap();
+    let producer = brokers.producer(ProducerKind::Commits, 0).unwrap();
     let sent: Vec<_> = (0..100).map(|n| producer.send(ONE, numbered(n))).collect();
     for outcome in sent {
         outcome.await.unwrap();
@@ -70,7 +70,7 @@ async fn passing_errors_of_brokers_are_not_seen() {
 #[tokio::test]
 async fn an_error_that_is_not_known_to_pass_ends_a_consumer() {
     let (cluster, brokers) = pretended();
-    brokers.producer(Lane::Commits, 0).unwrap().send(ONE, numbered(0)).await.unwrap();
+    brokers.producer(ProducerKind::Commits, 0).unwrap().send(ONE, numbered(0)).await.unwrap();
     let damaged = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_MSG;
     cluster.request_errors(RDKafkaApiKey::Fetch, &[damaged]);
     let mut consumer = brokers.consumer(ONE, Offset::ZERO, 0).unwrap();
@@ -115,7 +115,7 @@ impl Drop for Paused {
 #[tokio::test]
 async fn a_producer_of_a_paused_broker_is_dropped_at_once() {
     let Some(trial) = Trial::alone("paused", 1).await else { return };
-    let producer = trial.producer(Lane::Data);
+    let producer = trial.producer(ProducerKind::Data);
     producer.send(ONE, numbered(0)).await.unwrap();
     let Some(paused) = Paused::leader(&trial).await else { return trial.end().await };
     let held: Vec<_> = (0..30).map(|_| producer.send(ONE, vec![1; 900_000].into())).collect();
@@ -135,7 +135,7 @@ async fn a_producer_of_a_paused_broker_is_dropped_at_once() {
     // once, and none appears later on. One that begins at the paused broker gets nowhere, the next does.
     let mut fresh = None;
     for attempt in 1..=3 {
-        let client = trial.brokers.producer(Lane::Data, attempt).unwrap();
+        let client = trial.brokers.producer(ProducerKind::Data, attempt).unwrap();
         let sent = client.send(ONE, numbered(1));
         if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(8), sent).await {
             println!("attempt {attempt} is acknowledged after {:?}", began.elapsed());
@@ -148,7 +148,7 @@ async fn a_producer_of_a_paused_broker_is_dropped_at_once() {
     fresh.expect("another broker leads").send(ONE, numbered(2)).await.unwrap();
     let end = trial.brokers.bounds(ONE).await.unwrap().end.get() as usize;
     let found = read(trial.consumer(0).as_mut(), end).await;
-    let is_old = |message: &Message| message.value.len() == 900_000;
+    let is_old = |message: &CommittedMessage| message.value.len() == 900_000;
     let old = found.iter().filter(|message| is_old(message)).count();
     println!("{old} of 30 messages of the old client stand in the log");
     assert!(old <= 30);
@@ -162,7 +162,7 @@ async fn a_producer_of_a_paused_broker_is_dropped_at_once() {
 async fn a_change_of_leader_is_survived() {
     const COUNT: u64 = 3000;
     let Some(trial) = Trial::alone("failover", 1).await else { return };
-    let producer = trial.producer(Lane::Commits);
+    let producer = trial.producer(ProducerKind::Commits);
     producer.send(ONE, numbered(0)).await.unwrap();
     let mut consumer = trial.consumer(0);
     read(consumer.as_mut(), 1).await;

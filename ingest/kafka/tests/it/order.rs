@@ -1,8 +1,8 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use ingest::log::brokers::{Brokers, Lane, SendError};
-use ingest::words::{Offset, PartitionId};
+use ingest::ids::{Offset, PartitionId};
+use ingest::log::brokers::{Brokers, ProducerKind, SendError};
 use kafka::{KafkaBrokers, Security, Settings};
 
 use crate::trial::{ONE, PATIENCE, Trial, read};
@@ -26,7 +26,7 @@ fn message(n: u32) -> Bytes {
 async fn messages_stand_in_the_order_of_the_calls() {
     const COUNT: u32 = 2000;
     let Some(trial) = Trial::begin("order", 2).await else { return };
-    for lane in Lane::ALL {
+    for lane in ProducerKind::ALL {
         let partitions = [0, 1].map(PartitionId::new);
         let producer = trial.producer(lane);
         let before = trial.brokers.bounds(ONE).await.unwrap().end;
@@ -67,7 +67,7 @@ async fn time_is_told_in_microseconds() {
 #[tokio::test]
 async fn the_length_of_a_message_is_bounded() {
     let Some(trial) = Trial::begin("length", 1).await else { return };
-    let producer = trial.producer(Lane::Data);
+    let producer = trial.producer(ProducerKind::Data);
     producer.send(ONE, vec![7; 1_000_000].into()).await.unwrap();
     let refused = producer.send(ONE, vec![7; 1_000_100].into()).await.unwrap_err();
     assert!(matches!(refused, SendError::NotSent(_)), "{refused}");
@@ -83,7 +83,7 @@ async fn the_length_of_a_message_is_bounded() {
 async fn a_full_queue_refuses_and_a_dropped_one_answers() {
     let nowhere = Settings::new(vec!["127.0.0.1:1".into()], "c", Security::default()).unwrap();
     let brokers = KafkaBrokers::new(nowhere);
-    let producer = brokers.producer(Lane::Data, 0).unwrap();
+    let producer = brokers.producer(ProducerKind::Data, 0).unwrap();
     let value = Bytes::from(vec![0; 1_000_000]);
     let mut held = Vec::new();
     let refused = loop {

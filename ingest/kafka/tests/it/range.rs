@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
-use ingest::log::brokers::{Bounds, Brokers, ConsumeError, Consumer};
-use ingest::words::{Offset, PartitionId};
+use ingest::ids::{Offset, PartitionId};
+use ingest::log::brokers::{Brokers, ConsumeError, Consumer, PartitionBounds};
 
 use crate::trial::{ONE, PATIENCE, Trial, numbered, read};
 
@@ -14,7 +14,8 @@ async fn error(consumer: &mut dyn Consumer) -> ConsumeError {
 async fn an_offset_outside_the_log_is_out_of_range() {
     let Some(trial) = Trial::begin("range", 1).await else { return };
     trial.fill(100).await;
-    let bounds = |first, end| Ok(Bounds { first: Offset::new(first), end: Offset::new(end) });
+    let bounds =
+        |first, end| Ok(PartitionBounds { first: Offset::new(first), end: Offset::new(end) });
     assert_eq!(trial.brokers.bounds(ONE).await, bounds(0, 100));
 
     assert_eq!(error(trial.consumer(101).as_mut()).await, ConsumeError::OutOfRange);
@@ -41,7 +42,7 @@ async fn an_offset_outside_the_log_is_out_of_range() {
 async fn a_consumer_that_is_overtaken_by_trimming_is_out_of_range() {
     let Some(trial) = Trial::begin("overtaken", 1).await else { return };
     let big = vec![1; 900_000];
-    let producer = trial.producer(ingest::log::brokers::Lane::Data);
+    let producer = trial.producer(ingest::log::brokers::ProducerKind::Data);
     let sent: Vec<_> = (0..60).map(|_| producer.send(ONE, big.clone().into())).collect();
     for outcome in sent {
         outcome.await.unwrap();

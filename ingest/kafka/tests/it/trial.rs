@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use ingest::log::brokers::{Brokers, Consumer, Lane, Message, Producer};
-use ingest::words::{Offset, PartitionId};
+use ingest::ids::{Offset, PartitionId};
+use ingest::log::brokers::{Brokers, CommittedMessage, Consumer, Producer, ProducerKind};
 use kafka::{Creation, KafkaBrokers, Security, Settings};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -83,7 +83,7 @@ impl Trial {
         assert_eq!(made, Ok(Creation::Created));
     }
 
-    pub fn producer(&self, lane: Lane) -> Box<dyn Producer> {
+    pub fn producer(&self, lane: ProducerKind) -> Box<dyn Producer> {
         self.brokers.producer(lane, 0).unwrap()
     }
 
@@ -93,7 +93,7 @@ impl Trial {
 
     /// Sends messages one by one and waits for all of them.
     pub async fn fill(&self, count: u64) {
-        let producer = self.producer(Lane::Commits);
+        let producer = self.producer(ProducerKind::Commits);
         let sent: Vec<_> = (0..count).map(|n| producer.send(ONE, numbered(n))).collect();
         for outcome in sent {
             outcome.await.unwrap();
@@ -119,7 +119,7 @@ pub fn numbered(n: u64) -> Bytes {
 }
 
 /// Reads so many messages.
-pub async fn read(consumer: &mut dyn Consumer, count: usize) -> Vec<Message> {
+pub async fn read(consumer: &mut dyn Consumer, count: usize) -> Vec<CommittedMessage> {
     let mut messages = Vec::new();
     while messages.len() < count {
         let next = tokio::time::timeout(PATIENCE, consumer.next()).await;

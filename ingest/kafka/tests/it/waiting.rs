@@ -1,8 +1,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use ingest::log::brokers::{Brokers, Lane};
-use ingest::words::PartitionId;
+use ingest::ids::PartitionId;
+use ingest::log::brokers::{Brokers, ProducerKind};
 
 use crate::trial::{ONE, PATIENCE, Trial, numbered, read};
 
@@ -10,7 +10,7 @@ use crate::trial::{ONE, PATIENCE, Trial, numbered, read};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_waits_and_wakes() {
     let Some(trial) = Trial::begin("wake", 1).await else { return };
-    let producer = trial.producer(Lane::Commits);
+    let producer = trial.producer(ProducerKind::Commits);
     producer.send(ONE, numbered(0)).await.unwrap();
     let mut consumer = trial.consumer(1);
     let mut latencies = Vec::new();
@@ -75,7 +75,7 @@ async fn a_dropped_consumer_ends() {
     let name = "kafka reader 7";
     let Some(trial) = Trial::begin("ends", 8).await else { return };
     for count in [0_u64, 30_000] {
-        let producer = trial.producer(Lane::Commits);
+        let producer = trial.producer(ProducerKind::Commits);
         let sent: Vec<_> = (0..count).map(|n| producer.send(partition, numbered(n))).collect();
         futures::future::join_all(sent).await;
         let consumer = trial.brokers.consumer(partition, Default::default(), 0).unwrap();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures::channel::oneshot;
-use ingest::log::brokers::{Bounds, BrokerError};
-use ingest::words::Offset;
+use ingest::ids::Offset;
+use ingest::log::brokers::{BrokerError, PartitionBounds};
 
 use super::BROKERS;
 use super::cluster::{BrokerEvent, Cluster, Event};
@@ -24,7 +24,7 @@ pub struct Call {
 }
 
 pub enum Question {
-    Bounds(Reply<Bounds>),
+    Bounds(Reply<PartitionBounds>),
     DeleteBelow(u64, Reply<()>),
 }
 
@@ -82,7 +82,7 @@ impl Cluster {
             Question::Bounds(reply) => {
                 let log = &self.partitions[partition].replicas[broker].log;
                 let first = Offset::new(log.start());
-                let bounds = Bounds { first, end: Offset::new(log.high_watermark()) };
+                let bounds = PartitionBounds { first, end: Offset::new(log.high_watermark()) };
                 self.reply(reply, bounds);
             }
             Question::DeleteBelow(below, reply) => {

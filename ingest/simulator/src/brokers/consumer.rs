@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ingest::env::Fut;
-use ingest::log::brokers::{ConsumeError, Consumer, Message};
-use ingest::words::Offset;
+use ingest::ids::Offset;
+use ingest::log::brokers::{CommittedMessage, ConsumeError, Consumer};
 
 use super::BROKERS;
 use super::cluster::{Cluster, Shared};
@@ -29,7 +29,7 @@ pub struct Reader {
     /// The offset to fetch next.
     from: u64,
     /// What was fetched and not yet handed out.
-    fetched: VecDeque<Message>,
+    fetched: VecDeque<CommittedMessage>,
     error: Option<ConsumeError>,
     waker: Option<Waker>,
     /// Whether a fetch is under way.
@@ -65,8 +65,12 @@ impl Reader {
     }
 }
 
-pub fn message(entry: &Entry) -> Message {
-    Message { offset: Offset::new(entry.offset), time: entry.time, value: entry.value.clone() }
+pub fn message(entry: &Entry) -> CommittedMessage {
+    CommittedMessage {
+        offset: Offset::new(entry.offset),
+        time: entry.time,
+        value: entry.value.clone(),
+    }
 }
 
 impl Cluster {
@@ -74,7 +78,7 @@ impl Cluster {
         &mut self,
         number: usize,
         context: &mut Context<'_>,
-    ) -> Poll<Result<Vec<Message>, ConsumeError>> {
+    ) -> Poll<Result<Vec<CommittedMessage>, ConsumeError>> {
         let client = ClientId::Reader(number);
         let reader = &mut self.readers[number];
         if !reader.fetched.is_empty() {
@@ -99,16 +103,16 @@ impl Cluster {
         Poll::Pending
     }
 
-    fn hand_out(&mut self, number: usize) -> Vec<Message> {
+    fn hand_out(&mut self, number: usize) -> Vec<CommittedMessage> {
         let count = 1 + self.random.below(self.knobs.delivery_messages_max);
         let reader = &mut self.readers[number];
         let mut bytes = 0;
-        let fits = |message: &&Message| {
+        let fits = |message: &&CommittedMessage| {
             bytes += message.value.len();
             bytes <= DELIVERY_BYTES_MAX
         };
         let count = reader.fetched.iter().take(count as usize).take_while(fits).count().max(1);
-        let messages: Vec<Message> = reader.fetched.drain(..count).collect();
+        let messages: Vec<CommittedMessage> = reader.fetched.drain(..count).collect();
         let partition = reader.contact.partition;
         let first = messages[0].offset;
         self.trace(format_args!("p{partition} consumer {number} delivers {count} from {first}"));
@@ -144,7 +148,7 @@ impl Cluster {
             bytes += entry.value.len();
             is_first || bytes <= DELIVERY_BYTES_MAX
         };
-        let messages: Vec<Message> =
+        let messages: Vec<CommittedMessage> =
             log.committed_from(from).take_while(fits).map(message).collect();
         if messages.is_empty() {
             leading.readers.push(ParkedReader { client, connection, from });
@@ -210,7 +214,7 @@ pub struct SimConsumer {
 }
 
 impl Consumer for SimConsumer {
-    fn next(&mut self) -> Fut<'_, Result<Vec<Message>, ConsumeError>> {
+    fn next(&mut self) -> Fut<'_, Result<Vec<CommittedMessage>, ConsumeError>> {
         let poll = |context: &mut Context<'_>| self.cluster.lock().poll_next(self.number, context);
         Box::pin(std::future::poll_fn(poll))
     }

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use ingest::words::Tick;
+use ingest::time::Tick;
 
 use super::BROKERS;
 use super::cluster::{BrokerEvent, ClientEvent, Cluster, Event};

@@ -1,7 +1,7 @@
 //! What clients and brokers say to each other.
 
 use bytes::Bytes;
-use ingest::log::brokers::Message;
+use ingest::log::brokers::CommittedMessage;
 
 /// A client: what speaks with the leader of one partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,7 +46,7 @@ pub enum Answer {
     /// Too few brokers are in sync to commit anything.
     NotEnoughReplicas,
     NotLeader,
-    Messages(Vec<Message>),
+    Messages(Vec<CommittedMessage>),
     OutOfRange,
     /// There is no such process, or none any more.
     Reset,

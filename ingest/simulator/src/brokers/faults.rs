@@ -1,6 +1,6 @@
 //! What a test does to a cluster. Every fault takes effect at once; what follows from it takes its time.
 
-use ingest::words::{Offset, PartitionId};
+use ingest::ids::{Offset, PartitionId};
 
 use super::cluster::{BrokerEvent, Cluster};
 use super::network::{BrokerSet, Place, Process};

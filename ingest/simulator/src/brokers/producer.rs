@@ -13,8 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::channel::oneshot;
 use ingest::env::Fut;
+use ingest::ids::PartitionId;
 use ingest::log::brokers::{Producer, SendError};
-use ingest::words::{PartitionId, Tick};
+use ingest::time::Tick;
 use parking_lot::Mutex;
 
 use super::cluster::{Cluster, Shared};

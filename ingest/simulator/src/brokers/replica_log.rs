@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use ingest::words::WallTime;
+use ingest::time::WallTime;
 
 /// A message as a broker keeps it.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::channel::oneshot;
-use ingest::env::{Disk, DiskError, DiskErrorKind, File, FilePath, Fut, Open};
+use ingest::env::{Disk, DiskError, DiskErrorKind, File, FilePath, Fut, OpenMode};
 
 use super::content::{Content, Pending};
 use super::fault::{FaultKind, Operation};
@@ -121,12 +121,12 @@ impl Disk for SimDisk {
     fn open<'a>(
         &'a self,
         path: &'a FilePath,
-        how: Open,
+        how: OpenMode,
     ) -> Fut<'a, Result<Arc<dyn File>, DiskError>> {
         let opened = self.at_once(Operation::Open, path, format_args!("{how:?}"), |state| {
             match (how, state.names.get(path).copied()) {
-                (Open::Create, Some(_)) => Err(DiskErrorKind::Exists),
-                (Open::Create, None) => {
+                (OpenMode::Create, Some(_)) => Err(DiskErrorKind::Exists),
+                (OpenMode::Create, None) => {
                     if path.folder().is_some_and(|folder| !state.folders.contains(&folder)) {
                         return Err(DiskErrorKind::NotFound);
                     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::env::{Clock, Fut, Runtime, Task};
-use ingest::words::{Tick, WallTime};
+use ingest::time::{Tick, WallTime};
 
 use super::timer::{Life, Owner};
 use super::world::World;

@@ -1,6 +1,6 @@
 //! Timers, and whose they are.
 
-use ingest::words::Tick;
+use ingest::time::Tick;
 
 /// What a timer does.
 pub type Action = Box<dyn FnOnce() + Send>;

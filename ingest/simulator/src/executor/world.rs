@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use ingest::env::Fut;
-use ingest::words::{Tick, WallTime};
+use ingest::time::{Tick, WallTime};
 use parking_lot::Mutex;
 
 use super::timer::{Action, Life, Owner, Timer};

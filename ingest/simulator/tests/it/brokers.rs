@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ingest::log::brokers::{ConsumeError, Lane, Message, Producer, SendError};
-use ingest::words::{Offset, PartitionId};
+use ingest::ids::{Offset, PartitionId};
+use ingest::log::brokers::{CommittedMessage, ConsumeError, Producer, ProducerKind, SendError};
 use simulator::brokers::{Knobs, Place};
 use simulator::trace::Trace;
 use simulator::{Sim, SimBrokers};
@@ -35,12 +35,12 @@ fn value(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
-fn texts(messages: &[Message]) -> Vec<String> {
+fn texts(messages: &[CommittedMessage]) -> Vec<String> {
     messages.iter().map(|m| String::from_utf8_lossy(&m.value).into_owned()).collect()
 }
 
 fn producer(brokers: &SimBrokers, node: usize, attempt: u32) -> Box<dyn Producer> {
-    brokers.handle(node).producer(Lane::Commits, attempt).expect("a producer")
+    brokers.handle(node).producer(ProducerKind::Commits, attempt).expect("a producer")
 }
 
 /// Waits at most so long for a future.
@@ -53,7 +53,11 @@ async fn within<T>(sim: &Sim, limit: Duration, future: impl Future<Output = T>) 
 }
 
 /// What is committed, once somebody leads.
-async fn committed(sim: &Sim, brokers: &SimBrokers, partition: PartitionId) -> Vec<Message> {
+async fn committed(
+    sim: &Sim,
+    brokers: &SimBrokers,
+    partition: PartitionId,
+) -> Vec<CommittedMessage> {
     for _ in 0..600 {
         match brokers.committed(partition) {
             Some(messages) => return messages,
@@ -69,10 +73,10 @@ async fn read_all(
     brokers: &SimBrokers,
     partition: PartitionId,
     from: Offset,
-) -> Vec<Message> {
+) -> Vec<CommittedMessage> {
     let wanted = committed(sim, brokers, partition).await;
     let Some(last) = wanted.last().map(|message| message.offset) else { return Vec::new() };
-    let mut found: Vec<Message> = Vec::new();
+    let mut found: Vec<CommittedMessage> = Vec::new();
     for attempt in 0..20 {
         let next = found.last().map_or(from, |message| message.offset.next());
         let mut consumer = brokers.handle(9).consumer(partition, next, attempt).expect("made");

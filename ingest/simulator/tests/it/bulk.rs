@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{join, join_all};
-use ingest::bulk::{BulkError, BulkFiles, BulkReader, Options, Upload, Written};
+use ingest::bulk::{BulkError, BulkFiles, BulkOptions, BulkReader, PayloadUpload, UploadedPayload};
 use ingest::entry::Extent;
 use ingest::env::FilePath;
+use ingest::ids::{BulkId, PartitionId, StoreId};
 use ingest::log::ReadError;
 use ingest::mutant::Mutant;
-use ingest::words::{BulkId, PartitionId, StoreId};
 use proptest::prelude::*;
 use simulator::trace::Trace;
 use simulator::{Fault, FaultKind, Operation, Sim, SimDisk, Survival};
 
 pub const FRAME: u64 = 64 << 10;
 
-pub fn options() -> Options {
-    Options {
+pub fn options() -> BulkOptions {
+    BulkOptions {
         folder: FilePath::new("p0000/bulk"),
         store: StoreId([3; 16]),
         partition: PartitionId::ZERO,
@@ -49,7 +49,7 @@ pub async fn upload(
     bulk: &Arc<BulkFiles>,
     bytes: &Bytes,
     lens: &[usize],
-) -> Result<Written, BulkError> {
+) -> Result<UploadedPayload, BulkError> {
     let mut upload = bulk.begin(bytes.len() as u64).await?;
     let mut rest = bytes.clone();
     for len in lens.iter().cycle() {
@@ -182,7 +182,7 @@ fn a_new_life_begins_a_new_file_with_a_new_number() {
         assert_eq!(next.extents[0].file, BulkId::new(2));
         let found = read(&bulk, &written.extents, 0..300_000).await.expect("read");
         assert!(found == payload(1, 300_000));
-        let known = Options { next: BulkId::new(9), ..options() };
+        let known = BulkOptions { next: BulkId::new(9), ..options() };
         let bulk = BulkFiles::open(sim.env(disk), known).await.expect("opens");
         bulk.skip_to(BulkId::new(4));
         let later = upload(&bulk, &payload(3, 300_000), &[50_000]).await.expect("written");
@@ -275,7 +275,7 @@ fn a_dropped_begin_leaves_only_garbage() {
 #[test]
 fn a_full_device_refuses_before_anything_is_taken() {
     run(6, async |sim, disk| {
-        let reserve = Options { reserve_bytes: 200_000, ..options() };
+        let reserve = BulkOptions { reserve_bytes: 200_000, ..options() };
         let bulk = BulkFiles::open(sim.env(disk), reserve).await.expect("opens");
         disk.set_capacity(Some(1_000_000));
         let full = bulk.begin(900_000).await.err().expect("no room above the reserve");
@@ -472,8 +472,8 @@ proptest! {
     ) {
         run(seed, async |sim, disk| {
             let bulk = open(sim, disk).await;
-            let mut open_uploads: [Option<(Upload, Bytes, usize)>; 4] = [None, None, None, None];
-            let mut kept: Vec<(Written, Bytes)> = Vec::new();
+            let mut open_uploads: [Option<(PayloadUpload, Bytes, usize)>; 4] = [None, None, None, None];
+            let mut kept: Vec<(UploadedPayload, Bytes)> = Vec::new();
             for (tag, (slot, what, len)) in steps.into_iter().enumerate() {
                 let Some((mut upload, bytes, given)) = open_uploads[slot].take() else {
                     let bytes = payload(tag as u8, len);
@@ -574,7 +574,7 @@ fn uploads_of_one_file_share_syncs_and_long_ones_sync_on_the_way() {
         let run = sim.block_on(&disk, async {
             let bulk = open(&sim, &disk).await;
             let large = payload(1, 5_000_000);
-            let long = Options {
+            let long = BulkOptions {
                 next: BulkId::new(9),
                 file_bytes_max: 8 << 20,
                 sync_bytes: 512 << 10,
@@ -593,7 +593,7 @@ fn uploads_of_one_file_share_syncs_and_long_ones_sync_on_the_way() {
                 uploads.push(upload);
             }
             let before = syncs(&trace);
-            let finished = join_all(uploads.into_iter().map(Upload::finish)).await;
+            let finished = join_all(uploads.into_iter().map(PayloadUpload::finish)).await;
             assert!(finished.iter().all(Result::is_ok));
             let shared = syncs(&trace) - before;
             assert!(shared < 8, "{shared} syncs for 8 uploads");
@@ -608,8 +608,8 @@ fn uploads_and_readers_move_between_threads() {
     fn shared<T: Send + Sync>() {}
     fn sent<T: Send>(_: T) {}
     shared::<BulkFiles>();
-    shared::<Written>();
-    let _ = |upload: Upload| sent(upload.finish());
+    shared::<UploadedPayload>();
+    let _ = |upload: PayloadUpload| sent(upload.finish());
     let _ = |mut reader: BulkReader| sent(reader.next());
     let _ = |bulk: &'static Arc<BulkFiles>| sent(bulk.begin(1));
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::join;
-use ingest::bulk::{self, BulkFiles, Options};
+use ingest::bulk::{self, BulkFiles, BulkOptions};
 use ingest::entry::Extent;
 use ingest::mutant::Mutant;
 use parking_lot::Mutex;
@@ -24,8 +24,8 @@ use crate::bulk::{options, payload, read};
 /// An upload whose finish resolved: what a record may name.
 type Finished = (Vec<Extent>, Bytes);
 
-fn small_files() -> Options {
-    Options { file_bytes_max: 300 << 10, ..options() }
+fn small_files() -> BulkOptions {
+    BulkOptions { file_bytes_max: 300 << 10, ..options() }
 }
 
 /// Two uploads that take turns, one of them larger than a file; a third begins in what is left, after an

@@ -2,11 +2,11 @@
 
 #![expect(clippy::disallowed_macros, reason = "a test tells what it did")]
 
-use ingest::bulk::{self, BulkError, Options, Written};
+use ingest::bulk::{self, BulkError, BulkOptions, UploadedPayload};
 use ingest::entry::Extent;
 use ingest::env::Env;
+use ingest::ids::{BulkId, StoreId};
 use ingest::log::{Corruption, ReadError};
-use ingest::words::{BulkId, StoreId};
 use simulator::{Fault, FaultKind, Operation, Sim, SimDisk};
 
 use crate::bulk::{FRAME, open, options, path, payload, read, upload};
@@ -28,7 +28,7 @@ fn uploads(sim: &Sim, lens: [usize; 2], fault: Option<Fault>) -> (SimDisk, [Vec<
         fault.into_iter().for_each(|fault| disk.inject(fault));
         let first = upload(&bulk, &payload(1, lens[0]), &[9000]).await;
         let second = upload(&bulk, &payload(2, lens[1]), &[9000]).await;
-        [first, second].map(|written: Result<Written, BulkError>| {
+        [first, second].map(|written: Result<UploadedPayload, BulkError>| {
             written.expect("the fault goes unnoticed").extents.to_vec()
         })
     });
@@ -71,7 +71,7 @@ fn check_with(
     env: Env,
     sim: &Sim,
     disk: &SimDisk,
-    options: &Options,
+    options: &BulkOptions,
     extents: &[Extent],
 ) -> Vec<Corruption> {
     let run = sim.block_on(disk, bulk::verify(&env, options, FILE, extents));
@@ -238,7 +238,7 @@ fn extents_that_do_not_fit_the_file_are_named() {
     assert!(found.iter().any(|named| named.detail.contains("within another")), "{found:?}");
     assert_eq!(check(&sim, &disk, &[vec![good, good], extents[0].clone()]), []);
     // A file of another store is no file of ours.
-    let other = Options { store: StoreId([4; 16]), ..options() };
+    let other = BulkOptions { store: StoreId([4; 16]), ..options() };
     let found = check_with(sim.env(&disk), &sim, &disk, &other, &[good]);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].detail.contains("of store"), "{}", found[0]);

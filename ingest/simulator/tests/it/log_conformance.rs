@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use ingest::env::FilePath;
+use ingest::ids::{Offset, PartitionId, StoreId};
 use ingest::log::Log;
-use ingest::log::embedded::{EmbeddedLog, Options};
-use ingest::words::{Offset, PartitionId, StoreId};
+use ingest::log::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use parking_lot::Mutex;
 use simulator::conformance::{self, Factory};
 use simulator::{Sim, SimDisk};
 
-pub fn options() -> Options {
-    Options {
+pub fn options() -> EmbeddedLogOptions {
+    EmbeddedLogOptions {
         folder: FilePath::new("log"),
         store: StoreId([3; 16]),
         file_bytes: 64 << 10,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ingest::ids::{Offset, PartitionId};
 use ingest::log::embedded::{EmbeddedLog, RecoveryReport};
-use ingest::log::{Committed, Log};
+use ingest::log::{CommittedRecord, Log};
 use ingest::mutant::Mutant;
 use ingest::record::RecordId;
-use ingest::words::{Offset, PartitionId};
 use parking_lot::Mutex;
 use simulator::conformance::{append, read_all, record};
 use simulator::{Sim, SimDisk, Stopped, Survival};
@@ -82,7 +82,7 @@ fn check(sim: &Sim, disk: &SimDisk, known: &Known) -> Result<Vec<(Offset, Record
         log.close().await;
         Ok(found)
     });
-    let found: Vec<Committed> = run.map_err(|stopped| format!("{stopped:?}"))??;
+    let found: Vec<CommittedRecord> = run.map_err(|stopped| format!("{stopped:?}"))??;
     let found: Vec<(Offset, RecordId)> =
         found.into_iter().map(|r| (r.offset, r.record.id)).collect();
     let ids: Vec<RecordId> = found.iter().map(|(_, id)| *id).collect();

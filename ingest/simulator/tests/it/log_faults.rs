@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use ingest::env::FilePath;
+use ingest::ids::{Offset, PartitionId};
 use ingest::log::{AppendError, Log};
 use ingest::mutant::Mutant;
-use ingest::words::{Offset, PartitionId};
 use parking_lot::Mutex;
 use simulator::conformance::{append, read_all, record};
 use simulator::{Fault, FaultKind, Operation, Sim, SimDisk, Survival};

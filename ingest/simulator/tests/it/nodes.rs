@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ingest::env::{Env, FilePath, Open};
+use ingest::env::{Env, FilePath, OpenMode};
 use simulator::{Limits, Sim, SimDisk, Stopped, Survival};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -112,7 +112,7 @@ fn a_paused_node_stands_still_and_runs_on() {
 
 async fn write(env: &Env, name: &str, is_synced: bool) {
     let path = FilePath::new(name);
-    let file = env.disk.open(&path, Open::Create).await.expect("created");
+    let file = env.disk.open(&path, OpenMode::Create).await.expect("created");
     file.write_at(0, Bytes::from_static(b"bytes")).await.expect("written");
     if is_synced {
         file.sync().await.expect("synced");
@@ -132,7 +132,7 @@ fn a_crashed_node_loses_what_it_did_not_sync_and_the_others_nothing() {
             }
             // A sync that has begun and not ended when the power goes.
             let path = FilePath::new("kept");
-            let file = envs[0].disk.open(&path, Open::Write).await.expect("there");
+            let file = envs[0].disk.open(&path, OpenMode::Write).await.expect("there");
             file.write_at(0, Bytes::from_static(b"BYTES")).await.expect("written");
             let sync = file.sync();
             nodes.sim.crash_node(0, &nodes.disks[0], Survival::DropAll);

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ingest::env::Fut;
-use ingest::log::brokers::{Bounds, BrokerError, Brokers, Consumer, Lane, Producer, SendError};
+use ingest::ids::{Offset, PartitionId};
+use ingest::log::brokers::{
+    BrokerError, Brokers, Consumer, PartitionBounds, Producer, ProducerKind, SendError,
+};
 use ingest::mutant::Mutant;
-use ingest::words::{Offset, PartitionId};
 use parking_lot::Mutex;
 use simulator::brokers::{BROKERS, Knobs, Place};
 use simulator::conformance::{Factory, OnBrokers, append, record};
@@ -20,7 +22,7 @@ const NODE: usize = 1;
 /// Producers that are alive, by lane, and the most that there were when one sent something.
 #[derive(Default)]
 struct Count {
-    alive: BTreeMap<Lane, u32>,
+    alive: BTreeMap<ProducerKind, u32>,
     most: u32,
     made: u32,
 }
@@ -33,7 +35,7 @@ struct Counting {
 
 struct Counted {
     inner: Box<dyn Producer>,
-    lane: Lane,
+    lane: ProducerKind,
     count: Arc<Mutex<Count>>,
 }
 
@@ -52,7 +54,7 @@ impl Producer for Counted {
 }
 
 impl Brokers for Counting {
-    fn producer(&self, lane: Lane, attempt: u32) -> Result<Box<dyn Producer>, BrokerError> {
+    fn producer(&self, lane: ProducerKind, attempt: u32) -> Result<Box<dyn Producer>, BrokerError> {
         let inner = self.inner.producer(lane, attempt)?;
         let mut count = self.count.lock();
         *count.alive.entry(lane).or_default() += 1;
@@ -69,7 +71,7 @@ impl Brokers for Counting {
         self.inner.consumer(partition, from, attempt)
     }
 
-    fn bounds(&self, partition: PartitionId) -> Fut<'_, Result<Bounds, BrokerError>> {
+    fn bounds(&self, partition: PartitionId) -> Fut<'_, Result<PartitionBounds, BrokerError>> {
         self.inner.bounds(partition)
     }
 

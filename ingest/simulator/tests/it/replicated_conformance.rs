@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ingest::env::{FilePath, timeout};
-use ingest::log::replicated::{Options, ReplicatedLog};
-use ingest::words::StoreId;
+use ingest::ids::StoreId;
+use ingest::log::replicated::{ReplicatedLog, ReplicatedLogOptions};
 use simulator::brokers::Knobs;
 use simulator::conformance::{self, OnBrokers};
 use simulator::{Sim, SimBrokers, SimDisk};
@@ -52,7 +52,7 @@ fn setting_up_that_was_interrupted_is_finished_for_the_same_store() {
             let second = ReplicatedLog::establish(&env, &handle, 3, other, "cluster").await;
             second.expect("set up");
             env.clock.sleep(Duration::from_secs(1)).await;
-            let options = Options::new(FilePath::new("spool"));
+            let options = ReplicatedLogOptions::new(FilePath::new("spool"));
             let log = ReplicatedLog::open(&env, handle.clone(), 3, None, options).await;
             log.expect("all partitions are one store's").store()
         });

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use ingest::ids::{Offset, PartitionId};
 use ingest::log::ReadError;
-use ingest::words::{Offset, PartitionId};
 use simulator::brokers::Knobs;
 use simulator::conformance::{Factory, OnBrokers, append, record};
 use simulator::{Sim, SimBrokers, SimDisk};

@@ -1,13 +1,13 @@
 use proptest::prelude::*;
 
-use super::super::fill::Filler;
+use super::super::fill::ExtentWriter;
 use super::*;
 
 /// Written by an implementation of the format page in another language.
 const GOLDEN: &[u8] = include_bytes!("../../../tests/golden/bulk-v1.bulk");
 
-fn golden_identity() -> Identity {
-    Identity {
+fn golden_identity() -> BulkFileId {
+    BulkFileId {
         store: StoreId([3; 16]),
         partition: PartitionId::new(2),
         file: BulkId::new(7),
@@ -25,7 +25,7 @@ fn extent(position: u64, len: u64) -> Extent {
 
 /// Lays an extent out, its payload coming in pieces of the given lengths over and over.
 fn lay_out(file: &mut Vec<u8>, extent: Extent, payload: &Bytes, lens: &[usize]) {
-    let mut filler = Filler::new(golden_identity(), extent);
+    let mut filler = ExtentWriter::new(golden_identity(), extent);
     let mut rest = payload.clone();
     for len in lens.iter().cycle() {
         let mut input = rest.split_to((*len).min(rest.len()));
@@ -39,10 +39,10 @@ fn lay_out(file: &mut Vec<u8>, extent: Extent, payload: &Bytes, lens: &[usize]) 
     }
 }
 
-fn read_back(file: &[u8], identity: &Identity, extent: &Extent) -> Result<Vec<u8>, String> {
+fn read_back(file: &[u8], identity: &BulkFileId, extent: &Extent) -> Result<Vec<u8>, String> {
     let mut payload = Vec::new();
     for index in 0..frames(extent) {
-        let frame = Frame::of(extent, index);
+        let frame = FrameRef::of(extent, index);
         let start = frame.position as usize;
         let bytes = &file[start..start + frame.bytes()];
         frame.verify(identity, bytes)?;
@@ -58,7 +58,7 @@ fn the_bytes_are_those_of_the_golden_file() {
     lay_out(&mut file, extent(4096, 100), &payload(100, 1), &[33]);
     lay_out(&mut file, extent(8192, 65_604), &payload(65_604, 7), &[65_604]);
     assert!(file == GOLDEN, "the format has drifted");
-    let found = Identity::decode(GOLDEN, identity.store, identity.partition, identity.file);
+    let found = BulkFileId::decode(GOLDEN, identity.store, identity.partition, identity.file);
     assert_eq!(found, Ok(identity));
     assert_eq!(read_back(GOLDEN, &identity, &extent(4096, 100)).unwrap(), payload(100, 1));
     assert_eq!(read_back(GOLDEN, &identity, &extent(8192, 65_604)).unwrap(), payload(65_604, 7));
@@ -68,7 +68,7 @@ fn the_bytes_are_those_of_the_golden_file() {
 fn one_copy_of_the_header_is_enough() {
     let identity = golden_identity();
     let decode =
-        |file: &[u8]| Identity::decode(file, identity.store, identity.partition, identity.file);
+        |file: &[u8]| BulkFileId::decode(file, identity.store, identity.partition, identity.file);
     for at in HEADER_COPIES {
         let mut file = GOLDEN.to_vec();
         file[at..at + 512].fill(0xee);
@@ -82,7 +82,7 @@ fn one_copy_of_the_header_is_enough() {
 #[test]
 fn a_header_of_another_file_store_or_version_is_named() {
     let own = golden_identity();
-    let decode = |store, partition, file| Identity::decode(GOLDEN, store, partition, file);
+    let decode = |store, partition, file| BulkFileId::decode(GOLDEN, store, partition, file);
     let found = decode(own.store, own.partition, BulkId::new(8)).unwrap_err();
     assert!(found.contains("file 7"), "{found}");
     assert!(decode(StoreId([4; 16]), own.partition, own.file).is_err());
@@ -91,34 +91,34 @@ fn a_header_of_another_file_store_or_version_is_named() {
     newer[8] = 2;
     let crc = crc32c::crc32c(&newer[..48]);
     newer[48..].copy_from_slice(&crc.to_le_bytes());
-    let found = Identity::decode_copy(&newer, own.store, own.partition, own.file);
+    let found = BulkFileId::decode_copy(&newer, own.store, own.partition, own.file);
     assert_eq!(found, Err("version 2 is not known, 1 is".into()));
 }
 
 #[test]
 fn a_frame_of_another_place_file_or_life_does_not_pass() {
     let own = golden_identity();
-    let frame = Frame { position: 8192, extent_block: 2, len: 100 };
-    let sealed = |identity: &Identity, frame: Frame| {
+    let frame = FrameRef { position: 8192, extent_block: 2, len: 100 };
+    let sealed = |identity: &BulkFileId, frame: FrameRef| {
         let mut bytes = [vec![0; FRAME_HEADER_BYTES], payload(100, 1).to_vec()].concat();
         frame.seal(identity, &mut bytes);
         bytes
     };
     assert_eq!(frame.verify(&own, &sealed(&own, frame)), Ok(()));
     let strangers = [
-        sealed(&own, Frame { position: 12_288, ..frame }),
-        sealed(&own, Frame { extent_block: 1, ..frame }),
-        sealed(&Identity { file: BulkId::new(6), ..own }, frame),
-        sealed(&Identity { nonce: 1, ..own }, frame),
-        sealed(&Identity { store: StoreId([4; 16]), ..own }, frame),
-        sealed(&Identity { partition: PartitionId::ZERO, ..own }, frame),
+        sealed(&own, FrameRef { position: 12_288, ..frame }),
+        sealed(&own, FrameRef { extent_block: 1, ..frame }),
+        sealed(&BulkFileId { file: BulkId::new(6), ..own }, frame),
+        sealed(&BulkFileId { nonce: 1, ..own }, frame),
+        sealed(&BulkFileId { store: StoreId([4; 16]), ..own }, frame),
+        sealed(&BulkFileId { partition: PartitionId::ZERO, ..own }, frame),
         vec![0; frame.bytes()],
     ];
     for stranger in strangers {
         assert!(frame.verify(&own, &stranger).is_err());
     }
     assert!(frame.verify(&own, &sealed(&own, frame)[..131]).is_err());
-    assert!(Frame { len: 99, ..frame }.verify(&own, &sealed(&own, frame)[..131]).is_err());
+    assert!(FrameRef { len: 99, ..frame }.verify(&own, &sealed(&own, frame)[..131]).is_err());
 }
 
 #[test]
@@ -153,13 +153,13 @@ proptest! {
         position: u64, len: u64, index: u64, cut in 0usize..200,
     ) {
         let own = golden_identity();
-        let _ = Identity::decode(&bytes, own.store, own.partition, own.file);
-        let _ = Identity::decode(&GOLDEN[..cut], own.store, own.partition, own.file);
-        let frame = Frame { position, extent_block: 1, len: len as u32 };
+        let _ = BulkFileId::decode(&bytes, own.store, own.partition, own.file);
+        let _ = BulkFileId::decode(&GOLDEN[..cut], own.store, own.partition, own.file);
+        let frame = FrameRef { position, extent_block: 1, len: len as u32 };
         prop_assert!(frame.verify(&own, &bytes).is_err());
         let extent = extent(position, len);
         if check_extent(&extent).is_ok() && frames(&extent) > 0 {
-            let _ = Frame::of(&extent, index % frames(&extent));
+            let _ = FrameRef::of(&extent, index % frames(&extent));
         }
     }
 

@@ -17,8 +17,8 @@ fn files_are_written_read_renamed_and_removed() {
             let folder = FilePath::new("a/b");
             disk.create_folder(&folder).await.unwrap();
             let path = folder.join("file");
-            let file = disk.open(&path, Open::Create).await.unwrap();
-            let again = disk.open(&path, Open::Create).await.err().unwrap();
+            let file = disk.open(&path, OpenMode::Create).await.unwrap();
+            let again = disk.open(&path, OpenMode::Create).await.err().unwrap();
             assert_eq!(again.kind, DiskErrorKind::Exists);
             file.allocate(0..8192).await.unwrap();
             file.write_at(10, Bytes::from_static(b"hello")).await.unwrap();
@@ -34,7 +34,7 @@ fn files_are_written_read_renamed_and_removed() {
             disk.sync_folder(None).await.unwrap();
             assert_eq!(disk.list(&folder).await.unwrap(), [(other.clone(), 8192)]);
             disk.remove(&other).await.unwrap();
-            let gone = disk.open(&other, Open::Read).await.err().unwrap();
+            let gone = disk.open(&other, OpenMode::Read).await.err().unwrap();
             assert_eq!(gone.kind, DiskErrorKind::NotFound);
             assert_eq!(file.read_at(10, 5).await.unwrap(), "hello");
             assert!(disk.free_bytes().await.unwrap() > 0);
@@ -60,7 +60,7 @@ fn space_is_reserved_by_range_and_given_back() {
         let taken = || blocks(root.path()) - before;
         futures::executor::block_on(async {
             disk.create_folder(&FilePath::new("a")).await.unwrap();
-            let file = disk.open(&FilePath::new("a/file"), Open::Create).await.unwrap();
+            let file = disk.open(&FilePath::new("a/file"), OpenMode::Create).await.unwrap();
             file.allocate(64 * MIB..72 * MIB).await.unwrap();
             assert_eq!(file.len().await.unwrap(), 72 * MIB);
             assert!((8 * MIB..9 * MIB).contains(&taken()), "{} bytes for 8 MiB", taken());
@@ -85,7 +85,7 @@ fn an_operation_whose_future_is_dropped_is_done() {
         futures::executor::block_on(async {
             let folder = FilePath::new("a");
             disk.create_folder(&folder).await.unwrap();
-            let file = disk.open(&folder.join("file"), Open::Create).await.unwrap();
+            let file = disk.open(&folder.join("file"), OpenMode::Create).await.unwrap();
             drop(file.write_at(0, Bytes::from_static(b"done")));
             while file.len().await.unwrap() < 4 {}
             assert_eq!(file.read_at(0, 4).await.unwrap(), "done");

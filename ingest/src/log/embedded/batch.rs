@@ -12,7 +12,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::words::{Offset, PartitionId, StoreId, WallTime};
+use crate::ids::{Offset, PartitionId, StoreId};
+use crate::time::WallTime;
 
 /// Everything in a log file is aligned to this.
 pub const BLOCK: u64 = 4096;
@@ -22,7 +23,7 @@ const MAGIC: u32 = u32::from_le_bytes(*b"SBT1");
 
 /// Which file a batch or header belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identity {
+pub struct LogFileId {
     pub store: StoreId,
     pub partition: PartitionId,
     /// The file's number: rises with each file and with each reuse of one, so it tells generations apart.
@@ -31,7 +32,7 @@ pub struct Identity {
 
 /// A batch's header, as far as it is not identity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Header {
+pub struct BatchHeader {
     pub position: u64,
     pub time: WallTime,
     pub base: Offset,
@@ -47,7 +48,7 @@ pub struct Header {
     pub body_hash: u128,
 }
 
-impl Header {
+impl BatchHeader {
     pub fn body_len(&self) -> usize {
         self.records_len as usize + 8 * self.hashes as usize
     }
@@ -62,7 +63,7 @@ impl Header {
         self.base.checked_add(u64::from(self.count))
     }
 
-    fn encode(&self, identity: &Identity) -> [u8; HEADER_BYTES] {
+    fn encode(&self, identity: &LogFileId) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
         let mut to = &mut out[..];
         to.put_u32_le(MAGIC);
@@ -89,7 +90,7 @@ impl Header {
     /// earlier life of the file.
     pub fn decode(
         bytes: &[u8],
-        identity: &Identity,
+        identity: &LogFileId,
         position: u64,
         any_file: bool,
     ) -> Option<Self> {
@@ -124,18 +125,18 @@ impl Header {
     }
 
     /// The batch's link in the chain.
-    pub fn chain(&self, identity: &Identity) -> u128 {
+    pub fn chain(&self, identity: &LogFileId) -> u128 {
         xxh3_128(&self.encode(identity))
     }
 }
 
 /// Whether bytes begin like a batch of the same log that stood in the file before it was reused.
-pub fn is_of_earlier_life(bytes: &[u8], identity: &Identity) -> bool {
+pub fn is_of_earlier_life(bytes: &[u8], identity: &LogFileId) -> bool {
     let position_at = 4 + 4 + 16 + 4 + 4 + 8;
     let position = bytes.get(position_at..).and_then(|bytes| bytes.first_chunk());
     let position = position.map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    Header::decode(bytes, identity, position, true).is_some()
-        && Header::decode(bytes, identity, position, false).is_none()
+    BatchHeader::decode(bytes, identity, position, true).is_some()
+        && BatchHeader::decode(bytes, identity, position, false).is_none()
 }
 
 /// Bytes that a batch with so long a body takes in the file.
@@ -144,7 +145,7 @@ pub fn span(body_len: usize) -> u64 {
 }
 
 /// Checksum of a record frame, bound to its place and length.
-pub fn frame_crc(identity: &Identity, position: u64, record: &[u8]) -> u32 {
+pub fn frame_crc(identity: &LogFileId, position: u64, record: &[u8]) -> u32 {
     let mut salt = [0; 40];
     salt[..16].copy_from_slice(&identity.store.0);
     salt[16..20].copy_from_slice(&identity.partition.get().to_le_bytes());
@@ -156,11 +157,11 @@ pub fn frame_crc(identity: &Identity, position: u64, record: &[u8]) -> u32 {
 
 /// Lays out a batch: gives its header, all its bytes, and where each record's frame begins.
 pub fn encode(
-    identity: &Identity,
-    mut header: Header,
+    identity: &LogFileId,
+    mut header: BatchHeader,
     records: &[Bytes],
     hashes_before: &[u64],
-) -> (Header, BytesMut, Vec<u64>) {
+) -> (BatchHeader, BytesMut, Vec<u64>) {
     header.count = records.len() as u32;
     header.records_len = records.iter().map(|r| (r.len() + FRAME_BYTES) as u32).sum();
     header.hashes = hashes_before.len() as u32;
@@ -182,7 +183,7 @@ pub fn encode(
 }
 
 /// Puts a batch that was read together again, as it stands in the file, up to the end of its last block.
-pub fn join(header: &Header, identity: &Identity, body: &[u8]) -> BytesMut {
+pub fn join(header: &BatchHeader, identity: &LogFileId, body: &[u8]) -> BytesMut {
     let mut out = BytesMut::with_capacity(header.span() as usize);
     out.put_slice(&header.encode(identity));
     out.put_slice(body);
@@ -191,13 +192,13 @@ pub fn join(header: &Header, identity: &Identity, body: &[u8]) -> BytesMut {
 }
 
 /// Whether the body is the one that the header was written with.
-pub fn body_fits(header: &Header, body: &[u8]) -> bool {
+pub fn body_fits(header: &BatchHeader, body: &[u8]) -> bool {
     xxh3_128(body) == header.body_hash
 }
 
 /// Takes a verified body apart: each record's bytes with the place of its frame. `None` if the frames do
 /// not add up.
-pub fn frames(header: &Header, body: &Bytes) -> Option<Vec<(u64, Bytes)>> {
+pub fn frames(header: &BatchHeader, body: &Bytes) -> Option<Vec<(u64, Bytes)>> {
     let mut at = 0usize;
     let mut found = Vec::with_capacity((header.count as usize).min(body.len() / FRAME_BYTES));
     for _ in 0..header.count {
@@ -214,7 +215,7 @@ pub fn frames(header: &Header, body: &Bytes) -> Option<Vec<(u64, Bytes)>> {
 }
 
 /// The key hashes of the batch before, as a verified body repeats them.
-pub fn hashes_before(header: &Header, body: &[u8]) -> Vec<u64> {
+pub fn hashes_before(header: &BatchHeader, body: &[u8]) -> Vec<u64> {
     let hashes = &body[header.records_len as usize..];
     hashes.chunks_exact(8).map(|mut chunk| chunk.get_u64_le()).collect()
 }
@@ -234,7 +235,7 @@ pub struct FileHeader {
 }
 
 impl FileHeader {
-    pub fn encode(&self, identity: &Identity) -> BytesMut {
+    pub fn encode(&self, identity: &LogFileId) -> BytesMut {
         let mut out = BytesMut::with_capacity(BLOCK as usize);
         out.put_slice(FILE_MAGIC);
         out.put_slice(&identity.store.0);
@@ -251,7 +252,7 @@ impl FileHeader {
         out
     }
 
-    pub fn decode(bytes: &[u8], identity: &Identity) -> Option<Self> {
+    pub fn decode(bytes: &[u8], identity: &LogFileId) -> Option<Self> {
         let bytes = bytes.get(..FILE_HEADER_BYTES)?;
         let (body, crc) = bytes.split_at(FILE_HEADER_BYTES - 4);
         if crc32c::crc32c(body).to_le_bytes() != *crc || body[..8] != *FILE_MAGIC {
@@ -267,7 +268,7 @@ impl FileHeader {
             durable: Offset::new(from.get_u64_le()),
             previous: from.get_u128_le(),
         };
-        (Identity { store, partition, file } == *identity && version == 0).then_some(found)
+        (LogFileId { store, partition, file } == *identity && version == 0).then_some(found)
     }
 }
 

@@ -2,21 +2,24 @@
 
 use bytes::Bytes;
 
-use super::batch::{self, BLOCK, FileHeader, Header, Identity};
-use super::{Options, file_path};
+use super::batch::{self, BLOCK, BatchHeader, FileHeader, LogFileId};
+use super::{EmbeddedLogOptions, file_path};
 use crate::env::FilePath;
+use crate::ids::{BucketId, ConfigVersion, Offset, PartitionId, StoreId};
 use crate::memory::Memory;
 use crate::name::ObjectKey;
-use crate::record::{Body, Condition, DeleteObject, Record, RecordId, VersionRef, key_hash};
-use crate::words::{BucketId, ConfigVersion, Offset, PartitionId, StoreId, WallTime};
+use crate::record::{
+    DeleteObject, Record, RecordBody, RecordId, VersionRef, WriteCondition, key_hash,
+};
+use crate::time::WallTime;
 
 pub const STORE: StoreId = StoreId([3; 16]);
 pub const PARTITION: PartitionId = PartitionId::new(2);
 pub const BUCKET: BucketId = BucketId::new(3);
 pub const FILE_BYTES: u64 = 16 * BLOCK;
 
-pub fn options() -> Options {
-    Options {
+pub fn options() -> EmbeddedLogOptions {
+    EmbeddedLogOptions {
         folder: FilePath::new("log"),
         store: STORE,
         file_bytes: FILE_BYTES,
@@ -34,19 +37,19 @@ pub fn path(number: u64) -> FilePath {
     file_path(&folder(), number)
 }
 
-pub fn identity(file: u64) -> Identity {
-    Identity { store: STORE, partition: PARTITION, file }
+pub fn identity(file: u64) -> LogFileId {
+    LogFileId { store: STORE, partition: PARTITION, file }
 }
 
 pub fn record(key: &str) -> Bytes {
     let body = match key {
-        "" => Body::Barrier,
-        key => Body::DeleteObject(DeleteObject {
+        "" => RecordBody::Barrier,
+        key => RecordBody::DeleteObject(DeleteObject {
             bucket: BUCKET,
             config: ConfigVersion::ZERO,
             key: ObjectKey::new(key.as_bytes().to_vec()).unwrap(),
             version: VersionRef::Current,
-            condition: Condition::Always,
+            condition: WriteCondition::Always,
         }),
     };
     let (principal, request) = (String::new(), String::new());
@@ -59,7 +62,7 @@ pub fn hash(key: &str) -> u64 {
 
 /// A log file that is being laid out.
 pub struct Layer {
-    pub identity: Identity,
+    pub identity: LogFileId,
     pub bytes: Vec<u8>,
     pub end: u64,
     pub chain: u128,
@@ -86,7 +89,7 @@ impl Layer {
 
     /// Adds a batch of one record for each key.
     pub fn batch(mut self, keys: &[&str], durable: u64) -> Self {
-        let header = Header {
+        let header = BatchHeader {
             position: self.bytes.len() as u64,
             time: WallTime::from_micros(1),
             base: Offset::new(self.end),

@@ -10,17 +10,17 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, BytesMut};
 
-use super::Options;
+use super::EmbeddedLogOptions;
 use super::batch::BLOCK;
-use crate::env::{DiskError, DiskErrorKind, Env, File, FilePath, Open};
+use crate::env::{DiskError, DiskErrorKind, Env, File, FilePath, OpenMode};
+use crate::ids::{Offset, PartitionId, StoreId};
 use crate::log::second_look::confirm_absent;
-use crate::words::{Offset, PartitionId, StoreId};
 
 const MAGIC: &[u8; 8] = b"SILTMRK1";
 const SLOT_BYTES: usize = 48;
 
 /// The two mark files of a partition.
-pub fn paths(options: &Options, partition: PartitionId) -> [FilePath; 2] {
+pub fn paths(options: &EmbeddedLogOptions, partition: PartitionId) -> [FilePath; 2] {
     let folder = options.folder.as_str().replace('/', "-");
     let beside = FilePath::new(format!("{folder}-{:04}.mark", partition.get()));
     [options.partition_folder(partition).join("mark"), beside]
@@ -56,12 +56,12 @@ pub struct Marks {
 /// Reads the marks. Where none can be read, the batches' own marks count.
 pub async fn read(
     env: &Env,
-    options: &Options,
+    options: &EmbeddedLogOptions,
     partition: PartitionId,
 ) -> Result<Marks, DiskError> {
     let mut marks = Marks::default();
     for path in paths(options, partition) {
-        let file = match env.disk.open(&path, Open::Read).await {
+        let file = match env.disk.open(&path, OpenMode::Read).await {
             Ok(file) => file,
             Err(error) if error.kind == DiskErrorKind::NotFound => continue,
             Err(error) => return Err(error),
@@ -102,7 +102,7 @@ impl Marker {
     /// Opens the mark files, making those that are not there.
     pub async fn open(
         env: &Env,
-        options: &Options,
+        options: &EmbeddedLogOptions,
         partition: PartitionId,
     ) -> Result<Self, DiskError> {
         let [inside, beside] = paths(options, partition);
@@ -145,9 +145,9 @@ impl Marker {
 
 async fn open(env: &Env, path: &FilePath) -> Result<Arc<dyn File>, DiskError> {
     let disk = &env.disk_dedicated;
-    match disk.open(path, Open::Write).await {
+    match disk.open(path, OpenMode::Write).await {
         Err(error) if error.kind == DiskErrorKind::NotFound => {
-            let file = disk.open(path, Open::Create).await?;
+            let file = disk.open(path, OpenMode::Create).await?;
             file.allocate(0..2 * BLOCK).await?;
             file.sync().await?;
             disk.sync_folder(path.folder().as_ref()).await?;

@@ -4,28 +4,28 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use super::batch::{self, FRAME_BYTES, HEADER_BYTES, Header, Identity};
-use super::{LogFile, Partition, scan};
+use super::batch::{self, BatchHeader, FRAME_BYTES, HEADER_BYTES, LogFileId};
+use super::{EmbeddedPartition, LogFile, scan};
 use crate::env::Fut;
-use crate::log::{Committed, Corruption, LogLocation, ReadError, Reader, confirm};
+use crate::ids::Offset;
+use crate::log::{CommittedRecord, Corruption, LogLocation, LogReader, ReadError, confirm};
 use crate::mutant::Mutant;
 use crate::record::Record;
-use crate::words::Offset;
 
 /// Reads committed records in order.
 pub(super) struct FileReader {
-    partition: Arc<Partition>,
+    partition: Arc<EmbeddedPartition>,
     next: Offset,
     /// Where in a file the batch with `next` begins, when that is known.
     place: Option<(Arc<LogFile>, u64)>,
 }
 
 impl FileReader {
-    pub fn new(partition: Arc<Partition>, next: Offset) -> Self {
+    pub fn new(partition: Arc<EmbeddedPartition>, next: Offset) -> Self {
         Self { partition, next, place: None }
     }
 
-    async fn take(&mut self) -> Result<Vec<Committed>, ReadError> {
+    async fn take(&mut self) -> Result<Vec<CommittedRecord>, ReadError> {
         let mut end = self.partition.end.subscribe();
         loop {
             if self.next < *end.borrow_and_update() {
@@ -48,14 +48,15 @@ impl FileReader {
         }
     }
 
-    fn take_from_memory(&mut self) -> Option<Vec<Committed>> {
+    fn take_from_memory(&mut self) -> Option<Vec<CommittedRecord>> {
         let recent = self.partition.recent.lock();
         let first = recent.batches.front().and_then(|batch| batch.first())?;
         if self.next < first.offset {
             return None;
         }
-        let holds =
-            |batch: &Arc<Vec<Committed>>| batch.last().is_some_and(|last| last.offset >= self.next);
+        let holds = |batch: &Arc<Vec<CommittedRecord>>| {
+            batch.last().is_some_and(|last| last.offset >= self.next)
+        };
         let index = recent.batches.partition_point(|batch| !holds(batch));
         let batch = recent.batches.get(index)?.clone();
         drop(recent);
@@ -65,7 +66,7 @@ impl FileReader {
     }
 
     /// Reads the next batch from the files; empty when it held nothing at or above `next`.
-    async fn take_from_file(&mut self) -> Result<Vec<Committed>, ReadError> {
+    async fn take_from_file(&mut self) -> Result<Vec<CommittedRecord>, ReadError> {
         let (file, position) = match self.place.take() {
             Some(place) => place,
             None => self.place_of(self.next).await?,
@@ -123,14 +124,14 @@ impl FileReader {
     }
 }
 
-impl Reader for FileReader {
-    fn next(&mut self) -> Fut<'_, Result<Vec<Committed>, ReadError>> {
+impl LogReader for FileReader {
+    fn next(&mut self) -> Fut<'_, Result<Vec<CommittedRecord>, ReadError>> {
         Box::pin(self.take())
     }
 }
 
 async fn read(
-    partition: &Partition,
+    partition: &EmbeddedPartition,
     file: &LogFile,
     position: u64,
     len: usize,
@@ -142,10 +143,10 @@ async fn read(
 /// Reads and verifies the batch at a place. That there is none is corruption for whoever knows that one must
 /// be there.
 async fn read_batch(
-    partition: &Partition,
+    partition: &EmbeddedPartition,
     file: &LogFile,
     position: u64,
-) -> Result<(Header, Bytes), ReadError> {
+) -> Result<(BatchHeader, Bytes), ReadError> {
     let nothing = || {
         let file = file.file.path().to_string();
         ReadError::from(Corruption { file, position, detail: "no valid batch is here".into() })
@@ -154,7 +155,7 @@ async fn read_batch(
         return Err(nothing());
     }
     let bytes = read(partition, file, position, HEADER_BYTES).await?;
-    let Some(header) = Header::decode(&bytes, &file.identity, position, false) else {
+    let Some(header) = BatchHeader::decode(&bytes, &file.identity, position, false) else {
         return Err(nothing());
     };
     if position + header.span() > file.len {
@@ -166,18 +167,18 @@ async fn read_batch(
 
 /// Takes a batch that was verified apart into its records.
 pub(super) fn decode(
-    identity: &Identity,
-    header: &Header,
+    identity: &LogFileId,
+    header: &BatchHeader,
     body: &Bytes,
     corrupt: impl Fn(u64, String) -> ReadError,
-) -> Result<Vec<Committed>, ReadError> {
+) -> Result<Vec<CommittedRecord>, ReadError> {
     let frames = batch::frames(header, body)
         .ok_or_else(|| corrupt(header.position, "the records of a batch do not add up".into()))?;
     let mut found = Vec::with_capacity(frames.len());
     for (index, (position, bytes)) in frames.into_iter().enumerate() {
         let len = (bytes.len() + FRAME_BYTES) as u32;
         let record = Record::decode(bytes).map_err(|error| corrupt(position, error.to_string()))?;
-        found.push(Committed {
+        found.push(CommittedRecord {
             offset: Offset::new(header.base.get() + index as u64),
             time: header.time,
             location: LogLocation { file: identity.file, position, len },
@@ -189,7 +190,7 @@ pub(super) fn decode(
 
 /// Reads one record's inline payload, verified by the record's own checksum.
 pub(super) async fn fetch(
-    partition: &Arc<Partition>,
+    partition: &Arc<EmbeddedPartition>,
     location: LogLocation,
 ) -> Result<Bytes, ReadError> {
     let file = {
@@ -207,7 +208,7 @@ pub(super) async fn fetch(
 }
 
 async fn fetch_once(
-    partition: &Partition,
+    partition: &EmbeddedPartition,
     file: &LogFile,
     location: LogLocation,
 ) -> Result<Bytes, ReadError> {

@@ -19,17 +19,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::{self, BLOCK, FileHeader, HEADER_BYTES, Header, Identity};
-use super::scan::{Traces, read, seek, traces};
-use super::{LogFile, Options, file_path, mark};
-use crate::env::{DiskError, DiskErrorKind, Env, File, FilePath, Open};
+use super::batch::{self, BLOCK, BatchHeader, FileHeader, HEADER_BYTES, LogFileId};
+use super::scan::{LengthEvidence, read, seek, traces};
+use super::{EmbeddedLogOptions, LogFile, file_path, mark};
+use crate::env::{DiskError, DiskErrorKind, Env, File, FilePath, OpenMode};
+use crate::ids::{Offset, PartitionId};
 use crate::log::Corruption;
 use crate::log::second_look::confirm_absent;
 use crate::mutant::Mutant;
-use crate::words::{Offset, PartitionId};
 
 /// What recovery found in a partition's files.
-pub(super) struct Recovered {
+pub(super) struct RecoveredLog {
     /// The files, oldest first; the last is the one to go on in.
     pub files: Vec<Arc<LogFile>>,
     /// Files that hold nothing that is needed: to be reused.
@@ -51,7 +51,7 @@ pub(super) struct Recovered {
 }
 
 /// What a walk along the chain came to.
-struct Walk {
+struct ChainWalk {
     end: Offset,
     chain: u128,
     durable: Offset,
@@ -69,13 +69,13 @@ struct Walk {
 
 pub(super) async fn recover(
     env: &Env,
-    options: &Options,
+    options: &EmbeddedLogOptions,
     partition: PartitionId,
     floor: Offset,
-) -> Result<Recovered, DiskError> {
+) -> Result<RecoveredLog, DiskError> {
     let folder = options.partition_folder(partition);
     let mut found = open_files(env, options, partition, &folder).await?;
-    let mut recovered = Recovered {
+    let mut recovered = RecoveredLog {
         files: Vec::new(),
         spare: Vec::new(),
         end: floor,
@@ -185,9 +185,9 @@ pub(super) async fn recover(
     Ok(recovered)
 }
 
-struct Found {
+struct FoundFile {
     number: u64,
-    identity: Identity,
+    identity: LogFileId,
     file: Arc<dyn File>,
     len: u64,
     header: Option<FileHeader>,
@@ -196,19 +196,19 @@ struct Found {
     base: Offset,
 }
 
-impl Found {
+impl FoundFile {
     fn into_log_file(self) -> LogFile {
-        let Found { identity, base, begin, file, len, .. } = self;
+        let FoundFile { identity, base, begin, file, len, .. } = self;
         LogFile { identity, base, begin, file, len }
     }
 }
 
 async fn open_files(
     env: &Env,
-    options: &Options,
+    options: &EmbeddedLogOptions,
     partition: PartitionId,
     folder: &FilePath,
-) -> Result<Vec<Found>, DiskError> {
+) -> Result<Vec<FoundFile>, DiskError> {
     let mut found = Vec::new();
     let files = match env.disk_dedicated.list(folder).await {
         // Nothing is made before it is known that nothing is missing.
@@ -220,34 +220,37 @@ async fn open_files(
         let Some(number) = number.filter(|number| file_path(folder, *number) == path) else {
             continue;
         };
-        let file = env.disk_dedicated.open(&path, Open::Write).await?;
-        let identity = Identity { store: options.store, partition, file: number };
+        let file = env.disk_dedicated.open(&path, OpenMode::Write).await?;
+        let identity = LogFileId { store: options.store, partition, file: number };
         let header = confirm_absent(file.as_ref(), 0, || async {
             let bytes = read(&file, 0, BLOCK as usize, len).await?;
             Ok(bytes.and_then(|bytes| FileHeader::decode(&bytes, &identity)))
         });
         let header = header.await?;
         let base = header.map_or(Offset::MAX, |header: FileHeader| header.base);
-        found.push(Found { number, identity, file, len, header, begin: BLOCK, base });
+        found.push(FoundFile { number, identity, file, len, header, begin: BLOCK, base });
     }
     Ok(found)
 }
 
 /// Reads the batch header at a place, if a valid one is there; its body may be torn.
-async fn header_at(found: &Found, position: u64) -> Result<Option<Header>, DiskError> {
+async fn header_at(found: &FoundFile, position: u64) -> Result<Option<BatchHeader>, DiskError> {
     let bytes = read(&found.file, position, HEADER_BYTES, found.len).await?;
-    Ok(bytes.and_then(|bytes| Header::decode(&bytes, &found.identity, position, false)))
+    Ok(bytes.and_then(|bytes| BatchHeader::decode(&bytes, &found.identity, position, false)))
 }
 
 /// Reads the batch at a place, if a valid one is there. That none is there is believed when two reads say so.
-async fn batch_at(found: &Found, position: u64) -> Result<Option<(Header, Bytes)>, DiskError> {
+async fn batch_at(
+    found: &FoundFile,
+    position: u64,
+) -> Result<Option<(BatchHeader, Bytes)>, DiskError> {
     confirm_absent(found.file.as_ref(), position, || batch_if_valid(found, position)).await
 }
 
 async fn batch_if_valid(
-    found: &Found,
+    found: &FoundFile,
     position: u64,
-) -> Result<Option<(Header, Bytes)>, DiskError> {
+) -> Result<Option<(BatchHeader, Bytes)>, DiskError> {
     let Some(header) = header_at(found, position).await? else { return Ok(None) };
     let body_at = position + HEADER_BYTES as u64;
     let Some(body) = read(&found.file, body_at, header.body_len(), found.len).await? else {
@@ -259,9 +262,9 @@ async fn batch_if_valid(
 
 /// Begins a walk: at the batch of the first file that covers the floor, or behind the last that is
 /// folded. Without such a batch, at the file's beginning.
-async fn begin(env: &Env, files: &[Found], floor: Offset) -> Result<Walk, DiskError> {
+async fn begin(env: &Env, files: &[FoundFile], floor: Offset) -> Result<ChainWalk, DiskError> {
     let first = files[0].header.expect("the caller has looked");
-    let mut walk = Walk {
+    let mut walk = ChainWalk {
         end: first.base,
         chain: first.previous,
         durable: Offset::ZERO,
@@ -293,12 +296,13 @@ async fn begin(env: &Env, files: &[Found], floor: Offset) -> Result<Walk, DiskEr
 }
 
 /// Follows the chain from the floor on.
-async fn walk(env: &Env, files: &[Found], floor: Offset) -> Result<Walk, DiskError> {
+async fn walk(env: &Env, files: &[FoundFile], floor: Offset) -> Result<ChainWalk, DiskError> {
     let mut walk = begin(env, files, floor).await?;
     loop {
         let found = &files[walk.file];
         let next = batch_at(found, walk.position).await?;
-        let continues = |header: &Header| header.base == walk.end && header.previous == walk.chain;
+        let continues =
+            |header: &BatchHeader| header.base == walk.end && header.previous == walk.chain;
         if let Some((header, body)) = next.filter(|(header, _)| continues(header)) {
             let Some(end) = header.end() else { return Ok(walk) };
             let frames = batch::frames(&header, &body).unwrap_or_default();
@@ -312,7 +316,7 @@ async fn walk(env: &Env, files: &[Found], floor: Offset) -> Result<Walk, DiskErr
             continue;
         }
         // The file may have ended here because the next one was begun.
-        let follows = |next: &Found| {
+        let follows = |next: &FoundFile| {
             next.header.is_some_and(|h| h.base == walk.end && h.previous == walk.chain)
         };
         match files.get(walk.file + 1) {
@@ -327,8 +331,11 @@ async fn walk(env: &Env, files: &[Found], floor: Offset) -> Result<Walk, DiskErr
 
 /// Looks for valid batches behind the chain's end: what they tell, and the key hashes of what is missing as
 /// the batch right behind repeats them.
-async fn scan_beyond(files: &[Found], walk: &Walk) -> Result<(Traces, Vec<u64>), DiskError> {
-    let mut beyond = Traces::default();
+async fn scan_beyond(
+    files: &[FoundFile],
+    walk: &ChainWalk,
+) -> Result<(LengthEvidence, Vec<u64>), DiskError> {
+    let mut beyond = LengthEvidence::default();
     for (at, found) in files.iter().enumerate().skip(walk.file) {
         let from = if at == walk.file { walk.position } else { BLOCK };
         let traces = traces(&found.file, &found.identity, from..found.len).await?;
@@ -358,11 +365,11 @@ async fn scan_beyond(files: &[Found], walk: &Walk) -> Result<(Traces, Vec<u64>),
 /// batch's length is looked at: copied aside if it is of this file's life, and overwritten with zeros. A
 /// later file that had been begun loses its header, and with it everything else.
 async fn cut(
-    options: &Options,
+    options: &EmbeddedLogOptions,
     env: &Env,
     folder: &FilePath,
-    files: &[Found],
-    walk: &Walk,
+    files: &[FoundFile],
+    walk: &ChainWalk,
 ) -> Result<u64, DiskError> {
     let found = &files[walk.file];
     let stretch = options.batch_bytes_max().min(found.len.saturating_sub(walk.position));
@@ -394,7 +401,7 @@ async fn cut(
 async fn keep_aside(env: &Env, folder: &FilePath, number: u64, bytes: Bytes) {
     let path = folder.join(format!("{number:010}.torn"));
     let _ = env.disk_dedicated.remove(&path).await;
-    match env.disk_dedicated.open(&path, Open::Create).await {
+    match env.disk_dedicated.open(&path, OpenMode::Create).await {
         Ok(file) => {
             if let Err(error) = file.write_at(0, bytes).await {
                 tracing::warn!(%error, "cut-off bytes could not be kept");
@@ -408,7 +415,7 @@ async fn keep_aside(env: &Env, folder: &FilePath, number: u64, bytes: Bytes) {
 /// sync the system may hold bytes in memory that it believes to be on the device. A batch is verified again
 /// right before, so that wrong bytes of one bad read are never written. Fails where a batch that was valid a
 /// moment ago is not valid now.
-async fn settle(files: &[Found], walk: &Walk, durable: Offset) -> Result<(), DiskError> {
+async fn settle(files: &[FoundFile], walk: &ChainWalk, durable: Offset) -> Result<(), DiskError> {
     let ends = [(walk.file.checked_sub(1), walk.left), (Some(walk.file), walk.position)];
     for (at, end) in ends {
         let Some(found) = at.map(|at| &files[at]) else { continue };

@@ -18,13 +18,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::{self, BLOCK, FileHeader, HEADER_BYTES, Header, Identity};
+use super::batch::{self, BLOCK, BatchHeader, FileHeader, HEADER_BYTES, LogFileId};
 use super::mark::{self, Marker};
 use super::scan::{self, read};
-use super::{Options, file_path};
-use crate::env::{DiskError, DiskErrorKind, Env, File, FilePath, Open};
-use crate::record::{Body, Record, RecordId};
-use crate::words::{Epoch, Offset, PartitionId, Sequence, WallTime, WriterId};
+use super::{EmbeddedLogOptions, file_path};
+use crate::env::{DiskError, DiskErrorKind, Env, File, FilePath, OpenMode};
+use crate::ids::{Epoch, Offset, PartitionId, Sequence, WriterId};
+use crate::record::{Record, RecordBody, RecordId};
+use crate::time::WallTime;
 
 /// Records that mean nothing, in one batch.
 const FILL_RECORDS: u64 = 4096;
@@ -49,7 +50,7 @@ pub enum RepairError {
 
 /// A stretch of records that is gone.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Lost {
+pub struct LostRange {
     /// The first offset.
     pub from: Offset,
     /// The offset after the last.
@@ -58,38 +59,38 @@ pub struct Lost {
     pub key_hashes: Vec<u64>,
 }
 
-/// The lost records of a log, and those that can be kept. Nothing is changed before [`Loss::accept`].
-pub struct Loss {
+/// The lost records of a log, and those that can be kept. Nothing is changed before [`LossReport::accept`].
+pub struct LossReport {
     /// The stretches that are gone, in order.
-    pub lost: Vec<Lost>,
+    pub lost: Vec<LostRange>,
     /// How many records above the floor can be kept.
     pub kept: u64,
     /// The files that will be set aside.
     pub files: Vec<FilePath>,
-    options: Options,
+    options: EmbeddedLogOptions,
     partition: PartitionId,
     floor: Offset,
-    steps: Vec<Step>,
+    steps: Vec<RepairStep>,
     end: Offset,
     next_number: u64,
 }
 
 /// The contents of the new file, in order.
-enum Step {
+enum RepairStep {
     Fill(Offset, Offset),
     /// A batch, from an offset on.
-    Keep(Found, Offset),
+    Keep(FoundBatch, Offset),
 }
 
 #[derive(Clone)]
-struct Found {
+struct FoundBatch {
     file: Arc<dyn File>,
-    identity: Identity,
+    identity: LogFileId,
     len: u64,
-    header: Header,
+    header: BatchHeader,
 }
 
-impl Found {
+impl FoundBatch {
     /// The batch's body, if it is whole and its records can be read.
     async fn body(&self) -> Result<Option<Bytes>, DiskError> {
         let at = self.header.position + HEADER_BYTES as u64;
@@ -106,10 +107,10 @@ impl Found {
 /// Looks at what a partition's log has from `floor` on, whatever state it is in.
 pub async fn repair(
     env: &Env,
-    options: &Options,
+    options: &EmbeddedLogOptions,
     partition: PartitionId,
     floor: Offset,
-) -> Result<Loss, RepairError> {
+) -> Result<LossReport, RepairError> {
     // A batch that one read finds bad would be given up. So all is read twice, and the look that finds more
     // counts: a batch with its checksums is never found by mistake.
     let first = look_once(env, options, partition, floor).await?;
@@ -119,12 +120,12 @@ pub async fn repair(
 
 async fn look_once(
     env: &Env,
-    options: &Options,
+    options: &EmbeddedLogOptions,
     partition: PartitionId,
     floor: Offset,
-) -> Result<Loss, RepairError> {
+) -> Result<LossReport, RepairError> {
     let marks = mark::read(env, options, partition).await?;
-    let mut loss = Loss {
+    let mut loss = LossReport {
         lost: Vec::new(),
         kept: 0,
         files: Vec::new(),
@@ -148,7 +149,7 @@ async fn look_once(
             loss.miss(base, key_hashes)?;
         }
         loss.kept += end.get() - loss.end.get();
-        loss.steps.push(Step::Keep(found, loss.end));
+        loss.steps.push(RepairStep::Keep(found, loss.end));
         loss.end = end;
     }
     if durable > loss.end {
@@ -157,9 +158,13 @@ async fn look_once(
     Ok(loss)
 }
 
-impl Loss {
+impl LossReport {
     /// Finds the log's files, and the headers of all batches that reach above the floor.
-    async fn look(&mut self, env: &Env, durable: &mut Offset) -> Result<Vec<Found>, DiskError> {
+    async fn look(
+        &mut self,
+        env: &Env,
+        durable: &mut Offset,
+    ) -> Result<Vec<FoundBatch>, DiskError> {
         let folder = self.options.partition_folder(self.partition);
         let listed = match env.disk.list(&folder).await {
             Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(Vec::new()),
@@ -173,10 +178,10 @@ impl Loss {
             if ending != "log" || file_path(&folder, number) != path {
                 continue;
             }
-            let file = env.disk.open(&path, Open::Read).await?;
+            let file = env.disk.open(&path, OpenMode::Read).await?;
             self.files.push(path);
             let identity =
-                Identity { store: self.options.store, partition: self.partition, file: number };
+                LogFileId { store: self.options.store, partition: self.partition, file: number };
             if let Some(head) = read(&file, 0, BLOCK as usize, len).await?
                 && let Some(header) = FileHeader::decode(&head, &identity)
             {
@@ -186,7 +191,7 @@ impl Loss {
             scan::headers(&file, &identity, BLOCK..len, |header| {
                 *durable = (*durable).max(header.durable);
                 if header.end().is_some_and(|end| end > floor) {
-                    batches.push(Found { file: file.clone(), identity, len, header });
+                    batches.push(FoundBatch { file: file.clone(), identity, len, header });
                 }
                 ControlFlow::Continue(())
             })
@@ -201,8 +206,8 @@ impl Loss {
         if below.get() - from.get() > GAP_MAX {
             return Err(RepairError::TooMuch { from, below });
         }
-        self.lost.push(Lost { from, below, key_hashes });
-        self.steps.push(Step::Fill(from, below));
+        self.lost.push(LostRange { from, below, key_hashes });
+        self.steps.push(RepairStep::Fill(from, below));
         self.end = below;
         Ok(())
     }
@@ -220,7 +225,7 @@ impl Loss {
             Err(error) if error.kind == DiskErrorKind::NotFound => {}
             removed => removed?,
         }
-        let file = disk.open(&temporary, Open::Create).await?;
+        let file = disk.open(&temporary, OpenMode::Create).await?;
         if let Err(error) = self.write(env, file, time).await {
             // On a full device, say: it must not take the room of the next try.
             let _ = disk.remove(&temporary).await;
@@ -242,14 +247,14 @@ impl Loss {
     }
 
     async fn write(&self, env: &Env, file: Arc<dyn File>, time: WallTime) -> Result<(), DiskError> {
-        let identity = Identity {
+        let identity = LogFileId {
             store: self.options.store,
             partition: self.partition,
             file: self.next_number,
         };
         let header = FileHeader { base: self.floor, previous: 0, durable: self.floor };
         file.write_at(0, header.encode(&identity).freeze()).await?;
-        let mut copy = Copy {
+        let mut copy = LogCopy {
             file,
             identity,
             position: BLOCK,
@@ -258,14 +263,14 @@ impl Loss {
             hashes: Vec::new(),
             time,
         };
-        let mut numbers = Numbers::default();
+        let mut numbers = FillerIds::default();
         for step in &self.steps {
             match step {
-                Step::Fill(from, below) => {
+                RepairStep::Fill(from, below) => {
                     let opening = numbers.begin(WriterId(env.random_id()));
                     copy.fill(below.get() - from.get(), opening).await?;
                 }
-                Step::Keep(found, from) => copy.keep(found, *from, &mut numbers).await?,
+                RepairStep::Keep(found, from) => copy.keep(found, *from, &mut numbers).await?,
             }
         }
         // An empty batch calls all of it durable.
@@ -277,9 +282,9 @@ impl Loss {
 }
 
 /// The new log file, as it is written.
-struct Copy {
+struct LogCopy {
     file: Arc<dyn File>,
-    identity: Identity,
+    identity: LogFileId,
     position: u64,
     base: Offset,
     chain: u128,
@@ -287,10 +292,10 @@ struct Copy {
     time: WallTime,
 }
 
-impl Copy {
+impl LogCopy {
     async fn batch(&mut self, records: &[Record]) -> Result<(), DiskError> {
         let encoded: Vec<Bytes> = records.iter().map(Record::encode).collect();
-        let header = Header {
+        let header = BatchHeader {
             position: self.position,
             time: self.time,
             base: self.base,
@@ -312,7 +317,8 @@ impl Copy {
 
     /// Writes so many records that mean nothing; the last begins the writer of what follows.
     async fn fill(&mut self, count: u64, opening: Record) -> Result<(), DiskError> {
-        let barrier = Record { id: RecordId::default(), body: Body::Barrier, ..opening.clone() };
+        let barrier =
+            Record { id: RecordId::default(), body: RecordBody::Barrier, ..opening.clone() };
         let mut left = count;
         while left > 0 {
             let step = left.min(FILL_RECORDS);
@@ -328,9 +334,9 @@ impl Copy {
 
     async fn keep(
         &mut self,
-        found: &Found,
+        found: &FoundBatch,
         from: Offset,
-        numbers: &mut Numbers,
+        numbers: &mut FillerIds,
     ) -> Result<(), DiskError> {
         let changed = |detail: &str| DiskError {
             kind: DiskErrorKind::Io,
@@ -353,26 +359,26 @@ impl Copy {
 
 /// Names records behind a gap, so that each is the next of its writer.
 #[derive(Default)]
-struct Numbers {
+struct FillerIds {
     /// The writer that began in the last gap, with its last record's name.
     last: Option<RecordId>,
     /// Writers that have begun since: theirs are whole.
     begun: BTreeSet<WriterId>,
 }
 
-impl Numbers {
+impl FillerIds {
     /// Begins a writer; gives the record that says so.
     fn begin(&mut self, writer: WriterId) -> Record {
         let id = RecordId { writer, epoch: Epoch::new(1), sequence: Sequence::ZERO };
         self.last = Some(id);
         self.begun.clear();
-        Record::of_the_store(id, Body::OpenWriter)
+        Record::of_the_store(id, RecordBody::OpenWriter)
     }
 
     fn number(&mut self, record: Record) -> Record {
         let Some(last) = &mut self.last else { return record };
         // Another instance of a writer that was known before goes on where that one had come to.
-        if matches!(record.body, Body::OpenWriter) && record.id.sequence == Sequence::ZERO {
+        if matches!(record.body, RecordBody::OpenWriter) && record.id.sequence == Sequence::ZERO {
             self.begun.insert(record.id.writer);
         }
         if !record.is_numbered() || self.begun.contains(&record.id.writer) {

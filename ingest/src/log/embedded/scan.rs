@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::{BLOCK, HEADER_BYTES, Header, Identity};
+use super::batch::{BLOCK, BatchHeader, HEADER_BYTES, LogFileId};
 use crate::env::{DiskError, DiskErrorKind, File};
+use crate::ids::Offset;
 use crate::log::second_look::confirm_absent;
-use crate::words::Offset;
 
 /// Bytes that are read at once.
 const STEP_BYTES: u64 = 1 << 20;
@@ -42,9 +42,9 @@ pub(super) async fn read(
 /// the device cannot read hold none.
 pub(super) async fn headers(
     file: &Arc<dyn File>,
-    identity: &Identity,
+    identity: &LogFileId,
     stretch: Range<u64>,
-    mut take: impl FnMut(Header) -> ControlFlow<()>,
+    mut take: impl FnMut(BatchHeader) -> ControlFlow<()>,
 ) -> Result<(), DiskError> {
     let end = stretch.end - stretch.end % BLOCK;
     let mut position = stretch.start;
@@ -58,7 +58,7 @@ pub(super) async fn headers(
                 None => read(file, position + at, HEADER_BYTES, end).await?,
             };
             let header =
-                head.and_then(|head| Header::decode(&head, identity, position + at, false));
+                head.and_then(|head| BatchHeader::decode(&head, identity, position + at, false));
             if header.is_some_and(|header| take(header).is_break()) {
                 return Ok(());
             }
@@ -72,10 +72,10 @@ pub(super) async fn headers(
 /// does not end below it.
 pub(super) async fn seek(
     file: &Arc<dyn File>,
-    identity: &Identity,
+    identity: &LogFileId,
     stretch: Range<u64>,
     offset: Offset,
-) -> Result<Option<Header>, DiskError> {
+) -> Result<Option<BatchHeader>, DiskError> {
     let mut found = None;
     headers(file, identity, stretch, |header| {
         if header.base > offset {
@@ -94,7 +94,7 @@ pub(super) async fn seek(
 
 /// A log's length, as valid batch headers tell it.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Traces {
+pub(super) struct LengthEvidence {
     /// The highest durable offset that one names.
     pub durable: Offset,
     /// The highest offset that one ends at.
@@ -105,10 +105,10 @@ pub(super) struct Traces {
 /// calls durable was.
 pub(super) async fn traces(
     file: &Arc<dyn File>,
-    identity: &Identity,
+    identity: &LogFileId,
     stretch: Range<u64>,
-) -> Result<Traces, DiskError> {
-    let mut traces = Traces::default();
+) -> Result<LengthEvidence, DiskError> {
+    let mut traces = LengthEvidence::default();
     headers(file, identity, stretch, |header| {
         traces.durable = traces.durable.max(header.durable);
         traces.end = traces.end.max(header.end().unwrap_or(Offset::MAX));

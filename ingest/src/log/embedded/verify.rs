@@ -3,24 +3,24 @@
 //! What is good of it can be read once more, batch by batch, by whoever wants to know what it names: see
 //! [`verify_noting`] and [`read_batch`].
 
-use super::batch::{self, BLOCK, FileHeader, HEADER_BYTES, Header, Identity};
-use super::{Options, mark, reader, scan};
-use crate::env::{DiskError, DiskErrorKind, Env, FilePath, Open};
-use crate::log::{Committed, Corruption, ReadError};
-use crate::words::{Offset, PartitionId};
+use super::batch::{self, BLOCK, BatchHeader, FileHeader, HEADER_BYTES, LogFileId};
+use super::{EmbeddedLogOptions, mark, reader, scan};
+use crate::env::{DiskError, DiskErrorKind, Env, FilePath, OpenMode};
+use crate::ids::{Offset, PartitionId};
+use crate::log::{CommittedRecord, Corruption, ReadError};
 
 /// Place of a batch that was found good.
 #[derive(Clone, Debug)]
 pub struct BatchPlace {
     path: FilePath,
-    identity: Identity,
+    identity: LogFileId,
     position: u64,
 }
 
 /// Reads every batch of a partition's log at or above `floor`; gives what is wrong.
 pub async fn verify(
     env: &Env,
-    options: &Options,
+    options: &EmbeddedLogOptions,
     partition: PartitionId,
     floor: Offset,
 ) -> Result<Vec<Corruption>, DiskError> {
@@ -28,7 +28,7 @@ pub async fn verify(
 }
 
 /// Reads the records of a batch that [`verify_noting`] has found good.
-pub async fn read_batch(env: &Env, place: &BatchPlace) -> Result<Vec<Committed>, ReadError> {
+pub async fn read_batch(env: &Env, place: &BatchPlace) -> Result<Vec<CommittedRecord>, ReadError> {
     let BatchPlace { path, identity, position } = place;
     let corrupt = |position: u64, detail: String| {
         ReadError::Corrupt(Corruption { file: path.to_string(), position, detail })
@@ -37,9 +37,9 @@ pub async fn read_batch(env: &Env, place: &BatchPlace) -> Result<Vec<Committed>,
         partition: identity.partition,
         reason: error.to_string(),
     };
-    let file = env.disk.open(path, Open::Read).await.map_err(unreadable)?;
+    let file = env.disk.open(path, OpenMode::Read).await.map_err(unreadable)?;
     let bytes = file.read_at(*position, HEADER_BYTES).await.map_err(unreadable)?;
-    let header = Header::decode(&bytes, identity, *position, false);
+    let header = BatchHeader::decode(&bytes, identity, *position, false);
     let changed = || corrupt(*position, "the batch has changed while it was checked".into());
     let header = header.ok_or_else(changed)?;
     let body_at = position + HEADER_BYTES as u64;
@@ -53,7 +53,7 @@ pub async fn read_batch(env: &Env, place: &BatchPlace) -> Result<Vec<Committed>,
 /// As [`verify`]; notes every good batch with records at or above `floor`, in order.
 pub async fn verify_noting(
     env: &Env,
-    options: &Options,
+    options: &EmbeddedLogOptions,
     partition: PartitionId,
     floor: Offset,
     batches: &mut Vec<BatchPlace>,
@@ -70,7 +70,7 @@ pub async fn verify_noting(
 
 async fn verify_once(
     env: &Env,
-    options: &Options,
+    options: &EmbeddedLogOptions,
     partition: PartitionId,
     floor: Offset,
     batches: &mut Vec<BatchPlace>,
@@ -86,8 +86,8 @@ async fn verify_once(
     for (path, len) in listed {
         let number = path.name().strip_suffix(".log").and_then(|name| name.parse::<u64>().ok());
         let Some(number) = number else { continue };
-        let file = env.disk.open(&path, Open::Read).await?;
-        let identity = Identity { store: options.store, partition, file: number };
+        let file = env.disk.open(&path, OpenMode::Read).await?;
+        let identity = LogFileId { store: options.store, partition, file: number };
         let head = if len >= BLOCK { file.read_at(0, BLOCK as usize).await.ok() } else { None };
         if let Some(header) = head.and_then(|bytes| FileHeader::decode(&bytes, &identity)) {
             durable = durable.max(header.durable);
@@ -133,7 +133,7 @@ async fn verify_once(
         let mut position = std::mem::replace(&mut begin, BLOCK);
         while position + BLOCK <= *len {
             let Ok(bytes) = file.read_at(position, HEADER_BYTES).await else { break };
-            let Some(found) = Header::decode(&bytes, identity, position, false) else {
+            let Some(found) = BatchHeader::decode(&bytes, identity, position, false) else {
                 if stop.is_none() {
                     stop = Some((path.to_string(), position));
                 }

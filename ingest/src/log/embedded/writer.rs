@@ -6,13 +6,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
 
-use super::batch::{self, BLOCK, FileHeader, Header, Identity};
+use super::batch::{self, BLOCK, BatchHeader, FileHeader, LogFileId};
 use super::mark::Marker;
-use super::{LogFile, Partition, Queued, Space, file_path};
-use crate::env::{DiskError, DiskErrorKind, File, Open, Task, timeout};
-use crate::log::{AppendError, Committed, LogLocation};
+use super::{AdmissionSpace, EmbeddedPartition, LogFile, QueuedRecord, file_path};
+use crate::env::{DiskError, DiskErrorKind, File, OpenMode, Task, timeout};
+use crate::ids::Offset;
+use crate::log::{AppendError, CommittedRecord, LogLocation};
 use crate::mutant::Mutant;
-use crate::words::{Offset, Tick};
+use crate::time::Tick;
 
 /// After so long without records an empty batch carries the mark.
 const IDLE: Duration = Duration::from_millis(50);
@@ -26,15 +27,15 @@ const SPARE_MAX: usize = 4;
 const RECENT_BYTES_MAX: usize = 8 << 20;
 
 /// Where recovery left off.
-pub(super) struct Start {
+pub(super) struct WriterStart {
     pub position: u64,
     pub chain: u128,
     pub hashes: Vec<u64>,
     pub last_number: u64,
 }
 
-struct Writer {
-    partition: Arc<Partition>,
+struct BatchWriter {
+    partition: Arc<EmbeddedPartition>,
     /// Files made ahead: number and file.
     prepared: mpsc::Receiver<(u64, Arc<dyn File>)>,
     marker: Marker,
@@ -51,8 +52,8 @@ struct Writer {
 
 /// Starts the tasks of a partition.
 pub(super) async fn start(
-    partition: &Arc<Partition>,
-    start: Start,
+    partition: &Arc<EmbeddedPartition>,
+    start: WriterStart,
 ) -> Result<Vec<Task>, DiskError> {
     let env = partition.env.clone();
     let marker = Marker::open(&env, &partition.options, partition.id).await?;
@@ -63,9 +64,9 @@ pub(super) async fn start(
     // The mark that a start leaves takes a batch of its own, which nobody is promised.
     let mark = batch::span(8 * start.hashes.len());
     let left = left.saturating_sub(mark);
-    partition.space.send_replace(Space::Awaited(left));
+    partition.space.send_replace(AdmissionSpace::Awaited(left));
     let end = partition.end();
-    let writer = Writer {
+    let writer = BatchWriter {
         partition: partition.clone(),
         prepared,
         marker,
@@ -88,7 +89,7 @@ pub(super) async fn start(
 
 /// Makes log files ahead of need: reuses one that was let go, or writes a new one full of zeros.
 async fn prepare(
-    partition: Arc<Partition>,
+    partition: Arc<EmbeddedPartition>,
     last_number: u64,
     sender: mpsc::Sender<(u64, Arc<dyn File>)>,
 ) {
@@ -101,7 +102,7 @@ async fn prepare(
                 // In one step, so that the writer sees the file and the promise together.
                 partition.space.send_modify(|space| {
                     place.send((number - 1, file));
-                    *space = Space::Plenty;
+                    *space = AdmissionSpace::Plenty;
                 });
             }
             Err(error) => {
@@ -112,8 +113,8 @@ async fn prepare(
                 }
                 drop(place);
                 partition.space.send_modify(|space| {
-                    if let Space::Awaited(left) = *space {
-                        *space = Space::Short(left);
+                    if let AdmissionSpace::Awaited(left) = *space {
+                        *space = AdmissionSpace::Short(left);
                     }
                 });
                 let spared = partition.spared.notified();
@@ -123,7 +124,7 @@ async fn prepare(
     }
 }
 
-async fn make_file(partition: &Partition, number: u64) -> Result<Arc<dyn File>, DiskError> {
+async fn make_file(partition: &EmbeddedPartition, number: u64) -> Result<Arc<dyn File>, DiskError> {
     let disk = &partition.env.disk_dedicated;
     let path = file_path(&partition.folder, number);
     let spare = {
@@ -134,7 +135,7 @@ async fn make_file(partition: &Partition, number: u64) -> Result<Arc<dyn File>, 
     let file = match spare {
         Some((old, _)) => {
             disk.rename(&file_path(&partition.folder, old), &path).await?;
-            disk.open(&path, Open::Write).await?
+            disk.open(&path, OpenMode::Write).await?
         }
         None => new_file(partition, number).await?,
     };
@@ -153,7 +154,7 @@ async fn make_file(partition: &Partition, number: u64) -> Result<Arc<dyn File>, 
 }
 
 /// Writes a file full of zeros, so that no commit meets the end of the device.
-async fn new_file(partition: &Partition, number: u64) -> Result<Arc<dyn File>, DiskError> {
+async fn new_file(partition: &EmbeddedPartition, number: u64) -> Result<Arc<dyn File>, DiskError> {
     let disk = &partition.env.disk_dedicated;
     let path = file_path(&partition.folder, number);
     let len = partition.options.file_bytes;
@@ -166,7 +167,7 @@ async fn new_file(partition: &Partition, number: u64) -> Result<Arc<dyn File>, D
             detail: format!("{free} bytes are free, {len} and the reserve are needed"),
         });
     }
-    let file = disk.open(&path, Open::Create).await?;
+    let file = disk.open(&path, OpenMode::Create).await?;
     let made = async {
         file.allocate(0..len).await?;
         let mut position = 0;
@@ -184,7 +185,7 @@ async fn new_file(partition: &Partition, number: u64) -> Result<Arc<dyn File>, D
     Ok(file)
 }
 
-impl Writer {
+impl BatchWriter {
     async fn run(mut self, mut closing: watch::Receiver<bool>) {
         let partition = self.partition.clone();
         loop {
@@ -212,7 +213,7 @@ impl Writer {
     }
 
     /// Takes what has queued up, as much as fits into one batch.
-    fn take(&mut self) -> Vec<Queued> {
+    fn take(&mut self) -> Vec<QueuedRecord> {
         let mut queue = self.partition.queue.lock();
         let limit = self.partition.options.batch_bytes_max() as usize;
         let mut bytes = batch::HEADER_BYTES + 8 * self.hashes.len();
@@ -227,7 +228,7 @@ impl Writer {
         taken
     }
 
-    async fn commit(&mut self, queued: Vec<Queued>) -> Result<(), DiskError> {
+    async fn commit(&mut self, queued: Vec<QueuedRecord>) -> Result<(), DiskError> {
         let env = self.partition.env.clone();
         let records: Vec<Bytes> = queued.iter().map(|queued| queued.encoded.clone()).collect();
         let mut waiting = Vec::with_capacity(queued.len());
@@ -256,8 +257,8 @@ impl Writer {
         let file = self.current.as_ref().map_or(0, |file| file.identity.file);
         self.hashes = committed.iter().map(crate::record::Record::key_hash).collect();
         let committed = committed.into_iter().zip(positions).zip(&records).enumerate();
-        let committed: Vec<Committed> = committed
-            .map(|(index, ((record, position), bytes))| Committed {
+        let committed: Vec<CommittedRecord> = committed
+            .map(|(index, ((record, position), bytes))| CommittedRecord {
                 offset: Offset::new(header.base.get() + index as u64),
                 time: header.time,
                 location: LogLocation {
@@ -282,7 +283,7 @@ impl Writer {
     }
 
     /// Shows committed records to readers.
-    fn publish(&mut self, committed: Vec<Committed>, bytes: usize) {
+    fn publish(&mut self, committed: Vec<CommittedRecord>, bytes: usize) {
         self.end = Offset::new(self.end.get() + committed.len() as u64);
         {
             let mut recent = self.partition.recent.lock();
@@ -299,7 +300,7 @@ impl Writer {
     }
 
     /// Writes one batch and syncs it; in the next file when it does not fit into this one.
-    async fn write(&mut self, records: &[Bytes]) -> Result<(Header, Vec<u64>), DiskError> {
+    async fn write(&mut self, records: &[Bytes]) -> Result<(BatchHeader, Vec<u64>), DiskError> {
         let body: usize = records.iter().map(|record| record.len() + batch::FRAME_BYTES).sum();
         let body = body + 8 * self.hashes.len();
         let fits =
@@ -316,7 +317,7 @@ impl Writer {
             }
         };
         let position = if begun.is_some() { BLOCK } else { self.position };
-        let header = Header {
+        let header = BatchHeader {
             position,
             time: self.partition.env.clock.wall(),
             base: self.end,
@@ -368,10 +369,10 @@ impl Writer {
                 // what has been promised already (each record may need a batch of its own).
                 let promised = partition.options.queue_bytes - partition.room.available_permits();
                 let left = (len - BLOCK).saturating_sub(2 * promised as u64 + 2 * BLOCK);
-                *space = Space::Awaited(left);
+                *space = AdmissionSpace::Awaited(left);
             }
         });
-        let identity = Identity {
+        let identity = LogFileId {
             store: self.partition.options.store,
             partition: self.partition.id,
             file: number,

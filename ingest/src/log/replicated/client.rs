@@ -2,7 +2,7 @@
 //!
 //! A client that gets no acknowledgement may be talking to a broker that was deposed and does not know
 //! it. Waiting helps only if its own time-outs turn it elsewhere; if they have not after
-//! [`Patience::stuck`], it is dropped and a fresh one begins. What the old one had not been told about is
+//! [`ProducerTimeouts::stuck`], it is dropped and a fresh one begins. What the old one had not been told about is
 //! then *unknown*: it may be in the log or turn up late. A client is never kept beside its successor,
 //! since its retries would land after newer records.
 
@@ -15,13 +15,14 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::env::{Env, Fut};
-use crate::log::brokers::{BrokerError, Brokers, Lane, Producer, SendError};
+use crate::ids::PartitionId;
+use crate::log::brokers::{BrokerError, Brokers, Producer, ProducerKind, SendError};
 use crate::mutant::Mutant;
-use crate::words::{PartitionId, Tick};
+use crate::time::Tick;
 
 /// For how long a client is trusted.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct ProducerTimeouts {
     /// Without any acknowledgement for so long, while something waits for one, a client is given up. Above
     /// the time that an ordinary change of leader takes.
     pub stuck: Duration,
@@ -30,7 +31,7 @@ pub struct Patience {
     pub pause: Duration,
 }
 
-impl Default for Patience {
+impl Default for ProducerTimeouts {
     fn default() -> Self {
         Self { stuck: Duration::from_secs(8), pause: Duration::from_secs(3) }
     }
@@ -38,7 +39,7 @@ impl Default for Patience {
 
 /// What the decision hangs on.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
+pub struct ProducerProgress {
     /// When the client was made.
     pub born: Tick,
     /// When something was acknowledged last.
@@ -50,7 +51,7 @@ pub struct Progress {
 }
 
 /// Whether a client is to be given up.
-pub fn is_stuck(progress: &Progress, patience: &Patience, now: Tick) -> bool {
+pub fn is_stuck(progress: &ProducerProgress, patience: &ProducerTimeouts, now: Tick) -> bool {
     let Some(oldest) = progress.oldest else { return false };
     let heard = progress.acknowledged.unwrap_or(progress.born).max(oldest);
     let pause = patience.pause * 2u32.pow(progress.failures.min(4));
@@ -58,18 +59,18 @@ pub fn is_stuck(progress: &Progress, patience: &Patience, now: Tick) -> bool {
 }
 
 /// A lane's producer.
-pub struct Client {
+pub struct ProducerClient {
     env: Env,
     brokers: Arc<dyn Brokers>,
-    lane: Lane,
-    patience: Patience,
-    state: Mutex<State>,
+    lane: ProducerKind,
+    patience: ProducerTimeouts,
+    state: Mutex<ProducerState>,
 }
 
-struct State {
+struct ProducerState {
     producer: Arc<dyn Producer>,
     attempt: u32,
-    progress: Progress,
+    progress: ProducerProgress,
     next: u64,
     /// What waits for an acknowledgement: since when, and whom to tell that it is given up.
     waiting: BTreeMap<u64, (Tick, oneshot::Sender<()>)>,
@@ -77,17 +78,18 @@ struct State {
     kept: Vec<Arc<dyn Producer>>,
 }
 
-impl Client {
+impl ProducerClient {
     pub fn new(
         env: &Env,
         brokers: Arc<dyn Brokers>,
-        lane: Lane,
-        patience: Patience,
+        lane: ProducerKind,
+        patience: ProducerTimeouts,
     ) -> Result<Self, BrokerError> {
         let producer = brokers.producer(lane, 0)?.into();
         let now = env.clock.now();
-        let progress = Progress { born: now, acknowledged: None, oldest: None, failures: 0 };
-        let state = State {
+        let progress =
+            ProducerProgress { born: now, acknowledged: None, oldest: None, failures: 0 };
+        let state = ProducerState {
             producer,
             attempt: 0,
             progress,
@@ -112,11 +114,11 @@ impl Client {
             state.waiting.insert(number, (self.env.clock.now(), given_up));
             (state.producer.send(partition, value), number)
         };
-        if self.env.mutated(Mutant::AcknowledgeAtEnqueue) && self.lane == Lane::Commits {
+        if self.env.mutated(Mutant::AcknowledgeAtEnqueue) && self.lane == ProducerKind::Commits {
             return Box::pin(std::future::ready(Ok(())));
         }
         // Forgotten with the future: what nobody waits for says nothing about the client.
-        let waiting = Waiting { client: self.clone(), number };
+        let waiting = PendingMessage { client: self.clone(), number };
         Box::pin(async move {
             let ended = match futures::future::select(sent, is_given_up).await {
                 futures::future::Either::Left((sent, _)) => sent,
@@ -154,7 +156,7 @@ impl Client {
             None => progress.failures + 1,
         };
         state.attempt = attempt;
-        state.progress = Progress { born: now, acknowledged: None, oldest: None, failures };
+        state.progress = ProducerProgress { born: now, acknowledged: None, oldest: None, failures };
         let old = std::mem::replace(&mut state.producer, fresh.into());
         let waiting = std::mem::take(&mut state.waiting);
         if self.env.mutated(Mutant::KeepReplacedClient) {
@@ -178,12 +180,12 @@ impl Client {
 }
 
 /// A message that waits for its acknowledgement.
-struct Waiting {
-    client: Arc<Client>,
+struct PendingMessage {
+    client: Arc<ProducerClient>,
     number: u64,
 }
 
-impl Waiting {
+impl PendingMessage {
     fn acknowledged(&self) {
         let now = self.client.env.clock.now();
         let mut state = self.client.state.lock();
@@ -195,7 +197,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for PendingMessage {
     fn drop(&mut self) {
         self.client.state.lock().waiting.remove(&self.number);
     }
@@ -211,16 +213,16 @@ mod tests {
 
     #[test]
     fn a_client_is_given_up_when_nothing_comes_back_and_not_before() {
-        let patience = Patience::default();
-        let quiet = Progress { born: at(0), acknowledged: None, oldest: None, failures: 0 };
+        let patience = ProducerTimeouts::default();
+        let quiet = ProducerProgress { born: at(0), acknowledged: None, oldest: None, failures: 0 };
         assert!(!is_stuck(&quiet, &patience, at(100)), "nothing waits");
-        let waits = Progress { oldest: Some(at(50)), ..quiet };
+        let waits = ProducerProgress { oldest: Some(at(50)), ..quiet };
         assert!(!is_stuck(&waits, &patience, at(57)));
         assert!(is_stuck(&waits, &patience, at(58)));
-        let hears = Progress { acknowledged: Some(at(55)), ..waits };
+        let hears = ProducerProgress { acknowledged: Some(at(55)), ..waits };
         assert!(!is_stuck(&hears, &patience, at(62)), "it gets on");
         assert!(is_stuck(&hears, &patience, at(63)));
-        let again = Progress { born: at(50), failures: 3, ..waits };
+        let again = ProducerProgress { born: at(50), failures: 3, ..waits };
         assert!(
             !is_stuck(&again, &patience, at(73)),
             "each failure makes the next one wait longer"

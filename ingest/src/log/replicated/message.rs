@@ -7,9 +7,9 @@
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Decoder, EncodeError, Encoder};
+use crate::ids::{Offset, PartitionId, StoreId};
 use crate::log::Corruption;
 use crate::record::Record;
-use crate::words::{Offset, PartitionId, StoreId};
 
 const MAGIC: &[u8; 4] = b"SKM1";
 const HEADER: usize = 12;
@@ -22,7 +22,7 @@ mod kind {
 
 /// Whose log a partition is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Identity {
+pub struct LogIdentity {
     /// The store.
     pub store: StoreId,
     /// The partition's number.
@@ -39,9 +39,9 @@ pub struct Identity {
     clippy::large_enum_variant,
     reason = "nearly all are records, and a box for each costs more"
 )]
-pub enum Content {
+pub enum MessageContent {
     /// Whose log it is. Only the first one counts.
-    Identity(Identity),
+    Identity(LogIdentity),
     /// A fact.
     Record(Record),
 }
@@ -61,7 +61,7 @@ fn checksum(kind: u8, store: StoreId, partition: PartitionId, body: &[u8]) -> u3
 }
 
 /// The bytes of a partition's first message.
-pub fn encode_identity(identity: &Identity) -> Result<Bytes, EncodeError> {
+pub fn encode_identity(identity: &LogIdentity) -> Result<Bytes, EncodeError> {
     let mut body = Encoder::new();
     body.raw(&identity.store.0).u32(identity.partition.get()).u32(identity.partitions);
     body.bounded(identity.cluster.as_bytes(), CLUSTER_BYTES_MAX, "cluster name");
@@ -76,7 +76,11 @@ pub fn encode_record(store: StoreId, partition: PartitionId, record: &Record) ->
 }
 
 /// Reads a message; a record's inline payload shares its memory.
-pub fn decode(store: StoreId, partition: PartitionId, value: &Bytes) -> Result<Content, String> {
+pub fn decode(
+    store: StoreId,
+    partition: PartitionId,
+    value: &Bytes,
+) -> Result<MessageContent, String> {
     let read = || -> Result<(u8, u32, Bytes), DecodeError> {
         let mut from = Decoder::new(value.clone());
         let error = from.error("magic number of a message");
@@ -101,10 +105,10 @@ pub fn decode(store: StoreId, partition: PartitionId, value: &Bytes) -> Result<C
     }
     match kind {
         kind::IDENTITY => {
-            decode_identity(body).map(Content::Identity).map_err(|error| error.to_string())
+            decode_identity(body).map(MessageContent::Identity).map_err(|error| error.to_string())
         }
         kind::RECORD => {
-            Record::decode(body).map(Content::Record).map_err(|error| error.to_string())
+            Record::decode(body).map(MessageContent::Record).map_err(|error| error.to_string())
         }
         other => Err(format!("a message of kind {other}, made by a newer version perhaps")),
     }
@@ -120,9 +124,9 @@ pub fn stored_checksum(value: &Bytes) -> Option<[u8; 4]> {
     value.get(HEADER - 4..HEADER)?.try_into().ok()
 }
 
-fn decode_identity(body: Bytes) -> Result<Identity, DecodeError> {
+fn decode_identity(body: Bytes) -> Result<LogIdentity, DecodeError> {
     let mut from = Decoder::new(body);
-    let identity = Identity {
+    let identity = LogIdentity {
         store: StoreId(from.array("store id")?),
         partition: PartitionId::new(from.u32("partition")?),
         partitions: from.u32("number of partitions")?,

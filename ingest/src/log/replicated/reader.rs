@@ -7,13 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::Either;
 
-use super::message::{self, Content};
-use super::{LOOK, Shared};
+use super::message::{self, MessageContent};
+use super::{LOOK, LogShared};
 use crate::env::{DiskErrorKind, Fut, timeout};
-use crate::log::brokers::{Bounds, ConsumeError, Consumer, Message};
-use crate::log::{Committed, LogLocation, ReadError, Reader};
+use crate::ids::{Offset, PartitionId};
+use crate::log::brokers::{CommittedMessage, ConsumeError, Consumer, PartitionBounds};
+use crate::log::{CommittedRecord, LogLocation, LogReader, ReadError};
 use crate::record::Record;
-use crate::words::{Offset, PartitionId, Tick};
+use crate::time::Tick;
 
 /// How long to wait before brokers are asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -23,23 +24,23 @@ const FETCH_WAIT: Duration = Duration::from_secs(10);
 
 /// A message's place, and the checksum in it: enough to tell whether it is still there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Mark {
+struct MessageMark {
     offset: Offset,
     checksum: Option<[u8; 4]>,
 }
 
-impl Mark {
-    fn of(message: &Message) -> Self {
+impl MessageMark {
+    fn of(message: &CommittedMessage) -> Self {
         Self { offset: message.offset, checksum: message::stored_checksum(&message.value) }
     }
 }
 
 /// A message that cannot be decoded: its offset, and why.
-type Undecodable = (Offset, ReadError);
+type UndecodableMessage = (Offset, ReadError);
 
 /// Delivers a partition's records.
 pub struct TailReader {
-    shared: Arc<Shared>,
+    shared: Arc<LogShared>,
     partition: PartitionId,
     next: Offset,
     /// Whether the fold reads: then payload is spooled, and progress kept account of.
@@ -49,17 +50,17 @@ pub struct TailReader {
     born: Tick,
     attempt: u32,
     /// What was read last.
-    last: Option<Mark>,
+    last: Option<MessageMark>,
     /// What must stand there still before anything behind it is believed.
-    doubted: Option<Mark>,
+    doubted: Option<MessageMark>,
     /// Met behind what was delivered last, at which offset.
-    failed: Option<Undecodable>,
+    failed: Option<UndecodableMessage>,
     /// A message there seemed damaged once.
     suspected: Option<Offset>,
 }
 
 impl TailReader {
-    pub fn new(shared: Arc<Shared>, partition: PartitionId, from: Offset) -> Self {
+    pub fn new(shared: Arc<LogShared>, partition: PartitionId, from: Offset) -> Self {
         Self {
             shared,
             partition,
@@ -76,7 +77,7 @@ impl TailReader {
     }
 
     /// For somebody who does not fold.
-    pub fn reviewing(shared: Arc<Shared>, partition: PartitionId, from: Offset) -> Self {
+    pub fn reviewing(shared: Arc<LogShared>, partition: PartitionId, from: Offset) -> Self {
         Self { folds: false, ..Self::new(shared, partition, from) }
     }
 
@@ -85,7 +86,7 @@ impl TailReader {
     }
 
     /// The next messages, from as many consumers as it takes.
-    async fn pull(&mut self) -> Result<Vec<Message>, ReadError> {
+    async fn pull(&mut self) -> Result<Vec<CommittedMessage>, ReadError> {
         loop {
             let shared = self.shared.clone();
             let consumer = match &mut self.consumer {
@@ -143,17 +144,20 @@ impl TailReader {
     }
 
     /// Sees whether what was read last is still where it was.
-    fn settle_doubt(&mut self, messages: &[Message]) -> Result<(), ReadError> {
+    fn settle_doubt(&mut self, messages: &[CommittedMessage]) -> Result<(), ReadError> {
         let Some(doubted) = self.doubted.take() else { return Ok(()) };
-        if messages.first().map(Mark::of) == Some(doubted) {
+        if messages.first().map(MessageMark::of) == Some(doubted) {
             return Ok(());
         }
         Err(ReadError::Lost { partition: self.partition, end: doubted.offset, read: self.next })
     }
 
     /// Decodes messages up to the first that cannot be, and that one's error.
-    fn decode(&self, messages: Vec<Message>) -> (Vec<(Message, Record)>, Option<Undecodable>) {
-        let mut decoded: Vec<(Message, Record)> = Vec::with_capacity(messages.len());
+    fn decode(
+        &self,
+        messages: Vec<CommittedMessage>,
+    ) -> (Vec<(CommittedMessage, Record)>, Option<UndecodableMessage>) {
+        let mut decoded: Vec<(CommittedMessage, Record)> = Vec::with_capacity(messages.len());
         for message in messages {
             let at_least = decoded.last().map_or(self.next, |(last, _)| last.offset.next());
             // A consumer that was made again may deliver once more what came before.
@@ -161,8 +165,8 @@ impl TailReader {
                 continue;
             }
             match message::decode(self.shared.store, self.partition, &message.value) {
-                Ok(Content::Record(record)) => decoded.push((message, record)),
-                Ok(Content::Identity(_)) => {}
+                Ok(MessageContent::Record(record)) => decoded.push((message, record)),
+                Ok(MessageContent::Identity(_)) => {}
                 Err(detail) => {
                     let corrupt = message::corruption(self.partition, message.offset, detail);
                     return (decoded, Some((message.offset, corrupt.into())));
@@ -172,7 +176,7 @@ impl TailReader {
         (decoded, None)
     }
 
-    async fn deliver(&mut self) -> Result<Vec<Committed>, ReadError> {
+    async fn deliver(&mut self) -> Result<Vec<CommittedRecord>, ReadError> {
         loop {
             if let Some((offset, error)) = self.failed.take() {
                 // What is read next begins at that message again, whoever asks.
@@ -183,7 +187,7 @@ impl TailReader {
             }
             let messages = self.pull().await?;
             self.settle_doubt(&messages)?;
-            let newest = messages.last().map(Mark::of);
+            let newest = messages.last().map(MessageMark::of);
             let (decoded, failed) = self.decode(messages);
             let shared = self.shared.clone();
             let places = match self.folds {
@@ -200,7 +204,7 @@ impl TailReader {
             self.failed = failed;
             let newest = match &self.failed {
                 None => newest,
-                Some(_) => decoded.last().map(|(last, _)| Mark::of(last)),
+                Some(_) => decoded.last().map(|(last, _)| MessageMark::of(last)),
             };
             let next = newest.map_or(self.next, |mark| mark.offset.next());
             self.last = newest.or(self.last);
@@ -215,11 +219,13 @@ impl TailReader {
             }
             let nowhere = LogLocation { file: 0, position: 0, len: 0 };
             let committed =
-                |((message, record), place): ((Message, Record), Option<_>)| Committed {
-                    offset: message.offset,
-                    time: message.time,
-                    location: place.unwrap_or(nowhere),
-                    record,
+                |((message, record), place): ((CommittedMessage, Record), Option<_>)| {
+                    CommittedRecord {
+                        offset: message.offset,
+                        time: message.time,
+                        location: place.unwrap_or(nowhere),
+                        record,
+                    }
                 };
             return Ok(decoded.into_iter().zip(places).map(committed).collect());
         }
@@ -229,10 +235,10 @@ impl TailReader {
 /// Finds out why there is nothing at the offset wanted. Below the beginning it has been trimmed away;
 /// above the end, believed only when brokers have said it for long, the log has lost something.
 async fn judge_range(
-    shared: &Shared,
+    shared: &LogShared,
     partition: PartitionId,
     next: Offset,
-) -> Result<Bounds, ReadError> {
+) -> Result<PartitionBounds, ReadError> {
     let clock = &shared.env.clock;
     let began = clock.now();
     loop {
@@ -257,9 +263,9 @@ async fn judge_range(
 /// Spools payload. Where there is no room it stays in the log, and is read from there: reading never
 /// waits for room, since only what stands further on in the log can make it.
 async fn spool(
-    shared: &Shared,
+    shared: &LogShared,
     partition: PartitionId,
-    decoded: &[(Message, Record)],
+    decoded: &[(CommittedMessage, Record)],
 ) -> Result<Vec<Option<LogLocation>>, ReadError> {
     let has_payload =
         |record: &Record| record.inline_payload().is_some_and(|bytes| !bytes.is_empty());
@@ -277,7 +283,7 @@ async fn spool(
         wanted.iter().map(|(offset, record)| super::spool::in_the_log(*offset, record)).collect()
     });
     let mut places = places.into_iter();
-    let place = |(_, record): &(Message, Record)| {
+    let place = |(_, record): &(CommittedMessage, Record)| {
         if has_payload(record) { places.next() } else { None }
     };
     Ok(decoded.iter().map(place).collect())
@@ -285,7 +291,7 @@ async fn spool(
 
 /// Spools records; none where that would take what cuts and merges need.
 async fn keep(
-    shared: &Shared,
+    shared: &LogShared,
     partition: PartitionId,
     wanted: &[(Offset, Bytes)],
 ) -> Result<Option<Vec<LogLocation>>, ReadError> {
@@ -303,7 +309,7 @@ async fn keep(
 
 /// Reads a record's inline payload from the log itself.
 pub async fn fetch(
-    shared: Arc<Shared>,
+    shared: Arc<LogShared>,
     partition: PartitionId,
     offset: Offset,
 ) -> Result<Bytes, ReadError> {
@@ -318,8 +324,8 @@ pub async fn fetch(
     Ok(record.inline_payload().cloned().unwrap_or_default())
 }
 
-impl Reader for TailReader {
-    fn next(&mut self) -> Fut<'_, Result<Vec<Committed>, ReadError>> {
+impl LogReader for TailReader {
+    fn next(&mut self) -> Fut<'_, Result<Vec<CommittedRecord>, ReadError>> {
         Box::pin(self.deliver())
     }
 }

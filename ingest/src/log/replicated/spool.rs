@@ -12,10 +12,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::codec::Encoder;
-use crate::env::{DiskError, Env, File, FilePath, Open};
+use crate::env::{DiskError, Env, File, FilePath, OpenMode};
+use crate::ids::{Offset, PartitionId};
 use crate::log::{Corruption, LogLocation, ReadError, confirm};
 use crate::record::Record;
-use crate::words::{Offset, PartitionId};
 
 const HEADER: u32 = 8;
 
@@ -39,17 +39,17 @@ pub struct Spool {
     partition: PartitionId,
     file_bytes: u64,
     /// Where the next record goes. Held while records are written: one batch after the other.
-    end: tokio::sync::Mutex<End>,
-    files: Mutex<BTreeMap<u64, Kept>>,
+    end: tokio::sync::Mutex<SpoolEnd>,
+    files: Mutex<BTreeMap<u64, SpooledRecord>>,
 }
 
 #[derive(Default)]
-struct End {
+struct SpoolEnd {
     file: u64,
     position: u64,
 }
 
-struct Kept {
+struct SpooledRecord {
     handle: Arc<dyn File>,
     /// The highest offset with a record in it.
     highest: Offset,
@@ -101,7 +101,7 @@ impl Spool {
 
     async fn file_with_room(
         &self,
-        end: &mut End,
+        end: &mut SpoolEnd,
         highest: Offset,
     ) -> Result<Arc<dyn File>, DiskError> {
         if end.file > 0 && end.position < self.file_bytes {
@@ -113,9 +113,9 @@ impl Spool {
         }
         let number = end.file + 1;
         let path = self.folder.join(format!("{number:010}.spool"));
-        let handle = self.env.disk.open(&path, Open::Create).await?;
-        self.files.lock().insert(number, Kept { handle: handle.clone(), highest });
-        *end = End { file: number, position: 0 };
+        let handle = self.env.disk.open(&path, OpenMode::Create).await?;
+        self.files.lock().insert(number, SpooledRecord { handle: handle.clone(), highest });
+        *end = SpoolEnd { file: number, position: 0 };
         Ok(handle)
     }
 
@@ -167,7 +167,7 @@ impl Spool {
     /// Lets go of files whose records all stand below an offset. The one that is being filled stays.
     pub async fn release(&self, below: Offset) {
         let filling = self.end.lock().await.file;
-        let done: Vec<(u64, Kept)> = {
+        let done: Vec<(u64, SpooledRecord)> = {
             let mut files = self.files.lock();
             let numbers: Vec<u64> = files
                 .iter()

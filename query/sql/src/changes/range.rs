@@ -7,7 +7,7 @@ use std::fmt;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
-use ingest::words::{Offset, PartitionId};
+use ingest::ids::{Offset, PartitionId};
 
 use crate::bounds::{column, compared};
 

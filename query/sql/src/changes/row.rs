@@ -11,10 +11,11 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::Result;
-use ingest::entry::{EntryKey, Statement};
-use ingest::log::Committed;
-use ingest::record::{Body, VersionRef};
-use ingest::words::{BucketId, Offset, PartitionId, WallTime};
+use ingest::entry::{EntryKey, EntryValue};
+use ingest::ids::{BucketId, Offset, PartitionId};
+use ingest::log::CommittedRecord;
+use ingest::record::{RecordBody, VersionRef};
+use ingest::time::WallTime;
 
 use crate::facts;
 use crate::source::{Asker, Seen};
@@ -118,33 +119,35 @@ struct Became {
 }
 
 /// The S3 operation that makes such records; `None` for what the store says to itself.
-fn operation(body: &Body) -> Option<&'static str> {
+fn operation(body: &RecordBody) -> Option<&'static str> {
     Some(match body {
-        Body::CreateBucket(_) => "CreateBucket",
-        Body::DeleteBucket { .. } => "DeleteBucket",
-        Body::SetVersioning { .. } => "PutBucketVersioning",
-        Body::PutObject(_) => "PutObject",
-        Body::DeleteObject(_) => "DeleteObject",
-        Body::SetTags(_) => "PutObjectTagging",
-        Body::CreateUpload(_) => "CreateMultipartUpload",
-        Body::PutPart(_) => "UploadPart",
-        Body::CompleteUpload(_) => "CompleteMultipartUpload",
-        Body::AbortUpload { .. } => "AbortMultipartUpload",
-        Body::OpenWriter
-        | Body::Cut { .. }
-        | Body::Barrier
-        | Body::Data(_)
-        | Body::Digest(_)
-        | Body::Claim { .. }
-        | Body::Abandon { .. }
-        | Body::Room(_) => return None,
+        RecordBody::CreateBucket(_) => "CreateBucket",
+        RecordBody::DeleteBucket { .. } => "DeleteBucket",
+        RecordBody::SetVersioning { .. } => "PutBucketVersioning",
+        RecordBody::PutObject(_) => "PutObject",
+        RecordBody::DeleteObject(_) => "DeleteObject",
+        RecordBody::SetTags(_) => "PutObjectTagging",
+        RecordBody::CreateUpload(_) => "CreateMultipartUpload",
+        RecordBody::PutPart(_) => "UploadPart",
+        RecordBody::CompleteUpload(_) => "CompleteMultipartUpload",
+        RecordBody::AbortUpload { .. } => "AbortMultipartUpload",
+        RecordBody::OpenWriter
+        | RecordBody::Cut { .. }
+        | RecordBody::Barrier
+        | RecordBody::Data(_)
+        | RecordBody::Digest(_)
+        | RecordBody::Claim { .. }
+        | RecordBody::Abandon { .. }
+        | RecordBody::Room(_) => return None,
     })
 }
 
-fn bucket_of(body: &Body, partition: PartitionId, offset: Offset) -> Option<BucketId> {
+fn bucket_of(body: &RecordBody, partition: PartitionId, offset: Offset) -> Option<BucketId> {
     match body {
-        Body::CreateBucket(_) => Some(bucket_id(partition, offset)),
-        Body::DeleteBucket { bucket, .. } | Body::SetVersioning { bucket, .. } => Some(*bucket),
+        RecordBody::CreateBucket(_) => Some(bucket_id(partition, offset)),
+        RecordBody::DeleteBucket { bucket, .. } | RecordBody::SetVersioning { bucket, .. } => {
+            Some(*bucket)
+        }
         other => other.target().map(|(bucket, _)| bucket),
     }
 }
@@ -152,8 +155,13 @@ fn bucket_of(body: &Body, partition: PartitionId, offset: Offset) -> Option<Buck
 impl Row {
     /// A record's row, if it is a request and the asker may know of it: about a bucket that the asker may
     /// list, or the asker's own.
-    pub fn of(committed: Committed, seen: &Seen, asker: &Asker, columns: &Columns) -> Option<Self> {
-        let Committed { offset, record, .. } = committed;
+    pub fn of(
+        committed: CommittedRecord,
+        seen: &Seen,
+        asker: &Asker,
+        columns: &Columns,
+    ) -> Option<Self> {
+        let CommittedRecord { offset, record, .. } = committed;
         let operation = operation(&record.body)?;
         let partition = seen.snapshot.view.partition;
         let bucket = bucket_of(&record.body, partition, offset)?;
@@ -167,7 +175,7 @@ impl Row {
             false => Became::default(),
         };
         let bucket = match &record.body {
-            Body::CreateBucket(create) => Some(create.name.as_str().to_owned()),
+            RecordBody::CreateBucket(create) => Some(create.name.as_str().to_owned()),
             _ => named.map(|bucket| bucket.name.as_str().to_owned()),
         };
         let some = |text: String| (!text.is_empty()).then_some(text);
@@ -192,31 +200,33 @@ fn version_id(version: Offset, is_null: bool) -> String {
 }
 
 impl Became {
-    fn of(body: &Body, bucket: BucketId, offset: Offset, seen: &Seen) -> Self {
+    fn of(body: &RecordBody, bucket: BucketId, offset: Offset, seen: &Seen) -> Self {
         // Tails follow one another; the newest that may hold the record is the only one that can.
         let mut tails = seen.snapshot.tails();
         let tail = tails.find(|(tail, _)| tail.first() <= offset).map(|(tail, _)| tail.as_ref());
         let state = |key: StateKey| tail.map(|tail| tail.changed_at(offset, &key));
         let size = match body {
-            Body::PutObject(put) => i64::try_from(put.attributes.size).ok(),
-            Body::PutPart(put) => i64::try_from(put.part.size).ok(),
+            RecordBody::PutObject(put) => i64::try_from(put.attributes.size).ok(),
+            RecordBody::PutPart(put) => i64::try_from(put.part.size).ok(),
             _ => None,
         };
         let changed = match body {
-            Body::CreateBucket(_) | Body::DeleteBucket { .. } | Body::SetVersioning { .. } => {
-                state(StateKey::bucket(bucket))
-            }
-            Body::CreateUpload(create) => {
+            RecordBody::CreateBucket(_)
+            | RecordBody::DeleteBucket { .. }
+            | RecordBody::SetVersioning { .. } => state(StateKey::bucket(bucket)),
+            RecordBody::CreateUpload(create) => {
                 state(StateKey::upload(bucket, create.key.as_bytes(), create.upload))
             }
-            Body::AbortUpload { key, upload, .. } => {
+            RecordBody::AbortUpload { key, upload, .. } => {
                 state(StateKey::upload(bucket, key.as_bytes(), *upload))
             }
-            Body::PutPart(put) => state(StateKey::part(put.upload, put.number)),
-            Body::DeleteObject(delete) => {
+            RecordBody::PutPart(put) => state(StateKey::part(put.upload, put.number)),
+            RecordBody::DeleteObject(delete) => {
                 return Self::of_version(body, tail, offset, delete.version, None);
             }
-            Body::SetTags(set) => return Self::of_version(body, tail, offset, set.version, None),
+            RecordBody::SetTags(set) => {
+                return Self::of_version(body, tail, offset, set.version, None);
+            }
             _ => return Self::of_version(body, tail, offset, VersionRef::Current, size),
         };
         Self { version_id: None, size, changed }
@@ -224,7 +234,7 @@ impl Became {
 
     /// Of a request about a version: what the tail says that it made of it, else what the request names.
     fn of_version(
-        body: &Body,
+        body: &RecordBody,
         tail: Option<&Tail>,
         offset: Offset,
         named: VersionRef,
@@ -234,7 +244,7 @@ impl Became {
             let (bucket, key) = body.target()?;
             tail.made_at(offset, bucket, key.as_bytes())
         };
-        let made: Option<Option<(EntryKey, Statement)>> = tail.map(made);
+        let made: Option<Option<(EntryKey, EntryValue)>> = tail.map(made);
         let changed = made.as_ref().map(Option::is_some);
         let named = match named {
             VersionRef::Current => None,
@@ -246,7 +256,7 @@ impl Became {
         };
         let made = Some(version_id(key.version(), statement.is_null()));
         let size = match (body, &statement) {
-            (Body::CompleteUpload(_), Statement::Object(object)) => {
+            (RecordBody::CompleteUpload(_), EntryValue::Object(object)) => {
                 i64::try_from(object.attributes.size).ok()
             }
             _ => size,

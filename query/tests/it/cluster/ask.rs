@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use compactor::outcome::Outcome;
 use compactor::partition::{Partition, SubmitError, Written};
-use ingest::entry::{Attributes, ETag, Statement};
+use ingest::entry::{Attributes, ETag, EntryValue};
+use ingest::ids::{BucketId, PartNumber, UploadId};
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
 use ingest::record::{
-    self, Body, CompleteUpload, CreateUpload, Part, PutObject, PutPart, RecordPayload, VersionRef,
+    self, CompleteUpload, CreateUpload, PutObject, PutPart, RecordBody, RecordPayload, UploadPart,
+    VersionRef,
 };
-use ingest::words::{BucketId, PartNumber, UploadId};
 use query::listing::{self, From, Listed};
 use query::object;
 
@@ -28,12 +29,12 @@ pub async fn read(
 ) -> Result<Seen, ReadError> {
     let snapshot = partition.fresh().await?;
     let whole = |found: &object::Found| match &found.statement {
-        Statement::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
+        EntryValue::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
         _ => Ok(0..0),
     };
     let found = object::get(partition, snapshot, bucket, key, VersionRef::Current, whole).await?;
     let Some((found, body)) = found else { return Ok(None) };
-    let Statement::Object(object) = &found.statement else { return Ok(None) };
+    let EntryValue::Object(object) = &found.statement else { return Ok(None) };
     let etag = object.attributes.etag;
     Ok(Some((body.collect().await?, etag)))
 }
@@ -63,11 +64,11 @@ pub async fn list(
     }
 }
 
-pub fn config(partition: &Partition, bucket: BucketId) -> ingest::words::ConfigVersion {
+pub fn config(partition: &Partition, bucket: BucketId) -> ingest::ids::ConfigVersion {
     partition.buckets().get(bucket).map_or_else(Default::default, |bucket| bucket.config)
 }
 
-pub async fn submit(partition: &Partition, body: Body) -> Result<Outcome, SubmitError> {
+pub async fn submit(partition: &Partition, body: RecordBody) -> Result<Outcome, SubmitError> {
     partition.submit("owner", "request", body).await
 }
 
@@ -77,13 +78,13 @@ pub async fn put(
     bucket: BucketId,
     key: ObjectKey,
     content: Bytes,
-    condition: record::Condition,
+    condition: record::WriteCondition,
 ) -> Option<Result<Outcome, SubmitError>> {
     let attributes = attributes(&content);
     let Written { payload, digest, guard } = give(&partition, &content).await.ok()?;
     let config = config(&partition, bucket);
     let put = PutObject { bucket, config, key, condition, attributes, digest, payload };
-    let outcome = submit(&partition, Body::PutObject(put)).await;
+    let outcome = submit(&partition, RecordBody::PutObject(put)).await;
     if let Some(guard) = guard {
         guard.settle(&outcome);
     }
@@ -108,7 +109,7 @@ pub async fn begin_upload(
         checksum_algorithm: 0,
         checksum_is_composite: false,
     };
-    submit(&partition, Body::CreateUpload(create)).await.ok()?;
+    submit(&partition, RecordBody::CreateUpload(create)).await.ok()?;
     let mut parts = Vec::new();
     for (index, bytes) in [content.slice(..first), content.slice(first..)].into_iter().enumerate() {
         let number = PartNumber::new(index as u16 + 1);
@@ -116,10 +117,10 @@ pub async fn begin_upload(
         let size = bytes.len() as u64;
         let Written { payload, digest, guard } = give(&partition, &bytes).await.ok()?;
         let RecordPayload::Stream(stream) = payload else { return None };
-        let part = Part { size, md5, digest, checksum: None, extents: Arc::new([]) };
+        let part = UploadPart { size, md5, digest, checksum: None, extents: Arc::new([]) };
         let key = key.clone();
         let put = PutPart { bucket, key, upload, number, part, stream: Some(stream) };
-        let outcome = submit(&partition, Body::PutPart(put)).await;
+        let outcome = submit(&partition, RecordBody::PutPart(put)).await;
         if let Some(guard) = guard {
             guard.settle(&outcome);
         }
@@ -129,6 +130,6 @@ pub async fn begin_upload(
         }
     }
     let config = config(&partition, bucket);
-    let condition = record::Condition::Always;
+    let condition = record::WriteCondition::Always;
     Some(CompleteUpload { bucket, config, key, upload, parts, condition, checksum: None })
 }

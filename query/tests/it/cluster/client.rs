@@ -6,10 +6,10 @@ use bytes::Bytes;
 use compactor::outcome::{Outcome, Rejection};
 use compactor::partition::SubmitError;
 use ingest::entry::ETag;
+use ingest::ids::UploadId;
 use ingest::log::{AppendError, ReadError};
 use ingest::name::ObjectKey;
-use ingest::record::{self, Body, DeleteObject, VersionRef};
-use ingest::words::UploadId;
+use ingest::record::{self, DeleteObject, RecordBody, VersionRef};
 use simulator::SimRandom;
 
 use super::ask::{begin_upload, config, list, put, read, submit};
@@ -175,9 +175,11 @@ impl<'a> Client<'a> {
     async fn put(&mut self, running: &Running, partition: usize, key: usize) -> Result<(), String> {
         let known = self.known[partition * KEYS + key];
         let (condition, wanted) = match (self.random.below(4), known) {
-            (0, _) => (Condition::Absent, record::Condition::IfAbsent),
-            (1, Some((value, etag))) => (Condition::Is(value), record::Condition::IfMatch(etag)),
-            _ => (Condition::Always, record::Condition::Always),
+            (0, _) => (Condition::Absent, record::WriteCondition::IfAbsent),
+            (1, Some((value, etag))) => {
+                (Condition::Is(value), record::WriteCondition::IfMatch(etag))
+            }
+            _ => (Condition::Always, record::WriteCondition::Always),
         };
         let base = [20, 20, 900, 70_000][self.random.below(4) as usize];
         let (value, content) = self.content(base);
@@ -240,7 +242,7 @@ impl<'a> Client<'a> {
         self.world.count("uploads");
         let called = self.world.moment();
         let asked = Asked::Write(Some(value), Condition::Always);
-        let complete = async move { submit(&copy, Body::CompleteUpload(complete)).await };
+        let complete = async move { submit(&copy, RecordBody::CompleteUpload(complete)).await };
         let answer = self.world.ask(running, self.wait(), complete).await;
         self.note_write((partition, key), called, asked, answer)
     }
@@ -258,11 +260,11 @@ impl<'a> Client<'a> {
             config: config(&copy, bucket),
             key: super::client::key(key),
             version: VersionRef::Current,
-            condition: record::Condition::Always,
+            condition: record::WriteCondition::Always,
         };
         let called = self.world.moment();
         let asked = Asked::Write(None, Condition::Always);
-        let delete = async move { submit(&copy, Body::DeleteObject(delete)).await };
+        let delete = async move { submit(&copy, RecordBody::DeleteObject(delete)).await };
         let answer = self.world.ask(running, self.wait(), delete).await;
         self.note_write((partition, key), called, asked, answer)
     }

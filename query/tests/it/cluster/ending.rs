@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ingest::ids::{CutNumber, Offset, PartitionId};
 use ingest::log::{BarrierToken, Log};
-use ingest::record::Body;
-use ingest::words::{CutNumber, Offset, PartitionId};
+use ingest::record::RecordBody;
 use simulator::SimRandom;
 
 use super::client::{Client, KEYS};
@@ -99,7 +99,7 @@ impl World<'_> {
             let mut asked = BTreeSet::new();
             loop {
                 for found in reader.next().await.ok()? {
-                    if let Body::Cut { number } = found.record.body {
+                    if let RecordBody::Cut { number } = found.record.body {
                         asked.insert(number);
                     }
                     if token == BarrierToken::Record(found.record.id) {

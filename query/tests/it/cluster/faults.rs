@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ingest::words::PartitionId;
+use ingest::ids::PartitionId;
 use simulator::brokers::{BROKERS, Place};
 use simulator::{Fault, FaultKind, Operation, SimRandom, Survival};
 

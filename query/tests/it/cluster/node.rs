@@ -11,10 +11,10 @@ use compactor::partition::{
 };
 use ingest::bulk::{self, BulkFiles, FRAME_PAYLOAD_MAX};
 use ingest::env::{DiskErrorKind, Env, FilePath, timeout};
+use ingest::ids::{NodeId, Offset, PartitionId, StoreId};
 use ingest::log::brokers::Brokers;
-use ingest::log::replicated::{self, Patience, ReplicatedLog};
+use ingest::log::replicated::{self, ProducerTimeouts, ReplicatedLog};
 use ingest::log::{Log, ReadError};
-use ingest::words::{NodeId, Offset, PartitionId, StoreId};
 use simulator::SimRandom;
 
 use crate::world::STORE;
@@ -29,7 +29,7 @@ pub struct Settings {
     merge_fan_in: usize,
     spool_file_bytes: u64,
     bulk_file_bytes: u64,
-    patience: Patience,
+    patience: ProducerTimeouts,
 }
 
 impl Settings {
@@ -50,21 +50,21 @@ impl Settings {
             merge_fan_in: 2 + random.below(3) as usize,
             spool_file_bytes: [1 << 10, 8 << 10, 64 << 10][random.below(3) as usize],
             bulk_file_bytes: [96 << 10, 256 << 10][random.below(2) as usize],
-            patience: Patience { stuck: seconds(2, 8), pause: seconds(1, 3) },
+            patience: ProducerTimeouts { stuck: seconds(2, 8), pause: seconds(1, 3) },
         }
     }
 
-    fn of_log(&self) -> replicated::Options {
-        replicated::Options {
+    fn of_log(&self) -> replicated::ReplicatedLogOptions {
+        replicated::ReplicatedLogOptions {
             queue_bytes: 512 << 10,
             spool_file_bytes: self.spool_file_bytes,
             patience: self.patience,
-            ..replicated::Options::new(FilePath::new("spool"))
+            ..replicated::ReplicatedLogOptions::new(FilePath::new("spool"))
         }
     }
 
-    fn of_bulk(&self, catalog: &Catalog) -> bulk::Options {
-        bulk::Options {
+    fn of_bulk(&self, catalog: &Catalog) -> bulk::BulkOptions {
+        bulk::BulkOptions {
             folder: FilePath::new(format!("p{:04}/bulk", catalog.partition.get())),
             store: catalog.store,
             partition: catalog.partition,

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use compactor::partition::SubmitError;
+use ingest::ids::{CutNumber, Epoch, NodeId, PartitionId, Sequence, WriterId};
 use ingest::log::replicated::ReplicatedLog;
 use ingest::log::{Log, ReadError};
-use ingest::record::{Body, Digest, Record, RecordId, Versioning};
-use ingest::words::{CutNumber, Epoch, NodeId, PartitionId, Sequence, WriterId};
+use ingest::record::{CutDigest, Record, RecordBody, RecordId, Versioning};
 use simulator::brokers::Knobs;
 use simulator::{Fault, FaultKind, Operation, Sim, SimBrokers, SimDisk, SimRandom};
 
@@ -31,14 +31,14 @@ async fn say(log: &ReplicatedLog, node: u32, cut: CutNumber, digest: [u8; 32]) {
         epoch: Epoch::ZERO,
         sequence: Sequence::new(1),
     };
-    let body = Body::Digest(Digest { node: NodeId::new(node), cut, digest });
+    let body = RecordBody::Digest(CutDigest { node: NodeId::new(node), cut, digest });
     let record = Record::of_the_store(id, body);
     let permit = log.admit(PartitionId::ZERO, record.bytes_estimate()).await.expect("room");
     log.append(permit, record).await.expect("appended");
 }
 
 async fn assert_serves_nothing(engine: &Engine) {
-    let written = engine.partition.submit("owner", "request", Body::Barrier).await;
+    let written = engine.partition.submit("owner", "request", RecordBody::Barrier).await;
     assert!(matches!(written, Err(SubmitError::Quarantined(_))), "{written:?}");
     let read = engine.partition.fresh().await.map(|_| ());
     assert!(matches!(read, Err(ReadError::Unavailable { .. })), "{read:?}");

@@ -11,7 +11,8 @@ use compactor::partition;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 use ingest::env::{Env, Fut};
-use ingest::words::{BucketId, NodeId, StoreId, Tick};
+use ingest::ids::{BucketId, NodeId, StoreId};
+use ingest::time::Tick;
 use parking_lot::Mutex;
 use simulator::{Sim, SimBrokers, SimDisk, SimRandom, Survival};
 

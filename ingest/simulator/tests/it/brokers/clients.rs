@@ -1,6 +1,6 @@
 //! Producers and consumers while nothing is wrong, or only one thing.
 
-use ingest::log::brokers::Bounds;
+use ingest::log::brokers::PartitionBounds;
 use simulator::SimDisk;
 
 use super::*;
@@ -101,7 +101,7 @@ fn what_is_deleted_is_out_of_range_for_everybody() {
         assert_eq!(above.next().await, Err(ConsumeError::OutOfRange));
         assert_eq!(
             handle.bounds(PARTITION).await,
-            Ok(Bounds { first: Offset::new(7), end: Offset::new(10) })
+            Ok(PartitionBounds { first: Offset::new(7), end: Offset::new(10) })
         );
         texts(&read_all(&sim, &brokers, PARTITION, Offset::new(7)).await)
     });
@@ -192,7 +192,7 @@ fn start_sender(sim: &Sim, brokers: &SimBrokers, disk: &SimDisk) {
     let env = sim.node_env(0, disk);
     let (handle, clock) = (brokers.handle(0), env.clock.clone());
     let send = async move {
-        let producer = handle.producer(Lane::Commits, 0).expect("a producer");
+        let producer = handle.producer(ProducerKind::Commits, 0).expect("a producer");
         for number in 0.. {
             drop(producer.send(PARTITION, value(&number.to_string())));
             clock.sleep(SECOND / 10).await;
@@ -267,10 +267,10 @@ fn brokers_go_on_when_all_nodes_are_stopped() {
         let env = sim.env(&disk);
         let handle = brokers.handle(0);
         let sent = sim.block_on(&disk, async {
-            let producer = handle.producer(Lane::Commits, 0).expect("a producer");
+            let producer = handle.producer(ProducerKind::Commits, 0).expect("a producer");
             producer.send(PARTITION, value("one")).await.expect("acknowledged");
             brokers.crash(brokers.leader(PARTITION).expect("led"));
-            let doomed = handle.producer(Lane::Commits, 0).expect("a producer");
+            let doomed = handle.producer(ProducerKind::Commits, 0).expect("a producer");
             let send = async move {
                 let _ = doomed.send(PARTITION, value("two")).await;
                 panic!("nobody is left to hear of it");
@@ -282,7 +282,7 @@ fn brokers_go_on_when_all_nodes_are_stopped() {
         sim.stop();
         let found = sim.block_on(&disk, async {
             // The election that was due takes place.
-            let producer = handle.producer(Lane::Commits, 1).expect("a producer");
+            let producer = handle.producer(ProducerKind::Commits, 1).expect("a producer");
             producer.send(PARTITION, value("three")).await.expect("acknowledged");
             texts(&read_all(&sim, &brokers, PARTITION, Offset::ZERO).await)
         });

@@ -22,7 +22,7 @@ struct Known {
 #[derive(Default)]
 struct Shared {
     known: Mutex<Vec<Known>>,
-    delivered: Mutex<Vec<Vec<Message>>>,
+    delivered: Mutex<Vec<Vec<CommittedMessage>>>,
 }
 
 fn index(node: usize, partition: u32) -> usize {
@@ -145,7 +145,7 @@ fn story(seed: u64, keeps_lines: bool) -> (Arc<Trace>, Result<u64, String>) {
     (trace, checked)
 }
 
-fn check(shared: &Shared, found: &[Vec<Message>]) -> Result<u64, String> {
+fn check(shared: &Shared, found: &[Vec<CommittedMessage>]) -> Result<u64, String> {
     let mut acknowledged = 0;
     for node in 0..NODES {
         for partition in 0..PARTITIONS {
@@ -215,7 +215,7 @@ fn a_cluster_ends_with_its_world() {
     let held = Arc::new(());
     let (handle, witness) = (brokers.handle(0), held.clone());
     let task = async move {
-        let producer = handle.producer(Lane::Data, 0).expect("a producer");
+        let producer = handle.producer(ProducerKind::Data, 0).expect("a producer");
         let _ = producer.send(PARTITION, value("hello")).await;
         std::future::pending::<()>().await;
         drop((handle, producer, witness));

@@ -4,11 +4,11 @@ use super::*;
 use crate::fuzz::{Mutator, rounds};
 use crate::golden;
 
-const IDENTITY: Identity =
-    Identity { store: StoreId([3; 16]), partition: PartitionId::new(2), file: 7 };
+const IDENTITY: LogFileId =
+    LogFileId { store: StoreId([3; 16]), partition: PartitionId::new(2), file: 7 };
 
-fn header(position: u64, base: u64, durable: u64, previous: u128) -> Header {
-    Header {
+fn header(position: u64, base: u64, durable: u64, previous: u128) -> BatchHeader {
+    BatchHeader {
         position,
         time: WallTime::from_micros(1_700_000_000_000_000),
         base: Offset::new(base),
@@ -28,7 +28,7 @@ fn records() -> Vec<Bytes> {
 const HASHES: [u64; 3] = [0x1111_2222_3333_4444, 0, u64::MAX];
 
 /// A file with its header, a batch of three records, and the empty batch that carries the mark.
-fn golden_file() -> (FileHeader, [Header; 2], Vec<u8>) {
+fn golden_file() -> (FileHeader, [BatchHeader; 2], Vec<u8>) {
     let begun =
         FileHeader { base: Offset::new(40), previous: 0xabcd_ef01 << 64, durable: Offset::new(39) };
     let mut file = begun.encode(&IDENTITY).to_vec();
@@ -41,7 +41,7 @@ fn golden_file() -> (FileHeader, [Header; 2], Vec<u8>) {
     (begun, [first, second], file)
 }
 
-fn body<'a>(file: &'a [u8], header: &Header) -> &'a [u8] {
+fn body<'a>(file: &'a [u8], header: &BatchHeader) -> &'a [u8] {
     let start = header.position as usize + HEADER_BYTES;
     &file[start..start + header.body_len()]
 }
@@ -51,8 +51,8 @@ fn the_bytes_are_those_of_the_golden_file() {
     let (begun, [first, second], file) = golden_file();
     let golden = golden::check("log-v1.log", &file);
     assert_eq!(FileHeader::decode(&golden, &IDENTITY), Some(begun));
-    assert_eq!(Header::decode(&golden[4096..], &IDENTITY, 4096, false), Some(first));
-    assert_eq!(Header::decode(&golden[8192..], &IDENTITY, 8192, false), Some(second));
+    assert_eq!(BatchHeader::decode(&golden[4096..], &IDENTITY, 4096, false), Some(first));
+    assert_eq!(BatchHeader::decode(&golden[8192..], &IDENTITY, 8192, false), Some(second));
     let first_body = Bytes::copy_from_slice(body(&golden, &first));
     assert!(body_fits(&first, &first_body));
     let found = frames(&first, &first_body).unwrap();
@@ -76,28 +76,31 @@ fn the_bytes_are_those_of_the_golden_file() {
 fn a_header_of_another_store_file_or_place_does_not_pass() {
     let (_, _, file) = golden_file();
     let strangers = [
-        Identity { store: StoreId([4; 16]), ..IDENTITY },
-        Identity { partition: PartitionId::ZERO, ..IDENTITY },
-        Identity { file: 8, ..IDENTITY },
+        LogFileId { store: StoreId([4; 16]), ..IDENTITY },
+        LogFileId { partition: PartitionId::ZERO, ..IDENTITY },
+        LogFileId { file: 8, ..IDENTITY },
     ];
     for stranger in strangers {
         assert_eq!(FileHeader::decode(&file, &stranger), None);
-        assert_eq!(Header::decode(&file[4096..], &stranger, 4096, false), None);
+        assert_eq!(BatchHeader::decode(&file[4096..], &stranger, 4096, false), None);
     }
-    assert_eq!(Header::decode(&file[4096..], &IDENTITY, 8192, false), None);
-    assert_eq!(Header::decode(&file[4096..4096 + HEADER_BYTES - 1], &IDENTITY, 4096, false), None);
+    assert_eq!(BatchHeader::decode(&file[4096..], &IDENTITY, 8192, false), None);
+    assert_eq!(
+        BatchHeader::decode(&file[4096..4096 + HEADER_BYTES - 1], &IDENTITY, 4096, false),
+        None
+    );
     // Only the file's number may be another's when that is asked for.
-    assert!(Header::decode(&file[4096..], &strangers[2], 4096, true).is_some());
-    assert_eq!(Header::decode(&file[4096..], &strangers[0], 4096, true), None);
+    assert!(BatchHeader::decode(&file[4096..], &strangers[2], 4096, true).is_some());
+    assert_eq!(BatchHeader::decode(&file[4096..], &strangers[0], 4096, true), None);
 }
 
 #[test]
 fn only_a_batch_of_another_file_number_is_of_an_earlier_life() {
     let (_, _, file) = golden_file();
-    let reused = Identity { file: 8, ..IDENTITY };
+    let reused = LogFileId { file: 8, ..IDENTITY };
     assert!(is_of_earlier_life(&file[4096..], &reused));
     assert!(!is_of_earlier_life(&file[4096..], &IDENTITY));
-    let foreign = Identity { store: StoreId([4; 16]), ..reused };
+    let foreign = LogFileId { store: StoreId([4; 16]), ..reused };
     assert!(!is_of_earlier_life(&file[4096..], &foreign));
     assert!(!is_of_earlier_life(&[0; 4096], &reused));
     assert!(!is_of_earlier_life(&file[4096..4100], &reused));
@@ -108,10 +111,14 @@ fn frames_that_do_not_add_up_are_refused() {
     let (_, [first, _], file) = golden_file();
     let body = Bytes::copy_from_slice(body(&file, &first));
     for count in [0, 1, 2, 4, u32::MAX] {
-        assert_eq!(frames(&Header { count, ..first }, &body), None, "{count} records");
+        assert_eq!(frames(&BatchHeader { count, ..first }, &body), None, "{count} records");
     }
     for records_len in [0, first.records_len - 1] {
-        assert_eq!(frames(&Header { records_len, ..first }, &body), None, "{records_len} bytes");
+        assert_eq!(
+            frames(&BatchHeader { records_len, ..first }, &body),
+            None,
+            "{records_len} bytes"
+        );
     }
     for len in [17u32, 1 << 16, u32::MAX] {
         let mut longer = body.to_vec();
@@ -167,7 +174,7 @@ fn mutated_files_never_panic() {
         for before in headers {
             let bytes = other.get(before.position as usize..).unwrap_or_default();
             let _ = is_of_earlier_life(bytes, &IDENTITY);
-            let Some(header) = Header::decode(bytes, &IDENTITY, before.position, false) else {
+            let Some(header) = BatchHeader::decode(bytes, &IDENTITY, before.position, false) else {
                 continue;
             };
             assert!(is_resealed || header == before);
@@ -197,7 +204,7 @@ proptest! {
         let wanted = header(position, base, durable, previous);
         let (wanted, bytes, places) = encode(&IDENTITY, wanted, &records, &hashes);
         prop_assert_eq!(bytes.len() as u64, wanted.span());
-        let found = Header::decode(&bytes, &IDENTITY, position, false);
+        let found = BatchHeader::decode(&bytes, &IDENTITY, position, false);
         prop_assert_eq!(found, Some(wanted));
         let body = bytes.freeze().slice(HEADER_BYTES..HEADER_BYTES + wanted.body_len());
         prop_assert!(body_fits(&wanted, &body));

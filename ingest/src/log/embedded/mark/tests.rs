@@ -81,8 +81,8 @@ fn the_loss_of_either_file_leaves_a_mark() {
     assert!(!ready(read(&memory.env(), &options, PARTITION)).unwrap().is_readable);
 }
 
-fn options() -> Options {
-    Options {
+fn options() -> EmbeddedLogOptions {
+    EmbeddedLogOptions {
         folder: FilePath::new("log"),
         store: STORE,
         file_bytes: 16 * BLOCK,

@@ -11,12 +11,12 @@ use crate::log::embedded::repair::repair;
 use crate::log::embedded::verify::verify;
 use crate::memory::{Disturbance, Memory, ready};
 
-fn recover_from(memory: &Memory, floor: u64) -> Recovered {
+fn recover_from(memory: &Memory, floor: u64) -> RecoveredLog {
     let floor = Offset::new(floor);
     ready(recover(&memory.env(), &options(), PARTITION, floor)).unwrap()
 }
 
-fn numbers(recovered: &Recovered) -> (Vec<u64>, Vec<u64>) {
+fn numbers(recovered: &RecoveredLog) -> (Vec<u64>, Vec<u64>) {
     let files = recovered.files.iter().map(|file| file.identity.file).collect();
     (files, recovered.spare.iter().map(|(number, _)| *number).collect())
 }
@@ -38,7 +38,7 @@ fn a_log_that_must_be_there_and_is_not_is_corruption() {
     assert_eq!(corruption.file, folder().as_str());
     assert!(corruption.detail.starts_with("no log file is there"), "{corruption}");
     // Nothing is folded yet, and yet the store has been written to.
-    let begun = Options { is_begun: true, ..options() };
+    let begun = EmbeddedLogOptions { is_begun: true, ..options() };
     let recover = |memory: &Memory, floor| {
         ready(recover(&memory.env(), &begun, PARTITION, Offset::new(floor))).unwrap()
     };
@@ -474,7 +474,7 @@ fn what_stands_above_the_floor_is_written_over_damage_or_not() {
 /// overwritten with zeros. So every single read of a start is disturbed in turn, in each way that passes.
 #[test]
 fn one_read_that_is_bad_once_changes_nothing() {
-    let begun = Options { is_begun: true, ..options() };
+    let begun = EmbeddedLogOptions { is_begun: true, ..options() };
     let whole = || {
         let memory = Memory::default();
         let first = three();
@@ -491,7 +491,7 @@ fn one_read_that_is_bad_once_changes_nothing() {
     let recovered = |memory: &Memory, floor| {
         let found = ready(recover(&memory.env(), &begun, PARTITION, floor)).unwrap();
         assert!(found.corruption.is_none(), "{:?}", found.corruption);
-        let Recovered { end, position, chain, ref hashes, torn_bytes, .. } = found;
+        let RecoveredLog { end, position, chain, ref hashes, torn_bytes, .. } = found;
         let state = (numbers(&found), end, position, chain, hashes.clone(), torn_bytes);
         (format!("{state:?}"), files(memory))
     };

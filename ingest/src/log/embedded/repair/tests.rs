@@ -8,22 +8,22 @@ use crate::log::embedded::layer::{
 use crate::log::embedded::recovery::recover;
 use crate::memory::{Memory, ready};
 
-fn begun() -> Options {
-    Options { is_begun: true, ..options() }
+fn begun() -> EmbeddedLogOptions {
+    EmbeddedLogOptions { is_begun: true, ..options() }
 }
 
-fn look(memory: &Memory, floor: u64) -> Loss {
+fn look(memory: &Memory, floor: u64) -> LossReport {
     ready(repair(&memory.env(), &begun(), PARTITION, Offset::new(floor))).unwrap()
 }
 
 /// The records of a log file by offset: the hash of their key, and their names.
 fn records(memory: &Memory, number: u64) -> Vec<(u64, u64, RecordId)> {
     let bytes = Bytes::from(memory.get(&path(number)).unwrap());
-    let identity = Identity { store: options().store, partition: PARTITION, file: number };
+    let identity = LogFileId { store: options().store, partition: PARTITION, file: number };
     let mut found = Vec::new();
     for position in (BLOCK..bytes.len() as u64).step_by(BLOCK as usize) {
         let head = bytes.slice(position as usize..);
-        let Some(header) = Header::decode(&head, &identity, position, false) else { continue };
+        let Some(header) = BatchHeader::decode(&head, &identity, position, false) else { continue };
         let body = head.slice(HEADER_BYTES..HEADER_BYTES + header.body_len());
         for (index, (_, bytes)) in batch::frames(&header, &body).unwrap().into_iter().enumerate() {
             let record = Record::decode(bytes).unwrap();
@@ -117,17 +117,17 @@ fn records_behind_a_gap_are_the_next_of_their_writer() {
         sequence: Sequence::new(sequence),
     };
     let record = |writer, sequence, body| Record::of_the_store(name(writer, sequence), body);
-    let cut = || Body::Cut { number: crate::words::CutNumber::ZERO };
-    let mut numbers = Numbers::default();
+    let cut = || RecordBody::Cut { number: crate::ids::CutNumber::ZERO };
+    let mut numbers = FillerIds::default();
     assert_eq!(numbers.number(record(1, 7, cut())).id, name(1, 7), "no gap yet");
     let opening = numbers.begin(WriterId([9; 16]));
     assert_eq!((opening.id.sequence, opening.id.epoch), (Sequence::ZERO, Epoch::new(1)));
     let told = [
         numbers.number(record(1, 9, cut())).id,
-        numbers.number(record(1, 9, Body::Barrier)).id,
-        numbers.number(record(1, 9, Body::OpenWriter)).id,
+        numbers.number(record(1, 9, RecordBody::Barrier)).id,
+        numbers.number(record(1, 9, RecordBody::OpenWriter)).id,
         numbers.number(record(1, 10, cut())).id,
-        numbers.number(record(2, 0, Body::OpenWriter)).id,
+        numbers.number(record(2, 0, RecordBody::OpenWriter)).id,
         numbers.number(record(2, 1, cut())).id,
         numbers.number(record(1, 11, cut())).id,
     ];

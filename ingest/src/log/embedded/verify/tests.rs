@@ -2,15 +2,16 @@ use bytes::Bytes;
 
 use super::*;
 use crate::env::FilePath;
+use crate::ids::StoreId;
 use crate::log::embedded::file_path;
 use crate::memory::{Memory, ready};
-use crate::words::{StoreId, WallTime};
+use crate::time::WallTime;
 
 const PARTITION: PartitionId = PartitionId::new(2);
 const FILE_BYTES: u64 = 16 * BLOCK;
 
-fn options() -> Options {
-    Options {
+fn options() -> EmbeddedLogOptions {
+    EmbeddedLogOptions {
         folder: FilePath::new("log"),
         store: StoreId([3; 16]),
         file_bytes: FILE_BYTES,
@@ -20,8 +21,8 @@ fn options() -> Options {
     }
 }
 
-fn header(position: u64, base: u64, durable: u64, previous: u128) -> Header {
-    Header {
+fn header(position: u64, base: u64, durable: u64, previous: u128) -> BatchHeader {
+    BatchHeader {
         position,
         time: WallTime::default(),
         base: Offset::new(base),
@@ -34,8 +35,8 @@ fn header(position: u64, base: u64, durable: u64, previous: u128) -> Header {
     }
 }
 
-fn identity(number: u64) -> Identity {
-    Identity { store: options().store, partition: PARTITION, file: number }
+fn identity(number: u64) -> LogFileId {
+    LogFileId { store: options().store, partition: PARTITION, file: number }
 }
 
 /// The link that a batch behind the last one of a file names; 0 where there is no such file.
@@ -46,7 +47,7 @@ fn chain_of(memory: &Memory, number: u64) -> u128 {
     let batches = (BLOCK..FILE_BYTES).step_by(BLOCK as usize);
     let found = batches.map_while(|at| {
         let bytes = file.get(at as usize..at as usize + HEADER_BYTES)?;
-        Header::decode(bytes, &identity, at, false)
+        BatchHeader::decode(bytes, &identity, at, false)
     });
     found.last().map_or(0, |header| header.chain(&identity))
 }
@@ -144,7 +145,7 @@ fn damage_below_the_floor_is_no_fault_of_what_stands_above() {
 fn a_log_that_is_not_there_is_named() {
     let memory = Memory::default();
     assert_eq!(verify_in(&memory, 5).len(), 1);
-    let begun = Options { is_begun: true, ..options() };
+    let begun = EmbeddedLogOptions { is_begun: true, ..options() };
     assert_eq!(ready(verify(&memory.env(), &begun, PARTITION, Offset::ZERO)).unwrap().len(), 1);
     put(&memory, 1, 10, 3);
     assert!(verify_in(&memory, 9)[0].detail.starts_with("offsets 9 to 10"));
@@ -181,7 +182,7 @@ fn a_batch_that_says_it_is_longer_than_its_file_is_not_read() {
 fn offsets_at_their_end_do_not_overflow() {
     let memory = Memory::default();
     put(&memory, 1, u64::MAX - 1, 1);
-    let identity = Identity { store: options().store, partition: PARTITION, file: 1 };
+    let identity = LogFileId { store: options().store, partition: PARTITION, file: 1 };
     let records = [Bytes::from_static(b"record"), Bytes::new()];
     let header = header(2 * BLOCK, u64::MAX, 0, 0);
     let (_, bytes, _) = batch::encode(&identity, header, &records, &[]);

@@ -1,14 +1,15 @@
 use super::*;
 use crate::fuzz::{Mutator, rounds};
 use crate::golden;
-use crate::record::{Body, RecordId};
-use crate::words::{CutNumber, Epoch, Sequence, WallTime, WriterId};
+use crate::ids::{CutNumber, Epoch, Sequence, WriterId};
+use crate::record::{RecordBody, RecordId};
+use crate::time::WallTime;
 
 const STORE: StoreId = StoreId([3; 16]);
 const PARTITION: PartitionId = PartitionId::new(2);
 
-fn identity() -> Identity {
-    Identity { store: STORE, partition: PARTITION, partitions: 4, cluster: "a-cluster".into() }
+fn identity() -> LogIdentity {
+    LogIdentity { store: STORE, partition: PARTITION, partitions: 4, cluster: "a-cluster".into() }
 }
 
 fn record() -> Record {
@@ -21,7 +22,7 @@ fn record() -> Record {
         principal: "somebody".into(),
         request: "request".into(),
         time: WallTime::from_micros(1_700_000_000_000_000),
-        body: Body::Cut { number: CutNumber::new(7) },
+        body: RecordBody::Cut { number: CutNumber::new(7) },
     }
 }
 
@@ -36,8 +37,8 @@ fn the_bytes_are_those_of_the_golden_file() {
     let written: String = messages.iter().map(line).collect();
     golden::check("messages-v1.hex", written.as_bytes());
     let read = |bytes| decode(STORE, PARTITION, bytes).unwrap();
-    assert_eq!(read(&messages[0]), Content::Identity(identity()));
-    assert_eq!(read(&messages[1]), Content::Record(record()));
+    assert_eq!(read(&messages[0]), MessageContent::Identity(identity()));
+    assert_eq!(read(&messages[1]), MessageContent::Record(record()));
     assert_eq!(Record::decode(record_bytes(&messages[1])).unwrap(), record());
 }
 
@@ -74,7 +75,7 @@ fn no_bytes_make_the_decoder_panic() {
     for _ in 0..rounds(20_000) {
         let bytes = mutator.mutated(&seeds);
         if let Ok(content) = decode(STORE, PARTITION, &bytes.into()) {
-            let known = [Content::Identity(identity()), Content::Record(record())];
+            let known = [MessageContent::Identity(identity()), MessageContent::Record(record())];
             assert!(known.contains(&content), "{content:?}");
         }
     }
@@ -84,11 +85,11 @@ fn no_bytes_make_the_decoder_panic() {
 #[test]
 fn a_name_that_cannot_be_read_back_is_not_written() {
     for (len, is_taken) in [(CLUSTER_BYTES_MAX, true), (CLUSTER_BYTES_MAX + 1, false)] {
-        let named = Identity { cluster: "c".repeat(len), ..identity() };
+        let named = LogIdentity { cluster: "c".repeat(len), ..identity() };
         let encoded = encode_identity(&named);
         assert_eq!(encoded.is_ok(), is_taken);
         if let Ok(encoded) = encoded {
-            assert_eq!(decode(STORE, PARTITION, &encoded), Ok(Content::Identity(named)));
+            assert_eq!(decode(STORE, PARTITION, &encoded), Ok(MessageContent::Identity(named)));
         }
     }
 }

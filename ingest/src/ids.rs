@@ -1,4 +1,4 @@
-//! The numbers that mean something, each as a type of its own.
+//! Identifiers and counters, each as a type of its own.
 //!
 //! An [`Offset`] counts records in a partition's log, a [`Position`] counts bytes in a file; the two
 //! never mix. Fields are private and there is no arithmetic between kinds. On disk every one of them
@@ -133,40 +133,3 @@ pub struct StreamId(pub [u8; 16]);
 /// Names one store (one data directory, or one cluster), fixed when it is first made.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct StoreId(pub [u8; 16]);
-
-/// A point of wall-clock time in microseconds since 1970 (UTC). It orders nothing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct WallTime(i64);
-
-impl WallTime {
-    /// Wraps microseconds since 1970 (UTC).
-    pub const fn from_micros(micros: i64) -> Self {
-        Self(micros)
-    }
-
-    /// Gives microseconds since 1970 (UTC).
-    pub const fn micros(self) -> i64 {
-        self.0
-    }
-}
-
-/// A point of monotonic time in nanoseconds since the process (or the simulation) began.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Tick(u64);
-
-impl Tick {
-    /// Wraps nanoseconds since the start.
-    pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
-    }
-
-    /// Gives nanoseconds since the start.
-    pub const fn nanos(self) -> u64 {
-        self.0
-    }
-
-    /// The time from `earlier` to `self`; zero if `earlier` is later.
-    pub fn since(self, earlier: Tick) -> std::time::Duration {
-        std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
-}
