@@ -243,9 +243,9 @@ pub enum LogKind {
 #[derive(Clone, Debug)]
 pub struct KafkaSettings {
     /// The brokers, and how to reach them.
-    pub connection: kafka::Settings,
+    pub connection: kafka::KafkaSettings,
     /// What a topic must offer.
-    pub safety: kafka::Safety,
+    pub safety: kafka::TopicSafety,
     /// Which node this is.
     pub node: NodeId,
     /// What reads promise.
@@ -355,7 +355,7 @@ fn read_file(path: Option<&PathBuf>) -> anyhow::Result<File> {
 }
 
 /// The brokers and how to reach them, from flags, environment and file.
-fn connection(args: &LogArgs, file: &KafkaFile) -> anyhow::Result<kafka::Settings> {
+fn connection(args: &LogArgs, file: &KafkaFile) -> anyhow::Result<kafka::KafkaSettings> {
     let bootstrap = args.bootstrap.clone().or_else(|| file.bootstrap.clone());
     let Some(bootstrap) = bootstrap else {
         bail!("a log on Kafka needs brokers: give --bootstrap HOST:PORT,HOST:PORT");
@@ -372,14 +372,14 @@ fn connection(args: &LogArgs, file: &KafkaFile) -> anyhow::Result<kafka::Setting
         _ => bail!("kafka.certificate_file and kafka.key_file go together"),
     };
     let wants_tls = file.tls.unwrap_or(file.ca_file.is_some() || client.is_some());
-    let tls = wants_tls.then(|| kafka::Tls {
+    let tls = wants_tls.then(|| kafka::TlsSettings {
         ca_file: file.ca_file.clone(),
         client,
         checks_host: file.checks_host.unwrap_or(true),
     });
     let password = secret(file.password.clone(), file.password_file.clone(), "kafka.password")?;
     let sasl = match &file.sasl_mechanism {
-        Some(mechanism) => Some(kafka::Sasl {
+        Some(mechanism) => Some(kafka::SaslSettings {
             mechanism: mechanism.parse()?,
             user: file.user.clone().unwrap_or_default(),
             password: password.map(|p| p.expose().to_owned()).unwrap_or_default(),
@@ -390,14 +390,14 @@ fn connection(args: &LogArgs, file: &KafkaFile) -> anyhow::Result<kafka::Setting
         None => None,
     };
     let servers = bootstrap.split(',').map(|server| server.trim().to_owned()).collect();
-    Ok(kafka::Settings::new(servers, cluster, kafka::Security { tls, sasl })?)
+    Ok(kafka::KafkaSettings::new(servers, cluster, kafka::ConnectionSecurity { tls, sasl })?)
 }
 
-fn safety(args: &LogArgs, file: &KafkaFile) -> kafka::Safety {
+fn safety(args: &LogArgs, file: &KafkaFile) -> kafka::TopicSafety {
     if args.single_replica || file.single_replica.unwrap_or(false) {
-        return kafka::Safety::TRIAL;
+        return kafka::TopicSafety::TRIAL;
     }
-    kafka::Safety::default()
+    kafka::TopicSafety::default()
 }
 
 /// The promise of reads that a setting names.

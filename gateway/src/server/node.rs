@@ -18,7 +18,7 @@ use ingest::log::brokers::Brokers;
 use ingest::log::replicated::{self, ReplicatedLog};
 use ingest::log::{Log, ReadError};
 use ingest::record::DATA_BYTES_MAX;
-use kafka::{KafkaBrokers, Topic};
+use kafka::{KafkaBrokers, TopicDescription};
 
 use super::identity::{Identity, NodeIdentity, new_store};
 use super::store::{bulk_options, partition_options};
@@ -43,15 +43,15 @@ pub struct Node {
 
 /// Refuses what is unsafe about a topic, all of it at once.
 fn check_topic(
-    topic: &Topic,
+    topic: &TopicDescription,
     kafka: &KafkaSettings,
     partitions: Option<u32>,
 ) -> anyhow::Result<()> {
-    let refusals = kafka::refusals(topic, partitions, &kafka.safety);
-    if refusals.is_empty() {
+    let problems = kafka::problems(topic, partitions, &kafka.safety);
+    if problems.is_empty() {
         return Ok(());
     }
-    let lines: Vec<String> = refusals
+    let lines: Vec<String> = problems
         .iter()
         .map(|refusal| format!("  - {}: {}", refusal.problem, refusal.remedy))
         .collect();
@@ -69,10 +69,10 @@ pub async fn init(env: &Env, kafka: &KafkaSettings, partitions: u32) -> anyhow::
     let cluster = kafka.connection.cluster();
     ReplicatedLog::establish(env, &brokers, partitions, new_store()?, cluster).await?;
     Ok(match made {
-        kafka::Creation::Created => {
+        kafka::TopicCreation::Created => {
             format!("cluster {cluster}: made topic {} with {partitions} partitions", topic.name)
         }
-        kafka::Creation::AlreadyThere => {
+        kafka::TopicCreation::AlreadyThere => {
             format!("cluster {cluster}: topic {} was there already", topic.name)
         }
     })

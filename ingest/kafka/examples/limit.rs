@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use ingest::ids::PartitionId;
 use ingest::log::brokers::ProducerKind;
-use kafka::{Security, Settings, consumer_config, producer_config};
+use kafka::{ConnectionSecurity, KafkaSettings, consumer_config, producer_config};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -54,8 +54,11 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let settings =
-        Settings::new(arguments.bootstrap.clone(), &*arguments.cluster, Security::default())?;
+    let settings = KafkaSettings::new(
+        arguments.bootstrap.clone(),
+        &*arguments.cluster,
+        ConnectionSecurity::default(),
+    )?;
     let limit = Duration::from_secs(arguments.seconds);
     if arguments.round_trip {
         println!("{}", round_trip(&settings, arguments.bytes, limit, arguments.linger_ms)?);
@@ -144,7 +147,7 @@ impl ProducerContext for Acknowledged {
 
 /// A plain producer, and what it has under way.
 fn producer(
-    settings: &Settings,
+    settings: &KafkaSettings,
     lane: ProducerKind,
     linger_ms: Option<u32>,
 ) -> anyhow::Result<(ThreadedProducer<Acknowledged>, Arc<Window>)> {
@@ -157,7 +160,7 @@ fn producer(
 }
 
 /// A plain consumer of partition 0.
-fn consumer(settings: &Settings, from: Offset) -> anyhow::Result<BaseConsumer> {
+fn consumer(settings: &KafkaSettings, from: Offset) -> anyhow::Result<BaseConsumer> {
     let consumer: BaseConsumer = consumer_config(settings, PartitionId::new(0), 0).create()?;
     let mut assignment = TopicPartitionList::new();
     assignment.add_partition_offset(&settings.topic(), 0, from)?;
@@ -166,14 +169,14 @@ fn consumer(settings: &Settings, from: Offset) -> anyhow::Result<BaseConsumer> {
 }
 
 /// Where partition 0 begins and ends.
-fn bounds(settings: &Settings) -> anyhow::Result<(i64, i64)> {
+fn bounds(settings: &KafkaSettings) -> anyhow::Result<(i64, i64)> {
     let client: BaseConsumer = consumer_config(settings, PartitionId::new(0), 0).create()?;
     Ok(client.fetch_watermarks(&settings.topic(), 0, Duration::from_secs(10))?)
 }
 
 /// Produces records of equal length for a while, as many as the window allows.
 fn produce(
-    settings: &Settings,
+    settings: &KafkaSettings,
     bytes: usize,
     limit: Duration,
     in_flight_bytes: usize,
@@ -202,7 +205,7 @@ fn produce(
 
 /// Produces one record at a time, and waits until it is read.
 fn round_trip(
-    settings: &Settings,
+    settings: &KafkaSettings,
     bytes: usize,
     limit: Duration,
     linger_ms: Option<u32>,
@@ -229,7 +232,7 @@ fn round_trip(
 }
 
 /// Reads everything that is there now.
-fn consume(settings: &Settings) -> anyhow::Result<Rate> {
+fn consume(settings: &KafkaSettings) -> anyhow::Result<Rate> {
     let (first, end) = bounds(settings)?;
     anyhow::ensure!(first < end, "the partition is empty");
     let consumer = consumer(settings, Offset::Offset(first))?;

@@ -28,7 +28,7 @@ use ingest::record::{
     PutObject, Record, RecordBody, RecordId, RecordPayload, StreamPiece, WriteCondition,
 };
 use ingest::time::WallTime;
-use kafka::{KafkaBrokers, Security, Settings};
+use kafka::{ConnectionSecurity, KafkaBrokers, KafkaSettings};
 
 const PARTITION: PartitionId = PartitionId::ZERO;
 
@@ -67,8 +67,11 @@ fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     runtime.block_on(async {
         let env = production::of(folder.path())?;
-        let settings =
-            Settings::new(arguments.bootstrap.clone(), &*arguments.cluster, Security::default())?;
+        let settings = KafkaSettings::new(
+            arguments.bootstrap.clone(),
+            &*arguments.cluster,
+            ConnectionSecurity::default(),
+        )?;
         let brokers: Arc<dyn Brokers> = Arc::new(KafkaBrokers::new(settings));
         let options = ReplicatedLogOptions::new(FilePath::new("spool"));
         let log = ReplicatedLog::open(&env, brokers, arguments.partitions, None, options).await?;

@@ -7,8 +7,8 @@ use rdkafka::consumer::Consumer;
 use ingest::env::Fut;
 use ingest::log::brokers::BrokerError;
 
-use crate::inquiry::{asker, on_thread};
-use crate::settings::Settings;
+use crate::admin::{metadata_client, on_thread};
+use crate::settings::KafkaSettings;
 
 /// How long brokers may take to answer at all.
 const ANSWER: Duration = Duration::from_secs(9);
@@ -38,13 +38,13 @@ pub enum ConnectionError {
 }
 
 /// Finds out within about ten seconds whether brokers answer.
-pub fn check_connection(settings: &Settings) -> Fut<'static, Result<(), ConnectionError>> {
+pub fn check_connection(settings: &KafkaSettings) -> Fut<'static, Result<(), ConnectionError>> {
     let settings = settings.clone();
     on_thread("kafka check", move || check(&settings))
 }
 
-fn check(settings: &Settings) -> Result<(), ConnectionError> {
-    let (client, context) = asker(settings, 0)?;
+fn check(settings: &KafkaSettings) -> Result<(), ConnectionError> {
+    let (client, context) = metadata_client(settings, 0)?;
     let began = Instant::now();
     loop {
         let Err(error) = client.fetch_metadata(Some(&settings.topic()), LOOK) else {

@@ -23,9 +23,9 @@ use ingest::ids::{Offset, PartitionId};
 use ingest::log::brokers::{self, BrokerError, CommittedMessage, ConsumeError};
 use ingest::time::WallTime;
 
-use crate::context::{Context, broker_error};
-use crate::inquiry::{self, Presence, spawn};
-use crate::settings::Settings;
+use crate::admin::{self, PartitionPresence, spawn};
+use crate::context::{ErrorContext, broker_error};
+use crate::settings::KafkaSettings;
 
 /// How often a consumer's thread looks whether it is still wanted. Messages do not wait for it.
 const POLL: Duration = Duration::from_millis(100);
@@ -39,7 +39,11 @@ const DOUBT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// What a partition's consumer is made with.
-pub fn consumer_config(settings: &Settings, partition: PartitionId, attempt: u32) -> ClientConfig {
+pub fn consumer_config(
+    settings: &KafkaSettings,
+    partition: PartitionId,
+    attempt: u32,
+) -> ClientConfig {
     let mut config = settings.client(&format!("reader-{partition}"), attempt);
     config
         // librdkafka wants a group before it lets anybody choose partitions. It is never joined.
@@ -65,24 +69,24 @@ pub fn consumer_config(settings: &Settings, partition: PartitionId, attempt: u32
     config
 }
 
-type Batch = Result<Vec<CommittedMessage>, ConsumeError>;
+type DeliveredBatch = Result<Vec<CommittedMessage>, ConsumeError>;
 
 /// A partition's consumer. Its thread ends, and with it the connections, soon after it is dropped.
 pub(crate) struct KafkaConsumer {
-    batches: mpsc::Receiver<Batch>,
+    batches: mpsc::Receiver<DeliveredBatch>,
 }
 
 impl KafkaConsumer {
     pub(crate) fn new(
-        settings: &Settings,
+        settings: &KafkaSettings,
         partition: PartitionId,
         from: Offset,
         attempt: u32,
     ) -> Result<Self, BrokerError> {
-        let context = Context::default();
+        let context = ErrorContext::default();
         let topic = settings.topic();
         let config = consumer_config(settings, partition, attempt);
-        let consumer: BaseConsumer<Context> =
+        let consumer: BaseConsumer<ErrorContext> =
             config.create_with_context(context.clone()).map_err(broker_error)?;
         let place = rdkafka::Offset::Offset(from.get().cast_signed());
         let mut assignment = TopicPartitionList::new();
@@ -92,36 +96,36 @@ impl KafkaConsumer {
             .map_err(broker_error)?;
         let (sender, batches) = mpsc::channel(1);
         let delivery =
-            Delivery { consumer, context, topic, partition, batches: sender, doubt: None };
+            ConsumerThread { consumer, context, topic, partition, batches: sender, doubt: None };
         spawn(&format!("kafka reader {partition}"), move || delivery.run())?;
         Ok(Self { batches })
     }
 }
 
 impl brokers::Consumer for KafkaConsumer {
-    fn next(&mut self) -> Fut<'_, Batch> {
+    fn next(&mut self) -> Fut<'_, DeliveredBatch> {
         let ended = || ConsumeError::Unavailable("the consumer has ended".into());
         Box::pin(async move { self.batches.recv().await.unwrap_or_else(|| Err(ended())) })
     }
 }
 
 /// What a consumer's thread does.
-struct Delivery {
-    consumer: BaseConsumer<Context>,
-    context: Context,
+struct ConsumerThread {
+    consumer: BaseConsumer<ErrorContext>,
+    context: ErrorContext,
     topic: String,
     partition: PartitionId,
-    batches: mpsc::Sender<Batch>,
-    doubt: Option<Doubt>,
+    batches: mpsc::Sender<DeliveredBatch>,
+    doubt: Option<TransientError>,
 }
 
 /// Something went wrong that may pass.
-struct Doubt {
+struct TransientError {
     since: Instant,
     error: KafkaError,
 }
 
-impl Delivery {
+impl ConsumerThread {
     fn run(mut self) {
         while !self.batches.is_closed() {
             let (messages, error) = self.pull();
@@ -184,7 +188,7 @@ impl Delivery {
                 | Code::CoordinatorLoadInProgress
                 | Code::NotCoordinator,
             ) => {
-                self.doubt.get_or_insert_with(|| Doubt { since: Instant::now(), error });
+                self.doubt.get_or_insert_with(|| TransientError { since: Instant::now(), error });
                 None
             }
             // Among these are messages that librdkafka would skip: damaged on the way, or not understood.
@@ -195,12 +199,12 @@ impl Delivery {
     /// Finds out whether a doubt that has lasted was founded.
     fn settle(&mut self) -> Option<ConsumeError> {
         let doubt = self.doubt.take_if(|doubt| doubt.since.elapsed() >= DOUBT)?;
-        match inquiry::presence(&self.consumer, &self.topic, self.partition, ANSWER) {
-            Ok(Presence::There) => {
+        match admin::presence(&self.consumer, &self.topic, self.partition, ANSWER) {
+            Ok(PartitionPresence::There) => {
                 self.context.forget();
                 None
             }
-            Ok(Presence::Missing(reason)) => Some(ConsumeError::Refused(reason)),
+            Ok(PartitionPresence::Missing(reason)) => Some(ConsumeError::Refused(reason)),
             Err(_) => {
                 let heard = self.context.heard();
                 let refused = heard.authentication.map(ConsumeError::Refused);

@@ -12,14 +12,14 @@ use ingest::log::brokers::BrokerError;
 
 /// Passes on what one client says, and remembers what explains a silence.
 #[derive(Clone, Default)]
-pub(crate) struct Context {
+pub(crate) struct ErrorContext {
     /// Shared with whoever asks why nothing comes.
-    heard: Arc<Mutex<Heard>>,
+    heard: Arc<Mutex<RecentErrors>>,
 }
 
 /// The newest error of each kind.
 #[derive(Clone, Default)]
-pub(crate) struct Heard {
+pub(crate) struct RecentErrors {
     /// The brokers do not accept who we are.
     pub authentication: Option<String>,
     /// A secure connection did not come about.
@@ -28,19 +28,19 @@ pub(crate) struct Heard {
     pub last: Option<String>,
 }
 
-impl Context {
+impl ErrorContext {
     /// What has been heard so far.
-    pub(crate) fn heard(&self) -> Heard {
+    pub(crate) fn heard(&self) -> RecentErrors {
         self.heard.lock().clone()
     }
 
     /// What has been heard explains nothing any more: the brokers answer.
     pub(crate) fn forget(&self) {
-        *self.heard.lock() = Heard::default();
+        *self.heard.lock() = RecentErrors::default();
     }
 }
 
-impl ClientContext for Context {
+impl ClientContext for ErrorContext {
     fn log(&self, level: RDKafkaLogLevel, kind: &str, line: &str) {
         if kind == "FAIL" {
             self.heard.lock().last = Some(line.to_owned());
@@ -70,7 +70,7 @@ impl ClientContext for Context {
     }
 }
 
-impl ConsumerContext for Context {}
+impl ConsumerContext for ErrorContext {}
 
 /// Puts an error into words. A setting's value stays out: it may be a secret.
 pub(crate) fn broker_error(error: KafkaError) -> BrokerError {

@@ -7,19 +7,19 @@
 //! ```
 //!
 //! A thin adapter: it maps calls, settings and errors, and decides nothing about records. What an
-//! implementation of [`Brokers`] promises rests on the topic being as [`refusals`] wants it and on how the
+//! implementation of [`Brokers`] promises rests on the topic being as [`problems`] wants it and on how the
 //! clients are made ([`producer_config`], [`consumer_config`]).
 //!
 //! librdkafka blocks here and there, so nothing that may block runs on a caller's thread: producers and
 //! consumers have a thread each that also takes them down, questions are asked on threads of their own.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod admin;
 mod connection;
 mod consumer;
 mod context;
-mod inquiry;
+mod preflight;
 mod producer;
-mod refusal;
 mod settings;
 mod topic;
 
@@ -31,26 +31,29 @@ use ingest::log::brokers::{
     BrokerError, Brokers, Consumer, PartitionBounds, Producer, ProducerKind,
 };
 
-use inquiry::{Inquiry, on_thread};
+use admin::{PartitionInquiry, on_thread};
 
 pub use connection::{ConnectionError, check_connection};
 pub use consumer::consumer_config;
+pub use preflight::{TopicProblem, TopicSafety, problems};
 pub use producer::producer_config;
-pub use refusal::{Refusal, Safety, refusals};
-pub use settings::{ClientCertificate, Mechanism, Sasl, Security, Settings, SettingsError, Tls};
-pub use topic::{Creation, Partition, Topic, create, describe};
+pub use settings::{
+    ClientCertificate, ConnectionSecurity, KafkaSettings, SaslMechanism, SaslSettings,
+    SettingsError, TlsSettings,
+};
+pub use topic::{PartitionDescription, TopicCreation, TopicDescription, create, describe};
 
 /// A log's brokers, reached by librdkafka.
 pub struct KafkaBrokers {
-    settings: Settings,
+    settings: KafkaSettings,
     /// Shared with the threads that ask.
-    inquiry: Arc<Inquiry>,
+    inquiry: Arc<PartitionInquiry>,
 }
 
 impl KafkaBrokers {
     /// Prepares to use brokers. Nothing is asked of them yet.
-    pub fn new(settings: Settings) -> Self {
-        Self { inquiry: Arc::new(Inquiry::new(settings.clone())), settings }
+    pub fn new(settings: KafkaSettings) -> Self {
+        Self { inquiry: Arc::new(PartitionInquiry::new(settings.clone())), settings }
     }
 }
 
@@ -79,6 +82,6 @@ impl Brokers for KafkaBrokers {
         below: Offset,
     ) -> Fut<'_, Result<(), BrokerError>> {
         let settings = self.settings.clone();
-        on_thread("kafka trim", move || inquiry::delete_below(&settings, partition, below))
+        on_thread("kafka trim", move || admin::delete_below(&settings, partition, below))
     }
 }

@@ -20,9 +20,9 @@ use ingest::env::Fut;
 use ingest::ids::PartitionId;
 use ingest::log::brokers::{self, BrokerError, ProducerKind, SendError};
 
-use crate::context::{Context, broker_error};
-use crate::inquiry::spawn;
-use crate::settings::Settings;
+use crate::admin::spawn;
+use crate::context::{ErrorContext, broker_error};
+use crate::settings::KafkaSettings;
 
 /// How often a producer's thread looks whether it is still wanted. Acknowledgements do not wait for it.
 const POLL: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// The layer above bounds what is under way to less than the queue here, and gives a producer up long
 /// before a message's own time is over: a message that is given up on a living producer may turn up
 /// behind its successors.
-pub fn producer_config(settings: &Settings, lane: ProducerKind, attempt: u32) -> ClientConfig {
+pub fn producer_config(settings: &KafkaSettings, lane: ProducerKind, attempt: u32) -> ClientConfig {
     // Payload comes in bulk and gains from fuller batches; nobody waits for one record of it.
     let (role, linger_ms) = match lane {
         ProducerKind::Data => ("data", "2"),
@@ -61,9 +61,9 @@ pub fn producer_config(settings: &Settings, lane: ProducerKind, attempt: u32) ->
 type Outcome = Result<(), SendError>;
 
 /// Turns delivery reports into outcomes.
-struct Reports(Context);
+struct DeliveryReports(ErrorContext);
 
-impl ClientContext for Reports {
+impl ClientContext for DeliveryReports {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, line: &str) {
         self.0.log(level, fac, line);
     }
@@ -73,7 +73,7 @@ impl ClientContext for Reports {
     }
 }
 
-impl ProducerContext for Reports {
+impl ProducerContext for DeliveryReports {
     type DeliveryOpaque = Box<oneshot::Sender<Outcome>>;
 
     fn delivery(&self, report: &DeliveryResult<'_>, waiting: Self::DeliveryOpaque) {
@@ -89,7 +89,7 @@ impl ProducerContext for Reports {
 /// A lane's producer. Its thread ends, and with it the connections, soon after it is dropped.
 pub(crate) struct KafkaProducer {
     /// Shared with its thread, which lets go last: letting go may block.
-    producer: Arc<BaseProducer<Reports>>,
+    producer: Arc<BaseProducer<DeliveryReports>>,
     topic: String,
     /// What is sent after an error that ends the producer waits here unanswered, until the producer is
     /// given up like any other that does not get on.
@@ -98,13 +98,14 @@ pub(crate) struct KafkaProducer {
 
 impl KafkaProducer {
     pub(crate) fn new(
-        settings: &Settings,
+        settings: &KafkaSettings,
         lane: ProducerKind,
         attempt: u32,
     ) -> Result<Self, BrokerError> {
         let config = producer_config(settings, lane, attempt);
-        let producer: BaseProducer<Reports> =
-            config.create_with_context(Reports(Context::default())).map_err(broker_error)?;
+        let producer: BaseProducer<DeliveryReports> = config
+            .create_with_context(DeliveryReports(ErrorContext::default()))
+            .map_err(broker_error)?;
         let producer = Arc::new(producer);
         let polled = producer.clone();
         let poll = move || {

@@ -10,24 +10,24 @@ use rdkafka::config::RDKafkaLogLevel;
 
 /// How to reach a cluster's log. It has been checked as far as that goes without asking anybody.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct KafkaSettings {
     bootstrap: Vec<String>,
     cluster: String,
-    security: Security,
+    security: ConnectionSecurity,
 }
 
 /// How connections are secured; by default not at all.
 #[derive(Clone, Default, Debug)]
-pub struct Security {
+pub struct ConnectionSecurity {
     /// Encrypts, and proves who the brokers are.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsSettings>,
     /// Proves who we are by a password.
-    pub sasl: Option<Sasl>,
+    pub sasl: Option<SaslSettings>,
 }
 
 /// How TLS is used.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub struct TlsSettings {
     /// PEM file of the authorities that brokers' certificates are checked against; the system's if none.
     pub ca_file: Option<PathBuf>,
     /// Proves who we are by a certificate.
@@ -47,16 +47,16 @@ pub struct ClientCertificate {
 
 /// A user's password, and how it is shown. Without TLS, `PLAIN` shows it to everybody on the way.
 #[derive(Clone)]
-pub struct Sasl {
+pub struct SaslSettings {
     /// How it is shown.
-    pub mechanism: Mechanism,
+    pub mechanism: SaslMechanism,
     /// The user.
     pub user: String,
     /// The password.
     pub password: String,
 }
 
-impl fmt::Debug for Sasl {
+impl fmt::Debug for SaslSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sasl")
             .field("mechanism", &self.mechanism)
@@ -67,7 +67,7 @@ impl fmt::Debug for Sasl {
 
 /// How a password is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mechanism {
+pub enum SaslMechanism {
     /// As it is.
     Plain,
     /// By a proof that does not give it away.
@@ -76,7 +76,7 @@ pub enum Mechanism {
     ScramSha512,
 }
 
-impl fmt::Display for Mechanism {
+impl fmt::Display for SaslMechanism {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Plain => "PLAIN",
@@ -86,7 +86,7 @@ impl fmt::Display for Mechanism {
     }
 }
 
-impl FromStr for Mechanism {
+impl FromStr for SaslMechanism {
     type Err = SettingsError;
 
     fn from_str(name: &str) -> Result<Self, SettingsError> {
@@ -116,7 +116,7 @@ pub enum SettingsError {
     #[error("{mechanism} needs a {what}")]
     Credential {
         /// The mechanism.
-        mechanism: Mechanism,
+        mechanism: SaslMechanism,
         /// What is missing.
         what: &'static str,
     },
@@ -132,12 +132,12 @@ pub enum SettingsError {
     },
 }
 
-impl Settings {
+impl KafkaSettings {
     /// Checks settings. Brokers are given as `host:port`; any that are reachable tell of the others.
     pub fn new(
         bootstrap: Vec<String>,
         cluster: impl Into<String>,
-        security: Security,
+        security: ConnectionSecurity,
     ) -> Result<Self, SettingsError> {
         let cluster = cluster.into();
         if bootstrap.is_empty() {
@@ -210,7 +210,7 @@ fn is_address(server: &str) -> bool {
     })
 }
 
-impl Security {
+impl ConnectionSecurity {
     fn check(&self) -> Result<(), SettingsError> {
         if let Some(tls) = &self.tls {
             if let Some(path) = &tls.ca_file {
@@ -221,7 +221,7 @@ impl Security {
                 check_pem("the client's key", &client.key_file)?;
             }
         }
-        if let Some(Sasl { mechanism, user, password }) = &self.sasl {
+        if let Some(SaslSettings { mechanism, user, password }) = &self.sasl {
             for (value, what) in [(user, "user"), (password, "password")] {
                 if value.is_empty() {
                     return Err(SettingsError::Credential { mechanism: *mechanism, what });
@@ -251,7 +251,7 @@ impl Security {
                 config.set("ssl.key.location", path(&client.key_file));
             }
         }
-        if let Some(Sasl { mechanism, user, password }) = &self.sasl {
+        if let Some(SaslSettings { mechanism, user, password }) = &self.sasl {
             config.set("sasl.mechanism", mechanism.to_string());
             config.set("sasl.username", user).set("sasl.password", password);
         }

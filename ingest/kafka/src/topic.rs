@@ -12,9 +12,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use ingest::env::Fut;
 use ingest::log::brokers::BrokerError;
 
+use crate::admin::{ANSWER, metadata_client, on_thread, topic_admin};
 use crate::context::broker_error;
-use crate::inquiry::{ANSWER, admin, asker, on_thread};
-use crate::settings::Settings;
+use crate::settings::KafkaSettings;
 
 /// How long brokers may take to make a topic.
 const MAKING: Duration = Duration::from_secs(30);
@@ -35,20 +35,20 @@ const WANTED: [(&str, &str); 6] = [
 
 /// A topic, as some broker believes it to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Topic {
+pub struct TopicDescription {
     /// Its name.
     pub name: String,
     /// How many brokers there are.
     pub brokers: usize,
     /// Its partitions, in order. None at all: there is no such topic.
-    pub partitions: Vec<Partition>,
+    pub partitions: Vec<PartitionDescription>,
     /// What holds for it, by Kafka's names, whether set on the topic, on the brokers or by default.
     pub settings: BTreeMap<String, String>,
 }
 
 /// One partition of a topic. Brokers are named by their numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Partition {
+pub struct PartitionDescription {
     /// Who takes its messages, if anybody does.
     pub leader: Option<i32>,
     /// Who keeps them.
@@ -59,7 +59,7 @@ pub struct Partition {
 
 /// What became of a wish for a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Creation {
+pub enum TopicCreation {
     /// It has been made.
     Created,
     /// It had been there, and may be unlike what was wished.
@@ -69,10 +69,10 @@ pub enum Creation {
 /// Makes the topic. It keeps everything until it is told to delete, and acknowledges nothing that less
 /// than two brokers have, or than one if there is to be one replica only.
 pub fn create(
-    settings: &Settings,
+    settings: &KafkaSettings,
     partitions: u32,
     replicas: u32,
-) -> Fut<'static, Result<Creation, BrokerError>> {
+) -> Fut<'static, Result<TopicCreation, BrokerError>> {
     let settings = settings.clone();
     on_thread("kafka create", move || {
         let name = settings.topic();
@@ -83,10 +83,10 @@ pub fn create(
         topic.config.extend(WANTED);
         let options =
             AdminOptions::new().request_timeout(Some(MAKING)).operation_timeout(Some(MAKING));
-        let answers = block_on(admin(&settings)?.create_topics(&[topic], &options));
+        let answers = block_on(topic_admin(&settings)?.create_topics(&[topic], &options));
         match answers.map_err(broker_error)?.first() {
-            Some(Ok(_)) => await_leaders(&settings, partitions).map(|()| Creation::Created),
-            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(Creation::AlreadyThere),
+            Some(Ok(_)) => await_leaders(&settings, partitions).map(|()| TopicCreation::Created),
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(TopicCreation::AlreadyThere),
             Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) => {
                 Err(BrokerError(format!(
                     "topic {name} cannot have {replicas} replicas: there are fewer brokers than that"
@@ -103,7 +103,7 @@ pub fn create(
 }
 
 /// Waits until somebody takes messages for every partition of a new topic.
-fn await_leaders(settings: &Settings, partitions: u32) -> Result<(), BrokerError> {
+fn await_leaders(settings: &KafkaSettings, partitions: u32) -> Result<(), BrokerError> {
     let began = Instant::now();
     loop {
         let found = layout(settings).map(|(_, found)| found).unwrap_or_default();
@@ -122,18 +122,18 @@ fn await_leaders(settings: &Settings, partitions: u32) -> Result<(), BrokerError
 }
 
 /// Sees how the topic is.
-pub fn describe(settings: &Settings) -> Fut<'static, Result<Topic, BrokerError>> {
+pub fn describe(settings: &KafkaSettings) -> Fut<'static, Result<TopicDescription, BrokerError>> {
     let settings = settings.clone();
     on_thread("kafka describe", move || {
         let (brokers, partitions) = layout(&settings)?;
         let effective = if partitions.is_empty() { BTreeMap::new() } else { effective(&settings)? };
-        Ok(Topic { name: settings.topic(), brokers, partitions, settings: effective })
+        Ok(TopicDescription { name: settings.topic(), brokers, partitions, settings: effective })
     })
 }
 
 /// The number of brokers, and the topic's partitions.
-fn layout(settings: &Settings) -> Result<(usize, Vec<Partition>), BrokerError> {
-    let (client, _) = asker(settings, 0)?;
+fn layout(settings: &KafkaSettings) -> Result<(usize, Vec<PartitionDescription>), BrokerError> {
+    let (client, _) = metadata_client(settings, 0)?;
     let metadata = client.fetch_metadata(Some(&settings.topic()), ANSWER).map_err(broker_error)?;
     let brokers = metadata.brokers().len();
     let Some(topic) = metadata.topics().first() else { return Ok((brokers, Vec::new())) };
@@ -144,7 +144,7 @@ fn layout(settings: &Settings) -> Result<(usize, Vec<Partition>), BrokerError> {
     }
     let mut found: Vec<_> = topic.partitions().iter().collect();
     found.sort_by_key(|partition| partition.id());
-    let partition = |found: &rdkafka::metadata::MetadataPartition| Partition {
+    let partition = |found: &rdkafka::metadata::MetadataPartition| PartitionDescription {
         leader: Some(found.leader()).filter(|leader| *leader >= 0),
         replicas: found.replicas().to_vec(),
         in_sync: found.isr().to_vec(),
@@ -153,11 +153,11 @@ fn layout(settings: &Settings) -> Result<(usize, Vec<Partition>), BrokerError> {
 }
 
 /// What holds for the topic.
-fn effective(settings: &Settings) -> Result<BTreeMap<String, String>, BrokerError> {
+fn effective(settings: &KafkaSettings) -> Result<BTreeMap<String, String>, BrokerError> {
     let name = settings.topic();
     let options = AdminOptions::new().request_timeout(Some(ANSWER));
     let wanted = ResourceSpecifier::Topic(&name);
-    let answers = block_on(admin(settings)?.describe_configs([&wanted], &options));
+    let answers = block_on(topic_admin(settings)?.describe_configs([&wanted], &options));
     let answer = answers.map_err(broker_error)?.into_iter().next();
     let nothing = || BrokerError(format!("the brokers do not say what holds for topic {name}"));
     let found = answer.ok_or_else(nothing)?;

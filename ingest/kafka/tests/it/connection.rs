@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use ingest::log::brokers::{Brokers, ConsumeError, ProducerKind, SendError};
 use kafka::{
-    ConnectionError, KafkaBrokers, Mechanism, Sasl, Security, Settings, Tls, check_connection,
-    create, describe,
+    ConnectionError, ConnectionSecurity, KafkaBrokers, KafkaSettings, SaslMechanism, SaslSettings,
+    TlsSettings, check_connection, create, describe,
 };
 
 use crate::trial::{ONE, PATIENCE, servers};
 
-async fn check(servers: &[String], security: Security) -> Result<(), ConnectionError> {
-    let settings = Settings::new(servers.to_vec(), "c", security).unwrap();
+async fn check(servers: &[String], security: ConnectionSecurity) -> Result<(), ConnectionError> {
+    let settings = KafkaSettings::new(servers.to_vec(), "c", security).unwrap();
     let began = Instant::now();
     let checked = check_connection(&settings).await;
     println!("{servers:?} after {:?}: {checked:?}", began.elapsed());
@@ -22,11 +22,11 @@ async fn check(servers: &[String], security: Security) -> Result<(), ConnectionE
 #[tokio::test]
 async fn brokers_that_answer_are_found() {
     let Some(servers) = servers("SILTSTONE_KAFKA", "brokers_that_answer") else { return };
-    check(&servers, Security::default()).await.unwrap();
+    check(&servers, ConnectionSecurity::default()).await.unwrap();
     // One that answers is enough.
     let mut some_dead = vec!["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
     some_dead.push(servers[0].clone());
-    check(&some_dead, Security::default()).await.unwrap();
+    check(&some_dead, ConnectionSecurity::default()).await.unwrap();
 }
 
 /// Nobody there, somebody who is silent, and somebody who does not speak Kafka.
@@ -35,15 +35,16 @@ async fn brokers_that_do_not_answer_are_named() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap().to_string();
     for server in ["127.0.0.1:1".to_owned(), silent, "no-such-host.invalid:9092".to_owned()] {
-        let error = check(std::slice::from_ref(&server), Security::default()).await.unwrap_err();
+        let error =
+            check(std::slice::from_ref(&server), ConnectionSecurity::default()).await.unwrap_err();
         let words = error.to_string();
         assert!(words.starts_with(&format!("no broker answers at {server}: ")), "{words}");
     }
 }
 
-fn sasl(mechanism: Mechanism, password: &str) -> Security {
+fn sasl(mechanism: SaslMechanism, password: &str) -> ConnectionSecurity {
     let (user, password) = ("siltstone".to_owned(), password.to_owned());
-    Security { tls: None, sasl: Some(Sasl { mechanism, user, password }) }
+    ConnectionSecurity { tls: None, sasl: Some(SaslSettings { mechanism, user, password }) }
 }
 
 /// `SILTSTONE_KAFKA_SASL` names a listener without TLS that knows the user `siltstone` with the password
@@ -51,17 +52,19 @@ fn sasl(mechanism: Mechanism, password: &str) -> Security {
 #[tokio::test]
 async fn a_wrong_password_is_told_from_silence() {
     let Some(servers) = servers("SILTSTONE_KAFKA_SASL", "a_wrong_password") else { return };
-    for mechanism in [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512] {
+    for mechanism in [SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512]
+    {
         check(&servers, sasl(mechanism, "quartz")).await.unwrap();
         let error = check(&servers, sasl(mechanism, "feldspar")).await.unwrap_err();
         assert!(matches!(error, ConnectionError::Authentication(_)), "{error}");
         assert!(!error.to_string().contains("feldspar"));
     }
-    let error = check(&servers, Security::default()).await.unwrap_err();
+    let error = check(&servers, ConnectionSecurity::default()).await.unwrap_err();
     assert!(matches!(error, ConnectionError::NoAnswer { .. }), "{error}");
 
     // Clients that had been let in once meet the same later on.
-    let wrong = Settings::new(servers, "c", sasl(Mechanism::ScramSha256, "feldspar")).unwrap();
+    let wrong =
+        KafkaSettings::new(servers, "c", sasl(SaslMechanism::ScramSha256, "feldspar")).unwrap();
     let brokers = KafkaBrokers::new(wrong);
     let began = Instant::now();
     let mut consumer = brokers.consumer(ONE, Default::default(), 0).unwrap();
@@ -80,7 +83,7 @@ async fn a_wrong_password_is_told_from_silence() {
 #[tokio::test]
 async fn a_user_without_rights_is_refused() {
     let Some(servers) = servers("SILTSTONE_KAFKA_SASL", "a_user_without_rights") else { return };
-    let settings = Settings::new(servers, "c", sasl(Mechanism::Plain, "quartz")).unwrap();
+    let settings = KafkaSettings::new(servers, "c", sasl(SaslMechanism::Plain, "quartz")).unwrap();
     let brokers = KafkaBrokers::new(settings.clone());
     let mut consumer = brokers.consumer(ONE, Default::default(), 0).unwrap();
     let began = Instant::now();
@@ -108,8 +111,8 @@ async fn a_certificate_has_to_be_good() {
     let Some(servers) = servers("SILTSTONE_KAFKA_TLS", test) else { return };
     let ca = PathBuf::from(std::env::var("SILTSTONE_KAFKA_CA").unwrap());
     let tls = |ca_file: Option<&PathBuf>, checks_host| {
-        let tls = Tls { ca_file: ca_file.cloned(), client: None, checks_host };
-        Security { tls: Some(tls), sasl: None }
+        let tls = TlsSettings { ca_file: ca_file.cloned(), client: None, checks_host };
+        ConnectionSecurity { tls: Some(tls), sasl: None }
     };
     check(&servers, tls(Some(&ca), true)).await.unwrap();
     let error = check(&servers, tls(None, true)).await.unwrap_err();
@@ -118,6 +121,6 @@ async fn a_certificate_has_to_be_good() {
     let error = check(&by_number, tls(Some(&ca), true)).await.unwrap_err();
     assert!(matches!(error, ConnectionError::Tls(_)), "{error}");
     check(&by_number, tls(Some(&ca), false)).await.unwrap();
-    let error = check(&servers, Security::default()).await.unwrap_err();
+    let error = check(&servers, ConnectionSecurity::default()).await.unwrap_err();
     assert!(matches!(error, ConnectionError::NoAnswer { .. }), "{error}");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ingest::ids::Offset;
 use ingest::log::brokers::{Brokers, CommittedMessage, ConsumeError, ProducerKind, SendError};
-use kafka::{KafkaBrokers, Security, Settings};
+use kafka::{ConnectionSecurity, KafkaBrokers, KafkaSettings};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -17,7 +17,7 @@ fn pretended() -> (MockCluster<'static, DefaultProducerContext>, KafkaBrokers) {
     let cluster = MockCluster::new(3).unwrap();
     cluster.create_topic("siltstone-c", 1, 3).unwrap();
     let servers = cluster.bootstrap_servers().split(',').map(str::to_owned).collect();
-    let settings = Settings::new(servers, "c", Security::default()).unwrap();
+    let settings = KafkaSettings::new(servers, "c", ConnectionSecurity::default()).unwrap();
     (cluster, KafkaBrokers::new(settings))
 }
 

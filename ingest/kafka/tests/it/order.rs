@@ -3,7 +3,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use ingest::ids::{Offset, PartitionId};
 use ingest::log::brokers::{Brokers, ProducerKind, SendError};
-use kafka::{KafkaBrokers, Security, Settings};
+use kafka::{ConnectionSecurity, KafkaBrokers, KafkaSettings};
 
 use crate::trial::{ONE, PATIENCE, Trial, read};
 
@@ -81,7 +81,8 @@ async fn the_length_of_a_message_is_bounded() {
 /// unknown at once.
 #[tokio::test]
 async fn a_full_queue_refuses_and_a_dropped_one_answers() {
-    let nowhere = Settings::new(vec!["127.0.0.1:1".into()], "c", Security::default()).unwrap();
+    let nowhere =
+        KafkaSettings::new(vec!["127.0.0.1:1".into()], "c", ConnectionSecurity::default()).unwrap();
     let brokers = KafkaBrokers::new(nowhere);
     let producer = brokers.producer(ProducerKind::Data, 0).unwrap();
     let value = Bytes::from(vec![0; 1_000_000]);

@@ -110,7 +110,8 @@ async fn a_topic_may_come_late_and_go_early() {
 #[tokio::test]
 async fn brokers_out_of_reach_are_unavailable() {
     let nowhere = vec!["127.0.0.1:1".to_owned()];
-    let settings = kafka::Settings::new(nowhere, "c", kafka::Security::default()).unwrap();
+    let settings =
+        kafka::KafkaSettings::new(nowhere, "c", kafka::ConnectionSecurity::default()).unwrap();
     let brokers = kafka::KafkaBrokers::new(settings);
     let mut consumer = brokers.consumer(ONE, Offset::ZERO, 1).unwrap();
     let began = Instant::now();

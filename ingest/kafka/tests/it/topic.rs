@@ -1,4 +1,4 @@
-use kafka::{Creation, Safety, create, describe, refusals};
+use kafka::{TopicCreation, TopicSafety, create, describe, problems};
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 
 use crate::trial::Trial;
@@ -10,12 +10,12 @@ async fn a_topic_is_made_safe() {
     let settings = &trial.settings;
     let missing = describe(settings).await.unwrap();
     assert!(missing.partitions.is_empty() && missing.settings.is_empty(), "{missing:?}");
-    let safety = if missing.brokers < 3 { Safety::TRIAL } else { Safety::default() };
-    let refused = refusals(&missing, None, &safety);
+    let safety = if missing.brokers < 3 { TopicSafety::TRIAL } else { TopicSafety::default() };
+    let refused = problems(&missing, None, &safety);
     assert!(refused.len() == 1 && refused[0].problem.contains("there is no topic"), "{refused:?}");
 
-    assert_eq!(create(settings, 5, safety.replicas_min).await, Ok(Creation::Created));
-    assert_eq!(create(settings, 7, safety.replicas_min).await, Ok(Creation::AlreadyThere));
+    assert_eq!(create(settings, 5, safety.replicas_min).await, Ok(TopicCreation::Created));
+    assert_eq!(create(settings, 7, safety.replicas_min).await, Ok(TopicCreation::AlreadyThere));
     let topic = describe(settings).await.unwrap();
     assert_eq!(topic.partitions.len(), 5);
     for partition in &topic.partitions {
@@ -24,8 +24,8 @@ async fn a_topic_is_made_safe() {
         assert!(!partition.in_sync.is_empty());
     }
     assert_eq!(topic.settings["message.timestamp.type"], "LogAppendTime");
-    assert_eq!(refusals(&topic, Some(5), &safety), []);
-    assert_eq!(refusals(&topic, Some(6), &safety).len(), 1);
+    assert_eq!(problems(&topic, Some(5), &safety), []);
+    assert_eq!(problems(&topic, Some(6), &safety).len(), 1);
     trial.end().await;
 }
 
@@ -88,7 +88,7 @@ async fn an_unsafe_topic_is_refused_for_each_reason() {
                 break found;
             }
         };
-        let refused = refusals(&found, Some(2), &Safety::default());
+        let refused = problems(&found, Some(2), &TopicSafety::default());
         for refusal in &refused {
             println!("{refusal}");
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use ingest::ids::{Offset, PartitionId};
 use ingest::log::brokers::{Brokers, CommittedMessage, Consumer, Producer, ProducerKind};
-use kafka::{Creation, KafkaBrokers, Security, Settings};
+use kafka::{ConnectionSecurity, KafkaBrokers, KafkaSettings, TopicCreation};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -44,7 +44,7 @@ enum Calm {
 }
 
 pub struct Trial {
-    pub settings: Settings,
+    pub settings: KafkaSettings,
     pub brokers: KafkaBrokers,
     _calm: Calm,
 }
@@ -71,7 +71,8 @@ impl Trial {
 
     fn prepare(test: &str, calm: Calm) -> Option<Self> {
         let servers = servers("SILTSTONE_KAFKA", test)?;
-        let settings = Settings::new(servers, fresh_name(test), Security::default()).unwrap();
+        let settings =
+            KafkaSettings::new(servers, fresh_name(test), ConnectionSecurity::default()).unwrap();
         Some(Self { brokers: KafkaBrokers::new(settings.clone()), settings, _calm: calm })
     }
 
@@ -80,7 +81,7 @@ impl Trial {
         let brokers = kafka::describe(&self.settings).await.unwrap().brokers;
         let replicas = if brokers < 3 { 1 } else { 3 };
         let made = kafka::create(&self.settings, partitions, replicas).await;
-        assert_eq!(made, Ok(Creation::Created));
+        assert_eq!(made, Ok(TopicCreation::Created));
     }
 
     pub fn producer(&self, lane: ProducerKind) -> Box<dyn Producer> {

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ingest::env::{Env, production};
 use ingest::log::brokers::Brokers;
 use ingest::log::replicated::ReplicatedLog;
-use kafka::{KafkaBrokers, Security};
+use kafka::{KafkaBrokers, ConnectionSecurity};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use simulator::brokers::Knobs;
@@ -85,7 +85,7 @@ fn on_simulated_brokers(ops: &[Op]) -> Result<(), String> {
 fn on_real_brokers(servers: &[String], folder: &Path, ops: &[Op]) -> Result<(), String> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
     let cluster = format!("model-{:x}", since.as_nanos());
-    let settings = kafka::Settings::new(servers.to_vec(), cluster, Security::default());
+    let settings = kafka::KafkaSettings::new(servers.to_vec(), cluster, ConnectionSecurity::default());
     let settings = settings.map_err(|error| error.to_string())?;
     let mut kept = None;
     for (number, life) in lives(ops).enumerate() {

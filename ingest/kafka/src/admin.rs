@@ -17,8 +17,8 @@ use ingest::env::Fut;
 use ingest::ids::{Offset, PartitionId};
 use ingest::log::brokers::{BrokerError, PartitionBounds};
 
-use crate::context::{Context, broker_error};
-use crate::settings::Settings;
+use crate::context::{ErrorContext, broker_error};
+use crate::settings::KafkaSettings;
 
 /// How long brokers may take to answer.
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
@@ -30,9 +30,9 @@ const KEPT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 
 /// A client that asks and reads nothing. Being a consumer, it never makes a topic by asking for it.
-pub(crate) type Asker = BaseConsumer<Context>;
+pub(crate) type MetadataClient = BaseConsumer<ErrorContext>;
 /// A client that administers.
-pub(crate) type Admin = AdminClient<Context>;
+pub(crate) type TopicAdmin = AdminClient<ErrorContext>;
 
 /// Runs a job that blocks.
 pub(crate) fn on_thread<T, E>(
@@ -62,19 +62,22 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(
     started.map(drop).map_err(|error| BrokerError(format!("no thread for {name}: {error}")))
 }
 
-pub(crate) fn asker(settings: &Settings, attempt: u32) -> Result<(Asker, Context), BrokerError> {
-    let context = Context::default();
+pub(crate) fn metadata_client(
+    settings: &KafkaSettings,
+    attempt: u32,
+) -> Result<(MetadataClient, ErrorContext), BrokerError> {
+    let context = ErrorContext::default();
     let config = settings.client("inquiry", attempt);
     Ok((config.create_with_context(context.clone()).map_err(broker_error)?, context))
 }
 
-pub(crate) fn admin(settings: &Settings) -> Result<Admin, BrokerError> {
+pub(crate) fn topic_admin(settings: &KafkaSettings) -> Result<TopicAdmin, BrokerError> {
     let config = settings.client("admin", 0);
-    config.create_with_context(Context::default()).map_err(broker_error)
+    config.create_with_context(ErrorContext::default()).map_err(broker_error)
 }
 
 /// Whether a partition is there to be read.
-pub(crate) enum Presence {
+pub(crate) enum PartitionPresence {
     /// It is.
     There,
     /// It is not, or not for us.
@@ -83,43 +86,45 @@ pub(crate) enum Presence {
 
 /// Asks whether a partition is there. Blocks.
 pub(crate) fn presence(
-    client: &Asker,
+    client: &MetadataClient,
     topic: &str,
     partition: PartitionId,
     limit: Duration,
-) -> KafkaResult<Presence> {
+) -> KafkaResult<PartitionPresence> {
     let metadata = client.fetch_metadata(Some(topic), limit)?;
     let Some(found) = metadata.topics().first() else {
-        return Ok(Presence::Missing(format!("the brokers do not know topic {topic}")));
+        return Ok(PartitionPresence::Missing(format!("the brokers do not know topic {topic}")));
     };
     match found.error().map(RDKafkaErrorCode::from) {
-        None if found.partitions().len() > partition.get() as usize => Ok(Presence::There),
-        None => Ok(Presence::Missing(format!("topic {topic} has no partition {partition}"))),
+        None if found.partitions().len() > partition.get() as usize => Ok(PartitionPresence::There),
+        None => {
+            Ok(PartitionPresence::Missing(format!("topic {topic} has no partition {partition}")))
+        }
         Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-            Ok(Presence::Missing(format!("there is no topic {topic}")))
+            Ok(PartitionPresence::Missing(format!("there is no topic {topic}")))
         }
         Some(error @ RDKafkaErrorCode::TopicAuthorizationFailed) => {
-            Ok(Presence::Missing(format!("topic {topic} may not be read: {error}")))
+            Ok(PartitionPresence::Missing(format!("topic {topic} may not be read: {error}")))
         }
         Some(error) => Err(KafkaError::MetadataFetch(error)),
     }
 }
 
 /// Asks about partitions, again and again, with a client that is kept for a while.
-pub(crate) struct Inquiry {
-    settings: Settings,
-    kept: Mutex<Kept>,
+pub(crate) struct PartitionInquiry {
+    settings: KafkaSettings,
+    kept: Mutex<CachedClient>,
 }
 
 #[derive(Default)]
-struct Kept {
-    client: Option<(Arc<Asker>, Instant)>,
+struct CachedClient {
+    client: Option<(Arc<MetadataClient>, Instant)>,
     /// How many clients there have been.
     attempt: u32,
 }
 
-impl Inquiry {
-    pub(crate) fn new(settings: Settings) -> Self {
+impl PartitionInquiry {
+    pub(crate) fn new(settings: KafkaSettings) -> Self {
         Self { settings, kept: Mutex::default() }
     }
 
@@ -133,7 +138,7 @@ impl Inquiry {
             let is_unknown = error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition);
             // It says so, too, of what may not be read, and not of what.
             match is_unknown.then(|| presence(&client, &topic, partition, ANSWER)) {
-                Some(Ok(Presence::Missing(reason))) => BrokerError(reason),
+                Some(Ok(PartitionPresence::Missing(reason))) => BrokerError(reason),
                 _ => broker_error(error),
             }
         })?;
@@ -144,14 +149,14 @@ impl Inquiry {
         Ok(PartitionBounds { first: offset(first)?, end: offset(end)? })
     }
 
-    fn client(&self) -> Result<Arc<Asker>, BrokerError> {
+    fn client(&self) -> Result<Arc<MetadataClient>, BrokerError> {
         let mut kept = self.kept.lock();
         if let Some((client, born)) = &kept.client
             && born.elapsed() < KEPT
         {
             return Ok(client.clone());
         }
-        let (client, _) = asker(&self.settings, kept.attempt)?;
+        let (client, _) = metadata_client(&self.settings, kept.attempt)?;
         let client = Arc::new(client);
         let polled = client.clone();
         // It hears what the client says by the way, which would pile up, and lets go of it last.
@@ -167,7 +172,7 @@ impl Inquiry {
     }
 
     /// Lets go of a client that got no answer, unless somebody has done so before.
-    fn forget(&self, client: &Arc<Asker>) {
+    fn forget(&self, client: &Arc<MetadataClient>) {
         let mut kept = self.kept.lock();
         if kept.client.as_ref().is_some_and(|(kept, _)| Arc::ptr_eq(kept, client)) {
             kept.client = None;
@@ -177,7 +182,7 @@ impl Inquiry {
 
 /// Deletes every message below an offset. Blocks.
 pub(crate) fn delete_below(
-    settings: &Settings,
+    settings: &KafkaSettings,
     partition: PartitionId,
     below: Offset,
 ) -> Result<(), BrokerError> {
@@ -187,7 +192,7 @@ pub(crate) fn delete_below(
         .add_partition_offset(&settings.topic(), partition.get().cast_signed(), below)
         .map_err(broker_error)?;
     let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
-    let admin = admin(settings)?;
+    let admin = topic_admin(settings)?;
     let deleted = block_on(admin.delete_records(&wanted, &options)).map_err(broker_error)?;
     deleted.elements().iter().try_for_each(|element| element.error()).map_err(broker_error)
 }

@@ -1,7 +1,8 @@
 use super::*;
 
-fn safe_topic() -> Topic {
-    let partition = Partition { leader: Some(1), replicas: vec![1, 2, 3], in_sync: vec![1, 2, 3] };
+fn safe_topic() -> TopicDescription {
+    let partition =
+        PartitionDescription { leader: Some(1), replicas: vec![1, 2, 3], in_sync: vec![1, 2, 3] };
     let settings = [
         ("min.insync.replicas", "2"),
         ("unclean.leader.election.enable", "false"),
@@ -13,7 +14,7 @@ fn safe_topic() -> Topic {
         ("segment.bytes", "67108864"),
     ];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Topic {
+    TopicDescription {
         name: "siltstone-t".into(),
         brokers: 3,
         partitions: vec![partition; 4],
@@ -21,14 +22,18 @@ fn safe_topic() -> Topic {
     }
 }
 
-fn problems(topic: &Topic, expected: Option<u32>, safety: Safety) -> Vec<String> {
-    refusals(topic, expected, &safety).into_iter().map(|refusal| refusal.problem).collect()
+fn problem_texts(
+    topic: &TopicDescription,
+    expected: Option<u32>,
+    safety: TopicSafety,
+) -> Vec<String> {
+    super::problems(topic, expected, &safety).into_iter().map(|problem| problem.problem).collect()
 }
 
 #[test]
 fn a_safe_topic_is_not_refused() {
-    assert_eq!(problems(&safe_topic(), None, Safety::default()), [""; 0]);
-    assert_eq!(problems(&safe_topic(), Some(4), Safety::default()), [""; 0]);
+    assert_eq!(problem_texts(&safe_topic(), None, TopicSafety::default()), [""; 0]);
+    assert_eq!(problem_texts(&safe_topic(), Some(4), TopicSafety::default()), [""; 0]);
 }
 
 #[test]
@@ -48,7 +53,7 @@ fn each_unsafe_setting_is_refused_by_name_and_value() {
     for (name, value) in table {
         let mut topic = safe_topic();
         topic.settings.insert(name.into(), value.into());
-        let found = refusals(&topic, Some(4), &Safety::default());
+        let found = super::problems(&topic, Some(4), &TopicSafety::default());
         assert_eq!(found.len(), 1, "{name}={value}: {found:?}");
         let begin = format!("{name} of topic siltstone-t is {value}");
         assert!(found[0].problem.starts_with(&begin), "{}", found[0].problem);
@@ -61,7 +66,7 @@ fn a_setting_that_is_not_known_is_refused() {
     for name in safe_topic().settings.keys().filter(|name| *name != "segment.bytes") {
         let mut topic = safe_topic();
         topic.settings.remove(name);
-        let found = problems(&topic, None, Safety::default());
+        let found = problem_texts(&topic, None, TopicSafety::default());
         assert_eq!(found, [format!("the brokers do not say what {name} of topic siltstone-t is")]);
     }
 }
@@ -71,13 +76,16 @@ fn what_is_missing_altogether_is_the_only_complaint() {
     let mut topic = safe_topic();
     topic.partitions.clear();
     topic.settings.clear();
-    assert_eq!(problems(&topic, Some(4), Safety::default()), ["there is no topic siltstone-t"]);
+    assert_eq!(
+        problem_texts(&topic, Some(4), TopicSafety::default()),
+        ["there is no topic siltstone-t"]
+    );
 }
 
 #[test]
 fn another_number_of_partitions_is_refused() {
     for expected in [1, 3, 5] {
-        let found = problems(&safe_topic(), Some(expected), Safety::default());
+        let found = problem_texts(&safe_topic(), Some(expected), TopicSafety::default());
         assert_eq!(found, [format!("topic siltstone-t has 4 partitions, expected {expected}")]);
     }
 }
@@ -86,7 +94,7 @@ fn another_number_of_partitions_is_refused() {
 fn one_partition_with_too_few_replicas_is_enough() {
     let mut topic = safe_topic();
     topic.partitions[2].replicas = vec![1, 2];
-    let found = problems(&topic, None, Safety::default());
+    let found = problem_texts(&topic, None, TopicSafety::default());
     assert_eq!(found.len(), 1);
     assert!(found[0].starts_with("1 of 4 partitions of topic siltstone-t are kept by as few as 2"));
 }
@@ -98,8 +106,8 @@ fn a_trial_may_have_one_replica_and_nothing_else_is_let_pass() {
         partition.replicas = vec![1];
     }
     topic.settings.insert("min.insync.replicas".into(), "1".into());
-    assert_eq!(problems(&topic, None, Safety::default()).len(), 2);
-    assert_eq!(problems(&topic, None, Safety::TRIAL), [""; 0]);
+    assert_eq!(problem_texts(&topic, None, TopicSafety::default()).len(), 2);
+    assert_eq!(problem_texts(&topic, None, TopicSafety::TRIAL), [""; 0]);
     topic.settings.insert("retention.ms".into(), "1000".into());
-    assert_eq!(problems(&topic, None, Safety::TRIAL).len(), 1);
+    assert_eq!(problem_texts(&topic, None, TopicSafety::TRIAL).len(), 1);
 }

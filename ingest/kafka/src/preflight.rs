@@ -2,39 +2,39 @@
 
 use std::fmt;
 
-use crate::topic::{Partition, Topic};
+use crate::topic::{PartitionDescription, TopicDescription};
 
 /// What a topic has to offer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Safety {
+pub struct TopicSafety {
     /// Brokers that keep each message, at least.
     pub replicas_min: u32,
     /// Brokers that must have a message before it is acknowledged, at least.
     pub in_sync_min: u32,
 }
 
-impl Default for Safety {
+impl Default for TopicSafety {
     /// One broker may be lost with all it has, and another be away, and no acknowledged record is lost.
     fn default() -> Self {
         Self { replicas_min: 3, in_sync_min: 2 }
     }
 }
 
-impl Safety {
+impl TopicSafety {
     /// For a trial on a single broker: what that broker loses is lost.
     pub const TRIAL: Self = Self { replicas_min: 1, in_sync_min: 1 };
 }
 
 /// A reason not to use a topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
+pub struct TopicProblem {
     /// What is unsafe, and why.
     pub problem: String,
     /// What to do about it.
     pub remedy: String,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for TopicProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.problem, self.remedy)
     }
@@ -44,9 +44,13 @@ impl fmt::Display for Refusal {
 const MESSAGE_BYTES: u64 = 1_000_000 + 128;
 
 /// Finds every reason not to use a topic. A setting that is not known counts as unsafe.
-pub fn refusals(topic: &Topic, expected_partitions: Option<u32>, safety: &Safety) -> Vec<Refusal> {
+pub fn problems(
+    topic: &TopicDescription,
+    expected_partitions: Option<u32>,
+    safety: &TopicSafety,
+) -> Vec<TopicProblem> {
     if topic.partitions.is_empty() {
-        return vec![Refusal {
+        return vec![TopicProblem {
             problem: format!("there is no topic {}", topic.name),
             remedy: "set the cluster up with `siltstone init`, or correct its name".into(),
         }];
@@ -59,9 +63,9 @@ pub fn refusals(topic: &Topic, expected_partitions: Option<u32>, safety: &Safety
     count.into_iter().chain(replicas).chain(in_sync).chain(rules).chain(length).collect()
 }
 
-fn partition_count(topic: &Topic, expected: u32) -> Option<Refusal> {
+fn partition_count(topic: &TopicDescription, expected: u32) -> Option<TopicProblem> {
     let found = topic.partitions.len();
-    (found != expected as usize).then(|| Refusal {
+    (found != expected as usize).then(|| TopicProblem {
         problem: format!("topic {} has {found} partitions, expected {expected}", topic.name),
         remedy: "correct the expected number; a log's partitions cannot be added to or taken away, since \
                  keys would move between them"
@@ -69,12 +73,13 @@ fn partition_count(topic: &Topic, expected: u32) -> Option<Refusal> {
     })
 }
 
-fn replication(topic: &Topic, safety: &Safety) -> Option<Refusal> {
-    let thin = |partition: &&Partition| partition.replicas.len() < safety.replicas_min as usize;
+fn replication(topic: &TopicDescription, safety: &TopicSafety) -> Option<TopicProblem> {
+    let thin =
+        |partition: &&PartitionDescription| partition.replicas.len() < safety.replicas_min as usize;
     let fewest =
         topic.partitions.iter().filter(thin).map(|partition| partition.replicas.len()).min()?;
     let concerned = topic.partitions.iter().filter(thin).count();
-    Some(Refusal {
+    Some(TopicProblem {
         problem: format!(
             "{concerned} of {} partitions of topic {} are kept by as few as {fewest} brokers, at least {} \
              are needed: the loss of brokers would lose acknowledged records",
@@ -90,13 +95,13 @@ fn replication(topic: &Topic, safety: &Safety) -> Option<Refusal> {
     })
 }
 
-fn in_sync(topic: &Topic, safety: &Safety) -> Option<Refusal> {
+fn in_sync(topic: &TopicDescription, safety: &TopicSafety) -> Option<TopicProblem> {
     const NAME: &str = "min.insync.replicas";
     let set = |value: u32| format!("set {NAME}={value} on topic {}", topic.name);
     let Some(value) = number(topic, NAME) else { return Some(unknown(topic, NAME)) };
     let fewest = topic.partitions.iter().map(|partition| partition.replicas.len()).min()? as u64;
     if value < u64::from(safety.in_sync_min) {
-        return Some(Refusal {
+        return Some(TopicProblem {
             problem: format!(
                 "{NAME} of topic {} is {value}: a record is acknowledged while fewer than {} brokers have \
                  it, and the loss of one may lose it",
@@ -105,7 +110,7 @@ fn in_sync(topic: &Topic, safety: &Safety) -> Option<Refusal> {
             remedy: set(safety.in_sync_min),
         });
     }
-    (value > fewest).then(|| Refusal {
+    (value > fewest).then(|| TopicProblem {
         problem: format!(
             "{NAME} of topic {} is {value} and a partition has {fewest} replicas: no record would ever be \
              acknowledged",
@@ -115,10 +120,10 @@ fn in_sync(topic: &Topic, safety: &Safety) -> Option<Refusal> {
     })
 }
 
-fn message_length(topic: &Topic) -> Option<Refusal> {
+fn message_length(topic: &TopicDescription) -> Option<TopicProblem> {
     const NAME: &str = "max.message.bytes";
     let Some(value) = number(topic, NAME) else { return Some(unknown(topic, NAME)) };
-    (value < MESSAGE_BYTES).then(|| Refusal {
+    (value < MESSAGE_BYTES).then(|| TopicProblem {
         problem: format!(
             "{NAME} of topic {} is {value}: the brokers would not take records of the greatest length",
             topic.name
@@ -128,61 +133,61 @@ fn message_length(topic: &Topic) -> Option<Refusal> {
 }
 
 /// A setting that has exactly one safe value.
-struct Rule {
+struct TopicRule {
     name: &'static str,
     safe: &'static str,
     /// What any other value leads to.
     else_: &'static str,
 }
 
-const RULES: [Rule; 5] = [
-    Rule {
+const RULES: [TopicRule; 5] = [
+    TopicRule {
         name: "unclean.leader.election.enable",
         safe: "false",
         else_: "a broker that has missed acknowledged records could become leader, and they would be lost",
     },
-    Rule {
+    TopicRule {
         name: "retention.ms",
         safe: "-1",
         else_: "records would be deleted by age, whether or not every node has folded and sealed them",
     },
-    Rule {
+    TopicRule {
         name: "retention.bytes",
         safe: "-1",
         else_: "records would be deleted when there are many, whether or not every node has folded and \
                 sealed them",
     },
-    Rule {
+    TopicRule {
         name: "cleanup.policy",
         safe: "delete",
         else_: "with compaction records would vanish from the middle, and without deletion the log could \
                 not be trimmed",
     },
-    Rule {
+    TopicRule {
         name: "message.timestamp.type",
         safe: "LogAppendTime",
         else_: "records would carry the time of whoever sent them, and every node's clock would count",
     },
 ];
 
-impl Rule {
-    fn broken_by(&self, topic: &Topic) -> Option<Refusal> {
+impl TopicRule {
+    fn broken_by(&self, topic: &TopicDescription) -> Option<TopicProblem> {
         let Some(value) = topic.settings.get(self.name) else {
             return Some(unknown(topic, self.name));
         };
-        (value != self.safe).then(|| Refusal {
+        (value != self.safe).then(|| TopicProblem {
             problem: format!("{} of topic {} is {value}: {}", self.name, topic.name, self.else_),
             remedy: format!("set {}={} on topic {}", self.name, self.safe, topic.name),
         })
     }
 }
 
-fn number(topic: &Topic, name: &str) -> Option<u64> {
+fn number(topic: &TopicDescription, name: &str) -> Option<u64> {
     topic.settings.get(name)?.parse().ok()
 }
 
-fn unknown(topic: &Topic, name: &str) -> Refusal {
-    Refusal {
+fn unknown(topic: &TopicDescription, name: &str) -> TopicProblem {
+    TopicProblem {
         problem: format!("the brokers do not say what {name} of topic {} is", topic.name),
         remedy: "allow this user to describe the topic's configuration".into(),
     }
