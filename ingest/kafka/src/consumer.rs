@@ -4,7 +4,7 @@
 //! of one: a reader that is slow stops the thread, and then librdkafka's fetching, at a bounded number of
 //! bytes. It never goes on behind an error that may have skipped something.
 //!
-//! Many errors pass by themselves. Such a one raises a [`Doubt`], which the next message settles; when none
+//! Many errors pass by themselves. Such a one raises a [`TransientError`], which the next message settles; when none
 //! comes for a while, the brokers are asked whether the partition is there at all.
 
 use std::time::{Duration, Instant};

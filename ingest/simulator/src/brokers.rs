@@ -26,12 +26,12 @@
 
 mod call;
 mod cluster;
+mod config;
 mod consumer;
-mod contact;
 mod controller;
+mod discovery;
 mod exchange;
 mod faults;
-mod knobs;
 mod network;
 mod partition;
 mod producer;
@@ -48,13 +48,13 @@ use ingest::log::brokers::{
 };
 
 use crate::executor::Sim;
-use call::{Call, Question};
-use cluster::{Cluster, Shared};
+use call::{AdminCall, AdminRequest};
+use cluster::{Cluster, SharedCluster};
 use consumer::{Reader, SimConsumer};
 use producer::SimProducer;
 
-pub use knobs::Knobs;
-pub use network::Place;
+pub use config::BrokerConfig;
+pub use network::Endpoint;
 
 /// The brokers of a cluster.
 pub const BROKERS: usize = 3;
@@ -64,33 +64,33 @@ const MIN_IN_SYNC: usize = 2;
 /// See the module's description. Clones are handles of one cluster.
 #[derive(Clone)]
 pub struct SimBrokers {
-    cluster: Arc<Shared>,
+    cluster: Arc<SharedCluster>,
 }
 
 impl SimBrokers {
     /// Makes a cluster in a world, with a character drawn from the world's seed.
     pub fn new(sim: &Sim, partitions: usize) -> Self {
-        Self { cluster: Cluster::new(sim.world(), partitions, Knobs::draw) }
+        Self { cluster: Cluster::new(sim.world(), partitions, BrokerConfig::draw) }
     }
 
     /// Makes a cluster of a given character in a world.
-    pub fn with_knobs(sim: &Sim, partitions: usize, knobs: Knobs) -> Self {
+    pub fn with_knobs(sim: &Sim, partitions: usize, knobs: BrokerConfig) -> Self {
         Self { cluster: Cluster::new(sim.world(), partitions, |_| knobs) }
     }
 
     /// What one node sees of the cluster. Clients made through it belong to the life that the node is in
     /// when they are made.
     pub fn handle(&self, node: usize) -> Arc<dyn Brokers> {
-        Arc::new(Handle { cluster: self.cluster.clone(), node })
+        Arc::new(NodeBrokers { cluster: self.cluster.clone(), node })
     }
 
     /// How the cluster and its clients are.
-    pub fn knobs(&self) -> Knobs {
+    pub fn knobs(&self) -> BrokerConfig {
         self.cluster.lock().knobs.clone()
     }
 
     /// Changes how they are from now on.
-    pub fn set_knobs(&self, knobs: Knobs) {
+    pub fn set_knobs(&self, knobs: BrokerConfig) {
         self.cluster.lock().knobs = knobs;
     }
 
@@ -104,7 +104,7 @@ impl SimBrokers {
         let cluster = self.cluster.lock();
         let partition = &cluster.partitions[partition.get() as usize];
         let replica = &partition.replicas[partition.decided.leader?];
-        let is_leading = matches!(replica.role, partition::Role::Leader(_));
+        let is_leading = matches!(replica.role, partition::ReplicaRole::Leader(_));
         let is_current = replica.heard.epoch == partition.decided.epoch;
         let log = &replica.log;
         let committed = log.committed_from(log.start()).map(consumer::message);
@@ -118,12 +118,12 @@ impl SimBrokers {
 }
 
 /// One node's way to the cluster.
-struct Handle {
-    cluster: Arc<Shared>,
+struct NodeBrokers {
+    cluster: Arc<SharedCluster>,
     node: usize,
 }
 
-impl Handle {
+impl NodeBrokers {
     /// A new client begins at another broker than the one before it in its place.
     fn first_asked(&self, attempt: u32) -> usize {
         (self.node + attempt as usize) % BROKERS
@@ -140,14 +140,14 @@ impl Handle {
     fn call<T: Send + 'static>(
         &self,
         partition: PartitionId,
-        question: impl FnOnce(oneshot::Sender<Result<T, BrokerError>>) -> Question,
+        question: impl FnOnce(oneshot::Sender<Result<T, BrokerError>>) -> AdminRequest,
     ) -> Fut<'static, Result<T, BrokerError>> {
         let (sender, receiver) = oneshot::channel();
         let mut cluster = self.cluster.lock();
         match Self::check(&cluster, partition) {
             Ok(partition) => {
                 let question = question(sender);
-                cluster.call(Call { node: self.node, partition, question });
+                cluster.call(AdminCall { node: self.node, partition, question });
             }
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         }
@@ -156,7 +156,7 @@ impl Handle {
     }
 }
 
-impl Brokers for Handle {
+impl Brokers for NodeBrokers {
     fn producer(
         &self,
         _lane: ProducerKind,
@@ -188,7 +188,7 @@ impl Brokers for Handle {
     }
 
     fn bounds(&self, partition: PartitionId) -> Fut<'_, Result<PartitionBounds, BrokerError>> {
-        self.call(partition, Question::Bounds)
+        self.call(partition, AdminRequest::Bounds)
     }
 
     fn delete_below(
@@ -196,6 +196,6 @@ impl Brokers for Handle {
         partition: PartitionId,
         below: Offset,
     ) -> Fut<'_, Result<(), BrokerError>> {
-        self.call(partition, |reply| Question::DeleteBelow(below.get(), reply))
+        self.call(partition, |reply| AdminRequest::DeleteBelow(below.get(), reply))
     }
 }

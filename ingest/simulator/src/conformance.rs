@@ -22,7 +22,7 @@ use ingest::time::WallTime;
 use parking_lot::Mutex;
 
 /// Makes and restarts a log.
-pub trait Factory: Sync {
+pub trait LogFactory: Sync {
     /// Opens the log; after a first time, with what the time before left.
     fn open(&self) -> BoxFuture<'_, Arc<dyn Log>>;
 
@@ -44,7 +44,7 @@ impl<B: Fn() -> Arc<dyn Brokers> + Sync> OnBrokers<B> {
     }
 }
 
-impl<B: Fn() -> Arc<dyn Brokers> + Sync> Factory for OnBrokers<B> {
+impl<B: Fn() -> Arc<dyn Brokers> + Sync> LogFactory for OnBrokers<B> {
     fn open(&self) -> BoxFuture<'_, Arc<dyn Log>> {
         Box::pin(async move {
             let brokers = (self.brokers)();
@@ -137,7 +137,7 @@ fn firsts(found: &[CommittedRecord]) -> Vec<RecordId> {
 }
 
 /// Runs every check.
-pub async fn check_all(factory: &dyn Factory) {
+pub async fn check_all(factory: &dyn LogFactory) {
     what_is_acknowledged_is_read_in_the_order_of_its_caller(factory).await;
     a_restart_keeps_everything(factory).await;
     a_reader_waits_for_more(factory).await;
@@ -149,7 +149,7 @@ pub async fn check_all(factory: &dyn Factory) {
     permits_are_given_back(factory).await;
 }
 
-async fn what_is_acknowledged_is_read_in_the_order_of_its_caller(factory: &dyn Factory) {
+async fn what_is_acknowledged_is_read_in_the_order_of_its_caller(factory: &dyn LogFactory) {
     let log = factory.open().await;
     for sequence in 1..=20 {
         append(&log, record(1, sequence, b"payload")).await.expect("appended");
@@ -167,7 +167,7 @@ async fn what_is_acknowledged_is_read_in_the_order_of_its_caller(factory: &dyn F
     factory.close(log).await;
 }
 
-async fn a_restart_keeps_everything(factory: &dyn Factory) {
+async fn a_restart_keeps_everything(factory: &dyn LogFactory) {
     let log = factory.open().await;
     append(&log, record(2, 1, &[7; 5000])).await.expect("appended");
     let before = read_all(&log, log.status(PARTITION).first).await.expect("read");
@@ -185,7 +185,7 @@ async fn a_restart_keeps_everything(factory: &dyn Factory) {
     factory.close(log).await;
 }
 
-async fn a_reader_waits_for_more(factory: &dyn Factory) {
+async fn a_reader_waits_for_more(factory: &dyn LogFactory) {
     let log = factory.open().await;
     let end = log.status(PARTITION).end;
     let mut reader = log.read(PARTITION, end).await.expect("a reader at the end");
@@ -204,7 +204,7 @@ async fn a_reader_waits_for_more(factory: &dyn Factory) {
     factory.close(log).await;
 }
 
-async fn a_dropped_append_may_still_be_done_and_is_whole(factory: &dyn Factory) {
+async fn a_dropped_append_may_still_be_done_and_is_whole(factory: &dyn LogFactory) {
     let log = factory.open().await;
     let dropped = record(4, 1, b"dropped");
     let permit = log.admit(PARTITION, dropped.bytes_estimate()).await.expect("room");
@@ -217,7 +217,7 @@ async fn a_dropped_append_may_still_be_done_and_is_whole(factory: &dyn Factory) 
     factory.close(log).await;
 }
 
-async fn inline_payload_is_fetched_again(factory: &dyn Factory) {
+async fn inline_payload_is_fetched_again(factory: &dyn LogFactory) {
     let log = factory.open().await;
     append(&log, record(5, 1, &[42; 9000])).await.expect("appended");
     let found = read_all(&log, log.status(PARTITION).first).await.expect("read");
@@ -229,7 +229,7 @@ async fn inline_payload_is_fetched_again(factory: &dyn Factory) {
     factory.close(log).await;
 }
 
-async fn a_review_delivers_what_reading_does(factory: &dyn Factory) {
+async fn a_review_delivers_what_reading_does(factory: &dyn LogFactory) {
     let log = factory.open().await;
     append(&log, record(8, 1, &[8; 9000])).await.expect("appended");
     let first = log.status(PARTITION).first;
@@ -246,7 +246,7 @@ async fn a_review_delivers_what_reading_does(factory: &dyn Factory) {
     factory.close(log).await;
 }
 
-async fn many_callers_at_once_keep_their_order(factory: &dyn Factory) {
+async fn many_callers_at_once_keep_their_order(factory: &dyn LogFactory) {
     let log = factory.open().await;
     let caller = |caller: u8| {
         let log = log.clone();
@@ -266,7 +266,7 @@ async fn many_callers_at_once_keep_their_order(factory: &dyn Factory) {
     factory.close(log).await;
 }
 
-async fn what_is_trimmed_is_refused(factory: &dyn Factory) {
+async fn what_is_trimmed_is_refused(factory: &dyn LogFactory) {
     let log = factory.open().await;
     append(&log, record(6, 1, b"one")).await.expect("appended");
     append(&log, record(6, 2, b"two")).await.expect("appended");
@@ -284,7 +284,7 @@ async fn what_is_trimmed_is_refused(factory: &dyn Factory) {
     factory.close(log).await;
 }
 
-async fn permits_are_given_back(factory: &dyn Factory) {
+async fn permits_are_given_back(factory: &dyn LogFactory) {
     let log = factory.open().await;
     for _ in 0..500 {
         drop(log.admit(PARTITION, 20_000).await.expect("room"));

@@ -16,13 +16,13 @@ use ingest::env::{Disk, FilePath};
 use parking_lot::Mutex;
 
 use crate::executor::{Sim, World};
-use content::Content;
+use content::FileContent;
 
-pub use fault::{Fault, FaultKind, Operation};
+pub use fault::{DiskFault, DiskOperation, FaultKind};
 
 /// What of the unsynced bytes and names survives a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Survival {
+pub enum CrashSurvival {
     /// Nothing.
     DropAll,
     /// Everything.
@@ -66,8 +66,8 @@ impl NameChange {
 }
 
 #[derive(Clone, Default)]
-struct State {
-    files: BTreeMap<u64, Content>,
+struct DiskState {
+    files: BTreeMap<u64, FileContent>,
     names: BTreeMap<FilePath, u64>,
     durable_names: BTreeMap<FilePath, u64>,
     /// Unsynced changes of names, each with its number.
@@ -76,7 +76,7 @@ struct State {
     folders: BTreeSet<FilePath>,
     next_file: u64,
     last_written: Option<u64>,
-    faults: Vec<Fault>,
+    faults: Vec<DiskFault>,
     /// Bytes that may be allocated in all; none for no limit.
     capacity: Option<u64>,
     operations: u64,
@@ -91,7 +91,7 @@ struct State {
 #[derive(Clone)]
 pub struct SimDisk {
     world: Arc<World>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
 }
 
 impl SimDisk {
@@ -136,7 +136,7 @@ impl SimDisk {
     }
 
     /// Adds a fault.
-    pub fn inject(&self, fault: Fault) {
+    pub fn inject(&self, fault: DiskFault) {
         self.state.lock().faults.push(fault);
     }
 
@@ -208,19 +208,19 @@ impl SimDisk {
     }
 
     /// Decides what survives, and starts again. Faults are taken away.
-    pub(crate) fn lose_power(&self, survival: Survival) {
+    pub(crate) fn lose_power(&self, survival: CrashSurvival) {
         let mut state = self.state.lock();
         let state = &mut *state;
         let random = match survival {
-            Survival::Random(seed) => Some(crate::random::SimRandom::new(seed)),
+            CrashSurvival::Random(seed) => Some(crate::random::SimRandom::new(seed)),
             _ => None,
         };
         let mut names = state.durable_names.clone();
         for (_, change) in &state.changes {
             let survives = match survival {
-                Survival::DropAll => false,
-                Survival::KeepAll | Survival::TearLast => true,
-                Survival::Random(_) => random.as_ref().is_some_and(|random| random.chance(50)),
+                CrashSurvival::DropAll => false,
+                CrashSurvival::KeepAll | CrashSurvival::TearLast => true,
+                CrashSurvival::Random(_) => random.as_ref().is_some_and(|random| random.chance(50)),
             };
             if survives {
                 change.apply(&mut names);
@@ -239,7 +239,7 @@ impl SimDisk {
     }
 }
 
-impl State {
+impl DiskState {
     /// Makes everything that is seen durable, and forgets files without a name.
     fn settle(&mut self) {
         self.durable_names = self.names.clone();
@@ -247,14 +247,14 @@ impl State {
         self.last_written = None;
         let named: BTreeSet<u64> = self.names.values().copied().collect();
         self.files.retain(|id, _| named.contains(id));
-        self.files.values_mut().for_each(Content::settle);
+        self.files.values_mut().for_each(FileContent::settle);
     }
 
     /// A removed file takes its space until its removal is durable.
     fn used_bytes(&self) -> u64 {
         let named: BTreeSet<&u64> =
             self.names.values().chain(self.durable_names.values()).collect();
-        let bytes = |file: &&u64| self.files.get(*file).map_or(0, Content::used_bytes);
+        let bytes = |file: &&u64| self.files.get(*file).map_or(0, FileContent::used_bytes);
         named.iter().map(bytes).sum()
     }
 }

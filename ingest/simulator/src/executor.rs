@@ -22,17 +22,17 @@ use ingest::mutant::Mutant;
 use ingest::time::Tick;
 use parking_lot::Mutex;
 
-use crate::disk::{SimDisk, Survival};
+use crate::disk::{CrashSurvival, SimDisk};
 use crate::random::SimRandom;
 use crate::trace::Trace;
-use node::Process;
-pub(crate) use timer::{Life, Owner};
+use node::SimProcess;
+pub(crate) use timer::{ProcessLife, TimerOwner};
 use world::TaskWaker;
 pub(crate) use world::World;
 
 /// Why [`Sim::block_on`] came back without a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stopped {
+pub enum RunStopped {
     /// The disk lost power.
     Crashed,
     /// Nobody can run and no timer is set: the future would wait for ever.
@@ -43,19 +43,20 @@ pub enum Stopped {
 
 /// How long a run may take before it counts as endless.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
+pub struct RunLimits {
     /// How often tasks may be polled.
     pub polls: u64,
     /// How much time may pass in the world.
     pub time: Duration,
 }
 
-impl Limits {
+impl RunLimits {
     /// Of [`Sim::block_on`]: stories of one node take some hundred thousand polls, and live for some
     /// minutes.
-    pub const NODE: Limits = Limits { polls: 5_000_000, time: Duration::from_secs(600) };
+    pub const NODE: RunLimits = RunLimits { polls: 5_000_000, time: Duration::from_secs(600) };
     /// Of [`Sim::block_on_cluster`]: failovers take seconds each.
-    pub const CLUSTER: Limits = Limits { polls: 50_000_000, time: Duration::from_secs(2 * 3600) };
+    pub const CLUSTER: RunLimits =
+        RunLimits { polls: 50_000_000, time: Duration::from_secs(2 * 3600) };
 }
 
 struct MainWaker(AtomicBool);
@@ -69,12 +70,12 @@ impl Wake for MainWaker {
 /// The disk of a node in a cluster.
 struct NodeDisk {
     disk: SimDisk,
-    power: Power,
+    power: NodePower,
 }
 
 /// Whether a node of a cluster runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Power {
+enum NodePower {
     On,
     /// Its disk is dead; its processor runs on for so many of the world's polls.
     Fading(u64),
@@ -86,7 +87,7 @@ pub struct Sim {
     world: Arc<World>,
     mutant: Option<Mutant>,
     /// None for what suits the kind of run.
-    limits: Option<Limits>,
+    limits: Option<RunLimits>,
     disks: Mutex<BTreeMap<usize, NodeDisk>>,
 }
 
@@ -113,7 +114,7 @@ impl Sim {
     }
 
     /// Says how long runs may take from now on.
-    pub fn set_limits(&mut self, limits: Limits) {
+    pub fn set_limits(&mut self, limits: RunLimits) {
         self.limits = Some(limits);
     }
 
@@ -138,7 +139,7 @@ impl Sim {
 
     /// Resolves after `duration`, whatever becomes of the nodes.
     pub fn sleep(&self, duration: Duration) -> Fut<'static, ()> {
-        self.world.sleep(Owner::World, duration)
+        self.world.sleep(TimerOwner::World, duration)
     }
 
     /// Moves wall-clock time by so many microseconds, forward or backward.
@@ -154,12 +155,12 @@ impl Sim {
     /// An environment for a node of a cluster, in the life that the node is in now. What is started
     /// through it ends with that life.
     pub fn node_env(&self, node: usize, disk: &SimDisk) -> Env {
-        self.disks.lock().insert(node, NodeDisk { disk: disk.clone(), power: Power::On });
+        self.disks.lock().insert(node, NodeDisk { disk: disk.clone(), power: NodePower::On });
         self.env_of(Some(self.world.life(node)), disk)
     }
 
-    fn env_of(&self, life: Option<Life>, disk: &SimDisk) -> Env {
-        let process = Arc::new(Process { world: self.world.clone(), life });
+    fn env_of(&self, life: Option<ProcessLife>, disk: &SimDisk) -> Env {
+        let process = Arc::new(SimProcess { world: self.world.clone(), life });
         let random = Arc::new(SimRandom::new(self.world.random.next()));
         Env {
             rt: process.clone(),
@@ -177,12 +178,12 @@ impl Sim {
         &self,
         disk: &SimDisk,
         future: impl Future<Output = T>,
-    ) -> Result<T, Stopped> {
+    ) -> Result<T, RunStopped> {
         let mut linger = LINGER_POLLS;
-        let run = self.run(future, Limits::NODE, |_| {
+        let run = self.run(future, RunLimits::NODE, |_| {
             if disk.is_dead() {
                 if linger == 0 {
-                    return Err(Stopped::Crashed);
+                    return Err(RunStopped::Crashed);
                 }
                 linger -= 1;
                 return Ok(true);
@@ -190,7 +191,7 @@ impl Sim {
             Ok(false)
         });
         match run {
-            Err(Stopped::Stalled) if disk.is_dead() => Err(Stopped::Crashed),
+            Err(RunStopped::Stalled) if disk.is_dead() => Err(RunStopped::Crashed),
             run => run,
         }
     }
@@ -198,8 +199,8 @@ impl Sim {
     /// Runs everything until a future is done, whatever becomes of single nodes. A node whose disk has
     /// lost its power runs on for a moment and then stands still, until it is crashed ([`Self::crash_node`])
     /// or stopped. The future drives the story and belongs to no node.
-    pub fn block_on_cluster<T>(&self, future: impl Future<Output = T>) -> Result<T, Stopped> {
-        self.run(future, Limits::CLUSTER, |polled| {
+    pub fn block_on_cluster<T>(&self, future: impl Future<Output = T>) -> Result<T, RunStopped> {
+        self.run(future, RunLimits::CLUSTER, |polled| {
             self.hold_nodes_without_power(polled);
             Ok(false)
         })
@@ -209,52 +210,52 @@ impl Sim {
     fn run<T>(
         &self,
         future: impl Future<Output = T>,
-        usual: Limits,
-        mut before_poll: impl FnMut(Polled) -> Result<bool, Stopped>,
-    ) -> Result<T, Stopped> {
+        usual: RunLimits,
+        mut before_poll: impl FnMut(LastPolled) -> Result<bool, RunStopped>,
+    ) -> Result<T, RunStopped> {
         let woken = Arc::new(MainWaker(AtomicBool::new(true)));
         let waker = Waker::from(woken.clone());
         let mut future = pin!(future);
         let limits = self.limits.unwrap_or(usual);
         let mut polls = 0u64;
-        let mut polled = Polled::Main;
+        let mut polled = LastPolled::Main;
         let began = self.now();
         loop {
             let lingers = before_poll(polled)?;
             polls += 1;
             if polls > limits.polls {
-                return Err(Stopped::Endless);
+                return Err(RunStopped::Endless);
             }
             // The main future takes its turn among the ready tasks.
             let ready = self.world.ready_count();
             let main_is_ready = woken.0.load(Ordering::Relaxed);
             if main_is_ready && self.world.random.below(ready + 1) == 0 {
                 woken.0.store(false, Ordering::Relaxed);
-                polled = Polled::Main;
+                polled = LastPolled::Main;
                 if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                     return Ok(value);
                 }
                 continue;
             }
             if let Some(life) = self.step() {
-                polled = Polled::Task(life);
+                polled = LastPolled::Task(life);
                 continue;
             }
             if main_is_ready {
                 continue;
             }
             if self.now().since(began) > limits.time {
-                return Err(Stopped::Endless);
+                return Err(RunStopped::Endless);
             }
             let at_most = lingers.then_some(LINGER_STEP);
             if !self.world.move_time(at_most) {
-                return Err(Stopped::Stalled);
+                return Err(RunStopped::Stalled);
             }
         }
     }
 
     /// Polls one ready task; gives whose it was, or none when there is none.
-    fn step(&self) -> Option<Option<Life>> {
+    fn step(&self) -> Option<Option<ProcessLife>> {
         let chosen = self.world.choose()?;
         let Some(mut future) = chosen.future else { return Some(None) };
         let waker = TaskWaker { world: self.world.clone(), task: chosen.task };
@@ -267,32 +268,32 @@ impl Sim {
     }
 
     /// A disk dies of its own node's operation, or of one of the main future's.
-    fn hold_nodes_without_power(&self, polled: Polled) {
+    fn hold_nodes_without_power(&self, polled: LastPolled) {
         let mut disks = self.disks.lock();
         let notice = |disk: &mut NodeDisk| {
-            if disk.power == Power::On && disk.disk.is_dead() {
-                disk.power = Power::Fading(LINGER_POLLS);
+            if disk.power == NodePower::On && disk.disk.is_dead() {
+                disk.power = NodePower::Fading(LINGER_POLLS);
             }
         };
         match polled {
-            Polled::Main => disks.values_mut().for_each(notice),
-            Polled::Task(Some(life)) => disks.get_mut(&life.node).into_iter().for_each(notice),
-            Polled::Task(None) => {}
+            LastPolled::Main => disks.values_mut().for_each(notice),
+            LastPolled::Task(Some(life)) => disks.get_mut(&life.node).into_iter().for_each(notice),
+            LastPolled::Task(None) => {}
         }
         for (node, disk) in disks.iter_mut() {
             match disk.power {
-                Power::On | Power::Off => {}
-                Power::Fading(0) => {
-                    disk.power = Power::Off;
+                NodePower::On | NodePower::Off => {}
+                NodePower::Fading(0) => {
+                    disk.power = NodePower::Off;
                     self.world.hold_node(*node);
                 }
-                Power::Fading(polls) => disk.power = Power::Fading(polls - 1),
+                NodePower::Fading(polls) => disk.power = NodePower::Fading(polls - 1),
             }
         }
     }
 
     /// Cuts the power: the disk keeps what survives, all tasks and timers are gone.
-    pub fn crash(&self, disk: &SimDisk, survival: Survival) {
+    pub fn crash(&self, disk: &SimDisk, survival: CrashSurvival) {
         self.stop();
         disk.lose_power(survival);
     }
@@ -300,11 +301,11 @@ impl Sim {
     /// Ends all tasks of all nodes as killed processes would; what they wrote is still with the system.
     /// What lies beside the nodes, such as brokers, goes on.
     pub fn stop(&self) {
-        self.world.stop_all(|owner| owner != Owner::World);
+        self.world.stop_all(|owner| owner != TimerOwner::World);
     }
 
     /// Cuts one node's power: its disk keeps what survives, its tasks are gone.
-    pub fn crash_node(&self, node: usize, disk: &SimDisk, survival: Survival) {
+    pub fn crash_node(&self, node: usize, disk: &SimDisk, survival: CrashSurvival) {
         self.stop_node(node);
         disk.lose_power(survival);
     }
@@ -324,7 +325,7 @@ impl Sim {
 
     /// Lets a paused node run on, with all that has become due. A node without power stays as it is.
     pub fn resume_node(&self, node: usize) {
-        if self.disks.lock().get(&node).is_none_or(|disk| disk.power != Power::Off) {
+        if self.disks.lock().get(&node).is_none_or(|disk| disk.power != NodePower::Off) {
             self.world.release_node(node);
         }
     }
@@ -344,7 +345,7 @@ impl Drop for Sim {
 
 /// Who was polled last.
 #[derive(Clone, Copy)]
-enum Polled {
+enum LastPolled {
     Main,
-    Task(Option<Life>),
+    Task(Option<ProcessLife>),
 }

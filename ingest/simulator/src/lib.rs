@@ -21,6 +21,6 @@ pub mod random;
 pub mod trace;
 
 pub use brokers::SimBrokers;
-pub use disk::{Fault, FaultKind, Operation, SimDisk, Survival};
-pub use executor::{Limits, Sim, Stopped};
+pub use disk::{CrashSurvival, DiskFault, DiskOperation, FaultKind, SimDisk};
+pub use executor::{RunLimits, RunStopped, Sim};
 pub use random::SimRandom;

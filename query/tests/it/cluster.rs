@@ -37,7 +37,7 @@ use ingest::log::replicated::ReplicatedLog;
 use ingest::mutant::Mutant;
 use ingest::name::BucketName;
 use ingest::record::{CreateBucket, RecordBody};
-use simulator::brokers::Knobs;
+use simulator::brokers::BrokerConfig;
 use simulator::trace::{Trace, assert_repeatable};
 use simulator::{Sim, SimBrokers, SimRandom};
 
@@ -89,7 +89,7 @@ async fn found(world: &World<'_>) -> Result<(), String> {
 async fn story(world: &World<'_>) -> Result<(), String> {
     let knobs = world.brokers.knobs();
     // Faults begin when there is something to lose.
-    world.brokers.set_knobs(Knobs { lost_answers_percent: 0, ..knobs.clone() });
+    world.brokers.set_knobs(BrokerConfig { lost_answers_percent: 0, ..knobs.clone() });
     found(world).await?;
     world.brokers.set_knobs(knobs);
     let clients = (0..CLIENTS).map(|_| {

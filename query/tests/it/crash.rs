@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ingest::mutant::Mutant;
 use ingest::record::Versioning;
-use simulator::{Sim, SimDisk, Stopped, Survival};
+use simulator::{CrashSurvival, RunStopped, Sim, SimDisk};
 
 use crate::world::{Client, Engine, Model, open};
 
@@ -91,13 +91,13 @@ pub fn run_traced(
         }
         let lived = sim.block_on(&disk, slots.live(sim, &disk, is_last));
         let survival = match sim.random().below(4) {
-            0 => Survival::DropAll,
-            1 => Survival::KeepAll,
-            2 => Survival::TearLast,
-            _ => Survival::Random(sim.random().below(u64::MAX)),
+            0 => CrashSurvival::DropAll,
+            1 => CrashSurvival::KeepAll,
+            2 => CrashSurvival::TearLast,
+            _ => CrashSurvival::Random(sim.random().below(u64::MAX)),
         };
         match lived {
-            Err(Stopped::Crashed) => {
+            Err(RunStopped::Crashed) => {
                 crashed |= round == 0;
                 sim.crash(&disk, survival);
             }
@@ -248,7 +248,7 @@ fn seeded_bugs_are_found() {
         }
         let told = (1..2_000).step_by(9).find(|operation| {
             let run = std::panic::catch_unwind(|| {
-                crate::story::crash_at(1, *operation, Survival::DropAll, Some(*bug))
+                crate::story::crash_at(1, *operation, CrashSurvival::DropAll, Some(*bug))
             });
             !matches!(run, Ok(Ok(_)))
         });

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use ingest::name::ObjectKey;
 use ingest::record::{Versioning, WriteCondition};
-use simulator::{Fault, FaultKind, Operation, Sim, SimDisk, Stopped, Survival};
+use simulator::{CrashSurvival, DiskFault, DiskOperation, FaultKind, RunStopped, Sim, SimDisk};
 
 use crate::crash::{BUCKETS, SharedClients, check, seeds};
 use crate::world::{Client, open};
 
-const OPERATIONS: [Operation; 8] = [
-    Operation::Open,
-    Operation::Read,
-    Operation::Write,
-    Operation::Sync,
-    Operation::SyncFolder,
-    Operation::Rename,
-    Operation::Remove,
-    Operation::Allocate,
+const OPERATIONS: [DiskOperation; 8] = [
+    DiskOperation::Open,
+    DiskOperation::Read,
+    DiskOperation::Write,
+    DiskOperation::Sync,
+    DiskOperation::SyncFolder,
+    DiskOperation::Rename,
+    DiskOperation::Remove,
+    DiskOperation::Allocate,
 ];
 
 fn run(seed: u64) -> Result<u64, String> {
@@ -44,16 +44,16 @@ fn run(seed: u64) -> Result<u64, String> {
             let path = ["p0000", "catalog", "runs", "bulk", "segments"][random.below(5) as usize];
             // What recovery reads of the log is what the crash tests are about.
             let path = match operation {
-                Operation::Read => path,
+                DiskOperation::Read => path,
                 _ if path == "p0000" => "",
                 _ => path,
             };
             let kind = match operation {
-                Operation::Read => [FaultKind::Error, FaultKind::Exhausted, FaultKind::Garbled]
+                DiskOperation::Read => [FaultKind::Error, FaultKind::Exhausted, FaultKind::Garbled]
                     [random.below(3) as usize],
                 _ => [FaultKind::Error, FaultKind::Exhausted][random.below(2) as usize],
             };
-            let mut fault = Fault::once(operation, path, random.below(30), kind);
+            let mut fault = DiskFault::once(operation, path, random.below(30), kind);
             fault.times = 1 + random.below(3);
             disk.inject(fault);
         }
@@ -71,12 +71,12 @@ fn run(seed: u64) -> Result<u64, String> {
         // A power cut takes the faults away with it.
         met += disk.clear_faults();
         let survival = match sim.random().below(3) {
-            0 => Survival::DropAll,
-            1 => Survival::KeepAll,
-            _ => Survival::Random(sim.random().below(u64::MAX)),
+            0 => CrashSurvival::DropAll,
+            1 => CrashSurvival::KeepAll,
+            _ => CrashSurvival::Random(sim.random().below(u64::MAX)),
         };
         match lived {
-            Err(Stopped::Crashed) | Ok(_) => sim.crash(&disk, survival),
+            Err(RunStopped::Crashed) | Ok(_) => sim.crash(&disk, survival),
             Err(stopped) => return Err(format!("{stopped:?}")),
         }
         clients = slots.into_inner();
@@ -103,7 +103,7 @@ fn unknown_write(seed: u64) -> Result<bool, String> {
         let engine = open(&sim, &disk).await?;
         let bucket = engine.bucket("plain", Versioning::Off).await?;
         engine.put(bucket, &key, &old, WriteCondition::Always).await?;
-        disk.inject(Fault::once(Operation::Sync, ".log", 0, FaultKind::Error));
+        disk.inject(DiskFault::once(DiskOperation::Sync, ".log", 0, FaultKind::Error));
         let put = engine.put(bucket, &key, &new, WriteCondition::Always).await;
         // More payload, so that the file of the first takes none any more; then time for collections.
         drop(engine.write_bulk(&new).await?);
@@ -117,7 +117,7 @@ fn unknown_write(seed: u64) -> Result<bool, String> {
         Err(error) => return Err(error),
     };
     disk.clear_faults();
-    sim.crash(&disk, Survival::KeepAll);
+    sim.crash(&disk, CrashSurvival::KeepAll);
     let read = sim.block_on(&disk, async {
         let engine = open(&sim, &disk).await?;
         let found = engine.versions(bucket, 10).await.map_err(|error| error.to_string())?;
@@ -148,7 +148,7 @@ fn a_catalog_that_cannot_be_listed_is_no_empty_store() {
         let engine = open(&sim, &disk).await?;
         engine.bucket("plain", Versioning::Off).await?;
         engine.close().await;
-        disk.inject(Fault::once(Operation::Look, "catalog", 0, FaultKind::Error));
+        disk.inject(DiskFault::once(DiskOperation::Look, "catalog", 0, FaultKind::Error));
         if open(&sim, &disk).await.is_ok() {
             return Err("the store was opened without its catalog".into());
         }

@@ -9,7 +9,7 @@ use ingest::env::FilePath;
 use ingest::mutant::Mutant;
 use ingest::name::ObjectKey;
 use ingest::record::{Versioning, WriteCondition};
-use simulator::{Sim, SimDisk, SimRandom, Survival};
+use simulator::{CrashSurvival, Sim, SimDisk, SimRandom};
 
 use crate::crash::seeds;
 use crate::flips::{Effect, Store, fill, learn, look};
@@ -79,7 +79,7 @@ fn make(seed: u64, life: Life) -> Store {
     });
     made.expect("not stopped").expect("filled");
     match life {
-        Life::Killed => sim.crash(&disk, Survival::Random(seed)),
+        Life::Killed => sim.crash(&disk, CrashSurvival::Random(seed)),
         _ => sim.stop(),
     }
     // What it must show is learned from a copy: it stays as it was left.

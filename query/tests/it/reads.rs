@@ -10,7 +10,7 @@ use ingest::log::ReadError;
 use ingest::mutant::Mutant;
 use ingest::name::ObjectKey;
 use ingest::record::{DeleteObject, RecordBody, VersionRef, Versioning, WriteCondition};
-use simulator::{Fault, FaultKind, Operation, Sim, SimDisk};
+use simulator::{DiskFault, DiskOperation, FaultKind, Sim, SimDisk};
 
 use crate::world::{Engine, open};
 
@@ -25,8 +25,14 @@ fn payload(size: usize) -> Vec<u8> {
     (0..size).map(|at| at as u8).collect()
 }
 
-fn fault(operation: Operation, path: &str, after: u64, times: u64, kind: FaultKind) -> Fault {
-    Fault { times, ..Fault::once(operation, path, after, kind) }
+fn fault(
+    operation: DiskOperation,
+    path: &str,
+    after: u64,
+    times: u64,
+    kind: FaultKind,
+) -> DiskFault {
+    DiskFault { times, ..DiskFault::once(operation, path, after, kind) }
 }
 
 /// Objects of both sizes, sealed and not.
@@ -71,7 +77,7 @@ fn in_world<T>(mutant: Option<Mutant>, run: impl AsyncFn(&Sim, &SimDisk) -> T) -
 fn between_looks(mutant: Option<Mutant>) -> Result<u64, String> {
     let mut shown = 0;
     for kind in [FaultKind::Error, FaultKind::Exhausted, FaultKind::Garbled] {
-        for operation in [Operation::Read, Operation::Open] {
+        for operation in [DiskOperation::Read, DiskOperation::Open] {
             for (after, times) in (0..6).flat_map(|after| [1, 2, 3, 9].map(|times| (after, times)))
             {
                 let what = format!("{kind:?} of {operation:?} after {after}, {times} times");
@@ -119,7 +125,13 @@ fn held(mutant: Option<Mutant>) -> Result<bool, String> {
         was_held |= in_world(mutant, async |sim, disk| {
             let engine = open(sim, disk).await?;
             let bucket = furnish(&engine).await?;
-            disk.inject(fault(Operation::Read, "segments", after, u64::MAX, FaultKind::Exhausted));
+            disk.inject(fault(
+                DiskOperation::Read,
+                "segments",
+                after,
+                u64::MAX,
+                FaultKind::Exhausted,
+            ));
             let name = key("sealed-700");
             let delete = RecordBody::DeleteObject(DeleteObject {
                 bucket,
@@ -171,7 +183,7 @@ const PLACES: [&str; 5] = ["segments", "runs", "bulk", ".log", "p0000"];
 /// Whatever cannot be opened or read for lack of handles, nothing is called corrupt, and it is there later.
 fn exhausted(mutant: Option<Mutant>) -> Result<u64, String> {
     let mut shown = 0;
-    for operation in [Operation::Open, Operation::Read] {
+    for operation in [DiskOperation::Open, DiskOperation::Read] {
         for place in PLACES {
             for after in 0..4 {
                 let run = in_world(mutant, async |sim, disk| {
@@ -213,7 +225,7 @@ fn bad_once(mutant: Option<Mutant>) -> Result<u64, String> {
             let run = in_world(mutant, async |sim, disk| {
                 let engine = open(sim, disk).await?;
                 let bucket = furnish(&engine).await?;
-                disk.inject(fault(Operation::Read, place, after, 1, kind));
+                disk.inject(fault(DiskOperation::Read, place, after, 1, kind));
                 check(&engine, bucket).await.map_err(|error| error.to_string())?;
                 engine.partition.cut().await.map_err(|error| error.to_string())?;
                 check(&engine, bucket).await.map_err(|error| error.to_string())?;
@@ -235,7 +247,7 @@ fn a_read_that_is_bad_once_is_done_again() {
 /// its run damaged for as long as the process lived.
 #[test]
 fn what_was_hurt_at_a_start_mends_by_itself() {
-    for operation in [Operation::Open, Operation::Read] {
+    for operation in [DiskOperation::Open, DiskOperation::Read] {
         for (kind, times) in [(FaultKind::Exhausted, 20), (FaultKind::Error, 2)] {
             for after in 0..6 {
                 let run = in_world(None, async |sim, disk| {

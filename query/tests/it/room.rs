@@ -16,7 +16,7 @@ use ingest::record::{
     PutObject, Record, RecordBody, RecordId, RoomReport, VersionRef, Versioning, WriteCondition,
 };
 use query::object;
-use simulator::brokers::Knobs;
+use simulator::brokers::BrokerConfig;
 use simulator::{Sim, SimBrokers, SimDisk, SimRandom};
 
 use crate::cluster::node::{self, Running, Settings};
@@ -89,7 +89,7 @@ fn tell(
     let mut sim = Sim::new(seed);
     sim.set_mutant(mutant);
     let settings = Settings::draw(&SimRandom::new(3));
-    let brokers = SimBrokers::with_knobs(&sim, settings.partitions as usize, Knobs::calm());
+    let brokers = SimBrokers::with_knobs(&sim, settings.partitions as usize, BrokerConfig::calm());
     let run = sim.block_on_cluster(async {
         let founder = sim.node_env(NODE + 1, &SimDisk::new(&sim));
         let handle = brokers.handle(NODE + 1);

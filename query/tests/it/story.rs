@@ -18,7 +18,7 @@ use ingest::name::{BucketName, ObjectKey};
 use ingest::record::{
     CompleteUpload, CreateUpload, PutPart, RecordBody, UploadPart, Versioning, WriteCondition,
 };
-use simulator::{Sim, SimDisk, Stopped, Survival};
+use simulator::{CrashSurvival, RunStopped, Sim, SimDisk};
 
 use crate::crash::seeds;
 use crate::world::{Engine, attributes, open};
@@ -293,7 +293,7 @@ async fn live(sim: &Sim, disk: &SimDisk, from: usize, done: &mut usize) -> Resul
 pub fn crash_at(
     seed: u64,
     operation: u64,
-    survival: Survival,
+    survival: CrashSurvival,
     mutant: Option<Mutant>,
 ) -> Result<bool, String> {
     let steps = story();
@@ -304,7 +304,7 @@ pub fn crash_at(
     disk.crash_at(operation);
     let mut done = 0;
     match sim.block_on(&disk, live(&sim, &disk, 0, &mut done)) {
-        Err(Stopped::Crashed) => sim.crash(&disk, survival),
+        Err(RunStopped::Crashed) => sim.crash(&disk, survival),
         Err(stopped) => return Err(format!("{stopped:?}")),
         Ok(lived) => {
             sim.stop();
@@ -342,8 +342,12 @@ fn a_story_goes_on_after_a_power_cut_at_any_operation() {
     let mut runs = 0;
     let mut operation = if all { 1 } else { 1 + seed % stride };
     'story: loop {
-        let survivals =
-            [Survival::DropAll, Survival::KeepAll, Survival::TearLast, Survival::Random(operation)];
+        let survivals = [
+            CrashSurvival::DropAll,
+            CrashSurvival::KeepAll,
+            CrashSurvival::TearLast,
+            CrashSurvival::Random(operation),
+        ];
         for survival in survivals {
             let crashed = crash_at(seed, operation, survival, None).unwrap_or_else(|error| {
                 panic!("seed {seed}, operation {operation}, {survival:?}: {error}")

@@ -8,30 +8,30 @@ use ingest::env::Random as _;
 use parking_lot::Mutex;
 
 use super::BROKERS;
-use super::call::Call;
+use super::call::AdminCall;
+use super::config::BrokerConfig;
 use super::consumer::Reader;
 use super::controller::Controller;
-use super::exchange::{Answer, ClientId, Request};
-use super::knobs::Knobs;
-use super::network::{Network, Process};
+use super::exchange::{ClientAnswer, ClientId, ClientRequest};
+use super::network::{Network, ProcessState};
 use super::partition::Partition;
-use super::producer::Pipe;
-use crate::executor::{Life, Owner, World};
+use super::producer::ProducerPipe;
+use crate::executor::{ProcessLife, TimerOwner, World};
 use crate::random::SimRandom;
 
 /// The cluster, shared by handles, clients and timers.
-pub type Shared = Mutex<Cluster>;
+pub type SharedCluster = Mutex<Cluster>;
 
 /// Something that reaches a broker, or is due there.
 pub enum BrokerEvent {
     /// A client asks something.
-    Request { client: ClientId, connection: u64, request: Request },
+    Request { client: ClientId, connection: u64, request: ClientRequest },
     /// A node asks something that needs no client.
-    Call(Call),
+    Call(AdminCall),
     /// A follower asks its leader for what follows.
-    FetchArrives(Fetch, Holding),
+    FetchArrives(FollowerFetch, FollowerHolding),
     /// The leader's answer reaches its follower.
-    FetchReturns(Fetch),
+    FetchReturns(FollowerFetch),
     /// A leader tells idle followers how far it has committed.
     Refresh { partition: usize, epoch: u32 },
     /// A leader gives up waiting until a deletion has reached its followers.
@@ -42,7 +42,7 @@ pub enum BrokerEvent {
 
 /// A follower's fetch.
 #[derive(Clone, Copy)]
-pub struct Fetch {
+pub struct FollowerFetch {
     pub partition: usize,
     pub follower: usize,
     pub leader: usize,
@@ -53,7 +53,7 @@ pub struct Fetch {
 
 /// What a follower has when it fetches.
 #[derive(Clone, Copy)]
-pub struct Holding {
+pub struct FollowerHolding {
     /// The end of its log.
     pub position: u64,
     pub start: u64,
@@ -65,7 +65,7 @@ pub struct Holding {
 /// Something that happens in a client's process.
 pub enum ClientEvent {
     /// A broker's answer has come.
-    Answer { connection: u64, broker: usize, answer: Answer },
+    Answer { connection: u64, broker: usize, answer: ClientAnswer },
     /// Time to look for the leader.
     Search { connection: u64 },
     /// Time to look for requests that wait too long.
@@ -73,7 +73,7 @@ pub enum ClientEvent {
 }
 
 /// Something that the controllers notice.
-pub enum Decision {
+pub enum ControllerDecision {
     /// A broker has been away for as long as a session lasts.
     SessionExpires { broker: usize, absence: u64 },
     /// A broker that was replaced, or has been restarted, is back.
@@ -83,21 +83,21 @@ pub enum Decision {
 }
 
 /// What happens.
-pub enum Event {
+pub enum ClusterEvent {
     Broker(usize, BrokerEvent),
     Client(ClientId, ClientEvent),
-    Controllers(Decision),
+    Controllers(ControllerDecision),
 }
 
 /// See the module's description.
 pub struct Cluster {
     pub world: Arc<World>,
     pub random: SimRandom,
-    pub knobs: Knobs,
+    pub knobs: BrokerConfig,
     pub network: Network,
     pub controller: Controller,
     pub partitions: Vec<Partition>,
-    pub pipes: Vec<Pipe>,
+    pub pipes: Vec<ProducerPipe>,
     pub readers: Vec<Reader>,
     /// What has reached brokers that stand still.
     pub inboxes: [Vec<BrokerEvent>; BROKERS],
@@ -107,7 +107,7 @@ pub struct Cluster {
     pub deaths: BTreeMap<usize, u64>,
     pub next_fetch: u64,
     pub next_deletion: u64,
-    me: Weak<Shared>,
+    me: Weak<SharedCluster>,
 }
 
 impl Cluster {
@@ -115,8 +115,8 @@ impl Cluster {
     pub fn new(
         world: &Arc<World>,
         partitions: usize,
-        draw: impl FnOnce(&SimRandom) -> Knobs,
-    ) -> Arc<Shared> {
+        draw: impl FnOnce(&SimRandom) -> BrokerConfig,
+    ) -> Arc<SharedCluster> {
         let random = SimRandom::new(world.random.next());
         let knobs = draw(&random);
         let partitions = (0..partitions).map(|number| Partition::new(number % BROKERS)).collect();
@@ -166,16 +166,22 @@ impl Cluster {
     }
 
     /// Lets something happen later at a broker or at the controllers, whatever becomes of the nodes.
-    pub fn after(&self, delay: Duration, event: Event) {
-        self.after_of(Owner::World, delay, event);
+    pub fn after(&self, delay: Duration, event: ClusterEvent) {
+        self.after_of(TimerOwner::World, delay, event);
     }
 
     /// Lets something happen later in a node's process: not while it stands still, nor after its end.
-    pub fn after_in(&self, life: Life, delay: Duration, client: ClientId, event: ClientEvent) {
-        self.after_of(Owner::Process(life), delay, Event::Client(client, event));
+    pub fn after_in(
+        &self,
+        life: ProcessLife,
+        delay: Duration,
+        client: ClientId,
+        event: ClientEvent,
+    ) {
+        self.after_of(TimerOwner::Process(life), delay, ClusterEvent::Client(client, event));
     }
 
-    fn after_of(&self, owner: Owner, delay: Duration, event: Event) {
+    fn after_of(&self, owner: TimerOwner, delay: Duration, event: ClusterEvent) {
         // A timer does not keep the cluster: it may be set for long after the last use of it.
         let me = self.me.clone();
         let happen = move || {
@@ -186,27 +192,27 @@ impl Cluster {
         self.world.after(owner, delay, Box::new(happen));
     }
 
-    fn happen(&mut self, event: Event) {
+    fn happen(&mut self, event: ClusterEvent) {
         match event {
-            Event::Broker(broker, event) => self.reach_broker(broker, event),
-            Event::Client(client, event) => self.at_client(client, event),
-            Event::Controllers(decision) => self.at_controllers(decision),
+            ClusterEvent::Broker(broker, event) => self.reach_broker(broker, event),
+            ClusterEvent::Client(client, event) => self.at_client(client, event),
+            ClusterEvent::Controllers(decision) => self.at_controllers(decision),
         }
     }
 
     /// Something has reached a broker's machine, where a process may or may not take it.
     fn reach_broker(&mut self, broker: usize, event: BrokerEvent) {
         match self.network.process(broker) {
-            Process::Up => self.at_broker(broker, event),
-            Process::Paused => {
+            ProcessState::Up => self.at_broker(broker, event),
+            ProcessState::Paused => {
                 if let BrokerEvent::Request { client, .. } = &event {
                     self.notice_trouble(*client);
                 }
                 self.inboxes[broker].push(event);
             }
-            Process::Down => match event {
+            ProcessState::Down => match event {
                 BrokerEvent::Request { client, connection, .. } => {
-                    self.answer(client, connection, broker, Answer::Reset);
+                    self.answer(client, connection, broker, ClientAnswer::Reset);
                 }
                 BrokerEvent::Call(call) => self.fail_call(call),
                 BrokerEvent::FetchArrives(fetch, _) => self.end_fetch(fetch),

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::random::SimRandom;
 
-/// The character of a cluster and of its clients. [`Knobs::draw`] takes it from a seed.
+/// The character of a cluster and of its clients. [`BrokerConfig::draw`] takes it from a seed.
 #[derive(Clone, Debug)]
-pub struct Knobs {
+pub struct BrokerConfig {
     /// The longest time that a message takes from one process to another.
     pub hop_max: Duration,
     /// The longest time until a broker hears of what the controllers have decided.
@@ -33,7 +33,7 @@ pub struct Knobs {
     pub message_timeout: Duration,
 }
 
-impl Knobs {
+impl BrokerConfig {
     /// A cluster without latencies, losses and gaps.
     pub fn calm() -> Self {
         Self {

@@ -13,19 +13,19 @@ use ingest::ids::Offset;
 use ingest::log::brokers::{CommittedMessage, ConsumeError, Consumer};
 
 use super::BROKERS;
-use super::cluster::{Cluster, Shared};
-use super::contact::{Contact, Stand};
-use super::exchange::{Answer, ClientId, Request};
-use super::partition::{ParkedReader, Role};
-use super::replica_log::Entry;
-use crate::executor::Life;
+use super::cluster::{Cluster, SharedCluster};
+use super::discovery::{ContactState, LeaderContact};
+use super::exchange::{ClientAnswer, ClientId, ClientRequest};
+use super::partition::{ParkedReader, ReplicaRole};
+use super::replica_log::LogEntry;
+use crate::executor::ProcessLife;
 
 /// The most bytes of one delivery.
 const DELIVERY_BYTES_MAX: usize = 2 << 20;
 
 /// A consumer.
 pub struct Reader {
-    pub contact: Contact,
+    pub contact: LeaderContact,
     /// The offset to fetch next.
     from: u64,
     /// What was fetched and not yet handed out.
@@ -38,9 +38,9 @@ pub struct Reader {
 
 impl Reader {
     /// A consumer that begins at an offset and asks this broker first.
-    pub fn new(life: Life, partition: usize, from: u64, first_asked: usize) -> Self {
+    pub fn new(life: ProcessLife, partition: usize, from: u64, first_asked: usize) -> Self {
         Self {
-            contact: Contact::new(life, partition, first_asked),
+            contact: LeaderContact::new(life, partition, first_asked),
             from,
             fetched: VecDeque::new(),
             error: None,
@@ -65,7 +65,7 @@ impl Reader {
     }
 }
 
-pub fn message(entry: &Entry) -> CommittedMessage {
+pub fn message(entry: &LogEntry) -> CommittedMessage {
     CommittedMessage {
         offset: Offset::new(entry.offset),
         time: entry.time,
@@ -93,9 +93,9 @@ impl Cluster {
         }
         reader.waker = Some(context.waker().clone());
         match reader.contact.stand {
-            Stand::Away => self.search(client, Duration::ZERO),
-            Stand::At(_) => self.fetch_more(number),
-            Stand::Searching | Stand::Asking(_) => {}
+            ContactState::Away => self.search(client, Duration::ZERO),
+            ContactState::At(_) => self.fetch_more(number),
+            ContactState::Searching | ContactState::Asking(_) => {}
         }
         if self.readers[number].contact.waits_since.is_some() {
             self.scan_soon(client);
@@ -122,13 +122,13 @@ impl Cluster {
     /// Asks the leader for what follows, unless that is under way.
     pub fn fetch_more(&mut self, number: usize) {
         let reader = &mut self.readers[number];
-        let Stand::At(broker) = reader.contact.stand else { return };
+        let ContactState::At(broker) = reader.contact.stand else { return };
         if reader.is_fetching || !reader.fetched.is_empty() {
             return;
         }
         reader.is_fetching = true;
         let from = reader.from;
-        self.request(ClientId::Reader(number), broker, Request::Fetch { from });
+        self.request(ClientId::Reader(number), broker, ClientRequest::Fetch { from });
     }
 
     /// A broker serves a consumer, now or when there is something new.
@@ -136,14 +136,14 @@ impl Cluster {
         let partition = self.contact(client).partition;
         let replica = &mut self.partitions[partition].replicas[broker];
         let log = &replica.log;
-        let Role::Leader(leading) = &mut replica.role else {
-            return self.answer(client, connection, broker, Answer::NotLeader);
+        let ReplicaRole::Leader(leading) = &mut replica.role else {
+            return self.answer(client, connection, broker, ClientAnswer::NotLeader);
         };
         if from < log.start() || from > log.end() {
-            return self.answer(client, connection, broker, Answer::OutOfRange);
+            return self.answer(client, connection, broker, ClientAnswer::OutOfRange);
         }
         let mut bytes = 0;
-        let fits = |entry: &&Entry| {
+        let fits = |entry: &&LogEntry| {
             let is_first = bytes == 0;
             bytes += entry.value.len();
             is_first || bytes <= DELIVERY_BYTES_MAX
@@ -153,7 +153,7 @@ impl Cluster {
         if messages.is_empty() {
             leading.readers.push(ParkedReader { client, connection, from });
         } else {
-            self.answer(client, connection, broker, Answer::Messages(messages));
+            self.answer(client, connection, broker, ClientAnswer::Messages(messages));
         }
     }
 
@@ -170,10 +170,10 @@ impl Cluster {
     }
 
     /// The leader has answered a fetch.
-    pub fn take_messages(&mut self, number: usize, answer: Answer) {
+    pub fn take_messages(&mut self, number: usize, answer: ClientAnswer) {
         let reader = &mut self.readers[number];
         match answer {
-            Answer::Messages(messages) => {
+            ClientAnswer::Messages(messages) => {
                 if let Some(last) = messages.last() {
                     reader.from = last.offset.get() + 1;
                 }
@@ -181,7 +181,7 @@ impl Cluster {
                 reader.is_fetching = false;
                 reader.wake();
             }
-            Answer::OutOfRange => {
+            ClientAnswer::OutOfRange => {
                 reader.is_fetching = false;
                 reader.fail(ConsumeError::OutOfRange);
             }
@@ -209,7 +209,7 @@ impl Cluster {
 
 /// A consumer as its node holds it.
 pub struct SimConsumer {
-    pub cluster: Arc<Shared>,
+    pub cluster: Arc<SharedCluster>,
     pub number: usize,
 }
 

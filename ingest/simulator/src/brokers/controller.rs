@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::BROKERS;
-use super::cluster::{BrokerEvent, Cluster, Decision, Event};
+use super::cluster::{BrokerEvent, Cluster, ClusterEvent, ControllerDecision};
 use super::network::BrokerSet;
 
 /// What the controllers know of the brokers.
@@ -58,8 +58,8 @@ impl Cluster {
                 if registration.is_fenced || registration.is_unknown {
                     let start = registration.start;
                     let delay = Duration::from_millis(20 + self.random.below(480));
-                    let registers = Decision::Registers { broker, start };
-                    self.after(delay, Event::Controllers(registers));
+                    let registers = ControllerDecision::Registers { broker, start };
+                    self.after(delay, ClusterEvent::Controllers(registers));
                 }
                 self.tell_decisions(broker);
             } else if !quorum.is_empty() && !registration.is_absent {
@@ -67,8 +67,8 @@ impl Cluster {
                 registration.absence += 1;
                 let absence = registration.absence;
                 let delay = self.knobs.session + self.draw(self.knobs.session / 2);
-                let expires = Decision::SessionExpires { broker, absence };
-                self.after(delay, Event::Controllers(expires));
+                let expires = ControllerDecision::SessionExpires { broker, absence };
+                self.after(delay, ClusterEvent::Controllers(expires));
             }
         }
         if quorum.is_empty() {
@@ -84,16 +84,16 @@ impl Cluster {
         }
     }
 
-    pub fn at_controllers(&mut self, decision: Decision) {
+    pub fn at_controllers(&mut self, decision: ControllerDecision) {
         let quorum = self.network.quorum();
         match decision {
-            Decision::SessionExpires { broker, absence } => {
+            ControllerDecision::SessionExpires { broker, absence } => {
                 let registration = &self.controller.brokers[broker];
                 if registration.is_absent && registration.absence == absence {
                     self.fence(broker);
                 }
             }
-            Decision::Registers { broker, start } => {
+            ControllerDecision::Registers { broker, start } => {
                 let registration = &mut self.controller.brokers[broker];
                 if registration.start != start || !quorum.contains(broker) {
                     return;
@@ -104,7 +104,7 @@ impl Cluster {
                 }
                 self.unfence(broker);
             }
-            Decision::LagExpires { partition, epoch, leader, follower } => {
+            ControllerDecision::LagExpires { partition, epoch, leader, follower } => {
                 let decided = &mut self.partitions[partition].decided;
                 let is_current = decided.epoch == epoch && decided.leader == Some(leader);
                 if is_current && quorum.contains(leader) && !self.network.joins(leader, follower) {
@@ -118,7 +118,7 @@ impl Cluster {
     /// Lets a broker hear what holds, after a while.
     fn tell_decisions(&mut self, broker: usize) {
         let delay = self.draw(self.knobs.decision_max);
-        self.after(delay, Event::Broker(broker, BrokerEvent::Decisions));
+        self.after(delay, ClusterEvent::Broker(broker, BrokerEvent::Decisions));
     }
 
     pub fn tell_everybody(&mut self) {
@@ -212,8 +212,8 @@ impl Cluster {
         for follower in decided.in_sync.without(leader).iter() {
             if !self.network.joins(leader, follower) {
                 let epoch = decided.epoch;
-                let expires = Decision::LagExpires { partition, epoch, leader, follower };
-                self.after(self.knobs.lag, Event::Controllers(expires));
+                let expires = ControllerDecision::LagExpires { partition, epoch, leader, follower };
+                self.after(self.knobs.lag, ClusterEvent::Controllers(expires));
             }
         }
     }

@@ -13,14 +13,14 @@ pub enum ClientId {
 }
 
 /// What a client asks.
-pub enum Request {
+pub enum ClientRequest {
     Leader,
-    Produce(Batch),
+    Produce(MessageBatch),
     Fetch { from: u64 },
 }
 
 /// Messages on their way to a leader.
-pub struct Batch {
+pub struct MessageBatch {
     /// The number of the pipe that they come from.
     pub pipe: usize,
     pub producer_epoch: u32,
@@ -32,7 +32,7 @@ pub struct Batch {
 }
 
 /// What a client is answered.
-pub enum Answer {
+pub enum ClientAnswer {
     /// Who leads in this epoch, if anybody does.
     Leader(Option<usize>, u32),
     /// The messages from this sequence on are committed.

@@ -3,8 +3,8 @@
 use ingest::ids::{Offset, PartitionId};
 
 use super::cluster::{BrokerEvent, Cluster};
-use super::network::{BrokerSet, Place, Process};
-use super::partition::Role;
+use super::network::{BrokerSet, Endpoint, ProcessState};
+use super::partition::ReplicaRole;
 use super::replica_log::ReplicaLog;
 use super::{BROKERS, SimBrokers};
 
@@ -12,7 +12,7 @@ impl SimBrokers {
     /// Kills a broker's process. Its log stays with the system, messages that nobody else has too.
     pub fn crash(&self, broker: usize) {
         let mut cluster = self.cluster.lock();
-        if cluster.network.process(broker) != Process::Down {
+        if cluster.network.process(broker) != ProcessState::Down {
             cluster.end_process(broker);
             cluster.review();
         }
@@ -21,9 +21,9 @@ impl SimBrokers {
     /// Starts a crashed broker again.
     pub fn restart(&self, broker: usize) {
         let mut cluster = self.cluster.lock();
-        if cluster.network.process(broker) == Process::Down {
+        if cluster.network.process(broker) == ProcessState::Down {
             cluster.trace(format_args!("b{broker} starts"));
-            cluster.network.set_process(broker, Process::Up);
+            cluster.network.set_process(broker, ProcessState::Up);
             cluster.review();
         }
     }
@@ -31,9 +31,9 @@ impl SimBrokers {
     /// Lets a broker stand still, as SIGSTOP does: its connections stay, and what it is sent waits.
     pub fn pause(&self, broker: usize) {
         let mut cluster = self.cluster.lock();
-        if cluster.network.process(broker) == Process::Up {
+        if cluster.network.process(broker) == ProcessState::Up {
             cluster.trace(format_args!("b{broker} pauses"));
-            cluster.network.set_process(broker, Process::Paused);
+            cluster.network.set_process(broker, ProcessState::Paused);
             cluster.notice_silence();
             cluster.review();
         }
@@ -42,9 +42,9 @@ impl SimBrokers {
     /// Lets a paused broker run on. It takes what has come in before it hears what it has missed.
     pub fn resume(&self, broker: usize) {
         let mut cluster = self.cluster.lock();
-        if cluster.network.process(broker) == Process::Paused {
+        if cluster.network.process(broker) == ProcessState::Paused {
             cluster.trace(format_args!("b{broker} resumes"));
-            cluster.network.set_process(broker, Process::Up);
+            cluster.network.set_process(broker, ProcessState::Up);
             for event in std::mem::take(&mut cluster.inboxes[broker]) {
                 cluster.at_broker(broker, event);
             }
@@ -53,7 +53,7 @@ impl SimBrokers {
     }
 
     /// Cuts the way between two places, both directions of it.
-    pub fn split(&self, a: Place, b: Place) {
+    pub fn split(&self, a: Endpoint, b: Endpoint) {
         let mut cluster = self.cluster.lock();
         cluster.trace(format_args!("{a:?} and {b:?} are split"));
         cluster.cut(a, b);
@@ -65,7 +65,7 @@ impl SimBrokers {
         let mut cluster = self.cluster.lock();
         cluster.trace(format_args!("b{broker} is isolated"));
         for other in BrokerSet::ALL.without(broker).iter() {
-            cluster.cut(Place::Broker(broker), Place::Broker(other));
+            cluster.cut(Endpoint::Broker(broker), Endpoint::Broker(other));
         }
         cluster.review();
     }
@@ -74,11 +74,11 @@ impl SimBrokers {
     pub fn isolate_node(&self, node: usize) {
         let mut cluster = self.cluster.lock();
         cluster.trace(format_args!("node {node} is isolated"));
-        (0..BROKERS).for_each(|broker| cluster.cut(Place::Node(node), Place::Broker(broker)));
+        (0..BROKERS).for_each(|broker| cluster.cut(Endpoint::Node(node), Endpoint::Broker(broker)));
     }
 
     /// Mends the way between two places.
-    pub fn join(&self, a: Place, b: Place) {
+    pub fn join(&self, a: Endpoint, b: Endpoint) {
         let mut cluster = self.cluster.lock();
         cluster.trace(format_args!("{a:?} and {b:?} are joined"));
         cluster.network.set_cut(a, b, false);
@@ -129,7 +129,7 @@ impl SimBrokers {
                 replica.log.truncate(replica.log.end_without(messages));
             }
         }
-        (0..BROKERS).for_each(|broker| cluster.network.set_process(broker, Process::Up));
+        (0..BROKERS).for_each(|broker| cluster.network.set_process(broker, ProcessState::Up));
         cluster.review();
     }
 
@@ -160,7 +160,7 @@ impl SimBrokers {
 impl Cluster {
     fn end_process(&mut self, broker: usize) {
         self.trace(format_args!("b{broker} crashes"));
-        self.network.set_process(broker, Process::Down);
+        self.network.set_process(broker, ProcessState::Down);
         self.controller.forget(broker);
         for event in std::mem::take(&mut self.inboxes[broker]) {
             match event {
@@ -172,13 +172,13 @@ impl Cluster {
         }
         self.reset_connections(broker);
         for partition in 0..self.partitions.len() {
-            self.partitions[partition].replicas[broker].role = Role::None;
+            self.partitions[partition].replicas[broker].role = ReplicaRole::None;
         }
     }
 
-    fn cut(&mut self, a: Place, b: Place) {
+    fn cut(&mut self, a: Endpoint, b: Endpoint) {
         self.network.set_cut(a, b, true);
-        if let (Place::Broker(a), Place::Broker(b)) = (a, b) {
+        if let (Endpoint::Broker(a), Endpoint::Broker(b)) = (a, b) {
             self.end_parked_fetches(a, b);
             self.end_parked_fetches(b, a);
         } else {

@@ -4,7 +4,7 @@ use super::BROKERS;
 
 /// One end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum Endpoint {
     /// A node of the store.
     Node(usize),
     /// A broker.
@@ -55,7 +55,7 @@ impl std::fmt::Debug for BrokerSet {
 
 /// How a broker's process is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Process {
+pub enum ProcessState {
     Up,
     /// Stands still, as after SIGSTOP: its connections stay, and what arrives waits.
     Paused,
@@ -64,7 +64,7 @@ pub enum Process {
 
 /// Processes, and the ways between them that are cut.
 pub struct Network {
-    processes: [Process; BROKERS],
+    processes: [ProcessState; BROKERS],
     /// For each broker the brokers that it cannot reach.
     broker_cuts: [BrokerSet; BROKERS],
     /// For each node the brokers that it cannot reach.
@@ -74,42 +74,42 @@ pub struct Network {
 impl Network {
     pub fn new() -> Self {
         Self {
-            processes: [Process::Up; BROKERS],
+            processes: [ProcessState::Up; BROKERS],
             broker_cuts: [BrokerSet::default(); BROKERS],
             node_cuts: Vec::new(),
         }
     }
 
-    pub fn process(&self, broker: usize) -> Process {
+    pub fn process(&self, broker: usize) -> ProcessState {
         self.processes[broker]
     }
 
-    pub fn set_process(&mut self, broker: usize, process: Process) {
+    pub fn set_process(&mut self, broker: usize, process: ProcessState) {
         self.processes[broker] = process;
     }
 
     pub fn is_up(&self, broker: usize) -> bool {
-        self.processes[broker] == Process::Up
+        self.processes[broker] == ProcessState::Up
     }
 
     /// Cuts or mends the way between two places. There is nothing to cut between two nodes here.
-    pub fn set_cut(&mut self, a: Place, b: Place, is_cut: bool) {
+    pub fn set_cut(&mut self, a: Endpoint, b: Endpoint, is_cut: bool) {
         let set = |cuts: &mut BrokerSet, broker| {
             *cuts = if is_cut { cuts.with(broker) } else { cuts.without(broker) };
         };
         match (a, b) {
-            (Place::Broker(a), Place::Broker(b)) => {
+            (Endpoint::Broker(a), Endpoint::Broker(b)) => {
                 set(&mut self.broker_cuts[a], b);
                 set(&mut self.broker_cuts[b], a);
             }
-            (Place::Node(node), Place::Broker(broker))
-            | (Place::Broker(broker), Place::Node(node)) => {
+            (Endpoint::Node(node), Endpoint::Broker(broker))
+            | (Endpoint::Broker(broker), Endpoint::Node(node)) => {
                 if self.node_cuts.len() <= node {
                     self.node_cuts.resize(node + 1, BrokerSet::default());
                 }
                 set(&mut self.node_cuts[node], broker);
             }
-            (Place::Node(_), Place::Node(_)) => {}
+            (Endpoint::Node(_), Endpoint::Node(_)) => {}
         }
     }
 

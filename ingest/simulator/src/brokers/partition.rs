@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::call::Deletion;
+use super::call::PendingDeletion;
 use super::exchange::ClientId;
 use super::network::BrokerSet;
 use super::replica_log::ReplicaLog;
@@ -30,47 +30,47 @@ pub struct Replica {
     pub log: ReplicaLog,
     /// What it has last heard from the controllers.
     pub heard: Leadership,
-    pub role: Role,
+    pub role: ReplicaRole,
 }
 
 /// What a broker does for a partition.
-pub enum Role {
+pub enum ReplicaRole {
     /// Nothing yet: it has just been started.
     None,
-    Leader(Leading),
-    Follower(Following),
+    Leader(LeaderState),
+    Follower(FollowerState),
 }
 
 /// A leader's knowledge, which ends with its epoch.
 #[derive(Default)]
-pub struct Leading {
+pub struct LeaderState {
     /// Holds everybody who may become the next leader: it is smaller than what has been decided at no
     /// time, so that what all of these have is safe.
     pub in_sync: BrokerSet,
     /// Where its log ended when it became the leader.
     pub since: u64,
     /// How far the others are, from their fetches in this epoch.
-    pub followers: [Option<Progress>; BROKERS],
+    pub followers: [Option<FollowerProgress>; BROKERS],
     /// The numbers of the fetches that wait for something new.
     pub parked: [Option<u64>; BROKERS],
     /// Requests of producers that wait to be committed, in order.
-    pub pending: VecDeque<Pending>,
+    pub pending: VecDeque<PendingProduce>,
     /// Consumers that wait for something new.
     pub readers: Vec<ParkedReader>,
-    pub deletions: Vec<Deletion>,
+    pub deletions: Vec<PendingDeletion>,
     /// Whether a refresh is on its way.
     pub is_refresh_due: bool,
 }
 
 /// How far a follower is.
 #[derive(Clone, Copy)]
-pub struct Progress {
+pub struct FollowerProgress {
     pub position: u64,
     pub start: u64,
 }
 
 /// A request that is answered once everything below an offset is committed.
-pub struct Pending {
+pub struct PendingProduce {
     pub needs: u64,
     pub client: ClientId,
     pub connection: u64,
@@ -87,7 +87,7 @@ pub struct ParkedReader {
 
 /// A follower's knowledge, which ends with its leader's epoch.
 #[derive(Default)]
-pub struct Following {
+pub struct FollowerState {
     /// The number of the fetch that is under way.
     pub fetch: Option<u64>,
     /// Whether its log is known to be a part of its leader's.
@@ -98,7 +98,8 @@ impl Partition {
     /// An empty partition with a leader, of which no broker has heard yet.
     pub fn new(leader: usize) -> Self {
         let unheard = Leadership { leader: None, epoch: 0, in_sync: BrokerSet::default() };
-        let replica = |_| Replica { log: ReplicaLog::default(), heard: unheard, role: Role::None };
+        let replica =
+            |_| Replica { log: ReplicaLog::default(), heard: unheard, role: ReplicaRole::None };
         Self {
             decided: Leadership { leader: Some(leader), epoch: 1, in_sync: BrokerSet::ALL },
             replicas: [0, 1, 2].map(replica),
@@ -106,7 +107,7 @@ impl Partition {
     }
 }
 
-impl Leading {
+impl LeaderState {
     /// Whether enough brokers are in sync to commit anything.
     pub fn may_commit(&self) -> bool {
         self.in_sync.len() >= MIN_IN_SYNC
@@ -115,18 +116,18 @@ impl Leading {
 
 impl Replica {
     /// The leader's knowledge, if this broker believes that it leads.
-    pub fn leading(&mut self) -> Option<&mut Leading> {
+    pub fn leading(&mut self) -> Option<&mut LeaderState> {
         match &mut self.role {
-            Role::Leader(leading) => Some(leading),
-            Role::None | Role::Follower(_) => None,
+            ReplicaRole::Leader(leading) => Some(leading),
+            ReplicaRole::None | ReplicaRole::Follower(_) => None,
         }
     }
 
     /// The follower's knowledge, if this broker believes that it follows.
-    pub fn following(&mut self) -> Option<&mut Following> {
+    pub fn following(&mut self) -> Option<&mut FollowerState> {
         match &mut self.role {
-            Role::Follower(following) => Some(following),
-            Role::None | Role::Leader(_) => None,
+            ReplicaRole::Follower(following) => Some(following),
+            ReplicaRole::None | ReplicaRole::Leader(_) => None,
         }
     }
 }

@@ -18,12 +18,12 @@ use ingest::log::brokers::{Producer, SendError};
 use ingest::time::Tick;
 use parking_lot::Mutex;
 
-use super::cluster::{Cluster, Shared};
-use super::contact::{Contact, Stand};
-use super::exchange::{Answer, Batch, ClientId, Request};
-use super::partition::{Pending, Role};
-use super::replica_log::{Entry, Stamp, Verdict};
-use crate::executor::Life;
+use super::cluster::{Cluster, SharedCluster};
+use super::discovery::{ContactState, LeaderContact};
+use super::exchange::{ClientAnswer, ClientId, ClientRequest, MessageBatch};
+use super::partition::{PendingProduce, ReplicaRole};
+use super::replica_log::{AppendVerdict, LogEntry, ProducerStamp};
+use crate::executor::ProcessLife;
 
 /// The requests that a pipe keeps in flight.
 const FLIGHTS_MAX: usize = 5;
@@ -32,15 +32,15 @@ const MESSAGE_BYTES_MAX: usize = 1_000_000;
 /// The most messages that wait in one pipe.
 const QUEUE_MESSAGES_MAX: usize = 100_000;
 
-pub type Reply = oneshot::Sender<Result<(), SendError>>;
+pub type ProduceReply = oneshot::Sender<Result<(), SendError>>;
 
 /// A producer's way to a partition.
-pub struct Pipe {
-    pub contact: Contact,
+pub struct ProducerPipe {
+    pub contact: LeaderContact,
     /// What is not in flight, in order.
-    queue: VecDeque<Outgoing>,
+    queue: VecDeque<OutgoingMessage>,
     /// What is, in order.
-    flights: VecDeque<Flight>,
+    flights: VecDeque<InFlightRequest>,
     epoch: u32,
     next_sequence: u64,
     is_dropped: bool,
@@ -51,17 +51,17 @@ pub struct Pipe {
 }
 
 /// A message of a pipe.
-struct Outgoing {
+struct OutgoingMessage {
     sequence: u64,
     value: Bytes,
     born: Tick,
     /// Whether it has been sent at all.
     is_sent: bool,
     /// None once its sender has gone.
-    reply: Option<Reply>,
+    reply: Option<ProduceReply>,
 }
 
-impl Outgoing {
+impl OutgoingMessage {
     fn report(&mut self, result: Result<(), SendError>) {
         if let Some(reply) = self.reply.take() {
             // Whoever sent it may not wait for it.
@@ -78,16 +78,16 @@ impl Outgoing {
 }
 
 /// A request in flight.
-struct Flight {
+struct InFlightRequest {
     sent: Tick,
-    messages: Vec<Outgoing>,
+    messages: Vec<OutgoingMessage>,
 }
 
-impl Pipe {
+impl ProducerPipe {
     /// A pipe that asks this broker first.
-    pub fn new(life: Life, partition: usize, first_asked: usize) -> Self {
+    pub fn new(life: ProcessLife, partition: usize, first_asked: usize) -> Self {
         Self {
-            contact: Contact::new(life, partition, first_asked),
+            contact: LeaderContact::new(life, partition, first_asked),
             queue: VecDeque::new(),
             flights: VecDeque::new(),
             epoch: 0,
@@ -114,12 +114,12 @@ impl Pipe {
 
 impl Cluster {
     /// Takes a message; what becomes of it is told later.
-    pub fn send(&mut self, number: usize, value: Bytes, reply: Reply) {
+    pub fn send(&mut self, number: usize, value: Bytes, reply: ProduceReply) {
         let now = self.world.now();
         let pipe = &mut self.pipes[number];
         let sequence = pipe.next_sequence;
         let mut message =
-            Outgoing { sequence, value, born: now, is_sent: false, reply: Some(reply) };
+            OutgoingMessage { sequence, value, born: now, is_sent: false, reply: Some(reply) };
         if message.value.len() > MESSAGE_BYTES_MAX {
             return message.fail("the message is too long");
         }
@@ -141,23 +141,23 @@ impl Cluster {
                 return;
             }
             let broker = match pipe.contact.stand {
-                Stand::At(broker) => broker,
-                Stand::Away => return self.search(client, Duration::ZERO),
-                Stand::Searching | Stand::Asking(_) => return,
+                ContactState::At(broker) => broker,
+                ContactState::Away => return self.search(client, Duration::ZERO),
+                ContactState::Searching | ContactState::Asking(_) => return,
             };
             let messages_max = 1 + self.random.below(self.knobs.request_messages_max);
             let count = pipe.queue.len().min(messages_max as usize);
-            let mut messages: Vec<Outgoing> = pipe.queue.drain(..count).collect();
+            let mut messages: Vec<OutgoingMessage> = pipe.queue.drain(..count).collect();
             messages.iter_mut().for_each(|message| message.is_sent = true);
-            let batch = Batch {
+            let batch = MessageBatch {
                 pipe: number,
                 producer_epoch: pipe.epoch,
                 first: messages[0].sequence,
                 values: messages.iter().map(|message| message.value.clone()).collect(),
                 is_late: false,
             };
-            pipe.flights.push_back(Flight { sent: now, messages });
-            self.request(client, broker, Request::Produce(batch));
+            pipe.flights.push_back(InFlightRequest { sent: now, messages });
+            self.request(client, broker, ClientRequest::Produce(batch));
             self.scan_soon(client);
         }
     }
@@ -171,11 +171,11 @@ impl Cluster {
     }
 
     /// The leader has answered the oldest request.
-    pub fn take_report(&mut self, number: usize, answer: Answer) {
+    pub fn take_report(&mut self, number: usize, answer: ClientAnswer) {
         let pipe = &mut self.pipes[number];
         let oldest = pipe.flights.front().map(|flight| flight.messages[0].sequence);
         match answer {
-            Answer::Acknowledged { first } if oldest == Some(first) => {
+            ClientAnswer::Acknowledged { first } if oldest == Some(first) => {
                 for mut message in pipe.flights.pop_front().into_iter().flat_map(|f| f.messages) {
                     message.report(Ok(()));
                 }
@@ -183,7 +183,7 @@ impl Cluster {
                 self.pump(number);
             }
             // What came before it is acknowledged and gone, or it has been overtaken.
-            Answer::OutOfOrder { first } if oldest == Some(first) => {
+            ClientAnswer::OutOfOrder { first } if oldest == Some(first) => {
                 self.begin_anew(number, 0, "the broker misses what came before it");
             }
             _ => {}
@@ -205,7 +205,7 @@ impl Cluster {
         }
         if pipe.oldest_message().is_some_and(|born| now.since(born) >= timeout) {
             self.take_back(number);
-            let is_old = |message: &&Outgoing| now.since(message.born) >= timeout;
+            let is_old = |message: &&OutgoingMessage| now.since(message.born) >= timeout;
             let old = self.pipes[number].queue.iter().take_while(is_old).count();
             self.begin_anew(number, old, "nobody acknowledged it in time");
         }
@@ -261,7 +261,7 @@ impl Cluster {
     }
 
     /// How long to hold up what an ended producer still had on its way.
-    pub fn hold_up(&self, batch: &mut Batch) -> Option<Duration> {
+    pub fn hold_up(&self, batch: &mut MessageBatch) -> Option<Duration> {
         match std::mem::replace(&mut batch.is_late, true) {
             true => None,
             false => self.pipes[batch.pipe].held_up,
@@ -269,7 +269,7 @@ impl Cluster {
     }
 
     /// A broker takes messages, if it may, and answers when they are committed.
-    pub fn take_batch(&mut self, broker: usize, connection: u64, batch: Batch) {
+    pub fn take_batch(&mut self, broker: usize, connection: u64, batch: MessageBatch) {
         let number = batch.pipe;
         let client = ClientId::Pipe(number);
         let partition = self.pipes[number].contact.partition;
@@ -278,9 +278,9 @@ impl Cluster {
         let replica = &mut self.partitions[partition].replicas[broker];
         let epoch = replica.heard.epoch;
         let refusal = match &replica.role {
-            Role::Leader(leading) if leading.may_commit() => None,
-            Role::Leader(_) => Some(Answer::NotEnoughReplicas),
-            Role::None | Role::Follower(_) => Some(Answer::NotLeader),
+            ReplicaRole::Leader(leading) if leading.may_commit() => None,
+            ReplicaRole::Leader(_) => Some(ClientAnswer::NotEnoughReplicas),
+            ReplicaRole::None | ReplicaRole::Follower(_) => Some(ClientAnswer::NotLeader),
         };
         if let Some(refusal) = refusal {
             return self.answer(client, connection, broker, refusal);
@@ -288,25 +288,25 @@ impl Cluster {
         let before = replica.log.end();
         let mut checksum = 0;
         for (value, sequence) in batch.values.into_iter().zip(batch.first..) {
-            let stamp = Stamp { producer: number, epoch: batch.producer_epoch, sequence };
+            let stamp = ProducerStamp { producer: number, epoch: batch.producer_epoch, sequence };
             match replica.log.judge(stamp) {
-                Verdict::Duplicate => {}
-                Verdict::OutOfOrder => {
-                    let answer = Answer::OutOfOrder { first: batch.first };
+                AppendVerdict::Duplicate => {}
+                AppendVerdict::OutOfOrder => {
+                    let answer = ClientAnswer::OutOfOrder { first: batch.first };
                     return self.answer(client, connection, broker, answer);
                 }
-                Verdict::New => {
+                AppendVerdict::New => {
                     let is_gap = gap_percent > 0 && self.random.chance(gap_percent);
                     let gap = if is_gap { 1 + self.random.below(3) } else { 0 };
                     let offset = replica.log.end() + gap;
                     checksum = crc32c::crc32c_append(checksum, &value);
-                    replica.log.append(Entry::new(offset, time, epoch, stamp, value));
+                    replica.log.append(LogEntry::new(offset, time, epoch, stamp, value));
                 }
             }
         }
         let end = replica.log.end();
         if let Some(leading) = replica.leading() {
-            leading.pending.push_back(Pending {
+            leading.pending.push_back(PendingProduce {
                 needs: end,
                 client,
                 connection,
@@ -325,8 +325,8 @@ impl Cluster {
 
 /// A producer as its node holds it: the numbers of its pipes.
 pub struct SimProducer {
-    pub cluster: Arc<Shared>,
-    pub life: Life,
+    pub cluster: Arc<SharedCluster>,
+    pub life: ProcessLife,
     /// How often the node's clients had been ended when it was made.
     pub deaths: u64,
     /// The broker that each pipe asks first.
@@ -355,7 +355,7 @@ impl Producer for SimProducer {
             return Box::pin(std::future::ready(Err(SendError::NotSent(refusal))));
         }
         let pipe = *self.pipes.lock().entry(partition).or_insert_with(|| {
-            cluster.pipes.push(Pipe::new(self.life, partition, self.first_asked));
+            cluster.pipes.push(ProducerPipe::new(self.life, partition, self.first_asked));
             cluster.pipes.len() - 1
         });
         cluster.send(pipe, value, reply);

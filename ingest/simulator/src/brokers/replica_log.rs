@@ -17,26 +17,32 @@ use ingest::time::WallTime;
 
 /// A message as a broker keeps it.
 #[derive(Clone)]
-pub struct Entry {
+pub struct LogEntry {
     pub offset: u64,
     pub time: WallTime,
     /// The leader's, when it took it.
     pub epoch: u32,
-    pub stamp: Stamp,
+    pub stamp: ProducerStamp,
     pub value: Bytes,
     /// What was known of the producer before, for when this is cut off.
-    before: Option<Known>,
+    before: Option<KnownProducer>,
 }
 
-impl Entry {
-    pub fn new(offset: u64, time: WallTime, epoch: u32, stamp: Stamp, value: Bytes) -> Self {
+impl LogEntry {
+    pub fn new(
+        offset: u64,
+        time: WallTime,
+        epoch: u32,
+        stamp: ProducerStamp,
+        value: Bytes,
+    ) -> Self {
         Self { offset, time, epoch, stamp, value, before: None }
     }
 }
 
 /// What makes a producer's message unique. Sequences rise by one, from 1 in each epoch.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
+pub struct ProducerStamp {
     pub producer: usize,
     pub epoch: u32,
     pub sequence: u64,
@@ -44,7 +50,7 @@ pub struct Stamp {
 
 /// What a broker knows of a producer: the sequences that it has of the newest epoch.
 #[derive(Clone, Copy)]
-struct Known {
+struct KnownProducer {
     epoch: u32,
     first: u64,
     last: u64,
@@ -52,7 +58,7 @@ struct Known {
 
 /// What a leader makes of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum AppendVerdict {
     /// It follows what is there.
     New,
     /// It is there.
@@ -64,11 +70,11 @@ pub enum Verdict {
 /// See the module's description.
 #[derive(Clone, Default)]
 pub struct ReplicaLog {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<LogEntry>,
     start: u64,
     end: u64,
     high_watermark: u64,
-    producers: BTreeMap<usize, Known>,
+    producers: BTreeMap<usize, KnownProducer>,
 }
 
 impl ReplicaLog {
@@ -87,33 +93,33 @@ impl ReplicaLog {
     /// Judges a producer's message. Of a producer that is not known, any message is the first: what came
     /// before it may have been deleted. Or it was refused by a broker that has begun to lead since, and
     /// then it does not get in any more.
-    pub fn judge(&self, stamp: Stamp) -> Verdict {
-        let Some(known) = self.producers.get(&stamp.producer) else { return Verdict::New };
+    pub fn judge(&self, stamp: ProducerStamp) -> AppendVerdict {
+        let Some(known) = self.producers.get(&stamp.producer) else { return AppendVerdict::New };
         let is_next = match stamp.epoch.cmp(&known.epoch) {
             Ordering::Less => false,
             Ordering::Equal if (known.first..=known.last).contains(&stamp.sequence) => {
-                return Verdict::Duplicate;
+                return AppendVerdict::Duplicate;
             }
             Ordering::Equal => stamp.sequence == known.last + 1,
             Ordering::Greater => stamp.sequence == 1,
         };
-        if is_next { Verdict::New } else { Verdict::OutOfOrder }
+        if is_next { AppendVerdict::New } else { AppendVerdict::OutOfOrder }
     }
 
-    pub fn append(&mut self, entry: Entry) {
+    pub fn append(&mut self, entry: LogEntry) {
         assert!(entry.offset >= self.end, "offsets rise");
         self.end = entry.offset + 1;
-        let Stamp { producer, epoch, sequence: last } = entry.stamp;
+        let ProducerStamp { producer, epoch, sequence: last } = entry.stamp;
         let before = self.producers.get(&producer).copied();
         let first = before.filter(|known| known.epoch == epoch).map_or(last, |known| known.first);
-        self.producers.insert(producer, Known { epoch, first, last });
-        self.entries.push_back(Entry { before, ..entry });
+        self.producers.insert(producer, KnownProducer { epoch, first, last });
+        self.entries.push_back(LogEntry { before, ..entry });
     }
 
     /// Takes everything from an offset on away.
     pub fn truncate(&mut self, end: u64) {
         while self.entries.back().is_some_and(|entry| entry.offset >= end) {
-            let Some(Entry { stamp, before, .. }) = self.entries.pop_back() else { break };
+            let Some(LogEntry { stamp, before, .. }) = self.entries.pop_back() else { break };
             match before {
                 Some(known) => self.producers.insert(stamp.producer, known),
                 None => self.producers.remove(&stamp.producer),
@@ -144,19 +150,19 @@ impl ReplicaLog {
     }
 
     /// The entries from an offset on.
-    pub fn from(&self, offset: u64) -> impl Iterator<Item = &Entry> {
+    pub fn from(&self, offset: u64) -> impl Iterator<Item = &LogEntry> {
         let first = self.entries.partition_point(|entry| entry.offset < offset);
         self.entries.range(first..)
     }
 
     /// The committed entries from an offset on.
-    pub fn committed_from(&self, offset: u64) -> impl Iterator<Item = &Entry> {
+    pub fn committed_from(&self, offset: u64) -> impl Iterator<Item = &LogEntry> {
         self.from(offset).take_while(|entry| entry.offset < self.high_watermark)
     }
 
     /// Where this copy and another part: they are equal below.
     pub fn common_end(&self, other: &Self) -> u64 {
-        let is_common = |entry: &&Entry| {
+        let is_common = |entry: &&LogEntry| {
             // What the other has deleted was committed, and so the same.
             let held = other.from(entry.offset).next();
             entry.offset < other.start
@@ -179,12 +185,12 @@ impl ReplicaLog {
 mod tests {
     use super::*;
 
-    fn stamp(epoch: u32, sequence: u64) -> Stamp {
-        Stamp { producer: 1, epoch, sequence }
+    fn stamp(epoch: u32, sequence: u64) -> ProducerStamp {
+        ProducerStamp { producer: 1, epoch, sequence }
     }
 
-    fn append(log: &mut ReplicaLog, offset: u64, epoch: u32, stamp: Stamp) {
-        log.append(Entry::new(offset, WallTime::default(), epoch, stamp, Bytes::new()));
+    fn append(log: &mut ReplicaLog, offset: u64, epoch: u32, stamp: ProducerStamp) {
+        log.append(LogEntry::new(offset, WallTime::default(), epoch, stamp, Bytes::new()));
     }
 
     /// A log with one entry in each of these epochs of leaders.
@@ -199,23 +205,23 @@ mod tests {
     #[test]
     fn a_message_is_new_once_and_only_in_its_turn() {
         let mut log = ReplicaLog::default();
-        assert_eq!(log.judge(stamp(0, 3)), Verdict::New, "of an unknown producer");
+        assert_eq!(log.judge(stamp(0, 3)), AppendVerdict::New, "of an unknown producer");
         append(&mut log, 0, 1, stamp(0, 3));
         append(&mut log, 1, 1, stamp(0, 4));
         let verdicts = [
-            (stamp(0, 2), Verdict::OutOfOrder),
-            (stamp(0, 3), Verdict::Duplicate),
-            (stamp(0, 4), Verdict::Duplicate),
-            (stamp(0, 5), Verdict::New),
-            (stamp(0, 6), Verdict::OutOfOrder),
-            (stamp(1, 1), Verdict::New),
-            (stamp(1, 2), Verdict::OutOfOrder),
+            (stamp(0, 2), AppendVerdict::OutOfOrder),
+            (stamp(0, 3), AppendVerdict::Duplicate),
+            (stamp(0, 4), AppendVerdict::Duplicate),
+            (stamp(0, 5), AppendVerdict::New),
+            (stamp(0, 6), AppendVerdict::OutOfOrder),
+            (stamp(1, 1), AppendVerdict::New),
+            (stamp(1, 2), AppendVerdict::OutOfOrder),
         ];
         for (stamp, verdict) in verdicts {
             assert_eq!(log.judge(stamp), verdict, "{} {}", stamp.epoch, stamp.sequence);
         }
         append(&mut log, 2, 1, stamp(1, 1));
-        assert_eq!(log.judge(stamp(0, 5)), Verdict::OutOfOrder, "of an older epoch");
+        assert_eq!(log.judge(stamp(0, 5)), AppendVerdict::OutOfOrder, "of an older epoch");
     }
 
     #[test]
@@ -225,13 +231,13 @@ mod tests {
         append(&mut log, 1, 1, stamp(0, 2));
         append(&mut log, 2, 1, stamp(1, 1));
         log.truncate(2);
-        assert_eq!(log.judge(stamp(1, 1)), Verdict::New);
-        assert_eq!(log.judge(stamp(0, 2)), Verdict::Duplicate);
+        assert_eq!(log.judge(stamp(1, 1)), AppendVerdict::New);
+        assert_eq!(log.judge(stamp(0, 2)), AppendVerdict::Duplicate);
         log.truncate(1);
-        assert_eq!(log.judge(stamp(0, 2)), Verdict::New);
-        assert_eq!(log.judge(stamp(0, 1)), Verdict::Duplicate);
+        assert_eq!(log.judge(stamp(0, 2)), AppendVerdict::New);
+        assert_eq!(log.judge(stamp(0, 1)), AppendVerdict::Duplicate);
         log.truncate(0);
-        assert_eq!((log.end(), log.judge(stamp(0, 7))), (0, Verdict::New));
+        assert_eq!((log.end(), log.judge(stamp(0, 7))), (0, AppendVerdict::New));
     }
 
     #[test]

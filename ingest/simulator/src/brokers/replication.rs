@@ -10,9 +10,11 @@
 
 use std::time::Duration;
 
-use super::cluster::{BrokerEvent, Cluster, Event, Fetch, Holding};
-use super::exchange::Answer;
-use super::partition::{Following, Leading, Pending, Progress, Replica, Role};
+use super::cluster::{BrokerEvent, Cluster, ClusterEvent, FollowerFetch, FollowerHolding};
+use super::exchange::ClientAnswer;
+use super::partition::{
+    FollowerProgress, FollowerState, LeaderState, PendingProduce, Replica, ReplicaRole,
+};
 use super::{BROKERS, MIN_IN_SYNC};
 
 /// So long at most an idle follower does not hear how far its leader has committed.
@@ -27,7 +29,8 @@ impl Cluster {
         for partition in 0..self.partitions.len() {
             let decided = self.partitions[partition].decided;
             let replica = &mut self.partitions[partition].replicas[broker];
-            let is_new = decided.epoch > replica.heard.epoch || matches!(replica.role, Role::None);
+            let is_new =
+                decided.epoch > replica.heard.epoch || matches!(replica.role, ReplicaRole::None);
             replica.heard = decided;
             if is_new {
                 self.leave_role(partition, broker);
@@ -45,14 +48,15 @@ impl Cluster {
     /// Ends what a broker is for a partition; who waited for it is told.
     pub fn leave_role(&mut self, partition: usize, broker: usize) {
         let replica = &mut self.partitions[partition].replicas[broker];
-        let Role::Leader(leading) = std::mem::replace(&mut replica.role, Role::None) else {
+        let ReplicaRole::Leader(leading) = std::mem::replace(&mut replica.role, ReplicaRole::None)
+        else {
             return;
         };
         for pending in leading.pending {
-            self.answer(pending.client, pending.connection, broker, Answer::NotLeader);
+            self.answer(pending.client, pending.connection, broker, ClientAnswer::NotLeader);
         }
         for reader in leading.readers {
-            self.answer(reader.client, reader.connection, broker, Answer::NotLeader);
+            self.answer(reader.client, reader.connection, broker, ClientAnswer::NotLeader);
         }
         for (follower, number) in leading.parked.into_iter().enumerate() {
             if let Some(number) = number {
@@ -65,7 +69,8 @@ impl Cluster {
         let replica = &mut self.partitions[partition].replicas[broker];
         let (epoch, end) = (replica.heard.epoch, replica.log.end());
         let in_sync = replica.heard.in_sync;
-        replica.role = Role::Leader(Leading { in_sync, since: end, ..Leading::default() });
+        replica.role =
+            ReplicaRole::Leader(LeaderState { in_sync, since: end, ..LeaderState::default() });
         self.trace(format_args!("p{partition} b{broker} leads in epoch {epoch} from {end}"));
         // Those who have heard earlier have asked in vain.
         (0..BROKERS).for_each(|follower| self.fetch(partition, follower));
@@ -73,7 +78,7 @@ impl Cluster {
 
     fn follow(&mut self, partition: usize, broker: usize) {
         let replica = &mut self.partitions[partition].replicas[broker];
-        replica.role = Role::Follower(Following::default());
+        replica.role = ReplicaRole::Follower(FollowerState::default());
         self.fetch(partition, broker);
     }
 
@@ -85,13 +90,14 @@ impl Cluster {
         if !self.network.joins(follower, leader) {
             return;
         }
-        let Role::Follower(following) = &mut replica.role else { return };
+        let ReplicaRole::Follower(following) = &mut replica.role else { return };
         if following.fetch.is_some() {
             return;
         }
         following.fetch = Some(number);
-        let fetch = Fetch { partition, follower, leader, epoch: replica.heard.epoch, number };
-        let holding = Holding {
+        let fetch =
+            FollowerFetch { partition, follower, leader, epoch: replica.heard.epoch, number };
+        let holding = FollowerHolding {
             position: replica.log.end(),
             start: replica.log.start(),
             high_watermark: replica.log.high_watermark(),
@@ -99,11 +105,11 @@ impl Cluster {
         };
         self.next_fetch += 1;
         let arrives = BrokerEvent::FetchArrives(fetch, holding);
-        self.after(self.hop(), Event::Broker(leader, arrives));
+        self.after(self.hop(), ClusterEvent::Broker(leader, arrives));
     }
 
     /// A fetch came to nothing. The follower fetches again when something changes.
-    pub fn end_fetch(&mut self, fetch: Fetch) {
+    pub fn end_fetch(&mut self, fetch: FollowerFetch) {
         self.forget_fetch(fetch.partition, fetch.follower, fetch.number);
     }
 
@@ -116,22 +122,25 @@ impl Cluster {
         }
     }
 
-    pub fn answer_fetch(&mut self, fetch: Fetch, holding: Holding) {
-        let Fetch { partition, follower, leader, .. } = fetch;
+    pub fn answer_fetch(&mut self, fetch: FollowerFetch, holding: FollowerHolding) {
+        let FollowerFetch { partition, follower, leader, .. } = fetch;
         let replica = &mut self.partitions[partition].replicas[leader];
         let is_current = replica.heard.epoch == fetch.epoch;
-        let Role::Leader(leading) = &mut replica.role else { return self.end_fetch(fetch) };
+        let ReplicaRole::Leader(leading) = &mut replica.role else { return self.end_fetch(fetch) };
         if !is_current || !self.network.joins(follower, leader) {
             return self.end_fetch(fetch);
         }
         if holding.is_checked {
-            let progress = Progress { position: holding.position, start: holding.start };
+            let progress = FollowerProgress { position: holding.position, start: holding.start };
             leading.followers[follower] = Some(progress);
         }
         let log = &replica.log;
         let is_behind = log.end() > holding.position || log.start() > holding.start;
         if is_behind || !holding.is_checked {
-            self.after(self.hop(), Event::Broker(follower, BrokerEvent::FetchReturns(fetch)));
+            self.after(
+                self.hop(),
+                ClusterEvent::Broker(follower, BrokerEvent::FetchReturns(fetch)),
+            );
         } else {
             leading.parked[follower] = Some(fetch.number);
             if log.high_watermark() > holding.high_watermark {
@@ -144,17 +153,17 @@ impl Cluster {
 
     /// The leader's answer is read off its log when it comes: in one epoch the log only grows, so that this
     /// is what a slightly later answer would have been.
-    pub fn take_fetched(&mut self, fetch: Fetch) {
-        let Fetch { partition, follower, leader, .. } = fetch;
+    pub fn take_fetched(&mut self, fetch: FollowerFetch) {
+        let FollowerFetch { partition, follower, leader, .. } = fetch;
         let messages_max = self.knobs.fetch_messages_max as usize;
         let replicas = &mut self.partitions[partition].replicas;
         let Ok([from, to]) = replicas.get_disjoint_mut([leader, follower]) else { return };
-        let Role::Follower(following) = &mut to.role else { return };
+        let ReplicaRole::Follower(following) = &mut to.role else { return };
         if following.fetch != Some(fetch.number) {
             return;
         }
         following.fetch = None;
-        let is_led = matches!(from.role, Role::Leader(_)) && from.heard.epoch == fetch.epoch;
+        let is_led = matches!(from.role, ReplicaRole::Leader(_)) && from.heard.epoch == fetch.epoch;
         if !is_led || !self.network.joins(follower, leader) {
             return;
         }
@@ -193,8 +202,11 @@ impl Cluster {
         let parked = std::mem::take(&mut leading.parked);
         for (follower, number) in parked.into_iter().enumerate() {
             let Some(number) = number else { continue };
-            let fetch = Fetch { partition, follower, leader, epoch, number };
-            self.after(self.hop(), Event::Broker(follower, BrokerEvent::FetchReturns(fetch)));
+            let fetch = FollowerFetch { partition, follower, leader, epoch, number };
+            self.after(
+                self.hop(),
+                ClusterEvent::Broker(follower, BrokerEvent::FetchReturns(fetch)),
+            );
         }
     }
 
@@ -204,7 +216,7 @@ impl Cluster {
         let Some(leading) = replica.leading() else { return };
         if !std::mem::replace(&mut leading.is_refresh_due, true) {
             let refresh = BrokerEvent::Refresh { partition, epoch };
-            self.after(self.draw(REFRESH), Event::Broker(leader, refresh));
+            self.after(self.draw(REFRESH), ClusterEvent::Broker(leader, refresh));
         }
     }
 
@@ -221,7 +233,7 @@ impl Cluster {
     /// Commits what everybody in sync holds, and answers whoever waited for it.
     pub fn settle(&mut self, partition: usize, leader: usize) {
         let replica = &mut self.partitions[partition].replicas[leader];
-        let Role::Leader(leading) = &mut replica.role else { return };
+        let ReplicaRole::Leader(leading) = &mut replica.role else { return };
         let end = replica.log.end();
         let position = |broker: usize| match broker == leader {
             true => end,
@@ -247,13 +259,13 @@ impl Cluster {
             let replica = &mut self.partitions[partition].replicas[leader];
             let high_watermark = replica.log.high_watermark();
             let Some(leading) = replica.leading() else { return };
-            let is_next = |pending: &mut Pending| pending.needs <= high_watermark;
+            let is_next = |pending: &mut PendingProduce| pending.needs <= high_watermark;
             let Some(next) = leading.pending.pop_front_if(is_next) else { return };
             self.acknowledgements[leader] += 1;
             if self.random.chance(self.knobs.lost_answers_percent) {
                 self.lose(next.client, next.connection);
             } else {
-                let answer = Answer::Acknowledged { first: next.first };
+                let answer = ClientAnswer::Acknowledged { first: next.first };
                 self.answer(next.client, next.connection, leader, answer);
             }
         }

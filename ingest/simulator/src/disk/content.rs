@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use ingest::env::Random as _;
 
-use super::Survival;
+use super::CrashSurvival;
 use crate::random::SimRandom;
 
 const SECTOR: usize = 512;
@@ -13,7 +13,7 @@ const SECTOR: usize = 512;
 const BLOCK: u64 = 4096;
 
 #[derive(Clone, Default)]
-pub struct Content {
+pub struct FileContent {
     pub live: Vec<u8>,
     durable: Vec<u8>,
     dirty: BTreeSet<usize>,
@@ -26,7 +26,7 @@ pub struct Content {
 }
 
 /// What a sync will make durable when it ends.
-pub struct Pending {
+pub struct PendingSync {
     len: usize,
     sectors: Vec<(usize, Vec<u8>)>,
 }
@@ -40,7 +40,7 @@ fn sector_of(bytes: &[u8], sector: usize) -> &[u8] {
     &bytes[start..(start + SECTOR).min(bytes.len())]
 }
 
-impl Content {
+impl FileContent {
     pub fn write(&mut self, position: u64, bytes: &[u8]) {
         let position = position as usize;
         let end = position + bytes.len();
@@ -103,12 +103,12 @@ impl Content {
         blocks.filter(|(_, block)| block.iter().all(|byte| *byte == 0)).map(|(n, _)| n).collect()
     }
 
-    pub fn begin_sync(&self) -> Pending {
+    pub fn begin_sync(&self) -> PendingSync {
         let copy = |sector: &usize| (*sector, sector_of(&self.live, *sector).to_vec());
-        Pending { len: self.live.len(), sectors: self.dirty.iter().map(copy).collect() }
+        PendingSync { len: self.live.len(), sectors: self.dirty.iter().map(copy).collect() }
     }
 
-    pub fn end_sync(&mut self, pending: Pending) {
+    pub fn end_sync(&mut self, pending: PendingSync) {
         if self.durable.len() < pending.len {
             self.durable.resize(pending.len, 0);
         }
@@ -141,14 +141,19 @@ impl Content {
         self.durable.truncate(len as usize);
     }
 
-    pub fn lose_power(&mut self, survival: Survival, random: Option<&SimRandom>, is_last: bool) {
+    pub fn lose_power(
+        &mut self,
+        survival: CrashSurvival,
+        random: Option<&SimRandom>,
+        is_last: bool,
+    ) {
         let mut doubtful = std::mem::take(&mut self.dirty);
         doubtful.append(&mut self.in_doubt);
         let mut found = self.durable.clone();
         for sector in doubtful {
             let keep = match survival {
-                Survival::DropAll => 0,
-                Survival::TearLast if is_last && self.last.contains(&sector) => {
+                CrashSurvival::DropAll => 0,
+                CrashSurvival::TearLast if is_last && self.last.contains(&sector) => {
                     // The first half of the last write's sectors is whole, one is torn, the rest is lost.
                     let middle = self.last.iter().nth(self.last.len() / 2).copied().unwrap_or(0);
                     match sector.cmp(&middle) {
@@ -157,8 +162,8 @@ impl Content {
                         std::cmp::Ordering::Greater => 0,
                     }
                 }
-                Survival::KeepAll | Survival::TearLast => SECTOR,
-                Survival::Random(_) => match random.map_or(0, |random| random.next() % 8) {
+                CrashSurvival::KeepAll | CrashSurvival::TearLast => SECTOR,
+                CrashSurvival::Random(_) => match random.map_or(0, |random| random.next() % 8) {
                     0..=3 => SECTOR,
                     4..=6 => 0,
                     _ => random.map_or(0, |random| random.below(SECTOR as u64) as usize),

@@ -4,7 +4,7 @@ use ingest::env::FilePath;
 
 /// What kind of operation a fault meets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Operation {
+pub enum DiskOperation {
     /// Opening a file.
     Open,
     /// Reading.
@@ -47,9 +47,9 @@ pub enum FaultKind {
 
 /// A fault to inject.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct DiskFault {
     /// The operation that it meets.
-    pub operation: Operation,
+    pub operation: DiskOperation,
     /// Part of the path that it meets; empty for all.
     pub path: String,
     /// How many such operations go well before.
@@ -62,14 +62,14 @@ pub struct Fault {
     pub shown: u64,
 }
 
-impl Fault {
+impl DiskFault {
     /// Meets one operation after so many went well.
-    pub fn once(operation: Operation, path: &str, after: u64, kind: FaultKind) -> Self {
+    pub fn once(operation: DiskOperation, path: &str, after: u64, kind: FaultKind) -> Self {
         Self { operation, path: path.into(), after, times: 1, kind, shown: 0 }
     }
 
     /// Says whether it meets this operation.
-    pub(super) fn meets(&mut self, operation: Operation, path: &FilePath) -> bool {
+    pub(super) fn meets(&mut self, operation: DiskOperation, path: &FilePath) -> bool {
         if self.operation != operation || !path.as_str().contains(&self.path) {
             return false;
         }

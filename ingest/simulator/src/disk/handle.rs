@@ -9,22 +9,22 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use ingest::env::{Disk, DiskError, DiskErrorKind, File, FilePath, Fut, OpenMode};
 
-use super::content::{Content, Pending};
-use super::fault::{FaultKind, Operation};
-use super::{NameChange, SimDisk, State};
+use super::content::{FileContent, PendingSync};
+use super::fault::{DiskOperation, FaultKind};
+use super::{DiskState, NameChange, SimDisk};
 
-fn error(kind: DiskErrorKind, operation: Operation, path: &FilePath) -> DiskError {
+fn error(kind: DiskErrorKind, operation: DiskOperation, path: &FilePath) -> DiskError {
     let operation = match operation {
-        Operation::Open => "open",
-        Operation::Read => "read",
-        Operation::Write => "write",
-        Operation::Sync => "sync",
-        Operation::SyncFolder => "sync folder",
-        Operation::Rename => "rename",
-        Operation::Remove => "remove",
-        Operation::Allocate => "allocate",
-        Operation::Discard => "discard",
-        Operation::Look => "look at",
+        DiskOperation::Open => "open",
+        DiskOperation::Read => "read",
+        DiskOperation::Write => "write",
+        DiskOperation::Sync => "sync",
+        DiskOperation::SyncFolder => "sync folder",
+        DiskOperation::Rename => "rename",
+        DiskOperation::Remove => "remove",
+        DiskOperation::Allocate => "allocate",
+        DiskOperation::Discard => "discard",
+        DiskOperation::Look => "look at",
     };
     DiskError { kind, operation, path: path.clone(), detail: format!("simulated {kind:?}") }
 }
@@ -36,11 +36,11 @@ impl SimDisk {
     /// Issues an operation: `act` is its effect now, `end` its effect when it ends.
     fn issue<T: Send + 'static, P: Send + 'static>(
         &self,
-        operation: Operation,
+        operation: DiskOperation,
         path: &FilePath,
         argument: std::fmt::Arguments<'_>,
-        act: impl FnOnce(&mut State, Option<FaultKind>) -> Result<P, DiskErrorKind>,
-        end: impl FnOnce(&mut State, P) -> T + Send + 'static,
+        act: impl FnOnce(&mut DiskState, Option<FaultKind>) -> Result<P, DiskErrorKind>,
+        end: impl FnOnce(&mut DiskState, P) -> T + Send + 'static,
     ) -> Fut<'static, Result<T, DiskError>> {
         let now = self.world.now().nanos();
         let mut state = self.state.lock();
@@ -52,7 +52,7 @@ impl SimDisk {
         let mut faults = state.faults.iter_mut();
         let fault = faults.find_map(|fault| fault.meets(operation, path).then_some(fault.kind));
         let acted = match fault {
-            Some(FaultKind::Error) if operation != Operation::Sync => Err(DiskErrorKind::Io),
+            Some(FaultKind::Error) if operation != DiskOperation::Sync => Err(DiskErrorKind::Io),
             Some(FaultKind::Exhausted) => Err(DiskErrorKind::Exhausted),
             fault => act(&mut state, fault),
         };
@@ -88,16 +88,16 @@ impl SimDisk {
     /// Issues an operation whose whole effect is now.
     fn at_once<T: Send + 'static>(
         &self,
-        operation: Operation,
+        operation: DiskOperation,
         path: &FilePath,
         argument: std::fmt::Arguments<'_>,
-        act: impl FnOnce(&mut State) -> Result<T, DiskErrorKind>,
+        act: impl FnOnce(&mut DiskState) -> Result<T, DiskErrorKind>,
     ) -> Fut<'static, Result<T, DiskError>> {
         self.issue(operation, path, argument, |state, _| act(state), |_, value| value)
     }
 }
 
-impl State {
+impl DiskState {
     fn change_names(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.changes.push((self.next_change, change));
@@ -108,7 +108,7 @@ impl State {
         self.capacity.is_none_or(|capacity| self.used_bytes() + more <= capacity)
     }
 
-    fn content(&mut self, file: u64) -> &mut Content {
+    fn content(&mut self, file: u64) -> &mut FileContent {
         self.files.get_mut(&file).expect("an open file has content")
     }
 
@@ -123,23 +123,24 @@ impl Disk for SimDisk {
         path: &'a FilePath,
         how: OpenMode,
     ) -> Fut<'a, Result<Arc<dyn File>, DiskError>> {
-        let opened = self.at_once(Operation::Open, path, format_args!("{how:?}"), |state| {
-            match (how, state.names.get(path).copied()) {
-                (OpenMode::Create, Some(_)) => Err(DiskErrorKind::Exists),
-                (OpenMode::Create, None) => {
-                    if path.folder().is_some_and(|folder| !state.folders.contains(&folder)) {
-                        return Err(DiskErrorKind::NotFound);
+        let opened =
+            self.at_once(DiskOperation::Open, path, format_args!("{how:?}"), |state| {
+                match (how, state.names.get(path).copied()) {
+                    (OpenMode::Create, Some(_)) => Err(DiskErrorKind::Exists),
+                    (OpenMode::Create, None) => {
+                        if path.folder().is_some_and(|folder| !state.folders.contains(&folder)) {
+                            return Err(DiskErrorKind::NotFound);
+                        }
+                        let file = state.next_file;
+                        state.next_file += 1;
+                        state.files.insert(file, FileContent::default());
+                        state.change_names(NameChange::Create(path.clone(), file));
+                        Ok(file)
                     }
-                    let file = state.next_file;
-                    state.next_file += 1;
-                    state.files.insert(file, Content::default());
-                    state.change_names(NameChange::Create(path.clone(), file));
-                    Ok(file)
+                    (_, Some(file)) => Ok(file),
+                    (_, None) => Err(DiskErrorKind::NotFound),
                 }
-                (_, Some(file)) => Ok(file),
-                (_, None) => Err(DiskErrorKind::NotFound),
-            }
-        });
+            });
         let disk = self.clone();
         Box::pin(async move {
             let file = opened.await?;
@@ -152,7 +153,7 @@ impl Disk for SimDisk {
         from: &'a FilePath,
         to: &'a FilePath,
     ) -> Fut<'a, Result<(), DiskError>> {
-        self.at_once(Operation::Rename, from, format_args!("{to}"), |state| {
+        self.at_once(DiskOperation::Rename, from, format_args!("{to}"), |state| {
             let file = state.names.get(from).copied().ok_or(DiskErrorKind::NotFound)?;
             state.change_names(NameChange::Rename(from.clone(), to.clone(), file));
             Ok(())
@@ -160,7 +161,7 @@ impl Disk for SimDisk {
     }
 
     fn remove<'a>(&'a self, path: &'a FilePath) -> Fut<'a, Result<(), DiskError>> {
-        self.at_once(Operation::Remove, path, format_args!(""), |state| {
+        self.at_once(DiskOperation::Remove, path, format_args!(""), |state| {
             if !state.names.contains_key(path) {
                 return Err(DiskErrorKind::NotFound);
             }
@@ -170,7 +171,7 @@ impl Disk for SimDisk {
     }
 
     fn create_folder<'a>(&'a self, path: &'a FilePath) -> Fut<'a, Result<(), DiskError>> {
-        self.at_once(Operation::Look, path, format_args!("create folder"), |state| {
+        self.at_once(DiskOperation::Look, path, format_args!("create folder"), |state| {
             let mut folder = Some(path.clone());
             while let Some(path) = folder {
                 folder = path.folder();
@@ -184,7 +185,7 @@ impl Disk for SimDisk {
         &'a self,
         folder: &'a FilePath,
     ) -> Fut<'a, Result<Vec<(FilePath, u64)>, DiskError>> {
-        self.at_once(Operation::Look, folder, format_args!("list"), |state| {
+        self.at_once(DiskOperation::Look, folder, format_args!("list"), |state| {
             if !state.folders.contains(folder) {
                 return Err(DiskErrorKind::NotFound);
             }
@@ -201,25 +202,31 @@ impl Disk for SimDisk {
         let path = folder.unwrap_or(&root);
         let wanted = folder.cloned();
         // What is changed after the sync began is not covered by it.
-        let begin = |state: &mut State, fault: Option<FaultKind>| {
+        let begin = |state: &mut DiskState, fault: Option<FaultKind>| {
             Ok(if fault == Some(FaultKind::LyingSync) { 0 } else { state.next_change })
         };
-        self.issue(Operation::SyncFolder, path, format_args!(""), begin, move |state, covered| {
-            let mut kept = Vec::new();
-            for (number, change) in std::mem::take(&mut state.changes) {
-                if number < covered && change.folder() == wanted {
-                    change.apply(&mut state.durable_names);
-                } else {
-                    kept.push((number, change));
+        self.issue(
+            DiskOperation::SyncFolder,
+            path,
+            format_args!(""),
+            begin,
+            move |state, covered| {
+                let mut kept = Vec::new();
+                for (number, change) in std::mem::take(&mut state.changes) {
+                    if number < covered && change.folder() == wanted {
+                        change.apply(&mut state.durable_names);
+                    } else {
+                        kept.push((number, change));
+                    }
                 }
-            }
-            state.changes = kept;
-        })
+                state.changes = kept;
+            },
+        )
     }
 
     fn free_bytes(&self) -> Fut<'_, Result<u64, DiskError>> {
         let root = FilePath::new("root");
-        self.at_once(Operation::Look, &root, format_args!("free"), |state| {
+        self.at_once(DiskOperation::Look, &root, format_args!("free"), |state| {
             Ok(state.capacity.map_or(u64::MAX >> 1, |all| all.saturating_sub(state.used_bytes())))
         })
     }
@@ -232,7 +239,7 @@ struct SimFile {
 }
 
 fn begin_sync(disk: &SimDisk, path: &FilePath, file: u64) -> Fut<'static, Result<(), DiskError>> {
-    let act = |state: &mut State, fault: Option<FaultKind>| match fault {
+    let act = |state: &mut DiskState, fault: Option<FaultKind>| match fault {
         Some(FaultKind::Error) => {
             state.content(file).fail_sync();
             Err(DiskErrorKind::Io)
@@ -240,12 +247,12 @@ fn begin_sync(disk: &SimDisk, path: &FilePath, file: u64) -> Fut<'static, Result
         Some(FaultKind::LyingSync) => Ok(None),
         _ => Ok(Some(state.content(file).begin_sync())),
     };
-    let end = move |state: &mut State, pending: Option<Pending>| {
+    let end = move |state: &mut DiskState, pending: Option<PendingSync>| {
         if let (Some(pending), Some(content)) = (pending, state.files.get_mut(&file)) {
             content.end_sync(pending);
         }
     };
-    disk.issue(Operation::Sync, path, format_args!(""), act, end)
+    disk.issue(DiskOperation::Sync, path, format_args!(""), act, end)
 }
 
 impl File for SimFile {
@@ -255,14 +262,14 @@ impl File for SimFile {
 
     fn len(&self) -> Fut<'_, Result<u64, DiskError>> {
         let file = self.file;
-        self.disk.at_once(Operation::Look, &self.path, format_args!("length"), |state| {
+        self.disk.at_once(DiskOperation::Look, &self.path, format_args!("length"), |state| {
             Ok(state.content(file).live.len() as u64)
         })
     }
 
     fn read_at(&self, position: u64, len: usize) -> Fut<'_, Result<Bytes, DiskError>> {
         let file = self.file;
-        let act = |state: &mut State, fault: Option<FaultKind>| {
+        let act = |state: &mut DiskState, fault: Option<FaultKind>| {
             let live = &state.content(file).live;
             let start = position as usize;
             let bytes = start.checked_add(len).and_then(|end| live.get(start..end));
@@ -273,13 +280,13 @@ impl File for SimFile {
             Ok(Bytes::from(bytes))
         };
         let argument = format_args!("{position} {len}");
-        self.disk.issue(Operation::Read, &self.path, argument, act, |_, bytes| bytes)
+        self.disk.issue(DiskOperation::Read, &self.path, argument, act, |_, bytes| bytes)
     }
 
     fn write_at(&self, position: u64, bytes: Bytes) -> Fut<'_, Result<(), DiskError>> {
         let file = self.file;
         let argument = (position, bytes.len(), crc32c::crc32c(&bytes));
-        let act = |state: &mut State, fault: Option<FaultKind>| {
+        let act = |state: &mut DiskState, fault: Option<FaultKind>| {
             let more = state.grows_by(file, &(position..position + bytes.len() as u64));
             if !state.has_room(more) {
                 return Err(DiskErrorKind::NoSpace);
@@ -293,12 +300,18 @@ impl File for SimFile {
             }
             Ok(())
         };
-        self.disk.issue(Operation::Write, &self.path, format_args!("{argument:?}"), act, |_, ()| ())
+        self.disk.issue(
+            DiskOperation::Write,
+            &self.path,
+            format_args!("{argument:?}"),
+            act,
+            |_, ()| (),
+        )
     }
 
     fn allocate(&self, range: Range<u64>) -> Fut<'_, Result<(), DiskError>> {
         let file = self.file;
-        self.disk.at_once(Operation::Allocate, &self.path, format_args!("{range:?}"), |state| {
+        self.disk.at_once(DiskOperation::Allocate, &self.path, format_args!("{range:?}"), |state| {
             let more = state.grows_by(file, &range);
             if !state.has_room(more) {
                 return Err(DiskErrorKind::NoSpace);
@@ -310,7 +323,7 @@ impl File for SimFile {
 
     fn discard(&self, range: Range<u64>) -> Fut<'_, Result<(), DiskError>> {
         let file = self.file;
-        self.disk.at_once(Operation::Discard, &self.path, format_args!("{range:?}"), |state| {
+        self.disk.at_once(DiskOperation::Discard, &self.path, format_args!("{range:?}"), |state| {
             state.content(file).discard(&range);
             Ok(())
         })
@@ -318,7 +331,7 @@ impl File for SimFile {
 
     fn discard_unwritten(&self) -> Fut<'_, Result<(), DiskError>> {
         let file = self.file;
-        self.disk.at_once(Operation::Discard, &self.path, format_args!("unwritten"), |state| {
+        self.disk.at_once(DiskOperation::Discard, &self.path, format_args!("unwritten"), |state| {
             state.content(file).discard_unwritten();
             Ok(())
         })

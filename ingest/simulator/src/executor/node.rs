@@ -6,17 +6,17 @@ use std::time::Duration;
 use ingest::env::{Clock, Fut, Runtime, Task};
 use ingest::time::{Tick, WallTime};
 
-use super::timer::{Life, Owner};
+use super::timer::{ProcessLife, TimerOwner};
 use super::world::World;
 
 /// The runtime and clock of one environment.
-pub struct Process {
+pub struct SimProcess {
     pub world: Arc<World>,
     /// None in a world of one node, where everything lives and ends together.
-    pub life: Option<Life>,
+    pub life: Option<ProcessLife>,
 }
 
-impl Runtime for Process {
+impl Runtime for SimProcess {
     fn spawn(&self, _name: &'static str, task: Fut<'static, ()>) -> Task {
         let world = self.world.clone();
         match self.world.spawn(self.life, task) {
@@ -35,7 +35,7 @@ impl Runtime for Process {
     }
 }
 
-impl Clock for Process {
+impl Clock for SimProcess {
     fn now(&self) -> Tick {
         self.world.now()
     }
@@ -45,6 +45,6 @@ impl Clock for Process {
     }
 
     fn sleep(&self, duration: Duration) -> Fut<'static, ()> {
-        self.world.sleep(Owner::Nodes, duration)
+        self.world.sleep(TimerOwner::Nodes, duration)
     }
 }

@@ -3,22 +3,22 @@
 use ingest::time::Tick;
 
 /// What a timer does.
-pub type Action = Box<dyn FnOnce() + Send>;
+pub type TimerAction = Box<dyn FnOnce() + Send>;
 
 /// One life of a node's process: from a start to its stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Life {
+pub struct ProcessLife {
     pub node: usize,
     pub number: u64,
 }
 
 /// Whose a timer is, which says when it ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Owner {
+pub enum TimerOwner {
     /// A sleep or a device's: ends when everything is stopped.
     Nodes,
     /// A process's: waits while the node is held, and ends with that life.
-    Process(Life),
+    Process(ProcessLife),
     /// Nobody's who could be stopped: ends with the world.
     World,
 }
@@ -27,8 +27,8 @@ pub enum Owner {
 pub struct Timer {
     pub at: Tick,
     pub number: u64,
-    pub owner: Owner,
-    pub action: Action,
+    pub owner: TimerOwner,
+    pub action: TimerAction,
 }
 
 impl PartialEq for Timer {

@@ -11,20 +11,20 @@ use ingest::env::Fut;
 use ingest::time::{Tick, WallTime};
 use parking_lot::Mutex;
 
-use super::timer::{Action, Life, Owner, Timer};
+use super::timer::{ProcessLife, Timer, TimerAction, TimerOwner};
 use crate::random::SimRandom;
 use crate::trace::Trace;
 
 /// Which ready task runs next; drawn from the seed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Policy {
+pub enum SchedulePolicy {
     Any,
     First,
     Last,
 }
 
 struct TaskSlot {
-    life: Option<Life>,
+    life: Option<ProcessLife>,
     /// Out while it is polled.
     future: Option<Fut<'static, ()>>,
 }
@@ -36,7 +36,7 @@ struct NodeState {
     is_held: bool,
     /// What would have run.
     ready: Vec<u64>,
-    due: Vec<Action>,
+    due: Vec<TimerAction>,
 }
 
 #[derive(Default)]
@@ -62,7 +62,7 @@ impl Queue {
         &mut self.nodes[node]
     }
 
-    fn is_current(&mut self, life: Life) -> bool {
+    fn is_current(&mut self, life: ProcessLife) -> bool {
         self.node(life.node).life == life.number
     }
 
@@ -89,22 +89,22 @@ impl Queue {
 
 /// What was dropped of a world; it is let go of outside the lock, because a task's end may cancel others.
 #[derive(Default)]
-struct Remains {
+struct DroppedParts {
     tasks: Vec<TaskSlot>,
     timers: Vec<Reverse<Timer>>,
-    actions: Vec<Action>,
+    actions: Vec<TimerAction>,
 }
 
-impl Remains {
+impl DroppedParts {
     fn is_empty(&self) -> bool {
         self.tasks.is_empty() && self.timers.is_empty() && self.actions.is_empty()
     }
 }
 
 /// A task that has been chosen to run.
-pub struct Chosen {
+pub struct ChosenTask {
     pub task: u64,
-    pub life: Option<Life>,
+    pub life: Option<ProcessLife>,
     /// None if it ended in the meantime.
     pub future: Option<Fut<'static, ()>>,
 }
@@ -114,7 +114,7 @@ pub struct World {
     queue: Mutex<Queue>,
     pub random: SimRandom,
     pub trace: Arc<Trace>,
-    policy: Policy,
+    policy: SchedulePolicy,
     /// The longest disk latency in nanoseconds; drawn from the seed, 0 for many.
     latency_max: u64,
 }
@@ -124,9 +124,9 @@ impl World {
     pub fn new(seed: u64, trace: Arc<Trace>) -> Self {
         let random = SimRandom::new(seed);
         let policy = match random.below(4) {
-            0 => Policy::First,
-            1 => Policy::Last,
-            _ => Policy::Any,
+            0 => SchedulePolicy::First,
+            1 => SchedulePolicy::Last,
+            _ => SchedulePolicy::Any,
         };
         // The scale of latencies hides or shows races: 0, microseconds, milliseconds.
         let latency_max = [0, 50_000, 3_000_000][random.below(3) as usize];
@@ -148,12 +148,12 @@ impl World {
     }
 
     /// Runs an action after a latency drawn from the seed.
-    pub fn after_latency(&self, action: Action) {
+    pub fn after_latency(&self, action: TimerAction) {
         let nanos = if self.latency_max == 0 { 0 } else { self.random.below(self.latency_max) };
-        self.after(Owner::Nodes, Duration::from_nanos(nanos), action);
+        self.after(TimerOwner::Nodes, Duration::from_nanos(nanos), action);
     }
 
-    pub fn after(&self, owner: Owner, delay: Duration, action: Action) {
+    pub fn after(&self, owner: TimerOwner, delay: Duration, action: TimerAction) {
         let mut queue = self.queue.lock();
         let at = Tick::from_nanos(queue.now.nanos() + delay.as_nanos() as u64);
         let number = queue.next_timer;
@@ -161,7 +161,7 @@ impl World {
         queue.timers.push(Reverse(Timer { at, number, owner, action }));
     }
 
-    pub fn sleep(&self, owner: Owner, duration: Duration) -> Fut<'static, ()> {
+    pub fn sleep(&self, owner: TimerOwner, duration: Duration) -> Fut<'static, ()> {
         let (sender, receiver) = oneshot::channel();
         self.after(
             owner,
@@ -179,7 +179,7 @@ impl World {
     }
 
     /// Adds a task; gives none if the process that it would belong to has ended.
-    pub fn spawn(&self, life: Option<Life>, future: Fut<'static, ()>) -> Option<u64> {
+    pub fn spawn(&self, life: Option<ProcessLife>, future: Fut<'static, ()>) -> Option<u64> {
         let mut queue = self.queue.lock();
         if life.is_some_and(|life| !queue.is_current(life)) {
             drop(queue);
@@ -202,22 +202,22 @@ impl World {
     }
 
     /// Takes one of the ready tasks, as the seed's policy says.
-    pub fn choose(&self) -> Option<Chosen> {
+    pub fn choose(&self) -> Option<ChosenTask> {
         let mut queue = self.queue.lock();
         if queue.ready.is_empty() {
             return None;
         }
         let index = match self.policy {
-            Policy::Any => self.random.below(queue.ready.len() as u64) as usize,
-            Policy::First => 0,
-            Policy::Last => queue.ready.len() - 1,
+            SchedulePolicy::Any => self.random.below(queue.ready.len() as u64) as usize,
+            SchedulePolicy::First => 0,
+            SchedulePolicy::Last => queue.ready.len() - 1,
         };
         let task = queue.ready.remove(index);
         queue.settle();
         let slot = queue.tasks.get_mut(&task);
         Some(match slot {
-            Some(slot) => Chosen { task, life: slot.life, future: slot.future.take() },
-            None => Chosen { task, life: None, future: None },
+            Some(slot) => ChosenTask { task, life: slot.life, future: slot.future.take() },
+            None => ChosenTask { task, life: None, future: None },
         })
     }
 
@@ -262,8 +262,8 @@ impl World {
     }
 
     /// Gives a due action back if it may run now.
-    fn admit(&self, owner: Owner, action: Action) -> Option<Action> {
-        let Owner::Process(life) = owner else { return Some(action) };
+    fn admit(&self, owner: TimerOwner, action: TimerAction) -> Option<TimerAction> {
+        let TimerOwner::Process(life) = owner else { return Some(action) };
         let mut queue = self.queue.lock();
         if !queue.is_current(life) {
             drop(queue);
@@ -278,11 +278,11 @@ impl World {
     }
 
     /// The life that a node's process is in.
-    pub fn life(&self, node: usize) -> Life {
-        Life { node, number: self.queue.lock().node(node).life }
+    pub fn life(&self, node: usize) -> ProcessLife {
+        ProcessLife { node, number: self.queue.lock().node(node).life }
     }
 
-    pub fn is_current(&self, life: Life) -> bool {
+    pub fn is_current(&self, life: ProcessLife) -> bool {
         self.queue.lock().is_current(life)
     }
 
@@ -337,12 +337,12 @@ impl World {
             let left = &queue.tasks;
             queue.ready.retain(|task| left.contains_key(task));
             queue.settle();
-            Remains { tasks, timers: Vec::new(), actions }
+            DroppedParts { tasks, timers: Vec::new(), actions }
         });
     }
 
     /// Ends all tasks, and every timer whose owner `ends`.
-    pub fn stop_all(&self, ends: impl Fn(Owner) -> bool) {
+    pub fn stop_all(&self, ends: impl Fn(TimerOwner) -> bool) {
         self.let_go(|queue| {
             let mut actions = Vec::new();
             for node in &mut queue.nodes {
@@ -358,12 +358,12 @@ impl World {
                 timers.into_iter().partition(|Reverse(timer)| ends(timer.owner));
             queue.timers = stay.into();
             let tasks = std::mem::take(&mut queue.tasks).into_values().collect();
-            Remains { tasks, timers, actions }
+            DroppedParts { tasks, timers, actions }
         });
     }
 
     /// Drops what is cut off, and what its end leaves behind, until nothing is left.
-    fn let_go(&self, cut_off: impl Fn(&mut Queue) -> Remains) {
+    fn let_go(&self, cut_off: impl Fn(&mut Queue) -> DroppedParts) {
         loop {
             let remains = cut_off(&mut self.queue.lock());
             if remains.is_empty() {

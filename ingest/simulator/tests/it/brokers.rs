@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ingest::ids::{Offset, PartitionId};
 use ingest::log::brokers::{CommittedMessage, ConsumeError, Producer, ProducerKind, SendError};
-use simulator::brokers::{Knobs, Place};
+use simulator::brokers::{BrokerConfig, Endpoint};
 use simulator::trace::Trace;
 use simulator::{Sim, SimBrokers};
 
@@ -26,7 +26,7 @@ fn seeds(usual: u64) -> u64 {
 /// A calm cluster with one partition.
 fn calm(seed: u64) -> (Sim, SimBrokers) {
     let sim = Sim::new(seed);
-    let knobs = Knobs { hop_max: Duration::from_millis(2), ..Knobs::calm() };
+    let knobs = BrokerConfig { hop_max: Duration::from_millis(2), ..BrokerConfig::calm() };
     let brokers = SimBrokers::with_knobs(&sim, 1, knobs);
     (sim, brokers)
 }

@@ -15,7 +15,7 @@ use ingest::log::ReadError;
 use ingest::mutant::Mutant;
 use proptest::prelude::*;
 use simulator::trace::Trace;
-use simulator::{Fault, FaultKind, Operation, Sim, SimDisk, Survival};
+use simulator::{CrashSurvival, DiskFault, DiskOperation, FaultKind, Sim, SimDisk};
 
 pub const FRAME: u64 = 64 << 10;
 
@@ -401,7 +401,7 @@ fn what_a_killed_process_had_reserved_is_given_back_by_the_next() {
             std::mem::forget(uploads);
             (written.extents.to_vec(), bulk.list().await.expect("listed"))
         });
-        sim.crash(&disk, Survival::KeepAll);
+        sim.crash(&disk, CrashSurvival::KeepAll);
         let (extents, files) = begun.expect("ends");
         let checked = sim.block_on(&disk, async {
             let bulk = open(&sim, &disk).await;
@@ -514,15 +514,16 @@ proptest! {
 
 #[test]
 fn a_failed_sync_or_write_fails_all_that_is_unfinished_and_retires_the_file() {
-    for (operation, seed) in
-        [Operation::Sync, Operation::Write].into_iter().flat_map(|o| (0..40).map(move |s| (o, s)))
+    for (operation, seed) in [DiskOperation::Sync, DiskOperation::Write]
+        .into_iter()
+        .flat_map(|o| (0..40).map(move |s| (o, s)))
     {
         run(seed, async |sim, disk| {
             let bulk = open(sim, disk).await;
             let before = upload(&bulk, &payload(1, 100_000), &[50_000]).await.expect("written");
             let mut waiting = bulk.begin(100_000).await.expect("begun");
             waiting.write(payload(2, 50_000)).await.expect("taken");
-            disk.inject(Fault::once(operation, ".bulk", 0, FaultKind::Error));
+            disk.inject(DiskFault::once(operation, ".bulk", 0, FaultKind::Error));
             let failed = upload(&bulk, &payload(3, 400_000), &[50_000]).await;
             assert!(matches!(failed, Err(BulkError::Failed { .. })), "{failed:?}");
             // The fault is over; the file is given up all the same.

@@ -17,7 +17,7 @@ use ingest::entry::Extent;
 use ingest::mutant::Mutant;
 use parking_lot::Mutex;
 use simulator::trace::{Trace, assert_repeatable};
-use simulator::{Sim, SimDisk, Stopped, Survival};
+use simulator::{CrashSurvival, RunStopped, Sim, SimDisk};
 
 use crate::bulk::{options, payload, read};
 
@@ -82,7 +82,7 @@ fn check(sim: &Sim, disk: &SimDisk, finished: &[Finished]) -> Result<(), String>
 fn crash_once(
     seed: u64,
     operation: u64,
-    survival: Survival,
+    survival: CrashSurvival,
     mutant: Option<Mutant>,
 ) -> Result<bool, String> {
     let mut sim = Sim::new(seed);
@@ -91,7 +91,7 @@ fn crash_once(
     let finished = Mutex::default();
     disk.crash_at(operation);
     let run = sim.block_on(&disk, workload(&sim, &disk, &finished));
-    let crashed = run == Err(Stopped::Crashed);
+    let crashed = run == Err(RunStopped::Crashed);
     if !crashed {
         run.map_err(|stopped| format!("{stopped:?}"))?;
     }
@@ -103,9 +103,9 @@ fn crash_once(
 
 /// Runs every crash point of a seed; gives how many there were, or the first failure.
 fn crash_everywhere(seed: u64, mutant: Option<Mutant>) -> Result<u64, String> {
-    let random = (0..6).map(Survival::Random);
-    let survivals = [Survival::DropAll, Survival::KeepAll, Survival::TearLast];
-    let survivals: Vec<Survival> = survivals.into_iter().chain(random).collect();
+    let random = (0..6).map(CrashSurvival::Random);
+    let survivals = [CrashSurvival::DropAll, CrashSurvival::KeepAll, CrashSurvival::TearLast];
+    let survivals: Vec<CrashSurvival> = survivals.into_iter().chain(random).collect();
     let mut points = 0;
     for operation in 1.. {
         let mut crashed = false;
@@ -142,7 +142,7 @@ fn a_seed_runs_twice_with_equal_traces() {
         let finished = Mutex::default();
         disk.crash_at(10 + seed % 40);
         let _ = sim.block_on(&disk, workload(&sim, &disk, &finished));
-        sim.crash(&disk, Survival::Random(seed));
+        sim.crash(&disk, CrashSurvival::Random(seed));
         let _ = check(&sim, &disk, &finished.into_inner());
         trace
     };

@@ -7,7 +7,7 @@ use ingest::entry::Extent;
 use ingest::env::Env;
 use ingest::ids::{BulkId, StoreId};
 use ingest::log::{Corruption, ReadError};
-use simulator::{Fault, FaultKind, Operation, Sim, SimDisk};
+use simulator::{DiskFault, DiskOperation, FaultKind, Sim, SimDisk};
 
 use crate::bulk::{FRAME, open, options, path, payload, read, upload};
 
@@ -17,11 +17,11 @@ const FILE: BulkId = BulkId::new(1);
 const LENS: [usize; 2] = [3000, 66_000];
 
 /// Two uploads in one file, and the disk that holds them.
-fn two_uploads(sim: &Sim, fault: Option<Fault>) -> (SimDisk, [Vec<Extent>; 2]) {
+fn two_uploads(sim: &Sim, fault: Option<DiskFault>) -> (SimDisk, [Vec<Extent>; 2]) {
     uploads(sim, LENS, fault)
 }
 
-fn uploads(sim: &Sim, lens: [usize; 2], fault: Option<Fault>) -> (SimDisk, [Vec<Extent>; 2]) {
+fn uploads(sim: &Sim, lens: [usize; 2], fault: Option<DiskFault>) -> (SimDisk, [Vec<Extent>; 2]) {
     let disk = SimDisk::new(sim);
     let run = sim.block_on(&disk, async {
         let bulk = open(sim, &disk).await;
@@ -155,7 +155,7 @@ fn misdirected_and_lost_writes_are_named() {
     let kinds = [FaultKind::Misdirect(4096), FaultKind::Misdirect(512), FaultKind::Stale];
     for (after, kind) in (1..3).flat_map(|after| kinds.map(|kind| (after, kind))) {
         let sim = Sim::new(3);
-        let fault = Fault::once(Operation::Write, ".bulk", after, kind);
+        let fault = DiskFault::once(DiskOperation::Write, ".bulk", after, kind);
         let (disk, extents) = two_uploads(&sim, Some(fault));
         assert_eq!(disk.clear_faults(), 1);
         let wrong = look(&sim, &disk, &extents);
@@ -171,7 +171,7 @@ fn misdirected_and_lost_writes_are_named() {
 fn a_lost_header_is_named() {
     for kind in [FaultKind::Stale, FaultKind::Misdirect(4096)] {
         let sim = Sim::new(4);
-        let fault = Fault::once(Operation::Write, ".bulk", 0, kind);
+        let fault = DiskFault::once(DiskOperation::Write, ".bulk", 0, kind);
         let (disk, extents) = two_uploads(&sim, Some(fault));
         for named in look(&sim, &disk, &extents).into_iter().flatten() {
             assert_eq!((named.file.as_str(), named.position), (path(FILE).as_str(), 0));
@@ -251,21 +251,21 @@ fn a_read_that_fails_once_is_not_corruption() {
     let run = sim.block_on(&disk, async {
         let bulk = open(&sim, &disk).await;
         read(&bulk, &extents[0], 0..1).await.expect("the handle is there");
-        let fault = Fault::once(Operation::Read, ".bulk", 0, FaultKind::Error);
-        disk.inject(Fault { times: 2, ..fault.clone() });
+        let fault = DiskFault::once(DiskOperation::Read, ".bulk", 0, FaultKind::Error);
+        disk.inject(DiskFault { times: 2, ..fault.clone() });
         // Two frames at once fail, then one alone; read once more it is there.
         let found = read(&bulk, &extents[1], 0..66_000).await.expect("read");
         assert!(found == payload(2, 66_000));
         // A frame that fails twice when read alone is damaged, as far as anybody can tell;
-        disk.inject(Fault { times: 3, ..fault.clone() });
+        disk.inject(DiskFault { times: 3, ..fault.clone() });
         let failed = corruption(read(&bulk, &extents[1], 0..66_000).await);
         assert!(failed.detail.contains("simulated Io"), "{failed:?}");
         // handles that have run out never are.
-        disk.inject(Fault { times: 2, kind: FaultKind::Exhausted, ..fault.clone() });
+        disk.inject(DiskFault { times: 2, kind: FaultKind::Exhausted, ..fault.clone() });
         let failed = read(&bulk, &extents[1], 0..66_000).await;
         assert!(matches!(failed, Err(ReadError::Unavailable { .. })), "{failed:?}");
         // Wrong bytes are as good as none.
-        disk.inject(Fault { times: 2, kind: FaultKind::Garbled, ..fault });
+        disk.inject(DiskFault { times: 2, kind: FaultKind::Garbled, ..fault });
         let found = read(&bulk, &extents[1], 0..66_000).await.expect("read");
         assert!(found == payload(2, 66_000));
     });

@@ -9,7 +9,7 @@ use ingest::ids::{Offset, PartitionId, StoreId};
 use ingest::log::Log;
 use ingest::log::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use parking_lot::Mutex;
-use simulator::conformance::{self, Factory};
+use simulator::conformance::{self, LogFactory};
 use simulator::{Sim, SimDisk};
 
 pub fn options() -> EmbeddedLogOptions {
@@ -30,7 +30,7 @@ struct Embedded<'a> {
     first: Mutex<Offset>,
 }
 
-impl Factory for Embedded<'_> {
+impl LogFactory for Embedded<'_> {
     fn open(&self) -> BoxFuture<'_, Arc<dyn Log>> {
         let env = self.sim.env(&self.disk);
         Box::pin(async move {

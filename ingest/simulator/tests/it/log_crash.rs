@@ -10,7 +10,7 @@ use ingest::mutant::Mutant;
 use ingest::record::RecordId;
 use parking_lot::Mutex;
 use simulator::conformance::{append, read_all, record};
-use simulator::{Sim, SimDisk, Stopped, Survival};
+use simulator::{CrashSurvival, RunStopped, Sim, SimDisk};
 
 use crate::log_conformance::options;
 
@@ -124,7 +124,7 @@ fn check(sim: &Sim, disk: &SimDisk, known: &Known) -> Result<Vec<(Offset, Record
 pub fn crash_once(
     seed: u64,
     operation: u64,
-    survival: Survival,
+    survival: CrashSurvival,
     mutant: Option<Mutant>,
 ) -> Result<bool, String> {
     let mut sim = Sim::new(seed);
@@ -133,7 +133,7 @@ pub fn crash_once(
     let known = Mutex::new(Known::default());
     disk.crash_at(operation);
     let run = sim.block_on(&disk, workload(&sim, &disk, &known, 1, 12));
-    let crashed = run == Err(Stopped::Crashed);
+    let crashed = run == Err(RunStopped::Crashed);
     if !crashed {
         run.map_err(|stopped| format!("{stopped:?}"))?;
     }
@@ -156,9 +156,12 @@ pub fn crash_once(
     Ok(crashed)
 }
 
-fn survivals() -> Vec<Survival> {
-    let random = (0..6).map(Survival::Random);
-    [Survival::DropAll, Survival::KeepAll, Survival::TearLast].into_iter().chain(random).collect()
+fn survivals() -> Vec<CrashSurvival> {
+    let random = (0..6).map(CrashSurvival::Random);
+    [CrashSurvival::DropAll, CrashSurvival::KeepAll, CrashSurvival::TearLast]
+        .into_iter()
+        .chain(random)
+        .collect()
 }
 
 /// Runs every crash point of a seed; gives how many there were, or the first failure.

@@ -8,7 +8,7 @@ use ingest::log::{AppendError, Log};
 use ingest::mutant::Mutant;
 use parking_lot::Mutex;
 use simulator::conformance::{append, read_all, record};
-use simulator::{Fault, FaultKind, Operation, Sim, SimDisk, Survival};
+use simulator::{CrashSurvival, DiskFault, DiskOperation, FaultKind, Sim, SimDisk};
 
 use crate::log_crash::{Known, open, workload};
 
@@ -105,7 +105,12 @@ fn a_failed_sync_poisons_the_log_and_reads_go_on() {
             let (log, _) = open(&sim, &disk, Offset::ZERO).await;
             let shared: Arc<dyn Log> = log.clone();
             append(&shared, record(1, 1, b"before")).await.expect("appended");
-            disk.inject(Fault::once(Operation::Sync, "0000000001.log", 0, FaultKind::Error));
+            disk.inject(DiskFault::once(
+                DiskOperation::Sync,
+                "0000000001.log",
+                0,
+                FaultKind::Error,
+            ));
             let failed = append(&shared, record(1, 2, b"failed")).await;
             // The idle mark may have met the fault first.
             assert!(
@@ -117,7 +122,7 @@ fn a_failed_sync_poisons_the_log_and_reads_go_on() {
             assert_eq!(read_all(&shared, Offset::ZERO).await.expect("read").len(), 1);
         });
         assert_eq!(run, Ok(()), "seed {seed}");
-        sim.crash(&disk, Survival::Random(seed));
+        sim.crash(&disk, CrashSurvival::Random(seed));
         let found = look_at_prefix(&sim, &disk);
         assert!((1..=2).contains(&found), "seed {seed}: {found}");
     }
@@ -194,11 +199,11 @@ fn lying_sync(seed: u64) -> Loss {
     let known = Mutex::new(Known::default());
     let after = sim.random().below(20);
     let times = 1 + sim.random().below(10);
-    let fault = Fault::once(Operation::Sync, ".log", after, FaultKind::LyingSync);
-    disk.inject(Fault { times, ..fault });
+    let fault = DiskFault::once(DiskOperation::Sync, ".log", after, FaultKind::LyingSync);
+    disk.inject(DiskFault { times, ..fault });
     disk.crash_at(40 + sim.random().below(80));
     let _ = sim.block_on(&disk, workload(&sim, &disk, &known, 1, 12));
-    sim.crash(&disk, Survival::Random(seed));
+    sim.crash(&disk, CrashSurvival::Random(seed));
     let known = known.lock();
     let mark = highest_mark(&disk);
     let run = sim.block_on(&disk, async {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ingest::env::{Env, FilePath, OpenMode};
-use simulator::{Limits, Sim, SimDisk, Stopped, Survival};
+use simulator::{CrashSurvival, RunLimits, RunStopped, Sim, SimDisk};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -135,11 +135,11 @@ fn a_crashed_node_loses_what_it_did_not_sync_and_the_others_nothing() {
             let file = envs[0].disk.open(&path, OpenMode::Write).await.expect("there");
             file.write_at(0, Bytes::from_static(b"BYTES")).await.expect("written");
             let sync = file.sync();
-            nodes.sim.crash_node(0, &nodes.disks[0], Survival::DropAll);
+            nodes.sim.crash_node(0, &nodes.disks[0], CrashSurvival::DropAll);
             drop(sync);
             nodes.pass(10).await;
             // What the old life had begun does not end in the new one.
-            nodes.sim.crash_node(0, &nodes.disks[0], Survival::DropAll);
+            nodes.sim.crash_node(0, &nodes.disks[0], CrashSurvival::DropAll);
         });
         assert_eq!(run, Ok(()), "seed {seed}");
         let names = |disk: &SimDisk| -> Vec<String> {
@@ -172,7 +172,7 @@ fn a_node_without_power_stands_still_until_it_is_crashed() {
             assert!(nodes.disks[0].is_dead() && nodes.sim.is_held(0));
             nodes.sim.resume_node(0);
             assert!(nodes.sim.is_held(0), "a node without power cannot be resumed");
-            nodes.sim.crash_node(0, &nodes.disks[0], Survival::DropAll);
+            nodes.sim.crash_node(0, &nodes.disks[0], CrashSurvival::DropAll);
             assert!(!nodes.sim.is_held(0));
             let again = count_seconds(&nodes.env(0));
             nodes.pass(35).await;
@@ -188,10 +188,10 @@ fn a_node_without_power_stands_still_until_it_is_crashed() {
 fn a_run_ends_at_its_limits_or_when_nothing_can_happen() {
     let mut nodes = Nodes::new(0);
     let stalled = nodes.sim.block_on_cluster(std::future::pending::<()>());
-    assert_eq!(stalled, Err(Stopped::Stalled));
-    nodes.sim.set_limits(Limits { time: SECOND * 60, ..Limits::CLUSTER });
+    assert_eq!(stalled, Err(RunStopped::Stalled));
+    nodes.sim.set_limits(RunLimits { time: SECOND * 60, ..RunLimits::CLUSTER });
     count_seconds(&nodes.env(0));
     let endless = nodes.sim.block_on_cluster(std::future::pending::<()>());
-    assert_eq!(endless, Err(Stopped::Endless));
+    assert_eq!(endless, Err(RunStopped::Endless));
     assert!(nodes.sim.now().nanos() < SECOND.as_nanos() as u64 * 65);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use simulator::trace::{Trace, assert_repeatable};
-use simulator::{Sim, SimDisk, Survival};
+use simulator::{CrashSurvival, Sim, SimDisk};
 
 use crate::log_crash::{Known, workload};
 
@@ -15,7 +15,7 @@ fn run(seed: u64, keeps_lines: bool) -> Arc<Trace> {
     let known = Mutex::new(Known::default());
     disk.crash_at(30 + seed % 50);
     let _ = sim.block_on(&disk, workload(&sim, &disk, &known, 1, 6));
-    sim.crash(&disk, Survival::Random(seed));
+    sim.crash(&disk, CrashSurvival::Random(seed));
     let _ = sim.block_on(&disk, workload(&sim, &disk, &known, 7, 6));
     trace
 }

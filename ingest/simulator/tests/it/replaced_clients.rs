@@ -13,8 +13,8 @@ use ingest::log::brokers::{
 };
 use ingest::mutant::Mutant;
 use parking_lot::Mutex;
-use simulator::brokers::{BROKERS, Knobs, Place};
-use simulator::conformance::{Factory, OnBrokers, append, record};
+use simulator::brokers::{BROKERS, BrokerConfig, Endpoint};
+use simulator::conformance::{LogFactory, OnBrokers, append, record};
 use simulator::{Sim, SimBrokers, SimDisk};
 
 const NODE: usize = 1;
@@ -90,7 +90,7 @@ fn most_at_a_time(mutant: Option<Mutant>) -> u32 {
     let mut sim = Sim::new(1);
     sim.set_mutant(mutant);
     let disk = SimDisk::new(&sim);
-    let brokers = SimBrokers::with_knobs(&sim, 1, Knobs::calm());
+    let brokers = SimBrokers::with_knobs(&sim, 1, BrokerConfig::calm());
     let env = sim.node_env(NODE, &disk);
     let count = Arc::new(Mutex::new(Count::default()));
     let run = sim.block_on_cluster(async {
@@ -106,7 +106,7 @@ fn most_at_a_time(mutant: Option<Mutant>) -> u32 {
             unknown.expect_err("nobody can be reached");
         }
         for broker in 0..BROKERS {
-            brokers.join(Place::Node(NODE), Place::Broker(broker));
+            brokers.join(Endpoint::Node(NODE), Endpoint::Broker(broker));
         }
         sim.sleep(Duration::from_secs(30)).await;
         append(&log, record(1, 9, b"after")).await.expect("appended");

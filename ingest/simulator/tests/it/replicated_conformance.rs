@@ -5,7 +5,7 @@ use std::time::Duration;
 use ingest::env::{FilePath, timeout};
 use ingest::ids::StoreId;
 use ingest::log::replicated::{ReplicatedLog, ReplicatedLogOptions};
-use simulator::brokers::Knobs;
+use simulator::brokers::BrokerConfig;
 use simulator::conformance::{self, OnBrokers};
 use simulator::{Sim, SimBrokers, SimDisk};
 
@@ -17,7 +17,7 @@ fn check(seed: u64, is_calm: bool) {
     let disk = SimDisk::new(&sim);
     let brokers = SimBrokers::new(&sim, 1);
     if is_calm {
-        brokers.set_knobs(Knobs::calm());
+        brokers.set_knobs(BrokerConfig::calm());
     }
     let env = sim.node_env(NODE, &disk);
     let factory = OnBrokers::new(env, || brokers.handle(NODE));
@@ -41,7 +41,7 @@ fn setting_up_that_was_interrupted_is_finished_for_the_same_store() {
     for step in 0..60 {
         let sim = Sim::new(step);
         let disk = SimDisk::new(&sim);
-        let brokers = SimBrokers::with_knobs(&sim, 3, Knobs::calm());
+        let brokers = SimBrokers::with_knobs(&sim, 3, BrokerConfig::calm());
         let env = sim.node_env(NODE, &disk);
         let handle = brokers.handle(NODE);
         let run = sim.block_on_cluster(async {

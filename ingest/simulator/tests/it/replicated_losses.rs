@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ingest::ids::{Offset, PartitionId};
 use ingest::log::ReadError;
-use simulator::brokers::Knobs;
-use simulator::conformance::{Factory, OnBrokers, append, record};
+use simulator::brokers::BrokerConfig;
+use simulator::conformance::{LogFactory, OnBrokers, append, record};
 use simulator::{Sim, SimBrokers, SimDisk};
 
 const READS: usize = 0;
@@ -14,7 +14,7 @@ const WRITES: usize = 1;
 /// Cuts the log off under a reader that has read ten records, and appends so many others.
 fn read_after_loss(others: u64) -> ReadError {
     let sim = Sim::new(others);
-    let brokers = SimBrokers::with_knobs(&sim, 1, Knobs::calm());
+    let brokers = SimBrokers::with_knobs(&sim, 1, BrokerConfig::calm());
     let open = async |node: usize| {
         let env = sim.node_env(node, &SimDisk::new(&sim));
         OnBrokers::new(env, || brokers.handle(node)).open().await

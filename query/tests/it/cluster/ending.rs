@@ -38,7 +38,7 @@ impl World<'_> {
         self.brokers.mend();
         for node in 0..NODES {
             if self.disk(node).is_dead() {
-                self.cut_power(node, simulator::Survival::DropAll, Duration::ZERO);
+                self.cut_power(node, simulator::CrashSurvival::DropAll, Duration::ZERO);
             }
             self.disk(node).clear_faults();
             // One whose power would still go at some operation has been spared.
@@ -187,7 +187,7 @@ impl World<'_> {
         let node = self.random.below(NODES as u64) as usize;
         match self.random.chance(50) {
             true => self.wipe(node, Duration::ZERO),
-            false => self.cut_power(node, simulator::Survival::DropAll, Duration::ZERO),
+            false => self.cut_power(node, simulator::CrashSurvival::DropAll, Duration::ZERO),
         }
         self.all_up().await?;
         for (partition, cut) in cuts.iter().enumerate() {

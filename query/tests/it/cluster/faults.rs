@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ingest::ids::PartitionId;
-use simulator::brokers::{BROKERS, Place};
-use simulator::{Fault, FaultKind, Operation, SimRandom, Survival};
+use simulator::brokers::{BROKERS, Endpoint};
+use simulator::{CrashSurvival, DiskFault, DiskOperation, FaultKind, SimRandom};
 
 use super::world::{NODES, World};
 
@@ -43,12 +43,12 @@ impl<'a> Faults<'a> {
         self.up_to(longest)
     }
 
-    fn survival(&self) -> Survival {
+    fn survival(&self) -> CrashSurvival {
         match self.random.below(4) {
-            0 => Survival::DropAll,
-            1 => Survival::KeepAll,
-            2 => Survival::TearLast,
-            _ => Survival::Random(self.random.below(u64::MAX)),
+            0 => CrashSurvival::DropAll,
+            1 => CrashSurvival::KeepAll,
+            2 => CrashSurvival::TearLast,
+            _ => CrashSurvival::Random(self.random.below(u64::MAX)),
         }
     }
 
@@ -86,21 +86,21 @@ impl<'a> Faults<'a> {
                 brokers.isolate(broker);
                 sim.sleep(lasts).await;
                 for other in (0..BROKERS).filter(|other| *other != broker) {
-                    brokers.join(Place::Broker(broker), Place::Broker(other));
+                    brokers.join(Endpoint::Broker(broker), Endpoint::Broker(other));
                 }
             }
             3 => {
                 world.count("nodes cut off from one broker");
-                brokers.split(Place::Node(node), Place::Broker(broker));
+                brokers.split(Endpoint::Node(node), Endpoint::Broker(broker));
                 sim.sleep(lasts).await;
-                brokers.join(Place::Node(node), Place::Broker(broker));
+                brokers.join(Endpoint::Node(node), Endpoint::Broker(broker));
             }
             4 => {
                 world.count("nodes cut off");
                 brokers.isolate_node(node);
                 sim.sleep(lasts).await;
                 for broker in 0..BROKERS {
-                    brokers.join(Place::Node(node), Place::Broker(broker));
+                    brokers.join(Endpoint::Node(node), Endpoint::Broker(broker));
                 }
             }
             5 => {
@@ -144,15 +144,15 @@ impl<'a> Faults<'a> {
     fn hurt_reads(&self, node: usize) {
         self.world.count("reads hurt");
         let (operation, kind, times) = match self.random.below(4) {
-            0 => (Operation::Read, FaultKind::Error, 1),
-            1 => (Operation::Read, FaultKind::Garbled, 1),
-            2 => (Operation::Read, FaultKind::Exhausted, 1 + self.random.below(30)),
-            _ => (Operation::Open, FaultKind::Exhausted, 1 + self.random.below(10)),
+            0 => (DiskOperation::Read, FaultKind::Error, 1),
+            1 => (DiskOperation::Read, FaultKind::Garbled, 1),
+            2 => (DiskOperation::Read, FaultKind::Exhausted, 1 + self.random.below(30)),
+            _ => (DiskOperation::Open, FaultKind::Exhausted, 1 + self.random.below(10)),
         };
         // Where a start reads its catalog and makes its folders it fails in words, and that is all.
         let path = ["runs", "segments", "bulk", "spool/"][self.random.below(4) as usize];
-        let fault = Fault::once(operation, path, self.random.below(20), kind);
-        self.world.disk(node).inject(Fault { times, ..fault });
+        let fault = DiskFault::once(operation, path, self.random.below(20), kind);
+        self.world.disk(node).inject(DiskFault { times, ..fault });
     }
 
     /// The power goes at a disk operation, where it hurts, and not between two.

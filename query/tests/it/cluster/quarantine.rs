@@ -7,8 +7,8 @@ use ingest::ids::{CutNumber, Epoch, NodeId, PartitionId, Sequence, WriterId};
 use ingest::log::replicated::ReplicatedLog;
 use ingest::log::{Log, ReadError};
 use ingest::record::{CutDigest, Record, RecordBody, RecordId, Versioning};
-use simulator::brokers::Knobs;
-use simulator::{Fault, FaultKind, Operation, Sim, SimBrokers, SimDisk, SimRandom};
+use simulator::brokers::BrokerConfig;
+use simulator::{DiskFault, DiskOperation, FaultKind, Sim, SimBrokers, SimDisk, SimRandom};
 
 use super::node::{self, Running, Settings};
 use crate::world::{Engine, STORE};
@@ -48,7 +48,7 @@ async fn assert_serves_nothing(engine: &Engine) {
 fn a_copy_that_is_outvoted_serves_nothing_any_more() {
     let sim = Sim::new(1);
     let (disk, partitions) = (SimDisk::new(&sim), settings().partitions);
-    let brokers = SimBrokers::with_knobs(&sim, partitions as usize, Knobs::calm());
+    let brokers = SimBrokers::with_knobs(&sim, partitions as usize, BrokerConfig::calm());
     let run = sim.block_on_cluster(async {
         let founder = sim.node_env(NODE + 1, &SimDisk::new(&sim));
         let handle = brokers.handle(NODE + 1);
@@ -76,7 +76,7 @@ fn a_copy_that_is_outvoted_serves_nothing_any_more() {
         sim.stop_node(NODE);
 
         // Whoever cannot read why, and not even whether, serves nothing either.
-        disk.inject(Fault::once(Operation::Open, "quarantine", 0, FaultKind::Error));
+        disk.inject(DiskFault::once(DiskOperation::Open, "quarantine", 0, FaultKind::Error));
         let Running { partitions, log, .. } = start(&sim, &disk, &brokers, true).await;
         assert_serves_nothing(&Engine::on_brokers(partitions[0].clone(), log)).await;
     });

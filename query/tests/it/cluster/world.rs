@@ -14,7 +14,7 @@ use ingest::env::{Env, Fut};
 use ingest::ids::{BucketId, NodeId, StoreId};
 use ingest::time::Tick;
 use parking_lot::Mutex;
-use simulator::{Sim, SimBrokers, SimDisk, SimRandom, Survival};
+use simulator::{CrashSurvival, Sim, SimBrokers, SimDisk, SimRandom};
 
 use super::history::{Operation, Value};
 use super::node::{self, Failure, Running, Settings, Start};
@@ -207,7 +207,7 @@ impl<'a> World<'a> {
     }
 
     /// Cuts a node's power; it is started again after so long.
-    pub fn cut_power(&self, node: usize, survival: Survival, down: Duration) {
+    pub fn cut_power(&self, node: usize, survival: CrashSurvival, down: Duration) {
         self.kill(node, down);
         let disk = self.disk(node);
         self.sim.crash_node(node, &disk, survival);

@@ -8,11 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ingest::env::{Env, production};
 use ingest::log::brokers::Brokers;
 use ingest::log::replicated::ReplicatedLog;
-use kafka::{KafkaBrokers, ConnectionSecurity};
+use kafka::{ConnectionSecurity, KafkaBrokers};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use simulator::brokers::Knobs;
-use simulator::{Sim, SimBrokers, SimDisk, SimRandom, Survival};
+use simulator::brokers::BrokerConfig;
+use simulator::{CrashSurvival, Sim, SimBrokers, SimDisk, SimRandom};
 
 use super::{Kept, Op, is_power_cut, live, lives, op};
 use crate::cluster::node::{self, Settings};
@@ -32,7 +32,7 @@ fn on_one_machine(ops: &[Op]) -> Result<(), String> {
         });
         lived.map_err(|stopped| format!("{stopped:?}"))??;
         match is_power_cut(life) {
-            true => sim.crash(&disk, Survival::DropAll),
+            true => sim.crash(&disk, CrashSurvival::DropAll),
             false => sim.stop(),
         }
     }
@@ -60,7 +60,7 @@ async fn open_node(
 fn on_simulated_brokers(ops: &[Op]) -> Result<(), String> {
     let sim = Sim::new(ops.len() as u64);
     let disk = SimDisk::new(&sim);
-    let brokers = SimBrokers::with_knobs(&sim, 1, Knobs::calm());
+    let brokers = SimBrokers::with_knobs(&sim, 1, BrokerConfig::calm());
     let run = sim.block_on_cluster(async {
         let founder = sim.node_env(NODE + 1, &SimDisk::new(&sim));
         let handle = brokers.handle(NODE + 1);
@@ -72,7 +72,7 @@ fn on_simulated_brokers(ops: &[Op]) -> Result<(), String> {
             let engine = open_node(env, brokers.handle(NODE), kept.as_ref()).await?;
             live(engine, &mut kept, life).await?;
             match is_power_cut(life) {
-                true => sim.crash_node(NODE, &disk, Survival::DropAll),
+                true => sim.crash_node(NODE, &disk, CrashSurvival::DropAll),
                 false => sim.stop_node(NODE),
             }
         }
@@ -85,7 +85,8 @@ fn on_simulated_brokers(ops: &[Op]) -> Result<(), String> {
 fn on_real_brokers(servers: &[String], folder: &Path, ops: &[Op]) -> Result<(), String> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
     let cluster = format!("model-{:x}", since.as_nanos());
-    let settings = kafka::KafkaSettings::new(servers.to_vec(), cluster, ConnectionSecurity::default());
+    let settings =
+        kafka::KafkaSettings::new(servers.to_vec(), cluster, ConnectionSecurity::default());
     let settings = settings.map_err(|error| error.to_string())?;
     let mut kept = None;
     for (number, life) in lives(ops).enumerate() {

@@ -26,7 +26,11 @@ fn messages_are_read_in_the_order_in_which_they_were_sent() {
 fn lost_acknowledgements_cost_time_and_nothing_else() {
     for seed in 0..20 {
         let sim = Sim::new(seed);
-        let knobs = Knobs { lost_answers_percent: 30, request_messages_max: 1, ..Knobs::calm() };
+        let knobs = BrokerConfig {
+            lost_answers_percent: 30,
+            request_messages_max: 1,
+            ..BrokerConfig::calm()
+        };
         let brokers = SimBrokers::with_knobs(&sim, 1, knobs);
         let run = sim.block_on_cluster(async {
             let producer = producer(&brokers, 0, 0);
@@ -44,7 +48,8 @@ fn lost_acknowledgements_cost_time_and_nothing_else() {
 #[test]
 fn offsets_may_have_gaps() {
     let sim = Sim::new(1);
-    let brokers = SimBrokers::with_knobs(&sim, 1, Knobs { gap_percent: 50, ..Knobs::calm() });
+    let brokers =
+        SimBrokers::with_knobs(&sim, 1, BrokerConfig { gap_percent: 50, ..BrokerConfig::calm() });
     let run = sim.block_on_cluster(async {
         let producer = producer(&brokers, 0, 0);
         for number in 0..20 {

@@ -4,8 +4,11 @@ use super::*;
 
 /// Brokers whose followers fetch one message at a time, so that they are behind for a while.
 fn slow_followers(sim: &Sim) -> SimBrokers {
-    let knobs =
-        Knobs { hop_max: Duration::from_millis(40), fetch_messages_max: 1, ..Knobs::calm() };
+    let knobs = BrokerConfig {
+        hop_max: Duration::from_millis(40),
+        fetch_messages_max: 1,
+        ..BrokerConfig::calm()
+    };
     SimBrokers::with_knobs(sim, 1, knobs)
 }
 
@@ -76,11 +79,11 @@ fn a_leader_that_is_alone_in_sync_acknowledges_nothing() {
 fn the_first_requests_of_producers_survive_an_election() {
     for seed in 0..seeds(100) {
         let sim = Sim::new(seed);
-        let knobs = Knobs {
+        let knobs = BrokerConfig {
             hop_max: Duration::from_millis(40),
             decision_max: Duration::from_millis(300),
             request_messages_max: 1,
-            ..Knobs::calm()
+            ..BrokerConfig::calm()
         };
         let brokers = SimBrokers::with_knobs(&sim, 1, knobs);
         let run = sim.block_on_cluster(async {
@@ -124,8 +127,11 @@ fn the_first_requests_of_producers_survive_an_election() {
 fn a_short_cut_leaves_nothing_in_doubt() {
     for seed in 0..seeds(100) {
         let sim = Sim::new(seed);
-        let knobs =
-            Knobs { hop_max: Duration::from_millis(40), request_messages_max: 1, ..Knobs::calm() };
+        let knobs = BrokerConfig {
+            hop_max: Duration::from_millis(40),
+            request_messages_max: 1,
+            ..BrokerConfig::calm()
+        };
         let brokers = SimBrokers::with_knobs(&sim, 1, knobs);
         let run = sim.block_on_cluster(async {
             let mut waiting = Vec::new();

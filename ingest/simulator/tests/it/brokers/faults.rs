@@ -87,8 +87,8 @@ async fn hurt(sim: &Sim, brokers: &SimBrokers) {
         0 => brokers.crash(broker),
         1 => brokers.pause(broker),
         2 => brokers.isolate(broker),
-        3 => brokers.split(Place::Broker(broker), Place::Broker(other)),
-        4 => brokers.split(Place::Broker(broker), Place::Node(node)),
+        3 => brokers.split(Endpoint::Broker(broker), Endpoint::Broker(other)),
+        4 => brokers.split(Endpoint::Broker(broker), Endpoint::Node(node)),
         5 => brokers.isolate_node(node),
         6 => {
             brokers.crash(broker);

@@ -163,11 +163,11 @@ fn a_dead_nodes_message_may_land_late() {
     let mut late = 0;
     for seed in 0..200 {
         let sim = Sim::new(seed);
-        let knobs = Knobs {
+        let knobs = BrokerConfig {
             hop_max: Duration::from_millis(40),
             late_percent: 50,
             request_messages_max: 1,
-            ..Knobs::calm()
+            ..BrokerConfig::calm()
         };
         let brokers = SimBrokers::with_knobs(&sim, 1, knobs);
         let run = sim.block_on_cluster(async {

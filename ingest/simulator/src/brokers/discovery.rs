@@ -14,13 +14,13 @@ use std::time::Duration;
 use ingest::time::Tick;
 
 use super::BROKERS;
-use super::cluster::{BrokerEvent, ClientEvent, Cluster, Event};
-use super::exchange::{Answer, ClientId, Request};
-use crate::executor::Life;
+use super::cluster::{BrokerEvent, ClientEvent, Cluster, ClusterEvent};
+use super::exchange::{ClientAnswer, ClientId, ClientRequest};
+use crate::executor::ProcessLife;
 
 /// Where a client is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stand {
+pub enum ContactState {
     /// It needs nobody.
     Away,
     /// It will ask somebody soon.
@@ -32,10 +32,10 @@ pub enum Stand {
 }
 
 /// A client's way to its partition's leader.
-pub struct Contact {
-    pub life: Life,
+pub struct LeaderContact {
+    pub life: ProcessLife,
     pub partition: usize,
-    pub stand: Stand,
+    pub stand: ContactState,
     /// Numbers its connections, one after another. What is left of older ones is not heard.
     pub connection: u64,
     /// The newest connection that is known, to the world, to have lost something.
@@ -60,13 +60,13 @@ pub struct Contact {
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 const SCAN: Duration = Duration::from_millis(500);
 
-impl Contact {
+impl LeaderContact {
     /// A client that asks this broker first.
-    pub fn new(life: Life, partition: usize, first_asked: usize) -> Self {
+    pub fn new(life: ProcessLife, partition: usize, first_asked: usize) -> Self {
         Self {
             life,
             partition,
-            stand: Stand::Away,
+            stand: ContactState::Away,
             connection: 1,
             broken: 0,
             failures: 0,
@@ -99,7 +99,7 @@ impl Contact {
 }
 
 impl Cluster {
-    pub fn contact(&mut self, client: ClientId) -> &mut Contact {
+    pub fn contact(&mut self, client: ClientId) -> &mut LeaderContact {
         match client {
             ClientId::Pipe(number) => &mut self.pipes[number].contact,
             ClientId::Reader(number) => &mut self.readers[number].contact,
@@ -107,21 +107,27 @@ impl Cluster {
     }
 
     /// Sends a request on the client's present connection.
-    pub fn request(&mut self, client: ClientId, broker: usize, request: Request) {
+    pub fn request(&mut self, client: ClientId, broker: usize, request: ClientRequest) {
         let (now, hop) = (self.world.now(), self.hop());
         let contact = self.contact(client);
         let delay = in_order(&mut contact.last_request, now, hop);
         let connection = contact.connection;
         let request = BrokerEvent::Request { client, connection, request };
-        self.after(delay, Event::Broker(broker, request));
+        self.after(delay, ClusterEvent::Broker(broker, request));
     }
 
     /// Sends an answer on the connection that the request came on.
-    pub fn answer(&mut self, client: ClientId, connection: u64, broker: usize, answer: Answer) {
+    pub fn answer(
+        &mut self,
+        client: ClientId,
+        connection: u64,
+        broker: usize,
+        answer: ClientAnswer,
+    ) {
         let (now, hop) = (self.world.now(), self.hop());
         let contact = self.contact(client);
         // The end of a process is noticed on a connection that has lost something, too.
-        if connection <= contact.broken && !matches!(answer, Answer::Reset) {
+        if connection <= contact.broken && !matches!(answer, ClientAnswer::Reset) {
             return;
         }
         let delay = in_order(&mut contact.last_answer, now, hop);
@@ -161,7 +167,7 @@ impl Cluster {
         let contact = self.contact(client);
         contact.connection += 1;
         contact.waits_since = None;
-        contact.stand = Stand::Searching;
+        contact.stand = ContactState::Searching;
         let (life, connection) = (contact.life, contact.connection);
         self.after_in(life, delay, client, ClientEvent::Search { connection });
     }
@@ -180,13 +186,13 @@ impl Cluster {
         broker: usize,
         client: ClientId,
         connection: u64,
-        mut request: Request,
+        mut request: ClientRequest,
     ) {
-        if let Request::Produce(batch) = &mut request
+        if let ClientRequest::Produce(batch) = &mut request
             && let Some(delay) = self.hold_up(batch)
         {
             let request = BrokerEvent::Request { client, connection, request };
-            return self.after(delay, Event::Broker(broker, request));
+            return self.after(delay, ClusterEvent::Broker(broker, request));
         }
         let contact = self.contact(client);
         if connection <= contact.broken {
@@ -197,13 +203,13 @@ impl Cluster {
             return self.lose(client, connection);
         }
         match request {
-            Request::Leader => {
+            ClientRequest::Leader => {
                 let heard = self.partitions[partition].replicas[broker].heard;
-                let answer = Answer::Leader(heard.leader, heard.epoch);
+                let answer = ClientAnswer::Leader(heard.leader, heard.epoch);
                 self.answer(client, connection, broker, answer);
             }
-            Request::Produce(batch) => self.take_batch(broker, connection, batch),
-            Request::Fetch { from } => self.serve(broker, client, connection, from),
+            ClientRequest::Produce(batch) => self.take_batch(broker, connection, batch),
+            ClientRequest::Fetch { from } => self.serve(broker, client, connection, from),
         }
     }
 
@@ -226,19 +232,25 @@ impl Cluster {
             self.expire(number);
         }
         if !self.is_wanted(client) {
-            self.contact(client).stand = Stand::Away;
+            self.contact(client).stand = ContactState::Away;
             return;
         }
         let now = self.world.now();
         let contact = self.contact(client);
         let broker = contact.next_asked();
-        contact.stand = Stand::Asking(broker);
+        contact.stand = ContactState::Asking(broker);
         contact.waits_since = Some(now);
         self.scan_soon(client);
-        self.request(client, broker, Request::Leader);
+        self.request(client, broker, ClientRequest::Leader);
     }
 
-    fn take_answer(&mut self, client: ClientId, connection: u64, broker: usize, answer: Answer) {
+    fn take_answer(
+        &mut self,
+        client: ClientId,
+        connection: u64,
+        broker: usize,
+        answer: ClientAnswer,
+    ) {
         let contact = self.contact(client);
         let node = contact.life.node;
         if connection != contact.connection || contact.is_closed {
@@ -247,31 +259,33 @@ impl Cluster {
         if !self.network.serves(node, broker) {
             return self.lose(client, connection);
         }
-        let Contact { stand, epoch: known, .. } = *self.contact(client);
+        let LeaderContact { stand, epoch: known, .. } = *self.contact(client);
         match (stand, answer) {
-            (Stand::Asking(_), Answer::Leader(Some(leader), epoch)) if epoch >= known => {
+            (ContactState::Asking(_), ClientAnswer::Leader(Some(leader), epoch))
+                if epoch >= known =>
+            {
                 self.turn_to(client, leader, epoch);
             }
-            (Stand::Asking(_), _) => self.fail_search(client),
-            (Stand::At(_), Answer::NotLeader | Answer::NotEnoughReplicas) => {
+            (ContactState::Asking(_), _) => self.fail_search(client),
+            (ContactState::At(_), ClientAnswer::NotLeader | ClientAnswer::NotEnoughReplicas) => {
                 self.disconnect(client, None);
             }
-            (Stand::At(_), Answer::Reset) => self.disconnect(client, Some(broker)),
-            (Stand::At(_), answer) => {
+            (ContactState::At(_), ClientAnswer::Reset) => self.disconnect(client, Some(broker)),
+            (ContactState::At(_), answer) => {
                 self.contact(client).fruitless = 0;
                 match client {
                     ClientId::Pipe(number) => self.take_report(number, answer),
                     ClientId::Reader(number) => self.take_messages(number, answer),
                 }
             }
-            (Stand::Away | Stand::Searching, _) => {}
+            (ContactState::Away | ContactState::Searching, _) => {}
         }
     }
 
     fn turn_to(&mut self, client: ClientId, leader: usize, epoch: u32) {
         let contact = self.contact(client);
         contact.epoch = epoch;
-        contact.stand = Stand::At(leader);
+        contact.stand = ContactState::At(leader);
         contact.connection += 1;
         contact.failures = 0;
         contact.waits_since = None;
@@ -323,12 +337,12 @@ impl Cluster {
         let Some(since) = self.overdue_since(client) else { return };
         match stand {
             _ if now.since(since) < ANSWER_TIMEOUT => self.scan_soon(client),
-            Stand::Asking(broker) => {
+            ContactState::Asking(broker) => {
                 self.contact(client).suspect = Some(broker);
                 self.fail_search(client);
             }
-            Stand::At(broker) => self.disconnect(client, Some(broker)),
-            Stand::Away | Stand::Searching => {}
+            ContactState::At(broker) => self.disconnect(client, Some(broker)),
+            ContactState::Away | ContactState::Searching => {}
         }
     }
 
@@ -336,7 +350,7 @@ impl Cluster {
     fn overdue_since(&mut self, client: ClientId) -> Option<Tick> {
         let contact = self.contact(client);
         let node = contact.life.node;
-        let Stand::At(broker) = contact.stand else { return contact.waits_since };
+        let ContactState::At(broker) = contact.stand else { return contact.waits_since };
         let is_broken = contact.is_broken();
         match client {
             ClientId::Pipe(number) => self.pipes[number].oldest_flight(),
@@ -355,10 +369,11 @@ impl Cluster {
         let readers = (0..self.readers.len()).map(ClientId::Reader);
         for client in pipes.chain(readers).collect::<Vec<_>>() {
             let contact = self.contact(client);
-            if matches!(contact.stand, Stand::Asking(to) | Stand::At(to) if to == broker) {
+            if matches!(contact.stand, ContactState::Asking(to) | ContactState::At(to) if to == broker)
+            {
                 let connection = contact.connection;
                 contact.broken = connection;
-                self.answer(client, connection, broker, Answer::Reset);
+                self.answer(client, connection, broker, ClientAnswer::Reset);
             }
         }
     }
@@ -367,7 +382,7 @@ impl Cluster {
     pub fn notice_silence(&mut self) {
         for number in 0..self.readers.len() {
             let contact = &self.readers[number].contact;
-            if let Stand::At(broker) = contact.stand
+            if let ContactState::At(broker) = contact.stand
                 && !contact.is_closed
                 && !self.network.answers(contact.life.node, broker)
             {
