@@ -20,20 +20,20 @@ use ingest::record::{
 use ingest::time::WallTime;
 use md5::{Digest, Md5};
 
-use crate::outcome::{Deleted, Outcome, Rejection, VersionName, Written};
+use crate::memtable::StateChange;
+use crate::outcome::{DeletedVersion, RecordOutcome, Rejection, VersionName, WrittenVersion};
 use crate::state::{
     BucketState, Buckets, COMPLETED_UPLOAD_RECORDS, OpenUpload, StateKey, UploadState, encode_part,
 };
-use crate::tail::StateChange;
 
 /// What a store has chosen once and for all, because outcomes hang on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rules {
+pub struct StoreRules {
     /// The smallest part of an upload but the last, in bytes (AWS: 5 MiB).
     pub part_bytes_min: u64,
 }
 
-impl Default for Rules {
+impl Default for StoreRules {
     fn default() -> Self {
         Self { part_bytes_min: 5 << 20 }
     }
@@ -41,7 +41,7 @@ impl Default for Rules {
 
 /// Which prior facts a record's outcome hangs on.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Needs {
+pub struct ReadSet {
     /// The newest version of this key.
     pub current: Option<(BucketId, ObjectKey)>,
     /// A certain version of this key.
@@ -56,19 +56,19 @@ pub struct Needs {
 
 /// The prior facts, resolved.
 #[derive(Clone, Default, Debug)]
-pub struct Prior {
-    /// See [`Needs::current`].
+pub struct PriorState {
+    /// See [`ReadSet::current`].
     pub current: Option<FoundVersion>,
-    /// See [`Needs::version`].
+    /// See [`ReadSet::version`].
     pub version: Option<FoundVersion>,
     /// The last record that may have put something into the bucket. Known to the fold alone, which adds it;
-    /// see [`Needs::uploads_of`].
+    /// see [`ReadSet::uploads_of`].
     pub last_write: Option<Offset>,
-    /// The state keys of the bucket's uploads and their parts; see [`Needs::uploads_of`].
+    /// The state keys of the bucket's uploads and their parts; see [`ReadSet::uploads_of`].
     pub bucket_uploads: Vec<StateKey>,
-    /// See [`Needs::upload`].
+    /// See [`ReadSet::upload`].
     pub upload: Option<UploadState>,
-    /// The upload's parts in order of their numbers; see [`Needs::parts`].
+    /// The upload's parts in order of their numbers; see [`ReadSet::parts`].
     pub parts: Vec<(PartNumber, UploadPart)>,
     /// How many entries and state values were looked at for all this. No outcome hangs on it.
     pub looked_at: u64,
@@ -91,26 +91,26 @@ impl FoundVersion {
 
 /// What one record does.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Effects {
+pub struct RecordEffects {
     /// What the waiting gateway is told.
-    pub outcome: Outcome,
+    pub outcome: RecordOutcome,
     /// New statements about object versions.
     pub entries: Vec<Entry>,
     /// New state.
     pub state: Vec<StateChange>,
     /// A bucket that has changed, with its new state; none when it is no more.
     pub bucket: Option<(BucketId, Option<BucketState>)>,
-    /// Whether the tail freezes here.
+    /// Whether the memtable freezes here.
     pub freezes: bool,
 }
 
-impl Effects {
-    fn only(outcome: Outcome) -> Self {
+impl RecordEffects {
+    fn only(outcome: RecordOutcome) -> Self {
         Self { outcome, entries: Vec::new(), state: Vec::new(), bucket: None, freezes: false }
     }
 
     fn rejected(rejection: Rejection) -> Self {
-        Self::only(Outcome::Rejected(rejection))
+        Self::only(RecordOutcome::Rejected(rejection))
     }
 }
 
@@ -119,7 +119,7 @@ impl Effects {
 /// Everybody waits while the fold finds them, so they are few look-ups however much the store holds. Only what
 /// ends a list needs that list: the parts of an upload that is completed or aborted, the uploads of a bucket
 /// that is deleted.
-pub fn needs(buckets: &Buckets, record: &Record) -> Needs {
+pub fn needs(buckets: &Buckets, record: &Record) -> ReadSet {
     let target = |bucket: BucketId, key: &ObjectKey| Some((bucket, key.clone()));
     let current = |condition: &WriteCondition, bucket, key| match condition {
         WriteCondition::Always => None,
@@ -127,50 +127,52 @@ pub fn needs(buckets: &Buckets, record: &Record) -> Needs {
     };
     match &record.body {
         RecordBody::PutObject(put) => {
-            Needs { current: current(&put.condition, put.bucket, &put.key), ..Needs::default() }
+            ReadSet { current: current(&put.condition, put.bucket, &put.key), ..ReadSet::default() }
         }
-        RecordBody::DeleteObject(delete) => Needs {
+        RecordBody::DeleteObject(delete) => ReadSet {
             current: current(&delete.condition, delete.bucket, &delete.key),
             version: match delete.version {
                 VersionRef::Current => None,
                 version => Some((delete.bucket, delete.key.clone(), version)),
             },
-            ..Needs::default()
+            ..ReadSet::default()
         },
-        RecordBody::SetTags(set) => {
-            Needs { version: Some((set.bucket, set.key.clone(), set.version)), ..Needs::default() }
-        }
+        RecordBody::SetTags(set) => ReadSet {
+            version: Some((set.bucket, set.key.clone(), set.version)),
+            ..ReadSet::default()
+        },
         RecordBody::DeleteBucket { bucket, .. } if buckets.get(*bucket).is_some() => {
-            Needs { uploads_of: Some(*bucket), ..Needs::default() }
+            ReadSet { uploads_of: Some(*bucket), ..ReadSet::default() }
         }
-        RecordBody::PutPart(put) => {
-            Needs { upload: Some((put.bucket, put.key.clone(), put.upload)), ..Needs::default() }
-        }
-        RecordBody::CompleteUpload(complete) => Needs {
+        RecordBody::PutPart(put) => ReadSet {
+            upload: Some((put.bucket, put.key.clone(), put.upload)),
+            ..ReadSet::default()
+        },
+        RecordBody::CompleteUpload(complete) => ReadSet {
             current: current(&complete.condition, complete.bucket, &complete.key),
             upload: Some((complete.bucket, complete.key.clone(), complete.upload)),
             parts: true,
-            ..Needs::default()
+            ..ReadSet::default()
         },
         RecordBody::AbortUpload { bucket, key, upload } => {
             let upload = Some((*bucket, key.clone(), *upload));
-            Needs { upload, parts: true, ..Needs::default() }
+            ReadSet { upload, parts: true, ..ReadSet::default() }
         }
-        _ => Needs::default(),
+        _ => ReadSet::default(),
     }
 }
 
 /// Decides what a record does. `time` is the log's time, kept from going backwards; `cut` is the last cut.
 pub fn apply(
-    rules: &Rules,
+    rules: &StoreRules,
     partition: PartitionId,
     buckets: &Buckets,
     cut: CutNumber,
     time: WallTime,
-    prior: Prior,
+    prior: PriorState,
     committed: &CommittedRecord,
-) -> Effects {
-    let at = Place { offset: committed.offset, time };
+) -> RecordEffects {
+    let at = LogPosition { offset: committed.offset, time };
     match &committed.record.body {
         RecordBody::OpenWriter
         | RecordBody::Barrier
@@ -178,7 +180,7 @@ pub fn apply(
         | RecordBody::Digest(_)
         | RecordBody::Claim { .. }
         | RecordBody::Abandon { .. }
-        | RecordBody::Room(_) => Effects::only(Outcome::Done),
+        | RecordBody::Room(_) => RecordEffects::only(RecordOutcome::Done),
         RecordBody::CreateBucket(create) => create_bucket(partition, buckets, at, create),
         RecordBody::DeleteBucket { bucket, seen } => delete_bucket(buckets, prior, *bucket, *seen),
         RecordBody::SetVersioning { bucket, versioning } => {
@@ -191,7 +193,7 @@ pub fn apply(
         RecordBody::SetTags(set) => set_tags(at, prior, set),
         RecordBody::CreateUpload(create) => {
             if buckets.get(create.bucket).is_none() {
-                return Effects::rejected(Rejection::NoSuchBucket);
+                return RecordEffects::rejected(Rejection::NoSuchBucket);
             }
             let key = StateKey::upload(create.bucket, create.key.as_bytes(), create.upload);
             let open = UploadState::Open(OpenUpload {
@@ -200,7 +202,10 @@ pub fn apply(
                 checksum_algorithm: create.checksum_algorithm,
                 checksum_is_composite: create.checksum_is_composite,
             });
-            Effects { state: vec![(key, Some(open.encode()))], ..Effects::only(Outcome::Done) }
+            RecordEffects {
+                state: vec![(key, Some(open.encode()))],
+                ..RecordEffects::only(RecordOutcome::Done)
+            }
         }
         RecordBody::PutPart(put) => put_part(at, prior, put),
         RecordBody::CompleteUpload(complete) => {
@@ -208,22 +213,22 @@ pub fn apply(
         }
         RecordBody::AbortUpload { bucket, key, upload } => {
             if !matches!(prior.upload, Some(UploadState::Open(_))) {
-                return Effects::rejected(Rejection::NoSuchUpload);
+                return RecordEffects::rejected(Rejection::NoSuchUpload);
             }
             let mut state = remove_parts(*upload, &prior.parts);
             state.push((StateKey::upload(*bucket, key.as_bytes(), *upload), None));
-            Effects { state, ..Effects::only(Outcome::Done) }
+            RecordEffects { state, ..RecordEffects::only(RecordOutcome::Done) }
         }
         RecordBody::Cut { number } if *number == cut.next() => {
-            Effects { freezes: true, ..Effects::only(Outcome::Done) }
+            RecordEffects { freezes: true, ..RecordEffects::only(RecordOutcome::Done) }
         }
-        RecordBody::Cut { .. } => Effects::rejected(Rejection::StaleCut),
+        RecordBody::Cut { .. } => RecordEffects::rejected(Rejection::StaleCut),
     }
 }
 
 /// Where and when the record stands.
 #[derive(Clone, Copy)]
-struct Place {
+struct LogPosition {
     offset: Offset,
     time: WallTime,
 }
@@ -237,12 +242,12 @@ pub fn bucket_id(partition: PartitionId, offset: Offset) -> BucketId {
 fn create_bucket(
     partition: PartitionId,
     buckets: &Buckets,
-    at: Place,
+    at: LogPosition,
     create: &CreateBucket,
-) -> Effects {
+) -> RecordEffects {
     if let Some(existing) = buckets.named(&create.name) {
         let is_own = existing.owner == create.owner;
-        return Effects::rejected(if is_own {
+        return RecordEffects::rejected(if is_own {
             Rejection::BucketAlreadyOwned
         } else {
             Rejection::BucketExists
@@ -258,39 +263,51 @@ fn create_bucket(
         versioning: Versioning::Off,
         config: ConfigVersion::ZERO,
     };
-    change_bucket(Outcome::BucketCreated(id), bucket)
+    change_bucket(RecordOutcome::BucketCreated(id), bucket)
 }
 
-fn change_bucket(outcome: Outcome, bucket: BucketState) -> Effects {
-    Effects {
+fn change_bucket(outcome: RecordOutcome, bucket: BucketState) -> RecordEffects {
+    RecordEffects {
         state: vec![(StateKey::bucket(bucket.id), Some(bucket.encode()))],
         bucket: Some((bucket.id, Some(bucket))),
-        ..Effects::only(outcome)
+        ..RecordEffects::only(outcome)
     }
 }
 
 /// Deletes a bucket that was found empty as of `seen`, unless something may have come into it since.
-fn delete_bucket(buckets: &Buckets, prior: Prior, bucket: BucketId, seen: Offset) -> Effects {
+fn delete_bucket(
+    buckets: &Buckets,
+    prior: PriorState,
+    bucket: BucketId,
+    seen: Offset,
+) -> RecordEffects {
     if buckets.get(bucket).is_none() {
-        return Effects::rejected(Rejection::NoSuchBucket);
+        return RecordEffects::rejected(Rejection::NoSuchBucket);
     }
     // A look as of an offset has met what was written below it.
     if prior.last_write.is_some_and(|written| written >= seen) {
-        return Effects::rejected(Rejection::BucketWritten);
+        return RecordEffects::rejected(Rejection::BucketWritten);
     }
     // Its open uploads go with it: nobody could name them any more.
     let mut state: Vec<StateChange> =
         prior.bucket_uploads.into_iter().map(|key| (key, None)).collect();
     state.push((StateKey::bucket(bucket), None));
-    Effects { state, bucket: Some((bucket, None)), ..Effects::only(Outcome::Done) }
+    RecordEffects {
+        state,
+        bucket: Some((bucket, None)),
+        ..RecordEffects::only(RecordOutcome::Done)
+    }
 }
 
-fn set_versioning(buckets: &Buckets, bucket: BucketId, versioning: Versioning) -> Effects {
+fn set_versioning(buckets: &Buckets, bucket: BucketId, versioning: Versioning) -> RecordEffects {
     let Some(bucket) = buckets.get(bucket) else {
-        return Effects::rejected(Rejection::NoSuchBucket);
+        return RecordEffects::rejected(Rejection::NoSuchBucket);
     };
     let config = bucket.config.next();
-    change_bucket(Outcome::Done, BucketState { versioning, config, ..BucketState::clone(bucket) })
+    change_bucket(
+        RecordOutcome::Done,
+        BucketState { versioning, config, ..BucketState::clone(bucket) },
+    )
 }
 
 /// Finds the bucket and compares the configuration that the write was accepted under.
@@ -327,13 +344,13 @@ fn holds(condition: &WriteCondition, current: Option<&FoundVersion>) -> Result<(
 fn write_version(
     bucket: &BucketState,
     key: &ObjectKey,
-    at: Place,
+    at: LogPosition,
     attributes: Attributes,
     digest: u64,
     payload: PayloadLocation,
-) -> (Entry, Written) {
+) -> (Entry, WrittenVersion) {
     let is_null = bucket.versioning != Versioning::On;
-    let written = Written {
+    let written = WrittenVersion {
         version: at.offset,
         is_null,
         created: at.time,
@@ -353,94 +370,99 @@ fn write_version(
 
 fn put_object(
     buckets: &Buckets,
-    at: Place,
-    prior: Prior,
+    at: LogPosition,
+    prior: PriorState,
     put: &PutObject,
     committed: &CommittedRecord,
-) -> Effects {
+) -> RecordEffects {
     let bucket = match configured(buckets, put.bucket, put.config) {
         Ok(bucket) => bucket,
-        Err(rejection) => return Effects::rejected(rejection),
+        Err(rejection) => return RecordEffects::rejected(rejection),
     };
     if let Err(rejection) = holds(&put.condition, prior.current.as_ref()) {
-        return Effects::rejected(rejection);
+        return RecordEffects::rejected(rejection);
     }
     let payload = match &put.payload {
         RecordPayload::Inline(bytes) if bytes.is_empty() => PayloadLocation::Empty,
         RecordPayload::Inline(_) => PayloadLocation::Log(committed.location),
         RecordPayload::Bulk(extents) => PayloadLocation::Bulk(extents.clone()),
         // The fold has put this node's extents in its place.
-        RecordPayload::Stream(_) => return Effects::rejected(Rejection::PayloadMissing),
+        RecordPayload::Stream(_) => return RecordEffects::rejected(Rejection::PayloadMissing),
     };
     let (entry, written) =
         write_version(bucket, &put.key, at, put.attributes.clone(), put.digest, payload);
-    Effects { entries: vec![entry], ..Effects::only(Outcome::Written(written)) }
+    RecordEffects { entries: vec![entry], ..RecordEffects::only(RecordOutcome::Written(written)) }
 }
 
 fn delete_object(
     buckets: &Buckets,
-    at: Place,
-    prior: Prior,
+    at: LogPosition,
+    prior: PriorState,
     delete: &DeleteObject,
     principal: &str,
-) -> Effects {
+) -> RecordEffects {
     let bucket = match configured(buckets, delete.bucket, delete.config) {
         Ok(bucket) => bucket,
-        Err(rejection) => return Effects::rejected(rejection),
+        Err(rejection) => return RecordEffects::rejected(rejection),
     };
     if let Err(rejection) = holds(&delete.condition, prior.current.as_ref()) {
-        return Effects::rejected(rejection);
+        return RecordEffects::rejected(rejection);
     }
-    let state = |version: Offset, statement: EntryValue, deleted: Deleted| {
+    let state = |version: Offset, statement: EntryValue, deleted: DeletedVersion| {
         let key = EntryKey::new(delete.bucket, delete.key.as_bytes(), version, at.offset);
-        Effects {
+        RecordEffects {
             entries: vec![Entry { key, statement }],
-            ..Effects::only(Outcome::Deleted(deleted))
+            ..RecordEffects::only(RecordOutcome::Deleted(deleted))
         }
     };
     let marker = |is_null: bool| {
         let owner = principal.to_owned();
         let statement = EntryValue::Marker { is_null, created: at.time, owner };
         let name = if is_null { VersionName::Null } else { VersionName::At(at.offset) };
-        state(at.offset, statement, Deleted { version: Some(name), is_marker: true })
+        state(at.offset, statement, DeletedVersion { version: Some(name), is_marker: true })
     };
     let is_marker = prior.version.as_ref().is_some_and(FoundVersion::is_marker);
     match (delete.version, bucket.versioning, prior.version) {
         (VersionRef::Current, Versioning::Off, _) => {
-            let deleted = Deleted { version: None, is_marker: false };
-            state(at.offset, EntryValue::NullRemoved, deleted)
+            let deleted = DeletedVersion { version: None, is_marker: false };
+            state(at.offset, EntryValue::NullTombstone, deleted)
         }
         (VersionRef::Current, Versioning::On, _) => marker(false),
         (VersionRef::Current, Versioning::Suspended, _) => marker(true),
         (VersionRef::Null, _, Some(_)) => {
-            let deleted = Deleted { version: Some(VersionName::Null), is_marker };
-            state(at.offset, EntryValue::NullRemoved, deleted)
+            let deleted = DeletedVersion { version: Some(VersionName::Null), is_marker };
+            state(at.offset, EntryValue::NullTombstone, deleted)
         }
         (VersionRef::At(_), _, Some(found)) => {
-            let deleted = Deleted { version: Some(VersionName::At(found.version)), is_marker };
-            state(found.version, EntryValue::Removed, deleted)
+            let deleted =
+                DeletedVersion { version: Some(VersionName::At(found.version)), is_marker };
+            state(found.version, EntryValue::Tombstone, deleted)
         }
         // S3 answers the removal of what is not there like any other.
-        (VersionRef::Null, _, None) => Effects::only(Outcome::Deleted(Deleted {
-            version: Some(VersionName::Null),
-            is_marker: false,
-        })),
-        (VersionRef::At(version), _, None) => Effects::only(Outcome::Deleted(Deleted {
-            version: Some(VersionName::At(version)),
-            is_marker: false,
-        })),
+        (VersionRef::Null, _, None) => {
+            RecordEffects::only(RecordOutcome::Deleted(DeletedVersion {
+                version: Some(VersionName::Null),
+                is_marker: false,
+            }))
+        }
+        (VersionRef::At(version), _, None) => {
+            RecordEffects::only(RecordOutcome::Deleted(DeletedVersion {
+                version: Some(VersionName::At(version)),
+                is_marker: false,
+            }))
+        }
     }
 }
 
-fn set_tags(at: Place, prior: Prior, set: &SetTags) -> Effects {
+fn set_tags(at: LogPosition, prior: PriorState, set: &SetTags) -> RecordEffects {
     let Some(found) = prior.version else {
-        return Effects::rejected(match set.version {
+        return RecordEffects::rejected(match set.version {
             VersionRef::Current => Rejection::NoSuchKey,
             VersionRef::Null | VersionRef::At(_) => Rejection::NoSuchVersion,
         });
     };
     let EntryValue::Object(mut object) = found.statement else {
-        return Effects::rejected(match set.version {
+        return RecordEffects::rejected(match set.version {
             VersionRef::Current => Rejection::NoSuchKey,
             VersionRef::Null | VersionRef::At(_) => Rejection::IsDeleteMarker,
         });
@@ -450,19 +472,19 @@ fn set_tags(at: Place, prior: Prior, set: &SetTags) -> Effects {
     object.attributes = Arc::new(attributes);
     let name = if object.is_null { VersionName::Null } else { VersionName::At(found.version) };
     let key = EntryKey::new(set.bucket, set.key.as_bytes(), found.version, at.offset);
-    Effects {
+    RecordEffects {
         entries: vec![Entry { key, statement: EntryValue::Object(object) }],
-        ..Effects::only(Outcome::Changed(name))
+        ..RecordEffects::only(RecordOutcome::Changed(name))
     }
 }
 
-fn put_part(at: Place, prior: Prior, put: &PutPart) -> Effects {
+fn put_part(at: LogPosition, prior: PriorState, put: &PutPart) -> RecordEffects {
     if !matches!(prior.upload, Some(UploadState::Open(_))) {
-        return Effects::rejected(Rejection::NoSuchUpload);
+        return RecordEffects::rejected(Rejection::NoSuchUpload);
     }
     let key = StateKey::part(put.upload, put.number);
     let value = encode_part(&put.part, at.time);
-    Effects { state: vec![(key, Some(value))], ..Effects::only(Outcome::Done) }
+    RecordEffects { state: vec![(key, Some(value))], ..RecordEffects::only(RecordOutcome::Done) }
 }
 
 fn remove_parts(upload: UploadId, parts: &[(PartNumber, UploadPart)]) -> Vec<StateChange> {
@@ -471,7 +493,7 @@ fn remove_parts(upload: UploadId, parts: &[(PartNumber, UploadPart)]) -> Vec<Sta
 
 /// Picks the parts that a completion names, in its order.
 fn choose_parts<'a>(
-    rules: &Rules,
+    rules: &StoreRules,
     named: &[(PartNumber, [u8; 16])],
     parts: &'a [(PartNumber, UploadPart)],
 ) -> Result<Vec<(PartNumber, &'a UploadPart)>, Rejection> {
@@ -498,15 +520,15 @@ fn choose_parts<'a>(
 }
 
 fn complete_upload(
-    rules: &Rules,
+    rules: &StoreRules,
     buckets: &Buckets,
-    at: Place,
-    prior: Prior,
+    at: LogPosition,
+    prior: PriorState,
     complete: &CompleteUpload,
-) -> Effects {
+) -> RecordEffects {
     let bucket = match configured(buckets, complete.bucket, complete.config) {
         Ok(bucket) => bucket,
-        Err(rejection) => return Effects::rejected(rejection),
+        Err(rejection) => return RecordEffects::rejected(rejection),
     };
     let open = match prior.upload {
         Some(UploadState::Open(open)) => open,
@@ -515,16 +537,16 @@ fn complete_upload(
             if parts == complete.parts
                 && at.offset.get() - completed.get() <= COMPLETED_UPLOAD_RECORDS =>
         {
-            return Effects::only(Outcome::Written(written));
+            return RecordEffects::only(RecordOutcome::Written(written));
         }
-        _ => return Effects::rejected(Rejection::NoSuchUpload),
+        _ => return RecordEffects::rejected(Rejection::NoSuchUpload),
     };
     let chosen = match choose_parts(rules, &complete.parts, &prior.parts) {
         Ok(chosen) => chosen,
-        Err(rejection) => return Effects::rejected(rejection),
+        Err(rejection) => return RecordEffects::rejected(rejection),
     };
     if let Err(rejection) = holds(&complete.condition, prior.current.as_ref()) {
-        return Effects::rejected(rejection);
+        return RecordEffects::rejected(rejection);
     }
     let mut md5 = Md5::new();
     let mut digest = 0;
@@ -559,7 +581,11 @@ fn complete_upload(
     let mut state = remove_parts(complete.upload, &prior.parts);
     let key = StateKey::upload(complete.bucket, complete.key.as_bytes(), complete.upload);
     state.push((key, Some(completed.encode())));
-    Effects { entries: vec![entry], state, ..Effects::only(Outcome::Written(written)) }
+    RecordEffects {
+        entries: vec![entry],
+        state,
+        ..RecordEffects::only(RecordOutcome::Written(written))
+    }
 }
 
 /// The CRC-64/NVME of two stretches from those of each.

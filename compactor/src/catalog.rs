@@ -15,7 +15,7 @@ use ingest::log::{Corruption, ReadError, confirm};
 use ingest::mutant::Mutant;
 use ingest::time::WallTime;
 
-use crate::layout::Layout;
+use crate::layout::PartitionLayout;
 use crate::sealed::FileDigest;
 
 /// The fold that this code is; a catalog made by a newer one is refused.
@@ -52,16 +52,16 @@ pub struct Catalog {
     /// The next free bulk file id.
     pub next_bulk: BulkId,
     /// Runs, oldest first.
-    pub runs: Vec<Run>,
+    pub runs: Vec<RunMeta>,
     /// Segments.
-    pub segments: Vec<Segment>,
+    pub segments: Vec<SegmentMeta>,
     /// Bulk files that runs refer to.
-    pub bulks: Vec<Bulk>,
+    pub bulks: Vec<BulkFileMeta>,
 }
 
 /// A run: manifest, key index and state of a stretch of the log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Run {
+pub struct RunMeta {
     /// Its id.
     pub id: RunId,
     /// How many merges it has been through.
@@ -92,7 +92,7 @@ pub struct Run {
 
 /// A segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Segment {
+pub struct SegmentMeta {
     /// Its id.
     pub id: SegmentId,
     /// Its file.
@@ -105,7 +105,7 @@ pub struct Segment {
 
 /// A bulk file.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Bulk {
+pub struct BulkFileMeta {
     /// Its id.
     pub id: BulkId,
     /// How often runs refer to it; at 0 it is garbage once sealed.
@@ -273,7 +273,7 @@ impl Catalog {
         let next_bulk = BulkId::new(from.u64("next bulk file")?);
         let count = from.count(LIST_MAX, "runs")?;
         let run = |from: &mut Decoder| {
-            Ok(Run {
+            Ok(RunMeta {
                 id: RunId::new(from.u64("run")?),
                 level: from.u8("level")?,
                 first: Offset::new(from.u64("first offset")?),
@@ -292,7 +292,7 @@ impl Catalog {
         let runs = (0..count).map(|_| run(&mut from)).collect::<Result<_, DecodeError>>()?;
         let count = from.count(LIST_MAX, "segments")?;
         let segment = |from: &mut Decoder| {
-            Ok(Segment {
+            Ok(SegmentMeta {
                 id: SegmentId::new(from.u64("segment")?),
                 references: from.u64("references")?,
                 objects: from.u64("objects")?,
@@ -304,7 +304,7 @@ impl Catalog {
         let count = from.count(LIST_MAX, "bulk files")?;
         let bulk = |from: &mut Decoder| {
             let id = BulkId::new(from.u64("bulk file")?);
-            Ok(Bulk { id, references: from.u64("references")? })
+            Ok(BulkFileMeta { id, references: from.u64("references")? })
         };
         let bulks = (0..count).map(|_| bulk(&mut from)).collect::<Result<_, DecodeError>>()?;
         from.end("end of catalog")?;
@@ -330,7 +330,11 @@ impl Catalog {
 }
 
 /// Makes a generation durable. Everything that it names must have been synced.
-pub async fn publish(env: &Env, layout: &Layout, catalog: &Catalog) -> Result<(), PublishError> {
+pub async fn publish(
+    env: &Env,
+    layout: &PartitionLayout,
+    catalog: &Catalog,
+) -> Result<(), PublishError> {
     let generation = catalog.generation;
     let failed = |source| PublishError::Disk { generation, source };
     let goes_beyond = env.mutated(Mutant::EncodeBeyondLimit);
@@ -363,7 +367,7 @@ async fn remove_former(env: &Env, folder: &FilePath, current: Generation) -> Res
 
 async fn write_copy(
     env: &Env,
-    layout: &Layout,
+    layout: &PartitionLayout,
     (generation, copy): (Generation, char),
     encoded: Bytes,
 ) -> Result<(), DiskError> {
@@ -390,7 +394,7 @@ fn generation_of(path: &FilePath) -> Option<(Generation, char)> {
 /// damaged while the other is whole.
 pub async fn load(
     env: &Env,
-    layout: &Layout,
+    layout: &PartitionLayout,
     store: StoreId,
     partition: PartitionId,
 ) -> Result<Option<Catalog>, LoadError> {
@@ -407,15 +411,15 @@ pub async fn load(
 }
 
 /// What a look at the catalog folder gives: the newest catalog, and copies that are missing or damaged.
-pub type CatalogFound = (Option<Catalog>, Vec<(char, Corruption)>);
+pub type FoundCatalog = (Option<Catalog>, Vec<(char, Corruption)>);
 
 /// Reads the newest generation and changes nothing.
 pub async fn read(
     env: &Env,
-    layout: &Layout,
+    layout: &PartitionLayout,
     store: StoreId,
     partition: PartitionId,
-) -> Result<CatalogFound, LoadError> {
+) -> Result<FoundCatalog, LoadError> {
     let files = match env.disk.list(&layout.catalog_folder()).await {
         Ok(files) => files,
         Err(error) if error.kind == DiskErrorKind::NotFound => return Ok((None, Vec::new())),

@@ -1,4 +1,4 @@
-//! One ordered stream over tails and runs, with `seek`.
+//! One ordered stream over memtables and runs, with `seek`.
 //!
 //! The sources are merged by sort key; judging visibility is the caller's (it needs whole groups, and
 //! reads, merges and emptiness checks want different things of them). A source that cannot be read
@@ -14,36 +14,36 @@ use ingest::entry::{EntryKey, EntryParts, EntryValue, entry_parts};
 use ingest::ids::{Offset, RunId};
 use ingest::log::{Corruption, ReadError};
 
-use crate::listed::{Kind, Listed};
+use crate::index_value::{IndexValue, IndexValueKind};
+use crate::memtable::Memtable;
 use crate::table::{Table, TableCursor};
-use crate::tail::Tail;
-use crate::view::{OpenRun, Snapshot, What};
-use crate::visible::Shape;
+use crate::view::{EntryData, OpenRun, Snapshot};
+use crate::visibility::EntryShape;
 
 /// An entry, taken out of the stream.
 #[derive(Clone, Debug)]
-pub struct Item {
+pub struct CursorItem {
     /// Its sort key.
     pub key: EntryKey,
     /// What it states.
-    pub what: What,
+    pub what: EntryData,
 }
 
-impl Item {
-    /// Its shape, for [`crate::visible::Visibility`].
-    pub fn shape(&self) -> Shape {
+impl CursorItem {
+    /// Its shape, for [`crate::visibility::Visibility`].
+    pub fn shape(&self) -> EntryShape {
         self.what.shape()
     }
 
     /// Whether it is an object (and not a marker or a removal).
     pub fn is_object(&self) -> bool {
-        self.what.kind() == Kind::Object
+        self.what.kind() == IndexValueKind::Object
     }
 }
 
 /// The ordered stream.
-pub struct Cursor {
-    sources: Vec<Source>,
+pub struct EntryCursor {
+    sources: Vec<EntrySource>,
     /// The source whose entry comes first; none at the end.
     lowest: Option<usize>,
     /// Of the others the one whose entry comes first: as long as the lowest stays below it, the rest need
@@ -51,13 +51,13 @@ pub struct Cursor {
     second: Option<usize>,
 }
 
-enum Source {
-    Tail(TailSource),
+enum EntrySource {
+    Memtable(MemtableSource),
     Run(RunSource),
 }
 
-struct TailSource {
-    tail: Arc<Tail>,
+struct MemtableSource {
+    memtable: Arc<Memtable>,
     at: Offset,
     buffer: std::collections::VecDeque<(EntryKey, EntryValue)>,
     /// Where the next chunk begins; none at the end.
@@ -76,11 +76,11 @@ struct RunSource {
 const CHUNK_MIN: usize = 8;
 const CHUNK_MAX: usize = 256;
 
-impl TailSource {
+impl MemtableSource {
     fn fill(&mut self) {
         while self.buffer.is_empty() {
             let Some(from) = self.next.take() else { return };
-            let (found, next) = self.tail.entries(&from, self.at, self.chunk);
+            let (found, next) = self.memtable.entries(&from, self.at, self.chunk);
             self.buffer = found.into();
             self.next = next;
             self.chunk = (self.chunk * 2).min(CHUNK_MAX);
@@ -109,29 +109,31 @@ impl RunSource {
     }
 }
 
-impl Source {
+impl EntrySource {
     fn key(&self) -> Option<&[u8]> {
         match self {
-            Source::Tail(source) => source.buffer.front().map(|(key, _)| key.as_bytes().as_ref()),
-            Source::Run(source) => source.cursor.key(),
+            EntrySource::Memtable(source) => {
+                source.buffer.front().map(|(key, _)| key.as_bytes().as_ref())
+            }
+            EntrySource::Run(source) => source.cursor.key(),
         }
     }
 
     async fn seek(&mut self, target: &[u8]) -> Result<(), ReadError> {
         match self {
-            Source::Tail(source) => source.seek(target),
-            Source::Run(source) => source.cursor.seek(target).await?,
+            EntrySource::Memtable(source) => source.seek(target),
+            EntrySource::Run(source) => source.cursor.seek(target).await?,
         }
         Ok(())
     }
 
     async fn advance(&mut self) -> Result<(), ReadError> {
         match self {
-            Source::Tail(source) => {
+            EntrySource::Memtable(source) => {
                 source.buffer.pop_front();
                 source.fill();
             }
-            Source::Run(source) => {
+            EntrySource::Run(source) => {
                 if !source.cursor.advance_within()? {
                     source.cursor.advance().await?;
                 }
@@ -142,70 +144,72 @@ impl Source {
 }
 
 /// The entry that a cursor stands at.
-pub struct Standing<'a> {
+pub struct CursorEntry<'a> {
     /// Its sort key, taken apart.
     pub key: EntryParts<'a>,
     encoded: &'a [u8],
-    source: &'a Source,
+    source: &'a EntrySource,
 }
 
-impl Standing<'_> {
+impl CursorEntry<'_> {
     /// What it states, copied.
-    pub fn what(&self) -> Result<What, ReadError> {
+    pub fn what(&self) -> Result<EntryData, ReadError> {
         match self.source {
-            Source::Tail(source) => {
+            EntrySource::Memtable(source) => {
                 let (_, statement) = source.buffer.front().expect("it stands at an entry");
-                Ok(What::Tail(statement.clone()))
+                Ok(EntryData::Memtable(statement.clone()))
             }
-            Source::Run(source) => {
+            EntrySource::Run(source) => {
                 let value = source.cursor.value().expect("it stands at an entry");
-                Ok(What::Run(Listed::decode(value).map_err(|error| source.corruption(error))?))
+                Ok(EntryData::Run(
+                    IndexValue::decode(value).map_err(|error| source.corruption(error))?,
+                ))
             }
         }
     }
 
     /// What kind of statement it is, and whether about version `null`, without looking at the rest.
-    pub fn kind(&self) -> Result<(Kind, bool), ReadError> {
+    pub fn kind(&self) -> Result<(IndexValueKind, bool), ReadError> {
         match self.source {
-            Source::Tail(source) => {
+            EntrySource::Memtable(source) => {
                 let (_, statement) = source.buffer.front().expect("it stands at an entry");
-                Ok((Kind::of(statement), statement.is_null()))
+                Ok((IndexValueKind::of(statement), statement.is_null()))
             }
-            Source::Run(source) => {
+            EntrySource::Run(source) => {
                 let bytes = source.cursor.bytes().expect("it stands at an entry");
-                Listed::kind_of(bytes).map_err(|error| source.corruption(error))
+                IndexValue::kind_of(bytes).map_err(|error| source.corruption(error))
             }
         }
     }
 
     /// Whether nothing lies below the run that it stands in.
     pub fn is_bottom(&self) -> bool {
-        matches!(self.source, Source::Run(RunSource { is_bottom: true, .. }))
+        matches!(self.source, EntrySource::Run(RunSource { is_bottom: true, .. }))
     }
 
     /// The entry, to keep.
-    pub fn item(&self) -> Result<Item, ReadError> {
+    pub fn item(&self) -> Result<CursorItem, ReadError> {
         let key = EntryKey::from_bytes(Bytes::copy_from_slice(self.encoded));
         let key = key.map_err(|error| match self.source {
-            Source::Run(source) => source.corruption(error),
-            Source::Tail(_) => unreachable!("the fold made this key itself"),
+            EntrySource::Run(source) => source.corruption(error),
+            EntrySource::Memtable(_) => unreachable!("the fold made this key itself"),
         })?;
-        Ok(Item { key, what: self.what()? })
+        Ok(CursorItem { key, what: self.what()? })
     }
 }
 
-impl Cursor {
-    /// Makes a cursor over the snapshot's tails and those tables of its runs' key indexes that `wanted`
-    /// picks. It stands nowhere until [`Cursor::seek`].
+impl EntryCursor {
+    /// Makes a cursor over the snapshot's memtables and those tables of its runs' key indexes that `wanted`
+    /// picks. It stands nowhere until [`EntryCursor::seek`].
     fn over(
         snapshot: &Snapshot,
         with_more: bool,
         wanted: impl Fn(&OpenRun, &Table) -> bool,
     ) -> Result<Self, ReadError> {
         let mut sources = Vec::new();
-        for (tail, at) in snapshot.tails() {
-            sources.push(Source::Tail(TailSource {
-                tail: tail.clone(),
+        for (memtable, at) in snapshot.memtables() {
+            sources.push(EntrySource::Memtable(MemtableSource {
+                memtable: memtable.clone(),
                 at,
                 buffer: Default::default(),
                 next: Some(Bytes::new()),
@@ -217,7 +221,7 @@ impl Cursor {
             for table in tables.into_iter().flatten() {
                 let table = table.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
                 if table.entries() > 0 && wanted(run, table) {
-                    sources.push(Source::Run(RunSource {
+                    sources.push(EntrySource::Run(RunSource {
                         run: run.clone(),
                         cursor: table.cursor(),
                         is_bottom: index == 0,
@@ -238,7 +242,7 @@ impl Cursor {
         Self::over(snapshot, true, |_, table| table.may_contain(hash))
     }
 
-    /// Makes a cursor over the entry that decides each key in each run, and all of the tails. See
+    /// Makes a cursor over the entry that decides each key in each run, and all of the memtables. See
     /// `docs/formats/table.md`: what it leaves out matters only where [`may_have_more`] says so.
     pub fn over_heads(snapshot: &Snapshot) -> Result<Self, ReadError> {
         Self::over(snapshot, false, |_, _| true)
@@ -283,16 +287,16 @@ impl Cursor {
     }
 
     /// The entry that it stands at; none at the end.
-    pub fn standing(&self) -> Result<Option<Standing<'_>>, ReadError> {
+    pub fn standing(&self) -> Result<Option<CursorEntry<'_>>, ReadError> {
         let Some(source) = self.lowest.map(|lowest| &self.sources[lowest]) else { return Ok(None) };
         let Some(encoded) = source.key() else { return Ok(None) };
         let Some(key) = entry_parts(encoded) else {
             return Err(match source {
-                Source::Run(source) => source.corruption("an entry's key is malformed"),
-                Source::Tail(_) => unreachable!("the fold made this key itself"),
+                EntrySource::Run(source) => source.corruption("an entry's key is malformed"),
+                EntrySource::Memtable(_) => unreachable!("the fold made this key itself"),
             });
         };
-        Ok(Some(Standing { key, encoded, source }))
+        Ok(Some(CursorEntry { key, encoded, source }))
     }
 
     /// Goes to the next entry.
@@ -313,7 +317,7 @@ impl Cursor {
     }
 
     /// Takes the next entry.
-    pub async fn next(&mut self) -> Result<Option<Item>, ReadError> {
+    pub async fn next(&mut self) -> Result<Option<CursorItem>, ReadError> {
         let Some(item) = self.standing()?.map(|standing| standing.item()).transpose()? else {
             return Ok(None);
         };
@@ -324,17 +328,21 @@ impl Cursor {
 
 /// Which runs are asked whether they say more of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Asked {
+pub enum HistoryScope {
     /// All.
     All,
     /// The one below which nothing lies.
     Bottom,
 }
 
-/// Whether runs may say more about a key than [`Cursor::over_heads`] shows.
-pub fn may_have_more(snapshot: &Snapshot, hash: u64, asked: Asked) -> Result<bool, ReadError> {
+/// Whether runs may say more about a key than [`EntryCursor::over_heads`] shows.
+pub fn may_have_more(
+    snapshot: &Snapshot,
+    hash: u64,
+    asked: HistoryScope,
+) -> Result<bool, ReadError> {
     let runs = &snapshot.view.sealed.runs;
-    let count = if asked == Asked::All { runs.len() } else { runs.len().min(1) };
+    let count = if asked == HistoryScope::All { runs.len() } else { runs.len().min(1) };
     for run in &runs[..count] {
         let more = run.more.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
         if more.entries() > 0 && more.may_contain(hash) {

@@ -17,7 +17,7 @@ use crate::catalog::Catalog;
 
 /// Makes the paths of one partition.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct PartitionLayout {
     root: FilePath,
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn partition_of(path: &FilePath) -> PartitionId {
     root.and_then(|digits| digits.parse().ok()).map_or(PartitionId::ZERO, PartitionId::new)
 }
 
-impl Layout {
+impl PartitionLayout {
     /// The layout of a partition.
     pub fn new(partition: PartitionId) -> Self {
         Self { root: FilePath::new(format!("p{:04}", partition.get())) }

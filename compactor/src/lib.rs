@@ -1,45 +1,45 @@
 //! Everything derived from the log: folded state, segments, manifests, the catalog.
 //!
 //! ```text
-//!   log ──► resolve + apply ──► tail ──freeze──► cut ──► run (manifest, key index, state) + segment
+//!   log ──► resolve + apply ──► memtable ──freeze──► cut ──► run (manifest, key index, state) + segment
 //!                                │                              │
-//!                                └──────────► view ◄── catalog ─┴─ merge, collect
+//!                                └──────────► view ◄── catalog ─┴─ merge, gc
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod apply;
 pub mod catalog;
-mod collect;
 pub mod cursor;
+mod flush;
 #[cfg(test)]
 #[path = "../../ingest/src/fuzz.rs"]
 mod fuzz;
+mod gc;
 #[cfg(test)]
 #[path = "../../ingest/src/golden.rs"]
 mod golden;
+pub mod index_value;
 pub mod layout;
-pub mod listed;
+pub mod lookup;
 pub mod manifest;
 #[cfg(test)]
 #[path = "../../ingest/src/memory.rs"]
 mod memory;
+pub mod memtable;
 mod merge;
 pub mod outcome;
 pub mod partition;
-pub mod placement;
+pub mod partitioner;
 pub mod publish;
 pub mod refold;
-pub mod resolve;
 mod restore;
 pub mod run_writer;
-mod seal;
 pub mod sealed;
 pub mod segment;
 pub mod state;
 pub mod state_cursor;
 pub mod table;
 pub mod tags;
-pub mod tail;
 pub mod usage;
 pub mod view;
-pub mod visible;
+pub mod visibility;

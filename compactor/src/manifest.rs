@@ -16,7 +16,7 @@ mod sums;
 mod writer;
 
 pub use reader::{Manifest, ManifestReader, ReadCounts};
-pub use row::Row;
+pub use row::ManifestRow;
 pub use rows::{ManifestCursor, read_error};
 pub use writer::{ManifestWriter, record_batch, schema};
 

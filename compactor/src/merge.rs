@@ -1,6 +1,6 @@
 //! Merging runs: neighbours of one level become one run of the next, so that their number stays bounded.
 //!
-//! A merge keeps what is visible and drops what is superseded; removals go once nothing can lie below
+//! A merge keeps what is visible and drops what is superseded; tombstones go once nothing can lie below
 //! them, which is when the oldest run takes part. Segments are not touched: entries keep pointing where
 //! they did. What a merge drops is counted, and a file that nothing refers to any more is let go.
 
@@ -15,17 +15,17 @@ use ingest::ids::{Offset, RunId};
 use ingest::log::{Corruption, ReadError};
 use ingest::mutant::Mutant;
 
-use crate::catalog::{Catalog, Run};
-use crate::manifest::{ManifestCursor, Row};
-use crate::partition::Shared;
-use crate::resolve::decode_state_value;
-use crate::run_writer::{FoldError, References, RunWriter, Span};
-use crate::seal::is_forgotten;
+use crate::catalog::{Catalog, RunMeta};
+use crate::flush::is_forgotten;
+use crate::lookup::decode_state_value;
+use crate::manifest::{ManifestCursor, ManifestRow};
+use crate::partition::PartitionShared;
+use crate::run_writer::{FileReferences, FoldError, RunSpan, RunWriter};
 use crate::state::StateKey;
 use crate::table::TableCursor;
 use crate::tags::{entry_hash, tagged_entry};
 use crate::view::OpenRun;
-use crate::visible::{Verdict, Visibility};
+use crate::visibility::{Visibility, VisibilityVerdict};
 
 /// Which runs to merge: neighbours in the catalog's order, oldest first.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,7 +42,7 @@ pub struct MergePlan {
 ///
 /// Runs stand oldest first and levels fall from old to new, so there are at most `fan_in - 1` of each
 /// level after planning comes to rest, and the number of levels grows with the logarithm of the entries.
-pub fn plan(runs: &[Run], fan_in: usize) -> Option<MergePlan> {
+pub fn plan(runs: &[RunMeta], fan_in: usize) -> Option<MergePlan> {
     let mut end = runs.len();
     while end > 0 {
         let level = runs[end - 1].level;
@@ -63,7 +63,7 @@ pub fn plan(runs: &[Run], fan_in: usize) -> Option<MergePlan> {
 ///
 /// The result's level is that which cuts like the smallest fresh one would come to with so many entries. Otherwise
 /// the one large run of a young store would stand at a low level, and be written anew for a handful of tiny cuts.
-pub fn plan_whole(runs: &[Run], fan_in: usize) -> Option<MergePlan> {
+pub fn plan_whole(runs: &[RunMeta], fan_in: usize) -> Option<MergePlan> {
     let highest = runs.iter().map(|run| run.level).max()?;
     let entries: u64 = runs.iter().map(|run| run.entries).sum();
     let fresh = runs.iter().filter(|run| run.level == 0 && run.entries > 0);
@@ -79,7 +79,7 @@ pub fn plan_whole(runs: &[Run], fan_in: usize) -> Option<MergePlan> {
 
 /// Whether somebody has asked for one merge of everything, and what became of it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) enum WholeMerge {
+pub(crate) enum FullMerge {
     /// It is done, or nobody has asked.
     #[default]
     Done,
@@ -90,12 +90,12 @@ pub(crate) enum WholeMerge {
 }
 
 /// Starts the task that merges and collects.
-pub(crate) fn start(shared: &Arc<Shared>) -> Task {
+pub(crate) fn start(shared: &Arc<PartitionShared>) -> Task {
     let shared = shared.clone();
     let env = shared.env.clone();
     let task: Fut<'static, ()> = Box::pin(async move {
         loop {
-            let is_whole = *shared.whole_merge.borrow() == WholeMerge::Wanted;
+            let is_whole = *shared.whole_merge.borrow() == FullMerge::Wanted;
             let plan = {
                 let view = shared.view.read();
                 let runs = &view.sealed.catalog.runs;
@@ -112,15 +112,15 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
                 };
                 shared.merged.notify_one();
                 shared.whole_merge.send_replace(match merged {
-                    Ok(()) => WholeMerge::Done,
-                    Err(error) => WholeMerge::Failed(error.to_string()),
+                    Ok(()) => FullMerge::Done,
+                    Err(error) => FullMerge::Failed(error.to_string()),
                 });
                 continue;
             }
             let Some(plan) = plan else {
                 shared.merges.done();
                 shared.reopen_damaged().await;
-                crate::collect::collect(&shared).await;
+                crate::gc::collect_garbage(&shared).await;
                 // Woken by cuts; now and then by itself, since a reader may have let a file go.
                 let tick = Duration::from_secs(5);
                 let _ =
@@ -134,7 +134,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
                 tracing::error!(%error, ?plan, "runs could not be merged; trying again later");
                 shared.merges.fail(&error);
                 shared.reopen_damaged().await;
-                crate::collect::collect(&shared).await;
+                crate::gc::collect_garbage(&shared).await;
                 shared.env.clock.sleep(Duration::from_secs(10)).await;
             } else {
                 shared.merges.done();
@@ -144,7 +144,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
     env.rt.spawn_dedicated("merger", task)
 }
 
-async fn merge(shared: &Shared, plan: &MergePlan) -> Result<(), FoldError> {
+async fn merge(shared: &PartitionShared, plan: &MergePlan) -> Result<(), FoldError> {
     let view = shared.view.read().clone();
     let mut inputs: Vec<Arc<OpenRun>> = Vec::new();
     for id in &plan.runs {
@@ -156,16 +156,16 @@ async fn merge(shared: &Shared, plan: &MergePlan) -> Result<(), FoldError> {
     }
     let disk = &shared.env.disk_dedicated;
     let mut ids = shared.publisher.take_ids();
-    let drops_removals = plan.is_bottom || shared.env.mutated(Mutant::DropTombstonesEarly);
+    let drops_tombstones = plan.is_bottom || shared.env.mutated(Mutant::DropTombstonesEarly);
     let mut writer = RunWriter::create(disk, &shared.layout, ids.run, plan.is_bottom).await?;
-    let mut dropped = References::default();
-    let gone = merge_entries(&inputs, drops_removals, &mut writer, &mut dropped).await?;
+    let mut dropped = FileReferences::default();
+    let gone = merge_entries(&inputs, drops_tombstones, &mut writer, &mut dropped).await?;
     merge_tags(&inputs, &gone, &mut writer).await?;
     let next = view.sealed.catalog.next;
-    merge_states(&inputs, drops_removals, next, &mut writer, &mut dropped).await?;
+    merge_states(&inputs, drops_tombstones, next, &mut writer, &mut dropped).await?;
     let first = inputs.iter().map(|open| open.run.first).min().unwrap_or_default();
     let below = inputs.iter().map(|open| open.run.below).max().unwrap_or_default();
-    let (run, written) = writer.finish(Span { level: plan.level, first, below }).await?;
+    let (run, written) = writer.finish(RunSpan { level: plan.level, first, below }).await?;
     disk.sync_folder(Some(&shared.layout.runs_folder())).await?;
     let edit = |catalog: &mut Catalog| replace(catalog, plan, run, &written, &dropped);
     let published = shared.publish(None, edit).await;
@@ -177,9 +177,9 @@ async fn merge(shared: &Shared, plan: &MergePlan) -> Result<(), FoldError> {
 fn replace(
     catalog: &mut Catalog,
     plan: &MergePlan,
-    run: Run,
-    written: &References,
-    dropped: &References,
+    run: RunMeta,
+    written: &FileReferences,
+    dropped: &FileReferences,
 ) {
     let place = catalog.runs.iter().position(|run| plan.runs.contains(&run.id));
     let place = place.expect("only merges take runs out of the catalog, and there is one merger");
@@ -194,7 +194,7 @@ fn replace(
 /// The stream of one input run.
 struct RowSource {
     cursor: ManifestCursor,
-    head: Option<(EntryKey, Row)>,
+    head: Option<(EntryKey, ManifestRow)>,
 }
 
 impl RowSource {
@@ -207,9 +207,9 @@ impl RowSource {
 /// Merges rows; gives the hashes of entries with tags that are dropped.
 async fn merge_entries(
     inputs: &[Arc<OpenRun>],
-    drops_removals: bool,
+    drops_tombstones: bool,
     writer: &mut RunWriter,
-    dropped: &mut References,
+    dropped: &mut FileReferences,
 ) -> Result<BTreeSet<u64>, FoldError> {
     let mut gone = BTreeSet::new();
     let mut sources = Vec::with_capacity(inputs.len());
@@ -237,9 +237,9 @@ async fn merge_entries(
             visibility = Visibility::default();
         }
         match visibility.judge(key.version(), row.shape()) {
-            Verdict::Visible => writer.push(row).await?,
-            Verdict::Removal if !drops_removals => writer.push(row).await?,
-            Verdict::Superseded | Verdict::Removal => {
+            VisibilityVerdict::Visible => writer.push(row).await?,
+            VisibilityVerdict::Tombstone if !drops_tombstones => writer.push(row).await?,
+            VisibilityVerdict::Superseded | VisibilityVerdict::Tombstone => {
                 if row.object.is_some_and(|object| !object.tags.is_empty()) {
                     gone.insert(entry_hash(key.as_bytes()));
                 }
@@ -297,10 +297,10 @@ impl StateSource {
 /// Merges state entries: of each key the newest run's value stays.
 async fn merge_states(
     inputs: &[Arc<OpenRun>],
-    drops_removals: bool,
+    drops_tombstones: bool,
     next: Offset,
     writer: &mut RunWriter,
-    dropped: &mut References,
+    dropped: &mut FileReferences,
 ) -> Result<(), FoldError> {
     let mut sources = Vec::with_capacity(inputs.len());
     for open in inputs.iter().rev() {
@@ -322,7 +322,7 @@ async fn merge_states(
             source.cursor.advance().await?;
         }
         let value = newest.flatten().filter(|value| !is_forgotten(&key, Some(value), next));
-        if value.is_some() || !drops_removals {
+        if value.is_some() || !drops_tombstones {
             writer.push_state(&key, value.as_ref()).await?;
         }
     }
@@ -333,11 +333,11 @@ async fn merge_states(
 mod tests {
     use super::*;
 
-    fn runs(levels: &[u8]) -> Vec<Run> {
-        let run = |(id, level): (usize, &u8)| Run {
+    fn runs(levels: &[u8]) -> Vec<RunMeta> {
+        let run = |(id, level): (usize, &u8)| RunMeta {
             id: RunId::new(id as u64),
             level: *level,
-            ..Run::default()
+            ..RunMeta::default()
         };
         levels.iter().enumerate().map(run).collect()
     }

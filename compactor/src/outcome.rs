@@ -7,24 +7,24 @@ use ingest::time::WallTime;
 
 /// What became of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum RecordOutcome {
     /// It was done, and there is nothing to tell.
     Done,
     /// A bucket exists now.
     BucketCreated(BucketId),
     /// An object version exists now.
-    Written(Written),
+    Written(WrittenVersion),
     /// An object, or a version of it, is no more.
-    Deleted(Deleted),
+    Deleted(DeletedVersion),
     /// A version says something new of itself (its tags).
     Changed(VersionName),
     /// It was not done.
     Rejected(Rejection),
 }
 
-/// See [`Outcome::Written`].
+/// See [`RecordOutcome::Written`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Written {
+pub struct WrittenVersion {
     /// The version; clients see it as `null` when `is_null`.
     pub version: Offset,
     /// Whether it is version `null`.
@@ -37,9 +37,9 @@ pub struct Written {
     pub size: u64,
 }
 
-/// See [`Outcome::Deleted`].
+/// See [`RecordOutcome::Deleted`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Deleted {
+pub struct DeletedVersion {
     /// The version that the delete made (a marker) or removed, where there is one to tell.
     pub version: Option<VersionName>,
     /// Whether that version is, or was, a delete marker.
@@ -138,27 +138,27 @@ fn decode_name(from: &mut Decoder) -> Result<Option<VersionName>, DecodeError> {
     })
 }
 
-impl Outcome {
+impl RecordOutcome {
     /// Appends it.
     pub fn encode(&self, out: &mut Encoder) {
         match self {
-            Outcome::Done => {
+            RecordOutcome::Done => {
                 out.u8(0);
             }
-            Outcome::BucketCreated(bucket) => {
+            RecordOutcome::BucketCreated(bucket) => {
                 out.u8(1).u64(bucket.get());
             }
-            Outcome::Written(written) => {
+            RecordOutcome::Written(written) => {
                 out.u8(2).u64(written.version.get()).u8(u8::from(written.is_null));
                 out.i64(written.created.micros()).varint(written.size);
                 written.etag.encode(out);
             }
-            Outcome::Deleted(deleted) => {
+            RecordOutcome::Deleted(deleted) => {
                 out.u8(3).u8(u8::from(deleted.is_marker));
                 encode_name(deleted.version, out);
             }
-            Outcome::Changed(version) => encode_name(Some(*version), out.u8(5)),
-            Outcome::Rejected(rejection) => {
+            RecordOutcome::Changed(version) => encode_name(Some(*version), out.u8(5)),
+            RecordOutcome::Rejected(rejection) => {
                 let same = |r: &&Rejection| {
                     std::mem::discriminant(*r) == std::mem::discriminant(rejection)
                 };
@@ -176,9 +176,9 @@ impl Outcome {
         let error = from.error("outcome");
         let flag = |from: &mut Decoder| Ok::<_, DecodeError>(from.u8("flag")? == 1);
         Ok(match from.u8("outcome")? {
-            0 => Outcome::Done,
-            1 => Outcome::BucketCreated(BucketId::new(from.u64("bucket id")?)),
-            2 => Outcome::Written(Written {
+            0 => RecordOutcome::Done,
+            1 => RecordOutcome::BucketCreated(BucketId::new(from.u64("bucket id")?)),
+            2 => RecordOutcome::Written(WrittenVersion {
                 version: Offset::new(from.u64("version")?),
                 is_null: flag(from)?,
                 created: WallTime::from_micros(from.i64("time")?),
@@ -187,12 +187,12 @@ impl Outcome {
             }),
             3 => {
                 let is_marker = flag(from)?;
-                Outcome::Deleted(Deleted { version: decode_name(from)?, is_marker })
+                RecordOutcome::Deleted(DeletedVersion { version: decode_name(from)?, is_marker })
             }
-            5 => Outcome::Changed(decode_name(from)?.ok_or(error)?),
+            5 => RecordOutcome::Changed(decode_name(from)?.ok_or(error)?),
             4 => {
                 let code = usize::from(from.u8("rejection")?);
-                Outcome::Rejected(match REJECTIONS.get(code) {
+                RecordOutcome::Rejected(match REJECTIONS.get(code) {
                     Some(Rejection::Retry(_)) => {
                         Rejection::Retry(ConfigVersion::new(from.u32("configuration version")?))
                     }
@@ -212,11 +212,11 @@ mod tests {
     #[test]
     fn every_rejection_comes_back() {
         for rejection in REJECTIONS {
-            let outcome = Outcome::Rejected(*rejection);
+            let outcome = RecordOutcome::Rejected(*rejection);
             let mut out = Encoder::new();
             outcome.encode(&mut out);
             let mut from = Decoder::new(out.finish());
-            assert_eq!(Outcome::decode(&mut from).unwrap(), outcome);
+            assert_eq!(RecordOutcome::decode(&mut from).unwrap(), outcome);
             assert!(from.end("end").is_ok());
         }
     }

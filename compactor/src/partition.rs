@@ -1,27 +1,27 @@
 //! One partition at work: records go in, are folded in order, and answered.
 //!
 //! ```text
-//!   submit ──admit, append──► log ──reader──► fold: resolve, apply ──► tail ──► outcome to submit
+//!   submit ──admit, append──► log ──reader──► fold: resolve, apply ──► memtable ──► outcome to submit
 //!                                               │ CUT record
-//!                                               └► freeze ──► sealer ──► merger ──► collector
+//!                                               └► freeze ──► flush ──► merge ──► garbage collection
 //! ```
 //!
 //! A write is answered when it is durable *and* applied, with the outcome that `apply` gave it, so that
-//! whoever reads after the answer sees it. There is no state beside the tail and the catalog: opening
+//! whoever reads after the answer sees it. There is no state beside the memtable and the catalog: opening
 //! reads the catalog, replays the log from its cut, and is done.
 
 mod claims;
 mod digests;
+mod failure_count;
 mod fold;
 mod hold;
-mod lane;
 pub(crate) mod nodes;
 mod payload;
 mod readiness;
 mod reads;
 mod streams;
 mod time_bound;
-mod tries;
+mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,35 +39,35 @@ use ingest::time::WallTime;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
-use crate::apply::{Rules, needs};
+use crate::apply::{StoreRules, needs};
 use crate::catalog::{self, Catalog, LoadError};
-use crate::layout::Layout;
-use crate::merge::WholeMerge;
-use crate::outcome::{Outcome, Rejection};
+use crate::layout::PartitionLayout;
+use crate::lookup::resolve;
+use crate::memtable::Memtable;
+use crate::merge::FullMerge;
+use crate::outcome::{RecordOutcome, Rejection};
 use crate::publish::Publisher;
-use crate::resolve::resolve;
 use crate::state::Buckets;
-use crate::tail::Tail;
-use crate::view::{Sealed, Snapshot, View};
+use crate::view::{ReadView, SealedFiles, Snapshot};
 
-pub(crate) use fold::Frozen;
+pub(crate) use failure_count::FailureCount;
+pub(crate) use fold::FrozenState;
 pub use fold::hash_of;
-use lane::Lane;
-pub use nodes::Node;
-use nodes::Nodes;
-pub use payload::{PayloadError, PayloadGuard, PayloadWay, PayloadWriter, Written};
-pub use readiness::{CUTS_FAILED_MAX, Facts, Unready, readiness};
+use nodes::NodeRegistry;
+pub use nodes::ThisNode;
+pub use payload::{PayloadError, PayloadGuard, PayloadRoute, PayloadWriter, WrittenPayload};
+pub use readiness::{CUTS_FAILED_MAX, ReadinessFacts, UnreadyReason, readiness};
 use reads::Barriers;
-pub use reads::ReadPromise;
+pub use reads::ReadConsistency;
 use time_bound::TimeBound;
 pub use time_bound::{DOWN_MAX, TIME_SLACK};
-pub(crate) use tries::Tries;
+use writer::Writer;
 
 /// How a partition is run.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct PartitionOptions {
     /// What outcomes hang on.
-    pub rules: Rules,
+    pub rules: StoreRules,
     /// When a cut is made by itself.
     pub cut: CutPolicy,
     /// Runs of one level that are merged into one of the next.
@@ -77,15 +77,15 @@ pub struct Options {
     /// For how long a write waits for its outcome; then it is told that nobody knows.
     pub write_wait: Duration,
     /// What reads promise.
-    pub reads: ReadPromise,
+    pub reads: ReadConsistency,
     /// For how long a read waits to learn what was written last.
     pub read_wait: Duration,
     /// Whether a cut that has been sealed here lets go of the log below it: where no other node folds it.
     pub trims: bool,
     /// Where large payload goes.
-    pub payload: PayloadWay,
+    pub payload: PayloadRoute,
     /// Which node of a cluster this is, if it is one.
-    pub node: Option<Node>,
+    pub node: Option<ThisNode>,
     /// Bytes of the device that are kept for cuts, merges and deletes: with fewer free, what makes the
     /// store larger is refused.
     pub reserve_bytes: u64,
@@ -97,11 +97,11 @@ pub struct Options {
 /// When a cut is made by itself: at the first of these.
 #[derive(Clone, Copy, Debug)]
 pub struct CutPolicy {
-    /// The tail stands for so many bytes.
+    /// The memtable stands for so many bytes.
     pub bytes: u64,
-    /// The tail holds so many entries.
+    /// The memtable holds so many entries.
     pub entries: usize,
-    /// The tail has held something for so long.
+    /// The memtable has held something for so long.
     pub age: Duration,
     /// So many records stand above the last cut, whatever they are: a start replays them.
     pub records: u64,
@@ -113,18 +113,18 @@ impl Default for CutPolicy {
     }
 }
 
-impl Default for Options {
+impl Default for PartitionOptions {
     fn default() -> Self {
         Self {
-            rules: Rules::default(),
+            rules: StoreRules::default(),
             cut: CutPolicy::default(),
             merge_fan_in: 4,
             overload_wait: Duration::from_secs(20),
             write_wait: Duration::from_secs(60),
-            reads: ReadPromise::Applied,
+            reads: ReadConsistency::Applied,
             read_wait: Duration::from_secs(5),
             trims: true,
-            payload: PayloadWay::Bulk,
+            payload: PayloadRoute::Bulk,
             node: None,
             reserve_bytes: 0,
             files_max: catalog::LIST_MAX,
@@ -135,7 +135,7 @@ impl Default for Options {
 /// A bucket that is to be deleted is looked through so many times while it is written to.
 const EMPTINESS_LOOKS: usize = 4;
 
-/// At most so many frozen tails wait to be sealed; then writes wait too.
+/// At most so many frozen memtables wait to be sealed; then writes wait too.
 pub const FROZEN_MAX: usize = 2;
 
 /// A partition could not be opened.
@@ -178,7 +178,7 @@ pub enum SubmitError {
     Quarantined(String),
     /// This node could not tell the outcome in time; nothing was appended. Try again later, or another node.
     #[error("{0}")]
-    NotNow(Unready),
+    NotNow(UnreadyReason),
     /// Cuts lag behind; nothing was appended. Try again later.
     #[error("too much waits to be folded; try again later")]
     Overloaded,
@@ -193,46 +193,46 @@ pub enum SubmitError {
 pub struct MergeError(String);
 
 /// What all parts of a partition share.
-pub(crate) struct Shared {
+pub(crate) struct PartitionShared {
     pub env: Env,
     pub log: Arc<dyn Log>,
     pub bulk: Arc<BulkFiles>,
-    pub layout: Layout,
+    pub layout: PartitionLayout,
     pub store: StoreId,
     pub id: PartitionId,
-    pub options: Options,
+    pub options: PartitionOptions,
     /// Swapped whole by the fold (freeze) and by the publisher; cloned by every read.
-    pub view: RwLock<Arc<View>>,
+    pub view: RwLock<Arc<ReadView>>,
     /// Changed by the fold only.
     pub buckets: RwLock<Arc<Buckets>>,
-    pub lane: Mutex<Lane>,
-    /// Wakes the fencer: the lane does not know where it stands.
+    pub writer: Mutex<Writer>,
+    /// Wakes the fencer: the writer does not know where it stands.
     pub out_of_step: Notify,
-    /// Wakes writes that wait for the lane.
+    /// Wakes writes that wait for the writer.
     pub opened: Notify,
     pub barriers: Barriers,
-    pub nodes: Nodes,
-    pub counters: Counters,
+    pub nodes: NodeRegistry,
+    pub counters: PartitionCounters,
     /// Records since the last cut.
     pub records: AtomicU64,
     /// Why this node's copy serves nothing, once it does not.
     pub quarantined: watch::Sender<Option<String>>,
     /// What the fold knew at each freeze that waits to be sealed, oldest first.
-    pub freezes: Mutex<std::collections::VecDeque<Frozen>>,
+    pub freezes: Mutex<std::collections::VecDeque<FrozenState>>,
     pub publisher: Publisher,
-    /// Wakes the sealer: a tail has been frozen.
+    /// Wakes the flush job: a memtable has been frozen.
     pub frozen: Notify,
     /// Wakes the merger: a run has been added.
     pub sealed: Notify,
-    /// Wakes the sealer: runs have been merged.
+    /// Wakes the flush job: runs have been merged.
     pub merged: Notify,
     /// Whether everything is to be merged into one run.
-    pub whole_merge: watch::Sender<WholeMerge>,
+    pub whole_merge: watch::Sender<FullMerge>,
     /// The last cut that the catalog has.
     pub cut: watch::Sender<CutNumber>,
     /// The last cut that the fold has met.
     pub folded_cut: watch::Sender<CutNumber>,
-    /// Wakes the cutter: the tail may have grown enough.
+    /// Wakes the cutter: the memtable may have grown enough.
     pub grown: Notify,
     /// Why the fold stopped, once it has.
     pub stopped: watch::Sender<Option<String>>,
@@ -241,9 +241,9 @@ pub(crate) struct Shared {
     /// Bounds the time of records that this process writes.
     pub time: Mutex<TimeBound>,
     /// How sealing goes.
-    pub cuts: Tries,
+    pub cuts: FailureCount,
     /// How merging goes.
-    pub merges: Tries,
+    pub merges: FailureCount,
     /// Set when the log has been replayed; nothing is collected before.
     pub replayed: watch::Sender<bool>,
     /// Whether less than the reserve is free, as last seen by the task that watches space.
@@ -252,7 +252,7 @@ pub(crate) struct Shared {
 
 /// What has happened since a partition was opened.
 #[derive(Default, Debug)]
-pub struct Counters {
+pub struct PartitionCounters {
     /// Records that the log delivered again.
     pub duplicates: AtomicU64,
     /// Records of an older epoch, or out of turn.
@@ -275,7 +275,7 @@ pub struct Counters {
 
 /// A partition at work. Dropping it stops its tasks; what was acknowledged is in the log.
 pub struct Partition {
-    shared: Arc<Shared>,
+    shared: Arc<PartitionShared>,
     _tasks: Vec<Task>,
 }
 
@@ -286,7 +286,7 @@ impl Partition {
         store: StoreId,
         id: PartitionId,
     ) -> Result<Option<Catalog>, LoadError> {
-        catalog::load(env, &Layout::new(id), store, id).await
+        catalog::load(env, &PartitionLayout::new(id), store, id).await
     }
 
     /// Opens a partition: opens the catalog's files, replays the log, starts the background tasks.
@@ -297,10 +297,10 @@ impl Partition {
         log: Arc<dyn Log>,
         bulk: Arc<BulkFiles>,
         catalog: Catalog,
-        options: Options,
+        options: PartitionOptions,
     ) -> Result<Self, OpenError> {
         let (store, id) = (catalog.store, catalog.partition);
-        let layout = Layout::new(id);
+        let layout = PartitionLayout::new(id);
         for folder in layout.folders().iter().chain([&layout.catalog_folder()]) {
             env.disk.create_folder(folder).await?;
         }
@@ -312,15 +312,24 @@ impl Partition {
         let quarantine = read_quarantine(&env, &layout).await?;
         let time = TimeBound::start(catalog.time, env.clock.wall(), env.clock.now());
         let sealed = open_sealed(&env, &layout, catalog).await?;
-        let tail = Arc::new(Tail::new(next));
-        let view = View { partition: id, tail, frozen: Vec::new(), sealed: Arc::new(sealed) };
-        let shared = Arc::new(Shared {
-            lane: Mutex::new(Lane::new(&env)),
+        let memtable = Arc::new(Memtable::new(next));
+        let view = ReadView {
+            partition: id,
+            memtable,
+            frozen: Vec::new(),
+            sealed: Arc::new(sealed),
+        };
+        let shared = Arc::new(PartitionShared {
+            writer: Mutex::new(Writer::new(&env)),
             out_of_step: Notify::new(),
             opened: Notify::new(),
             barriers: Barriers::new(next),
-            nodes: Nodes::new(options.node, WriterId(env.random_id()), id == PartitionId::ZERO),
-            counters: Counters::default(),
+            nodes: NodeRegistry::new(
+                options.node,
+                WriterId(env.random_id()),
+                id == PartitionId::ZERO,
+            ),
+            counters: PartitionCounters::default(),
             records: AtomicU64::new(0),
             quarantined: watch::Sender::new(quarantine),
             env,
@@ -337,34 +346,34 @@ impl Partition {
             frozen: Notify::new(),
             sealed: Notify::new(),
             merged: Notify::new(),
-            whole_merge: watch::Sender::new(WholeMerge::Done),
+            whole_merge: watch::Sender::new(FullMerge::Done),
             cut: watch::Sender::new(cut),
             folded_cut: watch::Sender::new(cut),
             grown: Notify::new(),
             stopped: watch::Sender::new(None),
             held: watch::Sender::new(None),
             time: Mutex::new(time),
-            cuts: Tries::default(),
-            merges: Tries::default(),
+            cuts: FailureCount::default(),
+            merges: FailureCount::default(),
             replayed: watch::Sender::new(false),
             is_short: AtomicBool::new(false),
         });
         shared.look_at_space().await;
         shared.look_at_files(0);
         if shared.env.mutated(Mutant::CollectDuringReplay) {
-            crate::collect::collect(&shared).await;
+            crate::gc::collect_garbage(&shared).await;
         }
         let mut tasks = vec![fold::start(&shared).await?];
-        crate::collect::remove_leftovers(&shared).await?;
-        tasks.push(crate::seal::start(&shared));
+        crate::gc::remove_leftovers(&shared).await?;
+        tasks.push(crate::flush::start(&shared));
         tasks.push(crate::merge::start(&shared));
         tasks.push(start_cutter(&shared));
         tasks.push(start_space_watch(&shared));
         tasks.push(reads::start(&shared));
         tasks.push(nodes::start(&shared));
-        tasks.push(crate::collect::start_tidying(&shared));
-        tasks.push(lane::start_fencer(&shared));
-        lane::open_writer(&shared).await.map_err(|error| OpenError::Fold(error.to_string()))?;
+        tasks.push(crate::gc::start_tidying(&shared));
+        tasks.push(writer::start_fencer(&shared));
+        writer::open_writer(&shared).await.map_err(|error| OpenError::Fold(error.to_string()))?;
         Ok(Self { shared, _tasks: tasks })
     }
 
@@ -429,7 +438,7 @@ impl Partition {
     }
 
     /// What has happened since the start.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &PartitionCounters {
         &self.shared.counters
     }
 
@@ -470,7 +479,7 @@ impl Partition {
     }
 
     /// Tells that a write would be taken, or why not.
-    pub fn readiness(&self) -> Result<(), Unready> {
+    pub fn readiness(&self) -> Result<(), UnreadyReason> {
         readiness(&self.shared.facts())
     }
 
@@ -507,7 +516,7 @@ impl Partition {
         principal: &str,
         request: &str,
         body: RecordBody,
-    ) -> Result<Outcome, SubmitError> {
+    ) -> Result<RecordOutcome, SubmitError> {
         // On the heap: within the caller's future, its several kilobytes would be moved with every request,
         // those that only read included.
         Box::pin(self.shared.submit(principal, request, body)).await
@@ -524,22 +533,22 @@ impl Partition {
         principal: &str,
         request: &str,
         bucket: BucketId,
-    ) -> Result<Outcome, SubmitError> {
+    ) -> Result<RecordOutcome, SubmitError> {
         for _ in 0..EMPTINESS_LOOKS {
             let snapshot = self.fresh().await.map_err(SubmitError::Unreadable)?;
-            let is_empty = crate::resolve::is_empty(&snapshot, bucket).await;
+            let is_empty = crate::lookup::is_empty(&snapshot, bucket).await;
             if !is_empty.map_err(SubmitError::Unreadable)? {
-                return Ok(Outcome::Rejected(Rejection::BucketNotEmpty));
+                return Ok(RecordOutcome::Rejected(Rejection::BucketNotEmpty));
             }
             let body = RecordBody::DeleteBucket { bucket, seen: snapshot.at };
             // Files that only this look needs may go.
             drop(snapshot);
             let outcome = self.submit(principal, request, body).await?;
-            if outcome != Outcome::Rejected(Rejection::BucketWritten) {
+            if outcome != RecordOutcome::Rejected(Rejection::BucketWritten) {
                 return Ok(outcome);
             }
         }
-        Ok(Outcome::Rejected(Rejection::BucketWritten))
+        Ok(RecordOutcome::Rejected(Rejection::BucketWritten))
     }
 
     /// Merges everything that is sealed into one run, and waits until its catalog is published. Runs that
@@ -547,11 +556,11 @@ impl Partition {
     pub async fn merge(&self) -> Result<(), MergeError> {
         let shared = &self.shared;
         let mut whole = shared.whole_merge.subscribe();
-        shared.whole_merge.send_replace(WholeMerge::Wanted);
+        shared.whole_merge.send_replace(FullMerge::Wanted);
         shared.sealed.notify_one();
-        let ended = whole.wait_for(|whole| *whole != WholeMerge::Wanted).await;
+        let ended = whole.wait_for(|whole| *whole != FullMerge::Wanted).await;
         match ended.as_deref() {
-            Ok(WholeMerge::Failed(reason)) => Err(MergeError(reason.clone())),
+            Ok(FullMerge::Failed(reason)) => Err(MergeError(reason.clone())),
             _ => Ok(()),
         }
     }
@@ -562,7 +571,7 @@ impl Partition {
         let shared = &self.shared;
         let mut stopped = shared.stopped.subscribe();
         let mut sealed = shared.cut.subscribe();
-        if !shared.view.read().tail.is_empty() {
+        if !shared.view.read().memtable.is_empty() {
             shared.request_cut().await?;
         }
         let wanted = *shared.folded_cut.borrow();
@@ -578,19 +587,19 @@ impl Partition {
     }
 }
 
-impl Shared {
+impl PartitionShared {
     /// See [`Partition::snapshot`].
     pub fn snapshot(&self) -> Snapshot {
-        // The view first, then how far its tail has come: whatever was answered before is in both.
+        // The view first, then how far its memtable has come: whatever was answered before is in both.
         let view = self.view.read().clone();
-        let at = view.tail.applied();
+        let at = view.memtable.applied();
         Snapshot { view, at, buckets: self.buckets.read().clone() }
     }
 
     /// Ends what changes the partition: nothing is written any more before a restart, reads go on.
     pub fn stop(&self, reason: String) {
         self.stopped.send_replace(Some(reason));
-        self.lane.lock().abandon();
+        self.writer.lock().abandon();
     }
 
     /// Takes this node's copy out of service, over restarts too.
@@ -617,7 +626,7 @@ impl Shared {
         principal: &str,
         request: &str,
         body: RecordBody,
-    ) -> Result<Outcome, SubmitError> {
+    ) -> Result<RecordOutcome, SubmitError> {
         if let Some(reason) = self.quarantined.borrow().clone() {
             return Err(SubmitError::Quarantined(reason));
         }
@@ -625,7 +634,7 @@ impl Shared {
             return Err(SubmitError::NotNow(reason));
         }
         let mut record = Record {
-            id: self.lane.lock().unnumbered(),
+            id: self.writer.lock().unnumbered(),
             principal: principal.to_owned(),
             request: request.to_owned(),
             time: WallTime::default(),
@@ -648,11 +657,11 @@ impl Shared {
         // unreadable prior costs one request; met by the fold it would cost the partition.
         let wanted = needs(&self.buckets.read().clone(), &record);
         let prior = resolve(&self.snapshot(), &wanted).await.map_err(SubmitError::Unreadable)?;
-        if let Some(outcome) = lane::answer_early(self, &record, &prior) {
+        if let Some(outcome) = writer::answer_early(self, &record, &prior) {
             return Ok(outcome);
         }
-        lane::judge_early(self, &mut record, &prior);
-        lane::append(self, record).await
+        writer::judge_early(self, &mut record, &prior);
+        writer::append(self, record).await
     }
 
     /// Why the store must not grow, if the catalog names nearly as many files as it can.
@@ -698,25 +707,25 @@ impl Shared {
     }
 
     /// Why a write is refused before it is appended, if so. Asked by every write, so it looks at little.
-    fn refusal(&self) -> Option<Unready> {
+    fn refusal(&self) -> Option<UnreadyReason> {
         let held = self.held.borrow().clone();
         let (waited, wait_max) = self.waiting();
-        let facts = Facts { held, waited, wait_max, ..Facts::default() };
-        readiness(&facts).err().filter(Unready::is_before_append)
+        let facts = ReadinessFacts { held, waited, wait_max, ..ReadinessFacts::default() };
+        readiness(&facts).err().filter(UnreadyReason::is_before_append)
     }
 
     /// How long the oldest record has waited for its outcome, and how long it may: whoever comes later waits as
-    /// long, and is told after [`Options::write_wait`] that nobody knows.
+    /// long, and is told after [`PartitionOptions::write_wait`] that nobody knows.
     fn waiting(&self) -> (Duration, Duration) {
-        let oldest = self.lane.lock().oldest();
+        let oldest = self.writer.lock().oldest();
         let now = self.env.clock.now();
         (oldest.map_or(Duration::ZERO, |since| now.since(since)), self.options.write_wait / 2)
     }
 
-    fn facts(&self) -> Facts {
+    fn facts(&self) -> ReadinessFacts {
         let (waited, wait_max) = self.waiting();
         let status = self.log.status(self.id);
-        Facts {
+        ReadinessFacts {
             quarantined: self.quarantined.borrow().clone(),
             stopped: self.stopped.borrow().clone(),
             held: self.held.borrow().clone(),
@@ -765,15 +774,15 @@ impl Shared {
         }
     }
 
-    /// Tells that two frozen tails wait and the third is full.
+    /// Tells that two frozen memtables wait and the third is full.
     fn is_full(&self) -> bool {
         let view = self.view.read();
         view.frozen.len() >= FROZEN_MAX
-            && (view.tail.bytes() >= self.options.cut.bytes
-                || view.tail.len() >= self.options.cut.entries)
+            && (view.memtable.bytes() >= self.options.cut.bytes
+                || view.memtable.len() >= self.options.cut.entries)
     }
 
-    /// Waits while two frozen tails wait and the third is full.
+    /// Waits while two frozen memtables wait and the third is full.
     async fn wait_for_room(&self) -> Result<(), SubmitError> {
         if !self.is_full() {
             return Ok(());
@@ -804,8 +813,8 @@ impl Shared {
         // wait until none is left for itself.
         let entries = if is_short { policy.entries.min(SHORT_ENTRIES) } else { policy.entries };
         view.frozen.len() < FROZEN_MAX
-            && (view.tail.bytes() >= policy.bytes
-                || view.tail.len() >= entries
+            && (view.memtable.bytes() >= policy.bytes
+                || view.memtable.len() >= entries
                 || self.records.load(Ordering::Relaxed) >= policy.records)
     }
 }
@@ -814,7 +823,7 @@ impl Shared {
 const SHORT_ENTRIES: usize = 256;
 
 /// Starts the task that makes cuts by the policy.
-fn start_cutter(shared: &Arc<Shared>) -> Task {
+fn start_cutter(shared: &Arc<PartitionShared>) -> Task {
     let shared = shared.clone();
     let env = shared.env.clone();
     let task: Fut<'static, ()> = Box::pin(async move {
@@ -828,7 +837,7 @@ fn start_cutter(shared: &Arc<Shared>) -> Task {
             let now = shared.env.clock.now();
             let (is_dirty, has_place) = {
                 let view = shared.view.read();
-                (!view.tail.is_empty(), view.frozen.len() < FROZEN_MAX)
+                (!view.memtable.is_empty(), view.frozen.len() < FROZEN_MAX)
             };
             dirty_since = is_dirty.then(|| dirty_since.unwrap_or(now));
             let is_old =
@@ -849,7 +858,7 @@ fn start_cutter(shared: &Arc<Shared>) -> Task {
 const SPACE_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts the task that watches free space.
-fn start_space_watch(shared: &Arc<Shared>) -> Task {
+fn start_space_watch(shared: &Arc<PartitionShared>) -> Task {
     let (shared, env) = (shared.clone(), shared.env.clone());
     let task: Fut<'static, ()> = Box::pin(async move {
         while shared.stopped.borrow().is_none() {
@@ -867,10 +876,15 @@ const OPEN_RETRY: Duration = Duration::from_millis(200);
 
 /// Opens what the catalog names. That handles or memory have run out must not make a run damaged for as long as
 /// the process lives.
-async fn open_sealed(env: &Env, layout: &Layout, catalog: Catalog) -> Result<Sealed, ReadError> {
+async fn open_sealed(
+    env: &Env,
+    layout: &PartitionLayout,
+    catalog: Catalog,
+) -> Result<SealedFiles, ReadError> {
     let began = env.clock.now();
     loop {
-        let opened = Sealed::open(&env.disk, layout, catalog.store, catalog.clone(), None).await;
+        let opened =
+            SealedFiles::open(&env.disk, layout, catalog.store, catalog.clone(), None).await;
         match opened {
             Err(error) if error.is_transient() && env.clock.now().since(began) < OPEN_PATIENCE => {
                 tracing::warn!(%error, "a sealed file cannot be opened now; trying again");
@@ -882,7 +896,7 @@ async fn open_sealed(env: &Env, layout: &Layout, catalog: Catalog) -> Result<Sea
 }
 
 /// Why an earlier life took this node's copy out of service, if one did.
-async fn read_quarantine(env: &Env, layout: &Layout) -> Result<Option<String>, DiskError> {
+async fn read_quarantine(env: &Env, layout: &PartitionLayout) -> Result<Option<String>, DiskError> {
     let unread =
         || "this node's copy was taken out of service; remove it and start again".to_owned();
     let file = match env.disk.open(&layout.quarantine(), OpenMode::Read).await {

@@ -14,10 +14,10 @@ use ingest::mutant::Mutant;
 use parking_lot::Mutex;
 
 use crate::catalog::{self, Catalog, PublishError};
-use crate::layout::Layout;
-use crate::partition::Shared;
-use crate::tail::Tail;
-use crate::view::{Sealed, View};
+use crate::layout::PartitionLayout;
+use crate::memtable::Memtable;
+use crate::partition::PartitionShared;
+use crate::view::{ReadView, SealedFiles};
 
 /// A catalog could not be published.
 #[derive(Debug, thiserror::Error)]
@@ -34,12 +34,12 @@ pub enum EditError {
 pub(crate) struct Publisher {
     /// Held while an edit is made; the generation last tried, published or not.
     turn: tokio::sync::Mutex<Generation>,
-    ids: Arc<Mutex<Ids>>,
+    ids: Arc<Mutex<FileIds>>,
     /// Views that readers may still hold.
-    views: Mutex<Vec<Weak<View>>>,
+    views: Mutex<Vec<Weak<ReadView>>>,
 }
 
-struct Ids {
+struct FileIds {
     next: (SegmentId, RunId),
     taken: BTreeSet<(SegmentId, RunId)>,
     /// Of the taken ones, those whose generation may or may not have been published.
@@ -51,7 +51,7 @@ struct Ids {
 pub(crate) struct TakenIds {
     pub segment: SegmentId,
     pub run: RunId,
-    ids: Arc<Mutex<Ids>>,
+    ids: Arc<Mutex<FileIds>>,
     stays: bool,
 }
 
@@ -82,7 +82,7 @@ impl Publisher {
     pub fn new(catalog: &Catalog) -> Self {
         Self {
             turn: tokio::sync::Mutex::new(catalog.generation),
-            ids: Arc::new(Mutex::new(Ids {
+            ids: Arc::new(Mutex::new(FileIds {
                 next: (catalog.next_segment, catalog.next_run),
                 taken: BTreeSet::new(),
                 uncertain: BTreeSet::new(),
@@ -101,7 +101,7 @@ impl Publisher {
     }
 
     /// The files whose ids are taken and that no catalog names yet.
-    pub fn being_written(&self, layout: &Layout) -> BTreeSet<FilePath> {
+    pub fn being_written(&self, layout: &PartitionLayout) -> BTreeSet<FilePath> {
         let ids = self.ids.lock();
         let files = |(segment, run): &(SegmentId, RunId)| {
             std::iter::once(layout.segment(*segment)).chain(layout.run_files(*run))
@@ -110,14 +110,14 @@ impl Publisher {
     }
 
     /// Remembers a view that is being replaced: readers may hold it for long.
-    pub fn replaced(&self, view: &Arc<View>) {
+    pub fn replaced(&self, view: &Arc<ReadView>) {
         let mut views = self.views.lock();
         views.retain(|view| view.strong_count() > 0);
         views.push(Arc::downgrade(view));
     }
 
     /// The replaced views that readers still hold.
-    pub fn held_views(&self) -> Vec<Arc<View>> {
+    pub fn held_views(&self) -> Vec<Arc<ReadView>> {
         self.views.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
@@ -130,12 +130,12 @@ impl Publisher {
     }
 }
 
-impl Shared {
-    /// Makes an edit durable, then visible. With `sealed`, that frozen tail leaves the view in the same
+impl PartitionShared {
+    /// Makes an edit durable, then visible. With `sealed`, that frozen memtable leaves the view in the same
     /// step in which its run enters it.
     pub async fn publish(
         &self,
-        sealed_tail: Option<&Arc<Tail>>,
+        sealed_memtable: Option<&Arc<Memtable>>,
         edit: impl FnOnce(&mut Catalog) + Send,
     ) -> Result<(), EditError> {
         let mut tried = self.publisher.turn.lock().await;
@@ -148,14 +148,15 @@ impl Shared {
         catalog.next_bulk = catalog.next_bulk.max(self.bulk.highest().next());
         *tried = catalog.generation;
         if self.env.mutated(Mutant::DropFrozenEarly) {
-            self.swap(sealed_tail, former.clone());
+            self.swap(sealed_memtable, former.clone());
             ingest::env::yield_once().await;
         }
         catalog::publish(&self.env, &self.layout, &catalog).await?;
         self.publisher.forget_uncertain();
         let disk = &self.env.disk;
-        let sealed = Sealed::open(disk, &self.layout, self.store, catalog, Some(&former)).await?;
-        self.swap(sealed_tail, Arc::new(sealed));
+        let sealed =
+            SealedFiles::open(disk, &self.layout, self.store, catalog, Some(&former)).await?;
+        self.swap(sealed_memtable, Arc::new(sealed));
         self.look_at_files(former.catalog.longest_list().0);
         self.look_at_space().await;
         Ok(())
@@ -174,13 +175,15 @@ impl Shared {
         }
     }
 
-    fn swap(&self, sealed_tail: Option<&Arc<Tail>>, sealed: Arc<Sealed>) {
+    fn swap(&self, sealed_memtable: Option<&Arc<Memtable>>, sealed: Arc<SealedFiles>) {
         let mut view = self.view.write();
-        let stays = |tail: &&Arc<Tail>| !sealed_tail.is_some_and(|gone| Arc::ptr_eq(gone, tail));
+        let stays = |memtable: &&Arc<Memtable>| {
+            !sealed_memtable.is_some_and(|gone| Arc::ptr_eq(gone, memtable))
+        };
         self.publisher.replaced(&view);
-        *view = Arc::new(View {
+        *view = Arc::new(ReadView {
             partition: view.partition,
-            tail: view.tail.clone(),
+            memtable: view.memtable.clone(),
             frozen: view.frozen.iter().filter(stays).cloned().collect(),
             sealed,
         });

@@ -12,14 +12,14 @@ use ingest::log::{CommittedRecord, ReadError};
 use ingest::record::RecordBody;
 use ingest::time::WallTime;
 
-use crate::apply::{Effects, Rules, apply, needs};
-use crate::outcome::{Outcome, Rejection};
-use crate::resolve::resolve;
+use crate::apply::{RecordEffects, StoreRules, apply, needs};
+use crate::lookup::resolve;
+use crate::memtable::Memtable;
+use crate::outcome::{RecordOutcome, Rejection};
 use crate::restore::restore;
-use crate::state::{Admission, Buckets, LastWrites, Writers, decode_part};
-use crate::tail::Tail;
-use crate::view::{Sealed, Snapshot, View};
-use crate::visible::Shape;
+use crate::state::{Buckets, LastWrites, RecordAdmission, WriterStates, decode_part};
+use crate::view::{ReadView, SealedFiles, Snapshot};
+use crate::visibility::EntryShape;
 
 /// The log cannot be folded from here on, by nobody.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +28,11 @@ pub struct RefoldError(String);
 
 /// See the module's description. Holds what a server would hold after the replay of the same records.
 pub struct Refold {
-    rules: Rules,
+    rules: StoreRules,
     id: PartitionId,
-    view: Arc<View>,
+    view: Arc<ReadView>,
     buckets: Arc<Buckets>,
-    writers: Writers,
+    writers: WriterStates,
     last_writes: LastWrites,
     cut: CutNumber,
     time: WallTime,
@@ -40,13 +40,14 @@ pub struct Refold {
 
 impl Refold {
     /// Begins at a catalog's cut.
-    pub async fn begin(rules: Rules, sealed: Arc<Sealed>) -> Result<Self, RefoldError> {
+    pub async fn begin(rules: StoreRules, sealed: Arc<SealedFiles>) -> Result<Self, RefoldError> {
         let catalog = &sealed.catalog;
         let (id, cut, time) = (catalog.partition, catalog.cut, catalog.time);
-        let tail = Arc::new(Tail::new(catalog.next));
-        let view = Arc::new(View { partition: id, tail, frozen: Vec::new(), sealed });
+        let memtable = Arc::new(Memtable::new(catalog.next));
+        let view =
+            Arc::new(ReadView { partition: id, memtable, frozen: Vec::new(), sealed });
         let buckets = Arc::new(Buckets::default());
-        let snapshot = Snapshot { at: view.tail.applied(), view: view.clone(), buckets };
+        let snapshot = Snapshot { at: view.memtable.applied(), view: view.clone(), buckets };
         let restored = restore(&snapshot).await.map_err(|error| RefoldError(error.to_string()))?;
         Ok(Self {
             rules,
@@ -63,7 +64,7 @@ impl Refold {
     /// A snapshot of everything folded so far, as a read would take it.
     pub fn snapshot(&self) -> Snapshot {
         let (view, buckets) = (self.view.clone(), self.buckets.clone());
-        Snapshot { at: view.tail.applied(), view, buckets }
+        Snapshot { at: view.memtable.applied(), view, buckets }
     }
 
     /// Folds the next record; gives the extents of payload that the store refers to because of it.
@@ -74,10 +75,10 @@ impl Refold {
             if matches!(committed.record.body, RecordBody::OpenWriter) {
                 self.writers.open(id, offset);
             }
-        } else if self.writers.admit(id) == Admission::Next {
+        } else if self.writers.admit(id) == RecordAdmission::Next {
             extents = self.apply(committed).await?;
         }
-        self.view.tail.advance(offset.next());
+        self.view.memtable.advance(offset.next());
         Ok(extents)
     }
 
@@ -85,14 +86,14 @@ impl Refold {
         let (id, offset) = (&committed.record.id, committed.offset);
         if committed.record.stream().is_some() {
             // Only brokers carry payload through the log, and their log is not on this machine.
-            self.writers.record(id, offset, Outcome::Rejected(Rejection::PayloadMissing));
+            self.writers.record(id, offset, RecordOutcome::Rejected(Rejection::PayloadMissing));
             return Ok(Vec::new());
         }
         let wanted = needs(&self.buckets, &committed.record);
         let mut prior = resolve(&self.snapshot(), &wanted).await?;
         prior.last_write = wanted.uploads_of.and_then(|bucket| self.last_writes.of(bucket));
         let time = self.time.max(committed.record.time);
-        let Effects { outcome, entries, state, bucket, freezes } =
+        let RecordEffects { outcome, entries, state, bucket, freezes } =
             apply(&self.rules, self.id, &self.buckets, self.cut, time, prior, committed);
         if !entries.is_empty() || !state.is_empty() || bucket.is_some() {
             self.time = time;
@@ -114,7 +115,7 @@ impl Refold {
             {
                 extents.extend_from_slice(named);
             }
-            if Shape::of(&entry.statement).may_fill() {
+            if EntryShape::of(&entry.statement).may_fill() {
                 self.last_writes.note(entry.key.bucket(), offset);
             }
         }
@@ -124,7 +125,7 @@ impl Refold {
             extents.extend_from_slice(&part.extents);
         }
         self.writers.record(id, offset, outcome);
-        self.view.tail.insert(offset, entries, state);
+        self.view.memtable.insert(offset, entries, state);
         if freezes {
             self.cut = self.cut.next();
             self.writers.expire(offset.next());

@@ -1,17 +1,19 @@
-//! What the fold holds in memory beside the tail, as the state runs of a catalog tell it.
+//! What the fold holds in memory beside the memtable, as the state runs of a catalog tell it.
 
 use ingest::ids::{BucketId, StreamId, WriterId};
 use ingest::log::ReadError;
 
-use crate::resolve::states;
-use crate::state::{BucketState, Buckets, LastWrites, StateKey, StreamState, WriterState, Writers};
+use crate::lookup::states;
+use crate::state::{
+    BucketState, Buckets, LastWrites, StateKey, StreamState, WriterState, WriterStates,
+};
 use crate::view::Snapshot;
 
 /// Buckets, writers, streams and last writes. Uploads stay where they are.
 #[derive(Default)]
-pub(crate) struct Restored {
+pub(crate) struct RestoredState {
     pub buckets: Buckets,
-    pub writers: Writers,
+    pub writers: WriterStates,
     pub streams: Vec<(StreamId, StreamState)>,
     pub last_writes: LastWrites,
 }
@@ -26,8 +28,8 @@ pub(crate) enum RestoreError {
 }
 
 /// Reads the state runs below a snapshot.
-pub(crate) async fn restore(snapshot: &Snapshot) -> Result<Restored, RestoreError> {
-    let mut restored = Restored::default();
+pub(crate) async fn restore(snapshot: &Snapshot) -> Result<RestoredState, RestoreError> {
+    let mut restored = RestoredState::default();
     let undecodable = |what: &str, error: ingest::codec::DecodeError| {
         RestoreError::Undecodable(format!("{what}: {error}"))
     };

@@ -12,16 +12,16 @@ use ingest::ids::{BucketId, BulkId, Offset, RunId, SegmentId};
 use ingest::log::ReadError;
 use ingest::record::key_hash;
 
-use crate::catalog::{Catalog, Run};
-use crate::layout::Layout;
-use crate::listed::Kind;
-use crate::manifest::{ManifestWriter, Row};
-use crate::resolve::encode_state_value;
+use crate::catalog::{Catalog, RunMeta};
+use crate::index_value::IndexValueKind;
+use crate::layout::PartitionLayout;
+use crate::lookup::encode_state_value;
+use crate::manifest::{ManifestRow, ManifestWriter};
+use crate::memtable::{state_bulk_bytes, state_bulk_files};
 use crate::sealed::SealError;
 use crate::state::StateKey;
-use crate::table::{TableKind, TableWriter, Value};
-use crate::tail::{state_bulk_bytes, state_bulk_files};
-use crate::visible::Shape;
+use crate::table::{TableKind, TableValue, TableWriter};
+use crate::visibility::EntryShape;
 
 /// A cut or merge could not write its files. Nothing has changed; it may be tried again.
 #[derive(Debug, thiserror::Error)]
@@ -45,15 +45,15 @@ pub enum FoldError {
 
 /// How often each file is referred to; changes of such counts when signed.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
-pub struct References {
+pub struct FileReferences {
     segments: BTreeMap<SegmentId, i64>,
     bulks: BTreeMap<BulkId, i64>,
 }
 
-impl References {
+impl FileReferences {
     /// Counts a manifest row's references `by` up or down: the segment that holds its header, the one
     /// that holds its payload when that is another, and each bulk file once.
-    pub fn count_row(&mut self, row: &Row, by: i64) {
+    pub fn count_row(&mut self, row: &ManifestRow, by: i64) {
         *self.segments.entry(row.header.segment).or_default() += by;
         if let Some(segment) = row.payload_segment {
             *self.segments.entry(segment).or_default() += by;
@@ -98,7 +98,9 @@ impl References {
             match catalog.bulks.iter_mut().find(|bulk| bulk.id == *id) {
                 Some(bulk) => bulk.references = add(bulk.references, *by),
                 None => {
-                    catalog.bulks.push(crate::catalog::Bulk { id: *id, references: add(0, *by) });
+                    catalog
+                        .bulks
+                        .push(crate::catalog::BulkFileMeta { id: *id, references: add(0, *by) });
                 }
             }
         }
@@ -107,7 +109,7 @@ impl References {
 
 /// Where the records of a run stand in the log, and its level.
 #[derive(Clone, Copy, Debug)]
-pub struct Span {
+pub struct RunSpan {
     /// The run's level: 0 for a cut's, one more with each merge.
     pub level: u8,
     /// Its records stand at or above this.
@@ -118,7 +120,7 @@ pub struct Span {
 
 /// What was written of the key whose entries are being written.
 #[derive(Default)]
-struct KeyWritten {
+struct WrittenKey {
     /// The entries' bucket and key, see `ingest::entry`.
     group: Vec<u8>,
     has_latest: bool,
@@ -136,12 +138,12 @@ pub struct RunWriter {
     inline_bytes: u64,
     bulk_bytes: u64,
     is_bottom: bool,
-    key: KeyWritten,
-    /// Of each index's last entry, see [`crate::listed::Listed::numbers`].
+    key: WrittenKey,
+    /// Of each index's last entry, see [`crate::index_value::IndexValue::numbers`].
     keys_numbers: [u64; 5],
     more_numbers: [u64; 5],
     /// What the run refers to.
-    pub references: References,
+    pub references: FileReferences,
 }
 
 impl RunWriter {
@@ -149,7 +151,7 @@ impl RunWriter {
     /// that `is_bottom` lies nothing.
     pub async fn create(
         disk: &Arc<dyn Disk>,
-        layout: &Layout,
+        layout: &PartitionLayout,
         id: RunId,
         is_bottom: bool,
     ) -> Result<Self, FoldError> {
@@ -169,15 +171,15 @@ impl RunWriter {
             inline_bytes: 0,
             bulk_bytes: 0,
             is_bottom,
-            key: KeyWritten::default(),
+            key: WrittenKey::default(),
             keys_numbers: [0; 5],
             more_numbers: [0; 5],
-            references: References::default(),
+            references: FileReferences::default(),
         })
     }
 
     /// Adds an entry; entries come in order of their sort keys, without superseded ones.
-    pub async fn push(&mut self, mut row: Row) -> Result<(), FoldError> {
+    pub async fn push(&mut self, mut row: ManifestRow) -> Result<(), FoldError> {
         self.references.count_row(&row, 1);
         let key = row.entry_key();
         let is_first = key.group() != self.key.group.as_slice();
@@ -186,12 +188,12 @@ impl RunWriter {
             self.key.group.extend_from_slice(key.group());
             self.key.has_latest = false;
         }
-        let is_version = matches!(row.shape(), Shape::Version(_));
+        let is_version = matches!(row.shape(), EntryShape::Version(_));
         row.is_latest = is_version && !std::mem::replace(&mut self.key.has_latest, is_version);
         // Whoever wants current objects looks at one entry of a key. Where something may lie below that is
         // the first, whatever it states; at the bottom only one that is a current object.
         let decides = match self.is_bottom {
-            true => row.is_latest && row.kind == Kind::Object,
+            true => row.is_latest && row.kind == IndexValueKind::Object,
             false => is_first,
         };
         let listed = row.listed();
@@ -203,7 +205,7 @@ impl RunWriter {
             false => (&mut self.more, &mut self.more_numbers),
         };
         *numbers = listed.numbers(*numbers);
-        let value = Value { numbers: *numbers, bytes: value.as_slice() };
+        let value = TableValue { numbers: *numbers, bytes: value.as_slice() };
         table.add(key.as_bytes(), value, Some(hash)).await?;
         let bytes = match row.bulk_files.is_empty() {
             true => &mut self.inline_bytes,
@@ -217,7 +219,7 @@ impl RunWriter {
 
     /// Adds a tag of an entry; they come in order of their keys.
     pub async fn push_tag(&mut self, key: &[u8]) -> Result<(), FoldError> {
-        Ok(self.tags.add(key, Value::default(), None).await?)
+        Ok(self.tags.add(key, TableValue::default(), None).await?)
     }
 
     /// Adds a state entry; they come in order of their keys.
@@ -229,14 +231,14 @@ impl RunWriter {
         self.references.count_state(key, value, 1)?;
         self.bulk_bytes += state_bulk_bytes(key, value);
         let value = encode_state_value(value);
-        self.state.add(&key.0, Value { bytes: &value, ..Value::default() }, None).await?;
+        self.state.add(&key.0, TableValue { bytes: &value, ..TableValue::default() }, None).await?;
         Ok(())
     }
 
     /// Syncs the files; the caller syncs the folder, then publishes.
-    pub async fn finish(self, span: Span) -> Result<(Run, References), FoldError> {
+    pub async fn finish(self, span: RunSpan) -> Result<(RunMeta, FileReferences), FoldError> {
         let (manifest, sums) = self.manifest.finish().await?;
-        let run = Run {
+        let run = RunMeta {
             id: self.id,
             level: span.level,
             first: span.first,

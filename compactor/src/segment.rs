@@ -8,7 +8,7 @@
 //!   header: entry key (length-prefixed) | statement
 //! ```
 //!
-//! Every entry of the cut has an object here, removals too, so that a store can be rebuilt from segments
+//! Every entry of the cut has an object here, tombstones too, so that a store can be rebuilt from segments
 //! without bringing deleted objects back. A damaged block concerns the objects in it and no others: a
 //! location names block and index, no reader needs the footer.
 
@@ -123,7 +123,7 @@ impl SegmentWriter {
             Some(bytes) => (ZSTD, Bytes::from(bytes)),
             None => (STORED, raw.clone()),
         };
-        let head = Head {
+        let head = BlockHead {
             magic: MAGIC,
             codec,
             segment: self.id,
@@ -148,7 +148,7 @@ impl SegmentWriter {
         let mut counts = BytesMut::new();
         counts.put_u64_le(self.blocks);
         counts.put_u64_le(self.objects);
-        let head = Head {
+        let head = BlockHead {
             magic: FOOTER_MAGIC,
             codec: STORED,
             segment: self.id,
@@ -165,7 +165,7 @@ impl SegmentWriter {
 }
 
 /// A block's head.
-struct Head {
+struct BlockHead {
     magic: u32,
     codec: u8,
     segment: SegmentId,
@@ -176,7 +176,7 @@ struct Head {
     store: StoreId,
 }
 
-impl Head {
+impl BlockHead {
     fn encode(&self, stored: &[u8]) -> BytesMut {
         let mut out = BytesMut::with_capacity(HEAD_BYTES);
         out.put_u32_le(self.magic);
@@ -227,11 +227,11 @@ pub struct SegmentObject {
 /// and a process has only so many handles.
 #[derive(Default)]
 pub struct SegmentHandles {
-    open: Mutex<OpenFiles>,
+    open: Mutex<OpenFileCache>,
 }
 
 #[derive(Default)]
-struct OpenFiles {
+struct OpenFileCache {
     files: BTreeMap<SegmentId, Arc<dyn File>>,
     /// First opened first.
     order: VecDeque<SegmentId>,
@@ -331,7 +331,7 @@ impl Segment {
         let left = self.len.saturating_sub(position);
         let ahead = left.min(READ_AHEAD as u64) as usize;
         let bytes = sealed::read(&file, position, ahead).await?;
-        let Some(head) = Head::decode(&bytes) else {
+        let Some(head) = BlockHead::decode(&bytes) else {
             return Err(self.corruption(position, "a block begins beyond the file"));
         };
         let is_here = head.magic == magic

@@ -28,7 +28,7 @@ use ingest::name::{BUCKET_NAME_BYTES_MAX, BucketName};
 use ingest::record::{REGION_BYTES_MAX, RecordId, UploadPart, Versioning};
 use ingest::time::WallTime;
 
-use crate::outcome::{Outcome, Rejection, Written};
+use crate::outcome::{RecordOutcome, Rejection, WrittenVersion};
 
 pub use last_writes::LastWrites;
 pub use stream::StreamState;
@@ -253,7 +253,7 @@ pub enum UploadState {
     /// It has become an object. Kept for a while, so that completing it again gets the same answer.
     Completed {
         /// The answer.
-        written: Written,
+        written: WrittenVersion,
         /// The parts that were named.
         parts: Vec<(PartNumber, [u8; 16])>,
         /// The record that completed it.
@@ -289,7 +289,7 @@ impl UploadState {
             }
             UploadState::Completed { written, parts, at } => {
                 out.u8(2).u64(at.get());
-                Outcome::Written(*written).encode(&mut out);
+                RecordOutcome::Written(*written).encode(&mut out);
                 out.count(parts.len(), PARTS_MAX, "parts");
                 for (number, md5) in parts {
                     out.u16(number.get()).raw(md5);
@@ -312,7 +312,7 @@ impl UploadState {
             }),
             2 => {
                 let at = Offset::new(from.u64("offset")?);
-                let Outcome::Written(written) = Outcome::decode(&mut from)? else {
+                let RecordOutcome::Written(written) = RecordOutcome::decode(&mut from)? else {
                     return Err(error);
                 };
                 let count = from.count(PARTS_MAX, "parts")?;
@@ -363,7 +363,7 @@ pub struct WriterState {
     /// Where in the log that was.
     pub seen: Offset,
     /// The outcomes of its latest records, `last` at the back.
-    pub outcomes: VecDeque<Outcome>,
+    pub outcomes: VecDeque<RecordOutcome>,
 }
 
 impl WriterState {
@@ -385,8 +385,9 @@ impl WriterState {
         let last = Sequence::new(from.u64("sequence")?);
         let seen = Offset::new(from.u64("offset")?);
         let count = from.count(OUTCOMES_MAX, "outcomes")?;
-        let outcomes =
-            (0..count).map(|_| Outcome::decode(&mut from)).collect::<Result<_, DecodeError>>()?;
+        let outcomes = (0..count)
+            .map(|_| RecordOutcome::decode(&mut from))
+            .collect::<Result<_, DecodeError>>()?;
         from.end("end of writer")?;
         Ok(Self { epoch, last, seen, outcomes })
     }
@@ -394,22 +395,22 @@ impl WriterState {
 
 /// What the fold makes of a record's name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Admission {
+pub enum RecordAdmission {
     /// It is the writer's next record.
     Next,
     /// It was applied before, with this outcome.
-    Repeated(Outcome),
+    Repeated(RecordOutcome),
     /// It must not be applied.
     Rejected(Rejection),
 }
 
 /// All writers that are remembered. A record is applied once, however often the log delivers it.
 #[derive(Clone, Default, Debug)]
-pub struct Writers {
+pub struct WriterStates {
     by_id: BTreeMap<WriterId, WriterState>,
 }
 
-impl Writers {
+impl WriterStates {
     /// Puts a writer back, as a state run knew it.
     pub fn restore(&mut self, id: WriterId, state: WriterState) {
         self.by_id.insert(id, state);
@@ -426,34 +427,34 @@ impl Writers {
     }
 
     /// Says whether a record is to be applied.
-    pub fn admit(&self, id: &RecordId) -> Admission {
+    pub fn admit(&self, id: &RecordId) -> RecordAdmission {
         let Some(writer) = self.by_id.get(&id.writer) else {
-            return Admission::Rejected(Rejection::WrongEpoch);
+            return RecordAdmission::Rejected(Rejection::WrongEpoch);
         };
         if id.epoch != writer.epoch {
-            return Admission::Rejected(Rejection::WrongEpoch);
+            return RecordAdmission::Rejected(Rejection::WrongEpoch);
         }
         if id.sequence > writer.last {
             let is_next = id.sequence == writer.last.next();
             return if is_next {
-                Admission::Next
+                RecordAdmission::Next
             } else {
-                Admission::Rejected(Rejection::SequenceGap)
+                RecordAdmission::Rejected(Rejection::SequenceGap)
             };
         }
         let back = (writer.last.get() - id.sequence.get()) as usize;
         match writer.outcomes.iter().nth_back(back) {
-            Some(outcome) => Admission::Repeated(*outcome),
-            None => Admission::Rejected(Rejection::Expired),
+            Some(outcome) => RecordAdmission::Repeated(*outcome),
+            None => RecordAdmission::Rejected(Rejection::Expired),
         }
     }
 
     /// Opens an instance of a writer, which continues after `id.sequence`. An instance that is not newer
     /// than the known one changes nothing.
-    pub fn open(&mut self, id: &RecordId, at: Offset) -> Outcome {
+    pub fn open(&mut self, id: &RecordId, at: Offset) -> RecordOutcome {
         match self.by_id.get_mut(&id.writer) {
             Some(writer) if id.epoch <= writer.epoch => {
-                return Outcome::Rejected(Rejection::WrongEpoch);
+                return RecordOutcome::Rejected(Rejection::WrongEpoch);
             }
             // What the old instance wrote stays answered; the new one goes on where the fold stands.
             Some(writer) => {
@@ -470,11 +471,11 @@ impl Writers {
                 self.by_id.insert(id.writer, writer);
             }
         }
-        Outcome::Done
+        RecordOutcome::Done
     }
 
     /// Remembers what became of the writer's next record.
-    pub fn record(&mut self, id: &RecordId, at: Offset, outcome: Outcome) {
+    pub fn record(&mut self, id: &RecordId, at: Offset, outcome: RecordOutcome) {
         let Some(writer) = self.by_id.get_mut(&id.writer) else {
             return;
         };

@@ -51,7 +51,7 @@ const STAMP_BYTES: usize = 16;
 /// What stands beside a key. A table of entries has numbers, which blocks hold as columns; others have bytes only,
 /// and zeros here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Value<'a> {
+pub struct TableValue<'a> {
     /// The numbers.
     pub numbers: [u64; NUMBERS],
     /// The rest.
@@ -60,7 +60,7 @@ pub struct Value<'a> {
 
 /// How a kind of table's blocks look.
 #[derive(Clone, Copy)]
-struct Form {
+struct BlockForm {
     /// Whether keys end with version and sequence.
     is_stamped: bool,
     /// How many numbers a value has.
@@ -70,12 +70,16 @@ struct Form {
 }
 
 impl TableKind {
-    const fn form(self) -> Form {
+    const fn form(self) -> BlockForm {
         match self {
-            TableKind::Keys => Form { is_stamped: true, numbers: NUMBERS, is_compressed: false },
-            TableKind::More => Form { is_stamped: true, numbers: NUMBERS, is_compressed: true },
-            TableKind::Tags => Form { is_stamped: true, numbers: 0, is_compressed: true },
-            TableKind::State => Form { is_stamped: false, numbers: 0, is_compressed: false },
+            TableKind::Keys => {
+                BlockForm { is_stamped: true, numbers: NUMBERS, is_compressed: false }
+            }
+            TableKind::More => {
+                BlockForm { is_stamped: true, numbers: NUMBERS, is_compressed: true }
+            }
+            TableKind::Tags => BlockForm { is_stamped: true, numbers: 0, is_compressed: true },
+            TableKind::State => BlockForm { is_stamped: false, numbers: 0, is_compressed: false },
         }
     }
 }
@@ -89,7 +93,7 @@ const RESTART_EVERY: usize = 16;
 
 /// Tells sections apart in their checksums.
 #[derive(Clone, Copy)]
-enum Section {
+enum TableSection {
     Block = 1,
     Filter = 2,
     Index = 3,
@@ -97,7 +101,7 @@ enum Section {
 }
 
 /// Checksum of a section, bound to what and where it is.
-fn checksum(section: Section, kind: TableKind, id: u64, position: u64, bytes: &[u8]) -> u32 {
+fn checksum(section: TableSection, kind: TableKind, id: u64, position: u64, bytes: &[u8]) -> u32 {
     let mut head = [0; 26];
     head[0] = section as u8;
     head[1] = kind.code();

@@ -14,15 +14,15 @@ use crate::state_cursor::StateCursor;
 
 /// See the module's description.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Usage {
-    /// Entries in runs: versions, and removals that are still needed.
+pub struct DiskUsage {
+    /// Entries in runs: versions, and tombstones that are still needed.
     pub run_entries: u64,
-    /// Entries and state changes in memory, frozen tails included.
-    pub tail_entries: u64,
+    /// Entries and state changes in memory, frozen memtables included.
+    pub memtable_entries: u64,
     /// About how many bytes these stand for, inline payload included.
-    pub tail_bytes: u64,
-    /// Frozen tails that wait to be sealed.
-    pub frozen_tails: usize,
+    pub memtable_bytes: u64,
+    /// Frozen memtables that wait to be sealed.
+    pub frozen_memtables: usize,
     /// Runs.
     pub runs: usize,
     /// Segments.
@@ -31,7 +31,7 @@ pub struct Usage {
     pub bulk_files: usize,
     /// Payload bytes in segments that runs name.
     pub named_inline_bytes: u64,
-    /// Payload bytes in bulk files that runs and tails name.
+    /// Payload bytes in bulk files that runs and memtables name.
     pub named_bulk_bytes: u64,
     /// Length of the files of the log on this machine; 0 where it is elsewhere.
     pub log_file_bytes: u64,
@@ -62,7 +62,7 @@ pub const UPLOADS_LOOKED_AT: u64 = 10_000;
 pub async fn take(
     partition: &Partition,
     log: Option<&FilePath>,
-) -> Result<Usage, ingest::log::ReadError> {
+) -> Result<DiskUsage, ingest::log::ReadError> {
     let snapshot = partition.snapshot();
     let catalog = &snapshot.view.sealed.catalog;
     let unreadable = |error: DiskError| ingest::log::ReadError::Unavailable {
@@ -71,12 +71,12 @@ pub async fn take(
     };
     let disk = partition.disk();
     let mut usage = of_catalog(catalog);
-    for (tail, _) in snapshot.tails() {
-        usage.tail_entries += tail.len() as u64;
-        usage.tail_bytes += tail.bytes();
-        usage.named_bulk_bytes += tail.bulk_bytes();
+    for (memtable, _) in snapshot.memtables() {
+        usage.memtable_entries += memtable.len() as u64;
+        usage.memtable_bytes += memtable.bytes();
+        usage.named_bulk_bytes += memtable.bulk_bytes();
     }
-    usage.frozen_tails = snapshot.view.frozen.len();
+    usage.frozen_memtables = snapshot.view.frozen.len();
     let bulks = partition.bulk().files().await.map_err(unreadable)?;
     usage.bulk_files = bulks.len();
     usage.bulk_file_bytes = bulks.iter().map(|(_, len)| len).sum();
@@ -100,9 +100,12 @@ pub async fn take(
     Ok(usage)
 }
 
-fn of_catalog(catalog: &Catalog) -> Usage {
-    let mut usage =
-        Usage { runs: catalog.runs.len(), segments: catalog.segments.len(), ..Usage::default() };
+fn of_catalog(catalog: &Catalog) -> DiskUsage {
+    let mut usage = DiskUsage {
+        runs: catalog.runs.len(),
+        segments: catalog.segments.len(),
+        ..DiskUsage::default()
+    };
     let len = |file: &FileDigest| file.len;
     for run in &catalog.runs {
         usage.run_entries += run.entries;
@@ -126,7 +129,7 @@ mod tests {
     use ingest::ids::{PartitionId, SegmentId, StoreId};
 
     use super::*;
-    use crate::catalog::{Run, Segment};
+    use crate::catalog::{RunMeta, SegmentMeta};
 
     #[test]
     fn a_segment_is_dead_by_the_share_of_its_objects() {
@@ -134,15 +137,15 @@ mod tests {
         let file = |len| FileDigest { len, ..FileDigest::default() };
         for (objects, references) in [(10, 10), (10, 5), (10, 0), (10, 12), (0, 0)] {
             let id = SegmentId::new(objects + references);
-            catalog.segments.push(Segment { id, file: file(1_000), references, objects });
+            catalog.segments.push(SegmentMeta { id, file: file(1_000), references, objects });
         }
-        catalog.runs.push(Run {
+        catalog.runs.push(RunMeta {
             entries: 7,
             inline_bytes: 70,
             bulk_bytes: 700,
             keys: file(5),
             state: file(6),
-            ..Run::default()
+            ..RunMeta::default()
         });
         let usage = of_catalog(&catalog);
         assert_eq!(usage.dead_segment_bytes, 1_500);

@@ -1,7 +1,7 @@
-//! What one read sees: the tail at an offset, frozen tails, and the sealed files of one catalog.
+//! What one read sees: the memtable at an offset, frozen memtables, and the sealed files of one catalog.
 //!
 //! The three are swapped together, so that nothing is seen twice and nothing is missed while a cut
-//! moves entries from a frozen tail into a run. A reader holds its [`Snapshot`] as long as it likes;
+//! moves entries from a frozen memtable into a run. A reader holds its [`Snapshot`] as long as it likes;
 //! files that it may still open are not removed before it lets go.
 
 use std::collections::BTreeMap;
@@ -12,21 +12,21 @@ use ingest::env::Disk;
 use ingest::ids::{Offset, PartitionId, SegmentId, StoreId};
 use ingest::log::{Corruption, ReadError};
 
-use crate::catalog::{Catalog, Run};
-use crate::layout::Layout;
-use crate::listed::{Kind, Listed};
+use crate::catalog::{Catalog, RunMeta};
+use crate::index_value::{IndexValue, IndexValueKind};
+use crate::layout::PartitionLayout;
 use crate::manifest::Manifest;
+use crate::memtable::Memtable;
 use crate::segment::{Segment, SegmentHandles};
 use crate::state::Buckets;
 use crate::table::{Table, TableKind};
-use crate::tail::Tail;
-use crate::visible::Shape;
+use crate::visibility::EntryShape;
 
 /// A run whose files are open. A file that could not be opened keeps its error: reads that need it fail
 /// with that error, all others go on.
 pub struct OpenRun {
     /// What the catalog says of it.
-    pub run: Run,
+    pub run: RunMeta,
     /// The key index: the entry that decides each key.
     pub keys: Result<Arc<Table>, Corruption>,
     /// The key index: all other entries.
@@ -41,7 +41,11 @@ pub struct OpenRun {
 
 impl OpenRun {
     /// Opens a run's files.
-    pub async fn open(disk: &Arc<dyn Disk>, layout: &Layout, run: &Run) -> Result<Self, ReadError> {
+    pub async fn open(
+        disk: &Arc<dyn Disk>,
+        layout: &PartitionLayout,
+        run: &RunMeta,
+    ) -> Result<Self, ReadError> {
         let id = run.id.get();
         let keys = Table::open(disk, &layout.keys(run.id), TableKind::Keys, id, &run.keys).await;
         let more = Table::open(disk, &layout.more(run.id), TableKind::More, id, &run.more).await;
@@ -92,7 +96,7 @@ fn contain<T>(opened: Result<T, ReadError>) -> Result<Result<T, Corruption>, Rea
 }
 
 /// The sealed files of one catalog generation.
-pub struct Sealed {
+pub struct SealedFiles {
     /// The catalog.
     pub catalog: Catalog,
     /// Its runs, oldest first.
@@ -103,14 +107,14 @@ pub struct Sealed {
     handles: Arc<SegmentHandles>,
 }
 
-impl Sealed {
+impl SealedFiles {
     /// Opens what the catalog names, taking what `former` has open already.
     pub async fn open(
         disk: &Arc<dyn Disk>,
-        layout: &Layout,
+        layout: &PartitionLayout,
         store: StoreId,
         catalog: Catalog,
-        former: Option<&Sealed>,
+        former: Option<&SealedFiles>,
     ) -> Result<Self, ReadError> {
         let mut runs = Vec::with_capacity(catalog.runs.len());
         for run in &catalog.runs {
@@ -152,7 +156,11 @@ impl Sealed {
     }
 
     /// The same files with damaged runs opened again, if that has helped with any.
-    pub(crate) async fn reopened(&self, disk: &Arc<dyn Disk>, layout: &Layout) -> Option<Self> {
+    pub(crate) async fn reopened(
+        &self,
+        disk: &Arc<dyn Disk>,
+        layout: &PartitionLayout,
+    ) -> Option<Self> {
         let mut runs = self.runs.clone();
         let mut has_helped = false;
         for open in runs.iter_mut().filter(|open| open.damage().is_some()) {
@@ -171,7 +179,7 @@ impl Sealed {
     /// Reads the object header (and payload) that a listed entry points to.
     pub async fn object(
         &self,
-        listed: &Listed,
+        listed: &IndexValue,
     ) -> Result<crate::segment::SegmentObject, ReadError> {
         self.segment_object(&listed.location).await
     }
@@ -192,68 +200,68 @@ impl Sealed {
     }
 }
 
-/// The tail, the frozen tails and the sealed files that belong together.
-pub struct View {
+/// The memtable, the frozen memtables and the sealed files that belong together.
+pub struct ReadView {
     /// The partition.
     pub partition: PartitionId,
     /// Where the fold writes.
-    pub tail: Arc<Tail>,
-    /// Tails that wait to become runs, newest first.
-    pub frozen: Vec<Arc<Tail>>,
+    pub memtable: Arc<Memtable>,
+    /// Memtables that wait to become runs, newest first.
+    pub frozen: Vec<Arc<Memtable>>,
     /// Everything below.
-    pub sealed: Arc<Sealed>,
+    pub sealed: Arc<SealedFiles>,
 }
 
 /// A view at an offset: what one read sees.
 #[derive(Clone)]
 pub struct Snapshot {
     /// The view.
-    pub view: Arc<View>,
-    /// Statements of the tail from here on are not seen.
+    pub view: Arc<ReadView>,
+    /// Statements of the memtable from here on are not seen.
     pub at: Offset,
     /// The buckets.
     pub buckets: Arc<Buckets>,
 }
 
-/// An entry as a source has it: whole from a tail, as far as listings need it from a run.
+/// An entry as a source has it: whole from a memtable, as far as listings need it from a run.
 #[derive(Clone, Debug)]
-pub enum What {
-    /// From a tail.
-    Tail(EntryValue),
+pub enum EntryData {
+    /// From a memtable.
+    Memtable(EntryValue),
     /// From a run's key index.
-    Run(Listed),
+    Run(IndexValue),
 }
 
-impl What {
+impl EntryData {
     /// What kind of statement it is.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> IndexValueKind {
         match self {
-            What::Tail(statement) => Kind::of(statement),
-            What::Run(listed) => listed.kind,
+            EntryData::Memtable(statement) => IndexValueKind::of(statement),
+            EntryData::Run(listed) => listed.kind,
         }
     }
 
-    /// Its shape, for [`crate::visible::Visibility`].
-    pub fn shape(&self) -> Shape {
+    /// Its shape, for [`crate::visibility::Visibility`].
+    pub fn shape(&self) -> EntryShape {
         match self {
-            What::Tail(statement) => Shape::of(statement),
-            What::Run(listed) => Shape::of_kind(listed.kind, listed.is_null),
+            EntryData::Memtable(statement) => EntryShape::of(statement),
+            EntryData::Run(listed) => EntryShape::of_kind(listed.kind, listed.is_null),
         }
     }
 }
 
 impl Snapshot {
     /// The whole statement.
-    pub async fn statement(&self, what: &What) -> Result<EntryValue, ReadError> {
+    pub async fn statement(&self, what: &EntryData) -> Result<EntryValue, ReadError> {
         match what {
-            What::Tail(statement) => Ok(statement.clone()),
-            What::Run(listed) => Ok(self.view.sealed.object(listed).await?.statement),
+            EntryData::Memtable(statement) => Ok(statement.clone()),
+            EntryData::Run(listed) => Ok(self.view.sealed.object(listed).await?.statement),
         }
     }
 
-    /// The tail and the frozen tails, newest first, each with the offset it is read at.
-    pub fn tails(&self) -> impl Iterator<Item = (&Arc<Tail>, Offset)> {
-        let frozen = self.view.frozen.iter().map(|tail| (tail, Offset::MAX));
-        std::iter::once((&self.view.tail, self.at)).chain(frozen)
+    /// The memtable and the frozen memtables, newest first, each with the offset it is read at.
+    pub fn memtables(&self) -> impl Iterator<Item = (&Arc<Memtable>, Offset)> {
+        let frozen = self.view.frozen.iter().map(|memtable| (memtable, Offset::MAX));
+        std::iter::once((&self.view.memtable, self.at)).chain(frozen)
     }
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use compactor::catalog::{self, Catalog};
-use compactor::layout::Layout;
+use compactor::layout::PartitionLayout;
 use ingest::env::{DiskErrorKind, Env, production};
 use ingest::ids::Offset;
 use ingest::log::embedded::{self, LostRange};
@@ -40,7 +40,7 @@ async fn accept(data: &Path) -> anyhow::Result<()> {
         None => bail!("{} is not a siltstone data directory", data.display()),
     };
     let env = production::of(data)?;
-    let layout = Layout::new(PARTITION);
+    let layout = PartitionLayout::new(PARTITION);
     let found = catalog::read(&env, &layout, own.store, PARTITION).await;
     let (found, _) = found.context("the catalog, which only a backup can bring back")?;
     let found_none = found.is_none();
@@ -82,7 +82,7 @@ async fn accept(data: &Path) -> anyhow::Result<()> {
 }
 
 /// Tells that there are sealed files.
-async fn holds_sealed(env: &Env, layout: &Layout) -> anyhow::Result<bool> {
+async fn holds_sealed(env: &Env, layout: &PartitionLayout) -> anyhow::Result<bool> {
     for folder in layout.folders() {
         match env.disk.list(&folder).await {
             Ok(files) if files.is_empty() => {}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use compactor::partition::{CutPolicy, ReadPromise};
+use compactor::partition::{CutPolicy, ReadConsistency};
 use ingest::entry::OWNER_BYTES_MAX;
 use ingest::ids::NodeId;
 use ingest::record::REGION_BYTES_MAX;
@@ -249,7 +249,7 @@ pub struct KafkaSettings {
     /// Which node this is.
     pub node: NodeId,
     /// What reads promise.
-    pub reads: ReadPromise,
+    pub reads: ReadConsistency,
 }
 
 /// Settings in force.
@@ -401,10 +401,10 @@ fn safety(args: &LogArgs, file: &KafkaFile) -> kafka::TopicSafety {
 }
 
 /// The promise of reads that a setting names.
-fn read_promise(text: &str) -> anyhow::Result<ReadPromise> {
+fn read_promise(text: &str) -> anyhow::Result<ReadConsistency> {
     match text {
-        "barrier" => Ok(ReadPromise::Barrier),
-        "high-watermark" => Ok(ReadPromise::HighWatermark),
+        "barrier" => Ok(ReadConsistency::Barrier),
+        "high-watermark" => Ok(ReadConsistency::HighWatermark),
         other => bail!("read is `barrier` or `high-watermark`, not `{other}`"),
     }
 }
@@ -452,7 +452,7 @@ impl KafkaSettings {
             connection: connection(&args.log, &file.kafka)?,
             safety: safety(&args.log, &file.kafka),
             node: NodeId::ZERO,
-            reads: ReadPromise::Barrier,
+            reads: ReadConsistency::Barrier,
         };
         Ok((settings, args.partitions))
     }

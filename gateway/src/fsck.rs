@@ -13,12 +13,12 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use compactor::catalog::{self, Catalog, LoadError};
-use compactor::layout::Layout;
+use compactor::layout::PartitionLayout;
 use compactor::refold::Refold;
 use compactor::sealed;
 use compactor::segment::Segment;
 use compactor::state::{StateKey, StreamState, decode_part};
-use compactor::view::Sealed;
+use compactor::view::SealedFiles;
 use ingest::entry::{EntryValue, Extent, ObjectVersion, PayloadLocation};
 use ingest::env::production;
 use ingest::env::{Env, FilePath};
@@ -78,7 +78,7 @@ async fn check_partition(
 ) -> anyhow::Result<()> {
     let store = identity.store();
     let settings = Settings::for_tools(data.to_path_buf());
-    let layout = Layout::new(id);
+    let layout = PartitionLayout::new(id);
     let catalog = match catalog::read(env, &layout, store, id).await {
         Ok((found, damaged)) => {
             faults.extend(damaged.into_iter().map(|(_, corruption)| corruption.to_string()));
@@ -134,7 +134,7 @@ async fn check_log(
     env: &Env,
     settings: &Settings,
     options: &embedded::EmbeddedLogOptions,
-    layout: &Layout,
+    layout: &PartitionLayout,
     catalog: &Catalog,
     extents: &mut Extents,
     faults: &mut Vec<String>,
@@ -142,7 +142,7 @@ async fn check_log(
     let (id, mut batches) = (catalog.partition, Vec::new());
     let found = embedded::verify_noting(env, options, id, catalog.next, &mut batches).await?;
     faults.extend(found.into_iter().map(|corruption| corruption.to_string()));
-    let sealed = Sealed::open(&env.disk, layout, catalog.store, catalog.clone(), None).await?;
+    let sealed = SealedFiles::open(&env.disk, layout, catalog.store, catalog.clone(), None).await?;
     let rules = partition_options(settings).rules;
     let folded = async {
         let mut fold = Refold::begin(rules, Arc::new(sealed)).await?;
@@ -164,7 +164,7 @@ async fn check_log(
 /// Every file that the catalog names: its digest, and its own checksums for the place.
 async fn check_sealed(
     env: &Env,
-    layout: &Layout,
+    layout: &PartitionLayout,
     catalog: &Catalog,
     faults: &mut Vec<String>,
 ) -> anyhow::Result<()> {
@@ -197,7 +197,7 @@ async fn check_sealed(
             faults.extend(found.err().map(|error| error.to_string()));
         }
     }
-    let opened = Sealed::open(disk, layout, catalog.store, catalog.clone(), None).await?;
+    let opened = SealedFiles::open(disk, layout, catalog.store, catalog.clone(), None).await?;
     for run in &opened.runs {
         for table in [&run.keys, &run.more, &run.tags, &run.state].into_iter().flatten() {
             let found: Vec<_> = Arc::clone(table).verify().await;
@@ -227,7 +227,7 @@ async fn check_sealed(
 /// Adds the extents in bulk files that segments and state runs name.
 async fn referenced(
     env: &Env,
-    layout: &Layout,
+    layout: &PartitionLayout,
     catalog: &Catalog,
     extents: &mut Extents,
     faults: &mut Vec<String>,
@@ -257,7 +257,7 @@ async fn referenced(
         })
         .await;
     }
-    let opened = Sealed::open(&env.disk, layout, catalog.store, catalog.clone(), None).await?;
+    let opened = SealedFiles::open(&env.disk, layout, catalog.store, catalog.clone(), None).await?;
     for run in &opened.runs {
         let Ok(state) = &run.state else { continue };
         let mut cursor = state.cursor();

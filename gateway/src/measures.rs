@@ -67,9 +67,9 @@ fn take_partition(partition: &Partition) {
     let gauge = |name: &'static str, value: f64| {
         metrics::gauge!(name, "partition" => id.clone()).set(value);
     };
-    gauge("siltstone_tail_entries", snapshot.view.tail.len() as f64);
-    gauge("siltstone_tail_bytes", snapshot.view.tail.bytes() as f64);
-    gauge("siltstone_frozen_tails", snapshot.view.frozen.len() as f64);
+    gauge("siltstone_memtable_entries", snapshot.view.memtable.len() as f64);
+    gauge("siltstone_memtable_bytes", snapshot.view.memtable.bytes() as f64);
+    gauge("siltstone_frozen_memtables", snapshot.view.frozen.len() as f64);
     gauge("siltstone_applied_offset", snapshot.at.get() as f64);
     gauge("siltstone_cut", catalog.cut.get() as f64);
     gauge("siltstone_catalog_generation", catalog.generation.get() as f64);

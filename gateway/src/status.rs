@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use compactor::usage::{self, Usage};
+use compactor::usage::{self, DiskUsage};
 use ingest::log::ReadError;
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,7 @@ pub struct PartitionReport {
     /// About how many bytes these stand for.
     pub memory_bytes: u64,
     /// Cuts that wait to be sealed.
-    pub frozen_tails: usize,
+    pub frozen_memtables: usize,
     /// Uploads that are open.
     pub open_uploads: u64,
     /// True when there may be more of them than were counted.
@@ -114,7 +114,7 @@ pub async fn report(store: &Store) -> Result<Report, ReadError> {
     Ok(report)
 }
 
-fn of(partition: u32, cut: u64, applied: u64, usage: &Usage) -> PartitionReport {
+fn of(partition: u32, cut: u64, applied: u64, usage: &DiskUsage) -> PartitionReport {
     PartitionReport {
         partition,
         cut,
@@ -123,12 +123,12 @@ fn of(partition: u32, cut: u64, applied: u64, usage: &Usage) -> PartitionReport 
         entries: usage.run_entries,
         segments: usage.segments,
         bulk_files: usage.bulk_files,
-        memory_entries: usage.tail_entries,
-        memory_bytes: usage.tail_bytes,
-        frozen_tails: usage.frozen_tails,
+        memory_entries: usage.memtable_entries,
+        memory_bytes: usage.memtable_bytes,
+        frozen_memtables: usage.frozen_memtables,
         open_uploads: usage.open_uploads,
         has_more_uploads: usage.has_more_uploads,
-        live_bytes_max: usage.named_inline_bytes + usage.named_bulk_bytes + usage.tail_bytes,
+        live_bytes_max: usage.named_inline_bytes + usage.named_bulk_bytes + usage.memtable_bytes,
         dead_bytes_min: usage.dead_segment_bytes + usage.dead_bulk_bytes,
     }
 }
@@ -181,7 +181,7 @@ fn words(report: &Report) -> Result<String, std::fmt::Error> {
         writeln!(
             text,
             "partition {}: cut {}, {} runs of {} entries, {} segments, {} bulk files; in memory {} entries of {}, {} frozen \
-             tails; {}{more} open uploads",
+             memtables; {}{more} open uploads",
             one.partition,
             one.cut,
             one.runs,
@@ -190,7 +190,7 @@ fn words(report: &Report) -> Result<String, std::fmt::Error> {
             one.bulk_files,
             one.memory_entries,
             size(one.memory_bytes),
-            one.frozen_tails,
+            one.frozen_memtables,
             one.open_uploads,
         )?;
     }
@@ -229,15 +229,15 @@ mod tests {
 
     #[test]
     fn what_is_dead_and_live_is_told_in_words() {
-        let usage = Usage {
+        let usage = DiskUsage {
             named_inline_bytes: 1 << 20,
             named_bulk_bytes: 2 << 20,
-            tail_bytes: 1 << 20,
+            memtable_bytes: 1 << 20,
             dead_segment_bytes: 512,
             dead_bulk_bytes: 512,
             open_uploads: 3,
             has_more_uploads: true,
-            ..Usage::default()
+            ..DiskUsage::default()
         };
         let one = of(0, 7, 99, &usage);
         let report = Report {

@@ -348,9 +348,9 @@ pub enum EntryValue {
         owner: String,
     },
     /// The version is no more.
-    Removed,
+    Tombstone,
     /// Every `null` version that is older is no more.
-    NullRemoved,
+    NullTombstone,
 }
 
 /// A statement with its sort key.
@@ -589,8 +589,8 @@ impl EntryValue {
         match self {
             EntryValue::Object(object) => object.is_null,
             EntryValue::Marker { is_null, .. } => *is_null,
-            EntryValue::Removed => false,
-            EntryValue::NullRemoved => true,
+            EntryValue::Tombstone => false,
+            EntryValue::NullTombstone => true,
         }
     }
 
@@ -607,10 +607,10 @@ impl EntryValue {
                 out.u8(2).u8(u8::from(*is_null)).i64(created.micros());
                 out.bounded(owner.as_bytes(), OWNER_BYTES_MAX, "owner");
             }
-            EntryValue::Removed => {
+            EntryValue::Tombstone => {
                 out.u8(3);
             }
-            EntryValue::NullRemoved => {
+            EntryValue::NullTombstone => {
                 out.u8(4);
             }
         }
@@ -632,8 +632,8 @@ impl EntryValue {
                 created: WallTime::from_micros(from.i64("time")?),
                 owner: from.text(OWNER_BYTES_MAX, "owner")?,
             },
-            3 => EntryValue::Removed,
-            4 => EntryValue::NullRemoved,
+            3 => EntryValue::Tombstone,
+            4 => EntryValue::NullTombstone,
             _ => return Err(error),
         })
     }

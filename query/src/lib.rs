@@ -1,7 +1,7 @@
 //! Reading: look-ups, listings, payload. Everything here sees one [`compactor::view::Snapshot`].
 //!
 //! ```text
-//!   snapshot ─┬─ find: tail, then key indexes (newest run first, filter before probe)
+//!   snapshot ─┬─ find: memtable, then key indexes (newest run first, filter before probe)
 //!             ├─ list: one merged cursor with seek; a delimiter skips a prefix instead of scanning it
 //!             ├─ scan: many entries as columns, for SQL
 //!             └─ read: payload from log, segment or bulk file, verified before it leaves

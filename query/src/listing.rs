@@ -1,15 +1,15 @@
 //! Listings: pages of keys, common prefixes, or versions, in byte order.
 //!
-//! One merged cursor goes over tail and runs. With a delimiter, a common prefix is told once, after a
+//! One merged cursor goes over memtable and runs. With a delimiter, a common prefix is told once, after a
 //! visible key was found under it, and the cursor then seeks past everything that begins with it. A page
 //! is never shorter than it should be: what cannot be read is an error.
 
 use bytes::Bytes;
-use compactor::cursor::{Asked, Cursor, Item, Standing, may_have_more};
-use compactor::listed::{Kind, checksum_bits};
-use compactor::resolve::find;
-use compactor::view::{Snapshot, What};
-use compactor::visible::{Shape, Verdict, Visibility};
+use compactor::cursor::{CursorEntry, CursorItem, EntryCursor, HistoryScope, may_have_more};
+use compactor::index_value::{IndexValueKind, checksum_bits};
+use compactor::lookup::find;
+use compactor::view::{EntryData, Snapshot};
+use compactor::visibility::{EntryShape, Visibility, VisibilityVerdict};
 use ingest::entry::{ETag, EntryKey, EntryParts, EntryValue, entry_parts};
 use ingest::ids::{BucketId, Offset};
 use ingest::log::{Corruption, ReadError};
@@ -112,7 +112,7 @@ fn first_seek(request: &Request) -> Option<Bytes> {
 pub async fn objects(snapshot: &Snapshot, request: &Request) -> Result<Page, ReadError> {
     let mut page = Gathering::new(request, false);
     let Some(from) = first_seek(request).filter(|_| request.max > 0) else { return Ok(Page::END) };
-    let mut cursor = Cursor::over_heads(snapshot)?;
+    let mut cursor = EntryCursor::over_heads(snapshot)?;
     cursor.seek(&from).await?;
     let mut group = Vec::new();
     loop {
@@ -157,9 +157,9 @@ enum Decision {
     AskAll,
 }
 
-fn decide(snapshot: &Snapshot, first: &Standing<'_>) -> Result<Decision, ReadError> {
+fn decide(snapshot: &Snapshot, first: &CursorEntry<'_>) -> Result<Decision, ReadError> {
     let (kind, _) = first.kind()?;
-    if matches!(kind, Kind::Removed | Kind::NullRemoved) {
+    if matches!(kind, IndexValueKind::Tombstone | IndexValueKind::NullTombstone) {
         return Ok(Decision::AskAll);
     }
     // The bottom run shows nothing of a key whose newest version is a marker. A statement that made its
@@ -167,37 +167,37 @@ fn decide(snapshot: &Snapshot, first: &Standing<'_>) -> Result<Decision, ReadErr
     let made_it = first.key.version() == first.key.sequence();
     if !made_it && !first.is_bottom() {
         let hash = key_hash(first.key.bucket(), &first.key.object_key());
-        if may_have_more(snapshot, hash, Asked::Bottom)? {
+        if may_have_more(snapshot, hash, HistoryScope::Bottom)? {
             return Ok(Decision::AskAll);
         }
     }
-    Ok(if kind == Kind::Object { Decision::Object } else { Decision::Hidden })
+    Ok(if kind == IndexValueKind::Object { Decision::Object } else { Decision::Hidden })
 }
 
 /// The current object of the key that the cursor stands at, by everything that any source says of it.
 async fn current(
     snapshot: &Snapshot,
-    heads: &mut Cursor,
+    heads: &mut EntryCursor,
     bucket: BucketId,
     group: &[u8],
     key: Vec<u8>,
-) -> Result<Option<Item>, ReadError> {
-    if may_have_more(snapshot, key_hash(bucket, &key), Asked::All)? {
+) -> Result<Option<CursorItem>, ReadError> {
+    if may_have_more(snapshot, key_hash(bucket, &key), HistoryScope::All)? {
         let key = ObjectKey::new(key).map_err(|error| {
             let detail = format!("a key of the index is none: {error}");
             ReadError::Corrupt(Corruption { file: "key index".into(), position: 0, detail })
         })?;
         let found = find(snapshot, bucket, &key, VersionRef::Current).await?;
-        return Ok(found.filter(Item::is_object));
+        return Ok(found.filter(CursorItem::is_object));
     }
     // One entry of each source is all there is.
     let mut visibility = Visibility::default();
     while heads.key().is_some_and(|key| is_of(key, group)) {
         let Some(standing) = heads.standing()? else { break };
         let (kind, is_null) = standing.kind()?;
-        let shape = Shape::of_kind(kind, is_null);
-        if visibility.judge(standing.key.version(), shape) == Verdict::Visible {
-            return Ok(if kind == Kind::Object { Some(standing.item()?) } else { None });
+        let shape = EntryShape::of_kind(kind, is_null);
+        if visibility.judge(standing.key.version(), shape) == VisibilityVerdict::Visible {
+            return Ok(if kind == IndexValueKind::Object { Some(standing.item()?) } else { None });
         }
         heads.advance().await?;
     }
@@ -208,7 +208,7 @@ async fn current(
 pub async fn versions(snapshot: &Snapshot, request: &Request) -> Result<Page, ReadError> {
     let mut page = Gathering::new(request, true);
     let Some(from) = first_seek(request).filter(|_| request.max > 0) else { return Ok(Page::END) };
-    let mut cursor = Cursor::over_all(snapshot)?;
+    let mut cursor = EntryCursor::over_all(snapshot)?;
     cursor.seek(&from).await?;
     let mut group = Vec::new();
     let mut visibility = Visibility::default();
@@ -225,9 +225,9 @@ pub async fn versions(snapshot: &Snapshot, request: &Request) -> Result<Page, Re
             is_latest = true;
         }
         let (kind, is_null) = standing.kind()?;
-        let shape = Shape::of_kind(kind, is_null);
+        let shape = EntryShape::of_kind(kind, is_null);
         let mut step = Step::Next;
-        if visibility.judge(standing.key.version(), shape) == Verdict::Visible {
+        if visibility.judge(standing.key.version(), shape) == VisibilityVerdict::Visible {
             let was_latest = std::mem::replace(&mut is_latest, false);
             if !is_told_before(request, standing.key) {
                 step = page.take(standing.key, || standing.what(), was_latest)?;
@@ -313,7 +313,7 @@ impl<'a> Gathering<'a> {
     fn take(
         &mut self,
         entry: EntryParts<'_>,
-        what: impl FnOnce() -> Result<What, ReadError>,
+        what: impl FnOnce() -> Result<EntryData, ReadError>,
         is_latest: bool,
     ) -> Result<Step, ReadError> {
         if self.listed.len() == self.request.max {
@@ -350,7 +350,7 @@ impl<'a> Gathering<'a> {
     }
 }
 
-fn line(key: Bytes, version: Offset, what: &What, is_latest: bool) -> Line {
+fn line(key: Bytes, version: Offset, what: &EntryData, is_latest: bool) -> Line {
     let bare = Line {
         key,
         version,
@@ -363,16 +363,16 @@ fn line(key: Bytes, version: Offset, what: &What, is_latest: bool) -> Line {
         checksums: 0,
     };
     match what {
-        What::Run(listed) => Line {
+        EntryData::Run(listed) => Line {
             is_null: listed.is_null,
-            is_marker: listed.kind == Kind::Marker,
+            is_marker: listed.kind == IndexValueKind::Marker,
             size: listed.size,
             etag: listed.etag,
             created: listed.created,
             checksums: listed.checksums,
             ..bare
         },
-        What::Tail(EntryValue::Object(object)) => Line {
+        EntryData::Memtable(EntryValue::Object(object)) => Line {
             is_null: object.is_null,
             is_marker: false,
             size: object.attributes.size,
@@ -381,10 +381,10 @@ fn line(key: Bytes, version: Offset, what: &What, is_latest: bool) -> Line {
             checksums: checksum_bits(&object.attributes.checksums),
             ..bare
         },
-        What::Tail(EntryValue::Marker { is_null, created, .. }) => {
+        EntryData::Memtable(EntryValue::Marker { is_null, created, .. }) => {
             Line { is_null: *is_null, created: *created, ..bare }
         }
-        What::Tail(EntryValue::Removed | EntryValue::NullRemoved) => bare,
+        EntryData::Memtable(EntryValue::Tombstone | EntryValue::NullTombstone) => bare,
     }
 }
 

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use compactor::lookup::{find, sealed_payload};
 use compactor::partition::Partition;
-use compactor::resolve::{find, sealed_payload};
-use compactor::view::{Snapshot, What};
+use compactor::view::{EntryData, Snapshot};
 use ingest::bulk::{self, BulkReader, ReadGuard};
 use ingest::entry::{EntryKey, EntryValue, Extent, ObjectVersion, PayloadLocation};
 use ingest::ids::{BucketId, Offset};
@@ -37,8 +37,8 @@ pub async fn lookup(
     let Some(item) = find(&snapshot, bucket, key, version).await? else { return Ok(None) };
     let (version, key) = (item.key.version(), item.key.clone());
     let (statement, beside) = match item.what {
-        What::Tail(statement) => (statement, None),
-        What::Run(listed) => {
+        EntryData::Memtable(statement) => (statement, None),
+        EntryData::Run(listed) => {
             let object = snapshot.view.sealed.object(&listed).await?;
             if object.key != item.key {
                 let file = format!("segment {}", listed.location.segment);

@@ -1,13 +1,13 @@
 //! Scans: many entries as columns, in key order, for SQL.
 //!
 //! ```text
-//!   tail ──rows──┐
+//!   memtable ──rows──┐
 //!   run ──pages──┼─ merge by (bucket, key, version, statement) ─ visibility ─ columns
 //!   run ──pages──┘
 //! ```
 //! That is for what several sources say something about; [`mod@split`] tells it from what one run alone decides.
 //!
-//! Tails and runs are read alike, as Arrow columns. A row is judged where all of its key's statements meet,
+//! Memtables and runs are read alike, as Arrow columns. A row is judged where all of its key's statements meet,
 //! so nothing but bounds on bucket and key may skip pages below: a row that another condition rules out
 //! may still supersede one that the condition would keep. Memory: a batch for each source, and the batch
 //! being gathered. A source that cannot be read fails the scan; a result is never silently short.

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use compactor::manifest::Row;
-use compactor::resolve::find;
+use compactor::lookup::find;
+use compactor::manifest::ManifestRow;
 use compactor::tags::{tag_prefix, tagged_entry};
-use compactor::view::{Snapshot, What};
+use compactor::view::{EntryData, Snapshot};
 use ingest::entry::{EntryKey, EntryValue, SegmentLocation};
 use ingest::ids::BucketId;
 use ingest::log::{Corruption, ReadError};
@@ -46,10 +46,10 @@ pub async fn candidates(
         found.len() <= most
     };
     let Some((from, end)) = bounds.entries() else { return Ok(Some(found)) };
-    for (tail, at) in snapshot.tails() {
+    for (memtable, at) in snapshot.memtables() {
         let mut next = Some(from.clone());
         while let Some(from) = next.take().filter(|from| *from < end) {
-            let (entries, after) = tail.entries(&from, at, 256);
+            let (entries, after) = memtable.entries(&from, at, 256);
             next = after;
             let mut tagged = entries.iter().filter(|(_, statement)| has(statement, tag));
             if !tagged.all(|(key, _)| add(key)) {
@@ -99,7 +99,7 @@ pub async fn row(
     snapshot: &Snapshot,
     (bucket, key): &(BucketId, Bytes),
     tag: &Tag,
-) -> Result<Option<Row>, ReadError> {
+) -> Result<Option<ManifestRow>, ReadError> {
     let key = ObjectKey::new(key.clone()).map_err(|error| {
         ReadError::Corrupt(Corruption {
             file: "tag table".into(),
@@ -110,9 +110,9 @@ pub async fn row(
     let found = find(snapshot, *bucket, &key, VersionRef::Current).await?;
     let Some(item) = found.filter(|item| item.is_object()) else { return Ok(None) };
     let location = match &item.what {
-        What::Tail(_) => SegmentLocation::NOWHERE,
-        What::Run(listed) => listed.location,
+        EntryData::Memtable(_) => SegmentLocation::NOWHERE,
+        EntryData::Run(listed) => listed.location,
     };
     let statement = snapshot.statement(&item.what).await?;
-    Ok(has(&statement, tag).then(|| Row::of(&item.key, &statement, location)))
+    Ok(has(&statement, tag).then(|| ManifestRow::of(&item.key, &statement, location)))
 }

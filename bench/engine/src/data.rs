@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use compactor::catalog::Catalog;
-use compactor::layout::Layout;
-use compactor::partition::{Options, Partition};
+use compactor::layout::PartitionLayout;
+use compactor::partition::{Partition, PartitionOptions};
 use ingest::bulk::{self, BulkFiles};
 use ingest::env::{FilePath, production};
 use ingest::ids::{PartitionId, StoreId};
@@ -45,7 +45,7 @@ fn identity(data: &Path) -> anyhow::Result<StoreId> {
 
 impl Data {
     /// Opens it. No server may have it open; nothing here keeps one out.
-    pub async fn open(data: &Path, options: Options) -> anyhow::Result<Self> {
+    pub async fn open(data: &Path, options: PartitionOptions) -> anyhow::Result<Self> {
         fs::create_dir_all(data)?;
         let store = identity(data)?;
         let env = production::of(data)?;
@@ -64,7 +64,7 @@ impl Data {
         let (log, _) = EmbeddedLog::open(&env, log_options, &floors).await?;
         let log = Arc::new(log);
         let bulk_options = bulk::BulkOptions {
-            folder: Layout::new(id).bulk_folder(),
+            folder: PartitionLayout::new(id).bulk_folder(),
             store,
             partition: id,
             next: catalog.next_bulk,

@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::ValueEnum;
-use compactor::outcome::Outcome;
-use compactor::partition::{CutPolicy, Options};
+use compactor::outcome::RecordOutcome;
+use compactor::partition::{CutPolicy, PartitionOptions};
 use futures::StreamExt;
 use futures::stream;
 use ingest::ids::BucketId;
@@ -42,7 +42,7 @@ pub struct Plan {
     pub objects: u64,
     pub first: u64,
     pub runs: u64,
-    pub tail: u64,
+    pub memtable: u64,
 }
 
 /// Records under way at once: enough for the log to sync many together.
@@ -93,8 +93,8 @@ impl Scenario {
 
 /// Writes what the plan says.
 pub async fn run(data: &Path, plan: &Plan) -> anyhow::Result<()> {
-    let mut options = Options::default();
-    if plan.runs > 0 || plan.tail > 0 {
+    let mut options = PartitionOptions::default();
+    if plan.runs > 0 || plan.memtable > 0 {
         // Cuts are made when this program says so.
         let never = std::time::Duration::from_secs(1 << 20);
         options.cut =
@@ -106,7 +106,7 @@ pub async fn run(data: &Path, plan: &Plan) -> anyhow::Result<()> {
     let buckets = buckets(&data, plan.scenario, &owner).await?;
     let began = Instant::now();
     let end = plan.first + plan.objects;
-    let sealed_end = end - plan.tail.min(plan.objects);
+    let sealed_end = end - plan.memtable.min(plan.objects);
     let mut at = plan.first;
     for run in 0..plan.runs.max(1) {
         let until = plan.first + (sealed_end - plan.first) * (run + 1) / plan.runs.max(1);
@@ -122,7 +122,7 @@ pub async fn run(data: &Path, plan: &Plan) -> anyhow::Result<()> {
     write(&data, plan.scenario, &buckets, &owner, at..end).await?;
     let snapshot = data.partition.snapshot();
     let runs = &snapshot.view.sealed.runs;
-    let files = |of: fn(&compactor::catalog::Run) -> u64| -> u64 {
+    let files = |of: fn(&compactor::catalog::RunMeta) -> u64| -> u64 {
         runs.iter().map(|open| of(&open.run)).sum()
     };
     let tables = |of: fn(&compactor::view::OpenRun) -> usize| -> usize {
@@ -134,7 +134,7 @@ pub async fn run(data: &Path, plan: &Plan) -> anyhow::Result<()> {
         "seconds_to_write_and_cut": wrote.as_secs_f64(),
         "seconds_with_merge": merged.as_secs_f64(),
         "runs": runs.len(),
-        "tail": snapshot.view.tail.len(),
+        "memtable": snapshot.view.memtable.len(),
         "bytes": {
             "manifest": files(|run| run.manifest.len),
             "sums": files(|run| run.sums.len),
@@ -168,7 +168,7 @@ async fn buckets(data: &Data, scenario: Scenario, owner: &str) -> anyhow::Result
             region: "us-east-1".into(),
         };
         let made = data.partition.submit(owner, "bench", RecordBody::CreateBucket(bucket)).await?;
-        let Outcome::BucketCreated(id) = made else { bail!("no bucket {name}: {made:?}") };
+        let RecordOutcome::BucketCreated(id) = made else { bail!("no bucket {name}: {made:?}") };
         if *name == "marked" {
             let versioning = RecordBody::SetVersioning { bucket: id, versioning: Versioning::On };
             data.partition.submit(owner, "bench", versioning).await?;
@@ -198,7 +198,7 @@ async fn write(
             for write in scenario.writes(n) {
                 let body = body(write, buckets, &configs, owner)?;
                 let outcome = data.partition.submit(owner, "bench", body).await?;
-                if matches!(outcome, Outcome::Rejected(_)) {
+                if matches!(outcome, RecordOutcome::Rejected(_)) {
                     bail!("object {n}: {outcome:?}");
                 }
             }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use compactor::partition::{CutPolicy, Options, Partition};
+use compactor::partition::{CutPolicy, Partition, PartitionOptions};
 use hdrhistogram::Histogram;
 use ingest::ids::BucketId;
 use query::listing::{self, From, Listed, Page, Request};
@@ -110,13 +110,13 @@ pub async fn run(data: &Path, scenario: Scenario) -> anyhow::Result<()> {
     // Nothing is cut or merged while it is measured.
     let never = std::time::Duration::from_secs(1 << 20);
     let cut = CutPolicy { bytes: u64::MAX, entries: usize::MAX, age: never, records: u64::MAX };
-    let options = Options { cut, merge_fan_in: usize::MAX, ..Options::default() };
+    let options = PartitionOptions { cut, merge_fan_in: usize::MAX, ..PartitionOptions::default() };
     let data = Data::open(data, options).await?;
     let partition = &data.partition;
     let snapshot = partition.snapshot();
     println!(
         "{}",
-        json!({"runs": snapshot.view.sealed.runs.len(), "tail": snapshot.view.tail.len()})
+        json!({"runs": snapshot.view.sealed.runs.len(), "memtable": snapshot.view.memtable.len()})
     );
     match scenario {
         Scenario::Curve => curve(partition).await?,

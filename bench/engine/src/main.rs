@@ -42,9 +42,9 @@ enum Command {
         /// In so many cuts of the same size, not merged. 0: cuts as a server makes them, then one merge of all.
         #[arg(long, default_value_t = 0)]
         runs: u64,
-        /// Leave the last part, as many objects as this, in the tail.
+        /// Leave the last part, as many objects as this, in the memtable.
         #[arg(long, default_value_t = 0)]
-        tail: u64,
+        memtable: u64,
     },
     /// Lists what `fill` wrote: one line of JSON for each figure.
     List {
@@ -60,8 +60,8 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match Cli::parse().command {
-        Command::Fill { data, objects, scenario, first, runs, tail } => {
-            let plan = fill::Plan { scenario, objects, first, runs, tail };
+        Command::Fill { data, objects, scenario, first, runs, memtable } => {
+            let plan = fill::Plan { scenario, objects, first, runs, memtable };
             runtime.block_on(fill::run(&data, &plan))
         }
         Command::List { data, scenario } => runtime.block_on(list::run(&data, scenario)),

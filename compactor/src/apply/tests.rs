@@ -18,7 +18,7 @@ const UPLOAD: UploadId = UploadId([0x55; 16]);
 const AT: Offset = Offset::new(2_000_000);
 const TIME: WallTime = WallTime::from_micros(1_700_000_000_000_000);
 const CUT: CutNumber = CutNumber::new(5);
-const RULES: Rules = Rules { part_bytes_min: 100 };
+const RULES: StoreRules = StoreRules { part_bytes_min: 100 };
 const LOCATION: LogLocation = LogLocation { file: 7, position: 4096, len: 900 };
 const ETAG: ETag = ETag { md5: [0x11; 16], parts: 0 };
 const OTHER_ETAG: ETag = ETag { md5: [0x22; 16], parts: 0 };
@@ -56,7 +56,7 @@ fn record(body: RecordBody) -> Record {
     }
 }
 
-fn decide(versioning: Versioning, prior: Prior, body: RecordBody) -> Effects {
+fn decide(versioning: Versioning, prior: PriorState, body: RecordBody) -> RecordEffects {
     let committed = CommittedRecord {
         offset: AT,
         // The fold's time counts, not that of the record.
@@ -67,13 +67,13 @@ fn decide(versioning: Versioning, prior: Prior, body: RecordBody) -> Effects {
     apply(&RULES, PartitionId::ZERO, &with(versioning), CUT, TIME, prior, &committed)
 }
 
-fn off(prior: Prior, body: RecordBody) -> Effects {
+fn off(prior: PriorState, body: RecordBody) -> RecordEffects {
     decide(Versioning::Off, prior, body)
 }
 
-fn rejected(rejection: Rejection) -> Effects {
-    Effects {
-        outcome: Outcome::Rejected(rejection),
+fn rejected(rejection: Rejection) -> RecordEffects {
+    RecordEffects {
+        outcome: RecordOutcome::Rejected(rejection),
         entries: Vec::new(),
         state: Vec::new(),
         bucket: None,
@@ -81,8 +81,8 @@ fn rejected(rejection: Rejection) -> Effects {
     }
 }
 
-fn done() -> Effects {
-    Effects { outcome: Outcome::Done, ..rejected(Rejection::NoSuchKey) }
+fn done() -> RecordEffects {
+    RecordEffects { outcome: RecordOutcome::Done, ..rejected(Rejection::NoSuchKey) }
 }
 
 fn attributes(etag: ETag) -> Attributes {
@@ -113,12 +113,12 @@ fn marker(is_null: bool) -> FoundVersion {
     FoundVersion { version: Offset::new(41), statement }
 }
 
-fn current(found: Option<FoundVersion>) -> Prior {
-    Prior { current: found, ..Prior::default() }
+fn current(found: Option<FoundVersion>) -> PriorState {
+    PriorState { current: found, ..PriorState::default() }
 }
 
-fn version(found: Option<FoundVersion>) -> Prior {
-    Prior { version: found, ..Prior::default() }
+fn version(found: Option<FoundVersion>) -> PriorState {
+    PriorState { version: found, ..PriorState::default() }
 }
 
 /// What each condition makes of each thing that may be current.
@@ -181,7 +181,7 @@ fn entry(version: Offset, statement: EntryValue) -> Entry {
 #[test]
 fn a_writers_beginning_and_a_barrier_change_nothing() {
     for body in [RecordBody::OpenWriter, RecordBody::Barrier] {
-        assert_eq!(off(Prior::default(), body), done());
+        assert_eq!(off(PriorState::default(), body), done());
     }
 }
 
@@ -194,9 +194,9 @@ fn a_bucket_is_created_once_and_named_by_its_offset() {
             region: "there".into(),
         })
     };
-    let own = off(Prior::default(), create("bucket", "owner"));
+    let own = off(PriorState::default(), create("bucket", "owner"));
     assert_eq!(own, rejected(Rejection::BucketAlreadyOwned));
-    let others = off(Prior::default(), create("bucket", "somebody"));
+    let others = off(PriorState::default(), create("bucket", "somebody"));
     assert_eq!(others, rejected(Rejection::BucketExists));
     let state = BucketState {
         id: BucketId::new(AT.next().get()),
@@ -207,13 +207,13 @@ fn a_bucket_is_created_once_and_named_by_its_offset() {
         versioning: Versioning::Off,
         config: ConfigVersion::ZERO,
     };
-    let wanted = Effects {
-        outcome: Outcome::BucketCreated(state.id),
+    let wanted = RecordEffects {
+        outcome: RecordOutcome::BucketCreated(state.id),
         state: vec![(StateKey::bucket(state.id), Some(state.encode()))],
         bucket: Some((state.id, Some(state))),
         ..done()
     };
-    assert_eq!(off(Prior::default(), create("another", "somebody")), wanted);
+    assert_eq!(off(PriorState::default(), create("another", "somebody")), wanted);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn only_an_empty_bucket_is_deleted_and_its_uploads_go_with_it() {
     };
     let delete = |bucket, last_write: Option<u64>, seen| {
         let last_write = last_write.map(Offset::new);
-        let prior = Prior { last_write, bucket_uploads: uploads(), ..Prior::default() };
+        let prior = PriorState { last_write, bucket_uploads: uploads(), ..PriorState::default() };
         off(prior, RecordBody::DeleteBucket { bucket, seen: Offset::new(seen) })
     };
     assert_eq!(delete(NOBODYS, None, 7), rejected(Rejection::NoSuchBucket));
@@ -236,7 +236,7 @@ fn only_an_empty_bucket_is_deleted_and_its_uploads_go_with_it() {
     }
     let mut state: Vec<StateChange> = uploads().into_iter().map(|key| (key, None)).collect();
     state.push((StateKey::bucket(BUCKET), None));
-    let wanted = Effects { state, bucket: Some((BUCKET, None)), ..done() };
+    let wanted = RecordEffects { state, bucket: Some((BUCKET, None)), ..done() };
     for (last_write, seen) in [(None, 0), (None, 7), (Some(6), 7), (Some(0), 1)] {
         assert_eq!(delete(BUCKET, last_write, seen), wanted, "{last_write:?} {seen}");
     }
@@ -245,10 +245,11 @@ fn only_an_empty_bucket_is_deleted_and_its_uploads_go_with_it() {
 #[test]
 fn each_change_of_versioning_raises_the_configuration() {
     for versioning in [Versioning::Off, Versioning::On, Versioning::Suspended] {
-        let set = |bucket| off(Prior::default(), RecordBody::SetVersioning { bucket, versioning });
+        let set =
+            |bucket| off(PriorState::default(), RecordBody::SetVersioning { bucket, versioning });
         assert_eq!(set(NOBODYS), rejected(Rejection::NoSuchBucket));
         let state = BucketState { versioning, config: CONFIG.next(), ..bucket(Versioning::Off) };
-        let wanted = Effects {
+        let wanted = RecordEffects {
             state: vec![(StateKey::bucket(BUCKET), Some(state.encode()))],
             bucket: Some((BUCKET, Some(state))),
             ..done()
@@ -269,7 +270,8 @@ fn a_put_makes_a_version_or_replaces_null() {
             (inline(b"payload"), PayloadLocation::Log(LOCATION)),
             (RecordPayload::Bulk(extents.clone()), PayloadLocation::Bulk(extents.clone())),
         ] {
-            let effects = decide(versioning, Prior::default(), RecordBody::PutObject(put(payload)));
+            let effects =
+                decide(versioning, PriorState::default(), RecordBody::PutObject(put(payload)));
             let object = ObjectVersion {
                 is_null,
                 created: TIME,
@@ -277,9 +279,10 @@ fn a_put_makes_a_version_or_replaces_null() {
                 attributes: Arc::new(attributes(ETAG)),
                 payload: wanted,
             };
-            let written = Written { version: AT, is_null, created: TIME, etag: ETAG, size: 7 };
-            let wanted = Effects {
-                outcome: Outcome::Written(written),
+            let written =
+                WrittenVersion { version: AT, is_null, created: TIME, etag: ETAG, size: 7 };
+            let wanted = RecordEffects {
+                outcome: RecordOutcome::Written(written),
                 entries: vec![entry(AT, EntryValue::Object(object))],
                 ..done()
             };
@@ -295,7 +298,7 @@ fn a_put_is_done_only_if_its_condition_holds() {
         let effects = off(current(found.clone()), body);
         let wanted = match rejection {
             Some(rejection) => rejected(rejection),
-            None => off(Prior::default(), RecordBody::PutObject(put(inline(b"payload")))),
+            None => off(PriorState::default(), RecordBody::PutObject(put(inline(b"payload")))),
         };
         assert_eq!(effects, wanted, "{condition:?} with {found:?}");
     }
@@ -317,10 +320,10 @@ fn a_write_under_another_configuration_is_asked_again() {
     for body in bodies {
         // The newer and the older configuration alike, before anything else is looked at.
         for config in [OTHER_CONFIG, CONFIG.next()] {
-            let effects = off(Prior::default(), body(BUCKET, config));
+            let effects = off(PriorState::default(), body(BUCKET, config));
             assert_eq!(effects, rejected(Rejection::Retry(CONFIG)));
         }
-        let effects = off(Prior::default(), body(NOBODYS, CONFIG));
+        let effects = off(PriorState::default(), body(NOBODYS, CONFIG));
         assert_eq!(effects, rejected(Rejection::NoSuchBucket));
     }
 }
@@ -330,12 +333,12 @@ fn a_delete_leaves_what_its_bucket_keeps() {
     let null = VersionRef::Null;
     let at = |offset| VersionRef::At(Offset::new(offset));
     let marked = |is_null| EntryValue::Marker { is_null, created: TIME, owner: "principal".into() };
-    let null_removed = || Some((AT, EntryValue::NullRemoved));
-    let removed = |offset| Some((Offset::new(offset), EntryValue::Removed));
-    let named = |version, is_marker| Deleted { version: Some(version), is_marker };
-    let unnamed = Deleted { version: None, is_marker: false };
+    let null_removed = || Some((AT, EntryValue::NullTombstone));
+    let removed = |offset| Some((Offset::new(offset), EntryValue::Tombstone));
+    let named = |version, is_marker| DeletedVersion { version: Some(version), is_marker };
+    let unnamed = DeletedVersion { version: None, is_marker: false };
     let (by_null, by_offset) = (VersionName::Null, |o| VersionName::At(Offset::new(o)));
-    type Case = (VersionRef, Option<FoundVersion>, Option<(Offset, EntryValue)>, Deleted);
+    type Case = (VersionRef, Option<FoundVersion>, Option<(Offset, EntryValue)>, DeletedVersion);
     let versions: Vec<Case> = vec![
         (null, Some(object(ETAG, true)), null_removed(), named(by_null, false)),
         (null, Some(marker(true)), null_removed(), named(by_null, true)),
@@ -344,25 +347,25 @@ fn a_delete_leaves_what_its_bucket_keeps() {
         (at(41), Some(marker(false)), removed(41), named(by_offset(41), true)),
         (at(9), None, None, named(by_offset(9), false)),
     ];
-    let currents: [(Versioning, EntryValue, Deleted); 3] = [
-        (Versioning::Off, EntryValue::NullRemoved, unnamed),
+    let currents: [(Versioning, EntryValue, DeletedVersion); 3] = [
+        (Versioning::Off, EntryValue::NullTombstone, unnamed),
         (Versioning::On, marked(false), named(VersionName::At(AT), true)),
         (Versioning::Suspended, marked(true), named(by_null, true)),
     ];
     for (versioning, statement, deleted) in currents {
         let body = RecordBody::DeleteObject(delete(VersionRef::Current));
-        let wanted = Effects {
-            outcome: Outcome::Deleted(deleted),
+        let wanted = RecordEffects {
+            outcome: RecordOutcome::Deleted(deleted),
             entries: vec![entry(AT, statement)],
             ..done()
         };
-        assert_eq!(decide(versioning, Prior::default(), body), wanted, "{versioning:?}");
+        assert_eq!(decide(versioning, PriorState::default(), body), wanted, "{versioning:?}");
         // A certain version goes in the same way whatever the bucket keeps from now on.
         for (wanted_version, found, statement, deleted) in versions.clone() {
             let body = RecordBody::DeleteObject(delete(wanted_version));
             let entries = statement.map(|(version, statement)| entry(version, statement));
-            let wanted = Effects {
-                outcome: Outcome::Deleted(deleted),
+            let wanted = RecordEffects {
+                outcome: RecordOutcome::Deleted(deleted),
                 entries: entries.into_iter().collect(),
                 ..done()
             };
@@ -381,7 +384,7 @@ fn a_delete_is_done_only_if_its_condition_holds() {
         let effects = off(current(found.clone()), body(condition));
         let wanted = match rejection {
             Some(rejection) => rejected(rejection),
-            None => off(Prior::default(), body(WriteCondition::Always)),
+            None => off(PriorState::default(), body(WriteCondition::Always)),
         };
         assert_eq!(effects, wanted, "{condition:?} with {found:?}");
     }
@@ -414,8 +417,8 @@ fn tags_are_set_on_an_object_that_is_there() {
             // Everything but the tags stays, its place and time above all.
             let tags = set(at).tags;
             tagged.attributes = Arc::new(Attributes { tags, ..attributes(ETAG) });
-            let wanted = Effects {
-                outcome: Outcome::Changed(name),
+            let wanted = RecordEffects {
+                outcome: RecordOutcome::Changed(name),
                 entries: vec![entry(Offset::new(40), EntryValue::Object(tagged))],
                 ..done()
             };
@@ -455,9 +458,9 @@ fn an_upload_is_opened_in_a_bucket_that_is_there() {
             checksum_is_composite,
         })
     };
-    assert_eq!(off(Prior::default(), create(NOBODYS)), rejected(Rejection::NoSuchBucket));
+    assert_eq!(off(PriorState::default(), create(NOBODYS)), rejected(Rejection::NoSuchBucket));
     let state = vec![(upload_key(), Some(UploadState::Open(open()).encode()))];
-    assert_eq!(off(Prior::default(), create(BUCKET)), Effects { state, ..done() });
+    assert_eq!(off(PriorState::default(), create(BUCKET)), RecordEffects { state, ..done() });
 }
 
 /// Payload of a part: as long as its number, a hundredfold, plus one.
@@ -485,22 +488,22 @@ fn part(number: u16) -> UploadPart {
 }
 
 /// An open upload with these parts.
-fn uploaded(numbers: &[u16]) -> Prior {
-    Prior {
+fn uploaded(numbers: &[u16]) -> PriorState {
+    PriorState {
         upload: Some(UploadState::Open(open())),
         parts: numbers.iter().map(|n| (PartNumber::new(*n), part(*n))).collect(),
-        ..Prior::default()
+        ..PriorState::default()
     }
 }
 
-fn answer() -> Written {
-    Written { version: Offset::new(8), is_null: true, created: TIME, etag: ETAG, size: 9 }
+fn answer() -> WrittenVersion {
+    WrittenVersion { version: Offset::new(8), is_null: true, created: TIME, etag: ETAG, size: 9 }
 }
 
-fn completed(numbers: &[u16], at: u64) -> Prior {
+fn completed(numbers: &[u16], at: u64) -> PriorState {
     let parts = complete(numbers).parts;
     let upload = UploadState::Completed { written: answer(), parts, at: Offset::new(at) };
-    Prior { upload: Some(upload), ..Prior::default() }
+    PriorState { upload: Some(upload), ..PriorState::default() }
 }
 
 fn complete(numbers: &[u16]) -> CompleteUpload {
@@ -530,16 +533,16 @@ fn parts_and_their_end_need_an_open_upload() {
         })
     };
     let abort = || RecordBody::AbortUpload { bucket, key: key.clone(), upload };
-    for prior in [Prior::default(), completed(&[1], 9)] {
+    for prior in [PriorState::default(), completed(&[1], 9)] {
         assert_eq!(off(prior.clone(), put()), rejected(Rejection::NoSuchUpload));
         assert_eq!(off(prior, abort()), rejected(Rejection::NoSuchUpload));
     }
     let effects = off(uploaded(&[2]), put());
     let value = effects.state[0].1.clone().unwrap();
     assert_eq!(decode_part(value.clone()), Ok((TIME, part(2))));
-    assert_eq!(effects, Effects { state: vec![(part_key(2), Some(value))], ..done() });
+    assert_eq!(effects, RecordEffects { state: vec![(part_key(2), Some(value))], ..done() });
     let state = vec![(part_key(1), None), (part_key(7), None), (upload_key(), None)];
-    assert_eq!(off(uploaded(&[1, 7]), abort()), Effects { state, ..done() });
+    assert_eq!(off(uploaded(&[1, 7]), abort()), RecordEffects { state, ..done() });
 }
 
 #[test]
@@ -560,7 +563,7 @@ fn a_completion_names_parts_that_are_there_in_order() {
         let effects = off(uploaded(&[1, 2, 3]), RecordBody::CompleteUpload(complete));
         assert_eq!(effects, rejected(rejection), "{named}");
     }
-    let effects = off(Prior::default(), RecordBody::CompleteUpload(complete(&[1])));
+    let effects = off(PriorState::default(), RecordBody::CompleteUpload(complete(&[1])));
     assert_eq!(effects, rejected(Rejection::NoSuchUpload));
 }
 
@@ -571,7 +574,7 @@ fn only_the_last_part_may_be_small() {
             let number = index as u16 + 1;
             (PartNumber::new(number), UploadPart { size: *size, ..part(number) })
         };
-        Prior { parts: sizes.iter().enumerate().map(part).collect(), ..uploaded(&[]) }
+        PriorState { parts: sizes.iter().enumerate().map(part).collect(), ..uploaded(&[]) }
     };
     for (sizes, is_done) in [
         (&[1][..], true),
@@ -587,9 +590,9 @@ fn only_the_last_part_may_be_small() {
         let effects = off(with_sizes(sizes), RecordBody::CompleteUpload(complete(&numbers)));
         let is_small = effects == rejected(Rejection::EntityTooSmall);
         assert_eq!(is_small, !is_done, "{sizes:?}: {:?}", effects.outcome);
-        assert_eq!(matches!(effects.outcome, Outcome::Written(_)), is_done);
+        assert_eq!(matches!(effects.outcome, RecordOutcome::Written(_)), is_done);
     }
-    assert_eq!(Rules::default().part_bytes_min, 5_242_880);
+    assert_eq!(StoreRules::default().part_bytes_min, 5_242_880);
 }
 
 #[test]
@@ -626,11 +629,11 @@ fn a_completed_upload_is_one_object_of_its_parts() {
             ),
         };
         let size = whole.len() as u64;
-        let written = Written { version: AT, is_null, created: TIME, etag, size };
+        let written = WrittenVersion { version: AT, is_null, created: TIME, etag, size };
         let parts = complete.parts.clone();
         let kept = UploadState::Completed { written, parts, at: AT };
-        let wanted = Effects {
-            outcome: Outcome::Written(written),
+        let wanted = RecordEffects {
+            outcome: RecordOutcome::Written(written),
             entries: vec![entry(AT, EntryValue::Object(object))],
             state: vec![
                 (part_key(1), None),
@@ -647,7 +650,7 @@ fn a_completed_upload_is_one_object_of_its_parts() {
 #[test]
 fn parts_without_payload_make_an_empty_object() {
     let empty = UploadPart { size: 0, digest: 0, extents: [].into(), ..part(1) };
-    let prior = Prior { parts: vec![(PartNumber::new(1), empty)], ..uploaded(&[]) };
+    let prior = PriorState { parts: vec![(PartNumber::new(1), empty)], ..uploaded(&[]) };
     let effects = off(prior, RecordBody::CompleteUpload(complete(&[1])));
     let EntryValue::Object(object) = &effects.entries[0].statement else { panic!("no object") };
     assert_eq!((&object.payload, object.attributes.size), (&PayloadLocation::Empty, 0));
@@ -657,7 +660,7 @@ fn parts_without_payload_make_an_empty_object() {
 #[test]
 fn completing_again_with_the_same_parts_gets_the_first_answer() {
     let oldest = AT.get() - COMPLETED_UPLOAD_RECORDS;
-    let answered = Effects { outcome: Outcome::Written(answer()), ..done() };
+    let answered = RecordEffects { outcome: RecordOutcome::Written(answer()), ..done() };
     let gone = rejected(Rejection::NoSuchUpload);
     for (before, named, wanted) in [
         (completed(&[1, 3], oldest), &[1, 3][..], &answered),
@@ -679,7 +682,7 @@ fn an_upload_is_completed_only_if_its_condition_holds() {
     for (condition, found, rejection) in conditions() {
         let body =
             |condition| RecordBody::CompleteUpload(CompleteUpload { condition, ..complete(&[1]) });
-        let prior = Prior { current: found.clone(), ..uploaded(&[1]) };
+        let prior = PriorState { current: found.clone(), ..uploaded(&[1]) };
         let wanted = match rejection {
             Some(rejection) => rejected(rejection),
             None => off(uploaded(&[1]), body(WriteCondition::Always)),
@@ -695,9 +698,13 @@ fn an_upload_is_completed_only_if_its_condition_holds() {
 #[test]
 fn only_the_next_cut_freezes() {
     for (number, freezes) in [(4, false), (5, false), (6, true), (7, false), (u64::MAX, false)] {
-        let effects = off(Prior::default(), RecordBody::Cut { number: CutNumber::new(number) });
-        let wanted =
-            if freezes { Effects { freezes, ..done() } } else { rejected(Rejection::StaleCut) };
+        let effects =
+            off(PriorState::default(), RecordBody::Cut { number: CutNumber::new(number) });
+        let wanted = if freezes {
+            RecordEffects { freezes, ..done() }
+        } else {
+            rejected(Rejection::StaleCut)
+        };
         assert_eq!(effects, wanted, "cut {number}");
     }
 }
@@ -705,7 +712,7 @@ fn only_the_next_cut_freezes() {
 #[test]
 fn a_record_needs_what_its_outcome_hangs_on() {
     let needs_of = |body| needs(&with(Versioning::Off), &record(body));
-    let nothing = Needs::default();
+    let nothing = ReadSet::default();
     let target = Some((BUCKET, key()));
     let upload = Some((BUCKET, key(), UPLOAD));
     let at = VersionRef::At(Offset::new(40));
@@ -716,25 +723,25 @@ fn a_record_needs_what_its_outcome_hangs_on() {
         (WriteCondition::IfMatch(ETAG), target),
     ];
     for (condition, current) in conditions {
-        let wanted = Needs { current, ..Needs::default() };
+        let wanted = ReadSet { current, ..ReadSet::default() };
         let body = RecordBody::PutObject(PutObject { condition, ..put(inline(b"p")) });
         assert_eq!(needs_of(body), wanted);
         for version in [VersionRef::Current, VersionRef::Null, at] {
             let body = RecordBody::DeleteObject(DeleteObject { condition, ..delete(version) });
             let version = (version != VersionRef::Current).then(|| (BUCKET, key(), version));
-            assert_eq!(needs_of(body), Needs { version, ..wanted.clone() });
+            assert_eq!(needs_of(body), ReadSet { version, ..wanted.clone() });
         }
         let body = RecordBody::CompleteUpload(CompleteUpload { condition, ..complete(&[1]) });
-        assert_eq!(needs_of(body), Needs { upload: upload.clone(), parts: true, ..wanted });
+        assert_eq!(needs_of(body), ReadSet { upload: upload.clone(), parts: true, ..wanted });
     }
     for version in [VersionRef::Current, VersionRef::Null, at] {
         let body =
             RecordBody::SetTags(SetTags { bucket: BUCKET, key: key(), version, tags: Vec::new() });
         let version = Some((BUCKET, key(), version));
-        assert_eq!(needs_of(body), Needs { version, ..Needs::default() });
+        assert_eq!(needs_of(body), ReadSet { version, ..ReadSet::default() });
     }
     let delete_bucket = |bucket| RecordBody::DeleteBucket { bucket, seen: Offset::new(40) };
-    let uploads = Needs { uploads_of: Some(BUCKET), ..Needs::default() };
+    let uploads = ReadSet { uploads_of: Some(BUCKET), ..ReadSet::default() };
     assert_eq!(needs_of(delete_bucket(BUCKET)), uploads);
     assert_eq!(needs_of(delete_bucket(NOBODYS)), nothing);
     let (number, part) = (PartNumber::new(1), part(1));
@@ -742,7 +749,7 @@ fn a_record_needs_what_its_outcome_hangs_on() {
         PutPart { bucket: BUCKET, key: key(), upload: UPLOAD, number, part, stream: None };
     let abort = RecordBody::AbortUpload { bucket: BUCKET, key: key(), upload: UPLOAD };
     for (body, parts) in [(RecordBody::PutPart(put_part), false), (abort, true)] {
-        assert_eq!(needs_of(body), Needs { upload: upload.clone(), parts, ..Needs::default() });
+        assert_eq!(needs_of(body), ReadSet { upload: upload.clone(), parts, ..ReadSet::default() });
     }
     for body in [RecordBody::OpenWriter, RecordBody::Barrier, RecordBody::Cut { number: CUT }] {
         assert_eq!(needs_of(body), nothing);

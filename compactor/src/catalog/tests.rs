@@ -13,8 +13,8 @@ fn file(len: u64) -> FileDigest {
     FileDigest { len, blake3: [len as u8; 32] }
 }
 
-fn run(id: u64, level: u8) -> Run {
-    Run {
+fn run(id: u64, level: u8) -> RunMeta {
+    RunMeta {
         id: RunId::new(id),
         level,
         first: Offset::new(id * 100),
@@ -48,10 +48,10 @@ fn golden_catalog() -> Catalog {
         next_bulk: BulkId::new(8),
         runs: vec![run(4, 1), run(6, 0)],
         segments: vec![
-            Segment { id: SegmentId::new(1), file: file(61), references: 3, objects: 4 },
-            Segment { id: SegmentId::new(4), file: file(62), references: 0, objects: 1 },
+            SegmentMeta { id: SegmentId::new(1), file: file(61), references: 3, objects: 4 },
+            SegmentMeta { id: SegmentId::new(4), file: file(62), references: 0, objects: 1 },
         ],
-        bulks: vec![Bulk { id: BulkId::new(7), references: 2 }],
+        bulks: vec![BulkFileMeta { id: BulkId::new(7), references: 2 }],
     }
 }
 
@@ -184,8 +184,8 @@ fn mutated_catalogs_never_panic_and_have_one_encoding() {
     assert!(accepted > 1000, "the mutations are too coarse: {accepted} passed");
 }
 
-fn layout() -> Layout {
-    Layout::new(PARTITION)
+fn layout() -> PartitionLayout {
+    PartitionLayout::new(PARTITION)
 }
 
 fn path(generation: u64, copy: char) -> FilePath {
@@ -318,11 +318,11 @@ fn any_file() -> impl Strategy<Value = FileDigest> {
     any::<(u64, [u8; 32])>().prop_map(|(len, blake3)| FileDigest { len, blake3 })
 }
 
-fn any_run() -> impl Strategy<Value = Run> {
+fn any_run() -> impl Strategy<Value = RunMeta> {
     let files = (any_file(), any_file(), any_file(), any_file(), any_file(), any_file());
     let sums_of_rows = any::<(u64, u64, u64)>();
     (any::<(u64, u8, u64, u64)>(), sums_of_rows, files).prop_map(
-        |((id, level, first, below), of_rows, (manifest, sums, keys, more, tags, state))| Run {
+        |((id, level, first, below), of_rows, (manifest, sums, keys, more, tags, state))| RunMeta {
             id: RunId::new(id),
             level,
             first: Offset::new(first),
@@ -349,9 +349,9 @@ proptest! {
         bulks in vec(any::<[u64; 2]>(), 0..4),
     ) {
         let segment = |([id, references, objects], file): ([u64; 3], FileDigest)| {
-            Segment { id: SegmentId::new(id), file, references, objects }
+            SegmentMeta { id: SegmentId::new(id), file, references, objects }
         };
-        let bulk = |[id, references]: [u64; 2]| Bulk { id: BulkId::new(id), references };
+        let bulk = |[id, references]: [u64; 2]| BulkFileMeta { id: BulkId::new(id), references };
         let catalog = Catalog {
             store: STORE,
             partition: PARTITION,
@@ -379,7 +379,7 @@ proptest! {
 #[test]
 fn a_list_that_cannot_be_read_back_is_not_written() {
     let with = |segments: usize, bulks: usize| {
-        let segment = Segment {
+        let segment = SegmentMeta {
             id: SegmentId::new(1),
             file: FileDigest::default(),
             references: 1,
@@ -387,7 +387,7 @@ fn a_list_that_cannot_be_read_back_is_not_written() {
         };
         Catalog {
             segments: vec![segment; segments],
-            bulks: vec![Bulk { id: BulkId::new(1), references: 1 }; bulks],
+            bulks: vec![BulkFileMeta { id: BulkId::new(1), references: 1 }; bulks],
             ..Catalog::first(STORE, PARTITION)
         }
     };
@@ -400,7 +400,7 @@ fn a_list_that_cannot_be_read_back_is_not_written() {
         assert_eq!((error.what, error.found, error.limit), (what, LIST_MAX + 1, LIST_MAX));
         // Nothing is written of it, and the generation before stands.
         let memory = Memory::default();
-        let layout = Layout::new(PARTITION);
+        let layout = PartitionLayout::new(PARTITION);
         let first = Catalog { generation: Generation::new(4), ..Catalog::first(STORE, PARTITION) };
         let next = Catalog { generation: Generation::new(5), ..catalog };
         ready(async {

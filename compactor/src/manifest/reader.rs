@@ -65,7 +65,7 @@ impl Manifest {
             sealed::corruption(sums_path, error.position as u64, error.to_string())
         })?;
         let file = sealed::open(disk, path, digest.len).await?;
-        let raw = Raw { file, run, len: digest.len, sums };
+        let raw = RawFile { file, run, len: digest.len, sums };
         let malformed = |error: ParquetError| match error {
             ParquetError::External(inner) => match inner.downcast::<ReadError>() {
                 Ok(error) => *error,
@@ -85,7 +85,7 @@ impl Manifest {
         if metadata.schema().fields() != schema().fields() {
             return Err(sealed::corruption(path, 0, "the columns are not a manifest's"));
         }
-        let Raw { file, run, len, sums } = raw;
+        let RawFile { file, run, len, sums } = raw;
         Ok(Arc::new(Self { file, run, len, sums, metadata }))
     }
 
@@ -120,7 +120,7 @@ impl Manifest {
 }
 
 /// What is needed to read bytes before the metadata is known.
-struct Raw {
+struct RawFile {
     file: Arc<dyn File>,
     run: RunId,
     len: u64,
@@ -128,7 +128,7 @@ struct Raw {
 }
 
 struct RawReader<'a> {
-    raw: &'a Raw,
+    raw: &'a RawFile,
 }
 
 impl parquet::arrow::async_reader::MetadataFetch for &mut RawReader<'_> {

@@ -7,13 +7,13 @@ use ingest::entry::{
 use ingest::ids::{BucketId, BulkId, Offset, SegmentId};
 use ingest::time::WallTime;
 
-use crate::listed::{Kind, Listed, checksum_bits};
-use crate::tail::bulk_files;
-use crate::visible::Shape;
+use crate::index_value::{IndexValue, IndexValueKind, checksum_bits};
+use crate::memtable::bulk_files;
+use crate::visibility::EntryShape;
 
 /// See the module's description.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Row {
+pub struct ManifestRow {
     /// The bucket.
     pub bucket: u64,
     /// The object key.
@@ -23,14 +23,14 @@ pub struct Row {
     /// The offset of the record that made this statement.
     pub sequence: u64,
     /// What it states.
-    pub kind: Kind,
+    pub kind: IndexValueKind,
     /// Whether clients know the version as `null`.
     pub is_null: bool,
     /// When the version was made.
     pub created: WallTime,
     /// What an object has besides.
     pub object: Option<ObjectColumns>,
-    /// Who made it: canonical id; empty for removals.
+    /// Who made it: canonical id; empty for tombstones.
     pub owner: String,
     /// Where the entry's header lies.
     pub header: SegmentLocation,
@@ -82,7 +82,7 @@ impl ObjectColumns {
     }
 }
 
-impl Row {
+impl ManifestRow {
     /// The row of an entry whose header lies at a place.
     pub fn of(key: &EntryKey, statement: &EntryValue, header: SegmentLocation) -> Self {
         let (created, owner, object) = match statement {
@@ -90,7 +90,7 @@ impl Row {
                 (object.created, object.attributes.owner.clone(), Some(ObjectColumns::of(object)))
             }
             EntryValue::Marker { created, owner, .. } => (*created, owner.clone(), None),
-            EntryValue::Removed | EntryValue::NullRemoved => {
+            EntryValue::Tombstone | EntryValue::NullTombstone => {
                 (WallTime::default(), String::new(), None)
             }
         };
@@ -106,7 +106,7 @@ impl Row {
             key: String::from_utf8(name.to_vec()).expect("object keys are UTF-8"),
             version: key.version().get(),
             sequence: key.sequence().get(),
-            kind: Kind::of(statement),
+            kind: IndexValueKind::of(statement),
             is_null: statement.is_null(),
             created,
             object,
@@ -128,15 +128,15 @@ impl Row {
         )
     }
 
-    /// Its shape, for [`crate::visible::Visibility`].
-    pub fn shape(&self) -> Shape {
-        Shape::of_kind(self.kind, self.is_null)
+    /// Its shape, for [`crate::visibility::Visibility`].
+    pub fn shape(&self) -> EntryShape {
+        EntryShape::of_kind(self.kind, self.is_null)
     }
 
     /// Its value in the key index.
-    pub fn listed(&self) -> Listed {
+    pub fn listed(&self) -> IndexValue {
         let object = self.object.as_ref();
-        Listed {
+        IndexValue {
             kind: self.kind,
             is_null: self.is_null,
             size: object.map_or(0, |object| object.size),

@@ -19,15 +19,15 @@ use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchS
 use parquet::errors::ParquetError;
 
 use super::reader::{Manifest, ManifestReader, ReadCounts};
-use super::row::{ObjectColumns, Row};
-use crate::listed::Kind;
+use super::row::{ManifestRow, ObjectColumns};
+use crate::index_value::IndexValueKind;
 use crate::sealed;
 
 /// Reads rows in order. Memory: a few pages of each column.
 pub struct ManifestCursor {
     manifest: Arc<Manifest>,
     stream: ParquetRecordBatchStream<ManifestReader>,
-    rows: VecDeque<Row>,
+    rows: VecDeque<ManifestRow>,
 }
 
 const BATCH_ROWS: usize = 1024;
@@ -44,7 +44,7 @@ impl ManifestCursor {
     }
 
     /// The next row.
-    pub async fn next(&mut self) -> Result<Option<Row>, ReadError> {
+    pub async fn next(&mut self) -> Result<Option<ManifestRow>, ReadError> {
         loop {
             if let Some(row) = self.rows.pop_front() {
                 return Ok(Some(row));
@@ -95,7 +95,7 @@ fn checksums(bytes: &[u8]) -> Option<Vec<StoredChecksum>> {
 }
 
 /// Columns as rows; `None` when they are not a manifest's.
-fn rows(columns: &RecordBatch) -> Option<Vec<Row>> {
+fn rows(columns: &RecordBatch) -> Option<Vec<ManifestRow>> {
     let column = |index: usize| columns.column(index).as_any();
     let number = |index: usize| column(index).downcast_ref::<UInt64Array>();
     let (bucket, version, later) = (number(0)?, number(2)?, number(3)?);
@@ -118,9 +118,9 @@ fn rows(columns: &RecordBatch) -> Option<Vec<Row>> {
     let is_latest = column(21).downcast_ref::<BooleanArray>()?;
     let mut found = Vec::with_capacity(columns.num_rows());
     for row in 0..columns.num_rows() {
-        let kind = Kind::from_code(kind.value(row))?;
+        let kind = IndexValueKind::from_code(kind.value(row))?;
         let object = match kind {
-            Kind::Object => Some(ObjectColumns {
+            IndexValueKind::Object => Some(ObjectColumns {
                 size: u64::try_from(size.value(row)).ok()?,
                 md5: md5.value(row).try_into().ok()?,
                 parts: u16::try_from(parts.value(row)).ok()?,
@@ -136,7 +136,7 @@ fn rows(columns: &RecordBatch) -> Option<Vec<Row>> {
         };
         let files = bulk_files.value(row);
         let files = files.as_primitive_opt::<UInt64Type>()?;
-        found.push(Row {
+        found.push(ManifestRow {
             bucket: bucket.value(row),
             key: key.value(row).to_owned(),
             version: version.value(row),

@@ -21,14 +21,14 @@ pub fn block_sum(run: RunId, position: u64, block: &[u8]) -> u32 {
 }
 
 /// Sums up a stream of bytes.
-pub struct Summer {
+pub struct SumsBuilder {
     run: RunId,
     pub sums: Vec<u32>,
     pub len: u64,
     block: Vec<u8>,
 }
 
-impl Summer {
+impl SumsBuilder {
     pub fn new(run: RunId) -> Self {
         Self { run, sums: Vec::new(), len: 0, block: Vec::with_capacity(SUM_BLOCK as usize) }
     }

@@ -15,11 +15,11 @@ use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use proptest::prelude::*;
 
 use super::row::ObjectColumns;
-use super::sums::{self, SUM_BLOCK, Summer};
+use super::sums::{self, SUM_BLOCK, SumsBuilder};
 use super::*;
 use crate::fuzz::{Mutator, rounds};
 use crate::golden;
-use crate::listed::Kind;
+use crate::index_value::IndexValueKind;
 use crate::memory::{Memory, ready};
 use crate::sealed::FileDigest;
 
@@ -37,27 +37,27 @@ fn pair(name: &str, value: &str) -> (String, String) {
     (name.into(), value.into())
 }
 
-fn row(name: &str, version: u64, kind: Kind) -> Row {
-    let has_maker = matches!(kind, Kind::Object | Kind::Marker);
-    Row {
+fn row(name: &str, version: u64, kind: IndexValueKind) -> ManifestRow {
+    let has_maker = matches!(kind, IndexValueKind::Object | IndexValueKind::Marker);
+    ManifestRow {
         bucket: 3,
         key: name.into(),
         version,
         sequence: version + 1,
         kind,
-        is_null: kind == Kind::NullRemoved,
+        is_null: kind == IndexValueKind::NullTombstone,
         created: WallTime::from_micros(if has_maker { 1_700_000_000_000_000 } else { 0 }),
         object: None,
         owner: if has_maker { "owner".into() } else { String::new() },
         header: SegmentLocation { segment: SegmentId::new(9), position: 60, index: version as u32 },
         payload_segment: None,
         bulk_files: Vec::new(),
-        is_latest: kind == Kind::Marker,
+        is_latest: kind == IndexValueKind::Marker,
     }
 }
 
 /// Every kind, with everything that an object may have and with nothing.
-fn rows() -> Vec<Row> {
+fn rows() -> Vec<ManifestRow> {
     let digest = Bytes::from_static(&[1, 2, 3, 4]);
     let full = ObjectColumns {
         size: 65_604,
@@ -83,26 +83,30 @@ fn rows() -> Vec<Row> {
         checksums: Vec::new(),
     };
     vec![
-        Row {
+        ManifestRow {
             object: Some(full),
             payload_segment: Some(SegmentId::new(4)),
             bulk_files: vec![BulkId::new(7), BulkId::new(300)],
-            ..row("a/ä", 42, Kind::Object)
+            ..row("a/ä", 42, IndexValueKind::Object)
         },
-        Row { object: Some(empty), is_null: true, ..row("a/ä", 41, Kind::Object) },
-        Row { is_null: true, ..row("b", 43, Kind::Marker) },
-        row("c", 44, Kind::Removed),
-        row("d", 45, Kind::NullRemoved),
-        Row {
+        ManifestRow {
+            object: Some(empty),
+            is_null: true,
+            ..row("a/ä", 41, IndexValueKind::Object)
+        },
+        ManifestRow { is_null: true, ..row("b", 43, IndexValueKind::Marker) },
+        row("c", 44, IndexValueKind::Tombstone),
+        row("d", 45, IndexValueKind::NullTombstone),
+        ManifestRow {
             bucket: u64::MAX,
             version: u64::MAX,
             sequence: u64::MAX,
-            ..row("e", 0, Kind::Marker)
+            ..row("e", 0, IndexValueKind::Marker)
         },
     ]
 }
 
-fn write(rows: &[Row]) -> (Vec<u8>, Vec<u8>) {
+fn write(rows: &[ManifestRow]) -> (Vec<u8>, Vec<u8>) {
     let memory = Memory::default();
     let digests = ready(async {
         let disk = memory.disk();
@@ -131,7 +135,7 @@ fn open(memory: &Memory) -> Result<Arc<Manifest>, ReadError> {
 }
 
 /// All rows of a manifest that lies beside its sums.
-fn read(memory: &Memory) -> Result<Vec<Row>, ReadError> {
+fn read(memory: &Memory) -> Result<Vec<ManifestRow>, ReadError> {
     let manifest = open(memory)?;
     ready(async {
         let mut cursor = manifest.cursor()?;
@@ -143,7 +147,7 @@ fn read(memory: &Memory) -> Result<Vec<Row>, ReadError> {
     })
 }
 
-fn read_files(manifest: &[u8], sums: &[u8]) -> Result<Vec<Row>, ReadError> {
+fn read_files(manifest: &[u8], sums: &[u8]) -> Result<Vec<ManifestRow>, ReadError> {
     let memory = Memory::default();
     memory.put(&path(), manifest);
     memory.put(&sums_path(), sums);
@@ -151,7 +155,7 @@ fn read_files(manifest: &[u8], sums: &[u8]) -> Result<Vec<Row>, ReadError> {
 }
 
 fn sums_of(manifest: &[u8]) -> Bytes {
-    let mut summer = Summer::new(RUN);
+    let mut summer = SumsBuilder::new(RUN);
     summer.add(manifest);
     summer.finish()
 }
@@ -208,7 +212,7 @@ fn pages_are_described_for_all_columns_but_those_that_are_never_asked_for() {
 }
 
 /// Many rows, so that there are several pages, and several blocks under sums.
-fn many() -> Vec<Row> {
+fn many() -> Vec<ManifestRow> {
     let mut mutator = Mutator::new(15);
     let row = |number: u64| {
         let mut row = rows()[0].clone();
@@ -305,7 +309,7 @@ proptest! {
             0..50,
         ),
     ) {
-        let rows: Vec<Row> = numbers
+        let rows: Vec<ManifestRow> = numbers
             .into_iter()
             .map(|(bucket, key, version, created, parts, like)| {
                 let mut row = rows()[like].clone();
@@ -324,7 +328,7 @@ proptest! {
 }
 
 /// A manifest with one row, of which one column has been replaced.
-fn with_column(name: &str, column: ArrayRef) -> Result<Vec<Row>, ReadError> {
+fn with_column(name: &str, column: ArrayRef) -> Result<Vec<ManifestRow>, ReadError> {
     let batch = record_batch(&rows()[..1]).unwrap();
     let at = schema().index_of(name).unwrap();
     let mut columns = batch.columns().to_vec();

@@ -18,8 +18,8 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use super::row::{Row, encode_checksums};
-use super::sums::Summer;
+use super::row::{ManifestRow, encode_checksums};
+use super::sums::SumsBuilder;
 use crate::sealed::{FileDigest, SealError, SealedWriter};
 
 /// Rows gathered before they are handed to the encoder.
@@ -118,9 +118,9 @@ fn properties() -> WriterProperties {
 
 /// Where the Parquet encoder puts its bytes until they are taken to the disk.
 #[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
+struct EncodedBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Buffer {
+impl io::Write for EncodedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -135,10 +135,10 @@ impl io::Write for Buffer {
 pub struct ManifestWriter {
     file: SealedWriter,
     sums_file: SealedWriter,
-    summer: Summer,
-    buffer: Buffer,
-    writer: ArrowWriter<Buffer>,
-    rows: Vec<Row>,
+    summer: SumsBuilder,
+    buffer: EncodedBuffer,
+    writer: ArrowWriter<EncodedBuffer>,
+    rows: Vec<ManifestRow>,
     last_bucket: Option<u64>,
 }
 
@@ -150,13 +150,13 @@ impl ManifestWriter {
         sums_path: &FilePath,
         run: RunId,
     ) -> Result<Self, SealError> {
-        let buffer = Buffer::default();
+        let buffer = EncodedBuffer::default();
         let writer = ArrowWriter::try_new(buffer.clone(), schema(), Some(properties()))
             .map_err(|error| encode_error(path, &error))?;
         Ok(Self {
             file: SealedWriter::create(disk, path).await?,
             sums_file: SealedWriter::create(disk, sums_path).await?,
-            summer: Summer::new(run),
+            summer: SumsBuilder::new(run),
             buffer,
             writer,
             rows: Vec::new(),
@@ -165,7 +165,7 @@ impl ManifestWriter {
     }
 
     /// Adds a row; rows come in order of their sort keys.
-    pub async fn push(&mut self, row: Row) -> Result<(), SealError> {
+    pub async fn push(&mut self, row: ManifestRow) -> Result<(), SealError> {
         let is_other_bucket = self.last_bucket.is_some_and(|last| last != row.bucket);
         self.last_bucket = Some(row.bucket);
         if is_other_bucket {
@@ -217,7 +217,7 @@ fn encode_error(path: &FilePath, error: &parquet::errors::ParquetError) -> SealE
 
 type Pairs = MapBuilder<StringBuilder, StringBuilder>;
 /// Picks a row's pairs of names and values.
-type PairsOf<'a> = &'a dyn Fn(&Row) -> Option<&Vec<(String, String)>>;
+type PairsOf<'a> = &'a dyn Fn(&ManifestRow) -> Option<&Vec<(String, String)>>;
 
 fn append_pairs(
     builder: &mut Pairs,
@@ -231,13 +231,13 @@ fn append_pairs(
 }
 
 /// Rows as columns.
-pub fn record_batch(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let numbers = |of: &dyn Fn(&Row) -> Option<u64>| -> ArrayRef {
+pub fn record_batch(rows: &[ManifestRow]) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let numbers = |of: &dyn Fn(&ManifestRow) -> Option<u64>| -> ArrayRef {
         let mut builder = UInt64Builder::with_capacity(rows.len());
         rows.iter().for_each(|row| builder.append_option(of(row)));
         Arc::new(builder.finish())
     };
-    let texts = |of: &dyn Fn(&Row) -> Option<String>| -> ArrayRef {
+    let texts = |of: &dyn Fn(&ManifestRow) -> Option<String>| -> ArrayRef {
         let mut builder = StringBuilder::new();
         rows.iter().for_each(|row| builder.append_option(of(row)));
         Arc::new(builder.finish())

@@ -15,7 +15,7 @@ use ingest::record::ClaimStage;
 
 /// What this process has to do next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum ClaimStep {
     /// Nothing.
     Nothing,
     /// Append an objection to this process's claim.
@@ -27,7 +27,7 @@ pub enum Step {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum ClaimState {
     Claiming,
     Holding,
     Over,
@@ -35,52 +35,52 @@ enum State {
 
 /// What this process knows of its id.
 #[derive(Debug)]
-pub struct Claims {
+pub struct NodeClaim {
     node: NodeId,
     process: WriterId,
-    state: State,
+    state: ClaimState,
     /// The claimant that an objection of this process has been met for.
     objected: Option<WriterId>,
 }
 
-impl Claims {
+impl NodeClaim {
     /// Begins. With `held_before` the id is this process's from the start.
     pub fn new(node: NodeId, process: WriterId, held_before: bool) -> Self {
-        let state = if held_before { State::Holding } else { State::Claiming };
+        let state = if held_before { ClaimState::Holding } else { ClaimState::Claiming };
         Self { node, process, state, objected: None }
     }
 
     /// Takes a record about some node's id, in the order of the log.
-    pub fn take(&mut self, node: NodeId, process: WriterId, stage: ClaimStage) -> Step {
+    pub fn take(&mut self, node: NodeId, process: WriterId, stage: ClaimStage) -> ClaimStep {
         if node != self.node {
-            return Step::Nothing;
+            return ClaimStep::Nothing;
         }
         let is_own = process == self.process;
         match (self.state, stage, is_own) {
-            (State::Claiming, ClaimStage::Object, true)
-            | (State::Holding, ClaimStage::Object, true) => {
-                self.state = State::Over;
-                Step::GivesUp
+            (ClaimState::Claiming, ClaimStage::Object, true)
+            | (ClaimState::Holding, ClaimStage::Object, true) => {
+                self.state = ClaimState::Over;
+                ClaimStep::GivesUp
             }
-            (State::Claiming, ClaimStage::Confirm, true) => {
-                self.state = State::Holding;
-                Step::Holds
+            (ClaimState::Claiming, ClaimStage::Confirm, true) => {
+                self.state = ClaimState::Holding;
+                ClaimStep::Holds
             }
-            (State::Holding, ClaimStage::Claim, false) => Step::Object(process),
-            (State::Holding, ClaimStage::Object, false) => {
+            (ClaimState::Holding, ClaimStage::Claim, false) => ClaimStep::Object(process),
+            (ClaimState::Holding, ClaimStage::Object, false) => {
                 self.objected = Some(process);
-                Step::Nothing
+                ClaimStep::Nothing
             }
-            (State::Holding, ClaimStage::Confirm, false) if self.objected != Some(process) => {
-                self.state = State::Over;
-                Step::GivesUp
+            (ClaimState::Holding, ClaimStage::Confirm, false) if self.objected != Some(process) => {
+                self.state = ClaimState::Over;
+                ClaimStep::GivesUp
             }
             // Somebody else was first.
-            (State::Claiming, ClaimStage::Confirm, false) => {
-                self.state = State::Over;
-                Step::GivesUp
+            (ClaimState::Claiming, ClaimStage::Confirm, false) => {
+                self.state = ClaimState::Over;
+                ClaimStep::GivesUp
             }
-            _ => Step::Nothing,
+            _ => ClaimStep::Nothing,
         }
     }
 }
@@ -95,32 +95,32 @@ mod tests {
 
     #[test]
     fn a_live_holder_keeps_its_id() {
-        let mut holder = Claims::new(NODE, OLD, true);
-        let mut newcomer = Claims::new(NODE, NEW, false);
-        assert_eq!(newcomer.take(NODE, NEW, ClaimStage::Claim), Step::Nothing);
-        assert_eq!(holder.take(NODE, NEW, ClaimStage::Claim), Step::Object(NEW));
+        let mut holder = NodeClaim::new(NODE, OLD, true);
+        let mut newcomer = NodeClaim::new(NODE, NEW, false);
+        assert_eq!(newcomer.take(NODE, NEW, ClaimStage::Claim), ClaimStep::Nothing);
+        assert_eq!(holder.take(NODE, NEW, ClaimStage::Claim), ClaimStep::Object(NEW));
         for claims in [&mut holder, &mut newcomer] {
             let step = claims.take(NODE, NEW, ClaimStage::Object);
-            assert_eq!(step == Step::GivesUp, claims.process == NEW);
+            assert_eq!(step == ClaimStep::GivesUp, claims.process == NEW);
         }
         // A confirmation that comes too late changes nothing.
-        assert_eq!(holder.take(NODE, NEW, ClaimStage::Confirm), Step::Nothing);
+        assert_eq!(holder.take(NODE, NEW, ClaimStage::Confirm), ClaimStep::Nothing);
     }
 
     #[test]
     fn a_holder_that_slept_through_the_claim_stops() {
-        let mut holder = Claims::new(NODE, OLD, true);
-        let mut newcomer = Claims::new(NODE, NEW, false);
+        let mut holder = NodeClaim::new(NODE, OLD, true);
+        let mut newcomer = NodeClaim::new(NODE, NEW, false);
         newcomer.take(NODE, NEW, ClaimStage::Claim);
-        assert_eq!(newcomer.take(NODE, NEW, ClaimStage::Confirm), Step::Holds);
+        assert_eq!(newcomer.take(NODE, NEW, ClaimStage::Confirm), ClaimStep::Holds);
         // It wakes, objects, and then meets the confirmation, which stands before its objection.
-        assert_eq!(holder.take(NODE, NEW, ClaimStage::Claim), Step::Object(NEW));
-        assert_eq!(holder.take(NODE, NEW, ClaimStage::Confirm), Step::GivesUp);
+        assert_eq!(holder.take(NODE, NEW, ClaimStage::Claim), ClaimStep::Object(NEW));
+        assert_eq!(holder.take(NODE, NEW, ClaimStage::Confirm), ClaimStep::GivesUp);
     }
 
     #[test]
     fn other_nodes_do_not_matter() {
-        let mut holder = Claims::new(NODE, OLD, true);
-        assert_eq!(holder.take(NodeId::new(2), NEW, ClaimStage::Confirm), Step::Nothing);
+        let mut holder = NodeClaim::new(NODE, OLD, true);
+        assert_eq!(holder.take(NodeId::new(2), NEW, ClaimStage::Confirm), ClaimStep::Nothing);
     }
 }

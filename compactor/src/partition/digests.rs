@@ -14,7 +14,7 @@ const CUTS: usize = 64;
 
 /// What the digests of a cut say about this node.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum DigestVerdict {
     /// Nothing speaks against it.
     Agrees,
     /// Some differ, and no more of them than agree: something is wrong, and nobody can tell where.
@@ -25,26 +25,26 @@ pub enum Verdict {
 
 /// The digests of the last cuts.
 #[derive(Default, Debug)]
-pub struct Digests {
-    cuts: BTreeMap<CutNumber, Votes>,
+pub struct CutDigests {
+    cuts: BTreeMap<CutNumber, DigestVotes>,
 }
 
 #[derive(Default, Debug)]
-struct Votes {
+struct DigestVotes {
     own: Option<[u8; 32]>,
     others: BTreeMap<NodeId, [u8; 32]>,
 }
 
-impl Digests {
+impl CutDigests {
     /// Takes another node's.
-    pub fn take(&mut self, digest: &CutDigest) -> Verdict {
+    pub fn take(&mut self, digest: &CutDigest) -> DigestVerdict {
         self.cuts.entry(digest.cut).or_default().others.insert(digest.node, digest.digest);
         self.forget();
         self.judge(digest.cut)
     }
 
     /// Takes this node's own, computed and not read.
-    pub fn own(&mut self, cut: CutNumber, digest: [u8; 32]) -> Verdict {
+    pub fn own(&mut self, cut: CutNumber, digest: [u8; 32]) -> DigestVerdict {
         self.cuts.entry(cut).or_default().own = Some(digest);
         self.forget();
         self.judge(cut)
@@ -56,19 +56,23 @@ impl Digests {
         }
     }
 
-    fn judge(&self, cut: CutNumber) -> Verdict {
-        let Some(Votes { own: Some(own), others }) = self.cuts.get(&cut) else {
-            return Verdict::Agrees;
+    fn judge(&self, cut: CutNumber) -> DigestVerdict {
+        let Some(DigestVotes { own: Some(own), others }) = self.cuts.get(&cut) else {
+            return DigestVerdict::Agrees;
         };
         let mut counts: BTreeMap<&[u8; 32], usize> = BTreeMap::from([(own, 1)]);
         others.values().for_each(|digest| *counts.entry(digest).or_default() += 1);
         let differing: Vec<NodeId> =
             others.iter().filter(|(_, digest)| *digest != own).map(|(node, _)| *node).collect();
         if differing.is_empty() {
-            return Verdict::Agrees;
+            return DigestVerdict::Agrees;
         }
         let is_outvoted = counts.values().any(|count| *count > counts[own]);
-        if is_outvoted { Verdict::Outvoted(differing) } else { Verdict::Split(differing) }
+        if is_outvoted {
+            DigestVerdict::Outvoted(differing)
+        } else {
+            DigestVerdict::Split(differing)
+        }
     }
 }
 
@@ -82,20 +86,24 @@ mod tests {
 
     #[test]
     fn a_node_is_outvoted_only_by_more_nodes_than_agree_with_it() {
-        let mut digests = Digests::default();
+        let mut digests = CutDigests::default();
         let cut = CutNumber::new(1);
-        assert_eq!(digests.take(&digest(2, 1, 7)), Verdict::Agrees, "its own is not known yet");
-        assert_eq!(digests.own(cut, [8; 32]), Verdict::Split(vec![NodeId::new(2)]));
+        assert_eq!(
+            digests.take(&digest(2, 1, 7)),
+            DigestVerdict::Agrees,
+            "its own is not known yet"
+        );
+        assert_eq!(digests.own(cut, [8; 32]), DigestVerdict::Split(vec![NodeId::new(2)]));
         let both = vec![NodeId::new(2), NodeId::new(3)];
-        assert_eq!(digests.take(&digest(3, 1, 7)), Verdict::Outvoted(both.clone()));
-        assert_eq!(digests.take(&digest(4, 1, 8)), Verdict::Split(both));
+        assert_eq!(digests.take(&digest(3, 1, 7)), DigestVerdict::Outvoted(both.clone()));
+        assert_eq!(digests.take(&digest(4, 1, 8)), DigestVerdict::Split(both));
     }
 
     #[test]
     fn cuts_are_compared_with_themselves_only() {
-        let mut digests = Digests::default();
+        let mut digests = CutDigests::default();
         digests.own(CutNumber::new(1), [1; 32]);
-        assert_eq!(digests.take(&digest(2, 2, 9)), Verdict::Agrees);
-        assert_eq!(digests.take(&digest(2, 1, 1)), Verdict::Agrees);
+        assert_eq!(digests.take(&digest(2, 2, 9)), DigestVerdict::Agrees);
+        assert_eq!(digests.take(&digest(2, 1, 1)), DigestVerdict::Agrees);
     }
 }

@@ -12,28 +12,28 @@ use ingest::mutant::Mutant;
 use ingest::record::{RecordBody, RecordPayload, StreamPiece};
 use ingest::time::WallTime;
 
-use super::hold::Hold;
-use super::streams::{Streams, Whole};
+use super::hold::FoldHold;
+use super::streams::{OpenStreams, WholeStream};
 use super::time_bound::TimeBound;
-use super::{OpenError, Shared, lane, nodes};
-use crate::apply::{Effects, Needs, Prior, apply, needs};
-use crate::outcome::{Outcome, Rejection};
-use crate::resolve::resolve;
+use super::{OpenError, PartitionShared, nodes, writer};
+use crate::apply::{PriorState, ReadSet, RecordEffects, apply, needs};
+use crate::lookup::resolve;
+use crate::memtable::{Memtable, StateChange, bulk_files, state_bulk_files};
+use crate::outcome::{RecordOutcome, Rejection};
 use crate::restore::{RestoreError, restore};
-use crate::state::{Admission, Buckets, LastWrites, Writers};
-use crate::tail::{StateChange, Tail, bulk_files, state_bulk_files};
-use crate::view::View;
-use crate::visible::Shape;
+use crate::state::{Buckets, LastWrites, RecordAdmission, WriterStates};
+use crate::view::ReadView;
+use crate::visibility::EntryShape;
 
-/// What the fold knew when a tail was frozen: what the cut writes beside the tail itself.
+/// What the fold knew when a memtable was frozen: what the cut writes beside the memtable itself.
 #[derive(Clone)]
-pub(crate) struct Frozen {
-    pub tail: Arc<Tail>,
+pub(crate) struct FrozenState {
+    pub memtable: Arc<Memtable>,
     pub cut: CutNumber,
     /// Everything below is folded.
     pub next: Offset,
     pub time: WallTime,
-    pub writers: Writers,
+    pub writers: WriterStates,
     /// Writers that a state run may still hold and that are forgotten now.
     pub expired: Vec<WriterId>,
     /// Streams under way, and those that have ended.
@@ -45,10 +45,10 @@ pub(crate) struct Frozen {
 }
 
 struct Fold {
-    shared: Arc<Shared>,
-    writers: Writers,
+    shared: Arc<PartitionShared>,
+    writers: WriterStates,
     expired: Vec<WriterId>,
-    streams: Streams,
+    streams: OpenStreams,
     last_writes: LastWrites,
     cut: CutNumber,
     time: WallTime,
@@ -58,7 +58,7 @@ struct Fold {
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Restores the state from the catalog, replays the log to its end, and starts the task that goes on.
-pub(super) async fn start(shared: &Arc<Shared>) -> Result<Task, OpenError> {
+pub(super) async fn start(shared: &Arc<PartitionShared>) -> Result<Task, OpenError> {
     let (cut, time, next) = {
         let view = shared.view.read();
         let catalog = &view.sealed.catalog;
@@ -66,14 +66,14 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Task, OpenError> {
     };
     let mut fold = Fold {
         shared: shared.clone(),
-        writers: Writers::default(),
+        writers: WriterStates::default(),
         expired: Vec::new(),
-        streams: Streams::default(),
+        streams: OpenStreams::default(),
         last_writes: LastWrites::default(),
         cut,
         time,
     };
-    let mut hold = Hold::new(shared, "the state that the last cut left");
+    let mut hold = FoldHold::new(shared, "the state that the last cut left");
     while let Err(error) = fold.restore().await {
         let OpenError::Read(error) = error else { return Err(error) };
         hold.at_open(error).await?;
@@ -94,9 +94,9 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Task, OpenError> {
     Ok(env.rt.spawn("fold", task))
 }
 
-impl Shared {
+impl PartitionShared {
     fn applied(&self) -> Offset {
-        self.view.read().tail.applied()
+        self.view.read().memtable.applied()
     }
 }
 
@@ -118,7 +118,7 @@ impl Fold {
             if futures::FutureExt::now_or_never(&mut met).is_some() {
                 return Ok(());
             }
-            let mut hold = Hold::new(&shared, "the log");
+            let mut hold = FoldHold::new(&shared, "the log");
             let batch = loop {
                 match reader.next().await {
                     Ok(batch) => break batch,
@@ -151,7 +151,7 @@ impl Fold {
     /// read now is waited for, and said to be so.
     async fn run(&mut self, mut reader: Box<dyn LogReader>) -> ReadError {
         let shared = self.shared.clone();
-        let mut hold = Hold::new(&shared, "the log");
+        let mut hold = FoldHold::new(&shared, "the log");
         loop {
             match reader.next().await {
                 Ok(batch) => {
@@ -181,29 +181,29 @@ impl Fold {
         self.shared.records.fetch_add(1, Ordering::Relaxed);
         if !committed.record.is_numbered() {
             self.pass(&committed).await?;
-            self.shared.view.read().tail.advance(offset.next());
+            self.shared.view.read().memtable.advance(offset.next());
             return Ok(());
         }
         let applies_again = self.shared.env.mutated(Mutant::ApplyDuplicates);
         let outcome = match self.writers.admit(&id) {
-            Admission::Repeated(_) | Admission::Rejected(_) if applies_again => {
+            RecordAdmission::Repeated(_) | RecordAdmission::Rejected(_) if applies_again => {
                 self.apply(committed).await?
             }
-            Admission::Repeated(outcome) => {
+            RecordAdmission::Repeated(outcome) => {
                 self.shared.counters.duplicates.fetch_add(1, Ordering::Relaxed);
-                self.shared.view.read().tail.advance(offset.next());
+                self.shared.view.read().memtable.advance(offset.next());
                 outcome
             }
-            Admission::Rejected(rejection) => {
+            RecordAdmission::Rejected(rejection) => {
                 self.shared.counters.rejected.fetch_add(1, Ordering::Relaxed);
-                self.shared.view.read().tail.advance(offset.next());
-                Outcome::Rejected(rejection)
+                self.shared.view.read().memtable.advance(offset.next());
+                RecordOutcome::Rejected(rejection)
             }
-            Admission::Next => self.apply(committed).await?,
+            RecordAdmission::Next => self.apply(committed).await?,
         };
-        let is_out_of_step = self.shared.lane.lock().answer(&id, outcome);
+        let is_out_of_step = self.shared.writer.lock().answer(&id, outcome);
         if is_out_of_step {
-            lane::lose_step(&self.shared);
+            writer::lose_step(&self.shared);
         }
         Ok(())
     }
@@ -214,10 +214,10 @@ impl Fold {
         match &committed.record.body {
             RecordBody::OpenWriter => {
                 let opened = self.writers.open(id, committed.offset);
-                if opened == Outcome::Done
+                if opened == RecordOutcome::Done
                     && let Some(last) = self.writers.last(&id.writer)
                 {
-                    self.shared.lane.lock().opened(id, last);
+                    self.shared.writer.lock().opened(id, last);
                     self.shared.opened.notify_waiters();
                 }
             }
@@ -247,7 +247,7 @@ impl Fold {
         {
             shared.env.clock.sleep(RETRY).await;
         }
-        let mut hold = Hold::new(&shared, "a file for payload");
+        let mut hold = FoldHold::new(&shared, "a file for payload");
         let is_lost = loop {
             match self.streams.take(&shared.bulk, data, time).await {
                 Ok(is_lost) => break is_lost,
@@ -286,7 +286,7 @@ impl Fold {
         let Some(whole) = ended.map_err(|error| self.device_failed(&error))? else {
             return Ok(Err(Rejection::PayloadMissing));
         };
-        let Whole { len, digest, extents, guard } = whole;
+        let WholeStream { len, digest, extents, guard } = whole;
         let fits = match &mut committed.record.body {
             RecordBody::PutObject(put) => {
                 put.payload = RecordPayload::Bulk(extents);
@@ -307,16 +307,16 @@ impl Fold {
         Ok(Err(Rejection::PayloadMissing))
     }
 
-    async fn apply(&mut self, mut committed: CommittedRecord) -> Result<Outcome, ReadError> {
+    async fn apply(&mut self, mut committed: CommittedRecord) -> Result<RecordOutcome, ReadError> {
         let shared = self.shared.clone();
         let offset = committed.offset;
-        // Held until the tail refers to the payload.
+        // Held until the memtable refers to the payload.
         let mut held = match self.localize(&mut committed).await? {
             Ok(held) => held,
             Err(rejection) => {
-                let outcome = Outcome::Rejected(rejection);
+                let outcome = RecordOutcome::Rejected(rejection);
                 self.writers.record(&committed.record.id, offset, outcome);
-                shared.view.read().tail.advance(offset.next());
+                shared.view.read().memtable.advance(offset.next());
                 return Ok(outcome);
             }
         };
@@ -331,12 +331,12 @@ impl Fold {
             .filter(|_| !ignores_writes)
             .and_then(|bucket| self.last_writes.of(bucket));
         let time = self.time.max(committed.record.time);
-        let Effects { outcome, entries, state, bucket, freezes } =
+        let RecordEffects { outcome, entries, state, bucket, freezes } =
             apply(&shared.options.rules, shared.id, &buckets, self.cut, time, prior, committed);
         // What makes nothing gives no time: a clock that was wrong for a moment would date what comes later.
         if !entries.is_empty() || !state.is_empty() || bucket.is_some() {
             self.time = time;
-            if !shared.lane.lock().wrote(&committed.record.id) {
+            if !shared.writer.lock().wrote(&committed.record.id) {
                 shared.time.lock().saw(time, shared.env.clock.now());
             }
         }
@@ -344,7 +344,7 @@ impl Fold {
             || (shared.env.mutated(Mutant::CutTwice)
                 && matches!(committed.record.body, RecordBody::Cut { .. }));
         if shared.env.mutated(Mutant::AnswerBeforeApply) {
-            shared.lane.lock().answer(&committed.record.id, outcome);
+            shared.writer.lock().answer(&committed.record.id, outcome);
             ingest::env::yield_once().await;
         }
         if let Some((id, changed)) = bucket {
@@ -358,21 +358,21 @@ impl Fold {
             }
             *shared.buckets.write() = Arc::new(buckets);
         }
-        for entry in entries.iter().filter(|entry| Shape::of(&entry.statement).may_fill()) {
+        for entry in entries.iter().filter(|entry| EntryShape::of(&entry.statement).may_fill()) {
             self.last_writes.note(entry.key.bucket(), offset);
         }
-        if matches!(outcome, Outcome::Rejected(_))
+        if matches!(outcome, RecordOutcome::Rejected(_))
             && let Some(held) = held.take()
         {
             held.give_back();
         }
         self.writers.record(&committed.record.id, offset, outcome);
-        let tail = shared.view.read().tail.clone();
+        let memtable = shared.view.read().memtable.clone();
         if !*shared.replayed.borrow() {
             self.keep_bulk_numbers(&entries, &state);
         }
-        tail.insert(offset, entries, state);
-        tail.advance(offset.next());
+        memtable.insert(offset, entries, state);
+        memtable.advance(offset.next());
         if freezes {
             self.freeze(offset.next(), hash_of(&committed.record));
         }
@@ -391,20 +391,20 @@ impl Fold {
         }
     }
 
-    /// Sets the tail aside for the sealer and goes on in a new one.
+    /// Sets the memtable aside for the flush job and goes on in a new one.
     fn freeze(&mut self, next: Offset, last: [u8; 16]) {
         let shared = &self.shared;
         shared.records.store(0, Ordering::Relaxed);
         self.cut = self.cut.next();
         self.expired.extend(self.writers.expire(next));
         let mut view = shared.view.write();
-        let frozen = Frozen {
-            tail: view.tail.clone(),
+        let frozen = FrozenState {
+            memtable: view.memtable.clone(),
             cut: self.cut,
             next,
             time: self.time,
             writers: if shared.env.mutated(Mutant::ForgetWritersAtCut) {
-                Writers::default()
+                WriterStates::default()
             } else {
                 self.writers.clone()
             },
@@ -419,12 +419,12 @@ impl Fold {
         };
         self.count_streams();
         shared.publisher.replaced(&view);
-        let mut tails = vec![view.tail.clone()];
-        tails.extend(view.frozen.iter().cloned());
-        *view = Arc::new(View {
+        let mut memtables = vec![view.memtable.clone()];
+        memtables.extend(view.frozen.iter().cloned());
+        *view = Arc::new(ReadView {
             partition: view.partition,
-            tail: Arc::new(Tail::new(next)),
-            frozen: tails,
+            memtable: Arc::new(Memtable::new(next)),
+            frozen: memtables,
             sealed: view.sealed.clone(),
         });
         drop(view);
@@ -436,8 +436,11 @@ impl Fold {
 
 /// Finds the facts that a record's outcome hangs on. An outcome cannot be guessed, so what cannot be read
 /// now is waited for; reads of everything that can be read go on meanwhile.
-async fn prior_of(shared: &Arc<Shared>, wanted: &Needs) -> Result<Prior, ReadError> {
-    let mut hold = Hold::new(shared, "what was there before");
+async fn prior_of(
+    shared: &Arc<PartitionShared>,
+    wanted: &ReadSet,
+) -> Result<PriorState, ReadError> {
+    let mut hold = FoldHold::new(shared, "what was there before");
     loop {
         match resolve(&shared.snapshot(), wanted).await {
             Ok(prior) => {

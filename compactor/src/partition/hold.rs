@@ -12,7 +12,7 @@ use std::time::Duration;
 use ingest::log::ReadError;
 use ingest::time::Tick;
 
-use super::Shared;
+use super::PartitionShared;
 
 /// The first pause; each is twice the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -24,8 +24,8 @@ const TOLD_AFTER: Duration = Duration::from_secs(1);
 const OPEN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// One thing that is waited for, again and again.
-pub(super) struct Hold<'a> {
-    shared: &'a Arc<Shared>,
+pub(super) struct FoldHold<'a> {
+    shared: &'a Arc<PartitionShared>,
     /// The thing that is waited for, for messages.
     what: &'static str,
     /// When the first try failed; none before.
@@ -34,8 +34,8 @@ pub(super) struct Hold<'a> {
     is_told: bool,
 }
 
-impl<'a> Hold<'a> {
-    pub fn new(shared: &'a Arc<Shared>, what: &'static str) -> Self {
+impl<'a> FoldHold<'a> {
+    pub fn new(shared: &'a Arc<PartitionShared>, what: &'static str) -> Self {
         Self { shared, what, since: None, pause: PAUSE_MIN, is_told: false }
     }
 

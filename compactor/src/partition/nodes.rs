@@ -12,13 +12,13 @@ use ingest::time::Tick;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
-use super::Shared;
-use super::claims::{Claims, Step};
-use super::digests::{Digests, Verdict};
+use super::PartitionShared;
+use super::claims::{ClaimStep, NodeClaim};
+use super::digests::{CutDigests, DigestVerdict};
 
 /// Which node this is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Node {
+pub struct ThisNode {
     /// Its id.
     pub id: NodeId,
     /// Whether this data directory has held the id before.
@@ -26,12 +26,12 @@ pub struct Node {
 }
 
 /// What a partition knows of this node and the others.
-pub(crate) struct Nodes {
-    node: Option<Node>,
+pub(crate) struct NodeRegistry {
+    node: Option<ThisNode>,
     process: WriterId,
-    digests: Mutex<Digests>,
-    claims: Mutex<Option<Claims>>,
-    rooms: Mutex<Rooms>,
+    digests: Mutex<CutDigests>,
+    claims: Mutex<Option<NodeClaim>>,
+    rooms: Mutex<RoomReports>,
     /// What has to be appended, by the task that does.
     say: mpsc::Sender<RecordBody>,
     /// Taken by that task.
@@ -46,8 +46,8 @@ const SAY_MAX: usize = 64;
 /// So long a holder has to object.
 pub const OBJECTION_WAIT: Duration = Duration::from_secs(5);
 
-impl Nodes {
-    pub fn new(node: Option<Node>, process: WriterId, claims_id: bool) -> Self {
+impl NodeRegistry {
+    pub fn new(node: Option<ThisNode>, process: WriterId, claims_id: bool) -> Self {
         let (say, said) = mpsc::channel(SAY_MAX);
         let claims = node.filter(|_| claims_id);
         let holds = claims.is_none_or(|node| node.held_before).then_some(true);
@@ -55,7 +55,9 @@ impl Nodes {
             node,
             process,
             digests: Mutex::default(),
-            claims: Mutex::new(claims.map(|node| Claims::new(node.id, process, node.held_before))),
+            claims: Mutex::new(
+                claims.map(|node| NodeClaim::new(node.id, process, node.held_before)),
+            ),
             say,
             rooms: Mutex::default(),
             said: Mutex::new(Some(said)),
@@ -89,14 +91,14 @@ const ROOM_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// Room for payload, of this node and the others.
 #[derive(Default)]
-struct Rooms {
+struct RoomReports {
     /// The free space that this node has told last, and when.
     told: Option<(u64, Tick)>,
     /// The free space that the others have told last, and when that was read.
     others: BTreeMap<NodeId, (u64, Tick)>,
 }
 
-impl Rooms {
+impl RoomReports {
     fn least(&self, now: Tick) -> Option<u64> {
         let fresh = self.others.values().filter(|(_, read)| now.since(*read) <= ROOM_AGE_MAX);
         fresh.map(|(bytes, _)| *bytes).min()
@@ -116,7 +118,7 @@ impl Rooms {
 }
 
 /// Starts the task that appends what this node has to say of itself.
-pub(super) fn start(shared: &Arc<Shared>) -> Task {
+pub(super) fn start(shared: &Arc<PartitionShared>) -> Task {
     let shared = shared.clone();
     let env = shared.env.clone();
     let task: Fut<'static, ()> = Box::pin(async move {
@@ -135,7 +137,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> Task {
     env.rt.spawn("nodes", task)
 }
 
-async fn append(shared: &Shared, body: RecordBody) -> Result<(), AppendError> {
+async fn append(shared: &PartitionShared, body: RecordBody) -> Result<(), AppendError> {
     // Told apart by what it says, so it needs no number.
     let id = RecordId { writer: shared.nodes.process, ..RecordId::default() };
     let record = Record::of_the_store(id, body);
@@ -144,7 +146,7 @@ async fn append(shared: &Shared, body: RecordBody) -> Result<(), AppendError> {
 }
 
 /// Claims this node's id; gives whether it is this process's.
-pub(super) async fn claim(shared: &Arc<Shared>) -> bool {
+pub(super) async fn claim(shared: &Arc<PartitionShared>) -> bool {
     let Some(node) = shared.nodes.node else { return true };
     let claim = |stage| RecordBody::Claim { node: node.id, process: shared.nodes.process, stage };
     shared.nodes.say(claim(ClaimStage::Claim));
@@ -162,15 +164,20 @@ pub(super) async fn claim(shared: &Arc<Shared>) -> bool {
 }
 
 /// The fold has met a record about a node's id.
-pub(super) fn take_claim(shared: &Shared, node: NodeId, process: WriterId, stage: ClaimStage) {
+pub(super) fn take_claim(
+    shared: &PartitionShared,
+    node: NodeId,
+    process: WriterId,
+    stage: ClaimStage,
+) {
     let step = match shared.nodes.claims.lock().as_mut() {
         // What is replayed has been settled long ago.
         Some(claims) if *shared.replayed.borrow() => claims.take(node, process, stage),
         _ => return,
     };
     match step {
-        Step::Nothing => {}
-        Step::Object(claimant) => {
+        ClaimStep::Nothing => {}
+        ClaimStep::Object(claimant) => {
             tracing::error!(%node, "another process claims this node's id");
             shared.nodes.say(RecordBody::Claim {
                 node,
@@ -178,8 +185,8 @@ pub(super) fn take_claim(shared: &Shared, node: NodeId, process: WriterId, stage
                 stage: ClaimStage::Object,
             });
         }
-        Step::Holds => drop(shared.nodes.holds.send_replace(Some(true))),
-        Step::GivesUp => {
+        ClaimStep::Holds => drop(shared.nodes.holds.send_replace(Some(true))),
+        ClaimStep::GivesUp => {
             tracing::error!(%node, "this node's id is another process's: stopping");
             shared.nodes.holds.send_replace(Some(false));
         }
@@ -187,7 +194,7 @@ pub(super) fn take_claim(shared: &Shared, node: NodeId, process: WriterId, stage
 }
 
 /// A cut has been published here: tells the others its digest.
-pub(crate) fn publish_digest(shared: &Shared, cut: CutNumber, digest: [u8; 32]) {
+pub(crate) fn publish_digest(shared: &PartitionShared, cut: CutNumber, digest: [u8; 32]) {
     let Some(node) = shared.nodes.node else { return };
     let verdict = shared.nodes.digests.lock().own(cut, digest);
     judge(shared, cut, &verdict);
@@ -195,7 +202,7 @@ pub(crate) fn publish_digest(shared: &Shared, cut: CutNumber, digest: [u8; 32]) 
 }
 
 /// Tells the others how much room for payload this node has, if there is something new to tell.
-pub(super) fn publish_room(shared: &Shared, bytes: u64) {
+pub(super) fn publish_room(shared: &PartitionShared, bytes: u64) {
     let Some(node) = shared.nodes.node.filter(|_| *shared.replayed.borrow()) else { return };
     if shared.nodes.rooms.lock().tells(bytes, shared.env.clock.now()) {
         shared.nodes.say(RecordBody::Room(RoomReport { node: node.id, bytes }));
@@ -203,7 +210,7 @@ pub(super) fn publish_room(shared: &Shared, bytes: u64) {
 }
 
 /// The fold has met a node's room.
-pub(super) fn take_room(shared: &Shared, room: &RoomReport) {
+pub(super) fn take_room(shared: &PartitionShared, room: &RoomReport) {
     let is_old = !*shared.replayed.borrow();
     if is_old || shared.nodes.node.is_none_or(|node| node.id == room.node) {
         return;
@@ -213,7 +220,7 @@ pub(super) fn take_room(shared: &Shared, room: &RoomReport) {
 }
 
 /// The fold has met a digest.
-pub(super) fn take_digest(shared: &Shared, digest: &CutDigest) {
+pub(super) fn take_digest(shared: &PartitionShared, digest: &CutDigest) {
     // One's own is known better than it can be read.
     if shared.nodes.node.is_none_or(|node| node.id == digest.node) {
         return;
@@ -222,14 +229,14 @@ pub(super) fn take_digest(shared: &Shared, digest: &CutDigest) {
     judge(shared, digest.cut, &verdict);
 }
 
-fn judge(shared: &Shared, cut: CutNumber, verdict: &Verdict) {
+fn judge(shared: &PartitionShared, cut: CutNumber, verdict: &DigestVerdict) {
     match verdict {
-        Verdict::Agrees => {}
-        Verdict::Split(others) => {
+        DigestVerdict::Agrees => {}
+        DigestVerdict::Split(others) => {
             shared.counters.digest_splits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             tracing::error!(%cut, ?others, partition = %shared.id, "digests of this cut differ, and nobody can tell which is right");
         }
-        Verdict::Outvoted(others) => {
+        DigestVerdict::Outvoted(others) => {
             let reason = format!(
                 "this node's copy of partition {} differs from the others' at cut {cut} and serves nothing: remove its data directory and start it again, it will be made anew from the log",
                 shared.id
@@ -250,7 +257,7 @@ mod tests {
 
     #[test]
     fn the_least_room_counts_while_it_is_fresh() {
-        let mut rooms = Rooms::default();
+        let mut rooms = RoomReports::default();
         assert_eq!(rooms.least(at(0)), None);
         rooms.others.insert(NodeId::new(2), (70, at(0)));
         rooms.others.insert(NodeId::new(3), (50, at(100)));
@@ -263,7 +270,7 @@ mod tests {
 
     #[test]
     fn room_is_told_when_it_changes_and_now_and_then() {
-        let mut rooms = Rooms::default();
+        let mut rooms = RoomReports::default();
         assert!(rooms.tells(800, at(0)));
         for (bytes, seconds, tells) in
             [(0, 9, false), (750, 20, false), (650, 30, true), (650, 269, false), (650, 270, true)]

@@ -12,12 +12,12 @@ use ingest::log::AppendError;
 use ingest::mutant::Mutant;
 use ingest::record::{Record, RecordBody, RecordId, RecordPayload, StreamPiece, StreamRef};
 
-use super::Shared;
-use crate::outcome::Outcome;
+use super::PartitionShared;
+use crate::outcome::RecordOutcome;
 
 /// Where large payload goes before the record that names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PayloadWay {
+pub enum PayloadRoute {
     /// To bulk files, made durable here: where this machine's disk is what makes writes durable.
     Bulk,
     /// Into the log, in pieces of so many bytes (whole frames of a bulk file).
@@ -39,7 +39,7 @@ pub enum PayloadError {
 }
 
 /// Payload that is durable and that no record names yet.
-pub struct Written {
+pub struct WrittenPayload {
     /// How a record names it.
     pub payload: RecordPayload,
     /// CRC-64/NVME.
@@ -51,13 +51,13 @@ pub struct Written {
 /// Keeps payload that no record names yet. Dropping it leaves open whether one does or will.
 pub struct PayloadGuard {
     bulk: Option<UploadGuard>,
-    stream: Option<OpenStream>,
+    stream: Option<UnnamedStream>,
 }
 
 impl PayloadGuard {
     /// A record names the payload and has been applied.
     pub fn named(mut self) {
-        self.stream = self.stream.take().and_then(OpenStream::end);
+        self.stream = self.stream.take().and_then(UnnamedStream::end);
     }
 
     /// No record names the payload, and none ever will: gives its space back.
@@ -68,9 +68,9 @@ impl PayloadGuard {
     }
 
     /// Ends it as an outcome says; an error leaves it open.
-    pub fn settle<E>(self, outcome: &Result<Outcome, E>) {
+    pub fn settle<E>(self, outcome: &Result<RecordOutcome, E>) {
         match outcome {
-            Ok(Outcome::Rejected(_)) => self.refused(),
+            Ok(RecordOutcome::Rejected(_)) => self.refused(),
             Ok(_) => self.named(),
             Err(_) => drop(self),
         }
@@ -80,20 +80,20 @@ impl PayloadGuard {
 /// A stream that the log has pieces of and that no record is known to name. Dropping it tells all nodes
 /// that none will, so that they give its space back at once. Should one do so all the same, it has been
 /// met before, or it is rejected on every node alike.
-struct OpenStream {
-    shared: Arc<Shared>,
+struct UnnamedStream {
+    shared: Arc<PartitionShared>,
     id: StreamId,
     is_over: bool,
 }
 
-impl OpenStream {
+impl UnnamedStream {
     fn end(mut self) -> Option<Self> {
         self.is_over = true;
         None
     }
 }
 
-impl Drop for OpenStream {
+impl Drop for UnnamedStream {
     fn drop(&mut self) {
         if self.is_over || self.shared.env.mutated(Mutant::KeepAbandoned) {
             return;
@@ -128,10 +128,13 @@ pub enum PayloadWriter {
 }
 
 impl PayloadWriter {
-    pub(super) async fn begin(shared: &Arc<Shared>, len: u64) -> Result<Self, PayloadError> {
+    pub(super) async fn begin(
+        shared: &Arc<PartitionShared>,
+        len: u64,
+    ) -> Result<Self, PayloadError> {
         Ok(match shared.options.payload {
-            PayloadWay::Bulk => Self::Bulk(Box::new(shared.bulk.begin(len).await?)),
-            PayloadWay::Log { piece_bytes } => {
+            PayloadRoute::Bulk => Self::Bulk(Box::new(shared.bulk.begin(len).await?)),
+            PayloadRoute::Log { piece_bytes } => {
                 // Every node has to take it, so the one with the least room decides.
                 let elsewhere = shared.nodes.least_room(shared.env.clock.now());
                 let promise = shared.bulk.promise(len, elsewhere).await?;
@@ -149,11 +152,11 @@ impl PayloadWriter {
     }
 
     /// Makes everything durable.
-    pub async fn finish(self) -> Result<Written, PayloadError> {
+    pub async fn finish(self) -> Result<WrittenPayload, PayloadError> {
         match self {
             Self::Bulk(upload) => {
                 let written = upload.finish().await?;
-                Ok(Written {
+                Ok(WrittenPayload {
                     payload: RecordPayload::Bulk(written.extents),
                     digest: written.digest,
                     guard: Some(PayloadGuard { bulk: Some(written.guard), stream: None }),
@@ -169,10 +172,10 @@ const PIECES_SENT: usize = 4;
 
 /// Sends payload in pieces.
 pub struct StreamWriter {
-    shared: Arc<Shared>,
+    shared: Arc<PartitionShared>,
     stream: StreamId,
     /// Once a piece has been sent.
-    open: Option<OpenStream>,
+    open: Option<UnnamedStream>,
     /// The space that this node will need for it.
     promise: SpacePromise,
     total: u64,
@@ -185,7 +188,12 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
-    fn new(shared: Arc<Shared>, total: u64, piece_bytes: usize, promise: SpacePromise) -> Self {
+    fn new(
+        shared: Arc<PartitionShared>,
+        total: u64,
+        piece_bytes: usize,
+        promise: SpacePromise,
+    ) -> Self {
         Self {
             stream: StreamId(shared.env.random_id()),
             open: None,
@@ -249,7 +257,7 @@ impl StreamWriter {
         })??;
         if self.open.is_none() {
             let (shared, id) = (self.shared.clone(), self.stream);
-            self.open = Some(OpenStream { shared, id, is_over: false });
+            self.open = Some(UnnamedStream { shared, id, is_over: false });
         }
         self.sent.push_back(self.shared.log.append(permit, record));
         Ok(())
@@ -269,7 +277,7 @@ impl StreamWriter {
         })?)
     }
 
-    async fn finish(mut self) -> Result<Written, PayloadError> {
+    async fn finish(mut self) -> Result<WrittenPayload, PayloadError> {
         if self.given != self.total {
             return Err(self.wrong_length().into());
         }
@@ -281,7 +289,7 @@ impl StreamWriter {
             self.settle_one().await?;
         }
         let stream = StreamRef { stream: self.stream, records: self.next };
-        Ok(Written {
+        Ok(WrittenPayload {
             payload: RecordPayload::Stream(stream),
             digest: self.digest.finalize(),
             guard: Some(PayloadGuard { bulk: None, stream: self.open.take() }),

@@ -7,7 +7,7 @@ pub const CUTS_FAILED_MAX: u32 = 3;
 
 /// Facts about a partition at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Facts {
+pub struct ReadinessFacts {
     /// Why this node's copy serves nothing, if so.
     pub quarantined: Option<String>,
     /// Why the fold has stopped, if it has.
@@ -22,7 +22,7 @@ pub struct Facts {
     pub crowded: Option<String>,
     /// How often the cut that is being sealed has failed in a row, and how it failed last.
     pub cuts_failed: (u32, String),
-    /// As many frozen tails wait as may wait, and the tail is full: writes wait.
+    /// As many frozen memtables wait as may wait, and the memtable is full: writes wait.
     pub is_full: bool,
     /// How long the oldest record of this process has waited for its outcome.
     pub waited: Duration,
@@ -32,7 +32,7 @@ pub struct Facts {
 
 /// Why a write would not be taken.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Unready {
+pub enum UnreadyReason {
     /// This node's copy is not to be trusted.
     #[error("{0}")]
     Quarantined(String),
@@ -62,44 +62,44 @@ pub enum Unready {
     Crowded(String),
 }
 
-impl Unready {
+impl UnreadyReason {
     /// Tells whether a write is to be refused for it before anything is appended: its outcome could not be
     /// known in time, and each retry would make another version.
     pub(crate) fn is_before_append(&self) -> bool {
-        matches!(self, Unready::Held(_) | Unready::Behind(_))
+        matches!(self, UnreadyReason::Held(_) | UnreadyReason::Behind(_))
     }
 }
 
 /// Tells that a write would be taken, or the first reason why not: the gravest first.
-pub fn readiness(facts: &Facts) -> Result<(), Unready> {
+pub fn readiness(facts: &ReadinessFacts) -> Result<(), UnreadyReason> {
     if let Some(reason) = &facts.quarantined {
-        return Err(Unready::Quarantined(reason.clone()));
+        return Err(UnreadyReason::Quarantined(reason.clone()));
     }
     if let Some(reason) = &facts.stopped {
-        return Err(Unready::Stopped(reason.clone()));
+        return Err(UnreadyReason::Stopped(reason.clone()));
     }
     if let Some(reason) = &facts.held {
-        return Err(Unready::Held(reason.clone()));
+        return Err(UnreadyReason::Held(reason.clone()));
     }
     if let Some(reason) = &facts.refusing {
-        return Err(Unready::Refusing(reason.clone()));
+        return Err(UnreadyReason::Refusing(reason.clone()));
     }
     if facts.waited > facts.wait_max {
-        return Err(Unready::Behind(facts.waited));
+        return Err(UnreadyReason::Behind(facts.waited));
     }
     let (failed, how) = &facts.cuts_failed;
     if facts.is_full {
         let why = if *failed > 0 { format!(": {how}") } else { String::new() };
-        return Err(Unready::Full(why));
+        return Err(UnreadyReason::Full(why));
     }
     if *failed >= CUTS_FAILED_MAX {
-        return Err(Unready::CutsFail(*failed, how.clone()));
+        return Err(UnreadyReason::CutsFail(*failed, how.clone()));
     }
     if facts.is_short {
-        return Err(Unready::Short);
+        return Err(UnreadyReason::Short);
     }
     if let Some(reason) = &facts.crowded {
-        return Err(Unready::Crowded(reason.clone()));
+        return Err(UnreadyReason::Crowded(reason.clone()));
     }
     Ok(())
 }
@@ -111,35 +111,35 @@ mod tests {
     #[test]
     fn ready_means_that_a_write_would_be_taken() {
         let said = || Some("said".to_owned());
-        let good = Facts { wait_max: Duration::from_secs(7), ..Facts::default() };
+        let good = ReadinessFacts { wait_max: Duration::from_secs(7), ..ReadinessFacts::default() };
         let failed = |times: u32| (times, "no such folder".to_owned());
         let second = Duration::from_secs;
         let table = [
             (good.clone(), None),
-            (Facts { quarantined: said(), stopped: said(), ..good.clone() }, Some("said")),
-            (Facts { stopped: said(), ..good.clone() }, Some("said")),
-            (Facts { held: said(), ..good.clone() }, Some("said")),
-            (Facts { refusing: said(), ..good.clone() }, Some("said")),
-            (Facts { waited: second(7), ..good.clone() }, None),
+            (ReadinessFacts { quarantined: said(), stopped: said(), ..good.clone() }, Some("said")),
+            (ReadinessFacts { stopped: said(), ..good.clone() }, Some("said")),
+            (ReadinessFacts { held: said(), ..good.clone() }, Some("said")),
+            (ReadinessFacts { refusing: said(), ..good.clone() }, Some("said")),
+            (ReadinessFacts { waited: second(7), ..good.clone() }, None),
             (
-                Facts { waited: second(8), ..good.clone() },
+                ReadinessFacts { waited: second(8), ..good.clone() },
                 Some("this node is behind: a record has waited 8 s for its outcome"),
             ),
-            (Facts { cuts_failed: failed(2), ..good.clone() }, None),
+            (ReadinessFacts { cuts_failed: failed(2), ..good.clone() }, None),
             (
-                Facts { cuts_failed: failed(3), ..good.clone() },
+                ReadinessFacts { cuts_failed: failed(3), ..good.clone() },
                 Some("a cut has failed 3 times in a row: no such folder"),
             ),
-            (Facts { is_full: true, ..good.clone() }, Some("too much waits to be sealed")),
+            (ReadinessFacts { is_full: true, ..good.clone() }, Some("too much waits to be sealed")),
             (
-                Facts { is_full: true, cuts_failed: failed(1), ..good.clone() },
+                ReadinessFacts { is_full: true, cuts_failed: failed(1), ..good.clone() },
                 Some("too much waits to be sealed: no such folder"),
             ),
             (
-                Facts { is_short: true, ..good.clone() },
+                ReadinessFacts { is_short: true, ..good.clone() },
                 Some("the device is nearly full: only deletes are taken"),
             ),
-            (Facts { crowded: said(), ..good.clone() }, Some("said")),
+            (ReadinessFacts { crowded: said(), ..good.clone() }, Some("said")),
         ];
         for (facts, wanted) in table {
             let found = readiness(&facts).err().map(|reason| reason.to_string());
@@ -149,9 +149,9 @@ mod tests {
 
     #[test]
     fn a_write_is_refused_early_only_where_its_outcome_would_be_late() {
-        assert!(Unready::Held(String::new()).is_before_append());
-        assert!(Unready::Behind(Duration::ZERO).is_before_append());
-        assert!(!Unready::CutsFail(9, String::new()).is_before_append());
-        assert!(!Unready::Short.is_before_append(), "deletes are taken");
+        assert!(UnreadyReason::Held(String::new()).is_before_append());
+        assert!(UnreadyReason::Behind(Duration::ZERO).is_before_append());
+        assert!(!UnreadyReason::CutsFail(9, String::new()).is_before_append());
+        assert!(!UnreadyReason::Short.is_before_append(), "deletes are taken");
     }
 }

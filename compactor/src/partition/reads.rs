@@ -24,12 +24,12 @@ use ingest::record::RecordId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::Shared;
+use super::PartitionShared;
 use crate::view::Snapshot;
 
 /// What a read promises.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum ReadPromise {
+pub enum ReadConsistency {
     /// Linearizable, since one process writes the log and applies before it acknowledges.
     #[default]
     Applied,
@@ -42,24 +42,24 @@ pub enum ReadPromise {
 
 /// Barriers that this node's fold has met, and reads that wait.
 pub(crate) struct Barriers {
-    demand: Mutex<Demand>,
+    demand: Mutex<BarrierDemand>,
     demanded: Notify,
     /// The last round that is over.
-    done: Mark<u64>,
+    done: ProgressMark<u64>,
     /// The newest barrier met of each process.
     met: Mutex<BTreeMap<WriterId, Sequence>>,
     /// Raised with each barrier met and each batch applied.
-    moved: Mark<Offset>,
+    moved: ProgressMark<Offset>,
 }
 
 /// How far something has come, and those who wait for it, woken in the order in which they came. A
 /// `watch` of tokio wakes many in an order of its own, drawn from no seed: runs would not repeat.
-struct Mark<T> {
+struct ProgressMark<T> {
     at: Mutex<T>,
     moved: Notify,
 }
 
-impl<T: Copy> Mark<T> {
+impl<T: Copy> ProgressMark<T> {
     fn new(at: T) -> Self {
         Self { at: Mutex::new(at), moved: Notify::new() }
     }
@@ -83,7 +83,7 @@ impl<T: Copy> Mark<T> {
 }
 
 #[derive(Default)]
-struct Demand {
+struct BarrierDemand {
     /// Rounds that have begun.
     begun: u64,
     /// The highest round that somebody waits for.
@@ -98,9 +98,9 @@ impl Barriers {
         Self {
             demand: Mutex::default(),
             demanded: Notify::new(),
-            done: Mark::new(0),
+            done: ProgressMark::new(0),
             met: Mutex::default(),
-            moved: Mark::new(at),
+            moved: ProgressMark::new(at),
         }
     }
 
@@ -162,7 +162,7 @@ impl Barriers {
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Starts the task that appends barriers and waits until they are met.
-pub(super) fn start(shared: &Arc<Shared>) -> Task {
+pub(super) fn start(shared: &Arc<PartitionShared>) -> Task {
     let shared = shared.clone();
     let env = shared.env.clone();
     let task: Fut<'static, ()> = Box::pin(async move {
@@ -183,7 +183,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> Task {
 }
 
 /// Appends one barrier and waits until the fold has met it.
-async fn pass(shared: &Shared) -> Result<(), String> {
+async fn pass(shared: &PartitionShared) -> Result<(), String> {
     let token = shared.log.barrier(shared.id).await.map_err(|error| error.to_string())?;
     // Acknowledged, it will come; a fold that has stopped never meets it, and says so elsewhere.
     let met = shared.barriers.wait(token);
@@ -191,8 +191,8 @@ async fn pass(shared: &Shared) -> Result<(), String> {
     timeout(shared.env.clock.as_ref(), limit, met).await.ok_or_else(|| "it did not come".into())
 }
 
-impl Shared {
-    /// What a read sees that began now; see [`ReadPromise`].
+impl PartitionShared {
+    /// What a read sees that began now; see [`ReadConsistency`].
     pub async fn fresh(&self) -> Result<Snapshot, ReadError> {
         if let Some(reason) = self.quarantined.borrow().clone() {
             return Err(self.unavailable(reason));
@@ -201,18 +201,18 @@ impl Shared {
             return Ok(self.snapshot());
         }
         // A fold that has stopped meets no barrier any more, so nothing here can be known to be fresh.
-        if self.options.reads != ReadPromise::Applied
+        if self.options.reads != ReadConsistency::Applied
             && let Some(reason) = self.stopped.borrow().clone()
         {
             return Err(self.unavailable(reason));
         }
         let waited = match self.options.reads {
-            ReadPromise::Applied => return Ok(self.snapshot()),
-            ReadPromise::Barrier => {
+            ReadConsistency::Applied => return Ok(self.snapshot()),
+            ReadConsistency::Barrier => {
                 let round = self.barriers.next_round();
                 timeout(self.env.clock.as_ref(), self.options.read_wait, round).await
             }
-            ReadPromise::HighWatermark => {
+            ReadConsistency::HighWatermark => {
                 let caught_up = async {
                     let end = self.log.end(self.id).await?;
                     self.barriers.wait(BarrierToken::Below(end)).await;

@@ -29,20 +29,20 @@ use ingest::ids::StreamId;
 use ingest::record::{StreamPiece, StreamRef};
 use ingest::time::WallTime;
 
+use crate::memtable::StateChange;
 use crate::state::{StateKey, StreamState};
-use crate::tail::StateChange;
 
 /// A stream without a new piece for so long, by the log's time, is given up at the next cut.
 pub const STREAM_AGE_MAX: Duration = Duration::from_secs(3600);
 
-struct Stream {
+struct PayloadStream {
     state: StreamState,
     /// Of earlier lives; what this life wrote lies behind them.
     inherited: Vec<Extent>,
     upload: Option<PayloadUpload>,
 }
 
-impl Stream {
+impl PayloadStream {
     /// This node has no room for it. What no state run names is given back; a start that goes on from one
     /// may have room.
     fn lose(&mut self) {
@@ -82,7 +82,7 @@ impl Stream {
 }
 
 /// A whole stream.
-pub(crate) struct Whole {
+pub(crate) struct WholeStream {
     /// Bytes.
     pub len: u64,
     /// CRC-64/NVME.
@@ -95,17 +95,17 @@ pub(crate) struct Whole {
 
 /// The streams that are under way in a partition.
 #[derive(Default)]
-pub(crate) struct Streams {
-    open: BTreeMap<StreamId, Stream>,
+pub(crate) struct OpenStreams {
+    open: BTreeMap<StreamId, PayloadStream>,
     /// Written to a state run and over since.
     gone: Vec<StreamId>,
 }
 
-impl Streams {
+impl OpenStreams {
     /// Puts a stream back, as a state run knew it.
     pub fn restore(&mut self, id: StreamId, state: StreamState) {
         let inherited = state.extents.clone();
-        self.open.insert(id, Stream { state, inherited, upload: None });
+        self.open.insert(id, PayloadStream { state, inherited, upload: None });
     }
 
     /// Takes a piece; says whether with it the stream has come to be missing here. On [`BulkError::Disk`]
@@ -127,7 +127,7 @@ impl Streams {
                 seen: time,
                 extents: Vec::new(),
             };
-            let stream = Stream { state, inherited: Vec::new(), upload: None };
+            let stream = PayloadStream { state, inherited: Vec::new(), upload: None };
             self.open.insert(data.stream, stream);
         }
         let Some(stream) = self.open.get_mut(&data.stream) else { return Ok(false) };
@@ -180,11 +180,11 @@ impl Streams {
     }
 
     /// Ends a stream that a record names, whatever becomes of the record; gives it when it is whole.
-    pub async fn end(&mut self, named: &StreamRef) -> Result<Option<Whole>, BulkError> {
+    pub async fn end(&mut self, named: &StreamRef) -> Result<Option<WholeStream>, BulkError> {
         let Some(stream) = self.open.remove(&named.stream) else { return Ok(None) };
         self.gone.push(named.stream);
         let is_missing = stream.is_missing();
-        let Stream { state, inherited, upload, .. } = stream;
+        let PayloadStream { state, inherited, upload, .. } = stream;
         if state.len != state.total || state.next != named.records {
             if let Some(upload) = upload {
                 upload.abandon();
@@ -193,7 +193,12 @@ impl Streams {
         }
         if is_missing {
             let extents = Arc::from(state.extents);
-            return Ok(Some(Whole { len: state.len, digest: state.digest, extents, guard: None }));
+            return Ok(Some(WholeStream {
+                len: state.len,
+                digest: state.digest,
+                extents,
+                guard: None,
+            }));
         }
         let (own, guard) = match upload {
             Some(upload) => {
@@ -203,7 +208,7 @@ impl Streams {
             None => (Vec::new(), None),
         };
         let extents = inherited.into_iter().chain(own).collect();
-        Ok(Some(Whole { len: state.len, digest: state.digest, extents, guard }))
+        Ok(Some(WholeStream { len: state.len, digest: state.digest, extents, guard }))
     }
 
     /// What a cut writes: the streams under way, and which have ended since an earlier cut may have

@@ -54,8 +54,8 @@ fn added(payload: &Bytes) -> Vec<Added> {
     vec![
         (key("a", 41, 41), object(payload.len(), PayloadLocation::Empty), Some(payload.clone())),
         (key("b", 42, 44), object(0, PayloadLocation::Empty), None),
-        (key("b", 42, 43), EntryValue::Removed, None),
-        (key("c", 45, 45), EntryValue::NullRemoved, None),
+        (key("b", 42, 43), EntryValue::Tombstone, None),
+        (key("c", 45, 45), EntryValue::NullTombstone, None),
         (key("d", 46, 46), marker, None),
         (key("e", 47, 47), object(65_604, PayloadLocation::Bulk(extents.into())), None),
         (key("f", 48, 48), object(3, PayloadLocation::Empty), Some(Bytes::from_static(b"end"))),
@@ -325,7 +325,7 @@ fn what_could_not_be_read_back_is_not_written() {
         let added = ready(async {
             let disk = memory.disk();
             let mut writer = SegmentWriter::create(&disk, &path(), STORE, ID).await.unwrap();
-            writer.add(&key, &EntryValue::Removed, None).await
+            writer.add(&key, &EntryValue::Tombstone, None).await
         });
         assert_eq!(added.is_ok(), is_within, "{len}");
         if is_within {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use ingest::codec::{DecodeError, Decoder, Encoder};
 use ingest::ids::{BucketId, Offset};
 
+use crate::memtable::StateChange;
 use crate::state::StateKey;
-use crate::tail::StateChange;
 
 /// The last write of each bucket. Follows from the log alone, so all nodes agree; carried over cuts in the
 /// state run.

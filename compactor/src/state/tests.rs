@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::fuzz::{Mutator, rounds};
 use crate::golden;
+use crate::lookup::{decode_state_value, encode_state_value};
 use crate::memory::{Memory, ready};
-use crate::outcome::{Deleted, VersionName};
-use crate::resolve::{decode_state_value, encode_state_value};
+use crate::outcome::{DeletedVersion, VersionName};
 use crate::sealed::FileDigest;
-use crate::table::{Table, TableKind, TableWriter, Value};
+use crate::table::{Table, TableKind, TableValue, TableWriter};
 
 const BUCKET: BucketId = BucketId::new(3);
 const UPLOAD: UploadId = UploadId([0x55; 16]);
@@ -28,8 +28,8 @@ fn bucket() -> BucketState {
     }
 }
 
-fn written() -> Written {
-    Written {
+fn written() -> WrittenVersion {
+    WrittenVersion {
         version: Offset::new(41),
         is_null: true,
         created: WallTime::from_micros(1_700_000_000_000_001),
@@ -68,17 +68,17 @@ fn part() -> UploadPart {
 }
 
 /// Every outcome, and every rejection.
-fn outcomes() -> Vec<Outcome> {
-    let named = |version, is_marker| Outcome::Deleted(Deleted { version, is_marker });
+fn outcomes() -> Vec<RecordOutcome> {
+    let named = |version, is_marker| RecordOutcome::Deleted(DeletedVersion { version, is_marker });
     let mut all = vec![
-        Outcome::Done,
-        Outcome::BucketCreated(BUCKET),
-        Outcome::Written(written()),
+        RecordOutcome::Done,
+        RecordOutcome::BucketCreated(BUCKET),
+        RecordOutcome::Written(written()),
         named(None, false),
         named(Some(VersionName::Null), true),
         named(Some(VersionName::At(Offset::new(41))), false),
-        Outcome::Changed(VersionName::Null),
-        Outcome::Changed(VersionName::At(Offset::new(41))),
+        RecordOutcome::Changed(VersionName::Null),
+        RecordOutcome::Changed(VersionName::At(Offset::new(41))),
     ];
     let rejections = [
         Rejection::NoSuchBucket,
@@ -99,7 +99,7 @@ fn outcomes() -> Vec<Outcome> {
         Rejection::Expired,
         Rejection::StaleCut,
     ];
-    all.extend(rejections.map(Outcome::Rejected));
+    all.extend(rejections.map(RecordOutcome::Rejected));
     all
 }
 
@@ -140,7 +140,7 @@ fn write() -> Vec<u8> {
         let mut writer = TableWriter::create(&disk, &path(), TableKind::State, 5).await.unwrap();
         for (key, value) in golden_entries() {
             let value = encode_state_value(value.as_ref());
-            let value = Value { bytes: &value, ..Value::default() };
+            let value = TableValue { bytes: &value, ..TableValue::default() };
             writer.add(&key.0, value, None).await.unwrap();
         }
         writer.finish().await.unwrap();
@@ -238,7 +238,7 @@ fn a_value_that_ends_early_or_late_is_refused() {
 
 #[test]
 fn a_writer_has_no_more_outcomes_than_are_kept() {
-    let outcomes = VecDeque::from(vec![Outcome::Done; OUTCOMES_MAX]);
+    let outcomes = VecDeque::from(vec![RecordOutcome::Done; OUTCOMES_MAX]);
     let state = WriterState { outcomes, ..writer() };
     assert_eq!(WriterState::decode(state.encode()), Ok(state));
     let mut out = Encoder::new();
@@ -314,29 +314,32 @@ fn id(epoch: u32, sequence: u64) -> RecordId {
     RecordId { writer: WRITER, epoch: Epoch::new(epoch), sequence: Sequence::new(sequence) }
 }
 
-fn rejected(rejection: Rejection) -> Admission {
-    Admission::Rejected(rejection)
+fn rejected(rejection: Rejection) -> RecordAdmission {
+    RecordAdmission::Rejected(rejection)
 }
 
 const AT: Offset = Offset::new(7);
 
 #[test]
 fn a_record_is_admitted_once_and_in_order() {
-    let mut writers = Writers::default();
+    let mut writers = WriterStates::default();
     assert_eq!(writers.admit(&id(1, 1)), rejected(Rejection::WrongEpoch), "nobody was opened");
-    writers.record(&id(1, 1), AT, Outcome::Done);
+    writers.record(&id(1, 1), AT, RecordOutcome::Done);
     assert_eq!(writers.iter().count(), 0, "recording opens nobody");
-    assert_eq!(writers.open(&id(1, 0), AT), Outcome::Done);
-    assert_eq!(writers.admit(&id(1, 1)), Admission::Next);
+    assert_eq!(writers.open(&id(1, 0), AT), RecordOutcome::Done);
+    assert_eq!(writers.admit(&id(1, 1)), RecordAdmission::Next);
     assert_eq!(writers.admit(&id(1, 2)), rejected(Rejection::SequenceGap));
     assert_eq!(writers.admit(&id(1, 0)), rejected(Rejection::Expired));
-    let first = Outcome::BucketCreated(BUCKET);
+    let first = RecordOutcome::BucketCreated(BUCKET);
     writers.record(&id(1, 1), AT, first);
-    writers.record(&id(1, 2), AT.next(), Outcome::Written(written()));
+    writers.record(&id(1, 2), AT.next(), RecordOutcome::Written(written()));
     // A record that turns up again gets the first outcome, whatever it would do now.
-    assert_eq!(writers.admit(&id(1, 1)), Admission::Repeated(first));
-    assert_eq!(writers.admit(&id(1, 2)), Admission::Repeated(Outcome::Written(written())));
-    assert_eq!(writers.admit(&id(1, 3)), Admission::Next);
+    assert_eq!(writers.admit(&id(1, 1)), RecordAdmission::Repeated(first));
+    assert_eq!(
+        writers.admit(&id(1, 2)),
+        RecordAdmission::Repeated(RecordOutcome::Written(written()))
+    );
+    assert_eq!(writers.admit(&id(1, 3)), RecordAdmission::Next);
     assert_eq!(writers.admit(&id(1, 4)), rejected(Rejection::SequenceGap));
     for epoch in [0, 2] {
         assert_eq!(writers.admit(&id(epoch, 3)), rejected(Rejection::WrongEpoch));
@@ -347,35 +350,35 @@ fn a_record_is_admitted_once_and_in_order() {
 
 #[test]
 fn a_newer_instance_goes_on_where_the_fold_stands() {
-    let mut writers = Writers::default();
+    let mut writers = WriterStates::default();
     writers.open(&id(2, 40), AT);
-    assert_eq!(writers.admit(&id(2, 41)), Admission::Next);
-    writers.record(&id(2, 41), AT, Outcome::Done);
+    assert_eq!(writers.admit(&id(2, 41)), RecordAdmission::Next);
+    writers.record(&id(2, 41), AT, RecordOutcome::Done);
     for epoch in [1, 2] {
-        let outcome = Outcome::Rejected(Rejection::WrongEpoch);
+        let outcome = RecordOutcome::Rejected(Rejection::WrongEpoch);
         assert_eq!(writers.open(&id(epoch, 0), AT), outcome, "epoch {epoch}");
-        assert_eq!(writers.admit(&id(2, 42)), Admission::Next, "it changes nothing");
+        assert_eq!(writers.admit(&id(2, 42)), RecordAdmission::Next, "it changes nothing");
     }
-    assert_eq!(writers.open(&id(3, 0), AT.next()), Outcome::Done);
+    assert_eq!(writers.open(&id(3, 0), AT.next()), RecordOutcome::Done);
     assert_eq!(writers.admit(&id(2, 42)), rejected(Rejection::WrongEpoch));
-    assert_eq!(writers.admit(&id(3, 42)), Admission::Next);
-    assert_eq!(writers.admit(&id(3, 41)), Admission::Repeated(Outcome::Done));
+    assert_eq!(writers.admit(&id(3, 42)), RecordAdmission::Next);
+    assert_eq!(writers.admit(&id(3, 41)), RecordAdmission::Repeated(RecordOutcome::Done));
     assert_eq!(writers.iter().next().unwrap().1.seen, AT.next());
 }
 
 #[test]
 fn old_outcomes_are_forgotten_and_say_so() {
-    let mut writers = Writers::default();
+    let mut writers = WriterStates::default();
     writers.open(&id(1, 0), AT);
-    let outcome = |n: u64| Outcome::BucketCreated(BucketId::new(n));
+    let outcome = |n: u64| RecordOutcome::BucketCreated(BucketId::new(n));
     let newest = OUTCOMES_MAX as u64 + 2;
     (1..=newest).for_each(|n| writers.record(&id(1, n), AT, outcome(n)));
     for (sequence, wanted) in [
         (1, rejected(Rejection::Expired)),
         (2, rejected(Rejection::Expired)),
-        (3, Admission::Repeated(outcome(3))),
-        (newest, Admission::Repeated(outcome(newest))),
-        (newest + 1, Admission::Next),
+        (3, RecordAdmission::Repeated(outcome(3))),
+        (newest, RecordAdmission::Repeated(outcome(newest))),
+        (newest + 1, RecordAdmission::Next),
     ] {
         assert_eq!(writers.admit(&id(1, sequence)), wanted, "record {sequence}");
     }
@@ -386,17 +389,17 @@ fn old_outcomes_are_forgotten_and_say_so() {
 fn numbers_at_their_ends_do_not_overflow() {
     // A log that says so opened a writer at the last number; a record of number 0 then added one to the
     // distance between them.
-    let mut writers = Writers::default();
+    let mut writers = WriterStates::default();
     writers.open(&id(1, u64::MAX), AT);
     assert_eq!(writers.admit(&id(1, 0)), rejected(Rejection::Expired));
     assert_eq!(writers.admit(&id(1, u64::MAX)), rejected(Rejection::Expired));
-    writers.record(&id(1, u64::MAX), AT, Outcome::Done);
-    assert_eq!(writers.admit(&id(1, u64::MAX)), Admission::Repeated(Outcome::Done));
+    writers.record(&id(1, u64::MAX), AT, RecordOutcome::Done);
+    assert_eq!(writers.admit(&id(1, u64::MAX)), RecordAdmission::Repeated(RecordOutcome::Done));
 }
 
 #[test]
 fn a_silent_writer_is_forgotten_by_log_position() {
-    let mut writers = Writers::default();
+    let mut writers = WriterStates::default();
     writers.open(&id(1, 0), AT);
     let other = RecordId { writer: WriterId([1; 16]), ..id(1, 0) };
     writers.open(&other, AT.next());
@@ -405,10 +408,13 @@ fn a_silent_writer_is_forgotten_by_log_position() {
     assert_eq!(writers.expire(Offset::new(limit)), []);
     assert_eq!(writers.expire(Offset::new(limit + 1)), [WRITER]);
     assert_eq!(writers.admit(&id(1, 1)), rejected(Rejection::WrongEpoch));
-    assert_eq!(writers.admit(&RecordId { sequence: Sequence::new(1), ..other }), Admission::Next);
+    assert_eq!(
+        writers.admit(&RecordId { sequence: Sequence::new(1), ..other }),
+        RecordAdmission::Next
+    );
     let restored = WriterState { seen: Offset::new(limit), ..writer() };
     writers.restore(WRITER, restored);
-    assert_eq!(writers.admit(&id(4, 100)), Admission::Next);
+    assert_eq!(writers.admit(&id(4, 100)), RecordAdmission::Next);
 }
 
 proptest! {
@@ -473,7 +479,7 @@ fn a_value_at_a_limit_is_read_back_and_one_above_is_not_encoded() {
         if over == 0 {
             assert_eq!(UploadState::decode(state.encode()), Ok(state));
         }
-        let outcomes = vec![Outcome::Done; OUTCOMES_MAX + over].into();
+        let outcomes = vec![RecordOutcome::Done; OUTCOMES_MAX + over].into();
         let (epoch, last, seen) = (Epoch::new(1), Sequence::new(1), Offset::new(1));
         let state = WriterState { epoch, last, seen, outcomes };
         assert_eq!(is_encoded(|| state.encode()), over == 0);

@@ -14,8 +14,8 @@ use std::ops::Range;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ingest::codec::{EncodeError, Encoder};
 
-use super::columns::{Column, ColumnBuilder, put_varint, take_varint, varint_bytes};
-use super::{Form, NUMBERS, RESTART_EVERY, STAMP_BYTES, Value};
+use super::columns::{NumberColumn, NumberColumnBuilder, put_varint, take_varint, varint_bytes};
+use super::{BlockForm, NUMBERS, RESTART_EVERY, STAMP_BYTES, TableValue};
 
 const HEAD_BYTES: usize = 12;
 const AS_IS: u8 = 0;
@@ -42,7 +42,7 @@ const ABOVE: usize = 6;
 /// The first number of a value.
 const FIRST_NUMBER: usize = 7;
 
-impl Form {
+impl BlockForm {
     fn columns(self) -> usize {
         if self.is_stamped { FIRST_NUMBER + self.numbers } else { VERSION }
     }
@@ -54,8 +54,8 @@ impl Form {
 
 /// Gathers a block's entries.
 pub struct BlockBuilder {
-    form: Form,
-    columns: [ColumnBuilder; COLUMNS],
+    form: BlockForm,
+    columns: [NumberColumnBuilder; COLUMNS],
     rests: BytesMut,
     values: BytesMut,
     count: usize,
@@ -65,7 +65,7 @@ pub struct BlockBuilder {
 }
 
 impl BlockBuilder {
-    pub fn new(form: Form) -> Self {
+    pub fn new(form: BlockForm) -> Self {
         Self {
             form,
             columns: Default::default(),
@@ -77,7 +77,7 @@ impl BlockBuilder {
         }
     }
 
-    pub fn add(&mut self, key: &[u8], value: Value<'_>) {
+    pub fn add(&mut self, key: &[u8], value: TableValue<'_>) {
         let (rest, mut stamp) = key.split_at(key.len() - self.form.stamp_bytes());
         let is_restart = self.count.is_multiple_of(RESTART_EVERY);
         if is_restart {
@@ -110,7 +110,7 @@ impl BlockBuilder {
 
     /// Its length so far, before compression.
     pub fn len(&self) -> usize {
-        let columns = self.columns[..self.form.columns()].iter().map(ColumnBuilder::len);
+        let columns = self.columns[..self.form.columns()].iter().map(NumberColumnBuilder::len);
         HEAD_BYTES
             + varint_bytes(self.count as u64)
             + columns.sum::<usize>()
@@ -154,14 +154,14 @@ impl BlockBuilder {
 
 /// A block's form is not what a writer makes, although its checksum fits.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub struct MalformedBlock;
 
 /// A verified block to walk through.
 #[derive(Clone)]
-pub struct Block {
-    form: Form,
+pub struct TableBlock {
+    form: BlockForm,
     count: usize,
-    columns: [Column; COLUMNS],
+    columns: [NumberColumn; COLUMNS],
     body: Bytes,
     /// Where the rests of keys begin in it.
     rests_at: usize,
@@ -170,7 +170,7 @@ pub struct Block {
 
 /// A place in a block.
 #[derive(Clone, Default)]
-pub struct Place {
+pub struct BlockPosition {
     /// How many entries are before it.
     index: usize,
     /// The entry's key, put together from the shared parts.
@@ -181,38 +181,38 @@ pub struct Place {
     value: Range<usize>,
 }
 
-fn decompress(bytes: &[u8], len: usize) -> Result<Bytes, Malformed> {
-    let raw = zstd::bulk::decompress(bytes, len).map_err(|_| Malformed)?;
-    if raw.len() == len { Ok(raw.into()) } else { Err(Malformed) }
+fn decompress(bytes: &[u8], len: usize) -> Result<Bytes, MalformedBlock> {
+    let raw = zstd::bulk::decompress(bytes, len).map_err(|_| MalformedBlock)?;
+    if raw.len() == len { Ok(raw.into()) } else { Err(MalformedBlock) }
 }
 
-impl Block {
-    pub fn new(mut bytes: Bytes, form: Form) -> Result<Self, Malformed> {
+impl TableBlock {
+    pub fn new(mut bytes: Bytes, form: BlockForm) -> Result<Self, MalformedBlock> {
         if bytes.len() < HEAD_BYTES {
-            return Err(Malformed);
+            return Err(MalformedBlock);
         }
         let codec = bytes.get_u8();
         bytes.advance(3);
         let body_len = bytes.get_u32_le() as usize;
         let values_len = bytes.get_u32_le() as usize;
         if values_len > bytes.len() || body_len > BODY_BYTES_MAX {
-            return Err(Malformed);
+            return Err(MalformedBlock);
         }
         let values = bytes.split_to(values_len);
         let body = match codec {
             AS_IS if bytes.len() == body_len => bytes,
             ZSTD => decompress(&bytes, body_len)?,
-            _ => return Err(Malformed),
+            _ => return Err(MalformedBlock),
         };
         let mut at = 0;
         let count = take_varint(&body, &mut at)? as usize;
         // Keys differ, which takes each entry a bit at least.
         if count == 0 || count > body.len() * 8 {
-            return Err(Malformed);
+            return Err(MalformedBlock);
         }
-        let mut columns = [Column::default(); COLUMNS];
+        let mut columns = [NumberColumn::default(); COLUMNS];
         for column in &mut columns[..form.columns()] {
-            *column = Column::take_head(&body, &mut at)?;
+            *column = NumberColumn::take_head(&body, &mut at)?;
         }
         for (index, column) in columns[..form.columns()].iter_mut().enumerate() {
             let is_of_restarts = matches!(index, RESTART_REST | RESTART_VALUE);
@@ -233,34 +233,34 @@ impl Block {
     }
 
     /// A number that is a length or a place in the block.
-    fn extent(&self, column: usize, index: usize) -> Result<usize, Malformed> {
+    fn extent(&self, column: usize, index: usize) -> Result<usize, MalformedBlock> {
         let number = self.number(column, index);
-        u32::try_from(number).map(|number| number as usize).map_err(|_| Malformed)
+        u32::try_from(number).map(|number| number as usize).map_err(|_| MalformedBlock)
     }
 
     /// The value of the entry at a place.
-    pub fn value<'a>(&'a self, place: &Place) -> Value<'a> {
+    pub fn value<'a>(&'a self, place: &BlockPosition) -> TableValue<'a> {
         let mut numbers = [0; NUMBERS];
         for (of_value, number) in numbers[..self.form.numbers].iter_mut().enumerate() {
             *number = self.number(FIRST_NUMBER + of_value, place.index);
         }
-        Value { numbers, bytes: self.bytes(place) }
+        TableValue { numbers, bytes: self.bytes(place) }
     }
 
     /// The bytes of the same, without its numbers.
-    pub fn bytes(&self, place: &Place) -> &[u8] {
+    pub fn bytes(&self, place: &BlockPosition) -> &[u8] {
         &self.values[place.value.clone()]
     }
 
     /// These bytes, to keep.
-    pub fn value_bytes(&self, place: &Place) -> Bytes {
+    pub fn value_bytes(&self, place: &BlockPosition) -> Bytes {
         self.values.slice(place.value.clone())
     }
 
     /// The first key without its stamp, of which restarts share.
-    fn first_key(&self) -> Result<&[u8], Malformed> {
+    fn first_key(&self) -> Result<&[u8], MalformedBlock> {
         let end = self.rests_at + self.extent(UNSHARED, 0)?;
-        self.body.get(self.rests_at..end).ok_or(Malformed)
+        self.body.get(self.rests_at..end).ok_or(MalformedBlock)
     }
 
     /// Reads the entry at an index, whose rest and value begin there; it follows the one that `place` stands at, or
@@ -269,27 +269,27 @@ impl Block {
         &self,
         index: usize,
         (rest, value): (usize, usize),
-        place: &mut Place,
-    ) -> Result<(), Malformed> {
+        place: &mut BlockPosition,
+    ) -> Result<(), MalformedBlock> {
         let shared = self.extent(SHARED, index)?;
         let end = rest + self.extent(UNSHARED, index)?;
         let value = value..value + self.extent(LENGTH, index)?;
-        let rest = self.body.get(rest..end).ok_or(Malformed)?;
+        let rest = self.body.get(rest..end).ok_or(MalformedBlock)?;
         if value.end > self.values.len() {
-            return Err(Malformed);
+            return Err(MalformedBlock);
         }
         if index == 0 {
             place.key.clear();
             if shared > 0 {
-                return Err(Malformed);
+                return Err(MalformedBlock);
             }
         } else if index.is_multiple_of(RESTART_EVERY) {
             place.key.clear();
-            place.key.extend_from_slice(self.first_key()?.get(..shared).ok_or(Malformed)?);
+            place.key.extend_from_slice(self.first_key()?.get(..shared).ok_or(MalformedBlock)?);
         } else if shared + self.form.stamp_bytes() <= place.key.len() {
             place.key.truncate(shared);
         } else {
-            return Err(Malformed);
+            return Err(MalformedBlock);
         }
         place.key.extend_from_slice(rest);
         if self.form.is_stamped {
@@ -303,43 +303,43 @@ impl Block {
     }
 
     /// Where a restart's rest and value begin.
-    fn restart_at(&self, restart: usize) -> Result<(usize, usize), Malformed> {
+    fn restart_at(&self, restart: usize) -> Result<(usize, usize), MalformedBlock> {
         let rest = self.rests_at + self.extent(RESTART_REST, restart)?;
         Ok((rest, self.extent(RESTART_VALUE, restart)?))
     }
 
     /// Goes to a restart.
-    fn restart(&self, restart: usize, place: &mut Place) -> Result<(), Malformed> {
+    fn restart(&self, restart: usize, place: &mut BlockPosition) -> Result<(), MalformedBlock> {
         self.entry(restart * RESTART_EVERY, self.restart_at(restart)?, place)
     }
 
     /// The first entry; every block has one.
-    pub fn first(&self) -> Result<Place, Malformed> {
-        let mut place = Place::default();
+    pub fn first(&self) -> Result<BlockPosition, MalformedBlock> {
+        let mut place = BlockPosition::default();
         self.entry(0, (self.rests_at, 0), &mut place)?;
         Ok(place)
     }
 
     /// Goes to the next entry; `false` at the end of the block.
-    pub fn advance(&self, place: &mut Place) -> Result<bool, Malformed> {
+    pub fn advance(&self, place: &mut BlockPosition) -> Result<bool, MalformedBlock> {
         let (index, at) = (place.index + 1, (place.next, place.value.end));
         if index == self.count {
             let is_all = at == (self.body.len(), self.values.len());
-            return if is_all { Ok(false) } else { Err(Malformed) };
+            return if is_all { Ok(false) } else { Err(MalformedBlock) };
         }
         // A seek must come to the same entry as a walk.
         if index.is_multiple_of(RESTART_EVERY) && at != self.restart_at(index / RESTART_EVERY)? {
-            return Err(Malformed);
+            return Err(MalformedBlock);
         }
         self.entry(index, at, place)?;
         Ok(true)
     }
 
     /// The first entry at or above `target`; none when all are below.
-    pub fn seek(&self, target: &[u8]) -> Result<Option<Place>, Malformed> {
+    pub fn seek(&self, target: &[u8]) -> Result<Option<BlockPosition>, MalformedBlock> {
         // Find the last restart whose key is below the target; the entry sought is at or after it.
         let (mut low, mut high) = (0, self.count.div_ceil(RESTART_EVERY));
-        let mut place = Place::default();
+        let mut place = BlockPosition::default();
         while high - low > 1 {
             let middle = low + (high - low) / 2;
             self.restart(middle, &mut place)?;

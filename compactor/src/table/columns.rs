@@ -6,11 +6,11 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::block::Malformed;
+use super::block::MalformedBlock;
 
 /// Gathers a column.
 #[derive(Default)]
-pub struct ColumnBuilder {
+pub struct NumberColumnBuilder {
     numbers: Vec<u64>,
     /// Of the numbers; meaningless while there are none.
     min: u64,
@@ -21,7 +21,7 @@ fn bits_of(largest: u64) -> u32 {
     u64::BITS - largest.leading_zeros()
 }
 
-impl ColumnBuilder {
+impl NumberColumnBuilder {
     pub fn push(&mut self, number: u64) {
         (self.min, self.max) = match self.numbers.is_empty() {
             true => (number, number),
@@ -65,30 +65,35 @@ impl ColumnBuilder {
 
 /// A column to read from.
 #[derive(Clone, Copy, Default)]
-pub struct Column {
+pub struct NumberColumn {
     min: u64,
     width: u32,
     /// Where its bits begin, in bytes.
     start: usize,
 }
 
-impl Column {
+impl NumberColumn {
     /// Takes the head off.
-    pub fn take_head(bytes: &[u8], at: &mut usize) -> Result<Self, Malformed> {
+    pub fn take_head(bytes: &[u8], at: &mut usize) -> Result<Self, MalformedBlock> {
         let min = take_varint(bytes, at)?;
-        let width = u32::from(*bytes.get(*at).ok_or(Malformed)?);
+        let width = u32::from(*bytes.get(*at).ok_or(MalformedBlock)?);
         *at += 1;
         if width > u64::BITS {
-            return Err(Malformed);
+            return Err(MalformedBlock);
         }
         Ok(Self { min, width, start: 0 })
     }
 
     /// Finds the bits of `count` numbers, which begin at `at`, and steps over them.
-    pub fn place(&mut self, bytes: &[u8], at: &mut usize, count: usize) -> Result<(), Malformed> {
+    pub fn place(
+        &mut self,
+        bytes: &[u8],
+        at: &mut usize,
+        count: usize,
+    ) -> Result<(), MalformedBlock> {
         self.start = *at;
-        let len = count.checked_mul(self.width as usize).ok_or(Malformed)?.div_ceil(8);
-        *at = at.checked_add(len).filter(|end| *end <= bytes.len()).ok_or(Malformed)?;
+        let len = count.checked_mul(self.width as usize).ok_or(MalformedBlock)?.div_ceil(8);
+        *at = at.checked_add(len).filter(|end| *end <= bytes.len()).ok_or(MalformedBlock)?;
         Ok(())
     }
 
@@ -128,17 +133,17 @@ pub fn varint_bytes(number: u64) -> usize {
 }
 
 /// Takes such a number off.
-pub fn take_varint(bytes: &[u8], at: &mut usize) -> Result<u64, Malformed> {
+pub fn take_varint(bytes: &[u8], at: &mut usize) -> Result<u64, MalformedBlock> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
-        let byte = *bytes.get(*at).ok_or(Malformed)?;
+        let byte = *bytes.get(*at).ok_or(MalformedBlock)?;
         *at += 1;
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return Ok(value);
         }
     }
-    Err(Malformed)
+    Err(MalformedBlock)
 }
 
 #[cfg(test)]
@@ -156,14 +161,14 @@ mod tests {
         ) {
             let numbers: Vec<u64> =
                 narrow.into_iter().map(|number| base.saturating_add(number >> shift)).collect();
-            let mut builder = ColumnBuilder::default();
+            let mut builder = NumberColumnBuilder::default();
             numbers.iter().for_each(|number| builder.push(*number));
             let mut out = BytesMut::new();
             builder.put_head(&mut out);
             builder.put_bits(&mut out);
             prop_assert_eq!(out.len(), builder.len());
             let mut at = 0;
-            let mut column = Column::take_head(&out, &mut at).unwrap();
+            let mut column = NumberColumn::take_head(&out, &mut at).unwrap();
             column.place(&out, &mut at, numbers.len()).unwrap();
             prop_assert_eq!(at, out.len());
             let found: Vec<u64> = (0..numbers.len()).map(|i| column.get(&out, i)).collect();
@@ -173,7 +178,7 @@ mod tests {
 
     #[test]
     fn equal_numbers_take_no_bits() {
-        let mut builder = ColumnBuilder::default();
+        let mut builder = NumberColumnBuilder::default();
         (0..1000).for_each(|_| builder.push(300));
         assert_eq!(builder.len(), 3);
     }

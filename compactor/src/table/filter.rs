@@ -9,46 +9,46 @@ use ingest::codec::{DecodeError, Decoder, Encoder};
 use xorf::{BinaryFuse8, Filter as _};
 
 /// See the module's description.
-pub enum Filter {
+pub enum KeyFilter {
     /// There is none: everything may be there.
     Absent,
     /// There is one.
     Fuse(BinaryFuse8),
 }
 
-impl Filter {
+impl KeyFilter {
     /// Builds a filter. An empty set has none, and so has one that the construction fails for (it tries
     /// many seeds; the chance is below 1e-18).
     pub fn build(mut hashes: Vec<u64>) -> Self {
         hashes.sort_unstable();
         hashes.dedup();
         if hashes.is_empty() {
-            return Filter::Absent;
+            return KeyFilter::Absent;
         }
-        BinaryFuse8::try_from(&hashes).map_or(Filter::Absent, Filter::Fuse)
+        BinaryFuse8::try_from(&hashes).map_or(KeyFilter::Absent, KeyFilter::Fuse)
     }
 
     pub fn may_contain(&self, hash: u64) -> bool {
         match self {
-            Filter::Absent => true,
-            Filter::Fuse(fuse) => fuse.contains(&hash),
+            KeyFilter::Absent => true,
+            KeyFilter::Fuse(fuse) => fuse.contains(&hash),
         }
     }
 
     pub fn memory_bytes(&self) -> usize {
         match self {
-            Filter::Absent => 0,
-            Filter::Fuse(fuse) => fuse.fingerprints.len(),
+            KeyFilter::Absent => 0,
+            KeyFilter::Fuse(fuse) => fuse.fingerprints.len(),
         }
     }
 
     pub fn encode(&self) -> Bytes {
         let mut out = Encoder::new();
         match self {
-            Filter::Absent => {
+            KeyFilter::Absent => {
                 out.u8(0);
             }
-            Filter::Fuse(fuse) => {
+            KeyFilter::Fuse(fuse) => {
                 let d = &fuse.descriptor;
                 out.u8(1).u64(d.seed).u32(d.segment_length).u32(d.segment_length_mask);
                 out.u32(d.segment_count_length);
@@ -63,7 +63,7 @@ impl Filter {
         let mut from = Decoder::new(bytes);
         let error = from.error("filter");
         let filter = match from.u8("filter")? {
-            0 => Filter::Absent,
+            0 => KeyFilter::Absent,
             1 => {
                 let descriptor = xorf::Descriptor {
                     seed: from.u64("filter seed")?,
@@ -84,7 +84,7 @@ impl Filter {
                 {
                     return Err(error);
                 }
-                Filter::Fuse(BinaryFuse8 { descriptor, fingerprints })
+                KeyFilter::Fuse(BinaryFuse8 { descriptor, fingerprints })
             }
             _ => return Err(error),
         };

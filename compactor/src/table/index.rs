@@ -24,13 +24,13 @@ const SEPARATORS_BYTES_MAX: usize = u32::MAX as usize;
 
 /// Gathers what an index says of blocks.
 #[derive(Default)]
-pub struct IndexBuilder {
+pub struct TableIndexBuilder {
     blocks: u64,
     separators_bytes: usize,
     body: Encoder,
 }
 
-impl IndexBuilder {
+impl TableIndexBuilder {
     /// Adds a block of `len` bytes. The last block's separator is empty: nothing comes after it.
     pub fn add(&mut self, separator: &[u8], len: usize) {
         self.body.bounded(separator, SEPARATOR_BYTES_MAX, "separator");
@@ -57,7 +57,7 @@ impl IndexBuilder {
 
 /// An index in memory: all separators in one piece.
 #[derive(Default)]
-pub struct Index {
+pub struct TableIndex {
     separators: Vec<u8>,
     /// Where each block's separator ends.
     ends: Vec<u32>,
@@ -65,7 +65,7 @@ pub struct Index {
     positions: Vec<u64>,
 }
 
-impl Index {
+impl TableIndex {
     /// Takes an index off a section; blocks lie below `limit`.
     pub fn decode(bytes: Bytes, limit: u64) -> Result<Self, DecodeError> {
         let count_max = bytes.len();
@@ -162,16 +162,16 @@ mod tests {
 
     #[test]
     fn a_key_is_looked_for_where_it_may_be() {
-        let mut builder = IndexBuilder::default();
+        let mut builder = TableIndexBuilder::default();
         for (separator, len) in [("b", 10), ("d", 20), ("", 30)] {
             builder.add(separator.as_bytes(), len);
         }
-        let index = Index::decode(builder.finish(), 72).unwrap();
+        let index = TableIndex::decode(builder.finish(), 72).unwrap();
         let found = |key: &str| index.find(key.as_bytes());
         assert_eq!([found(""), found("az"), found("b")], [Some(0), Some(0), Some(1)]);
         assert_eq!([found("d"), found("zz")], [Some(2), Some(2)]);
         assert_eq!((index.place(0), index.place(2)), ((0, 10), (38, 30)));
-        assert_eq!(Index::default().find(b"a"), None);
+        assert_eq!(TableIndex::default().find(b"a"), None);
     }
 
     #[test]
@@ -183,15 +183,15 @@ mod tests {
             (SEPARATOR_BYTES_MAX + 1, largest, false),
             (1, largest + 1, false),
         ] {
-            let mut builder = IndexBuilder::default();
+            let mut builder = TableIndexBuilder::default();
             builder.add(&separator(bytes), len);
             builder.add(b"", 1);
             assert_eq!(builder.refused().is_ok(), is_taken, "{bytes}, {len}");
             if is_taken {
-                assert!(Index::decode(builder.finish(), u64::MAX / 2).is_ok());
+                assert!(TableIndex::decode(builder.finish(), u64::MAX / 2).is_ok());
             }
         }
-        let full = |separators_bytes| IndexBuilder { separators_bytes, ..Default::default() };
+        let full = |separators_bytes| TableIndexBuilder { separators_bytes, ..Default::default() };
         assert!(full(SEPARATORS_BYTES_MAX).refused().is_ok());
         assert!(full(SEPARATORS_BYTES_MAX + 1).refused().is_err());
     }
@@ -199,9 +199,9 @@ mod tests {
     #[test]
     fn what_no_writer_makes_is_refused() {
         let decode = |blocks: &[(&str, usize)], limit| {
-            let mut builder = IndexBuilder::default();
+            let mut builder = TableIndexBuilder::default();
             blocks.iter().for_each(|(separator, len)| builder.add(separator.as_bytes(), *len));
-            Index::decode(builder.finish(), limit).is_ok()
+            TableIndex::decode(builder.finish(), limit).is_ok()
         };
         assert!(decode(&[("b", 10), ("", 10)], 28) && decode(&[], 0));
         assert!(!decode(&[("b", 10), ("", 10)], 27), "beyond the blocks");

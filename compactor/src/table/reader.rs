@@ -7,10 +7,10 @@ use ingest::codec::DecodeError;
 use ingest::env::{Disk, File, FilePath};
 use ingest::log::{ReadError, confirm};
 
-use super::block::{Block, Malformed, Place};
-use super::filter::Filter;
-use super::index::Index;
-use super::{FOOTER_BYTES, MAGIC, Section, TableKind, Value, checksum};
+use super::block::{BlockPosition, MalformedBlock, TableBlock};
+use super::filter::KeyFilter;
+use super::index::TableIndex;
+use super::{FOOTER_BYTES, MAGIC, TableKind, TableSection, TableValue, checksum};
 use crate::sealed::{self, FileDigest};
 
 /// An open table.
@@ -19,8 +19,8 @@ pub struct Table {
     kind: TableKind,
     id: u64,
     entries: u64,
-    filter: Filter,
-    index: Index,
+    filter: KeyFilter,
+    index: TableIndex,
 }
 
 impl Table {
@@ -49,7 +49,7 @@ impl Table {
         let bytes = sealed::read(&file, footer_at, FOOTER_BYTES).await?;
         let (body, crc) = bytes.split_at(FOOTER_BYTES - 4);
         let crc = u32::from_le_bytes(*crc.first_chunk().expect("four bytes"));
-        let computed = checksum(Section::Footer, kind, id, footer_at, body);
+        let computed = checksum(TableSection::Footer, kind, id, footer_at, body);
         if body[..8] != *MAGIC && crc == computed {
             let magic = String::from_utf8_lossy(&body[..8]);
             let detail = format!("a table of another version, {magic}, and not SILTTBL3");
@@ -63,21 +63,21 @@ impl Table {
         let entries = from.get_u64_le();
         let filter = (from.get_u64_le(), from.get_u64_le());
         let index = (from.get_u64_le(), from.get_u64_le());
-        let (filter_held, index_held) = (Filter::Absent, Index::default());
+        let (filter_held, index_held) = (KeyFilter::Absent, TableIndex::default());
         let mut table = Self { file, kind, id, entries, filter: filter_held, index: index_held };
         let undecodable =
             |at: u64| move |error: DecodeError| sealed::corruption(path, at, error.to_string());
-        let bytes = table.section(Section::Filter, filter, footer_at).await?;
-        table.filter = Filter::decode(bytes).map_err(undecodable(filter.0))?;
-        let bytes = table.section(Section::Index, index, footer_at).await?;
-        table.index = Index::decode(bytes, filter.0).map_err(undecodable(index.0))?;
+        let bytes = table.section(TableSection::Filter, filter, footer_at).await?;
+        table.filter = KeyFilter::decode(bytes).map_err(undecodable(filter.0))?;
+        let bytes = table.section(TableSection::Index, index, footer_at).await?;
+        table.index = TableIndex::decode(bytes, filter.0).map_err(undecodable(index.0))?;
         Ok(Arc::new(table))
     }
 
     /// Reads a section and its checksum; all sections end at or before `limit`.
     async fn section(
         &self,
-        section: Section,
+        section: TableSection,
         (position, len): (u64, u64),
         limit: u64,
     ) -> Result<Bytes, ReadError> {
@@ -95,14 +95,14 @@ impl Table {
         Ok(bytes)
     }
 
-    async fn block(&self, index: usize) -> Result<Block, ReadError> {
+    async fn block(&self, index: usize) -> Result<TableBlock, ReadError> {
         confirm(move || self.block_once(index)).await
     }
 
-    async fn block_once(&self, index: usize) -> Result<Block, ReadError> {
+    async fn block_once(&self, index: usize) -> Result<TableBlock, ReadError> {
         let place = self.index.place(index);
-        let bytes = self.section(Section::Block, place, u64::MAX).await?;
-        Block::new(bytes, self.kind.form()).map_err(|Malformed| self.malformed(place.0))
+        let bytes = self.section(TableSection::Block, place, u64::MAX).await?;
+        TableBlock::new(bytes, self.kind.form()).map_err(|MalformedBlock| self.malformed(place.0))
     }
 
     fn malformed(&self, position: u64) -> ReadError {
@@ -153,7 +153,7 @@ impl Table {
 
     async fn verify_block(&self, index: usize, last: &mut Option<Bytes>) -> Result<u64, ReadError> {
         let block = self.block(index).await?;
-        let malformed = |Malformed| self.malformed_block(index);
+        let malformed = |MalformedBlock| self.malformed_block(index);
         let mut place = block.first().map_err(malformed)?;
         let mut count = 0;
         loop {
@@ -174,13 +174,13 @@ impl Table {
 /// Walks through a table in order.
 pub struct TableCursor {
     table: Arc<Table>,
-    block: Option<Box<Standing>>,
+    block: Option<Box<TablePosition>>,
 }
 
-struct Standing {
+struct TablePosition {
     index: usize,
-    block: Block,
-    place: Place,
+    block: TableBlock,
+    place: BlockPosition,
 }
 
 impl TableCursor {
@@ -190,7 +190,7 @@ impl TableCursor {
     }
 
     /// The current entry's value.
-    pub fn value(&self) -> Option<Value<'_>> {
+    pub fn value(&self) -> Option<TableValue<'_>> {
         self.block.as_ref().map(|standing| standing.block.value(&standing.place))
     }
 
@@ -216,11 +216,11 @@ impl TableCursor {
             Some(standing) if standing.index == index => standing,
             _ => {
                 let block = self.table.block(index).await?;
-                Box::new(Standing { index, block, place: Place::default() })
+                Box::new(TablePosition { index, block, place: BlockPosition::default() })
             }
         };
         let found = standing.block.seek(target);
-        match found.map_err(|Malformed| self.table.malformed_block(index))? {
+        match found.map_err(|MalformedBlock| self.table.malformed_block(index))? {
             Some(place) => {
                 standing.place = place;
                 self.block = Some(standing);
@@ -236,8 +236,9 @@ impl TableCursor {
         self.block = None;
         if index < self.table.index.len() {
             let block = self.table.block(index).await?;
-            let place = block.first().map_err(|Malformed| self.table.malformed_block(index))?;
-            self.block = Some(Box::new(Standing { index, block, place }));
+            let place =
+                block.first().map_err(|MalformedBlock| self.table.malformed_block(index))?;
+            self.block = Some(Box::new(TablePosition { index, block, place }));
         }
         Ok(())
     }
@@ -247,7 +248,7 @@ impl TableCursor {
     pub fn advance_within(&mut self) -> Result<bool, ReadError> {
         let Some(standing) = &mut self.block else { return Ok(true) };
         let advanced = standing.block.advance(&mut standing.place);
-        advanced.map_err(|Malformed| self.table.malformed(self.position()))
+        advanced.map_err(|MalformedBlock| self.table.malformed(self.position()))
     }
 
     /// Goes to the next entry.

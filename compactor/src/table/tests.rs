@@ -12,12 +12,12 @@ use ingest::time::WallTime;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-use super::block::{Block, BlockBuilder, Malformed};
-use super::filter::Filter;
+use super::block::{BlockBuilder, MalformedBlock, TableBlock};
+use super::filter::KeyFilter;
 use super::*;
 use crate::fuzz::{Mutator, rounds};
 use crate::golden;
-use crate::listed::{Kind, Listed};
+use crate::index_value::{IndexValue, IndexValueKind};
 use crate::memory::{Memory, ready};
 use crate::sealed::FileDigest;
 
@@ -31,8 +31,8 @@ fn path() -> FilePath {
 type Held = ([u64; NUMBERS], Bytes);
 type Entries = Vec<(Bytes, Held, Option<u64>)>;
 
-fn value((numbers, bytes): &Held) -> Value<'_> {
-    Value { numbers: *numbers, bytes }
+fn value((numbers, bytes): &Held) -> TableValue<'_> {
+    TableValue { numbers: *numbers, bytes }
 }
 
 fn bytes_only(bytes: impl Into<Bytes>) -> Held {
@@ -86,19 +86,23 @@ fn plain(entries: &Entries) -> Vec<(Bytes, Held)> {
     entries.iter().map(|(key, value, _)| (key.clone(), value.clone())).collect()
 }
 
-fn listed(number: u64) -> Listed {
+fn listed(number: u64) -> IndexValue {
     let location = SegmentLocation {
         segment: SegmentId::new(3),
         position: number * 100,
         index: number as u32 % 7,
     };
-    let kind =
-        [Kind::Object, Kind::Marker, Kind::Removed, Kind::NullRemoved][(number % 4) as usize];
-    let is_object = kind == Kind::Object;
-    let has_time = matches!(kind, Kind::Object | Kind::Marker);
-    Listed {
+    let kind = [
+        IndexValueKind::Object,
+        IndexValueKind::Marker,
+        IndexValueKind::Tombstone,
+        IndexValueKind::NullTombstone,
+    ][(number % 4) as usize];
+    let is_object = kind == IndexValueKind::Object;
+    let has_time = matches!(kind, IndexValueKind::Object | IndexValueKind::Marker);
+    IndexValue {
         kind,
-        is_null: kind == Kind::NullRemoved || number % 8 == 1,
+        is_null: kind == IndexValueKind::NullTombstone || number % 8 == 1,
         size: if is_object { number * 1000 } else { 0 },
         etag: if is_object { ETag { md5: [number as u8; 16], parts: 2 } } else { ETag::default() },
         created: WallTime::from_micros(if has_time { 1_700_000_000_000_000 } else { 0 }),
@@ -107,7 +111,7 @@ fn listed(number: u64) -> Listed {
     }
 }
 
-fn encoded(listed: &Listed) -> Held {
+fn encoded(listed: &IndexValue) -> Held {
     let mut bytes = Encoder::new();
     listed.encode(&mut bytes);
     (listed.numbers([0; NUMBERS]), bytes.finish())
@@ -138,7 +142,7 @@ fn the_bytes_of_a_key_index_are_those_of_the_golden_file() {
     for (key, held, hash) in &entries {
         assert!(table.may_contain(hash.unwrap()), "a filter never denies what is there");
         let key = EntryKey::from_bytes(key.clone()).unwrap();
-        let found = Listed::decode(value(held)).unwrap();
+        let found = IndexValue::decode(value(held)).unwrap();
         assert_eq!(found, listed(key.version().get()));
     }
     let strangers = (0..10_000u64).map(|n| key_hash(BucketId::new(4), &n.to_le_bytes()));
@@ -152,7 +156,7 @@ fn the_bytes_of_a_key_index_are_those_of_the_golden_file() {
 }
 
 /// Blocks 0 and 1, filter, index and footer of [`key_index`]'s file.
-fn sections(bytes: &[u8]) -> [(Section, std::ops::Range<usize>); 5] {
+fn sections(bytes: &[u8]) -> [(TableSection, std::ops::Range<usize>); 5] {
     let footer = bytes.len() - FOOTER_BYTES;
     let number = |at: usize| u64::from_le_bytes(*bytes[footer + at..].first_chunk().unwrap());
     let place = |at: usize| number(at) as usize..(number(at) + number(at + 8)) as usize;
@@ -163,10 +167,10 @@ fn sections(bytes: &[u8]) -> [(Section, std::ops::Range<usize>); 5] {
     let mut block = || {
         from.bytes(1000, "separator").unwrap();
         let end = start + from.varint("length").unwrap() as usize;
-        (Section::Block, std::mem::replace(&mut start, end + 4)..end)
+        (TableSection::Block, std::mem::replace(&mut start, end + 4)..end)
     };
-    let footer = (Section::Footer, footer..bytes.len() - 4);
-    [block(), block(), (Section::Filter, filter), (Section::Index, index), footer]
+    let footer = (TableSection::Footer, footer..bytes.len() - 4);
+    [block(), block(), (TableSection::Filter, filter), (TableSection::Index, index), footer]
 }
 
 #[test]
@@ -259,7 +263,7 @@ fn a_filter_that_would_index_beyond_its_fingerprints_is_refused() {
         let mut out = Encoder::new();
         out.u8(1).u64(7).u32(segment_length).u32(mask).u32(count_length);
         out.bytes(&vec![0; fingerprints]);
-        Filter::decode(out.finish())
+        KeyFilter::decode(out.finish())
     };
     // Segments that do not fill the count were accepted once: the exclusive or with the mask then reaches
     // beyond the last of them, and a look-up panicked.
@@ -286,10 +290,11 @@ fn a_filter_that_would_index_beyond_its_fingerprints_is_refused() {
 
 #[test]
 fn mutated_filters_never_panic() {
-    let small = Filter::build((0..5).collect()).encode();
-    let large = Filter::build((0..500u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect())
-        .encode();
-    let seeds = [small, large, Filter::Absent.encode()];
+    let small = KeyFilter::build((0..5).collect()).encode();
+    let large =
+        KeyFilter::build((0..500u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect())
+            .encode();
+    let seeds = [small, large, KeyFilter::Absent.encode()];
     let mut mutator = Mutator::new(10);
     let mut accepted = 0;
     for _ in 0..rounds(30_000) {
@@ -301,7 +306,7 @@ fn mutated_filters_never_panic() {
             bytes[13..17].copy_from_slice(&(length - 1).to_le_bytes());
             bytes[17..21].copy_from_slice(&(mutator.below(600) as u32).to_le_bytes());
         }
-        if let Ok(filter) = Filter::decode(bytes.into()) {
+        if let Ok(filter) = KeyFilter::decode(bytes.into()) {
             accepted += 1;
             for _ in 0..20 {
                 let _ = filter.may_contain(mutator.next());
@@ -331,12 +336,12 @@ fn mutated_blocks_never_panic() {
         let mut sought = 0;
         for _ in 0..rounds(15_000) {
             let bytes = mutator.mutated(&seeds);
-            let Ok(block) = Block::new(bytes.into(), form) else { continue };
+            let Ok(block) = TableBlock::new(bytes.into(), form) else { continue };
             sought += usize::from(block.seek(&entries[mutator.below(50)].0).is_ok());
             let Ok(mut place) = block.first() else { continue };
             let mut steps = 0;
             while block.advance(&mut place).is_ok_and(|is_there| is_there) {
-                let _ = Listed::decode(block.value(&place));
+                let _ = IndexValue::decode(block.value(&place));
                 steps += 1;
                 assert!(steps <= block.len() * 8 && place.key.len() <= block.len() + STAMP_BYTES);
             }
@@ -346,10 +351,10 @@ fn mutated_blocks_never_panic() {
 }
 
 /// A block of a table without stamps and numbers, as is.
-fn raw_block(values: &[u8], body: &[u8]) -> Result<Block, Malformed> {
+fn raw_block(values: &[u8], body: &[u8]) -> Result<TableBlock, MalformedBlock> {
     let len = |bytes: &[u8]| (bytes.len() as u32).to_le_bytes();
     let bytes = [&[0; 4], &len(body)[..], &len(values), values, body].concat();
-    Block::new(bytes.into(), TableKind::State.form())
+    TableBlock::new(bytes.into(), TableKind::State.form())
 }
 
 #[test]
@@ -387,7 +392,7 @@ fn blocks_that_cannot_be_are_refused() {
         let block = raw_block(&[b'v'; 17], &[body, rests].concat()).unwrap();
         let mut place = block.first().unwrap();
         while block.advance(&mut place)? {}
-        Ok::<_, Malformed>(())
+        Ok::<_, MalformedBlock>(())
     };
     let sound = b"\x11\0\0\x01\0\x01\0\0\x05\0\x05\0\x02\0\x02";
     assert!(walk(sound, b"abcdefghijklmnopq").is_ok());
@@ -399,7 +404,7 @@ fn blocks_that_cannot_be_are_refused() {
     for (at, byte) in [(0, 1), (0, 2), (4, 0), (4, 255), (7, 255), (8, 0), (8, 255), (11, 255)] {
         let mut bytes = sound.to_vec();
         bytes[at] = byte;
-        let found = Block::new(bytes.into(), TableKind::Keys.form()).and_then(|block| {
+        let found = TableBlock::new(bytes.into(), TableKind::Keys.form()).and_then(|block| {
             let mut place = block.first()?;
             block.advance(&mut place)
         });
@@ -412,12 +417,12 @@ fn a_compressed_block_says_how_long_it_is() {
     let entries = &plain(&key_index())[..40];
     let bytes = block_of(TableKind::More, entries);
     assert_eq!(bytes[0], 1);
-    assert!(Block::new(bytes.clone(), TableKind::More.form()).is_ok());
+    assert!(TableBlock::new(bytes.clone(), TableKind::More.form()).is_ok());
     for difference in [-1i32, 1, 1 << 30] {
         let mut other = bytes.to_vec();
         let len = u32::from_le_bytes(*bytes[4..].first_chunk().unwrap());
         other[4..8].copy_from_slice(&len.wrapping_add_signed(difference).to_le_bytes());
-        assert!(Block::new(other.into(), TableKind::More.form()).is_err(), "{difference}");
+        assert!(TableBlock::new(other.into(), TableKind::More.form()).is_err(), "{difference}");
     }
 }
 
@@ -429,7 +434,7 @@ fn mutated_key_index_values_never_panic_and_have_one_encoding() {
     for _ in 0..rounds(30_000) {
         let bytes = mutator.mutated(&seeds);
         let numbers = [0; NUMBERS].map(|_| mutator.next() >> mutator.below(64));
-        if let Ok(listed) = Listed::decode(Value { numbers, bytes: &bytes }) {
+        if let Ok(listed) = IndexValue::decode(TableValue { numbers, bytes: &bytes }) {
             let (told, encoded) = encoded(&listed);
             assert!(
                 encoded == bytes && listed.numbers(numbers) == numbers && told[2..] == numbers[2..]
@@ -468,8 +473,8 @@ proptest! {
 
     #[test]
     fn a_filter_never_denies(hashes: Vec<u64>) {
-        let built = Filter::build(hashes.clone());
-        let decoded = Filter::decode(built.encode()).unwrap();
+        let built = KeyFilter::build(hashes.clone());
+        let decoded = KeyFilter::decode(built.encode()).unwrap();
         for hash in hashes {
             prop_assert!(built.may_contain(hash) && decoded.may_contain(hash));
         }
@@ -487,12 +492,12 @@ proptest! {
         let mut wanted = listed(number.into());
         wanted.is_null = is_null;
         wanted.location.position = position;
-        if wanted.kind == Kind::Object {
+        if wanted.kind == IndexValueKind::Object {
             wanted.size = size;
             wanted.etag.parts = parts;
             wanted.checksums = checksums;
         }
-        prop_assert_eq!(Listed::decode(value(&encoded(&wanted))), Ok(wanted));
+        prop_assert_eq!(IndexValue::decode(value(&encoded(&wanted))), Ok(wanted));
     }
 
     #[test]
@@ -540,7 +545,7 @@ fn a_restart_shares_with_the_first_key() {
     let entries: Vec<(Bytes, Held)> = (0..33).map(|n| (name(n), bytes_only(""))).collect();
     let bytes = block_of(TableKind::State, &entries);
     assert!(bytes.len() < 200, "{} bytes", bytes.len());
-    let block = Block::new(bytes, TableKind::State.form()).unwrap();
+    let block = TableBlock::new(bytes, TableKind::State.form()).unwrap();
     for (key, _) in &entries {
         assert_eq!(block.seek(key).unwrap().unwrap().key, key.as_ref());
     }

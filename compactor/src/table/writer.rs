@@ -6,9 +6,9 @@ use ingest::codec::{EncodeError, Encoder};
 use ingest::env::{Disk, FilePath};
 
 use super::block::BlockBuilder;
-use super::filter::Filter;
-use super::index::{IndexBuilder, separator};
-use super::{BLOCK_BYTES, FOOTER_BYTES, MAGIC, Section, TableKind, Value, checksum};
+use super::filter::KeyFilter;
+use super::index::{TableIndexBuilder, separator};
+use super::{BLOCK_BYTES, FOOTER_BYTES, MAGIC, TableKind, TableSection, TableValue, checksum};
 use crate::sealed::{FileDigest, SealError, SealedWriter};
 
 /// Writes a table. Memory: a block, the index (one key a block) and 8 bytes a key for the filter.
@@ -17,7 +17,7 @@ pub struct TableWriter {
     kind: TableKind,
     id: u64,
     block: BlockBuilder,
-    index: IndexBuilder,
+    index: TableIndexBuilder,
     hashes: Vec<u64>,
     entries: u64,
     last: Vec<u8>,
@@ -36,7 +36,7 @@ impl TableWriter {
             kind,
             id,
             block: BlockBuilder::new(kind.form()),
-            index: IndexBuilder::default(),
+            index: TableIndexBuilder::default(),
             hashes: Vec::new(),
             entries: 0,
             last: Vec::new(),
@@ -47,7 +47,7 @@ impl TableWriter {
     pub async fn add(
         &mut self,
         key: &[u8],
-        value: Value<'_>,
+        value: TableValue<'_>,
         hash: Option<u64>,
     ) -> Result<(), SealError> {
         assert!(self.entries == 0 || key > self.last.as_slice(), "keys of a table rise");
@@ -72,7 +72,7 @@ impl TableWriter {
         self.refuse(self.block.refused())?;
         let bytes = self.block.finish();
         self.index.add(next.map_or(&[], |next| separator(&self.last, next)), bytes.len());
-        self.section(Section::Block, &bytes).await
+        self.section(TableSection::Block, &bytes).await
     }
 
     /// Refuses a block that could not be read back.
@@ -81,7 +81,7 @@ impl TableWriter {
     }
 
     /// Appends a section and its checksum.
-    async fn section(&mut self, section: Section, bytes: &[u8]) -> Result<(), SealError> {
+    async fn section(&mut self, section: TableSection, bytes: &[u8]) -> Result<(), SealError> {
         let crc = checksum(section, self.kind, self.id, self.file.position(), bytes);
         self.file.append(bytes).await?;
         self.file.append(&crc.to_le_bytes()).await
@@ -93,18 +93,23 @@ impl TableWriter {
             self.end_block(None).await?;
         }
         let filter_at = self.file.position();
-        let filter = Filter::build(std::mem::take(&mut self.hashes)).encode();
-        self.section(Section::Filter, &filter).await?;
+        let filter = KeyFilter::build(std::mem::take(&mut self.hashes)).encode();
+        self.section(TableSection::Filter, &filter).await?;
         self.refuse(self.index.refused())?;
         let index_at = self.file.position();
         let index = std::mem::take(&mut self.index).finish();
-        self.section(Section::Index, &index).await?;
+        self.section(TableSection::Index, &index).await?;
         let mut footer = Encoder::with_capacity(FOOTER_BYTES);
         footer.raw(MAGIC).u8(self.kind.code()).raw(&[0; 7]).u64(self.id).u64(self.entries);
         footer.u64(filter_at).u64(filter.len() as u64).u64(index_at).u64(index.len() as u64);
         footer.u32(0);
-        let crc =
-            checksum(Section::Footer, self.kind, self.id, self.file.position(), footer.as_slice());
+        let crc = checksum(
+            TableSection::Footer,
+            self.kind,
+            self.id,
+            self.file.position(),
+            footer.as_slice(),
+        );
         footer.u32(crc);
         self.file.append(footer.as_slice()).await?;
         self.file.finish().await

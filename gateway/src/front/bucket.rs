@@ -1,6 +1,6 @@
 //! Operations on buckets.
 
-use compactor::outcome::{Outcome, Rejection};
+use compactor::outcome::{RecordOutcome, Rejection};
 use http::Response;
 use hyper::body::Incoming;
 use ingest::name::BucketName;
@@ -93,12 +93,13 @@ pub async fn create(front: &Front, asked: &Asked, body: Incoming) -> Answered {
     let outcome = front.submit(asked, RecordBody::CreateBucket(create)).await?;
     match outcome {
         // Creating one's own bucket again succeeds in us-east-1, and so everywhere here.
-        Outcome::BucketCreated(_) | Outcome::Rejected(Rejection::BucketAlreadyOwned) => {
+        RecordOutcome::BucketCreated(_)
+        | RecordOutcome::Rejected(Rejection::BucketAlreadyOwned) => {
             let mut response = answer::empty(200);
             answer::set(&mut response, "location", &format!("/{name}"));
             Ok(response)
         }
-        Outcome::Rejected(Rejection::BucketExists) => {
+        RecordOutcome::Rejected(Rejection::BucketExists) => {
             Err(S3Error::from(Code::BucketAlreadyExists).with("BucketName", name))
         }
         other => Err(unexpected(&other)),
@@ -119,8 +120,8 @@ pub async fn delete(front: &Front, asked: &Asked) -> Answered {
     let partition = front.partition_of(asked);
     let deleted = partition.delete_bucket(&asked.user.id, &asked.id, bucket.id).await;
     match deleted.map_err(submit_error)? {
-        Outcome::Done => Ok(answer::empty(204)),
-        Outcome::Rejected(Rejection::BucketNotEmpty) => {
+        RecordOutcome::Done => Ok(answer::empty(204)),
+        RecordOutcome::Rejected(Rejection::BucketNotEmpty) => {
             Err(S3Error::from(Code::BucketNotEmpty).with("BucketName", bucket.name.as_str()))
         }
         other => Err(unexpected(&other)),
@@ -170,7 +171,7 @@ pub async fn set_versioning(front: &Front, asked: &Asked, body: Incoming) -> Ans
         _ => return Err(Code::MalformedXml.into()),
     };
     match front.submit(asked, RecordBody::SetVersioning { bucket: bucket.id, versioning }).await? {
-        Outcome::Done => Ok(answer::empty(200)),
+        RecordOutcome::Done => Ok(answer::empty(200)),
         other => Err(unexpected(&other)),
     }
 }
@@ -199,9 +200,9 @@ pub async fn acl(front: &Front, asked: &Asked) -> Answered {
 }
 
 /// An outcome that this operation cannot have.
-pub fn unexpected(outcome: &Outcome) -> S3Error {
+pub fn unexpected(outcome: &RecordOutcome) -> S3Error {
     match outcome {
-        Outcome::Rejected(rejection) => rejected(*rejection),
+        RecordOutcome::Rejected(rejection) => rejected(*rejection),
         other => {
             Code::InternalError.because(format!("an outcome that was not expected: {other:?}"))
         }
@@ -236,7 +237,7 @@ pub fn rejected(rejection: Rejection) -> S3Error {
 
 impl Front {
     /// Submits a record for whoever asks.
-    pub async fn submit(&self, asked: &Asked, body: RecordBody) -> Result<Outcome, S3Error> {
+    pub async fn submit(&self, asked: &Asked, body: RecordBody) -> Result<RecordOutcome, S3Error> {
         let submitted = self.partition_of(asked).submit(&asked.user.id, &asked.id, body).await;
         submitted.map_err(submit_error)
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use compactor::outcome::Outcome;
-use compactor::resolve;
+use compactor::lookup;
+use compactor::outcome::RecordOutcome;
 use compactor::state::{OpenUpload, UploadState};
 use compactor::view::Snapshot;
 use http::Response;
@@ -68,7 +68,7 @@ pub async fn create(front: &Front, asked: &Asked) -> Answered {
         checksum_is_composite: is_composite,
     });
     match front.submit(asked, body).await? {
-        Outcome::Done => {}
+        RecordOutcome::Done => {}
         other => return Err(unexpected(&other)),
     }
     let root = "InitiateMultipartUploadResult";
@@ -90,7 +90,7 @@ async fn open_upload(
     key: &ObjectKey,
     id: UploadId,
 ) -> Result<OpenUpload, S3Error> {
-    match resolve::upload(snapshot, bucket, key, id).await.map_err(read_error)? {
+    match lookup::upload(snapshot, bucket, key, id).await.map_err(read_error)? {
         Some(UploadState::Open(open)) => Ok(open),
         _ => Err(Code::NoSuchUpload.into()),
     }
@@ -132,7 +132,7 @@ pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered 
         held.settle(&outcome);
     }
     match outcome? {
-        Outcome::Done => {}
+        RecordOutcome::Done => {}
         other => return Err(unexpected(&other)),
     }
     let mut response = answer::empty(200);
@@ -152,7 +152,7 @@ pub async fn abort(front: &Front, asked: &Asked) -> Answered {
     let key = asked.object_key()?;
     let upload = asked.upload()?;
     match front.submit(asked, RecordBody::AbortUpload { bucket: bucket.id, key, upload }).await? {
-        Outcome::Done => Ok(answer::empty(204)),
+        RecordOutcome::Done => Ok(answer::empty(204)),
         other => Err(unexpected(&other)),
     }
 }
@@ -318,12 +318,12 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     let condition = conditions::of_write(&asked.parts.headers)?;
     // A checksum of the whole object may come in a header; the body itself has none.
     let document = take_plain_document(front, asked, body).await?;
-    let state = resolve::upload(&snapshot, bucket.id, &key, upload).await.map_err(read_error)?;
+    let state = lookup::upload(&snapshot, bucket.id, &key, upload).await.map_err(read_error)?;
     let named = read_parts(&document)?;
     let checksum = match state {
         None => return Err(Code::NoSuchUpload.into()),
         Some(UploadState::Open(open)) if named.is_sorted_by(|a, b| a.number < b.number) => {
-            let found = resolve::parts(&snapshot, upload, PartNumber::ZERO, usize::MAX).await;
+            let found = lookup::parts(&snapshot, upload, PartNumber::ZERO, usize::MAX).await;
             let found = found.map_err(read_error)?.into_iter();
             let parts: BTreeMap<PartNumber, UploadPart> =
                 found.map(|(n, _, part)| (n, part)).collect();
@@ -349,8 +349,8 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
         })
     };
     let written = match front.submit_configured(asked, &bucket, completion).await? {
-        Outcome::Written(written) => written,
-        Outcome::Rejected(rejection) => return Err(rejected(rejection)),
+        RecordOutcome::Written(written) => written,
+        RecordOutcome::Rejected(rejection) => return Err(rejected(rejection)),
         other => return Err(unexpected(&other)),
     };
     let root = "CompleteMultipartUploadResult";
@@ -420,7 +420,7 @@ pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
     })?;
     let after = u16::try_from(marker).unwrap_or(u16::MAX);
     let from = PartNumber::new(after.saturating_add(1));
-    let mut parts = resolve::parts(&snapshot, upload, from, max + 1).await.map_err(read_error)?;
+    let mut parts = lookup::parts(&snapshot, upload, from, max + 1).await.map_err(read_error)?;
     // A page of no parts ends the listing, as one of no keys does.
     let is_truncated = max > 0 && parts.len() > max;
     parts.truncate(max);

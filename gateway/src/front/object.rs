@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use compactor::outcome::{Outcome, Rejection, VersionName, Written};
-use compactor::partition::Written as WrittenPayload;
+use compactor::outcome::{RecordOutcome, Rejection, VersionName, WrittenVersion};
+use compactor::partition::WrittenPayload;
 use compactor::state::BucketState;
 use http::Response;
 use hyper::body::Incoming;
@@ -124,11 +124,11 @@ impl Front {
         asked: &Asked,
         bucket: &BucketState,
         body: impl Fn(ConfigVersion) -> RecordBody,
-    ) -> Result<Outcome, S3Error> {
+    ) -> Result<RecordOutcome, S3Error> {
         let mut config = bucket.config;
         for _ in 0..TRIES {
             match self.submit(asked, body(config)).await? {
-                Outcome::Rejected(Rejection::Retry(newer)) => config = newer,
+                RecordOutcome::Rejected(Rejection::Retry(newer)) => config = newer,
                 outcome => return Ok(outcome),
             }
         }
@@ -180,7 +180,7 @@ async fn write(
     condition: WriteCondition,
     attributes: Attributes,
     payload: WrittenPayload,
-) -> Result<Written, S3Error> {
+) -> Result<WrittenVersion, S3Error> {
     let WrittenPayload { payload, digest, guard } = payload;
     let put = |config| {
         RecordBody::PutObject(PutObject {
@@ -198,27 +198,27 @@ async fn write(
         guard.settle(&outcome);
     }
     match outcome? {
-        Outcome::Written(written) => Ok(written),
-        Outcome::Rejected(rejection) => Err(rejected(rejection)),
+        RecordOutcome::Written(written) => Ok(written),
+        RecordOutcome::Rejected(rejection) => Err(rejected(rejection)),
         other => Err(unexpected(&other)),
     }
 }
 
 /// The headers that tell what was written.
-pub fn add_written(response: &mut Response<Answer>, written: &Written) {
+pub fn add_written(response: &mut Response<Answer>, written: &WrittenVersion) {
     answer::set(response, "etag", &etag(&written.etag.md5, written.etag.parts));
     add_version(response, written);
 }
 
 /// Version `null` has nothing to tell: neither without versioning nor where it is suspended.
-fn add_version(response: &mut Response<Answer>, written: &Written) {
+fn add_version(response: &mut Response<Answer>, written: &WrittenVersion) {
     if !written.is_null {
         answer::set(response, "x-amz-version-id", &version_text(name_of(written)));
     }
 }
 
 /// The written version's name.
-pub fn name_of(written: &Written) -> VersionName {
+pub fn name_of(written: &WrittenVersion) -> VersionName {
     if written.is_null { VersionName::Null } else { VersionName::At(written.version) }
 }
 
@@ -264,7 +264,7 @@ fn object_of<'a>(asked: &Asked, found: &'a Found) -> Result<&'a ObjectVersion, S
                 .with("VersionId", version_text(version_name(found)))
                 .with("LastModified", s3::time::http(created.micros())))
         }
-        EntryValue::Removed | EntryValue::NullRemoved => Err(Code::NoSuchKey.into()),
+        EntryValue::Tombstone | EntryValue::NullTombstone => Err(Code::NoSuchKey.into()),
     }
 }
 
@@ -484,7 +484,7 @@ pub async fn delete(front: &Front, asked: &Asked) -> Answered {
     let condition = conditions::of_write(&asked.parts.headers)?;
     let body = delete_body(&bucket, &key, version, condition);
     match front.submit_configured(asked, &bucket, body).await? {
-        Outcome::Deleted(deleted) => {
+        RecordOutcome::Deleted(deleted) => {
             let mut response = answer::empty(204);
             if deleted.is_marker {
                 answer::set(&mut response, "x-amz-delete-marker", "true");
@@ -494,7 +494,7 @@ pub async fn delete(front: &Front, asked: &Asked) -> Answered {
             }
             Ok(response)
         }
-        Outcome::Rejected(rejection) => Err(rejected(rejection)),
+        RecordOutcome::Rejected(rejection) => Err(rejected(rejection)),
         other => Err(unexpected(&other)),
     }
 }
@@ -554,7 +554,7 @@ async fn delete_one(
     bucket: &BucketState,
     key: &str,
     object: &Element,
-) -> Result<compactor::outcome::Deleted, S3Error> {
+) -> Result<compactor::outcome::DeletedVersion, S3Error> {
     if object.child("LastModifiedTime").is_some() || object.child("Size").is_some() {
         return Err(Code::NotImplemented.because("Deletes by time or size are not implemented."));
     }
@@ -571,8 +571,8 @@ async fn delete_one(
     };
     let body = delete_body(bucket, &key, version, condition);
     match front.submit_configured(asked, bucket, body).await? {
-        Outcome::Deleted(deleted) => Ok(deleted),
-        Outcome::Rejected(rejection) => Err(rejected(rejection)),
+        RecordOutcome::Deleted(deleted) => Ok(deleted),
+        RecordOutcome::Rejected(rejection) => Err(rejected(rejection)),
         other => Err(unexpected(&other)),
     }
 }
@@ -746,14 +746,14 @@ async fn change_tags(
     let version = version_ref(asked.query("versionId"))?;
     let set = SetTags { bucket: bucket.id, key, version, tags };
     match front.submit(asked, RecordBody::SetTags(set)).await? {
-        Outcome::Changed(version) => {
+        RecordOutcome::Changed(version) => {
             let mut response = answer::empty(status);
             if bucket.versioning != ingest::record::Versioning::Off {
                 answer::set(&mut response, "x-amz-version-id", &version_text(version));
             }
             Ok(response)
         }
-        Outcome::Rejected(rejection) => Err(rejected(rejection)),
+        RecordOutcome::Rejected(rejection) => Err(rejected(rejection)),
         other => Err(unexpected(&other)),
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use compactor::catalog::Catalog;
-use compactor::partition::{self, Options, Partition, PayloadWay, hash_of};
+use compactor::partition::{self, Partition, PartitionOptions, PayloadRoute, hash_of};
 use ingest::bulk::BulkFiles;
 use ingest::env::{Env, FilePath, timeout};
 use ingest::ids::{NodeId, Offset, PartitionId};
@@ -162,14 +162,14 @@ async fn open_partition(
     let log: Arc<dyn Log> = log;
     check_last(&env, &log, &catalog).await?;
     let bulk = BulkFiles::open(env.clone(), bulk_options(settings, &catalog)).await?;
-    let options = Options {
+    let options = PartitionOptions {
         write_wait: WRITE_WAIT,
         reads: kafka.reads,
         read_wait: READ_WAIT,
         // Other nodes need it; it is let go of when all have sealed what lies below.
         trims: false,
-        payload: PayloadWay::Log { piece_bytes: DATA_BYTES_MAX },
-        node: Some(partition::Node { id: own.node, held_before: own.holds_id }),
+        payload: PayloadRoute::Log { piece_bytes: DATA_BYTES_MAX },
+        node: Some(partition::ThisNode { id: own.node, held_before: own.holds_id }),
         ..partition_options(settings)
     };
     Ok(Partition::open(env, log, bulk, catalog, options).await?)

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use compactor::catalog::Catalog;
-use compactor::layout::Layout;
-use compactor::partition::{Options, Partition};
-use compactor::placement;
+use compactor::layout::PartitionLayout;
+use compactor::partition::{Partition, PartitionOptions};
+use compactor::partitioner;
 use compactor::view::Snapshot;
 use ingest::bulk::{self, BulkFiles};
 use ingest::env::{Env, FilePath};
@@ -100,7 +100,7 @@ pub fn log_options(settings: &Settings, own: StoreIdentity) -> embedded::Embedde
 /// How bulk files are kept under these settings.
 pub fn bulk_options(settings: &Settings, catalog: &Catalog) -> bulk::BulkOptions {
     bulk::BulkOptions {
-        folder: Layout::new(catalog.partition).bulk_folder(),
+        folder: PartitionLayout::new(catalog.partition).bulk_folder(),
         store: catalog.store,
         partition: catalog.partition,
         next: catalog.next_bulk,
@@ -112,8 +112,12 @@ pub fn bulk_options(settings: &Settings, catalog: &Catalog) -> bulk::BulkOptions
 }
 
 /// How partitions are run under these settings, wherever their log is.
-pub fn partition_options(settings: &Settings) -> Options {
-    Options { cut: settings.cut, reserve_bytes: settings.reserve_bytes, ..Options::default() }
+pub fn partition_options(settings: &Settings) -> PartitionOptions {
+    PartitionOptions {
+        cut: settings.cut,
+        reserve_bytes: settings.reserve_bytes,
+        ..PartitionOptions::default()
+    }
 }
 
 impl Store {
@@ -158,7 +162,7 @@ impl Store {
             .await
             .context("the log")?;
         if let Some(corruption) = report.corruptions.get(&PARTITION) {
-            let folder = Layout::new(PARTITION).catalog_folder();
+            let folder = PartitionLayout::new(PARTITION).catalog_folder();
             let also =
                 if has_catalog { String::new() } else { format!(" ({folder} has no catalog)") };
             bail!(
@@ -188,7 +192,7 @@ impl Store {
 
     /// The partition that a bucket of this name lives in, whether there is one or not.
     pub fn home(&self, bucket: &str) -> &Partition {
-        let id = placement::home(bucket, self.partitions.len() as u32);
+        let id = partitioner::home(bucket, self.partitions.len() as u32);
         &self.partitions[id.get() as usize]
     }
 

@@ -264,7 +264,7 @@ fn mutated_statements_are_refused_or_have_one_encoding() {
     };
     let created = WallTime::from_micros(-5);
     let marker = EntryValue::Marker { is_null: false, created, owner: "owner".into() };
-    let others = [marker, EntryValue::Removed, EntryValue::NullRemoved];
+    let others = [marker, EntryValue::Tombstone, EntryValue::NullTombstone];
     let seeds: Vec<Bytes> = places.map(object).iter().chain(&others).map(encoded).collect();
     let mut mutator = Mutator::new(31);
     let mut accepted = 0;
@@ -542,7 +542,7 @@ fn any_statement() -> impl Strategy<Value = EntryValue> {
     let marker = (any::<(bool, i64)>(), ".{0,16}").prop_map(|((is_null, created), owner)| {
         EntryValue::Marker { is_null, created: WallTime::from_micros(created), owner }
     });
-    prop_oneof![object, marker, Just(EntryValue::Removed), Just(EntryValue::NullRemoved)]
+    prop_oneof![object, marker, Just(EntryValue::Tombstone), Just(EntryValue::NullTombstone)]
 }
 
 proptest! {

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   log ──review──▶ records from the lower bound to the snapshot ─▶ whose? ─▶ rows
-//!                        tails of the snapshot ── what became of each ──┘
+//!                        memtables of the snapshot ── what became of each ──┘
 //! ```
-//! A record says what was asked. What became of it is known while the snapshot's tails hold it, which on
+//! A record says what was asked. What became of it is known while the snapshot's memtables hold it, which on
 //! one machine is as long as the log does. Nothing is read beyond the snapshot, so that an answer stands
 //! at one offset. What has been let go of is missing at the beginning only: a record that is let go of
 //! while a scan is on its way to it fails the scan.

@@ -112,7 +112,7 @@ pub fn segments(snapshots: &[Snapshot]) -> Result<MemTable> {
         .flat_map(|catalog| catalog.segments.iter().map(|segment| (catalog.partition, segment)))
         .collect();
     let partitions = all.iter().map(|(partition, _)| partition.get());
-    let numbers = |of: &dyn Fn(&compactor::catalog::Segment) -> u64| -> ArrayRef {
+    let numbers = |of: &dyn Fn(&compactor::catalog::SegmentMeta) -> u64| -> ArrayRef {
         Arc::new(UInt64Array::from_iter_values(all.iter().map(|(_, segment)| of(segment))))
     };
     let columns = vec![

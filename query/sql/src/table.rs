@@ -178,7 +178,7 @@ impl Projection {
                 Column::IsLatest => Arc::new(batch.is_latest.clone()),
                 Column::IsDeleteMarker => {
                     let kinds = source("kind");
-                    let marker = compactor::listed::Kind::Marker.code();
+                    let marker = compactor::index_value::IndexValueKind::Marker.code();
                     let is_marker = kinds.as_primitive::<UInt8Type>().values().iter();
                     Arc::new(BooleanArray::from_iter(is_marker.map(|kind| Some(*kind == marker))))
                 }
@@ -220,7 +220,7 @@ fn bucket_names(ids: &UInt64Array, buckets: &Buckets) -> ArrayRef {
 
 /// There is one class. S3's listings tell it of objects, and nothing of delete markers.
 fn storage_classes(kinds: &UInt8Array) -> ArrayRef {
-    let object = compactor::listed::Kind::Object.code();
+    let object = compactor::index_value::IndexValueKind::Object.code();
     let classes = kinds.values().iter().map(|kind| (*kind == object).then_some("STANDARD"));
     Arc::new(classes.collect::<StringArray>())
 }

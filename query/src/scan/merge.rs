@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::interleave_record_batch;
-use compactor::listed::Kind;
+use compactor::index_value::IndexValueKind;
 use compactor::view::Snapshot;
-use compactor::visible::{Verdict, Visibility};
+use compactor::visibility::{Visibility, VisibilityVerdict};
 use ingest::ids::BucketId;
 use ingest::log::{Corruption, ReadError};
 
@@ -66,8 +66,8 @@ impl Scan {
     ) -> Result<Self, ReadError> {
         let mut sources = Vec::new();
         if !request.bounds.is_empty() {
-            for (tail, at) in snapshot.tails() {
-                sources.push(Source::tail(tail, at, &request.bounds, &request.columns));
+            for (memtable, at) in snapshot.memtables() {
+                sources.push(Source::memtable(memtable, at, &request.bounds, &request.columns));
             }
             for run in &snapshot.view.sealed.runs {
                 let rows = match &request.contested {
@@ -178,13 +178,13 @@ impl Scan {
                 detail: format!("an entry of no known kind for {key:?}"),
             }));
         };
-        if self.visibility.judge(batch.version(row), shape) != Verdict::Visible {
+        if self.visibility.judge(batch.version(row), shape) != VisibilityVerdict::Visible {
             return Ok(());
         }
         let is_latest = std::mem::replace(&mut self.is_latest, false);
         let is_shown = match self.request.shown {
             Shown::Versions => true,
-            Shown::Objects => is_latest && kind == Kind::Object,
+            Shown::Objects => is_latest && kind == IndexValueKind::Object,
         };
         if is_shown {
             self.gathered.pick(index, batch, row, is_latest);

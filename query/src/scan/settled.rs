@@ -7,7 +7,7 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch, Scalar, UInt8Array};
 use arrow::compute::kernels::cmp::{eq, lt_eq};
 use arrow::compute::{and, filter, filter_record_batch};
 use arrow::error::ArrowError;
-use compactor::listed::Kind;
+use compactor::index_value::IndexValueKind;
 use compactor::manifest::{read_error, schema};
 use futures::StreamExt;
 use ingest::log::{Corruption, ReadError};
@@ -126,11 +126,11 @@ impl SettledScan {
 fn show(rows: RecordBatch, shown: Shown) -> Option<Batch> {
     let kinds = rows.column_by_name(KIND)?.clone();
     let is_latest = rows.column_by_name(IS_LATEST)?.as_boolean_opt()?.clone();
-    let code = |kind: Kind| Scalar::new(UInt8Array::from(vec![kind.code()]));
+    let code = |kind: IndexValueKind| Scalar::new(UInt8Array::from(vec![kind.code()]));
     let mask = match shown {
-        Shown::Objects => and(&eq(&kinds, &code(Kind::Object)).ok()?, &is_latest).ok()?,
-        // Objects and markers have the lowest numbers; removals are no versions.
-        Shown::Versions => lt_eq(&kinds, &code(Kind::Marker)).ok()?,
+        Shown::Objects => and(&eq(&kinds, &code(IndexValueKind::Object)).ok()?, &is_latest).ok()?,
+        // Objects and markers have the lowest numbers; tombstones are no versions.
+        Shown::Versions => lt_eq(&kinds, &code(IndexValueKind::Marker)).ok()?,
     };
     if mask.true_count() == rows.num_rows() {
         return Some(Batch { rows, is_latest });

@@ -1,4 +1,4 @@
-//! One source of a scan: a tail or a run, as batches of columns in order.
+//! One source of a scan: a memtable or a run, as batches of columns in order.
 
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray, UInt8Array, 
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{UInt8Type, UInt64Type};
 use bytes::Bytes;
-use compactor::listed::Kind;
-use compactor::manifest::{Manifest, ManifestReader, Row, read_error, record_batch};
-use compactor::tail::Tail;
+use compactor::index_value::IndexValueKind;
+use compactor::manifest::{Manifest, ManifestReader, ManifestRow, read_error, record_batch};
+use compactor::memtable::Memtable;
 use compactor::view::OpenRun;
-use compactor::visible::Shape;
+use compactor::visibility::EntryShape;
 use futures::StreamExt;
 use ingest::entry::SegmentLocation;
 use ingest::ids::{BucketId, Offset};
@@ -81,13 +81,13 @@ impl Ordered {
     }
 
     /// A row's kind; `None` for a number that is none.
-    pub fn kind(&self, row: usize) -> Option<Kind> {
-        Kind::from_code(self.kinds.value(row))
+    pub fn kind(&self, row: usize) -> Option<IndexValueKind> {
+        IndexValueKind::from_code(self.kinds.value(row))
     }
 
     /// A row's shape, for visibility.
-    pub fn shape(&self, row: usize) -> Option<Shape> {
-        Some(Shape::of_kind(self.kind(row)?, self.nulls.value(row)))
+    pub fn shape(&self, row: usize) -> Option<EntryShape> {
+        Some(EntryShape::of_kind(self.kind(row)?, self.nulls.value(row)))
     }
 
     /// The order of [`ingest::entry::EntryKey`]s.
@@ -181,7 +181,7 @@ pub fn open_run(
 }
 
 enum Input {
-    Tail { tail: Arc<Tail>, at: Offset, next: Option<Bytes>, end: Bytes },
+    Memtable { memtable: Arc<Memtable>, at: Offset, next: Option<Bytes>, end: Bytes },
     Run { manifest: Arc<Manifest>, stream: ParquetRecordBatchStream<ManifestReader> },
 }
 
@@ -196,16 +196,21 @@ pub struct Source {
     pub row: usize,
 }
 
-/// Entries of a tail that are turned into columns at a time.
+/// Entries of a memtable that are turned into columns at a time.
 const TAIL_ROWS: usize = 1024;
 
 impl Source {
-    /// A tail, read at an offset.
-    pub fn tail(tail: &Arc<Tail>, at: Offset, bounds: &Bounds, columns: &[usize]) -> Self {
+    /// A memtable, read at an offset.
+    pub fn memtable(
+        memtable: &Arc<Memtable>,
+        at: Offset,
+        bounds: &Bounds,
+        columns: &[usize],
+    ) -> Self {
         let (next, end) = bounds.entries().unzip();
         let end = end.unwrap_or_default();
         Self {
-            input: Input::Tail { tail: tail.clone(), at, next, end },
+            input: Input::Memtable { memtable: memtable.clone(), at, next, end },
             columns: columns_read(columns),
             batch_rows: TAIL_ROWS,
             batch: None,
@@ -245,21 +250,23 @@ impl Source {
     pub async fn fill(&mut self) -> Result<(), ReadError> {
         self.row = 0;
         self.batch = match &mut self.input {
-            Input::Tail { tail, at, next, end } => {
+            Input::Memtable { memtable, at, next, end } => {
                 let mut rows = None;
                 while rows.is_none()
                     && let Some(from) = next.take().filter(|from| from < end)
                 {
-                    let (found, after) = tail.entries(&from, *at, self.batch_rows);
+                    let (found, after) = memtable.entries(&from, *at, self.batch_rows);
                     *next = after;
-                    let found: Vec<Row> = found
+                    let found: Vec<ManifestRow> = found
                         .iter()
-                        .map(|(key, statement)| Row::of(key, statement, SegmentLocation::NOWHERE))
+                        .map(|(key, statement)| {
+                            ManifestRow::of(key, statement, SegmentLocation::NOWHERE)
+                        })
                         .collect();
                     if !found.is_empty() {
                         let columns = record_batch(&found)
                             .and_then(|batch| batch.project(&self.columns))
-                            .expect("a tail's entries are a manifest's rows");
+                            .expect("a memtable's entries are a manifest's rows");
                         rows = Some(columns);
                     }
                 }
@@ -292,24 +299,28 @@ mod tests {
 
     use super::*;
 
-    /// A scan took the first batch of a tail for all of it: `count(*)` was short until the next cut.
+    /// A scan took the first batch of a memtable for all of it: `count(*)` was short until the next cut.
     #[test]
-    fn a_tail_of_many_batches_is_read_to_its_end() {
+    fn a_memtable_of_many_batches_is_read_to_its_end() {
         const BUCKET: BucketId = BucketId::new(5);
         for count in [0, 1, TAIL_ROWS, TAIL_ROWS + 1, 3 * TAIL_ROWS + 5] {
-            let tail = Arc::new(Tail::new(Offset::ZERO));
+            let memtable = Arc::new(Memtable::new(Offset::ZERO));
             for number in 0..count {
                 let at = Offset::new(number as u64);
                 let key = ObjectKey::new(format!("{number:06}").into_bytes()).expect("a short key");
                 let key = EntryKey::new(BUCKET, key.as_bytes(), at, at);
-                tail.insert(at, vec![Entry { key, statement: EntryValue::Removed }], Vec::new());
+                memtable.insert(
+                    at,
+                    vec![Entry { key, statement: EntryValue::Tombstone }],
+                    Vec::new(),
+                );
             }
             let end = Offset::new(count as u64);
-            let mut source = Source::tail(&tail, end, &Bounds::new(vec![BUCKET]), &[]);
+            let mut source = Source::memtable(&memtable, end, &Bounds::new(vec![BUCKET]), &[]);
             let mut found = Vec::new();
             loop {
-                let filled = source.fill().now_or_never().expect("a tail never waits");
-                filled.expect("a tail is in memory");
+                let filled = source.fill().now_or_never().expect("a memtable never waits");
+                filled.expect("a memtable is in memory");
                 let Some(batch) = &source.batch else { break };
                 found.extend((0..batch.rows.num_rows()).map(|row| batch.key(row).to_owned()));
             }

@@ -3,7 +3,7 @@
 //! ```text
 //!   largest run   ┃ settled ┃contested┃     settled     ┃contested┃ settled ┃
 //!   other runs              │  keys   │                 │  keys   │
-//!   tail                    │         │                 │         │
+//!   memtable                    │         │                 │         │
 //!                             merged                      merged
 //! ```
 //! Most entries stand in one run, and most of them nobody has touched since. For these the run's own flags say
@@ -14,7 +14,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use compactor::cursor::Cursor;
+use compactor::cursor::EntryCursor;
 use compactor::view::{OpenRun, Snapshot};
 use ingest::ids::RunId;
 use ingest::log::ReadError;
@@ -62,8 +62,8 @@ pub async fn split(snapshot: &Snapshot, bounds: &Bounds) -> Result<Split, ReadEr
     let runs = &snapshot.view.sealed.runs;
     let Some(base) = runs.iter().max_by_key(|open| open.run.entries) else { return Ok(all) };
     let of_runs: u64 = runs.iter().map(|open| open.run.entries).sum();
-    let of_tails: u64 = snapshot.tails().map(|(tail, _)| tail.len() as u64).sum();
-    let others = of_runs - base.run.entries + of_tails;
+    let of_memtables: u64 = snapshot.memtables().map(|(memtable, _)| memtable.len() as u64).sum();
+    let others = of_runs - base.run.entries + of_memtables;
     if others.saturating_mul(OTHERS_MAX) > base.run.entries {
         return Ok(all);
     }
@@ -131,7 +131,7 @@ async fn contested(
     let mut found = vec![false; pages.len()];
     let Some((from, end)) = bounds.entries() else { return Ok(found) };
     let tables = [&base.keys, &base.more].map(|table| table.as_ref());
-    let mut cursor = Cursor::beside(snapshot, base.run.id)?;
+    let mut cursor = EntryCursor::beside(snapshot, base.run.id)?;
     cursor.seek(&from).await?;
     let mut group = Vec::new();
     let mut at = 0;

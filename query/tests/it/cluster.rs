@@ -30,7 +30,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compactor::outcome::Outcome;
+use compactor::outcome::RecordOutcome;
 use futures::future::{Either, join, join_all, select};
 use ingest::env::Random as _;
 use ingest::log::replicated::ReplicatedLog;
@@ -66,7 +66,7 @@ async fn found(world: &World<'_>) -> Result<(), String> {
         let create =
             async move { asked.submit("owner", "request", RecordBody::CreateBucket(create)).await };
         let made = world.ask(&running, Duration::from_secs(60), create).await;
-        let Some(Ok(Outcome::BucketCreated(bucket))) = made else {
+        let Some(Ok(RecordOutcome::BucketCreated(bucket))) = made else {
             return Err(format!("no bucket: {made:?}"));
         };
         world.buckets.borrow_mut().push(bucket);
@@ -147,8 +147,8 @@ fn fail(seed: u64, error: &str) -> ! {
         let trace = Arc::new(Trace::new(true));
         let _ = run_traced(seed, None, trace.clone());
         let lines = trace.lines();
-        let tail = &lines[lines.len().saturating_sub(TRACE_TAIL)..];
-        println!("what happened last:\n{}", tail.join("\n"));
+        let memtable = &lines[lines.len().saturating_sub(TRACE_TAIL)..];
+        println!("what happened last:\n{}", memtable.join("\n"));
     }
     panic!(
         "seed {seed}: {error}\nrepeat it with: \

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use compactor::outcome::Outcome;
+use compactor::outcome::RecordOutcome;
 use ingest::entry::Attributes;
 use ingest::ids::{BucketId, PartNumber, UploadId};
 use ingest::name::ObjectKey;
@@ -49,7 +49,7 @@ async fn fill(engine: &Engine, count: u16) -> (BucketId, BucketId) {
     engine.submit(create_upload(bucket, UPLOAD)).await.unwrap();
     for number in 1..=count {
         let taken = engine.submit(put_part(bucket, UPLOAD, number)).await.unwrap();
-        assert_eq!(taken, Outcome::Done);
+        assert_eq!(taken, RecordOutcome::Done);
         let gone = key(&format!("gone-{number}"));
         engine.put(emptied, &gone, b"", WriteCondition::Always).await.unwrap();
         engine.delete(emptied, &gone).await.unwrap();
@@ -160,7 +160,7 @@ fn the_end_of_an_upload_looks_at_its_parts_once() {
         let counter = &engine.partition.counters().prior_looked_at;
         let before = counter.load(Ordering::Relaxed);
         let abort = RecordBody::AbortUpload { bucket, key: key("large"), upload: UPLOAD };
-        assert_eq!(engine.submit(abort).await.unwrap(), Outcome::Done);
+        assert_eq!(engine.submit(abort).await.unwrap(), RecordOutcome::Done);
         let looked_at = counter.load(Ordering::Relaxed) - before;
         engine.close_log().await;
         looked_at

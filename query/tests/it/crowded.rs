@@ -1,6 +1,6 @@
 //! A catalog that nears the most files that it can name: growth is refused long before, and nothing else is.
 
-use compactor::partition::Options;
+use compactor::partition::PartitionOptions;
 use ingest::name::ObjectKey;
 use ingest::record::{Versioning, WriteCondition};
 use simulator::{Sim, SimDisk};
@@ -14,7 +14,7 @@ fn a_store_stops_growing_before_its_catalog_is_full() {
     let disk = SimDisk::new(&sim);
     let files_max = 20;
     let done = sim.block_on(&disk, async {
-        let small = Options { files_max, ..options() };
+        let small = PartitionOptions { files_max, ..options() };
         let engine = open_as(&sim, &disk, |log| log, small).await?;
         let bucket = engine.bucket("plain", Versioning::Off).await?;
         let key =
@@ -35,7 +35,7 @@ fn a_store_stops_growing_before_its_catalog_is_full() {
         assert!(engine.partition.catalog_fill() >= 0.9);
         // What is there is served, also after a restart, and deletes make room again.
         engine.close().await;
-        let small = Options { files_max, ..options() };
+        let small = PartitionOptions { files_max, ..options() };
         let engine = open_as(&sim, &disk, |log| log, small).await?;
         assert_eq!(engine.versions(bucket, 7).await.map_err(|e| e.to_string())?.len(), 18);
         for number in 0..18 {

@@ -11,7 +11,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::UInt64Type;
 use bytes::Bytes;
 use compactor::manifest::schema;
-use compactor::view::What;
+use compactor::view::EntryData;
 use ingest::entry::{EntryValue, PayloadLocation};
 use ingest::env::FilePath;
 use ingest::ids::{BucketId, Offset};
@@ -50,8 +50,8 @@ pub async fn fill(engine: &Engine) -> Result<(), String> {
     put(plain, "small/3", 77).await?;
     engine.delete(plain, &key("small/4")).await?;
     engine.partition.cut().await.map_err(|error| error.to_string())?;
-    put(plain, "tail/inline", 700).await?;
-    put(plain, "tail/large", 5_000).await?;
+    put(plain, "memtable/inline", 700).await?;
+    put(plain, "memtable/large", 5_000).await?;
     engine.delete(plain, &key("small/5")).await?;
     Ok(())
 }
@@ -129,14 +129,14 @@ async fn block_of(engine: &Engine, known: &Known) -> Option<(u64, u64)> {
     let key = ObjectKey::new(known.1.clone()).expect("a listed key");
     let version = if known.3 { VersionRef::Null } else { VersionRef::At(known.2) };
     let snapshot = engine.partition.snapshot();
-    let found = compactor::resolve::find(&snapshot, known.0, &key, version).await.ok()??;
+    let found = compactor::lookup::find(&snapshot, known.0, &key, version).await.ok()??;
     match found.what {
-        What::Run(listed) => Some((listed.location.segment.get(), listed.location.position)),
-        What::Tail(EntryValue::Object(object)) => match object.payload {
+        EntryData::Run(listed) => Some((listed.location.segment.get(), listed.location.position)),
+        EntryData::Memtable(EntryValue::Object(object)) => match object.payload {
             PayloadLocation::Segment(at) => Some((at.segment.get(), at.position)),
             _ => None,
         },
-        What::Tail(_) => None,
+        EntryData::Memtable(_) => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use compactor::outcome::Outcome;
+use compactor::outcome::RecordOutcome;
 use ingest::name::ObjectKey;
 use ingest::record::{Versioning, WriteCondition};
 use simulator::{Sim, SimDisk};
@@ -27,7 +27,7 @@ async fn fill(
     for number in 0..10_000 {
         let (key, payload) = (key(number), payload(number, bytes));
         match engine.put(bucket, &key, &payload, WriteCondition::Always).await {
-            Ok(Outcome::Written(_)) => {}
+            Ok(RecordOutcome::Written(_)) => {}
             Ok(other) => return Err(format!("{other:?}")),
             Err(error) if error.contains("full") || error.contains("room") => return Ok(number),
             Err(error) if error.contains("space") || error.contains("free") => return Ok(number),

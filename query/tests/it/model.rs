@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use compactor::outcome::{Outcome, Rejection};
+use compactor::outcome::{RecordOutcome, Rejection};
 use ingest::entry::{Attributes, ETag, EntryValue};
 use ingest::ids::{BucketId, Offset, PartNumber, UploadId};
 use ingest::log::ReadError;
@@ -245,7 +245,7 @@ impl Checked {
         };
         let outcome = self.engine.put(self.ids[b], &key, &content, condition).await?;
         match outcome {
-            Outcome::Written(written) if holds => {
+            RecordOutcome::Written(written) if holds => {
                 self.buckets[b].add(
                     KEYS[k].as_bytes(),
                     written.version,
@@ -253,7 +253,8 @@ impl Checked {
                     Some(content),
                 );
             }
-            Outcome::Rejected(Rejection::PreconditionFailed | Rejection::NoSuchKey) if !holds => {}
+            RecordOutcome::Rejected(Rejection::PreconditionFailed | Rejection::NoSuchKey)
+                if !holds => {}
             other => return Err(format!("a put that should {holds} be done: {other:?}")),
         }
         self.get(b, k).await
@@ -293,7 +294,9 @@ impl Checked {
     async fn delete(&mut self, b: usize, k: usize) -> Result<(), String> {
         let name = KEYS[k].as_bytes();
         let outcome = self.engine.delete(self.ids[b], &object_key(k)).await?;
-        let Outcome::Deleted(_) = outcome else { return Err(format!("a delete: {outcome:?}")) };
+        let RecordOutcome::Deleted(_) = outcome else {
+            return Err(format!("a delete: {outcome:?}"));
+        };
         match self.buckets[b].versioning {
             Versioning::Off => {
                 self.buckets[b].keys.remove(name);
@@ -319,7 +322,9 @@ impl Checked {
             condition: WriteCondition::Always,
         };
         let outcome = self.engine.submit(RecordBody::DeleteObject(delete)).await?;
-        let Outcome::Deleted(_) = outcome else { return Err(format!("a delete: {outcome:?}")) };
+        let RecordOutcome::Deleted(_) = outcome else {
+            return Err(format!("a delete: {outcome:?}"));
+        };
         if let Some(all) = self.buckets[b].keys.get_mut(name) {
             all.remove(number);
         }
@@ -345,8 +350,8 @@ impl Checked {
         let versions = self.buckets[b].keys.get_mut(KEYS[k].as_bytes());
         let tagged = versions.and_then(|all| all.get_mut(number)).filter(|v| v.content.is_some());
         match (tagged, outcome) {
-            (Some(version), Outcome::Changed(_)) => version.tags = tags,
-            (None, Outcome::Rejected(_)) => {}
+            (Some(version), RecordOutcome::Changed(_)) => version.tags = tags,
+            (None, RecordOutcome::Rejected(_)) => {}
             (tagged, outcome) => return Err(format!("tags of {tagged:?}: {outcome:?}")),
         }
         self.get(b, k).await
@@ -387,7 +392,11 @@ impl Checked {
             let part = UploadPart { size, md5, digest: written.digest, checksum: None, extents };
             let number = PartNumber::new(index as u16 + 1);
             let put = PutPart { bucket, key: key.clone(), upload, number, part, stream };
-            same("a part", self.engine.submit(RecordBody::PutPart(put)).await?, Outcome::Done)?;
+            same(
+                "a part",
+                self.engine.submit(RecordBody::PutPart(put)).await?,
+                RecordOutcome::Done,
+            )?;
             drop(written.guard);
             if cuts {
                 self.engine.partition.cut().await.map_err(|error| error.to_string())?;
@@ -397,7 +406,7 @@ impl Checked {
         }
         if aborts {
             let abort = RecordBody::AbortUpload { bucket, key, upload };
-            same("an abort", self.engine.submit(abort).await?, Outcome::Done)?;
+            same("an abort", self.engine.submit(abort).await?, RecordOutcome::Done)?;
         } else {
             let complete = CompleteUpload {
                 bucket,
@@ -409,7 +418,9 @@ impl Checked {
                 checksum: None,
             };
             let outcome = self.engine.submit(RecordBody::CompleteUpload(complete)).await?;
-            let Outcome::Written(written) = outcome else { return Err(format!("{outcome:?}")) };
+            let RecordOutcome::Written(written) = outcome else {
+                return Err(format!("{outcome:?}"));
+            };
             let content = Some(whole.into());
             self.buckets[b].add(KEYS[k].as_bytes(), written.version, written.etag, content);
         }
@@ -476,7 +487,7 @@ impl Checked {
             Op::Switch(b, on) => {
                 let versioning = if *on { Versioning::On } else { Versioning::Suspended };
                 let switch = RecordBody::SetVersioning { bucket: self.ids[*b], versioning };
-                same("a switch", self.engine.submit(switch).await?, Outcome::Done)?;
+                same("a switch", self.engine.submit(switch).await?, RecordOutcome::Done)?;
                 self.buckets[*b].versioning = versioning;
                 Ok(())
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use compactor::outcome::{Outcome, Rejection};
+use compactor::outcome::{RecordOutcome, Rejection};
 use futures::future::join_all;
 use ingest::env::Fut;
 use ingest::ids::{Offset, PartitionId};
@@ -105,8 +105,8 @@ fn one_creator(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
         let mut written = 0;
         for outcome in join_all(puts).await {
             match outcome? {
-                Outcome::Written(_) => written += 1,
-                Outcome::Rejected(Rejection::PreconditionFailed) => {}
+                RecordOutcome::Written(_) => written += 1,
+                RecordOutcome::Rejected(Rejection::PreconditionFailed) => {}
                 other => return Err(format!("{other:?}")),
             }
         }
@@ -130,7 +130,7 @@ fn repeated_records(seed: u64, mutant: Option<Mutant>) -> Result<(), String> {
             engine.partition.cut().await.map_err(|error| error.to_string())?;
         }
         let refused = engine.put(bucket, &key, b"three", WriteCondition::IfAbsent).await?;
-        if refused != Outcome::Rejected(Rejection::PreconditionFailed) {
+        if refused != RecordOutcome::Rejected(Rejection::PreconditionFailed) {
             return Err(format!("{refused:?}"));
         }
         let found = engine.versions(bucket, 10).await.map_err(|error| error.to_string())?;
@@ -168,9 +168,9 @@ fn bucket_deleted_beside_puts(seed: u64, mutant: Option<Mutant>) -> Result<(), S
             let kept = engine.versions(bucket, 10).await.map_err(|error| error.to_string())?;
             let is_there = engine.partition.buckets().get(bucket).is_some();
             let (deleted, put) = (deleted?, put?);
-            let was_put = matches!(put, Outcome::Written(_));
+            let was_put = matches!(put, RecordOutcome::Written(_));
             let fits = match deleted {
-                Outcome::Done => !is_there && !was_put,
+                RecordOutcome::Done => !is_there && !was_put,
                 _ => is_there && was_put && kept.len() == 1,
             };
             if !fits {
@@ -197,7 +197,7 @@ fn refused_deletion_over_a_restart(seed: u64, mutant: Option<Mutant>) -> Result<
         engine.put(bucket, &key, b"payload", WriteCondition::Always).await?;
         engine.partition.cut().await.map_err(|error| error.to_string())?;
         let refused = engine.submit(RecordBody::DeleteBucket { bucket, seen }).await?;
-        if refused != Outcome::Rejected(Rejection::BucketWritten) {
+        if refused != RecordOutcome::Rejected(Rejection::BucketWritten) {
             return Err(format!("a look before the put: {refused:?}"));
         }
         engine.close_log().await;
@@ -208,7 +208,7 @@ fn refused_deletion_over_a_restart(seed: u64, mutant: Option<Mutant>) -> Result<
                 return Err(format!("the bucket holds {found:?} after a restart"));
             }
             let refused = engine.submit(RecordBody::DeleteBucket { bucket, seen }).await?;
-            if refused != Outcome::Rejected(Rejection::BucketWritten) {
+            if refused != RecordOutcome::Rejected(Rejection::BucketWritten) {
                 return Err(format!("a look before the put, after a restart: {refused:?}"));
             }
             engine.close().await;
@@ -219,7 +219,7 @@ fn refused_deletion_over_a_restart(seed: u64, mutant: Option<Mutant>) -> Result<
         let emptied = engine.delete_bucket(bucket).await?;
         engine.close().await;
         match (full, emptied) {
-            (Outcome::Rejected(Rejection::BucketNotEmpty), Outcome::Done) => Ok(()),
+            (RecordOutcome::Rejected(Rejection::BucketNotEmpty), RecordOutcome::Done) => Ok(()),
             other => Err(format!("full, then emptied: {other:?}")),
         }
     });
@@ -256,7 +256,7 @@ fn seeded_bugs_of_deleted_buckets_are_found() {
     }
 }
 
-/// Tags that were set while an older tail was being sealed carried a place in the log that was then trimmed:
+/// Tags that were set while an older memtable was being sealed carried a place in the log that was then trimmed:
 /// the object could not be read, and the next cut not be sealed, until a restart.
 fn tags_while_a_cut_is_sealed(seed: u64) -> Result<(), String> {
     let sim = Sim::new(seed);

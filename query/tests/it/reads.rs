@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use compactor::partition::{SubmitError, Unready};
+use compactor::partition::{SubmitError, UnreadyReason};
 use ingest::ids::BucketId;
 use ingest::log::ReadError;
 use ingest::mutant::Mutant;
@@ -144,7 +144,7 @@ fn held(mutant: Option<Mutant>) -> Result<bool, String> {
             let meanwhile = async {
                 sim.sleep(Duration::from_secs(5)).await;
                 let ready = engine.partition.readiness();
-                let is_held = matches!(ready, Err(Unready::Held(_)));
+                let is_held = matches!(ready, Err(UnreadyReason::Held(_)));
                 if is_held {
                     let end = engine.partition.snapshot().at;
                     let cut = RecordBody::Cut { number: engine.partition.sealed_cut().next() };

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use compactor::apply::Rules;
+use compactor::apply::StoreRules;
 use compactor::catalog::Catalog;
-use compactor::layout::Layout;
+use compactor::layout::PartitionLayout;
 use compactor::partition::Partition;
 use compactor::refold::Refold;
-use compactor::view::{Sealed, Snapshot};
+use compactor::view::{SealedFiles, Snapshot};
 use ingest::bulk;
 use ingest::entry::Extent;
 use ingest::env::FilePath;
@@ -47,9 +47,10 @@ async fn refolded(sim: &Sim, disk: &SimDisk) -> Result<(Vec<String>, usize), Str
     let (next, next_bulk, mut batches) = (catalog.next, catalog.next_bulk, Vec::new());
     let wrong = embedded::verify_noting(&env, &log, ID, next, &mut batches).await;
     assert_eq!(wrong.map_err(|e| text(&e))?, []);
-    let sealed = Sealed::open(&env.disk, &Layout::new(ID), STORE, catalog, None).await;
+    let sealed =
+        SealedFiles::open(&env.disk, &PartitionLayout::new(ID), STORE, catalog, None).await;
     let sealed = Arc::new(sealed.map_err(|e| text(&e))?);
-    let rules = Rules { part_bytes_min: 0 };
+    let rules = StoreRules { part_bytes_min: 0 };
     let mut fold = Refold::begin(rules, sealed).await.map_err(|e| text(&e))?;
     let mut extents: BTreeMap<BulkId, Vec<Extent>> = BTreeMap::new();
     for place in &batches {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use compactor::outcome::Outcome;
+use compactor::outcome::RecordOutcome;
 use compactor::partition::PayloadError;
 use futures::future::{Either, select};
 use ingest::bulk::BulkError;
@@ -42,7 +42,7 @@ struct Lonely<'a> {
 }
 
 impl Lonely<'_> {
-    async fn put(&self, key: &ObjectKey, bytes: &[u8]) -> Result<Outcome, String> {
+    async fn put(&self, key: &ObjectKey, bytes: &[u8]) -> Result<RecordOutcome, String> {
         let written = give_beside(&self.engine.partition, bytes).await?;
         let put = RecordBody::PutObject(PutObject {
             bucket: self.bucket,
@@ -180,7 +180,7 @@ async fn payload_without_room(lonely: &Lonely<'_>) -> Result<(), String> {
         payload: written.payload,
     });
     let outcome = lonely.engine.submit(put).await;
-    if !matches!(outcome, Ok(Outcome::Written(_))) {
+    if !matches!(outcome, Ok(RecordOutcome::Written(_))) {
         return Err(format!("not judged as on a node with room: {outcome:?}"));
     }
     goes_on(lonely).await?;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use compactor::catalog::{self, Catalog, PublishError, Segment};
-use compactor::layout::Layout;
+use compactor::catalog::{self, Catalog, PublishError, SegmentMeta};
+use compactor::layout::PartitionLayout;
 use compactor::sealed::FileDigest;
 use ingest::env::FilePath;
 use ingest::ids::{Offset, PartitionId, SegmentId};
@@ -90,7 +90,7 @@ fn floor_of(store: &Store, sim: &Sim) -> Offset {
 
 async fn catalog(sim: &Sim, disk: &SimDisk) -> Catalog {
     let (found, _) =
-        catalog::read(&sim.env(disk), &Layout::new(ID), STORE, ID).await.expect("read");
+        catalog::read(&sim.env(disk), &PartitionLayout::new(ID), STORE, ID).await.expect("read");
     found.expect("a catalog")
 }
 
@@ -189,9 +189,9 @@ fn publish_beyond(mutant: Option<Mutant>) -> Result<(), String> {
     sim.set_mutant(mutant);
     let disk = SimDisk::new(&sim);
     let done = sim.block_on(&disk, async {
-        let (env, layout) = (sim.env(&disk), Layout::new(ID));
+        let (env, layout) = (sim.env(&disk), PartitionLayout::new(ID));
         env.disk.create_folder(&layout.catalog_folder()).await.expect("made");
-        let segment = Segment {
+        let segment = SegmentMeta {
             id: SegmentId::new(1),
             file: FileDigest::default(),
             references: 1,

@@ -1,12 +1,12 @@
 //! A scan shows what listings show, wherever the entries stand: settled in one run of many pages, contested by newer
-//! runs and the tail, with versions of a key that go on over the end of a page.
+//! runs and the memtable, with versions of a key that go on over the end of a page.
 
 use std::collections::BTreeMap;
 
 use arrow::array::AsArray;
 use arrow::datatypes::UInt64Type;
 use bytes::Bytes;
-use compactor::outcome::Outcome;
+use compactor::outcome::RecordOutcome;
 use ingest::ids::BucketId;
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
@@ -199,7 +199,7 @@ fn a_bucket_that_is_gone_is_not_scanned() {
             let bucket = buckets.remove(gone as usize);
             engine.delete(bucket, &key(0)).await.unwrap();
             let deleted = engine.delete_bucket(bucket).await.unwrap();
-            assert_eq!(deleted, Outcome::Done);
+            assert_eq!(deleted, RecordOutcome::Done);
             let bounds = Bounds::new(buckets.clone());
             for bucket in buckets {
                 same(&engine, bucket).await;

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use compactor::outcome::Outcome;
-use compactor::resolve;
+use compactor::lookup;
+use compactor::outcome::RecordOutcome;
 use compactor::state::UploadState;
 use ingest::entry::Attributes;
 use ingest::ids::{BucketId, PartNumber, UploadId};
@@ -151,7 +151,7 @@ fn bucket(engine: &Engine, name: &str) -> Result<BucketId, String> {
 }
 
 async fn take(engine: &Engine, steps: &[Step], at: usize) -> Result<(), String> {
-    let is = |outcome: Outcome, good: bool| match good {
+    let is = |outcome: RecordOutcome, good: bool| match good {
         true => Ok(()),
         false => Err(format!("step {at} {:?}: {outcome:?}", steps[at])),
     };
@@ -160,17 +160,17 @@ async fn take(engine: &Engine, steps: &[Step], at: usize) -> Result<(), String> 
         Step::DeleteBucket(name) => {
             let bucket = bucket(engine, name)?;
             let outcome = engine.delete_bucket(bucket).await?;
-            is(outcome, outcome == Outcome::Done)
+            is(outcome, outcome == RecordOutcome::Done)
         }
         Step::Put(name, object, len) => {
             let (bucket, content) = (bucket(engine, name)?, payload(at, len));
             let outcome =
                 engine.put(bucket, &key(object), &content, WriteCondition::Always).await?;
-            is(outcome, matches!(outcome, Outcome::Written(_)))
+            is(outcome, matches!(outcome, RecordOutcome::Written(_)))
         }
         Step::Delete(name, object) => {
             let outcome = engine.delete(bucket(engine, name)?, &key(object)).await?;
-            is(outcome, matches!(outcome, Outcome::Deleted(_)))
+            is(outcome, matches!(outcome, RecordOutcome::Deleted(_)))
         }
         Step::Begin(number) => {
             let create = CreateUpload {
@@ -182,7 +182,7 @@ async fn take(engine: &Engine, steps: &[Step], at: usize) -> Result<(), String> 
                 checksum_is_composite: false,
             };
             let outcome = engine.submit(RecordBody::CreateUpload(create)).await?;
-            is(outcome, outcome == Outcome::Done)
+            is(outcome, outcome == RecordOutcome::Done)
         }
         Step::Part(upload, number, len) => put_part(engine, upload, number, payload(at, len)).await,
         Step::Complete(number) => {
@@ -201,13 +201,13 @@ async fn take(engine: &Engine, steps: &[Step], at: usize) -> Result<(), String> 
                 checksum: None,
             };
             let outcome = engine.submit(RecordBody::CompleteUpload(complete)).await?;
-            is(outcome, matches!(outcome, Outcome::Written(_)))
+            is(outcome, matches!(outcome, RecordOutcome::Written(_)))
         }
         Step::Abort(number) => {
             let (bucket, upload) = (bucket(engine, UPLOADS)?, UploadId([number; 16]));
             let key = key(&upload_key(number));
             let outcome = engine.submit(RecordBody::AbortUpload { bucket, key, upload }).await?;
-            is(outcome, outcome == Outcome::Done)
+            is(outcome, outcome == RecordOutcome::Done)
         }
         Step::Cut => engine.partition.cut().await.map(|_| ()).map_err(|error| error.to_string()),
     }
@@ -231,7 +231,7 @@ async fn put_part(engine: &Engine, upload: u8, number: u16, content: Bytes) -> R
         stream: None,
     };
     match engine.submit(RecordBody::PutPart(put)).await? {
-        Outcome::Done => Ok(()),
+        RecordOutcome::Done => Ok(()),
         other => Err(format!("a part: {other:?}")),
     }
 }
@@ -254,11 +254,11 @@ async fn found(engine: &Engine) -> Result<Model, String> {
     for number in [1, 2] {
         let Ok(bucket) = bucket(engine, UPLOADS) else { continue };
         let id = UploadId([number; 16]);
-        let upload = resolve::upload(&snapshot, bucket, &key(&upload_key(number)), id).await;
+        let upload = lookup::upload(&snapshot, bucket, &key(&upload_key(number)), id).await;
         if !matches!(upload, Ok(Some(UploadState::Open(_)))) {
             continue;
         }
-        let parts = resolve::parts(&snapshot, id, PartNumber::ZERO, usize::MAX).await;
+        let parts = lookup::parts(&snapshot, id, PartNumber::ZERO, usize::MAX).await;
         let mut read = BTreeMap::new();
         for (number, _, part) in parts.map_err(|error| error.to_string())? {
             let mut reader = engine.partition.bulk().read(part.extents, 0..part.size);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use compactor::apply::Rules;
+use compactor::apply::StoreRules;
 use compactor::catalog::Catalog;
-use compactor::outcome::{Outcome, Rejection, VersionName};
-use compactor::partition::{self, CutPolicy, Options, Partition};
-use compactor::resolve;
+use compactor::lookup;
+use compactor::outcome::{RecordOutcome, Rejection, VersionName};
+use compactor::partition::{self, CutPolicy, Partition, PartitionOptions};
 use compactor::state::UploadState;
 use ingest::bulk::{self, BulkFiles, UploadedPayload};
 use ingest::entry::{Attributes, ETag, EntryValue};
@@ -61,13 +61,13 @@ pub async fn open_with(
 }
 
 /// How the engine is run.
-pub fn options() -> Options {
-    Options {
-        rules: Rules { part_bytes_min: 0 },
+pub fn options() -> PartitionOptions {
+    PartitionOptions {
+        rules: StoreRules { part_bytes_min: 0 },
         cut: CutPolicy { bytes: 40_000, entries: 12, age: Duration::from_secs(5), records: 500 },
         merge_fan_in: 3,
         reserve_bytes: RESERVE_BYTES,
-        ..Options::default()
+        ..PartitionOptions::default()
     }
 }
 
@@ -76,7 +76,7 @@ pub async fn open_as(
     sim: &Sim,
     disk: &SimDisk,
     between: impl FnOnce(Arc<dyn Log>) -> Arc<dyn Log>,
-    options: Options,
+    options: PartitionOptions,
 ) -> Result<Engine, String> {
     let env = sim.env(disk);
     let found = Partition::catalog(&env, STORE, ID).await.map_err(|e| e.to_string())?;
@@ -163,7 +163,7 @@ impl Engine {
     }
 
     /// Removes a key.
-    pub async fn delete(&self, bucket: BucketId, key: &ObjectKey) -> Result<Outcome, String> {
+    pub async fn delete(&self, bucket: BucketId, key: &ObjectKey) -> Result<RecordOutcome, String> {
         let delete = DeleteObject {
             bucket,
             config: self.config(bucket),
@@ -174,12 +174,12 @@ impl Engine {
         self.submit(RecordBody::DeleteObject(delete)).await
     }
 
-    pub async fn submit(&self, body: RecordBody) -> Result<Outcome, String> {
+    pub async fn submit(&self, body: RecordBody) -> Result<RecordOutcome, String> {
         self.partition.submit("owner", "request", body).await.map_err(|e| e.to_string())
     }
 
     /// Deletes a bucket, if it is empty.
-    pub async fn delete_bucket(&self, bucket: BucketId) -> Result<Outcome, String> {
+    pub async fn delete_bucket(&self, bucket: BucketId) -> Result<RecordOutcome, String> {
         let deleted = self.partition.delete_bucket("owner", "request", bucket).await;
         deleted.map_err(|e| e.to_string())
     }
@@ -189,7 +189,9 @@ impl Engine {
         let name = BucketName::new(name.as_bytes().to_vec()).expect("a good name");
         let create = CreateBucket { name, owner: "owner".into(), region: "here".into() };
         let created = self.submit(RecordBody::CreateBucket(create)).await?;
-        let Outcome::BucketCreated(bucket) = created else { return Err(format!("{created:?}")) };
+        let RecordOutcome::BucketCreated(bucket) = created else {
+            return Err(format!("{created:?}"));
+        };
         if versioning != Versioning::Off {
             self.submit(RecordBody::SetVersioning { bucket, versioning }).await?;
         }
@@ -210,7 +212,7 @@ impl Engine {
         key: &ObjectKey,
         payload: &[u8],
         condition: WriteCondition,
-    ) -> Result<Outcome, String> {
+    ) -> Result<RecordOutcome, String> {
         let written = give(&self.partition, payload).await?;
         let config = self.config(bucket);
         let put = RecordBody::PutObject(PutObject {
@@ -289,19 +291,22 @@ impl Engine {
 }
 
 /// Gives payload to a partition: small payload into the record that names it, more beside it.
-pub async fn give(partition: &Partition, payload: &[u8]) -> Result<partition::Written, String> {
+pub async fn give(
+    partition: &Partition,
+    payload: &[u8],
+) -> Result<partition::WrittenPayload, String> {
     if payload.len() > INLINE_MAX {
         return give_beside(partition, payload).await;
     }
     let inline = RecordPayload::Inline(Bytes::copy_from_slice(payload));
-    Ok(partition::Written { payload: inline, digest: 0, guard: None })
+    Ok(partition::WrittenPayload { payload: inline, digest: 0, guard: None })
 }
 
 /// Gives payload beside the record, however little it is.
 pub async fn give_beside(
     partition: &Partition,
     payload: &[u8],
-) -> Result<partition::Written, String> {
+) -> Result<partition::WrittenPayload, String> {
     let begun = partition.begin_payload(payload.len() as u64).await;
     let mut writer = begun.map_err(|e| e.to_string())?;
     for piece in payload.chunks(40_000) {
@@ -438,11 +443,11 @@ impl Client {
         &mut self,
         key: Bytes,
         content: Option<Bytes>,
-        outcome: &Outcome,
+        outcome: &RecordOutcome,
     ) -> Result<(), String> {
         let (version, is_null) = match outcome {
-            Outcome::Written(written) => (written.version, written.is_null),
-            Outcome::Deleted(deleted) => match deleted.version {
+            RecordOutcome::Written(written) => (written.version, written.is_null),
+            RecordOutcome::Deleted(deleted) => match deleted.version {
                 Some(VersionName::At(version)) => (version, false),
                 _ => (Offset::MAX, true),
             },
@@ -459,7 +464,7 @@ impl Client {
         let exists = self.model.get(&name).is_some_and(|versions| versions[0].content.is_some());
         let outcome = engine.put(self.bucket, &key, &payload, condition).await?;
         if condition == WriteCondition::IfAbsent && exists {
-            let wanted = Outcome::Rejected(Rejection::PreconditionFailed);
+            let wanted = RecordOutcome::Rejected(Rejection::PreconditionFailed);
             return if outcome == wanted { Ok(()) } else { Err(format!("overwrote: {outcome:?}")) };
         }
         self.take(name, Some(payload), &outcome)
@@ -500,7 +505,7 @@ impl Client {
         engine: &Engine,
         key: ObjectKey,
         version: VersionRef,
-    ) -> Result<Outcome, String> {
+    ) -> Result<RecordOutcome, String> {
         let delete = DeleteObject {
             bucket: self.bucket,
             config: engine.config(self.bucket),
@@ -553,7 +558,7 @@ impl Client {
             };
             let outcome = engine.submit(RecordBody::PutPart(put)).await?;
             drop(written.guard);
-            if outcome != Outcome::Done {
+            if outcome != RecordOutcome::Done {
                 return Err(format!("a part was answered {outcome:?}"));
             }
             named.push((number, md5));
@@ -567,7 +572,11 @@ impl Client {
             let abort = RecordBody::AbortUpload { bucket, key: key.clone(), upload };
             let outcome = engine.submit(abort).await?;
             self.ended.push((key, upload));
-            return if outcome == Outcome::Done { Ok(()) } else { Err(format!("{outcome:?}")) };
+            return if outcome == RecordOutcome::Done {
+                Ok(())
+            } else {
+                Err(format!("{outcome:?}"))
+            };
         }
         let whole = Bytes::from(whole);
         self.pending = Some(Pending::Write(name.clone(), whole.clone()));
@@ -594,11 +603,11 @@ impl Client {
     pub async fn check_uploads(&self, engine: &Engine) -> Result<(), String> {
         let snapshot = engine.partition.snapshot();
         for (key, id) in &self.ended {
-            let found = resolve::upload(&snapshot, self.bucket, key, *id).await;
+            let found = lookup::upload(&snapshot, self.bucket, key, *id).await;
             if matches!(found, Ok(Some(UploadState::Open(_)))) {
                 return Err(format!("upload {id:?} of {key:?} has ended and is open again"));
             }
-            let parts = resolve::parts(&snapshot, *id, PartNumber::ZERO, usize::MAX).await;
+            let parts = lookup::parts(&snapshot, *id, PartNumber::ZERO, usize::MAX).await;
             let parts = parts.map_err(|error| error.to_string())?.len();
             if parts > 0 {
                 return Err(format!("upload {id:?} of {key:?} has ended and has {parts} parts"));

@@ -42,7 +42,7 @@ fn pieces(stream: u8, len: usize) -> Vec<StreamPiece> {
     whole.chunks(FRAME_PAYLOAD_MAX as usize).enumerate().map(piece).collect()
 }
 
-async fn read(bulk: &Arc<BulkFiles>, whole: &Whole) -> Vec<u8> {
+async fn read(bulk: &Arc<BulkFiles>, whole: &WholeStream) -> Vec<u8> {
     let mut reader = bulk.read(whole.extents.clone(), 0..whole.len);
     let mut all = Vec::new();
     while let Some(bytes) = reader.next().await.unwrap() {
@@ -57,7 +57,7 @@ fn interleaved_streams_come_out_whole_whatever_is_repeated() {
     let disk = SimDisk::new(&sim);
     let run = sim.block_on(&disk, async {
         let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
-        let mut streams = Streams::default();
+        let mut streams = OpenStreams::default();
         let (a, b) = (pieces(1, 200_000), pieces(2, 150_001));
         for (a, b) in a.iter().zip(b.iter().map(Some).chain(std::iter::repeat(None))) {
             streams.take(&bulk, a, TIME).await.unwrap();
@@ -86,7 +86,7 @@ fn a_stream_with_a_gap_or_of_odd_pieces_is_never_whole() {
     let disk = SimDisk::new(&sim);
     let run = sim.block_on(&disk, async {
         let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
-        let mut streams = Streams::default();
+        let mut streams = OpenStreams::default();
         let all = pieces(1, 200_000);
         for piece in [&all[0], &all[2], &all[3]] {
             streams.take(&bulk, piece, TIME).await.unwrap();
@@ -123,7 +123,7 @@ fn goes_on_behind(frames: usize, came: usize) {
         let mut kept = Vec::new();
         {
             let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
-            let mut streams = Streams::default();
+            let mut streams = OpenStreams::default();
             for piece in &all[..came] {
                 streams.take(&bulk, piece, TIME).await.unwrap();
             }
@@ -139,7 +139,7 @@ fn goes_on_behind(frames: usize, came: usize) {
         let [(key, Some(value))] = &kept[..] else { panic!("one stream: {kept:?}") };
         assert_eq!(*key, StateKey::stream(id(7)));
         let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
-        let mut streams = Streams::default();
+        let mut streams = OpenStreams::default();
         streams.restore(id(7), StreamState::decode(value.clone()).unwrap());
         for piece in &all {
             streams.take(&bulk, piece, TIME).await.unwrap();
@@ -160,7 +160,7 @@ fn a_silent_stream_ends_at_a_cut_by_the_log_time() {
     let disk = SimDisk::new(&sim);
     let run = sim.block_on(&disk, async {
         let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
-        let mut streams = Streams::default();
+        let mut streams = OpenStreams::default();
         streams.take(&bulk, &pieces(1, 100_000)[0], TIME).await.unwrap();
         let later = WallTime::from_micros(TIME.micros() + HOUR);
         assert!(streams.freeze(later)[0].1.is_some(), "not yet");
@@ -186,7 +186,7 @@ fn a_stream_that_comes_to_nothing_gives_its_space_back() {
             let disk = SimDisk::new(&sim);
             let run = sim.block_on(&disk, async {
                 let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
-                let mut streams = Streams::default();
+                let mut streams = OpenStreams::default();
                 // Announced: much more than a file; sent: three pieces.
                 for piece in &pieces(1, 5_000_000)[..3] {
                     streams.take(&bulk, piece, TIME).await.unwrap();
@@ -231,7 +231,7 @@ fn a_stream_without_room_is_missing_and_judged_as_everywhere() {
         let disk = SimDisk::new(&sim);
         let run = sim.block_on(&disk, async {
             let bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
-            let mut streams = Streams::default();
+            let mut streams = OpenStreams::default();
             disk.set_capacity(Some(disk.used_bytes() + capacity));
             let mut kept = Vec::new();
             let mut turns = 0;
@@ -260,7 +260,7 @@ fn a_stream_without_room_is_missing_and_judged_as_everywhere() {
             disk.set_capacity(None);
             let Some((_, Some(value))) = kept.first() else { return };
             let state = StreamState::decode(value.clone()).unwrap();
-            let mut streams = Streams::default();
+            let mut streams = OpenStreams::default();
             streams.restore(id(1), state);
             for piece in &pieces(1, 500_000) {
                 streams.take(&bulk, piece, TIME).await.unwrap();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use compactor::apply::bucket_id;
+use compactor::memtable::Memtable;
 use compactor::state::StateKey;
-use compactor::tail::Tail;
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
     TimestampMicrosecondArray, UInt32Array,
@@ -201,10 +201,12 @@ fn version_id(version: Offset, is_null: bool) -> String {
 
 impl Became {
     fn of(body: &RecordBody, bucket: BucketId, offset: Offset, seen: &Seen) -> Self {
-        // Tails follow one another; the newest that may hold the record is the only one that can.
-        let mut tails = seen.snapshot.tails();
-        let tail = tails.find(|(tail, _)| tail.first() <= offset).map(|(tail, _)| tail.as_ref());
-        let state = |key: StateKey| tail.map(|tail| tail.changed_at(offset, &key));
+        // Memtables follow one another; the newest that may hold the record is the only one that can.
+        let mut memtables = seen.snapshot.memtables();
+        let memtable = memtables
+            .find(|(memtable, _)| memtable.first() <= offset)
+            .map(|(memtable, _)| memtable.as_ref());
+        let state = |key: StateKey| memtable.map(|memtable| memtable.changed_at(offset, &key));
         let size = match body {
             RecordBody::PutObject(put) => i64::try_from(put.attributes.size).ok(),
             RecordBody::PutPart(put) => i64::try_from(put.part.size).ok(),
@@ -222,29 +224,29 @@ impl Became {
             }
             RecordBody::PutPart(put) => state(StateKey::part(put.upload, put.number)),
             RecordBody::DeleteObject(delete) => {
-                return Self::of_version(body, tail, offset, delete.version, None);
+                return Self::of_version(body, memtable, offset, delete.version, None);
             }
             RecordBody::SetTags(set) => {
-                return Self::of_version(body, tail, offset, set.version, None);
+                return Self::of_version(body, memtable, offset, set.version, None);
             }
-            _ => return Self::of_version(body, tail, offset, VersionRef::Current, size),
+            _ => return Self::of_version(body, memtable, offset, VersionRef::Current, size),
         };
         Self { version_id: None, size, changed }
     }
 
-    /// Of a request about a version: what the tail says that it made of it, else what the request names.
+    /// Of a request about a version: what the memtable says that it made of it, else what the request names.
     fn of_version(
         body: &RecordBody,
-        tail: Option<&Tail>,
+        memtable: Option<&Memtable>,
         offset: Offset,
         named: VersionRef,
         size: Option<i64>,
     ) -> Self {
-        let made = |tail: &Tail| {
+        let made = |memtable: &Memtable| {
             let (bucket, key) = body.target()?;
-            tail.made_at(offset, bucket, key.as_bytes())
+            memtable.made_at(offset, bucket, key.as_bytes())
         };
-        let made: Option<Option<(EntryKey, EntryValue)>> = tail.map(made);
+        let made: Option<Option<(EntryKey, EntryValue)>> = memtable.map(made);
         let changed = made.as_ref().map(Option::is_some);
         let named = match named {
             VersionRef::Current => None,

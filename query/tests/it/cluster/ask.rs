@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use compactor::outcome::Outcome;
-use compactor::partition::{Partition, SubmitError, Written};
+use compactor::outcome::RecordOutcome;
+use compactor::partition::{Partition, SubmitError, WrittenPayload};
 use ingest::entry::{Attributes, ETag, EntryValue};
 use ingest::ids::{BucketId, PartNumber, UploadId};
 use ingest::log::ReadError;
@@ -68,7 +68,7 @@ pub fn config(partition: &Partition, bucket: BucketId) -> ingest::ids::ConfigVer
     partition.buckets().get(bucket).map_or_else(Default::default, |bucket| bucket.config)
 }
 
-pub async fn submit(partition: &Partition, body: RecordBody) -> Result<Outcome, SubmitError> {
+pub async fn submit(partition: &Partition, body: RecordBody) -> Result<RecordOutcome, SubmitError> {
     partition.submit("owner", "request", body).await
 }
 
@@ -79,9 +79,9 @@ pub async fn put(
     key: ObjectKey,
     content: Bytes,
     condition: record::WriteCondition,
-) -> Option<Result<Outcome, SubmitError>> {
+) -> Option<Result<RecordOutcome, SubmitError>> {
     let attributes = attributes(&content);
-    let Written { payload, digest, guard } = give(&partition, &content).await.ok()?;
+    let WrittenPayload { payload, digest, guard } = give(&partition, &content).await.ok()?;
     let config = config(&partition, bucket);
     let put = PutObject { bucket, config, key, condition, attributes, digest, payload };
     let outcome = submit(&partition, RecordBody::PutObject(put)).await;
@@ -115,7 +115,7 @@ pub async fn begin_upload(
         let number = PartNumber::new(index as u16 + 1);
         let md5 = attributes(&bytes).etag.md5;
         let size = bytes.len() as u64;
-        let Written { payload, digest, guard } = give(&partition, &bytes).await.ok()?;
+        let WrittenPayload { payload, digest, guard } = give(&partition, &bytes).await.ok()?;
         let RecordPayload::Stream(stream) = payload else { return None };
         let part = UploadPart { size, md5, digest, checksum: None, extents: Arc::new([]) };
         let key = key.clone();
@@ -125,7 +125,7 @@ pub async fn begin_upload(
             guard.settle(&outcome);
         }
         match outcome {
-            Ok(Outcome::Done) => parts.push((number, md5)),
+            Ok(RecordOutcome::Done) => parts.push((number, md5)),
             _ => return None,
         }
     }

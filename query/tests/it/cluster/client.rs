@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use compactor::outcome::{Outcome, Rejection};
+use compactor::outcome::{RecordOutcome, Rejection};
 use compactor::partition::SubmitError;
 use ingest::entry::ETag;
 use ingest::ids::UploadId;
@@ -34,15 +34,17 @@ enum Written {
 }
 
 /// Reads what a submit says. What is not known stays open; everything else is a promise.
-fn written(answer: Result<Outcome, SubmitError>) -> Result<Written, String> {
+fn written(answer: Result<RecordOutcome, SubmitError>) -> Result<Written, String> {
     Ok(match answer {
-        Ok(Outcome::Written(_) | Outcome::Deleted(_) | Outcome::Done) => {
+        Ok(RecordOutcome::Written(_) | RecordOutcome::Deleted(_) | RecordOutcome::Done) => {
             Written::Answered(Answer::Done)
         }
-        Ok(Outcome::Rejected(Rejection::PreconditionFailed)) => Written::Answered(Answer::Differs),
-        Ok(Outcome::Rejected(Rejection::NoSuchKey)) => Written::Answered(Answer::Missing),
+        Ok(RecordOutcome::Rejected(Rejection::PreconditionFailed)) => {
+            Written::Answered(Answer::Differs)
+        }
+        Ok(RecordOutcome::Rejected(Rejection::NoSuchKey)) => Written::Answered(Answer::Missing),
         // A stream that was silent for an hour, by a clock that jumped, has been given up.
-        Ok(Outcome::Rejected(Rejection::PayloadMissing)) => Written::Refused,
+        Ok(RecordOutcome::Rejected(Rejection::PayloadMissing)) => Written::Refused,
         Ok(other) => return Err(format!("a write was answered {other:?}")),
         Err(SubmitError::Append(AppendError::Unknown { .. }) | SubmitError::Stopped(_)) => {
             Written::Answered(Answer::Unknown)
@@ -135,7 +137,7 @@ impl<'a> Client<'a> {
         place: (usize, usize),
         called: u64,
         asked: Asked,
-        answer: Option<Result<Outcome, SubmitError>>,
+        answer: Option<Result<RecordOutcome, SubmitError>>,
     ) -> Result<(), String> {
         let written = match answer {
             None => Written::Answered(Answer::Unknown),
@@ -197,7 +199,7 @@ impl<'a> Client<'a> {
             Some(answer) => answer,
             None => None,
         };
-        if let Some(Ok(Outcome::Written(_))) = answer {
+        if let Some(Ok(RecordOutcome::Written(_))) = answer {
             self.known[partition * KEYS + key] = Some((value, etag));
         }
         self.note_write((partition, key), called, asked, answer)

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use compactor::apply::Rules;
+use compactor::apply::StoreRules;
 use compactor::catalog::{Catalog, LoadError};
 use compactor::partition::{
-    self, CutPolicy, OpenError, Options, Partition, PayloadWay, ReadPromise, hash_of,
+    self, CutPolicy, OpenError, Partition, PartitionOptions, PayloadRoute, ReadConsistency, hash_of,
 };
 use ingest::bulk::{self, BulkFiles, FRAME_PAYLOAD_MAX};
 use ingest::env::{DiskErrorKind, Env, FilePath, timeout};
@@ -75,19 +75,19 @@ impl Settings {
         }
     }
 
-    fn of_partition(&self, node: partition::Node) -> Options {
-        Options {
-            rules: Rules { part_bytes_min: 0 },
+    fn of_partition(&self, node: partition::ThisNode) -> PartitionOptions {
+        PartitionOptions {
+            rules: StoreRules { part_bytes_min: 0 },
             cut: self.cut,
             merge_fan_in: self.merge_fan_in,
             write_wait: self.write_wait,
-            reads: ReadPromise::Barrier,
+            reads: ReadConsistency::Barrier,
             read_wait: self.read_wait,
             trims: false,
             // One frame: what is large comes in several pieces.
-            payload: PayloadWay::Log { piece_bytes: FRAME_PAYLOAD_MAX as usize },
+            payload: PayloadRoute::Log { piece_bytes: FRAME_PAYLOAD_MAX as usize },
             node: Some(node),
-            ..Options::default()
+            ..PartitionOptions::default()
         }
     }
 }
@@ -164,7 +164,7 @@ pub struct Start {
     pub settings: Settings,
     /// What its directory was made for; none of a new one.
     pub store: Option<StoreId>,
-    pub node: partition::Node,
+    pub node: partition::ThisNode,
 }
 
 /// Opens every partition and claims the node's id.
@@ -196,7 +196,7 @@ pub async fn open_alone(
     again: bool,
 ) -> Result<Running, String> {
     let store = again.then_some(STORE);
-    let node = partition::Node { id: NodeId::new(1), held_before: again };
+    let node = partition::ThisNode { id: NodeId::new(1), held_before: again };
     let opened = open(Start { env, brokers, settings, store, node }).await;
     opened.map_err(|(Failure::Later(reason) | Failure::Never(reason))| reason)
 }

@@ -243,7 +243,10 @@ impl<'a> World<'a> {
             brokers: self.brokers.handle(node),
             settings: self.settings.clone(),
             store: slot.store,
-            node: partition::Node { id: NodeId::new(node as u32 + 1), held_before: slot.holds_id },
+            node: partition::ThisNode {
+                id: NodeId::new(node as u32 + 1),
+                held_before: slot.holds_id,
+            },
         };
         let opened = Opened::default();
         slot.state = State::Opening(opened.clone());

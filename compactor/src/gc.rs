@@ -1,10 +1,10 @@
-//! Collection: removing files that nothing refers to.
+//! Garbage collection: removing files that nothing refers to.
 //!
-//! Roots are the catalog, the tails' references, uploads under way, the snapshots of readers, and the bulk
+//! Roots are the catalog, the memtables' references, uploads under way, the snapshots of readers, and the bulk
 //! files that they hold without one. A file
 //! goes in two steps: the catalog that no longer names it is published, and once no reader holds a view
 //! that names it the file is removed. Nothing is collected before replay has finished, because until
-//! then the tail does not know all that it refers to.
+//! then the memtable does not know all that it refers to.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use ingest::ids::BulkId;
 use ingest::mutant::Mutant;
 
 use crate::catalog::Catalog;
-use crate::partition::Shared;
+use crate::partition::PartitionShared;
 
 /// Drops dead segments and bulk files from the catalog, then removes files that nobody needs. Failures
 /// are logged and met again next time: garbage that stays is no harm.
-pub(crate) async fn collect(shared: &Shared) {
+pub(crate) async fn collect_garbage(shared: &PartitionShared) {
     let collects_early = shared.env.mutated(Mutant::CollectDuringReplay);
     if !*shared.replayed.borrow() && !collects_early {
         return;
@@ -32,7 +32,7 @@ pub(crate) async fn collect(shared: &Shared) {
 }
 
 /// Publishes a catalog without the files whose last reference has gone.
-async fn drop_dead(shared: &Shared) -> Result<(), crate::publish::EditError> {
+async fn drop_dead(shared: &PartitionShared) -> Result<(), crate::publish::EditError> {
     let has_dead = {
         let view = shared.view.read();
         let catalog = &view.sealed.catalog;
@@ -51,7 +51,7 @@ async fn drop_dead(shared: &Shared) -> Result<(), crate::publish::EditError> {
 
 /// Starts the task that gives back, once after a start, what earlier lives had reserved in bulk files and
 /// did not write.
-pub(crate) fn start_tidying(shared: &Arc<Shared>) -> Task {
+pub(crate) fn start_tidying(shared: &Arc<PartitionShared>) -> Task {
     let (shared, env) = (shared.clone(), shared.env.clone());
     let task: Fut<'static, ()> = Box::pin(async move {
         let files = match shared.bulk.list().await {
@@ -70,8 +70,8 @@ pub(crate) fn start_tidying(shared: &Arc<Shared>) -> Task {
     env.rt.spawn("tidy bulk files", task)
 }
 
-/// Removes files that neither the catalog nor a tail, an upload or a reader needs.
-async fn remove_unnamed(shared: &Shared) -> Result<(), DiskError> {
+/// Removes files that neither the catalog nor a memtable, an upload or a reader needs.
+async fn remove_unnamed(shared: &PartitionShared) -> Result<(), DiskError> {
     // The order matters. First the files that nobody writes any more, then what is being written, then the
     // view: whatever came to be referred to in between is named, or referred to, by the view read after.
     let sealed_bulks = shared.bulk.collectable().await?;
@@ -94,8 +94,8 @@ async fn remove_unnamed(shared: &Shared) -> Result<(), DiskError> {
         named.extend(shared.layout.files(catalog));
         needed.extend(catalog.bulks.iter().map(|bulk| bulk.id));
         if !shared.env.mutated(Mutant::CollectTailReference) {
-            for tail in std::iter::once(&view.tail).chain(&view.frozen) {
-                needed.extend(tail.bulk_files());
+            for memtable in std::iter::once(&view.memtable).chain(&view.frozen) {
+                needed.extend(memtable.bulk_files());
             }
         }
     }
@@ -127,6 +127,6 @@ async fn remove_unnamed(shared: &Shared) -> Result<(), DiskError> {
 }
 
 /// After a start: removes what an interrupted cut or merge left behind.
-pub(crate) async fn remove_leftovers(shared: &Shared) -> Result<(), DiskError> {
+pub(crate) async fn remove_leftovers(shared: &PartitionShared) -> Result<(), DiskError> {
     remove_unnamed(shared).await
 }

@@ -13,51 +13,51 @@
 use ingest::entry::EntryValue;
 use ingest::ids::Offset;
 
-use crate::listed::Kind;
+use crate::index_value::IndexValueKind;
 
 /// The shape of a statement, as far as visibility goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shape {
+pub enum EntryShape {
     /// An object or delete marker; `true` when it is version `null`.
     Version(bool),
     /// The removal of one version.
-    Removed,
+    Tombstone,
     /// The removal of every older `null` version.
-    NullRemoved,
+    NullTombstone,
 }
 
-impl Shape {
+impl EntryShape {
     /// The shape of a statement.
     pub fn of(statement: &EntryValue) -> Self {
-        Self::of_kind(Kind::of(statement), statement.is_null())
+        Self::of_kind(IndexValueKind::of(statement), statement.is_null())
     }
 
     /// The shape of a statement of a kind, about version `null` or another.
-    pub fn of_kind(kind: Kind, is_null: bool) -> Self {
+    pub fn of_kind(kind: IndexValueKind, is_null: bool) -> Self {
         match kind {
-            Kind::Object | Kind::Marker => Shape::Version(is_null),
-            Kind::Removed => Shape::Removed,
-            Kind::NullRemoved => Shape::NullRemoved,
+            IndexValueKind::Object | IndexValueKind::Marker => EntryShape::Version(is_null),
+            IndexValueKind::Tombstone => EntryShape::Tombstone,
+            IndexValueKind::NullTombstone => EntryShape::NullTombstone,
         }
     }
 }
 
-impl Shape {
+impl EntryShape {
     /// Tells that an empty bucket may hold something after such a statement. Removals uncover nothing.
     pub fn may_fill(self) -> bool {
-        matches!(self, Shape::Version(_))
+        matches!(self, EntryShape::Version(_))
     }
 }
 
 /// What a statement amounts to, given those above it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum VisibilityVerdict {
     /// Clients see it.
     Visible,
     /// A newer statement has replaced it: garbage.
     Superseded,
     /// It removes something that may lie below: kept until nothing can.
-    Removal,
+    Tombstone,
 }
 
 /// Judges the statements of one key in order. Make a new one for each key.
@@ -69,24 +69,24 @@ pub struct Visibility {
 
 impl Visibility {
     /// Judges the next statement.
-    pub fn judge(&mut self, version: Offset, shape: Shape) -> Verdict {
+    pub fn judge(&mut self, version: Offset, shape: EntryShape) -> VisibilityVerdict {
         if self.version == Some(version) {
-            return Verdict::Superseded;
+            return VisibilityVerdict::Superseded;
         }
         self.version = Some(version);
         match shape {
-            Shape::Version(false) => Verdict::Visible,
-            Shape::Removed => Verdict::Removal,
-            Shape::Version(true) | Shape::NullRemoved if self.null_is_decided => {
-                Verdict::Superseded
+            EntryShape::Version(false) => VisibilityVerdict::Visible,
+            EntryShape::Tombstone => VisibilityVerdict::Tombstone,
+            EntryShape::Version(true) | EntryShape::NullTombstone if self.null_is_decided => {
+                VisibilityVerdict::Superseded
             }
-            Shape::Version(true) => {
+            EntryShape::Version(true) => {
                 self.null_is_decided = true;
-                Verdict::Visible
+                VisibilityVerdict::Visible
             }
-            Shape::NullRemoved => {
+            EntryShape::NullTombstone => {
                 self.null_is_decided = true;
-                Verdict::Removal
+                VisibilityVerdict::Tombstone
             }
         }
     }
@@ -96,7 +96,7 @@ impl Visibility {
 mod tests {
     use super::*;
 
-    fn verdicts(statements: &[(u64, Shape)]) -> Vec<Verdict> {
+    fn verdicts(statements: &[(u64, EntryShape)]) -> Vec<VisibilityVerdict> {
         let mut visibility = Visibility::default();
         statements
             .iter()
@@ -106,15 +106,15 @@ mod tests {
 
     #[test]
     fn each_rule_holds() {
-        use Shape::{NullRemoved, Removed, Version};
-        use Verdict::{Removal, Superseded, Visible};
-        type Case = (&'static [(u64, Shape)], &'static [Verdict]);
+        use EntryShape::{NullTombstone, Version};
+        use VisibilityVerdict::{Superseded, Tombstone, Visible};
+        type Case = (&'static [(u64, EntryShape)], &'static [VisibilityVerdict]);
         let table: &[Case] = &[
             (&[(9, Version(false)), (5, Version(false))], &[Visible, Visible]),
             (&[(9, Version(false)), (9, Version(false))], &[Visible, Superseded]),
             (
-                &[(9, Removed), (9, Version(false)), (5, Version(false))],
-                &[Removal, Superseded, Visible],
+                &[(9, EntryShape::Tombstone), (9, Version(false)), (5, Version(false))],
+                &[Tombstone, Superseded, Visible],
             ),
             (&[(9, Version(true)), (5, Version(true))], &[Visible, Superseded]),
             (
@@ -122,11 +122,11 @@ mod tests {
                 &[Visible, Visible, Superseded],
             ),
             (
-                &[(9, NullRemoved), (5, Version(true)), (3, Version(false))],
-                &[Removal, Superseded, Visible],
+                &[(9, NullTombstone), (5, Version(true)), (3, Version(false))],
+                &[Tombstone, Superseded, Visible],
             ),
-            (&[(9, NullRemoved), (5, NullRemoved)], &[Removal, Superseded]),
-            (&[(9, Version(true)), (5, NullRemoved)], &[Visible, Superseded]),
+            (&[(9, NullTombstone), (5, NullTombstone)], &[Tombstone, Superseded]),
+            (&[(9, Version(true)), (5, NullTombstone)], &[Visible, Superseded]),
         ];
         for (statements, expected) in table {
             assert_eq!(verdicts(statements), *expected, "{statements:?}");

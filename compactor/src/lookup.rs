@@ -10,13 +10,13 @@ use ingest::log::{Corruption, ReadError};
 use ingest::name::ObjectKey;
 use ingest::record::{UploadPart, VersionRef, key_hash};
 
-use crate::apply::{FoundVersion, Needs, Prior};
-use crate::cursor::{Cursor, Item};
-use crate::listed::Kind;
+use crate::apply::{FoundVersion, PriorState, ReadSet};
+use crate::cursor::{CursorItem, EntryCursor};
+use crate::index_value::IndexValueKind;
 use crate::state::{StateKey, UploadState, decode_part};
 use crate::state_cursor::StateCursor;
-use crate::view::{Snapshot, What};
-use crate::visible::{Shape, Verdict, Visibility};
+use crate::view::{EntryData, Snapshot};
+use crate::visibility::{EntryShape, Visibility, VisibilityVerdict};
 
 /// Finds a visible version (object or delete marker) of a key.
 pub async fn find(
@@ -24,7 +24,7 @@ pub async fn find(
     bucket: BucketId,
     key: &ObjectKey,
     version: VersionRef,
-) -> Result<Option<Item>, ReadError> {
+) -> Result<Option<CursorItem>, ReadError> {
     find_counted(snapshot, bucket, key, version, &mut 0).await
 }
 
@@ -35,15 +35,15 @@ async fn find_counted(
     key: &ObjectKey,
     version: VersionRef,
     looked_at: &mut u64,
-) -> Result<Option<Item>, ReadError> {
+) -> Result<Option<CursorItem>, ReadError> {
     *looked_at += 1;
     if version == VersionRef::Current
-        && let Some(item) = newest_in_tail(snapshot, bucket, key)
+        && let Some(item) = newest_in_memtable(snapshot, bucket, key)
     {
         return Ok(Some(item));
     }
     let hash = key_hash(bucket, key.as_bytes());
-    let mut cursor = Cursor::over_key(snapshot, hash)?;
+    let mut cursor = EntryCursor::over_key(snapshot, hash)?;
     match version {
         VersionRef::At(wanted) => {
             let newest = EntryKey::new(bucket, key.as_bytes(), wanted, Offset::MAX);
@@ -51,7 +51,7 @@ async fn find_counted(
             let found = cursor.next().await?.filter(|item| {
                 item.key.group() == newest.group()
                     && item.key.version() == wanted
-                    && item.shape() == Shape::Version(false)
+                    && item.shape() == EntryShape::Version(false)
             });
             Ok(found)
         }
@@ -68,12 +68,16 @@ async fn find_counted(
                 let verdict = visibility.judge(item.key.version(), shape);
                 if version == VersionRef::Null {
                     match (shape, verdict) {
-                        (Shape::Version(true), Verdict::Visible) => return Ok(Some(item)),
-                        (Shape::NullRemoved, Verdict::Removal) => return Ok(None),
+                        (EntryShape::Version(true), VisibilityVerdict::Visible) => {
+                            return Ok(Some(item));
+                        }
+                        (EntryShape::NullTombstone, VisibilityVerdict::Tombstone) => {
+                            return Ok(None);
+                        }
                         _ => continue,
                     }
                 }
-                if verdict == Verdict::Visible {
+                if verdict == VisibilityVerdict::Visible {
                     return Ok(Some(item));
                 }
             }
@@ -84,8 +88,8 @@ async fn find_counted(
 
 /// The inline payload of a version, from the runs alone.
 ///
-/// For a statement that still says where the payload lay in the log: it was made from one of an older tail
-/// that was being sealed just then (tags were set, say), and the log has been trimmed since. Tails are sealed
+/// For a statement that still says where the payload lay in the log: it was made from one of an older memtable
+/// that was being sealed just then (tags were set, say), and the log has been trimmed since. Memtables are sealed
 /// in order, so the older statement is in a run, with the payload. `None` when no run knows the version.
 pub async fn sealed_payload(
     snapshot: &Snapshot,
@@ -93,14 +97,14 @@ pub async fn sealed_payload(
 ) -> Result<Option<Bytes>, ReadError> {
     let newest = EntryKey::new(key.bucket(), &key.object_key(), key.version(), Offset::MAX);
     let sealed = &snapshot.view.sealed;
-    let mut cursor = Cursor::over_key(snapshot, key_hash(key.bucket(), &key.object_key()))?;
+    let mut cursor = EntryCursor::over_key(snapshot, key_hash(key.bucket(), &key.object_key()))?;
     cursor.seek(newest.as_bytes()).await?;
     while let Some(item) = cursor.next().await? {
         if item.key.group() != key.group() || item.key.version() != key.version() {
             break;
         }
-        let What::Run(listed) = &item.what else { continue };
-        if listed.kind != Kind::Object {
+        let EntryData::Run(listed) = &item.what else { continue };
+        if listed.kind != IndexValueKind::Object {
             continue;
         }
         let object = sealed.object(listed).await?;
@@ -118,18 +122,22 @@ pub async fn sealed_payload(
     Ok(None)
 }
 
-/// The common case without touching any file: the newest tail that knows the key made the version that
+/// The common case without touching any file: the newest memtable that knows the key made the version that
 /// it states first, so nothing below can be newer.
-fn newest_in_tail(snapshot: &Snapshot, bucket: BucketId, key: &ObjectKey) -> Option<Item> {
+fn newest_in_memtable(
+    snapshot: &Snapshot,
+    bucket: BucketId,
+    key: &ObjectKey,
+) -> Option<CursorItem> {
     let newest = EntryKey::new(bucket, key.as_bytes(), Offset::MAX, Offset::MAX);
-    for (tail, at) in snapshot.tails() {
-        let (found, _) = tail.entries(newest.as_bytes(), at, 1);
+    for (memtable, at) in snapshot.memtables() {
+        let (found, _) = memtable.entries(newest.as_bytes(), at, 1);
         if let Some((found, statement)) = found.into_iter().next()
             && found.group() == newest.group()
         {
-            let item = Item { key: found, what: crate::view::What::Tail(statement) };
-            let is_version = matches!(item.shape(), Shape::Version(_));
-            return (is_version && item.key.version() >= tail.first()).then_some(item);
+            let item = CursorItem { key: found, what: crate::view::EntryData::Memtable(statement) };
+            let is_version = matches!(item.shape(), EntryShape::Version(_));
+            return (is_version && item.key.version() >= memtable.first()).then_some(item);
         }
     }
     None
@@ -141,7 +149,7 @@ const WALK_STEP: u64 = 1024;
 /// Tells that a bucket holds no version of anything. Walks over everything that was removed from it and not yet
 /// merged away, so the fold never asks: see `docs/decisions/bucket-emptiness.md`.
 pub async fn is_empty(snapshot: &Snapshot, bucket: BucketId) -> Result<bool, ReadError> {
-    let mut cursor = Cursor::over_all(snapshot)?;
+    let mut cursor = EntryCursor::over_all(snapshot)?;
     cursor.seek(&EntryKey::seek_bucket(bucket)).await?;
     let mut group = Bytes::new();
     let mut visibility = Visibility::default();
@@ -158,7 +166,7 @@ pub async fn is_empty(snapshot: &Snapshot, bucket: BucketId) -> Result<bool, Rea
             group = Bytes::copy_from_slice(item.key.group());
             visibility = Visibility::default();
         }
-        if visibility.judge(item.key.version(), item.shape()) == Verdict::Visible {
+        if visibility.judge(item.key.version(), item.shape()) == VisibilityVerdict::Visible {
             return Ok(false);
         }
     }
@@ -167,8 +175,8 @@ pub async fn is_empty(snapshot: &Snapshot, bucket: BucketId) -> Result<bool, Rea
 
 /// The value of a state key.
 pub async fn state(snapshot: &Snapshot, key: &StateKey) -> Result<Option<Bytes>, ReadError> {
-    for (tail, at) in snapshot.tails() {
-        if let Some(value) = tail.state(key, at) {
+    for (memtable, at) in snapshot.memtables() {
+        if let Some(value) = memtable.state(key, at) {
             return Ok(value);
         }
     }
@@ -259,8 +267,8 @@ pub async fn parts(
 }
 
 /// Resolves the prior facts that a record's outcome hangs on.
-pub async fn resolve(snapshot: &Snapshot, needs: &Needs) -> Result<Prior, ReadError> {
-    let mut prior = Prior::default();
+pub async fn resolve(snapshot: &Snapshot, needs: &ReadSet) -> Result<PriorState, ReadError> {
+    let mut prior = PriorState::default();
     let looked_at = &mut prior.looked_at;
     if let Some((bucket, key)) = &needs.current {
         let current = VersionRef::Current;
@@ -288,7 +296,10 @@ pub async fn resolve(snapshot: &Snapshot, needs: &Needs) -> Result<Prior, ReadEr
     Ok(prior)
 }
 
-async fn load(snapshot: &Snapshot, item: Option<Item>) -> Result<Option<FoundVersion>, ReadError> {
+async fn load(
+    snapshot: &Snapshot,
+    item: Option<CursorItem>,
+) -> Result<Option<FoundVersion>, ReadError> {
     let Some(item) = item else { return Ok(None) };
     let statement = snapshot.statement(&item.what).await?;
     Ok(Some(FoundVersion { version: item.key.version(), statement }))

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A record that was not acknowledged may be in the log, or come to be there later. Guessing would lose a
-//! write or do it twice. So the lane opens its next epoch: once that record is *met* in the log, every
+//! write or do it twice. So the writer opens its next epoch: once that record is *met* in the log, every
 //! record of the old epoch either stands before it and has been answered, or will be rejected wherever it
 //! turns up. Only then may it be sent again, under a new number.
 
@@ -28,17 +28,17 @@ use ingest::record::{Record, RecordBody, RecordId, WriteCondition};
 use ingest::time::Tick;
 use tokio::sync::oneshot;
 
-use super::{Shared, SubmitError};
-use crate::apply::{Prior, apply};
-use crate::outcome::{Outcome, Rejection};
+use super::{PartitionShared, SubmitError};
+use crate::apply::{PriorState, apply};
+use crate::outcome::{RecordOutcome, Rejection};
 
 /// One writer of this process start, for commits. Its id is random, so no start is taken for another.
-pub(crate) struct Lane {
+pub(crate) struct Writer {
     writer: WriterId,
     epoch: Epoch,
     /// The last number given.
     last: Sequence,
-    waiting: BTreeMap<Sequence, Waiting>,
+    waiting: BTreeMap<Sequence, PendingRecord>,
     /// Whether records may be numbered: not while a new epoch is being opened.
     is_open: bool,
     /// Set when the fold has stopped: nobody answers any more.
@@ -47,22 +47,22 @@ pub(crate) struct Lane {
 
 /// A record whose outcome has not come. Whoever asked may have gone; the record is in the log all the same,
 /// so what it names is held here and not by them.
-struct Waiting {
-    asked: oneshot::Sender<Settled>,
+struct PendingRecord {
+    asked: oneshot::Sender<SettledRecord>,
     held: UploadGuard,
     /// When it got its number.
     since: Tick,
 }
 
 /// What became of a record.
-enum Settled {
+enum SettledRecord {
     /// It was met and decided.
-    Outcome(Outcome),
+    Outcome(RecordOutcome),
     /// It is not in the log where it could count, and never will be.
     Never,
 }
 
-impl Lane {
+impl Writer {
     pub fn new(env: &Env) -> Self {
         Self {
             writer: WriterId(env.random_id()),
@@ -74,7 +74,7 @@ impl Lane {
         }
     }
 
-    /// Tells that a record is this lane's.
+    /// Tells that a record is this writer's.
     pub fn wrote(&self, id: &RecordId) -> bool {
         id.writer == self.writer
     }
@@ -84,18 +84,18 @@ impl Lane {
         self.waiting.first_key_value().map(|(_, waiting)| waiting.since)
     }
 
-    /// The lane's name for a record that has no number yet.
+    /// The writer's name for a record that has no number yet.
     pub fn unnumbered(&self) -> RecordId {
         RecordId { writer: self.writer, epoch: self.epoch, sequence: self.last }
     }
 
-    /// The fold has met a record: hands its outcome to whoever waits for it. Says whether the lane has
+    /// The fold has met a record: hands its outcome to whoever waits for it. Says whether the writer has
     /// come out of step with the log, so that it must be fenced.
-    pub fn answer(&mut self, id: &RecordId, outcome: Outcome) -> bool {
+    pub fn answer(&mut self, id: &RecordId, outcome: RecordOutcome) -> bool {
         if id.writer != self.writer {
             return false;
         }
-        if let Outcome::Rejected(
+        if let RecordOutcome::Rejected(
             Rejection::WrongEpoch | Rejection::SequenceGap | Rejection::Expired,
         ) = outcome
         {
@@ -106,12 +106,12 @@ impl Lane {
         }
         if let Some(waiting) = self.waiting.remove(&id.sequence) {
             // Whoever waited may have gone; the write stands all the same.
-            let _ = waiting.asked.send(Settled::Outcome(outcome));
+            let _ = waiting.asked.send(SettledRecord::Outcome(outcome));
         }
         false
     }
 
-    /// The fold has met this lane's new epoch, opened behind `last`: everything is settled.
+    /// The fold has met this writer's new epoch, opened behind `last`: everything is settled.
     pub fn opened(&mut self, id: &RecordId, last: Sequence) {
         if id.writer != self.writer || id.epoch != self.epoch || self.is_open {
             return;
@@ -119,7 +119,7 @@ impl Lane {
         self.last = last;
         self.is_open = true;
         for (_, waiting) in std::mem::take(&mut self.waiting) {
-            let _ = waiting.asked.send(Settled::Never);
+            let _ = waiting.asked.send(SettledRecord::Never);
         }
     }
 
@@ -145,8 +145,8 @@ fn opening(id: RecordId) -> Record {
 }
 
 /// Opens this process's writer in the log.
-pub(super) async fn open_writer(shared: &Arc<Shared>) -> Result<(), SubmitError> {
-    let record = opening(shared.lane.lock().unnumbered());
+pub(super) async fn open_writer(shared: &Arc<PartitionShared>) -> Result<(), SubmitError> {
+    let record = opening(shared.writer.lock().unnumbered());
     let permit = match shared.log.admit(shared.id, record.bytes_estimate()).await {
         Ok(permit) => permit,
         // A log that takes no records still serves reads; writes will be told why.
@@ -164,8 +164,8 @@ pub(super) async fn open_writer(shared: &Arc<Shared>) -> Result<(), SubmitError>
     }
 }
 
-/// The lane does not know where it stands: wakes the task that finds out.
-pub(super) fn lose_step(shared: &Shared) {
+/// The writer does not know where it stands: wakes the task that finds out.
+pub(super) fn lose_step(shared: &PartitionShared) {
     shared.out_of_step.notify_one();
 }
 
@@ -174,15 +174,15 @@ const RETRY: Duration = Duration::from_millis(200);
 /// up to this: a log that takes no records before a restart is not asked, and told of, for ever.
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// Starts the task that opens a new epoch whenever the lane is out of step with the log.
-pub(super) fn start_fencer(shared: &Arc<Shared>) -> Task {
+/// Starts the task that opens a new epoch whenever the writer is out of step with the log.
+pub(super) fn start_fencer(shared: &Arc<PartitionShared>) -> Task {
     let shared = shared.clone();
     let env = shared.env.clone();
     let task: Fut<'static, ()> = Box::pin(async move {
         loop {
             shared.out_of_step.notified().await;
             shared.counters.epochs.fetch_add(1, Ordering::Relaxed);
-            let mut record = opening(shared.lane.lock().fence());
+            let mut record = opening(shared.writer.lock().fence());
             let mut pause = RETRY;
             while !reopen(&shared, record).await {
                 shared.env.clock.sleep(pause).await;
@@ -191,7 +191,7 @@ pub(super) fn start_fencer(shared: &Arc<Shared>) -> Task {
                 if shared.stopped.borrow().is_some() {
                     return;
                 }
-                record = opening(shared.lane.lock().fence());
+                record = opening(shared.writer.lock().fence());
             }
         }
     });
@@ -199,7 +199,7 @@ pub(super) fn start_fencer(shared: &Arc<Shared>) -> Task {
 }
 
 /// Appends an epoch's opening and waits until it is met; says whether it was.
-async fn reopen(shared: &Arc<Shared>, record: Record) -> bool {
+async fn reopen(shared: &Arc<PartitionShared>, record: Record) -> bool {
     let limit = shared.options.write_wait;
     let appended = async {
         let permit = shared.log.admit(shared.id, record.bytes_estimate()).await?;
@@ -216,11 +216,11 @@ async fn reopen(shared: &Arc<Shared>, record: Record) -> bool {
     timeout(shared.env.clock.as_ref(), limit, until_open(shared)).await.is_some()
 }
 
-async fn until_open(shared: &Shared) {
+async fn until_open(shared: &PartitionShared) {
     loop {
         // Registered before the look, so that no change in between is missed.
         let opened = shared.opened.notified();
-        if shared.lane.lock().is_open {
+        if shared.writer.lock().is_open {
             return;
         }
         opened.await;
@@ -231,12 +231,15 @@ async fn until_open(shared: &Shared) {
 const TRIES: usize = 3;
 
 /// Numbers and appends a record, then waits for its outcome.
-pub(super) async fn append(shared: &Arc<Shared>, record: Record) -> Result<Outcome, SubmitError> {
+pub(super) async fn append(
+    shared: &Arc<PartitionShared>,
+    record: Record,
+) -> Result<RecordOutcome, SubmitError> {
     let settle = async {
         for _ in 0..TRIES {
             match append_once(shared, record.clone()).await? {
-                Settled::Outcome(outcome) => return Ok(outcome),
-                Settled::Never => {}
+                SettledRecord::Outcome(outcome) => return Ok(outcome),
+                SettledRecord::Never => {}
             }
         }
         Err(SubmitError::NotDone)
@@ -250,7 +253,10 @@ pub(super) async fn append(shared: &Arc<Shared>, record: Record) -> Result<Outco
     }
 }
 
-async fn append_once(shared: &Arc<Shared>, record: Record) -> Result<Settled, SubmitError> {
+async fn append_once(
+    shared: &Arc<PartitionShared>,
+    record: Record,
+) -> Result<SettledRecord, SubmitError> {
     if let Some(reason) = shared.stopped.borrow().clone() {
         return Err(SubmitError::Stopped(reason));
     }
@@ -259,7 +265,7 @@ async fn append_once(shared: &Arc<Shared>, record: Record) -> Result<Settled, Su
     loop {
         match number(shared, &mut admitted)? {
             Some((sequence, durable, receiver)) => {
-                let settling = Settling { shared: shared.clone(), durable: Some(durable) };
+                let settling = PendingAppend { shared: shared.clone(), durable: Some(durable) };
                 return settling.wait(receiver, sequence).await;
             }
             None => until_open(shared).await,
@@ -267,46 +273,47 @@ async fn append_once(shared: &Arc<Shared>, record: Record) -> Result<Settled, Su
     }
 }
 
-type Appended = (Sequence, Fut<'static, Result<(), AppendError>>, oneshot::Receiver<Settled>);
+type AppendedRecord =
+    (Sequence, Fut<'static, Result<(), AppendError>>, oneshot::Receiver<SettledRecord>);
 
 /// Takes an admitted record and gives it its number and its place in the log in one step, so that numbers
-/// rise in log order; none while the lane is fenced.
+/// rise in log order; none while the writer is fenced.
 fn number(
-    shared: &Shared,
+    shared: &PartitionShared,
     admitted: &mut Option<(AppendPermit, Record)>,
-) -> Result<Option<Appended>, SubmitError> {
-    let mut lane = shared.lane.lock();
-    if lane.is_abandoned {
-        drop(lane);
+) -> Result<Option<AppendedRecord>, SubmitError> {
+    let mut writer = shared.writer.lock();
+    if writer.is_abandoned {
+        drop(writer);
         return Err(SubmitError::Stopped(stop_reason(shared)));
     }
-    if !lane.is_open {
+    if !writer.is_open {
         return Ok(None);
     }
     let (permit, mut record) = admitted.take().expect("a record is appended once");
     let (asked, receiver) = oneshot::channel();
-    lane.last = lane.last.next();
-    record.id = lane.unnumbered();
+    writer.last = writer.last.next();
+    record.id = writer.unnumbered();
     record.time = shared.time_for_a_record();
     let (sequence, held) = (record.id.sequence, shared.bulk.prolong(&record.bulk_files()));
     let since = shared.env.clock.now();
-    lane.waiting.insert(sequence, Waiting { asked, held, since });
+    writer.waiting.insert(sequence, PendingRecord { asked, held, since });
     Ok(Some((sequence, shared.log.append(permit, record), receiver)))
 }
 
 /// An append that is under way. When whoever waits goes away, it is seen to its end all the same: what it
-/// says is needed to know where the lane stands.
-struct Settling {
-    shared: Arc<Shared>,
+/// says is needed to know where the writer stands.
+struct PendingAppend {
+    shared: Arc<PartitionShared>,
     durable: Option<Fut<'static, Result<(), AppendError>>>,
 }
 
-impl Settling {
+impl PendingAppend {
     async fn wait(
         mut self,
-        receiver: oneshot::Receiver<Settled>,
+        receiver: oneshot::Receiver<SettledRecord>,
         sequence: Sequence,
-    ) -> Result<Settled, SubmitError> {
+    ) -> Result<SettledRecord, SubmitError> {
         let durable = self.durable.as_mut().expect("taken when it is dropped");
         let appended = durable.await;
         self.durable = None;
@@ -314,7 +321,7 @@ impl Settling {
         if let Err(error) = appended {
             if shared.log.status(shared.id).refusing.is_some() {
                 // The log takes nothing more, so nothing can be settled before the next start.
-                let waiting = shared.lane.lock().waiting.remove(&sequence);
+                let waiting = shared.writer.lock().waiting.remove(&sequence);
                 if let (Some(waiting), AppendError::Unknown { .. }) = (waiting, &error) {
                     // The record may turn up then, and its payload must be there.
                     waiting.held.keep();
@@ -327,7 +334,7 @@ impl Settling {
     }
 }
 
-impl Drop for Settling {
+impl Drop for PendingAppend {
     fn drop(&mut self) {
         let Some(durable) = self.durable.take() else { return };
         let shared = self.shared.clone();
@@ -340,12 +347,12 @@ impl Drop for Settling {
     }
 }
 
-fn stop_reason(shared: &Shared) -> String {
+fn stop_reason(shared: &PartitionShared) -> String {
     shared.stopped.borrow().clone().unwrap_or_else(|| "the partition is closing".into())
 }
 
 /// The seeded bug that judges a condition by what the request saw, instead of where the log is applied.
-pub(super) fn judge_early(shared: &Shared, record: &mut Record, prior: &Prior) {
+pub(super) fn judge_early(shared: &PartitionShared, record: &mut Record, prior: &PriorState) {
     if !shared.env.mutated(Mutant::JudgeConditionEarly) {
         return;
     }
@@ -359,10 +366,10 @@ pub(super) fn judge_early(shared: &Shared, record: &mut Record, prior: &Prior) {
 
 /// The seeded bug that applies a write to what this node knows when it is sent, and answers with that.
 pub(super) fn answer_early(
-    shared: &Arc<Shared>,
+    shared: &Arc<PartitionShared>,
     record: &Record,
-    prior: &Prior,
-) -> Option<Outcome> {
+    prior: &PriorState,
+) -> Option<RecordOutcome> {
     let is_write = matches!(record.body, RecordBody::PutObject(_) | RecordBody::DeleteObject(_));
     if !shared.env.mutated(Mutant::ApplyBeforeCommit) || !is_write || record.stream().is_some() {
         return None;

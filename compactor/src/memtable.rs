@@ -1,8 +1,8 @@
-//! The tail: folded state at or above the cut, in memory, in order.
+//! The memtable: folded state at or above the cut, in memory, in order.
 //!
 //! It is multi-version: nothing is ever overwritten, each statement stands under the offset that made
 //! it. A reader picks an offset and skips what is newer, so it never blocks the fold and the fold never
-//! disturbs it. A cut *freezes* the tail (the fold goes on in a new one); once the frozen tail stands in
+//! disturbs it. A cut *freezes* the memtable (the fold goes on in a new one); once the frozen memtable stands in
 //! a run it is dropped whole.
 
 use std::cmp::Reverse;
@@ -23,27 +23,27 @@ pub type StateChange = (StateKey, Option<Bytes>);
 type StateMap = BTreeMap<(StateKey, Reverse<Offset>), Option<Bytes>>;
 
 #[derive(Default)]
-struct Contents {
+struct MemtableContents {
     entries: BTreeMap<EntryKey, EntryValue>,
     state: StateMap,
-    /// How many statements of this tail refer to each bulk file.
+    /// How many statements of this memtable refer to each bulk file.
     bulk_references: BTreeMap<BulkId, u64>,
     bytes: u64,
-    /// Of payload in bulk files that statements of this tail name.
+    /// Of payload in bulk files that statements of this memtable name.
     bulk_bytes: u64,
 }
 
 /// See the module's description.
-pub struct Tail {
+pub struct Memtable {
     /// The lowest offset that it may hold.
     first: Offset,
     /// Everything below has been applied.
     applied: AtomicU64,
-    contents: RwLock<Contents>,
+    contents: RwLock<MemtableContents>,
 }
 
-impl Tail {
-    /// Makes an empty tail that begins at an offset.
+impl Memtable {
+    /// Makes an empty memtable that begins at an offset.
     pub fn new(first: Offset) -> Self {
         Self { first, applied: AtomicU64::new(first.get()), contents: RwLock::default() }
     }
@@ -58,7 +58,7 @@ impl Tail {
         Offset::new(self.applied.load(Ordering::Acquire))
     }
 
-    /// Takes what one record changed; visible to readers once [`Tail::advance`] has passed the record.
+    /// Takes what one record changed; visible to readers once [`Memtable::advance`] has passed the record.
     pub fn insert(&self, at: Offset, entries: Vec<Entry>, state: Vec<StateChange>) {
         let mut contents = self.contents.write();
         for entry in entries {
@@ -163,7 +163,7 @@ impl Tail {
         self.contents.read().state.contains_key(&(key.clone(), Reverse(at)))
     }
 
-    /// The newest value of a state key made below `at`: `None` when the tail knows nothing of it,
+    /// The newest value of a state key made below `at`: `None` when the memtable knows nothing of it,
     /// `Some(None)` when it has been removed.
     pub fn state(&self, key: &StateKey, at: Offset) -> Option<Option<Bytes>> {
         let contents = self.contents.read();
@@ -176,12 +176,12 @@ impl Tail {
             .map(|(_, value)| value.clone())
     }
 
-    /// The newest values below `at` of all state keys in `[from, end)`, removals included.
+    /// The newest values below `at` of all state keys in `[from, end)`, tombstones included.
     pub fn states(&self, from: &[u8], end: &[u8], at: Offset) -> Vec<StateChange> {
         self.states_page(from, end, at, usize::MAX).0
     }
 
-    /// At most `limit` of [`Tail::states`], and where to go on, `None` at the end.
+    /// At most `limit` of [`Memtable::states`], and where to go on, `None` at the end.
     pub fn states_page(
         &self,
         from: &[u8],

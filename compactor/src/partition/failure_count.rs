@@ -4,9 +4,9 @@ use parking_lot::Mutex;
 
 /// How often something has failed in a row, and how it failed last.
 #[derive(Default)]
-pub(crate) struct Tries(Mutex<(u32, String)>);
+pub(crate) struct FailureCount(Mutex<(u32, String)>);
 
-impl Tries {
+impl FailureCount {
     /// Notes a success.
     pub fn done(&self) {
         *self.0.lock() = (0, String::new());

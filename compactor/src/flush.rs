@@ -1,4 +1,4 @@
-//! Sealing: a frozen tail becomes a segment and a run, and the log below the cut is let go.
+//! Sealing: a frozen memtable becomes a segment and a run, and the log below the cut is let go.
 //!
 //! The order is what keeps the store whole at every crash point: write the files, sync them, sync their
 //! folders, publish the catalog that names them, swap the view, and only then trim the log.
@@ -14,25 +14,25 @@ use ingest::log::ReadError;
 use ingest::mutant::Mutant;
 use ingest::record::UploadPart;
 
-use crate::catalog::{Run, Segment as SealedSegment};
-use crate::manifest::Row;
-use crate::partition::{Frozen, Shared, nodes};
+use crate::catalog::{RunMeta, SegmentMeta as SealedSegment};
+use crate::lookup::sealed_payload;
+use crate::manifest::ManifestRow;
+use crate::memtable::StateChange;
+use crate::partition::{FrozenState, PartitionShared, nodes};
 use crate::publish::EditError;
-use crate::resolve::sealed_payload;
-use crate::run_writer::{FoldError, References, RunWriter, Span, remove_if_there};
+use crate::run_writer::{FileReferences, FoldError, RunSpan, RunWriter, remove_if_there};
 use crate::segment::SegmentWriter;
 use crate::state::{
     COMPLETED_UPLOAD_RECORDS, StateKey, StreamState, UploadState, decode_part, encode_part,
 };
 use crate::tags::tag_keys;
-use crate::tail::StateChange;
-use crate::visible::{Shape, Verdict, Visibility};
+use crate::visibility::{EntryShape, Visibility, VisibilityVerdict};
 
 /// How long to wait before a cut that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Starts the task that seals frozen tails, oldest first.
-pub(crate) fn start(shared: &Arc<Shared>) -> Task {
+/// Starts the task that seals frozen memtables, oldest first.
+pub(crate) fn start(shared: &Arc<PartitionShared>) -> Task {
     let shared = shared.clone();
     let env = shared.env.clone();
     let task: Fut<'static, ()> = Box::pin(async move {
@@ -43,7 +43,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
                 continue;
             };
             wait_for_merges(&shared).await;
-            match seal(&shared, &frozen).await {
+            match flush(&shared, &frozen).await {
                 Ok(digest) => {
                     shared.cuts.done();
                     shared.freezes.lock().pop_front();
@@ -68,7 +68,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
             }
         }
     });
-    env.rt.spawn_dedicated("sealer", task)
+    env.rt.spawn_dedicated("flush", task)
 }
 
 /// How long a cut waits at most for merges that lag behind. It waits no longer, because a run that cannot
@@ -76,9 +76,9 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Task {
 const MERGE_WAIT: Duration = Duration::from_secs(10);
 
 /// Waits while many fresh runs stand unmerged, so that their number stays bounded under any load.
-async fn wait_for_merges(shared: &Shared) {
+async fn wait_for_merges(shared: &PartitionShared) {
     let runs_max = 3 * shared.options.merge_fan_in;
-    let fresh = |shared: &Shared| {
+    let fresh = |shared: &PartitionShared| {
         let view = shared.view.read();
         view.sealed.catalog.runs.iter().filter(|run| run.level == 0).count()
     };
@@ -92,7 +92,7 @@ async fn wait_for_merges(shared: &Shared) {
     }
 }
 
-async fn seal(shared: &Shared, frozen: &Frozen) -> Result<[u8; 32], FoldError> {
+async fn flush(shared: &PartitionShared, frozen: &FrozenState) -> Result<[u8; 32], FoldError> {
     if shared.env.mutated(Mutant::TrimBeforePublish) {
         shared.log.trim(shared.id, frozen.next).await?;
     }
@@ -102,7 +102,7 @@ async fn seal(shared: &Shared, frozen: &Frozen) -> Result<[u8; 32], FoldError> {
     remove_if_there(disk, &path).await?;
     let mut segment = SegmentWriter::create(disk, &path, shared.store, ids.segment).await?;
     let mut run = RunWriter::create(disk, &shared.layout, ids.run, false).await?;
-    let mut digest = Digest::new(shared, frozen);
+    let mut digest = DigestHasher::new(shared, frozen);
     let mut tags = Vec::new();
     let objects =
         fold_entries(shared, frozen, &mut segment, &mut run, &mut digest, &mut tags).await?;
@@ -116,7 +116,7 @@ async fn seal(shared: &Shared, frozen: &Frozen) -> Result<[u8; 32], FoldError> {
         run.push_state(&key, value.as_ref()).await?;
     }
     let file = segment.finish().await?;
-    let span = Span { level: 0, first: frozen.tail.first(), below: frozen.next };
+    let span = RunSpan { level: 0, first: frozen.memtable.first(), below: frozen.next };
     let (run, references) = run.finish(span).await?;
     for folder in shared.layout.folders() {
         disk.sync_folder(Some(&folder)).await?;
@@ -137,11 +137,11 @@ async fn seal(shared: &Shared, frozen: &Frozen) -> Result<[u8; 32], FoldError> {
 }
 
 async fn publish(
-    shared: &Shared,
-    frozen: &Frozen,
-    run: Run,
+    shared: &PartitionShared,
+    frozen: &FrozenState,
+    run: RunMeta,
     segment: SealedSegment,
-    references: References,
+    references: FileReferences,
     digest: [u8; 32],
 ) -> Result<(), EditError> {
     let edit = |catalog: &mut crate::catalog::Catalog| {
@@ -156,16 +156,16 @@ async fn publish(
         catalog.digest = digest;
         catalog.last = frozen.last;
     };
-    shared.publish(Some(&frozen.tail), edit).await
+    shared.publish(Some(&frozen.memtable), edit).await
 }
 
-/// Copies what is not superseded within the tail itself, and gathers its tags; gives the number of entries.
+/// Copies what is not superseded within the memtable itself, and gathers its tags; gives the number of entries.
 async fn fold_entries(
-    shared: &Shared,
-    frozen: &Frozen,
+    shared: &PartitionShared,
+    frozen: &FrozenState,
     segment: &mut SegmentWriter,
     run: &mut RunWriter,
-    digest: &mut Digest,
+    digest: &mut DigestHasher,
     tags: &mut Vec<Bytes>,
 ) -> Result<u64, FoldError> {
     let mut objects = 0;
@@ -173,7 +173,7 @@ async fn fold_entries(
     let mut visibility = Visibility::default();
     let mut from = Some(Bytes::new());
     while let Some(start) = from {
-        let (entries, next) = frozen.tail.entries(&start, Offset::MAX, 256);
+        let (entries, next) = frozen.memtable.entries(&start, Offset::MAX, 256);
         from = next;
         for (key, statement) in entries {
             digest.add_statement(&key, &statement);
@@ -181,7 +181,9 @@ async fn fold_entries(
                 group = Bytes::copy_from_slice(key.group());
                 visibility = Visibility::default();
             }
-            if visibility.judge(key.version(), Shape::of(&statement)) == Verdict::Superseded {
+            if visibility.judge(key.version(), EntryShape::of(&statement))
+                == VisibilityVerdict::Superseded
+            {
                 continue;
             }
             let payload = match &statement {
@@ -203,20 +205,20 @@ async fn fold_entries(
             if let EntryValue::Object(object) = &statement {
                 tags.extend(tag_keys(&key, &object.attributes.tags));
             }
-            run.push(Row::of(&key, &statement, header)).await?;
+            run.push(ManifestRow::of(&key, &statement, header)).await?;
             objects += 1;
         }
     }
     Ok(objects)
 }
 
-/// The state entries of a cut in order: what the tail changed, streams, last writes, and all writers.
-fn state_entries(shared: &Shared, frozen: &Frozen) -> Vec<StateChange> {
-    let mut entries = frozen.tail.states(b"", StateKey::WRITERS, Offset::MAX);
+/// The state entries of a cut in order: what the memtable changed, streams, last writes, and all writers.
+fn state_entries(shared: &PartitionShared, frozen: &FrozenState) -> Vec<StateChange> {
+    let mut entries = frozen.memtable.states(b"", StateKey::WRITERS, Offset::MAX);
     if shared.env.mutated(Mutant::ForgetUploadsAtCut) {
         entries.retain(|(key, _)| !key.0.starts_with(b"u"));
     }
-    // Streams and last writes stand before parts and uploads, where the tail has nothing.
+    // Streams and last writes stand before parts and uploads, where the memtable has nothing.
     let place = entries.partition_point(|(key, _)| key.0.as_ref() < StateKey::STREAMS);
     let between = frozen.streams.iter().chain(&frozen.last_writes);
     entries.splice(place..place, between.cloned());
@@ -246,10 +248,10 @@ pub(crate) fn is_forgotten(key: &StateKey, value: Option<&Bytes>, next: Offset) 
 /// The chained digest of a cut's logical content: d(n) = H(d(n-1), cut, entries, state).
 ///
 /// Locations are left out, since placement is each replica's own; payload counts by its digest.
-struct Digest(blake3::Hasher);
+struct DigestHasher(blake3::Hasher);
 
-impl Digest {
-    fn new(shared: &Shared, frozen: &Frozen) -> Self {
+impl DigestHasher {
+    fn new(shared: &PartitionShared, frozen: &FrozenState) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&shared.view.read().sealed.catalog.digest);
         hasher.update(&frozen.cut.get().to_le_bytes());

@@ -9,7 +9,7 @@ use ingest::entry::{ETag, EntryValue, SegmentLocation};
 use ingest::ids::SegmentId;
 use ingest::time::WallTime;
 
-use crate::table::Value;
+use crate::table::TableValue;
 
 /// The first byte of a value: the kind's number and flags.
 const KIND: u8 = 0x07;
@@ -19,45 +19,45 @@ const IS_NULL: u8 = 0x80;
 
 /// What an entry states.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum IndexValueKind {
     /// An object version.
     Object,
     /// A delete marker.
     Marker,
     /// One version is no more.
-    Removed,
+    Tombstone,
     /// Older `null` versions are no more.
-    NullRemoved,
+    NullTombstone,
 }
 
-impl Kind {
+impl IndexValueKind {
     /// As a number, for the formats.
     pub fn code(self) -> u8 {
         match self {
-            Kind::Object => 1,
-            Kind::Marker => 2,
-            Kind::Removed => 3,
-            Kind::NullRemoved => 4,
+            IndexValueKind::Object => 1,
+            IndexValueKind::Marker => 2,
+            IndexValueKind::Tombstone => 3,
+            IndexValueKind::NullTombstone => 4,
         }
     }
 
     /// The kind of a statement.
     pub fn of(statement: &EntryValue) -> Self {
         match statement {
-            EntryValue::Object(_) => Kind::Object,
-            EntryValue::Marker { .. } => Kind::Marker,
-            EntryValue::Removed => Kind::Removed,
-            EntryValue::NullRemoved => Kind::NullRemoved,
+            EntryValue::Object(_) => IndexValueKind::Object,
+            EntryValue::Marker { .. } => IndexValueKind::Marker,
+            EntryValue::Tombstone => IndexValueKind::Tombstone,
+            EntryValue::NullTombstone => IndexValueKind::NullTombstone,
         }
     }
 
     /// The kind with a number.
     pub fn from_code(code: u8) -> Option<Self> {
         match code {
-            1 => Some(Kind::Object),
-            2 => Some(Kind::Marker),
-            3 => Some(Kind::Removed),
-            4 => Some(Kind::NullRemoved),
+            1 => Some(IndexValueKind::Object),
+            2 => Some(IndexValueKind::Marker),
+            3 => Some(IndexValueKind::Tombstone),
+            4 => Some(IndexValueKind::NullTombstone),
             _ => None,
         }
     }
@@ -65,16 +65,16 @@ impl Kind {
 
 /// See the module's description.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Listed {
+pub struct IndexValue {
     /// What the entry states.
-    pub kind: Kind,
+    pub kind: IndexValueKind,
     /// Whether clients know the version as `null`.
     pub is_null: bool,
     /// Length in bytes; 0 for what is not an object.
     pub size: u64,
     /// Entity tag; empty for what is not an object.
     pub etag: ETag,
-    /// When the version was made; 1970 for removals.
+    /// When the version was made; 1970 for tombstones.
     pub created: WallTime,
     /// The algorithms of the object's checksums, bit n for algorithm n.
     pub checksums: u8,
@@ -82,10 +82,10 @@ pub struct Listed {
     pub location: SegmentLocation,
 }
 
-impl Listed {
+impl IndexValue {
     /// What a listing shows of a statement whose header lies at a place.
     pub fn of(statement: &EntryValue, location: SegmentLocation) -> Self {
-        let kind = Kind::of(statement);
+        let kind = IndexValueKind::of(statement);
         let bare = Self {
             kind,
             is_null: statement.is_null(),
@@ -104,7 +104,7 @@ impl Listed {
                 ..bare
             },
             EntryValue::Marker { created, .. } => Self { created: *created, ..bare },
-            EntryValue::Removed | EntryValue::NullRemoved => bare,
+            EntryValue::Tombstone | EntryValue::NullTombstone => bare,
         }
     }
 
@@ -112,10 +112,10 @@ impl Listed {
     /// or size of has those of the entry before it, which takes the least room; they are not looked at.
     pub fn numbers(&self, before: [u64; 5]) -> [u64; 5] {
         let [mut created, mut size, ..] = before;
-        if matches!(self.kind, Kind::Object | Kind::Marker) {
+        if matches!(self.kind, IndexValueKind::Object | IndexValueKind::Marker) {
             created = self.created.micros() as u64;
         }
-        if self.kind == Kind::Object {
+        if self.kind == IndexValueKind::Object {
             size = self.size;
         }
         let SegmentLocation { segment, position, index } = self.location;
@@ -128,7 +128,7 @@ impl Listed {
         let has_parts = flag(self.etag.parts > 0, HAS_PARTS);
         let has_checksums = flag(self.checksums > 0, HAS_CHECKSUMS);
         out.u8(self.kind.code() | flag(self.is_null, IS_NULL) | has_parts | has_checksums);
-        if self.kind == Kind::Object {
+        if self.kind == IndexValueKind::Object {
             out.raw(&self.etag.md5);
             if has_parts != 0 {
                 out.u16(self.etag.parts);
@@ -140,18 +140,18 @@ impl Listed {
     }
 
     /// What an encoded entry states, and whether about version `null`, without looking at the rest.
-    pub fn kind_of(encoded: &[u8]) -> Result<(Kind, bool), DecodeError> {
+    pub fn kind_of(encoded: &[u8]) -> Result<(IndexValueKind, bool), DecodeError> {
         let flags = encoded.first().copied().unwrap_or_default();
-        let kind = Kind::from_code(flags & KIND).ok_or(malformed("entry kind"))?;
+        let kind = IndexValueKind::from_code(flags & KIND).ok_or(malformed("entry kind"))?;
         Ok((kind, flags & IS_NULL != 0))
     }
 
     /// Takes it from a key index.
-    pub fn decode(value: Value<'_>) -> Result<Self, DecodeError> {
+    pub fn decode(value: TableValue<'_>) -> Result<Self, DecodeError> {
         let (kind, is_null) = Self::kind_of(value.bytes)?;
         let (flags, mut rest) = (value.bytes[0], &value.bytes[1..]);
         let (mut checksums, mut etag) = (0, ETag::default());
-        if kind == Kind::Object {
+        if kind == IndexValueKind::Object {
             etag.md5 = take(&mut rest)?;
             if flags & HAS_PARTS != 0 {
                 etag.parts = u16::from_le_bytes(take(&mut rest)?);
@@ -169,10 +169,10 @@ impl Listed {
             return Err(malformed("entry"));
         }
         let [mut created, mut size, segment, position, index] = value.numbers;
-        if !matches!(kind, Kind::Object | Kind::Marker) {
+        if !matches!(kind, IndexValueKind::Object | IndexValueKind::Marker) {
             created = 0;
         }
-        if kind != Kind::Object {
+        if kind != IndexValueKind::Object {
             size = 0;
         }
         let index = u32::try_from(index).map_err(|_| malformed("segment index"))?;

@@ -21,7 +21,7 @@ fn key(name: &str, version: u64, sequence: u64) -> EntryKey {
 }
 
 fn removed(name: &str, offset: u64) -> Entry {
-    Entry { key: key(name, offset, offset), statement: EntryValue::Removed }
+    Entry { key: key(name, offset, offset), statement: EntryValue::Tombstone }
 }
 
 fn object(name: &str, offset: u64, payload: PayloadLocation) -> Entry {
@@ -48,24 +48,29 @@ fn value(text: &'static str) -> Option<Bytes> {
 }
 
 /// Statements about `a` at 10 and 12, about `b` at 11, about `c` at 13.
-fn filled() -> Tail {
-    let tail = Tail::new(at(10));
+fn filled() -> Memtable {
+    let memtable = Memtable::new(at(10));
     for (offset, name) in [(10, "a"), (11, "b"), (12, "a"), (13, "c")] {
-        tail.insert(at(offset), vec![removed(name, offset)], Vec::new());
-        tail.advance(at(offset + 1));
+        memtable.insert(at(offset), vec![removed(name, offset)], Vec::new());
+        memtable.advance(at(offset + 1));
     }
-    tail
+    memtable
 }
 
-fn found(tail: &Tail, from: &[u8], at_offset: u64, limit: usize) -> (Vec<u64>, Option<EntryKey>) {
-    let (found, next) = tail.entries(from, at(at_offset), limit);
+fn found(
+    memtable: &Memtable,
+    from: &[u8],
+    at_offset: u64,
+    limit: usize,
+) -> (Vec<u64>, Option<EntryKey>) {
+    let (found, next) = memtable.entries(from, at(at_offset), limit);
     let sequences = found.iter().map(|(key, _)| key.sequence().get()).collect();
     (sequences, next.map(|next| EntryKey::from_bytes(next).unwrap()))
 }
 
 #[test]
 fn a_reader_sees_what_was_made_below_its_offset_in_order() {
-    let tail = filled();
+    let memtable = filled();
     for (offset, wanted) in [
         (10, vec![]),
         (11, vec![10]),
@@ -73,38 +78,38 @@ fn a_reader_sees_what_was_made_below_its_offset_in_order() {
         (13, vec![12, 10, 11]),
         (14, vec![12, 10, 11, 13]),
     ] {
-        assert_eq!(found(&tail, b"", offset, 100), (wanted, None), "at {offset}");
+        assert_eq!(found(&memtable, b"", offset, 100), (wanted, None), "at {offset}");
     }
-    assert_eq!((tail.first(), tail.applied()), (at(10), at(14)));
-    assert_eq!((tail.len(), tail.is_empty()), (4, false));
-    assert!(Tail::new(at(10)).is_empty());
+    assert_eq!((memtable.first(), memtable.applied()), (at(10), at(14)));
+    assert_eq!((memtable.len(), memtable.is_empty()), (4, false));
+    assert!(Memtable::new(at(10)).is_empty());
 }
 
 #[test]
 fn a_reader_goes_on_where_its_limit_stopped_it() {
-    let tail = filled();
-    assert_eq!(found(&tail, b"", 14, 2), (vec![12, 10], Some(key("b", 11, 11))));
-    assert_eq!(found(&tail, key("b", 11, 11).as_bytes(), 14, 2), (vec![11, 13], None));
+    let memtable = filled();
+    assert_eq!(found(&memtable, b"", 14, 2), (vec![12, 10], Some(key("b", 11, 11))));
+    assert_eq!(found(&memtable, key("b", 11, 11).as_bytes(), 14, 2), (vec![11, 13], None));
     // What is newer than the reader does not count, and may be where it goes on.
-    assert_eq!(found(&tail, b"", 11, 1), (vec![10], Some(key("b", 11, 11))));
-    assert_eq!(found(&tail, key("b", 11, 11).as_bytes(), 11, 1), (vec![], None));
-    assert_eq!(found(&tail, b"", 14, 0), (vec![], Some(key("a", 12, 12))));
-    assert_eq!(found(&tail, &EntryKey::seek_after_bucket(BUCKET), 14, 9), (vec![], None));
+    assert_eq!(found(&memtable, b"", 11, 1), (vec![10], Some(key("b", 11, 11))));
+    assert_eq!(found(&memtable, key("b", 11, 11).as_bytes(), 11, 1), (vec![], None));
+    assert_eq!(found(&memtable, b"", 14, 0), (vec![], Some(key("a", 12, 12))));
+    assert_eq!(found(&memtable, &EntryKey::seek_after_bucket(BUCKET), 14, 9), (vec![], None));
 }
 
 #[test]
 #[should_panic(expected = "two statements of one record about one version")]
 fn a_statement_is_never_overwritten() {
-    let tail = filled();
-    tail.insert(at(14), vec![removed("a", 12)], Vec::new());
+    let memtable = filled();
+    memtable.insert(at(14), vec![removed("a", 12)], Vec::new());
 }
 
 #[test]
 fn the_newest_state_below_an_offset_decides() {
-    let tail = Tail::new(at(10));
+    let memtable = Memtable::new(at(10));
     let changes = [(10, "ua", value("1")), (11, "ub", value("2")), (12, "ua", None)];
     for (offset, name, value) in changes {
-        tail.insert(at(offset), Vec::new(), vec![(state_key(name), value)]);
+        memtable.insert(at(offset), Vec::new(), vec![(state_key(name), value)]);
     }
     for (name, offset, wanted) in [
         ("ua", 10, None),
@@ -117,10 +122,11 @@ fn the_newest_state_below_an_offset_decides() {
         ("uaa", 13, None),
         ("uc", 13, None),
     ] {
-        assert_eq!(tail.state(&state_key(name), at(offset)), wanted, "{name} at {offset}");
+        assert_eq!(memtable.state(&state_key(name), at(offset)), wanted, "{name} at {offset}");
     }
-    let states =
-        |from: &str, end: &str, offset| tail.states(from.as_bytes(), end.as_bytes(), at(offset));
+    let states = |from: &str, end: &str, offset| {
+        memtable.states(from.as_bytes(), end.as_bytes(), at(offset))
+    };
     let (a, b) = (state_key("ua"), state_key("ub"));
     assert_eq!(states("u", "v", 13), [(a.clone(), None), (b.clone(), value("2"))]);
     assert_eq!(states("u", "v", 12), [(a.clone(), value("1")), (b.clone(), value("2"))]);
@@ -131,14 +137,14 @@ fn the_newest_state_below_an_offset_decides() {
     for limit in 1..4 {
         let (mut paged, mut next) = (Vec::new(), Some(bytes::Bytes::from_static(b"u")));
         while let Some(from) = next {
-            let (page, after) = tail.states_page(&from, b"v", at(13), limit);
+            let (page, after) = memtable.states_page(&from, b"v", at(13), limit);
             assert!(page.len() <= limit && (after.is_none() || page.len() == limit));
             paged.extend(page);
             next = after;
         }
         assert_eq!(paged, states("u", "v", 13), "pages of {limit}");
     }
-    assert_eq!(tail.len(), 3);
+    assert_eq!(memtable.len(), 3);
 }
 
 #[test]
@@ -152,13 +158,13 @@ fn every_bulk_file_that_is_referred_to_is_named_once() {
     };
     let part_key = StateKey::part(UPLOAD, PartNumber::new(1));
     let encoded = encode_part(&part, WallTime::default());
-    let tail = Tail::new(at(10));
+    let memtable = Memtable::new(at(10));
     let bulk = object("a", 10, PayloadLocation::Bulk(extents(&[9, 7, 9])));
     assert_eq!(bulk_files(&bulk.statement), [BulkId::new(7), BulkId::new(9)]);
     let upload_key = StateKey::upload(BUCKET, b"a", UPLOAD);
     let state = vec![(part_key.clone(), Some(encoded.clone())), (upload_key.clone(), value("u"))];
-    tail.insert(at(10), vec![bulk], state);
-    assert_eq!(tail.bulk_files(), [7, 8, 9].map(BulkId::new));
+    memtable.insert(at(10), vec![bulk], state);
+    assert_eq!(memtable.bulk_files(), [7, 8, 9].map(BulkId::new));
     // Removals, inline payload and other state refer to none.
     assert_eq!(state_bulk_files(&part_key, None), Ok(Vec::new()));
     assert_eq!(state_bulk_files(&upload_key, Some(&encoded)), Ok(Vec::new()));
@@ -173,9 +179,9 @@ fn every_bulk_file_that_is_referred_to_is_named_once() {
 #[test]
 fn its_bytes_stand_for_what_it_holds_and_what_the_log_holds_for_it() {
     let bytes_of = |entries, state| {
-        let tail = Tail::new(at(10));
-        tail.insert(at(10), entries, state);
-        tail.bytes()
+        let memtable = Memtable::new(at(10));
+        memtable.insert(at(10), entries, state);
+        memtable.bytes()
     };
     let bare = bytes_of(vec![removed("a", 10)], Vec::new());
     assert_eq!(bare, key("a", 10, 10).as_bytes().len() as u64 + 256);
