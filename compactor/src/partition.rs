@@ -313,12 +313,8 @@ impl Partition {
         let time = TimeBound::start(catalog.time, env.clock.wall(), env.clock.now());
         let sealed = open_sealed(&env, &layout, catalog).await?;
         let memtable = Arc::new(Memtable::new(next));
-        let view = ReadView {
-            partition: id,
-            memtable,
-            frozen: Vec::new(),
-            sealed: Arc::new(sealed),
-        };
+        let view =
+            ReadView { partition: id, memtable, frozen: Vec::new(), sealed: Arc::new(sealed) };
         let shared = Arc::new(PartitionShared {
             writer: Mutex::new(Writer::new(&env)),
             out_of_step: Notify::new(),

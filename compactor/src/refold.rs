@@ -44,8 +44,7 @@ impl Refold {
         let catalog = &sealed.catalog;
         let (id, cut, time) = (catalog.partition, catalog.cut, catalog.time);
         let memtable = Arc::new(Memtable::new(catalog.next));
-        let view =
-            Arc::new(ReadView { partition: id, memtable, frozen: Vec::new(), sealed });
+        let view = Arc::new(ReadView { partition: id, memtable, frozen: Vec::new(), sealed });
         let buckets = Arc::new(Buckets::default());
         let snapshot = Snapshot { at: view.memtable.applied(), view: view.clone(), buckets };
         let restored = restore(&snapshot).await.map_err(|error| RefoldError(error.to_string()))?;

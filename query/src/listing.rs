@@ -20,7 +20,7 @@ use memchr::memmem::Finder;
 
 /// What to list.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Request {
+pub struct ListRequest {
     /// The bucket.
     pub bucket: BucketId,
     /// Only keys that begin with this.
@@ -28,14 +28,14 @@ pub struct Request {
     /// Keys that share what comes before this, after the prefix, are told as one. Empty for none.
     pub delimiter: Bytes,
     /// Where to begin.
-    pub from: From,
+    pub from: ListStart,
     /// The most keys and prefixes together.
     pub max: usize,
 }
 
 /// Where a listing begins.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum From {
+pub enum ListStart {
     /// At the first key.
     Start,
     /// After this key (which need not exist).
@@ -48,7 +48,7 @@ pub enum From {
 
 /// A key or version, as a listing shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Line {
+pub struct ListedVersion {
     /// The key.
     pub key: Bytes,
     /// The offset of the record that made the version.
@@ -71,36 +71,36 @@ pub struct Line {
 
 /// One thing on a page.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Listed {
+pub enum ListItem {
     /// A key or version.
-    Line(Line),
+    Line(ListedVersion),
     /// Keys under a common prefix.
     Prefix(Bytes),
 }
 
 /// A page.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Page {
+pub struct ListPage {
     /// What is on it, in order.
-    pub listed: Vec<Listed>,
+    pub listed: Vec<ListItem>,
     /// Where the next page begins; none when this was the last.
-    pub next: Option<From>,
+    pub next: Option<ListStart>,
 }
 
-impl Page {
-    const END: Page = Page { listed: Vec::new(), next: None };
+impl ListPage {
+    const END: ListPage = ListPage { listed: Vec::new(), next: None };
 }
 
 /// Where the cursor goes first.
-fn first_seek(request: &Request) -> Option<Bytes> {
+fn first_seek(request: &ListRequest) -> Option<Bytes> {
     let bucket = request.bucket;
     let begin = EntryKey::seek_key(bucket, &request.prefix);
     let from = match &request.from {
-        From::Start => begin.clone(),
-        From::After(key) => EntryKey::seek_after_key(bucket, key),
-        From::AfterPrefix(prefix) => EntryKey::seek_after_prefix(bucket, prefix)?,
+        ListStart::Start => begin.clone(),
+        ListStart::After(key) => EntryKey::seek_after_key(bucket, key),
+        ListStart::AfterPrefix(prefix) => EntryKey::seek_after_prefix(bucket, prefix)?,
         // From the version's key on: visibility is judged over the whole key.
-        From::AfterVersion(key, _) => EntryKey::seek_key(bucket, key),
+        ListStart::AfterVersion(key, _) => EntryKey::seek_key(bucket, key),
     };
     Some(from.max(begin))
 }
@@ -109,9 +109,11 @@ fn first_seek(request: &Request) -> Option<Bytes> {
 ///
 /// Each source shows the entry that decides a key as far as it knows, so the first of them decides the key.
 /// Only where a removal stands first, or a statement about an older version, must what is behind be asked.
-pub async fn objects(snapshot: &Snapshot, request: &Request) -> Result<Page, ReadError> {
-    let mut page = Gathering::new(request, false);
-    let Some(from) = first_seek(request).filter(|_| request.max > 0) else { return Ok(Page::END) };
+pub async fn objects(snapshot: &Snapshot, request: &ListRequest) -> Result<ListPage, ReadError> {
+    let mut page = PageBuilder::new(request, false);
+    let Some(from) = first_seek(request).filter(|_| request.max > 0) else {
+        return Ok(ListPage::END);
+    };
     let mut cursor = EntryCursor::over_heads(snapshot)?;
     cursor.seek(&from).await?;
     let mut group = Vec::new();
@@ -123,32 +125,32 @@ pub async fn objects(snapshot: &Snapshot, request: &Request) -> Result<Page, Rea
         group.clear();
         group.extend_from_slice(standing.key.group());
         let step = match decide(snapshot, &standing)? {
-            Decision::Object => page.take(standing.key, || standing.what(), true)?,
-            Decision::Hidden => Step::Next,
-            Decision::AskAll => {
+            KeyDecision::Object => page.take(standing.key, || standing.what(), true)?,
+            KeyDecision::Hidden => ListStep::Next,
+            KeyDecision::AskAll => {
                 let key = standing.key.object_key().into_owned();
                 match current(snapshot, &mut cursor, request.bucket, &group, key).await? {
                     Some(item) => page.take(item.key.parts(), || Ok(item.what.clone()), true)?,
-                    None => Step::Next,
+                    None => ListStep::Next,
                 }
             }
         };
         match step {
-            Step::Next => {
+            ListStep::Next => {
                 // What older sources say of the key does not matter.
                 while cursor.key().is_some_and(|key| is_of(key, &group)) {
                     cursor.advance().await?;
                 }
             }
-            Step::Seek(target) => cursor.seek(&target).await?,
-            Step::Full => return Ok(page.full()),
-            Step::End => return Ok(page.end()),
+            ListStep::Seek(target) => cursor.seek(&target).await?,
+            ListStep::Full => return Ok(page.full()),
+            ListStep::End => return Ok(page.end()),
         }
     }
 }
 
 /// What the first statement about a key amounts to.
-enum Decision {
+enum KeyDecision {
     /// It is the key's current object.
     Object,
     /// The key has no current object.
@@ -157,10 +159,10 @@ enum Decision {
     AskAll,
 }
 
-fn decide(snapshot: &Snapshot, first: &CursorEntry<'_>) -> Result<Decision, ReadError> {
+fn decide(snapshot: &Snapshot, first: &CursorEntry<'_>) -> Result<KeyDecision, ReadError> {
     let (kind, _) = first.kind()?;
     if matches!(kind, IndexValueKind::Tombstone | IndexValueKind::NullTombstone) {
-        return Ok(Decision::AskAll);
+        return Ok(KeyDecision::AskAll);
     }
     // The bottom run shows nothing of a key whose newest version is a marker. A statement that made its
     // version is newer than anything there; one about an older version may not be.
@@ -168,10 +170,10 @@ fn decide(snapshot: &Snapshot, first: &CursorEntry<'_>) -> Result<Decision, Read
     if !made_it && !first.is_bottom() {
         let hash = key_hash(first.key.bucket(), &first.key.object_key());
         if may_have_more(snapshot, hash, HistoryScope::Bottom)? {
-            return Ok(Decision::AskAll);
+            return Ok(KeyDecision::AskAll);
         }
     }
-    Ok(if kind == IndexValueKind::Object { Decision::Object } else { Decision::Hidden })
+    Ok(if kind == IndexValueKind::Object { KeyDecision::Object } else { KeyDecision::Hidden })
 }
 
 /// The current object of the key that the cursor stands at, by everything that any source says of it.
@@ -205,9 +207,11 @@ async fn current(
 }
 
 /// Lists all versions and delete markers, newest first within a key.
-pub async fn versions(snapshot: &Snapshot, request: &Request) -> Result<Page, ReadError> {
-    let mut page = Gathering::new(request, true);
-    let Some(from) = first_seek(request).filter(|_| request.max > 0) else { return Ok(Page::END) };
+pub async fn versions(snapshot: &Snapshot, request: &ListRequest) -> Result<ListPage, ReadError> {
+    let mut page = PageBuilder::new(request, true);
+    let Some(from) = first_seek(request).filter(|_| request.max > 0) else {
+        return Ok(ListPage::END);
+    };
     let mut cursor = EntryCursor::over_all(snapshot)?;
     cursor.seek(&from).await?;
     let mut group = Vec::new();
@@ -226,7 +230,7 @@ pub async fn versions(snapshot: &Snapshot, request: &Request) -> Result<Page, Re
         }
         let (kind, is_null) = standing.kind()?;
         let shape = EntryShape::of_kind(kind, is_null);
-        let mut step = Step::Next;
+        let mut step = ListStep::Next;
         if visibility.judge(standing.key.version(), shape) == VisibilityVerdict::Visible {
             let was_latest = std::mem::replace(&mut is_latest, false);
             if !is_told_before(request, standing.key) {
@@ -234,10 +238,10 @@ pub async fn versions(snapshot: &Snapshot, request: &Request) -> Result<Page, Re
             }
         }
         match step {
-            Step::Next => cursor.advance().await?,
-            Step::Seek(target) => cursor.seek(&target).await?,
-            Step::Full => return Ok(page.full()),
-            Step::End => return Ok(page.end()),
+            ListStep::Next => cursor.advance().await?,
+            ListStep::Seek(target) => cursor.seek(&target).await?,
+            ListStep::Full => return Ok(page.full()),
+            ListStep::End => return Ok(page.end()),
         }
     }
 }
@@ -248,7 +252,7 @@ fn is_of(encoded: &[u8], group: &[u8]) -> bool {
 }
 
 /// What to do after an entry has been taken.
-enum Step {
+enum ListStep {
     Next,
     /// Everything below this has been told.
     Seek(Bytes),
@@ -267,7 +271,7 @@ pub(crate) struct CommonPrefixes<'a> {
 }
 
 impl<'a> CommonPrefixes<'a> {
-    pub fn new(request: &'a Request) -> Self {
+    pub fn new(request: &'a ListRequest) -> Self {
         let delimiter = request.delimiter.as_ref();
         Self { begin: request.prefix.len(), delimiter, finder: Finder::new(delimiter) }
     }
@@ -283,17 +287,17 @@ impl<'a> CommonPrefixes<'a> {
 }
 
 /// A page that is being filled.
-struct Gathering<'a> {
-    request: &'a Request,
+struct PageBuilder<'a> {
+    request: &'a ListRequest,
     /// What every encoded key begins with that the listing covers.
     start: Bytes,
     common: CommonPrefixes<'a>,
     with_versions: bool,
-    listed: Vec<Listed>,
+    listed: Vec<ListItem>,
 }
 
-impl<'a> Gathering<'a> {
-    fn new(request: &'a Request, with_versions: bool) -> Self {
+impl<'a> PageBuilder<'a> {
+    fn new(request: &'a ListRequest, with_versions: bool) -> Self {
         Self {
             request,
             start: EntryKey::seek_key(request.bucket, &request.prefix),
@@ -315,43 +319,43 @@ impl<'a> Gathering<'a> {
         entry: EntryParts<'_>,
         what: impl FnOnce() -> Result<EntryData, ReadError>,
         is_latest: bool,
-    ) -> Result<Step, ReadError> {
+    ) -> Result<ListStep, ReadError> {
         if self.listed.len() == self.request.max {
-            return Ok(Step::Full);
+            return Ok(ListStep::Full);
         }
         let key = entry.object_key();
         if let Some(len) = self.common.len_of(&key) {
             let prefix = Bytes::copy_from_slice(&key[..len]);
             let after = EntryKey::seek_after_prefix(self.request.bucket, &prefix);
-            self.listed.push(Listed::Prefix(prefix));
-            return Ok(after.map_or(Step::End, Step::Seek));
+            self.listed.push(ListItem::Prefix(prefix));
+            return Ok(after.map_or(ListStep::End, ListStep::Seek));
         }
         let key = Bytes::copy_from_slice(&key);
-        self.listed.push(Listed::Line(line(key, entry.version(), &what()?, is_latest)));
-        Ok(Step::Next)
+        self.listed.push(ListItem::Line(line(key, entry.version(), &what()?, is_latest)));
+        Ok(ListStep::Next)
     }
 
     /// The page, if there is nothing after it.
-    fn end(self) -> Page {
-        Page { listed: self.listed, next: None }
+    fn end(self) -> ListPage {
+        ListPage { listed: self.listed, next: None }
     }
 
     /// The page, if there is more after it.
-    fn full(self) -> Page {
+    fn full(self) -> ListPage {
         let next = match self.listed.last() {
             None => None,
-            Some(Listed::Prefix(prefix)) => Some(From::AfterPrefix(prefix.clone())),
-            Some(Listed::Line(line)) if self.with_versions => {
-                Some(From::AfterVersion(line.key.clone(), line.version))
+            Some(ListItem::Prefix(prefix)) => Some(ListStart::AfterPrefix(prefix.clone())),
+            Some(ListItem::Line(line)) if self.with_versions => {
+                Some(ListStart::AfterVersion(line.key.clone(), line.version))
             }
-            Some(Listed::Line(line)) => Some(From::After(line.key.clone())),
+            Some(ListItem::Line(line)) => Some(ListStart::After(line.key.clone())),
         };
-        Page { listed: self.listed, next }
+        ListPage { listed: self.listed, next }
     }
 }
 
-fn line(key: Bytes, version: Offset, what: &EntryData, is_latest: bool) -> Line {
-    let bare = Line {
+fn line(key: Bytes, version: Offset, what: &EntryData, is_latest: bool) -> ListedVersion {
+    let bare = ListedVersion {
         key,
         version,
         is_null: false,
@@ -363,7 +367,7 @@ fn line(key: Bytes, version: Offset, what: &EntryData, is_latest: bool) -> Line 
         checksums: 0,
     };
     match what {
-        EntryData::Run(listed) => Line {
+        EntryData::Run(listed) => ListedVersion {
             is_null: listed.is_null,
             is_marker: listed.kind == IndexValueKind::Marker,
             size: listed.size,
@@ -372,7 +376,7 @@ fn line(key: Bytes, version: Offset, what: &EntryData, is_latest: bool) -> Line 
             checksums: listed.checksums,
             ..bare
         },
-        EntryData::Memtable(EntryValue::Object(object)) => Line {
+        EntryData::Memtable(EntryValue::Object(object)) => ListedVersion {
             is_null: object.is_null,
             is_marker: false,
             size: object.attributes.size,
@@ -382,16 +386,16 @@ fn line(key: Bytes, version: Offset, what: &EntryData, is_latest: bool) -> Line 
             ..bare
         },
         EntryData::Memtable(EntryValue::Marker { is_null, created, .. }) => {
-            Line { is_null: *is_null, created: *created, ..bare }
+            ListedVersion { is_null: *is_null, created: *created, ..bare }
         }
         EntryData::Memtable(EntryValue::Tombstone | EntryValue::NullTombstone) => bare,
     }
 }
 
 /// Whether a version was on an earlier page.
-fn is_told_before(request: &Request, entry: EntryParts<'_>) -> bool {
+fn is_told_before(request: &ListRequest, entry: EntryParts<'_>) -> bool {
     match &request.from {
-        From::AfterVersion(key, version) => {
+        ListStart::AfterVersion(key, version) => {
             entry.version() >= *version && entry.object_key().as_ref() == key.as_ref()
         }
         _ => false,

@@ -15,7 +15,7 @@ use ingest::record::VersionRef;
 
 /// A version that was found.
 #[derive(Clone)]
-pub struct Found {
+pub struct FoundObject {
     /// The offset of the record that made it.
     pub version: Offset,
     key: EntryKey,
@@ -33,7 +33,7 @@ pub async fn lookup(
     bucket: BucketId,
     key: &ObjectKey,
     version: VersionRef,
-) -> Result<Option<Found>, ReadError> {
+) -> Result<Option<FoundObject>, ReadError> {
     let Some(item) = find(&snapshot, bucket, key, version).await? else { return Ok(None) };
     let (version, key) = (item.key.version(), item.key.clone());
     let (statement, beside) = match item.what {
@@ -55,11 +55,11 @@ pub async fn lookup(
             (object.statement, is_here.then_some(object.payload))
         }
     };
-    Ok(Some(Found { version, key, statement, beside, snapshot }))
+    Ok(Some(FoundObject { version, key, statement, beside, snapshot }))
 }
 
 /// An object's bytes, to be taken piece by piece.
-pub enum Body {
+pub enum ObjectBody {
     /// All there is, in memory.
     Whole(Option<Bytes>),
     /// From bulk files, which are held and nothing else: a reader that is slow, or stops, must not keep
@@ -67,12 +67,12 @@ pub enum Body {
     Bulk(BulkReader, ReadGuard),
 }
 
-impl Body {
+impl ObjectBody {
     /// The next bytes, verified; none at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
         match self {
-            Body::Whole(bytes) => Ok(bytes.take().filter(|bytes| !bytes.is_empty())),
-            Body::Bulk(reader, _) => reader.next().await,
+            ObjectBody::Whole(bytes) => Ok(bytes.take().filter(|bytes| !bytes.is_empty())),
+            ObjectBody::Bulk(reader, _) => reader.next().await,
         }
     }
 
@@ -90,10 +90,10 @@ impl Body {
 /// in between: look it up again, it stands in a segment now.
 pub async fn read(
     partition: &Partition,
-    found: &Found,
+    found: &FoundObject,
     range: Range<u64>,
-) -> Result<Body, ReadError> {
-    let EntryValue::Object(object) = &found.statement else { return Ok(Body::Whole(None)) };
+) -> Result<ObjectBody, ReadError> {
+    let EntryValue::Object(object) = &found.statement else { return Ok(ObjectBody::Whole(None)) };
     let whole = match &object.payload {
         PayloadLocation::Empty => Bytes::new(),
         PayloadLocation::Bulk(extents) => {
@@ -103,7 +103,7 @@ pub async fn read(
             }
             // The snapshot that was found in names the files until here.
             let held = partition.bulk().hold_for_reading(wanted);
-            return Ok(Body::Bulk(partition.bulk().read(extents.clone(), range), held));
+            return Ok(ObjectBody::Bulk(partition.bulk().read(extents.clone(), range), held));
         }
         PayloadLocation::Log(location) => {
             match partition.log().fetch(partition.id(), *location).await {
@@ -126,7 +126,7 @@ pub async fn read(
             detail: format!("{} bytes of {} are there", whole.len(), object.attributes.size),
         }));
     }
-    Ok(Body::Whole(Some(whole.slice(start..end))))
+    Ok(ObjectBody::Whole(Some(whole.slice(start..end))))
 }
 
 /// The extents that have bytes of a range.
@@ -155,8 +155,8 @@ pub async fn get<E: From<ReadError>>(
     bucket: BucketId,
     key: &ObjectKey,
     version: VersionRef,
-    mut range_of: impl FnMut(&Found) -> Result<Range<u64>, E>,
-) -> Result<Option<(Found, Body)>, E> {
+    mut range_of: impl FnMut(&FoundObject) -> Result<Range<u64>, E>,
+) -> Result<Option<(FoundObject, ObjectBody)>, E> {
     let mut tries = 0;
     loop {
         let Some(found) = lookup(snapshot, bucket, key, version).await? else { return Ok(None) };

@@ -12,9 +12,9 @@
 //! may still supersede one that the condition would keep. Memory: a batch for each source, and the batch
 //! being gathered. A source that cannot be read fails the scan; a result is never silently short.
 
+mod disjoint;
 mod merge;
 mod range;
-mod settled;
 mod source;
 mod split;
 
@@ -25,15 +25,15 @@ use compactor::manifest::{ReadCounts, schema};
 use compactor::view::Snapshot;
 use ingest::log::ReadError;
 
+pub use disjoint::{DisjointRead, DisjointScan, RowCondition};
 pub use merge::Scan;
-pub use range::{Bounds, Selected, page_rows};
-pub use settled::{RowCondition, SettledScan, Wanted};
+pub use range::{KeyBounds, SelectedRows, page_rows};
 pub use source::PageCounts;
-pub use split::{Contested, Settled, Split, split};
+pub use split::{DisjointRows, OverlappingRange, ScanSplit, split};
 
 /// Which entries to show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shown {
+pub enum VersionScope {
     /// The current object of each key.
     Objects,
     /// Every version and delete marker.
@@ -42,13 +42,13 @@ pub enum Shown {
 
 /// What to scan.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct ScanRequest {
     /// Which entries.
-    pub shown: Shown,
+    pub shown: VersionScope,
     /// Of which buckets and keys.
-    pub bounds: Bounds,
+    pub bounds: KeyBounds,
     /// Where.
-    pub contested: Contested,
+    pub overlapping: OverlappingRange,
     /// Columns of [`compactor::manifest::schema`] that are wanted besides the ones that order rows.
     pub columns: Vec<usize>,
     /// Rows of a batch.
@@ -56,7 +56,7 @@ pub struct Request {
 }
 
 /// Some rows of the answer.
-pub struct Batch {
+pub struct ScanBatch {
     /// The wanted columns, and others that the scan needed, under the schema's names.
     pub rows: RecordBatch,
     /// Whether each is the newest of its key.
@@ -65,7 +65,7 @@ pub struct Batch {
 
 /// How much a scan has read.
 #[derive(Clone, Default, Debug)]
-pub struct Counts {
+pub struct ScanCounts {
     /// Row groups and pages.
     pub pages: Arc<PageCounts>,
     /// Bytes of manifests.
@@ -84,7 +84,11 @@ pub fn columns_read(wanted: &[usize]) -> Vec<usize> {
 }
 
 /// Begins a scan of a snapshot.
-pub fn scan(snapshot: &Snapshot, request: Request, counts: Counts) -> Result<Scan, ReadError> {
+pub fn scan(
+    snapshot: &Snapshot,
+    request: ScanRequest,
+    counts: ScanCounts,
+) -> Result<Scan, ReadError> {
     debug_assert!(request.columns.iter().all(|column| *column < schema().fields().len()));
     Scan::new(snapshot, request, counts)
 }

@@ -16,11 +16,11 @@ use ingest::log::{Corruption, ReadError};
 use ingest::name::ObjectKey;
 use ingest::record::VersionRef;
 
-use crate::scan::Bounds;
+use crate::scan::KeyBounds;
 
 /// A tag that is asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Tag {
+pub struct TagFilter {
     /// Its name.
     pub name: String,
     /// Its value.
@@ -28,16 +28,16 @@ pub struct Tag {
 }
 
 /// Keys of buckets, in order.
-pub type Candidates = BTreeSet<(BucketId, Bytes)>;
+pub type TagCandidates = BTreeSet<(BucketId, Bytes)>;
 
 /// The keys within bounds that have the tag, or had it once; `None` when there are more than `most`.
 pub async fn candidates(
     snapshot: &Snapshot,
-    bounds: &Bounds,
-    tag: &Tag,
+    bounds: &KeyBounds,
+    tag: &TagFilter,
     most: usize,
-) -> Result<Option<Candidates>, ReadError> {
-    let mut found = Candidates::new();
+) -> Result<Option<TagCandidates>, ReadError> {
+    let mut found = TagCandidates::new();
     let mut add = |entry: &EntryKey| {
         let (bucket, key) = (entry.bucket(), entry.object_key());
         if bounds.has(bucket, &key) {
@@ -83,7 +83,7 @@ pub async fn candidates(
     Ok(Some(found))
 }
 
-fn has(statement: &EntryValue, tag: &Tag) -> bool {
+fn has(statement: &EntryValue, tag: &TagFilter) -> bool {
     match statement {
         EntryValue::Object(object) => object
             .attributes
@@ -98,7 +98,7 @@ fn has(statement: &EntryValue, tag: &Tag) -> bool {
 pub async fn row(
     snapshot: &Snapshot,
     (bucket, key): &(BucketId, Bytes),
-    tag: &Tag,
+    tag: &TagFilter,
 ) -> Result<Option<ManifestRow>, ReadError> {
     let key = ObjectKey::new(key.clone()).map_err(|error| {
         ReadError::Corrupt(Corruption {

@@ -9,20 +9,20 @@ use compactor::view::Snapshot;
 use ingest::ids::UploadId;
 use ingest::log::{Corruption, ReadError};
 
-use crate::listing::{CommonPrefixes, From, Request};
+use crate::listing::{CommonPrefixes, ListRequest, ListStart};
 
 /// One thing on a page.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Listed {
+pub enum UploadItem {
     /// An upload.
-    Upload(Box<Upload>),
+    Upload(Box<ListedUpload>),
     /// Keys under a common prefix.
     Prefix(Bytes),
 }
 
 /// An upload under way.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Upload {
+pub struct ListedUpload {
     /// The key that it was begun for.
     pub key: Bytes,
     /// Its id.
@@ -33,24 +33,24 @@ pub struct Upload {
 
 /// A page.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Page {
+pub struct UploadPage {
     /// What is on it, in order.
-    pub listed: Vec<Listed>,
+    pub listed: Vec<UploadItem>,
     /// Whether there is more; then it comes after the last thing listed.
     pub is_truncated: bool,
 }
 
 /// Where the cursor goes first; `None` when nothing can be there.
-fn first_seek(request: &Request, after: Option<UploadId>) -> Option<Bytes> {
+fn first_seek(request: &ListRequest, after: Option<UploadId>) -> Option<Bytes> {
     let bucket = request.bucket;
     let begin = StateKey::uploads_from(bucket, &request.prefix);
     let from = match (&request.from, after) {
-        (From::Start, _) => begin.clone(),
-        (From::AfterPrefix(prefix), _) => StateKey::uploads_after_prefix(bucket, prefix)?,
-        (From::After(key) | From::AfterVersion(key, _), None) => {
+        (ListStart::Start, _) => begin.clone(),
+        (ListStart::AfterPrefix(prefix), _) => StateKey::uploads_after_prefix(bucket, prefix)?,
+        (ListStart::After(key) | ListStart::AfterVersion(key, _), None) => {
             StateKey::uploads_after(bucket, key)
         }
-        (From::After(key) | From::AfterVersion(key, _), Some(id)) => {
+        (ListStart::After(key) | ListStart::AfterVersion(key, _), Some(id)) => {
             // The least key above this one.
             [StateKey::upload(bucket, key, id).0.as_ref(), &[0]].concat().into()
         }
@@ -62,10 +62,10 @@ fn first_seek(request: &Request, after: Option<UploadId>) -> Option<Bytes> {
 /// after this one.
 pub async fn uploads(
     snapshot: &Snapshot,
-    request: &Request,
+    request: &ListRequest,
     after: Option<UploadId>,
-) -> Result<Page, ReadError> {
-    let mut page = Page { listed: Vec::new(), is_truncated: false };
+) -> Result<UploadPage, ReadError> {
+    let mut page = UploadPage { listed: Vec::new(), is_truncated: false };
     let from = first_seek(request, after).filter(|_| request.max > 0);
     let Some(from) = from else { return Ok(page) };
     let end = StateKey::uploads_end(request.bucket);
@@ -85,11 +85,11 @@ pub async fn uploads(
             break;
         }
         match common.len_of(&key) {
-            None => page.listed.push(Listed::Upload(Box::new(Upload { key, id, open }))),
+            None => page.listed.push(UploadItem::Upload(Box::new(ListedUpload { key, id, open }))),
             Some(len) => {
                 let prefix = key.slice(..len);
                 let after = StateKey::uploads_after_prefix(request.bucket, &prefix);
-                page.listed.push(Listed::Prefix(prefix));
+                page.listed.push(UploadItem::Prefix(prefix));
                 let Some(after) = after else { break };
                 cursor.seek(&after).await?;
             }

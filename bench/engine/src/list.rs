@@ -8,7 +8,7 @@ use bytes::Bytes;
 use compactor::partition::{CutPolicy, Partition, PartitionOptions};
 use hdrhistogram::Histogram;
 use ingest::ids::BucketId;
-use query::listing::{self, From, Listed, Page, Request};
+use query::listing::{self, ListItem, ListPage, ListRequest, ListStart};
 use serde_json::json;
 
 use crate::data::Data;
@@ -31,10 +31,10 @@ impl Lister<'_> {
         &self,
         prefix: &str,
         delimiter: &str,
-        from: From,
+        from: ListStart,
         max: usize,
-    ) -> anyhow::Result<Page> {
-        let request = Request {
+    ) -> anyhow::Result<ListPage> {
+        let request = ListRequest {
             bucket: self.bucket,
             prefix: Bytes::copy_from_slice(prefix.as_bytes()),
             delimiter: Bytes::copy_from_slice(delimiter.as_bytes()),
@@ -46,7 +46,7 @@ impl Lister<'_> {
 
     /// All keys, page after page; gives their number.
     async fn whole(&self) -> anyhow::Result<u64> {
-        let mut from = From::Start;
+        let mut from = ListStart::Start;
         let mut keys = 0;
         loop {
             let page = self.page("", "", from, PAGE).await?;
@@ -75,7 +75,7 @@ impl Lister<'_> {
         Ok(median)
     }
 
-    async fn times<F: Future<Output = anyhow::Result<Page>>>(
+    async fn times<F: Future<Output = anyhow::Result<ListPage>>>(
         &self,
         figure: &str,
         name: &str,
@@ -124,7 +124,7 @@ pub async fn run(data: &Path, scenario: Scenario) -> anyhow::Result<()> {
             let hidden = lister(partition, "hidden")?;
             hidden
                 .times("a prefix that hides all", "hidden", |_| {
-                    hidden.page("", "/", From::Start, PAGE)
+                    hidden.page("", "/", ListStart::Start, PAGE)
                 })
                 .await?;
         }
@@ -147,23 +147,23 @@ async fn curve(partition: &Partition) -> anyhow::Result<()> {
     for (index, name) in keys::BUCKETS.iter().enumerate() {
         let bucket = lister(partition, name)?;
         bucket.rate(name).await?;
-        bucket.times("first page", name, |_| bucket.page("", "", From::Start, PAGE)).await?;
+        bucket.times("first page", name, |_| bucket.page("", "", ListStart::Start, PAGE)).await?;
         let random = |n: u64| {
             // Some key of this bucket, written or not.
             let (_, key) = keys::place(keys::scramble(n) / 3 * 3 % 3_000_000_000 + index as u64);
-            bucket.page("", "", From::After(key.into()), PAGE)
+            bucket.page("", "", ListStart::After(key.into()), PAGE)
         };
         bucket.times("page after a random key", name, random).await?;
     }
     let deep = lister(partition, "deep")?;
-    deep.times("100 prefixes", "deep", |_| deep.page("", "/", From::Start, 100)).await?;
+    deep.times("100 prefixes", "deep", |_| deep.page("", "/", ListStart::Start, 100)).await?;
     let random = |n: u64| {
         let prefix = format!("area-{:02}/", keys::scramble(n) % 100);
         let deep = &deep;
-        async move { deep.page(&prefix, "/", From::Start, 100).await }
+        async move { deep.page(&prefix, "/", ListStart::Start, 100).await }
     };
     deep.times("100 prefixes below a random one", "deep", random).await?;
-    let shown = deep.page("", "/", From::Start, PAGE).await?;
-    ensure!(shown.listed.iter().all(|listed| matches!(listed, Listed::Prefix(_))), "{shown:?}");
+    let shown = deep.page("", "/", ListStart::Start, PAGE).await?;
+    ensure!(shown.listed.iter().all(|listed| matches!(listed, ListItem::Prefix(_))), "{shown:?}");
     Ok(())
 }

@@ -12,7 +12,7 @@ use http::Response;
 use ingest::ids::{BucketId, Offset};
 use ingest::name::ObjectKey;
 use ingest::record::VersionRef;
-use query::listing::{self, From, Line, Listed, Page, Request};
+use query::listing::{self, ListItem, ListPage, ListRequest, ListStart, ListedVersion};
 use s3::checksum::etag;
 use s3::error::{Code, S3Error};
 use s3::escape::escape;
@@ -78,10 +78,10 @@ fn max_keys(asked: &Asked) -> Result<usize, S3Error> {
     Ok((max as usize).min(KEYS_MAX))
 }
 
-fn request(asked: &Asked, bucket: BucketId, from: From) -> Result<Request, S3Error> {
+fn request(asked: &Asked, bucket: BucketId, from: ListStart) -> Result<ListRequest, S3Error> {
     let bytes =
         |name: &str| Bytes::copy_from_slice(asked.query(name).unwrap_or_default().as_bytes());
-    Ok(Request {
+    Ok(ListRequest {
         bucket,
         prefix: bytes("prefix"),
         delimiter: bytes("delimiter"),
@@ -91,11 +91,11 @@ fn request(asked: &Asked, bucket: BucketId, from: From) -> Result<Request, S3Err
 }
 
 /// A continuation token: kind, key and a checksum, so that a changed one is refused.
-fn token(from: &From) -> String {
+fn token(from: &ListStart) -> String {
     let (kind, key) = match from {
-        From::Start => (b's', &[][..]),
-        From::After(key) | From::AfterVersion(key, _) => (b'k', key.as_ref()),
-        From::AfterPrefix(prefix) => (b'p', prefix.as_ref()),
+        ListStart::Start => (b's', &[][..]),
+        ListStart::After(key) | ListStart::AfterVersion(key, _) => (b'k', key.as_ref()),
+        ListStart::AfterPrefix(prefix) => (b'p', prefix.as_ref()),
     };
     let mut bytes = vec![1, kind];
     bytes.extend_from_slice(key);
@@ -103,14 +103,14 @@ fn token(from: &From) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn parse_token(text: &str) -> Result<From, S3Error> {
+fn parse_token(text: &str) -> Result<ListStart, S3Error> {
     let parse = || {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (body, crc) = bytes.split_last_chunk::<4>()?;
         let key = Bytes::copy_from_slice(body.get(2..)?);
         match (crc32c::crc32c(body).to_le_bytes() == *crc, &body[..2]) {
-            (true, [1, b'k']) => Some(From::After(key)),
-            (true, [1, b'p']) => Some(From::AfterPrefix(key)),
+            (true, [1, b'k']) => Some(ListStart::After(key)),
+            (true, [1, b'p']) => Some(ListStart::AfterPrefix(key)),
             _ => None,
         }
     };
@@ -120,16 +120,16 @@ fn parse_token(text: &str) -> Result<From, S3Error> {
 }
 
 /// Where a marker puts a listing: after the key; and if it ends like a common prefix, after all under it.
-pub fn after_marker(marker: &str, prefix: &str, delimiter: &str) -> From {
+pub fn after_marker(marker: &str, prefix: &str, delimiter: &str) -> ListStart {
     if marker.is_empty() {
-        return From::Start;
+        return ListStart::Start;
     }
     let key = Bytes::copy_from_slice(marker.as_bytes());
     let is_prefix = !delimiter.is_empty()
         && marker.strip_prefix(prefix).is_some_and(|rest| {
             rest.find(delimiter) == Some(rest.len().wrapping_sub(delimiter.len()))
         });
-    if is_prefix { From::AfterPrefix(key) } else { From::After(key) }
+    if is_prefix { ListStart::AfterPrefix(key) } else { ListStart::After(key) }
 }
 
 /// ListObjects and ListObjectsV2.
@@ -149,8 +149,8 @@ pub async fn objects(front: &Front, asked: &Asked) -> Answered {
     let from = match (is_v2, token_given) {
         (true, Some(token)) => parse_token(token)?,
         (true, None) => match asked.query("start-after").unwrap_or_default() {
-            "" => From::Start,
-            key => From::After(Bytes::copy_from_slice(key.as_bytes())),
+            "" => ListStart::Start,
+            key => ListStart::After(Bytes::copy_from_slice(key.as_bytes())),
         },
         (false, _) => after_marker(asked.query("marker").unwrap_or_default(), prefix, delimiter),
     };
@@ -183,7 +183,7 @@ pub async fn objects(front: &Front, asked: &Asked) -> Answered {
             writer.text("NextContinuationToken", &token(next));
         } else if !delimiter.is_empty() {
             match next {
-                From::AfterPrefix(key) | From::After(key) => {
+                ListStart::AfterPrefix(key) | ListStart::After(key) => {
                     style.text(&mut writer, "NextMarker", key)
                 }
                 _ => {}
@@ -193,7 +193,7 @@ pub async fn objects(front: &Front, asked: &Asked) -> Answered {
     let with_owner = !is_v2 || asked.query("fetch-owner") == Some("true");
     let owner = with_owner.then(|| owner(front, &bucket.owner));
     for listed in &page.listed {
-        if let Listed::Line(line) = listed {
+        if let ListItem::Line(line) = listed {
             content(&mut writer, &style, line, owner.as_deref());
         }
     }
@@ -208,14 +208,14 @@ fn owner(front: &Front, id: &str) -> String {
     text
 }
 
-fn content(writer: &mut Writer, style: &Style, line: &Line, owner: Option<&str>) {
+fn content(writer: &mut Writer, style: &Style, line: &ListedVersion, owner: Option<&str>) {
     writer.begin("Contents");
     style.text(writer, "Key", &line.key);
     facts(writer, line, owner);
     writer.end("Contents");
 }
 
-fn facts(writer: &mut Writer, line: &Line, owner: Option<&str>) {
+fn facts(writer: &mut Writer, line: &ListedVersion, owner: Option<&str>) {
     writer.text("LastModified", &s3::time::xml(line.created.micros()));
     if !line.is_marker {
         writer.text("ETag", &etag(&line.etag.md5, line.etag.parts)).raw("Size", line.size);
@@ -233,9 +233,9 @@ fn facts(writer: &mut Writer, line: &Line, owner: Option<&str>) {
     }
 }
 
-fn prefixes(writer: &mut Writer, style: &Style, page: &Page) {
+fn prefixes(writer: &mut Writer, style: &Style, page: &ListPage) {
     for listed in &page.listed {
-        if let Listed::Prefix(prefix) = listed {
+        if let ListItem::Prefix(prefix) = listed {
             common_prefix(writer, style, prefix);
         }
     }
@@ -250,9 +250,9 @@ pub fn common_prefix(writer: &mut Writer, style: &Style, prefix: &[u8]) {
 
 /// The version that a page ended with. A `null` one is told by the offset behind it: another may have its name by
 /// the time of the next page.
-fn next_version_marker(last: Option<&Listed>, version: Offset) -> String {
+fn next_version_marker(last: Option<&ListItem>, version: Offset) -> String {
     match last {
-        Some(Listed::Line(line)) if line.is_null => format!("at-{:x}", version.get()),
+        Some(ListItem::Line(line)) if line.is_null => format!("at-{:x}", version.get()),
         _ => super::object::version_text(VersionName::At(version)),
     }
 }
@@ -296,8 +296,8 @@ pub async fn versions(front: &Front, asked: &Asked) -> Answered {
         Some(text) => {
             let key = Bytes::copy_from_slice(marker.as_bytes());
             match version_marker(&snapshot, bucket.id, marker, text).await? {
-                Some(offset) => From::AfterVersion(key, offset),
-                None => From::After(key),
+                Some(offset) => ListStart::AfterVersion(key, offset),
+                None => ListStart::After(key),
             }
         }
     };
@@ -316,18 +316,18 @@ pub async fn versions(front: &Front, asked: &Asked) -> Answered {
     style.tell(&mut writer);
     writer.raw("MaxKeys", request.max).raw("IsTruncated", page.next.is_some());
     match &page.next {
-        Some(From::AfterVersion(key, version)) => {
+        Some(ListStart::AfterVersion(key, version)) => {
             style.text(&mut writer, "NextKeyMarker", key);
             writer.text("NextVersionIdMarker", &next_version_marker(page.listed.last(), *version));
         }
-        Some(From::AfterPrefix(key) | From::After(key)) => {
+        Some(ListStart::AfterPrefix(key) | ListStart::After(key)) => {
             style.text(&mut writer, "NextKeyMarker", key)
         }
-        Some(From::Start) | None => {}
+        Some(ListStart::Start) | None => {}
     }
     let owner = owner(front, &bucket.owner);
     for listed in &page.listed {
-        let Listed::Line(line) = listed else { continue };
+        let ListItem::Line(line) = listed else { continue };
         let element = if line.is_marker { "DeleteMarker" } else { "Version" };
         writer.begin(element);
         style.text(&mut writer, "Key", &line.key);

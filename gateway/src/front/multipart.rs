@@ -13,8 +13,8 @@ use ingest::entry::StoredChecksum;
 use ingest::ids::{PartNumber, UploadId};
 use ingest::name::ObjectKey;
 use ingest::record::{CompleteUpload, CreateUpload, PutPart, RecordBody, UploadPart};
-use query::listing::{From, Request};
-use query::uploads::{self, Listed, Upload};
+use query::listing::{ListRequest, ListStart};
+use query::uploads::{self, ListedUpload, UploadItem};
 use s3::checksum::{Algorithm, Hasher, base64, etag, parse_etag};
 use s3::error::{Code, S3Error};
 use s3::names::number;
@@ -467,13 +467,13 @@ pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
                 .with("ArgumentValue", text)
         })?),
     };
-    let request = Request {
+    let request = ListRequest {
         bucket: bucket.id,
         prefix: Bytes::copy_from_slice(prefix.as_bytes()),
         delimiter: Bytes::copy_from_slice(delimiter.as_bytes()),
         // With an id the marker is an upload's key, even where it looks like a common prefix.
         from: match after {
-            Some(_) => From::After(Bytes::copy_from_slice(key_marker.as_bytes())),
+            Some(_) => ListStart::After(Bytes::copy_from_slice(key_marker.as_bytes())),
             None => after_marker(key_marker, prefix, delimiter),
         },
         max,
@@ -489,11 +489,11 @@ pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
         style.text(&mut writer, "Delimiter", delimiter.as_bytes());
     }
     match page.listed.last().filter(|_| page.is_truncated) {
-        Some(Listed::Upload(upload)) => {
+        Some(UploadItem::Upload(upload)) => {
             style.text(&mut writer, "NextKeyMarker", &upload.key);
             writer.text("NextUploadIdMarker", &hex::encode(upload.id.0));
         }
-        Some(Listed::Prefix(common)) => {
+        Some(UploadItem::Prefix(common)) => {
             style.text(&mut writer, "NextKeyMarker", common);
             writer.text("NextUploadIdMarker", "");
         }
@@ -503,14 +503,14 @@ pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
     writer.raw("MaxUploads", max).raw("IsTruncated", page.is_truncated);
     for listed in &page.listed {
         match listed {
-            Listed::Upload(upload) => tell_upload(&mut writer, &style, front, upload),
-            Listed::Prefix(common) => common_prefix(&mut writer, &style, common),
+            UploadItem::Upload(upload) => tell_upload(&mut writer, &style, front, upload),
+            UploadItem::Prefix(common) => common_prefix(&mut writer, &style, common),
         }
     }
     Ok(answer::xml(writer.finish(root)))
 }
 
-fn tell_upload(writer: &mut Writer, style: &Style, front: &Front, upload: &Upload) {
+fn tell_upload(writer: &mut Writer, style: &Style, front: &Front, upload: &ListedUpload) {
     let open = &upload.open;
     writer.begin("Upload");
     style.text(writer, "Key", &upload.key);

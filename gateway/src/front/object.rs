@@ -14,7 +14,7 @@ use ingest::name::ObjectKey;
 use ingest::record::{
     DeleteObject, PutObject, RecordBody, RecordPayload, SetTags, VersionRef, WriteCondition,
 };
-use query::object::{self, Found};
+use query::object::{self, FoundObject};
 use s3::checksum::{Algorithm, Hasher, etag};
 use s3::error::{ALLOW, Code, S3Error};
 use s3::headers;
@@ -241,12 +241,12 @@ impl From<ReadError> for Refused {
     }
 }
 
-fn version_name(found: &Found) -> VersionName {
+fn version_name(found: &FoundObject) -> VersionName {
     if found.statement.is_null() { VersionName::Null } else { VersionName::At(found.version) }
 }
 
 /// The object, or why there is none to show.
-fn object_of<'a>(asked: &Asked, found: &'a Found) -> Result<&'a ObjectVersion, S3Error> {
+fn object_of<'a>(asked: &Asked, found: &'a FoundObject) -> Result<&'a ObjectVersion, S3Error> {
     match &found.statement {
         EntryValue::Object(object) => Ok(object),
         EntryValue::Marker { created, .. } => {
@@ -280,7 +280,7 @@ pub async fn get(front: &Front, asked: &Asked, is_head: bool) -> Answered {
     let key = asked.object_key()?;
     let version = version_ref(asked.query("versionId"))?;
     let mut chosen: Option<(Range<u64>, bool, Option<u16>)> = None;
-    let choose = |found: &Found| -> Result<Range<u64>, Refused> {
+    let choose = |found: &FoundObject| -> Result<Range<u64>, Refused> {
         let object = object_of(asked, found).map_err(Refused::S3)?;
         let attributes = &object.attributes;
         let verdict = judge(&asked.parts.headers, "", attributes.etag, object.created.micros());
@@ -298,7 +298,7 @@ pub async fn get(front: &Front, asked: &Asked, is_head: bool) -> Answered {
         match object::lookup(snapshot, bucket.id, &key, version).await {
             Ok(Some(found)) => {
                 let mut choose = choose;
-                choose(&found).map(|_| Some((found, object::Body::Whole(None))))
+                choose(&found).map(|_| Some((found, object::ObjectBody::Whole(None))))
             }
             Ok(None) => Ok(None),
             Err(error) => Err(error.into()),
@@ -380,7 +380,7 @@ fn choose_range(
 
 /// A body to send: small ones whole; large ones piece by piece, the first piece read before the headers
 /// leave, so that damage at the beginning is an error and not a broken connection.
-async fn stream(body: object::Body, len: u64) -> Result<Answer, S3Error> {
+async fn stream(body: object::ObjectBody, len: u64) -> Result<Answer, S3Error> {
     let mut body = body;
     let first = body.next().await.map_err(read_error)?;
     let Some(first) = first else { return Ok(Answer::Whole(None)) };
@@ -597,7 +597,7 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
     let Sight { partition: source_partition, bucket: from, snapshot } =
         front.source_sight(asked, source_bucket).await?;
     let source_key = ObjectKey::new(source_key.as_bytes().to_vec()).map_err(|_| invalid())?;
-    let whole = |found: &Found| -> Result<Range<u64>, Refused> {
+    let whole = |found: &FoundObject| -> Result<Range<u64>, Refused> {
         let object = match &found.statement {
             EntryValue::Object(object) => object,
             _ if version.is_some() => {

@@ -7,7 +7,7 @@ use compactor::state::Buckets;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Like, Operator};
-use query::scan::Bounds;
+use query::scan::KeyBounds;
 
 /// Whether a condition narrows the scan.
 pub fn narrows(condition: &Expr) -> bool {
@@ -17,12 +17,12 @@ pub fn narrows(condition: &Expr) -> bool {
 }
 
 /// The bounds that all conditions together leave.
-pub fn bounds(conditions: &[Expr], buckets: &Buckets) -> Bounds {
+pub fn bounds(conditions: &[Expr], buckets: &Buckets) -> KeyBounds {
     let mut narrowing = Narrowing::default();
     conditions.iter().for_each(|condition| narrowing.add(condition));
     let named = |name: &str| narrowing.buckets.iter().all(|set| set.iter().any(|n| n == name));
     let wanted = buckets.iter().filter(|bucket| named(bucket.name.as_str()));
-    let mut bounds = Bounds::new(wanted.map(|bucket| bucket.id).collect());
+    let mut bounds = KeyBounds::new(wanted.map(|bucket| bucket.id).collect());
     for step in &narrowing.keys {
         match step {
             Step::AtOrAbove(key) => bounds.at_or_above(key.as_bytes()),

@@ -1,4 +1,4 @@
-//! Conditions that are asked of settled rows while they are decoded, so that texts and maps are decoded only where a
+//! Conditions that are asked of disjoint rows while they are decoded, so that texts and maps are decoded only where a
 //! row may be in the answer.
 //!
 //! They come from the plan above, which asks them again in full; one kind changes while the query runs: "larger

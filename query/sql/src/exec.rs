@@ -27,13 +27,13 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 use query::scan::{
-    Batch, Bounds, Contested, Counts, Request, RowCondition, Scan, Selected, Settled, SettledScan,
-    Shown, Split, Wanted, scan,
+    DisjointRead, DisjointRows, DisjointScan, KeyBounds, OverlappingRange, RowCondition, Scan,
+    ScanBatch, ScanCounts, ScanRequest, ScanSplit, SelectedRows, VersionScope, scan,
 };
 
 use ingest::ids::BucketId;
 use ingest::log::ReadError;
-use query::tagged::{self, Tag};
+use query::tagged::{self, TagFilter};
 
 use crate::condition::Condition;
 use crate::error::external;
@@ -43,9 +43,9 @@ use crate::table::Projection;
 #[derive(Clone, Debug)]
 pub enum Share {
     /// Rows that their run alone decides.
-    Settled(Settled),
+    Disjoint(DisjointRows),
     /// Sources to merge.
-    Merged(Contested),
+    Merged(OverlappingRange),
     /// Keys to look up, for those that have a tag.
     Tagged(Arc<Tagged>),
 }
@@ -54,16 +54,16 @@ pub enum Share {
 #[derive(Debug)]
 pub struct Tagged {
     /// The tag.
-    pub tag: Tag,
+    pub tag: TagFilter,
     /// The keys.
     pub keys: Vec<(BucketId, Bytes)>,
 }
 
 impl Share {
     /// The shares of a split, for so many threads.
-    pub fn all(split: Split, threads: usize) -> Vec<Share> {
-        let settled = split.settled.iter().flat_map(|settled| settled.shares(threads));
-        settled.map(Share::Settled).chain(split.contested.map(Share::Merged)).collect()
+    pub fn all(split: ScanSplit, threads: usize) -> Vec<Share> {
+        let disjoint = split.disjoint.iter().flat_map(|disjoint| disjoint.shares(threads));
+        disjoint.map(Share::Disjoint).chain(split.overlapping.map(Share::Merged)).collect()
     }
 }
 
@@ -71,8 +71,8 @@ impl Share {
 #[derive(Clone)]
 pub struct EntriesExec {
     snapshot: Snapshot,
-    shown: Shown,
-    bounds: Bounds,
+    shown: VersionScope,
+    bounds: KeyBounds,
     shares: Vec<Share>,
     projection: Arc<Projection>,
     limit: Option<usize>,
@@ -85,8 +85,8 @@ impl EntriesExec {
     /// Makes the node.
     pub fn new(
         snapshot: Snapshot,
-        shown: Shown,
-        bounds: Bounds,
+        shown: VersionScope,
+        bounds: KeyBounds,
         shares: Vec<Share>,
         projection: Projection,
         limit: Option<usize>,
@@ -135,16 +135,16 @@ impl DisplayAs for EntriesExec {
             _ => write!(f, "EntriesExec: {:?} of {} buckets", self.shown, buckets.len())?,
         }
         write!(f, ", keys {}", self.bounds)?;
-        let settled = self.shares.iter().map(|share| match share {
-            Share::Settled(settled) => settled.len(),
+        let disjoint = self.shares.iter().map(|share| match share {
+            Share::Disjoint(disjoint) => disjoint.len(),
             Share::Merged(_) | Share::Tagged(_) => 0,
         });
-        write!(f, ", settled_rows={}", settled.sum::<usize>())?;
+        write!(f, ", disjoint_rows={}", disjoint.sum::<usize>())?;
         match self.shares.last() {
-            Some(Share::Merged(Contested::All)) => write!(f, ", merged=all")?,
+            Some(Share::Merged(OverlappingRange::All)) => write!(f, ", merged=all")?,
             Some(Share::Tagged(tagged)) => write!(f, ", looked_up={}", tagged.keys.len())?,
-            Some(Share::Merged(Contested::With(_, rows))) => {
-                write!(f, ", merged_rows={}", rows.iter().map(Selected::count).sum::<usize>())?;
+            Some(Share::Merged(OverlappingRange::With(_, rows))) => {
+                write!(f, ", merged_rows={}", rows.iter().map(SelectedRows::count).sum::<usize>())?;
             }
             _ => {}
         }
@@ -189,9 +189,9 @@ impl ExecutionPlan for EntriesExec {
         pushed: ChildPushdownResult,
         _config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
-        let has_settled = self.shares.iter().any(|share| matches!(share, Share::Settled(_)));
+        let has_disjoint = self.shares.iter().any(|share| matches!(share, Share::Disjoint(_)));
         let filters = pushed.parent_filters.iter().map(|result| &result.filter);
-        let worth = filters.filter(|_| has_settled).filter_map(|filter| {
+        let worth = filters.filter(|_| has_disjoint).filter_map(|filter| {
             Condition::new(filter, &self.projection.schema, &self.projection, &self.snapshot)
         });
         let new: Vec<Arc<Condition>> = worth.map(Arc::new).collect();
@@ -229,25 +229,25 @@ impl ExecutionPlan for EntriesExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let counts = Counts::default();
+        let counts = ScanCounts::default();
         let batch_rows = context.session_config().batch_size();
         let columns = self.projection.needs();
         let reading = match self.shares.get(partition) {
             None => Reading::Nothing,
-            Some(Share::Settled(settled)) => {
+            Some(Share::Disjoint(disjoint)) => {
                 let conditions = self.conditions.iter().map(|c| c.clone() as Arc<dyn RowCondition>);
                 let conditions = conditions.collect();
-                let wanted = Wanted { shown: self.shown, columns, conditions, batch_rows };
-                Reading::Settled(settled.read(&wanted, &counts).map_err(external)?)
+                let wanted = DisjointRead { shown: self.shown, columns, conditions, batch_rows };
+                Reading::Disjoint(disjoint.read(&wanted, &counts).map_err(external)?)
             }
             Some(Share::Tagged(tagged)) => {
                 Reading::Tagged(TaggedScan { tagged: tagged.clone(), next: 0, batch_rows })
             }
-            Some(Share::Merged(contested)) => {
-                let request = Request {
+            Some(Share::Merged(overlapping)) => {
+                let request = ScanRequest {
                     shown: self.shown,
                     bounds: self.bounds.clone(),
-                    contested: contested.clone(),
+                    overlapping: overlapping.clone(),
                     columns,
                     batch_rows,
                 };
@@ -274,7 +274,7 @@ impl ExecutionPlan for EntriesExec {
 
 enum Reading {
     Nothing,
-    Settled(SettledScan),
+    Disjoint(DisjointScan),
     Merged(Box<Scan>),
     Tagged(TaggedScan),
 }
@@ -288,7 +288,7 @@ struct TaggedScan {
 
 impl TaggedScan {
     /// The next rows; none at the end. Never an empty batch.
-    async fn next(&mut self, snapshot: &Snapshot) -> Result<Option<Batch>, ReadError> {
+    async fn next(&mut self, snapshot: &Snapshot) -> Result<Option<ScanBatch>, ReadError> {
         let mut rows = Vec::new();
         while rows.len() < self.batch_rows
             && let Some(key) = self.tagged.keys.get(self.next)
@@ -301,15 +301,15 @@ impl TaggedScan {
         }
         let is_latest = BooleanArray::from(vec![true; rows.len()]);
         let rows = record_batch(&rows).expect("entries are a manifest's rows");
-        Ok(Some(Batch { rows, is_latest }))
+        Ok(Some(ScanBatch { rows, is_latest }))
     }
 }
 
 impl Reading {
-    async fn next(&mut self, snapshot: &Snapshot) -> Result<Option<Batch>> {
+    async fn next(&mut self, snapshot: &Snapshot) -> Result<Option<ScanBatch>> {
         let next = match self {
             Reading::Nothing => return Ok(None),
-            Reading::Settled(scan) => scan.next().await,
+            Reading::Disjoint(scan) => scan.next().await,
             Reading::Merged(scan) => scan.next().await,
             Reading::Tagged(scan) => scan.next(snapshot).await,
         };
@@ -323,7 +323,7 @@ struct Running {
     projection: Arc<Projection>,
     left: usize,
     baseline: BaselineMetrics,
-    counts: Counts,
+    counts: ScanCounts,
     metrics: ExecutionPlanMetricsSet,
 }
 

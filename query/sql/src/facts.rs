@@ -21,8 +21,8 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use ingest::ids::UploadId;
 use ingest::record::Versioning;
 use ingest::time::WallTime;
-use query::listing::{From, Request};
-use query::uploads::{self, Listed, Page};
+use query::listing::{ListRequest, ListStart};
+use query::uploads::{self, UploadItem, UploadPage};
 
 use crate::error::external;
 use crate::source::Seen;
@@ -156,11 +156,11 @@ impl fmt::Debug for Uploads {
 const PAGE: usize = 1000;
 
 /// A page of a bucket's uploads as columns.
-fn upload_rows(bucket: &BucketState, page: &Page, schema: &SchemaRef) -> Result<RecordBatch> {
+fn upload_rows(bucket: &BucketState, page: &UploadPage, schema: &SchemaRef) -> Result<RecordBatch> {
     let open = || {
         page.listed.iter().filter_map(|listed| match listed {
-            Listed::Upload(upload) => Some(upload),
-            Listed::Prefix(_) => None,
+            UploadItem::Upload(upload) => Some(upload),
+            UploadItem::Prefix(_) => None,
         })
     };
     let columns = vec![
@@ -174,10 +174,10 @@ fn upload_rows(bucket: &BucketState, page: &Page, schema: &SchemaRef) -> Result<
 }
 
 /// Where a bucket's next page begins.
-fn after(page: &Page) -> Option<(From, Option<UploadId>)> {
+fn after(page: &UploadPage) -> Option<(ListStart, Option<UploadId>)> {
     match page.listed.last().filter(|_| page.is_truncated)? {
-        Listed::Upload(upload) => Some((From::After(upload.key.clone()), Some(upload.id))),
-        Listed::Prefix(prefix) => Some((From::AfterPrefix(prefix.clone()), None)),
+        UploadItem::Upload(upload) => Some((ListStart::After(upload.key.clone()), Some(upload.id))),
+        UploadItem::Prefix(prefix) => Some((ListStart::AfterPrefix(prefix.clone()), None)),
     }
 }
 
@@ -190,18 +190,18 @@ impl PartitionStream for Uploads {
         let snapshot = self.snapshot.clone();
         let buckets: VecDeque<_> = snapshot.buckets.iter().cloned().collect();
         let schema = self.schema.clone();
-        let begin = (buckets, (From::Start, None));
+        let begin = (buckets, (ListStart::Start, None));
         let rows = futures::stream::try_unfold(begin, move |(mut buckets, (from, id))| {
             let (snapshot, schema) = (snapshot.clone(), schema.clone());
             async move {
                 let Some(bucket) = buckets.front().cloned() else { return Ok(None) };
                 let (prefix, delimiter) = (Bytes::new(), Bytes::new());
-                let request = Request { bucket: bucket.id, prefix, delimiter, from, max: PAGE };
+                let request = ListRequest { bucket: bucket.id, prefix, delimiter, from, max: PAGE };
                 let page = uploads::uploads(&snapshot, &request, id).await.map_err(external)?;
                 let rows = upload_rows(&bucket, &page, &schema)?;
                 let next = after(&page).unwrap_or_else(|| {
                     buckets.pop_front();
-                    (From::Start, None)
+                    (ListStart::Start, None)
                 });
                 Ok(Some((rows, (buckets, next))))
             }

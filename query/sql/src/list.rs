@@ -21,7 +21,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use ingest::name::BucketName;
-use query::listing::{self, From, Listed, Page, Request};
+use query::listing::{self, ListItem, ListPage, ListRequest, ListStart};
 
 use crate::error::external;
 use crate::{bounds, facts, table};
@@ -86,11 +86,11 @@ impl TableFunctionImpl for ListObjects {
         let (snapshot, bucket) = found.ok_or_else(missing)?;
         let bytes = |text: Option<String>| Bytes::from(text.unwrap_or_default());
         let start_after = text(given, 3, "start_after")?.filter(|key| !key.is_empty());
-        let request = Request {
+        let request = ListRequest {
             bucket,
             prefix: bytes(text(given, 1, "prefix")?),
             delimiter: bytes(text(given, 2, "delimiter")?),
-            from: start_after.map_or(From::Start, |key| From::After(key.into())),
+            from: start_after.map_or(ListStart::Start, |key| ListStart::After(key.into())),
             max: PAGE,
         };
         let left = count(given, 4, "max_keys")?.unwrap_or(usize::MAX);
@@ -111,7 +111,7 @@ fn schema() -> SchemaRef {
 
 struct Listing {
     snapshot: Snapshot,
-    request: Request,
+    request: ListRequest,
     left: usize,
     schema: SchemaRef,
 }
@@ -123,16 +123,16 @@ impl fmt::Debug for Listing {
 }
 
 /// A page as columns; only keys have more than a name.
-fn columns(page: &Page, schema: &SchemaRef) -> Result<RecordBatch> {
+fn columns(page: &ListPage, schema: &SchemaRef) -> Result<RecordBatch> {
     let lines = || {
         page.listed.iter().map(|listed| match listed {
-            Listed::Line(line) => Some(line),
-            Listed::Prefix(_) => None,
+            ListItem::Line(line) => Some(line),
+            ListItem::Prefix(_) => None,
         })
     };
     let names = page.listed.iter().map(|listed| match listed {
-        Listed::Line(line) => String::from_utf8_lossy(&line.key),
-        Listed::Prefix(prefix) => String::from_utf8_lossy(prefix),
+        ListItem::Line(line) => String::from_utf8_lossy(&line.key),
+        ListItem::Prefix(prefix) => String::from_utf8_lossy(prefix),
     });
     let times = lines().map(|line| line.map(|line| line.created.micros()));
     let etags = lines().map(|line| line.map(|line| table::etag(&line.etag)));
@@ -164,7 +164,7 @@ impl PartitionStream for Listing {
                 let page = listing::objects(&snapshot, &request).await.map_err(external)?;
                 let rows = columns(&page, &schema)?;
                 let left = left - rows.num_rows();
-                let rest = page.next.map(|from| (Request { from, ..request }, left));
+                let rest = page.next.map(|from| (ListRequest { from, ..request }, left));
                 Ok(Some((rows, rest)))
             }
         });

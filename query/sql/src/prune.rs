@@ -1,4 +1,4 @@
-//! Conditions on other columns than bucket and key: which pages of settled rows they rule out.
+//! Conditions on other columns than bucket and key: which pages of disjoint rows they rule out.
 //!
 //! Only where one run alone decides what is visible may a condition skip rows: elsewhere a row that it rules out
 //! may hide an older one that it would keep.
@@ -19,7 +19,7 @@ use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::ParquetMetaData;
-use query::scan::{Settled, page_rows};
+use query::scan::{DisjointRows, page_rows};
 
 /// Columns whose pages tell their extremes, under the same name and type in tables and manifests.
 const COLUMNS: [&str; 4] = ["last_modified", "size", "owner", "content_type"];
@@ -37,16 +37,20 @@ pub fn prunes(condition: &Expr) -> bool {
     column_of(condition).is_some() && !condition.is_volatile()
 }
 
-/// Takes out of settled rows the pages in which no row fulfils all of the conditions.
-pub fn prune(settled: &mut Settled, conditions: &[Expr], session: &dyn Session) -> Result<()> {
-    let Ok(manifest) = &settled.run.manifest else { return Ok(()) };
+/// Takes out of disjoint rows the pages in which no row fulfils all of the conditions.
+pub fn prune(
+    disjoint: &mut DisjointRows,
+    conditions: &[Expr],
+    session: &dyn Session,
+) -> Result<()> {
+    let Ok(manifest) = &disjoint.run.manifest else { return Ok(()) };
     let metadata = manifest.metadata().metadata().clone();
     for condition in conditions.iter().filter(|condition| prunes(condition)) {
         let Some(name) = column_of(condition) else { continue };
         // What the library cannot turn into a condition on extremes rules nothing out.
         let Some(predicate) = predicate(condition, session) else { continue };
-        let mut kept = Vec::with_capacity(settled.rows.len());
-        for selected in &settled.rows {
+        let mut kept = Vec::with_capacity(disjoint.rows.len());
+        for selected in &disjoint.rows {
             let pages = Pages::of(&metadata, selected.group, &name);
             // Extremes are of rows that are not shown, too: what fails for them rules nothing out.
             let wanted = pages.as_ref().and_then(|pages| predicate.prune(pages).ok());
@@ -58,7 +62,7 @@ pub fn prune(settled: &mut Settled, conditions: &[Expr], session: &dyn Session) 
                 _ => kept.push(selected.clone()),
             }
         }
-        settled.rows = kept;
+        disjoint.rows = kept;
     }
     Ok(())
 }

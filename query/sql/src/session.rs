@@ -19,7 +19,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Parsed;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
-use query::scan::Shown;
+use query::scan::VersionScope;
 
 use crate::alive::{self, Alive};
 use crate::catalog::{Base, CATALOG, PG_CATALOG, SCHEMA};
@@ -50,7 +50,8 @@ pub fn tables(
 ) -> datafusion::error::Result<MemorySchemaProvider> {
     let snapshots: &[Snapshot] = &seen.iter().map(|seen| seen.snapshot.clone()).collect::<Vec<_>>();
     let tables = MemorySchemaProvider::new();
-    for (name, shown) in [("objects", Shown::Objects), ("versions", Shown::Versions)] {
+    for (name, shown) in [("objects", VersionScope::Objects), ("versions", VersionScope::Versions)]
+    {
         tables.register_table(name.into(), Arc::new(Entries::new(snapshots, shown)))?;
     }
     tables.register_table("tags".into(), Arc::new(Tags::new(snapshots)))?;

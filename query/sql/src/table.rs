@@ -19,7 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use ingest::ids::BucketId;
 use ingest::log::ReadError;
-use query::scan::{Batch, Bounds, Shown, split};
+use query::scan::{KeyBounds, ScanBatch, VersionScope, split};
 use query::tagged::candidates;
 
 use crate::bounds;
@@ -112,9 +112,9 @@ impl Column {
 }
 
 /// A table's columns.
-pub fn columns(shown: Shown) -> Vec<(&'static str, Column)> {
+pub fn columns(shown: VersionScope) -> Vec<(&'static str, Column)> {
     let mut columns = OBJECTS.to_vec();
-    if shown == Shown::Versions {
+    if shown == VersionScope::Versions {
         columns.splice(3..3, ONLY_VERSIONS);
     }
     columns
@@ -136,7 +136,7 @@ pub struct Projection {
 
 impl Projection {
     /// The columns with these numbers, or all.
-    pub fn new(shown: Shown, wanted: Option<&Vec<usize>>) -> Self {
+    pub fn new(shown: VersionScope, wanted: Option<&Vec<usize>>) -> Self {
         let all = columns(shown);
         let columns = match wanted {
             Some(wanted) => wanted.iter().map(|index| all[*index]).collect(),
@@ -160,11 +160,11 @@ impl Projection {
     /// The table's columns of a manifest's rows; `is_latest` may not be among them.
     pub fn columns_of(&self, rows: &RecordBatch, buckets: &Buckets) -> Result<RecordBatch> {
         let is_latest = BooleanArray::new_null(rows.num_rows());
-        self.apply(&Batch { rows: rows.clone(), is_latest }, buckets)
+        self.apply(&ScanBatch { rows: rows.clone(), is_latest }, buckets)
     }
 
     /// A batch of the table.
-    pub fn apply(&self, batch: &Batch, buckets: &Buckets) -> Result<RecordBatch> {
+    pub fn apply(&self, batch: &ScanBatch, buckets: &Buckets) -> Result<RecordBatch> {
         let source =
             |name: &str| batch.rows.column_by_name(name).expect("a needed column is read").clone();
         let build = |column: &(&str, Column)| -> Result<ArrayRef> {
@@ -273,13 +273,13 @@ fn etags(md5s: &ArrayRef, parts: &ArrayRef) -> ArrayRef {
 /// The `objects` or the `versions` of all partitions' snapshots.
 pub struct Entries {
     snapshots: Vec<Snapshot>,
-    shown: Shown,
+    shown: VersionScope,
     schema: SchemaRef,
 }
 
 impl Entries {
     /// Makes the table.
-    pub fn new(snapshots: &[Snapshot], shown: Shown) -> Self {
+    pub fn new(snapshots: &[Snapshot], shown: VersionScope) -> Self {
         Self { snapshots: snapshots.to_vec(), shown, schema: schema(&columns(shown)) }
     }
 }
@@ -289,10 +289,10 @@ impl Entries {
     async fn by_tag(
         &self,
         snapshot: &Snapshot,
-        bounds: &Bounds,
+        bounds: &KeyBounds,
         conditions: &[Expr],
     ) -> Result<Option<Tagged>, ReadError> {
-        if self.shown != Shown::Objects {
+        if self.shown != VersionScope::Objects {
             return Ok(None);
         }
         for tag in conditions.iter().filter_map(tagged::tag_of) {
@@ -327,7 +327,7 @@ impl TableProvider for Entries {
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
         let helps = |filter: &Expr| {
-            let by_tag = self.shown == Shown::Objects && tagged::tag_of(filter).is_some();
+            let by_tag = self.shown == VersionScope::Objects && tagged::tag_of(filter).is_some();
             by_tag || bounds::narrows(filter) || prune::prunes(filter)
         };
         let support = |filter: &&Expr| match helps(filter) {
@@ -358,8 +358,8 @@ impl TableProvider for Entries {
                 Some(tagged) => vec![Share::Tagged(Arc::new(tagged))],
                 None => {
                     let mut split = split(snapshot, &bounds).await.map_err(external)?;
-                    if let Some(settled) = &mut split.settled {
-                        prune::prune(settled, filters, session)?;
+                    if let Some(disjoint) = &mut split.disjoint {
+                        prune::prune(disjoint, filters, session)?;
                     }
                     Share::all(split, threads)
                 }
@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn versions_have_what_objects_have_and_two_more() {
         let (objects, versions) =
-            (schema(&columns(Shown::Objects)), schema(&columns(Shown::Versions)));
+            (schema(&columns(VersionScope::Objects)), schema(&columns(VersionScope::Versions)));
         assert_eq!(objects.fields().len() + 2, versions.fields().len());
         assert!(
             objects.fields().iter().all(|field| versions.field_with_name(field.name()).is_ok())

@@ -1,7 +1,7 @@
 //! Conditions `tags['name'] = 'value'`, and the rows that tag tables find for them.
 
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
-use query::tagged::Tag;
+use query::tagged::TagFilter;
 
 use crate::bounds::text;
 
@@ -9,11 +9,12 @@ use crate::bounds::text;
 pub const LOOKUPS_MAX: usize = 2000;
 
 /// The tag that a condition asks for, if that is all it asks.
-pub fn tag_of(condition: &Expr) -> Option<Tag> {
+pub fn tag_of(condition: &Expr) -> Option<TagFilter> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else {
         return None;
     };
-    let asked = |tag: &Expr, value: &Expr| Some(Tag { name: name_of(tag)?, value: text(value)? });
+    let asked =
+        |tag: &Expr, value: &Expr| Some(TagFilter { name: name_of(tag)?, value: text(value)? });
     asked(left, right).or_else(|| asked(right, left))
 }
 

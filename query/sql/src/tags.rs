@@ -26,7 +26,7 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 use futures::StreamExt;
-use query::scan::Shown;
+use query::scan::VersionScope;
 
 use crate::table::Entries;
 
@@ -49,7 +49,7 @@ pub struct Tags {
 impl Tags {
     /// Makes the table.
     pub fn new(snapshots: &[Snapshot]) -> Self {
-        Self { objects: Entries::new(snapshots, Shown::Objects), schema: schema() }
+        Self { objects: Entries::new(snapshots, VersionScope::Objects), schema: schema() }
     }
 }
 

@@ -10,35 +10,35 @@ use compactor::visibility::{Visibility, VisibilityVerdict};
 use ingest::ids::BucketId;
 use ingest::log::{Corruption, ReadError};
 
-use super::source::{Ordered, Source, selected};
-use super::{Batch, Contested, Counts, Request, Shown};
+use super::source::{OrderedBatch, ScanSource, selected};
+use super::{OverlappingRange, ScanBatch, ScanCounts, ScanRequest, VersionScope};
 
 /// A scan under way.
 pub struct Scan {
-    request: Request,
+    request: ScanRequest,
     /// Keeps the files from being removed.
     _snapshot: Snapshot,
-    sources: Vec<Source>,
+    sources: Vec<ScanSource>,
     has_begun: bool,
     /// The key whose statements are being judged.
     group: Option<(BucketId, String)>,
     visibility: Visibility,
     is_latest: bool,
-    gathered: Gathered,
+    gathered: GatheredRows,
 }
 
 /// Rows picked for the next batch.
 #[derive(Default)]
-struct Gathered {
-    batches: Vec<Arc<Ordered>>,
+struct GatheredRows {
+    batches: Vec<Arc<OrderedBatch>>,
     /// For each source, where its current batch stands in `batches`.
     places: Vec<Option<usize>>,
     rows: Vec<(usize, usize)>,
     latest: Vec<bool>,
 }
 
-impl Gathered {
-    fn pick(&mut self, source: usize, batch: &Arc<Ordered>, row: usize, is_latest: bool) {
+impl GatheredRows {
+    fn pick(&mut self, source: usize, batch: &Arc<OrderedBatch>, row: usize, is_latest: bool) {
         let place = *self.places[source].get_or_insert_with(|| {
             self.batches.push(batch.clone());
             self.batches.len() - 1
@@ -47,39 +47,39 @@ impl Gathered {
         self.latest.push(is_latest);
     }
 
-    fn take(&mut self) -> Batch {
+    fn take(&mut self) -> ScanBatch {
         let batches: Vec<&RecordBatch> = self.batches.iter().map(|batch| &batch.rows).collect();
         let rows = interleave_record_batch(&batches, &self.rows)
             .expect("batches of one scan have the same columns");
         self.batches.clear();
         self.places.fill(None);
         self.rows.clear();
-        Batch { rows, is_latest: BooleanArray::from(std::mem::take(&mut self.latest)) }
+        ScanBatch { rows, is_latest: BooleanArray::from(std::mem::take(&mut self.latest)) }
     }
 }
 
 impl Scan {
     pub(super) fn new(
         snapshot: &Snapshot,
-        request: Request,
-        counts: Counts,
+        request: ScanRequest,
+        counts: ScanCounts,
     ) -> Result<Self, ReadError> {
         let mut sources = Vec::new();
         if !request.bounds.is_empty() {
             for (memtable, at) in snapshot.memtables() {
-                sources.push(Source::memtable(memtable, at, &request.bounds, &request.columns));
+                sources.push(ScanSource::memtable(memtable, at, &request.bounds, &request.columns));
             }
             for run in &snapshot.view.sealed.runs {
-                let rows = match &request.contested {
-                    Contested::With(base, rows) if *base == run.run.id => rows.clone(),
+                let rows = match &request.overlapping {
+                    OverlappingRange::With(base, rows) if *base == run.run.id => rows.clone(),
                     _ => selected(run, &request.bounds)?,
                 };
                 let columns = &request.columns;
-                sources.extend(Source::run(run, &rows, columns, request.batch_rows, &counts)?);
+                sources.extend(ScanSource::run(run, &rows, columns, request.batch_rows, &counts)?);
             }
         }
         Ok(Self {
-            gathered: Gathered { places: vec![None; sources.len()], ..Gathered::default() },
+            gathered: GatheredRows { places: vec![None; sources.len()], ..GatheredRows::default() },
             request,
             _snapshot: snapshot.clone(),
             sources,
@@ -91,7 +91,7 @@ impl Scan {
     }
 
     /// The next rows; none at the end. Never an empty batch.
-    pub async fn next(&mut self) -> Result<Option<Batch>, ReadError> {
+    pub async fn next(&mut self) -> Result<Option<ScanBatch>, ReadError> {
         if !std::mem::replace(&mut self.has_begun, true) {
             for source in &mut self.sources {
                 source.fill().await?;
@@ -183,8 +183,8 @@ impl Scan {
         }
         let is_latest = std::mem::replace(&mut self.is_latest, false);
         let is_shown = match self.request.shown {
-            Shown::Versions => true,
-            Shown::Objects => is_latest && kind == IndexValueKind::Object,
+            VersionScope::Versions => true,
+            VersionScope::Objects => is_latest && kind == IndexValueKind::Object,
         };
         if is_shown {
             self.gathered.pick(index, batch, row, is_latest);

@@ -12,7 +12,7 @@ use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 
 /// Some buckets, and one range of keys that holds for each.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Bounds {
+pub struct KeyBounds {
     /// The buckets, ascending.
     buckets: Vec<BucketId>,
     /// Keys at or above this.
@@ -21,7 +21,7 @@ pub struct Bounds {
     below: Option<Vec<u8>>,
 }
 
-impl fmt::Display for Bounds {
+impl fmt::Display for KeyBounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "from {:?}", String::from_utf8_lossy(&self.from))?;
         match &self.below {
@@ -31,7 +31,7 @@ impl fmt::Display for Bounds {
     }
 }
 
-impl Bounds {
+impl KeyBounds {
     /// All keys of some buckets.
     pub fn new(mut buckets: Vec<BucketId>) -> Self {
         buckets.sort_unstable();
@@ -111,7 +111,7 @@ impl Bounds {
 
 /// Rows of one row group that may be wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Selected {
+pub struct SelectedRows {
     /// The row group.
     pub group: usize,
     /// Its rows.
@@ -122,7 +122,7 @@ pub struct Selected {
     pub key_pages: usize,
 }
 
-impl Selected {
+impl SelectedRows {
     /// How many rows are selected.
     pub fn count(&self) -> usize {
         self.ranges.iter().map(Range::len).sum()
@@ -154,14 +154,14 @@ impl Selected {
 }
 
 /// What may stand in a page of the key column: rows of its row group, and the extremes of bucket and key.
-pub struct Extent<'a> {
+pub struct PageExtent<'a> {
     /// Its rows.
     pub rows: Range<usize>,
     buckets: Option<(u64, u64)>,
     keys: Option<(&'a [u8], &'a [u8])>,
 }
 
-impl Extent<'_> {
+impl PageExtent<'_> {
     /// Where all of it is one bucket's: the bucket and the extremes of its keys.
     fn of_one_bucket(&self) -> Option<(u64, &[u8], &[u8])> {
         let ((first, last), (min, max)) = (self.buckets?, self.keys?);
@@ -192,7 +192,7 @@ impl Extent<'_> {
 
     /// Whether the last key of this may be the first of the page after it. Extremes of keys are whole keys, never cut
     /// short: the manifest's writer sees to it.
-    pub fn may_share_key(&self, next: &Extent<'_>) -> bool {
+    pub fn may_share_key(&self, next: &PageExtent<'_>) -> bool {
         match (self.of_one_bucket(), next.of_one_bucket()) {
             (Some((bucket, _, last)), Some((next_bucket, first, _))) => {
                 bucket == next_bucket && last == first
@@ -203,7 +203,7 @@ impl Extent<'_> {
 }
 
 /// The pages of a row group's key column, in order; `None` where the index lacks what it needs.
-pub fn extents(metadata: &ParquetMetaData, group: usize) -> Option<Vec<Extent<'_>>> {
+pub fn extents(metadata: &ParquetMetaData, group: usize) -> Option<Vec<PageExtent<'_>>> {
     let (columns, offsets) =
         (metadata.column_index()?.get(group)?, metadata.offset_index()?.get(group)?);
     let rows = usize::try_from(metadata.row_group(group).num_rows()).ok()?;
@@ -222,7 +222,7 @@ pub fn extents(metadata: &ParquetMetaData, group: usize) -> Option<Vec<Extent<'_
         });
         let buckets = extremes.reduce(|a, b| Some((a?.0.min(b?.0), a?.1.max(b?.1)))).flatten();
         let keys = key_index.min_value(page).zip(key_index.max_value(page));
-        found.push(Extent { rows, buckets, keys });
+        found.push(PageExtent { rows, buckets, keys });
     }
     Some(found)
 }
@@ -239,7 +239,7 @@ const BUCKET: usize = 0;
 const KEY: usize = 1;
 
 /// The rows that bounds do not rule out, by the page index; `None` where the index lacks what it needs.
-pub fn select(metadata: &ParquetMetaData, bounds: &Bounds) -> Option<Vec<Selected>> {
+pub fn select(metadata: &ParquetMetaData, bounds: &KeyBounds) -> Option<Vec<SelectedRows>> {
     let mut found = Vec::new();
     // A run of a cut that changed state only has no rows, and no index of their pages.
     if metadata.num_row_groups() == 0 {
@@ -280,7 +280,7 @@ pub fn select(metadata: &ParquetMetaData, bounds: &Bounds) -> Option<Vec<Selecte
             ranges.iter().any(|range| range.start < page.end && page.start < range.end)
         };
         let key_pages = all_key_pages.iter().filter(is_read).count();
-        found.push(Selected { group, rows, ranges, key_pages });
+        found.push(SelectedRows { group, rows, ranges, key_pages });
     }
     Some(found)
 }
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn bounds_meet_where_keys_can_be() {
-        let mut bounds = Bounds::new(vec![BucketId::new(7), BucketId::new(3)]);
+        let mut bounds = KeyBounds::new(vec![BucketId::new(7), BucketId::new(3)]);
         bounds.prefix(b"b/");
         assert!(bounds.has(BucketId::new(3), b"b/x") && !bounds.has(BucketId::new(4), b"b/x"));
         assert!(!bounds.has(BucketId::new(3), b"b0") && !bounds.has(BucketId::new(3), b"b"));
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_prefix_of_the_highest_bytes_has_no_end() {
-        let mut bounds = Bounds::new(vec![BucketId::new(1)]);
+        let mut bounds = KeyBounds::new(vec![BucketId::new(1)]);
         bounds.prefix(&[0xff, 0xff]);
         assert!(bounds.has(BucketId::new(1), &[0xff, 0xff, 0xff]));
         assert!(!bounds.has(BucketId::new(1), &[0xff]));

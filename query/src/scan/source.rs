@@ -22,8 +22,8 @@ use parquet::arrow::arrow_reader::{ArrowPredicate, ArrowPredicateFn, RowFilter, 
 use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use parquet::file::metadata::ParquetMetaData;
 
-use super::range::{Bounds, Selected, select};
-use super::{Counts, RowCondition, columns_read};
+use super::range::{KeyBounds, SelectedRows, select};
+use super::{RowCondition, ScanCounts, columns_read};
 
 /// Row groups and pages of the key column: those that were read, and all there are.
 #[derive(Default, Debug)]
@@ -39,7 +39,7 @@ pub struct PageCounts {
 }
 
 /// A batch with its ordering columns at hand.
-pub struct Ordered {
+pub struct OrderedBatch {
     /// All columns read.
     pub rows: RecordBatch,
     buckets: UInt64Array,
@@ -51,7 +51,7 @@ pub struct Ordered {
     nulls: BooleanArray,
 }
 
-impl Ordered {
+impl OrderedBatch {
     fn new(rows: RecordBatch) -> Option<Self> {
         let number = |index: usize| rows.column(index).as_primitive_opt::<UInt64Type>().cloned();
         Some(Self {
@@ -91,8 +91,8 @@ impl Ordered {
     }
 
     /// The order of [`ingest::entry::EntryKey`]s.
-    pub fn compare(&self, row: usize, other: &Ordered, other_row: usize) -> Ordering {
-        let newest_first = |batch: &Ordered, row: usize| {
+    pub fn compare(&self, row: usize, other: &OrderedBatch, other_row: usize) -> Ordering {
+        let newest_first = |batch: &OrderedBatch, row: usize| {
             (Reverse(batch.versions.value(row)), Reverse(batch.laters.value(row)))
         };
         self.buckets
@@ -119,7 +119,7 @@ pub fn indexed<'a, T>(
 }
 
 /// The rows of a run that bounds do not rule out.
-pub fn selected(run: &OpenRun, bounds: &Bounds) -> Result<Vec<Selected>, ReadError> {
+pub fn selected(run: &OpenRun, bounds: &KeyBounds) -> Result<Vec<SelectedRows>, ReadError> {
     indexed(run, |metadata| select(metadata, bounds))
 }
 
@@ -133,10 +133,10 @@ pub struct RunColumns<'a> {
 /// Begins to read columns of selected rows; `None` when there are none.
 pub fn open_run(
     run: &OpenRun,
-    selected: &[Selected],
+    selected: &[SelectedRows],
     what: RunColumns<'_>,
     batch_rows: usize,
-    counts: &Counts,
+    counts: &ScanCounts,
 ) -> Result<Option<ParquetRecordBatchStream<ManifestReader>>, ReadError> {
     let manifest = run.manifest.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
     let metadata = manifest.metadata().clone();
@@ -180,18 +180,18 @@ pub fn open_run(
         .map_err(|error| read_error(manifest, error))
 }
 
-enum Input {
+enum SourceInput {
     Memtable { memtable: Arc<Memtable>, at: Offset, next: Option<Bytes>, end: Bytes },
     Run { manifest: Arc<Manifest>, stream: ParquetRecordBatchStream<ManifestReader> },
 }
 
 /// A source and where it stands.
-pub struct Source {
-    input: Input,
+pub struct ScanSource {
+    input: SourceInput,
     columns: Vec<usize>,
     batch_rows: usize,
     /// The batch it stands in; none at the end.
-    pub batch: Option<Arc<Ordered>>,
+    pub batch: Option<Arc<OrderedBatch>>,
     /// The row it stands at.
     pub row: usize,
 }
@@ -199,18 +199,18 @@ pub struct Source {
 /// Entries of a memtable that are turned into columns at a time.
 const TAIL_ROWS: usize = 1024;
 
-impl Source {
+impl ScanSource {
     /// A memtable, read at an offset.
     pub fn memtable(
         memtable: &Arc<Memtable>,
         at: Offset,
-        bounds: &Bounds,
+        bounds: &KeyBounds,
         columns: &[usize],
     ) -> Self {
         let (next, end) = bounds.entries().unzip();
         let end = end.unwrap_or_default();
         Self {
-            input: Input::Memtable { memtable: memtable.clone(), at, next, end },
+            input: SourceInput::Memtable { memtable: memtable.clone(), at, next, end },
             columns: columns_read(columns),
             batch_rows: TAIL_ROWS,
             batch: None,
@@ -221,10 +221,10 @@ impl Source {
     /// Selected rows of a run; `None` when there are none.
     pub fn run(
         run: &OpenRun,
-        selected: &[Selected],
+        selected: &[SelectedRows],
         columns: &[usize],
         batch_rows: usize,
-        counts: &Counts,
+        counts: &ScanCounts,
     ) -> Result<Option<Self>, ReadError> {
         let manifest = run.manifest.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
         let columns = columns_read(columns);
@@ -233,7 +233,7 @@ impl Source {
             return Ok(None);
         };
         Ok(Some(Self {
-            input: Input::Run { manifest: manifest.clone(), stream },
+            input: SourceInput::Run { manifest: manifest.clone(), stream },
             columns,
             batch_rows,
             batch: None,
@@ -250,7 +250,7 @@ impl Source {
     pub async fn fill(&mut self) -> Result<(), ReadError> {
         self.row = 0;
         self.batch = match &mut self.input {
-            Input::Memtable { memtable, at, next, end } => {
+            SourceInput::Memtable { memtable, at, next, end } => {
                 let mut rows = None;
                 while rows.is_none()
                     && let Some(from) = next.take().filter(|from| from < end)
@@ -270,13 +270,15 @@ impl Source {
                         rows = Some(columns);
                     }
                 }
-                rows.map(|rows| Arc::new(Ordered::new(rows).expect("columns are a manifest's")))
+                rows.map(|rows| {
+                    Arc::new(OrderedBatch::new(rows).expect("columns are a manifest's"))
+                })
             }
-            Input::Run { manifest, stream } => match stream.next().await {
+            SourceInput::Run { manifest, stream } => match stream.next().await {
                 None => None,
                 Some(Err(error)) => return Err(read_error(manifest, error)),
                 Some(Ok(rows)) => {
-                    let ordered = Ordered::new(rows).ok_or_else(|| {
+                    let ordered = OrderedBatch::new(rows).ok_or_else(|| {
                         ReadError::Corrupt(Corruption {
                             file: manifest.path().to_string(),
                             position: 0,
@@ -316,7 +318,8 @@ mod tests {
                 );
             }
             let end = Offset::new(count as u64);
-            let mut source = Source::memtable(&memtable, end, &Bounds::new(vec![BUCKET]), &[]);
+            let mut source =
+                ScanSource::memtable(&memtable, end, &KeyBounds::new(vec![BUCKET]), &[]);
             let mut found = Vec::new();
             loop {
                 let filled = source.fill().now_or_never().expect("a memtable never waits");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ingest::mutant::Mutant;
 use ingest::name::ObjectKey;
 use ingest::record::{Versioning, WriteCondition};
-use query::listing::{self, From, Listed, Request};
+use query::listing::{self, ListItem, ListRequest, ListStart};
 use simulator::{Sim, SimDisk};
 
 use crate::world::{Engine, open};
@@ -37,16 +37,16 @@ impl Dated<'_> {
         let bucket = buckets.iter().next().ok_or("no bucket")?.id;
         let key = ObjectKey::new(name.as_bytes().to_vec()).expect("a short key");
         engine.put(bucket, &key, b"payload", WriteCondition::Always).await?;
-        let request = Request {
+        let request = ListRequest {
             bucket,
             prefix: name.to_owned().into(),
             delimiter: Default::default(),
-            from: From::Start,
+            from: ListStart::Start,
             max: 1,
         };
         let listed = listing::versions(&engine.partition.snapshot(), &request).await;
         let listed = listed.map_err(|error| error.to_string())?.listed;
-        let Some(Listed::Line(line)) = listed.into_iter().next() else {
+        let Some(ListItem::Line(line)) = listed.into_iter().next() else {
             return Err(format!("{name} is not there"));
         };
         Ok(line.created.micros() - self.right_time())

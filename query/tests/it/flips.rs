@@ -18,9 +18,9 @@ use ingest::ids::{BucketId, Offset};
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
 use ingest::record::{VersionRef, Versioning, WriteCondition};
-use query::listing::{self, From, Listed, Request};
+use query::listing::{self, ListItem, ListRequest, ListStart};
 use query::object;
-use query::scan::{self, Bounds, Counts, Shown};
+use query::scan::{self, KeyBounds, ScanCounts, VersionScope};
 use simulator::{Sim, SimDisk, SimRandom};
 
 use crate::world::{Engine, open};
@@ -56,13 +56,16 @@ pub async fn fill(engine: &Engine) -> Result<(), String> {
     Ok(())
 }
 
-async fn lines(engine: &Engine, bucket: BucketId) -> Result<Vec<listing::Line>, ReadError> {
+async fn lines(
+    engine: &Engine,
+    bucket: BucketId,
+) -> Result<Vec<listing::ListedVersion>, ReadError> {
     let (prefix, delimiter) = (Bytes::new(), Bytes::new());
-    let request = Request { bucket, prefix, delimiter, from: From::Start, max: 1000 };
+    let request = ListRequest { bucket, prefix, delimiter, from: ListStart::Start, max: 1000 };
     let page = listing::versions(&engine.partition.snapshot(), &request).await?;
     let line = |listed| match listed {
-        Listed::Line(line) => Some(line),
-        Listed::Prefix(_) => None,
+        ListItem::Line(line) => Some(line),
+        ListItem::Prefix(_) => None,
     };
     Ok(page.listed.into_iter().filter_map(line).collect())
 }
@@ -71,7 +74,7 @@ pub async fn get(engine: &Engine, known: &Known) -> Result<Option<Bytes>, ReadEr
     let (bucket, key, version, is_null, _) = known;
     let key = ObjectKey::new(key.clone()).expect("a listed key");
     let version = if *is_null { VersionRef::Null } else { VersionRef::At(*version) };
-    let whole = |found: &object::Found| match &found.statement {
+    let whole = |found: &object::FoundObject| match &found.statement {
         EntryValue::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
         _ => Ok(0..0),
     };
@@ -91,21 +94,25 @@ pub async fn get(engine: &Engine, known: &Known) -> Result<Option<Bytes>, ReadEr
 pub async fn scanned(engine: &Engine) -> Result<Vec<(u64, String, u64)>, ReadError> {
     let snapshot = engine.partition.snapshot();
     let buckets = snapshot.buckets.iter().map(|bucket| bucket.id).collect();
-    let bounds = Bounds::new(buckets);
+    let bounds = KeyBounds::new(buckets);
     let columns: Vec<usize> = (0..schema().fields().len()).collect();
-    let (shown, batch_rows, counts) = (Shown::Versions, 100, Counts::default());
-    let scan::Split { settled, contested } = scan::split(&snapshot, &bounds).await?;
+    let (shown, batch_rows, counts) = (VersionScope::Versions, 100, ScanCounts::default());
+    let scan::ScanSplit { disjoint, overlapping } = scan::split(&snapshot, &bounds).await?;
     let mut found = Vec::new();
-    if let Some(settled) = settled {
-        let wanted =
-            scan::Wanted { shown, columns: columns.clone(), conditions: Vec::new(), batch_rows };
-        let mut scan = settled.read(&wanted, &counts)?;
+    if let Some(disjoint) = disjoint {
+        let wanted = scan::DisjointRead {
+            shown,
+            columns: columns.clone(),
+            conditions: Vec::new(),
+            batch_rows,
+        };
+        let mut scan = disjoint.read(&wanted, &counts)?;
         while let Some(batch) = scan.next().await? {
             take(&batch, &mut found);
         }
     }
-    if let Some(contested) = contested {
-        let request = scan::Request { shown, bounds, contested, columns, batch_rows };
+    if let Some(overlapping) = overlapping {
+        let request = scan::ScanRequest { shown, bounds, overlapping, columns, batch_rows };
         let mut scan = scan::scan(&snapshot, request, counts)?;
         while let Some(batch) = scan.next().await? {
             take(&batch, &mut found);
@@ -115,7 +122,7 @@ pub async fn scanned(engine: &Engine) -> Result<Vec<(u64, String, u64)>, ReadErr
     Ok(found)
 }
 
-fn take(batch: &scan::Batch, found: &mut Vec<(u64, String, u64)>) {
+fn take(batch: &scan::ScanBatch, found: &mut Vec<(u64, String, u64)>) {
     let number = |index: usize| batch.rows.column(index).as_primitive::<UInt64Type>().clone();
     let (buckets, versions) = (number(0), number(2));
     let keys = batch.rows.column(1).as_string::<i32>();

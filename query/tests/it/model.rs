@@ -19,7 +19,7 @@ use ingest::record::{
     UploadPart, VersionRef, Versioning, WriteCondition,
 };
 use proptest::prelude::*;
-use query::listing::{self, From, Listed, Request};
+use query::listing::{self, ListItem, ListRequest, ListStart};
 use query::object;
 
 use crate::world::{Engine, attributes, give_beside};
@@ -261,7 +261,7 @@ impl Checked {
     }
 
     async fn get(&self, b: usize, k: usize) -> Result<(), String> {
-        let whole = |found: &object::Found| match &found.statement {
+        let whole = |found: &object::FoundObject| match &found.statement {
             EntryValue::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
             _ => Ok(0..0),
         };
@@ -439,14 +439,14 @@ impl Checked {
             self.buckets[b].listed(prefix.as_bytes(), delimiter.as_bytes(), start, with_versions);
         let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
         let mut from = match start {
-            Start::First => From::Start,
-            Start::After(key) => From::After(bytes(KEYS[*key])),
-            Start::AfterPrefix(key) => From::AfterPrefix(bytes(KEYS[*key])),
+            Start::First => ListStart::Start,
+            Start::After(key) => ListStart::After(bytes(KEYS[*key])),
+            Start::AfterPrefix(key) => ListStart::AfterPrefix(bytes(KEYS[*key])),
         };
         let mut found = Vec::new();
         loop {
             let (prefix, delimiter) = (bytes(prefix), bytes(delimiter));
-            let request = Request { bucket: self.ids[b], prefix, delimiter, from, max: page };
+            let request = ListRequest { bucket: self.ids[b], prefix, delimiter, from, max: page };
             let snapshot = self.engine.partition.fresh().await.map_err(|e| e.to_string())?;
             let listed = match with_versions {
                 true => listing::versions(&snapshot, &request).await,
@@ -458,10 +458,10 @@ impl Checked {
             }
             for item in listed.listed {
                 found.push(match item {
-                    Listed::Prefix(group) => {
+                    ListItem::Prefix(group) => {
                         format!("prefix {:?}", String::from_utf8_lossy(&group))
                     }
-                    Listed::Line(line) => line_text(
+                    ListItem::Line(line) => line_text(
                         &line.key,
                         line.is_null,
                         line.is_marker,

@@ -15,7 +15,7 @@ use ingest::env::FilePath;
 use ingest::ids::{BulkId, PartitionId};
 use ingest::log::embedded;
 use ingest::record::Versioning;
-use query::listing::{self, From, Request};
+use query::listing::{self, ListRequest, ListStart};
 use simulator::{Sim, SimDisk};
 
 use crate::crash::{SharedClients, seeds};
@@ -29,7 +29,8 @@ async fn shown(snapshot: &Snapshot) -> Result<Vec<String>, String> {
     for bucket in snapshot.buckets.iter() {
         let (bucket, prefix) = (bucket.id, Default::default());
         let delimiter = Default::default();
-        let request = Request { bucket, prefix, delimiter, from: From::Start, max: 10_000 };
+        let request =
+            ListRequest { bucket, prefix, delimiter, from: ListStart::Start, max: 10_000 };
         let page = listing::versions(snapshot, &request).await.map_err(|e| e.to_string())?;
         assert!(page.next.is_none(), "one page holds them all");
         found.push(format!("{bucket}: {:?}", page.listed));

@@ -62,7 +62,7 @@ impl Lonely<'_> {
 
     async fn get(&self, key: &ObjectKey) -> Result<Option<Vec<u8>>, ReadError> {
         let partition = &self.engine.partition;
-        let whole = |found: &object::Found| match &found.statement {
+        let whole = |found: &object::FoundObject| match &found.statement {
             ingest::entry::EntryValue::Object(object) => {
                 Ok::<_, ReadError>(0..object.attributes.size)
             }
@@ -292,7 +292,7 @@ fn a_reader_stalls(mutant: Option<Mutant>) -> Result<(), String> {
             engine.put(bucket, &key("k", number), &payload(number), WriteCondition::Always).await?;
         }
         let snapshot = engine.partition.snapshot();
-        let whole = |_: &object::Found| Ok::<_, ReadError>(0..200_000);
+        let whole = |_: &object::FoundObject| Ok::<_, ReadError>(0..200_000);
         let current = VersionRef::Current;
         let opened =
             object::get(&engine.partition, snapshot, bucket, &key("k", 0), current, whole).await;

@@ -1,4 +1,4 @@
-//! A scan shows what listings show, wherever the entries stand: settled in one run of many pages, contested by newer
+//! A scan shows what listings show, wherever the entries stand: disjoint in one run of many pages, overlapping by newer
 //! runs and the memtable, with versions of a key that go on over the end of a page.
 
 use std::collections::BTreeMap;
@@ -11,8 +11,8 @@ use ingest::ids::BucketId;
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
 use ingest::record::{DeleteObject, RecordBody, SetTags, VersionRef, Versioning, WriteCondition};
-use query::listing::{self, From, Listed, Request};
-use query::scan::{self, Bounds, Counts, Shown};
+use query::listing::{self, ListItem, ListRequest, ListStart};
+use query::scan::{self, KeyBounds, ScanCounts, VersionScope};
 use simulator::{Sim, SimDisk, SimRandom};
 
 use crate::world::{Engine, open};
@@ -26,41 +26,42 @@ fn key(number: u64) -> ObjectKey {
 
 type Rows = Vec<(String, u64)>;
 
-async fn listed(engine: &Engine, bucket: BucketId, shown: Shown) -> Result<Rows, ReadError> {
+async fn listed(engine: &Engine, bucket: BucketId, shown: VersionScope) -> Result<Rows, ReadError> {
     let (prefix, delimiter) = (Bytes::new(), Bytes::new());
-    let request = Request { bucket, prefix, delimiter, from: From::Start, max: usize::MAX };
+    let request =
+        ListRequest { bucket, prefix, delimiter, from: ListStart::Start, max: usize::MAX };
     let snapshot = engine.partition.snapshot();
     let page = match shown {
-        Shown::Objects => listing::objects(&snapshot, &request).await?,
-        Shown::Versions => listing::versions(&snapshot, &request).await?,
+        VersionScope::Objects => listing::objects(&snapshot, &request).await?,
+        VersionScope::Versions => listing::versions(&snapshot, &request).await?,
     };
     let rows = page.listed.into_iter().map(|listed| match listed {
-        Listed::Line(line) => (String::from_utf8(line.key.to_vec()).unwrap(), line.version.get()),
-        Listed::Prefix(prefix) => panic!("{prefix:?}"),
+        ListItem::Line(line) => (String::from_utf8(line.key.to_vec()).unwrap(), line.version.get()),
+        ListItem::Prefix(prefix) => panic!("{prefix:?}"),
     });
     Ok(rows.collect())
 }
 
-/// What a scan shows, in the order of keys, and how many of the rows are settled.
+/// What a scan shows, in the order of keys, and how many of the rows are disjoint.
 async fn scanned(
     engine: &Engine,
     bucket: BucketId,
-    shown: Shown,
+    shown: VersionScope,
 ) -> Result<(Rows, usize), ReadError> {
-    scanned_within(engine, Bounds::new(vec![bucket]), shown).await
+    scanned_within(engine, KeyBounds::new(vec![bucket]), shown).await
 }
 
 async fn scanned_within(
     engine: &Engine,
-    bounds: Bounds,
-    shown: Shown,
+    bounds: KeyBounds,
+    shown: VersionScope,
 ) -> Result<(Rows, usize), ReadError> {
     let snapshot = engine.partition.snapshot();
     let split = scan::split(&snapshot, &bounds).await?;
-    let (columns, batch_rows, counts) = (vec![0, 1, 2, 4], 700, Counts::default());
+    let (columns, batch_rows, counts) = (vec![0, 1, 2, 4], 700, ScanCounts::default());
     let mut rows = Rows::new();
     let mut latest: BTreeMap<(u64, String), u64> = BTreeMap::new();
-    let mut take = |batch: &scan::Batch| {
+    let mut take = |batch: &scan::ScanBatch| {
         let keys = batch.rows.column_by_name("key").unwrap().as_string::<i32>().clone();
         let versions = batch.rows.column_by_name("version").unwrap();
         let versions = versions.as_primitive::<UInt64Type>();
@@ -75,38 +76,38 @@ async fn scanned_within(
             }
         }
     };
-    let mut settled_rows = 0;
-    if let Some(settled) = split.settled {
-        for share in settled.shares(3) {
+    let mut disjoint_rows = 0;
+    if let Some(disjoint) = split.disjoint {
+        for share in disjoint.shares(3) {
             let (columns, conditions) = (columns.clone(), Vec::new());
-            let wanted = scan::Wanted { shown, columns, conditions, batch_rows };
+            let wanted = scan::DisjointRead { shown, columns, conditions, batch_rows };
             let mut scan = share.read(&wanted, &counts)?;
             while let Some(batch) = scan.next().await? {
-                settled_rows += batch.rows.num_rows();
+                disjoint_rows += batch.rows.num_rows();
                 take(&batch);
             }
         }
     }
-    if let Some(contested) = split.contested {
-        let request = scan::Request { shown, bounds, contested, columns, batch_rows };
+    if let Some(overlapping) = split.overlapping {
+        let request = scan::ScanRequest { shown, bounds, overlapping, columns, batch_rows };
         let mut scan = scan::scan(&snapshot, request, counts)?;
         while let Some(batch) = scan.next().await? {
             take(&batch);
         }
     }
     rows.sort_by(|a, b| (&a.0, b.1).cmp(&(&b.0, a.1)));
-    Ok((rows, settled_rows))
+    Ok((rows, disjoint_rows))
 }
 
 async fn same(engine: &Engine, bucket: BucketId) -> usize {
-    let mut settled = 0;
-    for shown in [Shown::Objects, Shown::Versions] {
+    let mut disjoint = 0;
+    for shown in [VersionScope::Objects, VersionScope::Versions] {
         let listed = listed(engine, bucket, shown).await.unwrap();
-        let (scanned, settled_rows) = scanned(engine, bucket, shown).await.unwrap();
+        let (scanned, disjoint_rows) = scanned(engine, bucket, shown).await.unwrap();
         assert_eq!(scanned, listed, "{shown:?}");
-        settled = settled_rows;
+        disjoint = disjoint_rows;
     }
-    settled
+    disjoint
 }
 
 /// Does something to a key of the lower half that was there before, or not.
@@ -155,7 +156,7 @@ fn a_scan_shows_what_listings_show() {
             }
             engine.partition.cut().await.unwrap();
             engine.partition.merge().await.unwrap();
-            assert!(same(&engine, bucket).await >= KEYS as usize, "all is settled after a merge");
+            assert!(same(&engine, bucket).await >= KEYS as usize, "all is disjoint after a merge");
             let mut settled_least = usize::MAX;
             for round in 0..12 {
                 disturb(&engine, bucket, &random).await;
@@ -169,8 +170,8 @@ fn a_scan_shows_what_listings_show() {
             settled_least
         });
         // A few keys contest a few pages, not all.
-        let settled = ran.expect("not stopped");
-        assert!(settled > 0, "seed {seed}: nothing stays settled");
+        let disjoint = ran.expect("not stopped");
+        assert!(disjoint > 0, "seed {seed}: nothing stays disjoint");
     }
 }
 
@@ -200,11 +201,11 @@ fn a_bucket_that_is_gone_is_not_scanned() {
             engine.delete(bucket, &key(0)).await.unwrap();
             let deleted = engine.delete_bucket(bucket).await.unwrap();
             assert_eq!(deleted, RecordOutcome::Done);
-            let bounds = Bounds::new(buckets.clone());
+            let bounds = KeyBounds::new(buckets.clone());
             for bucket in buckets {
                 same(&engine, bucket).await;
             }
-            let (rows, _) = scanned_within(&engine, bounds, Shown::Objects).await.unwrap();
+            let (rows, _) = scanned_within(&engine, bounds, VersionScope::Objects).await.unwrap();
             rows.len()
         });
         assert_eq!(ran.expect("not stopped"), 20, "without bucket {gone}");

@@ -23,7 +23,7 @@ use ingest::record::{
     CompleteUpload, CreateBucket, CreateUpload, DeleteObject, PutObject, PutPart, RecordBody,
     RecordPayload, UploadPart, VersionRef, Versioning, WriteCondition,
 };
-use query::listing::{self, From, Listed, Request};
+use query::listing::{self, ListItem, ListRequest, ListStart};
 use query::object;
 use simulator::{Sim, SimDisk, SimRandom};
 
@@ -243,14 +243,19 @@ impl Engine {
         page: usize,
     ) -> Result<BTreeMap<Bytes, Vec<Version>>, ReadError> {
         let mut found: BTreeMap<Bytes, Vec<Version>> = BTreeMap::new();
-        let mut from = From::Start;
+        let mut from = ListStart::Start;
         loop {
-            let request =
-                Request { bucket, prefix: Bytes::new(), delimiter: Bytes::new(), from, max: page };
+            let request = ListRequest {
+                bucket,
+                prefix: Bytes::new(),
+                delimiter: Bytes::new(),
+                from,
+                max: page,
+            };
             let snapshot = self.partition.snapshot();
             let listed = listing::versions(&snapshot, &request).await?;
             for listed in listed.listed {
-                let Listed::Line(line) = listed else { continue };
+                let ListItem::Line(line) = listed else { continue };
                 let versions = found.entry(line.key.clone()).or_default();
                 assert_eq!(line.is_latest, versions.is_empty(), "{line:?}");
                 let content = match line.is_marker {
@@ -277,7 +282,7 @@ impl Engine {
     ) -> Result<Bytes, ReadError> {
         let key = ObjectKey::new(key.clone()).expect("a listed key");
         let version = if is_null { VersionRef::Null } else { VersionRef::At(version) };
-        let whole = |found: &object::Found| match &found.statement {
+        let whole = |found: &object::FoundObject| match &found.statement {
             EntryValue::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
             _ => Ok(0..0),
         };

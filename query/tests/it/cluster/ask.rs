@@ -13,7 +13,7 @@ use ingest::record::{
     self, CompleteUpload, CreateUpload, PutObject, PutPart, RecordBody, RecordPayload, UploadPart,
     VersionRef,
 };
-use query::listing::{self, From, Listed};
+use query::listing::{self, ListItem, ListStart};
 use query::object;
 
 use crate::world::{attributes, give};
@@ -28,7 +28,7 @@ pub async fn read(
     key: &ObjectKey,
 ) -> Result<Seen, ReadError> {
     let snapshot = partition.fresh().await?;
-    let whole = |found: &object::Found| match &found.statement {
+    let whole = |found: &object::FoundObject| match &found.statement {
         EntryValue::Object(object) => Ok::<_, ReadError>(0..object.attributes.size),
         _ => Ok(0..0),
     };
@@ -47,13 +47,13 @@ pub async fn list(
 ) -> Result<Vec<(Bytes, u64)>, ReadError> {
     let snapshot = partition.fresh().await?;
     let mut all = Vec::new();
-    let mut from = From::Start;
+    let mut from = ListStart::Start;
     loop {
         let (prefix, delimiter) = (Bytes::new(), Bytes::new());
-        let request = listing::Request { bucket, prefix, delimiter, from, max: page };
+        let request = listing::ListRequest { bucket, prefix, delimiter, from, max: page };
         let found = listing::objects(&snapshot, &request).await?;
         for listed in found.listed {
-            if let Listed::Line(line) = listed {
+            if let ListItem::Line(line) = listed {
                 all.push((line.key, line.size));
             }
         }

@@ -13,10 +13,10 @@ use futures::StreamExt;
 use ingest::log::{Corruption, ReadError};
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
-use super::range::Selected;
+use super::range::SelectedRows;
 use super::source::{RunColumns, open_run};
-use super::split::Settled;
-use super::{Batch, Counts, Shown};
+use super::split::DisjointRows;
+use super::{ScanBatch, ScanCounts, VersionScope};
 
 /// Columns that say what a row is: its kind, and whether it is its key's newest.
 const KIND: &str = "kind";
@@ -34,11 +34,11 @@ pub trait RowCondition: Send + Sync {
     fn keeps(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>, ArrowError>;
 }
 
-/// What to read of settled rows.
+/// What to read of disjoint rows.
 #[derive(Clone)]
-pub struct Wanted {
+pub struct DisjointRead {
     /// Which entries.
-    pub shown: Shown,
+    pub shown: VersionScope,
     /// Columns of [`compactor::manifest::schema`].
     pub columns: Vec<usize>,
     /// Conditions that all rows fulfil.
@@ -48,16 +48,16 @@ pub struct Wanted {
 }
 
 /// A read under way.
-pub struct SettledScan {
-    settled: Settled,
-    shown: Shown,
+pub struct DisjointScan {
+    disjoint: DisjointRows,
+    shown: VersionScope,
     stream: Option<ParquetRecordBatchStream<compactor::manifest::ManifestReader>>,
 }
 
-impl Settled {
+impl DisjointRows {
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.rows.iter().map(Selected::count).sum()
+        self.rows.iter().map(SelectedRows::count).sum()
     }
 
     /// Whether there are none.
@@ -66,15 +66,15 @@ impl Settled {
     }
 
     /// The rows for so many readers: shares of about the same size, in order.
-    pub fn shares(&self, readers: usize) -> Vec<Settled> {
+    pub fn shares(&self, readers: usize) -> Vec<DisjointRows> {
         let share = self.len().div_ceil(readers.max(1)).max(SHARE_ROWS_MIN);
-        let mut found: Vec<Settled> = Vec::new();
+        let mut found: Vec<DisjointRows> = Vec::new();
         let mut room = 0;
         for selected in &self.rows {
             let mut left = selected.clone();
             while !left.ranges.is_empty() {
                 if room == 0 {
-                    found.push(Settled { run: self.run.clone(), rows: Vec::new() });
+                    found.push(DisjointRows { run: self.run.clone(), rows: Vec::new() });
                     room = share;
                 }
                 let (taken, rest) = left.split_at(room);
@@ -87,7 +87,11 @@ impl Settled {
     }
 
     /// Begins to read.
-    pub fn read(&self, wanted: &Wanted, counts: &Counts) -> Result<SettledScan, ReadError> {
+    pub fn read(
+        &self,
+        wanted: &DisjointRead,
+        counts: &ScanCounts,
+    ) -> Result<DisjointScan, ReadError> {
         let flag = |name: &str| schema().index_of(name).expect("the manifest has this column");
         let mut columns = wanted.columns.clone();
         columns.extend([flag(KIND), flag(IS_LATEST)]);
@@ -95,14 +99,14 @@ impl Settled {
         columns.dedup();
         let what = RunColumns { columns: &columns, conditions: &wanted.conditions };
         let stream = open_run(&self.run, &self.rows, what, wanted.batch_rows, counts)?;
-        Ok(SettledScan { settled: self.clone(), shown: wanted.shown, stream })
+        Ok(DisjointScan { disjoint: self.clone(), shown: wanted.shown, stream })
     }
 }
 
-impl SettledScan {
+impl DisjointScan {
     /// The next rows; none at the end. Never an empty batch.
-    pub async fn next(&mut self) -> Result<Option<Batch>, ReadError> {
-        let manifest = self.settled.run.manifest.as_ref();
+    pub async fn next(&mut self) -> Result<Option<ScanBatch>, ReadError> {
+        let manifest = self.disjoint.run.manifest.as_ref();
         let manifest = manifest.map_err(|c| ReadError::Corrupt(c.clone()))?;
         let Some(stream) = &mut self.stream else { return Ok(None) };
         while let Some(rows) = stream.next().await {
@@ -123,24 +127,26 @@ impl SettledScan {
 }
 
 /// The rows that are shown, by the run's flags; `None` when they are not a manifest's.
-fn show(rows: RecordBatch, shown: Shown) -> Option<Batch> {
+fn show(rows: RecordBatch, shown: VersionScope) -> Option<ScanBatch> {
     let kinds = rows.column_by_name(KIND)?.clone();
     let is_latest = rows.column_by_name(IS_LATEST)?.as_boolean_opt()?.clone();
     let code = |kind: IndexValueKind| Scalar::new(UInt8Array::from(vec![kind.code()]));
     let mask = match shown {
-        Shown::Objects => and(&eq(&kinds, &code(IndexValueKind::Object)).ok()?, &is_latest).ok()?,
+        VersionScope::Objects => {
+            and(&eq(&kinds, &code(IndexValueKind::Object)).ok()?, &is_latest).ok()?
+        }
         // Objects and markers have the lowest numbers; tombstones are no versions.
-        Shown::Versions => lt_eq(&kinds, &code(IndexValueKind::Marker)).ok()?,
+        VersionScope::Versions => lt_eq(&kinds, &code(IndexValueKind::Marker)).ok()?,
     };
     if mask.true_count() == rows.num_rows() {
-        return Some(Batch { rows, is_latest });
+        return Some(ScanBatch { rows, is_latest });
     }
     let kept = filter(&is_latest, &mask).ok()?;
     let is_latest = kept.as_boolean_opt()?.clone();
-    Some(Batch { rows: filter_record_batch(&rows, &mask).ok()?, is_latest })
+    Some(ScanBatch { rows: filter_record_batch(&rows, &mask).ok()?, is_latest })
 }
 
-impl fmt::Debug for Settled {
+impl fmt::Debug for DisjointRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} rows of run {}", self.len(), self.run.run.id)
     }
