@@ -290,7 +290,7 @@ pub struct Settings {
     /// Bytes that writes leave free.
     pub reserve_bytes: u64,
     /// How SQL is run.
-    pub sql: sql::Options,
+    pub sql: sql::SqlOptions,
     /// The root user's keys, if they are given.
     pub root: Option<(String, Secret)>,
     /// More users.
@@ -542,9 +542,9 @@ impl Settings {
         if let Some(user) = users.iter().find(|user| user.id.len() > OWNER_BYTES_MAX) {
             bail!("the id of user {} has at most {OWNER_BYTES_MAX} bytes", user.name);
         }
-        let sql_defaults = sql::Options::default();
+        let sql_defaults = sql::SqlOptions::default();
         let spill = args.sql_spill_bytes.or(file.sql_spill_bytes).unwrap_or(4 << 30);
-        let sql = sql::Options {
+        let sql = sql::SqlOptions {
             memory_bytes: args
                 .sql_memory_bytes
                 .or(file.sql_memory_bytes)
@@ -610,7 +610,7 @@ impl Settings {
             log_file_bytes: 64 << 20,
             bulk_file_bytes: 1 << 30,
             reserve_bytes: 0,
-            sql: sql::Options::default(),
+            sql: sql::SqlOptions::default(),
             root: None,
             users: Vec::new(),
         }

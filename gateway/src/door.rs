@@ -19,7 +19,10 @@ use ingest::ids::{Offset, PartitionId};
 use ingest::log::ReadError;
 use parking_lot::Mutex;
 use serde::Deserialize;
-use sql::{Asker, Engine, Format, ReadAt, Seen, Source, SqlError, Writer};
+use sql::{
+    OutputFormat, PartitionView, Principal, ReadOffsets, ResultWriter, SqlEngine, SqlError,
+    StoreSource,
+};
 
 use crate::config::User;
 use crate::refusal::{Refusal, Who};
@@ -31,12 +34,12 @@ use crate::users::{Users, is_operator, owns};
 pub const OFFSET_HEADER: &str = "x-siltstone-offset";
 
 /// Offsets as [`OFFSET_HEADER`] and `min_offset` write them, `0:17,3:201`.
-pub fn offset_text(at: &ReadAt) -> String {
+pub fn offset_text(at: &ReadOffsets) -> String {
     let pairs = at.iter().map(|(partition, offset)| format!("{partition}:{offset}"));
     pairs.collect::<Vec<_>>().join(",")
 }
 
-fn parse_offsets(text: &str, partitions: usize) -> Result<ReadAt, String> {
+fn parse_offsets(text: &str, partitions: usize) -> Result<ReadOffsets, String> {
     let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
     let offset = |pair: &str| {
         let (partition, offset) = pair.split_once(':')?;
@@ -54,24 +57,27 @@ fn parse_offsets(text: &str, partitions: usize) -> Result<ReadAt, String> {
 struct Viewer {
     store: Arc<Store>,
     user: Arc<User>,
-    asker: Asker,
+    asker: Principal,
 }
 
 impl Viewer {
     fn new(store: Arc<Store>, user: Arc<User>) -> Self {
-        let asker =
-            Asker { name: user.name.clone(), id: user.id.clone(), is_operator: is_operator(&user) };
+        let asker = Principal {
+            name: user.name.clone(),
+            id: user.id.clone(),
+            is_operator: is_operator(&user),
+        };
         Self { store, user, asker }
     }
 }
 
-impl Source for Viewer {
-    fn fresh(&self) -> Fut<'_, Result<Vec<Seen>, ReadError>> {
+impl StoreSource for Viewer {
+    fn fresh(&self) -> Fut<'_, Result<Vec<PartitionView>, ReadError>> {
         Box::pin(async move {
             let seen = |(snapshot, partition): (Snapshot, &Partition)| {
                 let all = snapshot.buckets.clone();
                 let own = Arc::new(all.filtered(|bucket| owns(&self.user, bucket)));
-                Seen {
+                PartitionView {
                     followed: if self.asker.is_operator { all } else { own.clone() },
                     snapshot: Snapshot { buckets: own, ..snapshot },
                     log: partition.log().clone(),
@@ -82,7 +88,7 @@ impl Source for Viewer {
         })
     }
 
-    fn asker(&self) -> &Asker {
+    fn asker(&self) -> &Principal {
         &self.asker
     }
 }
@@ -91,7 +97,7 @@ impl Source for Viewer {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wishes {
-    /// In which form; see [`Format`].
+    /// In which form; see [`OutputFormat`].
     pub format: Option<String>,
     /// What must have been applied before the answer, as [`OFFSET_HEADER`] writes it.
     pub min_offset: Option<String>,
@@ -102,19 +108,19 @@ pub struct Wishes {
 pub struct Door {
     store: Arc<Store>,
     users: Arc<Users>,
-    engine: Arc<Engine>,
+    engine: Arc<SqlEngine>,
     /// Queries that wait for an offset, by user: shared by all requests.
     early: Arc<Mutex<HashMap<String, usize>>>,
 }
 
 impl Door {
     /// Opens it.
-    pub fn new(store: Arc<Store>, users: Arc<Users>, engine: Arc<Engine>) -> Self {
+    pub fn new(store: Arc<Store>, users: Arc<Users>, engine: Arc<SqlEngine>) -> Self {
         Self { store, users, engine, early: Arc::default() }
     }
 
     /// What runs the queries.
-    pub fn engine(&self) -> &Arc<Engine> {
+    pub fn engine(&self) -> &Arc<SqlEngine> {
         &self.engine
     }
 
@@ -134,7 +140,7 @@ impl Door {
 
     /// Waits until everything below offsets is applied here, before the query takes anybody's place. Where this
     /// process writes the log, what lies beyond its end was never told to anybody.
-    async fn reach(&self, user: &User, at_least: &ReadAt) -> Result<(), SqlError> {
+    async fn reach(&self, user: &User, at_least: &ReadOffsets) -> Result<(), SqlError> {
         if at_least.is_empty() {
             return Ok(());
         }
@@ -182,7 +188,7 @@ impl Door {
     /// Answers a user's query, streamed. An error after the first rows breaks the answer off, so that no
     /// client takes a part for the whole.
     pub async fn answer_to(&self, user: &Arc<User>, wishes: Wishes, text: String) -> Response {
-        let format = wishes.format.as_deref().unwrap_or("json").parse::<Format>();
+        let format = wishes.format.as_deref().unwrap_or("json").parse::<OutputFormat>();
         let at_least = wishes.min_offset.as_deref().unwrap_or_default();
         let at_least = parse_offsets(at_least, self.store.partitions.len());
         let (format, at_least) = match (format, at_least) {
@@ -195,7 +201,8 @@ impl Door {
             return error_answer(&error);
         }
         let viewer = Arc::new(Viewer::new(self.store.clone(), user.clone()));
-        let mut rows = match self.engine.query(viewer, text.into(), Writer::new(format)).await {
+        let mut rows = match self.engine.query(viewer, text.into(), ResultWriter::new(format)).await
+        {
             Ok(rows) => rows,
             Err(error) => return error_answer(&error),
         };
@@ -259,7 +266,7 @@ impl pg::Accounts for Door {
         self.users.with_key(access_key).map(|user| user.secret_key.expose().to_owned())
     }
 
-    fn source(&self, access_key: &str) -> Option<Arc<dyn Source>> {
+    fn source(&self, access_key: &str) -> Option<Arc<dyn StoreSource>> {
         let user = self.users.with_key(access_key)?;
         Some(Arc::new(Viewer::new(self.store.clone(), user.clone())))
     }
@@ -295,7 +302,7 @@ mod tests {
             vec![(PartitionId::new(0), Offset::new(17)), (PartitionId::new(3), Offset::new(2))];
         assert_eq!(offset_text(&at), "0:17,3:2");
         assert_eq!(parse_offsets("0:17, 3:2", 4), Ok(at));
-        assert_eq!(parse_offsets("", 4), Ok(ReadAt::new()));
+        assert_eq!(parse_offsets("", 4), Ok(ReadOffsets::new()));
         for wrong in ["4:1", "1", "x:1", "1:x", "-1:1"] {
             assert!(parse_offsets(wrong, 4).is_err(), "{wrong}");
         }

@@ -21,7 +21,7 @@ use sql::arrow::buffer::Buffer;
 use sql::arrow::csv::{QuoteStyle, WriterBuilder};
 use sql::arrow::datatypes::SchemaRef;
 use sql::arrow::ipc::reader::StreamDecoder;
-use sql::{Encoder, Format};
+use sql::{OutputFormat, RowEncoder};
 
 use crate::ask::Sql;
 use crate::door::OFFSET_HEADER;
@@ -160,18 +160,18 @@ fn write(
 
 enum Writer {
     /// As the server would write it.
-    Plain(Encoder),
+    Plain(RowEncoder),
     Csv,
 }
 
 impl Writer {
     fn begin(form: Form, schema: &SchemaRef, out: &mut impl Write) -> anyhow::Result<Self> {
         let format = match form {
-            Form::Parquet => Format::Parquet,
-            Form::Jsonl => Format::JsonLines,
+            Form::Parquet => OutputFormat::Parquet,
+            Form::Jsonl => OutputFormat::JsonLines,
             Form::Csv => return Ok(Writer::Csv),
         };
-        let (encoder, begin) = Encoder::begin(format, schema)?;
+        let (encoder, begin) = RowEncoder::begin(format, schema)?;
         out.write_all(&begin)?;
         Ok(Writer::Plain(encoder))
     }

@@ -47,7 +47,7 @@ pub fn take_connections(connections: &Connections) {
 }
 
 /// Puts the queries' numbers into the metrics.
-pub fn take_sql(engine: &sql::Engine) {
+pub fn take_sql(engine: &sql::SqlEngine) {
     let counters = engine.counters();
     for (outcome, count) in
         [("done", &counters.done), ("failed", &counters.failed), ("refused", &counters.refused)]

@@ -190,7 +190,7 @@ async fn serve_store(
 }
 
 /// Starts the threads that run queries; what those of a former process could not hold in memory is removed.
-fn start_sql(options: &sql::Options) -> anyhow::Result<sql::Engine> {
+fn start_sql(options: &sql::SqlOptions) -> anyhow::Result<sql::SqlEngine> {
     if let Some((folder, _)) = &options.spill {
         match std::fs::remove_dir_all(folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -201,7 +201,7 @@ fn start_sql(options: &sql::Options) -> anyhow::Result<sql::Engine> {
         let made = std::fs::DirBuilder::new().mode(0o700).create(folder);
         made.with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    Ok(sql::Engine::new(options)?)
+    Ok(sql::SqlEngine::new(options)?)
 }
 
 /// Resolves when the process is told to stop. From now on, not from when this is awaited, a signal ends nothing else.

@@ -10,7 +10,7 @@ use pgwire::api::auth::sasl::scram::gen_salted_password;
 use pgwire::api::auth::{AuthSource, LoginInfo, Password};
 use pgwire::error::PgWireResult;
 use sha2::{Digest, Sha256};
-use sql::Source;
+use sql::StoreSource;
 
 /// The users: access keys and secret keys.
 pub trait Accounts: Send + Sync + 'static {
@@ -18,7 +18,7 @@ pub trait Accounts: Send + Sync + 'static {
     fn secret_key(&self, access_key: &str) -> Option<String>;
 
     /// The store in the eyes of whoever has an access key.
-    fn source(&self, access_key: &str) -> Option<Arc<dyn Source>>;
+    fn source(&self, access_key: &str) -> Option<Arc<dyn StoreSource>>;
 
     /// Takes note of a login that failed: of which access key, from where, with which SQLSTATE.
     fn denied(&self, access_key: &str, address: SocketAddr, code: &str);

@@ -15,7 +15,7 @@ use pgwire::api::portal::Format;
 use pgwire::api::results::{FieldInfo, QueryResponse};
 use pgwire::error::{ErrorInfo, PgWireResult};
 use pgwire::messages::data::DataRow;
-use sql::{Encode, Rows, SqlError};
+use sql::{QueryRows, RowSink, SqlError};
 
 use crate::failure;
 
@@ -166,7 +166,7 @@ fn unwritten(error: impl Into<ErrorInfo>) -> SqlError {
     SqlError::Value(format!("a value cannot be sent over this protocol: {}", info.message))
 }
 
-impl Encode for Writer {
+impl RowSink for Writer {
     type Piece = Vec<DataRow>;
 
     fn begin(&mut self, schema: &SchemaRef) -> Result<(), SqlError> {
@@ -199,7 +199,7 @@ impl Encode for Writer {
 
 /// Sends rows as they come; an error ends them, and the client is told.
 pub fn response(
-    rows: Rows<Vec<DataRow>>,
+    rows: QueryRows<Vec<DataRow>>,
     format: &Format,
     text: String,
 ) -> PgWireResult<QueryResponse> {

@@ -1,7 +1,7 @@
 //! Errors in PostgreSQL's words: a code of five letters that programs act on, and a place in the text.
 
 use pgwire::error::{ErrorInfo, PgWireError};
-use sql::{Position, SqlError};
+use sql::{SqlError, TextPosition};
 
 /// An error with a code of <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 pub fn failure(code: &str, message: impl Into<String>) -> PgWireError {
@@ -34,7 +34,7 @@ pub fn of(error: &SqlError, text: &str) -> PgWireError {
 }
 
 /// The number of a letter in a text, from 1, as PostgreSQL counts.
-fn letter(text: &str, at: Position) -> Option<usize> {
+fn letter(text: &str, at: TextPosition) -> Option<usize> {
     let line = usize::try_from(at.line).ok()?.checked_sub(1)?;
     let before: usize = text.split_inclusive('\n').take(line).map(|l| l.chars().count()).sum();
     Some(before + usize::try_from(at.column).ok()?)
@@ -47,8 +47,8 @@ mod tests {
     #[test]
     fn a_place_is_counted_in_letters_from_the_beginning() {
         let text = "SELECT 'ä'\n  nothing";
-        assert_eq!(letter(text, Position { line: 1, column: 1 }), Some(1));
-        assert_eq!(letter(text, Position { line: 2, column: 3 }), Some(14));
-        assert_eq!(letter(text, Position { line: 0, column: 3 }), None);
+        assert_eq!(letter(text, TextPosition { line: 1, column: 1 }), Some(1));
+        assert_eq!(letter(text, TextPosition { line: 2, column: 3 }), Some(14));
+        assert_eq!(letter(text, TextPosition { line: 0, column: 3 }), None);
     }
 }

@@ -19,7 +19,9 @@ use pgwire::messages::extendedquery::{
     Bind, BindComplete, Close, CloseComplete, Parse, ParseComplete, TARGET_TYPE_BYTE_STATEMENT,
 };
 use sql::arrow::datatypes::{Schema, SchemaRef};
-use sql::{Engine, Question, Rows, ScalarValue, Source, SqlError, Statement, settings};
+use sql::{
+    QueryRequest, QueryRows, ScalarValue, SqlEngine, SqlError, SqlStatement, StoreSource, settings,
+};
 
 use crate::accounts::Accounts;
 use crate::answer;
@@ -38,21 +40,21 @@ pub struct Handler {
 pub struct Prepared {
     /// As it was sent.
     text: String,
-    statement: Statement,
+    statement: SqlStatement,
     parameters: Vec<Type>,
     schema: SchemaRef,
 }
 
 /// Prepares statements.
 pub struct Parser {
-    engine: Arc<Engine>,
+    engine: Arc<SqlEngine>,
     accounts: Arc<dyn Accounts>,
     /// A seeded bug: whoever a client says that it is, it is.
     opens_early: bool,
 }
 
 impl Handler {
-    pub fn new(engine: Arc<Engine>, accounts: Arc<dyn Accounts>, opens_early: bool) -> Self {
+    pub fn new(engine: Arc<SqlEngine>, accounts: Arc<dyn Accounts>, opens_early: bool) -> Self {
         Self { parser: Arc::new(Parser { engine, accounts, opens_early }) }
     }
 }
@@ -61,7 +63,7 @@ impl Prepared {
     /// The bytes that it takes, as far as they can be many.
     fn bytes(&self) -> usize {
         let others = match &self.statement {
-            Statement::Query(others) => others.iter().map(String::len).sum(),
+            SqlStatement::Query(others) => others.iter().map(String::len).sum(),
             _ => 0,
         };
         let columns = self.schema.fields().iter().map(|field| field.size()).sum::<usize>();
@@ -75,7 +77,7 @@ fn kept<C: ClientInfo>(client: &C) -> Arc<Kept> {
 
 impl Parser {
     /// The store in the eyes of whoever has logged in.
-    fn source<C: ClientInfo>(&self, client: &C) -> PgWireResult<Arc<dyn Source>> {
+    fn source<C: ClientInfo>(&self, client: &C) -> PgWireResult<Arc<dyn StoreSource>> {
         let login = client.session_extensions().get::<Login>();
         let user = match self.opens_early {
             true => client.metadata().get(METADATA_USER).cloned(),
@@ -89,9 +91,9 @@ impl Parser {
     /// Takes a text apart, where queries run.
     async fn statements(
         &self,
-        source: &Arc<dyn Source>,
+        source: &Arc<dyn StoreSource>,
         text: &str,
-    ) -> PgWireResult<Vec<Statement>> {
+    ) -> PgWireResult<Vec<SqlStatement>> {
         let parsed = self.engine.statements(source.asker(), text.to_owned()).await;
         parsed.map_err(|error| failure::of(&error, text))
     }
@@ -99,14 +101,14 @@ impl Parser {
     /// Runs a query.
     async fn query(
         &self,
-        source: Arc<dyn Source>,
+        source: Arc<dyn StoreSource>,
         text: &str,
         others: &[String],
         values: Vec<ScalarValue>,
         format: &Format,
-    ) -> Result<Rows<Vec<DataRow>>, SqlError> {
+    ) -> Result<QueryRows<Vec<DataRow>>, SqlError> {
         first_that_means_something(text, others, |text| {
-            let question = Question { text, parameters: values.clone() };
+            let question = QueryRequest { text, parameters: values.clone() };
             self.engine.query(source.clone(), question, answer::Writer::new(format))
         })
         .await
@@ -153,34 +155,34 @@ where
 }
 
 /// Answers what concerns the session and no rows.
-fn about_session<C>(client: &C, statement: &Statement) -> PgWireResult<Response>
+fn about_session<C>(client: &C, statement: &SqlStatement) -> PgWireResult<Response>
 where
     C: ClientInfo + ClientPortalStore,
     C::PortalStore: PortalStore,
 {
     match statement {
-        Statement::Deallocate(name) => {
+        SqlStatement::Deallocate(name) => {
             let_go(client, Some(name.as_str()).filter(|name| !name.eq_ignore_ascii_case("all")));
         }
-        Statement::Discard => let_go(client, None),
+        SqlStatement::Discard => let_go(client, None),
         _ => {}
     }
     Ok(match statement {
-        Statement::Begin => Response::TransactionStart(Tag::new("BEGIN")),
-        Statement::Commit => Response::TransactionEnd(Tag::new("COMMIT")),
-        Statement::Rollback => Response::TransactionEnd(Tag::new("ROLLBACK")),
-        Statement::Savepoint => Response::Execution(Tag::new("SAVEPOINT")),
-        Statement::Release => Response::Execution(Tag::new("RELEASE")),
+        SqlStatement::Begin => Response::TransactionStart(Tag::new("BEGIN")),
+        SqlStatement::Commit => Response::TransactionEnd(Tag::new("COMMIT")),
+        SqlStatement::Rollback => Response::TransactionEnd(Tag::new("ROLLBACK")),
+        SqlStatement::Savepoint => Response::Execution(Tag::new("SAVEPOINT")),
+        SqlStatement::Release => Response::Execution(Tag::new("RELEASE")),
         // The transaction goes on.
-        Statement::RollbackTo => Response::TransactionStart(Tag::new("ROLLBACK")),
-        Statement::Set(name, value) if settings::is_fixed(name, value) => {
+        SqlStatement::RollbackTo => Response::TransactionStart(Tag::new("ROLLBACK")),
+        SqlStatement::Set(name, value) if settings::is_fixed(name, value) => {
             return Err(failure("0A000", format!("{name} is fixed here, it cannot be {value}")));
         }
-        Statement::Set(..) => Response::Execution(Tag::new("SET")),
-        Statement::Deallocate(_) => Response::Execution(Tag::new("DEALLOCATE")),
-        Statement::Discard => Response::Execution(Tag::new("DISCARD ALL")),
-        Statement::Show(name) => return shown(name),
-        Statement::Query(_) => return Err(failure("XX000", "a query is answered elsewhere")),
+        SqlStatement::Set(..) => Response::Execution(Tag::new("SET")),
+        SqlStatement::Deallocate(_) => Response::Execution(Tag::new("DEALLOCATE")),
+        SqlStatement::Discard => Response::Execution(Tag::new("DISCARD ALL")),
+        SqlStatement::Show(name) => return shown(name),
+        SqlStatement::Query(_) => return Err(failure("XX000", "a query is answered elsewhere")),
     })
 }
 
@@ -218,7 +220,7 @@ impl SimpleQueryHandler for Handler {
         let mut responses = Vec::new();
         for statement in parsed {
             let response = match &statement {
-                Statement::Query(others) => {
+                SqlStatement::Query(others) => {
                     // Of several statements only ours stand alone.
                     let own = if is_alone { text } else { others.first().map_or(text, |o| o) };
                     let format = &Format::UnifiedText;
@@ -261,7 +263,7 @@ impl QueryParser for Parser {
             parameters: Vec::new(),
             schema: Arc::new(Schema::empty()),
         };
-        let Statement::Query(others) = &prepared.statement else { return Ok(Some(prepared)) };
+        let SqlStatement::Query(others) = &prepared.statement else { return Ok(Some(prepared)) };
         let described = first_that_means_something(text, others, |text| {
             self.engine.describe(source.clone(), text)
         });
@@ -286,7 +288,7 @@ impl QueryParser for Parser {
         format: Option<&Format>,
     ) -> PgWireResult<Vec<FieldInfo>> {
         match &prepared.statement {
-            Statement::Show(name) => Ok(vec![shown_field(name)]),
+            SqlStatement::Show(name) => Ok(vec![shown_field(name)]),
             _ => answer::fields(&prepared.schema, format.unwrap_or(&Format::UnifiedText)),
         }
     }
@@ -388,7 +390,7 @@ impl ExtendedQueryHandler for Handler {
     {
         let source = self.parser.source(client)?;
         let prepared = &portal.statement.statement;
-        let Statement::Query(others) = &prepared.statement else {
+        let SqlStatement::Query(others) = &prepared.statement else {
             return about_session(client, &prepared.statement);
         };
         let values = parameters::values(portal, &prepared.parameters)?;
@@ -403,19 +405,19 @@ impl ExtendedQueryHandler for Handler {
 mod tests {
     use pgwire::api::DefaultClient;
     use pgwire::error::ErrorInfo;
-    use sql::{Asker, Options, Seen};
+    use sql::{PartitionView, Principal, SqlOptions};
 
     use super::*;
 
     /// A user who may log in.
-    struct Root(Asker);
+    struct Root(Principal);
 
-    impl Source for Root {
-        fn fresh(&self) -> sql::Fresh<'_> {
-            Box::pin(async { Ok(Vec::<Seen>::new()) })
+    impl StoreSource for Root {
+        fn fresh(&self) -> sql::FreshPartitions<'_> {
+            Box::pin(async { Ok(Vec::<PartitionView>::new()) })
         }
 
-        fn asker(&self) -> &Asker {
+        fn asker(&self) -> &Principal {
             &self.0
         }
     }
@@ -427,9 +429,9 @@ mod tests {
             None
         }
 
-        fn source(&self, access_key: &str) -> Option<Arc<dyn Source>> {
+        fn source(&self, access_key: &str) -> Option<Arc<dyn StoreSource>> {
             let (name, id) = (access_key.to_owned(), access_key.to_owned());
-            Some(Arc::new(Root(Asker { name, id, is_operator: true })))
+            Some(Arc::new(Root(Principal { name, id, is_operator: true })))
         }
 
         fn denied(&self, _: &str, _: std::net::SocketAddr, _: &str) {}
@@ -438,7 +440,7 @@ mod tests {
     /// A client's own word in its startup message is no login.
     #[test]
     fn only_a_finished_login_asks() {
-        let engine = Arc::new(Engine::new(&Options::default()).expect("an engine"));
+        let engine = Arc::new(SqlEngine::new(&SqlOptions::default()).expect("an engine"));
         let handler = Handler::new(engine, Arc::new(Everybody), false);
         let mut client: DefaultClient<Prepared> =
             DefaultClient::new(([127, 0, 0, 1], 0).into(), false);

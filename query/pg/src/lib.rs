@@ -33,7 +33,7 @@ use pgwire::api::auth::StartupHandler;
 use pgwire::api::cancel::{CancelHandler, DefaultCancelHandler};
 use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use pgwire::api::{ConnectionManager, PgWireServerHandlers};
-use sql::Engine;
+use sql::SqlEngine;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 
@@ -68,7 +68,7 @@ struct Door {
 }
 
 impl Door {
-    fn new(engine: Arc<Engine>, accounts: Arc<dyn Accounts>, opens_early: bool) -> Arc<Self> {
+    fn new(engine: Arc<SqlEngine>, accounts: Arc<dyn Accounts>, opens_early: bool) -> Arc<Self> {
         Arc::new(Self {
             handler: Arc::new(Handler::new(engine, accounts.clone(), opens_early)),
             accounts,
@@ -88,7 +88,7 @@ impl Server {
     /// Starts a thread that serves connections.
     pub fn start(
         listener: StdListener,
-        engine: Arc<Engine>,
+        engine: Arc<SqlEngine>,
         accounts: Arc<dyn Accounts>,
         options: Options,
     ) -> io::Result<Self> {

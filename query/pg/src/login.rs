@@ -119,7 +119,7 @@ mod tests {
     use pgwire::api::results::Response;
     use pgwire::api::store::PortalStore;
     use pgwire::api::{ClientPortalStore, PgWireServerHandlers};
-    use sql::Source;
+    use sql::StoreSource;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
 
@@ -132,7 +132,7 @@ mod tests {
             None
         }
 
-        fn source(&self, _: &str) -> Option<Arc<dyn Source>> {
+        fn source(&self, _: &str) -> Option<Arc<dyn StoreSource>> {
             None
         }
 

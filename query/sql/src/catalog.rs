@@ -21,7 +21,7 @@ use crate::settings;
 
 /// What all queries' worlds share.
 #[derive(Clone)]
-pub struct Base {
+pub struct SharedCatalog {
     pub state: SessionState,
     /// What PostgreSQL's clients look up about tables. It knows their columns and none of their rows, and
     /// must stay the same from query to query: a client takes the number of a table from one to the next.
@@ -30,11 +30,11 @@ pub struct Base {
     pub settings: Arc<dyn TableProvider>,
 }
 
-impl Base {
+impl SharedCatalog {
     /// Adds our functions and PostgreSQL's catalog.
     pub fn new(mut state: SessionState) -> Result<Self> {
         crate::functions::register(&mut state)?;
-        crate::bounded::bound(&mut state)?;
+        crate::output_limit::bound(&mut state)?;
         let settings = information::settings(state.config_options())?;
         let context = with_schemas(state, &[(SCHEMA, Arc::new(tables(&[], None)?))])?;
         setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| *error)?;

@@ -40,25 +40,25 @@ use ingest::ids::Offset;
 use ingest::log::{CommittedRecord, LogReader, ReadError};
 
 use crate::error::external;
-use crate::source::{Asker, Seen};
-use range::Range;
-use row::{Columns, Row};
+use crate::source::{PartitionView, Principal};
+use range::OffsetRange;
+use row::{ChangeColumns, ChangeRow};
 
 /// The table, over the logs of all partitions.
-pub struct Changes {
-    seen: Vec<Seen>,
-    asker: Option<Asker>,
+pub struct ChangesTable {
+    seen: Vec<PartitionView>,
+    asker: Option<Principal>,
     schema: SchemaRef,
 }
 
-impl Changes {
+impl ChangesTable {
     /// Makes the table. Without an asker it has no rows.
-    pub fn new(seen: &[Seen], asker: Option<&Asker>) -> Self {
+    pub fn new(seen: &[PartitionView], asker: Option<&Principal>) -> Self {
         Self { seen: seen.to_vec(), asker: asker.cloned(), schema: row::schema() }
     }
 }
 
-impl fmt::Debug for Changes {
+impl fmt::Debug for ChangesTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at: Vec<_> = self.seen.iter().map(|seen| seen.snapshot.at).collect();
         write!(f, "Changes(below {at:?})")
@@ -66,7 +66,7 @@ impl fmt::Debug for Changes {
 }
 
 #[async_trait]
-impl TableProvider for Changes {
+impl TableProvider for ChangesTable {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
@@ -79,8 +79,8 @@ impl TableProvider for Changes {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        let support = |filter: &&Expr| match Range::of(std::slice::from_ref(*filter)) {
-            range if range == Range::default() => TableProviderFilterPushDown::Unsupported,
+        let support = |filter: &&Expr| match OffsetRange::of(std::slice::from_ref(*filter)) {
+            range if range == OffsetRange::default() => TableProviderFilterPushDown::Unsupported,
             _ => TableProviderFilterPushDown::Inexact,
         };
         Ok(filters.iter().map(support).collect())
@@ -93,10 +93,10 @@ impl TableProvider for Changes {
         filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let columns = Columns::new(projection);
-        let range = Range::of(filters);
-        let is_read = |seen: &&Seen| range.has_partition(seen.snapshot.view.partition);
-        let read: Vec<Seen> = self.seen.iter().filter(is_read).cloned().collect();
+        let columns = ChangeColumns::new(projection);
+        let range = OffsetRange::of(filters);
+        let is_read = |seen: &&PartitionView| range.has_partition(seen.snapshot.view.partition);
+        let read: Vec<PartitionView> = self.seen.iter().filter(is_read).cloned().collect();
         match &self.asker {
             Some(asker) if !read.is_empty() => {
                 Ok(Arc::new(ChangesExec::new(read, asker.clone(), range, columns)?))
@@ -108,16 +108,21 @@ impl TableProvider for Changes {
 
 /// Reads logs, each a scan partition, in the order of their offsets.
 struct ChangesExec {
-    read: Vec<Seen>,
-    asker: Asker,
-    range: Range,
-    columns: Arc<Columns>,
+    read: Vec<PartitionView>,
+    asker: Principal,
+    range: OffsetRange,
+    columns: Arc<ChangeColumns>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl ChangesExec {
-    fn new(read: Vec<Seen>, asker: Asker, range: Range, columns: Columns) -> Result<Self> {
+    fn new(
+        read: Vec<PartitionView>,
+        asker: Principal,
+        range: OffsetRange,
+        columns: ChangeColumns,
+    ) -> Result<Self> {
         let schema = columns.schema.clone();
         let mut orderings = Vec::new();
         if schema.index_of("offset").is_ok() {
@@ -197,7 +202,7 @@ impl ExecutionPlan for ChangesExec {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let seen = self.read[partition].clone();
-        let running = Running {
+        let running = ChangesStream {
             end: seen.snapshot.at.min(self.range.below),
             next: self.range.from,
             seen,
@@ -220,10 +225,10 @@ impl ExecutionPlan for ChangesExec {
 /// A batch is handed over once so much of the log has been read for it: a limit should not cost more.
 const BATCH_BYTES: usize = 1 << 20;
 
-struct Running {
-    seen: Seen,
-    asker: Asker,
-    columns: Arc<Columns>,
+struct ChangesStream {
+    seen: PartitionView,
+    asker: Principal,
+    columns: Arc<ChangeColumns>,
     batch_rows: usize,
     /// What is to be looked at next.
     next: Offset,
@@ -232,12 +237,12 @@ struct Running {
     reader: Option<Box<dyn LogReader>>,
     /// Whether the reader has delivered anything.
     has_begun: bool,
-    gathered: Vec<Row>,
+    gathered: Vec<ChangeRow>,
     baseline: BaselineMetrics,
     records_read: Count,
 }
 
-impl Running {
+impl ChangesStream {
     /// The next records, from the lower bound on or from where the log begins; none when nothing that is
     /// wanted is left.
     async fn pull(&mut self) -> Result<Vec<CommittedRecord>, ReadError> {
@@ -282,7 +287,12 @@ impl Running {
                 }
                 self.records_read.add(1);
                 bytes += committed.record.bytes_estimate();
-                self.gathered.extend(Row::of(committed, &self.seen, &self.asker, &self.columns));
+                self.gathered.extend(ChangeRow::of(
+                    committed,
+                    &self.seen,
+                    &self.asker,
+                    &self.columns,
+                ));
             }
         }
         if self.gathered.is_empty() && self.next >= self.end {

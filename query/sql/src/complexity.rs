@@ -217,7 +217,7 @@ fn is_link(token: &Token) -> bool {
 
 /// Refuses a tree that is too deep to be planned.
 pub fn check_tree(statement: &Statement) -> Result<(), SqlError> {
-    match statement.visit(&mut Tree::default()) {
+    match statement.visit(&mut TreeCounts::default()) {
         ControlFlow::Break(reason) => Err(SqlError::Complex(reason)),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -225,7 +225,7 @@ pub fn check_tree(statement: &Statement) -> Result<(), SqlError> {
 
 /// Counts of what has been met on the way through a tree.
 #[derive(Default)]
-struct Tree {
+struct TreeCounts {
     depth: usize,
     relations: usize,
     cubed: usize,
@@ -250,7 +250,7 @@ fn levels(expr: &Expr) -> usize {
     }
 }
 
-impl Visitor for Tree {
+impl Visitor for TreeCounts {
     type Break = String;
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<String> {
@@ -298,7 +298,7 @@ impl Visitor for Tree {
     }
 }
 
-impl Tree {
+impl TreeCounts {
     fn check_relations(&self) -> ControlFlow<String> {
         match self.relations > RELATIONS_MAX {
             true => {

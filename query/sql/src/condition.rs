@@ -21,22 +21,22 @@ use datafusion::physical_expr_common::physical_expr::{
 use parking_lot::Mutex;
 use query::scan::RowCondition;
 
-use crate::table::Projection;
+use crate::table::RowProjection;
 
 /// See the module's description.
-pub struct Condition {
+pub struct PushdownCondition {
     /// As the plan above has it, over the columns of the node's rows.
     given: Arc<dyn PhysicalExpr>,
     snapshot: Snapshot,
     /// The columns that it is asked on.
-    asked_on: Projection,
+    asked_on: RowProjection,
     needs: Vec<usize>,
     /// As it is asked, and as of which change.
-    asked: Mutex<Option<(u64, Asked)>>,
+    asked: Mutex<Option<(u64, PushdownPart)>>,
 }
 
 #[derive(Clone)]
-enum Asked {
+enum PushdownPart {
     /// Of every row.
     OfAll(Arc<dyn PhysicalExpr>),
     /// Nothing that could be asked on these columns.
@@ -47,12 +47,12 @@ fn is_fixed_width(kind: &DataType) -> bool {
     kind.is_primitive() || *kind == DataType::Boolean
 }
 
-impl Condition {
+impl PushdownCondition {
     /// Makes a condition of the node's rows; `None` where it is not worth asking early.
     pub fn new(
         given: &Arc<dyn PhysicalExpr>,
         schema: &Schema,
-        projection: &Projection,
+        projection: &RowProjection,
         snapshot: &Snapshot,
     ) -> Option<Self> {
         // Bucket and key choose pages already, and keys are the dearest column to decode.
@@ -83,7 +83,7 @@ impl Condition {
         &self.given
     }
 
-    fn asked_now(&self) -> Result<Asked> {
+    fn asked_now(&self) -> Result<PushdownPart> {
         let generation = snapshot_generation(&self.given);
         let mut asked = self.asked.lock();
         if let Some((of, known)) = &*asked
@@ -93,15 +93,17 @@ impl Condition {
         }
         let now = snapshot_physical_expr(self.given.clone())?;
         let now = match weakened(&now, &self.asked_on.schema) {
-            Some(weaker) => Asked::OfAll(reassign_expr_columns(weaker, &self.asked_on.schema)?),
-            None => Asked::Nothing,
+            Some(weaker) => {
+                PushdownPart::OfAll(reassign_expr_columns(weaker, &self.asked_on.schema)?)
+            }
+            None => PushdownPart::Nothing,
         };
         *asked = Some((generation, now.clone()));
         Ok(now)
     }
 
     fn evaluate(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>> {
-        let Asked::OfAll(asked) = self.asked_now()? else { return Ok(None) };
+        let PushdownPart::OfAll(asked) = self.asked_now()? else { return Ok(None) };
         let table = self.asked_on.columns_of(rows, &self.snapshot.buckets)?;
         let kept = asked.evaluate(&table)?.into_array(rows.num_rows())?;
         Ok(kept.as_boolean_opt().cloned())
@@ -140,7 +142,7 @@ fn weakened(
         .then(|| condition.clone())
 }
 
-impl RowCondition for Condition {
+impl RowCondition for PushdownCondition {
     fn columns(&self) -> &[usize] {
         &self.needs
     }

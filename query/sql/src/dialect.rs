@@ -17,7 +17,7 @@ use crate::error::SqlError;
 
 /// A statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Statement {
+pub enum SqlStatement {
     /// Asks for rows. Texts to try if the client's own means nothing here, one after the other: DataFusion
     /// has other words, or none, for the same.
     Query(Vec<String>),
@@ -47,7 +47,7 @@ static PARSER: LazyLock<PostgresCompatibilityParser> =
     LazyLock::new(PostgresCompatibilityParser::new);
 
 /// Takes a text apart into its statements. For threads with a stack of [`complexity::STACK_BYTES`].
-pub fn statements(text: &str) -> Result<Vec<Statement>, SqlError> {
+pub fn statements(text: &str) -> Result<Vec<SqlStatement>, SqlError> {
     complexity::check(text, &PostgreSqlDialect {})?;
     // Rewriting walks trees many times over. What is wrong with the text is told below.
     for statement in Parser::parse_sql(&PostgreSqlDialect {}, text).iter().flatten() {
@@ -61,19 +61,19 @@ pub fn statements(text: &str) -> Result<Vec<Statement>, SqlError> {
     Ok(parsed.into_iter().map(statement).collect())
 }
 
-fn statement(parsed: Parsed) -> Statement {
+fn statement(parsed: Parsed) -> SqlStatement {
     match parsed {
-        Parsed::StartTransaction { .. } => Statement::Begin,
-        Parsed::Commit { .. } => Statement::Commit,
-        Parsed::Rollback { savepoint: None, .. } => Statement::Rollback,
-        Parsed::Rollback { .. } => Statement::RollbackTo,
-        Parsed::Savepoint { .. } => Statement::Savepoint,
-        Parsed::ReleaseSavepoint { .. } => Statement::Release,
-        Parsed::Deallocate { name, .. } => Statement::Deallocate(name.value),
-        Parsed::Discard { .. } => Statement::Discard,
+        Parsed::StartTransaction { .. } => SqlStatement::Begin,
+        Parsed::Commit { .. } => SqlStatement::Commit,
+        Parsed::Rollback { savepoint: None, .. } => SqlStatement::Rollback,
+        Parsed::Rollback { .. } => SqlStatement::RollbackTo,
+        Parsed::Savepoint { .. } => SqlStatement::Savepoint,
+        Parsed::ReleaseSavepoint { .. } => SqlStatement::Release,
+        Parsed::Deallocate { name, .. } => SqlStatement::Deallocate(name.value),
+        Parsed::Discard { .. } => SqlStatement::Discard,
         Parsed::ShowVariable { variable } => {
             let words: Vec<String> = variable.into_iter().map(|word| word.value).collect();
-            Statement::Show(words.join(" "))
+            SqlStatement::Show(words.join(" "))
         }
         Parsed::Set(set) => setting(set),
         mut other => {
@@ -84,7 +84,7 @@ fn statement(parsed: Parsed) -> Statement {
             if reads(&other, &EMPTY) {
                 texts.extend(without_rows(&other));
             }
-            Statement::Query(texts)
+            SqlStatement::Query(texts)
         }
     }
 }
@@ -138,19 +138,19 @@ fn without_lookups(statement: &mut Parsed) {
     });
 }
 
-fn setting(set: Set) -> Statement {
+fn setting(set: Set) -> SqlStatement {
     let name_of = |name: &ObjectName| name.to_string();
     match set {
         Set::SingleAssignment { variable, values, .. } => {
             let values: Vec<String> = values.iter().map(ToString::to_string).collect();
-            Statement::Set(name_of(&variable), values.join(", "))
+            SqlStatement::Set(name_of(&variable), values.join(", "))
         }
-        Set::SetTimeZone { value, .. } => Statement::Set("timezone".into(), value.to_string()),
+        Set::SetTimeZone { value, .. } => SqlStatement::Set("timezone".into(), value.to_string()),
         Set::SetNames { charset_name, .. } => {
-            Statement::Set("client_encoding".into(), charset_name.value)
+            SqlStatement::Set("client_encoding".into(), charset_name.value)
         }
-        Set::SetTransaction { .. } => Statement::Set("transaction".into(), String::new()),
-        other => Statement::Set(other.to_string(), String::new()),
+        Set::SetTransaction { .. } => SqlStatement::Set("transaction".into(), String::new()),
+        other => SqlStatement::Set(other.to_string(), String::new()),
     }
 }
 
@@ -161,22 +161,22 @@ mod tests {
     #[test]
     fn statements_about_the_session_are_told_from_queries() {
         let one = |text: &str| statements(text).expect("a statement").remove(0);
-        assert_eq!(one("BEGIN READ ONLY"), Statement::Begin);
-        assert_eq!(one("start transaction"), Statement::Begin);
-        assert_eq!(one("COMMIT"), Statement::Commit);
-        assert_eq!(one("ROLLBACK"), Statement::Rollback);
-        assert_eq!(one("SAVEPOINT a"), Statement::Savepoint);
-        assert_eq!(one("ROLLBACK TO SAVEPOINT a"), Statement::RollbackTo);
-        assert_eq!(one("RELEASE SAVEPOINT a"), Statement::Release);
-        assert_eq!(one("DISCARD ALL"), Statement::Discard);
-        assert_eq!(one("DEALLOCATE s1"), Statement::Deallocate("s1".into()));
+        assert_eq!(one("BEGIN READ ONLY"), SqlStatement::Begin);
+        assert_eq!(one("start transaction"), SqlStatement::Begin);
+        assert_eq!(one("COMMIT"), SqlStatement::Commit);
+        assert_eq!(one("ROLLBACK"), SqlStatement::Rollback);
+        assert_eq!(one("SAVEPOINT a"), SqlStatement::Savepoint);
+        assert_eq!(one("ROLLBACK TO SAVEPOINT a"), SqlStatement::RollbackTo);
+        assert_eq!(one("RELEASE SAVEPOINT a"), SqlStatement::Release);
+        assert_eq!(one("DISCARD ALL"), SqlStatement::Discard);
+        assert_eq!(one("DEALLOCATE s1"), SqlStatement::Deallocate("s1".into()));
         assert_eq!(
             one("SET extra_float_digits = 3"),
-            Statement::Set("extra_float_digits".into(), "3".into())
+            SqlStatement::Set("extra_float_digits".into(), "3".into())
         );
         assert_eq!(
             one("show transaction isolation level"),
-            Statement::Show("transaction isolation level".into())
+            SqlStatement::Show("transaction isolation level".into())
         );
         assert_eq!(statements("SELECT 1; SELECT 2").expect("two").len(), 2);
         assert!(statements("SELEC 1").is_err());

@@ -7,7 +7,7 @@ use crate::error::SqlError;
 
 /// Writes a result's rows, piece by piece. It works on the engine's threads, so that whoever serves uploads and
 /// downloads only hands pieces over. The engine asks between pieces whether the query is still wanted.
-pub trait Encode: Send + 'static {
+pub trait RowSink: Send + 'static {
     /// The piece that is handed over.
     type Piece: Send + 'static;
 

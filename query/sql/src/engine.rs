@@ -24,19 +24,19 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::alive::Alive;
-use crate::catalog::{Base, CATALOG, SCHEMA};
+use crate::cancel::CancelToken;
+use crate::catalog::{CATALOG, SCHEMA, SharedCatalog};
 use crate::complexity::{self, STACK_BYTES};
-use crate::dialect::{self, Statement};
-use crate::encode::Encode;
+use crate::dialect::{self, SqlStatement};
+use crate::encode::RowSink;
 use crate::error::SqlError;
-use crate::places::Places;
-use crate::session::{Description, Session};
-use crate::source::{Asker, Source};
+use crate::session::{QuerySession, StatementDescription};
+use crate::slots::QuerySlots;
+use crate::source::{Principal, StoreSource};
 
 /// How queries are run.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct SqlOptions {
     /// Bytes that all queries together may hold for sorting, grouping and joining.
     pub memory_bytes: usize,
     /// Where what does not fit in memory goes, and at most how many bytes of it. Without a place, a query
@@ -54,7 +54,7 @@ pub struct Options {
     pub slow: Duration,
 }
 
-impl Default for Options {
+impl Default for SqlOptions {
     fn default() -> Self {
         Self {
             memory_bytes: 128 << 20,
@@ -70,7 +70,7 @@ impl Default for Options {
 
 /// What has become of queries.
 #[derive(Default, Debug)]
-pub struct Counters {
+pub struct QueryCounters {
     /// Queries that were answered to their end.
     pub done: AtomicU64,
     /// Queries that were not.
@@ -85,55 +85,55 @@ pub struct Counters {
 const PIECES_WAITING: usize = 1;
 
 /// Runs queries.
-pub struct Engine {
+pub struct SqlEngine {
     /// Taken when the engine is dropped: a runtime must not be dropped where it would block.
     runtime: Option<Runtime>,
-    base: Base,
-    places: Arc<Places>,
+    base: SharedCatalog,
+    places: Arc<QuerySlots>,
     deadline: Duration,
     slow: Duration,
-    counters: Arc<Counters>,
+    counters: Arc<QueryCounters>,
     /// The store's folder, which only operators are told.
     folder: Option<String>,
 }
 
 /// A query.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub struct QueryRequest {
     /// The text: one statement.
     pub text: String,
     /// Values for `$1`, `$2` and so on.
     pub parameters: Vec<ScalarValue>,
 }
 
-impl From<String> for Question {
+impl From<String> for QueryRequest {
     fn from(text: String) -> Self {
         Self { text, parameters: Vec::new() }
     }
 }
 
 /// Where in each partition's log an answer stands: everything below is in it.
-pub type ReadAt = Vec<(PartitionId, Offset)>;
+pub type ReadOffsets = Vec<(PartitionId, Offset)>;
 
 /// A result's rows, encoded, as they come. Dropping it ends the query.
-pub struct Rows<P> {
+pub struct QueryRows<P> {
     /// The columns.
     pub schema: SchemaRef,
     /// What the answer contains.
-    pub at: ReadAt,
+    pub at: ReadOffsets,
     pieces: mpsc::Receiver<Result<P, SqlError>>,
     task: JoinHandle<()>,
-    alive: Arc<Alive>,
+    alive: Arc<CancelToken>,
 }
 
-impl<P> Rows<P> {
+impl<P> QueryRows<P> {
     /// The next piece; none at the end.
     pub async fn next(&mut self) -> Option<Result<P, SqlError>> {
         self.pieces.recv().await
     }
 }
 
-impl<P> Drop for Rows<P> {
+impl<P> Drop for QueryRows<P> {
     fn drop(&mut self) {
         self.alive.end();
         self.task.abort();
@@ -141,16 +141,19 @@ impl<P> Drop for Rows<P> {
 }
 
 /// A session that sees what was acknowledged before, and where it stands.
-async fn open(base: Base, source: &dyn Source) -> Result<(Session, ReadAt), SqlError> {
+async fn open(
+    base: SharedCatalog,
+    source: &dyn StoreSource,
+) -> Result<(QuerySession, ReadOffsets), SqlError> {
     let seen = source.fresh().await.map_err(|error| SqlError::reading(&error))?;
     let snapshots = seen.iter().map(|seen| &seen.snapshot);
     let at = snapshots.map(|snapshot| (snapshot.view.partition, snapshot.at)).collect();
-    Ok((Session::new(base, &seen, source.asker())?, at))
+    Ok((QuerySession::new(base, &seen, source.asker())?, at))
 }
 
-impl Engine {
+impl SqlEngine {
     /// Starts the threads.
-    pub fn new(options: &Options) -> io::Result<Self> {
+    pub fn new(options: &SqlOptions) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads)
             .thread_name("sql")
@@ -189,14 +192,14 @@ impl Engine {
             .with_runtime_env(environment)
             .with_default_features()
             .build();
-        let base = Base::new(state).map_err(io::Error::other)?;
-        let counters = Arc::<Counters>::default();
+        let base = SharedCatalog::new(state).map_err(io::Error::other)?;
+        let counters = Arc::<QueryCounters>::default();
         let folder = options.spill.as_ref().and_then(|(folder, _)| folder.parent());
         let folder = folder.map(|folder| folder.display().to_string());
         Ok(Self {
             runtime: Some(runtime),
             base,
-            places: Places::new(options.queries_max, options.waiting_max, counters.clone()),
+            places: QuerySlots::new(options.queries_max, options.waiting_max, counters.clone()),
             deadline: options.deadline,
             slow: options.slow,
             counters,
@@ -205,7 +208,7 @@ impl Engine {
     }
 
     /// What has become of queries so far.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &QueryCounters {
         &self.counters
     }
 
@@ -215,12 +218,12 @@ impl Engine {
 
     /// Runs a query and encodes its rows. Returns once it is planned and its first rows are there, so that most
     /// errors are known before an answer begins.
-    pub async fn query<E: Encode>(
+    pub async fn query<E: RowSink>(
         &self,
-        source: Arc<dyn Source>,
-        question: Question,
+        source: Arc<dyn StoreSource>,
+        question: QueryRequest,
         encoder: E,
-    ) -> Result<Rows<E::Piece>, SqlError> {
+    ) -> Result<QueryRows<E::Piece>, SqlError> {
         complexity::check_length(&question.text)?;
         let mut place = self.places.line_up(&source.asker().id)?;
         let (begun_out, begun_in) = oneshot::channel();
@@ -228,10 +231,10 @@ impl Engine {
         let (base, deadline, slow) = (self.base.clone(), self.deadline, self.slow);
         let counters = self.counters.clone();
         let folder = self.folder.clone();
-        let alive = Alive::new(deadline);
+        let alive = CancelToken::new(deadline);
         let asked = alive.clone();
         let task = self.runtime().spawn(async move {
-            let mut ended = Ended { counters, is_done: false };
+            let mut ended = EndCounter { counters, is_done: false };
             let (began, text) = (Instant::now(), question.text.clone());
             let asker = source.asker().clone();
             let errors = out.clone();
@@ -251,8 +254,8 @@ impl Engine {
                 let _ = errors.send(Err(told(error, &asker, folder.as_deref()))).await;
             }
         });
-        let (schema, at) = (Arc::new(Schema::empty()), ReadAt::new());
-        let mut rows = Rows { schema, at, pieces, task, alive };
+        let (schema, at) = (Arc::new(Schema::empty()), ReadOffsets::new());
+        let mut rows = QueryRows { schema, at, pieces, task, alive };
         match begun_in.await {
             Ok((schema, at)) => (rows.schema, rows.at) = (schema, at),
             Err(_) => {
@@ -269,9 +272,9 @@ impl Engine {
     /// Tells what a statement asks for and answers with, without running it.
     pub async fn describe(
         &self,
-        source: Arc<dyn Source>,
+        source: Arc<dyn StoreSource>,
         text: String,
-    ) -> Result<Description, SqlError> {
+    ) -> Result<StatementDescription, SqlError> {
         complexity::check_length(&text)?;
         let base = self.base.clone();
         let asker = source.asker().clone();
@@ -282,9 +285,9 @@ impl Engine {
     /// Takes a text of a client of PostgreSQL apart into its statements.
     pub async fn statements(
         &self,
-        asker: &Asker,
+        asker: &Principal,
         text: String,
-    ) -> Result<Vec<Statement>, SqlError> {
+    ) -> Result<Vec<SqlStatement>, SqlError> {
         complexity::check_length(&text)?;
         self.beside(asker.clone(), async move { dialect::statements(&text) }).await
     }
@@ -292,7 +295,7 @@ impl Engine {
     /// Does what belongs to a query and is none, on the threads and within the bounds of queries.
     async fn beside<T: Send + 'static>(
         &self,
-        asker: Asker,
+        asker: Principal,
         work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
     ) -> Result<T, SqlError> {
         let mut place = self.places.line_up(&asker.id)?;
@@ -310,7 +313,7 @@ impl Engine {
 }
 
 /// An error as somebody may know it: what names files of the store is for operators, and for the log.
-fn told(error: SqlError, asker: &Asker, folder: Option<&str>) -> SqlError {
+fn told(error: SqlError, asker: &Principal, folder: Option<&str>) -> SqlError {
     if asker.is_operator || !error.tells_of_the_store(folder) {
         return error;
     }
@@ -318,7 +321,7 @@ fn told(error: SqlError, asker: &Asker, folder: Option<&str>) -> SqlError {
     error.in_public()
 }
 
-impl Drop for Engine {
+impl Drop for SqlEngine {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -327,12 +330,12 @@ impl Drop for Engine {
 }
 
 /// Counts a query's end, also when it is dropped half way.
-struct Ended {
-    counters: Arc<Counters>,
+struct EndCounter {
+    counters: Arc<QueryCounters>,
     is_done: bool,
 }
 
-impl Drop for Ended {
+impl Drop for EndCounter {
     fn drop(&mut self) {
         let counter = if self.is_done { &self.counters.done } else { &self.counters.failed };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -341,13 +344,13 @@ impl Drop for Ended {
 
 /// Plans and runs one query: tells the schema once the first rows are there, then sends rows as the encoder
 /// writes them. Gives how many there were.
-async fn run<E: Encode>(
-    base: Base,
-    source: &dyn Source,
-    question: Question,
-    alive: &Arc<Alive>,
+async fn run<E: RowSink>(
+    base: SharedCatalog,
+    source: &dyn StoreSource,
+    question: QueryRequest,
+    alive: &Arc<CancelToken>,
     mut encoder: E,
-    begun: oneshot::Sender<(SchemaRef, ReadAt)>,
+    begun: oneshot::Sender<(SchemaRef, ReadOffsets)>,
     out: mpsc::Sender<Result<E::Piece, SqlError>>,
 ) -> Result<usize, SqlError> {
     let (session, at) = open(base, source).await?;

@@ -6,18 +6,18 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use ingest::log::ReadError;
 
-use crate::alive::Overdue;
+use crate::cancel::QueryCancelled;
 
 /// A place in a query's text; both count from 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Position {
+pub struct TextPosition {
     /// The line.
     pub line: u64,
     /// The character in it.
     pub column: u64,
 }
 
-impl fmt::Display for Position {
+impl fmt::Display for TextPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}", self.line, self.column)
     }
@@ -25,14 +25,14 @@ impl fmt::Display for Position {
 
 /// Why a text was not run.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
+pub struct QueryRefusal {
     /// What is wrong with it.
     pub message: String,
     /// Where, if that is known.
-    pub position: Option<Position>,
+    pub position: Option<TextPosition>,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for QueryRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.position {
             Some(position) => write!(f, "{} (at {position})", self.message),
@@ -49,7 +49,7 @@ const CONSUMERS: &str = "top memory consumers";
 pub enum SqlError {
     /// The text is no query, names what is not there, or wants to change something.
     #[error("{0}")]
-    Refused(Refusal),
+    Refused(QueryRefusal),
     /// The text is longer, or its tree may be deeper, than queries may be.
     #[error("{0}")]
     Complex(String),
@@ -79,7 +79,7 @@ pub enum SqlError {
 impl SqlError {
     /// A refusal that concerns no place in particular.
     pub fn refused(message: impl Into<String>) -> Self {
-        SqlError::Refused(Refusal { message: message.into(), position: None })
+        SqlError::Refused(QueryRefusal { message: message.into(), position: None })
     }
 
     /// Tells that the text names files, or parts of others' queries.
@@ -127,13 +127,13 @@ impl SqlError {
         match Self::met(error) {
             SqlError::Failed(message) => {
                 let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
-                let at = |span: datafusion::common::Span| Position {
+                let at = |span: datafusion::common::Span| TextPosition {
                     line: span.start.line,
                     column: span.start.column,
                 };
                 let (message, told) = split_position(&message);
                 let position = span.map(at).or(told);
-                SqlError::Refused(Refusal { message: message.to_owned(), position })
+                SqlError::Refused(QueryRefusal { message: message.to_owned(), position })
             }
             other => other,
         }
@@ -142,12 +142,15 @@ impl SqlError {
     /// A text that ends too early is wrong at its end, which the parser does not tell.
     pub(crate) fn in_text(self, text: &str) -> Self {
         match self {
-            SqlError::Refused(Refusal { message, position: None })
+            SqlError::Refused(QueryRefusal { message, position: None })
                 if message.ends_with("found: EOF") =>
             {
                 let line = text.lines().count().max(1) as u64;
                 let column = text.lines().last().map_or(0, |line| line.chars().count()) as u64 + 1;
-                SqlError::Refused(Refusal { message, position: Some(Position { line, column }) })
+                SqlError::Refused(QueryRefusal {
+                    message,
+                    position: Some(TextPosition { line, column }),
+                })
             }
             other => other,
         }
@@ -173,7 +176,7 @@ impl SqlError {
             if let Some(read) = this.downcast_ref::<ReadError>() {
                 return Self::reading(read);
             }
-            if let Some(Overdue(seconds)) = this.downcast_ref::<Overdue>() {
+            if let Some(QueryCancelled(seconds)) = this.downcast_ref::<QueryCancelled>() {
                 return SqlError::Deadline(*seconds);
             }
             cause = match this.downcast_ref::<DataFusionError>() {
@@ -202,14 +205,14 @@ pub(crate) fn external(error: impl std::error::Error + Send + Sync + 'static) ->
 }
 
 /// Takes the place off the end of a parser's message, ` at Line: 1, Column: 8`.
-fn split_position(message: &str) -> (&str, Option<Position>) {
+fn split_position(message: &str) -> (&str, Option<TextPosition>) {
     let split = || {
         let (text, place) = message.rsplit_once(" at Line: ")?;
         let (line, column) = place.split_once(", Column: ")?;
         let digits = column.find(|c: char| !c.is_ascii_digit()).unwrap_or(column.len());
         let (column, rest) = column.split_at(digits);
         let is_end = rest.chars().all(|c| !c.is_alphanumeric());
-        let position = Position { line: line.parse().ok()?, column: column.parse().ok()? };
+        let position = TextPosition { line: line.parse().ok()?, column: column.parse().ok()? };
         is_end.then_some((text, position))
     };
     split().map_or((message, None), |(text, position)| (text, Some(position)))
@@ -221,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_parsers_message_is_told_from_its_place() {
-        let position = Some(Position { line: 2, column: 17 });
+        let position = Some(TextPosition { line: 2, column: 17 });
         for end in ["", "\")", "."] {
             let message = format!("Expected: FROM, found: x at Line: 2, Column: 17{end}");
             assert_eq!(split_position(&message), ("Expected: FROM, found: x", position), "{end}");

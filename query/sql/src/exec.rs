@@ -35,35 +35,35 @@ use ingest::ids::BucketId;
 use ingest::log::ReadError;
 use query::tagged::{self, TagFilter};
 
-use crate::condition::Condition;
+use crate::condition::PushdownCondition;
 use crate::error::external;
-use crate::table::Projection;
+use crate::table::RowProjection;
 
 /// What one thread reads.
 #[derive(Clone, Debug)]
-pub enum Share {
+pub enum ScanShare {
     /// Rows that their run alone decides.
     Disjoint(DisjointRows),
     /// Sources to merge.
     Merged(OverlappingRange),
     /// Keys to look up, for those that have a tag.
-    Tagged(Arc<Tagged>),
+    Tagged(Arc<TaggedKeys>),
 }
 
 /// Keys that have a tag, or had it once.
 #[derive(Debug)]
-pub struct Tagged {
+pub struct TaggedKeys {
     /// The tag.
     pub tag: TagFilter,
     /// The keys.
     pub keys: Vec<(BucketId, Bytes)>,
 }
 
-impl Share {
+impl ScanShare {
     /// The shares of a split, for so many threads.
-    pub fn all(split: ScanSplit, threads: usize) -> Vec<Share> {
+    pub fn all(split: ScanSplit, threads: usize) -> Vec<ScanShare> {
         let disjoint = split.disjoint.iter().flat_map(|disjoint| disjoint.shares(threads));
-        disjoint.map(Share::Disjoint).chain(split.overlapping.map(Share::Merged)).collect()
+        disjoint.map(ScanShare::Disjoint).chain(split.overlapping.map(ScanShare::Merged)).collect()
     }
 }
 
@@ -73,10 +73,10 @@ pub struct EntriesExec {
     snapshot: Snapshot,
     shown: VersionScope,
     bounds: KeyBounds,
-    shares: Vec<Share>,
-    projection: Arc<Projection>,
+    shares: Vec<ScanShare>,
+    projection: Arc<RowProjection>,
     limit: Option<usize>,
-    conditions: Vec<Arc<Condition>>,
+    conditions: Vec<Arc<PushdownCondition>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -87,8 +87,8 @@ impl EntriesExec {
         snapshot: Snapshot,
         shown: VersionScope,
         bounds: KeyBounds,
-        shares: Vec<Share>,
-        projection: Projection,
+        shares: Vec<ScanShare>,
+        projection: RowProjection,
         limit: Option<usize>,
     ) -> Result<Self> {
         let schema = projection.schema.clone();
@@ -136,14 +136,14 @@ impl DisplayAs for EntriesExec {
         }
         write!(f, ", keys {}", self.bounds)?;
         let disjoint = self.shares.iter().map(|share| match share {
-            Share::Disjoint(disjoint) => disjoint.len(),
-            Share::Merged(_) | Share::Tagged(_) => 0,
+            ScanShare::Disjoint(disjoint) => disjoint.len(),
+            ScanShare::Merged(_) | ScanShare::Tagged(_) => 0,
         });
         write!(f, ", disjoint_rows={}", disjoint.sum::<usize>())?;
         match self.shares.last() {
-            Some(Share::Merged(OverlappingRange::All)) => write!(f, ", merged=all")?,
-            Some(Share::Tagged(tagged)) => write!(f, ", looked_up={}", tagged.keys.len())?,
-            Some(Share::Merged(OverlappingRange::With(_, rows))) => {
+            Some(ScanShare::Merged(OverlappingRange::All)) => write!(f, ", merged=all")?,
+            Some(ScanShare::Tagged(tagged)) => write!(f, ", looked_up={}", tagged.keys.len())?,
+            Some(ScanShare::Merged(OverlappingRange::With(_, rows))) => {
                 write!(f, ", merged_rows={}", rows.iter().map(SelectedRows::count).sum::<usize>())?;
             }
             _ => {}
@@ -189,12 +189,17 @@ impl ExecutionPlan for EntriesExec {
         pushed: ChildPushdownResult,
         _config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
-        let has_disjoint = self.shares.iter().any(|share| matches!(share, Share::Disjoint(_)));
+        let has_disjoint = self.shares.iter().any(|share| matches!(share, ScanShare::Disjoint(_)));
         let filters = pushed.parent_filters.iter().map(|result| &result.filter);
         let worth = filters.filter(|_| has_disjoint).filter_map(|filter| {
-            Condition::new(filter, &self.projection.schema, &self.projection, &self.snapshot)
+            PushdownCondition::new(
+                filter,
+                &self.projection.schema,
+                &self.projection,
+                &self.snapshot,
+            )
         });
-        let new: Vec<Arc<Condition>> = worth.map(Arc::new).collect();
+        let new: Vec<Arc<PushdownCondition>> = worth.map(Arc::new).collect();
         let mut propagation: FilterPushdownPropagation<Arc<dyn ExecutionPlan>> =
             FilterPushdownPropagation::all_unsupported(pushed);
         if !new.is_empty() {
@@ -233,17 +238,17 @@ impl ExecutionPlan for EntriesExec {
         let batch_rows = context.session_config().batch_size();
         let columns = self.projection.needs();
         let reading = match self.shares.get(partition) {
-            None => Reading::Nothing,
-            Some(Share::Disjoint(disjoint)) => {
+            None => ReadState::Nothing,
+            Some(ScanShare::Disjoint(disjoint)) => {
                 let conditions = self.conditions.iter().map(|c| c.clone() as Arc<dyn RowCondition>);
                 let conditions = conditions.collect();
                 let wanted = DisjointRead { shown: self.shown, columns, conditions, batch_rows };
-                Reading::Disjoint(disjoint.read(&wanted, &counts).map_err(external)?)
+                ReadState::Disjoint(disjoint.read(&wanted, &counts).map_err(external)?)
             }
-            Some(Share::Tagged(tagged)) => {
-                Reading::Tagged(TaggedScan { tagged: tagged.clone(), next: 0, batch_rows })
+            Some(ScanShare::Tagged(tagged)) => {
+                ReadState::Tagged(TaggedScan { tagged: tagged.clone(), next: 0, batch_rows })
             }
-            Some(Share::Merged(overlapping)) => {
+            Some(ScanShare::Merged(overlapping)) => {
                 let request = ScanRequest {
                     shown: self.shown,
                     bounds: self.bounds.clone(),
@@ -252,10 +257,10 @@ impl ExecutionPlan for EntriesExec {
                     batch_rows,
                 };
                 let scan = scan(&self.snapshot, request, counts.clone()).map_err(external)?;
-                Reading::Merged(Box::new(scan))
+                ReadState::Merged(Box::new(scan))
             }
         };
-        let running = Running {
+        let running = EntryStream {
             reading,
             snapshot: self.snapshot.clone(),
             projection: self.projection.clone(),
@@ -272,7 +277,7 @@ impl ExecutionPlan for EntriesExec {
     }
 }
 
-enum Reading {
+enum ReadState {
     Nothing,
     Disjoint(DisjointScan),
     Merged(Box<Scan>),
@@ -281,7 +286,7 @@ enum Reading {
 
 /// Look-ups under way.
 struct TaggedScan {
-    tagged: Arc<Tagged>,
+    tagged: Arc<TaggedKeys>,
     next: usize,
     batch_rows: usize,
 }
@@ -305,29 +310,29 @@ impl TaggedScan {
     }
 }
 
-impl Reading {
+impl ReadState {
     async fn next(&mut self, snapshot: &Snapshot) -> Result<Option<ScanBatch>> {
         let next = match self {
-            Reading::Nothing => return Ok(None),
-            Reading::Disjoint(scan) => scan.next().await,
-            Reading::Merged(scan) => scan.next().await,
-            Reading::Tagged(scan) => scan.next(snapshot).await,
+            ReadState::Nothing => return Ok(None),
+            ReadState::Disjoint(scan) => scan.next().await,
+            ReadState::Merged(scan) => scan.next().await,
+            ReadState::Tagged(scan) => scan.next(snapshot).await,
         };
         next.map_err(external)
     }
 }
 
-struct Running {
-    reading: Reading,
+struct EntryStream {
+    reading: ReadState,
     snapshot: Snapshot,
-    projection: Arc<Projection>,
+    projection: Arc<RowProjection>,
     left: usize,
     baseline: BaselineMetrics,
     counts: ScanCounts,
     metrics: ExecutionPlanMetricsSet,
 }
 
-impl Running {
+impl EntryStream {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         if self.left == 0 {
             return Ok(None);
@@ -344,7 +349,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for EntryStream {
     /// However the scan ended, what it read is told once.
     fn drop(&mut self) {
         let pages = &self.counts.pages;

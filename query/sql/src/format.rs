@@ -17,12 +17,12 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use crate::encode::Encode;
+use crate::encode::RowSink;
 use crate::error::SqlError;
 
 /// How a result is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Format {
+pub enum OutputFormat {
     /// An array of objects, one to a line.
     #[default]
     Json,
@@ -38,16 +38,16 @@ pub enum Format {
     Table,
 }
 
-const FORMATS: [(&str, Format); 6] = [
-    ("json", Format::Json),
-    ("jsonl", Format::JsonLines),
-    ("csv", Format::Csv),
-    ("arrow", Format::Arrow),
-    ("parquet", Format::Parquet),
-    ("table", Format::Table),
+const FORMATS: [(&str, OutputFormat); 6] = [
+    ("json", OutputFormat::Json),
+    ("jsonl", OutputFormat::JsonLines),
+    ("csv", OutputFormat::Csv),
+    ("arrow", OutputFormat::Arrow),
+    ("parquet", OutputFormat::Parquet),
+    ("table", OutputFormat::Table),
 ];
 
-impl FromStr for Format {
+impl FromStr for OutputFormat {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -59,16 +59,16 @@ impl FromStr for Format {
     }
 }
 
-impl Format {
+impl OutputFormat {
     /// Its media type.
     pub fn content_type(self) -> &'static str {
         match self {
-            Format::Json => "application/json",
-            Format::JsonLines => "application/x-ndjson",
-            Format::Csv => "text/csv; charset=utf-8",
-            Format::Arrow => "application/vnd.apache.arrow.stream",
-            Format::Parquet => "application/vnd.apache.parquet",
-            Format::Table => "text/plain; charset=utf-8",
+            OutputFormat::Json => "application/json",
+            OutputFormat::JsonLines => "application/x-ndjson",
+            OutputFormat::Csv => "text/csv; charset=utf-8",
+            OutputFormat::Arrow => "application/vnd.apache.arrow.stream",
+            OutputFormat::Parquet => "application/vnd.apache.parquet",
+            OutputFormat::Table => "text/plain; charset=utf-8",
         }
     }
 }
@@ -84,36 +84,36 @@ fn failed(error: impl std::fmt::Display) -> SqlError {
 }
 
 /// Writes a result in a format, for the engine.
-pub struct Writer {
-    format: Format,
-    stage: Stage,
+pub struct ResultWriter {
+    format: OutputFormat,
+    stage: WriteStage,
 }
 
 /// How far a result has been written.
-enum Stage {
+enum WriteStage {
     Begin,
     /// The encoder, and what stands before the first row until that is written, too: it would be a packet of its own.
-    Rows(Encoder, Vec<u8>),
+    Rows(RowEncoder, Vec<u8>),
     Table(SchemaRef, Vec<RecordBatch>),
     End,
 }
 
-impl Writer {
+impl ResultWriter {
     /// Writes in this format.
-    pub fn new(format: Format) -> Self {
-        Self { format, stage: Stage::Begin }
+    pub fn new(format: OutputFormat) -> Self {
+        Self { format, stage: WriteStage::Begin }
     }
 }
 
-impl Encode for Writer {
+impl RowSink for ResultWriter {
     type Piece = Vec<u8>;
 
     fn begin(&mut self, schema: &SchemaRef) -> Result<(), SqlError> {
         self.stage = match self.format {
-            Format::Table => Stage::Table(schema.clone(), Vec::new()),
+            OutputFormat::Table => WriteStage::Table(schema.clone(), Vec::new()),
             format => {
-                let (encoder, head) = Encoder::begin(format, schema)?;
-                Stage::Rows(encoder, head)
+                let (encoder, head) = RowEncoder::begin(format, schema)?;
+                WriteStage::Rows(encoder, head)
             }
         };
         Ok(())
@@ -121,12 +121,12 @@ impl Encode for Writer {
 
     fn rows(&mut self, rows: &RecordBatch) -> Result<(Option<Vec<u8>>, usize), SqlError> {
         let piece = match &mut self.stage {
-            Stage::Rows(encoder, head) => {
+            WriteStage::Rows(encoder, head) => {
                 let mut out = std::mem::take(head);
                 out.extend(encoder.rows(rows)?);
                 Some(out)
             }
-            Stage::Table(_, batches) => {
+            WriteStage::Table(_, batches) => {
                 batches.push(rows.clone());
                 let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
                 if bytes > TABLE_BYTES_MAX {
@@ -137,30 +137,30 @@ impl Encode for Writer {
                 }
                 None
             }
-            Stage::Begin | Stage::End => None,
+            WriteStage::Begin | WriteStage::End => None,
         };
         Ok((piece, rows.num_rows()))
     }
 
     fn end(&mut self) -> Result<Option<Vec<u8>>, SqlError> {
-        match std::mem::replace(&mut self.stage, Stage::End) {
-            Stage::Rows(encoder, mut head) => {
+        match std::mem::replace(&mut self.stage, WriteStage::End) {
+            WriteStage::Rows(encoder, mut head) => {
                 head.extend(encoder.end()?);
                 Ok(Some(head))
             }
-            Stage::Table(schema, batches) => {
+            WriteStage::Table(schema, batches) => {
                 let table = pretty_format_batches_with_schema(schema, &batches).map_err(failed)?;
                 Ok(Some(format!("{table}\n").into_bytes()))
             }
-            Stage::Begin | Stage::End => Ok(None),
+            WriteStage::Begin | WriteStage::End => Ok(None),
         }
     }
 }
 
 /// Writes rows in a format as they come.
-pub struct Encoder(Form);
+pub struct RowEncoder(EncoderForm);
 
-enum Form {
+enum EncoderForm {
     Json { has_rows: bool },
     JsonLines,
     Csv,
@@ -168,34 +168,34 @@ enum Form {
     Parquet(Box<ArrowWriter<Vec<u8>>>),
 }
 
-impl Encoder {
+impl RowEncoder {
     /// Begins, with what stands before the first row. A table, which needs all its rows first, is written
     /// as CSV.
-    pub fn begin(format: Format, schema: &SchemaRef) -> Result<(Self, Vec<u8>), SqlError> {
+    pub fn begin(format: OutputFormat, schema: &SchemaRef) -> Result<(Self, Vec<u8>), SqlError> {
         let mut out = Vec::new();
         let form = match format {
-            Format::Json => {
+            OutputFormat::Json => {
                 out.push(b'[');
-                Form::Json { has_rows: false }
+                EncoderForm::Json { has_rows: false }
             }
-            Format::JsonLines => Form::JsonLines,
-            Format::Csv | Format::Table => {
+            OutputFormat::JsonLines => EncoderForm::JsonLines,
+            OutputFormat::Csv | OutputFormat::Table => {
                 let names = texts(&RecordBatch::new_empty(schema.clone())).map_err(failed)?;
                 csv(&names, true, &mut out)?;
-                Form::Csv
+                EncoderForm::Csv
             }
-            Format::Arrow => {
+            OutputFormat::Arrow => {
                 let writer = StreamWriter::try_new(Vec::new(), schema).map_err(failed)?;
-                Form::Arrow(Box::new(writer))
+                EncoderForm::Arrow(Box::new(writer))
             }
-            Format::Parquet => {
+            OutputFormat::Parquet => {
                 let zstd = Compression::ZSTD(ZstdLevel::default());
                 let properties = WriterProperties::builder()
                     .set_compression(zstd)
                     .set_max_row_group_row_count(Some(PARQUET_GROUP_ROWS))
                     .build();
                 let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties));
-                Form::Parquet(Box::new(writer.map_err(failed)?))
+                EncoderForm::Parquet(Box::new(writer.map_err(failed)?))
             }
         };
         Ok((Self(form), out))
@@ -205,7 +205,7 @@ impl Encoder {
     pub fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, SqlError> {
         let mut out = Vec::new();
         match &mut self.0 {
-            Form::Json { has_rows } => {
+            EncoderForm::Json { has_rows } => {
                 for row in json_rows(batch)? {
                     let separator: &[u8] = if *has_rows { b",\n" } else { b"\n" };
                     *has_rows = true;
@@ -213,13 +213,13 @@ impl Encoder {
                     out.extend_from_slice(&row);
                 }
             }
-            Form::JsonLines => out = json_lines(batch)?,
-            Form::Csv => csv(&texts(batch).map_err(failed)?, false, &mut out)?,
-            Form::Arrow(writer) => {
+            EncoderForm::JsonLines => out = json_lines(batch)?,
+            EncoderForm::Csv => csv(&texts(batch).map_err(failed)?, false, &mut out)?,
+            EncoderForm::Arrow(writer) => {
                 writer.write(batch).map_err(failed)?;
                 out = std::mem::take(writer.get_mut());
             }
-            Form::Parquet(writer) => {
+            EncoderForm::Parquet(writer) => {
                 writer.write(batch).map_err(failed)?;
                 out = std::mem::take(writer.inner_mut());
             }
@@ -230,13 +230,13 @@ impl Encoder {
     /// What stands after the last row.
     pub fn end(self) -> Result<Vec<u8>, SqlError> {
         match self.0 {
-            Form::Json { .. } => Ok(b"\n]\n".to_vec()),
-            Form::JsonLines | Form::Csv => Ok(Vec::new()),
-            Form::Arrow(mut writer) => {
+            EncoderForm::Json { .. } => Ok(b"\n]\n".to_vec()),
+            EncoderForm::JsonLines | EncoderForm::Csv => Ok(Vec::new()),
+            EncoderForm::Arrow(mut writer) => {
                 writer.finish().map_err(failed)?;
                 Ok(std::mem::take(writer.get_mut()))
             }
-            Form::Parquet(writer) => writer.into_inner().map_err(failed),
+            EncoderForm::Parquet(writer) => writer.into_inner().map_err(failed),
         }
     }
 }

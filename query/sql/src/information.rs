@@ -39,26 +39,26 @@ pub fn settings(options: &ConfigOptions) -> Result<Arc<dyn TableProvider>> {
 }
 
 /// The schema, over catalogs that do not contain it: they would never be freed.
-pub struct Information {
+pub struct InformationSchema {
     inner: InformationSchemaProvider,
     settings: Arc<dyn TableProvider>,
 }
 
-impl Information {
+impl InformationSchema {
     /// The schema that tells of these catalogs and settings.
     pub fn new(catalogs: Arc<dyn CatalogProviderList>, settings: Arc<dyn TableProvider>) -> Self {
         Self { inner: InformationSchemaProvider::new(catalogs), settings }
     }
 }
 
-impl fmt::Debug for Information {
+impl fmt::Debug for InformationSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(INFORMATION_SCHEMA)
     }
 }
 
 #[async_trait]
-impl SchemaProvider for Information {
+impl SchemaProvider for InformationSchema {
     fn table_names(&self) -> Vec<String> {
         self.inner.table_names()
     }

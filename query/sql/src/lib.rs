@@ -8,9 +8,7 @@
 //! uploads and downloads. They only read: whatever would change or set something is refused. Only this
 //! package knows DataFusion.
 
-mod alive;
-mod bounded;
-mod bounds;
+mod cancel;
 mod catalog;
 mod changes;
 mod checksums;
@@ -21,28 +19,30 @@ mod encode;
 mod engine;
 mod error;
 mod exec;
-mod facts;
 mod format;
 mod functions;
 mod information;
+mod key_range;
 mod list;
-mod places;
+mod output_limit;
 mod prune;
 mod session;
 pub mod settings;
+mod slots;
 mod source;
+mod system_tables;
 mod table;
 mod tagged;
 mod tags;
-mod words;
+mod unsupported;
 
 pub use complexity::{LINKS_MAX, TEXT_BYTES_MAX};
 pub use datafusion::arrow;
 pub use datafusion::common::ScalarValue;
-pub use dialect::Statement;
-pub use encode::Encode;
-pub use engine::{Counters, Engine, Options, Question, ReadAt, Rows};
-pub use error::{Position, Refusal, SqlError};
-pub use format::{Encoder, Format, Writer};
-pub use session::Description;
-pub use source::{Asker, Fresh, Seen, Source};
+pub use dialect::SqlStatement;
+pub use encode::RowSink;
+pub use engine::{QueryCounters, QueryRequest, QueryRows, ReadOffsets, SqlEngine, SqlOptions};
+pub use error::{QueryRefusal, SqlError, TextPosition};
+pub use format::{OutputFormat, ResultWriter, RowEncoder};
+pub use session::StatementDescription;
+pub use source::{FreshPartitions, PartitionView, Principal, StoreSource};

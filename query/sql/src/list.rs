@@ -24,7 +24,7 @@ use ingest::name::BucketName;
 use query::listing::{self, ListItem, ListPage, ListRequest, ListStart};
 
 use crate::error::external;
-use crate::{bounds, facts, table};
+use crate::{key_range, system_tables, table};
 
 /// What a listing hands over at a time.
 const PAGE: usize = 1000;
@@ -51,7 +51,7 @@ fn text(arguments: &[Expr], at: usize, name: &str) -> Result<Option<String>> {
             | ScalarValue::Utf8View(None),
             _,
         )) => Ok(None),
-        Some(given) => bounds::text(given)
+        Some(given) => key_range::text(given)
             .map(Some)
             .ok_or_else(|| plan_datafusion_err!("list_objects: {name} is a text, not {given}")),
     }
@@ -94,7 +94,7 @@ impl TableFunctionImpl for ListObjects {
             max: PAGE,
         };
         let left = count(given, 4, "max_keys")?.unwrap_or(usize::MAX);
-        let listing = Listing { snapshot, request, left, schema: schema() };
+        let listing = ListStream { snapshot, request, left, schema: schema() };
         Ok(Arc::new(StreamingTable::try_new(schema(), vec![Arc::new(listing)])?))
     }
 }
@@ -103,20 +103,20 @@ fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("key", DataType::Utf8, false),
         Field::new("is_prefix", DataType::Boolean, false),
-        Field::new("last_modified", facts::time(), true),
+        Field::new("last_modified", system_tables::time(), true),
         Field::new("size", DataType::Int64, true),
         Field::new("etag", DataType::Utf8, true),
     ]))
 }
 
-struct Listing {
+struct ListStream {
     snapshot: Snapshot,
     request: ListRequest,
     left: usize,
     schema: SchemaRef,
 }
 
-impl fmt::Debug for Listing {
+impl fmt::Debug for ListStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "list_objects({:?})", self.request)
     }
@@ -146,7 +146,7 @@ fn columns(page: &ListPage, schema: &SchemaRef) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }
 
-impl PartitionStream for Listing {
+impl PartitionStream for ListStream {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }

@@ -51,7 +51,7 @@ pub fn prune(
         let Some(predicate) = predicate(condition, session) else { continue };
         let mut kept = Vec::with_capacity(disjoint.rows.len());
         for selected in &disjoint.rows {
-            let pages = Pages::of(&metadata, selected.group, &name);
+            let pages = PageExtremes::of(&metadata, selected.group, &name);
             // Extremes are of rows that are not shown, too: what fails for them rules nothing out.
             let wanted = pages.as_ref().and_then(|pages| predicate.prune(pages).ok());
             match (pages, wanted) {
@@ -76,7 +76,7 @@ fn predicate(condition: &Expr, session: &dyn Session) -> Option<Arc<PruningPredi
 }
 
 /// The extremes of a column's pages in one row group.
-struct Pages {
+struct PageExtremes {
     rows: Vec<Range<usize>>,
     min: ArrayRef,
     max: ArrayRef,
@@ -84,7 +84,7 @@ struct Pages {
     counts: Option<UInt64Array>,
 }
 
-impl Pages {
+impl PageExtremes {
     /// `None` where the file does not tell them.
     fn of(metadata: &Arc<ParquetMetaData>, group: usize, name: &str) -> Option<Self> {
         let (columns, offsets) = (metadata.column_index()?, metadata.offset_index()?);
@@ -107,7 +107,7 @@ impl Pages {
     }
 }
 
-impl PruningStatistics for Pages {
+impl PruningStatistics for PageExtremes {
     fn min_values(&self, _: &Column) -> Option<ArrayRef> {
         Some(self.min.clone())
     }

@@ -21,22 +21,22 @@ use datafusion::sql::sqlparser::ast::Statement as Parsed;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use query::scan::VersionScope;
 
-use crate::alive::{self, Alive};
-use crate::catalog::{Base, CATALOG, PG_CATALOG, SCHEMA};
-use crate::changes::Changes;
+use crate::cancel::{self, CancelToken};
+use crate::catalog::{CATALOG, PG_CATALOG, SCHEMA, SharedCatalog};
+use crate::changes::ChangesTable;
 use crate::complexity;
 use crate::error::SqlError;
-use crate::facts;
-use crate::information::{INFORMATION_SCHEMA, Information};
+use crate::information::{INFORMATION_SCHEMA, InformationSchema};
 use crate::list::ListObjects;
-use crate::source::{Asker, Seen};
-use crate::table::Entries;
-use crate::tags::Tags;
-use crate::words;
+use crate::source::{PartitionView, Principal};
+use crate::system_tables;
+use crate::table::EntriesTable;
+use crate::tags::TagsTable;
+use crate::unsupported;
 
 /// What a statement asks for and answers with.
 #[derive(Clone, Debug)]
-pub struct Description {
+pub struct StatementDescription {
     /// The types of `$1`, `$2` and so on; none where the statement leaves it open.
     pub parameters: Vec<Option<DataType>>,
     /// The answer's columns.
@@ -45,23 +45,23 @@ pub struct Description {
 
 /// The tables of what is seen. What the store is made of has rows for operators only.
 pub fn tables(
-    seen: &[Seen],
-    asker: Option<&Asker>,
+    seen: &[PartitionView],
+    asker: Option<&Principal>,
 ) -> datafusion::error::Result<MemorySchemaProvider> {
     let snapshots: &[Snapshot] = &seen.iter().map(|seen| seen.snapshot.clone()).collect::<Vec<_>>();
     let tables = MemorySchemaProvider::new();
     for (name, shown) in [("objects", VersionScope::Objects), ("versions", VersionScope::Versions)]
     {
-        tables.register_table(name.into(), Arc::new(Entries::new(snapshots, shown)))?;
+        tables.register_table(name.into(), Arc::new(EntriesTable::new(snapshots, shown)))?;
     }
-    tables.register_table("tags".into(), Arc::new(Tags::new(snapshots)))?;
-    tables.register_table("buckets".into(), Arc::new(facts::buckets(snapshots)?))?;
-    tables.register_table("uploads".into(), Arc::new(facts::uploads(snapshots)?))?;
-    tables.register_table("changes".into(), Arc::new(Changes::new(seen, asker)))?;
-    tables.register_table("partitions".into(), Arc::new(facts::partitions(seen)?))?;
+    tables.register_table("tags".into(), Arc::new(TagsTable::new(snapshots)))?;
+    tables.register_table("buckets".into(), Arc::new(system_tables::buckets(snapshots)?))?;
+    tables.register_table("uploads".into(), Arc::new(system_tables::uploads(snapshots)?))?;
+    tables.register_table("changes".into(), Arc::new(ChangesTable::new(seen, asker)))?;
+    tables.register_table("partitions".into(), Arc::new(system_tables::partitions(seen)?))?;
     let is_operator = asker.is_some_and(|asker| asker.is_operator);
     let files = if is_operator { snapshots } else { &[] };
-    tables.register_table("segments".into(), Arc::new(facts::segments(files)?))?;
+    tables.register_table("segments".into(), Arc::new(system_tables::segments(files)?))?;
     Ok(tables)
 }
 
@@ -88,21 +88,29 @@ pub fn with_schemas(
 }
 
 /// Tables as snapshots show them.
-pub struct Session {
+pub struct QuerySession {
     context: SessionContext,
     is_operator: bool,
 }
 
-impl Session {
+impl QuerySession {
     /// A session whose tables show what is seen.
-    pub fn new(base: Base, seen: &[Seen], asker: &Asker) -> Result<Self, SqlError> {
+    pub fn new(
+        base: SharedCatalog,
+        seen: &[PartitionView],
+        asker: &Principal,
+    ) -> Result<Self, SqlError> {
         Self::make(base, seen, asker).map_err(|error| SqlError::planning(&error))
     }
 
-    fn make(base: Base, seen: &[Seen], asker: &Asker) -> datafusion::error::Result<Self> {
+    fn make(
+        base: SharedCatalog,
+        seen: &[PartitionView],
+        asker: &Principal,
+    ) -> datafusion::error::Result<Self> {
         let tables: Arc<dyn SchemaProvider> = Arc::new(tables(seen, Some(asker))?);
         let told = [(SCHEMA, tables), (PG_CATALOG, base.pg_catalog)];
-        let information = Arc::new(Information::new(catalogs(&told)?, base.settings));
+        let information = Arc::new(InformationSchema::new(catalogs(&told)?, base.settings));
         let [tables, pg_catalog] = told;
         let mut state = base.state;
         if !asker.is_operator {
@@ -152,7 +160,7 @@ impl Session {
                     self.check_explain(is_plain)?;
                 }
                 complexity::check_tree(statement)?;
-                words::check(statement).map_err(SqlError::refused)
+                unsupported::check(statement).map_err(SqlError::refused)
             }
             Statement::Explain(explain) => {
                 let options = &explain.options;
@@ -177,8 +185,8 @@ impl Session {
         ))
     }
 
-    /// See [`Description`].
-    pub async fn describe(&self, text: &str) -> Result<Description, SqlError> {
+    /// See [`StatementDescription`].
+    pub async fn describe(&self, text: &str) -> Result<StatementDescription, SqlError> {
         let plan = self.plan(text).await?;
         let named = plan.get_parameter_types().map_err(|error| SqlError::planning(&error))?;
         let mut parameters = Vec::new();
@@ -193,7 +201,7 @@ impl Session {
             }
             parameters[number - 1] = kind;
         }
-        Ok(Description { parameters, schema: plan.schema().inner().clone() })
+        Ok(StatementDescription { parameters, schema: plan.schema().inner().clone() })
     }
 
     /// Begins a statement with the values of its parameters.
@@ -201,14 +209,14 @@ impl Session {
         &self,
         text: &str,
         values: ParamValues,
-        alive: &Arc<Alive>,
+        alive: &Arc<CancelToken>,
     ) -> Result<SendableRecordBatchStream, SqlError> {
         let planning = |error| SqlError::planning(&error);
         let plan = self.plan(text).await?.with_param_values(values).map_err(planning)?;
         let frame = self.context.execute_logical_plan(plan).await.map_err(planning)?;
         let context = Arc::new(frame.task_ctx());
         let plan = frame.create_physical_plan().await.map_err(planning)?;
-        let plan = alive::asking(plan, alive).map_err(planning)?;
+        let plan = cancel::asking(plan, alive).map_err(planning)?;
         execute_stream(plan, context).map_err(planning)
     }
 }

@@ -8,20 +8,20 @@ use ingest::env::Fut;
 use ingest::log::{Log, ReadError};
 
 /// All partitions, once they have been caught up with.
-pub type Fresh<'a> = Fut<'a, Result<Vec<Seen>, ReadError>>;
+pub type FreshPartitions<'a> = Fut<'a, Result<Vec<PartitionView>, ReadError>>;
 
 /// The store in the eyes of one user.
-pub trait Source: Send + Sync + 'static {
+pub trait StoreSource: Send + Sync + 'static {
     /// All partitions with everything that was acknowledged before the call.
-    fn fresh(&self) -> Fresh<'_>;
+    fn fresh(&self) -> FreshPartitions<'_>;
 
     /// Who asks.
-    fn asker(&self) -> &Asker;
+    fn asker(&self) -> &Principal;
 }
 
 /// A partition, as one user may see it.
 #[derive(Clone)]
-pub struct Seen {
+pub struct PartitionView {
     /// What is in it, without the buckets that the user may not list: a query cannot name what is not there.
     pub snapshot: Snapshot,
     /// The buckets whose changes the user may follow: those, and for an operator all.
@@ -32,7 +32,7 @@ pub struct Seen {
 
 /// Who asks.
 #[derive(Clone, Debug)]
-pub struct Asker {
+pub struct Principal {
     /// The name, for the log of slow queries.
     pub name: String,
     /// The canonical id, as records carry it.

@@ -22,16 +22,16 @@ use ingest::log::ReadError;
 use query::scan::{KeyBounds, ScanBatch, VersionScope, split};
 use query::tagged::candidates;
 
-use crate::bounds;
 use crate::checksums;
 use crate::error::external;
-use crate::exec::{EntriesExec, Share, Tagged};
+use crate::exec::{EntriesExec, ScanShare, TaggedKeys};
+use crate::key_range;
 use crate::prune;
 use crate::tagged;
 
 /// A column of the tables, and the manifest columns that it is made from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Column {
+pub enum TableColumn {
     /// The bucket's name.
     Bucket,
     /// The object key.
@@ -54,43 +54,45 @@ pub enum Column {
     Manifest(&'static str),
 }
 
-const OBJECTS: [(&str, Column); 14] = [
-    ("bucket", Column::Bucket),
-    ("key", Column::Key),
-    ("version_id", Column::VersionId),
-    ("last_modified", Column::Manifest("last_modified")),
-    ("size", Column::Manifest("size")),
-    ("etag", Column::ETag),
-    ("owner", Column::Manifest("owner")),
-    ("content_type", Column::Manifest("content_type")),
-    ("headers", Column::Manifest("headers")),
-    ("metadata", Column::Manifest("metadata")),
-    ("tags", Column::Manifest("tags")),
-    ("storage_class", Column::StorageClass),
-    ("checksums", Column::Checksums),
-    ("checksum_type", Column::ChecksumType),
+const OBJECTS: [(&str, TableColumn); 14] = [
+    ("bucket", TableColumn::Bucket),
+    ("key", TableColumn::Key),
+    ("version_id", TableColumn::VersionId),
+    ("last_modified", TableColumn::Manifest("last_modified")),
+    ("size", TableColumn::Manifest("size")),
+    ("etag", TableColumn::ETag),
+    ("owner", TableColumn::Manifest("owner")),
+    ("content_type", TableColumn::Manifest("content_type")),
+    ("headers", TableColumn::Manifest("headers")),
+    ("metadata", TableColumn::Manifest("metadata")),
+    ("tags", TableColumn::Manifest("tags")),
+    ("storage_class", TableColumn::StorageClass),
+    ("checksums", TableColumn::Checksums),
+    ("checksum_type", TableColumn::ChecksumType),
 ];
 
-const ONLY_VERSIONS: [(&str, Column); 2] =
-    [("is_latest", Column::IsLatest), ("is_delete_marker", Column::IsDeleteMarker)];
+const ONLY_VERSIONS: [(&str, TableColumn); 2] =
+    [("is_latest", TableColumn::IsLatest), ("is_delete_marker", TableColumn::IsDeleteMarker)];
 
 /// The index of a manifest's column.
 fn at(name: &str) -> usize {
     manifest::schema().index_of(name).expect("the manifest has this column")
 }
 
-impl Column {
+impl TableColumn {
     fn field(self, name: &str) -> Field {
         match self {
-            Column::Bucket | Column::Key | Column::VersionId => {
+            TableColumn::Bucket | TableColumn::Key | TableColumn::VersionId => {
                 Field::new(name, DataType::Utf8, false)
             }
-            Column::IsLatest | Column::IsDeleteMarker => Field::new(name, DataType::Boolean, false),
-            Column::ETag | Column::StorageClass | Column::ChecksumType => {
+            TableColumn::IsLatest | TableColumn::IsDeleteMarker => {
+                Field::new(name, DataType::Boolean, false)
+            }
+            TableColumn::ETag | TableColumn::StorageClass | TableColumn::ChecksumType => {
                 Field::new(name, DataType::Utf8, true)
             }
-            Column::Checksums => manifest::schema().field(at("tags")).clone().with_name(name),
-            Column::Manifest(source) => {
+            TableColumn::Checksums => manifest::schema().field(at("tags")).clone().with_name(name),
+            TableColumn::Manifest(source) => {
                 manifest::schema().field(at(source)).clone().with_name(name)
             }
         }
@@ -99,20 +101,20 @@ impl Column {
     /// The manifest columns that it is made from.
     fn needs(self) -> Vec<usize> {
         match self {
-            Column::Bucket => vec![at("bucket_id")],
-            Column::Key => vec![at("key")],
-            Column::VersionId => vec![at("version"), at("is_null_version")],
-            Column::IsDeleteMarker | Column::StorageClass => vec![at("kind")],
-            Column::IsLatest => Vec::new(),
-            Column::ETag => vec![at("md5"), at("parts")],
-            Column::Checksums | Column::ChecksumType => vec![at("checksums")],
-            Column::Manifest(name) => vec![at(name)],
+            TableColumn::Bucket => vec![at("bucket_id")],
+            TableColumn::Key => vec![at("key")],
+            TableColumn::VersionId => vec![at("version"), at("is_null_version")],
+            TableColumn::IsDeleteMarker | TableColumn::StorageClass => vec![at("kind")],
+            TableColumn::IsLatest => Vec::new(),
+            TableColumn::ETag => vec![at("md5"), at("parts")],
+            TableColumn::Checksums | TableColumn::ChecksumType => vec![at("checksums")],
+            TableColumn::Manifest(name) => vec![at(name)],
         }
     }
 }
 
 /// A table's columns.
-pub fn columns(shown: VersionScope) -> Vec<(&'static str, Column)> {
+pub fn columns(shown: VersionScope) -> Vec<(&'static str, TableColumn)> {
     let mut columns = OBJECTS.to_vec();
     if shown == VersionScope::Versions {
         columns.splice(3..3, ONLY_VERSIONS);
@@ -121,20 +123,20 @@ pub fn columns(shown: VersionScope) -> Vec<(&'static str, Column)> {
 }
 
 /// A table's schema.
-pub fn schema(columns: &[(&'static str, Column)]) -> SchemaRef {
+pub fn schema(columns: &[(&'static str, TableColumn)]) -> SchemaRef {
     let fields = columns.iter().map(|(name, column)| column.field(name));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Makes a table's rows of a scan's.
-pub struct Projection {
+pub struct RowProjection {
     /// The table's columns that are wanted.
-    columns: Vec<(&'static str, Column)>,
+    columns: Vec<(&'static str, TableColumn)>,
     /// Their schema.
     pub schema: SchemaRef,
 }
 
-impl Projection {
+impl RowProjection {
     /// The columns with these numbers, or all.
     pub fn new(shown: VersionScope, wanted: Option<&Vec<usize>>) -> Self {
         let all = columns(shown);
@@ -152,7 +154,8 @@ impl Projection {
 
     /// Some of the columns, by their names.
     pub fn only(&self, names: &[String]) -> Self {
-        let is_wanted = |(name, _): &&(&str, Column)| names.iter().any(|wanted| wanted == name);
+        let is_wanted =
+            |(name, _): &&(&str, TableColumn)| names.iter().any(|wanted| wanted == name);
         let columns: Vec<_> = self.columns.iter().filter(is_wanted).copied().collect();
         Self { schema: schema(&columns), columns }
     }
@@ -167,26 +170,26 @@ impl Projection {
     pub fn apply(&self, batch: &ScanBatch, buckets: &Buckets) -> Result<RecordBatch> {
         let source =
             |name: &str| batch.rows.column_by_name(name).expect("a needed column is read").clone();
-        let build = |column: &(&str, Column)| -> Result<ArrayRef> {
+        let build = |column: &(&str, TableColumn)| -> Result<ArrayRef> {
             Ok(match column.1 {
-                Column::Bucket => bucket_names(source("bucket_id").as_primitive(), buckets),
-                Column::Key => source("key"),
-                Column::VersionId => {
+                TableColumn::Bucket => bucket_names(source("bucket_id").as_primitive(), buckets),
+                TableColumn::Key => source("key"),
+                TableColumn::VersionId => {
                     let (versions, nulls) = (source("version"), source("is_null_version"));
                     version_ids(versions.as_primitive(), nulls.as_boolean())
                 }
-                Column::IsLatest => Arc::new(batch.is_latest.clone()),
-                Column::IsDeleteMarker => {
+                TableColumn::IsLatest => Arc::new(batch.is_latest.clone()),
+                TableColumn::IsDeleteMarker => {
                     let kinds = source("kind");
                     let marker = compactor::index_value::IndexValueKind::Marker.code();
                     let is_marker = kinds.as_primitive::<UInt8Type>().values().iter();
                     Arc::new(BooleanArray::from_iter(is_marker.map(|kind| Some(*kind == marker))))
                 }
-                Column::ETag => etags(&source("md5"), &source("parts")),
-                Column::StorageClass => storage_classes(source("kind").as_primitive()),
-                Column::Checksums => checksums::texts(source("checksums").as_binary())?,
-                Column::ChecksumType => checksums::kinds(source("checksums").as_binary())?,
-                Column::Manifest(name) => source(name),
+                TableColumn::ETag => etags(&source("md5"), &source("parts")),
+                TableColumn::StorageClass => storage_classes(source("kind").as_primitive()),
+                TableColumn::Checksums => checksums::texts(source("checksums").as_binary())?,
+                TableColumn::ChecksumType => checksums::kinds(source("checksums").as_binary())?,
+                TableColumn::Manifest(name) => source(name),
             })
         };
         let arrays: Vec<ArrayRef> = self.columns.iter().map(build).collect::<Result<_>>()?;
@@ -271,41 +274,41 @@ fn etags(md5s: &ArrayRef, parts: &ArrayRef) -> ArrayRef {
 }
 
 /// The `objects` or the `versions` of all partitions' snapshots.
-pub struct Entries {
+pub struct EntriesTable {
     snapshots: Vec<Snapshot>,
     shown: VersionScope,
     schema: SchemaRef,
 }
 
-impl Entries {
+impl EntriesTable {
     /// Makes the table.
     pub fn new(snapshots: &[Snapshot], shown: VersionScope) -> Self {
         Self { snapshots: snapshots.to_vec(), shown, schema: schema(&columns(shown)) }
     }
 }
 
-impl Entries {
+impl EntriesTable {
     /// The few keys that a condition on a tag leaves, if there is one and they are few.
     async fn by_tag(
         &self,
         snapshot: &Snapshot,
         bounds: &KeyBounds,
         conditions: &[Expr],
-    ) -> Result<Option<Tagged>, ReadError> {
+    ) -> Result<Option<TaggedKeys>, ReadError> {
         if self.shown != VersionScope::Objects {
             return Ok(None);
         }
         for tag in conditions.iter().filter_map(tagged::tag_of) {
             let keys = candidates(snapshot, bounds, &tag, tagged::LOOKUPS_MAX).await?;
             if let Some(keys) = keys {
-                return Ok(Some(Tagged { tag, keys: keys.into_iter().collect() }));
+                return Ok(Some(TaggedKeys { tag, keys: keys.into_iter().collect() }));
             }
         }
         Ok(None)
     }
 }
 
-impl std::fmt::Debug for Entries {
+impl std::fmt::Debug for EntriesTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let at: Vec<_> = self.snapshots.iter().map(|snapshot| snapshot.at).collect();
         write!(f, "Entries({:?} at {at:?})", self.shown)
@@ -313,7 +316,7 @@ impl std::fmt::Debug for Entries {
 }
 
 #[async_trait]
-impl TableProvider for Entries {
+impl TableProvider for EntriesTable {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
@@ -328,7 +331,7 @@ impl TableProvider for Entries {
     ) -> Result<Vec<TableProviderFilterPushDown>> {
         let helps = |filter: &Expr| {
             let by_tag = self.shown == VersionScope::Objects && tagged::tag_of(filter).is_some();
-            by_tag || bounds::narrows(filter) || prune::prunes(filter)
+            by_tag || key_range::narrows(filter) || prune::prunes(filter)
         };
         let support = |filter: &&Expr| match helps(filter) {
             true => TableProviderFilterPushDown::Inexact,
@@ -347,21 +350,21 @@ impl TableProvider for Entries {
         let threads = session.config().target_partitions();
         let mut wanted: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         for (index, snapshot) in self.snapshots.iter().enumerate() {
-            let bounds = bounds::bounds(filters, &snapshot.buckets);
+            let bounds = key_range::bounds(filters, &snapshot.buckets);
             // One that holds nothing of what is asked for is left out, unless it is the only one.
             let is_last = index + 1 == self.snapshots.len();
             if bounds.buckets().is_empty() && !(is_last && wanted.is_empty()) {
                 continue;
             }
-            let projection = Projection::new(self.shown, projection);
+            let projection = RowProjection::new(self.shown, projection);
             let shares = match self.by_tag(snapshot, &bounds, filters).await.map_err(external)? {
-                Some(tagged) => vec![Share::Tagged(Arc::new(tagged))],
+                Some(tagged) => vec![ScanShare::Tagged(Arc::new(tagged))],
                 None => {
                     let mut split = split(snapshot, &bounds).await.map_err(external)?;
                     if let Some(disjoint) = &mut split.disjoint {
                         prune::prune(disjoint, filters, session)?;
                     }
-                    Share::all(split, threads)
+                    ScanShare::all(split, threads)
                 }
             };
             let exec =

@@ -3,7 +3,7 @@
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use query::tagged::TagFilter;
 
-use crate::bounds::text;
+use crate::key_range::text;
 
 /// Keys that are looked up one by one at the most; a scan finds more than these faster.
 pub const LOOKUPS_MAX: usize = 2000;

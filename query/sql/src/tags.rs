@@ -28,7 +28,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use query::scan::VersionScope;
 
-use crate::table::Entries;
+use crate::table::EntriesTable;
 
 /// The table's columns that are the object's, as `objects` calls them.
 const OF_OBJECTS: [&str; 3] = ["bucket", "key", "version_id"];
@@ -41,20 +41,20 @@ fn schema() -> SchemaRef {
 
 /// The table, over the snapshots of all partitions.
 #[derive(Debug)]
-pub struct Tags {
-    objects: Entries,
+pub struct TagsTable {
+    objects: EntriesTable,
     schema: SchemaRef,
 }
 
-impl Tags {
+impl TagsTable {
     /// Makes the table.
     pub fn new(snapshots: &[Snapshot]) -> Self {
-        Self { objects: Entries::new(snapshots, VersionScope::Objects), schema: schema() }
+        Self { objects: EntriesTable::new(snapshots, VersionScope::Objects), schema: schema() }
     }
 }
 
 #[async_trait]
-impl TableProvider for Tags {
+impl TableProvider for TagsTable {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }

@@ -9,11 +9,11 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 use ingest::ids::{Offset, PartitionId};
 
-use crate::bounds::{column, compared};
+use crate::key_range::{column, compared};
 
 /// A stretch of offsets, in some partitions.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Range {
+pub struct OffsetRange {
     /// At or above this.
     pub from: Offset,
     /// Below this.
@@ -22,20 +22,20 @@ pub struct Range {
     partitions: Vec<Vec<i128>>,
 }
 
-impl Default for Range {
+impl Default for OffsetRange {
     fn default() -> Self {
         Self { from: Offset::ZERO, below: Offset::MAX, partitions: Vec::new() }
     }
 }
 
-impl fmt::Display for Range {
+impl fmt::Display for OffsetRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "from {}", self.from)?;
         if self.below < Offset::MAX { write!(f, " to below {}", self.below) } else { Ok(()) }
     }
 }
 
-impl Range {
+impl OffsetRange {
     /// What all conditions together leave.
     pub fn of(conditions: &[Expr]) -> Self {
         let mut range = Self::default();
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn conditions_on_offsets_and_partitions_narrow() {
         let of = |condition: Expr| {
-            let range = Range::of(&[condition]);
+            let range = OffsetRange::of(&[condition]);
             (range.from.get(), range.below.get())
         };
         let offset = || col("offset");
@@ -152,7 +152,7 @@ mod tests {
         ] {
             assert_eq!(of(condition.clone()), wanted, "{condition}");
         }
-        let range = Range::of(&[col("partition").eq(lit(1u32)), offset().gt(lit(i64::MAX))]);
+        let range = OffsetRange::of(&[col("partition").eq(lit(1u32)), offset().gt(lit(i64::MAX))]);
         assert!(
             range.has_partition(PartitionId::new(1)) && !range.has_partition(PartitionId::ZERO)
         );

@@ -17,8 +17,8 @@ use ingest::log::CommittedRecord;
 use ingest::record::{RecordBody, VersionRef};
 use ingest::time::WallTime;
 
-use crate::facts;
-use crate::source::{Asker, Seen};
+use crate::source::{PartitionView, Principal};
+use crate::system_tables;
 
 /// The table's columns.
 pub fn schema() -> SchemaRef {
@@ -26,7 +26,7 @@ pub fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         field("partition", DataType::UInt32, false),
         field("offset", DataType::Int64, false),
-        field("time", facts::time(), false),
+        field("time", system_tables::time(), false),
         field("operation", DataType::Utf8, false),
         field("bucket", DataType::Utf8, true),
         field("key", DataType::Utf8, true),
@@ -42,14 +42,14 @@ pub fn schema() -> SchemaRef {
 const OF_OUTCOMES: [&str; 3] = ["version_id", "size", "changed"];
 
 /// The columns that are wanted.
-pub struct Columns {
+pub struct ChangeColumns {
     /// Their schema.
     pub schema: SchemaRef,
     /// Whether it must be found out what became of each record.
     tell_outcomes: bool,
 }
 
-impl Columns {
+impl ChangeColumns {
     /// The columns with these numbers, or all.
     pub fn new(wanted: Option<&Vec<usize>>) -> Self {
         let all = schema();
@@ -62,7 +62,7 @@ impl Columns {
     }
 
     /// Rows as columns.
-    pub fn batch(&self, rows: Vec<Row>) -> Result<RecordBatch> {
+    pub fn batch(&self, rows: Vec<ChangeRow>) -> Result<RecordBatch> {
         fn texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
             Arc::new(values.collect::<StringArray>())
         }
@@ -98,7 +98,7 @@ impl Columns {
 }
 
 /// One request.
-pub struct Row {
+pub struct ChangeRow {
     partition: PartitionId,
     offset: Offset,
     time: WallTime,
@@ -107,12 +107,12 @@ pub struct Row {
     key: Option<String>,
     principal: Option<String>,
     request: Option<String>,
-    became: Became,
+    became: ChangeOutcome,
 }
 
 /// What became of it, as far as that is known.
 #[derive(Default)]
-struct Became {
+struct ChangeOutcome {
     version_id: Option<String>,
     size: Option<i64>,
     changed: Option<bool>,
@@ -152,14 +152,14 @@ fn bucket_of(body: &RecordBody, partition: PartitionId, offset: Offset) -> Optio
     }
 }
 
-impl Row {
+impl ChangeRow {
     /// A record's row, if it is a request and the asker may know of it: about a bucket that the asker may
     /// list, or the asker's own.
     pub fn of(
         committed: CommittedRecord,
-        seen: &Seen,
-        asker: &Asker,
-        columns: &Columns,
+        seen: &PartitionView,
+        asker: &Principal,
+        columns: &ChangeColumns,
     ) -> Option<Self> {
         let CommittedRecord { offset, record, .. } = committed;
         let operation = operation(&record.body)?;
@@ -171,8 +171,8 @@ impl Row {
             return None;
         }
         let became = match columns.tell_outcomes {
-            true => Became::of(&record.body, bucket, offset, seen),
-            false => Became::default(),
+            true => ChangeOutcome::of(&record.body, bucket, offset, seen),
+            false => ChangeOutcome::default(),
         };
         let bucket = match &record.body {
             RecordBody::CreateBucket(create) => Some(create.name.as_str().to_owned()),
@@ -199,8 +199,8 @@ fn version_id(version: Offset, is_null: bool) -> String {
     if is_null { "null".into() } else { format!("{:032x}", version.get()) }
 }
 
-impl Became {
-    fn of(body: &RecordBody, bucket: BucketId, offset: Offset, seen: &Seen) -> Self {
+impl ChangeOutcome {
+    fn of(body: &RecordBody, bucket: BucketId, offset: Offset, seen: &PartitionView) -> Self {
         // Memtables follow one another; the newest that may hold the record is the only one that can.
         let mut memtables = seen.snapshot.memtables();
         let memtable = memtables

@@ -11,45 +11,45 @@ use query::scan::KeyBounds;
 
 /// Whether a condition narrows the scan.
 pub fn narrows(condition: &Expr) -> bool {
-    let mut untouched = Narrowing::default();
+    let mut untouched = RangeNarrowing::default();
     untouched.add(condition);
-    untouched != Narrowing::default()
+    untouched != RangeNarrowing::default()
 }
 
 /// The bounds that all conditions together leave.
 pub fn bounds(conditions: &[Expr], buckets: &Buckets) -> KeyBounds {
-    let mut narrowing = Narrowing::default();
+    let mut narrowing = RangeNarrowing::default();
     conditions.iter().for_each(|condition| narrowing.add(condition));
     let named = |name: &str| narrowing.buckets.iter().all(|set| set.iter().any(|n| n == name));
     let wanted = buckets.iter().filter(|bucket| named(bucket.name.as_str()));
     let mut bounds = KeyBounds::new(wanted.map(|bucket| bucket.id).collect());
     for step in &narrowing.keys {
         match step {
-            Step::AtOrAbove(key) => bounds.at_or_above(key.as_bytes()),
-            Step::AtOrBelow(key) => bounds.at_or_below(key.as_bytes()),
-            Step::Below(key) => bounds.below(key.as_bytes()),
-            Step::Prefix(prefix) => bounds.prefix(prefix.as_bytes()),
+            NarrowingStep::AtOrAbove(key) => bounds.at_or_above(key.as_bytes()),
+            NarrowingStep::AtOrBelow(key) => bounds.at_or_below(key.as_bytes()),
+            NarrowingStep::Below(key) => bounds.below(key.as_bytes()),
+            NarrowingStep::Prefix(prefix) => bounds.prefix(prefix.as_bytes()),
         }
     }
     bounds
 }
 
 #[derive(Default, PartialEq, Debug)]
-struct Narrowing {
+struct RangeNarrowing {
     /// The bucket is in each of these sets.
     buckets: Vec<Vec<String>>,
-    keys: Vec<Step>,
+    keys: Vec<NarrowingStep>,
 }
 
 #[derive(PartialEq, Debug)]
-enum Step {
+enum NarrowingStep {
     AtOrAbove(String),
     AtOrBelow(String),
     Below(String),
     Prefix(String),
 }
 
-impl Narrowing {
+impl RangeNarrowing {
     fn add(&mut self, condition: &Expr) {
         match condition {
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
@@ -64,8 +64,8 @@ impl Narrowing {
             Expr::Between(Between { expr, negated: false, low, high }) => {
                 if let (Some("key"), Some(low), Some(high)) = (column(expr), text(low), text(high))
                 {
-                    self.keys.push(Step::AtOrAbove(low));
-                    self.keys.push(Step::AtOrBelow(high));
+                    self.keys.push(NarrowingStep::AtOrAbove(low));
+                    self.keys.push(NarrowingStep::AtOrBelow(high));
                 }
             }
             Expr::InList(InList { expr, list, negated: false }) => {
@@ -75,8 +75,8 @@ impl Narrowing {
                     (Some("key"), Some(mut values)) => {
                         values.sort_unstable();
                         if let (Some(low), Some(high)) = (values.first(), values.last()) {
-                            self.keys.push(Step::AtOrAbove(low.clone()));
-                            self.keys.push(Step::AtOrBelow(high.clone()));
+                            self.keys.push(NarrowingStep::AtOrAbove(low.clone()));
+                            self.keys.push(NarrowingStep::AtOrBelow(high.clone()));
                         }
                     }
                     _ => {}
@@ -90,14 +90,14 @@ impl Narrowing {
                 case_insensitive: false,
             }) => {
                 if let (Some("key"), Some(pattern)) = (column(expr), text(pattern)) {
-                    self.keys.push(Step::Prefix(literal_start(&pattern, *escape_char)));
+                    self.keys.push(NarrowingStep::Prefix(literal_start(&pattern, *escape_char)));
                 }
             }
             Expr::ScalarFunction(call) if call.name() == "starts_with" => {
                 if let [subject, prefix] = call.args.as_slice()
                     && let (Some("key"), Some(prefix)) = (column(subject), text(prefix))
                 {
-                    self.keys.push(Step::Prefix(prefix));
+                    self.keys.push(NarrowingStep::Prefix(prefix));
                 }
             }
             _ => {}
@@ -108,12 +108,14 @@ impl Narrowing {
         match (column, op) {
             ("bucket", Operator::Eq) => self.buckets.push(vec![value]),
             ("key", Operator::Eq) => {
-                self.keys.push(Step::AtOrAbove(value.clone()));
-                self.keys.push(Step::AtOrBelow(value));
+                self.keys.push(NarrowingStep::AtOrAbove(value.clone()));
+                self.keys.push(NarrowingStep::AtOrBelow(value));
             }
-            ("key", Operator::Gt | Operator::GtEq) => self.keys.push(Step::AtOrAbove(value)),
-            ("key", Operator::LtEq) => self.keys.push(Step::AtOrBelow(value)),
-            ("key", Operator::Lt) => self.keys.push(Step::Below(value)),
+            ("key", Operator::Gt | Operator::GtEq) => {
+                self.keys.push(NarrowingStep::AtOrAbove(value))
+            }
+            ("key", Operator::LtEq) => self.keys.push(NarrowingStep::AtOrBelow(value)),
+            ("key", Operator::Lt) => self.keys.push(NarrowingStep::Below(value)),
             _ => {}
         }
     }
@@ -162,8 +164,8 @@ mod tests {
 
     use super::*;
 
-    fn steps(condition: Expr) -> Vec<Step> {
-        let mut narrowing = Narrowing::default();
+    fn steps(condition: Expr) -> Vec<NarrowingStep> {
+        let mut narrowing = RangeNarrowing::default();
         narrowing.add(&condition);
         narrowing.keys
     }
@@ -171,12 +173,12 @@ mod tests {
     #[test]
     fn conditions_on_keys_narrow() {
         let text = |value: &str| value.to_owned();
-        assert_eq!(steps(lit("m").gt(col("key"))), [Step::Below(text("m"))]);
-        assert_eq!(steps(col("key").like(lit("a/b_c%"))), [Step::Prefix(text("a/b"))]);
-        assert_eq!(steps(col("key").like(lit("a\\%b%"))), [Step::Prefix(text("a"))]);
+        assert_eq!(steps(lit("m").gt(col("key"))), [NarrowingStep::Below(text("m"))]);
+        assert_eq!(steps(col("key").like(lit("a/b_c%"))), [NarrowingStep::Prefix(text("a/b"))]);
+        assert_eq!(steps(col("key").like(lit("a\\%b%"))), [NarrowingStep::Prefix(text("a"))]);
         assert_eq!(
             steps(col("key").gt_eq(lit("a")).and(col("key").lt_eq(lit("b")))),
-            [Step::AtOrAbove(text("a")), Step::AtOrBelow(text("b"))]
+            [NarrowingStep::AtOrAbove(text("a")), NarrowingStep::AtOrBelow(text("b"))]
         );
         assert_eq!(steps(col("key").gt(lit("a")).or(col("key").lt(lit("b")))), []);
         assert_eq!(steps(col("key").not_like(lit("a%"))), []);

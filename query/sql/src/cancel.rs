@@ -28,7 +28,7 @@ use crate::error::external;
 
 /// Whether a query is still wanted.
 #[derive(Debug)]
-pub struct Alive {
+pub struct CancelToken {
     has_ended: AtomicBool,
     until: Instant,
     deadline: Duration,
@@ -37,9 +37,9 @@ pub struct Alive {
 /// A query found that it is not wanted any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the query was ended after {0} seconds")]
-pub struct Overdue(pub u64);
+pub struct QueryCancelled(pub u64);
 
-impl Alive {
+impl CancelToken {
     /// It is, for so long.
     pub fn new(deadline: Duration) -> Arc<Self> {
         let until = Instant::now() + deadline;
@@ -52,16 +52,16 @@ impl Alive {
     }
 
     /// An error once there is no point in going on.
-    pub fn check(&self) -> std::result::Result<(), Overdue> {
+    pub fn check(&self) -> std::result::Result<(), QueryCancelled> {
         match self.has_ended.load(Ordering::Relaxed) || Instant::now() >= self.until {
-            true => Err(Overdue(self.deadline.as_secs())),
+            true => Err(QueryCancelled(self.deadline.as_secs())),
             false => Ok(()),
         }
     }
 }
 
 /// `alive()`: true, or the query's end.
-fn function(alive: &Arc<Alive>) -> ScalarUDF {
+fn function(alive: &Arc<CancelToken>) -> ScalarUDF {
     let alive = alive.clone();
     let ask = move |_: &[ColumnarValue]| {
         alive.check().map_err(external)?;
@@ -81,7 +81,10 @@ const MULTIPLYING: [&str; 6] = [
 ];
 
 /// The plan, asking.
-pub fn asking(plan: Arc<dyn ExecutionPlan>, alive: &Arc<Alive>) -> Result<Arc<dyn ExecutionPlan>> {
+pub fn asking(
+    plan: Arc<dyn ExecutionPlan>,
+    alive: &Arc<CancelToken>,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let function = Arc::new(function(alive));
     let asking = plan.transform_up(|node| {
         if !MULTIPLYING.contains(&node.name()) {

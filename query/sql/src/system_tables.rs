@@ -25,7 +25,7 @@ use query::listing::{ListRequest, ListStart};
 use query::uploads::{self, UploadItem, UploadPage};
 
 use crate::error::external;
-use crate::source::Seen;
+use crate::source::PartitionView;
 
 fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
     let fields = fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), false));
@@ -79,7 +79,7 @@ fn versioning(versioning: Versioning) -> &'static str {
 
 /// The table `partitions`: what of each one's log there is to tell. Whoever follows `changes` sees here
 /// whether something was let go of before it was asked for.
-pub fn partitions(seen: &[Seen]) -> Result<MemTable> {
+pub fn partitions(seen: &[PartitionView]) -> Result<MemTable> {
     let schema = schema(&[
         ("partition", DataType::UInt32),
         ("first_offset", DataType::Int64),
@@ -136,17 +136,17 @@ pub fn uploads(snapshots: &[Snapshot]) -> Result<StreamingTable> {
         ("owner", DataType::Utf8),
     ]);
     let stream = |snapshot: &Snapshot| -> Arc<dyn PartitionStream> {
-        Arc::new(Uploads { snapshot: snapshot.clone(), schema: schema.clone() })
+        Arc::new(UploadsTable { snapshot: snapshot.clone(), schema: schema.clone() })
     };
     StreamingTable::try_new(schema.clone(), snapshots.iter().map(stream).collect())
 }
 
-struct Uploads {
+struct UploadsTable {
     snapshot: Snapshot,
     schema: SchemaRef,
 }
 
-impl fmt::Debug for Uploads {
+impl fmt::Debug for UploadsTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Uploads(at {})", self.snapshot.at)
     }
@@ -181,7 +181,7 @@ fn after(page: &UploadPage) -> Option<(ListStart, Option<UploadId>)> {
     }
 }
 
-impl PartitionStream for Uploads {
+impl PartitionStream for UploadsTable {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }

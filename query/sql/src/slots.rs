@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::engine::Counters;
+use crate::engine::QueryCounters;
 use crate::error::SqlError;
 
 /// The places of an engine.
-pub struct Places {
+pub struct QuerySlots {
     /// Queries under way.
     room: Arc<Semaphore>,
     /// Of these, at most so many of one user: one place fewer than there are, if there is more than one.
@@ -19,22 +19,22 @@ pub struct Places {
     waiting_max: usize,
     /// Of those that wait, at most so many of one user: a quarter is left for others.
     waiting_each: usize,
-    counters: Arc<Counters>,
+    counters: Arc<QueryCounters>,
     /// Users that have queries here now, shared by all of them.
-    users: Mutex<HashMap<String, Share>>,
+    users: Mutex<HashMap<String, UserShare>>,
 }
 
 /// The places that one user has.
-struct Share {
+struct UserShare {
     room: Arc<Semaphore>,
     waiting: usize,
     /// Waiting or under way.
     present: usize,
 }
 
-impl Places {
+impl QuerySlots {
     /// Places for so many queries at a time, and so many that wait.
-    pub fn new(queries_max: usize, waiting_max: usize, counters: Arc<Counters>) -> Arc<Self> {
+    pub fn new(queries_max: usize, waiting_max: usize, counters: Arc<QueryCounters>) -> Arc<Self> {
         Arc::new(Self {
             room: Arc::new(Semaphore::new(queries_max)),
             room_each: queries_max.saturating_sub(1).max(1),
@@ -46,7 +46,7 @@ impl Places {
     }
 
     /// Lines up for a place, or says that too many wait.
-    pub fn line_up(self: &Arc<Self>, user: &str) -> Result<Place, SqlError> {
+    pub fn line_up(self: &Arc<Self>, user: &str) -> Result<QuerySlot, SqlError> {
         let mut users = self.users.lock();
         let waiting = self.counters.waiting.load(Ordering::Relaxed);
         let share = users.get(user);
@@ -55,7 +55,7 @@ impl Places {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             return Err(SqlError::Busy);
         }
-        let share = users.entry(user.to_owned()).or_insert_with(|| Share {
+        let share = users.entry(user.to_owned()).or_insert_with(|| UserShare {
             room: Arc::new(Semaphore::new(self.room_each)),
             waiting: 0,
             present: 0,
@@ -65,20 +65,20 @@ impl Places {
         self.counters.waiting.fetch_add(1, Ordering::Relaxed);
         let own = share.room.clone();
         let (places, user) = (self.clone(), user.to_owned());
-        Ok(Place { places, user, own, is_waiting: true, held: None })
+        Ok(QuerySlot { places, user, own, is_waiting: true, held: None })
     }
 }
 
 /// A query's place, from when it lines up until it is dropped.
-pub struct Place {
-    places: Arc<Places>,
+pub struct QuerySlot {
+    places: Arc<QuerySlots>,
     user: String,
     own: Arc<Semaphore>,
     is_waiting: bool,
     held: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
 }
 
-impl Place {
+impl QuerySlot {
     /// Waits until there is room. The user's own places come first: whoever has many queries waits for these among
     /// them, and not in front of others.
     pub async fn wait(&mut self) {
@@ -93,7 +93,7 @@ impl Place {
         self.stop_waiting(&mut places.users.lock());
     }
 
-    fn stop_waiting(&mut self, users: &mut HashMap<String, Share>) {
+    fn stop_waiting(&mut self, users: &mut HashMap<String, UserShare>) {
         if std::mem::take(&mut self.is_waiting) {
             self.places.counters.waiting.fetch_sub(1, Ordering::Relaxed);
             if let Some(share) = users.get_mut(&self.user) {
@@ -103,7 +103,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QuerySlot {
     fn drop(&mut self) {
         let places = self.places.clone();
         let mut users = places.users.lock();
@@ -123,14 +123,14 @@ mod tests {
 
     use super::*;
 
-    fn running(place: &mut Place) -> bool {
+    fn running(place: &mut QuerySlot) -> bool {
         place.wait().now_or_never().is_some()
     }
 
     #[test]
     fn one_place_is_left_for_others() {
-        let places = Places::new(8, 64, Arc::default());
-        let mut alices: Vec<Place> =
+        let places = QuerySlots::new(8, 64, Arc::default());
+        let mut alices: Vec<QuerySlot> =
             (0..48).map(|_| places.line_up("alice").expect("a place")).collect();
         assert!(places.line_up("alice").is_err(), "a quarter of those that wait is left, too");
         let under_way = alices.iter_mut().map(running).filter(|is_running| *is_running).count();
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_single_place_is_anybodys() {
-        let places = Places::new(1, 4, Arc::default());
+        let places = QuerySlots::new(1, 4, Arc::default());
         let mut first = places.line_up("alice").expect("a place");
         assert!(running(&mut first));
         let mut second = places.line_up("bob").expect("a place");

@@ -19,23 +19,23 @@ const BYTES_MAX: u64 = 64 << 20;
 
 /// Bounds the functions of a session.
 pub fn bound(registry: &mut dyn FunctionRegistry) -> Result<()> {
-    let growing: [(&str, Growth); 5] = [
-        ("repeat", Growth::Repeats),
-        ("lpad", Growth::Pads),
-        ("rpad", Growth::Pads),
-        ("replace", Growth::Replaces),
-        ("array_repeat", Growth::Repeats),
+    let growing: [(&str, ResultGrowth); 5] = [
+        ("repeat", ResultGrowth::Repeats),
+        ("lpad", ResultGrowth::Pads),
+        ("rpad", ResultGrowth::Pads),
+        ("replace", ResultGrowth::Replaces),
+        ("array_repeat", ResultGrowth::Repeats),
     ];
     for (name, growth) in growing {
         let inner = registry.udf(name)?;
-        registry.register_udf(Arc::new(ScalarUDF::from(Bounded { inner, growth })))?;
+        registry.register_udf(Arc::new(ScalarUDF::from(BoundedFunction { inner, growth })))?;
     }
     Ok(())
 }
 
 /// How a result's length follows from the arguments.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Growth {
+enum ResultGrowth {
     /// The first argument, so many times as the second says.
     Repeats,
     /// So many letters as the second argument says.
@@ -45,9 +45,9 @@ enum Growth {
 }
 
 #[derive(PartialEq, Eq, Hash, Debug)]
-struct Bounded {
+struct BoundedFunction {
     inner: Arc<ScalarUDF>,
-    growth: Growth,
+    growth: ResultGrowth,
 }
 
 /// The numbers of a column; 0 where there is none.
@@ -67,19 +67,21 @@ fn lengths(column: &ArrayRef) -> Result<Vec<u64>> {
     Ok(texts.as_string::<i64>().iter().map(|text| text.map_or(0, |t| t.len() as u64)).collect())
 }
 
-impl Growth {
+impl ResultGrowth {
     /// The bytes of a result, as an upper bound.
     fn bytes(self, arguments: &[ArrayRef]) -> Result<u64> {
         let [first, second, rest @ ..] = arguments else { return Ok(0) };
         let sum = |each: &mut dyn Iterator<Item = u64>| each.fold(0, u64::saturating_add);
         Ok(match self {
-            Growth::Repeats => {
+            ResultGrowth::Repeats => {
                 let (lengths, times) = (lengths(first)?, numbers(second)?);
                 sum(&mut lengths.iter().zip(times).map(|(len, times)| len.saturating_mul(times)))
             }
             // A letter has at most four bytes.
-            Growth::Pads => sum(&mut numbers(second)?.into_iter().map(|n| n.saturating_mul(4))),
-            Growth::Replaces => {
+            ResultGrowth::Pads => {
+                sum(&mut numbers(second)?.into_iter().map(|n| n.saturating_mul(4)))
+            }
+            ResultGrowth::Replaces => {
                 let Some(third) = rest.first() else { return Ok(0) };
                 let (texts, from, to) = (lengths(first)?, lengths(second)?, lengths(third)?);
                 let grown = |((text, from), to): ((u64, u64), u64)| {
@@ -92,7 +94,7 @@ impl Growth {
     }
 }
 
-impl ScalarUDFImpl for Bounded {
+impl ScalarUDFImpl for BoundedFunction {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -148,13 +150,16 @@ mod tests {
 
     #[test]
     fn what_a_call_would_make_is_known_before_it_is_made() {
-        let repeated = Growth::Repeats.bytes(&[texts(&["ab", "c", ""]), counts(&[3, -1, 1 << 40])]);
+        let repeated =
+            ResultGrowth::Repeats.bytes(&[texts(&["ab", "c", ""]), counts(&[3, -1, 1 << 40])]);
         assert_eq!(repeated.expect("a sum"), 6);
-        let much = Growth::Repeats.bytes(&[texts(&["ab", "c"]), counts(&[i64::MAX, i64::MAX])]);
+        let much =
+            ResultGrowth::Repeats.bytes(&[texts(&["ab", "c"]), counts(&[i64::MAX, i64::MAX])]);
         assert_eq!(much.expect("a sum"), u64::MAX);
-        let padded = Growth::Pads.bytes(&[texts(&["a", "b"]), counts(&[10, 20])]);
+        let padded = ResultGrowth::Pads.bytes(&[texts(&["a", "b"]), counts(&[10, 20])]);
         assert_eq!(padded.expect("a sum"), 120);
-        let replaced = Growth::Replaces.bytes(&[texts(&["aaaa"]), texts(&["a"]), texts(&["xyz"])]);
+        let replaced =
+            ResultGrowth::Replaces.bytes(&[texts(&["aaaa"]), texts(&["a"]), texts(&["xyz"])]);
         assert_eq!(replaced.expect("a sum"), 16);
     }
 }

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 
 /// Says what cannot be asked here.
 pub fn check(statement: &Statement) -> Result<(), String> {
-    match statement.visit(&mut Refuser) {
+    match statement.visit(&mut UnsupportedChecker) {
         ControlFlow::Break(reason) => Err(reason),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -20,9 +20,9 @@ fn is_logical(op: &BinaryOperator) -> bool {
     matches!(op, BinaryOperator::And | BinaryOperator::Or)
 }
 
-struct Refuser;
+struct UnsupportedChecker;
 
-impl Visitor for Refuser {
+impl Visitor for UnsupportedChecker {
     type Break = String;
 
     /// The parser lets `IS DISTINCT FROM` take all that follows: `a IS DISTINCT FROM b AND c` comes out as
