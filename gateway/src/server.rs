@@ -105,7 +105,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
     let env = production::of(&settings.data)?;
     let pg_options =
-        pg::Options { connections: sessions, opens_early: env.mutated(Mutant::QueryBeforeLogin) };
+        pg::PgOptions { connections: sessions, opens_early: env.mutated(Mutant::QueryBeforeLogin) };
     let listeners = Listeners { s3, admin, postgres, pg_options };
     let store = Arc::new(Store::open(env, &settings).await?);
     // However it ends, the store is closed before the runtime goes: its threads use the runtime's clock.
@@ -136,7 +136,7 @@ struct Listeners {
     s3: http::Listener,
     admin: http::Listener,
     postgres: Option<TcpListener>,
-    pg_options: pg::Options,
+    pg_options: pg::PgOptions,
 }
 
 /// Serves an open store on all its addresses, until it is told to stop.
@@ -167,7 +167,7 @@ async fn serve_store(
         Some(postgres) => {
             println!("PostgreSQL's protocol on {}", postgres.local_addr()?);
             let (engine, accounts) = (door.engine().clone(), Arc::new(door.clone()));
-            Some(pg::Server::start(postgres.into_std()?, engine, accounts, pg_options)?)
+            Some(pg::PgServer::start(postgres.into_std()?, engine, accounts, pg_options)?)
         }
     };
     let all = [s3.connections.clone(), admin.connections.clone()];

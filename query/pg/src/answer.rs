@@ -23,7 +23,7 @@ use crate::failure;
 const PIECE_BYTES: usize = 256 << 10;
 
 /// How a column is written.
-enum Shown {
+enum ColumnFormat {
     AsItIs,
     /// As another of Arrow's types, which PostgreSQL has.
     Cast(DataType),
@@ -72,25 +72,27 @@ fn is_written(kind: &DataType) -> bool {
     }
 }
 
-fn how(kind: &DataType) -> Shown {
+fn how(kind: &DataType) -> ColumnFormat {
     match kind {
-        DataType::Map(_, _) => Shown::Json,
-        DataType::Float16 => Shown::Cast(DataType::Float32),
-        DataType::FixedSizeBinary(_) => Shown::Cast(DataType::Binary),
+        DataType::Map(_, _) => ColumnFormat::Json,
+        DataType::Float16 => ColumnFormat::Cast(DataType::Float32),
+        DataType::FixedSizeBinary(_) => ColumnFormat::Cast(DataType::Binary),
         DataType::Dictionary(_, value) if is_written(value) && !value.is_nested() => {
-            Shown::Cast(value.as_ref().clone())
+            ColumnFormat::Cast(value.as_ref().clone())
         }
-        kind if is_written(kind) => Shown::AsItIs,
-        _ => Shown::Text,
+        kind if is_written(kind) => ColumnFormat::AsItIs,
+        _ => ColumnFormat::Text,
     }
 }
 
 /// The columns as clients see them.
 fn shown(schema: &Schema) -> Schema {
     let field = |field: &FieldRef| match how(field.data_type()) {
-        Shown::AsItIs => field.clone(),
-        Shown::Cast(kind) => Arc::new(Field::new(field.name(), kind, true)),
-        Shown::Json | Shown::Text => Arc::new(Field::new(field.name(), DataType::Utf8, true)),
+        ColumnFormat::AsItIs => field.clone(),
+        ColumnFormat::Cast(kind) => Arc::new(Field::new(field.name(), kind, true)),
+        ColumnFormat::Json | ColumnFormat::Text => {
+            Arc::new(Field::new(field.name(), DataType::Utf8, true))
+        }
     };
     Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>())
 }
@@ -137,10 +139,10 @@ fn texts(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 
 fn batch(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let column = |column: &ArrayRef| match how(column.data_type()) {
-        Shown::AsItIs => Ok(column.clone()),
-        Shown::Cast(kind) => cast(column, &kind),
-        Shown::Json => column.as_map_opt().map_or_else(|| texts(column), json),
-        Shown::Text => texts(column),
+        ColumnFormat::AsItIs => Ok(column.clone()),
+        ColumnFormat::Cast(kind) => cast(column, &kind),
+        ColumnFormat::Json => column.as_map_opt().map_or_else(|| texts(column), json),
+        ColumnFormat::Text => texts(column),
     };
     let columns: Result<Vec<ArrayRef>, ArrowError> = rows.columns().iter().map(column).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
@@ -148,12 +150,12 @@ fn batch(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
 }
 
 /// Writes rows in the form that a client wished, for the engine.
-pub struct Writer {
+pub struct RowWriter {
     format: Format,
     fields: Arc<Vec<FieldInfo>>,
 }
 
-impl Writer {
+impl RowWriter {
     /// Writes values in this form.
     pub fn new(format: &Format) -> Self {
         Self { format: format.clone(), fields: Arc::default() }
@@ -166,7 +168,7 @@ fn unwritten(error: impl Into<ErrorInfo>) -> SqlError {
     SqlError::Value(format!("a value cannot be sent over this protocol: {}", info.message))
 }
 
-impl RowSink for Writer {
+impl RowSink for RowWriter {
     type Piece = Vec<DataRow>;
 
     fn begin(&mut self, schema: &SchemaRef) -> Result<(), SqlError> {

@@ -46,7 +46,7 @@ const LIMIT_EXCEEDED: &str = "54000";
 
 /// What stands next in a client's bytes.
 #[derive(PartialEq, Eq, Debug)]
-enum Next {
+enum NextFrame {
     /// Not all of it has come.
     More,
     /// Encryption is asked for, in so many bytes.
@@ -61,7 +61,7 @@ enum Next {
 
 /// The messages that a client may send next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Turn {
+enum ClientTurn {
     /// The startup message.
     Startup,
     /// The first message of SCRAM, with the mechanism's name.
@@ -72,59 +72,59 @@ enum Turn {
     Queries,
 }
 
-impl Turn {
-    fn next(self, bytes: &[u8]) -> Next {
+impl ClientTurn {
+    fn next(self, bytes: &[u8]) -> NextFrame {
         match self {
-            Turn::Startup => Self::startup(bytes),
+            ClientTurn::Startup => Self::startup(bytes),
             _ => self.message(bytes),
         }
     }
 
-    fn startup(bytes: &[u8]) -> Next {
+    fn startup(bytes: &[u8]) -> NextFrame {
         let (Some(len), Some(code)) = (number(bytes, 0), number(bytes, 4)) else {
-            return Next::More;
+            return NextFrame::More;
         };
         let len = match usize::try_from(len) {
             Ok(len) if (8..=STARTUP_BYTES_MAX).contains(&len) => len,
-            _ => return Next::Wrong("a startup message of no possible length"),
+            _ => return NextFrame::Wrong("a startup message of no possible length"),
         };
         match code {
-            SSL | GSS if len == 8 => return Next::Encryption(len),
-            CANCEL if len < 16 => return Next::Wrong("a cancellation that is too short"),
+            SSL | GSS if len == 8 => return NextFrame::Encryption(len),
+            CANCEL if len < 16 => return NextFrame::Wrong("a cancellation that is too short"),
             CANCEL => {}
             code if code >> 16 == 3 && len > 8 => {}
-            _ => return Next::Wrong("no protocol that is spoken here"),
+            _ => return NextFrame::Wrong("no protocol that is spoken here"),
         }
         if bytes.len() < len {
-            return Next::More;
+            return NextFrame::More;
         }
-        Next::Message(len)
+        NextFrame::Message(len)
     }
 
-    fn message(self, bytes: &[u8]) -> Next {
-        let Some(kind) = bytes.first() else { return Next::More };
-        if self != Turn::Queries && !matches!(kind, b'p' | b'X') {
-            return Next::Wrong("a message before the login is over");
+    fn message(self, bytes: &[u8]) -> NextFrame {
+        let Some(kind) = bytes.first() else { return NextFrame::More };
+        if self != ClientTurn::Queries && !matches!(kind, b'p' | b'X') {
+            return NextFrame::Wrong("a message before the login is over");
         }
-        let Some(len) = number(bytes, 1) else { return Next::More };
-        let longest = if self == Turn::Queries { MESSAGE_BYTES_MAX } else { LOGIN_BYTES_MAX };
+        let Some(len) = number(bytes, 1) else { return NextFrame::More };
+        let longest = if self == ClientTurn::Queries { MESSAGE_BYTES_MAX } else { LOGIN_BYTES_MAX };
         let len = match usize::try_from(len) {
             Ok(len) if (4..=longest).contains(&len) => len,
             Ok(len) if len > longest && matches!(kind, b'Q' | b'P' | b'B') => {
-                return Next::Long("a message may have 1 MiB");
+                return NextFrame::Long("a message may have 1 MiB");
             }
-            _ => return Next::Wrong("a message of no possible length"),
+            _ => return NextFrame::Wrong("a message of no possible length"),
         };
-        let Some(body) = bytes.get(5..1 + len) else { return Next::More };
+        let Some(body) = bytes.get(5..1 + len) else { return NextFrame::More };
         let is_well_formed = match (self, kind) {
-            (Turn::First, b'p') => Body(body).begins_login(),
-            (Turn::Proof, b'p') => true,
+            (ClientTurn::First, b'p') => MessageBody(body).begins_login(),
+            (ClientTurn::Proof, b'p') => true,
             (_, b'X') => body.is_empty(),
-            (_, kind) => Body(body).fits(*kind),
+            (_, kind) => MessageBody(body).fits(*kind),
         };
         match is_well_formed {
-            true => Next::Message(1 + len),
-            false => Next::Wrong("a message that is not what its kind has to be"),
+            true => NextFrame::Message(1 + len),
+            false => NextFrame::Wrong("a message that is not what its kind has to be"),
         }
     }
 }
@@ -135,9 +135,9 @@ fn number(bytes: &[u8], at: usize) -> Option<i32> {
 }
 
 /// The rest of a message's body.
-struct Body<'a>(&'a [u8]);
+struct MessageBody<'a>(&'a [u8]);
 
-impl Body<'_> {
+impl MessageBody<'_> {
     fn take(&mut self, count: usize) -> Option<&[u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
@@ -220,7 +220,7 @@ impl Body<'_> {
 }
 
 /// A connection between a client and the protocol's implementation.
-pub struct Wire {
+pub struct BoundedStream {
     client: TcpStream,
     inner: UnixStream,
     /// Bytes that came from the client and were not let through yet.
@@ -231,7 +231,7 @@ pub struct Wire {
     opens_early: bool,
 }
 
-impl Wire {
+impl BoundedStream {
     pub fn new(client: TcpStream, inner: UnixStream, opens_early: bool) -> Self {
         let (asked, answered) = (BytesMut::with_capacity(4 << 10), BytesMut::new());
         Self { client, inner, asked, answered, opens_early }
@@ -239,12 +239,12 @@ impl Wire {
 
     /// Carries a login to its end. Gives whether the client is in; AuthenticationOk itself waits to be carried.
     pub async fn log_in(&mut self) -> io::Result<bool> {
-        let mut turn = Turn::Startup;
+        let mut turn = ClientTurn::Startup;
         loop {
             if !self.let_through(turn).await? {
                 return Ok(false);
             }
-            if self.opens_early && turn == Turn::Proof {
+            if self.opens_early && turn == ClientTurn::Proof {
                 return Ok(true);
             }
             turn = loop {
@@ -259,8 +259,8 @@ impl Wire {
                         self.farewell().await;
                         return Ok(false);
                     }
-                    (_, Some(SASL)) => break Turn::First,
-                    (_, Some(SASL_CONTINUE)) => break Turn::Proof,
+                    (_, Some(SASL)) => break ClientTurn::First,
+                    (_, Some(SASL_CONTINUE)) => break ClientTurn::Proof,
                     _ => {}
                 }
             };
@@ -268,26 +268,26 @@ impl Wire {
     }
 
     /// Lets one message of the client's through. Gives false where the connection is over.
-    async fn let_through(&mut self, turn: Turn) -> io::Result<bool> {
+    async fn let_through(&mut self, turn: ClientTurn) -> io::Result<bool> {
         loop {
             match turn.next(&self.asked) {
-                Next::More if self.client.read_buf(&mut self.asked).await? == 0 => {
+                NextFrame::More if self.client.read_buf(&mut self.asked).await? == 0 => {
                     return Ok(false);
                 }
-                Next::More => {}
-                Next::Encryption(len) => {
+                NextFrame::More => {}
+                NextFrame::Encryption(len) => {
                     self.asked.advance(len);
                     self.client.write_all(b"N").await?;
                 }
-                Next::Message(len) => {
+                NextFrame::Message(len) => {
                     self.inner.write_all(&self.asked.split_to(len)).await?;
                     return Ok(true);
                 }
-                Next::Wrong(what) => {
+                NextFrame::Wrong(what) => {
                     self.refuse(PROTOCOL_VIOLATION, what).await?;
                     return Ok(false);
                 }
-                Next::Long(what) => {
+                NextFrame::Long(what) => {
                     self.refuse(LIMIT_EXCEEDED, what).await?;
                     return Ok(false);
                 }
@@ -322,17 +322,17 @@ impl Wire {
         let refusal = {
             let up = async {
                 loop {
-                    match Turn::Queries.next(asked) {
-                        Next::More if from_client.read_buf(asked).await? == 0 => {
+                    match ClientTurn::Queries.next(asked) {
+                        NextFrame::More if from_client.read_buf(asked).await? == 0 => {
                             return Ok::<_, io::Error>(None);
                         }
-                        Next::More => {}
-                        Next::Message(len) => to_inner.write_all(&asked.split_to(len)).await?,
-                        Next::Encryption(_) => {
+                        NextFrame::More => {}
+                        NextFrame::Message(len) => to_inner.write_all(&asked.split_to(len)).await?,
+                        NextFrame::Encryption(_) => {
                             return Ok(Some((PROTOCOL_VIOLATION, "encryption asked for late")));
                         }
-                        Next::Wrong(what) => return Ok(Some((PROTOCOL_VIOLATION, what))),
-                        Next::Long(what) => return Ok(Some((LIMIT_EXCEEDED, what))),
+                        NextFrame::Wrong(what) => return Ok(Some((PROTOCOL_VIOLATION, what))),
+                        NextFrame::Long(what) => return Ok(Some((LIMIT_EXCEEDED, what))),
                     }
                 }
             };
@@ -404,23 +404,23 @@ mod tests {
         ] {
             let message = framed(kind, body);
             assert_eq!(
-                Turn::Queries.next(&message),
-                Next::Message(message.len()),
+                ClientTurn::Queries.next(&message),
+                NextFrame::Message(message.len()),
                 "{}",
                 kind as char
             );
             for end in 0..message.len() {
                 assert_eq!(
-                    Turn::Queries.next(&message[..end]),
-                    Next::More,
+                    ClientTurn::Queries.next(&message[..end]),
+                    NextFrame::More,
                     "{} {end}",
                     kind as char
                 );
             }
             // Cut short inside, with a length that says so.
             for end in 0..body.len() {
-                let cut = Turn::Queries.next(&framed(kind, &body[..end]));
-                assert!(matches!(cut, Next::Wrong(_)), "{} {end}: {cut:?}", kind as char);
+                let cut = ClientTurn::Queries.next(&framed(kind, &body[..end]));
+                assert!(matches!(cut, NextFrame::Wrong(_)), "{} {end}: {cut:?}", kind as char);
             }
         }
     }
@@ -434,43 +434,46 @@ mod tests {
             framed(b'd', b"copy"),
             framed(b'D', b"Zname\0"),
         ] {
-            assert!(matches!(Turn::Queries.next(&message), Next::Wrong(_)), "{message:?}");
+            assert!(
+                matches!(ClientTurn::Queries.next(&message), NextFrame::Wrong(_)),
+                "{message:?}"
+            );
         }
         let long = [&b"Q"[..], &(1i32 << 30).to_be_bytes()].concat();
-        assert!(matches!(Turn::Queries.next(&long), Next::Long(_)));
-        assert!(matches!(Turn::First.next(&long), Next::Wrong(_)));
-        for turn in [Turn::First, Turn::Proof] {
+        assert!(matches!(ClientTurn::Queries.next(&long), NextFrame::Long(_)));
+        assert!(matches!(ClientTurn::First.next(&long), NextFrame::Wrong(_)));
+        for turn in [ClientTurn::First, ClientTurn::Proof] {
             for kind in *b"QPBDCEHSFdcf" {
                 let next = turn.next(&framed(kind, b"SELECT 1\0"));
-                assert!(matches!(next, Next::Wrong(_)), "{turn:?} {}: {next:?}", kind as char);
+                assert!(matches!(next, NextFrame::Wrong(_)), "{turn:?} {}: {next:?}", kind as char);
             }
         }
-        assert!(matches!(Turn::First.next(&framed(b'p', b"SCRAM")), Next::Wrong(_)));
+        assert!(matches!(ClientTurn::First.next(&framed(b'p', b"SCRAM")), NextFrame::Wrong(_)));
         let first = framed(b'p', b"SCRAM-SHA-256\0\0\0\0\x03n,,");
-        assert_eq!(Turn::First.next(&first), Next::Message(first.len()));
+        assert_eq!(ClientTurn::First.next(&first), NextFrame::Message(first.len()));
     }
 
     #[test]
     fn a_connection_begins_with_a_protocol_that_is_spoken() {
         let startup = |len: i32, code: i32| [len.to_be_bytes(), code.to_be_bytes()].concat();
-        assert_eq!(Turn::Startup.next(&startup(8, SSL)), Next::Encryption(8));
-        assert_eq!(Turn::Startup.next(&startup(20, 196_608)), Next::More);
+        assert_eq!(ClientTurn::Startup.next(&startup(8, SSL)), NextFrame::Encryption(8));
+        assert_eq!(ClientTurn::Startup.next(&startup(20, 196_608)), NextFrame::More);
         for (len, code) in
             [(7, 196_608), (8, 196_608), (1 << 20, 196_608), (-1, SSL), (20, 2 << 16)]
         {
-            let next = Turn::Startup.next(&startup(len, code));
-            assert!(matches!(next, Next::Wrong(_)), "{len} {code}: {next:?}");
+            let next = ClientTurn::Startup.next(&startup(len, code));
+            assert!(matches!(next, NextFrame::Wrong(_)), "{len} {code}: {next:?}");
         }
     }
 
     /// A connection whose server and client halves the test plays.
-    async fn connection(opens_early: bool) -> (Wire, TcpStream, UnixStream) {
+    async fn connection(opens_early: bool) -> (BoundedStream, TcpStream, UnixStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("its address");
         let client = TcpStream::connect(address).await.expect("a connection");
         let (accepted, _) = listener.accept().await.expect("its other end");
         let (ours, theirs) = UnixStream::pair().expect("a pair");
-        (Wire::new(accepted, ours, opens_early), client, theirs)
+        (BoundedStream::new(accepted, ours, opens_early), client, theirs)
     }
 
     fn question(code: i32) -> Vec<u8> {

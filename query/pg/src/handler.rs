@@ -26,18 +26,18 @@ use sql::{
 use crate::accounts::Accounts;
 use crate::answer;
 use crate::failure::{self, failure};
-use crate::kept::{Kept, Kind};
-use crate::login::Login;
+use crate::login::FinishedLogin;
 use crate::parameters;
+use crate::session_memory::{SessionItemKind, SessionMemory};
 
 /// Answers statements.
-pub struct Handler {
-    parser: Arc<Parser>,
+pub struct QueryHandler {
+    parser: Arc<StatementParser>,
 }
 
 /// A statement that was prepared.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct PreparedStatement {
     /// As it was sent.
     text: String,
     statement: SqlStatement,
@@ -46,20 +46,20 @@ pub struct Prepared {
 }
 
 /// Prepares statements.
-pub struct Parser {
+pub struct StatementParser {
     engine: Arc<SqlEngine>,
     accounts: Arc<dyn Accounts>,
     /// A seeded bug: whoever a client says that it is, it is.
     opens_early: bool,
 }
 
-impl Handler {
+impl QueryHandler {
     pub fn new(engine: Arc<SqlEngine>, accounts: Arc<dyn Accounts>, opens_early: bool) -> Self {
-        Self { parser: Arc::new(Parser { engine, accounts, opens_early }) }
+        Self { parser: Arc::new(StatementParser { engine, accounts, opens_early }) }
     }
 }
 
-impl Prepared {
+impl PreparedStatement {
     /// The bytes that it takes, as far as they can be many.
     fn bytes(&self) -> usize {
         let others = match &self.statement {
@@ -71,14 +71,14 @@ impl Prepared {
     }
 }
 
-fn kept<C: ClientInfo>(client: &C) -> Arc<Kept> {
-    client.session_extensions().get_or_insert_with(Kept::default)
+fn kept<C: ClientInfo>(client: &C) -> Arc<SessionMemory> {
+    client.session_extensions().get_or_insert_with(SessionMemory::default)
 }
 
-impl Parser {
+impl StatementParser {
     /// The store in the eyes of whoever has logged in.
     fn source<C: ClientInfo>(&self, client: &C) -> PgWireResult<Arc<dyn StoreSource>> {
-        let login = client.session_extensions().get::<Login>();
+        let login = client.session_extensions().get::<FinishedLogin>();
         let user = match self.opens_early {
             true => client.metadata().get(METADATA_USER).cloned(),
             false => login.map(|login| login.access_key.clone()),
@@ -109,7 +109,7 @@ impl Parser {
     ) -> Result<QueryRows<Vec<DataRow>>, SqlError> {
         first_that_means_something(text, others, |text| {
             let question = QueryRequest { text, parameters: values.clone() };
-            self.engine.query(source.clone(), question, answer::Writer::new(format))
+            self.engine.query(source.clone(), question, answer::RowWriter::new(format))
         })
         .await
     }
@@ -143,13 +143,13 @@ where
 {
     let (store, kept) = (client.portal_store(), kept(client));
     if let Some(name) = name {
-        kept.remove(Kind::Statement, name);
+        kept.remove(SessionItemKind::Statement, name);
         return store.rm_statement(name);
     }
     for (kind, name) in kept.clear() {
         match kind {
-            Kind::Statement => store.rm_statement(&name),
-            Kind::Portal => store.rm_portal(&name),
+            SessionItemKind::Statement => store.rm_statement(&name),
+            SessionItemKind::Portal => store.rm_portal(&name),
         }
     }
 }
@@ -203,7 +203,7 @@ fn shown(name: &str) -> PgWireResult<Response> {
 }
 
 #[async_trait]
-impl SimpleQueryHandler for Handler {
+impl SimpleQueryHandler for QueryHandler {
     async fn do_query<C>(&self, client: &mut C, text: &str) -> PgWireResult<Vec<Response>>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -238,15 +238,15 @@ impl SimpleQueryHandler for Handler {
 }
 
 #[async_trait]
-impl QueryParser for Parser {
-    type Statement = Prepared;
+impl QueryParser for StatementParser {
+    type Statement = PreparedStatement;
 
     async fn parse_sql<C>(
         &self,
         client: &C,
         text: &str,
         wished: &[Option<Type>],
-    ) -> PgWireResult<Option<Prepared>>
+    ) -> PgWireResult<Option<PreparedStatement>>
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
@@ -257,7 +257,7 @@ impl QueryParser for Parser {
             return Err(failure("42601", "only one statement can be prepared at a time"));
         }
         let Some(statement) = parsed.pop() else { return Ok(None) };
-        let mut prepared = Prepared {
+        let mut prepared = PreparedStatement {
             text: text.to_owned(),
             statement,
             parameters: Vec::new(),
@@ -278,13 +278,13 @@ impl QueryParser for Parser {
         Ok(Some(prepared))
     }
 
-    fn get_parameter_types(&self, prepared: &Prepared) -> PgWireResult<Vec<Type>> {
+    fn get_parameter_types(&self, prepared: &PreparedStatement) -> PgWireResult<Vec<Type>> {
         Ok(prepared.parameters.clone())
     }
 
     fn get_result_schema(
         &self,
-        prepared: &Prepared,
+        prepared: &PreparedStatement,
         format: Option<&Format>,
     ) -> PgWireResult<Vec<FieldInfo>> {
         match &prepared.statement {
@@ -295,25 +295,25 @@ impl QueryParser for Parser {
 }
 
 #[async_trait]
-impl ExtendedQueryHandler for Handler {
-    type Statement = Prepared;
-    type QueryParser = Parser;
+impl ExtendedQueryHandler for QueryHandler {
+    type Statement = PreparedStatement;
+    type QueryParser = StatementParser;
 
-    fn query_parser(&self) -> Arc<Parser> {
+    fn query_parser(&self) -> Arc<StatementParser> {
         self.parser.clone()
     }
 
     async fn on_parse<C>(&self, client: &mut C, message: Parse) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::PortalStore: PortalStore<Statement = PreparedStatement>,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
         let parsed = StoredStatement::parse(client, &message, self.parser.clone()).await?;
         let bytes = parsed.as_ref().map_or(0, |parsed| parsed.statement.bytes());
-        kept(client).put(Kind::Statement, name, bytes)?;
+        kept(client).put(SessionItemKind::Statement, name, bytes)?;
         match parsed {
             Some(parsed) => client.portal_store().put_statement(Arc::new(parsed)),
             None => client.portal_store().put_empty_statement(name),
@@ -325,7 +325,7 @@ impl ExtendedQueryHandler for Handler {
     async fn on_bind<C>(&self, client: &mut C, message: Bind) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::PortalStore: PortalStore<Statement = PreparedStatement>,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
@@ -346,7 +346,7 @@ impl ExtendedQueryHandler for Handler {
             size_of::<Option<Bytes>>() + value.as_ref().map_or(0, Bytes::len)
         };
         let bytes = message.parameters.iter().map(bytes).sum();
-        kept(client).put(Kind::Portal, name, bytes)?;
+        kept(client).put(SessionItemKind::Portal, name, bytes)?;
         match portal {
             Some(portal) => client.portal_store().put_portal(Arc::new(portal)),
             None => client.portal_store().put_empty_portal(name),
@@ -358,18 +358,18 @@ impl ExtendedQueryHandler for Handler {
     async fn on_close<C>(&self, client: &mut C, message: Close) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::PortalStore: PortalStore<Statement = PreparedStatement>,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
         match message.target_type {
             TARGET_TYPE_BYTE_STATEMENT => {
-                kept(client).remove(Kind::Statement, name);
+                kept(client).remove(SessionItemKind::Statement, name);
                 client.portal_store().rm_statement(name);
             }
             _ => {
-                kept(client).remove(Kind::Portal, name);
+                kept(client).remove(SessionItemKind::Portal, name);
                 client.portal_store().rm_portal(name);
             }
         }
@@ -379,12 +379,12 @@ impl ExtendedQueryHandler for Handler {
     async fn do_query<C>(
         &self,
         client: &mut C,
-        portal: &Portal<Prepared>,
+        portal: &Portal<PreparedStatement>,
         _rows_max: usize,
     ) -> PgWireResult<Response>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::PortalStore: PortalStore<Statement = PreparedStatement>,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
@@ -441,13 +441,13 @@ mod tests {
     #[test]
     fn only_a_finished_login_asks() {
         let engine = Arc::new(SqlEngine::new(&SqlOptions::default()).expect("an engine"));
-        let handler = Handler::new(engine, Arc::new(Everybody), false);
-        let mut client: DefaultClient<Prepared> =
+        let handler = QueryHandler::new(engine, Arc::new(Everybody), false);
+        let mut client: DefaultClient<PreparedStatement> =
             DefaultClient::new(([127, 0, 0, 1], 0).into(), false);
         client.metadata_mut().insert(METADATA_USER.into(), "root".into());
         let refused = handler.parser.source(&client).err().map(ErrorInfo::from);
         assert_eq!(refused.map(|info| info.code).as_deref(), Some("28000"));
-        client.session_extensions().insert(Login { access_key: "alice".into() });
+        client.session_extensions().insert(FinishedLogin { access_key: "alice".into() });
         let source = handler.parser.source(&client).expect("a source");
         assert_eq!(
             source.asker().id,

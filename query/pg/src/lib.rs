@@ -19,10 +19,10 @@ mod answer;
 mod failure;
 mod frames;
 mod handler;
-mod kept;
 mod login;
 mod parameters;
-mod places;
+mod session_memory;
+mod slots;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -38,10 +38,10 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 
 pub use accounts::Accounts;
-use frames::Wire;
-use handler::Handler;
-use login::Startup;
-use places::{Place, Places};
+use frames::BoundedStream;
+use handler::QueryHandler;
+use login::LoginHandler;
+use slots::{ConnectionSlot, ConnectionSlots};
 
 /// A client gets so long from its first byte, or none, to the end of its login.
 const LOGIN_WITHIN: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How connections are served.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct PgOptions {
     /// Connections at a time: most are for clients that have logged in, the rest for logins.
     pub connections: usize,
     /// A seeded bug, for tests of tests: queries run before a login.
@@ -60,17 +60,17 @@ pub struct Options {
 }
 
 /// What all connections share.
-struct Door {
-    handler: Arc<Handler>,
+struct PgContext {
+    handler: Arc<QueryHandler>,
     accounts: Arc<dyn Accounts>,
     connections: Arc<ConnectionManager>,
     opens_early: bool,
 }
 
-impl Door {
+impl PgContext {
     fn new(engine: Arc<SqlEngine>, accounts: Arc<dyn Accounts>, opens_early: bool) -> Arc<Self> {
         Arc::new(Self {
-            handler: Arc::new(Handler::new(engine, accounts.clone(), opens_early)),
+            handler: Arc::new(QueryHandler::new(engine, accounts.clone(), opens_early)),
             accounts,
             connections: Arc::new(ConnectionManager::new()),
             opens_early,
@@ -79,18 +79,18 @@ impl Door {
 }
 
 /// Serves connections until it is dropped.
-pub struct Server {
+pub struct PgServer {
     /// Taken when the server is dropped: a runtime must not be dropped where it would block.
     runtime: Option<Runtime>,
 }
 
-impl Server {
+impl PgServer {
     /// Starts a thread that serves connections.
     pub fn start(
         listener: StdListener,
         engine: Arc<SqlEngine>,
         accounts: Arc<dyn Accounts>,
-        options: Options,
+        options: PgOptions,
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -101,14 +101,14 @@ impl Server {
         let entered = runtime.enter();
         let listener = TcpListener::from_std(listener)?;
         drop(entered);
-        let places = Arc::new(Places::new(options.connections));
-        let door = Door::new(engine, accounts, options.opens_early);
+        let places = Arc::new(ConnectionSlots::new(options.connections));
+        let door = PgContext::new(engine, accounts, options.opens_early);
         runtime.spawn(accept(listener, door, places));
         Ok(Self { runtime: Some(runtime) })
     }
 }
 
-impl Drop for Server {
+impl Drop for PgServer {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -116,7 +116,7 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, door: Arc<Door>, places: Arc<Places>) {
+async fn accept(listener: TcpListener, door: Arc<PgContext>, places: Arc<ConnectionSlots>) {
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -139,14 +139,14 @@ async fn accept(listener: TcpListener, door: Arc<Door>, places: Arc<Places>) {
 /// Serves a connection to its end. Whichever side ends first, the other goes with it.
 async fn connection(
     stream: TcpStream,
-    door: Arc<Door>,
+    door: Arc<PgContext>,
     address: SocketAddr,
-    place: Place,
+    place: ConnectionSlot,
 ) -> io::Result<()> {
     let (ours, theirs) = UnixStream::pair()?;
     let opens_early = door.opens_early;
-    let wire = Wire::new(stream, ours, opens_early);
-    let session = Arc::new(Session { door, address });
+    let wire = BoundedStream::new(stream, ours, opens_early);
+    let session = Arc::new(PgSession { door, address });
     let served = pgwire::tokio::process_socket_unix(theirs, session);
     let carried = carried(wire, place);
     if opens_early {
@@ -165,7 +165,7 @@ async fn connection(
 }
 
 /// Carries a client's login and, if it has a place then, its session.
-async fn carried(mut wire: Wire, mut place: Place) -> io::Result<()> {
+async fn carried(mut wire: BoundedStream, mut place: ConnectionSlot) -> io::Result<()> {
     let login = tokio::time::timeout(LOGIN_WITHIN, async {
         tokio::select! {
             is_in = wire.log_in() => is_in.map(Some),
@@ -187,12 +187,12 @@ async fn carried(mut wire: Wire, mut place: Place) -> io::Result<()> {
 }
 
 /// One connection's handlers.
-struct Session {
-    door: Arc<Door>,
+struct PgSession {
+    door: Arc<PgContext>,
     address: SocketAddr,
 }
 
-impl PgWireServerHandlers for Session {
+impl PgWireServerHandlers for PgSession {
     fn simple_query_handler(&self) -> Arc<impl SimpleQueryHandler> {
         self.door.handler.clone()
     }
@@ -203,8 +203,13 @@ impl PgWireServerHandlers for Session {
 
     /// One for each connection: it keeps how far the login has come.
     fn startup_handler(&self) -> Arc<impl StartupHandler> {
-        let Door { accounts, connections, opens_early, .. } = self.door.as_ref();
-        Arc::new(Startup::new(accounts.clone(), connections.clone(), self.address, *opens_early))
+        let PgContext { accounts, connections, opens_early, .. } = self.door.as_ref();
+        Arc::new(LoginHandler::new(
+            accounts.clone(),
+            connections.clone(),
+            self.address,
+            *opens_early,
+        ))
     }
 
     fn cancel_handler(&self) -> Arc<impl CancelHandler> {

@@ -23,13 +23,13 @@ use crate::accounts::{Accounts, ITERATIONS, Salted};
 
 /// Mark that a finished login leaves with its connection.
 #[derive(Debug)]
-pub struct Login {
+pub struct FinishedLogin {
     /// Whose secret key was proved to be known.
     pub access_key: String,
 }
 
 /// One connection's login.
-pub struct Startup {
+pub struct LoginHandler {
     scram: SASLAuthStartupHandler<DefaultServerParameterProvider>,
     salted: Arc<Salted>,
     accounts: Arc<dyn Accounts>,
@@ -40,7 +40,7 @@ pub struct Startup {
     opens_early: bool,
 }
 
-impl Startup {
+impl LoginHandler {
     /// A login that has not begun.
     pub fn new(
         accounts: Arc<dyn Accounts>,
@@ -64,7 +64,7 @@ impl Startup {
 }
 
 #[async_trait]
-impl StartupHandler for Startup {
+impl StartupHandler for LoginHandler {
     async fn on_startup<C>(
         &self,
         client: &mut C,
@@ -82,7 +82,7 @@ impl StartupHandler for Startup {
             Ok(()) => {
                 let is_over = matches!(client.state(), PgWireConnectionState::ReadyForQuery);
                 if let Some(access_key) = self.salted.asked().filter(|_| is_over) {
-                    client.session_extensions().insert(Login { access_key });
+                    client.session_extensions().insert(FinishedLogin { access_key });
                 }
                 return Ok(());
             }
@@ -171,7 +171,7 @@ mod tests {
 
         fn startup_handler(&self) -> Arc<impl StartupHandler> {
             let address = SocketAddr::from(([127, 0, 0, 1], 1));
-            Arc::new(Startup::new(Arc::new(Nobody), Arc::default(), address, self.opens_early))
+            Arc::new(LoginHandler::new(Arc::new(Nobody), Arc::default(), address, self.opens_early))
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 /// How many places there are.
 #[derive(Clone, Copy, Debug)]
-struct Bounds {
+struct SlotLimits {
     /// Connections that have logged in.
     sessions: usize,
     /// Of these, from one address: one client machine does not shut out all others.
@@ -21,7 +21,7 @@ struct Bounds {
     logins: usize,
 }
 
-impl Bounds {
+impl SlotLimits {
     /// Divides so many places: a sixth is for logins, and one address has four fifths of the sessions.
     fn of(connections: usize) -> Self {
         let logins = (connections / 6).max(1);
@@ -31,13 +31,13 @@ impl Bounds {
 }
 
 /// All places.
-pub struct Places {
-    bounds: Bounds,
-    state: Mutex<State>,
+pub struct ConnectionSlots {
+    bounds: SlotLimits,
+    state: Mutex<SlotState>,
 }
 
 #[derive(Default)]
-struct State {
+struct SlotState {
     next: u64,
     /// Connections that have not logged in, oldest first.
     logins: BTreeMap<u64, (IpAddr, Arc<Notify>)>,
@@ -55,7 +55,7 @@ fn counted(address: IpAddr) -> IpAddr {
     }
 }
 
-impl State {
+impl SlotState {
     /// Ends the oldest of the address that has most.
     fn evict(&mut self) {
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
@@ -75,14 +75,14 @@ impl State {
     }
 }
 
-impl Places {
+impl ConnectionSlots {
     /// Places for so many connections.
     pub fn new(connections: usize) -> Self {
-        Self { bounds: Bounds::of(connections), state: Mutex::default() }
+        Self { bounds: SlotLimits::of(connections), state: Mutex::default() }
     }
 
     /// A place for a connection that has not logged in.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Place {
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> ConnectionSlot {
         let address = counted(address);
         let mut state = self.state.lock();
         if state.logins.len() >= self.bounds.logins {
@@ -92,20 +92,20 @@ impl Places {
         state.next += 1;
         let ended = Arc::new(Notify::new());
         state.logins.insert(id, (address, ended.clone()));
-        Place { places: self.clone(), id, address, ended, is_session: false }
+        ConnectionSlot { places: self.clone(), id, address, ended, is_session: false }
     }
 }
 
 /// A connection's place.
-pub struct Place {
-    places: Arc<Places>,
+pub struct ConnectionSlot {
+    places: Arc<ConnectionSlots>,
     id: u64,
     address: IpAddr,
     ended: Arc<Notify>,
     is_session: bool,
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Resolves when the place was given to another.
     pub async fn is_lost(&self) {
         self.ended.notified().await;
@@ -126,7 +126,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut state = self.places.state.lock();
         state.logins.remove(&self.id);
@@ -152,15 +152,15 @@ mod tests {
         IpAddr::from([192, 0, 2, last])
     }
 
-    fn is_lost(place: &Place) -> bool {
+    fn is_lost(place: &ConnectionSlot) -> bool {
         place.is_lost().now_or_never().is_some()
     }
 
     #[test]
     fn silent_connections_give_way() {
-        let places = Arc::new(Places::new(240));
+        let places = Arc::new(ConnectionSlots::new(240));
         let mut other = places.enter(address(2));
-        let silent: Vec<Place> =
+        let silent: Vec<ConnectionSlot> =
             (0..places.bounds.logins - 1).map(|_| places.enter(address(1))).collect();
         assert!(silent.iter().chain([&other]).all(|place| !is_lost(place)));
         let mut late = places.enter(address(1));
@@ -174,15 +174,15 @@ mod tests {
 
     #[test]
     fn one_address_does_not_have_all_places() {
-        let places = Arc::new(Places::new(240));
-        let Bounds { sessions, sessions_each, .. } = places.bounds;
+        let places = Arc::new(ConnectionSlots::new(240));
+        let SlotLimits { sessions, sessions_each, .. } = places.bounds;
         let log_in = |last| {
             let mut place = places.enter(address(last));
             place.log_in().then_some(place)
         };
-        let first: Vec<Place> = (0..sessions).map_while(|_| log_in(1)).collect();
+        let first: Vec<ConnectionSlot> = (0..sessions).map_while(|_| log_in(1)).collect();
         assert_eq!(first.len(), sessions_each);
-        let second: Vec<Place> = (0..sessions).map_while(|_| log_in(2)).collect();
+        let second: Vec<ConnectionSlot> = (0..sessions).map_while(|_| log_in(2)).collect();
         assert_eq!(second.len(), sessions - sessions_each);
         drop(first);
         assert!(log_in(1).is_some());
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn few_places_are_divided_too() {
         for (connections, wanted) in [(240, (200, 160, 40)), (37, (31, 25, 6)), (1, (1, 1, 1))] {
-            let Bounds { sessions, sessions_each, logins } = Bounds::of(connections);
+            let SlotLimits { sessions, sessions_each, logins } = SlotLimits::of(connections);
             assert_eq!((sessions, sessions_each, logins), wanted, "{connections}");
         }
     }

@@ -16,7 +16,7 @@ const ENTRY_BYTES: usize = 1 << 10;
 
 /// A kind of thing that is kept under a name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Kind {
+pub enum SessionItemKind {
     /// A statement that was prepared.
     Statement,
     /// A statement with the values of its parameters, and perhaps rows that were not fetched yet.
@@ -25,11 +25,11 @@ pub enum Kind {
 
 /// The account of what is kept: each with its bytes.
 #[derive(Default, Debug)]
-pub struct Kept(Mutex<HashMap<(Kind, String), usize>>);
+pub struct SessionMemory(Mutex<HashMap<(SessionItemKind, String), usize>>);
 
-impl Kept {
+impl SessionMemory {
     /// Takes something into account, or says that there is no room. What had the name is replaced.
-    pub fn put(&self, kind: Kind, name: &str, bytes: usize) -> PgWireResult<()> {
+    pub fn put(&self, kind: SessionItemKind, name: &str, bytes: usize) -> PgWireResult<()> {
         let mut kept = self.0.lock();
         let key = (kind, name.to_owned());
         let bytes = bytes + name.len() + ENTRY_BYTES;
@@ -51,12 +51,12 @@ impl Kept {
     }
 
     /// Something is kept no more.
-    pub fn remove(&self, kind: Kind, name: &str) {
+    pub fn remove(&self, kind: SessionItemKind, name: &str) {
         self.0.lock().remove(&(kind, name.to_owned()));
     }
 
     /// Forgets all; gives what it was.
-    pub fn clear(&self) -> Vec<(Kind, String)> {
+    pub fn clear(&self) -> Vec<(SessionItemKind, String)> {
         std::mem::take(&mut *self.0.lock()).into_keys().collect()
     }
 }
@@ -73,18 +73,25 @@ mod tests {
 
     #[test]
     fn count_and_bytes_are_bounded() {
-        let kept = Kept::default();
+        let kept = SessionMemory::default();
         for number in 0..COUNT_MAX {
-            let kind = if number % 2 == 0 { Kind::Statement } else { Kind::Portal };
+            let kind =
+                if number % 2 == 0 { SessionItemKind::Statement } else { SessionItemKind::Portal };
             assert_eq!(code(kept.put(kind, &number.to_string(), 10)), None);
         }
-        assert_eq!(code(kept.put(Kind::Statement, "more", 10)).as_deref(), Some("54000"));
-        assert_eq!(code(kept.put(Kind::Statement, "0", 10)), None, "one is replaced");
-        kept.remove(Kind::Statement, "0");
-        assert_eq!(code(kept.put(Kind::Statement, "more", 10)), None);
+        assert_eq!(
+            code(kept.put(SessionItemKind::Statement, "more", 10)).as_deref(),
+            Some("54000")
+        );
+        assert_eq!(code(kept.put(SessionItemKind::Statement, "0", 10)), None, "one is replaced");
+        kept.remove(SessionItemKind::Statement, "0");
+        assert_eq!(code(kept.put(SessionItemKind::Statement, "more", 10)), None);
         assert_eq!(kept.clear().len(), COUNT_MAX);
-        assert_eq!(code(kept.put(Kind::Portal, "large", BYTES_MAX / 2)), None);
-        assert_eq!(code(kept.put(Kind::Portal, "larger", BYTES_MAX / 2)).as_deref(), Some("53200"));
-        assert_eq!(code(kept.put(Kind::Portal, "large", BYTES_MAX / 2 + 1)), None);
+        assert_eq!(code(kept.put(SessionItemKind::Portal, "large", BYTES_MAX / 2)), None);
+        assert_eq!(
+            code(kept.put(SessionItemKind::Portal, "larger", BYTES_MAX / 2)).as_deref(),
+            Some("53200")
+        );
+        assert_eq!(code(kept.put(SessionItemKind::Portal, "large", BYTES_MAX / 2 + 1)), None);
     }
 }
