@@ -15,9 +15,9 @@ use ingest::env::{DiskErrorKind, Env, production};
 use ingest::ids::Offset;
 use ingest::log::embedded::{self, LostRange};
 
-use crate::config::Settings;
-use crate::server::identity::Identity;
-use crate::server::store::{Lock, PARTITION, log_options};
+use crate::config::ServerSettings;
+use crate::server::identity::DataIdentity;
+use crate::server::store::{DataLock, PARTITION, log_options};
 
 /// The most key hashes that are told for each stretch.
 const HASHES_MAX: usize = 20;
@@ -30,10 +30,11 @@ pub fn run(data: &Path) -> anyhow::Result<ExitCode> {
 }
 
 async fn accept(data: &Path) -> anyhow::Result<()> {
-    let _lock = Lock::take(data).with_context(|| format!("cannot repair {}", data.display()))?;
-    let own = match Identity::read(data)? {
-        Some(Identity::Embedded(own)) => own,
-        Some(Identity::Node(_)) => bail!(
+    let _lock =
+        DataLock::take(data).with_context(|| format!("cannot repair {}", data.display()))?;
+    let own = match DataIdentity::read(data)? {
+        Some(DataIdentity::Embedded(own)) => own,
+        Some(DataIdentity::Node(_)) => bail!(
             "{} is a node's copy: remove it, and the node folds the log on the brokers again",
             data.display()
         ),
@@ -45,7 +46,7 @@ async fn accept(data: &Path) -> anyhow::Result<()> {
     let (found, _) = found.context("the catalog, which only a backup can bring back")?;
     let found_none = found.is_none();
     let catalog = found.unwrap_or_else(|| Catalog::first(own.store, PARTITION));
-    let options = log_options(&Settings::for_tools(data.to_path_buf()), own);
+    let options = log_options(&ServerSettings::for_tools(data.to_path_buf()), own);
     let faults = embedded::verify(&env, &options, PARTITION, catalog.next).await?;
     if faults.is_empty() {
         println!("{}: the log is whole; there is no loss to accept", data.display());

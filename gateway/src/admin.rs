@@ -22,12 +22,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::cluster;
-use crate::door::{Door, Wishes};
-use crate::measures;
-use crate::server::connections::{Connection, Connections};
-use crate::server::http::Listener;
-use crate::server::pace::Pace;
+use crate::metrics;
+use crate::server::connections::{ConnectionHandle, ConnectionTable};
+use crate::server::http::HttpListener;
+use crate::server::pace::ClientPace;
 use crate::server::store::Store;
+use crate::sql_service::{QueryOptions, SqlService};
 use crate::status;
 
 /// Cuts and merges that wait for one another; more are refused.
@@ -37,34 +37,34 @@ const ORDERS_APART: Duration = Duration::from_millis(10);
 
 /// The parts that the admin address answers from.
 #[derive(Clone)]
-pub struct Admin {
+pub struct AdminService {
     store: Arc<Store>,
-    door: Door,
+    door: SqlService,
     metrics: PrometheusHandle,
     ready: Arc<AtomicBool>,
-    listeners: [Arc<Connections>; 2],
+    listeners: [Arc<ConnectionTable>; 2],
     port: u16,
-    orders: Arc<Orders>,
+    orders: Arc<MaintenanceQueue>,
 }
 
 /// Cuts and merges that were ordered: each kind one after the other.
-struct Orders {
+struct MaintenanceQueue {
     places: Semaphore,
     cuts: Mutex<()>,
     merges: Mutex<()>,
 }
 
-impl Admin {
+impl AdminService {
     /// Puts the parts together. `port` is where the address is reached.
     pub fn new(
         store: Arc<Store>,
-        door: Door,
+        door: SqlService,
         metrics: PrometheusHandle,
         ready: Arc<AtomicBool>,
-        listeners: [Arc<Connections>; 2],
+        listeners: [Arc<ConnectionTable>; 2],
         port: u16,
     ) -> Self {
-        let orders = Orders {
+        let orders = MaintenanceQueue {
             places: Semaphore::new(ORDERS_MAX),
             cuts: Mutex::default(),
             merges: Mutex::default(),
@@ -74,7 +74,7 @@ impl Admin {
 }
 
 /// Serves the admin address until the task is ended.
-pub async fn serve(listener: Listener, admin: Admin) {
+pub async fn serve(listener: HttpListener, admin: AdminService) {
     let stall = listener.stall;
     let routes = Router::new()
         .route("/health/live", get(|| async { "live\n" }))
@@ -94,8 +94,8 @@ pub async fn serve(listener: Listener, admin: Admin) {
     let handle = move |request: Request<Incoming>| {
         let routes = routes.clone();
         async move {
-            let connection = request.extensions().get::<Arc<Connection>>().cloned();
-            let request = request.map(|body| Arriving::new(body, connection.clone(), stall));
+            let connection = request.extensions().get::<Arc<ConnectionHandle>>().cloned();
+            let request = request.map(|body| PacedBody::new(body, connection.clone(), stall));
             let answered: Result<Response, Infallible> =
                 hyper::service::Service::call(&routes, request).await;
             let response = answered.unwrap_or_else(|never| match never {});
@@ -109,21 +109,21 @@ pub async fn serve(listener: Listener, admin: Admin) {
 }
 
 /// A request's body, whose client must keep up.
-struct Arriving {
+struct PacedBody {
     body: Incoming,
-    connection: Option<Arc<Connection>>,
-    pace: Pace,
+    connection: Option<Arc<ConnectionHandle>>,
+    pace: ClientPace,
     /// When the client has been waited for since, and the timer that ends it.
     blocked: Option<(tokio::time::Instant, Pin<Box<tokio::time::Sleep>>)>,
 }
 
-impl Arriving {
-    fn new(body: Incoming, connection: Option<Arc<Connection>>, stall: Duration) -> Self {
-        Self { body, connection, pace: Pace::new(stall), blocked: None }
+impl PacedBody {
+    fn new(body: Incoming, connection: Option<Arc<ConnectionHandle>>, stall: Duration) -> Self {
+        Self { body, connection, pace: ClientPace::new(stall), blocked: None }
     }
 }
 
-impl Body for Arriving {
+impl Body for PacedBody {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -169,7 +169,7 @@ impl Body for Arriving {
 }
 
 /// Answers that a write would be taken, or why not, and what an operator should know all the same.
-async fn is_ready(State(admin): State<Admin>) -> (StatusCode, String) {
+async fn is_ready(State(admin): State<AdminService>) -> (StatusCode, String) {
     match admin.store.trouble() {
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
         None if !admin.ready.load(Ordering::Relaxed) => {
@@ -184,47 +184,49 @@ async fn is_ready(State(admin): State<Admin>) -> (StatusCode, String) {
 }
 
 /// Answers that the wall clock is believed, or by how much it is ahead.
-async fn clock(State(admin): State<Admin>) -> (StatusCode, String) {
+async fn clock(State(admin): State<AdminService>) -> (StatusCode, String) {
     let (text, is_believed) = admin.store.clock();
     (if is_believed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
 }
 
 /// An operator says that the wall clock is right.
-async fn believe_clock(State(admin): State<Admin>) -> String {
+async fn believe_clock(State(admin): State<AdminService>) -> String {
     admin.store.partitions.iter().for_each(Partition::believe_clock);
     admin.store.clock().0
 }
 
 /// Whether the store as a whole answers, as seen from here: a barrier passes in every partition.
-async fn answers(State(admin): State<Admin>) -> (StatusCode, String) {
+async fn answers(State(admin): State<AdminService>) -> (StatusCode, String) {
     match admin.store.fresh().await {
         Ok(snapshots) => (StatusCode::OK, format!("{} partitions answer\n", snapshots.len())),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
     }
 }
 
-async fn cluster(State(admin): State<Admin>) -> axum::Json<cluster::NodeReport> {
+async fn cluster(State(admin): State<AdminService>) -> axum::Json<cluster::NodeReport> {
     axum::Json(cluster::report(&admin.store).await)
 }
 
-async fn status(State(admin): State<Admin>) -> Result<axum::Json<status::Report>, Refused> {
+async fn status(
+    State(admin): State<AdminService>,
+) -> Result<axum::Json<status::StatusReport>, StatusError> {
     let report = status::report(&admin.store).await;
     report.map(axum::Json).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")))
 }
 
 /// A status and why.
-type Refused = (StatusCode, String);
+type StatusError = (StatusCode, String);
 
-async fn render(State(admin): State<Admin>) -> String {
-    admin.listeners.iter().for_each(|connections| measures::take_connections(connections));
-    measures::take(&admin.store).await;
-    measures::take_sql(admin.door.engine());
+async fn render(State(admin): State<AdminService>) -> String {
+    admin.listeners.iter().for_each(|connections| metrics::take_connections(connections));
+    metrics::take(&admin.store).await;
+    metrics::take_sql(admin.door.engine());
     admin.metrics.render()
 }
 
 /// Gives an order its turn, or refuses it when too many wait.
 async fn ordered(
-    admin: &Admin,
+    admin: &AdminService,
     turns: &Mutex<()>,
     order: impl Future<Output = (StatusCode, String)>,
 ) -> (StatusCode, String) {
@@ -237,15 +239,15 @@ async fn ordered(
     answer
 }
 
-async fn cut(State(admin): State<Admin>) -> (StatusCode, String) {
+async fn cut(State(admin): State<AdminService>) -> (StatusCode, String) {
     ordered(&admin, &admin.orders.cuts, cut_all(&admin)).await
 }
 
-async fn merge(State(admin): State<Admin>) -> (StatusCode, String) {
+async fn merge(State(admin): State<AdminService>) -> (StatusCode, String) {
     ordered(&admin, &admin.orders.merges, merge_all(&admin)).await
 }
 
-async fn cut_all(admin: &Admin) -> (StatusCode, String) {
+async fn cut_all(admin: &AdminService) -> (StatusCode, String) {
     let cuts = admin.store.partitions.iter().map(Partition::cut);
     match futures::future::try_join_all(cuts).await {
         Ok(cuts) => {
@@ -256,7 +258,7 @@ async fn cut_all(admin: &Admin) -> (StatusCode, String) {
     }
 }
 
-async fn merge_all(admin: &Admin) -> (StatusCode, String) {
+async fn merge_all(admin: &AdminService) -> (StatusCode, String) {
     let merges = admin.store.partitions.iter().map(Partition::merge);
     match futures::future::try_join_all(merges).await {
         Ok(_) => (StatusCode::OK, "merged\n".into()),
@@ -265,10 +267,10 @@ async fn merge_all(admin: &Admin) -> (StatusCode, String) {
 }
 
 async fn sql(
-    State(admin): State<Admin>,
-    connection: Option<Extension<Arc<Connection>>>,
+    State(admin): State<AdminService>,
+    connection: Option<Extension<Arc<ConnectionHandle>>>,
     headers: HeaderMap,
-    Query(wishes): Query<Wishes>,
+    Query(wishes): Query<QueryOptions>,
     text: String,
 ) -> Response {
     let peer = connection.map(|Extension(connection)| connection.peer());

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::ask;
-use crate::server::store::{Kind, Store};
+use crate::client;
+use crate::server::store::{LogBackend, Store};
 
 /// What a node says of itself.
 #[derive(Serialize, Deserialize, Debug)]
@@ -22,7 +22,7 @@ pub struct NodeReport {
     /// The node's id.
     pub node: u32,
     /// Its copy of each partition.
-    pub partitions: Vec<PartitionReport>,
+    pub partitions: Vec<NodePartitionReport>,
     /// Appends whose outcome was not known.
     pub unknown_outcomes: u64,
     /// Producers that were replaced.
@@ -33,7 +33,7 @@ pub struct NodeReport {
 
 /// What a node says of its copy of a partition.
 #[derive(Serialize, Deserialize, Debug)]
-pub struct PartitionReport {
+pub struct NodePartitionReport {
     /// Which partition.
     pub partition: u32,
     /// Everything below this offset is applied.
@@ -66,10 +66,10 @@ pub async fn report(store: &Store) -> NodeReport {
         let catalog = &snapshot.view.sealed.catalog;
         let counters = partition.counters();
         let lag = match &store.kind {
-            Kind::Embedded(_) => Some(0),
-            Kind::Node(node) => node.log.lag(partition.id()).await.ok(),
+            LogBackend::Embedded(_) => Some(0),
+            LogBackend::Node(node) => node.log.lag(partition.id()).await.ok(),
         };
-        partitions.push(PartitionReport {
+        partitions.push(NodePartitionReport {
             partition: partition.id().get(),
             applied: snapshot.at.get(),
             lag,
@@ -93,7 +93,7 @@ pub async fn report(store: &Store) -> NodeReport {
         clients_replaced: 0,
         consumers_replaced: 0,
     };
-    if let Kind::Node(node) = &store.kind {
+    if let LogBackend::Node(node) = &store.kind {
         let counters = node.log.counters();
         report.cluster.clone_from(&node.cluster);
         report.node = node.id.get();
@@ -154,7 +154,7 @@ pub fn status(admins: &str) -> anyhow::Result<ExitCode> {
 }
 
 fn ask_node(admin: &str) -> anyhow::Result<NodeReport> {
-    let text = ask::get(admin, "/cluster")?;
+    let text = client::get(admin, "/cluster")?;
     serde_json::from_str(&text).context("the answer is not a node's report")
 }
 
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     fn report(node: u32, cut: u64, digest: &str) -> NodeReport {
-        let copy = PartitionReport {
+        let copy = NodePartitionReport {
             partition: 0,
             applied: 9,
             lag: None,

@@ -172,7 +172,7 @@ struct KafkaFile {
 /// The TOML file. Unknown keys are refused.
 #[derive(Deserialize, Default, Debug)]
 #[serde(deny_unknown_fields, default)]
-struct File {
+struct ConfigFile {
     data: Option<PathBuf>,
     listen: Option<SocketAddr>,
     admin: Option<SocketAddr>,
@@ -254,7 +254,7 @@ pub struct KafkaSettings {
 
 /// Settings in force.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ServerSettings {
     /// The folder that holds the data.
     pub data: PathBuf,
     /// Where S3 is served.
@@ -347,8 +347,8 @@ fn checked(mut users: Vec<User>) -> anyhow::Result<Vec<User>> {
     Ok(users)
 }
 
-fn read_file(path: Option<&PathBuf>) -> anyhow::Result<File> {
-    let Some(path) = path else { return Ok(File::default()) };
+fn read_file(path: Option<&PathBuf>) -> anyhow::Result<ConfigFile> {
+    let Some(path) = path else { return Ok(ConfigFile::default()) };
     let text = std::fs::read_to_string(path);
     let text = text.with_context(|| format!("cannot read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("in {}", path.display()))
@@ -410,7 +410,7 @@ fn read_promise(text: &str) -> anyhow::Result<ReadConsistency> {
 }
 
 /// Where the log is. What speaks of a cluster is refused without `--log kafka`: it would have no effect.
-fn log_kind(args: &ServerArgs, file: &File) -> anyhow::Result<LogKind> {
+fn log_kind(args: &ServerArgs, file: &ConfigFile) -> anyhow::Result<LogKind> {
     let kind = args.log.log.as_deref().or(file.log.as_deref()).unwrap_or("embedded");
     let node = args.node_id.or(file.node_id);
     match kind {
@@ -458,7 +458,7 @@ impl KafkaSettings {
     }
 }
 
-impl Settings {
+impl ServerSettings {
     /// Brings flags, environment and file together, and checks them.
     pub fn load(args: ServerArgs) -> anyhow::Result<Self> {
         let file = read_file(args.config.as_ref())?;
@@ -656,8 +656,8 @@ mod tests {
              [[users]]\nname = \"a\"\nid = \"{}\"\ndisplay_name = \"A\"\naccess_key = \"AKIDa\"\nsecret_key = \"{LONG}\"\n",
             "a".repeat(64)
         );
-        let file: File = toml::from_str(&text).unwrap();
-        let mut settings = Settings::for_tools("data".into());
+        let file: ConfigFile = toml::from_str(&text).unwrap();
+        let mut settings = ServerSettings::for_tools("data".into());
         settings.root = Some(("AKIDroot".into(), Secret::from(LONG.to_owned())));
         settings.users = checked(vec![user("a", "a", LONG)]).unwrap();
         for shown in [format!("{file:?}"), format!("{settings:?}")] {

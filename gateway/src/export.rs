@@ -23,18 +23,18 @@ use sql::arrow::datatypes::SchemaRef;
 use sql::arrow::ipc::reader::StreamDecoder;
 use sql::{OutputFormat, RowEncoder};
 
-use crate::ask::Sql;
-use crate::door::OFFSET_HEADER;
+use crate::client::SqlClient;
 use crate::server::identity::sync_folder_of;
+use crate::sql_service::OFFSET_HEADER;
 
 /// What to export.
 #[derive(clap::Args)]
-pub struct Wishes {
+pub struct ExportOptions {
     /// The bucket.
     bucket: String,
     /// How it is written.
     #[arg(long)]
-    format: Form,
+    format: InventoryFormat,
     /// The file; `-` for standard output.
     #[arg(long, default_value = "-")]
     output: PathBuf,
@@ -45,7 +45,7 @@ pub struct Wishes {
 
 /// How an inventory is written.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum InventoryFormat {
     /// With the names and types that S3 Inventory gives its columns.
     Parquet,
     /// As S3 Inventory writes it: everything quoted, keys percent-encoded, no line of names.
@@ -76,7 +76,7 @@ fn query(bucket: &str, with_versions: bool) -> String {
 }
 
 /// Exports what is wished for, from a server.
-pub fn run(sql: &Sql, wishes: &Wishes) -> anyhow::Result<ExitCode> {
+pub fn run(sql: &SqlClient, wishes: &ExportOptions) -> anyhow::Result<ExitCode> {
     let bucket = &wishes.bucket;
     let known = format!("SELECT count(*) AS n FROM buckets WHERE name = {}", quoted(bucket));
     if sql.text(&known, "csv")? != "n\n1\n" {
@@ -124,14 +124,14 @@ fn write_file<T>(
 
 /// Writes a query's rows as they come; gives how many there were, and where the answer stands.
 fn write(
-    sql: &Sql,
+    sql: &SqlClient,
     query: &str,
-    form: Form,
+    form: InventoryFormat,
     out: &mut impl Write,
 ) -> anyhow::Result<(usize, String)> {
     let mut at = String::new();
     let mut decoder = StreamDecoder::new();
-    let mut writer: Option<Writer> = None;
+    let mut writer: Option<InventoryWriter> = None;
     let mut rows = 0;
     let head = |headers: &http::HeaderMap| {
         let told = headers.get(OFFSET_HEADER).and_then(|value| value.to_str().ok());
@@ -143,7 +143,7 @@ fn write(
         while !bytes.is_empty() {
             let batch = decoder.decode(&mut bytes)?;
             if let (None, Some(schema)) = (&writer, decoder.schema()) {
-                writer = Some(Writer::begin(form, &schema, out)?);
+                writer = Some(InventoryWriter::begin(form, &schema, out)?);
             }
             if let (Some(batch), Some(writer)) = (batch, &mut writer) {
                 rows += batch.num_rows();
@@ -158,35 +158,39 @@ fn write(
     Ok((rows, at))
 }
 
-enum Writer {
+enum InventoryWriter {
     /// As the server would write it.
     Plain(RowEncoder),
     Csv,
 }
 
-impl Writer {
-    fn begin(form: Form, schema: &SchemaRef, out: &mut impl Write) -> anyhow::Result<Self> {
+impl InventoryWriter {
+    fn begin(
+        form: InventoryFormat,
+        schema: &SchemaRef,
+        out: &mut impl Write,
+    ) -> anyhow::Result<Self> {
         let format = match form {
-            Form::Parquet => OutputFormat::Parquet,
-            Form::Jsonl => OutputFormat::JsonLines,
-            Form::Csv => return Ok(Writer::Csv),
+            InventoryFormat::Parquet => OutputFormat::Parquet,
+            InventoryFormat::Jsonl => OutputFormat::JsonLines,
+            InventoryFormat::Csv => return Ok(InventoryWriter::Csv),
         };
         let (encoder, begin) = RowEncoder::begin(format, schema)?;
         out.write_all(&begin)?;
-        Ok(Writer::Plain(encoder))
+        Ok(InventoryWriter::Plain(encoder))
     }
 
     fn rows(&mut self, batch: &RecordBatch, out: &mut impl Write) -> anyhow::Result<()> {
         match self {
-            Writer::Plain(encoder) => Ok(out.write_all(&encoder.rows(batch)?)?),
-            Writer::Csv => write_csv(batch, out),
+            InventoryWriter::Plain(encoder) => Ok(out.write_all(&encoder.rows(batch)?)?),
+            InventoryWriter::Csv => write_csv(batch, out),
         }
     }
 
     fn end(self, out: &mut impl Write) -> anyhow::Result<()> {
         match self {
-            Writer::Plain(encoder) => Ok(out.write_all(&encoder.end()?)?),
-            Writer::Csv => Ok(()),
+            InventoryWriter::Plain(encoder) => Ok(out.write_all(&encoder.end()?)?),
+            InventoryWriter::Csv => Ok(()),
         }
     }
 }

@@ -30,44 +30,44 @@ use hyper::body::{Body as _, Incoming};
 use ingest::ids::UploadId;
 use ingest::log::{AppendError, ReadError};
 use ingest::name::{BucketName, NameError, ObjectKey};
-use s3::error::{Code, S3Error};
+use s3::error::{ErrorCode, S3Error};
 use s3::headers;
 use s3::names;
 use s3::operation;
-use s3::sigv4::{self, SecretKey, Verified};
+use s3::sigv4::{self, SecretKey, VerifiedRequest};
 
-use crate::config::{Settings, User};
-use crate::door::{Door, OFFSET_HEADER, offset_text};
-use crate::refusal::{self, Refusal, Who, method_label};
-use crate::server::connections::Connection;
+use crate::config::{ServerSettings, User};
+use crate::refusal::{self, ClientInfo, RefusedRequest, method_label};
+use crate::server::connections::ConnectionHandle;
 use crate::server::store::Store;
+use crate::sql_service::{OFFSET_HEADER, SqlService, offset_text};
 use crate::users::{Users, owns};
 
-pub use answer::Answer;
+pub use answer::ResponseBody;
 
 /// What every request needs.
-pub struct Front {
+pub struct S3Service {
     /// The store.
     pub store: Arc<Store>,
     /// Who may ask.
     pub users: Arc<Users>,
     /// Where SQL comes in.
-    pub door: Door,
+    pub door: SqlService,
     /// The settings.
-    pub settings: Settings,
+    pub settings: ServerSettings,
     /// Tells this process's requests from another's.
     start: u32,
     requests: AtomicU64,
 }
 
 /// A request that has been authenticated.
-pub struct Asked {
+pub struct S3Request {
     /// Its id.
     pub id: String,
     /// Who asks.
     pub user: Arc<User>,
     /// What was verified.
-    pub verified: Verified,
+    pub verified: VerifiedRequest,
     /// Its head.
     pub parts: Parts,
     /// Its query, decoded.
@@ -78,7 +78,7 @@ pub struct Asked {
     pub key: Option<String>,
 }
 
-impl Asked {
+impl S3Request {
     /// A query parameter.
     pub fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
@@ -94,17 +94,17 @@ impl Asked {
         let key = self.key.clone().unwrap_or_default();
         let len = key.len();
         ObjectKey::new(key.into_bytes()).map_err(|error| match error {
-            NameError::TooLong { limit, .. } => S3Error::from(Code::KeyTooLong)
+            NameError::TooLong { limit, .. } => S3Error::from(ErrorCode::KeyTooLong)
                 .with("Size", len.to_string())
                 .with("MaxSizeAllowed", limit.to_string()),
-            NameError::Empty | NameError::Character => Code::InvalidUri.into(),
+            NameError::Empty | NameError::Character => ErrorCode::InvalidUri.into(),
         })
     }
 
     /// The upload that the query names. An id that this store never gave is not there.
     pub fn upload(&self) -> Result<UploadId, S3Error> {
         let text = self.query("uploadId").unwrap_or_default();
-        upload_id(text).ok_or_else(|| Code::NoSuchUpload.into())
+        upload_id(text).ok_or_else(|| ErrorCode::NoSuchUpload.into())
     }
 }
 
@@ -115,7 +115,7 @@ fn upload_id(text: &str) -> Option<UploadId> {
 }
 
 /// A bucket as a read sees it.
-pub struct Sight<'a> {
+pub struct BucketView<'a> {
     /// Its partition.
     pub partition: &'a Partition,
     /// The bucket.
@@ -131,7 +131,7 @@ fn check_method(parts: &Parts) -> Result<(), S3Error> {
     }
     let (resource, headers) = (refusal::resource(parts.uri.path()), http::HeaderMap::new());
     let method = parts.method.as_str();
-    operation::decide(&operation::Request { method, resource, query: &[], headers: &headers })
+    operation::decide(&operation::RequestParts { method, resource, query: &[], headers: &headers })
         .map(|_| ())
 }
 
@@ -149,7 +149,7 @@ fn check_head(parts: &Parts) -> Result<(), S3Error> {
     if bytes <= HEAD_BYTES_MAX {
         return Ok(());
     }
-    Err(S3Error::from(Code::RequestHeaderSectionTooLarge)
+    Err(S3Error::from(ErrorCode::RequestHeaderSectionTooLarge)
         .with("MaxSizeAllowed", HEAD_BYTES_MAX.to_string()))
 }
 
@@ -164,10 +164,10 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    fn who(self, address: Option<SocketAddr>) -> Who {
+    fn who(self, address: Option<SocketAddr>) -> ClientInfo {
         let user = self.named.filter(|_| self.is_verified).map(|user| user.name.clone());
         let access_key = self.unknown_key.or(self.named.map(|user| user.access_key.clone()));
-        Who { access_key, user, address }
+        ClientInfo { access_key, user, address }
     }
 }
 
@@ -176,9 +176,14 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
-impl Front {
+impl S3Service {
     /// Puts the parts together.
-    pub fn new(store: Arc<Store>, users: Arc<Users>, door: Door, settings: Settings) -> Self {
+    pub fn new(
+        store: Arc<Store>,
+        users: Arc<Users>,
+        door: SqlService,
+        settings: ServerSettings,
+    ) -> Self {
         let start = now() as u32;
         Self { store, users, door, settings, start, requests: AtomicU64::new(0) }
     }
@@ -187,11 +192,12 @@ impl Front {
     pub async fn handle(
         self: Arc<Self>,
         request: http::Request<Incoming>,
-    ) -> http::Response<Answer> {
+    ) -> http::Response<ResponseBody> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:08X}{number:012X}", self.start);
         let (parts, body) = request.into_parts();
-        let address = parts.extensions.get::<Arc<Connection>>().map(|connection| connection.peer());
+        let address =
+            parts.extensions.get::<Arc<ConnectionHandle>>().map(|connection| connection.peer());
         let mut caller = Caller::default();
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let expects = parts.headers.contains_key("expect");
@@ -217,7 +223,7 @@ impl Front {
             let query = uri.query().unwrap_or_default();
             let operation = refusal::operation(&method, path, query, is_copy);
             let who = &caller.who(address);
-            Refusal { request: &id, operation, path, status, code, who }.tell();
+            RefusedRequest { request: &id, operation, path, status, code, who }.tell();
         }
         response
     }
@@ -228,17 +234,17 @@ impl Front {
         caller: &mut Caller<'a>,
         mut parts: Parts,
         body: Incoming,
-    ) -> Result<http::Response<Answer>, S3Error> {
+    ) -> Result<http::Response<ResponseBody>, S3Error> {
         check_method(&parts)?;
         check_head(&parts)?;
         headers::check_text(&parts.headers)?;
         let path = names::decode(parts.uri.path())?;
         let query = names::query(parts.uri.query().unwrap_or_default())?;
         let presented = sigv4::parse(&parts, &query)?;
-        let Some(presented) = presented else { return Err(Code::AccessDenied.into()) };
+        let Some(presented) = presented else { return Err(ErrorCode::AccessDenied.into()) };
         let Some(user) = self.users.with_key(&presented.access_key) else {
             caller.unknown_key = Some(presented.access_key.clone());
-            return Err(S3Error::from(Code::InvalidAccessKeyId)
+            return Err(S3Error::from(ErrorCode::InvalidAccessKeyId)
                 .with("AWSAccessKeyId", presented.access_key.clone()));
         };
         caller.named = Some(user);
@@ -246,7 +252,7 @@ impl Front {
         let secret = SecretKey { secret: user.secret_key.expose(), derived: &user.derived_key };
         let verified = presented.verify(&parts, &path, &query, secret, now(), region)?;
         caller.is_verified = true;
-        if let Some(connection) = parts.extensions.get::<Arc<Connection>>() {
+        if let Some(connection) = parts.extensions.get::<Arc<ConnectionHandle>>() {
             connection.prove();
         }
         headers::add_from_query(&mut parts.headers, &query)?;
@@ -255,8 +261,15 @@ impl Front {
         let is_write = !matches!(parts.method, http::Method::GET | http::Method::HEAD)
             && bucket.as_deref() != Some(sql::OWN);
         let home = is_write.then(|| self.store.home(bucket.as_deref().unwrap_or_default()));
-        let asked =
-            Asked { id: id.to_owned(), user: user.clone(), verified, parts, query, bucket, key };
+        let asked = S3Request {
+            id: id.to_owned(),
+            user: user.clone(),
+            verified,
+            parts,
+            query,
+            bucket,
+            key,
+        };
         let mut response = route::route(self, asked, body).await?;
         if let Some(home) = home {
             // A write is applied before it is answered, so what is applied now contains it.
@@ -267,42 +280,48 @@ impl Front {
     }
 
     /// The partition that the request's bucket lives in, whether it exists or not.
-    pub fn partition_of(&self, asked: &Asked) -> &Partition {
+    pub fn partition_of(&self, asked: &S3Request) -> &Partition {
         self.store.home(asked.bucket.as_deref().unwrap_or_default())
     }
 
     /// The request's bucket for a write. What this node knows of it may be old: where the write is applied
     /// it is judged again. Only a bucket that seems to be missing is looked for twice.
-    pub async fn bucket(&self, asked: &Asked) -> Result<Arc<BucketState>, S3Error> {
+    pub async fn bucket(&self, asked: &S3Request) -> Result<Arc<BucketState>, S3Error> {
         let name = asked.bucket.as_deref().unwrap_or_default();
         let partition = self.store.home(name);
         match bucket_in(&partition.buckets(), asked, name, EXPECTED_OWNER) {
-            Err(error) if error.code == Code::NoSuchBucket => Ok(self.sight(asked).await?.bucket),
+            Err(error) if error.code == ErrorCode::NoSuchBucket => {
+                Ok(self.sight(asked).await?.bucket)
+            }
             found => found,
         }
     }
 
     /// The request's bucket for a read, with everything that was acknowledged before.
-    pub async fn sight(&self, asked: &Asked) -> Result<Sight<'_>, S3Error> {
+    pub async fn sight(&self, asked: &S3Request) -> Result<BucketView<'_>, S3Error> {
         let name = asked.bucket.as_deref().unwrap_or_default();
         self.sight_named(asked, name, EXPECTED_OWNER).await
     }
 
     /// The bucket of a copy's source, with everything that was acknowledged before.
-    pub async fn source_sight(&self, asked: &Asked, name: &str) -> Result<Sight<'_>, S3Error> {
+    pub async fn source_sight(
+        &self,
+        asked: &S3Request,
+        name: &str,
+    ) -> Result<BucketView<'_>, S3Error> {
         self.sight_named(asked, name, "x-amz-source-expected-bucket-owner").await
     }
 
     async fn sight_named(
         &self,
-        asked: &Asked,
+        asked: &S3Request,
         name: &str,
         owner_header: &str,
-    ) -> Result<Sight<'_>, S3Error> {
+    ) -> Result<BucketView<'_>, S3Error> {
         let partition = self.store.home(name);
         let snapshot = partition.fresh().await.map_err(read_error)?;
         let bucket = bucket_in(&snapshot.buckets, asked, name, owner_header)?;
-        Ok(Sight { partition, bucket, snapshot })
+        Ok(BucketView { partition, bucket, snapshot })
     }
 }
 
@@ -312,25 +331,25 @@ const EXPECTED_OWNER: &str = "x-amz-expected-bucket-owner";
 /// A bucket of a name, which must exist and belong to whoever asks, and to whom the header names.
 fn bucket_in(
     buckets: &Buckets,
-    asked: &Asked,
+    asked: &S3Request,
     name: &str,
     owner_header: &str,
 ) -> Result<Arc<BucketState>, S3Error> {
-    let missing = || S3Error::from(Code::NoSuchBucket).with("BucketName", name);
+    let missing = || S3Error::from(ErrorCode::NoSuchBucket).with("BucketName", name);
     let valid = BucketName::new(name.as_bytes().to_vec())
-        .map_err(|_| S3Error::from(Code::InvalidBucketName).with("BucketName", name))?;
+        .map_err(|_| S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", name))?;
     let bucket = buckets.named(&valid).ok_or_else(missing)?;
     if !owns(&asked.user, bucket) {
-        return Err(Code::AccessDenied.into());
+        return Err(ErrorCode::AccessDenied.into());
     }
     check_owner(asked, owner_header, &bucket.owner)?;
     Ok(bucket.clone())
 }
 
 /// Refuses a request that expects another owner than there is.
-fn check_owner(asked: &Asked, header: &str, owner: &str) -> Result<(), S3Error> {
+fn check_owner(asked: &S3Request, header: &str, owner: &str) -> Result<(), S3Error> {
     match asked.header(header)? {
-        Some(expected) if expected != owner => Err(Code::AccessDenied.into()),
+        Some(expected) if expected != owner => Err(ErrorCode::AccessDenied.into()),
         _ => Ok(()),
     }
 }
@@ -348,8 +367,8 @@ fn split_path(path: &str) -> (Option<String>, Option<String>) {
 pub fn read_error(error: ReadError) -> S3Error {
     tracing::error!(%error, "a read failed");
     match error {
-        ReadError::Corrupt(corruption) => Code::InternalError.because(corruption.to_string()),
-        other => Code::ServiceUnavailable.because(other.to_string()),
+        ReadError::Corrupt(corruption) => ErrorCode::InternalError.because(corruption.to_string()),
+        other => ErrorCode::ServiceUnavailable.because(other.to_string()),
     }
 }
 
@@ -360,15 +379,15 @@ pub fn submit_error(error: SubmitError) -> S3Error {
         SubmitError::Overloaded
         | SubmitError::NotDone
         | SubmitError::Append(AppendError::Full { .. }) => {
-            Code::SlowDown.because(error.to_string())
+            ErrorCode::SlowDown.because(error.to_string())
         }
-        SubmitError::TooLarge(_) => Code::InvalidRequest.because(error.to_string()),
+        SubmitError::TooLarge(_) => ErrorCode::InvalidRequest.because(error.to_string()),
         SubmitError::NotNow(_)
         | SubmitError::Append(_)
         | SubmitError::Stopped(_)
         | SubmitError::Quarantined(_) => {
             tracing::error!(%error, "a write failed");
-            Code::ServiceUnavailable.because(error.to_string())
+            ErrorCode::ServiceUnavailable.because(error.to_string())
         }
     }
 }

@@ -25,9 +25,9 @@ use ingest::env::{Env, FilePath};
 use ingest::ids::{BulkId, PartitionId};
 use ingest::log::embedded;
 
-use crate::config::Settings;
-use crate::server::identity::Identity;
-use crate::server::store::{Lock, bulk_options, log_options, partition_options};
+use crate::config::ServerSettings;
+use crate::server::identity::DataIdentity;
+use crate::server::store::{DataLock, bulk_options, log_options, partition_options};
 
 /// Checks a data directory; prints what is wrong, and exits 1 if anything is.
 pub fn run(data: &Path) -> anyhow::Result<ExitCode> {
@@ -36,7 +36,7 @@ pub fn run(data: &Path) -> anyhow::Result<ExitCode> {
     for fault in &faults {
         println!("{fault}");
     }
-    if let Identity::Node(node) = &identity {
+    if let DataIdentity::Node(node) = &identity {
         println!(
             "{}: node {} of a cluster. Not looked at: the log, which brokers keep, and what only the log \
              refers to yet",
@@ -52,15 +52,15 @@ pub fn run(data: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-async fn check(data: &Path) -> anyhow::Result<(Identity, Vec<String>)> {
-    let _lock = Lock::take(data).with_context(|| format!("cannot check {}", data.display()))?;
-    let Some(identity) = Identity::read(data)? else {
+async fn check(data: &Path) -> anyhow::Result<(DataIdentity, Vec<String>)> {
+    let _lock = DataLock::take(data).with_context(|| format!("cannot check {}", data.display()))?;
+    let Some(identity) = DataIdentity::read(data)? else {
         bail!("{} is not a siltstone data directory", data.display());
     };
     let env = production::of(data)?;
     let partitions = match &identity {
-        Identity::Embedded(_) => 1,
-        Identity::Node(node) => node.partitions,
+        DataIdentity::Embedded(_) => 1,
+        DataIdentity::Node(node) => node.partitions,
     };
     let mut faults = Vec::new();
     for id in (0..partitions).map(PartitionId::new) {
@@ -72,12 +72,12 @@ async fn check(data: &Path) -> anyhow::Result<(Identity, Vec<String>)> {
 async fn check_partition(
     env: &Env,
     data: &Path,
-    identity: &Identity,
+    identity: &DataIdentity,
     id: PartitionId,
     faults: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     let store = identity.store();
-    let settings = Settings::for_tools(data.to_path_buf());
+    let settings = ServerSettings::for_tools(data.to_path_buf());
     let layout = PartitionLayout::new(id);
     let catalog = match catalog::read(env, &layout, store, id).await {
         Ok((found, damaged)) => {
@@ -91,9 +91,9 @@ async fn check_partition(
         Err(error) => return Err(error.into()),
     };
     check_sealed(env, &layout, &catalog, faults).await?;
-    let mut extents = Extents::default();
+    let mut extents = ReferencedExtents::default();
     // A node's log is with the brokers, and its spool is made anew by each start.
-    if let Identity::Embedded(own) = identity {
+    if let DataIdentity::Embedded(own) = identity {
         let options = log_options(&settings, *own);
         check_log(env, &settings, &options, &layout, &catalog, &mut extents, faults).await?;
     }
@@ -110,11 +110,11 @@ async fn check_partition(
 
 /// Extents that something refers to, by file: position and length.
 #[derive(Default)]
-struct Extents {
+struct ReferencedExtents {
     by_file: BTreeMap<BulkId, Vec<(u64, u64)>>,
 }
 
-impl Extents {
+impl ReferencedExtents {
     fn add(&mut self, extent: &Extent) {
         self.by_file.entry(extent.file).or_default().push((extent.position, extent.len));
     }
@@ -132,11 +132,11 @@ impl Extents {
 /// The log, and what its records above the cut refer to.
 async fn check_log(
     env: &Env,
-    settings: &Settings,
+    settings: &ServerSettings,
     options: &embedded::EmbeddedLogOptions,
     layout: &PartitionLayout,
     catalog: &Catalog,
-    extents: &mut Extents,
+    extents: &mut ReferencedExtents,
     faults: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     let (id, mut batches) = (catalog.partition, Vec::new());
@@ -229,7 +229,7 @@ async fn referenced(
     env: &Env,
     layout: &PartitionLayout,
     catalog: &Catalog,
-    extents: &mut Extents,
+    extents: &mut ReferencedExtents,
     faults: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     // A segment still names what has died in it, and the files of that may be gone.

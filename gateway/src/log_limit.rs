@@ -12,10 +12,10 @@ const PERIOD: Duration = Duration::from_millis(100);
 
 /// One kind of line.
 pub struct LogLimit {
-    state: Mutex<State>,
+    state: Mutex<LimitState>,
 }
 
-struct State {
+struct LimitState {
     lines: u32,
     /// When lines were last added; none before the first.
     at: Option<Instant>,
@@ -25,7 +25,7 @@ struct State {
 impl LogLimit {
     /// A kind of which nothing has been written yet.
     pub const fn new() -> Self {
-        Self { state: Mutex::new(State { lines: BURST, at: None, unsaid: 0 }) }
+        Self { state: Mutex::new(LimitState { lines: BURST, at: None, unsaid: 0 }) }
     }
 
     /// Takes the right to write a line now; gives how many were not written since the last one.

@@ -4,20 +4,20 @@
 
 mod accept_loss;
 mod admin;
-mod ask;
+mod client;
 mod cluster;
 mod config;
-mod door;
 mod export;
 mod front;
 mod fsck;
 mod log_limit;
-mod measures;
+mod metrics;
 mod pager;
 mod refusal;
 mod secret;
 mod server;
 mod shell;
+mod sql_service;
 mod status;
 mod users;
 
@@ -86,7 +86,7 @@ enum Command {
         /// The query. Without one, statements are read from standard input; a terminal gets a shell.
         query: Option<String>,
         #[command(flatten)]
-        address: ask::Address,
+        address: client::SqlAddress,
         #[command(flatten)]
         keys: KeyArgs,
         /// `table`, `json`, `jsonl`, `csv`, `arrow` or `parquet`.
@@ -96,9 +96,9 @@ enum Command {
     /// Write an inventory of a bucket, in the columns of S3 Inventory, as of one moment.
     Export {
         #[command(flatten)]
-        wishes: export::Wishes,
+        wishes: export::ExportOptions,
         #[command(flatten)]
-        address: ask::Address,
+        address: client::SqlAddress,
         #[command(flatten)]
         keys: KeyArgs,
     },
@@ -130,7 +130,7 @@ struct KeyArgs {
 }
 
 impl KeyArgs {
-    fn find(self) -> anyhow::Result<ask::Keys> {
+    fn find(self) -> anyhow::Result<client::KeyPair> {
         let given = (self.access_key, self.secret_key);
         if given == (None, None)
             && self.data.is_none()
@@ -156,11 +156,11 @@ impl KeyArgs {
 
 fn sql(
     query: Option<String>,
-    address: ask::Address,
+    address: client::SqlAddress,
     keys: KeyArgs,
     format: String,
 ) -> anyhow::Result<ExitCode> {
-    let sql = ask::Sql::new(address, keys.find()?)?;
+    let sql = client::SqlClient::new(address, keys.find()?)?;
     match query {
         Some(query) => sql.run(&query, &format).map(|()| ExitCode::SUCCESS),
         None => shell::run(sql, format),
@@ -191,17 +191,19 @@ fn main() -> ExitCode {
         Command::Init(args) => server::init(&args),
         Command::Cluster(ClusterCommand::Status { admin }) => cluster::status(&admin),
         Command::Status { admin, json } => status::run(&admin, json),
-        Command::Cut { admin } => ask::post(&admin, "/cut"),
-        Command::Merge { admin } => ask::post(&admin, "/merge"),
-        Command::Clock { believe: true, admin } => ask::post(&admin, "/clock/believe"),
-        Command::Clock { believe: false, admin } => ask::get(&admin, "/health/clock").map(|text| {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }),
-        Command::Sql { query, address, keys, format } => sql(query, address, keys, format),
-        Command::Export { wishes, address, keys } => {
-            keys.find().and_then(|keys| export::run(&ask::Sql::new(address, keys)?, &wishes))
+        Command::Cut { admin } => client::post(&admin, "/cut"),
+        Command::Merge { admin } => client::post(&admin, "/merge"),
+        Command::Clock { believe: true, admin } => client::post(&admin, "/clock/believe"),
+        Command::Clock { believe: false, admin } => {
+            client::get(&admin, "/health/clock").map(|text| {
+                print!("{text}");
+                ExitCode::SUCCESS
+            })
         }
+        Command::Sql { query, address, keys, format } => sql(query, address, keys, format),
+        Command::Export { wishes, address, keys } => keys
+            .find()
+            .and_then(|keys| export::run(&client::SqlClient::new(address, keys)?, &wishes)),
         Command::Fsck { dir, accept_loss: false } => fsck::run(&dir),
         Command::Fsck { dir, accept_loss: true } => accept_loss::run(&dir),
         Command::Version => {

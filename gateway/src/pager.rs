@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 /// A page: the terminal's size in characters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Page {
+pub struct TerminalSize {
     /// Its width.
     pub columns: usize,
     /// Its height.
@@ -17,16 +17,16 @@ pub struct Page {
 }
 
 /// An answer on its way to the terminal or to the pager.
-pub struct Paged {
-    page: Page,
+pub struct PagedOutput {
+    page: TerminalSize,
     /// How many rows of the terminal what is held back takes.
     height: usize,
     /// How wide the row is that has not ended yet.
     width: usize,
-    out: Out,
+    out: OutputTarget,
 }
 
-enum Out {
+enum OutputTarget {
     Held(Vec<u8>),
     Terminal,
     Pager(Child),
@@ -46,10 +46,10 @@ fn start() -> Option<Child> {
     command.stdin(Stdio::piped()).spawn().ok()
 }
 
-impl Paged {
+impl PagedOutput {
     /// An answer that goes to the pager once it is taller than this.
-    pub fn new(page: Page) -> Self {
-        Self { page, height: 0, width: 0, out: Out::Held(Vec::new()) }
+    pub fn new(page: TerminalSize) -> Self {
+        Self { page, height: 0, width: 0, out: OutputTarget::Held(Vec::new()) }
     }
 
     /// Whether the answer is taller than a page, with more of it. The prompt takes a row, too.
@@ -68,7 +68,7 @@ impl Paged {
 
     /// Takes more of the answer. [`ErrorKind::BrokenPipe`] when no more is wanted.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Out::Held(held) = &mut self.out {
+        if let OutputTarget::Held(held) = &mut self.out {
             held.extend_from_slice(bytes);
             if !self.exceeds(bytes) {
                 return Ok(());
@@ -76,27 +76,27 @@ impl Paged {
             return self.let_go(start());
         }
         match &mut self.out {
-            Out::Pager(Child { stdin: Some(stdin), .. }) => stdin.write_all(bytes),
+            OutputTarget::Pager(Child { stdin: Some(stdin), .. }) => stdin.write_all(bytes),
             _ => io::stdout().write_all(bytes),
         }
     }
 
     /// Hands over what has been held back.
     fn let_go(&mut self, pager: Option<Child>) -> io::Result<()> {
-        let out = pager.map_or(Out::Terminal, Out::Pager);
+        let out = pager.map_or(OutputTarget::Terminal, OutputTarget::Pager);
         match std::mem::replace(&mut self.out, out) {
-            Out::Held(held) => self.write(&held),
+            OutputTarget::Held(held) => self.write(&held),
             _ => Ok(()),
         }
     }
 
     /// Ends the answer, and waits until it has been read.
     pub fn end(mut self) -> io::Result<()> {
-        if matches!(self.out, Out::Held(_)) {
+        if matches!(self.out, OutputTarget::Held(_)) {
             self.let_go(None)?;
         }
         match &mut self.out {
-            Out::Pager(pager) => {
+            OutputTarget::Pager(pager) => {
                 drop(pager.stdin.take());
                 pager.wait().map(|_| ())
             }
@@ -124,7 +124,7 @@ mod tests {
             ("éééé\néééé\n", false),
             ("", false),
         ] {
-            let mut paged = Paged::new(Page { columns: 4, rows: 3 });
+            let mut paged = PagedOutput::new(TerminalSize { columns: 4, rows: 3 });
             assert_eq!(paged.exceeds(text.as_bytes()), wanted, "{text:?}");
         }
     }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderValue, Method};
 use s3::names;
-use s3::operation::{self, METHODS, Resource};
+use s3::operation::{self, METHODS, S3Resource};
 
 use crate::log_limit::LogLimit;
 
@@ -25,7 +25,7 @@ const SHOWN: usize = 200;
 
 /// The client, as far as it is known.
 #[derive(Clone, Default, Debug)]
-pub struct Who {
+pub struct ClientInfo {
     /// The access key that the request names.
     pub access_key: Option<String>,
     /// The user's name, once the request is known to be theirs.
@@ -35,7 +35,7 @@ pub struct Who {
 }
 
 /// A request that was not done.
-pub struct Refusal<'a> {
+pub struct RefusedRequest<'a> {
     /// Its id; empty where there is none.
     pub request: &'a str,
     /// The operation that it asked for.
@@ -47,7 +47,7 @@ pub struct Refusal<'a> {
     /// The error's code.
     pub code: &'a str,
     /// The client.
-    pub who: &'a Who,
+    pub who: &'a ClientInfo,
 }
 
 /// The limit and the text of the line that an answer's status makes; none for everyday answers like "there is no such
@@ -66,7 +66,7 @@ pub fn is_told(status: u16) -> bool {
     line_of(status).is_some()
 }
 
-impl Refusal<'_> {
+impl RefusedRequest<'_> {
     /// Writes it into the log, if it is more than an everyday answer like "there is no such key".
     pub fn tell(&self) {
         let Some((limit, told)) = line_of(self.status) else { return };
@@ -96,11 +96,11 @@ fn shown(text: &str) -> String {
 }
 
 /// The kind of resource that a path names, encoded or not.
-pub fn resource(path: &str) -> Resource {
+pub fn resource(path: &str) -> S3Resource {
     match path.trim_start_matches('/').split_once('/') {
-        Some((_, key)) if !key.is_empty() => Resource::Object,
-        _ if path.trim_matches('/').is_empty() => Resource::Service,
-        _ => Resource::Bucket,
+        Some((_, key)) if !key.is_empty() => S3Resource::Object,
+        _ if path.trim_matches('/').is_empty() => S3Resource::Service,
+        _ => S3Resource::Bucket,
     }
 }
 
@@ -111,8 +111,12 @@ pub fn operation(method: &Method, path: &str, query: &str, is_copy: bool) -> &'s
         headers.insert(COPY_SOURCE, HeaderValue::from_static(""));
     }
     let (query, resource) = (names::query(query).unwrap_or_default(), resource(path));
-    let request =
-        operation::Request { method: method.as_str(), resource, query: &query, headers: &headers };
+    let request = operation::RequestParts {
+        method: method.as_str(),
+        resource,
+        query: &query,
+        headers: &headers,
+    };
     operation::find(&request).map_or("unknown", |found| found.name)
 }
 

@@ -23,12 +23,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin::Admin;
-use crate::config::{InitArgs, KafkaSettings, ServerArgs, Settings};
-use crate::door::Door;
-use crate::front::Front;
+use crate::admin::AdminService;
+use crate::config::{InitArgs, KafkaSettings, ServerArgs, ServerSettings};
+use crate::front::S3Service;
+use crate::sql_service::SqlService;
 use crate::users::Users;
-use connections::Connections;
+use connections::ConnectionTable;
 use store::Store;
 
 /// Connections that may wait to be accepted. Beyond, the system lets clients try again after a second.
@@ -36,7 +36,7 @@ const BACKLOG: u32 = 1024;
 
 /// Runs a server until it is told to stop.
 pub fn run(args: ServerArgs, shows_secret: bool) -> anyhow::Result<ExitCode> {
-    let settings = Settings::load(args)?;
+    let settings = ServerSettings::load(args)?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("SILTSTONE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     // Colours are for people: none in files, nor where they are not wanted (https://no-color.org).
@@ -73,7 +73,7 @@ pub fn init(args: &InitArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
+async fn serve(settings: ServerSettings) -> anyhow::Result<()> {
     let handles = handles::raise()?;
     let shares = handles::shares(
         handles,
@@ -95,9 +95,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let listener = listen(settings.listen)?;
     let admin = listen(settings.admin)?;
     let postgres = settings.postgres.map(listen).transpose()?;
-    let http = |tcp, name, limits| http::Listener {
+    let http = |tcp, name, limits| http::HttpListener {
         tcp,
-        connections: Connections::new(name, limits),
+        connections: ConnectionTable::new(name, limits),
         stall: settings.stall,
     };
     let s3 = http(listener, "s3", shares.s3);
@@ -133,8 +133,8 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// Where the server is reached.
 struct Listeners {
-    s3: http::Listener,
-    admin: http::Listener,
+    s3: http::HttpListener,
+    admin: http::HttpListener,
     postgres: Option<TcpListener>,
     pg_options: pg::PgOptions,
 }
@@ -142,7 +142,7 @@ struct Listeners {
 /// Serves an open store on all its addresses, until it is told to stop.
 async fn serve_store(
     store: &Arc<Store>,
-    settings: Settings,
+    settings: ServerSettings,
     listeners: Listeners,
     metrics: PrometheusHandle,
 ) -> anyhow::Result<()> {
@@ -160,7 +160,7 @@ async fn serve_store(
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let sql = Arc::new(start_sql(&settings.sql)?);
     let users = Arc::new(users);
-    let door = Door::new(store.clone(), users.clone(), sql);
+    let door = SqlService::new(store.clone(), users.clone(), sql);
     // Served until this function returns.
     let _postgres = match postgres {
         None => None,
@@ -171,12 +171,18 @@ async fn serve_store(
         }
     };
     let all = [s3.connections.clone(), admin.connections.clone()];
-    let state =
-        Admin::new(store.clone(), door.clone(), metrics, ready.clone(), all, admin_address.port());
+    let state = AdminService::new(
+        store.clone(),
+        door.clone(),
+        metrics,
+        ready.clone(),
+        all,
+        admin_address.port(),
+    );
     // Whoever learns that this server is ready may tell it to stop.
     let stop = stop_signal()?;
     tokio::spawn(crate::admin::serve(admin, state));
-    let front = Arc::new(Front::new(store.clone(), users, door, settings));
+    let front = Arc::new(S3Service::new(store.clone(), users, door, settings));
     let mut holds = store.partitions[0].holds_node();
     tokio::select! {
         () = s3.serve(move |request| front.clone().handle(request), stop) => {}

@@ -19,8 +19,8 @@ use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
 use rustyline::{CompletionType, Config, Context, Editor, Helper};
 
-use crate::ask::Sql;
-use crate::pager::{self, Page, Paged};
+use crate::client::SqlClient;
+use crate::pager::{self, PagedOutput, TerminalSize};
 
 const HELP: &str = r"a statement ends with ; and may go over several lines
 \d           the tables
@@ -40,7 +40,7 @@ const KEYWORDS: [&str; 24] = [
 
 /// What a line means.
 #[derive(PartialEq, Eq, Debug)]
-enum Input {
+enum ShellInput {
     /// Nothing yet: the statement goes on.
     More,
     /// A whole statement, without its `;`.
@@ -51,27 +51,31 @@ enum Input {
 
 /// Gathers lines into statements.
 #[derive(Default)]
-struct Gathered(String);
+struct StatementBuffer(String);
 
-impl Gathered {
-    fn add(&mut self, line: &str) -> Input {
+impl StatementBuffer {
+    fn add(&mut self, line: &str) -> ShellInput {
         if self.0.is_empty() {
             let line = line.trim();
             if let Some(command) = line.strip_prefix('\\') {
-                return Input::Command(command.to_owned());
+                return ShellInput::Command(command.to_owned());
             }
             if line.is_empty() {
-                return Input::More;
+                return ShellInput::More;
             }
         }
         self.0.push_str(line);
         self.0.push('\n');
         match ends_statement(&self.0) {
-            None => Input::More,
+            None => ShellInput::More,
             Some(end) => {
                 let statement = self.0[..end].trim().to_owned();
                 self.0.clear();
-                if statement.is_empty() { Input::More } else { Input::Statement(statement) }
+                if statement.is_empty() {
+                    ShellInput::More
+                } else {
+                    ShellInput::Statement(statement)
+                }
             }
         }
     }
@@ -104,18 +108,18 @@ fn ends_statement(text: &str) -> Option<usize> {
 
 /// The shell's state.
 struct Shell {
-    sql: Sql,
+    sql: SqlClient,
     format: String,
     tells_time: bool,
     /// Whether tall answers are shown page by page.
     pages: bool,
     /// The terminal, as far as it has a size.
-    page: Option<Page>,
+    page: Option<TerminalSize>,
 }
 
 /// What becomes of the shell after an input.
 #[derive(PartialEq, Eq)]
-enum After {
+enum ShellStep {
     GoOn,
     Quit,
 }
@@ -133,8 +137,8 @@ impl Shell {
         Ok(())
     }
 
-    fn run_paged(&self, text: &str, page: Page) -> anyhow::Result<()> {
-        let mut paged = Paged::new(page);
+    fn run_paged(&self, text: &str, page: TerminalSize) -> anyhow::Result<()> {
+        let mut paged = PagedOutput::new(page);
         let answered =
             self.sql.stream(text, &self.format, |_| Ok(()), |bytes| Ok(paged.write(&bytes)?));
         let shown = paged.end();
@@ -144,11 +148,11 @@ impl Shell {
         }
     }
 
-    fn command(&mut self, command: &str) -> anyhow::Result<After> {
+    fn command(&mut self, command: &str) -> anyhow::Result<ShellStep> {
         let (name, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         let argument = argument.trim().trim_end_matches(';');
         match (name, argument) {
-            ("q", "") => return Ok(After::Quit),
+            ("q", "") => return Ok(ShellStep::Quit),
             ("?" | "h" | "help", "") => print!("{HELP}"),
             ("timing", "") => {
                 self.tells_time = !self.tells_time;
@@ -172,14 +176,14 @@ impl Shell {
             }
             _ => bail!("no such command: \\{command} (\\? tells which there are)"),
         }
-        Ok(After::GoOn)
+        Ok(ShellStep::GoOn)
     }
 
-    fn take(&mut self, input: Input) -> anyhow::Result<After> {
+    fn take(&mut self, input: ShellInput) -> anyhow::Result<ShellStep> {
         match input {
-            Input::More => Ok(After::GoOn),
-            Input::Statement(text) => self.run(&text).map(|()| After::GoOn),
-            Input::Command(command) => self.command(&command),
+            ShellInput::More => Ok(ShellStep::GoOn),
+            ShellInput::Statement(text) => self.run(&text).map(|()| ShellStep::GoOn),
+            ShellInput::Command(command) => self.command(&command),
         }
     }
 }
@@ -190,15 +194,15 @@ const COLUMNS: &str = "SELECT column_name AS \"column\", data_type AS type, is_n
                        FROM information_schema.columns WHERE table_schema = 'public'";
 
 /// Runs what comes from standard input.
-pub fn run(sql: Sql, format: String) -> anyhow::Result<ExitCode> {
+pub fn run(sql: SqlClient, format: String) -> anyhow::Result<ExitCode> {
     let mut shell = Shell { sql, format, tells_time: false, pages: true, page: None };
     if std::io::stdin().is_terminal() { from_terminal(&mut shell) } else { from_file(&mut shell) }
 }
 
 fn from_file(shell: &mut Shell) -> anyhow::Result<ExitCode> {
-    let mut gathered = Gathered::default();
+    let mut gathered = StatementBuffer::default();
     for line in std::io::stdin().lines() {
-        if shell.take(gathered.add(&line?))? == After::Quit {
+        if shell.take(gathered.add(&line?))? == ShellStep::Quit {
             return Ok(ExitCode::SUCCESS);
         }
     }
@@ -213,15 +217,15 @@ fn from_file(shell: &mut Shell) -> anyhow::Result<ExitCode> {
 fn from_terminal(shell: &mut Shell) -> anyhow::Result<ExitCode> {
     let config =
         Config::builder().history_ignore_space(true).completion_type(CompletionType::List).build();
-    let mut editor: Editor<Words, DefaultHistory> = Editor::with_config(config)?;
-    editor.set_helper(Some(Words::ask(&shell.sql)));
+    let mut editor: Editor<WordCompleter, DefaultHistory> = Editor::with_config(config)?;
+    editor.set_helper(Some(WordCompleter::ask(&shell.sql)));
     let kept = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".siltstone_history"));
     if let Some(kept) = &kept {
         // There is none at first.
         let _ = editor.load_history(kept);
     }
     println!("\\? for help, \\q to end");
-    let mut gathered = Gathered::default();
+    let mut gathered = StatementBuffer::default();
     loop {
         let prompt = if gathered.0.is_empty() { "siltstone> " } else { "      ...> " };
         match editor.readline(prompt) {
@@ -229,8 +233,8 @@ fn from_terminal(shell: &mut Shell) -> anyhow::Result<ExitCode> {
                 let _ = editor.add_history_entry(&line);
                 shell.page = page(&mut editor);
                 match shell.take(gathered.add(&line)) {
-                    Ok(After::GoOn) => {}
-                    Ok(After::Quit) => break,
+                    Ok(ShellStep::GoOn) => {}
+                    Ok(ShellStep::Quit) => break,
                     Err(error) => eprintln!("{error:#}"),
                 }
             }
@@ -247,21 +251,21 @@ fn from_terminal(shell: &mut Shell) -> anyhow::Result<ExitCode> {
 }
 
 /// The size of the terminal; a terminal that says nothing of it has none.
-fn page(editor: &mut Editor<Words, DefaultHistory>) -> Option<Page> {
+fn page(editor: &mut Editor<WordCompleter, DefaultHistory>) -> Option<TerminalSize> {
     let (columns, rows) = editor.dimensions()?;
-    let page = Page { columns: columns.into(), rows: rows.into() };
+    let page = TerminalSize { columns: columns.into(), rows: rows.into() };
     (page.columns > 0 && page.rows > 0).then_some(page)
 }
 
 /// Completes words, and hints at lines of the history.
-struct Words {
+struct WordCompleter {
     words: Vec<String>,
     history: HistoryHinter,
 }
 
-impl Words {
+impl WordCompleter {
     /// Learns tables and columns; a server that does not tell them is no reason not to go on.
-    fn ask(sql: &Sql) -> Self {
+    fn ask(sql: &SqlClient) -> Self {
         let names = "SELECT DISTINCT table_name FROM information_schema.columns WHERE table_schema = 'public' \
                      UNION SELECT DISTINCT column_name FROM information_schema.columns WHERE table_schema = 'public'";
         let told = sql.text(names, "csv").unwrap_or_default();
@@ -278,7 +282,7 @@ fn word_start(line: &str, at: usize) -> usize {
     line[..at].rfind(|letter| !is_of_word(letter)).map_or(0, |before| before + 1)
 }
 
-impl Completer for Words {
+impl Completer for WordCompleter {
     type Candidate = Pair;
 
     fn complete(
@@ -295,7 +299,7 @@ impl Completer for Words {
     }
 }
 
-impl Hinter for Words {
+impl Hinter for WordCompleter {
     type Hint = String;
 
     fn hint(&self, line: &str, at: usize, context: &Context<'_>) -> Option<String> {
@@ -303,14 +307,14 @@ impl Hinter for Words {
     }
 }
 
-impl Highlighter for Words {
+impl Highlighter for WordCompleter {
     fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
         Cow::Owned(format!("\x1b[2m{hint}\x1b[m"))
     }
 }
 
-impl Validator for Words {}
-impl Helper for Words {}
+impl Validator for WordCompleter {}
+impl Helper for WordCompleter {}
 
 #[cfg(test)]
 mod tests {
@@ -336,13 +340,13 @@ mod tests {
 
     #[test]
     fn lines_become_statements_and_commands() {
-        let mut gathered = Gathered::default();
-        assert_eq!(gathered.add(""), Input::More);
-        assert_eq!(gathered.add("  \\d objects"), Input::Command("d objects".into()));
-        assert_eq!(gathered.add("SELECT '"), Input::More);
-        assert_eq!(gathered.add("\\d'"), Input::More, "inside a statement it is its text");
-        assert_eq!(gathered.add(";"), Input::Statement("SELECT '\n\\d'".into()));
-        assert_eq!(gathered.add(";"), Input::More, "an empty statement is none");
+        let mut gathered = StatementBuffer::default();
+        assert_eq!(gathered.add(""), ShellInput::More);
+        assert_eq!(gathered.add("  \\d objects"), ShellInput::Command("d objects".into()));
+        assert_eq!(gathered.add("SELECT '"), ShellInput::More);
+        assert_eq!(gathered.add("\\d'"), ShellInput::More, "inside a statement it is its text");
+        assert_eq!(gathered.add(";"), ShellInput::Statement("SELECT '\n\\d'".into()));
+        assert_eq!(gathered.add(";"), ShellInput::More, "an empty statement is none");
     }
 
     #[test]

@@ -9,12 +9,12 @@ use compactor::usage::{self, DiskUsage};
 use ingest::log::ReadError;
 use serde::{Deserialize, Serialize};
 
-use crate::ask;
-use crate::server::store::{Kind, Store, log_folder};
+use crate::client;
+use crate::server::store::{LogBackend, Store, log_folder};
 
 /// A server's report of itself.
 #[derive(Serialize, Deserialize, Debug)]
-pub struct Report {
+pub struct StatusReport {
     /// The program's version.
     pub version: String,
     /// The store's id, in hex.
@@ -75,9 +75,9 @@ pub struct PartitionReport {
 }
 
 /// Makes this server's report.
-pub async fn report(store: &Store) -> Result<Report, ReadError> {
+pub async fn report(store: &Store) -> Result<StatusReport, ReadError> {
     let id = store.partitions[0].snapshot().view.sealed.catalog.store;
-    let mut report = Report {
+    let mut report = StatusReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         store: hex::encode(id.0),
         trouble: store.trouble(),
@@ -93,8 +93,8 @@ pub async fn report(store: &Store) -> Result<Report, ReadError> {
     };
     for partition in &store.partitions {
         let log = match &store.kind {
-            Kind::Embedded(_) => Some(log_folder(partition.id())),
-            Kind::Node(_) => None,
+            LogBackend::Embedded(_) => Some(log_folder(partition.id())),
+            LogBackend::Node(_) => None,
         };
         let usage = usage::take(partition, log.as_ref()).await?;
         let snapshot = partition.snapshot();
@@ -149,7 +149,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// The report in words.
-fn words(report: &Report) -> Result<String, std::fmt::Error> {
+fn words(report: &StatusReport) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     let state = match &report.trouble {
         None => "ready".to_owned(),
@@ -199,8 +199,8 @@ fn words(report: &Report) -> Result<String, std::fmt::Error> {
 
 /// `siltstone status`: asks a running server and prints what it says. Exits 1 when it is not ready.
 pub fn run(admin: &str, is_json: bool) -> anyhow::Result<ExitCode> {
-    let text = ask::get(admin, "/status")?;
-    let report: Report = serde_json::from_str(&text).context("the answer is not a status")?;
+    let text = client::get(admin, "/status")?;
+    let report: StatusReport = serde_json::from_str(&text).context("the answer is not a status")?;
     let shown = if is_json { text + "\n" } else { words(&report)? };
     // Whoever reads it may have seen enough, as `head` does.
     let _ = std::io::stdout().write_all(shown.as_bytes());
@@ -240,7 +240,7 @@ mod tests {
             ..DiskUsage::default()
         };
         let one = of(0, 7, 99, &usage);
-        let report = Report {
+        let report = StatusReport {
             version: "1".into(),
             store: "ab".into(),
             trouble: Some("the device is gone".into()),

@@ -9,7 +9,7 @@ use compactor::state::BucketState;
 use s3::sigv4::DerivedKey;
 use sha2::{Digest, Sha256};
 
-use crate::config::{Settings, User};
+use crate::config::{ServerSettings, User};
 use crate::secret::Secret;
 use crate::server::identity::write_private;
 
@@ -37,7 +37,7 @@ pub struct Users {
 impl Users {
     /// Takes the users of the settings. Without root keys a pair is made once and kept in the data
     /// directory; the flag tells that this was now.
-    pub fn load(settings: &Settings) -> anyhow::Result<(Self, bool)> {
+    pub fn load(settings: &ServerSettings) -> anyhow::Result<(Self, bool)> {
         let (root, is_new) = match &settings.root {
             Some(root) => (root.clone(), false),
             None => kept_root(&settings.data)?,

@@ -9,12 +9,12 @@ use sha2::{Sha256, Sha512};
 use xxhash_rust::xxh3::Xxh3;
 use xxhash_rust::xxh64::Xxh64;
 
-use crate::error::{Code, S3Error};
+use crate::error::{ErrorCode, S3Error};
 
 /// An algorithm of S3's. The numbers of those that are [kept](Algorithm::KEPT) are those that the store keeps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
-pub enum Algorithm {
+pub enum ChecksumAlgorithm {
     /// CRC-32.
     Crc32 = 1,
     /// CRC-32C.
@@ -38,7 +38,7 @@ pub enum Algorithm {
 }
 
 /// The names of an algorithm.
-struct Names {
+struct AlgorithmNames {
     name: &'static str,
     header: &'static str,
     element: &'static str,
@@ -51,32 +51,32 @@ const fn names(
     header: &'static str,
     element: &'static str,
     len: usize,
-) -> Names {
-    Names { name, header, element, len }
+) -> AlgorithmNames {
+    AlgorithmNames { name, header, element, len }
 }
 
-impl Algorithm {
+impl ChecksumAlgorithm {
     /// All of them: each is verified where a client sends it.
-    pub const ALL: [Algorithm; 10] = [
-        Algorithm::Crc32,
-        Algorithm::Crc32c,
-        Algorithm::Crc64Nvme,
-        Algorithm::Sha1,
-        Algorithm::Sha256,
-        Algorithm::Sha512,
-        Algorithm::Md5,
-        Algorithm::Xxhash64,
-        Algorithm::Xxhash3,
-        Algorithm::Xxhash128,
+    pub const ALL: [ChecksumAlgorithm; 10] = [
+        ChecksumAlgorithm::Crc32,
+        ChecksumAlgorithm::Crc32c,
+        ChecksumAlgorithm::Crc64Nvme,
+        ChecksumAlgorithm::Sha1,
+        ChecksumAlgorithm::Sha256,
+        ChecksumAlgorithm::Sha512,
+        ChecksumAlgorithm::Md5,
+        ChecksumAlgorithm::Xxhash64,
+        ChecksumAlgorithm::Xxhash3,
+        ChecksumAlgorithm::Xxhash128,
     ];
 
     /// Those that are kept with an object.
-    pub const KEPT: [Algorithm; 5] = [
-        Algorithm::Crc32,
-        Algorithm::Crc32c,
-        Algorithm::Crc64Nvme,
-        Algorithm::Sha1,
-        Algorithm::Sha256,
+    pub const KEPT: [ChecksumAlgorithm; 5] = [
+        ChecksumAlgorithm::Crc32,
+        ChecksumAlgorithm::Crc32c,
+        ChecksumAlgorithm::Crc64Nvme,
+        ChecksumAlgorithm::Sha1,
+        ChecksumAlgorithm::Sha256,
     ];
 
     /// Tells whether checksums of this kind are kept with an object. The others are verified and told in the answer.
@@ -84,22 +84,30 @@ impl Algorithm {
         Self::KEPT.contains(&self)
     }
 
-    fn names(self) -> Names {
+    fn names(self) -> AlgorithmNames {
         match self {
-            Algorithm::Crc32 => names("CRC32", "x-amz-checksum-crc32", "ChecksumCRC32", 4),
-            Algorithm::Crc32c => names("CRC32C", "x-amz-checksum-crc32c", "ChecksumCRC32C", 4),
-            Algorithm::Crc64Nvme => {
+            ChecksumAlgorithm::Crc32 => names("CRC32", "x-amz-checksum-crc32", "ChecksumCRC32", 4),
+            ChecksumAlgorithm::Crc32c => {
+                names("CRC32C", "x-amz-checksum-crc32c", "ChecksumCRC32C", 4)
+            }
+            ChecksumAlgorithm::Crc64Nvme => {
                 names("CRC64NVME", "x-amz-checksum-crc64nvme", "ChecksumCRC64NVME", 8)
             }
-            Algorithm::Sha1 => names("SHA1", "x-amz-checksum-sha1", "ChecksumSHA1", 20),
-            Algorithm::Sha256 => names("SHA256", "x-amz-checksum-sha256", "ChecksumSHA256", 32),
-            Algorithm::Sha512 => names("SHA512", "x-amz-checksum-sha512", "ChecksumSHA512", 64),
-            Algorithm::Md5 => names("MD5", "x-amz-checksum-md5", "ChecksumMD5", 16),
-            Algorithm::Xxhash64 => {
+            ChecksumAlgorithm::Sha1 => names("SHA1", "x-amz-checksum-sha1", "ChecksumSHA1", 20),
+            ChecksumAlgorithm::Sha256 => {
+                names("SHA256", "x-amz-checksum-sha256", "ChecksumSHA256", 32)
+            }
+            ChecksumAlgorithm::Sha512 => {
+                names("SHA512", "x-amz-checksum-sha512", "ChecksumSHA512", 64)
+            }
+            ChecksumAlgorithm::Md5 => names("MD5", "x-amz-checksum-md5", "ChecksumMD5", 16),
+            ChecksumAlgorithm::Xxhash64 => {
                 names("XXHASH64", "x-amz-checksum-xxhash64", "ChecksumXXHASH64", 8)
             }
-            Algorithm::Xxhash3 => names("XXHASH3", "x-amz-checksum-xxhash3", "ChecksumXXHASH3", 8),
-            Algorithm::Xxhash128 => {
+            ChecksumAlgorithm::Xxhash3 => {
+                names("XXHASH3", "x-amz-checksum-xxhash3", "ChecksumXXHASH3", 8)
+            }
+            ChecksumAlgorithm::Xxhash128 => {
                 names("XXHASH128", "x-amz-checksum-xxhash128", "ChecksumXXHASH128", 16)
             }
         }
@@ -142,21 +150,24 @@ impl Algorithm {
 
     /// The digest of bytes.
     pub fn digest(self, bytes: &[u8]) -> Vec<u8> {
-        let mut hasher = Hasher::new(self);
+        let mut hasher = ChecksumHasher::new(self);
         hasher.update(bytes);
         hasher.finish()
     }
 
     /// Whether checksums of parts combine to that of the whole.
     pub fn combines(self) -> bool {
-        matches!(self, Algorithm::Crc32 | Algorithm::Crc32c | Algorithm::Crc64Nvme)
+        matches!(
+            self,
+            ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32c | ChecksumAlgorithm::Crc64Nvme
+        )
     }
 
     fn crc(self) -> Option<CrcAlgorithm> {
         match self {
-            Algorithm::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
-            Algorithm::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
-            Algorithm::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
+            ChecksumAlgorithm::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
+            ChecksumAlgorithm::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
+            ChecksumAlgorithm::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
             _ => None,
         }
     }
@@ -174,7 +185,8 @@ impl Algorithm {
         let bytes =
             BASE64.decode(text.trim()).ok().filter(|bytes| bytes.len() == self.digest_len());
         bytes.ok_or_else(|| {
-            Code::InvalidRequest.because(format!("Value for {} header is invalid.", self.header()))
+            ErrorCode::InvalidRequest
+                .because(format!("Value for {} header is invalid.", self.header()))
         })
     }
 }
@@ -187,16 +199,16 @@ pub fn base64(bytes: &[u8]) -> String {
 /// Parses a `Content-MD5`.
 pub fn parse_content_md5(text: &str) -> Result<[u8; 16], S3Error> {
     let bytes = BASE64.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or_else(|| Code::InvalidDigest.into())
+    bytes.ok_or_else(|| ErrorCode::InvalidDigest.into())
 }
 
 /// Computes one checksum as bytes come.
-pub struct Hasher {
-    algorithm: Algorithm,
-    state: State,
+pub struct ChecksumHasher {
+    algorithm: ChecksumAlgorithm,
+    state: HasherState,
 }
 
-enum State {
+enum HasherState {
     Crc(Box<Crc>),
     Sha1(Sha1),
     Sha256(Sha256),
@@ -206,62 +218,64 @@ enum State {
     Xxhash3(Box<Xxh3>),
 }
 
-impl State {
+impl HasherState {
     fn crc(algorithm: CrcAlgorithm) -> Self {
-        State::Crc(Box::new(Crc::new(algorithm)))
+        HasherState::Crc(Box::new(Crc::new(algorithm)))
     }
 }
 
-impl Hasher {
+impl ChecksumHasher {
     /// Starts.
-    pub fn new(algorithm: Algorithm) -> Self {
+    pub fn new(algorithm: ChecksumAlgorithm) -> Self {
         let state = match algorithm {
-            Algorithm::Crc32 => State::crc(CrcAlgorithm::Crc32IsoHdlc),
-            Algorithm::Crc32c => State::crc(CrcAlgorithm::Crc32Iscsi),
-            Algorithm::Crc64Nvme => State::crc(CrcAlgorithm::Crc64Nvme),
-            Algorithm::Sha1 => State::Sha1(Sha1::new()),
-            Algorithm::Sha256 => State::Sha256(Sha256::new()),
-            Algorithm::Sha512 => State::Sha512(Sha512::new()),
-            Algorithm::Md5 => State::Md5(Md5::new()),
-            Algorithm::Xxhash64 => State::Xxhash64(Box::new(Xxh64::new(0))),
-            Algorithm::Xxhash3 | Algorithm::Xxhash128 => State::Xxhash3(Box::new(Xxh3::new())),
+            ChecksumAlgorithm::Crc32 => HasherState::crc(CrcAlgorithm::Crc32IsoHdlc),
+            ChecksumAlgorithm::Crc32c => HasherState::crc(CrcAlgorithm::Crc32Iscsi),
+            ChecksumAlgorithm::Crc64Nvme => HasherState::crc(CrcAlgorithm::Crc64Nvme),
+            ChecksumAlgorithm::Sha1 => HasherState::Sha1(Sha1::new()),
+            ChecksumAlgorithm::Sha256 => HasherState::Sha256(Sha256::new()),
+            ChecksumAlgorithm::Sha512 => HasherState::Sha512(Sha512::new()),
+            ChecksumAlgorithm::Md5 => HasherState::Md5(Md5::new()),
+            ChecksumAlgorithm::Xxhash64 => HasherState::Xxhash64(Box::new(Xxh64::new(0))),
+            ChecksumAlgorithm::Xxhash3 | ChecksumAlgorithm::Xxhash128 => {
+                HasherState::Xxhash3(Box::new(Xxh3::new()))
+            }
         };
         Self { algorithm, state }
     }
 
     /// The algorithm.
-    pub fn algorithm(&self) -> Algorithm {
+    pub fn algorithm(&self) -> ChecksumAlgorithm {
         self.algorithm
     }
 
     /// Takes bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.state {
-            State::Crc(crc) => crc.update(bytes),
-            State::Sha1(sha) => sha.update(bytes),
-            State::Sha256(sha) => sha.update(bytes),
-            State::Sha512(sha) => sha.update(bytes),
-            State::Md5(md5) => md5.update(bytes),
-            State::Xxhash64(xxhash) => xxhash.update(bytes),
-            State::Xxhash3(xxhash) => xxhash.update(bytes),
+            HasherState::Crc(crc) => crc.update(bytes),
+            HasherState::Sha1(sha) => sha.update(bytes),
+            HasherState::Sha256(sha) => sha.update(bytes),
+            HasherState::Sha512(sha) => sha.update(bytes),
+            HasherState::Md5(md5) => md5.update(bytes),
+            HasherState::Xxhash64(xxhash) => xxhash.update(bytes),
+            HasherState::Xxhash3(xxhash) => xxhash.update(bytes),
         }
     }
 
     /// The digest, most significant byte first.
     pub fn finish(self) -> Vec<u8> {
         match self.state {
-            State::Crc(crc) => {
+            HasherState::Crc(crc) => {
                 crc.finalize().to_be_bytes()[8 - self.algorithm.digest_len()..].to_vec()
             }
-            State::Sha1(sha) => sha.finalize().to_vec(),
-            State::Sha256(sha) => sha.finalize().to_vec(),
-            State::Sha512(sha) => sha.finalize().to_vec(),
-            State::Md5(md5) => md5.finalize().to_vec(),
-            State::Xxhash64(xxhash) => xxhash.digest().to_be_bytes().to_vec(),
-            State::Xxhash3(xxhash) if self.algorithm == Algorithm::Xxhash3 => {
+            HasherState::Sha1(sha) => sha.finalize().to_vec(),
+            HasherState::Sha256(sha) => sha.finalize().to_vec(),
+            HasherState::Sha512(sha) => sha.finalize().to_vec(),
+            HasherState::Md5(md5) => md5.finalize().to_vec(),
+            HasherState::Xxhash64(xxhash) => xxhash.digest().to_be_bytes().to_vec(),
+            HasherState::Xxhash3(xxhash) if self.algorithm == ChecksumAlgorithm::Xxhash3 => {
                 xxhash.digest().to_be_bytes().to_vec()
             }
-            State::Xxhash3(xxhash) => xxhash.digest128().to_be_bytes().to_vec(),
+            HasherState::Xxhash3(xxhash) => xxhash.digest128().to_be_bytes().to_vec(),
         }
     }
 }
@@ -307,18 +321,18 @@ mod tests {
     #[test]
     fn known_digests() {
         let table = [
-            (Algorithm::Crc32, "y/Q5Jg=="),
-            (Algorithm::Crc32c, "4waSgw=="),
-            (Algorithm::Crc64Nvme, "rosUhgwtcUU="),
-            (Algorithm::Sha1, "98O8HYCOBHMqr3p2RrO+HO5bckM="),
+            (ChecksumAlgorithm::Crc32, "y/Q5Jg=="),
+            (ChecksumAlgorithm::Crc32c, "4waSgw=="),
+            (ChecksumAlgorithm::Crc64Nvme, "rosUhgwtcUU="),
+            (ChecksumAlgorithm::Sha1, "98O8HYCOBHMqr3p2RrO+HO5bckM="),
         ];
         for (algorithm, wanted) in table {
-            let mut hasher = Hasher::new(algorithm);
+            let mut hasher = ChecksumHasher::new(algorithm);
             hasher.update(b"1234");
             hasher.update(b"56789");
             let digest = hasher.finish();
             assert_eq!(digest.len(), algorithm.digest_len());
-            if matches!(algorithm, Algorithm::Crc32 | Algorithm::Crc32c) {
+            if matches!(algorithm, ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32c) {
                 assert_eq!(base64(&digest), wanted, "{algorithm:?}");
             }
             assert_eq!(algorithm.parse(&base64(&digest)).unwrap(), digest);
@@ -328,31 +342,35 @@ mod tests {
     #[test]
     fn digests_of_nothing_and_of_abc_are_the_published_ones() {
         let table = [
-            (Algorithm::Crc32, "00000000", "352441c2"),
-            (Algorithm::Sha512, "cf83e135", "ddaf35a1"),
-            (Algorithm::Md5, "d41d8cd9", "90015098"),
-            (Algorithm::Xxhash64, "ef46db37", "44bc2cf5"),
-            (Algorithm::Xxhash3, "2d068005", "78af5f94"),
-            (Algorithm::Xxhash128, "99aa06d3", "06b05ab6"),
+            (ChecksumAlgorithm::Crc32, "00000000", "352441c2"),
+            (ChecksumAlgorithm::Sha512, "cf83e135", "ddaf35a1"),
+            (ChecksumAlgorithm::Md5, "d41d8cd9", "90015098"),
+            (ChecksumAlgorithm::Xxhash64, "ef46db37", "44bc2cf5"),
+            (ChecksumAlgorithm::Xxhash3, "2d068005", "78af5f94"),
+            (ChecksumAlgorithm::Xxhash128, "99aa06d3", "06b05ab6"),
         ];
         for (algorithm, nothing, abc) in table {
             assert_eq!(hex::encode(&algorithm.digest(b"")[..4]), nothing, "{algorithm:?}");
             assert_eq!(hex::encode(&algorithm.digest(b"abc")[..4]), abc, "{algorithm:?}");
         }
-        for algorithm in Algorithm::ALL {
+        for algorithm in ChecksumAlgorithm::ALL {
             assert_eq!(algorithm.digest(b"a").len(), algorithm.digest_len(), "{algorithm:?}");
-            assert_eq!(Algorithm::with_header(algorithm.header()), Some(algorithm));
-            assert_eq!(Algorithm::named(algorithm.name()), Some(algorithm));
+            assert_eq!(ChecksumAlgorithm::with_header(algorithm.header()), Some(algorithm));
+            assert_eq!(ChecksumAlgorithm::named(algorithm.name()), Some(algorithm));
             let code = algorithm as u8;
-            assert_eq!(Algorithm::from_code(code), algorithm.is_kept().then_some(algorithm));
+            assert_eq!(
+                ChecksumAlgorithm::from_code(code),
+                algorithm.is_kept().then_some(algorithm)
+            );
         }
     }
 
     #[test]
     fn checksums_of_stretches_combine() {
-        for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.combines()) {
+        for algorithm in ChecksumAlgorithm::ALL.into_iter().filter(|algorithm| algorithm.combines())
+        {
             let of = |bytes: &[u8]| {
-                let mut hasher = Hasher::new(algorithm);
+                let mut hasher = ChecksumHasher::new(algorithm);
                 hasher.update(bytes);
                 hasher.finish()
             };

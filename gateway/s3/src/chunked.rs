@@ -16,13 +16,13 @@ use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::error::{Code, S3Error};
-use crate::sigv4::{PayloadHash, Verified, chunk_signature, trailer_signature};
+use crate::error::{ErrorCode, S3Error};
+use crate::sigv4::{PayloadHash, VerifiedRequest, chunk_signature, trailer_signature};
 
 const LINE_BYTES_MAX: usize = 1024;
 const TRAILER_BYTES_MAX: usize = 8 << 10;
 
-enum State {
+enum ChunkState {
     /// Before a chunk's line.
     Head,
     /// Within a chunk.
@@ -36,14 +36,14 @@ enum State {
 }
 
 /// See the module's description.
-pub struct Decoder {
-    verified: Verified,
+pub struct ChunkedDecoder {
+    verified: VerifiedRequest,
     is_signed: bool,
     has_trailers: bool,
     /// The decoded length that the client announced.
     expected: u64,
     decoded: u64,
-    state: State,
+    state: ChunkState,
     /// An unfinished line.
     line: BytesMut,
     /// The signature before, and that which the current chunk claims.
@@ -67,12 +67,12 @@ enum LineEnd {
 }
 
 fn malformed() -> S3Error {
-    Code::InvalidRequest.because("The request body is not in valid aws-chunked encoding.")
+    ErrorCode::InvalidRequest.because("The request body is not in valid aws-chunked encoding.")
 }
 
-impl Decoder {
+impl ChunkedDecoder {
     /// Starts a body that decodes to `expected` bytes.
-    pub fn new(verified: Verified, expected: u64) -> Self {
+    pub fn new(verified: VerifiedRequest, expected: u64) -> Self {
         let is_signed = matches!(
             verified.payload,
             PayloadHash::StreamingSigned | PayloadHash::StreamingSignedTrailer
@@ -85,7 +85,7 @@ impl Decoder {
             has_trailers,
             expected,
             decoded: 0,
-            state: State::Head,
+            state: ChunkState::Head,
             line: BytesMut::new(),
             claimed: String::new(),
             hash: Sha256::new(),
@@ -99,23 +99,23 @@ impl Decoder {
     pub fn feed(&mut self, mut input: Bytes, out: &mut Vec<Bytes>) -> Result<(), S3Error> {
         while !input.is_empty() {
             match &mut self.state {
-                State::Data { left } => {
+                ChunkState::Data { left } => {
                     let take = (input.len() as u64).min(*left) as usize;
                     let bytes = input.split_to(take);
                     *left -= take as u64;
                     if *left == 0 {
-                        self.state = State::DataEnd;
+                        self.state = ChunkState::DataEnd;
                     }
                     self.decoded += take as u64;
                     if self.decoded > self.expected {
-                        return Err(Code::IncompleteBody.into());
+                        return Err(ErrorCode::IncompleteBody.into());
                     }
                     if self.is_signed {
                         self.hash.update(&bytes);
                     }
                     out.push(bytes);
                 }
-                State::End => return Err(malformed()),
+                ChunkState::End => return Err(malformed()),
                 _ => {
                     if let Some(line) = self.take_line(&mut input)? {
                         self.take(&line)?;
@@ -145,7 +145,7 @@ impl Decoder {
             if !line.is_empty() {
                 self.line_end = LineEnd::Whole;
             }
-        } else if matches!(self.state, State::Trailers) && line.len() > 1 {
+        } else if matches!(self.state, ChunkState::Trailers) && line.len() > 1 {
             line.truncate(line.len() - 1);
             self.line_end = LineEnd::Lf;
         } else {
@@ -156,13 +156,13 @@ impl Decoder {
 
     fn take(&mut self, line: &str) -> Result<(), S3Error> {
         match self.state {
-            State::Head => self.take_head(line),
-            State::DataEnd if line.is_empty() => {
+            ChunkState::Head => self.take_head(line),
+            ChunkState::DataEnd if line.is_empty() => {
                 self.check_chunk()?;
-                self.state = State::Head;
+                self.state = ChunkState::Head;
                 Ok(())
             }
-            State::Trailers => self.take_trailer(line),
+            ChunkState::Trailers => self.take_trailer(line),
             _ => Err(malformed()),
         }
     }
@@ -174,15 +174,15 @@ impl Decoder {
         let len = u64::from_str_radix(len, 16).ok().filter(|_| is_hex).ok_or_else(malformed)?;
         match extension.strip_prefix("chunk-signature=") {
             Some(signature) if self.is_signed => self.claimed = signature.to_owned(),
-            None if self.is_signed => return Err(Code::SignatureDoesNotMatch.into()),
+            None if self.is_signed => return Err(ErrorCode::SignatureDoesNotMatch.into()),
             _ => {}
         }
         if len > 0 {
-            self.state = State::Data { left: len };
+            self.state = ChunkState::Data { left: len };
             return Ok(());
         }
         self.check_chunk()?;
-        self.state = State::Trailers;
+        self.state = ChunkState::Trailers;
         Ok(())
     }
 
@@ -194,7 +194,7 @@ impl Decoder {
         let hash = self.hash.finalize_reset();
         let wanted = chunk_signature(&self.verified, &self.previous, &hash);
         if !bool::from(wanted.as_bytes().ct_eq(self.claimed.as_bytes())) {
-            return Err(Code::SignatureDoesNotMatch.into());
+            return Err(ErrorCode::SignatureDoesNotMatch.into());
         }
         self.previous = wanted;
         Ok(())
@@ -206,7 +206,7 @@ impl Decoder {
             return Ok(());
         }
         if line.is_empty() {
-            self.state = State::End;
+            self.state = ChunkState::End;
             return self.check_trailers();
         }
         self.trailer_bytes += line.len();
@@ -229,7 +229,7 @@ impl Decoder {
         let wanted = trailer_signature(&self.verified, &self.previous, &text);
         let claimed = claimed.unwrap_or_default();
         if !bool::from(wanted.as_bytes().ct_eq(claimed.as_bytes())) {
-            return Err(Code::SignatureDoesNotMatch.into());
+            return Err(ErrorCode::SignatureDoesNotMatch.into());
         }
         Ok(())
     }
@@ -237,26 +237,30 @@ impl Decoder {
     /// Ends the body: gives the trailers. Only now may what was decoded be believed.
     pub fn finish(mut self) -> Result<Vec<(String, String)>, S3Error> {
         match self.state {
-            State::End => {}
+            ChunkState::End => {}
             // All trailers are there; only the body's last empty line is not.
-            State::Trailers if self.line.is_empty() && self.line_end == LineEnd::Late => {
+            ChunkState::Trailers if self.line.is_empty() && self.line_end == LineEnd::Late => {
                 self.check_trailers()?;
             }
             // Some clients leave out the last empty line when there are no trailers.
-            State::Trailers if self.line.is_empty() && self.trailers.is_empty() => {
+            ChunkState::Trailers if self.line.is_empty() && self.trailers.is_empty() => {
                 self.check_trailers_absent()?;
             }
-            _ => return Err(Code::IncompleteBody.into()),
+            _ => return Err(ErrorCode::IncompleteBody.into()),
         }
         if self.decoded != self.expected {
-            return Err(Code::IncompleteBody.into());
+            return Err(ErrorCode::IncompleteBody.into());
         }
         self.line.clear();
         Ok(self.trailers)
     }
 
     fn check_trailers_absent(&self) -> Result<(), S3Error> {
-        if self.is_signed && self.has_trailers { Err(Code::IncompleteBody.into()) } else { Ok(()) }
+        if self.is_signed && self.has_trailers {
+            Err(ErrorCode::IncompleteBody.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -265,14 +269,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sigv4::Scope;
+    use crate::sigv4::CredentialScope;
 
-    fn verified(payload: PayloadHash) -> Verified {
+    fn verified(payload: PayloadHash) -> VerifiedRequest {
         // The chunked upload of AWS's documentation.
-        let scope = Scope { date: "20130524".into(), region: "us-east-1".into() };
+        let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
         let key = scope.key("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
         let signature = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9".into();
-        Verified { payload, signature, scope, key, time: "20130524T000000Z".into() }
+        VerifiedRequest { payload, signature, scope, key, time: "20130524T000000Z".into() }
     }
 
     fn documented() -> Bytes {
@@ -302,8 +306,8 @@ mod tests {
         payload: PayloadHash,
         expected: u64,
         split: usize,
-    ) -> Result<Vec<u8>, Code> {
-        let mut decoder = Decoder::new(verified(payload), expected);
+    ) -> Result<Vec<u8>, ErrorCode> {
+        let mut decoder = ChunkedDecoder::new(verified(payload), expected);
         let mut out = Vec::new();
         for piece in split_at_each(body, split) {
             decoder.feed(piece, &mut out).map_err(|error| error.code)?;
@@ -338,7 +342,7 @@ mod tests {
     fn trailers_are_given() {
         let body = Bytes::from_static(b"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n");
         let payload = PayloadHash::StreamingUnsignedTrailer;
-        let mut decoder = Decoder::new(verified(payload), 5);
+        let mut decoder = ChunkedDecoder::new(verified(payload), 5);
         let mut out = Vec::new();
         decoder.feed(body, &mut out).unwrap();
         let trailers = decoder.finish().unwrap();
@@ -349,7 +353,7 @@ mod tests {
     fn trailers_may_end_with_a_line_feed() {
         let of = |ends: &str, payload, split| {
             let body = format!("5\r\nhello\r\n0\r\n{ends}");
-            let mut decoder = Decoder::new(verified(payload), 5);
+            let mut decoder = ChunkedDecoder::new(verified(payload), 5);
             let mut out = Vec::new();
             for piece in split_at_each(&body.into(), split) {
                 decoder.feed(piece, &mut out)?;

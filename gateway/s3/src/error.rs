@@ -9,22 +9,22 @@ macro_rules! codes {
         /// An error code of S3's. Each says by itself what a client should make of it.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[allow(missing_docs, reason = "the names are S3's own, and documented there")]
-        pub enum Code { $($name,)* }
+        pub enum ErrorCode { $($name,)* }
 
-        impl Code {
+        impl ErrorCode {
             /// The code as it stands in the XML.
             pub fn text(self) -> &'static str {
-                match self { $(Code::$name => $text,)* }
+                match self { $(ErrorCode::$name => $text,)* }
             }
 
             /// The HTTP status.
             pub fn status(self) -> u16 {
-                match self { $(Code::$name => $status,)* }
+                match self { $(ErrorCode::$name => $status,)* }
             }
 
             /// What AWS says with it.
             pub fn message(self) -> &'static str {
-                match self { $(Code::$name => $message,)* }
+                match self { $(ErrorCode::$name => $message,)* }
             }
         }
     };
@@ -96,20 +96,20 @@ pub const ALLOW: &str = "Allow";
 #[error("{}: {message}", code.text())]
 pub struct S3Error {
     /// The code.
-    pub code: Code,
+    pub code: ErrorCode,
     /// For people.
     pub message: String,
     /// Further elements of the XML: name and value.
     pub extra: Vec<(&'static str, String)>,
 }
 
-impl From<Code> for S3Error {
-    fn from(code: Code) -> Self {
+impl From<ErrorCode> for S3Error {
+    fn from(code: ErrorCode) -> Self {
         Self { code, message: code.message().to_owned(), extra: Vec::new() }
     }
 }
 
-impl Code {
+impl ErrorCode {
     /// The error with words of its own.
     pub fn because(self, message: impl Into<String>) -> S3Error {
         S3Error { code: self, message: message.into(), extra: Vec::new() }

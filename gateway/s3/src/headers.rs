@@ -5,9 +5,9 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::checksum::{Algorithm, base64};
-use crate::error::{Code, S3Error};
-use crate::operation::Definition;
+use crate::checksum::{ChecksumAlgorithm, base64};
+use crate::error::{ErrorCode, S3Error};
+use crate::operation::OperationDefinition;
 
 /// Headers that are stored with an object and may hold any UTF-8.
 pub const STORED: [&str; 6] = [
@@ -45,24 +45,24 @@ const SIGNATURE: [&str; 7] = [
 ];
 
 /// The kinds of text that a header may hold.
-enum Text {
+enum HeaderText {
     Ascii,
     Utf8,
 }
 
 /// The kind of text in a header that matters; none for one that says nothing here.
-fn text_of(name: &str) -> Option<Text> {
+fn text_of(name: &str) -> Option<HeaderText> {
     if STORED.contains(&name) || name.starts_with(METADATA) {
-        return Some(Text::Utf8);
+        return Some(HeaderText::Utf8);
     }
     let matters = name.starts_with("x-amz-")
         || name.starts_with("if-")
         || matches!(name, "authorization" | "range" | "content-range" | "content-md5" | "date");
-    matters.then_some(Text::Ascii)
+    matters.then_some(HeaderText::Ascii)
 }
 
 fn invalid(name: &str, message: String) -> S3Error {
-    Code::InvalidArgument.because(message).with("ArgumentName", name)
+    ErrorCode::InvalidArgument.because(message).with("ArgumentName", name)
 }
 
 /// Refuses headers that matter and are not text, or are there twice.
@@ -71,8 +71,8 @@ pub fn check_text(headers: &HeaderMap) -> Result<(), S3Error> {
         let name = name.as_str();
         let is_text = match text_of(name) {
             None => continue,
-            Some(Text::Ascii) => value.to_str().is_ok(),
-            Some(Text::Utf8) => std::str::from_utf8(value.as_bytes()).is_ok(),
+            Some(HeaderText::Ascii) => value.to_str().is_ok(),
+            Some(HeaderText::Utf8) => std::str::from_utf8(value.as_bytes()).is_ok(),
         };
         if !is_text {
             return Err(invalid(name, format!("The header {name} is not text.")));
@@ -155,12 +155,13 @@ pub fn add_from_query(headers: &mut HeaderMap, query: &[(String, String)]) -> Re
 /// An SDK that computes checksums by itself presigns an upload with that of the body that it has then: none. The
 /// body that the URL's holder sends is another.
 fn is_digest_of_nothing(name: &str, value: &str) -> bool {
-    Algorithm::with_header(name).is_some_and(|algorithm| base64(&algorithm.digest(b"")) == value)
+    ChecksumAlgorithm::with_header(name)
+        .is_some_and(|algorithm| base64(&algorithm.digest(b"")) == value)
 }
 
 /// The fate of a header that an operation does not obey.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Unobeyed {
+enum UnobeyedHeader {
     /// Nothing: it promises nothing to this operation.
     Ignored,
     /// Refused on writes.
@@ -173,8 +174,8 @@ enum Unobeyed {
 
 /// The rule for a header that an operation does not obey. A name that nobody knows is refused where it begins like
 /// those that bind or protect.
-fn unobeyed(name: &str) -> Unobeyed {
-    use Unobeyed::{Ignored, Only, Refused, RefusedOnWrites};
+fn unobeyed(name: &str) -> UnobeyedHeader {
+    use UnobeyedHeader::{Ignored, Only, Refused, RefusedOnWrites};
     match name {
         "x-amz-acl" => Only(&["private", "bucket-owner-full-control"]),
         "x-amz-storage-class" => Only(&["STANDARD"]),
@@ -242,26 +243,26 @@ const STORAGE_CLASSES: [&str; 12] = [
 ];
 
 /// Refuses headers that bind or protect something and that the operation does not obey.
-pub(crate) fn check(definition: &Definition, headers: &HeaderMap) -> Result<(), S3Error> {
+pub(crate) fn check(definition: &OperationDefinition, headers: &HeaderMap) -> Result<(), S3Error> {
     for name in headers.keys().map(HeaderName::as_str) {
         if definition.obeys(name) {
             continue;
         }
         let is_refused = match unobeyed(name) {
-            Unobeyed::Ignored => false,
-            Unobeyed::Refused => true,
-            Unobeyed::RefusedOnWrites => definition.is_write(),
-            Unobeyed::Only(values) => {
+            UnobeyedHeader::Ignored => false,
+            UnobeyedHeader::Refused => true,
+            UnobeyedHeader::RefusedOnWrites => definition.is_write(),
+            UnobeyedHeader::Only(values) => {
                 let value = text(headers, name)?.unwrap_or_default();
                 if name == "x-amz-storage-class" && !STORAGE_CLASSES.contains(&value) {
-                    return Err(S3Error::from(Code::InvalidStorageClass)
+                    return Err(S3Error::from(ErrorCode::InvalidStorageClass)
                         .with("StorageClassRequested", value));
                 }
                 definition.is_write() && !values.contains(&value)
             }
         };
         if is_refused {
-            return Err(Code::NotImplemented
+            return Err(ErrorCode::NotImplemented
                 .because(format!("{name} is not implemented for {}.", definition.name))
                 .with("Header", name));
         }
@@ -273,7 +274,7 @@ pub(crate) fn check(definition: &Definition, headers: &HeaderMap) -> Result<(), 
 pub fn check_token(headers: &HeaderMap) -> Result<(), S3Error> {
     match headers.get("x-amz-security-token") {
         None => Ok(()),
-        Some(_) => Err(Code::InvalidToken.into()),
+        Some(_) => Err(ErrorCode::InvalidToken.into()),
     }
 }
 
@@ -316,10 +317,10 @@ mod tests {
             &[("range", b"bytes=0-1"), ("range", b"bytes=2-3")],
         ];
         for headers in bad {
-            assert_eq!(check_text(&of(headers)).unwrap_err().code, Code::InvalidArgument);
+            assert_eq!(check_text(&of(headers)).unwrap_err().code, ErrorCode::InvalidArgument);
         }
         let twice = of(&[("if-match", b"\"a\""), ("if-match", b"\"b\"")]);
-        assert_eq!(text(&twice, "if-match").unwrap_err().code, Code::InvalidArgument);
+        assert_eq!(text(&twice, "if-match").unwrap_err().code, ErrorCode::InvalidArgument);
         let joined = of(&[("cache-control", b"private"), ("cache-control", b"no-store")]);
         assert_eq!(stored(&joined, "cache-control").unwrap().unwrap(), "private,no-store");
     }
@@ -349,7 +350,7 @@ mod tests {
         ] {
             let mut headers = of(&[("x-amz-acl", b"private")]);
             let error = add_from_query(&mut headers, &bad).unwrap_err();
-            assert_eq!(error.code, Code::InvalidArgument, "{bad:?}");
+            assert_eq!(error.code, ErrorCode::InvalidArgument, "{bad:?}");
         }
     }
 }

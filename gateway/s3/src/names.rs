@@ -2,7 +2,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::error::{Code, S3Error};
+use crate::error::{ErrorCode, S3Error};
 
 /// What stays as it is in signatures and listings.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -23,7 +23,7 @@ pub fn decode(text: &str) -> Result<String, S3Error> {
     percent_decode_str(text)
         .decode_utf8()
         .map(|text| text.into_owned())
-        .map_err(|_| Code::InvalidUri.into())
+        .map_err(|_| ErrorCode::InvalidUri.into())
 }
 
 /// A query string as names and values, decoded (`+` is a space), in order.
@@ -67,7 +67,7 @@ pub fn check_bucket(name: &str) -> Result<(), S3Error> {
     if is_good {
         Ok(())
     } else {
-        Err(S3Error::from(Code::InvalidBucketName).with("BucketName", name))
+        Err(S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", name))
     }
 }
 

@@ -19,12 +19,12 @@ use std::sync::LazyLock;
 
 use http::HeaderMap;
 
-use crate::error::{Code, S3Error};
+use crate::error::{ErrorCode, S3Error};
 use crate::headers;
 
 /// The resource that an operation works on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Resource {
+pub enum S3Resource {
     /// All of a user's buckets.
     Service,
     /// A bucket.
@@ -33,31 +33,31 @@ pub enum Resource {
     Object,
 }
 
-impl Resource {
+impl S3Resource {
     /// The name in errors.
     fn name(self) -> &'static str {
         match self {
-            Resource::Service => "SERVICE",
-            Resource::Bucket => "BUCKET",
-            Resource::Object => "OBJECT",
+            S3Resource::Service => "SERVICE",
+            S3Resource::Bucket => "BUCKET",
+            S3Resource::Object => "OBJECT",
         }
     }
 }
 
 /// The degree to which an operation is implemented.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
+pub enum OperationSupport {
     /// Implemented.
     Served,
     /// A read of configuration that no bucket or object here has; the code is what AWS says then.
-    Absent(Code),
+    Absent(ErrorCode),
     /// Known and not implemented: 501.
     Refused,
 }
 
 /// A row of the table.
 #[derive(Debug)]
-pub struct Definition {
+pub struct OperationDefinition {
     /// The operation.
     pub operation: Operation,
     /// AWS's name of it.
@@ -65,7 +65,7 @@ pub struct Definition {
     /// Its method.
     pub method: &'static str,
     /// The resource that it works on.
-    pub resource: Resource,
+    pub resource: S3Resource,
     /// Query names that must all be there.
     pub selectors: &'static [&'static str],
     /// The header that must be there.
@@ -75,7 +75,7 @@ pub struct Definition {
     /// Groups of headers that it obeys; [`headers::CHECKSUM`] stands for the checksums of all algorithms.
     pub headers: &'static [&'static [&'static str]],
     /// The degree to which it is implemented.
-    pub state: State,
+    pub state: OperationSupport,
 }
 
 // Groups of query names.
@@ -150,16 +150,16 @@ macro_rules! operations {
         pub enum Operation { $($name,)* }
 
         /// All operations of S3's.
-        pub const OPERATIONS: &[Definition] = &[$(Definition {
+        pub const OPERATIONS: &[OperationDefinition] = &[$(OperationDefinition {
             operation: Operation::$name,
             name: stringify!($name),
             method: stringify!($method),
-            resource: Resource::$resource,
+            resource: S3Resource::$resource,
             selectors: &[$($selector,)*],
             selecting_header: [$(Some($by),)? None][0],
             parameters: &[$($parameters,)*],
             headers: &[$($headers,)*],
-            state: State::$state $((Code::$code))?,
+            state: OperationSupport::$state $((ErrorCode::$code))?,
         },)*];
     };
 }
@@ -283,11 +283,11 @@ pub const METHODS: [&str; 5] = ["GET", "PUT", "HEAD", "POST", "DELETE"];
 
 /// The request's parts that name its operation.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct RequestParts<'a> {
     /// Its method.
     pub method: &'a str,
     /// The resource that its path names.
-    pub resource: Resource,
+    pub resource: S3Resource,
     /// Its query, decoded.
     pub query: &'a [(String, String)],
     /// Its headers, with those that a presigned query stands for.
@@ -307,7 +307,7 @@ fn is_parameter(name: &str) -> bool {
     OPERATIONS.iter().any(|definition| definition.takes(name))
 }
 
-impl Definition {
+impl OperationDefinition {
     /// Tells whether the operation may change something.
     pub fn is_write(&self) -> bool {
         !matches!(self.method, "GET" | "HEAD")
@@ -326,7 +326,7 @@ impl Definition {
     }
 
     /// Tells whether the request has its selectors; method and resource are the same already.
-    fn fits(&self, request: &Request<'_>) -> bool {
+    fn fits(&self, request: &RequestParts<'_>) -> bool {
         let has = |selector: &&str| request.query.iter().any(|(name, _)| name == selector);
         self.selectors.iter().all(has)
             && self.selecting_header.is_none_or(|name| request.headers.contains_key(name))
@@ -340,40 +340,45 @@ impl Definition {
 }
 
 /// The rows of one method and resource: a request is compared with these alone.
-fn rows(method: &str, resource: Resource) -> &'static [&'static Definition] {
-    static ROWS: LazyLock<[[Vec<&'static Definition>; 3]; METHODS.len()]> = LazyLock::new(|| {
-        METHODS.map(|method| {
-            [Resource::Service, Resource::Bucket, Resource::Object].map(|resource| {
-                let is_here = |row: &&Definition| row.method == method && row.resource == resource;
-                OPERATIONS.iter().filter(is_here).collect()
+fn rows(method: &str, resource: S3Resource) -> &'static [&'static OperationDefinition] {
+    static ROWS: LazyLock<[[Vec<&'static OperationDefinition>; 3]; METHODS.len()]> =
+        LazyLock::new(|| {
+            METHODS.map(|method| {
+                [S3Resource::Service, S3Resource::Bucket, S3Resource::Object].map(|resource| {
+                    let is_here = |row: &&OperationDefinition| {
+                        row.method == method && row.resource == resource
+                    };
+                    OPERATIONS.iter().filter(is_here).collect()
+                })
             })
-        })
-    });
+        });
     let method = METHODS.iter().position(|known| *known == method);
     method.map_or(&[], |method| &ROWS[method][resource as usize])
 }
 
 /// Finds the operation that a request asks for, whatever else it asks for; `None` where the method has none.
-pub fn find(request: &Request<'_>) -> Option<&'static Definition> {
+pub fn find(request: &RequestParts<'_>) -> Option<&'static OperationDefinition> {
     let rows = rows(request.method, request.resource).iter().copied();
     rows.filter(|row| row.fits(request)).max_by_key(|row| row.rank())
 }
 
 /// The operation that a request asks for, which is served or absent. What it does not obey is refused.
-pub fn decide(request: &Request<'_>) -> Result<&'static Definition, S3Error> {
+pub fn decide(request: &RequestParts<'_>) -> Result<&'static OperationDefinition, S3Error> {
     let Some(found) = find(request) else {
         let selector = request.query.iter().map(|(name, _)| name).find(|name| is_selector(name));
         return Err(not_allowed(request, selector.map_or("", String::as_str)));
     };
     check_query(found, request)?;
-    if found.state == State::Refused {
-        return Err(Code::NotImplemented.because(format!("{} is not implemented.", found.name)));
+    if found.state == OperationSupport::Refused {
+        return Err(
+            ErrorCode::NotImplemented.because(format!("{} is not implemented.", found.name))
+        );
     }
     headers::check(found, request.headers)?;
     Ok(found)
 }
 
-fn check_query(found: &Definition, request: &Request<'_>) -> Result<(), S3Error> {
+fn check_query(found: &OperationDefinition, request: &RequestParts<'_>) -> Result<(), S3Error> {
     for (index, (name, value)) in request.query.iter().enumerate() {
         let name = name.as_str();
         if request.query[..index].iter().any(|(other, _)| other == name) && is_parameter(name) {
@@ -398,18 +403,21 @@ fn check_query(found: &Definition, request: &Request<'_>) -> Result<(), S3Error>
             return Err(invalid(name, value, format!("This operation does not accept {what}.")));
         }
         if found.is_write() && value.is_empty() && !headers::is_header_in_query(name) {
-            return Err(S3Error::from(Code::NotImplemented).with("Parameter", name));
+            return Err(S3Error::from(ErrorCode::NotImplemented).with("Parameter", name));
         }
     }
     Ok(())
 }
 
 fn invalid(name: &str, value: &str, message: String) -> S3Error {
-    Code::InvalidArgument.because(message).with("ArgumentName", name).with("ArgumentValue", value)
+    ErrorCode::InvalidArgument
+        .because(message)
+        .with("ArgumentName", name)
+        .with("ArgumentValue", value)
 }
 
 /// 405, with the methods that the resource has under the selector.
-fn not_allowed(request: &Request<'_>, selector: &str) -> S3Error {
+fn not_allowed(request: &RequestParts<'_>, selector: &str) -> S3Error {
     let mut methods: Vec<&str> = Vec::new();
     for definition in OPERATIONS.iter().filter(|known| known.resource == request.resource) {
         let is_one = match selector {
@@ -420,7 +428,7 @@ fn not_allowed(request: &Request<'_>, selector: &str) -> S3Error {
             methods.push(definition.method);
         }
     }
-    S3Error::from(Code::MethodNotAllowed)
+    S3Error::from(ErrorCode::MethodNotAllowed)
         .with("Method", request.method)
         .with("ResourceType", request.resource.name())
         .with(crate::error::ALLOW, methods.join(", "))

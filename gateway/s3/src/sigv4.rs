@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::error::{Code, S3Error};
+use crate::error::{ErrorCode, S3Error};
 use crate::headers::text;
 use crate::names;
 use crate::time::{amz, parse_amz, parse_http};
@@ -56,12 +56,14 @@ impl PayloadHash {
             "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => PayloadHash::StreamingSigned,
             "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => PayloadHash::StreamingSignedTrailer,
             other if other.starts_with("STREAMING-AWS4-ECDSA") => {
-                return Err(Code::NotImplemented.because("ECDSA signatures are not implemented."));
+                return Err(
+                    ErrorCode::NotImplemented.because("ECDSA signatures are not implemented.")
+                );
             }
             other => {
                 let mut hash = [0; 32];
                 hex::decode_to_slice(other, &mut hash).map_err(|_| {
-                    Code::InvalidArgument.because(
+                    ErrorCode::InvalidArgument.because(
                         "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
                     )
                 })?;
@@ -78,14 +80,14 @@ impl PayloadHash {
 
 /// The scope of a signature.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Scope {
+pub struct CredentialScope {
     /// `20130524`.
     pub date: String,
     /// `us-east-1`.
     pub region: String,
 }
 
-impl Scope {
+impl CredentialScope {
     /// As it stands in what is signed.
     pub fn text(&self) -> String {
         format!("{}/{}/s3/aws4_request", self.date, self.region)
@@ -102,15 +104,15 @@ impl Scope {
 /// The signing key that was derived last from a secret key. Clients sign from midnight to midnight (UTC) with
 /// one, and deriving it costs four times as much as the signature itself.
 #[derive(Default)]
-pub struct DerivedKey(RwLock<Option<(Scope, [u8; 32])>>);
+pub struct DerivedKey(RwLock<Option<(CredentialScope, [u8; 32])>>);
 
 impl DerivedKey {
-    fn get(&self, scope: &Scope) -> Option<[u8; 32]> {
+    fn get(&self, scope: &CredentialScope) -> Option<[u8; 32]> {
         let kept = self.0.read();
         kept.as_ref().filter(|(of, _)| of == scope).map(|(_, key)| *key)
     }
 
-    fn keep(&self, scope: &Scope, key: [u8; 32]) {
+    fn keep(&self, scope: &CredentialScope, key: [u8; 32]) {
         *self.0.write() = Some((scope.clone(), key));
     }
 }
@@ -138,11 +140,11 @@ pub struct SecretKey<'a> {
 
 /// Credentials as a request presents them, not verified yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Presented {
+pub struct PresentedCredentials {
     /// Whose key it claims.
     pub access_key: String,
     /// The scope of the signature.
-    pub scope: Scope,
+    pub scope: CredentialScope,
     signed_headers: Vec<String>,
     signature: String,
     time: i64,
@@ -152,20 +154,20 @@ pub struct Presented {
 
 /// A verified request.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedRequest {
     /// What the client says of the body.
     pub payload: PayloadHash,
     /// The signature: the seed of chunk signatures.
     pub signature: String,
     /// The scope.
-    pub scope: Scope,
+    pub scope: CredentialScope,
     /// The signing key.
     pub key: [u8; 32],
     /// The request's time as it was signed, `20130524T000000Z`.
     pub time: String,
 }
 
-impl std::fmt::Debug for Verified {
+impl std::fmt::Debug for VerifiedRequest {
     /// Shows all but the key, and the signature that later ones are made from.
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = out.debug_struct("Verified");
@@ -177,7 +179,7 @@ impl std::fmt::Debug for Verified {
 fn parse_credential(
     text: &str,
     malformed: &dyn Fn(&str) -> S3Error,
-) -> Result<(String, Scope), S3Error> {
+) -> Result<(String, CredentialScope), S3Error> {
     let mut fields = text.rsplitn(5, '/');
     let mut next = || {
         fields.next().ok_or_else(|| {
@@ -194,23 +196,26 @@ fn parse_credential(
     if date.len() != 8 || !date.bytes().all(|b| b.is_ascii_digit()) {
         return Err(malformed("incorrect date format. It must be in the format \"yyyyMMdd\"."));
     }
-    Ok((access_key.into(), Scope { date: date.into(), region: region.into() }))
+    Ok((access_key.into(), CredentialScope { date: date.into(), region: region.into() }))
 }
 
 /// Takes the credentials of a request, from header or query; `None` for an anonymous request.
-pub fn parse(parts: &Parts, query: &[(String, String)]) -> Result<Option<Presented>, S3Error> {
+pub fn parse(
+    parts: &Parts,
+    query: &[(String, String)],
+) -> Result<Option<PresentedCredentials>, S3Error> {
     let find = |name: &str| query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
     let authorization = parts.headers.get("authorization");
     let is_presigned = find("X-Amz-Algorithm").is_some() || find("X-Amz-Signature").is_some();
     if authorization.is_some() && is_presigned {
-        return Err(Code::InvalidArgument.because("Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter or the Authorization header should be specified"));
+        return Err(ErrorCode::InvalidArgument.because("Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter or the Authorization header should be specified"));
     }
     let unsupported = || {
-        Code::InvalidRequest.because("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
+        ErrorCode::InvalidRequest.because("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
     };
     if let Some(value) = authorization {
         let malformed = |detail: &str| {
-            Code::AuthorizationHeaderMalformed
+            ErrorCode::AuthorizationHeaderMalformed
                 .because(format!("The authorization header is malformed; {detail}"))
         };
         let said = value.to_str().map_err(|_| malformed("it is not ASCII."))?;
@@ -228,11 +233,11 @@ pub fn parse(parts: &Parts, query: &[(String, String)]) -> Result<Option<Present
                 .and_then(|date| parse_http(date).or_else(|| parse_amz(date))),
         };
         let time = date.ok_or_else(|| {
-            Code::AccessDenied
+            ErrorCode::AccessDenied
                 .because("AWS authentication requires a valid Date or x-amz-date header")
         })?;
         let signed = field("SignedHeaders")?.split(';').map(str::to_owned).collect();
-        return Ok(Some(Presented {
+        return Ok(Some(PresentedCredentials {
             access_key,
             scope,
             signed_headers: signed,
@@ -250,38 +255,37 @@ pub fn parse(parts: &Parts, query: &[(String, String)]) -> Result<Option<Present
         };
     }
     let malformed = |detail: &str| {
-        Code::AuthorizationQueryParametersError
+        ErrorCode::AuthorizationQueryParametersError
             .because(format!("Error parsing the X-Amz-Credential parameter; {detail}"))
     };
     let missing = || {
-        Code::AuthorizationQueryParametersError.because("Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.")
+        ErrorCode::AuthorizationQueryParametersError.because("Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.")
     };
     let get = |name: &str| find(name).ok_or_else(missing);
     if get("X-Amz-Algorithm")? != ALGORITHM {
-        return Err(Code::AuthorizationQueryParametersError
+        return Err(ErrorCode::AuthorizationQueryParametersError
             .because("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\""));
     }
     let (access_key, scope) = parse_credential(get("X-Amz-Credential")?, &malformed)?;
     let expires = get("X-Amz-Expires")?;
     let is_negative = expires.strip_prefix('-').and_then(names::number::<i64>).is_some();
     if is_negative {
-        return Err(
-            Code::AuthorizationQueryParametersError.because("X-Amz-Expires must be non-negative")
-        );
+        return Err(ErrorCode::AuthorizationQueryParametersError
+            .because("X-Amz-Expires must be non-negative"));
     }
     let expires: i64 = names::number(expires).ok_or_else(|| {
-        Code::AuthorizationQueryParametersError.because("X-Amz-Expires should be a number")
+        ErrorCode::AuthorizationQueryParametersError.because("X-Amz-Expires should be a number")
     })?;
     if expires > EXPIRES_MAX {
-        return Err(Code::AuthorizationQueryParametersError.because(
+        return Err(ErrorCode::AuthorizationQueryParametersError.because(
             "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds",
         ));
     }
     let time = parse_amz(get("X-Amz-Date")?).ok_or_else(|| {
-        Code::AuthorizationQueryParametersError
+        ErrorCode::AuthorizationQueryParametersError
             .because("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
     })?;
-    Ok(Some(Presented {
+    Ok(Some(PresentedCredentials {
         access_key,
         scope,
         signed_headers: get("X-Amz-SignedHeaders")?.split(';').map(str::to_owned).collect(),
@@ -328,11 +332,11 @@ fn canonical(
     )
 }
 
-fn string_to_sign(time: &str, scope: &Scope, canonical: &str) -> String {
+fn string_to_sign(time: &str, scope: &CredentialScope, canonical: &str) -> String {
     format!("{ALGORITHM}\n{time}\n{}\n{}", scope.text(), sha256_hex(canonical.as_bytes()))
 }
 
-impl Presented {
+impl PresentedCredentials {
     /// Verifies the signature. `path` is the decoded path, `now` seconds since 1970, `region` ours.
     pub fn verify(
         &self,
@@ -342,12 +346,12 @@ impl Presented {
         secret: SecretKey<'_>,
         now: i64,
         region: &str,
-    ) -> Result<Verified, S3Error> {
+    ) -> Result<VerifiedRequest, S3Error> {
         if self.scope.region != region {
             let code = if self.expires.is_some() {
-                Code::AuthorizationQueryParametersError
+                ErrorCode::AuthorizationQueryParametersError
             } else {
-                Code::AuthorizationHeaderMalformed
+                ErrorCode::AuthorizationHeaderMalformed
             };
             let message = format!(
                 "The authorization header is malformed; the region '{}' is wrong; expecting '{region}'",
@@ -368,7 +372,7 @@ impl Presented {
         if !time.starts_with(&self.scope.date)
             || !bool::from(wanted.as_bytes().ct_eq(self.signature.as_bytes()))
         {
-            return Err(S3Error::from(Code::SignatureDoesNotMatch)
+            return Err(S3Error::from(ErrorCode::SignatureDoesNotMatch)
                 .with("AWSAccessKeyId", self.access_key.clone())
                 .with("StringToSign", to_sign)
                 .with("CanonicalRequest", canonical));
@@ -376,21 +380,21 @@ impl Presented {
         if kept.is_none() {
             secret.derived.keep(&self.scope, key);
         }
-        Ok(Verified { payload, signature: wanted, scope: self.scope.clone(), key, time })
+        Ok(VerifiedRequest { payload, signature: wanted, scope: self.scope.clone(), key, time })
     }
 
     /// Refuses a request that is too old, or not good yet.
     fn check_time(&self, now: i64) -> Result<(), S3Error> {
         match self.expires {
             None if (now - self.time).abs() > SKEW => {
-                Err(S3Error::from(Code::RequestTimeTooSkewed)
+                Err(S3Error::from(ErrorCode::RequestTimeTooSkewed)
                     .with("RequestTime", amz(self.time))
                     .with("ServerTime", amz(now)))
             }
             Some(_) if self.time - now > SKEW => {
-                Err(Code::AccessDenied.because("Request is not yet valid"))
+                Err(ErrorCode::AccessDenied.because("Request is not yet valid"))
             }
-            Some(expires) if now > self.time + expires => Err(Code::AccessDenied
+            Some(expires) if now > self.time + expires => Err(ErrorCode::AccessDenied
                 .because("Request has expired")
                 .with("X-Amz-Expires", expires.to_string())
                 .with("Expires", amz(self.time + expires))
@@ -409,7 +413,7 @@ impl Presented {
         let in_header = text(&parts.headers, NAME)?;
         if self.expires.is_none() {
             return in_header.ok_or_else(|| {
-                Code::InvalidRequest
+                ErrorCode::InvalidRequest
                     .because("Missing required header for this request: x-amz-content-sha256")
             });
         }
@@ -419,7 +423,7 @@ impl Presented {
         if said.is_some() && in_header.is_some_and(differs)
             || in_query.any(|(_, value)| differs(value))
         {
-            return Err(Code::InvalidArgument
+            return Err(ErrorCode::InvalidArgument
                 .because("x-amz-content-sha256 is given twice.")
                 .with("ArgumentName", NAME));
         }
@@ -439,12 +443,12 @@ impl Presented {
             unsigned.push("host");
         }
         if !unsigned.is_empty() {
-            return Err(Code::AccessDenied
+            return Err(ErrorCode::AccessDenied
                 .because("There were headers present in the request which were not signed")
                 .with("HeadersNotSigned", unsigned.join(", ")));
         }
         if self.signed_headers.iter().any(|name| !parts.headers.contains_key(name.as_str())) {
-            return Err(Code::SignatureDoesNotMatch.into());
+            return Err(ErrorCode::SignatureDoesNotMatch.into());
         }
         Ok(())
     }
@@ -462,7 +466,7 @@ pub fn sign(
 ) -> Option<String> {
     let time = text(&parts.headers, "x-amz-date").ok()??;
     let payload = text(&parts.headers, "x-amz-content-sha256").ok()??;
-    let scope = Scope { date: time.get(..8)?.to_owned(), region: region.to_owned() };
+    let scope = CredentialScope { date: time.get(..8)?.to_owned(), region: region.to_owned() };
     let mut signed: Vec<String> = parts.headers.keys().map(|name| name.to_string()).collect();
     signed.sort();
     let canonical = canonical(parts, path, query, &signed, payload);
@@ -476,7 +480,7 @@ pub fn sign(
 }
 
 /// The signature of a chunk, given that of the one before.
-pub fn chunk_signature(verified: &Verified, previous: &str, chunk_sha256: &[u8]) -> String {
+pub fn chunk_signature(verified: &VerifiedRequest, previous: &str, chunk_sha256: &[u8]) -> String {
     let to_sign = format!(
         "AWS4-HMAC-SHA256-PAYLOAD\n{}\n{}\n{previous}\n{EMPTY_SHA256}\n{}",
         verified.time,
@@ -487,7 +491,7 @@ pub fn chunk_signature(verified: &Verified, previous: &str, chunk_sha256: &[u8])
 }
 
 /// The signature of the trailers, given that of the last chunk.
-pub fn trailer_signature(verified: &Verified, previous: &str, trailers: &str) -> String {
+pub fn trailer_signature(verified: &VerifiedRequest, previous: &str, trailers: &str) -> String {
     let to_sign = format!(
         "AWS4-HMAC-SHA256-TRAILER\n{}\n{}\n{previous}\n{}",
         verified.time,
@@ -515,7 +519,7 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
-    fn verify(parts: &Parts, now: i64) -> Result<Verified, S3Error> {
+    fn verify(parts: &Parts, now: i64) -> Result<VerifiedRequest, S3Error> {
         let query = names::query(parts.uri.query().unwrap_or("")).unwrap();
         let presented = parse(parts, &query).unwrap().unwrap();
         let derived = DerivedKey::default();
@@ -539,19 +543,19 @@ mod tests {
         let parts = request.body(()).unwrap().into_parts().0;
         verify(&parts, NOW + 86_400).unwrap();
         let expired = verify(&parts, NOW + 86_401).unwrap_err();
-        assert_eq!(expired.code, Code::AccessDenied);
+        assert_eq!(expired.code, ErrorCode::AccessDenied);
     }
 
     #[test]
     fn a_changed_request_is_refused() {
         let mut parts = get_object();
         parts.headers.insert("range", "bytes=0-8".parse().unwrap());
-        assert_eq!(verify(&parts, NOW).unwrap_err().code, Code::SignatureDoesNotMatch);
+        assert_eq!(verify(&parts, NOW).unwrap_err().code, ErrorCode::SignatureDoesNotMatch);
         let mut parts = get_object();
         parts.headers.insert("x-amz-meta-a", "b".parse().unwrap());
-        assert_eq!(verify(&parts, NOW).unwrap_err().code, Code::AccessDenied);
+        assert_eq!(verify(&parts, NOW).unwrap_err().code, ErrorCode::AccessDenied);
         let parts = get_object();
-        assert_eq!(verify(&parts, NOW + 901).unwrap_err().code, Code::RequestTimeTooSkewed);
+        assert_eq!(verify(&parts, NOW + 901).unwrap_err().code, ErrorCode::RequestTimeTooSkewed);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::reader::Reader;
 
-use crate::error::{Code, S3Error};
+use crate::error::{ErrorCode, S3Error};
 use crate::escape::escape;
 
 /// The name space of S3's answers.
@@ -17,18 +17,18 @@ const ELEMENTS_MAX: usize = 200_000;
 
 /// An element that was read: its name, its text, and what is in it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Element {
+pub struct XmlElement {
     /// The name without name space.
     pub name: String,
     /// The text directly in it.
     pub text: String,
     /// The elements directly in it.
-    pub children: Vec<Element>,
+    pub children: Vec<XmlElement>,
 }
 
-impl Element {
+impl XmlElement {
     /// The first element of a name in it.
-    pub fn child(&self, name: &str) -> Option<&Element> {
+    pub fn child(&self, name: &str) -> Option<&XmlElement> {
         self.children.iter().find(|child| child.name == name)
     }
 
@@ -39,15 +39,17 @@ impl Element {
 }
 
 /// Reads a document whose root has a given name. Anything that is not plain elements and text is refused.
-pub fn read(bytes: &[u8], root: &str) -> Result<Element, S3Error> {
-    parse(bytes).filter(|element| element.name == root).ok_or_else(|| Code::MalformedXml.into())
+pub fn read(bytes: &[u8], root: &str) -> Result<XmlElement, S3Error> {
+    parse(bytes)
+        .filter(|element| element.name == root)
+        .ok_or_else(|| ErrorCode::MalformedXml.into())
 }
 
-fn parse(bytes: &[u8]) -> Option<Element> {
+fn parse(bytes: &[u8]) -> Option<XmlElement> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut reader = Reader::from_str(text);
     reader.config_mut().check_end_names = true;
-    let mut open: Vec<Element> = Vec::new();
+    let mut open: Vec<XmlElement> = Vec::new();
     let mut elements = 0;
     let mut root = None;
     loop {
@@ -105,24 +107,24 @@ fn parse(bytes: &[u8]) -> Option<Element> {
 /// An element that begins here, empty or not, if the document may have another one here.
 fn begin(
     start: &BytesStart<'_>,
-    open: &[Element],
+    open: &[XmlElement],
     elements: &mut usize,
     has_ended: bool,
-) -> Option<Element> {
+) -> Option<XmlElement> {
     *elements += 1;
     if open.len() == DEPTH_MAX || *elements > ELEMENTS_MAX || has_ended {
         return None;
     }
     let name = String::from_utf8(start.local_name().as_ref().to_vec()).ok()?;
-    Some(Element { name, ..Element::default() })
+    Some(XmlElement { name, ..XmlElement::default() })
 }
 
 /// Writes a document by appending.
-pub struct Writer {
+pub struct XmlWriter {
     out: String,
 }
 
-impl Writer {
+impl XmlWriter {
     /// Begins a document with a root element in S3's name space.
     pub fn new(root: &str) -> Self {
         let mut out = String::with_capacity(1024);
@@ -204,7 +206,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_escaped_is_read_back(text in "[ -~\\t\\né€]*") {
-            let mut writer = Writer::new("A");
+            let mut writer = XmlWriter::new("A");
             writer.text("B", &text);
             let read = read(writer.finish("A").as_bytes(), "A").unwrap();
             prop_assert_eq!(read.text_of("B"), Some(text.as_str()));

@@ -5,15 +5,15 @@
 use bytes::Bytes;
 use http::HeaderValue;
 use http::request::Parts;
-use s3::checksum::{Algorithm, base64, etag, parse_content_md5, parse_etag};
-use s3::chunked::Decoder;
-use s3::error::Code;
+use s3::checksum::{ChecksumAlgorithm, base64, etag, parse_content_md5, parse_etag};
+use s3::chunked::ChunkedDecoder;
+use s3::error::ErrorCode;
 use s3::names;
 use s3::sigv4::{
-    self, DerivedKey, EMPTY_SHA256, PayloadHash, Presented, Scope, SecretKey, Verified,
-    chunk_signature, trailer_signature,
+    self, CredentialScope, DerivedKey, EMPTY_SHA256, PayloadHash, PresentedCredentials, SecretKey,
+    VerifiedRequest, chunk_signature, trailer_signature,
 };
-use s3::xml::{self, Element};
+use s3::xml::{self, XmlElement};
 use sha2::{Digest, Sha256};
 
 #[path = "../../../ingest/src/fuzz.rs"]
@@ -29,11 +29,11 @@ const CHUNKED: [PayloadHash; 3] = [
     PayloadHash::StreamingUnsignedTrailer,
 ];
 
-fn verified(payload: PayloadHash) -> Verified {
-    let scope = Scope { date: "20130524".into(), region: "us-east-1".into() };
+fn verified(payload: PayloadHash) -> VerifiedRequest {
+    let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
     let key = scope.key(SECRET);
     let signature = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9".into();
-    Verified { payload, signature, scope, key, time: "20130524T000000Z".into() }
+    VerifiedRequest { payload, signature, scope, key, time: "20130524T000000Z".into() }
 }
 
 /// A body as clients send it, in chunks of the given lengths.
@@ -69,10 +69,10 @@ fn encoded(payload: PayloadHash, data: &[u8], lens: &[usize]) -> Vec<u8> {
     body
 }
 
-type Decoded = Result<(Vec<u8>, Vec<(String, String)>), Code>;
+type Decoded = Result<(Vec<u8>, Vec<(String, String)>), ErrorCode>;
 
 fn decode(payload: PayloadHash, body: &Bytes, expected: u64, split: usize) -> Decoded {
-    let mut decoder = Decoder::new(verified(payload), expected);
+    let mut decoder = ChunkedDecoder::new(verified(payload), expected);
     let (mut out, mut rest) = (Vec::new(), body.clone());
     while !rest.is_empty() {
         let fed = decoder.feed(rest.split_to(split.min(rest.len())), &mut out);
@@ -116,17 +116,17 @@ fn mutated_chunked_bodies_are_refused_or_mean_the_same() {
 fn lines_and_trailers_of_a_chunked_body_are_bounded() {
     let payload = PayloadHash::StreamingUnsignedTrailer;
     let line = vec![b'a'; 1 << 20];
-    assert_eq!(decode(payload, &line.into(), 5, 4096), Err(Code::InvalidRequest));
+    assert_eq!(decode(payload, &line.into(), 5, 4096), Err(ErrorCode::InvalidRequest));
     let trailers = format!("0\r\n{}\r\n", "x-amz-meta-a:bbbbbbbbbbbbbbbbbbb\r\n".repeat(1000));
-    assert_eq!(decode(payload, &trailers.into(), 0, 4096), Err(Code::InvalidRequest));
+    assert_eq!(decode(payload, &trailers.into(), 0, 4096), Err(ErrorCode::InvalidRequest));
     let huge = Bytes::from_static(b"ffffffffffffffff\r\nabc");
-    assert_eq!(decode(payload, &huge, 2, 1), Err(Code::IncompleteBody));
+    assert_eq!(decode(payload, &huge, 2, 1), Err(ErrorCode::IncompleteBody));
     let longer = Bytes::from_static(b"10000000000000000\r\nabc");
-    assert_eq!(decode(payload, &longer, 5, 1), Err(Code::InvalidRequest));
+    assert_eq!(decode(payload, &longer, 5, 1), Err(ErrorCode::InvalidRequest));
 }
 
 /// How deep an element goes, how many there are, and how much text they have.
-fn measure(element: &Element) -> (usize, usize, usize) {
+fn measure(element: &XmlElement) -> (usize, usize, usize) {
     let mut found = (0, 0, element.text.len() + element.name.len());
     for (depth, count, text) in element.children.iter().map(measure) {
         found = (found.0.max(depth), found.1 + count, found.2 + text);
@@ -180,7 +180,10 @@ fn request(uri: &str, headers: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-fn verify(parts: &Parts, query: &[(String, String)]) -> Option<(Presented, Verified)> {
+fn verify(
+    parts: &Parts,
+    query: &[(String, String)],
+) -> Option<(PresentedCredentials, VerifiedRequest)> {
     let mut presented = sigv4::parse(parts, query).ok()??;
     let secret = SecretKey { secret: SECRET, derived: &DerivedKey::default() };
     let verified = presented.verify(parts, "/a", query, secret, NOW, "us-east-1").ok()?;
@@ -245,13 +248,14 @@ fn mutated_presigned_queries_are_refused_or_mean_the_same() {
 
 #[test]
 fn mutated_checksums_and_entity_tags_are_refused_or_have_one_meaning() {
-    let digests = Algorithm::ALL.map(|algorithm| base64(&vec![0xa5; algorithm.digest_len()]));
+    let digests =
+        ChecksumAlgorithm::ALL.map(|algorithm| base64(&vec![0xa5; algorithm.digest_len()]));
     let md5 = base64(&[0xa5; 16]);
     let tags = [etag(&[0xa5; 16], 0), etag(&[0xa5; 16], 10_000)];
     let mut mutator = Mutator::new(24);
     for _ in 0..rounds(8000) {
         let text = String::from_utf8_lossy(&mutator.mutated(&digests)).into_owned();
-        for algorithm in Algorithm::ALL {
+        for algorithm in ChecksumAlgorithm::ALL {
             if let Ok(digest) = algorithm.parse(&text) {
                 assert_eq!(digest.len(), algorithm.digest_len());
                 assert_eq!(base64(&digest), text.trim(), "two texts for one digest");
@@ -266,7 +270,7 @@ fn mutated_checksums_and_entity_tags_are_refused_or_have_one_meaning() {
             assert_eq!(parse_etag(&etag(&md5, parts)), Some((md5, parts)));
         }
         let _ = (names::query(&text), names::decode(&text), names::check_bucket(&text));
-        let _ = Algorithm::named(&text);
+        let _ = ChecksumAlgorithm::named(&text);
     }
 }
 

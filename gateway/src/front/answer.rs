@@ -7,25 +7,28 @@ use bytes::Bytes;
 use futures::Stream;
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
-use s3::error::{ALLOW, Code, S3Error};
+use s3::error::{ALLOW, ErrorCode, S3Error};
 
 /// A body, piece by piece.
-pub type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
+pub type BodyPieces = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
+
+/// The response that a handler returns, or the S3 error that becomes one.
+pub type HandlerResult = Result<Response<ResponseBody>, S3Error>;
 
 /// A response's body.
-pub enum Answer {
+pub enum ResponseBody {
     /// In memory.
     Whole(Option<Bytes>),
     /// Streamed, with its length. An error on the way resets the connection, so that no client takes a
     /// short body for a whole one.
-    Stream(Pieces, u64),
+    Stream(BodyPieces, u64),
     /// Streamed, of a length that shows at its end.
-    Open(Pieces),
+    Open(BodyPieces),
     /// None, for an answer to HEAD that tells a length.
     Head(u64),
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = std::io::Error;
 
@@ -34,53 +37,55 @@ impl Body for Answer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         match self.get_mut() {
-            Answer::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Answer::Stream(pieces, _) | Answer::Open(pieces) => pieces
+            ResponseBody::Whole(bytes) => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
+            ResponseBody::Stream(pieces, _) | ResponseBody::Open(pieces) => pieces
                 .as_mut()
                 .poll_next(context)
                 .map(|next| next.map(|piece| piece.map(Frame::data))),
-            Answer::Head(_) => Poll::Ready(None),
+            ResponseBody::Head(_) => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Answer::Whole(None) | Answer::Head(_))
+        matches!(self, ResponseBody::Whole(None) | ResponseBody::Head(_))
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Answer::Whole(bytes) => {
+            ResponseBody::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Answer::Open(_) => SizeHint::default(),
-            Answer::Stream(_, len) | Answer::Head(len) => SizeHint::with_exact(*len),
+            ResponseBody::Open(_) => SizeHint::default(),
+            ResponseBody::Stream(_, len) | ResponseBody::Head(len) => SizeHint::with_exact(*len),
         }
     }
 }
 
 /// An answer with nothing in it.
-pub fn empty(status: u16) -> Response<Answer> {
-    let mut response = Response::new(Answer::Whole(None));
+pub fn empty(status: u16) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Whole(None));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     response
 }
 
 /// An answer in XML.
-pub fn xml(text: String) -> Response<Answer> {
-    let mut response = Response::new(Answer::Whole(Some(text.into())));
+pub fn xml(text: String) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Whole(Some(text.into())));
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/xml"));
     response
 }
 
 /// Sets a header; one that cannot stand in HTTP is left out.
-pub fn set(response: &mut Response<Answer>, name: &'static str, value: &str) {
+pub fn set(response: &mut Response<ResponseBody>, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
 }
 
 /// An error's answer; without a body for HEAD.
-pub fn error(error: &S3Error, path: &str, id: &str, is_head: bool) -> Response<Answer> {
+pub fn error(error: &S3Error, path: &str, id: &str, is_head: bool) -> Response<ResponseBody> {
     let mut response = if is_head {
         empty(error.code.status())
     } else {
@@ -89,10 +94,10 @@ pub fn error(error: &S3Error, path: &str, id: &str, is_head: bool) -> Response<A
             StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response
     };
-    if matches!(error.code, Code::SlowDown | Code::ServiceUnavailable) {
+    if matches!(error.code, ErrorCode::SlowDown | ErrorCode::ServiceUnavailable) {
         set(&mut response, "retry-after", "1");
     }
-    if is_head && error.code == Code::NoSuchKey {
+    if is_head && error.code == ErrorCode::NoSuchKey {
         // A marker says `true` below. Clients tell from it whether there ever was something.
         set(&mut response, "x-amz-delete-marker", "false");
     }
@@ -109,7 +114,7 @@ pub fn error(error: &S3Error, path: &str, id: &str, is_head: bool) -> Response<A
 }
 
 /// Every answer tells which request it belongs to.
-pub fn add_ids(response: &mut Response<Answer>, id: &str) {
+pub fn add_ids(response: &mut Response<ResponseBody>, id: &str) {
     set(response, "x-amz-request-id", id);
     set(response, "x-amz-id-2", id);
     set(response, "server", "Siltstone");

@@ -15,19 +15,19 @@ use ingest::bulk::BulkError;
 use ingest::entry::{Extent, StoredChecksum};
 use ingest::log::AppendError;
 use ingest::record::{RecordPayload, StreamRef};
-use s3::checksum::{Algorithm, Hasher, Md5Hasher, base64, parse_content_md5};
-use s3::chunked::Decoder;
-use s3::error::{Code, S3Error};
+use s3::checksum::{ChecksumAlgorithm, ChecksumHasher, Md5Hasher, base64, parse_content_md5};
+use s3::chunked::ChunkedDecoder;
+use s3::error::{ErrorCode, S3Error};
 use s3::headers;
 use s3::names::number;
 use s3::sigv4::PayloadHash;
 use std::sync::Arc;
 
-use super::answer::{self, Answer};
-use super::digests::{Digests, Hashes};
-use super::{Asked, Front};
-use crate::server::connections::Connection;
-use crate::server::pace::Pace;
+use super::answer::{self, ResponseBody};
+use super::digests::{BodyDigests, DigestSet};
+use super::{S3Request, S3Service};
+use crate::server::connections::ConnectionHandle;
+use crate::server::pace::ClientPace;
 
 /// The largest single upload, and the largest part: 5 GiB.
 pub const UPLOAD_BYTES_MAX: u64 = 5 << 30;
@@ -37,7 +37,7 @@ const BESIDE_BYTES: u64 = 1 << 20;
 const DOCUMENT_TIME: Duration = Duration::from_secs(120);
 
 /// A body that was taken and verified.
-pub struct Taken {
+pub struct ReceivedBody {
     /// Length in bytes.
     pub size: u64,
     /// MD5.
@@ -47,14 +47,14 @@ pub struct Taken {
     /// The checksum that the client sent, or that was asked for, if it is of a kind that is kept.
     pub checksum: Option<StoredChecksum>,
     /// The checksum that the client sent, if it is of a kind that is not kept.
-    pub passing: Option<Passing>,
+    pub passing: Option<VerifiedChecksum>,
     /// Where it is.
     pub payload: RecordPayload,
     /// Keeps what is beside the record until the outcome is known.
     pub held: Option<PayloadGuard>,
 }
 
-impl Taken {
+impl ReceivedBody {
     /// The payload's extents; none when it is empty.
     pub fn extents(&self) -> Arc<[Extent]> {
         match &self.payload {
@@ -73,28 +73,28 @@ impl Taken {
 }
 
 /// The pieces of a body, as they come off the wire.
-struct Pieces {
+struct ReceivedPieces {
     body: Incoming,
-    connection: Option<Arc<Connection>>,
+    connection: Option<Arc<ConnectionHandle>>,
     /// How the client keeps up.
-    pace: Pace,
+    pace: ClientPace,
     /// How much longer the client is waited for in all; without bound where a body may be large.
     left: Duration,
-    decoder: Option<Decoder>,
+    decoder: Option<ChunkedDecoder>,
     ready: std::collections::VecDeque<Bytes>,
     trailers: Vec<(String, String)>,
     ended: bool,
 }
 
-impl Pieces {
-    fn new(asked: &Asked, body: Incoming, len: u64, stall: Duration) -> Self {
+impl ReceivedPieces {
+    fn new(asked: &S3Request, body: Incoming, len: u64, stall: Duration) -> Self {
         let is_chunked = asked.verified.payload.is_chunked();
-        let decoder = is_chunked.then(|| Decoder::new(asked.verified.clone(), len));
-        let connection = asked.parts.extensions.get::<Arc<Connection>>().cloned();
+        let decoder = is_chunked.then(|| ChunkedDecoder::new(asked.verified.clone(), len));
+        let connection = asked.parts.extensions.get::<Arc<ConnectionHandle>>().cloned();
         Self {
             body,
             connection,
-            pace: Pace::new(stall),
+            pace: ClientPace::new(stall),
             left: Duration::MAX,
             decoder,
             ready: Default::default(),
@@ -129,7 +129,7 @@ impl Pieces {
         let waited = began.elapsed();
         self.pace.waited(waited);
         self.left = self.left.saturating_sub(waited);
-        let frame = frame.map_err(|_| S3Error::from(Code::RequestTimeout))?;
+        let frame = frame.map_err(|_| S3Error::from(ErrorCode::RequestTimeout))?;
         self.connection.iter().for_each(|connection| connection.came());
         Ok(frame)
     }
@@ -149,7 +149,7 @@ impl Pieces {
                         self.trailers = decoder.finish()?;
                     }
                 }
-                Some(Err(_)) => return Err(Code::IncompleteBody.into()),
+                Some(Err(_)) => return Err(ErrorCode::IncompleteBody.into()),
                 Some(Ok(frame)) => {
                     let Ok(bytes) = frame.into_data() else { continue };
                     match &mut self.decoder {
@@ -167,32 +167,32 @@ impl Pieces {
 }
 
 /// The length that the client declares for what it stores.
-fn declared_len(asked: &Asked) -> Result<u64, S3Error> {
+fn declared_len(asked: &S3Request) -> Result<u64, S3Error> {
     let name = if asked.verified.payload.is_chunked() {
         "x-amz-decoded-content-length"
     } else {
         "content-length"
     };
-    let text = asked.header(name)?.ok_or_else(|| S3Error::from(Code::MissingContentLength))?;
+    let text = asked.header(name)?.ok_or_else(|| S3Error::from(ErrorCode::MissingContentLength))?;
     number(text.trim())
-        .ok_or_else(|| Code::InvalidArgument.because(format!("{name} is not a number")))
+        .ok_or_else(|| ErrorCode::InvalidArgument.because(format!("{name} is not a number")))
 }
 
 /// A checksum that was verified and is not kept: its algorithm and its digest.
-pub type Passing = (Algorithm, Vec<u8>);
+pub type VerifiedChecksum = (ChecksumAlgorithm, Vec<u8>);
 
 /// Tells the client that a checksum that is not kept was verified.
-pub fn tell_passing(response: &mut Response<Answer>, passing: Option<&Passing>) {
+pub fn tell_passing(response: &mut Response<ResponseBody>, passing: Option<&VerifiedChecksum>) {
     if let Some((algorithm, digest)) = passing {
         answer::set(response, algorithm.header(), &base64(digest));
     }
 }
 
 /// A checksum's algorithm, and its value unless that comes in a trailer.
-type Announced = (Algorithm, Option<Vec<u8>>);
+type AnnouncedChecksum = (ChecksumAlgorithm, Option<Vec<u8>>);
 
 /// The checksum over all of an object, as it is stored.
-pub fn stored_checksum(hasher: Hasher) -> StoredChecksum {
+pub fn stored_checksum(hasher: ChecksumHasher) -> StoredChecksum {
     StoredChecksum {
         algorithm: hasher.algorithm() as u8,
         is_composite: false,
@@ -201,14 +201,14 @@ pub fn stored_checksum(hasher: Hasher) -> StoredChecksum {
 }
 
 /// The checksums that stand in headers. A header of an algorithm that nobody knows is refused.
-pub fn in_headers(asked: &Asked) -> Result<Vec<(Algorithm, &str)>, S3Error> {
+pub fn in_headers(asked: &S3Request) -> Result<Vec<(ChecksumAlgorithm, &str)>, S3Error> {
     let mut found = Vec::new();
     for name in asked.parts.headers.keys().map(http::HeaderName::as_str) {
         if !headers::is_checksum(name) {
             continue;
         }
-        let algorithm = Algorithm::with_header(name).ok_or_else(|| {
-            Code::InvalidRequest
+        let algorithm = ChecksumAlgorithm::with_header(name).ok_or_else(|| {
+            ErrorCode::InvalidRequest
                 .because(format!("The checksum algorithm of {name} is not supported."))
         })?;
         found.push((algorithm, asked.header(name)?.unwrap_or_default()));
@@ -217,9 +217,9 @@ pub fn in_headers(asked: &Asked) -> Result<Vec<(Algorithm, &str)>, S3Error> {
 }
 
 /// The checksum that the client announces: its algorithm, and its value if that is in a header.
-fn announced(asked: &Asked) -> Result<Option<Announced>, S3Error> {
+fn announced(asked: &S3Request) -> Result<Option<AnnouncedChecksum>, S3Error> {
     let several = || {
-        Code::InvalidRequest.because(
+        ErrorCode::InvalidRequest.because(
             "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
         )
     };
@@ -230,9 +230,9 @@ fn announced(asked: &Asked) -> Result<Option<Announced>, S3Error> {
         _ => return Err(several()),
     };
     let Some(trailer) = asked.header("x-amz-trailer")? else { return Ok(in_header) };
-    let algorithm = Algorithm::with_header(&trailer.trim().to_ascii_lowercase());
+    let algorithm = ChecksumAlgorithm::with_header(&trailer.trim().to_ascii_lowercase());
     let algorithm = algorithm.ok_or_else(|| {
-        Code::InvalidRequest
+        ErrorCode::InvalidRequest
             .because("The value specified in the x-amz-trailer header is not supported")
     })?;
     if in_header.is_some() {
@@ -241,67 +241,67 @@ fn announced(asked: &Asked) -> Result<Option<Announced>, S3Error> {
     Ok(Some((algorithm, None)))
 }
 
-enum Sink {
+enum PayloadSink {
     Memory(BytesMut),
     Large(PayloadWriter),
 }
 
-impl Front {
+impl S3Service {
     /// Takes a body that is stored. Up to `inline_max` bytes stay in memory, more is written to a bulk
     /// file as it comes. `wanted` asks for a checksum where the client announces none.
     pub async fn take_body(
         &self,
-        asked: &Asked,
+        asked: &S3Request,
         body: Incoming,
         inline_max: u64,
-        wanted: Option<Algorithm>,
-    ) -> Result<Taken, S3Error> {
+        wanted: Option<ChecksumAlgorithm>,
+    ) -> Result<ReceivedBody, S3Error> {
         let len = declared_len(asked)?;
         if len > UPLOAD_BYTES_MAX {
-            return Err(S3Error::from(Code::EntityTooLarge)
+            return Err(S3Error::from(ErrorCode::EntityTooLarge)
                 .with("ProposedSize", len.to_string())
                 .with("MaxSizeAllowed", UPLOAD_BYTES_MAX.to_string()));
         }
         let content_md5 = asked.header("content-md5")?.map(parse_content_md5).transpose()?;
         let announced = announced(asked)?;
         let algorithm = announced.as_ref().map(|(algorithm, _)| *algorithm).or(wanted);
-        let mut pieces = Pieces::new(asked, body, len, self.settings.stall);
+        let mut pieces = ReceivedPieces::new(asked, body, len, self.settings.stall);
         let mut sink = if len <= inline_max {
-            Sink::Memory(BytesMut::with_capacity(len as usize))
+            PayloadSink::Memory(BytesMut::with_capacity(len as usize))
         } else {
             let upload = self.partition_of(asked).begin_payload(len).await;
-            Sink::Large(upload.map_err(payload_error)?)
+            PayloadSink::Large(upload.map_err(payload_error)?)
         };
         let signed_sha256 = match asked.verified.payload {
             PayloadHash::Sha256(wanted) => Some(wanted),
             _ => None,
         };
-        let hashes = Hashes::new(algorithm, signed_sha256.is_some());
+        let hashes = DigestSet::new(algorithm, signed_sha256.is_some());
         let mut digests =
-            Digests::new(hashes, matches!(sink, Sink::Large(_)) && len > BESIDE_BYTES);
+            BodyDigests::new(hashes, matches!(sink, PayloadSink::Large(_)) && len > BESIDE_BYTES);
         let mut came = 0u64;
         while let Some(bytes) = pieces.next().await? {
             came += bytes.len() as u64;
             if came > len {
-                return Err(Code::IncompleteBody.into());
+                return Err(ErrorCode::IncompleteBody.into());
             }
             digests.update(&bytes).await?;
             match &mut sink {
-                Sink::Memory(memory) => memory.extend_from_slice(&bytes),
-                Sink::Large(upload) => upload.write(bytes).await.map_err(payload_error)?,
+                PayloadSink::Memory(memory) => memory.extend_from_slice(&bytes),
+                PayloadSink::Large(upload) => upload.write(bytes).await.map_err(payload_error)?,
             }
         }
         if came != len {
-            return Err(Code::IncompleteBody.into());
+            return Err(ErrorCode::IncompleteBody.into());
         }
-        let Hashes { md5, checksum, sha256 } = digests.finish().await?;
-        let sha256 = sha256.map(Hasher::finish);
+        let DigestSet { md5, checksum, sha256 } = digests.finish().await?;
+        let sha256 = sha256.map(ChecksumHasher::finish);
         if sha256.as_deref() != signed_sha256.as_ref().map(|wanted| wanted.as_slice()) {
-            return Err(Code::XAmzContentSha256Mismatch.into());
+            return Err(ErrorCode::XAmzContentSha256Mismatch.into());
         }
         let md5 = md5.finish();
         if content_md5.is_some_and(|wanted| wanted != md5) {
-            return Err(Code::BadDigest.into());
+            return Err(ErrorCode::BadDigest.into());
         }
         check_trailers(announced.as_ref(), &pieces.trailers)?;
         let checksum = checksum.map(|hasher| (hasher.algorithm(), stored_checksum(hasher)));
@@ -316,32 +316,32 @@ impl Front {
             checksum => (checksum.map(|(_, computed)| computed), None),
         };
         let (payload, digest, held) = match sink {
-            Sink::Memory(memory) => {
+            PayloadSink::Memory(memory) => {
                 let digest = crc64(&memory);
                 (RecordPayload::Inline(memory.freeze()), digest, None)
             }
-            Sink::Large(upload) => {
+            PayloadSink::Large(upload) => {
                 let written = upload.finish().await.map_err(payload_error)?;
                 (written.payload, written.digest, written.guard)
             }
         };
-        Ok(Taken { size: len, md5, digest, checksum, passing, payload, held })
+        Ok(ReceivedBody { size: len, md5, digest, checksum, passing, payload, held })
     }
 
     /// Takes a small body whole, an XML document say.
     pub async fn take_document(
         &self,
-        asked: &Asked,
+        asked: &S3Request,
         body: Incoming,
         max: usize,
     ) -> Result<Bytes, S3Error> {
-        let too_large = || S3Error::from(Code::MalformedXml);
+        let too_large = || S3Error::from(ErrorCode::MalformedXml);
         let declared = asked.header("content-length")?.and_then(number::<u64>);
         if declared.is_some_and(|len| len > max as u64) {
             return Err(too_large());
         }
         let len = if asked.verified.payload.is_chunked() { declared_len(asked)? } else { 0 };
-        let mut pieces = Pieces::new(asked, body, len, self.settings.stall);
+        let mut pieces = ReceivedPieces::new(asked, body, len, self.settings.stall);
         pieces.left = DOCUMENT_TIME;
         let mut all = BytesMut::new();
         while let Some(bytes) = pieces.next().await? {
@@ -351,17 +351,17 @@ impl Front {
             all.extend_from_slice(&bytes);
         }
         if let PayloadHash::Sha256(wanted) = asked.verified.payload {
-            let mut hasher = Hasher::new(Algorithm::Sha256);
+            let mut hasher = ChecksumHasher::new(ChecksumAlgorithm::Sha256);
             hasher.update(&all);
             if hasher.finish() != wanted {
-                return Err(Code::XAmzContentSha256Mismatch.into());
+                return Err(ErrorCode::XAmzContentSha256Mismatch.into());
             }
         }
         if let Some(text) = asked.header("content-md5")? {
             let mut md5 = Md5Hasher::default();
             md5.update(&all);
             if parse_content_md5(text)? != md5.finish() {
-                return Err(Code::BadDigest.into());
+                return Err(ErrorCode::BadDigest.into());
             }
         }
         let announced = announced(asked)?;
@@ -375,7 +375,7 @@ impl Front {
 
 /// Refuses trailers with checksums other than the announced one, which nobody would verify, and one that comes twice.
 fn check_trailers(
-    announced: Option<&Announced>,
+    announced: Option<&AnnouncedChecksum>,
     trailers: &[(String, String)],
 ) -> Result<(), S3Error> {
     let wanted = match announced {
@@ -384,13 +384,13 @@ fn check_trailers(
     };
     let mut came = trailers.iter().filter(|(name, _)| headers::is_checksum(name));
     let is_wrong = came.next().is_some_and(|(name, _)| name != wanted) || came.next().is_some();
-    if is_wrong { Err(Code::MalformedTrailer.into()) } else { Ok(()) }
+    if is_wrong { Err(ErrorCode::MalformedTrailer.into()) } else { Ok(()) }
 }
 
 /// Compares a computed checksum with the one that the client sent in a header or trailer.
 fn verify(
-    algorithm: Algorithm,
-    announced: Option<Announced>,
+    algorithm: ChecksumAlgorithm,
+    announced: Option<AnnouncedChecksum>,
     trailers: &[(String, String)],
     computed: &[u8],
 ) -> Result<(), S3Error> {
@@ -400,14 +400,14 @@ fn verify(
         None => {
             let trailer = trailers.iter().find(|(name, _)| name == algorithm.header());
             let (_, text) = trailer.ok_or_else(|| {
-                Code::MalformedTrailer.because("The announced checksum trailer did not come.")
+                ErrorCode::MalformedTrailer.because("The announced checksum trailer did not come.")
             })?;
             algorithm.parse(text)?
         }
     };
     if wanted != computed {
         let name = algorithm.name();
-        return Err(Code::BadDigest
+        return Err(ErrorCode::BadDigest
             .because(format!("The {name} you specified did not match the calculated checksum.")));
     }
     Ok(())
@@ -415,7 +415,7 @@ fn verify(
 
 /// CRC-64/NVME.
 pub fn crc64(bytes: &[u8]) -> u64 {
-    let mut hasher = Hasher::new(Algorithm::Crc64Nvme);
+    let mut hasher = ChecksumHasher::new(ChecksumAlgorithm::Crc64Nvme);
     hasher.update(bytes);
     hasher.finish().iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
@@ -424,15 +424,15 @@ pub fn crc64(bytes: &[u8]) -> u64 {
 pub fn payload_error(error: PayloadError) -> S3Error {
     match error {
         PayloadError::Bulk(error @ BulkError::Full { .. }) => {
-            Code::SlowDown.because(error.to_string())
+            ErrorCode::SlowDown.because(error.to_string())
         }
         PayloadError::Append(error @ AppendError::Full { .. }) => {
-            Code::SlowDown.because(error.to_string())
+            ErrorCode::SlowDown.because(error.to_string())
         }
-        PayloadError::Bulk(BulkError::WrongLength { .. }) => Code::IncompleteBody.into(),
+        PayloadError::Bulk(BulkError::WrongLength { .. }) => ErrorCode::IncompleteBody.into(),
         error => {
             tracing::error!(%error, "payload could not be written");
-            Code::ServiceUnavailable.because(error.to_string())
+            ErrorCode::ServiceUnavailable.because(error.to_string())
         }
     }
 }

@@ -4,14 +4,14 @@ use http::HeaderMap;
 use ingest::entry::ETag;
 use ingest::record::WriteCondition;
 use s3::checksum::parse_etag;
-use s3::error::{Code, S3Error};
+use s3::error::{ErrorCode, S3Error};
 use s3::headers::text;
 use s3::names::number;
 use s3::time::parse_any;
 
 /// What conditions of a read come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum ReadVerdict {
     /// Go on.
     Pass,
     /// 304.
@@ -34,13 +34,13 @@ pub fn judge(
     prefix: &str,
     etag: ETag,
     modified_micros: i64,
-) -> Result<Verdict, S3Error> {
+) -> Result<ReadVerdict, S3Error> {
     let header = |name: &str| text(headers, &format!("{prefix}{name}"));
     let date = |name: &str| match header(name)? {
         None => Ok(None),
         Some(text) => match parse_any(text) {
             // The HTTP standard has a date that cannot be read ignored; a copy's conditions are S3's own.
-            None if !prefix.is_empty() => Err(Code::InvalidArgument
+            None if !prefix.is_empty() => Err(ErrorCode::InvalidArgument
                 .because(format!("{prefix}{name} is not a date."))
                 .with("ArgumentName", format!("{prefix}{name}"))),
             date => Ok(date),
@@ -48,20 +48,20 @@ pub fn judge(
     };
     let modified = modified_micros.div_euclid(1_000_000);
     match header("if-match")? {
-        Some(list) if !names(list, etag) => return Ok(Verdict::Failed),
+        Some(list) if !names(list, etag) => return Ok(ReadVerdict::Failed),
         Some(_) => {}
         None => {
             if date("if-unmodified-since")?.is_some_and(|since| modified > since) {
-                return Ok(Verdict::Failed);
+                return Ok(ReadVerdict::Failed);
             }
         }
     }
     Ok(match header("if-none-match")? {
-        Some(list) if names(list, etag) => Verdict::NotModified,
-        Some(_) => Verdict::Pass,
+        Some(list) if names(list, etag) => ReadVerdict::NotModified,
+        Some(_) => ReadVerdict::Pass,
         None => match date("if-modified-since")? {
-            Some(since) if modified <= since => Verdict::NotModified,
-            _ => Verdict::Pass,
+            Some(since) if modified <= since => ReadVerdict::NotModified,
+            _ => ReadVerdict::Pass,
         },
     })
 }
@@ -82,7 +82,8 @@ pub fn may_take_range(
 
 /// The condition of a write.
 pub fn of_write(headers: &HeaderMap) -> Result<WriteCondition, S3Error> {
-    let refused = |what: &str| Code::NotImplemented.because(format!("{what} is not implemented."));
+    let refused =
+        |what: &str| ErrorCode::NotImplemented.because(format!("{what} is not implemented."));
     match (text(headers, "if-match")?, text(headers, "if-none-match")?) {
         (None, None) => Ok(WriteCondition::Always),
         (None, Some("*")) => Ok(WriteCondition::IfAbsent),
@@ -108,7 +109,7 @@ pub fn range(header: Option<&str>, size: u64) -> Result<Option<std::ops::Range<u
     };
     let Some((first, last)) = spec.split_once('-') else { return Ok(None) };
     let refused = || {
-        S3Error::from(Code::InvalidRange)
+        S3Error::from(ErrorCode::InvalidRange)
             .with("RangeRequested", format!("bytes={spec}"))
             .with("ActualObjectSize", size.to_string())
     };
@@ -168,7 +169,7 @@ mod tests {
         assert!(
             judge(&of("x-amz-copy-source-if-unmodified-since", b"soon"), copy, etag, 0).is_err()
         );
-        assert_eq!(judge(&of("if-unmodified-since", b"soon"), "", etag, 0), Ok(Verdict::Pass));
+        assert_eq!(judge(&of("if-unmodified-since", b"soon"), "", etag, 0), Ok(ReadVerdict::Pass));
     }
 
     #[test]

@@ -5,27 +5,27 @@
 //! while the next is being read and written. A small body is digested where it is.
 
 use bytes::Bytes;
-use s3::checksum::{Algorithm, Hasher, Md5Hasher};
-use s3::error::{Code, S3Error};
+use s3::checksum::{ChecksumAlgorithm, ChecksumHasher, Md5Hasher};
+use s3::error::{ErrorCode, S3Error};
 use tokio::task::JoinHandle;
 
 /// What is computed of a body.
-pub struct Hashes {
+pub struct DigestSet {
     /// MD5, the entity tag.
     pub md5: Md5Hasher,
     /// The checksum that the client announces or that is asked for.
-    pub checksum: Option<Hasher>,
+    pub checksum: Option<ChecksumHasher>,
     /// SHA-256, where the signature covers it.
-    pub sha256: Option<Hasher>,
+    pub sha256: Option<ChecksumHasher>,
 }
 
-impl Hashes {
+impl DigestSet {
     /// Begins with nothing taken.
-    pub fn new(checksum: Option<Algorithm>, wants_sha256: bool) -> Self {
+    pub fn new(checksum: Option<ChecksumAlgorithm>, wants_sha256: bool) -> Self {
         Self {
             md5: Md5Hasher::default(),
-            checksum: checksum.map(Hasher::new),
-            sha256: wants_sha256.then(|| Hasher::new(Algorithm::Sha256)),
+            checksum: checksum.map(ChecksumHasher::new),
+            sha256: wants_sha256.then(|| ChecksumHasher::new(ChecksumAlgorithm::Sha256)),
         }
     }
 
@@ -39,40 +39,45 @@ impl Hashes {
 const BATCH_BYTES: usize = 256 << 10;
 
 /// Digests under way.
-pub struct Digests {
-    at: Place,
+pub struct BodyDigests {
+    at: DigestPlace,
     batch: Vec<Bytes>,
     batch_bytes: usize,
     is_beside: bool,
 }
 
-enum Place {
-    Here(Box<Hashes>),
-    Beside(JoinHandle<Box<Hashes>>),
+enum DigestPlace {
+    Here(Box<DigestSet>),
+    Beside(JoinHandle<Box<DigestSet>>),
 }
 
-impl Place {
-    async fn back(self) -> Result<Box<Hashes>, S3Error> {
+impl DigestPlace {
+    async fn back(self) -> Result<Box<DigestSet>, S3Error> {
         match self {
-            Place::Here(hashes) => Ok(hashes),
-            Place::Beside(working) => working.await.map_err(|error| {
+            DigestPlace::Here(hashes) => Ok(hashes),
+            DigestPlace::Beside(working) => working.await.map_err(|error| {
                 tracing::error!(%error, "a digest was not computed");
-                Code::InternalError.into()
+                ErrorCode::InternalError.into()
             }),
         }
     }
 }
 
-impl Digests {
+impl BodyDigests {
     /// Begins; `is_beside` for a large body.
-    pub fn new(hashes: Hashes, is_beside: bool) -> Self {
-        Self { at: Place::Here(Box::new(hashes)), batch: Vec::new(), batch_bytes: 0, is_beside }
+    pub fn new(hashes: DigestSet, is_beside: bool) -> Self {
+        Self {
+            at: DigestPlace::Here(Box::new(hashes)),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            is_beside,
+        }
     }
 
     /// Takes the next bytes. Waits while the digests are behind.
     pub async fn update(&mut self, bytes: &Bytes) -> Result<(), S3Error> {
         match &mut self.at {
-            Place::Here(hashes) if !self.is_beside => hashes.update(bytes),
+            DigestPlace::Here(hashes) if !self.is_beside => hashes.update(bytes),
             _ => {
                 self.batch_bytes += bytes.len();
                 self.batch.push(bytes.clone());
@@ -89,9 +94,9 @@ impl Digests {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         // Cancelled at this await, the body is given up as a whole: nobody asks for its digests.
-        let nothing = Place::Here(Box::new(Hashes::new(None, false)));
+        let nothing = DigestPlace::Here(Box::new(DigestSet::new(None, false)));
         let mut hashes = std::mem::replace(&mut self.at, nothing).back().await?;
-        self.at = Place::Beside(tokio::task::spawn_blocking(move || {
+        self.at = DigestPlace::Beside(tokio::task::spawn_blocking(move || {
             batch.iter().for_each(|bytes| hashes.update(bytes));
             hashes
         }));
@@ -99,7 +104,7 @@ impl Digests {
     }
 
     /// The digests of all that was taken.
-    pub async fn finish(mut self) -> Result<Hashes, S3Error> {
+    pub async fn finish(mut self) -> Result<DigestSet, S3Error> {
         if !self.batch.is_empty() {
             self.turn().await?;
         }
@@ -117,15 +122,18 @@ mod tests {
         for piece in [1_000, 65_536, 300_000, 2_000_000] {
             let mut found = Vec::new();
             for is_beside in [false, true] {
-                let hashes = Hashes::new(Some(Algorithm::Crc32c), true);
-                let mut digests = Digests::new(hashes, is_beside);
+                let hashes = DigestSet::new(Some(ChecksumAlgorithm::Crc32c), true);
+                let mut digests = BodyDigests::new(hashes, is_beside);
                 for start in (0..body.len()).step_by(piece) {
                     let bytes = body.slice(start..body.len().min(start + piece));
                     digests.update(&bytes).await.unwrap();
                 }
                 let hashes = digests.finish().await.unwrap();
                 let others = hashes.checksum.into_iter().chain(hashes.sha256);
-                found.push((hashes.md5.finish(), others.map(Hasher::finish).collect::<Vec<_>>()));
+                found.push((
+                    hashes.md5.finish(),
+                    others.map(ChecksumHasher::finish).collect::<Vec<_>>(),
+                ));
             }
             assert!(found[0] == found[1], "pieces of {piece}");
         }

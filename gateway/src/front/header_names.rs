@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::task::unconstrained;
 
-use super::answer::{self, Answer};
+use super::answer::{self, ResponseBody};
 
 /// The names of everyday answers; the fewer, the cheaper is each answer.
 const FEW: &[u8] =
@@ -43,7 +43,7 @@ fn is_everyday(name: &HeaderName) -> bool {
 }
 
 /// Has the answer's header names written as AWS spells them.
-pub fn spell(response: &mut Response<Answer>) {
+pub fn spell(response: &mut Response<ResponseBody>) {
     let is_everyday = response.headers().keys().all(is_everyday);
     *response.extensions_mut() =
         SPELLINGS.with(|[few, all]| if is_everyday { few.clone() } else { all.clone() });

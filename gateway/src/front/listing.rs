@@ -8,51 +8,49 @@ use bytes::Bytes;
 use compactor::lookup::find;
 use compactor::outcome::VersionName;
 use compactor::view::Snapshot;
-use http::Response;
 use ingest::ids::{BucketId, Offset};
 use ingest::name::ObjectKey;
 use ingest::record::VersionRef;
 use query::listing::{self, ListItem, ListPage, ListRequest, ListStart, ListedVersion};
 use s3::checksum::etag;
-use s3::error::{Code, S3Error};
+use s3::error::{ErrorCode, S3Error};
 use s3::escape::escape;
 use s3::names::encode_path;
-use s3::xml::Writer;
+use s3::xml::XmlWriter;
 
-use super::answer::{self, Answer};
+use super::answer::{self, HandlerResult};
 use super::object::version_ref;
-use super::{Asked, Front, Sight, read_error};
-
-type Answered = Result<Response<Answer>, S3Error>;
+use super::{BucketView, S3Request, S3Service, read_error};
 
 const KEYS_MAX: usize = 1000;
 
 /// How keys are written: plain, or percent-encoded.
-pub struct Style {
+pub struct KeyStyle {
     encodes: bool,
 }
 
-impl Style {
+impl KeyStyle {
     /// As a request wants them.
-    pub fn of(asked: &Asked) -> Result<Self, S3Error> {
+    pub fn of(asked: &S3Request) -> Result<Self, S3Error> {
         match asked.query("encoding-type") {
             None => Ok(Self { encodes: false }),
             Some("url") => Ok(Self { encodes: true }),
             Some(_) => {
-                Err(Code::InvalidArgument.because("Invalid Encoding Method specified in Request"))
+                Err(ErrorCode::InvalidArgument
+                    .because("Invalid Encoding Method specified in Request"))
             }
         }
     }
 
     /// Tells how keys are written, where they are not plain.
-    pub fn tell(&self, writer: &mut Writer) {
+    pub fn tell(&self, writer: &mut XmlWriter) {
         if self.encodes {
             writer.text("EncodingType", "url");
         }
     }
 
     /// Writes a key, or a piece of one.
-    pub fn text(&self, writer: &mut Writer, name: &str, text: &[u8]) {
+    pub fn text(&self, writer: &mut XmlWriter, name: &str, text: &[u8]) {
         // Keys are UTF-8; a prefix that ends within a character by the delimiter's doing is shown lossily.
         let text = String::from_utf8_lossy(text);
         if self.encodes {
@@ -63,14 +61,14 @@ impl Style {
     }
 }
 
-fn max_keys(asked: &Asked) -> Result<usize, S3Error> {
+fn max_keys(asked: &S3Request) -> Result<usize, S3Error> {
     let Some(text) = asked.query("max-keys").filter(|text| !text.is_empty()) else {
         return Ok(KEYS_MAX);
     };
     let parsed: Option<i64> =
         s3::names::number(text).filter(|max| (0..=i64::from(i32::MAX)).contains(max));
     let max = parsed.ok_or_else(|| {
-        Code::InvalidArgument
+        ErrorCode::InvalidArgument
             .because("Argument maxKeys must be an integer between 0 and 2147483647")
             .with("ArgumentName", "max-keys")
             .with("ArgumentValue", text)
@@ -78,7 +76,7 @@ fn max_keys(asked: &Asked) -> Result<usize, S3Error> {
     Ok((max as usize).min(KEYS_MAX))
 }
 
-fn request(asked: &Asked, bucket: BucketId, from: ListStart) -> Result<ListRequest, S3Error> {
+fn request(asked: &S3Request, bucket: BucketId, from: ListStart) -> Result<ListRequest, S3Error> {
     let bytes =
         |name: &str| Bytes::copy_from_slice(asked.query(name).unwrap_or_default().as_bytes());
     Ok(ListRequest {
@@ -115,7 +113,7 @@ fn parse_token(text: &str) -> Result<ListStart, S3Error> {
         }
     };
     parse().ok_or_else(|| {
-        Code::InvalidArgument.because("The continuation token provided is incorrect")
+        ErrorCode::InvalidArgument.because("The continuation token provided is incorrect")
     })
 }
 
@@ -133,16 +131,18 @@ pub fn after_marker(marker: &str, prefix: &str, delimiter: &str) -> ListStart {
 }
 
 /// ListObjects and ListObjectsV2.
-pub async fn objects(front: &Front, asked: &Asked) -> Answered {
-    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
+pub async fn objects(front: &S3Service, asked: &S3Request) -> HandlerResult {
+    let BucketView { bucket, snapshot, .. } = front.sight(asked).await?;
     let is_v2 = match asked.query("list-type") {
         None => false,
         Some("2") => true,
         Some(_) => {
-            return Err(Code::InvalidArgument.because("Invalid List Type specified in Request"));
+            return Err(
+                ErrorCode::InvalidArgument.because("Invalid List Type specified in Request")
+            );
         }
     };
-    let style = Style::of(asked)?;
+    let style = KeyStyle::of(asked)?;
     let prefix = asked.query("prefix").unwrap_or_default();
     let delimiter = asked.query("delimiter").unwrap_or_default();
     let token_given = asked.query("continuation-token").filter(|token| !token.is_empty());
@@ -158,7 +158,7 @@ pub async fn objects(front: &Front, asked: &Asked) -> Answered {
     let page = listing::objects(&snapshot, &request).await;
     let page = page.map_err(read_error)?;
     let root = "ListBucketResult";
-    let mut writer = Writer::new(root);
+    let mut writer = XmlWriter::new(root);
     writer.text("Name", bucket.name.as_str());
     style.text(&mut writer, "Prefix", prefix.as_bytes());
     if !delimiter.is_empty() {
@@ -201,25 +201,25 @@ pub async fn objects(front: &Front, asked: &Asked) -> Answered {
     Ok(answer::xml(writer.finish(root)))
 }
 
-fn owner(front: &Front, id: &str) -> String {
+fn owner(front: &S3Service, id: &str) -> String {
     let mut text = String::new();
     let name = escape(front.users.display_name(id));
     let _ = write!(text, "<ID>{}</ID><DisplayName>{name}</DisplayName>", escape(id));
     text
 }
 
-fn content(writer: &mut Writer, style: &Style, line: &ListedVersion, owner: Option<&str>) {
+fn content(writer: &mut XmlWriter, style: &KeyStyle, line: &ListedVersion, owner: Option<&str>) {
     writer.begin("Contents");
     style.text(writer, "Key", &line.key);
     facts(writer, line, owner);
     writer.end("Contents");
 }
 
-fn facts(writer: &mut Writer, line: &ListedVersion, owner: Option<&str>) {
+fn facts(writer: &mut XmlWriter, line: &ListedVersion, owner: Option<&str>) {
     writer.text("LastModified", &s3::time::xml(line.created.micros()));
     if !line.is_marker {
         writer.text("ETag", &etag(&line.etag.md5, line.etag.parts)).raw("Size", line.size);
-        for algorithm in s3::checksum::Algorithm::KEPT {
+        for algorithm in s3::checksum::ChecksumAlgorithm::KEPT {
             if line.checksums & 1 << (algorithm as u8) != 0 {
                 writer.text("ChecksumAlgorithm", algorithm.name());
             }
@@ -233,7 +233,7 @@ fn facts(writer: &mut Writer, line: &ListedVersion, owner: Option<&str>) {
     }
 }
 
-fn prefixes(writer: &mut Writer, style: &Style, page: &ListPage) {
+fn prefixes(writer: &mut XmlWriter, style: &KeyStyle, page: &ListPage) {
     for listed in &page.listed {
         if let ListItem::Prefix(prefix) = listed {
             common_prefix(writer, style, prefix);
@@ -242,7 +242,7 @@ fn prefixes(writer: &mut Writer, style: &Style, page: &ListPage) {
 }
 
 /// Writes a common prefix.
-pub fn common_prefix(writer: &mut Writer, style: &Style, prefix: &[u8]) {
+pub fn common_prefix(writer: &mut XmlWriter, style: &KeyStyle, prefix: &[u8]) {
     writer.begin("CommonPrefixes");
     style.text(writer, "Prefix", prefix);
     writer.end("CommonPrefixes");
@@ -264,7 +264,7 @@ async fn version_marker(
     key: &str,
     marker: &str,
 ) -> Result<Option<Offset>, S3Error> {
-    let invalid = || Code::InvalidArgument.because("Invalid version id specified");
+    let invalid = || ErrorCode::InvalidArgument.because("Invalid version id specified");
     if let Some(offset) = marker.strip_prefix("at-") {
         let offset = s3::names::hex_number(offset).ok_or_else(invalid)?;
         return Ok(Some(Offset::new(offset)));
@@ -281,16 +281,16 @@ async fn version_marker(
 }
 
 /// ListObjectVersions.
-pub async fn versions(front: &Front, asked: &Asked) -> Answered {
-    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
-    let style = Style::of(asked)?;
+pub async fn versions(front: &S3Service, asked: &S3Request) -> HandlerResult {
+    let BucketView { bucket, snapshot, .. } = front.sight(asked).await?;
+    let style = KeyStyle::of(asked)?;
     let prefix = asked.query("prefix").unwrap_or_default();
     let delimiter = asked.query("delimiter").unwrap_or_default();
     let marker = asked.query("key-marker").unwrap_or_default();
     let from = match asked.query("version-id-marker").filter(|marker| !marker.is_empty()) {
         None => after_marker(marker, prefix, delimiter),
         Some(_) if marker.is_empty() => {
-            return Err(Code::InvalidArgument
+            return Err(ErrorCode::InvalidArgument
                 .because("A version-id marker cannot be specified without a key marker."));
         }
         Some(text) => {
@@ -305,7 +305,7 @@ pub async fn versions(front: &Front, asked: &Asked) -> Answered {
     let page = listing::versions(&snapshot, &request).await;
     let page = page.map_err(read_error)?;
     let root = "ListVersionsResult";
-    let mut writer = Writer::new(root);
+    let mut writer = XmlWriter::new(root);
     writer.text("Name", bucket.name.as_str());
     style.text(&mut writer, "Prefix", prefix.as_bytes());
     style.text(&mut writer, "KeyMarker", marker.as_bytes());

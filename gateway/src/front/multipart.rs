@@ -7,7 +7,6 @@ use compactor::lookup;
 use compactor::outcome::RecordOutcome;
 use compactor::state::{OpenUpload, UploadState};
 use compactor::view::Snapshot;
-use http::Response;
 use hyper::body::Incoming;
 use ingest::entry::StoredChecksum;
 use ingest::ids::{PartNumber, UploadId};
@@ -15,49 +14,47 @@ use ingest::name::ObjectKey;
 use ingest::record::{CompleteUpload, CreateUpload, PutPart, RecordBody, UploadPart};
 use query::listing::{ListRequest, ListStart};
 use query::uploads::{self, ListedUpload, UploadItem};
-use s3::checksum::{Algorithm, Hasher, base64, etag, parse_etag};
-use s3::error::{Code, S3Error};
+use s3::checksum::{ChecksumAlgorithm, ChecksumHasher, base64, etag, parse_etag};
+use s3::error::{ErrorCode, S3Error};
 use s3::names::number;
-use s3::xml::{self, Writer};
+use s3::xml::{self, XmlWriter};
 
-use super::answer::{self, Answer};
+use super::answer::{self, HandlerResult};
 use super::body::{in_headers, tell_passing};
 use super::bucket::{rejected, unexpected};
-use super::listing::{Style, after_marker, common_prefix};
+use super::listing::{KeyStyle, after_marker, common_prefix};
 use super::object::{add_written, attributes};
-use super::{Asked, Front, Sight, conditions, read_error, upload_id};
-
-type Answered = Result<Response<Answer>, S3Error>;
+use super::{BucketView, S3Request, S3Service, conditions, read_error, upload_id};
 
 const COMPLETE_BYTES_MAX: usize = 8 << 20;
 const PARTS_MAX: u16 = 10_000;
 const PAGE_MAX: usize = 1000;
 
 /// CreateMultipartUpload.
-pub async fn create(front: &Front, asked: &Asked) -> Answered {
+pub async fn create(front: &S3Service, asked: &S3Request) -> HandlerResult {
     let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let algorithm = match asked.header("x-amz-checksum-algorithm")? {
         None => None,
         Some(name) => {
-            let known = Algorithm::named(name).filter(|algorithm| algorithm.is_kept());
+            let known = ChecksumAlgorithm::named(name).filter(|algorithm| algorithm.is_kept());
             Some(known.ok_or_else(|| {
-                Code::InvalidRequest.because("Checksum algorithm provided is unsupported.")
+                ErrorCode::InvalidRequest.because("Checksum algorithm provided is unsupported.")
             })?)
         }
     };
     let is_composite = match (asked.header("x-amz-checksum-type")?, algorithm) {
-        (None, Some(algorithm)) => algorithm != Algorithm::Crc64Nvme,
-        (Some("COMPOSITE"), Some(algorithm)) if algorithm != Algorithm::Crc64Nvme => true,
+        (None, Some(algorithm)) => algorithm != ChecksumAlgorithm::Crc64Nvme,
+        (Some("COMPOSITE"), Some(algorithm)) if algorithm != ChecksumAlgorithm::Crc64Nvme => true,
         (Some("FULL_OBJECT"), Some(algorithm)) if algorithm.combines() => false,
         (None, None) => false,
         _ => {
-            return Err(Code::InvalidRequest
+            return Err(ErrorCode::InvalidRequest
                 .because("The checksum type cannot be used with the algorithm."));
         }
     };
     let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|_| S3Error::from(Code::InternalError))?;
+    getrandom::fill(&mut id).map_err(|_| S3Error::from(ErrorCode::InternalError))?;
     let upload = UploadId(id);
     let body = RecordBody::CreateUpload(CreateUpload {
         bucket: bucket.id,
@@ -72,7 +69,7 @@ pub async fn create(front: &Front, asked: &Asked) -> Answered {
         other => return Err(unexpected(&other)),
     }
     let root = "InitiateMultipartUploadResult";
-    let mut writer = Writer::new(root);
+    let mut writer = XmlWriter::new(root);
     writer.text("Bucket", bucket.name.as_str()).text("Key", key.as_str());
     writer.text("UploadId", &hex::encode(upload.0));
     let mut response = answer::xml(writer.finish(root));
@@ -92,16 +89,16 @@ async fn open_upload(
 ) -> Result<OpenUpload, S3Error> {
     match lookup::upload(snapshot, bucket, key, id).await.map_err(read_error)? {
         Some(UploadState::Open(open)) => Ok(open),
-        _ => Err(Code::NoSuchUpload.into()),
+        _ => Err(ErrorCode::NoSuchUpload.into()),
     }
 }
 
 /// The number of the part that the query names.
-pub fn part_number(asked: &Asked) -> Result<PartNumber, S3Error> {
+pub fn part_number(asked: &S3Request) -> Result<PartNumber, S3Error> {
     let text = asked.query("partNumber").unwrap_or_default();
     let number = number(text).filter(|number| (1..=PARTS_MAX).contains(number));
     number.map(PartNumber::new).ok_or_else(|| {
-        Code::InvalidArgument
+        ErrorCode::InvalidArgument
             .because("Part number must be an integer between 1 and 10000, inclusive")
             .with("ArgumentName", "partNumber")
             .with("ArgumentValue", text)
@@ -109,13 +106,13 @@ pub fn part_number(asked: &Asked) -> Result<PartNumber, S3Error> {
 }
 
 /// UploadPart.
-pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered {
-    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
+pub async fn put_part(front: &S3Service, asked: &S3Request, body: Incoming) -> HandlerResult {
+    let BucketView { bucket, snapshot, .. } = front.sight(asked).await?;
     let key = asked.object_key()?;
     let upload = asked.upload()?;
     let number = part_number(asked)?;
     let open = open_upload(&snapshot, bucket.id, &key, upload).await?;
-    let wanted = Algorithm::from_code(open.checksum_algorithm);
+    let wanted = ChecksumAlgorithm::from_code(open.checksum_algorithm);
     // Parts always go the bulk way: the object that they become names them by extent.
     let taken = front.take_body(asked, body, 0, wanted).await?;
     let part = UploadPart {
@@ -138,7 +135,7 @@ pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     let mut response = answer::empty(200);
     answer::set(&mut response, "etag", &etag(&taken.md5, 0));
     if let Some(checksum) = &taken.checksum
-        && let Some(algorithm) = Algorithm::from_code(checksum.algorithm)
+        && let Some(algorithm) = ChecksumAlgorithm::from_code(checksum.algorithm)
     {
         answer::set(&mut response, algorithm.header(), &checksum.text());
     }
@@ -147,7 +144,7 @@ pub async fn put_part(front: &Front, asked: &Asked, body: Incoming) -> Answered 
 }
 
 /// AbortMultipartUpload.
-pub async fn abort(front: &Front, asked: &Asked) -> Answered {
+pub async fn abort(front: &S3Service, asked: &S3Request) -> HandlerResult {
     let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let upload = asked.upload()?;
@@ -158,33 +155,34 @@ pub async fn abort(front: &Front, asked: &Asked) -> Answered {
 }
 
 /// A part that a completion names: number, MD5, and checksums where it tells any.
-struct NamedPart {
+struct RequestedPart {
     number: PartNumber,
     md5: [u8; 16],
-    checksums: Vec<(Algorithm, Vec<u8>)>,
+    checksums: Vec<(ChecksumAlgorithm, Vec<u8>)>,
 }
 
-fn read_parts(document: &Bytes) -> Result<Vec<NamedPart>, S3Error> {
+fn read_parts(document: &Bytes) -> Result<Vec<RequestedPart>, S3Error> {
     let read = xml::read(document, "CompleteMultipartUpload")?;
     let mut named = Vec::new();
     for part in read.children.iter().filter(|child| child.name == "Part") {
         let number = part.text_of("PartNumber").and_then(|text| number(text.trim()));
-        let number: u16 = number.ok_or_else(|| S3Error::from(Code::MalformedXml))?;
-        let tag = part.text_of("ETag").ok_or_else(|| S3Error::from(Code::MalformedXml))?;
-        let (md5, _) = parse_etag(tag).ok_or_else(|| S3Error::from(Code::InvalidPart))?;
+        let number: u16 = number.ok_or_else(|| S3Error::from(ErrorCode::MalformedXml))?;
+        let tag = part.text_of("ETag").ok_or_else(|| S3Error::from(ErrorCode::MalformedXml))?;
+        let (md5, _) = parse_etag(tag).ok_or_else(|| S3Error::from(ErrorCode::InvalidPart))?;
         let mut checksums = Vec::new();
         for claim in part.children.iter().filter(|child| child.name.starts_with("Checksum")) {
-            let known = Algorithm::ALL.into_iter().find(|known| known.element() == claim.name);
+            let known =
+                ChecksumAlgorithm::ALL.into_iter().find(|known| known.element() == claim.name);
             let algorithm = known.ok_or_else(|| {
-                Code::InvalidRequest
+                ErrorCode::InvalidRequest
                     .because(format!("The checksum algorithm of {} is not supported.", claim.name))
             })?;
             checksums.push((algorithm, algorithm.parse(&claim.text)?));
         }
-        named.push(NamedPart { number: PartNumber::new(number), md5, checksums });
+        named.push(RequestedPart { number: PartNumber::new(number), md5, checksums });
     }
     if named.is_empty() || named.len() > usize::from(PARTS_MAX) {
-        return Err(Code::MalformedXml.into());
+        return Err(ErrorCode::MalformedXml.into());
     }
     Ok(named)
 }
@@ -192,21 +190,21 @@ fn read_parts(document: &Bytes) -> Result<Vec<NamedPart>, S3Error> {
 /// The named parts as they were uploaded; refused where one is not there, or has not the checksum that is claimed
 /// for it.
 fn find_parts<'a>(
-    named: &[NamedPart],
+    named: &[RequestedPart],
     parts: &'a BTreeMap<PartNumber, UploadPart>,
 ) -> Result<Vec<&'a UploadPart>, S3Error> {
-    let invalid = || S3Error::from(Code::InvalidPart);
-    let find = |named: &NamedPart| {
+    let invalid = || S3Error::from(ErrorCode::InvalidPart);
+    let find = |named: &RequestedPart| {
         let part = parts.get(&named.number).ok_or_else(invalid)?;
         for (algorithm, claimed) in &named.checksums {
             let stored = part.checksum.as_ref();
             let is_same = match stored.filter(|stored| stored.algorithm == *algorithm as u8) {
                 Some(stored) => stored.digest == claimed[..],
                 // The digests that bind every part in the log are of two more kinds.
-                None if *algorithm == Algorithm::Crc64Nvme => {
+                None if *algorithm == ChecksumAlgorithm::Crc64Nvme => {
                     part.digest.to_be_bytes() == claimed[..]
                 }
-                None => *algorithm == Algorithm::Md5 && part.md5 == claimed[..],
+                None => *algorithm == ChecksumAlgorithm::Md5 && part.md5 == claimed[..],
             };
             if !is_same {
                 return Err(invalid());
@@ -223,12 +221,14 @@ fn whole_checksum(
     open: &OpenUpload,
     parts: &[&UploadPart],
 ) -> Result<Option<StoredChecksum>, S3Error> {
-    let Some(algorithm) = Algorithm::from_code(open.checksum_algorithm) else { return Ok(None) };
-    let mut over_parts = Hasher::new(algorithm);
+    let Some(algorithm) = ChecksumAlgorithm::from_code(open.checksum_algorithm) else {
+        return Ok(None);
+    };
+    let mut over_parts = ChecksumHasher::new(algorithm);
     let mut combined: Option<Vec<u8>> = None;
     for part in parts {
         let checksum = part.checksum.as_ref().filter(|c| c.algorithm == algorithm as u8);
-        let Some(checksum) = checksum else { return Err(Code::InvalidPart.into()) };
+        let Some(checksum) = checksum else { return Err(ErrorCode::InvalidPart.into()) };
         over_parts.update(&checksum.digest);
         combined = match combined {
             None => Some(checksum.digest.to_vec()),
@@ -240,7 +240,7 @@ fn whole_checksum(
         digest.extend_from_slice(&(parts.len() as u16).to_le_bytes());
         digest
     } else {
-        combined.ok_or_else(|| S3Error::from(Code::InvalidPart))?
+        combined.ok_or_else(|| S3Error::from(ErrorCode::InvalidPart))?
     };
     Ok(Some(StoredChecksum {
         algorithm: algorithm as u8,
@@ -256,7 +256,9 @@ fn whole_crc64(parts: &[&UploadPart]) -> Option<Vec<u8>> {
         let digest = part.digest.to_be_bytes();
         combined = match combined {
             None => Some(digest.to_vec()),
-            Some(before) => Some(Algorithm::Crc64Nvme.combine(&before, &digest, part.size)?),
+            Some(before) => {
+                Some(ChecksumAlgorithm::Crc64Nvme.combine(&before, &digest, part.size)?)
+            }
         };
     }
     combined
@@ -264,14 +266,14 @@ fn whole_crc64(parts: &[&UploadPart]) -> Option<Vec<u8>> {
 
 /// Compares what headers say of the whole object with what it becomes.
 fn check_claims(
-    asked: &Asked,
+    asked: &S3Request,
     checksum: Option<&StoredChecksum>,
     parts: &[&UploadPart],
 ) -> Result<(), S3Error> {
     if let Some(said) = asked.header("x-amz-mp-object-size")? {
         let size: u64 = parts.iter().map(|part| part.size).sum();
         if number(said) != Some(size) {
-            return Err(Code::InvalidRequest.because(format!(
+            return Err(ErrorCode::InvalidRequest.because(format!(
                 "The provided 'x-amz-mp-object-size' header value {said} does not match what was computed: {size}"
             )));
         }
@@ -280,7 +282,7 @@ fn check_claims(
         // Without an algorithm an upload is as good as one with CRC64NVME, which is always of the whole.
         let kind = checksum.map_or("FULL_OBJECT", StoredChecksum::kind);
         if said != kind {
-            return Err(Code::InvalidRequest.because(format!(
+            return Err(ErrorCode::InvalidRequest.because(format!(
                 "The upload was created with the checksum type {kind}, not with {said}."
             )));
         }
@@ -293,26 +295,26 @@ fn check_claims(
                 let digest = whole.split_once('-').filter(|_| checksum.is_composite);
                 claimed == whole || digest.is_some_and(|(digest, _)| claimed == digest)
             }
-            _ if algorithm == Algorithm::Crc64Nvme => {
+            _ if algorithm == ChecksumAlgorithm::Crc64Nvme => {
                 whole_crc64(parts).is_some_and(|digest| claimed == base64(&digest))
             }
             _ => {
-                return Err(Code::InvalidRequest.because(format!(
+                return Err(ErrorCode::InvalidRequest.because(format!(
                     "The upload was not created with the checksum algorithm {}.",
                     algorithm.name()
                 )));
             }
         };
         if !is_same {
-            return Err(Code::BadDigest.into());
+            return Err(ErrorCode::BadDigest.into());
         }
     }
     Ok(())
 }
 
 /// CompleteMultipartUpload.
-pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered {
-    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
+pub async fn complete(front: &S3Service, asked: &S3Request, body: Incoming) -> HandlerResult {
+    let BucketView { bucket, snapshot, .. } = front.sight(asked).await?;
     let key = asked.object_key()?;
     let upload = asked.upload()?;
     let condition = conditions::of_write(&asked.parts.headers)?;
@@ -321,7 +323,7 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
     let state = lookup::upload(&snapshot, bucket.id, &key, upload).await.map_err(read_error)?;
     let named = read_parts(&document)?;
     let checksum = match state {
-        None => return Err(Code::NoSuchUpload.into()),
+        None => return Err(ErrorCode::NoSuchUpload.into()),
         Some(UploadState::Open(open)) if named.is_sorted_by(|a, b| a.number < b.number) => {
             let found = lookup::parts(&snapshot, upload, PartNumber::ZERO, usize::MAX).await;
             let found = found.map_err(read_error)?.into_iter();
@@ -354,14 +356,14 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
         other => return Err(unexpected(&other)),
     };
     let root = "CompleteMultipartUploadResult";
-    let mut writer = Writer::new(root);
+    let mut writer = XmlWriter::new(root);
     let host = asked.header("host")?.unwrap_or_default();
     let path = s3::names::encode_path(key.as_str());
     writer.text("Location", &format!("http://{host}/{}/{path}", bucket.name));
     writer.text("Bucket", bucket.name.as_str()).text("Key", key.as_str());
     writer.text("ETag", &etag(&written.etag.md5, written.etag.parts));
     if let Some(checksum) = &checksum
-        && let Some(algorithm) = Algorithm::from_code(checksum.algorithm)
+        && let Some(algorithm) = ChecksumAlgorithm::from_code(checksum.algorithm)
     {
         writer.text(algorithm.element(), &checksum.text());
         writer.text("ChecksumType", checksum.kind());
@@ -373,15 +375,15 @@ pub async fn complete(front: &Front, asked: &Asked, body: Incoming) -> Answered 
 
 /// The document of a completion. Its `x-amz-checksum-` headers speak of the object, not of the document.
 async fn take_plain_document(
-    front: &Front,
-    asked: &Asked,
+    front: &S3Service,
+    asked: &S3Request,
     body: Incoming,
 ) -> Result<Bytes, S3Error> {
     let mut parts = asked.parts.clone();
-    for algorithm in Algorithm::ALL {
+    for algorithm in ChecksumAlgorithm::ALL {
         parts.headers.remove(algorithm.header());
     }
-    let plain = Asked {
+    let plain = S3Request {
         id: asked.id.clone(),
         user: asked.user.clone(),
         verified: asked.verified.clone(),
@@ -393,19 +395,19 @@ async fn take_plain_document(
     front.take_document(&plain, body, COMPLETE_BYTES_MAX).await
 }
 
-fn page_size(asked: &Asked, name: &str) -> Result<usize, S3Error> {
+fn page_size(asked: &S3Request, name: &str) -> Result<usize, S3Error> {
     match asked.query(name).filter(|text| !text.is_empty()) {
         None => Ok(PAGE_MAX),
         Some(text) => number::<usize>(text).map(|max| max.min(PAGE_MAX)).ok_or_else(|| {
-            Code::InvalidArgument
+            ErrorCode::InvalidArgument
                 .because(format!("Provided {name} not an integer or within integer range"))
         }),
     }
 }
 
 /// ListParts.
-pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
-    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
+pub async fn list_parts(front: &S3Service, asked: &S3Request) -> HandlerResult {
+    let BucketView { bucket, snapshot, .. } = front.sight(asked).await?;
     let key = asked.object_key()?;
     let upload = asked.upload()?;
     let open = open_upload(&snapshot, bucket.id, &key, upload).await?;
@@ -413,7 +415,7 @@ pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
     let marker = asked.query("part-number-marker").filter(|text| !text.is_empty()).unwrap_or("0");
     let parsed: Option<u32> = number(marker).filter(|marker| *marker <= i32::MAX as u32);
     let marker = parsed.ok_or_else(|| {
-        Code::InvalidArgument
+        ErrorCode::InvalidArgument
             .because("Argument part-number-marker must be an integer between 0 and 2147483647")
             .with("ArgumentName", "part-number-marker")
             .with("ArgumentValue", marker)
@@ -425,7 +427,7 @@ pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
     let is_truncated = max > 0 && parts.len() > max;
     parts.truncate(max);
     let root = "ListPartsResult";
-    let mut writer = Writer::new(root);
+    let mut writer = XmlWriter::new(root);
     writer.text("Bucket", bucket.name.as_str()).text("Key", key.as_str());
     writer.text("UploadId", &hex::encode(upload.0));
     owners(&mut writer, front, &open.attributes.owner);
@@ -440,7 +442,7 @@ pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
         writer.text("LastModified", &s3::time::xml(created.micros()));
         writer.text("ETag", &etag(&part.md5, 0)).raw("Size", part.size);
         if let Some(checksum) = &part.checksum
-            && let Some(algorithm) = Algorithm::from_code(checksum.algorithm)
+            && let Some(algorithm) = ChecksumAlgorithm::from_code(checksum.algorithm)
         {
             writer.text(algorithm.element(), &checksum.text());
         }
@@ -450,9 +452,9 @@ pub async fn list_parts(front: &Front, asked: &Asked) -> Answered {
 }
 
 /// ListMultipartUploads.
-pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
-    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
-    let style = Style::of(asked)?;
+pub async fn list_uploads(front: &S3Service, asked: &S3Request) -> HandlerResult {
+    let BucketView { bucket, snapshot, .. } = front.sight(asked).await?;
+    let style = KeyStyle::of(asked)?;
     let max = page_size(asked, "max-uploads")?;
     let prefix = asked.query("prefix").unwrap_or_default();
     let delimiter = asked.query("delimiter").unwrap_or_default();
@@ -461,7 +463,7 @@ pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
     let after = match id_marker {
         "" => None,
         text => Some(upload_id(text).ok_or_else(|| {
-            Code::InvalidArgument
+            ErrorCode::InvalidArgument
                 .because("Invalid uploadId marker")
                 .with("ArgumentName", "upload-id-marker")
                 .with("ArgumentValue", text)
@@ -480,7 +482,7 @@ pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
     };
     let page = uploads::uploads(&snapshot, &request, after).await.map_err(read_error)?;
     let root = "ListMultipartUploadsResult";
-    let mut writer = Writer::new(root);
+    let mut writer = XmlWriter::new(root);
     writer.text("Bucket", bucket.name.as_str());
     style.text(&mut writer, "KeyMarker", key_marker.as_bytes());
     writer.text("UploadIdMarker", id_marker);
@@ -510,7 +512,7 @@ pub async fn list_uploads(front: &Front, asked: &Asked) -> Answered {
     Ok(answer::xml(writer.finish(root)))
 }
 
-fn tell_upload(writer: &mut Writer, style: &Style, front: &Front, upload: &ListedUpload) {
+fn tell_upload(writer: &mut XmlWriter, style: &KeyStyle, front: &S3Service, upload: &ListedUpload) {
     let open = &upload.open;
     writer.begin("Upload");
     style.text(writer, "Key", &upload.key);
@@ -523,15 +525,15 @@ fn tell_upload(writer: &mut Writer, style: &Style, front: &Front, upload: &Liste
 }
 
 /// Whose an upload is: whoever began it owns what it becomes.
-fn owners(writer: &mut Writer, front: &Front, id: &str) {
+fn owners(writer: &mut XmlWriter, front: &S3Service, id: &str) {
     for who in ["Initiator", "Owner"] {
         writer.begin(who).text("ID", id).text("DisplayName", front.users.display_name(id)).end(who);
     }
 }
 
 /// The checksums that an upload was announced with.
-fn tell_algorithm(writer: &mut Writer, open: &OpenUpload) {
-    if let Some(algorithm) = Algorithm::from_code(open.checksum_algorithm) {
+fn tell_algorithm(writer: &mut XmlWriter, open: &OpenUpload) {
+    if let Some(algorithm) = ChecksumAlgorithm::from_code(open.checksum_algorithm) {
         let kind = if open.checksum_is_composite { "COMPOSITE" } else { "FULL_OBJECT" };
         writer.text("ChecksumAlgorithm", algorithm.name()).text("ChecksumType", kind);
     }

@@ -15,19 +15,17 @@ use ingest::record::{
     DeleteObject, PutObject, RecordBody, RecordPayload, SetTags, VersionRef, WriteCondition,
 };
 use query::object::{self, FoundObject};
-use s3::checksum::{Algorithm, Hasher, etag};
-use s3::error::{ALLOW, Code, S3Error};
+use s3::checksum::{ChecksumAlgorithm, ChecksumHasher, etag};
+use s3::error::{ALLOW, ErrorCode, S3Error};
 use s3::headers;
 use s3::names;
-use s3::xml::{self, Element, Writer};
+use s3::xml::{self, XmlElement, XmlWriter};
 
-use super::answer::{self, Answer};
+use super::answer::{self, HandlerResult, ResponseBody};
 use super::body::{stored_checksum, tell_passing};
 use super::bucket::{DOCUMENT_BYTES_MAX, rejected, unexpected};
-use super::conditions::{self, Verdict, judge, may_take_range};
-use super::{Asked, Front, Sight, read_error};
-
-type Answered = Result<Response<Answer>, S3Error>;
+use super::conditions::{self, ReadVerdict, judge, may_take_range};
+use super::{BucketView, S3Request, S3Service, read_error};
 
 /// User metadata: names and values together.
 const METADATA_BYTES_MAX: usize = 2048;
@@ -53,14 +51,16 @@ pub fn version_ref(text: Option<&str>) -> Result<VersionRef, S3Error> {
         Some("null") => Ok(VersionRef::Null),
         Some(text) if text.len() == 32 => names::hex_number(text)
             .map(|offset| VersionRef::At(Offset::new(offset)))
-            .ok_or_else(|| Code::NoSuchVersion.into()),
-        Some("") => Err(Code::InvalidArgument.because("Version id cannot be the empty string")),
-        Some(_) => Err(Code::InvalidArgument.because("Invalid version id specified")),
+            .ok_or_else(|| ErrorCode::NoSuchVersion.into()),
+        Some("") => {
+            Err(ErrorCode::InvalidArgument.because("Version id cannot be the empty string"))
+        }
+        Some(_) => Err(ErrorCode::InvalidArgument.because("Invalid version id specified")),
     }
 }
 
 /// What a client says of an object besides its bytes.
-pub fn attributes(asked: &Asked) -> Result<Attributes, S3Error> {
+pub fn attributes(asked: &S3Request) -> Result<Attributes, S3Error> {
     let mut stored = Vec::new();
     for name in headers::STORED {
         let Some(mut value) = headers::stored(&asked.parts.headers, name)? else { continue };
@@ -82,7 +82,7 @@ pub fn attributes(asked: &Asked) -> Result<Attributes, S3Error> {
         metadata.push((name.to_owned(), value));
     }
     if bytes > METADATA_BYTES_MAX {
-        return Err(S3Error::from(Code::MetadataTooLarge)
+        return Err(S3Error::from(ErrorCode::MetadataTooLarge)
             .with("Size", bytes.to_string())
             .with("MaxSizeAllowed", METADATA_BYTES_MAX.to_string()));
     }
@@ -101,27 +101,29 @@ pub fn attributes(asked: &Asked) -> Result<Attributes, S3Error> {
 
 fn check_tags(tags: Vec<(String, String)>) -> Result<Vec<(String, String)>, S3Error> {
     if tags.len() > TAGS_MAX {
-        return Err(Code::InvalidTag.because("Object tags cannot be greater than 10"));
+        return Err(ErrorCode::InvalidTag.because("Object tags cannot be greater than 10"));
     }
     for (index, (key, value)) in tags.iter().enumerate() {
         if key.is_empty() || key.chars().count() > 128 {
-            return Err(Code::InvalidTag.because("The TagKey you have provided is invalid"));
+            return Err(ErrorCode::InvalidTag.because("The TagKey you have provided is invalid"));
         }
         if value.chars().count() > 256 {
-            return Err(Code::InvalidTag.because("The TagValue you have provided is invalid"));
+            return Err(ErrorCode::InvalidTag.because("The TagValue you have provided is invalid"));
         }
         if tags[..index].iter().any(|(other, _)| other == key) {
-            return Err(Code::InvalidTag.because("Cannot provide multiple Tags with the same key"));
+            return Err(
+                ErrorCode::InvalidTag.because("Cannot provide multiple Tags with the same key")
+            );
         }
     }
     Ok(tags)
 }
 
-impl Front {
+impl S3Service {
     /// Submits a write under the bucket's configuration, again when that has changed in between.
     pub async fn submit_configured(
         &self,
-        asked: &Asked,
+        asked: &S3Request,
         bucket: &BucketState,
         body: impl Fn(ConfigVersion) -> RecordBody,
     ) -> Result<RecordOutcome, S3Error> {
@@ -132,12 +134,12 @@ impl Front {
                 outcome => return Ok(outcome),
             }
         }
-        Err(Code::SlowDown.into())
+        Err(ErrorCode::SlowDown.into())
     }
 }
 
 /// PutObject.
-pub async fn put(front: &Front, asked: &Asked, body: Incoming) -> Answered {
+pub async fn put(front: &S3Service, asked: &S3Request, body: Incoming) -> HandlerResult {
     let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let condition = conditions::of_write(&asked.parts.headers)?;
@@ -164,17 +166,17 @@ pub async fn put(front: &Front, asked: &Asked, body: Incoming) -> Answered {
 }
 
 /// The checksum that a header asks for by its algorithm's name. One that is not kept with objects is none.
-fn wanted_checksum(asked: &Asked, name: &str) -> Result<Option<Algorithm>, S3Error> {
+fn wanted_checksum(asked: &S3Request, name: &str) -> Result<Option<ChecksumAlgorithm>, S3Error> {
     let Some(said) = asked.header(name)? else { return Ok(None) };
-    let algorithm = Algorithm::named(said).ok_or_else(|| {
-        Code::InvalidRequest.because(format!("Value for {name} header is invalid."))
+    let algorithm = ChecksumAlgorithm::named(said).ok_or_else(|| {
+        ErrorCode::InvalidRequest.because(format!("Value for {name} header is invalid."))
     })?;
     Ok(Some(algorithm).filter(|algorithm| algorithm.is_kept()))
 }
 
 async fn write(
-    front: &Front,
-    asked: &Asked,
+    front: &S3Service,
+    asked: &S3Request,
     bucket: &BucketState,
     key: &ObjectKey,
     condition: WriteCondition,
@@ -205,13 +207,13 @@ async fn write(
 }
 
 /// The headers that tell what was written.
-pub fn add_written(response: &mut Response<Answer>, written: &WrittenVersion) {
+pub fn add_written(response: &mut Response<ResponseBody>, written: &WrittenVersion) {
     answer::set(response, "etag", &etag(&written.etag.md5, written.etag.parts));
     add_version(response, written);
 }
 
 /// Version `null` has nothing to tell: neither without versioning nor where it is suspended.
-fn add_version(response: &mut Response<Answer>, written: &WrittenVersion) {
+fn add_version(response: &mut Response<ResponseBody>, written: &WrittenVersion) {
     if !written.is_null {
         answer::set(response, "x-amz-version-id", &version_text(name_of(written)));
     }
@@ -222,22 +224,22 @@ pub fn name_of(written: &WrittenVersion) -> VersionName {
     if written.is_null { VersionName::Null } else { VersionName::At(written.version) }
 }
 
-fn add_checksum(response: &mut Response<Answer>, checksum: &ingest::entry::StoredChecksum) {
-    let Some(algorithm) = Algorithm::from_code(checksum.algorithm) else { return };
+fn add_checksum(response: &mut Response<ResponseBody>, checksum: &ingest::entry::StoredChecksum) {
+    let Some(algorithm) = ChecksumAlgorithm::from_code(checksum.algorithm) else { return };
     answer::set(response, algorithm.header(), &checksum.text());
     answer::set(response, "x-amz-checksum-type", checksum.kind());
 }
 
 /// Why a read ends without an object.
-enum Refused {
+enum EarlyResponse {
     Read(ReadError),
     S3(S3Error),
     NotModified(ETag),
 }
 
-impl From<ReadError> for Refused {
+impl From<ReadError> for EarlyResponse {
     fn from(error: ReadError) -> Self {
-        Refused::Read(error)
+        EarlyResponse::Read(error)
     }
 }
 
@@ -246,50 +248,58 @@ fn version_name(found: &FoundObject) -> VersionName {
 }
 
 /// The object, or why there is none to show.
-fn object_of<'a>(asked: &Asked, found: &'a FoundObject) -> Result<&'a ObjectVersion, S3Error> {
+fn object_of<'a>(asked: &S3Request, found: &'a FoundObject) -> Result<&'a ObjectVersion, S3Error> {
     match &found.statement {
         EntryValue::Object(object) => Ok(object),
         EntryValue::Marker { created, .. } => {
             let code = if asked.query("versionId").is_some() {
-                Code::MethodNotAllowed
+                ErrorCode::MethodNotAllowed
             } else {
-                Code::NoSuchKey
+                ErrorCode::NoSuchKey
             };
             let error = S3Error::from(code);
             // A marker can be removed by its version, and nothing else be done with it.
-            let error =
-                if code == Code::MethodNotAllowed { error.with(ALLOW, "DELETE") } else { error };
+            let error = if code == ErrorCode::MethodNotAllowed {
+                error.with(ALLOW, "DELETE")
+            } else {
+                error
+            };
             Err(error
                 .with("DeleteMarker", "true")
                 .with("VersionId", version_text(version_name(found)))
                 .with("LastModified", s3::time::http(created.micros())))
         }
-        EntryValue::Tombstone | EntryValue::NullTombstone => Err(Code::NoSuchKey.into()),
+        EntryValue::Tombstone | EntryValue::NullTombstone => Err(ErrorCode::NoSuchKey.into()),
     }
 }
 
-fn not_found(asked: &Asked) -> S3Error {
-    let code =
-        if asked.query("versionId").is_some() { Code::NoSuchVersion } else { Code::NoSuchKey };
+fn not_found(asked: &S3Request) -> S3Error {
+    let code = if asked.query("versionId").is_some() {
+        ErrorCode::NoSuchVersion
+    } else {
+        ErrorCode::NoSuchKey
+    };
     S3Error::from(code).with("Key", asked.key.clone().unwrap_or_default())
 }
 
 /// GetObject and HeadObject.
-pub async fn get(front: &Front, asked: &Asked, is_head: bool) -> Answered {
-    let Sight { partition, bucket, snapshot } = front.sight(asked).await?;
+pub async fn get(front: &S3Service, asked: &S3Request, is_head: bool) -> HandlerResult {
+    let BucketView { partition, bucket, snapshot } = front.sight(asked).await?;
     let key = asked.object_key()?;
     let version = version_ref(asked.query("versionId"))?;
     let mut chosen: Option<(Range<u64>, bool, Option<u16>)> = None;
-    let choose = |found: &FoundObject| -> Result<Range<u64>, Refused> {
-        let object = object_of(asked, found).map_err(Refused::S3)?;
+    let choose = |found: &FoundObject| -> Result<Range<u64>, EarlyResponse> {
+        let object = object_of(asked, found).map_err(EarlyResponse::S3)?;
         let attributes = &object.attributes;
         let verdict = judge(&asked.parts.headers, "", attributes.etag, object.created.micros());
-        match verdict.map_err(Refused::S3)? {
-            Verdict::Pass => {}
-            Verdict::NotModified => return Err(Refused::NotModified(attributes.etag)),
-            Verdict::Failed => return Err(Refused::S3(Code::PreconditionFailed.into())),
+        match verdict.map_err(EarlyResponse::S3)? {
+            ReadVerdict::Pass => {}
+            ReadVerdict::NotModified => return Err(EarlyResponse::NotModified(attributes.etag)),
+            ReadVerdict::Failed => {
+                return Err(EarlyResponse::S3(ErrorCode::PreconditionFailed.into()));
+            }
         }
-        let (range, is_part, parts) = choose_range(asked, object).map_err(Refused::S3)?;
+        let (range, is_part, parts) = choose_range(asked, object).map_err(EarlyResponse::S3)?;
         chosen = Some((range.clone(), is_part, parts));
         // HEAD needs no byte of the payload.
         Ok(if is_head { 0..0 } else { range })
@@ -309,9 +319,9 @@ pub async fn get(front: &Front, asked: &Asked, is_head: bool) -> Answered {
     let (found, body) = match opened {
         Ok(Some(opened)) => opened,
         Ok(None) => return Err(not_found(asked)),
-        Err(Refused::Read(error)) => return Err(read_error(error)),
-        Err(Refused::S3(error)) => return Err(error),
-        Err(Refused::NotModified(tag)) => {
+        Err(EarlyResponse::Read(error)) => return Err(read_error(error)),
+        Err(EarlyResponse::S3(error)) => return Err(error),
+        Err(EarlyResponse::NotModified(tag)) => {
             let mut response = answer::empty(304);
             answer::set(&mut response, "etag", &etag(&tag.md5, tag.parts));
             return Ok(response);
@@ -320,7 +330,7 @@ pub async fn get(front: &Front, asked: &Asked, is_head: bool) -> Answered {
     let object = object_of(asked, &found)?;
     let (range, is_part, parts) = chosen.unwrap_or((0..object.attributes.size, false, None));
     let len = range.end - range.start;
-    let body = if is_head { Answer::Head(len) } else { stream(body, len).await? };
+    let body = if is_head { ResponseBody::Head(len) } else { stream(body, len).await? };
     let mut response = Response::new(body);
     describe(&mut response, asked, &bucket, object, version_name(&found))?;
     answer::set(&mut response, "content-length", &len.to_string());
@@ -339,7 +349,7 @@ pub async fn get(front: &Front, asked: &Asked, is_head: bool) -> Answered {
 /// The bytes that a read asks for, whether they are a part of all, and the number of parts where a part
 /// was asked for by number.
 fn choose_range(
-    asked: &Asked,
+    asked: &S3Request,
     object: &ObjectVersion,
 ) -> Result<(Range<u64>, bool, Option<u16>), S3Error> {
     let attributes = &object.attributes;
@@ -347,12 +357,12 @@ fn choose_range(
     let range = asked.header("range")?;
     if asked.query("partNumber").is_some() {
         if range.is_some() {
-            return Err(Code::InvalidRequest
+            return Err(ErrorCode::InvalidRequest
                 .because("Cannot specify both Range header and partNumber query parameter"));
         }
         let number = super::multipart::part_number(asked)?.get();
         let refused = || {
-            S3Error::from(Code::InvalidRange)
+            S3Error::from(ErrorCode::InvalidRange)
                 .with("ActualPartCount", attributes.etag.parts.to_string())
         };
         if attributes.parts.is_empty() {
@@ -380,12 +390,12 @@ fn choose_range(
 
 /// A body to send: small ones whole; large ones piece by piece, the first piece read before the headers
 /// leave, so that damage at the beginning is an error and not a broken connection.
-async fn stream(body: object::ObjectBody, len: u64) -> Result<Answer, S3Error> {
+async fn stream(body: object::ObjectBody, len: u64) -> Result<ResponseBody, S3Error> {
     let mut body = body;
     let first = body.next().await.map_err(read_error)?;
-    let Some(first) = first else { return Ok(Answer::Whole(None)) };
+    let Some(first) = first else { return Ok(ResponseBody::Whole(None)) };
     if first.len() as u64 == len {
-        return Ok(Answer::Whole(Some(first)));
+        return Ok(ResponseBody::Whole(Some(first)));
     }
     let rest = futures::stream::try_unfold(body, |mut body| async move {
         match body.next().await {
@@ -398,13 +408,13 @@ async fn stream(body: object::ObjectBody, len: u64) -> Result<Answer, S3Error> {
         }
     });
     let pieces = futures::StreamExt::chain(futures::stream::iter([Ok(first)]), rest);
-    Ok(Answer::Stream(Box::pin(pieces), len))
+    Ok(ResponseBody::Stream(Box::pin(pieces), len))
 }
 
 /// The headers that tell what an object is.
 fn describe(
-    response: &mut Response<Answer>,
-    asked: &Asked,
+    response: &mut Response<ResponseBody>,
+    asked: &S3Request,
     bucket: &BucketState,
     object: &ObjectVersion,
     version: VersionName,
@@ -452,7 +462,7 @@ fn check_override(parameter: &str, value: &str) -> Result<(), S3Error> {
     if http::HeaderValue::from_str(value).is_ok() && value.chars().all(|c| c <= '\u{ff}') {
         return Ok(());
     }
-    Err(Code::InvalidArgument
+    Err(ErrorCode::InvalidArgument
         .because("Header value cannot be represented using ISO-8859-1.")
         .with("ArgumentName", parameter)
         .with("ArgumentValue", value))
@@ -477,7 +487,7 @@ fn delete_body(
 }
 
 /// DeleteObject.
-pub async fn delete(front: &Front, asked: &Asked) -> Answered {
+pub async fn delete(front: &S3Service, asked: &S3Request) -> HandlerResult {
     let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let version = version_ref(asked.query("versionId"))?;
@@ -500,15 +510,15 @@ pub async fn delete(front: &Front, asked: &Asked) -> Answered {
 }
 
 /// DeleteObjects.
-pub async fn delete_many(front: &Front, asked: &Asked, body: Incoming) -> Answered {
+pub async fn delete_many(front: &S3Service, asked: &S3Request, body: Incoming) -> HandlerResult {
     let bucket = front.bucket(asked).await?;
     let document = front.take_document(asked, body, DELETE_BYTES_MAX).await?;
     let read = xml::read(&document, "Delete")?;
     let is_quiet = read.text_of("Quiet").is_some_and(|quiet| quiet.trim() == "true");
-    let objects: Vec<&Element> =
+    let objects: Vec<&XmlElement> =
         read.children.iter().filter(|child| child.name == "Object").collect();
     if objects.is_empty() || objects.len() > DELETE_KEYS_MAX {
-        return Err(Code::MalformedXml.into());
+        return Err(ErrorCode::MalformedXml.into());
     }
     // All at once: they share a few group commits.
     let deletions = objects.iter().map(|object| async {
@@ -519,7 +529,7 @@ pub async fn delete_many(front: &Front, asked: &Asked, body: Incoming) -> Answer
     });
     let deleted = futures::future::join_all(deletions).await;
     let root = "DeleteResult";
-    let mut writer = Writer::new(root);
+    let mut writer = XmlWriter::new(root);
     for (key, version, outcome) in deleted {
         match outcome {
             Ok(_) if is_quiet => {}
@@ -549,24 +559,26 @@ pub async fn delete_many(front: &Front, asked: &Asked, body: Incoming) -> Answer
 }
 
 async fn delete_one(
-    front: &Front,
-    asked: &Asked,
+    front: &S3Service,
+    asked: &S3Request,
     bucket: &BucketState,
     key: &str,
-    object: &Element,
+    object: &XmlElement,
 ) -> Result<compactor::outcome::DeletedVersion, S3Error> {
     if object.child("LastModifiedTime").is_some() || object.child("Size").is_some() {
-        return Err(Code::NotImplemented.because("Deletes by time or size are not implemented."));
+        return Err(
+            ErrorCode::NotImplemented.because("Deletes by time or size are not implemented.")
+        );
     }
-    let key =
-        ObjectKey::new(key.as_bytes().to_vec()).map_err(|_| S3Error::from(Code::MalformedXml))?;
+    let key = ObjectKey::new(key.as_bytes().to_vec())
+        .map_err(|_| S3Error::from(ErrorCode::MalformedXml))?;
     let version = version_ref(object.text_of("VersionId"))?;
     let condition = match object.text_of("ETag") {
         None => WriteCondition::Always,
         Some("*") => WriteCondition::IfPresent,
         Some(text) => match s3::checksum::parse_etag(text) {
             Some((md5, parts)) => WriteCondition::IfMatch(ETag { md5, parts }),
-            None => return Err(Code::PreconditionFailed.into()),
+            None => return Err(ErrorCode::PreconditionFailed.into()),
         },
     };
     let body = delete_body(bucket, &key, version, condition);
@@ -578,7 +590,7 @@ async fn delete_one(
 }
 
 /// CopyObject: the source is read, then written; it shares no bytes.
-pub async fn copy(front: &Front, asked: &Asked) -> Answered {
+pub async fn copy(front: &S3Service, asked: &S3Request) -> HandlerResult {
     let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let condition = conditions::of_write(&asked.parts.headers)?;
@@ -590,28 +602,28 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
     let path = names::decode(path)?;
     let path = path.strip_prefix('/').unwrap_or(&path);
     let invalid = || {
-        Code::InvalidArgument
+        ErrorCode::InvalidArgument
             .because("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
     };
     let (source_bucket, source_key) = path.split_once('/').ok_or_else(invalid)?;
-    let Sight { partition: source_partition, bucket: from, snapshot } =
+    let BucketView { partition: source_partition, bucket: from, snapshot } =
         front.source_sight(asked, source_bucket).await?;
     let source_key = ObjectKey::new(source_key.as_bytes().to_vec()).map_err(|_| invalid())?;
-    let whole = |found: &FoundObject| -> Result<Range<u64>, Refused> {
+    let whole = |found: &FoundObject| -> Result<Range<u64>, EarlyResponse> {
         let object = match &found.statement {
             EntryValue::Object(object) => object,
             _ if version.is_some() => {
-                return Err(Refused::S3(Code::InvalidRequest.because("The source of a copy request may not specifically refer to a delete marker by version id.")));
+                return Err(EarlyResponse::S3(ErrorCode::InvalidRequest.because("The source of a copy request may not specifically refer to a delete marker by version id.")));
             }
-            _ => return Err(Refused::S3(Code::NoSuchKey.into())),
+            _ => return Err(EarlyResponse::S3(ErrorCode::NoSuchKey.into())),
         };
         let prefix = "x-amz-copy-source-";
         let attributes = &object.attributes;
         let verdict = judge(&asked.parts.headers, prefix, attributes.etag, object.created.micros());
-        match verdict.map_err(Refused::S3)? {
-            Verdict::Pass => Ok(0..attributes.size),
-            Verdict::NotModified | Verdict::Failed => {
-                Err(Refused::S3(Code::PreconditionFailed.into()))
+        match verdict.map_err(EarlyResponse::S3)? {
+            ReadVerdict::Pass => Ok(0..attributes.size),
+            ReadVerdict::NotModified | ReadVerdict::Failed => {
+                Err(EarlyResponse::S3(ErrorCode::PreconditionFailed.into()))
             }
         }
     };
@@ -621,24 +633,27 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
     let (found, mut bytes) = match found {
         Ok(Some(found)) => found,
         Ok(None) => {
-            let code = if version.is_some() { Code::NoSuchVersion } else { Code::NoSuchKey };
+            let code =
+                if version.is_some() { ErrorCode::NoSuchVersion } else { ErrorCode::NoSuchKey };
             return Err(S3Error::from(code).with("Key", source_key.as_str()));
         }
-        Err(Refused::Read(error)) => return Err(read_error(error)),
-        Err(Refused::S3(error)) => return Err(error),
-        Err(Refused::NotModified(_)) => return Err(Code::PreconditionFailed.into()),
+        Err(EarlyResponse::Read(error)) => return Err(read_error(error)),
+        Err(EarlyResponse::S3(error)) => return Err(error),
+        Err(EarlyResponse::NotModified(_)) => return Err(ErrorCode::PreconditionFailed.into()),
     };
-    let EntryValue::Object(object) = &found.statement else { return Err(Code::NoSuchKey.into()) };
+    let EntryValue::Object(object) = &found.statement else {
+        return Err(ErrorCode::NoSuchKey.into());
+    };
     let source = object.attributes.as_ref();
     if source.size > super::body::UPLOAD_BYTES_MAX {
-        return Err(Code::InvalidRequest.because("The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"));
+        return Err(ErrorCode::InvalidRequest.because("The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"));
     }
     let own = attributes(asked)?;
     let wanted = wanted_checksum(asked, "x-amz-checksum-algorithm")?;
     let replaces = |name: &str| match asked.header(name)? {
         None | Some("COPY") => Ok(false),
         Some("REPLACE") => Ok(true),
-        Some(_) => Err(Code::InvalidArgument.because(format!("Unknown {name}."))),
+        Some(_) => Err(ErrorCode::InvalidArgument.because(format!("Unknown {name}."))),
     };
     let replaces_metadata = replaces("x-amz-metadata-directive")?;
     let replaces_tags = replaces("x-amz-tagging-directive")?;
@@ -648,10 +663,10 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
         && !replaces_tags
         && version.is_none()
     {
-        return Err(Code::InvalidRequest.because("This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."));
+        return Err(ErrorCode::InvalidRequest.because("This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."));
     }
     let mut md5 = s3::checksum::Md5Hasher::default();
-    let mut hasher = wanted.map(Hasher::new);
+    let mut hasher = wanted.map(ChecksumHasher::new);
     let payload = if source.size <= front.settings.inline_bytes_max {
         let all = bytes.collect().await.map_err(read_error)?;
         md5.update(&all);
@@ -685,11 +700,11 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
     let checksums = copied.checksums.clone();
     let written = write(front, asked, &bucket, &key, condition, copied, payload).await?;
     let root = "CopyObjectResult";
-    let mut writer = Writer::new(root);
+    let mut writer = XmlWriter::new(root);
     writer.text("ETag", &etag(&written.etag.md5, written.etag.parts));
     writer.text("LastModified", &s3::time::xml(written.created.micros()));
     for checksum in &checksums {
-        if let Some(algorithm) = Algorithm::from_code(checksum.algorithm) {
+        if let Some(algorithm) = ChecksumAlgorithm::from_code(checksum.algorithm) {
             writer.text(algorithm.element(), &checksum.text());
             writer.text("ChecksumType", checksum.kind());
         }
@@ -704,8 +719,8 @@ pub async fn copy(front: &Front, asked: &Asked) -> Answered {
 }
 
 /// Refuses a request for an object, or a version of one, that is not there.
-pub async fn must_exist(front: &Front, asked: &Asked) -> Result<(), S3Error> {
-    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
+pub async fn must_exist(front: &S3Service, asked: &S3Request) -> Result<(), S3Error> {
+    let BucketView { bucket, snapshot, .. } = front.sight(asked).await?;
     let key = asked.object_key()?;
     let version = version_ref(asked.query("versionId"))?;
     let found = object::lookup(snapshot, bucket.id, &key, version).await;
@@ -714,15 +729,15 @@ pub async fn must_exist(front: &Front, asked: &Asked) -> Result<(), S3Error> {
 }
 
 /// GetObjectTagging.
-pub async fn tags(front: &Front, asked: &Asked) -> Answered {
-    let Sight { bucket, snapshot, .. } = front.sight(asked).await?;
+pub async fn tags(front: &S3Service, asked: &S3Request) -> HandlerResult {
+    let BucketView { bucket, snapshot, .. } = front.sight(asked).await?;
     let key = asked.object_key()?;
     let version = version_ref(asked.query("versionId"))?;
     let found = object::lookup(snapshot, bucket.id, &key, version).await;
     let found = found.map_err(read_error)?.ok_or_else(|| not_found(asked))?;
     let object = object_of(asked, &found)?;
     let root = "Tagging";
-    let mut writer = Writer::new(root);
+    let mut writer = XmlWriter::new(root);
     writer.begin("TagSet");
     for (name, value) in &object.attributes.tags {
         writer.begin("Tag").text("Key", name).text("Value", value).end("Tag");
@@ -736,11 +751,11 @@ pub async fn tags(front: &Front, asked: &Asked) -> Answered {
 }
 
 async fn change_tags(
-    front: &Front,
-    asked: &Asked,
+    front: &S3Service,
+    asked: &S3Request,
     tags: Vec<(String, String)>,
     status: u16,
-) -> Answered {
+) -> HandlerResult {
     let bucket = front.bucket(asked).await?;
     let key = asked.object_key()?;
     let version = version_ref(asked.query("versionId"))?;
@@ -759,14 +774,14 @@ async fn change_tags(
 }
 
 /// PutObjectTagging.
-pub async fn set_tags(front: &Front, asked: &Asked, body: Incoming) -> Answered {
+pub async fn set_tags(front: &S3Service, asked: &S3Request, body: Incoming) -> HandlerResult {
     let document = front.take_document(asked, body, DOCUMENT_BYTES_MAX).await?;
     let read = xml::read(&document, "Tagging")?;
-    let set = read.child("TagSet").ok_or_else(|| S3Error::from(Code::MalformedXml))?;
+    let set = read.child("TagSet").ok_or_else(|| S3Error::from(ErrorCode::MalformedXml))?;
     let mut tags = Vec::new();
     for tag in &set.children {
         let (Some(key), Some(value)) = (tag.text_of("Key"), tag.text_of("Value")) else {
-            return Err(Code::MalformedXml.into());
+            return Err(ErrorCode::MalformedXml.into());
         };
         tags.push((key.to_owned(), value.to_owned()));
     }
@@ -774,7 +789,7 @@ pub async fn set_tags(front: &Front, asked: &Asked, body: Incoming) -> Answered 
 }
 
 /// DeleteObjectTagging.
-pub async fn delete_tags(front: &Front, asked: &Asked) -> Answered {
+pub async fn delete_tags(front: &S3Service, asked: &S3Request) -> HandlerResult {
     change_tags(front, asked, Vec::new(), 204).await
 }
 
@@ -792,7 +807,11 @@ mod tests {
                 is_composite: false,
                 digest: bytes::Bytes::new(),
             };
-            assert_eq!(stored.name(), Algorithm::from_code(code).map(Algorithm::name), "{code}");
+            assert_eq!(
+                stored.name(),
+                ChecksumAlgorithm::from_code(code).map(ChecksumAlgorithm::name),
+                "{code}"
+            );
         }
     }
 }

@@ -2,34 +2,33 @@
 //! decided by the table in [`s3::operation`]. What is not there yet is refused in words: a write with
 //! `NotImplemented`, a read of absent configuration with what AWS says of a bucket that has none.
 
-use http::Response;
 use hyper::body::Incoming;
-use s3::error::{Code, S3Error};
-use s3::operation::{self, Operation, Resource, State};
-use s3::xml::Writer;
+use s3::error::ErrorCode;
+use s3::operation::{self, Operation, OperationSupport, S3Resource};
+use s3::xml::XmlWriter;
 
-use super::answer::{self, Answer};
-use super::{Asked, EXPECTED_OWNER, Front, bucket, check_owner, listing, multipart, object, sql};
-
-type Answered = Result<Response<Answer>, S3Error>;
+use super::answer::{self, HandlerResult};
+use super::{
+    EXPECTED_OWNER, S3Request, S3Service, bucket, check_owner, listing, multipart, object, sql,
+};
 
 /// Answers a request.
-pub async fn route(front: &Front, asked: Asked, body: Incoming) -> Answered {
+pub async fn route(front: &S3Service, asked: S3Request, body: Incoming) -> HandlerResult {
     if asked.bucket.as_deref() == Some(sql::OWN) {
         return sql::answer(front, &asked, body).await;
     }
     let resource = match (&asked.bucket, &asked.key) {
-        (None, _) => Resource::Service,
-        (Some(_), None) => Resource::Bucket,
-        (Some(_), Some(_)) => Resource::Object,
+        (None, _) => S3Resource::Service,
+        (Some(_), None) => S3Resource::Bucket,
+        (Some(_), Some(_)) => S3Resource::Object,
     };
-    let definition = operation::decide(&operation::Request {
+    let definition = operation::decide(&operation::RequestParts {
         method: asked.parts.method.as_str(),
         resource,
         query: &asked.query,
         headers: &asked.parts.headers,
     })?;
-    if let State::Absent(code) = definition.state {
+    if let OperationSupport::Absent(code) = definition.state {
         return absent(front, &asked, resource, code).await;
     }
     let asked = &asked;
@@ -82,30 +81,38 @@ pub async fn route(front: &Front, asked: Asked, body: Incoming) -> Answered {
         Operation::AbortMultipartUpload => multipart::abort(front, asked).await,
         Operation::ListParts => multipart::list_parts(front, asked).await,
 
-        _ => Err(Code::NotImplemented.because(format!("{} is not implemented.", definition.name))),
+        _ => {
+            Err(ErrorCode::NotImplemented
+                .because(format!("{} is not implemented.", definition.name)))
+        }
     }
 }
 
 /// A read of configuration that a bucket, or an object that is there, does not have.
-async fn absent(front: &Front, asked: &Asked, resource: Resource, code: Code) -> Answered {
+async fn absent(
+    front: &S3Service,
+    asked: &S3Request,
+    resource: S3Resource,
+    code: ErrorCode,
+) -> HandlerResult {
     match resource {
-        Resource::Object => object::must_exist(front, asked).await?,
-        Resource::Service | Resource::Bucket => drop(front.sight(asked).await?),
+        S3Resource::Object => object::must_exist(front, asked).await?,
+        S3Resource::Service | S3Resource::Bucket => drop(front.sight(asked).await?),
     }
     Err(code.into())
 }
 
 /// A read of configuration whose absence is an empty document.
-async fn unset(front: &Front, asked: &Asked, root: &'static str) -> Answered {
+async fn unset(front: &S3Service, asked: &S3Request, root: &'static str) -> HandlerResult {
     front.sight(asked).await?;
-    Ok(answer::xml(Writer::new(root).finish(root)))
+    Ok(answer::xml(XmlWriter::new(root).finish(root)))
 }
 
 /// GetBucketRequestPayment.
-async fn payer(front: &Front, asked: &Asked) -> Answered {
+async fn payer(front: &S3Service, asked: &S3Request) -> HandlerResult {
     front.sight(asked).await?;
     let root = "RequestPaymentConfiguration";
-    let mut writer = Writer::new(root);
+    let mut writer = XmlWriter::new(root);
     writer.text("Payer", "BucketOwner");
     Ok(answer::xml(writer.finish(root)))
 }

@@ -6,12 +6,12 @@
 use futures::StreamExt;
 use http::{Method, Response};
 use hyper::body::Incoming;
-use s3::error::{Code, S3Error};
+use s3::error::{ErrorCode, S3Error};
 use s3::sigv4::PayloadHash;
 
-use super::answer::Answer;
-use super::{Asked, Front};
-use crate::door::Wishes;
+use super::answer::ResponseBody;
+use super::{S3Request, S3Service};
+use crate::sql_service::QueryOptions;
 
 /// The path's first component, where a bucket's name stands in others.
 pub const OWN: &str = "-";
@@ -21,15 +21,15 @@ const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// Answers what is asked below [`OWN`].
 pub async fn answer(
-    front: &Front,
-    asked: &Asked,
+    front: &S3Service,
+    asked: &S3Request,
     body: Incoming,
-) -> Result<Response<Answer>, S3Error> {
+) -> Result<Response<ResponseBody>, S3Error> {
     if asked.key.as_deref() != Some("sql") {
-        return Err(S3Error::from(Code::InvalidBucketName).with("BucketName", OWN));
+        return Err(S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", OWN));
     }
     if asked.parts.method != Method::POST {
-        return Err(Code::MethodNotAllowed.into());
+        return Err(ErrorCode::MethodNotAllowed.into());
     }
     // Other signatures are good for any body: whoever comes by one could ask whatever its user may.
     let is_presigned =
@@ -39,29 +39,29 @@ pub async fn answer(
         PayloadHash::Sha256(_) | PayloadHash::StreamingSigned | PayloadHash::StreamingSignedTrailer
     );
     if is_presigned || !covers_body {
-        return Err(Code::AccessDenied.because(
+        return Err(ErrorCode::AccessDenied.because(
             "The signature of a query must cover its body: sign in the Authorization header, with the SHA-256 of the body in x-amz-content-sha256.",
         ));
     }
     let wishes = wishes(asked)?;
     let text = front.take_document(asked, body, TEXT_BYTES_MAX).await?;
     let text = String::from_utf8(text.into());
-    let text = text.map_err(|_| Code::InvalidRequest.because("The query is not UTF-8."))?;
+    let text = text.map_err(|_| ErrorCode::InvalidRequest.because("The query is not UTF-8."))?;
     let (parts, body) = front.door.answer_to(&asked.user, wishes, text).await.into_parts();
     let pieces = body.into_data_stream().map(|piece| piece.map_err(std::io::Error::other));
-    Ok(Response::from_parts(parts, Answer::Open(Box::pin(pieces))))
+    Ok(Response::from_parts(parts, ResponseBody::Open(Box::pin(pieces))))
 }
 
-fn wishes(asked: &Asked) -> Result<Wishes, S3Error> {
+fn wishes(asked: &S3Request) -> Result<QueryOptions, S3Error> {
     let is_known = |name: &str| ["format", "min_offset"].contains(&name);
     let is_signature = |name: &str| name.starts_with("X-Amz-");
     if let Some((name, _)) =
         asked.query.iter().find(|(name, _)| !is_known(name) && !is_signature(name))
     {
-        return Err(Code::InvalidArgument
+        return Err(ErrorCode::InvalidArgument
             .because("The parameters of a query are format and min_offset.")
             .with("ArgumentName", name.clone()));
     }
     let of = |name: &str| asked.query(name).map(str::to_owned);
-    Ok(Wishes { format: of("format"), min_offset: of("min_offset") })
+    Ok(QueryOptions { format: of("format"), min_offset: of("min_offset") })
 }

@@ -43,7 +43,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// Of all addresses together.
     pub all: usize,
     /// Of one address.
@@ -52,7 +52,7 @@ pub struct Limits {
     pub spares_loopback: bool,
 }
 
-impl Limits {
+impl ConnectionLimits {
     /// Connections that were told to end and are not gone yet: so many handles more are needed for a moment.
     pub fn leaving(&self) -> usize {
         (self.all / 8).clamp(4, 64)
@@ -60,7 +60,7 @@ impl Limits {
 }
 
 /// One connection, as its own task and the requests on it see it.
-pub struct Connection {
+pub struct ConnectionHandle {
     id: u64,
     peer: SocketAddr,
     started: Instant,
@@ -81,7 +81,7 @@ pub struct Connection {
     between_since: AtomicU64,
 }
 
-impl Connection {
+impl ConnectionHandle {
     /// The client's address.
     pub fn peer(&self) -> SocketAddr {
         self.peer
@@ -171,16 +171,16 @@ impl Connection {
 }
 
 #[derive(Default)]
-struct Open {
+struct OpenConnections {
     next: u64,
-    all: BTreeMap<u64, Arc<Connection>>,
+    all: BTreeMap<u64, Arc<ConnectionHandle>>,
     by_address: HashMap<IpAddr, usize>,
     /// Told to end, not gone yet.
     leaving: usize,
 }
 
-impl Open {
-    fn remove(&mut self, id: u64) -> Option<Arc<Connection>> {
+impl OpenConnections {
+    fn remove(&mut self, id: u64) -> Option<Arc<ConnectionHandle>> {
         let connection = self.all.remove(&id)?;
         let address = connection.peer.ip();
         if let Some(count) = self.by_address.get_mut(&address) {
@@ -224,7 +224,7 @@ impl Open {
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
+pub enum NoPlaceReason {
     /// The listener's places are taken.
     All,
     /// The address's places are taken.
@@ -232,12 +232,12 @@ pub enum Full {
 }
 
 /// The state that a listener's connections share.
-pub struct Connections {
+pub struct ConnectionTable {
     /// Which listener's they are.
     pub name: &'static str,
-    limits: Limits,
+    limits: ConnectionLimits,
     started: Instant,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
     /// A place may have become free.
     left: Notify,
     /// Newcomers that wait for a place.
@@ -246,9 +246,9 @@ pub struct Connections {
     refused: AtomicU64,
 }
 
-impl Connections {
+impl ConnectionTable {
     /// No connections yet.
-    pub fn new(name: &'static str, limits: Limits) -> Arc<Self> {
+    pub fn new(name: &'static str, limits: ConnectionLimits) -> Arc<Self> {
         Arc::new(Self {
             name,
             limits,
@@ -272,14 +272,17 @@ impl Connections {
     }
 
     /// Finds a place for a newcomer; waits for one if there is hope.
-    pub async fn admit(self: &Arc<Self>, peer: SocketAddr) -> Result<Place, Full> {
+    pub async fn admit(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+    ) -> Result<ConnectionSlot, NoPlaceReason> {
         let until = Instant::now() + PATIENCE;
         loop {
             let full = match self.try_admit(peer, self.now()) {
                 Ok(place) => return Ok(place),
                 Err(full) => full,
             };
-            if full == Full::Address || Instant::now() >= until {
+            if full == NoPlaceReason::Address || Instant::now() >= until {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 return Err(full);
             }
@@ -290,21 +293,25 @@ impl Connections {
         }
     }
 
-    fn try_admit(self: &Arc<Self>, peer: SocketAddr, now: u64) -> Result<Place, Full> {
+    fn try_admit(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        now: u64,
+    ) -> Result<ConnectionSlot, NoPlaceReason> {
         let mut open = self.open.lock();
         let address = peer.ip();
         let of_address = open.by_address.get(&address).copied().unwrap_or(0);
         let is_spared = self.limits.spares_loopback && address.to_canonical().is_loopback();
         let is_short = if of_address >= self.limits.per_address && !is_spared {
-            Some((Some(address), Full::Address))
+            Some((Some(address), NoPlaceReason::Address))
         } else if open.all.len() >= self.limits.all {
-            Some((None, Full::All))
+            Some((None, NoPlaceReason::All))
         } else {
             None
         };
         if let Some((from, full)) = is_short {
             if open.leaving >= self.limits.leaving() {
-                return Err(Full::All);
+                return Err(NoPlaceReason::All);
             }
             let victim = open.victim(from, now).and_then(|id| open.remove(id));
             let Some(victim) = victim else { return Err(full) };
@@ -314,7 +321,7 @@ impl Connections {
         }
         let id = open.next;
         open.next += 1;
-        let connection = Arc::new(Connection {
+        let connection = Arc::new(ConnectionHandle {
             id,
             peer,
             started: self.started,
@@ -330,10 +337,10 @@ impl Connections {
         *open.by_address.entry(address).or_default() += 1;
         open.all.insert(id, connection.clone());
         drop(open);
-        Ok(Place { connections: self.clone(), connection })
+        Ok(ConnectionSlot { connections: self.clone(), connection })
     }
 
-    fn ends(&self, connection: &Connection) {
+    fn ends(&self, connection: &ConnectionHandle) {
         connection.between_since.store(self.now() + 1, Ordering::Relaxed);
         // One that is missed here is found by the next look.
         if self.newcomers.load(Ordering::Relaxed) > 0 {
@@ -343,29 +350,29 @@ impl Connections {
 }
 
 /// A connection's place, held until its socket is closed.
-pub struct Place {
-    connections: Arc<Connections>,
-    connection: Arc<Connection>,
+pub struct ConnectionSlot {
+    connections: Arc<ConnectionTable>,
+    connection: Arc<ConnectionHandle>,
 }
 
-impl Place {
+impl ConnectionSlot {
     /// The connection that has it.
-    pub fn connection(&self) -> &Arc<Connection> {
+    pub fn connection(&self) -> &Arc<ConnectionHandle> {
         &self.connection
     }
 
     /// Notes that a request begins; it is under way until the answer has been handed over.
-    pub fn begin(&self, has_body: bool) -> UnderWay {
+    pub fn begin(&self, has_body: bool) -> RequestGuard {
         let connection = &self.connection;
         connection.between_since.store(0, Ordering::Relaxed);
         connection.has_part.store(false, Ordering::Relaxed);
         connection.owes_body.store(has_body, Ordering::Relaxed);
         connection.step();
-        UnderWay { connections: self.connections.clone(), connection: connection.clone() }
+        RequestGuard { connections: self.connections.clone(), connection: connection.clone() }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock();
         if open.remove(self.connection.id).is_none() {
@@ -377,12 +384,12 @@ impl Drop for Place {
 }
 
 /// A request under way.
-pub struct UnderWay {
-    connections: Arc<Connections>,
-    connection: Arc<Connection>,
+pub struct RequestGuard {
+    connections: Arc<ConnectionTable>,
+    connection: Arc<ConnectionHandle>,
 }
 
-impl Drop for UnderWay {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.connections.ends(&self.connection);
     }

@@ -6,7 +6,7 @@
 use anyhow::bail;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::connections::Limits;
+use super::connections::ConnectionLimits;
 
 /// A process with fewer cannot serve.
 const HANDLES_MIN: u64 = 128;
@@ -23,11 +23,11 @@ const POSTGRES_HANDLES: usize = 240 * POSTGRES_EACH;
 
 /// How many connections each listener may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shares {
+pub struct HandleShares {
     /// S3.
-    pub s3: Limits,
+    pub s3: ConnectionLimits,
     /// The admin address.
-    pub admin: Limits,
+    pub admin: ConnectionLimits,
     /// PostgreSQL's door: handles kept for it, [`POSTGRES_EACH`] for each of its connections.
     pub postgres: usize,
 }
@@ -51,7 +51,7 @@ pub fn shares(
     has_postgres: bool,
     connections: Option<usize>,
     per_address: Option<usize>,
-) -> anyhow::Result<Shares> {
+) -> anyhow::Result<HandleShares> {
     if handles < HANDLES_MIN {
         bail!("a server needs {HANDLES_MIN} file handles at least, and may open {handles}");
     }
@@ -70,13 +70,13 @@ pub fn shares(
     if per_address == Some(0) {
         bail!("connections_per_address is 1 at least");
     }
-    let s3 = Limits {
+    let s3 = ConnectionLimits {
         all,
         per_address: per_address.unwrap_or_else(|| (all - all / 4).max(1)),
         spares_loopback: per_address.is_none(),
     };
-    let admin = Limits { all: admin, per_address: admin, spares_loopback: true };
-    Ok(Shares { s3, admin, postgres })
+    let admin = ConnectionLimits { all: admin, per_address: admin, spares_loopback: true };
+    Ok(HandleShares { s3, admin, postgres })
 }
 
 #[cfg(test)]
@@ -99,6 +99,6 @@ mod tests {
         assert!(shares(1024, false, Some(1000), None).is_err());
         assert!(shares(1024, false, Some(0), None).is_err());
         let asked = shares(1024, false, Some(100), Some(10)).unwrap().s3;
-        assert_eq!(asked, Limits { all: 100, per_address: 10, spares_loopback: false });
+        assert_eq!(asked, ConnectionLimits { all: 100, per_address: 10, spares_loopback: false });
     }
 }

@@ -17,8 +17,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::connections::{Connections, Full, Place, UnderWay};
-use super::stream::Stream;
+use super::connections::{ConnectionSlot, ConnectionTable, NoPlaceReason, RequestGuard};
+use super::stream::PacedStream;
 use crate::log_limit::LogLimit;
 
 /// A client gets so long to send its headers, and may be silent for so long between requests.
@@ -40,16 +40,16 @@ static UNACCEPTED: LogLimit = LogLimit::new();
 static REFUSED: LogLimit = LogLimit::new();
 
 /// A listener and what holds for its connections.
-pub struct Listener {
+pub struct HttpListener {
     /// The socket that connections come in by.
     pub tcp: TcpListener,
     /// Those that are open.
-    pub connections: Arc<Connections>,
+    pub connections: Arc<ConnectionTable>,
     /// A client must send, and take, 64 KiB before it has been waited for this long.
     pub stall: Duration,
 }
 
-impl Listener {
+impl HttpListener {
     /// Serves connections until `stop`, then lets requests under way end. A request's extensions hold its
     /// `Arc<Connection>`.
     pub async fn serve<H, A, B>(self, handle: H, stop: impl Future<Output = ()>)
@@ -78,7 +78,7 @@ impl Listener {
     }
 
     /// The next connection that has a place.
-    async fn next(&self) -> (TcpStream, Place) {
+    async fn next(&self) -> (TcpStream, ConnectionSlot) {
         loop {
             let (stream, peer) = match self.tcp.accept().await {
                 Ok(accepted) => accepted,
@@ -99,13 +99,13 @@ impl Listener {
         }
     }
 
-    fn refuse(&self, stream: &TcpStream, peer: std::net::SocketAddr, full: Full) {
+    fn refuse(&self, stream: &TcpStream, peer: std::net::SocketAddr, full: NoPlaceReason) {
         // Whoever cannot take even this much is not waited for.
         let _ = stream.try_write(BUSY);
         if let Some(unsaid) = REFUSED.take() {
             let why = match full {
-                Full::All => "all places are taken",
-                Full::Address => "all places of its address are taken",
+                NoPlaceReason::All => "all places are taken",
+                NoPlaceReason::Address => "all places of its address are taken",
             };
             let listener = self.connections.name;
             tracing::warn!(listener, %peer, unsaid, "a connection is refused: {why}");
@@ -116,7 +116,7 @@ impl Listener {
 /// Serves a connection to its end, or until it makes room for another.
 async fn serve_connection<H, A, B>(
     stream: TcpStream,
-    place: Place,
+    place: ConnectionSlot,
     stall: Duration,
     handle: H,
     watcher: Watcher,
@@ -141,7 +141,7 @@ async fn serve_connection<H, A, B>(
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
-            Ok::<_, Infallible>(response.map(|body| Answering { body, _under_way: under_way }))
+            Ok::<_, Infallible>(response.map(|body| TrackedBody { body, _under_way: under_way }))
         }
     });
     let mut http = http1::Builder::new();
@@ -149,7 +149,7 @@ async fn serve_connection<H, A, B>(
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(BUFFER_BYTES_MAX)
         .half_close(false);
-    let stream = TokioIo::new(Stream::new(stream, connection.clone(), stall));
+    let stream = TokioIo::new(PacedStream::new(stream, connection.clone(), stall));
     let served = watcher.watch(http.serve_connection(stream, service));
     tokio::select! {
         served = served => {
@@ -164,12 +164,12 @@ async fn serve_connection<H, A, B>(
 }
 
 /// An answer's body: its request is under way until it has been handed over, or given up.
-struct Answering<B> {
+struct TrackedBody<B> {
     body: B,
-    _under_way: UnderWay,
+    _under_way: RequestGuard,
 }
 
-impl<B: Body + Unpin> Body for Answering<B> {
+impl<B: Body + Unpin> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 

@@ -12,7 +12,7 @@ use ingest::ids::{NodeId, StoreId};
 
 /// Whose a data directory is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Identity {
+pub enum DataIdentity {
     /// A store with a log of its own.
     Embedded(StoreIdentity),
     /// A node's copy of a store whose log is on brokers.
@@ -42,22 +42,22 @@ pub struct NodeIdentity {
     pub holds_id: bool,
 }
 
-impl Identity {
+impl DataIdentity {
     /// The store.
     pub fn store(&self) -> StoreId {
         match self {
-            Identity::Embedded(own) => own.store,
-            Identity::Node(node) => node.store,
+            DataIdentity::Embedded(own) => own.store,
+            DataIdentity::Node(node) => node.store,
         }
     }
 
     fn line(&self) -> String {
         match self {
-            Identity::Embedded(own) => {
+            DataIdentity::Embedded(own) => {
                 let stage = if own.is_begun { "begun" } else { "new" };
                 format!("siltstone store 2 {} {stage}", hex::encode(own.store.0))
             }
-            Identity::Node(node) => {
+            DataIdentity::Node(node) => {
                 let held = if node.holds_id { "confirmed" } else { "claimed" };
                 let store = hex::encode(node.store.0);
                 format!("siltstone node 1 {store} {} {} {held}", node.node, node.partitions)
@@ -78,10 +78,10 @@ impl Identity {
         match words[..] {
             ["siltstone", "store", "2", id, stage @ ("new" | "begun")] => {
                 let is_begun = stage == "begun";
-                Some(Identity::Embedded(StoreIdentity { store: store(id)?, is_begun }))
+                Some(DataIdentity::Embedded(StoreIdentity { store: store(id)?, is_begun }))
             }
             ["siltstone", "node", "1", id, node, partitions, held] => {
-                Some(Identity::Node(NodeIdentity {
+                Some(DataIdentity::Node(NodeIdentity {
                     store: store(id)?,
                     node: NodeId::new(node.parse().ok()?),
                     partitions: partitions.parse().ok()?,
@@ -116,9 +116,9 @@ impl Identity {
             }
         }
         // Power may be lost between the two: what either says of the past has happened.
-        let says_more = |identity: &&Identity| match identity {
-            Identity::Embedded(own) => own.is_begun,
-            Identity::Node(own) => own.holds_id,
+        let says_more = |identity: &&DataIdentity| match identity {
+            DataIdentity::Embedded(own) => own.is_begun,
+            DataIdentity::Node(own) => own.holds_id,
         };
         if let Some(identity) = found.iter().find(says_more).or(found.first()) {
             return Ok(Some(*identity));
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn both_kinds_are_read_as_they_were_written() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Identity::read(folder.path()).unwrap(), None);
+        assert_eq!(DataIdentity::read(folder.path()).unwrap(), None);
         let node = NodeIdentity {
             store: StoreId([7; 16]),
             node: NodeId::new(3),
@@ -217,21 +217,21 @@ mod tests {
             holds_id: true,
         };
         let store =
-            |is_begun| Identity::Embedded(StoreIdentity { store: StoreId([9; 16]), is_begun });
-        for identity in [store(false), store(true), Identity::Node(node)] {
+            |is_begun| DataIdentity::Embedded(StoreIdentity { store: StoreId([9; 16]), is_begun });
+        for identity in [store(false), store(true), DataIdentity::Node(node)] {
             identity.write(folder.path()).unwrap();
-            assert_eq!(Identity::read(folder.path()).unwrap(), Some(identity));
+            assert_eq!(DataIdentity::read(folder.path()).unwrap(), Some(identity));
             // One copy is enough, whichever it is, and mends the other; none is too few.
             for damaged in ["identity.a", "identity.b"] {
                 fs::write(folder.path().join(damaged), b"siltstone store 2 00 00").unwrap();
-                assert_eq!(Identity::read(folder.path()).unwrap(), Some(identity));
+                assert_eq!(DataIdentity::read(folder.path()).unwrap(), Some(identity));
                 identity.mend(folder.path()).unwrap();
             }
         }
         for lost in ["identity.a", "identity.b"] {
             fs::remove_file(folder.path().join(lost)).unwrap();
         }
-        assert_eq!(Identity::read(folder.path()).unwrap(), None);
+        assert_eq!(DataIdentity::read(folder.path()).unwrap(), None);
     }
 
     /// A store was begun, and power was lost between its two copies of that.
@@ -239,13 +239,17 @@ mod tests {
     fn what_either_copy_says_of_the_past_has_happened() {
         let folder = tempfile::tempdir().unwrap();
         let identity =
-            |is_begun| Identity::Embedded(StoreIdentity { store: StoreId([9; 16]), is_begun });
+            |is_begun| DataIdentity::Embedded(StoreIdentity { store: StoreId([9; 16]), is_begun });
         for behind in ["identity.a", "identity.b"] {
             identity(false).write(folder.path()).unwrap();
             let old = fs::read(folder.path().join(behind)).unwrap();
             identity(true).write(folder.path()).unwrap();
             fs::write(folder.path().join(behind), old).unwrap();
-            assert_eq!(Identity::read(folder.path()).unwrap(), Some(identity(true)), "{behind}");
+            assert_eq!(
+                DataIdentity::read(folder.path()).unwrap(),
+                Some(identity(true)),
+                "{behind}"
+            );
         }
     }
 
@@ -254,15 +258,15 @@ mod tests {
         for name in ["log", "p0000", "p0013", "spool", "log-0000.mark"] {
             let folder = tempfile::tempdir().unwrap();
             fs::create_dir(folder.path().join(name)).unwrap();
-            let error = Identity::read(folder.path()).unwrap_err().to_string();
+            let error = DataIdentity::read(folder.path()).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("pictures")).unwrap();
-        assert_eq!(Identity::read(folder.path()).unwrap(), None);
+        assert_eq!(DataIdentity::read(folder.path()).unwrap(), None);
         let line = "siltstone store 1 09090909090909090909090909090909 00000000\n";
         fs::write(folder.path().join("identity.a"), line).unwrap();
-        let error = Identity::read(folder.path()).unwrap_err().to_string();
+        let error = DataIdentity::read(folder.path()).unwrap_err().to_string();
         assert!(error.contains("an earlier version"), "{error}");
     }
 }

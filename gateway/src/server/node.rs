@@ -20,9 +20,9 @@ use ingest::log::{Log, ReadError};
 use ingest::record::DATA_BYTES_MAX;
 use kafka::{KafkaBrokers, TopicDescription};
 
-use super::identity::{Identity, NodeIdentity, new_store};
+use super::identity::{DataIdentity, NodeIdentity, new_store};
 use super::store::{bulk_options, partition_options};
-use crate::config::{KafkaSettings, Settings};
+use crate::config::{KafkaSettings, ServerSettings};
 
 /// A write waits so long for its outcome; then it is told that nobody knows.
 const WRITE_WAIT: Duration = Duration::from_secs(15);
@@ -32,7 +32,7 @@ const READ_WAIT: Duration = Duration::from_secs(10);
 const LAST_RECORD_WAIT: Duration = Duration::from_secs(30);
 
 /// What belongs to a node rather than to a partition.
-pub struct Node {
+pub struct NodeContext {
     /// Its id.
     pub id: NodeId,
     /// The cluster's name.
@@ -78,13 +78,13 @@ pub async fn init(env: &Env, kafka: &KafkaSettings, partitions: u32) -> anyhow::
     })
 }
 
-impl Node {
+impl NodeContext {
     /// Joins the cluster: opens every partition and claims the node's id.
     pub async fn open(
         env: Env,
-        settings: &Settings,
+        settings: &ServerSettings,
         kafka: &KafkaSettings,
-        found: Option<Identity>,
+        found: Option<DataIdentity>,
     ) -> anyhow::Result<(Self, Vec<Partition>)> {
         let own = own_identity(&settings.data, kafka, found)?;
         kafka::check_connection(&kafka.connection).await?;
@@ -104,7 +104,7 @@ impl Node {
             None => {
                 let (store, node) = (log.store(), kafka.node);
                 let own = NodeIdentity { store, node, partitions, holds_id: false };
-                Identity::Node(own).write(&settings.data)?;
+                DataIdentity::Node(own).write(&settings.data)?;
                 own
             }
         };
@@ -120,7 +120,7 @@ impl Node {
                 kafka.connection.cluster()
             );
         }
-        Identity::Node(NodeIdentity { holds_id: true, ..own }).write(&settings.data)?;
+        DataIdentity::Node(NodeIdentity { holds_id: true, ..own }).write(&settings.data)?;
         let cluster = kafka.connection.cluster().to_owned();
         Ok((Self { id: own.node, cluster, log }, partitions))
     }
@@ -130,27 +130,27 @@ impl Node {
 fn own_identity(
     data: &Path,
     kafka: &KafkaSettings,
-    found: Option<Identity>,
+    found: Option<DataIdentity>,
 ) -> anyhow::Result<Option<NodeIdentity>> {
     match found {
         None => Ok(None),
-        Some(Identity::Embedded(_)) => bail!(
+        Some(DataIdentity::Embedded(_)) => bail!(
             "{} holds a store with a log of its own: start it without --log kafka, or give another data directory",
             data.display()
         ),
-        Some(Identity::Node(own)) if own.node != kafka.node => bail!(
+        Some(DataIdentity::Node(own)) if own.node != kafka.node => bail!(
             "{} is the copy of node {}, not of node {}: give its id, or another data directory",
             data.display(),
             own.node,
             kafka.node
         ),
-        Some(Identity::Node(own)) => Ok(Some(own)),
+        Some(DataIdentity::Node(own)) => Ok(Some(own)),
     }
 }
 
 async fn open_partition(
     env: Env,
-    settings: &Settings,
+    settings: &ServerSettings,
     kafka: &KafkaSettings,
     log: Arc<ReplicatedLog>,
     own: NodeIdentity,

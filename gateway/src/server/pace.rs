@@ -9,13 +9,13 @@ const LEAST_BYTES: u64 = 64 << 10;
 
 /// How a client keeps up.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct ClientPace {
     within: Duration,
     bytes: u64,
     waited: Duration,
 }
 
-impl Pace {
+impl ClientPace {
     /// A stretch begins: 64 KiB must move before the client has been waited for this long.
     pub fn new(within: Duration) -> Self {
         Self { within, bytes: 0, waited: Duration::ZERO }
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn drops_of_bytes_give_no_more_time() {
-        let mut pace = Pace::new(Duration::from_secs(60));
+        let mut pace = ClientPace::new(Duration::from_secs(60));
         for _ in 0..12 {
             assert!(pace.left() > Duration::ZERO);
             pace.waited(Duration::from_secs(5));

@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::config::Settings;
+use crate::config::ServerSettings;
 
 /// Warns of files with secrets, and of a data directory, that others may read. It is no refusal: what others
 /// may do is sometimes decided by who mounts a volume, and the files inside are the server's alone.
-pub fn tell(settings: &Settings) {
+pub fn tell(settings: &ServerSettings) {
     if !settings.short_secrets.is_empty() {
         let users = settings.short_secrets.join(", ");
         tracing::warn!(users, "a secret key of fewer than 16 characters is soon guessed");

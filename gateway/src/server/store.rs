@@ -19,9 +19,9 @@ use ingest::ids::{Offset, PartitionId};
 use ingest::log::ReadError;
 use ingest::log::embedded::{self, EmbeddedLog};
 
-use super::identity::{Identity, StoreIdentity, new_store, sync_folder_of};
-use super::node::Node;
-use crate::config::{LogKind, Settings};
+use super::identity::{DataIdentity, StoreIdentity, new_store, sync_folder_of};
+use super::node::NodeContext;
+use crate::config::{LogKind, ServerSettings};
 
 /// The one partition of an embedded store.
 pub const PARTITION: PartitionId = PartitionId::ZERO;
@@ -34,16 +34,16 @@ pub struct Store {
     /// Its partitions, in order.
     pub partitions: Vec<Partition>,
     /// What makes its writes durable.
-    pub kind: Kind,
-    _lock: Lock,
+    pub kind: LogBackend,
+    _lock: DataLock,
 }
 
 /// What makes a store's writes durable.
-pub enum Kind {
+pub enum LogBackend {
     /// This machine.
     Embedded(Arc<EmbeddedLog>),
     /// Brokers; this is one of several nodes.
-    Node(Node),
+    Node(NodeContext),
 }
 
 /// Makes the data directory, and its name durable in every folder above that was made with it.
@@ -64,9 +64,9 @@ pub fn make_folder(data: &Path) -> anyhow::Result<()> {
 }
 
 /// Keeps other processes out of the data directory. The system lets go of it when the process ends.
-pub struct Lock(#[expect(dead_code, reason = "held, not read")] fs::File);
+pub struct DataLock(#[expect(dead_code, reason = "held, not read")] fs::File);
 
-impl Lock {
+impl DataLock {
     /// Takes the lock, or says who has it.
     pub fn take(data: &Path) -> anyhow::Result<Self> {
         let path = data.join("LOCK");
@@ -86,7 +86,7 @@ pub fn log_folder(partition: PartitionId) -> FilePath {
 }
 
 /// How the log is kept under these settings.
-pub fn log_options(settings: &Settings, own: StoreIdentity) -> embedded::EmbeddedLogOptions {
+pub fn log_options(settings: &ServerSettings, own: StoreIdentity) -> embedded::EmbeddedLogOptions {
     embedded::EmbeddedLogOptions {
         folder: FilePath::new("log"),
         store: own.store,
@@ -98,7 +98,7 @@ pub fn log_options(settings: &Settings, own: StoreIdentity) -> embedded::Embedde
 }
 
 /// How bulk files are kept under these settings.
-pub fn bulk_options(settings: &Settings, catalog: &Catalog) -> bulk::BulkOptions {
+pub fn bulk_options(settings: &ServerSettings, catalog: &Catalog) -> bulk::BulkOptions {
     bulk::BulkOptions {
         folder: PartitionLayout::new(catalog.partition).bulk_folder(),
         store: catalog.store,
@@ -112,7 +112,7 @@ pub fn bulk_options(settings: &Settings, catalog: &Catalog) -> bulk::BulkOptions
 }
 
 /// How partitions are run under these settings, wherever their log is.
-pub fn partition_options(settings: &Settings) -> PartitionOptions {
+pub fn partition_options(settings: &ServerSettings) -> PartitionOptions {
     PartitionOptions {
         cut: settings.cut,
         reserve_bytes: settings.reserve_bytes,
@@ -122,38 +122,38 @@ pub fn partition_options(settings: &Settings) -> PartitionOptions {
 
 impl Store {
     /// Opens the store, recovering what the last stop left.
-    pub async fn open(env: Env, settings: &Settings) -> anyhow::Result<Self> {
-        let lock = Lock::take(&settings.data)?;
-        let found = Identity::read(&settings.data)?;
+    pub async fn open(env: Env, settings: &ServerSettings) -> anyhow::Result<Self> {
+        let lock = DataLock::take(&settings.data)?;
+        let found = DataIdentity::read(&settings.data)?;
         match &settings.log {
             LogKind::Embedded => Self::open_embedded(env, settings, found, lock).await,
             LogKind::Kafka(kafka) => {
-                let (node, partitions) = Node::open(env, settings, kafka, found).await?;
-                Ok(Self { partitions, kind: Kind::Node(node), _lock: lock })
+                let (node, partitions) = NodeContext::open(env, settings, kafka, found).await?;
+                Ok(Self { partitions, kind: LogBackend::Node(node), _lock: lock })
             }
         }
     }
 
     async fn open_embedded(
         env: Env,
-        settings: &Settings,
-        found: Option<Identity>,
-        lock: Lock,
+        settings: &ServerSettings,
+        found: Option<DataIdentity>,
+        lock: DataLock,
     ) -> anyhow::Result<Self> {
         let own = match found {
-            Some(Identity::Embedded(own)) => own,
-            Some(Identity::Node(node)) => bail!(
+            Some(DataIdentity::Embedded(own)) => own,
+            Some(DataIdentity::Node(node)) => bail!(
                 "{} is the copy of node {} of a cluster: start it with --log kafka, or give another data directory",
                 settings.data.display(),
                 node.node
             ),
             None => {
                 let own = StoreIdentity { store: new_store()?, is_begun: false };
-                Identity::Embedded(own).write(&settings.data)?;
+                DataIdentity::Embedded(own).write(&settings.data)?;
                 own
             }
         };
-        Identity::Embedded(own).mend(&settings.data)?;
+        DataIdentity::Embedded(own).mend(&settings.data)?;
         let found = Partition::catalog(&env, own.store, PARTITION).await.context("the catalog")?;
         let has_catalog = found.is_some();
         let catalog = found.unwrap_or_else(|| Catalog::first(own.store, PARTITION));
@@ -185,9 +185,10 @@ impl Store {
                 let reason = status.refusing.map_or("no room for it".into(), |e| e.to_string());
                 bail!("a new store's first log file could not be made: {reason}");
             }
-            Identity::Embedded(StoreIdentity { is_begun: true, ..own }).write(&settings.data)?;
+            DataIdentity::Embedded(StoreIdentity { is_begun: true, ..own })
+                .write(&settings.data)?;
         }
-        Ok(Self { partitions: vec![partition], kind: Kind::Embedded(log), _lock: lock })
+        Ok(Self { partitions: vec![partition], kind: LogBackend::Embedded(log), _lock: lock })
     }
 
     /// The partition that a bucket of this name lives in, whether there is one or not.
@@ -239,7 +240,7 @@ impl Store {
     /// Folds what is not folded yet, and stops.
     pub async fn close(&self) {
         match &self.kind {
-            Kind::Embedded(log) => {
+            LogBackend::Embedded(log) => {
                 let cuts = futures::future::join_all(self.partitions.iter().map(Partition::cut));
                 match tokio::time::timeout(LAST_CUT, cuts).await {
                     Ok(cuts) => {
@@ -254,7 +255,7 @@ impl Store {
                 log.close().await;
             }
             // A cut is everybody's; the others make theirs when it is time.
-            Kind::Node(node) => node.log.close().await,
+            LogBackend::Node(node) => node.log.close().await,
         }
     }
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::connections::Connection;
-use super::pace::Pace;
+use super::connections::ConnectionHandle;
+use super::pace::ClientPace;
 
 /// What still comes after the last answer is dropped up to so many bytes,
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
@@ -27,10 +27,10 @@ const DRAIN_IDLE_MAX: Duration = Duration::from_secs(2);
 const DRAIN_STEP: usize = 16 << 10;
 
 /// See the module's description.
-pub struct Stream<S> {
+pub struct PacedStream<S> {
     inner: S,
-    connection: Arc<Connection>,
-    pace: Pace,
+    connection: Arc<ConnectionHandle>,
+    pace: ClientPace,
     /// When the client has been waited for since, and the timer that ends it.
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
     drain: Option<Drain>,
@@ -42,10 +42,10 @@ struct Drain {
     timer: Pin<Box<Sleep>>,
 }
 
-impl<S> Stream<S> {
+impl<S> PacedStream<S> {
     /// A connection whose client must take 64 KiB of an answer in each `stall` of waiting.
-    pub fn new(inner: S, connection: Arc<Connection>, stall: Duration) -> Self {
-        Self { inner, connection, pace: Pace::new(stall), blocked: None, drain: None }
+    pub fn new(inner: S, connection: Arc<ConnectionHandle>, stall: Duration) -> Self {
+        Self { inner, connection, pace: ClientPace::new(stall), blocked: None, drain: None }
     }
 
     fn went(&mut self, bytes: usize) {
@@ -72,7 +72,7 @@ impl<S> Stream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -85,7 +85,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -166,12 +166,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    use super::super::connections::{Connections, Limits};
+    use super::super::connections::{ConnectionLimits, ConnectionTable};
     use super::*;
 
-    async fn place() -> super::super::connections::Place {
-        let all =
-            Connections::new("test", Limits { all: 1, per_address: 1, spares_loopback: true });
+    async fn place() -> super::super::connections::ConnectionSlot {
+        let all = ConnectionTable::new(
+            "test",
+            ConnectionLimits { all: 1, per_address: 1, spares_loopback: true },
+        );
         all.admit(([127, 0, 0, 1], 1).into()).await.unwrap()
     }
 
@@ -179,7 +181,7 @@ mod tests {
     async fn a_client_that_takes_nothing_is_given_up() {
         let (place, (near, mut far)) = (place().await, duplex(1024));
         let stall = Duration::from_millis(50);
-        let mut stream = Stream::new(near, place.connection().clone(), stall);
+        let mut stream = PacedStream::new(near, place.connection().clone(), stall);
         let error = stream.write_all(&[7; 4096]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         // One that reads is not, however much there is.
@@ -191,7 +193,7 @@ mod tests {
             }
         };
         let stall = Duration::from_secs(60);
-        let mut stream = Stream::new(stream.inner, place.connection().clone(), stall);
+        let mut stream = PacedStream::new(stream.inner, place.connection().clone(), stall);
         let (written, ()) = tokio::join!(stream.write_all(&[7; 100_000]), all);
         written.unwrap();
     }
@@ -201,7 +203,7 @@ mod tests {
         let (place, (near, mut far)) = (place().await, duplex(1024));
         let _request = place.begin(true);
         let stall = Duration::from_secs(60);
-        let mut stream = Stream::new(near, place.connection().clone(), stall);
+        let mut stream = PacedStream::new(near, place.connection().clone(), stall);
         let client = async {
             far.write_all(&[1; 50_000]).await.unwrap();
             let mut answer = Vec::new();
@@ -221,7 +223,7 @@ mod tests {
     async fn who_owes_nothing_is_not_waited_for() {
         let (place, (near, _far)) = (place().await, duplex(1024));
         let stall = Duration::from_secs(60);
-        let mut stream = Stream::new(near, place.connection().clone(), stall);
+        let mut stream = PacedStream::new(near, place.connection().clone(), stall);
         stream.shutdown().await.unwrap();
         assert!(stream.drain.is_none());
     }

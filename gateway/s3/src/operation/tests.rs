@@ -6,20 +6,20 @@ use super::*;
 
 fn decided(
     method: &str,
-    resource: Resource,
+    resource: S3Resource,
     query: &str,
     headers: &[(&'static str, &str)],
-) -> Result<&'static str, Code> {
+) -> Result<&'static str, ErrorCode> {
     let query = crate::names::query(query).unwrap();
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         map.append(*name, value.parse().unwrap());
     }
-    let request = Request { method, resource, query: &query, headers: &map };
+    let request = RequestParts { method, resource, query: &query, headers: &map };
     decide(&request).map(|found| found.name).map_err(|error| error.code)
 }
 
-use Resource::{Bucket, Object, Service};
+use S3Resource::{Bucket, Object, Service};
 
 #[test]
 fn every_row_can_be_found_by_its_method() {
@@ -74,7 +74,7 @@ fn a_request_is_the_operation_that_it_names() {
 
 #[test]
 fn what_names_another_operation_is_refused() {
-    use Code::{InvalidArgument, MethodNotAllowed, NotImplemented};
+    use ErrorCode::{InvalidArgument, MethodNotAllowed, NotImplemented};
     let table = [
         ("DELETE", Bucket, "metadataTable", NotImplemented),
         ("DELETE", Bucket, "uploads", MethodNotAllowed),
@@ -124,7 +124,7 @@ fn a_refused_method_is_told_those_that_are_allowed() {
     let of = |method, resource, query: &str| {
         let query = crate::names::query(query).unwrap();
         let headers = HeaderMap::new();
-        let error = decide(&Request { method, resource, query: &query, headers: &headers });
+        let error = decide(&RequestParts { method, resource, query: &query, headers: &headers });
         let extra = error.unwrap_err().extra;
         extra.into_iter().find(|(name, _)| *name == crate::error::ALLOW).unwrap().1
     };
@@ -139,7 +139,7 @@ fn headers_are_obeyed_or_refused() {
     let refused = |method, resource, query, headers: &[(&'static str, &str)]| {
         assert_eq!(
             decided(method, resource, query, headers),
-            Err(Code::NotImplemented),
+            Err(ErrorCode::NotImplemented),
             "{method} {resource:?} {query} {headers:?}"
         );
     };
@@ -194,7 +194,7 @@ fn headers_are_obeyed_or_refused() {
         refused("PUT", Bucket, "", &[("x-amz-bucket-object-lock-enabled", value)]);
     }
     let class = [("x-amz-storage-class", "NONE")];
-    assert_eq!(decided("PUT", Object, "", &class), Err(Code::InvalidStorageClass));
+    assert_eq!(decided("PUT", Object, "", &class), Err(ErrorCode::InvalidStorageClass));
 
     obeyed("PUT", Bucket, "", &[("x-amz-bucket-object-lock-enabled", "False")]);
     obeyed("PUT", Object, "", &[("x-amz-acl", "private"), ("x-amz-storage-class", "STANDARD")]);
@@ -220,7 +220,7 @@ fn every_operation_is_found_by_what_selects_it() {
         if let Some(name) = definition.selecting_header {
             headers.insert(name, "b/k".parse().unwrap());
         }
-        let request = Request {
+        let request = RequestParts {
             method: definition.method,
             resource: definition.resource,
             query: &query,
@@ -229,8 +229,8 @@ fn every_operation_is_found_by_what_selects_it() {
         match decide(&request) {
             Ok(found) => assert_eq!(found.name, definition.name),
             Err(error) => {
-                assert_eq!(definition.state, State::Refused, "{}", definition.name);
-                assert_eq!(error.code, Code::NotImplemented, "{}", definition.name);
+                assert_eq!(definition.state, OperationSupport::Refused, "{}", definition.name);
+                assert_eq!(error.code, ErrorCode::NotImplemented, "{}", definition.name);
             }
         }
     }
@@ -257,10 +257,10 @@ proptest! {
         let query: Vec<(String, String)> =
             given.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let headers = HeaderMap::new();
-        let request = Request { method, resource, query: &query, headers: &headers };
+        let request = RequestParts { method, resource, query: &query, headers: &headers };
         if let Ok(found) = decide(&request) {
             prop_assert_eq!((found.method, found.resource), (method, resource));
-            prop_assert!(found.state != State::Refused);
+            prop_assert!(found.state != OperationSupport::Refused);
             for (name, value) in &query {
                 let is_ignored = !is_selector(name)
                     && if found.is_write() { !is_parameter(name) } else { name != "versionId" };

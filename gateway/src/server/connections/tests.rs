@@ -6,19 +6,20 @@ fn peer(number: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, number], 5000))
 }
 
-fn connections(all: usize, per_address: usize) -> Arc<Connections> {
-    Connections::new("test", Limits { all, per_address, spares_loopback: true })
+fn connections(all: usize, per_address: usize) -> Arc<ConnectionTable> {
+    ConnectionTable::new("test", ConnectionLimits { all, per_address, spares_loopback: true })
 }
 
 /// A connection told to end.
-fn is_displaced(place: &Place) -> bool {
+fn is_displaced(place: &ConnectionSlot) -> bool {
     !place.connections.open.lock().all.contains_key(&place.connection.id)
 }
 
 #[test]
 fn who_has_said_nothing_for_longest_makes_room() {
     let all = connections(3, 3);
-    let places: Vec<Place> = (0..3).map(|at| all.try_admit(peer(1), at).unwrap()).collect();
+    let places: Vec<ConnectionSlot> =
+        (0..3).map(|at| all.try_admit(peer(1), at).unwrap()).collect();
     let newcomer = all.try_admit(peer(2), 10).unwrap();
     let gone: Vec<bool> = places.iter().map(is_displaced).collect();
     assert_eq!(gone, [true, false, false]);
@@ -46,7 +47,7 @@ fn one_that_sent_good_requests_stays_while_others_have_not() {
     // Requests of others that do not stall leave only the idle one, once it has been idle for a while.
     let busy = crowd[0].begin(false);
     let now = all.now();
-    assert_eq!(all.try_admit(peer(3), now).err(), Some(Full::All));
+    assert_eq!(all.try_admit(peer(3), now).err(), Some(NoPlaceReason::All));
     let _third = all.try_admit(peer(3), now + IDLE_MS).unwrap();
     assert!(is_displaced(&good));
     drop(busy);
@@ -55,8 +56,9 @@ fn one_that_sent_good_requests_stays_while_others_have_not() {
 #[test]
 fn a_request_is_cut_off_only_when_its_client_stalls() {
     let all = connections(3, 3);
-    let places: Vec<Place> = (0..3).map(|at| all.try_admit(peer(1), at).unwrap()).collect();
-    let _requests: Vec<UnderWay> = places.iter().map(|place| place.begin(true)).collect();
+    let places: Vec<ConnectionSlot> =
+        (0..3).map(|at| all.try_admit(peer(1), at).unwrap()).collect();
+    let _requests: Vec<RequestGuard> = places.iter().map(|place| place.begin(true)).collect();
     // The first is worked at, the second's client sends, the third's does not.
     places[1].connection().waits();
     places[2].connection().waits();
@@ -67,7 +69,7 @@ fn a_request_is_cut_off_only_when_its_client_stalls() {
     let gone: Vec<bool> = places.iter().map(is_displaced).collect();
     assert_eq!(gone, [false, false, true]);
     let newcomer = _newcomer.begin(false);
-    assert_eq!(all.try_admit(peer(2), later).err(), Some(Full::All), "nobody else stalls");
+    assert_eq!(all.try_admit(peer(2), later).err(), Some(NoPlaceReason::All), "nobody else stalls");
     drop(newcomer);
 }
 
@@ -117,7 +119,7 @@ fn an_address_has_a_bound_of_its_own() {
     let _third = all.try_admit(peer(1), 2).unwrap();
     assert!(is_displaced(&first) && !is_displaced(&second) && !is_displaced(&other));
     let requests = [second.begin(false), _third.begin(false)];
-    assert_eq!(all.try_admit(peer(1), 3).err(), Some(Full::Address));
+    assert_eq!(all.try_admit(peer(1), 3).err(), Some(NoPlaceReason::Address));
     assert!(all.try_admit(peer(3), 3).is_ok(), "others are not concerned");
     drop(requests);
 }
@@ -126,7 +128,7 @@ fn an_address_has_a_bound_of_its_own() {
 fn a_proxy_on_this_machine_is_not_one_client() {
     let all = connections(10, 2);
     let proxy = SocketAddr::from(([127, 0, 0, 1], 5000));
-    let places: Vec<Place> = (0..10).map(|at| all.try_admit(proxy, at).unwrap()).collect();
+    let places: Vec<ConnectionSlot> = (0..10).map(|at| all.try_admit(proxy, at).unwrap()).collect();
     assert!(!places.iter().any(is_displaced));
     let _eleventh = all.try_admit(proxy, 20).unwrap();
     assert_eq!(places.iter().filter(|place| is_displaced(place)).count(), 1);
@@ -135,7 +137,8 @@ fn a_proxy_on_this_machine_is_not_one_client() {
 #[test]
 fn few_at_a_time_are_told_to_leave() {
     let all = connections(100, 100);
-    let places: Vec<Place> = (0..100).map(|at| all.try_admit(peer(1), at).unwrap()).collect();
+    let places: Vec<ConnectionSlot> =
+        (0..100).map(|at| all.try_admit(peer(1), at).unwrap()).collect();
     let mut newcomers = Vec::new();
     while let Ok(newcomer) = all.try_admit(peer(2), 200) {
         newcomers.push(newcomer);

@@ -25,8 +25,8 @@ use sql::{
 };
 
 use crate::config::User;
-use crate::refusal::{Refusal, Who};
-use crate::server::store::{Kind, Store};
+use crate::refusal::{ClientInfo, RefusedRequest};
+use crate::server::store::{LogBackend, Store};
 use crate::users::{Users, is_operator, owns};
 
 /// The header that tells how far an answer, or the store after a write, goes: for each partition concerned,
@@ -54,13 +54,13 @@ fn parse_offsets(text: &str, partitions: usize) -> Result<ReadOffsets, String> {
 }
 
 /// The store in the eyes of one user.
-struct Viewer {
+struct UserView {
     store: Arc<Store>,
     user: Arc<User>,
     asker: Principal,
 }
 
-impl Viewer {
+impl UserView {
     fn new(store: Arc<Store>, user: Arc<User>) -> Self {
         let asker = Principal {
             name: user.name.clone(),
@@ -71,7 +71,7 @@ impl Viewer {
     }
 }
 
-impl StoreSource for Viewer {
+impl StoreSource for UserView {
     fn fresh(&self) -> Fut<'_, Result<Vec<PartitionView>, ReadError>> {
         Box::pin(async move {
             let seen = |(snapshot, partition): (Snapshot, &Partition)| {
@@ -96,7 +96,7 @@ impl StoreSource for Viewer {
 /// How a query over HTTP is to be answered.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wishes {
+pub struct QueryOptions {
     /// In which form; see [`OutputFormat`].
     pub format: Option<String>,
     /// What must have been applied before the answer, as [`OFFSET_HEADER`] writes it.
@@ -105,7 +105,7 @@ pub struct Wishes {
 
 /// Where SQL comes in.
 #[derive(Clone)]
-pub struct Door {
+pub struct SqlService {
     store: Arc<Store>,
     users: Arc<Users>,
     engine: Arc<SqlEngine>,
@@ -113,7 +113,7 @@ pub struct Door {
     early: Arc<Mutex<HashMap<String, usize>>>,
 }
 
-impl Door {
+impl SqlService {
     /// Opens it.
     pub fn new(store: Arc<Store>, users: Arc<Users>, engine: Arc<SqlEngine>) -> Self {
         Self { store, users, engine, early: Arc::default() }
@@ -125,7 +125,7 @@ impl Door {
     }
 
     /// Who asks, by the keys in `Authorization: Basic`.
-    fn asker(&self, headers: &HeaderMap, who: &mut Who) -> Option<&Arc<User>> {
+    fn asker(&self, headers: &HeaderMap, who: &mut ClientInfo) -> Option<&Arc<User>> {
         let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let (scheme, encoded) = given.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
@@ -144,11 +144,11 @@ impl Door {
         if at_least.is_empty() {
             return Ok(());
         }
-        let _early = Early::new(&self.early, user)?;
+        let _early = OffsetWait::new(&self.early, user)?;
         for (id, offset) in at_least {
             let partition = &self.store.partitions[id.get() as usize];
             let end = partition.log().status(*id).end;
-            if matches!(self.store.kind, Kind::Embedded(_)) && *offset > end {
+            if matches!(self.store.kind, LogBackend::Embedded(_)) && *offset > end {
                 let text = format!("min_offset {id}:{offset} lies beyond the log's end, {end}");
                 return Err(SqlError::refused(text));
             }
@@ -162,14 +162,14 @@ impl Door {
         &self,
         headers: &HeaderMap,
         address: Option<SocketAddr>,
-        wishes: Wishes,
+        wishes: QueryOptions,
         text: String,
     ) -> Response {
-        let mut who = Who { address, ..Who::default() };
+        let mut who = ClientInfo { address, ..ClientInfo::default() };
         match self.asker(headers, &mut who) {
             Some(user) => self.answer_to(user, wishes, text).await,
             None => {
-                Refusal {
+                RefusedRequest {
                     request: "",
                     operation: "SQL",
                     path: "/sql",
@@ -187,7 +187,12 @@ impl Door {
 
     /// Answers a user's query, streamed. An error after the first rows breaks the answer off, so that no
     /// client takes a part for the whole.
-    pub async fn answer_to(&self, user: &Arc<User>, wishes: Wishes, text: String) -> Response {
+    pub async fn answer_to(
+        &self,
+        user: &Arc<User>,
+        wishes: QueryOptions,
+        text: String,
+    ) -> Response {
         let format = wishes.format.as_deref().unwrap_or("json").parse::<OutputFormat>();
         let at_least = wishes.min_offset.as_deref().unwrap_or_default();
         let at_least = parse_offsets(at_least, self.store.partitions.len());
@@ -200,7 +205,7 @@ impl Door {
         if let Err(error) = self.reach(user, &at_least).await {
             return error_answer(&error);
         }
-        let viewer = Arc::new(Viewer::new(self.store.clone(), user.clone()));
+        let viewer = Arc::new(UserView::new(self.store.clone(), user.clone()));
         let mut rows = match self.engine.query(viewer, text.into(), ResultWriter::new(format)).await
         {
             Ok(rows) => rows,
@@ -228,7 +233,7 @@ impl Door {
 }
 
 /// A query that waits for an offset.
-struct Early {
+struct OffsetWait {
     all: Arc<Mutex<HashMap<String, usize>>>,
     user: String,
 }
@@ -236,7 +241,7 @@ struct Early {
 /// Queries of one user that wait for an offset at a time.
 const EARLY_MAX: usize = 32;
 
-impl Early {
+impl OffsetWait {
     fn new(all: &Arc<Mutex<HashMap<String, usize>>>, user: &User) -> Result<Self, SqlError> {
         let mut waiting = all.lock();
         let count = waiting.entry(user.id.clone()).or_default();
@@ -248,7 +253,7 @@ impl Early {
     }
 }
 
-impl Drop for Early {
+impl Drop for OffsetWait {
     fn drop(&mut self) {
         let mut waiting = self.all.lock();
         if let Some(count) = waiting.get_mut(&self.user) {
@@ -261,24 +266,24 @@ impl Drop for Early {
 }
 
 /// The same users, through PostgreSQL's protocol.
-impl pg::Accounts for Door {
+impl pg::Accounts for SqlService {
     fn secret_key(&self, access_key: &str) -> Option<String> {
         self.users.with_key(access_key).map(|user| user.secret_key.expose().to_owned())
     }
 
     fn source(&self, access_key: &str) -> Option<Arc<dyn StoreSource>> {
         let user = self.users.with_key(access_key)?;
-        Some(Arc::new(Viewer::new(self.store.clone(), user.clone())))
+        Some(Arc::new(UserView::new(self.store.clone(), user.clone())))
     }
 
     fn denied(&self, access_key: &str, address: SocketAddr, code: &str) {
-        let who = Who {
+        let who = ClientInfo {
             access_key: Some(access_key.to_owned()),
             address: Some(address),
-            ..Who::default()
+            ..ClientInfo::default()
         };
         let operation = "PostgreSQL login";
-        Refusal { request: "", operation, path: "", status: 401, code, who: &who }.tell();
+        RefusedRequest { request: "", operation, path: "", status: 401, code, who: &who }.tell();
     }
 }
 

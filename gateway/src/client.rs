@@ -21,7 +21,7 @@ use crate::secret::Secret;
 const CONNECTION_END: Duration = Duration::from_millis(10);
 
 /// An access key and its secret key.
-pub type Keys = (String, Secret);
+pub type KeyPair = (String, Secret);
 
 /// Posts to the admin address and prints the answer, which is short.
 pub fn post(admin: &str, path: &str) -> anyhow::Result<ExitCode> {
@@ -35,7 +35,7 @@ fn runtime() -> anyhow::Result<Runtime> {
 
 /// Where a server is asked in SQL.
 #[derive(clap::Args)]
-pub struct Address {
+pub struct SqlAddress {
     /// The server's admin address, on the same machine.
     #[arg(long, default_value = "http://127.0.0.1:9001")]
     admin: String,
@@ -48,15 +48,15 @@ pub struct Address {
 }
 
 /// A server that is asked in SQL, with somebody's keys.
-pub struct Sql {
-    address: Address,
-    keys: Keys,
+pub struct SqlClient {
+    address: SqlAddress,
+    keys: KeyPair,
     runtime: Runtime,
 }
 
-impl Sql {
+impl SqlClient {
     /// The server at an address.
-    pub fn new(address: Address, keys: Keys) -> anyhow::Result<Self> {
+    pub fn new(address: SqlAddress, keys: KeyPair) -> anyhow::Result<Self> {
         Ok(Self { address, keys, runtime: runtime()? })
     }
 

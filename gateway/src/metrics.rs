@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use compactor::partition::Partition;
 
-use crate::server::connections::Connections;
-use crate::server::store::{Kind, Store};
+use crate::server::connections::ConnectionTable;
+use crate::server::store::{LogBackend, Store};
 
 /// Puts the store's numbers into the metrics.
 pub async fn take(store: &Store) {
@@ -13,7 +13,7 @@ pub async fn take(store: &Store) {
         take_partition(partition);
     }
     metrics::counter!("siltstone_reads_mended_total").absolute(ingest::log::mended());
-    if let Kind::Node(node) = &store.kind {
+    if let LogBackend::Node(node) = &store.kind {
         let set = |name: &'static str, value: u64| metrics::counter!(name).absolute(value);
         let counters = node.log.counters();
         set("siltstone_log_unknown_outcomes_total", counters.unknown.load(Ordering::Relaxed));
@@ -36,7 +36,7 @@ pub async fn take(store: &Store) {
 }
 
 /// Puts a listener's numbers into the metrics.
-pub fn take_connections(connections: &Connections) {
+pub fn take_connections(connections: &ConnectionTable) {
     let (open, displaced, refused) = connections.counts();
     let listener = connections.name;
     metrics::gauge!("siltstone_connections", "listener" => listener).set(open as f64);
