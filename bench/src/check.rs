@@ -39,18 +39,18 @@ use clap::Args;
 use serde::Serialize;
 
 use availability::Availability;
-use claims::Key;
+use claims::KeyClaims;
 use recording::Recording;
 use register::Judgement;
-use tally::Tally;
-use violation::{Promise, Violation};
+use tally::HistoryTally;
+use violation::{BrokenPromise, Violation};
 
 /// So many violations are shown. Where there is one, there often are hundreds.
 const VIOLATIONS_SHOWN: usize = 20;
 
 /// A history that can be checked.
 #[derive(Args)]
-pub struct Check {
+pub struct HistoryCheck {
     /// The history.
     file: PathBuf,
     /// Faults that were injected meanwhile: a JSON object in each line, with `fault` (a name), and `begin`
@@ -59,13 +59,13 @@ pub struct Check {
     faults: Option<PathBuf>,
 }
 
-impl Check {
+impl HistoryCheck {
     /// Checks it and prints what is found. Anything that is wrong is an error.
     pub fn run(&self, as_json: bool) -> anyhow::Result<()> {
         let began = Instant::now();
         let recording = Recording::read(&self.file)?;
         let faults = self.faults.as_deref().map(availability::read).transpose()?;
-        let mut report = Report::of(&recording);
+        let mut report = CheckReport::of(&recording);
         report.faults = availability::of(&recording, &faults.unwrap_or_default());
         report.seconds = began.elapsed().as_secs_f64();
         match as_json {
@@ -81,11 +81,11 @@ impl Check {
 
 /// What was found.
 #[derive(Serialize)]
-struct Report {
+struct CheckReport {
     command: &'static str,
     is_good: bool,
     operations: u64,
-    tally: Tally,
+    tally: HistoryTally,
     /// How long the history is.
     history_seconds: f64,
     /// Keys whose order was judged.
@@ -98,7 +98,7 @@ struct Report {
     seconds: f64,
     violations: usize,
     /// The first of them.
-    shown: Vec<Shown>,
+    shown: Vec<ShownViolation>,
     faults: Vec<Availability>,
     #[serde(skip)]
     found: Vec<Violation>,
@@ -106,22 +106,22 @@ struct Report {
 
 /// A violation as JSON has it.
 #[derive(Serialize)]
-struct Shown {
-    promise: Promise,
+struct ShownViolation {
+    promise: BrokenPromise,
     bucket: String,
     key: String,
     what: String,
     timeline: Vec<String>,
 }
 
-impl Report {
+impl CheckReport {
     fn of(recording: &Recording) -> Self {
         let keys = claims::of(recording);
         let mut found = answers::check(recording);
         found.extend(keys.iter().filter_map(order_violation));
         let (of_listings, pages) = listings::check(recording, &keys);
         found.extend(of_listings);
-        let shown = found.iter().take(VIOLATIONS_SHOWN).map(|violation| Shown {
+        let shown = found.iter().take(VIOLATIONS_SHOWN).map(|violation| ShownViolation {
             promise: violation.promise,
             bucket: violation.place.0.clone(),
             key: violation.place.1.clone(),
@@ -133,7 +133,7 @@ impl Report {
             command: "check",
             is_good: found.is_empty(),
             operations: recording.operations.len() as u64,
-            tally: Tally::of(&recording.operations),
+            tally: HistoryTally::of(&recording.operations),
             history_seconds: ends.max().unwrap_or(0) as f64 / 1e9,
             keys: keys.len(),
             claims: keys.iter().map(|key| key.claims.len()).sum(),
@@ -173,19 +173,19 @@ impl Report {
     }
 }
 
-fn row(kind: &str, counts: &tally::Counts) -> String {
+fn row(kind: &str, counts: &tally::OutcomeCounts) -> String {
     format!("  {kind:<16}{:>10}{:>10}{:>10}\n", counts.ok, counts.failed, counts.unknown)
 }
 
-fn order_violation(key: &Key) -> Option<Violation> {
+fn order_violation(key: &KeyClaims) -> Option<Violation> {
     let (promise, what, operations) = match register::judge(&key.claims) {
         Judgement::Linearizable => return None,
         Judgement::Contradiction(operations) => {
             let what = "no order explains these operations, whatever became of the others";
-            (Promise::Order, what, operations)
+            (BrokenPromise::Order, what, operations)
         }
         Judgement::Undecided => {
-            (Promise::Undecided, "undecided: too many operations overlap", Vec::new())
+            (BrokenPromise::Undecided, "undecided: too many operations overlap", Vec::new())
         }
     };
     Some(Violation { promise, place: key.name.clone(), what: what.into(), operations })

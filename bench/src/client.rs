@@ -20,13 +20,13 @@ use crate::sign::{Credentials, Signable, Signer, UNSIGNED};
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// The server under load, and who loads it.
-pub struct Target {
+pub struct LoadTarget {
     authority: String,
     host: HeaderValue,
     credentials: Credentials,
 }
 
-impl Target {
+impl LoadTarget {
     /// Takes an endpoint as `http://host:port`.
     pub fn new(endpoint: &str, credentials: Credentials) -> anyhow::Result<Self> {
         let authority = authority(endpoint)?.to_owned();
@@ -40,8 +40,9 @@ impl Target {
     pub async fn make_bucket(&self, bucket: &str) -> anyhow::Result<()> {
         let mut answer = Vec::new();
         let path = format!("/{bucket}");
-        let call = Call { method: Method::PUT, path: &path, query: "", payload: Payload::empty() };
-        let (status, _) = Connection::open(self).await?.exchange(call, &mut answer).await?;
+        let call =
+            SignedCall { method: Method::PUT, path: &path, query: "", payload: Payload::empty() };
+        let (status, _) = ClientConnection::open(self).await?.exchange(call, &mut answer).await?;
         let text = String::from_utf8_lossy(&answer);
         let is_there = status == StatusCode::CONFLICT && text.contains("BucketAlreadyOwnedByYou");
         ensure!(status.is_success() || is_there, "cannot make bucket {bucket} ({status}): {text}");
@@ -88,7 +89,7 @@ async fn read(
 
 /// Why a request has no answer, for a caller who must know what may have become of it.
 #[derive(Debug)]
-pub enum Lost {
+pub enum LostRequest {
     /// Nothing of it was sent: it has not been carried out, and never will be.
     Unsent(anyhow::Error),
     /// It was sent, at least in part: it may have been carried out, or may still be.
@@ -98,7 +99,7 @@ pub enum Lost {
 }
 
 /// A request that a connection signs and sends.
-pub struct Call<'a> {
+pub struct SignedCall<'a> {
     /// The method.
     pub method: Method,
     /// The path, percent-encoded.
@@ -110,15 +111,15 @@ pub struct Call<'a> {
 }
 
 /// One connection to a target.
-pub struct Connection {
+pub struct ClientConnection {
     sender: SendRequest<Payload>,
     host: HeaderValue,
     signer: Signer,
 }
 
-impl Connection {
+impl ClientConnection {
     /// Connects.
-    pub async fn open(target: &Target) -> anyhow::Result<Self> {
+    pub async fn open(target: &LoadTarget) -> anyhow::Result<Self> {
         let signer = Signer::new(target.credentials.clone(), target.authority.clone());
         let sender = dial(&target.authority).await?;
         Ok(Self { sender, host: target.host.clone(), signer })
@@ -127,7 +128,7 @@ impl Connection {
     /// Sends a request whose body is not signed, and reads the answer's body into `answer`.
     pub async fn exchange(
         &mut self,
-        call: Call<'_>,
+        call: SignedCall<'_>,
         answer: &mut Vec<u8>,
     ) -> anyhow::Result<(StatusCode, HeaderMap)> {
         self.exchange_hashed(call, UNSIGNED, answer).await
@@ -136,7 +137,7 @@ impl Connection {
     /// As `exchange`, with the hash of the body, which is signed then.
     pub async fn exchange_hashed(
         &mut self,
-        call: Call<'_>,
+        call: SignedCall<'_>,
         payload_hash: &str,
         answer: &mut Vec<u8>,
     ) -> anyhow::Result<(StatusCode, HeaderMap)> {
@@ -148,39 +149,43 @@ impl Connection {
     /// become of a request that got no answer. The connection is of no use after that.
     pub async fn attempt(
         &mut self,
-        call: Call<'_>,
+        call: SignedCall<'_>,
         headers: &[(HeaderName, HeaderValue)],
         within: Duration,
         answer: &mut Vec<u8>,
-    ) -> Result<(StatusCode, HeaderMap), Lost> {
+    ) -> Result<(StatusCode, HeaderMap), LostRequest> {
         answer.clear();
-        let mut request = self.request(call, UNSIGNED).map_err(Lost::Unsent)?;
+        let mut request = self.request(call, UNSIGNED).map_err(LostRequest::Unsent)?;
         for (name, value) in headers {
             request.headers_mut().insert(name, value.clone());
         }
         let sender = &mut self.sender;
         let exchange = async {
-            sender.ready().await.map_err(|error| Lost::Unsent(error.into()))?;
+            sender.ready().await.map_err(|error| LostRequest::Unsent(error.into()))?;
             let response = sender.try_send_request(request).await.map_err(|mut error| {
                 // hyper hands the request back if it has not begun to write it.
                 let is_unsent = error.take_message().is_some();
                 let error = error.into_error().into();
-                if is_unsent { Lost::Unsent(error) } else { Lost::Broken(error) }
+                if is_unsent { LostRequest::Unsent(error) } else { LostRequest::Broken(error) }
             })?;
             let (parts, mut body) = response.into_parts();
             while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| Lost::Broken(error.into()))?;
+                let frame = frame.map_err(|error| LostRequest::Broken(error.into()))?;
                 if let Ok(piece) = frame.into_data() {
                     answer.extend_from_slice(&piece);
                 }
             }
             Ok((parts.status, parts.headers))
         };
-        tokio::time::timeout(within, exchange).await.unwrap_or(Err(Lost::Late))
+        tokio::time::timeout(within, exchange).await.unwrap_or(Err(LostRequest::Late))
     }
 
-    fn request(&mut self, call: Call<'_>, payload_hash: &str) -> anyhow::Result<Request<Payload>> {
-        let Call { method, path, query, payload } = call;
+    fn request(
+        &mut self,
+        call: SignedCall<'_>,
+        payload_hash: &str,
+    ) -> anyhow::Result<Request<Payload>> {
+        let SignedCall { method, path, query, payload } = call;
         let now = SystemTime::UNIX_EPOCH.elapsed().context("the clock is before 1970")?;
         let signable = Signable { method: method.as_str(), path, query, payload: payload_hash };
         let signed = self.signer.sign(&signable, now.as_secs() as i64);
@@ -206,7 +211,7 @@ impl Connection {
     /// As `exchange`; an answer that is not a success is an error with the answer's text.
     pub async fn demand(
         &mut self,
-        call: Call<'_>,
+        call: SignedCall<'_>,
         answer: &mut Vec<u8>,
     ) -> anyhow::Result<HeaderMap> {
         let what = format!("{} {}", call.method, call.path);

@@ -16,7 +16,7 @@ pub async fn cut(admin: &str) -> anyhow::Result<()> {
 
 /// Cuts that were made while a load ran.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Made {
+pub struct CutsMade {
     /// How many were complete before the load was.
     pub count: u64,
     /// The slowest of them.
@@ -24,12 +24,12 @@ pub struct Made {
 }
 
 /// Cuts that are being made.
-pub struct Cuts {
+pub struct CutLoop {
     stop: watch::Sender<bool>,
-    task: JoinHandle<anyhow::Result<Made>>,
+    task: JoinHandle<anyhow::Result<CutsMade>>,
 }
 
-impl Cuts {
+impl CutLoop {
     /// Cuts at every multiple of `period` from now on, until `finish`. After a cut that takes longer the
     /// next one begins at once.
     pub fn every(period: Duration, admin: String) -> Self {
@@ -39,7 +39,7 @@ impl Cuts {
 
     /// Tells of the cuts that were made. Waits for one that is under way, so that whatever is measured
     /// next does not run beside it, and leaves it out.
-    pub async fn finish(self) -> anyhow::Result<Made> {
+    pub async fn finish(self) -> anyhow::Result<CutsMade> {
         self.stop.send_replace(true);
         self.task.await?
     }
@@ -49,8 +49,8 @@ async fn make(
     period: Duration,
     admin: String,
     mut stopped: watch::Receiver<bool>,
-) -> anyhow::Result<Made> {
-    let mut made = Made::default();
+) -> anyhow::Result<CutsMade> {
+    let mut made = CutsMade::default();
     let mut next = Instant::now() + period;
     // The wait runs out as long as nobody stops it.
     while timeout_at(next, stopped.wait_for(|stopped| *stopped)).await.is_err() {

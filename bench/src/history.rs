@@ -66,16 +66,16 @@ use clap::Args;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use caller::{Caller, Shared, Tally};
-use choice::Places;
+use caller::{Caller, CallerContext, CallerTally};
+use choice::ObjectPlaces;
 use endpoints::Endpoints;
 use journal::{Journal, unix_ms};
 use last_look::LastLook;
-use line::{FORMAT, Line, Setup};
+use line::{FORMAT, HistoryLine, HistorySetup};
 
-use crate::client::Target;
+use crate::client::LoadTarget;
 use crate::object::mix;
-use crate::report::Report;
+use crate::report::FigureReport;
 use crate::sign::Credentials;
 
 /// How often lines are handed to the operating system.
@@ -85,7 +85,7 @@ const BUCKET_WITHIN: Duration = Duration::from_secs(60);
 
 /// A history that can be recorded.
 #[derive(Args)]
-pub struct History {
+pub struct HistoryRun {
     /// The servers: nodes of one store, or one of them several times.
     #[arg(long, value_delimiter = ',', required = true)]
     endpoints: Vec<String>,
@@ -128,10 +128,10 @@ pub struct History {
     bulk_mib_per_second: u64,
 }
 
-impl History {
+impl HistoryRun {
     /// Records it.
-    pub async fn run(self) -> anyhow::Result<Report> {
-        let targets: Vec<Target> =
+    pub async fn run(self) -> anyhow::Result<FigureReport> {
+        let targets: Vec<LoadTarget> =
             self.endpoints.iter().map(|url| self.target(url)).collect::<Result<_, _>>()?;
         let now = SystemTime::UNIX_EPOCH.elapsed().context("the clock is before 1970")?;
         let tag = format!("{:06x}", mix(now.as_nanos() as u64) & 0xff_ffff);
@@ -141,7 +141,7 @@ impl History {
             make_bucket(&targets, bucket).await?;
         }
         let journal = Journal::create(&self.out)?;
-        journal.write(&Line::Setup(Setup {
+        journal.write(&HistoryLine::Setup(HistorySetup {
             format: FORMAT,
             tag: tag.clone(),
             seed: self.seed,
@@ -151,8 +151,9 @@ impl History {
             unix_ms: unix_ms(),
         }))?;
         let endpoints = Arc::new(Endpoints::new(targets.len(), self.clients as usize));
-        let places = Places { buckets: buckets.len(), contended: self.keys, wide: self.wide_keys };
-        let shared = Arc::new(Shared {
+        let places =
+            ObjectPlaces { buckets: buckets.len(), contended: self.keys, wide: self.wide_keys };
+        let shared = Arc::new(CallerContext {
             journal,
             tag,
             targets,
@@ -168,7 +169,7 @@ impl History {
             deadline: self.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
             until_file: self.until_file,
             next_op: AtomicU64::new(0),
-            tally: Mutex::new(Tally::default()),
+            tally: Mutex::new(CallerTally::default()),
         });
         let flushing = tokio::spawn(flush_often(shared.clone()));
         let recorded = record(&shared, self.clients, self.seed).await;
@@ -179,14 +180,14 @@ impl History {
         Ok(report(&tally, shared.journal.ns()))
     }
 
-    fn target(&self, endpoint: &str) -> anyhow::Result<Target> {
-        Target::new(endpoint, self.credentials.clone())
+    fn target(&self, endpoint: &str) -> anyhow::Result<LoadTarget> {
+        LoadTarget::new(endpoint, self.credentials.clone())
     }
 }
 
-fn report(tally: &Tally, ns: u64) -> Report {
-    let Tally { ok, failed, unknown, wrong } = *tally;
-    Report::new("history")
+fn report(tally: &CallerTally, ns: u64) -> FigureReport {
+    let CallerTally { ok, failed, unknown, wrong } = *tally;
+    FigureReport::new("history")
         .count("operations", ok + failed + unknown)
         .count("ok", ok)
         .count("failed", failed)
@@ -198,7 +199,7 @@ fn report(tally: &Tally, ns: u64) -> Report {
 }
 
 /// Makes a bucket through whichever endpoint can, and asks again while none can.
-async fn make_bucket(targets: &[Target], bucket: &str) -> anyhow::Result<()> {
+async fn make_bucket(targets: &[LoadTarget], bucket: &str) -> anyhow::Result<()> {
     let began = Instant::now();
     for target in targets.iter().cycle() {
         let made = timeout(BUCKET_WITHIN, target.make_bucket(bucket)).await;
@@ -211,7 +212,7 @@ async fn make_bucket(targets: &[Target], bucket: &str) -> anyhow::Result<()> {
     bail!("there is no endpoint");
 }
 
-async fn record(shared: &Arc<Shared>, clients: u32, seed: u64) -> anyhow::Result<()> {
+async fn record(shared: &Arc<CallerContext>, clients: u32, seed: u64) -> anyhow::Result<()> {
     ensure!(clients > 0, "there is no client");
     let mut working = JoinSet::new();
     for number in 0..clients {
@@ -234,7 +235,7 @@ async fn record(shared: &Arc<Shared>, clients: u32, seed: u64) -> anyhow::Result
     Ok(())
 }
 
-async fn flush_often(shared: Arc<Shared>) {
+async fn flush_often(shared: Arc<CallerContext>) {
     loop {
         sleep(FLUSH_EVERY).await;
         // A file that cannot be written ends the history where lines are added to it.

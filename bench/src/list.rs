@@ -10,30 +10,30 @@ use anyhow::{Context, ensure};
 use http::Method;
 use s3::names::{encode, encode_path};
 
-use crate::client::{Call, Connection, Target};
+use crate::client::{ClientConnection, LoadTarget, SignedCall};
 use crate::latency::Latencies;
 use crate::payload::Payload;
-use crate::report::Report;
+use crate::report::FigureReport;
 use crate::stopwatch::{Cost, Stopwatch};
 use crate::xml::{self, find};
 
 /// What a listing found.
-pub struct Measured {
+pub struct ListMeasurement {
     keys: u64,
     /// How long a page took, from before signing to its last byte.
     pages: Latencies,
     cost: Cost,
 }
 
-impl Measured {
+impl ListMeasurement {
     /// Keys per second.
     pub fn rate(&self) -> f64 {
         self.cost.per_second(self.keys)
     }
 
     /// As a report of a subcommand.
-    pub fn report(&self, command: &'static str) -> Report {
-        Report::new(command)
+    pub fn report(&self, command: &'static str) -> FigureReport {
+        FigureReport::new(command)
             .number("keys_per_second", self.rate())
             .count("keys", self.keys)
             .count("pages", self.pages.count())
@@ -46,23 +46,23 @@ impl Measured {
 
 /// Lists all keys under a prefix. `keys` is how many there must be, if that is known.
 pub async fn run(
-    target: &Target,
+    target: &LoadTarget,
     bucket: &str,
     prefix: &str,
     keys: Option<u64>,
-) -> anyhow::Result<Measured> {
-    let mut connection = Connection::open(target).await?;
+) -> anyhow::Result<ListMeasurement> {
+    let mut connection = ClientConnection::open(target).await?;
     let path = encode_path(&format!("/{bucket}"));
     let rest = format!("list-type=2&max-keys=1000&prefix={}", encode(prefix));
     let mut query = rest.clone();
-    let mut order = Order::default();
+    let mut order = KeyOrder::default();
     let mut pages = Latencies::new();
     let mut answer = Vec::new();
     let stopwatch = Stopwatch::start();
     loop {
         let began = Instant::now();
         let payload = Payload::empty();
-        let call = Call { method: Method::GET, path: &path, query: &query, payload };
+        let call = SignedCall { method: Method::GET, path: &path, query: &query, payload };
         connection.demand(call, &mut answer).await?;
         pages.record(began.elapsed());
         order.take(&answer)?;
@@ -73,20 +73,20 @@ pub async fn run(
     if let Some(keys) = keys {
         ensure!(order.count == keys, "{} keys were listed, not {keys}", order.count);
     }
-    Ok(Measured { keys: order.count, pages, cost })
+    Ok(ListMeasurement { keys: order.count, pages, cost })
 }
 
 /// The keys so far.
 #[derive(Default)]
-struct Order {
+struct KeyOrder {
     count: u64,
     last: String,
 }
 
-impl Order {
+impl KeyOrder {
     fn take(&mut self, page: &[u8]) -> anyhow::Result<()> {
         let mut last = Cow::Borrowed(self.last.as_str());
-        for key in Keys(page) {
+        for key in PageKeys(page) {
             let key = xml::decode(key).context("a key")?;
             let is_after = self.count == 0 || last < key;
             ensure!(is_after, "{key} was listed after {last}");
@@ -99,9 +99,9 @@ impl Order {
 }
 
 /// The keys of a page, as they stand in it.
-struct Keys<'a>(&'a [u8]);
+struct PageKeys<'a>(&'a [u8]);
 
-impl<'a> Iterator for Keys<'a> {
+impl<'a> Iterator for PageKeys<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_page_is_scanned() {
-        let keys: Vec<&[u8]> = Keys(PAGE).collect();
+        let keys: Vec<&[u8]> = PageKeys(PAGE).collect();
         assert_eq!(keys, [&b"a/1"[..], b"", b"a/2"]);
         let token = xml::text_of(PAGE, "NextContinuationToken").unwrap();
         assert_eq!(token.as_deref(), Some("AWsx="));
@@ -148,17 +148,17 @@ mod tests {
             let keys: Vec<_> = keys.iter().map(|key| format!("<Key>{key}</Key>")).collect();
             keys.concat().into_bytes()
         };
-        let mut order = Order::default();
+        let mut order = KeyOrder::default();
         order.take(&page(&["a", "b"])).unwrap();
         order.take(&page(&[])).unwrap();
         order.take(&page(&["ba", "c"])).unwrap();
         assert_eq!(order.count, 4);
         assert!(order.take(&page(&["c"])).is_err());
         // `&` sorts before `a` and after `!`, however it is written.
-        let mut order = Order::default();
+        let mut order = KeyOrder::default();
         order.take(&page(&["k!", "k&amp;", "k&#x27;", "ka"])).unwrap();
         assert!(order.take(&page(&["k&amp;"])).is_err());
-        assert!(Order::default().take(&page(&["b", "a"])).is_err());
-        assert!(Order::default().take(&page(&["a", "a"])).is_err());
+        assert!(KeyOrder::default().take(&page(&["b", "a"])).is_err());
+        assert!(KeyOrder::default().take(&page(&["a", "a"])).is_err());
     }
 }

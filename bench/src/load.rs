@@ -14,11 +14,11 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::task::JoinSet;
 
-use crate::client::{Call, Connection, Target};
+use crate::client::{ClientConnection, LoadTarget, SignedCall};
 use crate::latency::Latencies;
-use crate::object::{Depth, Objects, mix};
+use crate::object::{CompareDepth, ObjectSet, mix};
 use crate::payload::Payload;
-use crate::report::Report;
+use crate::report::FigureReport;
 use crate::sign::payload_hash;
 use crate::stopwatch::{Cost, Stopwatch};
 
@@ -29,7 +29,7 @@ const WHOLE_EVERY: u64 = 64;
 
 /// What a load does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Work {
+pub enum LoadWork {
     /// Writes objects in the order of their numbers; after `keys` of them it begins again.
     Put {
         /// How many names there are.
@@ -46,7 +46,7 @@ pub enum Work {
 
 /// When a load ends.
 #[derive(Clone, Debug)]
-pub enum Until {
+pub enum LoadEnd {
     /// After so much time.
     Elapsed(Duration),
     /// After so many requests.
@@ -59,19 +59,19 @@ pub enum Until {
 #[derive(Clone, Debug)]
 pub struct Load {
     /// What it does.
-    pub work: Work,
+    pub work: LoadWork,
     /// With which objects.
-    pub objects: Objects,
+    pub objects: ObjectSet,
     /// Over how many connections.
     pub connections: usize,
     /// Until when.
-    pub until: Until,
+    pub until: LoadEnd,
     /// Requests that are due each second; none for a closed loop.
     pub rate: Option<f64>,
 }
 
 /// What a load found.
-pub struct Measured {
+pub struct LoadMeasurement {
     /// Answers that were a success.
     pub requests: u64,
     /// Bytes of the objects that they carried.
@@ -86,15 +86,15 @@ pub struct Measured {
     pub is_open: bool,
 }
 
-impl Measured {
+impl LoadMeasurement {
     /// Successes per second.
     pub fn rate(&self) -> f64 {
         self.cost.per_second(self.requests)
     }
 
     /// As a report of a subcommand.
-    pub fn report(&self, command: &'static str) -> Report {
-        Report::new(command)
+    pub fn report(&self, command: &'static str) -> FigureReport {
+        FigureReport::new(command)
             .number("requests_per_second", self.rate())
             .number("mib_per_second", self.cost.mib_per_second(self.bytes))
             .latencies(&self.latencies)
@@ -110,7 +110,7 @@ impl Measured {
 }
 
 /// What the connections of a run share.
-struct Run {
+struct RunContext {
     load: Load,
     began: Instant,
     deadline: Option<Instant>,
@@ -119,17 +119,17 @@ struct Run {
     failures: AtomicU64,
 }
 
-impl Run {
+impl RunContext {
     /// Takes the next request's number, unless the run is over.
     fn take(&self) -> Option<u64> {
         let is_over = match &self.load.until {
-            Until::Elapsed(_) => self.deadline.is_some_and(|deadline| Instant::now() >= deadline),
-            Until::Requests(_) => false,
-            Until::Told(told) => told.load(Ordering::Relaxed),
+            LoadEnd::Elapsed(_) => self.deadline.is_some_and(|deadline| Instant::now() >= deadline),
+            LoadEnd::Requests(_) => false,
+            LoadEnd::Told(told) => told.load(Ordering::Relaxed),
         };
         let number = (!is_over).then(|| self.next.fetch_add(1, Ordering::Relaxed))?;
         match self.load.until {
-            Until::Requests(count) if number >= count => None,
+            LoadEnd::Requests(count) if number >= count => None,
             _ => Some(number),
         }
     }
@@ -150,20 +150,20 @@ impl Run {
 }
 
 /// Runs a load. All connections are there before the clock starts.
-pub async fn run(target: &Target, load: Load) -> anyhow::Result<Measured> {
+pub async fn run(target: &LoadTarget, load: Load) -> anyhow::Result<LoadMeasurement> {
     let mut connections = Vec::new();
     for _ in 0..load.connections {
-        connections.push(Connection::open(target).await?);
+        connections.push(ClientConnection::open(target).await?);
     }
     let began = Instant::now();
     let deadline = match load.until {
-        Until::Elapsed(time) => Some(began + time),
+        LoadEnd::Elapsed(time) => Some(began + time),
         _ => None,
     };
     let bytes = load.objects.bytes() as u64;
     let is_open = load.rate.is_some();
     let (next, failures) = (AtomicU64::new(0), AtomicU64::new(0));
-    let run = Arc::new(Run { load, began, deadline, next, failures });
+    let run = Arc::new(RunContext { load, began, deadline, next, failures });
     let stopwatch = Stopwatch::start();
     let mut tasks = JoinSet::new();
     for connection in connections {
@@ -174,7 +174,7 @@ pub async fn run(target: &Target, load: Load) -> anyhow::Result<Measured> {
         latencies.merge(&done??);
     }
     let requests = latencies.count();
-    Ok(Measured {
+    Ok(LoadMeasurement {
         requests,
         bytes: requests * bytes,
         failures: run.failures.load(Ordering::Relaxed),
@@ -184,23 +184,26 @@ pub async fn run(target: &Target, load: Load) -> anyhow::Result<Measured> {
     })
 }
 
-async fn drive(run: Arc<Run>, mut connection: Connection) -> anyhow::Result<Latencies> {
+async fn drive(
+    run: Arc<RunContext>,
+    mut connection: ClientConnection,
+) -> anyhow::Result<Latencies> {
     let mut latencies = Latencies::new();
     let (mut path, mut answer) = (String::new(), Vec::new());
     while let Some(turn) = run.take() {
         let objects = &run.load.objects;
         let (number, method, body, hash) = match run.load.work {
-            Work::Put { keys, signs_payload } => {
+            LoadWork::Put { keys, signs_payload } => {
                 let number = turn % keys;
                 let body = objects.body(number);
                 let hash = signs_payload.then(|| payload_hash(&body));
                 (number, Method::PUT, body, hash)
             }
             // The turn's hash: random to a cache, and the same in every run.
-            Work::Get { keys } => (mix(turn) % keys, Method::GET, Bytes::new(), None),
+            LoadWork::Get { keys } => (mix(turn) % keys, Method::GET, Bytes::new(), None),
         };
         objects.path(number, &mut path);
-        let call = Call { method, path: &path, query: "", payload: Payload::Whole(body) };
+        let call = SignedCall { method, path: &path, query: "", payload: Payload::Whole(body) };
         let began = match run.due(turn) {
             Some(due) => {
                 tokio::time::sleep_until(due.into()).await;
@@ -219,8 +222,9 @@ async fn drive(run: Arc<Run>, mut connection: Connection) -> anyhow::Result<Late
             continue;
         }
         latencies.record(took);
-        if let Work::Get { .. } = run.load.work {
-            let depth = if turn % WHOLE_EVERY == 0 { Depth::Whole } else { Depth::Edges };
+        if let LoadWork::Get { .. } = run.load.work {
+            let depth =
+                if turn % WHOLE_EVERY == 0 { CompareDepth::Whole } else { CompareDepth::Edges };
             if let Some(fault) = objects.fault(number, &answer, depth) {
                 bail!("{path} was answered wrongly: {fault}");
             }
@@ -233,24 +237,24 @@ async fn drive(run: Arc<Run>, mut connection: Connection) -> anyhow::Result<Late
 mod tests {
     use super::*;
 
-    fn load(until: Until) -> Run {
-        let work = Work::Get { keys: 1 };
-        let objects = Objects::new("b", "", 1);
+    fn load(until: LoadEnd) -> RunContext {
+        let work = LoadWork::Get { keys: 1 };
+        let objects = ObjectSet::new("b", "", 1);
         let load = Load { work, objects, connections: 1, until, rate: Some(4.0) };
         let (next, failures) = (AtomicU64::new(0), AtomicU64::new(0));
-        Run { load, began: Instant::now(), deadline: None, next, failures }
+        RunContext { load, began: Instant::now(), deadline: None, next, failures }
     }
 
     #[test]
     fn a_counted_load_ends_after_its_count() {
-        let run = load(Until::Requests(2));
+        let run = load(LoadEnd::Requests(2));
         let taken: Vec<_> = (0..4).map(|_| run.take()).collect();
         assert_eq!(taken, [Some(0), Some(1), None, None]);
     }
 
     #[test]
     fn requests_are_due_at_even_distances() {
-        let run = load(Until::Requests(9));
+        let run = load(LoadEnd::Requests(9));
         let due = run.due(3).unwrap();
         assert_eq!(due - run.began, Duration::from_millis(750));
     }
@@ -258,7 +262,7 @@ mod tests {
     #[test]
     fn a_load_ends_when_told() {
         let told = Arc::new(AtomicBool::new(false));
-        let run = load(Until::Told(told.clone()));
+        let run = load(LoadEnd::Told(told.clone()));
         assert_eq!(run.take(), Some(0));
         told.store(true, Ordering::Relaxed);
         assert_eq!(run.take(), None);
@@ -266,7 +270,7 @@ mod tests {
 
     #[test]
     fn the_last_failure_is_told_with_its_text() {
-        let run = load(Until::Requests(100));
+        let run = load(LoadEnd::Requests(100));
         let fail = || run.failed("/b/k", StatusCode::SERVICE_UNAVAILABLE, b"<Code>SlowDown</Code>");
         assert!((1..FAILURES_MAX).all(|_| fail().is_ok()));
         assert!(fail().unwrap_err().to_string().contains("SlowDown"));

@@ -31,10 +31,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use client::Target;
-use cuts::Cuts;
-use load::{Load, Until, Work};
-use object::Objects;
+use client::LoadTarget;
+use cuts::CutLoop;
+use load::{Load, LoadEnd, LoadWork};
+use object::ObjectSet;
 use sign::Credentials;
 
 #[derive(Parser)]
@@ -69,9 +69,9 @@ enum Command {
     /// Takes every figure that is quoted, and shows it beside its target.
     Suite(SuiteArgs),
     /// Records what concurrent clients ask and what they are answered.
-    History(history::History),
+    History(history::HistoryRun),
     /// Judges what `history` has recorded.
-    Check(check::Check),
+    Check(check::HistoryCheck),
 }
 
 #[derive(Args)]
@@ -87,11 +87,11 @@ struct TargetArgs {
 }
 
 impl TargetArgs {
-    fn target(&self) -> anyhow::Result<Arc<Target>> {
-        Ok(Arc::new(Target::new(&self.endpoint, self.credentials.clone())?))
+    fn target(&self) -> anyhow::Result<Arc<LoadTarget>> {
+        Ok(Arc::new(LoadTarget::new(&self.endpoint, self.credentials.clone())?))
     }
 
-    async fn target_with_bucket(&self) -> anyhow::Result<Arc<Target>> {
+    async fn target_with_bucket(&self) -> anyhow::Result<Arc<LoadTarget>> {
         let target = self.target()?;
         target.make_bucket(&self.bucket).await?;
         Ok(target)
@@ -138,8 +138,8 @@ struct ObjectArgs {
 }
 
 impl ObjectArgs {
-    fn load(&self, work: Work, until: Until) -> Load {
-        let objects = Objects::new(&self.target.bucket, &self.prefix, self.bytes as usize);
+    fn load(&self, work: LoadWork, until: LoadEnd) -> Load {
+        let objects = ObjectSet::new(&self.target.bucket, &self.prefix, self.bytes as usize);
         Load { work, objects, connections: self.connections, until, rate: None }
     }
 }
@@ -301,10 +301,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 async fn put(args: PutArgs, as_json: bool) -> anyhow::Result<()> {
     let target = args.object.target.target_with_bucket().await?;
     let signs_payload = args.payload == PayloadSigning::Signed;
-    let work = Work::Put { keys: args.keys.unwrap_or(u64::MAX), signs_payload };
-    let until = Until::Elapsed(Duration::from_secs(args.seconds));
+    let work = LoadWork::Put { keys: args.keys.unwrap_or(u64::MAX), signs_payload };
+    let until = LoadEnd::Elapsed(Duration::from_secs(args.seconds));
     let period = args.cut_every.map(|seconds| Duration::from_secs(seconds.max(1)));
-    let cuts = period.map(|period| Cuts::every(period, args.admin));
+    let cuts = period.map(|period| CutLoop::every(period, args.admin));
     let measured = load::run(&target, args.object.load(work, until)).await?;
     let mut report = measured.report("put").note(match signs_payload {
         true => "the SHA-256 of every body is signed",
@@ -320,23 +320,24 @@ async fn put(args: PutArgs, as_json: bool) -> anyhow::Result<()> {
 
 async fn get(args: GetArgs, as_json: bool) -> anyhow::Result<()> {
     let target = args.object.target.target()?;
-    let until = Until::Elapsed(Duration::from_secs(args.seconds));
-    let load = Load { rate: args.rate, ..args.object.load(Work::Get { keys: args.keys }, until) };
+    let until = LoadEnd::Elapsed(Duration::from_secs(args.seconds));
+    let load =
+        Load { rate: args.rate, ..args.object.load(LoadWork::Get { keys: args.keys }, until) };
     load::run(&target, load).await?.report("get").print(as_json)
 }
 
 async fn fill(args: FillArgs, as_json: bool) -> anyhow::Result<()> {
     let target = args.object.target.target_with_bucket().await?;
-    let work = Work::Put { keys: args.keys, signs_payload: false };
-    let load = args.object.load(work, Until::Requests(args.keys));
+    let work = LoadWork::Put { keys: args.keys, signs_payload: false };
+    let load = args.object.load(work, LoadEnd::Requests(args.keys));
     load::run(&target, load).await?.report("fill").note("UNSIGNED-PAYLOAD").print(as_json)
 }
 
 async fn upload(args: UploadArgs, as_json: bool) -> anyhow::Result<()> {
     let target = args.target.target_with_bucket().await?;
     let parallel = args.parallel.max(1);
-    let parts = args.part_bytes.map(|bytes| upload::Parts { bytes, parallel });
-    let upload = upload::Upload::new(&args.target.bucket, &args.key, args.bytes, parts);
+    let parts = args.part_bytes.map(|bytes| upload::PartSizes { bytes, parallel });
+    let upload = upload::UploadRun::new(&args.target.bucket, &args.key, args.bytes, parts);
     upload.run(&target).await?.report("upload").print(as_json)
 }
 
@@ -344,7 +345,7 @@ async fn mixed(args: MixedArgs, as_json: bool) -> anyhow::Result<()> {
     let target = args.target.target_with_bucket().await?;
     let bucket = args.target.bucket;
     let mixed = mixed::Mixed {
-        upload: upload::Upload::new(&bucket, "large", args.bytes, None),
+        upload: upload::UploadRun::new(&bucket, "large", args.bytes, None),
         bucket,
         small_bytes: args.small_bytes as usize,
         connections: args.connections,

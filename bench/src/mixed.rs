@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::client::Target;
-use crate::load::{self, Load, Until, Work};
-use crate::object::Objects;
-use crate::report::Report;
-use crate::upload::{Measured as Uploaded, Upload};
+use crate::client::LoadTarget;
+use crate::load::{self, Load, LoadEnd, LoadWork};
+use crate::object::ObjectSet;
+use crate::report::FigureReport;
+use crate::upload::{UploadMeasurement as Uploaded, UploadRun};
 
 /// A quiet phase, then a loud one.
 pub struct Mixed {
@@ -25,19 +25,19 @@ pub struct Mixed {
     /// How long the quiet phase takes.
     pub quiet: Duration,
     /// What makes the second phase loud.
-    pub upload: Upload,
+    pub upload: UploadRun,
     /// How often, one after the other. The loud phase is as long as these take.
     pub uploads: usize,
 }
 
 /// What both phases found.
-pub struct Measured {
-    quiet: load::Measured,
-    loud: load::Measured,
+pub struct MixedMeasurement {
+    quiet: load::LoadMeasurement,
+    loud: load::LoadMeasurement,
     uploads: Vec<Uploaded>,
 }
 
-impl Measured {
+impl MixedMeasurement {
     /// p99 of small PUTs alone, in milliseconds.
     pub fn quiet_p99_ms(&self) -> f64 {
         self.quiet.latencies.percentile_ms(99.0)
@@ -54,9 +54,9 @@ impl Measured {
     }
 
     /// As a report of a subcommand.
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> FigureReport {
         let rates: f64 = self.uploads.iter().map(Uploaded::rate).sum();
-        Report::new("mixed")
+        FigureReport::new("mixed")
             .number("p99_ratio", self.ratio())
             .number("quiet_p99_ms", self.quiet_p99_ms())
             .number("loud_p99_ms", self.loud_p99_ms())
@@ -82,17 +82,17 @@ impl Measured {
 
 impl Mixed {
     /// Runs both phases.
-    pub async fn run(&self, target: &Arc<Target>) -> anyhow::Result<Measured> {
+    pub async fn run(&self, target: &Arc<LoadTarget>) -> anyhow::Result<MixedMeasurement> {
         let small = |prefix, until| Load {
-            work: Work::Put { keys: u64::MAX, signs_payload: false },
-            objects: Objects::new(&self.bucket, prefix, self.small_bytes),
+            work: LoadWork::Put { keys: u64::MAX, signs_payload: false },
+            objects: ObjectSet::new(&self.bucket, prefix, self.small_bytes),
             connections: self.connections,
             until,
             rate: None,
         };
-        let quiet = load::run(target, small("quiet/", Until::Elapsed(self.quiet))).await?;
+        let quiet = load::run(target, small("quiet/", LoadEnd::Elapsed(self.quiet))).await?;
         let told = Arc::new(AtomicBool::new(false));
-        let loud = load::run(target, small("loud/", Until::Told(told.clone())));
+        let loud = load::run(target, small("loud/", LoadEnd::Told(told.clone())));
         let uploads = async {
             let done = self.uploads(target).await;
             // Whatever happened: else the small load would go on for ever.
@@ -100,10 +100,10 @@ impl Mixed {
             done
         };
         let (loud, uploads) = tokio::try_join!(loud, uploads)?;
-        Ok(Measured { quiet, loud, uploads })
+        Ok(MixedMeasurement { quiet, loud, uploads })
     }
 
-    async fn uploads(&self, target: &Arc<Target>) -> anyhow::Result<Vec<Uploaded>> {
+    async fn uploads(&self, target: &Arc<LoadTarget>) -> anyhow::Result<Vec<Uploaded>> {
         let mut done = Vec::new();
         for _ in 0..self.uploads {
             done.push(self.upload.run(target).await?);

@@ -22,7 +22,7 @@ pub fn mix(number: u64) -> u64 {
 
 /// How much of a body is compared with what it should be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Depth {
+pub enum CompareDepth {
     /// Its length, its first and its last eight bytes.
     Edges,
     /// All of it.
@@ -31,13 +31,13 @@ pub enum Depth {
 
 /// Objects of one size, in one bucket, under one prefix.
 #[derive(Clone, Debug)]
-pub struct Objects {
+pub struct ObjectSet {
     /// `/bucket/prefix`, percent-encoded: names only append what needs no encoding.
     base: String,
     bytes: usize,
 }
 
-impl Objects {
+impl ObjectSet {
     /// Objects of `bytes` bytes each.
     pub fn new(bucket: &str, prefix: &str, bytes: usize) -> Self {
         Self { base: encode_path(&format!("/{bucket}/{prefix}")), bytes }
@@ -58,7 +58,7 @@ impl Objects {
     /// Makes an object's body.
     pub fn body(&self, number: u64) -> Bytes {
         let mut body = Vec::with_capacity(self.bytes + 8);
-        for word in Words::of(number).take(self.bytes.div_ceil(8)) {
+        for word in BodyWords::of(number).take(self.bytes.div_ceil(8)) {
             body.extend_from_slice(&word);
         }
         body.truncate(self.bytes);
@@ -66,21 +66,21 @@ impl Objects {
     }
 
     /// Tells what is wrong with a body, if something is.
-    pub fn fault(&self, number: u64, body: &[u8], depth: Depth) -> Option<String> {
+    pub fn fault(&self, number: u64, body: &[u8], depth: CompareDepth) -> Option<String> {
         if body.len() != self.bytes {
             return Some(format!("{} bytes instead of {}", body.len(), self.bytes));
         }
         let byte_is_right = |position: usize| {
-            let word = Words::of(number).at(position as u64 / 8);
+            let word = BodyWords::of(number).at(position as u64 / 8);
             body[position] == word[position % 8]
         };
         let is_right = match depth {
-            Depth::Edges => {
+            CompareDepth::Edges => {
                 let tail = self.bytes.saturating_sub(8)..self.bytes;
                 (0..self.bytes.min(8)).all(byte_is_right) && tail.into_iter().all(byte_is_right)
             }
-            Depth::Whole => {
-                let mut words = body.chunks(8).zip(Words::of(number));
+            CompareDepth::Whole => {
+                let mut words = body.chunks(8).zip(BodyWords::of(number));
                 words.all(|(found, word)| *found == word[..found.len()])
             }
         };
@@ -89,12 +89,12 @@ impl Objects {
 }
 
 /// The endless body of a number, eight bytes at a time. Any place of it can be made without the rest.
-struct Words {
+struct BodyWords {
     seed: u64,
     next: u64,
 }
 
-impl Words {
+impl BodyWords {
     fn of(number: u64) -> Self {
         // Not `mix(number)`: that is the name.
         Self { seed: mix(!number), next: 0 }
@@ -105,7 +105,7 @@ impl Words {
     }
 }
 
-impl Iterator for Words {
+impl Iterator for BodyWords {
     type Item = [u8; 8];
 
     fn next(&mut self) -> Option<[u8; 8]> {
@@ -118,7 +118,7 @@ impl Iterator for Words {
 mod tests {
     use super::*;
 
-    fn path(objects: &Objects, number: u64) -> String {
+    fn path(objects: &ObjectSet, number: u64) -> String {
         let mut path = String::new();
         objects.path(number, &mut path);
         path
@@ -126,16 +126,16 @@ mod tests {
 
     #[test]
     fn names_and_bodies_follow_from_the_number() {
-        let (one, other) = (Objects::new("b", "p/", 4096), Objects::new("b", "p/", 4096));
+        let (one, other) = (ObjectSet::new("b", "p/", 4096), ObjectSet::new("b", "p/", 4096));
         assert_eq!(path(&one, 7), path(&other, 7));
         assert_eq!(one.body(7), other.body(7));
         assert_eq!(path(&one, 0), "/b/p/e220a8397b1dcdaf");
-        assert_eq!(path(&Objects::new("b", "a b+", 1), 0), "/b/a%20b%2Be220a8397b1dcdaf");
+        assert_eq!(path(&ObjectSet::new("b", "a b+", 1), 0), "/b/a%20b%2Be220a8397b1dcdaf");
     }
 
     #[test]
     fn names_and_bodies_of_different_numbers_differ() {
-        let objects = Objects::new("b", "", 8);
+        let objects = ObjectSet::new("b", "", 8);
         let paths: std::collections::HashSet<_> = (0..10_000).map(|n| path(&objects, n)).collect();
         let bodies: std::collections::HashSet<_> = (0..10_000).map(|n| objects.body(n)).collect();
         assert_eq!((paths.len(), bodies.len()), (10_000, 10_000));
@@ -144,18 +144,21 @@ mod tests {
     #[test]
     fn wrong_bodies_are_found() {
         for bytes in [0, 1, 7, 8, 9, 15, 16, 17, 4096, 5001] {
-            let objects = Objects::new("b", "", bytes);
+            let objects = ObjectSet::new("b", "", bytes);
             let body = objects.body(3);
-            for depth in [Depth::Edges, Depth::Whole] {
+            for depth in [CompareDepth::Edges, CompareDepth::Whole] {
                 assert_eq!(objects.fault(3, &body, depth), None, "{bytes}");
                 assert!(objects.fault(3, &[&body[..], b"x"].concat(), depth).is_some());
             }
             for position in 0..bytes {
                 let mut flipped = body.to_vec();
                 flipped[position] ^= 1;
-                assert!(objects.fault(3, &flipped, Depth::Whole).is_some(), "{bytes} {position}");
+                assert!(
+                    objects.fault(3, &flipped, CompareDepth::Whole).is_some(),
+                    "{bytes} {position}"
+                );
                 let is_edge = position < 8 || position + 8 >= bytes;
-                assert_eq!(objects.fault(3, &flipped, Depth::Edges).is_some(), is_edge);
+                assert_eq!(objects.fault(3, &flipped, CompareDepth::Edges).is_some(), is_edge);
             }
         }
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::object::Objects;
+use crate::object::ObjectSet;
 
 /// What one frame of a stream holds at most.
 const FRAME_BYTES_MAX: u64 = 256 << 10;
@@ -24,7 +24,7 @@ pub struct Pattern(Bytes);
 impl Pattern {
     /// The stream that all uploads are taken from.
     pub fn new() -> Self {
-        Self(Objects::new("", "", PATTERN_BYTES).body(0))
+        Self(ObjectSet::new("", "", PATTERN_BYTES).body(0))
     }
 
     /// Some of the stream's bytes from `position` on: at least one, at most `max`, if that is not zero.

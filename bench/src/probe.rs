@@ -11,8 +11,8 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 
 use crate::latency::Latencies;
-use crate::object::Objects;
-use crate::report::Report;
+use crate::object::ObjectSet;
+use crate::report::FigureReport;
 use crate::stopwatch::{Cost, Stopwatch};
 
 /// What one append holds.
@@ -34,7 +34,7 @@ pub struct Probe {
 }
 
 /// What the machine can do.
-pub struct Measured {
+pub struct ProbeMeasurement {
     /// Appends of 4 KiB to a fresh file, each with an `fdatasync`.
     pub appends: Latencies,
     /// Appends per second.
@@ -45,10 +45,10 @@ pub struct Measured {
     pub md5: f64,
 }
 
-impl Measured {
+impl ProbeMeasurement {
     /// As a report of a subcommand.
-    pub fn report(&self) -> Report {
-        Report::new("probe")
+    pub fn report(&self) -> FigureReport {
+        FigureReport::new("probe")
             .number("appends_per_second", self.appends_per_second)
             .number("append_p50_ms", self.appends.percentile_ms(50.0))
             .number("append_p99_ms", self.appends.percentile_ms(99.0))
@@ -62,9 +62,9 @@ impl Measured {
 
 impl Probe {
     /// Measures everything. Blocks; leaves no file.
-    pub fn run(&self) -> anyhow::Result<Measured> {
+    pub fn run(&self) -> anyhow::Result<ProbeMeasurement> {
         let (appends, cost) = self.appends()?;
-        Ok(Measured {
+        Ok(ProbeMeasurement {
             appends_per_second: cost.per_second(appends.count()),
             appends,
             write: self.write()?,
@@ -73,7 +73,7 @@ impl Probe {
     }
 
     fn appends(&self) -> anyhow::Result<(Latencies, Cost)> {
-        let mut fresh = Fresh::new(&self.dir)?;
+        let mut fresh = TemporaryFile::new(&self.dir)?;
         let block = noise(APPEND_BYTES);
         let mut latencies = Latencies::new();
         let stopwatch = Stopwatch::start();
@@ -88,7 +88,7 @@ impl Probe {
 
     /// The disk's rate for one long file, in MiB per second.
     pub fn write(&self) -> anyhow::Result<f64> {
-        let mut fresh = Fresh::new(&self.dir)?;
+        let mut fresh = TemporaryFile::new(&self.dir)?;
         let piece = noise(PIECE_BYTES);
         let stopwatch = Stopwatch::start();
         let (mut written, mut synced) = (0, 0);
@@ -120,16 +120,16 @@ impl Probe {
 }
 
 fn noise(bytes: usize) -> Bytes {
-    Objects::new("", "", bytes).body(0)
+    ObjectSet::new("", "", bytes).body(0)
 }
 
 /// A new file that goes when it is dropped.
-struct Fresh {
+struct TemporaryFile {
     path: PathBuf,
     file: File,
 }
 
-impl Fresh {
+impl TemporaryFile {
     fn new(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(format!("siltstone-bench-probe-{}", std::process::id()));
         let file = File::options().write(true).create_new(true).open(&path);
@@ -138,7 +138,7 @@ impl Fresh {
     }
 }
 
-impl Drop for Fresh {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
             eprintln!("siltstone-bench: {} is left behind: {error}", self.path.display());

@@ -5,19 +5,19 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::latency::Latencies;
 
-enum Value {
+enum FigureValue {
     Count(u64),
     Number(f64),
 }
 
 /// The figures of one run, in the order in which they were added.
-pub struct Report {
+pub struct FigureReport {
     command: &'static str,
-    figures: Vec<(&'static str, Value)>,
+    figures: Vec<(&'static str, FigureValue)>,
     notes: Vec<&'static str>,
 }
 
-impl Report {
+impl FigureReport {
     /// A report of a subcommand, without figures.
     pub fn new(command: &'static str) -> Self {
         Self { command, figures: Vec::new(), notes: Vec::new() }
@@ -25,13 +25,13 @@ impl Report {
 
     /// Adds something counted.
     pub fn count(mut self, name: &'static str, count: u64) -> Self {
-        self.figures.push((name, Value::Count(count)));
+        self.figures.push((name, FigureValue::Count(count)));
         self
     }
 
     /// Adds something measured.
     pub fn number(mut self, name: &'static str, number: f64) -> Self {
-        self.figures.push((name, Value::Number(number)));
+        self.figures.push((name, FigureValue::Number(number)));
         self
     }
 
@@ -57,8 +57,8 @@ impl Report {
         println!("{}", self.command);
         for (name, value) in &self.figures {
             match value {
-                Value::Count(count) => println!("  {name:<28} {count:>14}"),
-                Value::Number(number) => println!("  {name:<28} {number:>14.3}"),
+                FigureValue::Count(count) => println!("  {name:<28} {count:>14}"),
+                FigureValue::Number(number) => println!("  {name:<28} {number:>14.3}"),
             }
         }
         for note in &self.notes {
@@ -68,15 +68,15 @@ impl Report {
     }
 }
 
-impl Serialize for Report {
+impl Serialize for FigureReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("command", self.command)?;
         for (name, value) in &self.figures {
             match value {
-                Value::Count(count) => map.serialize_entry(name, count)?,
+                FigureValue::Count(count) => map.serialize_entry(name, count)?,
                 // Microseconds and thousandths are as fine as anything here is measured.
-                Value::Number(number) => {
+                FigureValue::Number(number) => {
                     map.serialize_entry(name, &((number * 1000.0).round() / 1000.0))?;
                 }
             }
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn json_keeps_the_order_and_the_notes() {
-        let report = Report::new("x").number("b", 1.23456).count("a", 7).note("n");
+        let report = FigureReport::new("x").number("b", 1.23456).count("a", 7).note("n");
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(json, r#"{"command":"x","b":1.235,"a":7,"notes":["n"]}"#);
     }

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderValue;
-use s3::sigv4::Scope;
+use s3::sigv4::CredentialScope;
 use s3::time::amz;
 use sha2::{Digest, Sha256};
 
@@ -42,7 +42,7 @@ pub struct Signer {
     authorization: String,
     /// HMAC with the day's signing key, before any message.
     key: Hmac<Sha256>,
-    scope: Scope,
+    scope: CredentialScope,
     buffer: String,
 }
 
@@ -73,7 +73,7 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
 impl Signer {
     /// A signer for requests to one host.
     pub fn new(credentials: Credentials, host: String) -> Self {
-        let scope = Scope { date: String::new(), region: credentials.region.clone() };
+        let scope = CredentialScope { date: String::new(), region: credentials.region.clone() };
         Self {
             credentials,
             host,

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::client::Target;
-use crate::cuts::{self, Cuts};
+use crate::client::LoadTarget;
+use crate::cuts::{self, CutLoop};
 use crate::list;
-use crate::load::{self, Load, Until, Work};
+use crate::load::{self, Load, LoadEnd, LoadWork};
 use crate::mixed::Mixed;
-use crate::object::Objects;
+use crate::object::ObjectSet;
 use crate::probe::Probe;
-use crate::upload::{self, Upload};
+use crate::upload::{self, UploadRun};
 
 const SMALL_BYTES: usize = 4096;
 /// PUTs per second of 4 KiB, over 64 connections.
@@ -58,7 +58,7 @@ pub struct Suite {
 
 /// One line of the table.
 #[derive(Serialize)]
-struct Row {
+struct SuiteRow {
     figure: &'static str,
     measured: f64,
     target: f64,
@@ -68,14 +68,14 @@ struct Row {
 }
 
 #[derive(Serialize)]
-struct Summary {
+struct SuiteSummary {
     command: &'static str,
-    rows: Vec<Row>,
+    rows: Vec<SuiteRow>,
 }
 
 impl Suite {
     /// Runs everything, prints each report as it comes, then the table.
-    pub async fn run(&self, target: &Arc<Target>) -> anyhow::Result<()> {
+    pub async fn run(&self, target: &Arc<LoadTarget>) -> anyhow::Result<()> {
         target.make_bucket(&self.bucket).await?;
         let probed = self.probe.run()?;
         probed.report().print(self.as_json)?;
@@ -86,31 +86,31 @@ impl Suite {
         let mixed = self.mixed(target).await?;
         let rows = vec![put, get, list, upload, mixed];
         if self.as_json {
-            println!("{}", serde_json::to_string(&Summary { command: "suite", rows })?);
+            println!("{}", serde_json::to_string(&SuiteSummary { command: "suite", rows })?);
         } else {
             print!("{}", table(&rows));
         }
         Ok(())
     }
 
-    fn load(&self, work: Work, bucket: &str, until: Until) -> Load {
-        let objects = Objects::new(bucket, "k/", SMALL_BYTES);
+    fn load(&self, work: LoadWork, bucket: &str, until: LoadEnd) -> Load {
+        let objects = ObjectSet::new(bucket, "k/", SMALL_BYTES);
         Load { work, objects, connections: self.connections, until, rate: None }
     }
 
     /// Gives the row, and how many keys there are then.
-    async fn put(&self, target: &Target, appends: f64) -> anyhow::Result<(Row, u64)> {
+    async fn put(&self, target: &LoadTarget, appends: f64) -> anyhow::Result<(SuiteRow, u64)> {
         // Half a period is left for the last one.
         let period = self.time * 2 / (2 * CUTS + 1);
-        let cuts = Cuts::every(period, self.admin.clone());
-        let work = Work::Put { keys: u64::MAX, signs_payload: false };
-        let put = self.load(work, &self.bucket, Until::Elapsed(self.time));
+        let cuts = CutLoop::every(period, self.admin.clone());
+        let work = LoadWork::Put { keys: u64::MAX, signs_payload: false };
+        let put = self.load(work, &self.bucket, LoadEnd::Elapsed(self.time));
         let measured = load::run(target, put).await?;
         let made = cuts.finish().await?;
         let report = measured.report("put").note("UNSIGNED-PAYLOAD");
         let report = report.count("cuts", made.count);
         report.number("slowest_cut_seconds", made.slowest.as_secs_f64()).print(self.as_json)?;
-        let row = Row {
+        let row = SuiteRow {
             figure: "4 KiB PUT /s",
             measured: measured.rate(),
             target: PUT_TARGET,
@@ -126,12 +126,12 @@ impl Suite {
         Ok((row, measured.requests))
     }
 
-    async fn get(&self, target: &Target, keys: u64) -> anyhow::Result<Row> {
+    async fn get(&self, target: &LoadTarget, keys: u64) -> anyhow::Result<SuiteRow> {
         anyhow::ensure!(keys > 0, "nothing was written that could be read");
-        let get = self.load(Work::Get { keys }, &self.bucket, Until::Elapsed(self.time));
+        let get = self.load(LoadWork::Get { keys }, &self.bucket, LoadEnd::Elapsed(self.time));
         let measured = load::run(target, get).await?;
         measured.report("get").count("keys", keys).print(self.as_json)?;
-        Ok(Row {
+        Ok(SuiteRow {
             figure: "4 KiB GET /s",
             measured: measured.rate(),
             target: GET_TARGET,
@@ -140,11 +140,11 @@ impl Suite {
         })
     }
 
-    async fn list(&self, target: &Arc<Target>) -> anyhow::Result<Row> {
+    async fn list(&self, target: &Arc<LoadTarget>) -> anyhow::Result<SuiteRow> {
         let bucket = format!("{}-list", self.bucket);
         target.make_bucket(&bucket).await?;
-        let work = Work::Put { keys: self.list_keys, signs_payload: false };
-        let fill = self.load(work, &bucket, Until::Requests(self.list_keys));
+        let work = LoadWork::Put { keys: self.list_keys, signs_payload: false };
+        let fill = self.load(work, &bucket, LoadEnd::Requests(self.list_keys));
         load::run(target, fill).await?.report("fill").print(self.as_json)?;
         cuts::cut(&self.admin).await?;
         let mut rates = Vec::new();
@@ -153,7 +153,7 @@ impl Suite {
             measured.report("list").print(self.as_json)?;
             rates.push(measured.rate());
         }
-        Ok(Row {
+        Ok(SuiteRow {
             figure: "listing, keys/s",
             measured: median(&rates),
             target: LIST_TARGET,
@@ -162,21 +162,21 @@ impl Suite {
         })
     }
 
-    fn large(&self) -> Upload {
-        Upload::new(&self.bucket, "large", self.upload_bytes, None)
+    fn large(&self) -> UploadRun {
+        UploadRun::new(&self.bucket, "large", self.upload_bytes, None)
     }
 
-    async fn upload(&self, target: &Arc<Target>, md5: f64) -> anyhow::Result<Row> {
+    async fn upload(&self, target: &Arc<LoadTarget>, md5: f64) -> anyhow::Result<SuiteRow> {
         let large = self.large();
         let (mut rates, mut disk) = (Vec::new(), Vec::new());
         for _ in 0..REPEATS {
             // Beside each upload, since disks that are shared change from minute to minute.
             disk.push(self.probe.write()?);
-            let measured: upload::Measured = large.run(target).await?;
+            let measured: upload::UploadMeasurement = large.run(target).await?;
             measured.report("upload").print(self.as_json)?;
             rates.push(measured.rate());
         }
-        Ok(Row {
+        Ok(SuiteRow {
             figure: "upload, MiB/s",
             measured: median(&rates),
             target: UPLOAD_SHARE * median(&disk).min(md5),
@@ -190,7 +190,7 @@ impl Suite {
         })
     }
 
-    async fn mixed(&self, target: &Arc<Target>) -> anyhow::Result<Row> {
+    async fn mixed(&self, target: &Arc<LoadTarget>) -> anyhow::Result<SuiteRow> {
         let mixed = Mixed {
             bucket: self.bucket.clone(),
             small_bytes: SMALL_BYTES,
@@ -201,7 +201,7 @@ impl Suite {
         };
         let measured = mixed.run(target).await?;
         measured.report().print(self.as_json)?;
-        Ok(Row {
+        Ok(SuiteRow {
             figure: "p99 beside upload / quiet",
             measured: measured.ratio(),
             target: RATIO_TARGET,
@@ -216,7 +216,7 @@ impl Suite {
     }
 }
 
-fn latencies(measured: &load::Measured) -> String {
+fn latencies(measured: &load::LoadMeasurement) -> String {
     let percentile = |percent| measured.latencies.percentile_ms(percent);
     format!(
         "p50 {:.2} ms, p99 {:.2} ms; client CPU {:.0} % of a core",
@@ -242,7 +242,7 @@ fn spread(rates: &[f64]) -> String {
     format!("runs: {}", sorted.join(", "))
 }
 
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[SuiteRow]) -> String {
     let mut text = format!(
         "| {:<25} | {:>10} | {:>15} | {:>10} | beside\n|{:-<27}|{:->12}|{:->17}|{:->12}|-------\n",
         "figure", "measured", "target", "of target", "", "", "", ""
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_row_shows_both_figures() {
-        let row = Row {
+        let row = SuiteRow {
             figure: "f",
             measured: 5_500.0,
             target: 5_000.0,

@@ -10,15 +10,15 @@ use md5::{Digest, Md5};
 use s3::names::{encode, encode_path};
 use tokio::task::JoinSet;
 
-use crate::client::{Call, Connection, Target};
+use crate::client::{ClientConnection, LoadTarget, SignedCall};
 use crate::payload::{Pattern, Payload};
-use crate::report::Report;
+use crate::report::FigureReport;
 use crate::stopwatch::{Cost, Stopwatch};
 use crate::xml;
 
 /// How an upload is cut up.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts {
+pub struct PartSizes {
     /// The size of each, but the last.
     pub bytes: u64,
     /// How many are sent at a time, each over a connection of its own.
@@ -27,30 +27,30 @@ pub struct Parts {
 
 /// An upload that can be run, again and again.
 #[derive(Clone)]
-pub struct Upload {
+pub struct UploadRun {
     path: String,
     bytes: u64,
-    parts: Option<Parts>,
+    parts: Option<PartSizes>,
     pattern: Pattern,
     etag: String,
 }
 
 /// What an upload found.
-pub struct Measured {
+pub struct UploadMeasurement {
     bytes: u64,
     /// What it cost, from the first request to the last answer.
     pub cost: Cost,
 }
 
-impl Measured {
+impl UploadMeasurement {
     /// MiB per second.
     pub fn rate(&self) -> f64 {
         self.cost.mib_per_second(self.bytes)
     }
 
     /// As a report of a subcommand.
-    pub fn report(&self, command: &'static str) -> Report {
-        Report::new(command)
+    pub fn report(&self, command: &'static str) -> FigureReport {
+        FigureReport::new(command)
             .number("mib_per_second", self.rate())
             .count("bytes", self.bytes)
             .number("seconds", self.cost.elapsed.as_secs_f64())
@@ -59,14 +59,14 @@ impl Measured {
     }
 }
 
-impl Upload {
+impl UploadRun {
     /// Prepares an upload. Computes its ETag, so that this costs nothing while the clock runs.
-    pub fn new(bucket: &str, key: &str, bytes: u64, parts: Option<Parts>) -> Self {
+    pub fn new(bucket: &str, key: &str, bytes: u64, parts: Option<PartSizes>) -> Self {
         let path = encode_path(&format!("/{bucket}/{key}"));
         let pattern = Pattern::new();
         let etag = match parts {
             None => hex::encode(md5(&pattern, 0, bytes)),
-            Some(Parts { bytes: part_bytes, .. }) => {
+            Some(PartSizes { bytes: part_bytes, .. }) => {
                 let mut whole = Md5::new();
                 let parts = ranges(bytes, part_bytes);
                 parts.iter().for_each(|(at, len)| whole.update(md5(&pattern, *at, *len)));
@@ -77,8 +77,8 @@ impl Upload {
     }
 
     /// Uploads it.
-    pub async fn run(&self, target: &Arc<Target>) -> anyhow::Result<Measured> {
-        let mut connection = Connection::open(target).await?;
+    pub async fn run(&self, target: &Arc<LoadTarget>) -> anyhow::Result<UploadMeasurement> {
+        let mut connection = ClientConnection::open(target).await?;
         let stopwatch = Stopwatch::start();
         let mut answer = Vec::new();
         let found = match self.parts {
@@ -87,23 +87,23 @@ impl Upload {
         };
         let cost = stopwatch.stop();
         ensure!(found == self.etag, "{}: the ETag is {found}, not {}", self.path, self.etag);
-        Ok(Measured { bytes: self.bytes, cost })
+        Ok(UploadMeasurement { bytes: self.bytes, cost })
     }
 
-    fn put<'a>(&'a self, query: &'a str, position: u64, left: u64) -> Call<'a> {
+    fn put<'a>(&'a self, query: &'a str, position: u64, left: u64) -> SignedCall<'a> {
         let payload = Payload::Stream { pattern: self.pattern.clone(), position, left };
-        Call { method: Method::PUT, path: &self.path, query, payload }
+        SignedCall { method: Method::PUT, path: &self.path, query, payload }
     }
 
-    fn post<'a>(&'a self, query: &'a str, body: Bytes) -> Call<'a> {
-        Call { method: Method::POST, path: &self.path, query, payload: Payload::Whole(body) }
+    fn post<'a>(&'a self, query: &'a str, body: Bytes) -> SignedCall<'a> {
+        SignedCall { method: Method::POST, path: &self.path, query, payload: Payload::Whole(body) }
     }
 
     async fn in_parts(
         &self,
-        target: &Arc<Target>,
-        connection: &mut Connection,
-        Parts { bytes, parallel }: Parts,
+        target: &Arc<LoadTarget>,
+        connection: &mut ClientConnection,
+        PartSizes { bytes, parallel }: PartSizes,
     ) -> anyhow::Result<String> {
         let mut answer = Vec::new();
         connection.demand(self.post("uploads=", Bytes::new()), &mut answer).await?;
@@ -138,12 +138,12 @@ impl Upload {
     /// Uploads parts that nobody has taken yet, until there are none.
     async fn some_parts(
         &self,
-        target: &Target,
+        target: &LoadTarget,
         query: &str,
         ranges: &[(u64, u64)],
         next: &AtomicU64,
     ) -> anyhow::Result<Vec<(usize, String)>> {
-        let mut connection = Connection::open(target).await?;
+        let mut connection = ClientConnection::open(target).await?;
         let (mut done, mut answer) = (Vec::new(), Vec::new());
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed) as usize;
@@ -199,9 +199,9 @@ mod tests {
         let mut whole = Md5::new();
         whole.update(md5(&pattern, 0, 1 << 20));
         whole.update(md5(&pattern, 1 << 20, 5));
-        let parts = Parts { bytes: 1 << 20, parallel: 1 };
-        let upload = Upload::new("b", "k", (1 << 20) + 5, Some(parts));
+        let parts = PartSizes { bytes: 1 << 20, parallel: 1 };
+        let upload = UploadRun::new("b", "k", (1 << 20) + 5, Some(parts));
         assert_eq!(upload.etag, format!("{}-2", hex::encode(whole.finalize())));
-        assert_eq!(Upload::new("b", "k", 0, None).etag, "d41d8cd98f00b204e9800998ecf8427e");
+        assert_eq!(UploadRun::new("b", "k", 0, None).etag, "d41d8cd98f00b204e9800998ecf8427e");
     }
 }

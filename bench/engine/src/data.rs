@@ -15,7 +15,7 @@ use ingest::ids::{PartitionId, StoreId};
 use ingest::log::embedded::{self, EmbeddedLog};
 
 /// A store in this process.
-pub struct Data {
+pub struct EngineStore {
     /// Its one partition.
     pub partition: Partition,
     log: Arc<EmbeddedLog>,
@@ -43,7 +43,7 @@ fn identity(data: &Path) -> anyhow::Result<StoreId> {
     }
 }
 
-impl Data {
+impl EngineStore {
     /// Opens it. No server may have it open; nothing here keeps one out.
     pub async fn open(data: &Path, options: PartitionOptions) -> anyhow::Result<Self> {
         fs::create_dir_all(data)?;

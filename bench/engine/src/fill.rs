@@ -20,12 +20,12 @@ use ingest::record::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::data::Data;
+use crate::data::EngineStore;
 use crate::keys;
 
 /// What is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Scenario {
+pub enum FillScenario {
     /// Three buckets with short, long and deep keys, tags on a fifth of the objects.
     Curve,
     /// A bucket in which one common prefix hides all keys but a hundred.
@@ -37,8 +37,8 @@ pub enum Scenario {
 
 /// See `Command::Fill`.
 #[derive(Clone, Debug)]
-pub struct Plan {
-    pub scenario: Scenario,
+pub struct FillPlan {
+    pub scenario: FillScenario,
     pub objects: u64,
     pub first: u64,
     pub runs: u64,
@@ -49,41 +49,41 @@ pub struct Plan {
 const AT_ONCE: usize = 4096;
 
 /// One write.
-enum Write {
+enum FillWrite {
     Put(usize, String, u64),
     Delete(usize, String),
 }
 
-impl Scenario {
+impl FillScenario {
     fn buckets(self) -> &'static [&'static str] {
         match self {
-            Scenario::Curve => &keys::BUCKETS,
-            Scenario::Hidden => &["hidden"],
-            Scenario::Marked => &["clean", "marked"],
+            FillScenario::Curve => &keys::BUCKETS,
+            FillScenario::Hidden => &["hidden"],
+            FillScenario::Marked => &["clean", "marked"],
         }
     }
 
     /// The writes of the n-th object.
-    fn writes(self, n: u64) -> Vec<Write> {
+    fn writes(self, n: u64) -> Vec<FillWrite> {
         match self {
-            Scenario::Curve => {
+            FillScenario::Curve => {
                 let (bucket, key) = keys::place(n);
-                vec![Write::Put(bucket, key, n)]
+                vec![FillWrite::Put(bucket, key, n)]
             }
-            Scenario::Hidden => {
+            FillScenario::Hidden => {
                 let key = match n {
                     0..50 => format!("a/{n:02}"),
                     50..100 => format!("z/{n:02}"),
                     _ => format!("m/{n:010}"),
                 };
-                vec![Write::Put(0, key, n)]
+                vec![FillWrite::Put(0, key, n)]
             }
-            Scenario::Marked => {
+            FillScenario::Marked => {
                 let key = format!("{:02}/{n:010}", n % 100);
-                let mut writes = vec![Write::Put(1, key.clone(), n)];
+                let mut writes = vec![FillWrite::Put(1, key.clone(), n)];
                 match n % 10 {
-                    0 => writes.push(Write::Put(0, key, n)),
-                    _ => writes.push(Write::Delete(1, key)),
+                    0 => writes.push(FillWrite::Put(0, key, n)),
+                    _ => writes.push(FillWrite::Delete(1, key)),
                 }
                 writes
             }
@@ -92,7 +92,7 @@ impl Scenario {
 }
 
 /// Writes what the plan says.
-pub async fn run(data: &Path, plan: &Plan) -> anyhow::Result<()> {
+pub async fn run(data: &Path, plan: &FillPlan) -> anyhow::Result<()> {
     let mut options = PartitionOptions::default();
     if plan.runs > 0 || plan.memtable > 0 {
         // Cuts are made when this program says so.
@@ -101,7 +101,7 @@ pub async fn run(data: &Path, plan: &Plan) -> anyhow::Result<()> {
             CutPolicy { bytes: u64::MAX, entries: usize::MAX, age: never, records: u64::MAX };
         options.merge_fan_in = usize::MAX;
     }
-    let data = Data::open(data, options).await?;
+    let data = EngineStore::open(data, options).await?;
     let owner = hex::encode(Sha256::digest(b"siltstone root user"));
     let buckets = buckets(&data, plan.scenario, &owner).await?;
     let began = Instant::now();
@@ -154,7 +154,11 @@ pub async fn run(data: &Path, plan: &Plan) -> anyhow::Result<()> {
 }
 
 /// Makes the buckets, or finds them.
-async fn buckets(data: &Data, scenario: Scenario, owner: &str) -> anyhow::Result<Vec<BucketId>> {
+async fn buckets(
+    data: &EngineStore,
+    scenario: FillScenario,
+    owner: &str,
+) -> anyhow::Result<Vec<BucketId>> {
     let mut ids = Vec::new();
     for name in scenario.buckets() {
         let known = data.partition.snapshot();
@@ -179,8 +183,8 @@ async fn buckets(data: &Data, scenario: Scenario, owner: &str) -> anyhow::Result
 }
 
 async fn write(
-    data: &Data,
-    scenario: Scenario,
+    data: &EngineStore,
+    scenario: FillScenario,
     buckets: &[BucketId],
     owner: &str,
     numbers: std::ops::Range<u64>,
@@ -213,14 +217,14 @@ async fn write(
 }
 
 fn body(
-    write: Write,
+    write: FillWrite,
     buckets: &[BucketId],
     configs: &[ingest::ids::ConfigVersion],
     owner: &str,
 ) -> anyhow::Result<RecordBody> {
     let key = |key: String| ObjectKey::new(key.into_bytes()).context("a key");
     Ok(match write {
-        Write::Put(bucket, name, n) => RecordBody::PutObject(PutObject {
+        FillWrite::Put(bucket, name, n) => RecordBody::PutObject(PutObject {
             bucket: buckets[bucket],
             config: configs[bucket],
             key: key(name)?,
@@ -229,7 +233,7 @@ fn body(
             digest: keys::scramble(n),
             payload: RecordPayload::Inline(Bytes::new()),
         }),
-        Write::Delete(bucket, name) => RecordBody::DeleteObject(DeleteObject {
+        FillWrite::Delete(bucket, name) => RecordBody::DeleteObject(DeleteObject {
             bucket: buckets[bucket],
             config: configs[bucket],
             key: key(name)?,

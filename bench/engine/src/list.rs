@@ -11,8 +11,8 @@ use ingest::ids::BucketId;
 use query::listing::{self, ListItem, ListPage, ListRequest, ListStart};
 use serde_json::json;
 
-use crate::data::Data;
-use crate::fill::Scenario;
+use crate::data::EngineStore;
+use crate::fill::FillScenario;
 use crate::keys;
 
 const PAGE: usize = 1000;
@@ -106,12 +106,12 @@ fn lister<'a>(partition: &'a Partition, name: &str) -> anyhow::Result<Lister<'a>
 }
 
 /// Takes the figures of a scenario.
-pub async fn run(data: &Path, scenario: Scenario) -> anyhow::Result<()> {
+pub async fn run(data: &Path, scenario: FillScenario) -> anyhow::Result<()> {
     // Nothing is cut or merged while it is measured.
     let never = std::time::Duration::from_secs(1 << 20);
     let cut = CutPolicy { bytes: u64::MAX, entries: usize::MAX, age: never, records: u64::MAX };
     let options = PartitionOptions { cut, merge_fan_in: usize::MAX, ..PartitionOptions::default() };
-    let data = Data::open(data, options).await?;
+    let data = EngineStore::open(data, options).await?;
     let partition = &data.partition;
     let snapshot = partition.snapshot();
     println!(
@@ -119,8 +119,8 @@ pub async fn run(data: &Path, scenario: Scenario) -> anyhow::Result<()> {
         json!({"runs": snapshot.view.sealed.runs.len(), "memtable": snapshot.view.memtable.len()})
     );
     match scenario {
-        Scenario::Curve => curve(partition).await?,
-        Scenario::Hidden => {
+        FillScenario::Curve => curve(partition).await?,
+        FillScenario::Hidden => {
             let hidden = lister(partition, "hidden")?;
             hidden
                 .times("a prefix that hides all", "hidden", |_| {
@@ -128,7 +128,7 @@ pub async fn run(data: &Path, scenario: Scenario) -> anyhow::Result<()> {
                 })
                 .await?;
         }
-        Scenario::Marked => {
+        FillScenario::Marked => {
             let clean = lister(partition, "clean")?;
             let marked = lister(partition, "marked")?;
             ensure!(clean.whole().await? == marked.whole().await?, "not the same keys");

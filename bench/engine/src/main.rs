@@ -35,7 +35,7 @@ enum Command {
         objects: u64,
         /// Which.
         #[arg(long, value_enum, default_value = "curve")]
-        scenario: fill::Scenario,
+        scenario: fill::FillScenario,
         /// The number of the first, so that more can be written beside what is there.
         #[arg(long, default_value_t = 0)]
         first: u64,
@@ -53,7 +53,7 @@ enum Command {
         data: PathBuf,
         /// Which of them.
         #[arg(long, value_enum, default_value = "curve")]
-        scenario: fill::Scenario,
+        scenario: fill::FillScenario,
     },
 }
 
@@ -61,7 +61,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match Cli::parse().command {
         Command::Fill { data, objects, scenario, first, runs, memtable } => {
-            let plan = fill::Plan { scenario, objects, first, runs, memtable };
+            let plan = fill::FillPlan { scenario, objects, first, runs, memtable };
             runtime.block_on(fill::run(&data, &plan))
         }
         Command::List { data, scenario } => runtime.block_on(list::run(&data, scenario)),

@@ -4,15 +4,15 @@
 
 use std::collections::HashMap;
 
-use super::recording::{Operation, Recording};
-use super::violation::{Promise, Violation};
-use crate::history::line::{Action, Outcome, Seen, Written};
+use super::recording::{RecordedOperation, Recording};
+use super::violation::{BrokenPromise, Violation};
+use crate::history::line::{Action, OperationOutcome, SeenContent, WrittenValue};
 
 /// A value, and where it was written.
-struct Known<'a> {
+struct KnownValue<'a> {
     bucket: &'a str,
     key: &'a str,
-    written: &'a Written,
+    written: &'a WrittenValue,
     /// The operation that wrote it, by its index.
     operation: usize,
     /// Whether that was refused.
@@ -20,39 +20,39 @@ struct Known<'a> {
 }
 
 /// All values of a history.
-struct Values<'a> {
-    by_id: HashMap<&'a str, Known<'a>>,
+struct HistoryValues<'a> {
+    by_id: HashMap<&'a str, KnownValue<'a>>,
     ids: HashMap<&'a str, &'a str>,
 }
 
-impl<'a> Values<'a> {
+impl<'a> HistoryValues<'a> {
     fn of(recording: &'a Recording) -> Self {
         let mut values = Self { by_id: HashMap::new(), ids: HashMap::new() };
         for (operation, recorded) in recording.operations.iter().enumerate() {
             let action = &recorded.invoke.action;
             let (Some(key), Some(written)) = (action.key(), action.written()) else { continue };
             let bucket = &recorded.invoke.bucket;
-            let is_refused = recorded.outcome() == Outcome::Fail;
-            let known = Known { bucket, key, written, operation, is_refused };
+            let is_refused = recorded.outcome() == OperationOutcome::Fail;
+            let known = KnownValue { bucket, key, written, operation, is_refused };
             values.by_id.insert(&written.value, known);
             values.ids.insert(&written.etag, &written.value);
         }
         values
     }
 
-    fn with_etag(&self, etag: &str) -> Option<&Known<'a>> {
+    fn with_etag(&self, etag: &str) -> Option<&KnownValue<'a>> {
         self.by_id.get(self.ids.get(etag)?)
     }
 }
 
 /// Everything that is wrong with single answers.
 pub fn check(recording: &Recording) -> Vec<Violation> {
-    let values = Values::of(recording);
+    let values = HistoryValues::of(recording);
     let mut violations = Vec::new();
     for (index, operation) in recording.operations.iter().enumerate() {
         for (key, what, writer) in faults(&values, operation) {
             violations.push(Violation {
-                promise: Promise::Answer,
+                promise: BrokenPromise::Answer,
                 place: (operation.invoke.bucket.clone(), key),
                 what,
                 operations: writer.into_iter().chain([index]).collect(),
@@ -63,36 +63,40 @@ pub fn check(recording: &Recording) -> Vec<Violation> {
 }
 
 /// The key concerned, what is wrong, and the operation that wrote what was seen.
-type Fault = (String, String, Option<usize>);
+type AnswerFault = (String, String, Option<usize>);
 
-fn faults(values: &Values<'_>, operation: &Operation) -> Vec<Fault> {
+fn faults(values: &HistoryValues<'_>, operation: &RecordedOperation) -> Vec<AnswerFault> {
     let Some(ending) = operation.ending() else { return Vec::new() };
     let action = &operation.invoke.action;
     let place = match action {
         Action::List { prefix, .. } => prefix.clone(),
         _ => action.key().unwrap_or_default().to_owned(),
     };
-    let mut faults: Vec<Fault> = Vec::new();
+    let mut faults: Vec<AnswerFault> = Vec::new();
     faults.extend(ending.wrong.iter().map(|wrong| (place.clone(), wrong.clone(), None)));
     match (action, &ending.seen) {
-        (Action::Get { key } | Action::Head { key }, Some(Seen::Object { value, etag, bytes }))
-            if ending.wrong.is_none() =>
-        {
+        (
+            Action::Get { key } | Action::Head { key },
+            Some(SeenContent::Object { value, etag, bytes }),
+        ) if ending.wrong.is_none() => {
             let known = match value {
                 Some(id) => values.by_id.get(id.as_str()),
                 None => values.with_etag(etag),
             };
-            let seen = Shown { bucket: &operation.invoke.bucket, key, etag, bytes: *bytes };
+            let seen = ShownObject { bucket: &operation.invoke.bucket, key, etag, bytes: *bytes };
             faults.extend(seen.fault(known));
         }
-        (_, Some(Seen::Object { etag, .. })) if ending.outcome == Outcome::Ok => {
+        (_, Some(SeenContent::Object { etag, .. })) if ending.outcome == OperationOutcome::Ok => {
             let written = action.written().filter(|written| written.etag != *etag);
             faults.extend(written.map(|written| {
                 let what = format!("a write was answered with ETag {etag}, not {}", written.etag);
                 (place.clone(), what, None)
             }));
         }
-        (Action::List { prefix, after, max_keys }, Some(Seen::Page { entries, is_truncated })) => {
+        (
+            Action::List { prefix, after, max_keys },
+            Some(SeenContent::Page { entries, is_truncated }),
+        ) => {
             let mut last = after.as_str();
             for (key, etag, bytes) in entries {
                 if !key.starts_with(prefix) || key.as_str() <= last {
@@ -101,7 +105,7 @@ fn faults(values: &Values<'_>, operation: &Operation) -> Vec<Fault> {
                 }
                 last = key;
                 let bucket = &operation.invoke.bucket;
-                let seen = Shown { bucket, key, etag, bytes: Some(*bytes) };
+                let seen = ShownObject { bucket, key, etag, bytes: Some(*bytes) };
                 faults.extend(seen.fault(values.with_etag(etag)));
             }
             if entries.len() > *max_keys as usize {
@@ -116,17 +120,17 @@ fn faults(values: &Values<'_>, operation: &Operation) -> Vec<Fault> {
 }
 
 /// An object as it was shown.
-struct Shown<'a> {
+struct ShownObject<'a> {
     bucket: &'a str,
     key: &'a str,
     etag: &'a str,
     bytes: Option<u64>,
 }
 
-impl Shown<'_> {
-    fn fault(&self, known: Option<&Known<'_>>) -> Option<Fault> {
+impl ShownObject<'_> {
+    fn fault(&self, known: Option<&KnownValue<'_>>) -> Option<AnswerFault> {
         let fault = |what, writer| Some((self.key.to_owned(), what, writer));
-        let Some(Known { bucket, key, written, operation, is_refused }) = known else {
+        let Some(KnownValue { bucket, key, written, operation, is_refused }) = known else {
             return fault(format!("shows ETag {}, which was never written", self.etag), None);
         };
         let id = &written.value;

@@ -12,15 +12,15 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::recording::Recording;
-use super::tally::Counts;
-use crate::history::line::{Action, Outcome};
+use super::tally::OutcomeCounts;
+use crate::history::line::{Action, OperationOutcome};
 
 /// Writes are back where a gap ends that was at least so long.
 const OUTAGE_SECONDS: f64 = 1.0;
 
 /// A fault, as whoever caused it writes it down.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
-pub struct Fault {
+pub struct RecordedFault {
     /// Its name.
     pub fault: String,
     /// When it began, in seconds since 1970.
@@ -30,7 +30,7 @@ pub struct Fault {
 }
 
 /// Reads a file of faults.
-pub fn read(path: &Path) -> anyhow::Result<Vec<Fault>> {
+pub fn read(path: &Path) -> anyhow::Result<Vec<RecordedFault>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))?;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     lines.map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
@@ -46,18 +46,18 @@ pub struct Availability {
     /// When it ended.
     pub end: f64,
     /// Reads that began meanwhile.
-    pub reads: Counts,
+    pub reads: OutcomeCounts,
     /// Writes that began meanwhile.
-    pub writes: Counts,
+    pub writes: OutcomeCounts,
     /// All endpoints together.
-    pub all: Gaps,
+    pub all: SuccessGaps,
     /// Each endpoint.
-    pub endpoints: Vec<Gaps>,
+    pub endpoints: Vec<SuccessGaps>,
 }
 
 /// Gaps between successes that lie at least partly in a fault.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Gaps {
+pub struct SuccessGaps {
     /// The longest between reads.
     pub longest_read_gap: f64,
     /// The longest between writes.
@@ -75,7 +75,8 @@ impl Availability {
     pub fn text(&self, endpoints: &[String]) -> String {
         let Self { fault, begin, end, reads, writes, .. } = self;
         let mut text = format!("  {fault}: {begin:.1} s to {end:.1} s\n");
-        for (name, Counts { ok, failed, unknown }) in [("reads", reads), ("writes", writes)] {
+        for (name, OutcomeCounts { ok, failed, unknown }) in [("reads", reads), ("writes", writes)]
+        {
             text += &format!("    {name:<7}{ok} ok, {failed} failed, {unknown} unknown\n");
         }
         text += &self.all.text("all");
@@ -86,7 +87,7 @@ impl Availability {
     }
 }
 
-impl Gaps {
+impl SuccessGaps {
     fn text(&self, of: &str) -> String {
         let Self { longest_read_gap, longest_write_gap, next_write_after, writes_back_after } =
             self;
@@ -103,13 +104,13 @@ impl Gaps {
 }
 
 /// What clients could do during each fault.
-pub fn of(recording: &Recording, faults: &[Fault]) -> Vec<Availability> {
+pub fn of(recording: &Recording, faults: &[RecordedFault]) -> Vec<Availability> {
     let successes = Successes::of(recording);
     let zero = recording.setup.unix_ms as f64 / 1e3;
-    let during = |fault: &Fault| {
+    let during = |fault: &RecordedFault| {
         let (begin, end) = (fault.begin - zero, fault.end.map_or(f64::INFINITY, |end| end - zero));
         let end = end.min(successes.end);
-        let (mut reads, mut writes) = (Counts::default(), Counts::default());
+        let (mut reads, mut writes) = (OutcomeCounts::default(), OutcomeCounts::default());
         for operation in &recording.operations {
             if (begin..=end).contains(&seconds(operation.begin())) {
                 let counts =
@@ -160,7 +161,7 @@ impl Successes {
             let Some(ns) = operation.end() else { continue };
             // The parts of an upload show nothing, so they are no write yet.
             let is_upload = matches!(operation.invoke.action, Action::Upload { .. });
-            if operation.outcome() == Outcome::Ok && !is_upload {
+            if operation.outcome() == OperationOutcome::Ok && !is_upload {
                 let is_read = operation.invoke.action.is_read();
                 let successes = if is_read { &mut reads } else { &mut writes };
                 successes.push(Success {
@@ -176,7 +177,7 @@ impl Successes {
     }
 
     /// What is known of an endpoint, or of all, between two moments.
-    fn gaps(&self, endpoint: Option<usize>, begin: f64, end: f64) -> Gaps {
+    fn gaps(&self, endpoint: Option<usize>, begin: f64, end: f64) -> SuccessGaps {
         let is_there = |success: &&Success| endpoint.is_none_or(|there| success.endpoint == there);
         let between = |successes: &[Success]| -> Vec<(f64, f64)> {
             let ends = successes.iter().filter(is_there).map(|success| success.ended);
@@ -194,7 +195,7 @@ impl Successes {
             Some(to) if to >= self.end => None,
             Some(to) => Some((to - begin).max(0.0)),
         };
-        Gaps {
+        SuccessGaps {
             longest_read_gap: longest(&between(&self.reads)),
             longest_write_gap: longest(&writes),
             next_write_after: later.next().map(|write| write.ended - begin),

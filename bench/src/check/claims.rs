@@ -5,15 +5,15 @@
 
 use std::collections::HashMap;
 
-use super::recording::{Operation, Recording};
-use crate::history::line::{Action, Outcome, Seen};
+use super::recording::{RecordedOperation, Recording};
+use crate::history::line::{Action, OperationOutcome, SeenContent};
 
 /// A value, by its number among those of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Value(pub u32);
+pub struct ClaimedValue(pub u32);
 
 /// What a key holds: a value, or nothing.
-pub type Content = Option<Value>;
+pub type KeyContent = Option<ClaimedValue>;
 
 /// What one operation claims.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,88 +25,90 @@ pub struct Claim {
     /// When it was answered; a write that nobody has acknowledged has no end.
     pub end: Option<u64>,
     /// What it says.
-    pub says: Says,
+    pub says: ClaimEffect,
 }
 
 /// What a claim says of a moment between its begin and its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Says {
+pub enum ClaimEffect {
     /// Exactly this was there: a read.
-    Was(Content),
+    Was(KeyContent),
     /// Something was there: `If-None-Match: *` has failed.
     WasSome,
     /// This was not there: `If-Match` has failed.
-    WasNot(Value),
+    WasNot(ClaimedValue),
     /// A listing shows this: whoever wrote it has done so. Whether it was still there is for the model of
     /// listings to say.
-    WasListed(Value),
+    WasListed(ClaimedValue),
     /// This is there from then on: a write or a delete.
     Is {
         /// What was there before, if the write depended on that.
-        only_over: Option<Content>,
+        only_over: Option<KeyContent>,
         /// What is there from then on.
-        content: Content,
+        content: KeyContent,
     },
 }
 
 impl Claim {
     /// The value that it writes.
-    pub fn written(&self) -> Option<Value> {
+    pub fn written(&self) -> Option<ClaimedValue> {
         match self.says {
-            Says::Is { content, .. } => content,
+            ClaimEffect::Is { content, .. } => content,
             _ => None,
         }
     }
 
     /// Whether it is a write or a delete.
     pub fn is_write(&self) -> bool {
-        matches!(self.says, Says::Is { .. })
+        matches!(self.says, ClaimEffect::Is { .. })
     }
 }
 
 /// Everything that is claimed of one key.
 #[derive(Clone, Default, Debug)]
-pub struct Key {
+pub struct KeyClaims {
     /// The bucket and the key.
     pub name: (String, String),
     /// The claims, in the order of their begins.
     pub claims: Vec<Claim>,
     /// The values by their ETags; those first that were written under this key.
-    values: HashMap<String, Value>,
-    ids: HashMap<String, Value>,
+    values: HashMap<String, ClaimedValue>,
+    ids: HashMap<String, ClaimedValue>,
     /// The page that was the first to show a value.
-    listed: HashMap<Value, Claim>,
+    listed: HashMap<ClaimedValue, Claim>,
 }
 
-impl Key {
+impl KeyClaims {
     /// The value with an ETag, if it was ever written under this key, or asked for.
-    pub fn value(&self, etag: &str) -> Option<Value> {
+    pub fn value(&self, etag: &str) -> Option<ClaimedValue> {
         self.values.get(etag).copied()
     }
 
-    fn intern(&mut self, etag: &str) -> Value {
-        let next = Value(self.values.len() as u32);
+    fn intern(&mut self, etag: &str) -> ClaimedValue {
+        let next = ClaimedValue(self.values.len() as u32);
         *self.values.entry(etag.to_owned()).or_insert(next)
     }
 
     /// Reads an operation's claim.
-    fn add(&mut self, index: usize, operation: &Operation) {
+    fn add(&mut self, index: usize, operation: &RecordedOperation) {
         let (begin, end) = (operation.begin(), operation.end());
-        let answered = operation.outcome() != Outcome::Unknown;
+        let answered = operation.outcome() != OperationOutcome::Unknown;
         let claim = |says| Claim { operation: index, begin, end: end.filter(|_| answered), says };
         let says = match operation.outcome() {
-            Outcome::Fail => self.refusal(operation),
-            Outcome::Ok if operation.invoke.action.is_read() => self.sight(operation),
-            Outcome::Unknown if operation.invoke.action.is_read() => None,
-            Outcome::Ok | Outcome::Unknown => self.write(&operation.invoke.action),
+            OperationOutcome::Fail => self.refusal(operation),
+            OperationOutcome::Ok if operation.invoke.action.is_read() => self.sight(operation),
+            OperationOutcome::Unknown if operation.invoke.action.is_read() => None,
+            OperationOutcome::Ok | OperationOutcome::Unknown => {
+                self.write(&operation.invoke.action)
+            }
         };
         self.claims.extend(says.map(claim));
     }
 
     /// Reads a line of a page.
-    fn add_listed(&mut self, index: usize, page: &Operation, etag: &str) {
+    fn add_listed(&mut self, index: usize, page: &RecordedOperation, etag: &str) {
         let (Some(value), Some(end)) = (self.value(etag), page.end()) else { return };
-        let says = Says::WasListed(value);
+        let says = ClaimEffect::WasListed(value);
         let claim = Claim { operation: index, begin: page.begin(), end: Some(end), says };
         let first = self.listed.entry(value).or_insert(claim);
         if claim.end < first.end {
@@ -114,7 +116,7 @@ impl Key {
         }
     }
 
-    fn write(&mut self, action: &Action) -> Option<Says> {
+    fn write(&mut self, action: &Action) -> Option<ClaimEffect> {
         let only_over = match action {
             Action::PutIfAbsent { .. } => Some(None),
             Action::PutIfMatch { if_match, .. } => Some(Some(self.intern(if_match))),
@@ -127,41 +129,45 @@ impl Key {
             }
         };
         let content = action.written().map(|written| self.intern(&written.etag));
-        Some(Says::Is { only_over, content })
+        Some(ClaimEffect::Is { only_over, content })
     }
 
     /// What a read saw. A value that was never written here claims nothing: that it was answered is
     /// wrong by itself.
-    fn sight(&self, operation: &Operation) -> Option<Says> {
+    fn sight(&self, operation: &RecordedOperation) -> Option<ClaimEffect> {
         match operation.ending()?.seen.as_ref()? {
-            Seen::Absent => Some(Says::Was(None)),
-            Seen::Object { value: Some(id), .. } => Some(Says::Was(Some(*self.ids.get(id)?))),
-            Seen::Object { value: None, etag, .. } => {
+            SeenContent::Absent => Some(ClaimEffect::Was(None)),
+            SeenContent::Object { value: Some(id), .. } => {
+                Some(ClaimEffect::Was(Some(*self.ids.get(id)?)))
+            }
+            SeenContent::Object { value: None, etag, .. } => {
                 // A body that is no value makes the ETag beside it worthless, too.
                 let is_head = matches!(operation.invoke.action, Action::Head { .. });
-                Some(Says::Was(Some(self.value(etag).filter(|_| is_head)?)))
+                Some(ClaimEffect::Was(Some(self.value(etag).filter(|_| is_head)?)))
             }
-            Seen::Page { .. } => None,
+            SeenContent::Page { .. } => None,
         }
     }
 
     /// What a write tells by being refused: that its condition did not hold.
-    fn refusal(&mut self, operation: &Operation) -> Option<Says> {
+    fn refusal(&mut self, operation: &RecordedOperation) -> Option<ClaimEffect> {
         let ending = operation.ending()?;
         match (&operation.invoke.action, ending.status, &ending.seen) {
-            (Action::PutIfAbsent { .. }, Some(412), _) => Some(Says::WasSome),
+            (Action::PutIfAbsent { .. }, Some(412), _) => Some(ClaimEffect::WasSome),
             (Action::PutIfMatch { if_match, .. }, Some(412), _) => {
-                Some(Says::WasNot(self.intern(if_match)))
+                Some(ClaimEffect::WasNot(self.intern(if_match)))
             }
-            (Action::PutIfMatch { .. }, _, Some(Seen::Absent)) => Some(Says::Was(None)),
+            (Action::PutIfMatch { .. }, _, Some(SeenContent::Absent)) => {
+                Some(ClaimEffect::Was(None))
+            }
             _ => None,
         }
     }
 }
 
 /// The claims of all keys, in the order of their names.
-pub fn of(recording: &Recording) -> Vec<Key> {
-    let mut keys: HashMap<(&str, &str), Key> = HashMap::new();
+pub fn of(recording: &Recording) -> Vec<KeyClaims> {
+    let mut keys: HashMap<(&str, &str), KeyClaims> = HashMap::new();
     for operation in &recording.operations {
         let Some(name) = name(operation) else { continue };
         let key = keys.entry(name).or_default();
@@ -175,7 +181,7 @@ pub fn of(recording: &Recording) -> Vec<Key> {
             key.add(index, operation);
         }
         let seen = operation.ending().and_then(|ending| ending.seen.as_ref());
-        if let Some(Seen::Page { entries, .. }) = seen {
+        if let Some(SeenContent::Page { entries, .. }) = seen {
             for (name, etag, _) in entries {
                 if let Some(key) = keys.get_mut(&(operation.invoke.bucket.as_str(), name.as_str()))
                 {
@@ -190,12 +196,12 @@ pub fn of(recording: &Recording) -> Vec<Key> {
         key.claims.sort_by_key(|claim| (claim.begin, claim.operation));
         key
     });
-    let mut keys: Vec<Key> = named.collect();
+    let mut keys: Vec<KeyClaims> = named.collect();
     keys.sort_by(|one, other| one.name.cmp(&other.name));
     keys
 }
 
-fn name(operation: &Operation) -> Option<(&str, &str)> {
+fn name(operation: &RecordedOperation) -> Option<(&str, &str)> {
     Some((operation.invoke.bucket.as_str(), operation.invoke.action.key()?))
 }
 
@@ -214,13 +220,13 @@ pub struct Moment {
 pub fn settled(claims: &[Claim]) -> Vec<Option<Moment>> {
     let end = |claim: &Claim| Some(Moment { at: claim.end?, from: claim.operation });
     let mut settled: Vec<Option<Moment>> = claims.iter().map(end).collect();
-    let writers: HashMap<Value, usize> = claims
+    let writers: HashMap<ClaimedValue, usize> = claims
         .iter()
         .enumerate()
         .filter_map(|(index, claim)| Some((claim.written()?, index)))
         .collect();
     let seen = claims.iter().filter_map(|claim| Some((relied_upon(claim)?, end(claim)?)));
-    let mut earlier: Vec<(Value, Moment)> = seen.collect();
+    let mut earlier: Vec<(ClaimedValue, Moment)> = seen.collect();
     while let Some((value, end)) = earlier.pop() {
         let Some(writer) = writers.get(&value) else { continue };
         // What was seen before it was sent is wrong, and says nothing.
@@ -234,12 +240,12 @@ pub fn settled(claims: &[Claim]) -> Vec<Option<Moment>> {
 }
 
 /// The value without which a claim cannot be true.
-fn relied_upon(claim: &Claim) -> Option<Value> {
+fn relied_upon(claim: &Claim) -> Option<ClaimedValue> {
     match claim.says {
-        Says::Was(content) => content,
-        Says::WasListed(value) => Some(value),
-        Says::Is { only_over, .. } => only_over.flatten(),
-        Says::WasSome | Says::WasNot(_) => None,
+        ClaimEffect::Was(content) => content,
+        ClaimEffect::WasListed(value) => Some(value),
+        ClaimEffect::Is { only_over, .. } => only_over.flatten(),
+        ClaimEffect::WasSome | ClaimEffect::WasNot(_) => None,
     }
 }
 

@@ -23,17 +23,17 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use super::claims::{Claim, Content, Key, Moment, Says, Value, settled};
-use super::recording::{Operation, Recording};
-use super::violation::{Promise, Violation};
-use crate::history::line::{Action, Seen};
+use super::claims::{Claim, ClaimEffect, ClaimedValue, KeyClaims, KeyContent, Moment, settled};
+use super::recording::{RecordedOperation, Recording};
+use super::violation::{BrokenPromise, Violation};
+use crate::history::line::{Action, SeenContent};
 
 /// Everything that is wrong with listings, and how many pages were judged.
-pub fn check(recording: &Recording, keys: &[Key]) -> (Vec<Violation>, u64) {
-    let lives: Vec<Lives> = keys.iter().map(|key| Lives::of(&key.claims)).collect();
+pub fn check(recording: &Recording, keys: &[KeyClaims]) -> (Vec<Violation>, u64) {
+    let lives: Vec<ValueLives> = keys.iter().map(|key| ValueLives::of(&key.claims)).collect();
     let (mut violations, mut pages) = (Vec::new(), 0);
     for (index, operation) in recording.operations.iter().enumerate() {
-        let Some(page) = Page::of(operation) else { continue };
+        let Some(page) = AnsweredPage::of(operation) else { continue };
         pages += 1;
         let first = keys.partition_point(|key| key.name.0 < *page.bucket);
         let of_bucket = keys[first..].iter().zip(&lives[first..]);
@@ -41,7 +41,12 @@ pub fn check(recording: &Recording, keys: &[Key]) -> (Vec<Violation>, u64) {
             if let Some((what, mut operations)) = page.fault(key, lives) {
                 operations.push(index);
                 let place = key.name.clone();
-                violations.push(Violation { promise: Promise::Listing, place, what, operations });
+                violations.push(Violation {
+                    promise: BrokenPromise::Listing,
+                    place,
+                    what,
+                    operations,
+                });
             }
         }
     }
@@ -50,8 +55,8 @@ pub fn check(recording: &Recording, keys: &[Key]) -> (Vec<Violation>, u64) {
 
 /// The life of a value under its key.
 #[derive(Clone, Copy, Debug)]
-struct Life {
-    value: Value,
+struct ValueLife {
+    value: ClaimedValue,
     /// The write, by its index in the recording.
     writer: usize,
     /// When it was sent.
@@ -64,7 +69,7 @@ struct Life {
     gone: Option<Moment>,
 }
 
-impl Life {
+impl ValueLife {
     /// Whether there was a time at which it was certainly there.
     fn is_certain(&self) -> bool {
         self.written.is_some_and(|written| self.is_vouched_beyond(written.at))
@@ -84,20 +89,20 @@ impl Life {
 
 /// The lives of a key's values.
 #[derive(Debug)]
-struct Lives {
+struct ValueLives {
     /// In the order of the values.
-    all: Vec<Life>,
+    all: Vec<ValueLife>,
     /// Those that were certainly there at some time, by when that began.
     certain: Vec<usize>,
 }
 
-impl Lives {
+impl ValueLives {
     fn of(claims: &[Claim]) -> Self {
         let ends = settled(claims);
         let replacements = Replacements::of(claims, &ends);
         let life = |(claim, end): (&Claim, &Option<Moment>)| {
             let value = claim.written()?;
-            Some(Life {
+            Some(ValueLife {
                 value,
                 writer: claim.operation,
                 sent: claim.begin,
@@ -106,10 +111,10 @@ impl Lives {
                 gone: end.and_then(|end| replacements.first_done(value, end.at)),
             })
         };
-        let mut all: Vec<Life> = claims.iter().zip(&ends).filter_map(life).collect();
+        let mut all: Vec<ValueLife> = claims.iter().zip(&ends).filter_map(life).collect();
         all.sort_by_key(|life| life.value);
         for claim in claims {
-            if let Says::Was(Some(value)) = claim.says
+            if let ClaimEffect::Was(Some(value)) = claim.says
                 && let Ok(at) = all.binary_search_by_key(&value, |life| life.value)
             {
                 let seen = Moment { at: claim.begin, from: claim.operation };
@@ -122,7 +127,7 @@ impl Lives {
         Self { all, certain }
     }
 
-    fn of_value(&self, value: Value) -> Option<&Life> {
+    fn of_value(&self, value: ClaimedValue) -> Option<&ValueLife> {
         let at = self.all.binary_search_by_key(&value, |life| life.value).ok()?;
         Some(&self.all[at])
     }
@@ -130,7 +135,7 @@ impl Lives {
     /// The value that was certainly there from `begin` to `end`. The times at which values are certainly
     /// there do not overlap (if they do, the key has no order, which is found elsewhere), so only the last
     /// of those can be it that began before.
-    fn throughout(&self, begin: u64, end: u64) -> Option<&Life> {
+    fn throughout(&self, begin: u64, end: u64) -> Option<&ValueLife> {
         let is_written = |at: &usize| self.all[*at].written.is_some_and(|moment| moment.at < begin);
         let count = self.certain.partition_point(is_written);
         let last = &self.all[*self.certain[..count].last()?];
@@ -149,20 +154,20 @@ struct Replacements {
 
 /// The earliest two moments so far that speak of different contents: a value does not replace itself.
 #[derive(Clone, Copy, Default, Debug)]
-struct Earliest([Option<(Moment, Content)>; 2]);
+struct Earliest([Option<(Moment, KeyContent)>; 2]);
 
 impl Earliest {
-    fn with(self, moment: Moment, content: Content) -> Self {
+    fn with(self, moment: Moment, content: KeyContent) -> Self {
         let mut all = [self.0[0], self.0[1], Some((moment, content))];
         all.sort_by_key(|known| known.map_or(u64::MAX, |(moment, _)| moment.at));
-        let is_other = |known: &Option<(Moment, Content)>| {
+        let is_other = |known: &Option<(Moment, KeyContent)>| {
             known.map(|(_, content)| content) != all[0].map(|(_, content)| content)
         };
         Self([all[0], all[1..].iter().copied().find(is_other).flatten()])
     }
 
     /// The earliest that speaks of something else than a value.
-    fn other_than(&self, value: Value) -> Option<Moment> {
+    fn other_than(&self, value: ClaimedValue) -> Option<Moment> {
         let known = self.0.iter().flatten();
         known.filter(|(_, content)| *content != Some(value)).map(|(moment, _)| *moment).next()
     }
@@ -173,13 +178,15 @@ impl Replacements {
         let (mut sent, mut done) = (Vec::new(), Vec::new());
         for (claim, end) in claims.iter().zip(ends) {
             let content = match claim.says {
-                Says::Is { content, .. } => {
+                ClaimEffect::Is { content, .. } => {
                     let moment = Moment { at: claim.begin, from: claim.operation };
                     sent.push((end.map_or(u64::MAX, |end| end.at), moment, content));
                     content
                 }
-                Says::Was(content) => content,
-                Says::WasSome | Says::WasNot(_) | Says::WasListed(_) => continue,
+                ClaimEffect::Was(content) => content,
+                ClaimEffect::WasSome | ClaimEffect::WasNot(_) | ClaimEffect::WasListed(_) => {
+                    continue;
+                }
             };
             done.extend(end.map(|end| (claim.begin, end, content)));
         }
@@ -187,20 +194,20 @@ impl Replacements {
     }
 
     /// When the first write was sent that is not certainly older than a value that was sent at `sent`.
-    fn first_sent(&self, value: Value, sent: u64) -> Option<Moment> {
+    fn first_sent(&self, value: ClaimedValue, sent: u64) -> Option<Moment> {
         let count = self.sent.partition_point(|(end, _)| *end >= sent);
         self.sent[..count].last()?.1.other_than(value)
     }
 
     /// When something else was certainly there first, of all that was asked for after `written`.
-    fn first_done(&self, value: Value, written: u64) -> Option<Moment> {
+    fn first_done(&self, value: ClaimedValue, written: u64) -> Option<Moment> {
         let count = self.done.partition_point(|(begin, _)| *begin > written);
         self.done[..count].last()?.1.other_than(value)
     }
 }
 
 /// The earliest moments so far, from the latest key on.
-fn accumulated(mut moments: Vec<(u64, Moment, Content)>) -> Vec<(u64, Earliest)> {
+fn accumulated(mut moments: Vec<(u64, Moment, KeyContent)>) -> Vec<(u64, Earliest)> {
     moments.sort_by_key(|(by, ..)| Reverse(*by));
     let mut earliest = Earliest::default();
     let accumulate = |(by, moment, content)| {
@@ -211,7 +218,7 @@ fn accumulated(mut moments: Vec<(u64, Moment, Content)>) -> Vec<(u64, Earliest)>
 }
 
 /// A page that was answered.
-struct Page<'a> {
+struct AnsweredPage<'a> {
     bucket: &'a String,
     prefix: &'a str,
     after: &'a str,
@@ -222,10 +229,10 @@ struct Page<'a> {
     end: u64,
 }
 
-impl<'a> Page<'a> {
-    fn of(operation: &'a Operation) -> Option<Self> {
+impl<'a> AnsweredPage<'a> {
+    fn of(operation: &'a RecordedOperation) -> Option<Self> {
         let Action::List { prefix, after, .. } = &operation.invoke.action else { return None };
-        let Seen::Page { entries, is_truncated } = operation.ending()?.seen.as_ref()? else {
+        let SeenContent::Page { entries, is_truncated } = operation.ending()?.seen.as_ref()? else {
             return None;
         };
         let last = match is_truncated {
@@ -250,7 +257,7 @@ impl<'a> Page<'a> {
     }
 
     /// What is wrong with what it says of a key, and the operations that show it.
-    fn fault(&self, key: &Key, lives: &Lives) -> Option<(String, Vec<usize>)> {
+    fn fault(&self, key: &KeyClaims, lives: &ValueLives) -> Option<(String, Vec<usize>)> {
         let name = &key.name.1;
         if !self.covers(name) {
             return None;

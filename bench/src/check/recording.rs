@@ -7,18 +7,20 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::history::line::{Complete, Ending, FORMAT, Invoke, Line, Outcome, Setup};
+use crate::history::line::{
+    Complete, FORMAT, HistoryLine, HistorySetup, Invoke, OperationEnding, OperationOutcome,
+};
 
 /// One operation.
 #[derive(Clone, Debug)]
-pub struct Operation {
+pub struct RecordedOperation {
     /// How it began.
     pub invoke: Invoke,
     /// How it ended, if that was written down.
     pub complete: Option<Complete>,
 }
 
-impl Operation {
+impl RecordedOperation {
     /// When it began, in nanoseconds.
     pub fn begin(&self) -> u64 {
         self.invoke.ns
@@ -30,13 +32,13 @@ impl Operation {
     }
 
     /// What is known of its result.
-    pub fn ending(&self) -> Option<&Ending> {
+    pub fn ending(&self) -> Option<&OperationEnding> {
         self.complete.as_ref().map(|complete| &complete.result)
     }
 
     /// Whether it was done. Where nothing was written down, nobody knows.
-    pub fn outcome(&self) -> Outcome {
-        self.ending().map_or(Outcome::Unknown, |ending| ending.outcome)
+    pub fn outcome(&self) -> OperationOutcome {
+        self.ending().map_or(OperationOutcome::Unknown, |ending| ending.outcome)
     }
 }
 
@@ -44,9 +46,9 @@ impl Operation {
 #[derive(Clone, Debug)]
 pub struct Recording {
     /// What holds for all of it.
-    pub setup: Setup,
+    pub setup: HistorySetup,
     /// Its operations, in the order in which they were begun.
-    pub operations: Vec<Operation>,
+    pub operations: Vec<RecordedOperation>,
 }
 
 impl Recording {
@@ -54,7 +56,7 @@ impl Recording {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {path:?}"))?;
         let mut file = BufReader::new(file);
-        let mut reading = Reading::default();
+        let mut reading = RecordingReader::default();
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
@@ -72,28 +74,28 @@ impl Recording {
 
 /// A history that is being read.
 #[derive(Default)]
-struct Reading {
-    setup: Option<Setup>,
-    operations: Vec<Operation>,
+struct RecordingReader {
+    setup: Option<HistorySetup>,
+    operations: Vec<RecordedOperation>,
     /// Where each operation is that has not ended.
     open: HashMap<u64, usize>,
 }
 
-impl Reading {
-    fn take(&mut self, line: Line) -> anyhow::Result<()> {
+impl RecordingReader {
+    fn take(&mut self, line: HistoryLine) -> anyhow::Result<()> {
         match line {
-            Line::Setup(setup) => {
+            HistoryLine::Setup(setup) => {
                 ensure!(self.setup.is_none(), "a second setup");
                 ensure!(setup.format == FORMAT, "format {} is not known", setup.format);
                 self.setup = Some(setup);
             }
-            Line::Invoke(invoke) => {
+            HistoryLine::Invoke(invoke) => {
                 let op = invoke.op;
                 let before = self.open.insert(op, self.operations.len());
                 ensure!(before.is_none(), "operation {op} begins a second time");
-                self.operations.push(Operation { invoke, complete: None });
+                self.operations.push(RecordedOperation { invoke, complete: None });
             }
-            Line::Complete(complete) => {
+            HistoryLine::Complete(complete) => {
                 let op = complete.op;
                 let Some(index) = self.open.remove(&op) else {
                     bail!("operation {op} ends and has not begun");
@@ -109,7 +111,7 @@ impl Reading {
     fn finish(mut self) -> anyhow::Result<Recording> {
         let setup = self.setup.context("the file has no setup line")?;
         // Two clients may reach the file in another order than the clock.
-        self.operations.sort_by_key(Operation::begin);
+        self.operations.sort_by_key(RecordedOperation::begin);
         Ok(Recording { setup, operations: self.operations })
     }
 }
@@ -123,7 +125,7 @@ mod tests {
     const COMPLETE: &str = r#"{"line":"complete","op":7,"outcome":"ok","status":404,"seen":"absent","ns":8,"unix_ms":9}"#;
 
     fn read(lines: &[&str]) -> anyhow::Result<Recording> {
-        let mut reading = Reading::default();
+        let mut reading = RecordingReader::default();
         for line in lines {
             reading.take(serde_json::from_str(line)?)?;
         }
@@ -135,12 +137,15 @@ mod tests {
         let recording = read(&[SETUP, INVOKE, COMPLETE]).unwrap();
         let operation = &recording.operations[0];
         assert_eq!((operation.begin(), operation.end()), (5, Some(8)));
-        assert_eq!(operation.outcome(), Outcome::Ok);
+        assert_eq!(operation.outcome(), OperationOutcome::Ok);
     }
 
     #[test]
     fn an_operation_without_an_end_is_unknown() {
-        assert_eq!(read(&[SETUP, INVOKE]).unwrap().operations[0].outcome(), Outcome::Unknown);
+        assert_eq!(
+            read(&[SETUP, INVOKE]).unwrap().operations[0].outcome(),
+            OperationOutcome::Unknown
+        );
     }
 
     #[test]

@@ -17,8 +17,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-use super::claims::{Claim, Moment, Says, Value, settled};
-use super::search::{Content, Effect, Found, Step, search};
+use super::claims::{Claim, ClaimEffect, ClaimedValue, Moment, settled};
+use super::search::{SearchContent, SearchResult, SearchStep, StepEffect, search};
 
 /// So many configurations are tried for a key, about a million a second. A key mostly takes one or two for
 /// each operation; one with dozens of operations under way at a time takes hundreds.
@@ -43,9 +43,9 @@ pub enum Judgement {
 /// Judges what is claimed of a key.
 pub fn judge(claims: &[Claim]) -> Judgement {
     match search(&steps(claims), CONFIGURATIONS_MAX) {
-        Found::Order => Judgement::Linearizable,
-        Found::Nothing => Judgement::Undecided,
-        Found::Contradiction => {
+        SearchResult::Order => Judgement::Linearizable,
+        SearchResult::Nothing => Judgement::Undecided,
+        SearchResult::Contradiction => {
             let needed = Smaller { attempts: ATTEMPTS_MAX }.of(claims);
             Judgement::Contradiction(operations(&needed, claims))
         }
@@ -56,7 +56,7 @@ pub fn judge(claims: &[Claim]) -> Judgement {
 /// can follow a contradiction without them.
 fn operations(needed: &[Claim], claims: &[Claim]) -> Vec<usize> {
     let answered: Vec<&Claim> = needed.iter().filter(|claim| claim.end.is_some()).collect();
-    let names: BTreeSet<Value> = answered.iter().filter_map(|claim| named(claim)).collect();
+    let names: BTreeSet<ClaimedValue> = answered.iter().filter_map(|claim| named(claim)).collect();
     let is_writer = |claim: &&Claim| claim.written().is_some_and(|value| names.contains(&value));
     let shown = answered.into_iter().chain(claims.iter().filter(is_writer));
     let operations: BTreeSet<usize> = shown.map(|claim| claim.operation).collect();
@@ -64,27 +64,27 @@ fn operations(needed: &[Claim], claims: &[Claim]) -> Vec<usize> {
 }
 
 /// Claims as steps, in the same order.
-fn steps(claims: &[Claim]) -> Vec<Step> {
+fn steps(claims: &[Claim]) -> Vec<SearchStep> {
     let mut names = HashMap::new();
     for value in claims.iter().filter_map(named) {
-        let next = Content::named(names.len() as u32);
+        let next = SearchContent::named(names.len() as u32);
         names.entry(value).or_insert(next);
     }
-    let content = |content: Option<Value>| match content {
-        None => Content::ABSENT,
-        Some(value) => *names.get(&value).unwrap_or(&Content::UNNAMED),
+    let content = |content: Option<ClaimedValue>| match content {
+        None => SearchContent::ABSENT,
+        Some(value) => *names.get(&value).unwrap_or(&SearchContent::UNNAMED),
     };
     let effect = |says| match says {
-        Says::Was(was) => Effect::Sees(content(was)),
-        Says::WasSome => Effect::SeesSome,
-        Says::WasNot(value) => Effect::SeesOtherThan(content(Some(value))),
-        Says::WasListed(_) => Effect::SeesAny,
-        Says::Is { only_over, content: is } => {
-            Effect::Sets { only_over: only_over.map(content), to: content(is) }
+        ClaimEffect::Was(was) => StepEffect::Sees(content(was)),
+        ClaimEffect::WasSome => StepEffect::SeesSome,
+        ClaimEffect::WasNot(value) => StepEffect::SeesOtherThan(content(Some(value))),
+        ClaimEffect::WasListed(_) => StepEffect::SeesAny,
+        ClaimEffect::Is { only_over, content: is } => {
+            StepEffect::Sets { only_over: only_over.map(content), to: content(is) }
         }
     };
     let ends = settled(claims);
-    let step = |(claim, end): (&Claim, Option<Moment>)| Step {
+    let step = |(claim, end): (&Claim, Option<Moment>)| SearchStep {
         begin: claim.begin,
         end: end.map(|end| end.at),
         effect: effect(claim.says),
@@ -93,12 +93,12 @@ fn steps(claims: &[Claim]) -> Vec<Step> {
 }
 
 /// The value that a claim names, other than by writing it.
-fn named(claim: &Claim) -> Option<Value> {
+fn named(claim: &Claim) -> Option<ClaimedValue> {
     match claim.says {
-        Says::Was(content) => content,
-        Says::WasNot(value) => Some(value),
-        Says::Is { only_over, .. } => only_over.flatten(),
-        Says::WasSome | Says::WasListed(_) => None,
+        ClaimEffect::Was(content) => content,
+        ClaimEffect::WasNot(value) => Some(value),
+        ClaimEffect::Is { only_over, .. } => only_over.flatten(),
+        ClaimEffect::WasSome | ClaimEffect::WasListed(_) => None,
     }
 }
 
@@ -149,7 +149,7 @@ impl Smaller {
     fn is_contradiction(&mut self, claims: &[Claim]) -> bool {
         let Some(attempts) = self.attempts.checked_sub(1) else { return false };
         self.attempts = attempts;
-        matches!(search(&steps(claims), CONFIGURATIONS_MAX_SMALLER), Found::Contradiction)
+        matches!(search(&steps(claims), CONFIGURATIONS_MAX_SMALLER), SearchResult::Contradiction)
     }
 }
 

@@ -34,9 +34,9 @@ const UNDER_WAY_MAX: usize = u128::BITS as usize;
 
 /// What a key holds, as far as the steps tell it apart.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Content(u32);
+pub struct SearchContent(u32);
 
-impl Content {
+impl SearchContent {
     /// No object. So it is at first.
     pub const ABSENT: Self = Self(0);
     /// Some value that no step names.
@@ -54,38 +54,38 @@ impl Content {
 
 /// What a step does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Effect {
+pub enum StepEffect {
     /// It sees exactly this.
-    Sees(Content),
+    Sees(SearchContent),
     /// It sees that there is an object.
     SeesSome,
     /// It sees that this is not there.
-    SeesOtherThan(Content),
+    SeesOtherThan(SearchContent),
     /// It sees whatever is there, and says nothing of it.
     SeesAny,
     /// It puts something there, if what it finds is what it asks for.
     Sets {
         /// What must be there, or else it cannot take effect. It asks for nothing if this is `None`.
-        only_over: Option<Content>,
+        only_over: Option<SearchContent>,
         /// What is there afterwards.
-        to: Content,
+        to: SearchContent,
     },
 }
 
 /// A step on a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Step {
+pub struct SearchStep {
     /// It has not taken effect before this moment.
     pub begin: u64,
     /// It has by this one; or, without an end, it may at any later time, or never.
     pub end: Option<u64>,
     /// What it does.
-    pub effect: Effect,
+    pub effect: StepEffect,
 }
 
 /// What a search has found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Found {
+pub enum SearchResult {
     /// An order.
     Order,
     /// That there is none.
@@ -95,7 +95,7 @@ pub enum Found {
 }
 
 /// Searches for an order, through at most so many configurations.
-pub fn search(steps: &[Step], configurations_max: usize) -> Found {
+pub fn search(steps: &[SearchStep], configurations_max: usize) -> SearchResult {
     let mut search = Search::new(steps, configurations_max);
     for event in events(steps) {
         let gone_on = match event {
@@ -106,12 +106,12 @@ pub fn search(steps: &[Step], configurations_max: usize) -> Found {
             return found;
         }
     }
-    Found::Order
+    SearchResult::Order
 }
 
 /// Begins (`false`) and ends (`true`) of steps in the order of time. What begins when something else ends
 /// is concurrent with it.
-fn events(steps: &[Step]) -> Vec<(u64, bool, usize)> {
+fn events(steps: &[SearchStep]) -> Vec<(u64, bool, usize)> {
     let begins = steps.iter().enumerate().map(|(index, step)| (step.begin, false, index));
     let ends = steps.iter().enumerate().filter_map(|(index, step)| Some((step.end?, true, index)));
     let mut events: Vec<_> = begins.chain(ends).collect();
@@ -120,23 +120,23 @@ fn events(steps: &[Step]) -> Vec<(u64, bool, usize)> {
 }
 
 /// Steps that may also never take effect, and have the same effect.
-type Kind = u32;
+type StepKind = u32;
 
 /// How many steps of each kind have taken effect; kinds of which none has are left out.
-type Used = Vec<(Kind, u32)>;
+type UsedSteps = Vec<(StepKind, u32)>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Configuration {
-    content: Content,
+    content: SearchContent,
     /// The steps under way that have taken effect, by their places.
     done: u128,
 }
 
 /// The thriftiest ways to come to each configuration.
-type Configurations = HashMap<Configuration, Vec<Used>>;
+type Configurations = HashMap<Configuration, Vec<UsedSteps>>;
 
 struct Search<'a> {
-    steps: &'a [Step],
+    steps: &'a [SearchStep],
     configurations: Configurations,
     left: usize,
     /// The steps under way that must take effect, each at its place.
@@ -146,21 +146,21 @@ struct Search<'a> {
     /// Those of them that set something, in the order in which they end.
     setting: Vec<usize>,
     /// When the last step begins that needs this content.
-    needed_until: HashMap<Content, u64>,
+    needed_until: HashMap<SearchContent, u64>,
     /// The only step that puts this value there, if it must take effect.
-    writers: HashMap<Content, usize>,
+    writers: HashMap<SearchContent, usize>,
     /// The kinds of steps that may never take effect, by what they ask for: kind, and what they put there.
-    kinds: HashMap<Option<Content>, Vec<(Kind, Content)>>,
+    kinds: HashMap<Option<SearchContent>, Vec<(StepKind, SearchContent)>>,
     /// How many steps of each kind have begun.
     begun: Vec<u32>,
 }
 
 impl<'a> Search<'a> {
-    fn new(steps: &'a [Step], configurations_max: usize) -> Self {
-        let start = Configuration { content: Content::ABSENT, done: 0 };
+    fn new(steps: &'a [SearchStep], configurations_max: usize) -> Self {
+        let start = Configuration { content: SearchContent::ABSENT, done: 0 };
         let mut search = Self {
             steps,
-            configurations: Configurations::from([(start, vec![Used::new()])]),
+            configurations: Configurations::from([(start, vec![UsedSteps::new()])]),
             left: configurations_max,
             places: [usize::MAX; UNDER_WAY_MAX],
             under_way: 0,
@@ -175,28 +175,28 @@ impl<'a> Search<'a> {
                 let until = search.needed_until.entry(content).or_default();
                 *until = step.begin.max(*until);
             }
-            if let Effect::Sets { to, .. } = step.effect {
+            if let StepEffect::Sets { to, .. } = step.effect {
                 search.writers.insert(to, index);
             }
         }
         search
     }
 
-    fn begin(&mut self, moment: u64, step: usize) -> Result<(), Found> {
-        let Step { begin, end, effect } = self.steps[step];
+    fn begin(&mut self, moment: u64, step: usize) -> Result<(), SearchResult> {
+        let SearchStep { begin, end, effect } = self.steps[step];
         debug_assert_eq!(begin, moment);
         match (end, effect) {
-            (None, Effect::Sets { only_over, to }) => self.begin_optional(only_over, to),
+            (None, StepEffect::Sets { only_over, to }) => self.begin_optional(only_over, to),
             // It need not take effect, and would change nothing.
             (None, _) => {}
             (Some(_), _) => {
                 let free = self.under_way.trailing_ones() as usize;
                 if free == UNDER_WAY_MAX {
-                    return Err(Found::Nothing);
+                    return Err(SearchResult::Nothing);
                 }
                 self.places[free] = step;
                 self.under_way |= 1 << free;
-                if let Effect::Sets { .. } = effect {
+                if let StepEffect::Sets { .. } = effect {
                     let ends_later = |place: &usize| self.steps[self.places[*place]].end > end;
                     let at = self.setting.iter().position(ends_later).unwrap_or(self.setting.len());
                     self.setting.insert(at, free);
@@ -208,19 +208,19 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    fn begin_optional(&mut self, only_over: Option<Content>, to: Content) {
+    fn begin_optional(&mut self, only_over: Option<SearchContent>, to: SearchContent) {
         let alike = self.kinds.entry(only_over).or_default();
         match alike.iter().find(|(_, other)| *other == to) {
             Some((kind, _)) => self.begun[*kind as usize] += 1,
             None => {
-                alike.push((self.begun.len() as Kind, to));
+                alike.push((self.begun.len() as StepKind, to));
                 self.begun.push(1);
             }
         }
     }
 
     /// Lets a step take effect at once wherever what it sees is there.
-    fn see(&mut self, place: usize, effect: Effect) {
+    fn see(&mut self, place: usize, effect: StepEffect) {
         let before = std::mem::take(&mut self.configurations);
         self.configurations = before
             .into_iter()
@@ -231,7 +231,7 @@ impl<'a> Search<'a> {
             .collect();
     }
 
-    fn end(&mut self, moment: u64, step: usize) -> Result<(), Found> {
+    fn end(&mut self, moment: u64, step: usize) -> Result<(), SearchResult> {
         let place = self.place(step).expect("a step has its place until it ends");
         let target = 1 << place;
         let mut next = Configurations::new();
@@ -245,7 +245,7 @@ impl<'a> Search<'a> {
         }
         let mut met = Configurations::new();
         while let Some((configuration, used)) = waiting.pop() {
-            self.left = self.left.checked_sub(1).ok_or(Found::Nothing)?;
+            self.left = self.left.checked_sub(1).ok_or(SearchResult::Nothing)?;
             self.go_on(moment, configuration, &used, |then, used| {
                 if then.done & target != 0 {
                     keep(&mut next, then, used);
@@ -263,7 +263,7 @@ impl<'a> Search<'a> {
             }
         }
         match self.configurations.is_empty() {
-            true => Err(Found::Contradiction),
+            true => Err(SearchResult::Contradiction),
             false => Ok(()),
         }
     }
@@ -289,8 +289,8 @@ impl<'a> Search<'a> {
         &self,
         moment: u64,
         from: Configuration,
-        used: &Used,
-        mut take: impl FnMut(Configuration, Used),
+        used: &UsedSteps,
+        mut take: impl FnMut(Configuration, UsedSteps),
     ) {
         // What begins at this very moment has begun: events at one moment begin first.
         if self.needed_until.get(&from.content).is_some_and(|until| *until > moment) {
@@ -300,7 +300,7 @@ impl<'a> Search<'a> {
         let left = self.setting.iter().filter(|place| from.done & 1 << **place == 0);
         for place in left {
             let effect = self.steps[self.places[*place]].effect;
-            if let Effect::Sets { only_over, to } = effect
+            if let StepEffect::Sets { only_over, to } = effect
                 && only_over.is_none_or(|content| content == from.content)
                 && !tried.contains(&effect)
             {
@@ -310,7 +310,7 @@ impl<'a> Search<'a> {
         }
         for only_over in [None, Some(from.content)] {
             for (kind, to) in self.kinds.get(&only_over).into_iter().flatten() {
-                let is_tried = tried.contains(&Effect::Sets { only_over, to: *to });
+                let is_tried = tried.contains(&StepEffect::Sets { only_over, to: *to });
                 if is_tried || *to == from.content {
                     continue;
                 }
@@ -322,7 +322,7 @@ impl<'a> Search<'a> {
     }
 
     /// The configuration with a new content, after all who see that have seen it.
-    fn seen(&self, content: Content, mut done: u128) -> Configuration {
+    fn seen(&self, content: SearchContent, mut done: u128) -> Configuration {
         for place in bits(self.under_way & !done) {
             let effect = self.steps[self.places[place]].effect;
             done |= u128::from(is_seen(effect, content)) << place;
@@ -341,27 +341,27 @@ fn bits(mut set: u128) -> impl Iterator<Item = usize> {
 }
 
 /// The content without which a step cannot take effect, if it is one.
-fn needed(effect: Effect) -> Option<Content> {
+fn needed(effect: StepEffect) -> Option<SearchContent> {
     match effect {
-        Effect::Sees(content) => Some(content),
-        Effect::Sets { only_over, .. } => only_over,
-        Effect::SeesSome | Effect::SeesOtherThan(_) | Effect::SeesAny => None,
+        StepEffect::Sees(content) => Some(content),
+        StepEffect::Sets { only_over, .. } => only_over,
+        StepEffect::SeesSome | StepEffect::SeesOtherThan(_) | StepEffect::SeesAny => None,
     }
 }
 
 /// Whether this is something that a step sees which only sees.
-fn is_seen(effect: Effect, content: Content) -> bool {
+fn is_seen(effect: StepEffect, content: SearchContent) -> bool {
     match effect {
-        Effect::Sees(seen) => seen == content,
-        Effect::SeesSome => content != Content::ABSENT,
-        Effect::SeesOtherThan(other) => content != other,
-        Effect::SeesAny => true,
-        Effect::Sets { .. } => false,
+        StepEffect::Sees(seen) => seen == content,
+        StepEffect::SeesSome => content != SearchContent::ABSENT,
+        StepEffect::SeesOtherThan(other) => content != other,
+        StepEffect::SeesAny => true,
+        StepEffect::Sets { .. } => false,
     }
 }
 
 /// One more step of a kind, if more of them have begun than are used.
-fn with_one_more(used: &Used, kind: Kind, begun: u32) -> Option<Used> {
+fn with_one_more(used: &UsedSteps, kind: StepKind, begun: u32) -> Option<UsedSteps> {
     let mut used = used.clone();
     match used.binary_search_by_key(&kind, |(kind, _)| *kind) {
         Ok(at) => {
@@ -376,7 +376,7 @@ fn with_one_more(used: &Used, kind: Kind, begun: u32) -> Option<Used> {
 }
 
 /// Whether one has used no more than another of any kind.
-fn is_thriftier(one: &Used, other: &Used) -> bool {
+fn is_thriftier(one: &UsedSteps, other: &UsedSteps) -> bool {
     one.iter().all(|(kind, count)| {
         let at = other.binary_search_by_key(kind, |(kind, _)| *kind);
         at.is_ok_and(|at| *count <= other[at].1)
@@ -384,7 +384,11 @@ fn is_thriftier(one: &Used, other: &Used) -> bool {
 }
 
 /// Keeps a configuration, unless it is kept already with as little or less.
-fn keep(configurations: &mut Configurations, configuration: Configuration, used: Used) -> bool {
+fn keep(
+    configurations: &mut Configurations,
+    configuration: Configuration,
+    used: UsedSteps,
+) -> bool {
     match configurations.entry(configuration) {
         Entry::Vacant(vacant) => {
             vacant.insert(vec![used]);

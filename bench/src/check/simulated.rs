@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use super::recording::{Operation, Recording};
+use super::recording::{RecordedOperation, Recording};
 use crate::history::dice::Dice;
 use crate::history::line::{
-    Action, Complete, Ending, FORMAT, Invoke, Outcome, Seen, Setup, Written,
+    Action, Complete, FORMAT, HistorySetup, Invoke, OperationEnding, OperationOutcome, SeenContent,
+    WrittenValue,
 };
 
 /// The only bucket.
@@ -81,10 +82,10 @@ impl Simulation {
 }
 
 /// What is there: a value's ETag under each key.
-type Objects = BTreeMap<String, String>;
+type SimulatedObjects = BTreeMap<String, String>;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Event {
+enum SimulatedEvent {
     Effect(usize),
     Repeat(usize),
     End(usize),
@@ -96,10 +97,10 @@ struct World {
     dice: Dice,
     now: u64,
     /// All that was there, and since when.
-    past: Vec<(u64, Objects)>,
-    operations: Vec<Operation>,
+    past: Vec<(u64, SimulatedObjects)>,
+    operations: Vec<RecordedOperation>,
     /// What happens, by when; the second number keeps events apart.
-    pending: BTreeMap<(u64, u64), Event>,
+    pending: BTreeMap<(u64, u64), SimulatedEvent>,
     values: u64,
     /// The ETag that a client saw last under a key.
     etags: BTreeMap<String, String>,
@@ -109,25 +110,29 @@ impl World {
     fn run(mut self) -> Recording {
         for client in 0..self.simulation.clients {
             let after = self.dice.below(SIDE);
-            self.after(after, Event::Begin(client));
+            self.after(after, SimulatedEvent::Begin(client));
         }
         while let Some(((at, _), event)) = self.pending.pop_first() {
             self.now = at;
             match event {
-                Event::Begin(client) if self.operations.len() < self.simulation.operations => {
+                SimulatedEvent::Begin(client)
+                    if self.operations.len() < self.simulation.operations =>
+                {
                     self.begin(client);
                 }
-                Event::Begin(_) => {}
-                Event::Effect(index) => self.take_effect(index),
-                Event::Repeat(index) => self.change(&self.operations[index].invoke.action.clone()),
-                Event::End(index) => self.end(index),
+                SimulatedEvent::Begin(_) => {}
+                SimulatedEvent::Effect(index) => self.take_effect(index),
+                SimulatedEvent::Repeat(index) => {
+                    self.change(&self.operations[index].invoke.action.clone())
+                }
+                SimulatedEvent::End(index) => self.end(index),
             }
         }
         // Those of unknown outcome have an ending only in the store: the history does not know it.
         for operation in &mut self.operations {
             operation.complete.take_if(|complete| complete.ns == u64::MAX);
         }
-        let setup = Setup {
+        let setup = HistorySetup {
             format: FORMAT,
             tag: "t".into(),
             seed: self.simulation.seed,
@@ -139,7 +144,7 @@ impl World {
         Recording { setup, operations: self.operations }
     }
 
-    fn after(&mut self, time: u64, event: Event) {
+    fn after(&mut self, time: u64, event: SimulatedEvent) {
         let apart = self.dice.roll();
         self.pending.insert((self.now + time, apart), event);
     }
@@ -148,10 +153,10 @@ impl World {
         self.simulation.bug == bug && self.dice.chance(BUG_PERCENT)
     }
 
-    fn written(&mut self, client: u32) -> Written {
+    fn written(&mut self, client: u32) -> WrittenValue {
         self.values += 1;
         let value = format!("t-{client}.{}", self.values);
-        Written { etag: format!("e{value}"), value, bytes: 10 }
+        WrittenValue { etag: format!("e{value}"), value, bytes: 10 }
     }
 
     fn begin(&mut self, client: u32) {
@@ -179,28 +184,28 @@ impl World {
             ns: self.now,
             unix_ms: self.now / 1_000_000,
         };
-        self.operations.push(Operation { invoke, complete: None });
+        self.operations.push(RecordedOperation { invoke, complete: None });
         let effect = 1 + self.dice.below(SIDE);
         let end = effect + 1 + self.dice.below(SIDE);
         if self.dice.chance(self.simulation.unknown_percent) {
             match self.dice.below(3) {
-                0 => self.after(effect, Event::Effect(index)),
+                0 => self.after(effect, SimulatedEvent::Effect(index)),
                 1 => {
                     let late = self.dice.below(LATE);
-                    self.after(end + late, Event::Effect(index));
+                    self.after(end + late, SimulatedEvent::Effect(index));
                 }
                 _ => {}
             }
         } else {
-            self.after(effect, Event::Effect(index));
-            self.after(end, Event::End(index));
+            self.after(effect, SimulatedEvent::Effect(index));
+            self.after(end, SimulatedEvent::End(index));
         }
         let rest = self.dice.below(SIDE);
-        self.after(end + rest, Event::Begin(client));
+        self.after(end + rest, SimulatedEvent::Begin(client));
     }
 
     /// What is there; or, if this has a bug of a kind, what was there a while ago.
-    fn objects(&mut self, staleness: Bug) -> Objects {
+    fn objects(&mut self, staleness: Bug) -> SimulatedObjects {
         let is_stale = self.has_bug(staleness);
         let long_ago = self.now.saturating_sub(WHILE);
         let known = self.past.partition_point(|(since, _)| !is_stale || *since <= long_ago);
@@ -224,11 +229,18 @@ impl World {
             Action::Get { key } | Action::Head { key } => {
                 let objects = self.objects(Bug::ReadsStale);
                 match objects.get(key) {
-                    None => (404, Some(Seen::Absent)),
+                    None => (404, Some(SeenContent::Absent)),
                     Some(etag) => {
                         let is_get = matches!(action, Action::Get { .. });
                         let value = is_get.then(|| etag[1..].to_owned());
-                        (200, Some(Seen::Object { value, etag: etag.clone(), bytes: Some(10) }))
+                        (
+                            200,
+                            Some(SeenContent::Object {
+                                value,
+                                etag: etag.clone(),
+                                bytes: Some(10),
+                            }),
+                        )
                     }
                 }
             }
@@ -238,7 +250,7 @@ impl World {
                     objects.pop_first();
                 }
                 let entries = objects.into_iter().map(|(key, etag)| (key, etag, 10)).collect();
-                (200, Some(Seen::Page { entries, is_truncated: false }))
+                (200, Some(SeenContent::Page { entries, is_truncated: false }))
             }
             _ => {
                 let holds = self.condition_holds(&action);
@@ -249,14 +261,15 @@ impl World {
                 if holds && !self.has_bug(bug) || !holds && self.has_bug(Bug::RefusesAndWrites) {
                     self.change(&action);
                     if self.has_bug(Bug::RepeatsWrite) {
-                        self.after(WHILE, Event::Repeat(index));
+                        self.after(WHILE, SimulatedEvent::Repeat(index));
                     }
                 }
                 (if holds { 200 } else { 412 }, None)
             }
         };
-        let outcome = if status == 412 { Outcome::Fail } else { Outcome::Ok };
-        let result = Ending { outcome, status: Some(status), code: None, seen, wrong: None };
+        let outcome = if status == 412 { OperationOutcome::Fail } else { OperationOutcome::Ok };
+        let result =
+            OperationEnding { outcome, status: Some(status), code: None, seen, wrong: None };
         let op = index as u64;
         self.operations[index].complete = Some(Complete { op, result, ns: u64::MAX, unix_ms: 0 });
     }
@@ -271,10 +284,10 @@ impl World {
     }
 
     fn end(&mut self, index: usize) {
-        let Operation { invoke, complete } = &mut self.operations[index];
+        let RecordedOperation { invoke, complete } = &mut self.operations[index];
         let complete = complete.as_mut().expect("an operation takes effect before it ends");
         complete.ns = self.now;
-        if let (Some(key), Some(Seen::Object { etag, .. })) =
+        if let (Some(key), Some(SeenContent::Object { etag, .. })) =
             (invoke.action.key(), &complete.result.seen)
         {
             self.etags.insert(key.to_owned(), etag.clone());

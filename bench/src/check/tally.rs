@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::recording::Operation;
-use crate::history::line::Outcome;
+use super::recording::RecordedOperation;
+use crate::history::line::OperationOutcome;
 
 /// Operations by their outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
-pub struct Counts {
+pub struct OutcomeCounts {
     /// Done.
     pub ok: u64,
     /// Not done.
@@ -18,34 +18,34 @@ pub struct Counts {
     pub unknown: u64,
 }
 
-impl Counts {
+impl OutcomeCounts {
     /// Counts an operation.
-    pub fn add(&mut self, outcome: Outcome) {
+    pub fn add(&mut self, outcome: OperationOutcome) {
         match outcome {
-            Outcome::Ok => self.ok += 1,
-            Outcome::Fail => self.failed += 1,
-            Outcome::Unknown => self.unknown += 1,
+            OperationOutcome::Ok => self.ok += 1,
+            OperationOutcome::Fail => self.failed += 1,
+            OperationOutcome::Unknown => self.unknown += 1,
         }
     }
 }
 
 /// All operations of a history.
 #[derive(Clone, Default, Debug, Serialize)]
-pub struct Tally {
+pub struct HistoryTally {
     /// By their kinds.
-    pub kinds: BTreeMap<&'static str, Counts>,
+    pub kinds: BTreeMap<&'static str, OutcomeCounts>,
     /// Those that were not done, and those of which nobody knows, by what was answered.
     pub reasons: BTreeMap<String, u64>,
 }
 
-impl Tally {
+impl HistoryTally {
     /// Counts operations.
-    pub fn of(operations: &[Operation]) -> Self {
+    pub fn of(operations: &[RecordedOperation]) -> Self {
         let mut tally = Self::default();
         for operation in operations {
             let outcome = operation.outcome();
             tally.kinds.entry(operation.invoke.action.kind()).or_default().add(outcome);
-            if outcome != Outcome::Ok {
+            if outcome != OperationOutcome::Ok {
                 *tally.reasons.entry(reason(operation)).or_default() += 1;
             }
         }
@@ -53,8 +53,8 @@ impl Tally {
     }
 
     /// Operations of all kinds.
-    pub fn total(&self) -> Counts {
-        self.kinds.values().fold(Counts::default(), |sum, counts| Counts {
+    pub fn total(&self) -> OutcomeCounts {
+        self.kinds.values().fold(OutcomeCounts::default(), |sum, counts| OutcomeCounts {
             ok: sum.ok + counts.ok,
             failed: sum.failed + counts.failed,
             unknown: sum.unknown + counts.unknown,
@@ -62,7 +62,7 @@ impl Tally {
     }
 }
 
-fn reason(operation: &Operation) -> String {
+fn reason(operation: &RecordedOperation) -> String {
     let Some(ending) = operation.ending() else { return "never answered".into() };
     let status = ending.status.map(|status| status.to_string());
     // What comes after a colon is the system's own words, which vary.

@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use super::recording::{Operation, Recording};
-use crate::history::line::{Action, Outcome, Seen};
+use super::recording::{RecordedOperation, Recording};
+use crate::history::line::{Action, OperationOutcome, SeenContent};
 
 /// How wide a time-line's bars are.
 const BAR: usize = 32;
@@ -14,7 +14,7 @@ const OPERATIONS_MAX: usize = 24;
 /// Which promise is broken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Promise {
+pub enum BrokenPromise {
     /// An answer is right by itself.
     Answer,
     /// The operations on a key have an order.
@@ -29,7 +29,7 @@ pub enum Promise {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
     /// Which promise is broken.
-    pub promise: Promise,
+    pub promise: BrokenPromise,
     /// The bucket and the key, or the bucket and a prefix.
     pub place: (String, String),
     /// What is wrong, in a sentence.
@@ -56,7 +56,7 @@ impl Violation {
         indices.dedup();
         let left_out = indices.len().saturating_sub(OPERATIONS_MAX);
         // The end of the story is what is wrong.
-        let operations: Vec<&Operation> =
+        let operations: Vec<&RecordedOperation> =
             indices[left_out..].iter().map(|index| &recording.operations[*index]).collect();
         let ends = operations.iter().map(|operation| operation.end().unwrap_or(operation.begin()));
         let from = operations.iter().map(|operation| operation.begin()).min().unwrap_or(0);
@@ -70,7 +70,7 @@ impl Violation {
     }
 }
 
-fn line(operation: &Operation, from: u64, to: u64) -> String {
+fn line(operation: &RecordedOperation, from: u64, to: u64) -> String {
     let seconds = |ns: u64| format!("{:.6}", ns as f64 / 1e9);
     let ended = operation.end().map_or("-".to_owned(), seconds);
     format!(
@@ -85,9 +85,9 @@ fn line(operation: &Operation, from: u64, to: u64) -> String {
 }
 
 /// The stretch from begin to end. A write that nobody has acknowledged has no end.
-fn bar(operation: &Operation, from: u64, to: u64) -> String {
+fn bar(operation: &RecordedOperation, from: u64, to: u64) -> String {
     let column = |ns: u64| ((ns - from) as f64 / (to - from) as f64 * (BAR - 1) as f64) as usize;
-    let is_open = operation.outcome() == Outcome::Unknown;
+    let is_open = operation.outcome() == OperationOutcome::Unknown;
     let end = operation.end().filter(|_| !is_open).unwrap_or(to).clamp(from, to);
     let stretch = column(operation.begin().clamp(from, to))..=column(end);
     let cell = |at| match at {
@@ -98,7 +98,7 @@ fn bar(operation: &Operation, from: u64, to: u64) -> String {
     (0..BAR).map(cell).collect()
 }
 
-fn describe(operation: &Operation) -> String {
+fn describe(operation: &RecordedOperation) -> String {
     let action = &operation.invoke.action;
     let mut text = action.kind().to_owned();
     if let Some(written) = action.written() {
@@ -112,17 +112,17 @@ fn describe(operation: &Operation) -> String {
     }
     let Some(ending) = operation.ending() else { return text + ": never answered" };
     text += match ending.outcome {
-        Outcome::Ok => ": ok",
-        Outcome::Fail => ": not done",
-        Outcome::Unknown => ": unknown",
+        OperationOutcome::Ok => ": ok",
+        OperationOutcome::Fail => ": not done",
+        OperationOutcome::Unknown => ": unknown",
     };
     text += &ending.status.map_or(String::new(), |status| format!(" {status}"));
     text += &ending.code.as_ref().map_or(String::new(), |code| format!(" {code}"));
     match &ending.seen {
-        Some(Seen::Absent) => text + ", nothing there",
-        Some(Seen::Object { value: Some(value), .. }) => text + &format!(", {value}"),
-        Some(Seen::Object { value: None, etag, .. }) => text + &format!(", ETag {etag}"),
-        Some(Seen::Page { entries, .. }) => text + &format!(", {} keys", entries.len()),
+        Some(SeenContent::Absent) => text + ", nothing there",
+        Some(SeenContent::Object { value: Some(value), .. }) => text + &format!(", {value}"),
+        Some(SeenContent::Object { value: None, etag, .. }) => text + &format!(", ETag {etag}"),
+        Some(SeenContent::Page { entries, .. }) => text + &format!(", {} keys", entries.len()),
         None => text,
     }
 }

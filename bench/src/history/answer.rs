@@ -6,16 +6,16 @@
 //! Concluding too much here would make a checker find faults that are none; too little, miss some.
 
 use http::{HeaderMap, StatusCode};
-use s3::xml::{self, Element};
+use s3::xml::{self, XmlElement};
 
-use super::line::{Action, Ending, Outcome, Seen};
+use super::line::{Action, OperationEnding, OperationOutcome, SeenContent};
 use super::value::identify;
-use crate::client::Lost;
+use crate::client::LostRequest;
 use crate::xml::text_of;
 
 /// An answer that came.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HistoryAnswer {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
@@ -24,7 +24,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl HistoryAnswer {
     /// The text of an XML element in it, if it has that element and can be read.
     pub fn element(&self, name: &str) -> Option<String> {
         text_of(&self.body, name).ok().flatten()
@@ -45,32 +45,32 @@ fn unquoted(etag: &str) -> String {
     etag.trim_matches('"').to_owned()
 }
 
-fn ending(outcome: Outcome) -> Ending {
-    Ending { outcome, status: None, code: None, seen: None, wrong: None }
+fn ending(outcome: OperationOutcome) -> OperationEnding {
+    OperationEnding { outcome, status: None, code: None, seen: None, wrong: None }
 }
 
 /// What is known of an operation whose request got no answer.
-pub fn of_lost(lost: &Lost) -> Ending {
+pub fn of_lost(lost: &LostRequest) -> OperationEnding {
     let (outcome, code) = match lost {
-        Lost::Unsent(error) => (Outcome::Fail, format!("unsent: {error:#}")),
-        Lost::Broken(error) => (Outcome::Unknown, format!("broken: {error:#}")),
-        Lost::Late => (Outcome::Unknown, "late".to_owned()),
+        LostRequest::Unsent(error) => (OperationOutcome::Fail, format!("unsent: {error:#}")),
+        LostRequest::Broken(error) => (OperationOutcome::Unknown, format!("broken: {error:#}")),
+        LostRequest::Late => (OperationOutcome::Unknown, "late".to_owned()),
     };
-    Ending { code: Some(code), ..ending(outcome) }
+    OperationEnding { code: Some(code), ..ending(outcome) }
 }
 
 /// What is known of an operation whose last request got an answer.
-pub fn of_answer(action: &Action, answer: &Answer) -> Ending {
+pub fn of_answer(action: &Action, answer: &HistoryAnswer) -> OperationEnding {
     let status = Some(answer.status.as_u16());
     let known = match answer.status.as_u16() {
         200..300 => done(action, answer),
         300..500 => refused(action, answer),
-        _ => Ending { code: answer.element("Code"), ..ending(Outcome::Unknown) },
+        _ => OperationEnding { code: answer.element("Code"), ..ending(OperationOutcome::Unknown) },
     };
-    Ending { status, ..known }
+    OperationEnding { status, ..known }
 }
 
-fn done(action: &Action, answer: &Answer) -> Ending {
+fn done(action: &Action, answer: &HistoryAnswer) -> OperationEnding {
     let shown = match action {
         Action::Get { .. } => got(answer),
         Action::Head { .. } => object(None, answer.etag(), answer.length()),
@@ -82,29 +82,31 @@ fn done(action: &Action, answer: &Answer) -> Ending {
             // A failure can also come after a 200: then the body tells an error.
             None => {
                 let code = answer.element("Code");
-                return Ending { code, ..ending(Outcome::Unknown) };
+                return OperationEnding { code, ..ending(OperationOutcome::Unknown) };
             }
         },
         Action::List { .. } => page(&answer.body),
         Action::Delete { .. } | Action::Upload { .. } => Ok(None),
     };
     match shown {
-        Ok(seen) => Ending { seen, ..ending(Outcome::Ok) },
-        Err((seen, wrong)) => Ending { seen, wrong: Some(wrong), ..ending(Outcome::Ok) },
+        Ok(seen) => OperationEnding { seen, ..ending(OperationOutcome::Ok) },
+        Err((seen, wrong)) => {
+            OperationEnding { seen, wrong: Some(wrong), ..ending(OperationOutcome::Ok) }
+        }
     }
 }
 
 /// What is seen, or what is wrong beside what is seen.
-type Shown = Result<Option<Seen>, (Option<Seen>, String)>;
+type Shown = Result<Option<SeenContent>, (Option<SeenContent>, String)>;
 
 fn object(value: Option<String>, etag: Option<String>, bytes: Option<u64>) -> Shown {
     match etag {
-        Some(etag) => Ok(Some(Seen::Object { value, etag, bytes })),
+        Some(etag) => Ok(Some(SeenContent::Object { value, etag, bytes })),
         None => Err((None, "an answer without an ETag".into())),
     }
 }
 
-fn got(answer: &Answer) -> Shown {
+fn got(answer: &HistoryAnswer) -> Shown {
     let bytes = Some(answer.body.len() as u64);
     match identify(&answer.body) {
         Ok(value) => object(Some(value), answer.etag(), bytes),
@@ -117,7 +119,7 @@ fn page(body: &[u8]) -> Shown {
         let is_truncated = root.text_of("IsTruncated")?.parse().ok()?;
         let contents = root.children.iter().filter(|child| child.name == "Contents");
         let entries = contents.map(entry).collect::<Option<Vec<_>>>()?;
-        Some(Seen::Page { entries, is_truncated })
+        Some(SeenContent::Page { entries, is_truncated })
     });
     match read {
         Some(page) => Ok(Some(page)),
@@ -125,32 +127,32 @@ fn page(body: &[u8]) -> Shown {
     }
 }
 
-fn entry(contents: &Element) -> Option<(String, String, u64)> {
+fn entry(contents: &XmlElement) -> Option<(String, String, u64)> {
     let key = contents.text_of("Key")?.to_owned();
     let etag = unquoted(contents.text_of("ETag")?);
     Some((key, etag, contents.text_of("Size")?.parse().ok()?))
 }
 
-fn refused(action: &Action, answer: &Answer) -> Ending {
+fn refused(action: &Action, answer: &HistoryAnswer) -> OperationEnding {
     let status = answer.status.as_u16();
     let code = answer.element("Code");
-    let absent = Some(Seen::Absent);
+    let absent = Some(SeenContent::Absent);
     match (action, status, code.as_deref()) {
         // An answer to HEAD has no body that could tell a code.
         (Action::Head { .. }, 404, None) | (Action::Get { .. }, 404, Some("NoSuchKey")) => {
-            Ending { seen: absent, ..ending(Outcome::Ok) }
+            OperationEnding { seen: absent, ..ending(OperationOutcome::Ok) }
         }
         (Action::PutIfMatch { .. }, 404, Some("NoSuchKey")) => {
-            Ending { code, seen: absent, ..ending(Outcome::Fail) }
+            OperationEnding { code, seen: absent, ..ending(OperationOutcome::Fail) }
         }
         // The buckets are there, as are uploads and parts that were acknowledged.
         (_, _, Some("NoSuchBucket" | "NoSuchUpload" | "InvalidPart")) => {
             let wrong = code.as_ref().map(|code| format!("{code}, of what is there"));
-            Ending { code, wrong, ..ending(Outcome::Fail) }
+            OperationEnding { code, wrong, ..ending(OperationOutcome::Fail) }
         }
         // Whoever answers this has stopped waiting for somebody, maybe not for the client.
-        (_, 408, _) => Ending { code, ..ending(Outcome::Unknown) },
-        _ => Ending { code, ..ending(Outcome::Fail) },
+        (_, 408, _) => OperationEnding { code, ..ending(OperationOutcome::Unknown) },
+        _ => OperationEnding { code, ..ending(OperationOutcome::Fail) },
     }
 }
 
@@ -158,27 +160,31 @@ fn refused(action: &Action, answer: &Answer) -> Ending {
 mod tests {
     use http::HeaderValue;
 
-    use super::super::line::Written;
-    use super::super::value::Value;
+    use super::super::line::WrittenValue;
+    use super::super::value::HistoryValue;
     use super::*;
 
     fn key() -> String {
         "k".into()
     }
 
-    fn written() -> Written {
-        Written { value: "t-1.1".into(), etag: "ab".into(), bytes: 3 }
+    fn written() -> WrittenValue {
+        WrittenValue { value: "t-1.1".into(), etag: "ab".into(), bytes: 3 }
     }
 
-    fn answer(status: u16, etag: Option<&'static str>, body: &[u8]) -> Answer {
+    fn answer(status: u16, etag: Option<&'static str>, body: &[u8]) -> HistoryAnswer {
         let mut headers = HeaderMap::new();
         if let Some(etag) = etag {
             headers.insert("etag", HeaderValue::from_static(etag));
         }
-        Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.to_vec() }
+        HistoryAnswer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers,
+            body: body.to_vec(),
+        }
     }
 
-    fn code(status: u16, code: &str) -> Answer {
+    fn code(status: u16, code: &str) -> HistoryAnswer {
         answer(status, None, format!("<Error><Code>{code}</Code></Error>").as_bytes())
     }
 
@@ -186,40 +192,52 @@ mod tests {
     fn a_write_is_done_refused_or_unknown() {
         let put = Action::Put { key: key(), written: written() };
         let if_absent = Action::PutIfAbsent { key: key(), written: written() };
-        let outcome = |action: &Action, answer: &Answer| of_answer(action, answer).outcome;
-        assert_eq!(outcome(&put, &answer(200, Some("\"ab\""), b"")), Outcome::Ok);
-        assert_eq!(outcome(&if_absent, &code(412, "PreconditionFailed")), Outcome::Fail);
-        assert_eq!(outcome(&put, &code(400, "IncompleteBody")), Outcome::Fail);
+        let outcome = |action: &Action, answer: &HistoryAnswer| of_answer(action, answer).outcome;
+        assert_eq!(outcome(&put, &answer(200, Some("\"ab\""), b"")), OperationOutcome::Ok);
+        assert_eq!(outcome(&if_absent, &code(412, "PreconditionFailed")), OperationOutcome::Fail);
+        assert_eq!(outcome(&put, &code(400, "IncompleteBody")), OperationOutcome::Fail);
         for status in [500, 502, 503, 504] {
-            assert_eq!(outcome(&put, &code(status, "InternalError")), Outcome::Unknown);
+            assert_eq!(outcome(&put, &code(status, "InternalError")), OperationOutcome::Unknown);
         }
-        assert_eq!(of_lost(&Lost::Late).outcome, Outcome::Unknown);
-        assert_eq!(of_lost(&Lost::Broken(anyhow::anyhow!("x"))).outcome, Outcome::Unknown);
-        assert_eq!(of_lost(&Lost::Unsent(anyhow::anyhow!("x"))).outcome, Outcome::Fail);
+        assert_eq!(of_lost(&LostRequest::Late).outcome, OperationOutcome::Unknown);
+        assert_eq!(
+            of_lost(&LostRequest::Broken(anyhow::anyhow!("x"))).outcome,
+            OperationOutcome::Unknown
+        );
+        assert_eq!(
+            of_lost(&LostRequest::Unsent(anyhow::anyhow!("x"))).outcome,
+            OperationOutcome::Fail
+        );
     }
 
     #[test]
     fn a_completion_that_fails_after_its_200_is_unknown() {
         let complete = Action::Complete { key: key(), written: written() };
         let done = answer(200, None, b"<R><ETag>&#34;ab-2&#34;</ETag></R>");
-        let seen = Seen::Object { value: None, etag: "ab-2".into(), bytes: None };
+        let seen = SeenContent::Object { value: None, etag: "ab-2".into(), bytes: None };
         assert_eq!(of_answer(&complete, &done).seen, Some(seen));
-        assert_eq!(of_answer(&complete, &code(200, "InternalError")).outcome, Outcome::Unknown);
+        assert_eq!(
+            of_answer(&complete, &code(200, "InternalError")).outcome,
+            OperationOutcome::Unknown
+        );
     }
 
     #[test]
     fn a_read_shows_a_value_or_that_there_is_none() {
         let (get, head) = (Action::Get { key: key() }, Action::Head { key: key() });
-        let value = Value::new("t-1.1".into(), 100);
+        let value = HistoryValue::new("t-1.1".into(), 100);
         let seen = of_answer(&get, &answer(200, Some("\"ab\""), &value.body)).seen;
         let (value_id, bytes) = (Some("t-1.1".to_owned()), Some(100));
-        assert_eq!(seen, Some(Seen::Object { value: value_id, etag: "ab".into(), bytes }));
+        assert_eq!(seen, Some(SeenContent::Object { value: value_id, etag: "ab".into(), bytes }));
         for ending in
             [of_answer(&get, &code(404, "NoSuchKey")), of_answer(&head, &answer(404, None, b""))]
         {
-            assert_eq!((ending.outcome, ending.seen), (Outcome::Ok, Some(Seen::Absent)));
+            assert_eq!(
+                (ending.outcome, ending.seen),
+                (OperationOutcome::Ok, Some(SeenContent::Absent))
+            );
         }
-        assert_eq!(of_answer(&get, &code(503, "SlowDown")).outcome, Outcome::Unknown);
+        assert_eq!(of_answer(&get, &code(503, "SlowDown")).outcome, OperationOutcome::Unknown);
     }
 
     #[test]
@@ -238,7 +256,7 @@ mod tests {
             <ETag>&quot;ab&quot;</ETag><Size>4</Size></Contents></ListBucketResult>";
         let list = Action::List { prefix: String::new(), after: String::new(), max_keys: 9 };
         let entries = vec![("a/1".to_owned(), "ab".to_owned(), 4)];
-        let seen = Some(Seen::Page { entries, is_truncated: true });
+        let seen = Some(SeenContent::Page { entries, is_truncated: true });
         assert_eq!(of_answer(&list, &answer(200, None, xml)).seen, seen);
     }
 }

@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::answer::{Answer, of_answer, of_lost};
-use super::choice::{Choice, Place, Places};
+use super::answer::{HistoryAnswer, of_answer, of_lost};
+use super::choice::{ObjectPlace, ObjectPlaces, OperationChoice};
 use super::dice::Dice;
-use super::endpoints::{Endpoints, Turn};
+use super::endpoints::{EndpointTurn, Endpoints};
 use super::journal::{Journal, unix_ms};
-use super::line::{Action, Complete, Ending, Invoke, Line, Outcome, Seen};
-use super::request::Request;
-use super::value::Value;
-use crate::client::{Connection, Lost, Target};
+use super::line::{
+    Action, Complete, HistoryLine, Invoke, OperationEnding, OperationOutcome, SeenContent,
+};
+use super::request::HistoryRequest;
+use super::value::HistoryValue;
+use crate::client::{ClientConnection, LoadTarget, LostRequest};
 
 /// How long a client waits where no endpoint takes requests.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -26,19 +28,19 @@ const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_AFTER_FAILURE_MS: std::ops::Range<u64> = 20..120;
 
 /// What the clients of a history share.
-pub struct Shared {
+pub struct CallerContext {
     /// The file and its clock.
     pub journal: Journal,
     /// The tag in value ids.
     pub tag: String,
     /// The servers.
-    pub targets: Vec<Target>,
+    pub targets: Vec<LoadTarget>,
     /// Which of them are asked.
     pub endpoints: Arc<Endpoints>,
     /// The buckets' names.
     pub buckets: Vec<String>,
     /// Where objects are.
-    pub places: Places,
+    pub places: ObjectPlaces,
     /// How long an answer may take.
     pub within: Duration,
     /// How many bytes a second the values that are not small may take, on average.
@@ -54,12 +56,12 @@ pub struct Shared {
     /// The next operation's number.
     pub next_op: AtomicU64,
     /// What has happened.
-    pub tally: Mutex<Tally>,
+    pub tally: Mutex<CallerTally>,
 }
 
 /// How many operations ended how.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Tally {
+pub struct CallerTally {
     /// Done.
     pub ok: u64,
     /// Not done.
@@ -70,18 +72,18 @@ pub struct Tally {
     pub wrong: u64,
 }
 
-impl Tally {
-    fn count(&mut self, ending: &Ending) {
+impl CallerTally {
+    fn count(&mut self, ending: &OperationEnding) {
         match ending.outcome {
-            Outcome::Ok => self.ok += 1,
-            Outcome::Fail => self.failed += 1,
-            Outcome::Unknown => self.unknown += 1,
+            OperationOutcome::Ok => self.ok += 1,
+            OperationOutcome::Fail => self.failed += 1,
+            OperationOutcome::Unknown => self.unknown += 1,
         }
         self.wrong += u64::from(ending.wrong.is_some());
     }
 }
 
-impl Shared {
+impl CallerContext {
     fn is_over(&self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
             || self.until_file.as_ref().is_some_and(|path| path.exists())
@@ -99,19 +101,19 @@ impl Shared {
 
 /// A client.
 pub struct Caller {
-    shared: Arc<Shared>,
+    shared: Arc<CallerContext>,
     number: u32,
     dice: Dice,
     /// One for each endpoint, where there is one.
-    connections: Vec<Option<Connection>>,
+    connections: Vec<Option<ClientConnection>>,
     values: u64,
     /// The ETag that was seen last, of each place.
-    etags: HashMap<Place, String>,
+    etags: HashMap<ObjectPlace, String>,
 }
 
 impl Caller {
     /// A client with a number and a seed.
-    pub fn new(shared: Arc<Shared>, number: u32, seed: u64) -> Self {
+    pub fn new(shared: Arc<CallerContext>, number: u32, seed: u64) -> Self {
         let connections = shared.targets.iter().map(|_| None).collect();
         let dice = Dice::new(seed);
         Self { shared, number, dice, connections, values: 0, etags: HashMap::new() }
@@ -122,7 +124,7 @@ impl Caller {
         let shared = self.shared.clone();
         while !shared.is_over() {
             let mut has_room = |bytes| shared.has_room(bytes);
-            let choice = Choice::next(&mut self.dice, &shared.places, &mut has_room);
+            let choice = OperationChoice::next(&mut self.dice, &shared.places, &mut has_room);
             let next = tokio::time::Instant::now() + shared.interval;
             self.carry_out(choice).await?;
             sleep_until(next).await;
@@ -130,64 +132,69 @@ impl Caller {
         Ok(())
     }
 
-    async fn carry_out(&mut self, choice: Choice) -> anyhow::Result<()> {
+    async fn carry_out(&mut self, choice: OperationChoice) -> anyhow::Result<()> {
         match choice {
-            Choice::Get(place) => self.get(&place, None).await.map(drop),
-            Choice::Head(place) => self.head(&place).await,
-            Choice::Put(place, bytes) => self.put(&place, bytes).await,
-            Choice::PutIfAbsent(place, bytes) => self.put_if_absent(&place, bytes).await,
-            Choice::PutIfMatch { place, bytes, looks_first } => {
+            OperationChoice::Get(place) => self.get(&place, None).await.map(drop),
+            OperationChoice::Head(place) => self.head(&place).await,
+            OperationChoice::Put(place, bytes) => self.put(&place, bytes).await,
+            OperationChoice::PutIfAbsent(place, bytes) => self.put_if_absent(&place, bytes).await,
+            OperationChoice::PutIfMatch { place, bytes, looks_first } => {
                 if looks_first || !self.etags.contains_key(&place) {
                     self.head(&place).await?;
                 }
                 self.put_if_match(&place, bytes).await
             }
-            Choice::Delete(place) => self.delete(&place).await,
-            Choice::Upload(place, bytes) => self.upload(&place, bytes).await,
-            Choice::List { bucket, prefix, max_keys } => {
+            OperationChoice::Delete(place) => self.delete(&place).await,
+            OperationChoice::Upload(place, bytes) => self.upload(&place, bytes).await,
+            OperationChoice::List { bucket, prefix, max_keys } => {
                 self.list(bucket, &prefix, max_keys, None).await.map(drop)
             }
         }
     }
 
     /// Reads an object, through a given endpoint or any.
-    pub async fn get(&mut self, place: &Place, through: Option<usize>) -> anyhow::Result<Ending> {
-        let request = Request::get(&self.bucket(place), &place.key);
+    pub async fn get(
+        &mut self,
+        place: &ObjectPlace,
+        through: Option<usize>,
+    ) -> anyhow::Result<OperationEnding> {
+        let request = HistoryRequest::get(&self.bucket(place), &place.key);
         self.on_object(place, Action::Get { key: place.key.clone() }, &request, through).await
     }
 
-    async fn head(&mut self, place: &Place) -> anyhow::Result<()> {
-        let request = Request::head(&self.bucket(place), &place.key);
+    async fn head(&mut self, place: &ObjectPlace) -> anyhow::Result<()> {
+        let request = HistoryRequest::head(&self.bucket(place), &place.key);
         let action = Action::Head { key: place.key.clone() };
         self.on_object(place, action, &request, None).await.map(drop)
     }
 
-    async fn put(&mut self, place: &Place, bytes: u64) -> anyhow::Result<()> {
+    async fn put(&mut self, place: &ObjectPlace, bytes: u64) -> anyhow::Result<()> {
         let value = self.value(bytes);
         let action = Action::Put { key: place.key.clone(), written: value.written() };
-        let request = Request::put(&self.bucket(place), &place.key, value.body);
+        let request = HistoryRequest::put(&self.bucket(place), &place.key, value.body);
         self.on_object(place, action, &request, None).await.map(drop)
     }
 
-    async fn put_if_absent(&mut self, place: &Place, bytes: u64) -> anyhow::Result<()> {
+    async fn put_if_absent(&mut self, place: &ObjectPlace, bytes: u64) -> anyhow::Result<()> {
         let value = self.value(bytes);
         let action = Action::PutIfAbsent { key: place.key.clone(), written: value.written() };
-        let request = Request::put(&self.bucket(place), &place.key, value.body).if_absent();
+        let request = HistoryRequest::put(&self.bucket(place), &place.key, value.body).if_absent();
         self.on_object(place, action, &request, None).await.map(drop)
     }
 
     /// Writes if the ETag is the one that this client saw last; not at all if it saw none.
-    async fn put_if_match(&mut self, place: &Place, bytes: u64) -> anyhow::Result<()> {
+    async fn put_if_match(&mut self, place: &ObjectPlace, bytes: u64) -> anyhow::Result<()> {
         let Some(if_match) = self.etags.get(place).cloned() else { return Ok(()) };
         let value = self.value(bytes);
         let (key, written) = (place.key.clone(), value.written());
-        let request = Request::put(&self.bucket(place), &key, value.body).if_match(&if_match);
+        let request =
+            HistoryRequest::put(&self.bucket(place), &key, value.body).if_match(&if_match);
         let action = Action::PutIfMatch { key, written, if_match };
         self.on_object(place, action, &request, None).await.map(drop)
     }
 
-    async fn delete(&mut self, place: &Place) -> anyhow::Result<()> {
-        let request = Request::delete(&self.bucket(place), &place.key);
+    async fn delete(&mut self, place: &ObjectPlace) -> anyhow::Result<()> {
+        let request = HistoryRequest::delete(&self.bucket(place), &place.key);
         let action = Action::Delete { key: place.key.clone() };
         self.on_object(place, action, &request, None).await.map(drop)
     }
@@ -200,16 +207,16 @@ impl Caller {
         prefix: &str,
         max_keys: u32,
         through: Option<usize>,
-    ) -> anyhow::Result<Ending> {
+    ) -> anyhow::Result<OperationEnding> {
         let bucket = self.shared.buckets[bucket].clone();
         let (mut after, mut token) = (String::new(), None);
         loop {
-            let request = Request::list(&bucket, prefix, max_keys, token.as_deref());
+            let request = HistoryRequest::list(&bucket, prefix, max_keys, token.as_deref());
             let action = Action::List { prefix: prefix.into(), after: after.clone(), max_keys };
             let (ending, answer) = self.operate(&bucket, action, &request, through).await?;
             token = answer.and_then(|answer| answer.element("NextContinuationToken"));
             let last = match &ending.seen {
-                Some(Seen::Page { entries, is_truncated: true }) => entries.last(),
+                Some(SeenContent::Page { entries, is_truncated: true }) => entries.last(),
                 _ => None,
             };
             match (last, &token) {
@@ -222,18 +229,18 @@ impl Caller {
     /// An operation on an object that is one request; remembers the ETag that it shows.
     pub(super) async fn on_object(
         &mut self,
-        place: &Place,
+        place: &ObjectPlace,
         action: Action,
-        request: &Request,
+        request: &HistoryRequest,
         through: Option<usize>,
-    ) -> anyhow::Result<Ending> {
+    ) -> anyhow::Result<OperationEnding> {
         let bucket = self.bucket(place);
         let (ending, _) = self.operate(&bucket, action, request, through).await?;
         match &ending.seen {
-            Some(Seen::Object { etag, .. }) => {
+            Some(SeenContent::Object { etag, .. }) => {
                 self.etags.insert(place.clone(), etag.clone());
             }
-            Some(Seen::Absent) => {
+            Some(SeenContent::Absent) => {
                 self.etags.remove(place);
             }
             _ => {}
@@ -245,9 +252,9 @@ impl Caller {
         &mut self,
         bucket: &str,
         action: Action,
-        request: &Request,
+        request: &HistoryRequest,
         through: Option<usize>,
-    ) -> anyhow::Result<(Ending, Option<Answer>)> {
+    ) -> anyhow::Result<(OperationEnding, Option<HistoryAnswer>)> {
         let turn = self.turn(through).await;
         let op = self.begin(bucket, &action, &turn)?;
         let answered = self.ask(&turn, request).await;
@@ -260,7 +267,7 @@ impl Caller {
     }
 
     /// A turn at a given endpoint, or at any, as soon as there is one.
-    pub(super) async fn turn(&mut self, through: Option<usize>) -> Turn {
+    pub(super) async fn turn(&mut self, through: Option<usize>) -> EndpointTurn {
         if let Some(index) = through {
             return self.shared.endpoints.take_given(index);
         }
@@ -273,10 +280,15 @@ impl Caller {
     }
 
     /// Writes down that an operation begins, and gives its number.
-    pub(super) fn begin(&self, bucket: &str, action: &Action, turn: &Turn) -> anyhow::Result<u64> {
+    pub(super) fn begin(
+        &self,
+        bucket: &str,
+        action: &Action,
+        turn: &EndpointTurn,
+    ) -> anyhow::Result<u64> {
         let op = self.shared.next_op.fetch_add(1, Ordering::Relaxed);
         let journal = &self.shared.journal;
-        journal.write(&Line::Invoke(Invoke {
+        journal.write(&HistoryLine::Invoke(Invoke {
             op,
             client: self.number,
             endpoint: turn.index as u32,
@@ -289,14 +301,19 @@ impl Caller {
     }
 
     /// Writes down how it ended, and waits a little if that was badly.
-    pub(super) async fn end(&mut self, op: u64, ending: &Ending, turn: Turn) -> anyhow::Result<()> {
+    pub(super) async fn end(
+        &mut self,
+        op: u64,
+        ending: &OperationEnding,
+        turn: EndpointTurn,
+    ) -> anyhow::Result<()> {
         let journal = &self.shared.journal;
         let (ns, result) = (journal.ns(), ending.clone());
-        journal.write(&Line::Complete(Complete { op, result, ns, unix_ms: unix_ms() }))?;
+        journal.write(&HistoryLine::Complete(Complete { op, result, ns, unix_ms: unix_ms() }))?;
         self.shared.tally.lock().expect("counting does not panic").count(ending);
         match (ending.outcome, ending.status) {
-            (Outcome::Fail, None) => turn.rest(Instant::now()),
-            (Outcome::Unknown, Some(_)) => {
+            (OperationOutcome::Fail, None) => turn.rest(Instant::now()),
+            (OperationOutcome::Unknown, Some(_)) => {
                 drop(turn);
                 let pause = self.dice.within(PAUSE_AFTER_FAILURE_MS);
                 sleep(Duration::from_millis(pause)).await;
@@ -307,7 +324,11 @@ impl Caller {
     }
 
     /// Sends a request and waits for its answer.
-    pub(super) async fn ask(&mut self, turn: &Turn, request: &Request) -> Result<Answer, Lost> {
+    pub(super) async fn ask(
+        &mut self,
+        turn: &EndpointTurn,
+        request: &HistoryRequest,
+    ) -> Result<HistoryAnswer, LostRequest> {
         let within = self.shared.within;
         let mut body = Vec::new();
         loop {
@@ -315,33 +336,33 @@ impl Caller {
             let is_kept = kept.is_some();
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => self.connect(turn.index).await.map_err(Lost::Unsent)?,
+                None => self.connect(turn.index).await.map_err(LostRequest::Unsent)?,
             };
             let (call, headers) = (request.call(), request.headers());
             match connection.attempt(call, headers, within, &mut body).await {
                 Ok((status, headers)) => {
                     self.connections[turn.index] = Some(connection);
-                    return Ok(Answer { status, headers, body });
+                    return Ok(HistoryAnswer { status, headers, body });
                 }
                 // The server has closed it meanwhile, as it may.
-                Err(Lost::Unsent(_)) if is_kept => {}
+                Err(LostRequest::Unsent(_)) if is_kept => {}
                 Err(lost) => return Err(lost),
             }
         }
     }
 
-    async fn connect(&self, index: usize) -> anyhow::Result<Connection> {
-        let opening = Connection::open(&self.shared.targets[index]);
+    async fn connect(&self, index: usize) -> anyhow::Result<ClientConnection> {
+        let opening = ClientConnection::open(&self.shared.targets[index]);
         timeout(self.shared.within, opening).await.context("no connection came about in time")?
     }
 
-    pub(super) fn bucket(&self, place: &Place) -> String {
+    pub(super) fn bucket(&self, place: &ObjectPlace) -> String {
         self.shared.buckets[place.bucket].clone()
     }
 
-    pub(super) fn value(&mut self, bytes: u64) -> Value {
+    pub(super) fn value(&mut self, bytes: u64) -> HistoryValue {
         self.values += 1;
         let id = format!("{}-{}.{}", self.shared.tag, self.number, self.values);
-        Value::new(id, bytes as usize)
+        HistoryValue::new(id, bytes as usize)
     }
 }

@@ -24,7 +24,7 @@ const PAGE_KEYS: [u32; 3] = [1000, 50, 12];
 
 /// An object's place.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Place {
+pub struct ObjectPlace {
     /// The bucket, by its index.
     pub bucket: usize,
     /// The key.
@@ -33,7 +33,7 @@ pub struct Place {
 
 /// All places.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct ObjectPlaces {
     /// How many buckets there are.
     pub buckets: usize,
     /// How many contended keys each of them has.
@@ -42,7 +42,7 @@ pub struct Places {
     pub wide: u64,
 }
 
-impl Places {
+impl ObjectPlaces {
     fn contended_key(number: u64) -> String {
         format!("{CONTENDED}{number:02}")
     }
@@ -51,14 +51,14 @@ impl Places {
         format!("{WIDE}{number:04}")
     }
 
-    fn choose(&self, dice: &mut Dice) -> Place {
+    fn choose(&self, dice: &mut Dice) -> ObjectPlace {
         let bucket = dice.below(self.buckets as u64) as usize;
         let is_contended = self.wide == 0 || dice.chance(CONTENDED_PERCENT);
         let key = match is_contended {
             true => Self::contended_key(dice.below(self.contended)),
             false => Self::wide_key(dice.below(self.wide)),
         };
-        Place { bucket, key }
+        ObjectPlace { bucket, key }
     }
 
     fn choose_prefix(&self, dice: &mut Dice) -> String {
@@ -72,38 +72,38 @@ impl Places {
     }
 
     /// Every place there is.
-    pub fn all(&self) -> Vec<Place> {
+    pub fn all(&self) -> Vec<ObjectPlace> {
         let keys = (0..self.contended).map(Self::contended_key);
         let keys: Vec<String> = keys.chain((0..self.wide).map(Self::wide_key)).collect();
-        let places = |bucket| keys.iter().cloned().map(move |key| Place { bucket, key });
+        let places = |bucket| keys.iter().cloned().map(move |key| ObjectPlace { bucket, key });
         (0..self.buckets).flat_map(places).collect()
     }
 }
 
 /// An operation, or a few that belong together.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Choice {
+pub enum OperationChoice {
     /// Reads an object.
-    Get(Place),
+    Get(ObjectPlace),
     /// Reads what is told of an object.
-    Head(Place),
+    Head(ObjectPlace),
     /// Writes an object of so many bytes.
-    Put(Place, u64),
+    Put(ObjectPlace, u64),
     /// Writes an object if there is none.
-    PutIfAbsent(Place, u64),
+    PutIfAbsent(ObjectPlace, u64),
     /// Writes an object if the ETag is the one that the client saw last.
     PutIfMatch {
         /// Where.
-        place: Place,
+        place: ObjectPlace,
         /// How many bytes.
         bytes: u64,
         /// Whether it looks again just before. If it does not, it mostly comes too late.
         looks_first: bool,
     },
     /// Deletes an object.
-    Delete(Place),
+    Delete(ObjectPlace),
     /// Uploads an object in two parts.
-    Upload(Place, u64),
+    Upload(ObjectPlace, u64),
     /// Lists, page after page.
     List {
         /// The bucket, by its index.
@@ -115,31 +115,41 @@ pub enum Choice {
     },
 }
 
-impl Choice {
+impl OperationChoice {
     /// Chooses. `has_room` tells whether so many bytes may be written by an object that is not small; if
     /// not, it will be small.
-    pub fn next(dice: &mut Dice, places: &Places, has_room: &mut dyn FnMut(u64) -> bool) -> Self {
+    pub fn next(
+        dice: &mut Dice,
+        places: &ObjectPlaces,
+        has_room: &mut dyn FnMut(u64) -> bool,
+    ) -> Self {
         let small = dice.within(SMALL_BYTES);
         let place = places.choose(dice);
         match dice.below(1000) {
-            0..370 => Choice::Get(place),
-            370..440 => Choice::Head(place),
-            440..650 => Choice::Put(place, small),
-            650..750 => Choice::PutIfAbsent(place, small),
-            750..870 => Choice::PutIfMatch { place, bytes: small, looks_first: dice.chance(60) },
-            870..960 => Choice::Delete(place),
-            960..985 => Choice::List {
+            0..370 => OperationChoice::Get(place),
+            370..440 => OperationChoice::Head(place),
+            440..650 => OperationChoice::Put(place, small),
+            650..750 => OperationChoice::PutIfAbsent(place, small),
+            750..870 => {
+                OperationChoice::PutIfMatch { place, bytes: small, looks_first: dice.chance(60) }
+            }
+            870..960 => OperationChoice::Delete(place),
+            960..985 => OperationChoice::List {
                 bucket: place.bucket,
                 prefix: places.choose_prefix(dice),
                 max_keys: *dice.one_of(&PAGE_KEYS),
             },
             985..995 => {
                 let bytes = dice.within(BULK_BYTES);
-                Choice::Put(place, if has_room(bytes) { bytes } else { small })
+                OperationChoice::Put(place, if has_room(bytes) { bytes } else { small })
             }
             _ => {
                 let bytes = super::value::PART_BYTES as u64 + dice.within(LAST_PART_BYTES);
-                if has_room(bytes) { Choice::Upload(place, bytes) } else { Choice::Get(place) }
+                if has_room(bytes) {
+                    OperationChoice::Upload(place, bytes)
+                } else {
+                    OperationChoice::Get(place)
+                }
             }
         }
     }
@@ -152,16 +162,16 @@ mod tests {
 
     use super::*;
 
-    const PLACES: Places = Places { buckets: 2, contended: 3, wide: 40 };
+    const PLACES: ObjectPlaces = ObjectPlaces { buckets: 2, contended: 3, wide: 40 };
 
     #[test]
     fn every_choice_and_every_place_comes_up() {
         let mut dice = Dice::new(1);
         let (mut kinds, mut places) = (HashMap::new(), HashSet::new());
         for _ in 0..20_000 {
-            let choice = Choice::next(&mut dice, &PLACES, &mut |_| true);
+            let choice = OperationChoice::next(&mut dice, &PLACES, &mut |_| true);
             *kinds.entry(discriminant(&choice)).or_insert(0) += 1;
-            if let Choice::Get(place) = choice {
+            if let OperationChoice::Get(place) = choice {
                 places.insert(place);
             }
         }
@@ -173,9 +183,9 @@ mod tests {
     fn without_room_everything_is_small() {
         let mut dice = Dice::new(2);
         for _ in 0..20_000 {
-            match Choice::next(&mut dice, &PLACES, &mut |_| false) {
-                Choice::Put(_, bytes) => assert!(bytes < SMALL_BYTES.end),
-                Choice::Upload(..) => panic!("an upload is not small"),
+            match OperationChoice::next(&mut dice, &PLACES, &mut |_| false) {
+                OperationChoice::Put(_, bytes) => assert!(bytes < SMALL_BYTES.end),
+                OperationChoice::Upload(..) => panic!("an upload is not small"),
                 _ => {}
             }
         }

@@ -37,7 +37,7 @@ impl Endpoints {
     }
 
     /// Takes an endpoint, if there is one that is not resting and has room.
-    pub fn take(self: &Arc<Self>, dice: &mut Dice, now: Instant) -> Option<Turn> {
+    pub fn take(self: &Arc<Self>, dice: &mut Dice, now: Instant) -> Option<EndpointTurn> {
         let mut states = self.states.lock().expect("choosing does not panic");
         let is_free = |state: &State| {
             state.waiting < self.room && state.rests_until.is_none_or(|until| until <= now)
@@ -49,25 +49,25 @@ impl Endpoints {
         }
         let index = *dice.one_of(&free);
         states[index].waiting += 1;
-        Some(Turn { endpoints: self.clone(), index })
+        Some(EndpointTurn { endpoints: self.clone(), index })
     }
 
     /// Takes a given endpoint, whatever it does.
-    pub fn take_given(self: &Arc<Self>, index: usize) -> Turn {
+    pub fn take_given(self: &Arc<Self>, index: usize) -> EndpointTurn {
         let mut states = self.states.lock().expect("choosing does not panic");
         states[index].waiting += 1;
-        Turn { endpoints: self.clone(), index }
+        EndpointTurn { endpoints: self.clone(), index }
     }
 }
 
 /// A client's turn at an endpoint; it ends when this is dropped.
-pub struct Turn {
+pub struct EndpointTurn {
     endpoints: Arc<Endpoints>,
     /// The endpoint.
     pub index: usize,
 }
 
-impl Turn {
+impl EndpointTurn {
     /// Leaves the endpoint alone for a moment.
     pub fn rest(&self, now: Instant) {
         let mut states = self.endpoints.states.lock().expect("choosing does not panic");
@@ -75,7 +75,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for EndpointTurn {
     fn drop(&mut self) {
         let mut states = self.endpoints.states.lock().expect("choosing does not panic");
         states[self.index].waiting -= 1;

@@ -12,7 +12,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::Context;
 
-use super::line::Line;
+use super::line::HistoryLine;
 
 /// A history file that is being written.
 pub struct Journal {
@@ -34,7 +34,7 @@ impl Journal {
     }
 
     /// Adds a line.
-    pub fn write(&self, line: &Line) -> anyhow::Result<()> {
+    pub fn write(&self, line: &HistoryLine) -> anyhow::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
         self.with_file(|file| file.write_all(&text))

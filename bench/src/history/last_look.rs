@@ -7,22 +7,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::caller::{Caller, Shared};
-use super::choice::Place;
-use super::line::Ending;
+use super::caller::{Caller, CallerContext};
+use super::choice::ObjectPlace;
+use super::line::OperationEnding;
 
 /// How many keys a page has.
 const PAGE_KEYS: u32 = 1000;
 
-enum Sight {
-    Object(Place),
+enum LookResult {
+    Object(ObjectPlace),
     Bucket(usize),
 }
 
 /// What is looked at, by all clients together.
 pub struct LastLook {
     /// What, and through which endpoint.
-    sights: Vec<(Sight, usize)>,
+    sights: Vec<(LookResult, usize)>,
     next: AtomicUsize,
     /// Endpoints that have given no answer: to wait for them again and again would take hours.
     is_dead: Vec<AtomicBool>,
@@ -30,13 +30,13 @@ pub struct LastLook {
 
 impl LastLook {
     /// All that there is to look at.
-    pub fn new(shared: &Shared) -> Arc<Self> {
+    pub fn new(shared: &CallerContext) -> Arc<Self> {
         let places = shared.places.all();
         let endpoints = 0..shared.targets.len();
         let mut sights = Vec::new();
         for endpoint in endpoints.clone() {
-            let objects = places.iter().cloned().map(Sight::Object);
-            let buckets = (0..shared.buckets.len()).map(Sight::Bucket);
+            let objects = places.iter().cloned().map(LookResult::Object);
+            let buckets = (0..shared.buckets.len()).map(LookResult::Bucket);
             sights.extend(objects.chain(buckets).map(|sight| (sight, endpoint)));
         }
         let is_dead = endpoints.map(|_| AtomicBool::new(false)).collect();
@@ -53,9 +53,9 @@ impl LastLook {
                 continue;
             }
             let through = Some(*endpoint);
-            let ending: Ending = match sight {
-                Sight::Object(place) => caller.get(place, through).await?,
-                Sight::Bucket(bucket) => caller.list(*bucket, "", PAGE_KEYS, through).await?,
+            let ending: OperationEnding = match sight {
+                LookResult::Object(place) => caller.get(place, through).await?,
+                LookResult::Bucket(bucket) => caller.list(*bucket, "", PAGE_KEYS, through).await?,
             };
             if ending.status.is_none() {
                 is_dead.store(true, Ordering::Relaxed);

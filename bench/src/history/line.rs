@@ -8,9 +8,9 @@ pub const FORMAT: u32 = 1;
 /// One line.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "snake_case")]
-pub enum Line {
+pub enum HistoryLine {
     /// The first line: who works against what.
-    Setup(Setup),
+    Setup(HistorySetup),
     /// An operation is about to begin.
     Invoke(Invoke),
     /// An operation has ended.
@@ -19,7 +19,7 @@ pub enum Line {
 
 /// What holds for all of a history.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Setup {
+pub struct HistorySetup {
     /// Which format this is.
     pub format: u32,
     /// The tag in all value ids and bucket names.
@@ -76,7 +76,7 @@ pub enum Action {
         key: String,
         /// What.
         #[serde(flatten)]
-        written: Written,
+        written: WrittenValue,
     },
     /// PutObject with `If-None-Match: *`.
     PutIfAbsent {
@@ -84,7 +84,7 @@ pub enum Action {
         key: String,
         /// What.
         #[serde(flatten)]
-        written: Written,
+        written: WrittenValue,
     },
     /// PutObject with `If-Match`.
     PutIfMatch {
@@ -92,7 +92,7 @@ pub enum Action {
         key: String,
         /// What.
         #[serde(flatten)]
-        written: Written,
+        written: WrittenValue,
         /// The ETag that must be the current one.
         if_match: String,
     },
@@ -107,7 +107,7 @@ pub enum Action {
         key: String,
         /// What.
         #[serde(flatten)]
-        written: Written,
+        written: WrittenValue,
     },
     /// CompleteMultipartUpload: this is the write.
     Complete {
@@ -115,7 +115,7 @@ pub enum Action {
         key: String,
         /// What.
         #[serde(flatten)]
-        written: Written,
+        written: WrittenValue,
     },
     /// One page of ListObjectsV2.
     List {
@@ -130,7 +130,7 @@ pub enum Action {
 
 /// A value that is written.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Written {
+pub struct WrittenValue {
     /// Its id, which no other write has.
     pub value: String,
     /// Its ETag, without quotes.
@@ -156,7 +156,7 @@ impl Action {
     }
 
     /// What it makes current, if it is done. An `Upload` makes nothing current.
-    pub fn written(&self) -> Option<&Written> {
+    pub fn written(&self) -> Option<&WrittenValue> {
         match self {
             Action::Put { written, .. }
             | Action::PutIfAbsent { written, .. }
@@ -194,7 +194,7 @@ pub struct Complete {
     pub op: u64,
     /// What became of it.
     #[serde(flatten)]
-    pub result: Ending,
+    pub result: OperationEnding,
     /// When, on the monotonic clock of the history.
     pub ns: u64,
     /// When, on the wall clock.
@@ -203,9 +203,9 @@ pub struct Complete {
 
 /// What became of an operation.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Ending {
+pub struct OperationEnding {
     /// Whether it was done.
-    pub outcome: Outcome,
+    pub outcome: OperationOutcome,
     /// The HTTP status, if there was an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -214,7 +214,7 @@ pub struct Ending {
     pub code: Option<String>,
     /// What the answer shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seen: Option<Seen>,
+    pub seen: Option<SeenContent>,
     /// What is wrong with the answer, whatever else happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wrong: Option<String>,
@@ -223,7 +223,7 @@ pub struct Ending {
 /// Whether an operation was done.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum OperationOutcome {
     /// It was.
     Ok,
     /// It was not, and will not be.
@@ -235,7 +235,7 @@ pub enum Outcome {
 /// What an answer shows.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Seen {
+pub enum SeenContent {
     /// No object.
     Absent,
     /// An object.
@@ -262,43 +262,56 @@ pub enum Seen {
 mod tests {
     use super::*;
 
-    fn round_trip(line: Line) -> String {
+    fn round_trip(line: HistoryLine) -> String {
         let text = serde_json::to_string(&line).unwrap();
-        assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line);
+        assert_eq!(serde_json::from_str::<HistoryLine>(&text).unwrap(), line);
         text
     }
 
-    fn invoke(action: Action) -> Line {
+    fn invoke(action: Action) -> HistoryLine {
         let bucket = "b".to_owned();
-        Line::Invoke(Invoke { op: 7, client: 3, endpoint: 1, bucket, action, ns: 5, unix_ms: 6 })
+        HistoryLine::Invoke(Invoke {
+            op: 7,
+            client: 3,
+            endpoint: 1,
+            bucket,
+            action,
+            ns: 5,
+            unix_ms: 6,
+        })
     }
 
     #[test]
     fn lines_are_read_as_they_were_written() {
-        let written = Written { value: "t-3.9".into(), etag: "ab".into(), bytes: 812 };
+        let written = WrittenValue { value: "t-3.9".into(), etag: "ab".into(), bytes: 812 };
         let key = "k".to_owned();
         assert_eq!(
             round_trip(invoke(Action::PutIfMatch { key, written, if_match: "cd".into() })),
             r#"{"line":"invoke","op":7,"client":3,"endpoint":1,"bucket":"b","kind":"put_if_match","key":"k","value":"t-3.9","etag":"ab","bytes":812,"if_match":"cd","ns":5,"unix_ms":6}"#
         );
         round_trip(invoke(Action::List { prefix: "p".into(), after: String::new(), max_keys: 3 }));
-        let ending = |seen| Ending {
-            outcome: Outcome::Ok,
+        let ending = |seen| OperationEnding {
+            outcome: OperationOutcome::Ok,
             status: Some(200),
             code: None,
             seen,
             wrong: None,
         };
-        let complete =
-            |seen| Line::Complete(Complete { op: 7, result: ending(seen), ns: 8, unix_ms: 9 });
+        let complete = |seen| {
+            HistoryLine::Complete(Complete { op: 7, result: ending(seen), ns: 8, unix_ms: 9 })
+        };
         assert_eq!(
-            round_trip(complete(Some(Seen::Absent))),
+            round_trip(complete(Some(SeenContent::Absent))),
             r#"{"line":"complete","op":7,"outcome":"ok","status":200,"seen":"absent","ns":8,"unix_ms":9}"#
         );
         round_trip(complete(None));
-        round_trip(complete(Some(Seen::Object { value: None, etag: "ab".into(), bytes: None })));
+        round_trip(complete(Some(SeenContent::Object {
+            value: None,
+            etag: "ab".into(),
+            bytes: None,
+        })));
         let entries = vec![("k".to_owned(), "ab".to_owned(), 812)];
-        round_trip(complete(Some(Seen::Page { entries, is_truncated: true })));
+        round_trip(complete(Some(SeenContent::Page { entries, is_truncated: true })));
     }
 
     #[test]

@@ -5,12 +5,12 @@ use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderName, HeaderValue, Method};
 use s3::names::{encode, encode_path};
 
-use crate::client::Call;
+use crate::client::SignedCall;
 use crate::payload::Payload;
 
 /// A request that can be sent, and sent again where nothing of it was.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct HistoryRequest {
     method: Method,
     path: String,
     query: String,
@@ -18,7 +18,7 @@ pub struct Request {
     body: Bytes,
 }
 
-impl Request {
+impl HistoryRequest {
     fn new(method: Method, bucket: &str, key: &str) -> Self {
         let path = match key {
             "" => encode_path(&format!("/{bucket}")),
@@ -98,9 +98,9 @@ impl Request {
     }
 
     /// As a connection sends it.
-    pub fn call(&self) -> Call<'_> {
+    pub fn call(&self) -> SignedCall<'_> {
         let payload = Payload::Whole(self.body.clone());
-        Call { method: self.method.clone(), path: &self.path, query: &self.query, payload }
+        SignedCall { method: self.method.clone(), path: &self.path, query: &self.query, payload }
     }
 
     /// The headers that go with it.
@@ -119,11 +119,11 @@ mod tests {
 
     #[test]
     fn queries_are_sorted_and_encoded_as_signing_wants_them() {
-        let list = Request::list("b", "a/", 12, Some("x="));
+        let list = HistoryRequest::list("b", "a/", 12, Some("x="));
         assert_eq!(list.path, "/b");
         assert_eq!(list.query, "continuation-token=x%3D&list-type=2&max-keys=12&prefix=a%2F");
-        assert_eq!(Request::list("b", "", 1, None).query, "list-type=2&max-keys=1&prefix=");
-        let part = Request::part("b", "hot/1", "u", 2, Bytes::new());
+        assert_eq!(HistoryRequest::list("b", "", 1, None).query, "list-type=2&max-keys=1&prefix=");
+        let part = HistoryRequest::part("b", "hot/1", "u", 2, Bytes::new());
         assert_eq!(
             (part.path.as_str(), part.query.as_str()),
             ("/b/hot/1", "partNumber=2&uploadId=u")
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn conditions_are_headers() {
-        let put = Request::put("b", "k", Bytes::from_static(b"x"));
+        let put = HistoryRequest::put("b", "k", Bytes::from_static(b"x"));
         assert!(put.headers().is_empty());
         assert_eq!(put.clone().if_absent().headers()[0].1, "*");
         let (name, value) = put.if_match("ab").headers()[0].clone();

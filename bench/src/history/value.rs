@@ -9,20 +9,20 @@
 use bytes::Bytes;
 use md5::{Digest, Md5};
 
-use super::line::Written;
-use crate::object::{Depth, Objects, mix};
+use super::line::WrittenValue;
+use crate::object::{CompareDepth, ObjectSet, mix};
 
 /// The size of the parts of an upload, but the last: the least that S3 allows.
 pub const PART_BYTES: usize = 5 << 20;
 
 /// A value.
-pub struct Value {
+pub struct HistoryValue {
     id: String,
     /// What is stored.
     pub body: Bytes,
 }
 
-impl Value {
+impl HistoryValue {
     /// Makes a value of a given length, or of the length of its first line if that is longer.
     pub fn new(id: String, bytes: usize) -> Self {
         // What the length adds to the first line may make that longer still.
@@ -33,19 +33,19 @@ impl Value {
     }
 
     /// As an operation names it that writes it in one piece.
-    pub fn written(&self) -> Written {
+    pub fn written(&self) -> WrittenValue {
         self.named(hex::encode(Md5::digest(&self.body)))
     }
 
     /// As an operation names it that writes it in parts.
-    pub fn written_in_parts(&self) -> Written {
+    pub fn written_in_parts(&self) -> WrittenValue {
         let mut whole = Md5::new();
         self.parts().iter().for_each(|part| whole.update(Md5::digest(part)));
         self.named(format!("{}-{}", hex::encode(whole.finalize()), self.parts().len()))
     }
 
-    fn named(&self, etag: String) -> Written {
-        Written { value: self.id.clone(), etag, bytes: self.body.len() as u64 }
+    fn named(&self, etag: String) -> WrittenValue {
+        WrittenValue { value: self.id.clone(), etag, bytes: self.body.len() as u64 }
     }
 
     /// Its parts.
@@ -59,8 +59,8 @@ fn head(id: &str, bytes: usize) -> String {
     format!("{id} {bytes}\n")
 }
 
-fn filling(bytes: usize) -> Objects {
-    Objects::new("", "", bytes)
+fn filling(bytes: usize) -> ObjectSet {
+    ObjectSet::new("", "", bytes)
 }
 
 fn seed(id: &str, bytes: usize) -> u64 {
@@ -83,7 +83,7 @@ pub fn identify(body: &[u8]) -> Result<String, String> {
         return Err(format!("{} bytes of {id}, which has {bytes}", body.len()));
     }
     let rest = &body[head(id, bytes).len().min(bytes)..];
-    match filling(rest.len()).fault(seed(id, bytes), rest, Depth::Whole) {
+    match filling(rest.len()).fault(seed(id, bytes), rest, CompareDepth::Whole) {
         None => Ok(id.to_owned()),
         Some(_) => Err(format!("a body that begins as {id} and goes on with other bytes")),
     }
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_body_tells_which_value_it_is() {
         for bytes in [0, 10, 14, 15, 200, 4096, 3 << 20] {
-            let value = Value::new("t-12.345".into(), bytes);
+            let value = HistoryValue::new("t-12.345".into(), bytes);
             assert!(value.body.len() >= bytes);
             assert_eq!(value.written().bytes, value.body.len() as u64);
             assert_eq!(identify(&value.body), Ok("t-12.345".into()), "{bytes}");
@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_body_that_is_torn_mixed_short_or_long_is_no_value() {
-        let (one, other) = (Value::new("t-1.1".into(), 400), Value::new("t-1.2".into(), 400));
+        let (one, other) =
+            (HistoryValue::new("t-1.1".into(), 400), HistoryValue::new("t-1.2".into(), 400));
         for at in 0..400 {
             let mut flipped = one.body.to_vec();
             flipped[at] ^= 1;
@@ -122,13 +123,13 @@ mod tests {
     #[test]
     fn values_and_their_etags_differ() {
         let etags: std::collections::HashSet<_> =
-            (0..1000).map(|n| Value::new(format!("t-1.{n}"), 16).written().etag).collect();
+            (0..1000).map(|n| HistoryValue::new(format!("t-1.{n}"), 16).written().etag).collect();
         assert_eq!(etags.len(), 1000);
     }
 
     #[test]
     fn the_etag_of_parts_is_that_of_their_digests() {
-        let value = Value::new("t-1.1".into(), PART_BYTES + 9);
+        let value = HistoryValue::new("t-1.1".into(), PART_BYTES + 9);
         let parts = value.parts();
         assert_eq!(parts.iter().map(Bytes::len).collect::<Vec<_>>(), [PART_BYTES, 9]);
         let digests = [Md5::digest(&parts[0]), Md5::digest(&parts[1])].concat();

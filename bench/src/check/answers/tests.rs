@@ -11,21 +11,24 @@ const SIMULATION: Simulation = Simulation {
 };
 
 /// The index of an operation of a kind that was done and shows something.
-fn find(recording: &Recording, is_it: impl Fn(&Action, &Seen) -> bool) -> usize {
-    let is_found = |operation: &Operation| {
+fn find(recording: &Recording, is_it: impl Fn(&Action, &SeenContent) -> bool) -> usize {
+    let is_found = |operation: &RecordedOperation| {
         let seen = operation.ending().and_then(|ending| ending.seen.as_ref());
         seen.is_some_and(|seen| is_it(&operation.invoke.action, seen))
     };
     recording.operations.iter().position(is_found).unwrap()
 }
 
-fn seen(recording: &mut Recording, index: usize) -> &mut Seen {
+fn seen(recording: &mut Recording, index: usize) -> &mut SeenContent {
     let complete = recording.operations[index].complete.as_mut().unwrap();
     complete.result.seen.as_mut().unwrap()
 }
 
 /// What is found when one answer of a good history is changed.
-fn faults_after(is_it: impl Fn(&Action, &Seen) -> bool, change: impl Fn(&mut Seen)) -> Vec<String> {
+fn faults_after(
+    is_it: impl Fn(&Action, &SeenContent) -> bool,
+    change: impl Fn(&mut SeenContent),
+) -> Vec<String> {
     let mut recording = SIMULATION.run();
     assert_eq!(check(&recording), []);
     let index = find(&recording, is_it);
@@ -35,8 +38,8 @@ fn faults_after(is_it: impl Fn(&Action, &Seen) -> bool, change: impl Fn(&mut See
     violations.into_iter().map(|violation| violation.what).collect()
 }
 
-fn is_object_of(action: &Action, seen: &Seen, is_get: bool) -> bool {
-    matches!(action, Action::Get { .. }) == is_get && matches!(seen, Seen::Object { .. })
+fn is_object_of(action: &Action, seen: &SeenContent, is_get: bool) -> bool {
+    matches!(action, Action::Get { .. }) == is_get && matches!(seen, SeenContent::Object { .. })
 }
 
 fn one(faults: Vec<String>, says: &str) {
@@ -45,14 +48,14 @@ fn one(faults: Vec<String>, says: &str) {
 
 #[test]
 fn a_value_that_was_never_written_is_found() {
-    let change = |seen: &mut Seen| {
-        if let Seen::Object { value, .. } = seen {
+    let change = |seen: &mut SeenContent| {
+        if let SeenContent::Object { value, .. } = seen {
             *value = Some("t-9.999".into());
         }
     };
     one(faults_after(|action, seen| is_object_of(action, seen, true), change), "never written");
-    let change = |seen: &mut Seen| {
-        if let Seen::Object { etag, .. } = seen {
+    let change = |seen: &mut SeenContent| {
+        if let SeenContent::Object { etag, .. } = seen {
             *etag = "et-9.999".into();
         }
     };
@@ -61,14 +64,14 @@ fn a_value_that_was_never_written_is_found() {
 
 #[test]
 fn an_etag_or_a_length_that_is_not_the_values_is_found() {
-    let other_etag = |seen: &mut Seen| {
-        if let Seen::Object { etag, .. } = seen {
+    let other_etag = |seen: &mut SeenContent| {
+        if let SeenContent::Object { etag, .. } = seen {
             etag.push('x');
         }
     };
     one(faults_after(|action, seen| is_object_of(action, seen, true), other_etag), "with ETag");
-    let longer = |seen: &mut Seen| {
-        if let Seen::Object { bytes, .. } = seen {
+    let longer = |seen: &mut SeenContent| {
+        if let SeenContent::Object { bytes, .. } = seen {
             *bytes = Some(11);
         }
     };
@@ -93,19 +96,21 @@ fn a_value_under_another_key_is_found() {
 fn a_value_whose_write_was_refused_is_found_wherever_it_shows() {
     let mut recording = SIMULATION.run();
     let index = find(&recording, |action, seen| is_object_of(action, seen, true));
-    let Seen::Object { value: Some(id), .. } = seen(&mut recording, index).clone() else {
+    let SeenContent::Object { value: Some(id), .. } = seen(&mut recording, index).clone() else {
         panic!("a GET tells the value");
     };
-    let is_writer = |operation: &&mut Operation| {
+    let is_writer = |operation: &&mut RecordedOperation| {
         operation.invoke.action.written().is_some_and(|written| written.value == id)
     };
     let writer = recording.operations.iter_mut().find(is_writer).unwrap();
-    writer.complete.as_mut().unwrap().result.outcome = Outcome::Fail;
+    writer.complete.as_mut().unwrap().result.outcome = OperationOutcome::Fail;
     let shown = recording.operations.iter().filter(|operation| {
         let seen = operation.ending().and_then(|ending| ending.seen.as_ref());
         match seen {
-            Some(Seen::Object { etag, .. }) => etag[1..] == id,
-            Some(Seen::Page { entries, .. }) => entries.iter().any(|(_, etag, _)| etag[1..] == id),
+            Some(SeenContent::Object { etag, .. }) => etag[1..] == id,
+            Some(SeenContent::Page { entries, .. }) => {
+                entries.iter().any(|(_, etag, _)| etag[1..] == id)
+            }
             _ => false,
         }
     });
@@ -117,21 +122,22 @@ fn a_value_whose_write_was_refused_is_found_wherever_it_shows() {
 
 #[test]
 fn a_page_out_of_order_is_found() {
-    let is_page =
-        |_: &Action, seen: &Seen| matches!(seen, Seen::Page { entries, .. } if entries.len() > 1);
-    let swap = |seen: &mut Seen| {
-        if let Seen::Page { entries, .. } = seen {
+    let is_page = |_: &Action, seen: &SeenContent| matches!(seen, SeenContent::Page { entries, .. } if entries.len() > 1);
+    let swap = |seen: &mut SeenContent| {
+        if let SeenContent::Page { entries, .. } = seen {
             entries.swap(0, 1);
         }
     };
     one(faults_after(is_page, swap), "after");
-    let double = |seen: &mut Seen| {
-        if let Seen::Page { entries, .. } = seen {
+    let double = |seen: &mut SeenContent| {
+        if let SeenContent::Page { entries, .. } = seen {
             entries.insert(0, entries[0].clone());
         }
     };
     one(faults_after(is_page, double), "after");
-    let empty = |seen: &mut Seen| *seen = Seen::Page { entries: Vec::new(), is_truncated: true };
+    let empty = |seen: &mut SeenContent| {
+        *seen = SeenContent::Page { entries: Vec::new(), is_truncated: true }
+    };
     one(faults_after(is_page, empty), "empty page");
 }
 
@@ -148,12 +154,12 @@ fn what_was_wrong_when_it_was_answered_is_told() {
 #[test]
 fn a_write_with_another_etag_is_found() {
     let mut recording = SIMULATION.run();
-    let is_write = |operation: &Operation| {
-        operation.invoke.action.written().is_some() && operation.outcome() == Outcome::Ok
+    let is_write = |operation: &RecordedOperation| {
+        operation.invoke.action.written().is_some() && operation.outcome() == OperationOutcome::Ok
     };
     let index = recording.operations.iter().position(is_write).unwrap();
     let complete = recording.operations[index].complete.as_mut().unwrap();
-    complete.result.seen = Some(Seen::Object { value: None, etag: "x".into(), bytes: None });
+    complete.result.seen = Some(SeenContent::Object { value: None, etag: "x".into(), bytes: None });
     let faults = check(&recording).into_iter().map(|violation| violation.what).collect();
     one(faults, "was answered with ETag x");
 }

@@ -1,24 +1,38 @@
 use super::super::claims;
 use super::super::simulated::{Bug, Simulation};
 use super::*;
-use crate::history::line::{Complete, Ending, FORMAT, Invoke, Outcome, Setup, Written};
+use crate::history::line::{
+    Complete, FORMAT, HistorySetup, Invoke, OperationEnding, OperationOutcome, WrittenValue,
+};
 
 /// A history by hand: operations on bucket `b`, one at a time or not.
-struct Story(Vec<Operation>);
+struct Story(Vec<RecordedOperation>);
 
 impl Story {
-    fn add(mut self, begin: u64, end: Option<u64>, action: Action, seen: Option<Seen>) -> Self {
+    fn add(
+        mut self,
+        begin: u64,
+        end: Option<u64>,
+        action: Action,
+        seen: Option<SeenContent>,
+    ) -> Self {
         let op = self.0.len() as u64;
         let bucket = "b".to_owned();
         let invoke = Invoke { op, client: 0, endpoint: 0, bucket, action, ns: begin, unix_ms: 0 };
-        let result = Ending { outcome: Outcome::Ok, status: None, code: None, seen, wrong: None };
+        let result = OperationEnding {
+            outcome: OperationOutcome::Ok,
+            status: None,
+            code: None,
+            seen,
+            wrong: None,
+        };
         let complete = end.map(|ns| Complete { op, result, ns, unix_ms: 0 });
-        self.0.push(Operation { invoke, complete });
+        self.0.push(RecordedOperation { invoke, complete });
         self
     }
 
     fn put(self, begin: u64, end: impl Into<Option<u64>>, key: &str, value: &str) -> Self {
-        let written = Written { value: value.into(), etag: format!("e{value}"), bytes: 1 };
+        let written = WrittenValue { value: value.into(), etag: format!("e{value}"), bytes: 1 };
         self.add(begin, end.into(), Action::Put { key: key.into(), written }, None)
     }
 
@@ -28,8 +42,10 @@ impl Story {
 
     fn get(self, begin: u64, end: u64, key: &str, value: &str) -> Self {
         let seen = match value {
-            "" => Seen::Absent,
-            _ => Seen::Object { value: Some(value.into()), etag: String::new(), bytes: None },
+            "" => SeenContent::Absent,
+            _ => {
+                SeenContent::Object { value: Some(value.into()), etag: String::new(), bytes: None }
+            }
         };
         self.add(begin, Some(end), Action::Get { key: key.into() }, Some(seen))
     }
@@ -50,11 +66,11 @@ impl Story {
         let entries = entries.iter().map(entry).collect();
         let (prefix, after) = (prefix.into(), after.into());
         let action = Action::List { prefix, after, max_keys: 9 };
-        self.add(begin, Some(end), action, Some(Seen::Page { entries, is_truncated }))
+        self.add(begin, Some(end), action, Some(SeenContent::Page { entries, is_truncated }))
     }
 
     fn violations(self) -> Vec<(String, Vec<usize>)> {
-        let setup = Setup {
+        let setup = HistorySetup {
             format: FORMAT,
             tag: String::new(),
             seed: 0,

@@ -3,50 +3,50 @@ use super::super::simulated::{Bug, Simulation};
 use super::*;
 use crate::history::dice::Dice;
 
-const V: [Value; 4] = [Value(0), Value(1), Value(2), Value(3)];
+const V: [ClaimedValue; 4] = [ClaimedValue(0), ClaimedValue(1), ClaimedValue(2), ClaimedValue(3)];
 
 /// A claim of an operation that is named by its place in the list.
-fn claim(operation: usize, (begin, end): (u64, Option<u64>), says: Says) -> Claim {
+fn claim(operation: usize, (begin, end): (u64, Option<u64>), says: ClaimEffect) -> Claim {
     Claim { operation, begin, end, says }
 }
 
-fn put(value: Value) -> Says {
-    Says::Is { only_over: None, content: Some(value) }
+fn put(value: ClaimedValue) -> ClaimEffect {
+    ClaimEffect::Is { only_over: None, content: Some(value) }
 }
 
-fn delete() -> Says {
-    Says::Is { only_over: None, content: None }
+fn delete() -> ClaimEffect {
+    ClaimEffect::Is { only_over: None, content: None }
 }
 
-fn put_if_absent(value: Value) -> Says {
-    Says::Is { only_over: Some(None), content: Some(value) }
+fn put_if_absent(value: ClaimedValue) -> ClaimEffect {
+    ClaimEffect::Is { only_over: Some(None), content: Some(value) }
 }
 
-fn put_over(before: Value, value: Value) -> Says {
-    Says::Is { only_over: Some(Some(before)), content: Some(value) }
+fn put_over(before: ClaimedValue, value: ClaimedValue) -> ClaimEffect {
+    ClaimEffect::Is { only_over: Some(Some(before)), content: Some(value) }
 }
 
-fn get(value: Value) -> Says {
-    Says::Was(Some(value))
+fn get(value: ClaimedValue) -> ClaimEffect {
+    ClaimEffect::Was(Some(value))
 }
 
-const NOTHING: Says = Says::Was(None);
+const NOTHING: ClaimEffect = ClaimEffect::Was(None);
 /// No answer came.
 const LOST: Option<u64> = None;
 
 /// Judges claims, given as begin, end, and what they say.
-fn judged(claims: &[(u64, Option<u64>, Says)]) -> Judgement {
+fn judged(claims: &[(u64, Option<u64>, ClaimEffect)]) -> Judgement {
     let claims = claims.iter().enumerate();
     let claims = claims.map(|(index, (begin, end, says))| claim(index, (*begin, *end), *says));
     judge(&claims.collect::<Vec<_>>())
 }
 
-fn is_good(claims: &[(u64, Option<u64>, Says)]) {
+fn is_good(claims: &[(u64, Option<u64>, ClaimEffect)]) {
     assert_eq!(judged(claims), Judgement::Linearizable, "{claims:?}");
 }
 
 /// The operations that are needed for the contradiction are these, by their places.
-fn is_bad(claims: &[(u64, Option<u64>, Says)], needed: &[usize]) {
+fn is_bad(claims: &[(u64, Option<u64>, ClaimEffect)], needed: &[usize]) {
     assert_eq!(judged(claims), Judgement::Contradiction(needed.to_vec()), "{claims:?}");
 }
 
@@ -56,9 +56,9 @@ fn what_happens_in_turn_is_in_order() {
         (0, Some(1), NOTHING),
         (2, Some(3), put(V[0])),
         (4, Some(5), get(V[0])),
-        (6, Some(7), Says::WasSome),
+        (6, Some(7), ClaimEffect::WasSome),
         (8, Some(9), put_over(V[0], V[1])),
-        (10, Some(11), Says::WasNot(V[0])),
+        (10, Some(11), ClaimEffect::WasNot(V[0])),
         (12, Some(13), get(V[1])),
         (14, Some(15), delete()),
         (16, Some(17), NOTHING),
@@ -83,7 +83,7 @@ fn a_stale_read_is_found() {
 #[test]
 fn readers_of_overlapping_writes_must_agree() {
     let writes = [(0, Some(9), put(V[0])), (0, Some(9), put(V[1]))];
-    let then = |reads: &[(u64, Option<u64>, Says)]| [&writes[..], reads].concat();
+    let then = |reads: &[(u64, Option<u64>, ClaimEffect)]| [&writes[..], reads].concat();
     is_good(&then(&[(10, Some(11), get(V[1])), (12, Some(13), get(V[1]))]));
     is_good(&then(&[(2, Some(3), get(V[1])), (4, Some(5), get(V[0]))]));
     is_bad(&then(&[(10, Some(11), get(V[1])), (12, Some(13), get(V[0]))]), &[0, 1, 2, 3]);
@@ -169,11 +169,11 @@ fn an_unknown_delete_explains_that_nothing_is_there_once() {
 #[test]
 fn an_unknown_write_that_nobody_saw_explains_conditions_that_failed() {
     // There was nothing, and yet something was in the way.
-    is_bad(&[(0, Some(1), Says::WasSome)], &[0]);
-    is_good(&[(0, LOST, put(V[0])), (0, Some(1), Says::WasSome), (2, Some(3), delete())]);
-    is_good(&[(0, LOST, put_if_absent(V[0])), (0, Some(1), Says::WasSome)]);
+    is_bad(&[(0, Some(1), ClaimEffect::WasSome)], &[0]);
+    is_good(&[(0, LOST, put(V[0])), (0, Some(1), ClaimEffect::WasSome), (2, Some(3), delete())]);
+    is_good(&[(0, LOST, put_if_absent(V[0])), (0, Some(1), ClaimEffect::WasSome)]);
     // It was there, and yet it did not match.
-    let (before, failed) = ((0, Some(1), put(V[0])), (2, Some(3), Says::WasNot(V[0])));
+    let (before, failed) = ((0, Some(1), put(V[0])), (2, Some(3), ClaimEffect::WasNot(V[0])));
     is_bad(&[before, failed], &[0, 1]);
     is_good(&[before, (0, LOST, put(V[1])), failed]);
     is_good(&[before, (0, LOST, put_over(V[0], V[1])), failed]);
@@ -184,7 +184,7 @@ fn an_unknown_write_that_nobody_saw_explains_conditions_that_failed() {
 
 #[test]
 fn an_unknown_write_counts_as_done_once_a_listing_has_shown_it() {
-    let (write, listed) = ((0, LOST, put(V[0])), (4, Some(5), Says::WasListed(V[0])));
+    let (write, listed) = ((0, LOST, put(V[0])), (4, Some(5), ClaimEffect::WasListed(V[0])));
     is_good(&[write, (2, Some(3), NOTHING), listed, (6, Some(7), get(V[0]))]);
     is_bad(&[write, listed, (6, Some(7), NOTHING)], &[1, 2]);
 }
@@ -209,7 +209,7 @@ fn what_was_written_over_a_value_proves_that_it_was_there() {
 }
 
 /// Tries every order, without any thought: what the search is held against.
-fn has_order(claims: &[Claim], content: claims::Content, past: &mut Vec<usize>) -> bool {
+fn has_order(claims: &[Claim], content: claims::KeyContent, past: &mut Vec<usize>) -> bool {
     let left = || (0..claims.len()).filter(|index| !past.contains(index));
     if left().all(|index| claims[index].end.is_none()) {
         return true;
@@ -219,17 +219,17 @@ fn has_order(claims: &[Claim], content: claims::Content, past: &mut Vec<usize>) 
         let has_written =
             |value| past.iter().any(|before| claims[*before].written() == Some(value));
         let then = match claims[index].says {
-            Says::Was(was) => (was == content).then_some(content),
-            Says::WasSome => content.is_some().then_some(content),
-            Says::WasNot(value) => (content != Some(value)).then_some(content),
+            ClaimEffect::Was(was) => (was == content).then_some(content),
+            ClaimEffect::WasSome => content.is_some().then_some(content),
+            ClaimEffect::WasNot(value) => (content != Some(value)).then_some(content),
             // What was listed before it was sent is found by the model of listings.
-            Says::WasListed(value) => {
+            ClaimEffect::WasListed(value) => {
                 let is_sent = |claim: &Claim| {
                     claim.written() == Some(value) && claims[index].end >= Some(claim.begin)
                 };
                 (has_written(value) || !claims.iter().any(is_sent)).then_some(content)
             }
-            Says::Is { only_over, content: is } => {
+            ClaimEffect::Is { only_over, content: is } => {
                 only_over.is_none_or(|before| before == content).then_some(is)
             }
         };
@@ -255,16 +255,16 @@ fn random_claims(dice: &mut Dice) -> Vec<Claim> {
         let says = match (roll, value) {
             (0..2, _) => get(any(dice)),
             (2, _) => NOTHING,
-            (3, _) => Says::WasSome,
+            (3, _) => ClaimEffect::WasSome,
             (4..6, Some(value)) => put(value),
             (6, Some(value)) => put_if_absent(value),
             (7, Some(value)) => put_over(any(dice), value),
-            (8, _) => Says::WasNot(any(dice)),
-            (9, _) => Says::WasListed(any(dice)),
+            (8, _) => ClaimEffect::WasNot(any(dice)),
+            (9, _) => ClaimEffect::WasListed(any(dice)),
             _ => delete(),
         };
         let begin = dice.below(12);
-        let is_write = matches!(says, Says::Is { .. });
+        let is_write = matches!(says, ClaimEffect::Is { .. });
         let end = (!is_write || dice.chance(60)).then(|| begin + dice.below(8));
         claims.push(claim(operation, (begin, end), says));
     }
@@ -281,10 +281,10 @@ fn the_search_agrees_with_trying_every_order() {
         let found = search(&steps(&claims), CONFIGURATIONS_MAX);
         if has_order(&claims, None, &mut Vec::new()) {
             good += 1;
-            assert_eq!(found, Found::Order, "{claims:#?}");
+            assert_eq!(found, SearchResult::Order, "{claims:#?}");
         } else {
             bad += 1;
-            assert_eq!(found, Found::Contradiction, "{claims:#?}");
+            assert_eq!(found, SearchResult::Contradiction, "{claims:#?}");
         }
     }
     assert!(good > 5_000 && bad > 5_000, "{good} {bad}");
@@ -316,8 +316,8 @@ fn is_linearizable(simulation: Simulation) -> bool {
     let keys = claims::of(&simulation.run());
     let found = keys.iter().map(|key| search(&steps(&key.claims), CONFIGURATIONS_MAX));
     found.fold(true, |is_good, found| {
-        assert_ne!(found, Found::Nothing, "{simulation:?}");
-        is_good && found == Found::Order
+        assert_ne!(found, SearchResult::Nothing, "{simulation:?}");
+        is_good && found == SearchResult::Order
     })
 }
 

@@ -8,7 +8,7 @@ fn recording() -> Recording {
 
 fn violation(operations: Vec<usize>) -> Violation {
     let place = ("b".into(), "k".into());
-    Violation { promise: Promise::Order, place, what: "w".into(), operations }
+    Violation { promise: BrokenPromise::Order, place, what: "w".into(), operations }
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn a_timeline_has_each_operation_once_in_the_order_of_time() {
 fn a_bar_shows_when_an_operation_was_under_way() {
     let recording = recording();
     let operations = &recording.operations;
-    let is_done = |index: &usize| operations[*index].outcome() == Outcome::Ok;
+    let is_done = |index: &usize| operations[*index].outcome() == OperationOutcome::Ok;
     let done = (0..operations.len()).find(is_done).unwrap();
     let (begin, end) = (operations[done].begin(), operations[done].end().unwrap());
     let middle = bar(&operations[done], begin - (end - begin).min(begin), end + (end - begin));
