@@ -193,6 +193,13 @@ impl Catalog {
         }
     }
 
+    /// The paths of the segments and run files that this catalog names, without bulk files.
+    pub fn files(&self, layout: &PartitionLayout) -> Vec<FilePath> {
+        let segments = self.segments.iter().map(|segment| layout.segment(segment.id));
+        let runs = self.runs.iter().flat_map(|run| layout.run_files(run.id));
+        segments.chain(runs).collect()
+    }
+
     /// The most that it names of anything that [`LIST_MAX`] limits, and what that is.
     pub fn longest_list(&self) -> (usize, &'static str) {
         let lists = [
@@ -373,7 +380,7 @@ async fn write_copy(
 ) -> Result<(), DiskError> {
     let path = layout.catalog(generation, copy);
     let temporary = layout.catalog_folder().join("tmp");
-    crate::run_writer::remove_if_there(&env.disk, &temporary).await?;
+    crate::sealed::remove_if_there(&env.disk, &temporary).await?;
     let file = env.disk.open(&temporary, OpenMode::Create).await?;
     file.write_at(0, encoded).await?;
     if !env.mutated(Mutant::PublishBeforeSync) {

@@ -15,16 +15,16 @@ use ingest::mutant::Mutant;
 use ingest::record::UploadPart;
 
 use crate::catalog::{RunMeta, SegmentMeta as SealedSegment};
+use crate::job_error::JobError;
 use crate::lookup::sealed_payload;
 use crate::manifest::ManifestRow;
 use crate::memtable::StateChange;
 use crate::partition::{FrozenState, PartitionShared, nodes};
 use crate::publish::EditError;
-use crate::run_writer::{FileReferences, FoldError, RunSpan, RunWriter, remove_if_there};
+use crate::run_writer::{FileReferences, RunSpan, RunWriter};
+use crate::sealed::remove_if_there;
 use crate::segment::SegmentWriter;
-use crate::state::{
-    COMPLETED_UPLOAD_RECORDS, StateKey, StreamState, UploadState, decode_part, encode_part,
-};
+use crate::state::{StateKey, StreamState, decode_part, encode_part};
 use crate::tags::tag_keys;
 use crate::visibility::{EntryShape, Visibility, VisibilityVerdict};
 
@@ -52,7 +52,7 @@ pub(crate) fn start(shared: &Arc<PartitionShared>) -> Task {
                     shared.sealed.notify_one();
                     shared.grown.notify_one();
                 }
-                Err(FoldError::Bulk(error)) => {
+                Err(JobError::Bulk(error)) => {
                     // What a failed sync leaves behind is in doubt for ever; the log has it still.
                     tracing::error!(%error, "payload could not be made durable");
                     shared.stop(format!("payload could not be made durable: {error}"));
@@ -92,7 +92,7 @@ async fn wait_for_merges(shared: &PartitionShared) {
     }
 }
 
-async fn flush(shared: &PartitionShared, frozen: &FrozenState) -> Result<[u8; 32], FoldError> {
+async fn flush(shared: &PartitionShared, frozen: &FrozenState) -> Result<[u8; 32], JobError> {
     if shared.env.mutated(Mutant::TrimBeforePublish) {
         shared.log.trim(shared.id, frozen.next).await?;
     }
@@ -167,7 +167,7 @@ async fn fold_entries(
     run: &mut RunWriter,
     digest: &mut DigestHasher,
     tags: &mut Vec<Bytes>,
-) -> Result<u64, FoldError> {
+) -> Result<u64, JobError> {
     let mut objects = 0;
     let mut group = Bytes::new();
     let mut visibility = Visibility::default();
@@ -230,19 +230,6 @@ fn state_entries(shared: &PartitionShared, frozen: &FrozenState) -> Vec<StateCha
     writers.dedup_by(|a, b| a.0 == b.0);
     entries.extend(writers);
     entries
-}
-
-/// Whether a completed upload has been remembered long enough, at a cut.
-pub(crate) fn is_forgotten(key: &StateKey, value: Option<&Bytes>, next: Offset) -> bool {
-    let Some(value) = value.filter(|_| key.0.starts_with(b"u")) else {
-        return false;
-    };
-    match UploadState::decode(value.clone()) {
-        Ok(UploadState::Completed { at, .. }) => {
-            next.get().saturating_sub(at.get()) > COMPLETED_UPLOAD_RECORDS
-        }
-        _ => false,
-    }
 }
 
 /// The chained digest of a cut's logical content: d(n) = H(d(n-1), cut, entries, state).

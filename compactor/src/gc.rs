@@ -91,7 +91,7 @@ async fn remove_unnamed(shared: &PartitionShared) -> Result<(), DiskError> {
     let mut named: BTreeSet<FilePath> = BTreeSet::new();
     for view in &views {
         let catalog = &view.sealed.catalog;
-        named.extend(shared.layout.files(catalog));
+        named.extend(catalog.files(&shared.layout));
         needed.extend(catalog.bulks.iter().map(|bulk| bulk.id));
         if !shared.env.mutated(Mutant::CollectTailReference) {
             for memtable in std::iter::once(&view.memtable).chain(&view.frozen) {

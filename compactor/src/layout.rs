@@ -13,8 +13,6 @@
 use ingest::env::FilePath;
 use ingest::ids::{Generation, PartitionId, RunId, SegmentId};
 
-use crate::catalog::Catalog;
-
 /// Makes the paths of one partition.
 #[derive(Clone, Debug)]
 pub struct PartitionLayout {
@@ -122,12 +120,5 @@ impl PartitionLayout {
             self.tags(id),
             self.state(id),
         ]
-    }
-
-    /// The sealed files that a catalog names, bulk files aside.
-    pub fn files(&self, catalog: &Catalog) -> Vec<FilePath> {
-        let segments = catalog.segments.iter().map(|segment| self.segment(segment.id));
-        let runs = catalog.runs.iter().flat_map(|run| self.run_files(run.id));
-        segments.chain(runs).collect()
     }
 }

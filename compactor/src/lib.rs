@@ -19,6 +19,7 @@ mod gc;
 #[path = "../../ingest/src/golden.rs"]
 mod golden;
 pub mod index_value;
+mod job_error;
 pub mod layout;
 pub mod lookup;
 pub mod manifest;
@@ -38,6 +39,7 @@ pub mod sealed;
 pub mod segment;
 pub mod state;
 pub mod state_cursor;
+mod state_value;
 pub mod table;
 pub mod tags;
 pub mod usage;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ingest::entry::{EntryKey, EntryValue, ObjectVersion, PayloadLocation};
 use ingest::env::yield_once;
 use ingest::ids::{BucketId, Offset, PartNumber, UploadId};
-use ingest::log::{Corruption, ReadError};
+use ingest::log::ReadError;
 use ingest::name::ObjectKey;
 use ingest::record::{UploadPart, VersionRef, key_hash};
 
@@ -15,6 +15,7 @@ use crate::cursor::{CursorItem, EntryCursor};
 use crate::index_value::IndexValueKind;
 use crate::state::{StateKey, UploadState, decode_part};
 use crate::state_cursor::StateCursor;
+use crate::state_value::{decode_state_value, state_corruption};
 use crate::view::{EntryData, Snapshot};
 use crate::visibility::{EntryShape, Visibility, VisibilityVerdict};
 
@@ -190,30 +191,6 @@ pub async fn state(snapshot: &Snapshot, key: &StateKey) -> Result<Option<Bytes>,
         }
     }
     Ok(None)
-}
-
-/// In a state run a value is led by 1, and a removal is the single byte 0.
-pub(crate) fn encode_state_value(value: Option<&Bytes>) -> Bytes {
-    match value {
-        Some(value) => [&[1u8], value.as_ref()].concat().into(),
-        None => Bytes::from_static(&[0]),
-    }
-}
-
-pub(crate) fn decode_state_value(value: Bytes, run: u64) -> Result<Option<Bytes>, ReadError> {
-    match value.first() {
-        Some(0) if value.len() == 1 => Ok(None),
-        Some(1) => Ok(Some(value.slice(1..))),
-        _ => Err(state_corruption(run, "state value")),
-    }
-}
-
-fn state_corruption(run: u64, what: &str) -> ReadError {
-    ReadError::Corrupt(Corruption {
-        file: format!("state of run {run}"),
-        position: 0,
-        detail: format!("cannot decode {what}"),
-    })
 }
 
 /// The live state entries with keys in `[from, end)`, in order, at most `limit`.

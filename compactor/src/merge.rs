@@ -16,12 +16,12 @@ use ingest::log::{Corruption, ReadError};
 use ingest::mutant::Mutant;
 
 use crate::catalog::{Catalog, RunMeta};
-use crate::flush::is_forgotten;
-use crate::lookup::decode_state_value;
+use crate::job_error::JobError;
 use crate::manifest::{ManifestCursor, ManifestRow};
 use crate::partition::PartitionShared;
-use crate::run_writer::{FileReferences, FoldError, RunSpan, RunWriter};
+use crate::run_writer::{FileReferences, RunSpan, RunWriter};
 use crate::state::StateKey;
+use crate::state_value::{decode_state_value, is_forgotten};
 use crate::table::TableCursor;
 use crate::tags::{entry_hash, tagged_entry};
 use crate::view::OpenRun;
@@ -144,7 +144,7 @@ pub(crate) fn start(shared: &Arc<PartitionShared>) -> Task {
     env.rt.spawn_dedicated("merger", task)
 }
 
-async fn merge(shared: &PartitionShared, plan: &MergePlan) -> Result<(), FoldError> {
+async fn merge(shared: &PartitionShared, plan: &MergePlan) -> Result<(), JobError> {
     let view = shared.view.read().clone();
     let mut inputs: Vec<Arc<OpenRun>> = Vec::new();
     for id in &plan.runs {
@@ -210,7 +210,7 @@ async fn merge_entries(
     drops_tombstones: bool,
     writer: &mut RunWriter,
     dropped: &mut FileReferences,
-) -> Result<BTreeSet<u64>, FoldError> {
+) -> Result<BTreeSet<u64>, JobError> {
     let mut gone = BTreeSet::new();
     let mut sources = Vec::with_capacity(inputs.len());
     for open in inputs {
@@ -254,7 +254,7 @@ async fn merge_tags(
     inputs: &[Arc<OpenRun>],
     gone: &BTreeSet<u64>,
     writer: &mut RunWriter,
-) -> Result<(), FoldError> {
+) -> Result<(), JobError> {
     let mut sources = Vec::with_capacity(inputs.len());
     for open in inputs {
         let table = open.tags.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
@@ -301,7 +301,7 @@ async fn merge_states(
     next: Offset,
     writer: &mut RunWriter,
     dropped: &mut FileReferences,
-) -> Result<(), FoldError> {
+) -> Result<(), JobError> {
     let mut sources = Vec::with_capacity(inputs.len());
     for open in inputs.iter().rev() {
         let table = open.state.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;

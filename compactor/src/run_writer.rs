@@ -7,41 +7,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ingest::codec::Encoder;
-use ingest::env::{Disk, DiskError, DiskErrorKind, FilePath};
+use ingest::env::Disk;
 use ingest::ids::{BucketId, BulkId, Offset, RunId, SegmentId};
 use ingest::log::ReadError;
 use ingest::record::key_hash;
 
 use crate::catalog::{Catalog, RunMeta};
 use crate::index_value::IndexValueKind;
+use crate::job_error::JobError;
 use crate::layout::PartitionLayout;
-use crate::lookup::encode_state_value;
 use crate::manifest::{ManifestRow, ManifestWriter};
 use crate::memtable::{state_bulk_bytes, state_bulk_files};
-use crate::sealed::SealError;
+use crate::sealed::remove_if_there;
 use crate::state::StateKey;
+use crate::state_value::encode_state_value;
 use crate::table::{TableKind, TableValue, TableWriter};
 use crate::visibility::EntryShape;
-
-/// A cut or merge could not write its files. Nothing has changed; it may be tried again.
-#[derive(Debug, thiserror::Error)]
-pub enum FoldError {
-    /// Writing failed.
-    #[error(transparent)]
-    Seal(#[from] SealError),
-    /// The disk failed.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// What is to be folded cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// Payload could not be made durable.
-    #[error(transparent)]
-    Bulk(#[from] ingest::bulk::BulkError),
-    /// The catalog could not be published.
-    #[error(transparent)]
-    Edit(#[from] crate::publish::EditError),
-}
 
 /// How often each file is referred to; changes of such counts when signed.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
@@ -154,7 +135,7 @@ impl RunWriter {
         layout: &PartitionLayout,
         id: RunId,
         is_bottom: bool,
-    ) -> Result<Self, FoldError> {
+    ) -> Result<Self, JobError> {
         let paths = layout.run_files(id);
         for path in &paths {
             remove_if_there(disk, path).await?;
@@ -179,7 +160,7 @@ impl RunWriter {
     }
 
     /// Adds an entry; entries come in order of their sort keys, without superseded ones.
-    pub async fn push(&mut self, mut row: ManifestRow) -> Result<(), FoldError> {
+    pub async fn push(&mut self, mut row: ManifestRow) -> Result<(), JobError> {
         self.references.count_row(&row, 1);
         let key = row.entry_key();
         let is_first = key.group() != self.key.group.as_slice();
@@ -218,7 +199,7 @@ impl RunWriter {
     }
 
     /// Adds a tag of an entry; they come in order of their keys.
-    pub async fn push_tag(&mut self, key: &[u8]) -> Result<(), FoldError> {
+    pub async fn push_tag(&mut self, key: &[u8]) -> Result<(), JobError> {
         Ok(self.tags.add(key, TableValue::default(), None).await?)
     }
 
@@ -227,7 +208,7 @@ impl RunWriter {
         &mut self,
         key: &StateKey,
         value: Option<&Bytes>,
-    ) -> Result<(), FoldError> {
+    ) -> Result<(), JobError> {
         self.references.count_state(key, value, 1)?;
         self.bulk_bytes += state_bulk_bytes(key, value);
         let value = encode_state_value(value);
@@ -236,7 +217,7 @@ impl RunWriter {
     }
 
     /// Syncs the files; the caller syncs the folder, then publishes.
-    pub async fn finish(self, span: RunSpan) -> Result<(RunMeta, FileReferences), FoldError> {
+    pub async fn finish(self, span: RunSpan) -> Result<(RunMeta, FileReferences), JobError> {
         let (manifest, sums) = self.manifest.finish().await?;
         let run = RunMeta {
             id: self.id,
@@ -254,16 +235,5 @@ impl RunWriter {
             state: self.state.finish().await?,
         };
         Ok((run, self.references))
-    }
-}
-
-/// Removes a file, content if there is none.
-pub(crate) async fn remove_if_there(
-    disk: &Arc<dyn Disk>,
-    path: &FilePath,
-) -> Result<(), DiskError> {
-    match disk.remove(path).await {
-        Err(error) if error.kind != DiskErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }

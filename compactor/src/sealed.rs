@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use ingest::codec::{DecodeError, Decoder, EncodeError, Encoder};
-use ingest::env::{Disk, DiskError, File, FilePath, OpenMode};
+use ingest::env::{Disk, DiskError, DiskErrorKind, File, FilePath, OpenMode};
 use ingest::log::{Corruption, ReadError, confirm};
 
 use crate::layout::partition_of;
@@ -174,4 +174,15 @@ async fn verify_once(
         return Err(corruption(path, 0, detail));
     }
     Ok(())
+}
+
+/// Removes a file. Succeeds when there is none; the caller syncs the folder.
+pub(crate) async fn remove_if_there(
+    disk: &Arc<dyn Disk>,
+    path: &FilePath,
+) -> Result<(), DiskError> {
+    match disk.remove(path).await {
+        Err(error) if error.kind != DiskErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use ingest::ids::Offset;
 use ingest::log::ReadError;
 
-use crate::lookup::decode_state_value;
 use crate::memtable::{Memtable, StateChange};
 use crate::state::StateKey;
+use crate::state_value::decode_state_value;
 use crate::table::TableCursor;
 use crate::view::Snapshot;
 

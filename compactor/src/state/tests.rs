@@ -6,10 +6,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::fuzz::{Mutator, rounds};
 use crate::golden;
-use crate::lookup::{decode_state_value, encode_state_value};
 use crate::memory::{Memory, ready};
 use crate::outcome::{DeletedVersion, VersionName};
 use crate::sealed::FileDigest;
+use crate::state_value::{decode_state_value, encode_state_value};
 use crate::table::{Table, TableKind, TableValue, TableWriter};
 
 const BUCKET: BucketId = BucketId::new(3);
