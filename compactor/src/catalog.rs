@@ -5,6 +5,9 @@
 //! of its first copy, after everything that it names has been synced. Loading takes the highest
 //! generation; if neither copy of it can be read that is corruption, never an older state of the store.
 
+mod file_ids;
+pub mod store;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

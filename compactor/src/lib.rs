@@ -10,16 +10,14 @@
 pub mod apply;
 pub mod catalog;
 pub mod cursor;
-mod flush;
 #[cfg(test)]
 #[path = "../../ingest/src/fuzz.rs"]
 mod fuzz;
-mod gc;
 #[cfg(test)]
 #[path = "../../ingest/src/golden.rs"]
 mod golden;
 pub mod index_value;
-mod job_error;
+pub mod jobs;
 pub mod layout;
 pub mod lookup;
 pub mod manifest;
@@ -27,14 +25,11 @@ pub mod manifest;
 #[path = "../../ingest/src/memory.rs"]
 mod memory;
 pub mod memtable;
-mod merge;
 pub mod outcome;
 pub mod partition;
 pub mod partitioner;
-pub mod publish;
 pub mod refold;
 mod restore;
-pub mod run_writer;
 pub mod sealed;
 pub mod segment;
 pub mod state;

@@ -12,40 +12,40 @@ use ingest::mutant::Mutant;
 use ingest::record::{RecordBody, RecordPayload, StreamPiece};
 use ingest::time::WallTime;
 
+use super::context::PartitionContext;
+use super::cut_queue::{CutQueue, FrozenState};
+use super::error::OpenError;
+use super::health::Health;
 use super::hold::FoldHold;
+use super::nodes::NodeRegistry;
+use super::reads::Reads;
+use super::record_clock::RecordClock;
 use super::streams::{OpenStreams, WholeStream};
-use super::time_bound::TimeBound;
-use super::{OpenError, PartitionShared, nodes, writer};
+use super::writer::Writer;
 use crate::apply::{PriorState, ReadSet, RecordEffects, apply, needs};
+use crate::catalog::store::CatalogStore;
 use crate::lookup::resolve;
-use crate::memtable::{Memtable, StateChange, bulk_files, state_bulk_files};
+use crate::memtable::{StateChange, bulk_files, state_bulk_files};
 use crate::outcome::{RecordOutcome, Rejection};
 use crate::restore::{RestoreError, restore};
 use crate::state::{Buckets, LastWrites, RecordAdmission, WriterStates};
-use crate::view::ReadView;
 use crate::visibility::EntryShape;
 
-/// What the fold knew when a memtable was frozen: what the cut writes beside the memtable itself.
+/// The parts of a partition that the fold changes or tells what it has met.
 #[derive(Clone)]
-pub(crate) struct FrozenState {
-    pub memtable: Arc<Memtable>,
-    pub cut: CutNumber,
-    /// Everything below is folded.
-    pub next: Offset,
-    pub time: WallTime,
-    pub writers: WriterStates,
-    /// Writers that a state run may still hold and that are forgotten now.
-    pub expired: Vec<WriterId>,
-    /// Streams under way, and those that have ended.
-    pub streams: Vec<StateChange>,
-    /// Last writes of buckets since the cut before.
-    pub last_writes: Vec<StateChange>,
-    /// Hash of the record that made the cut; see [`crate::catalog::Catalog::last`].
-    pub last: [u8; 16],
+pub(super) struct FoldParts {
+    pub context: Arc<PartitionContext>,
+    pub store: Arc<CatalogStore>,
+    pub health: Arc<Health>,
+    pub clock: Arc<RecordClock>,
+    pub writer: Arc<Writer>,
+    pub nodes: Arc<NodeRegistry>,
+    pub reads: Arc<Reads>,
+    pub cuts: Arc<CutQueue>,
 }
 
 struct Fold {
-    shared: Arc<PartitionShared>,
+    parts: FoldParts,
     writers: WriterStates,
     expired: Vec<WriterId>,
     streams: OpenStreams,
@@ -58,14 +58,14 @@ struct Fold {
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Restores the state from the catalog, replays the log to its end, and starts the task that goes on.
-pub(super) async fn start(shared: &Arc<PartitionShared>) -> Result<Task, OpenError> {
+pub(super) async fn start(parts: &FoldParts) -> Result<Task, OpenError> {
     let (cut, time, next) = {
-        let view = shared.view.read();
+        let view = parts.store.view();
         let catalog = &view.sealed.catalog;
         (catalog.cut, catalog.time, catalog.next)
     };
     let mut fold = Fold {
-        shared: shared.clone(),
+        parts: parts.clone(),
         writers: WriterStates::default(),
         expired: Vec::new(),
         streams: OpenStreams::default(),
@@ -73,52 +73,45 @@ pub(super) async fn start(shared: &Arc<PartitionShared>) -> Result<Task, OpenErr
         cut,
         time,
     };
-    let mut hold = FoldHold::new(shared, "the state that the last cut left");
+    let mut hold = FoldHold::new(&parts.health, "the state that the last cut left");
     while let Err(error) = fold.restore().await {
         let OpenError::Read(error) = error else { return Err(error) };
         hold.at_open(error).await?;
     }
-    let mut reader = shared.log.read(shared.id, next).await?;
+    let mut reader = parts.context.log.read(parts.context.id, next).await?;
     fold.replay(&mut reader).await?;
     // Before anything is appended whose time could matter.
-    let clock = &shared.env.clock;
-    *shared.time.lock() = TimeBound::start(fold.time, clock.wall(), clock.now());
-    shared.replayed.send_replace(true);
-    let shared = shared.clone();
-    let env = shared.env.clone();
+    parts.clock.restart(fold.time);
+    parts.health.note_replayed();
+    let (context, writer) = (parts.context.clone(), parts.writer.clone());
+    let env = context.env.clone();
     let task: Fut<'static, ()> = Box::pin(async move {
         let error = fold.run(reader).await;
-        tracing::error!(%error, partition = %shared.id, "the fold has stopped");
-        shared.stop(error.to_string());
+        tracing::error!(%error, partition = %context.id, "the fold has stopped");
+        writer.stop(error.to_string());
     });
     Ok(env.rt.spawn("fold", task))
-}
-
-impl PartitionShared {
-    fn applied(&self) -> Offset {
-        self.view.read().memtable.applied()
-    }
 }
 
 impl Fold {
     /// Folds up to what was in the log when this began.
     async fn replay(&mut self, reader: &mut Box<dyn LogReader>) -> Result<(), OpenError> {
-        let shared = self.shared.clone();
+        let parts = self.parts.clone();
         let token = loop {
-            match shared.log.barrier(shared.id).await {
+            match parts.context.log.barrier(parts.context.id).await {
                 Ok(token) => break token,
                 Err(error) => {
                     tracing::warn!(%error, "the end of the log is not known; asking again");
-                    shared.env.clock.sleep(RETRY).await;
+                    parts.context.env.clock.sleep(RETRY).await;
                 }
             }
         };
-        let mut met = std::pin::pin!(shared.barriers.wait(token));
+        let mut met = std::pin::pin!(parts.reads.barriers.wait(token));
         loop {
             if futures::FutureExt::now_or_never(&mut met).is_some() {
                 return Ok(());
             }
-            let mut hold = FoldHold::new(&shared, "the log");
+            let mut hold = FoldHold::new(&parts.health, "the log");
             let batch = loop {
                 match reader.next().await {
                     Ok(batch) => break batch,
@@ -131,27 +124,28 @@ impl Fold {
 
     /// Takes what the state runs know.
     async fn restore(&mut self) -> Result<(), OpenError> {
-        let restored = restore(&self.shared.snapshot()).await.map_err(|error| match error {
-            RestoreError::Read(error) => OpenError::Read(error),
-            error @ RestoreError::Undecodable(_) => OpenError::Fold(error.to_string()),
-        })?;
+        let restored =
+            restore(&self.parts.store.snapshot()).await.map_err(|error| match error {
+                RestoreError::Read(error) => OpenError::Read(error),
+                error @ RestoreError::Undecodable(_) => OpenError::Fold(error.to_string()),
+            })?;
         for (id, state) in restored.streams {
             for extent in &state.extents {
-                self.shared.bulk.skip_to(extent.file.next());
+                self.parts.context.bulk.skip_to(extent.file.next());
             }
             self.streams.restore(id, state);
         }
         self.writers = restored.writers;
         self.last_writes = restored.last_writes;
-        *self.shared.buckets.write() = Arc::new(restored.buckets);
+        self.parts.store.set_buckets(Arc::new(restored.buckets));
         Ok(())
     }
 
     /// Folds until the log has lost what was acknowledged, or this node's copy cannot go on. What cannot be
     /// read now is waited for, and said to be so.
     async fn run(&mut self, mut reader: Box<dyn LogReader>) -> ReadError {
-        let shared = self.shared.clone();
-        let mut hold = FoldHold::new(&shared, "the log");
+        let parts = self.parts.clone();
+        let mut hold = FoldHold::new(&parts.health, "the log");
         loop {
             match reader.next().await {
                 Ok(batch) => {
@@ -170,41 +164,38 @@ impl Fold {
         for committed in batch {
             self.fold(committed).await?;
         }
-        self.shared.barriers.applied(self.shared.applied());
-        self.shared.grown.notify_one();
+        self.parts.reads.barriers.applied(self.parts.store.applied());
+        self.parts.cuts.note_growth();
         Ok(())
     }
 
     async fn fold(&mut self, committed: CommittedRecord) -> Result<(), ReadError> {
         let offset = committed.offset;
         let id = committed.record.id;
-        self.shared.records.fetch_add(1, Ordering::Relaxed);
+        self.parts.cuts.count_record();
         if !committed.record.is_numbered() {
             self.pass(&committed).await?;
-            self.shared.view.read().memtable.advance(offset.next());
+            self.parts.store.memtable().advance(offset.next());
             return Ok(());
         }
-        let applies_again = self.shared.env.mutated(Mutant::ApplyDuplicates);
+        let applies_again = self.parts.context.env.mutated(Mutant::ApplyDuplicates);
         let outcome = match self.writers.admit(&id) {
             RecordAdmission::Repeated(_) | RecordAdmission::Rejected(_) if applies_again => {
                 self.apply(committed).await?
             }
             RecordAdmission::Repeated(outcome) => {
-                self.shared.counters.duplicates.fetch_add(1, Ordering::Relaxed);
-                self.shared.view.read().memtable.advance(offset.next());
+                self.parts.context.counters.duplicates.fetch_add(1, Ordering::Relaxed);
+                self.parts.store.memtable().advance(offset.next());
                 outcome
             }
             RecordAdmission::Rejected(rejection) => {
-                self.shared.counters.rejected.fetch_add(1, Ordering::Relaxed);
-                self.shared.view.read().memtable.advance(offset.next());
+                self.parts.context.counters.rejected.fetch_add(1, Ordering::Relaxed);
+                self.parts.store.memtable().advance(offset.next());
                 RecordOutcome::Rejected(rejection)
             }
             RecordAdmission::Next => self.apply(committed).await?,
         };
-        let is_out_of_step = self.shared.writer.lock().answer(&id, outcome);
-        if is_out_of_step {
-            writer::lose_step(&self.shared);
-        }
+        self.parts.writer.answer(&id, outcome);
         Ok(())
     }
 
@@ -217,22 +208,21 @@ impl Fold {
                 if opened == RecordOutcome::Done
                     && let Some(last) = self.writers.last(&id.writer)
                 {
-                    self.shared.writer.lock().opened(id, last);
-                    self.shared.opened.notify_waiters();
+                    self.parts.writer.opened(id, last);
                 }
             }
-            RecordBody::Barrier => self.shared.barriers.meet(id),
+            RecordBody::Barrier => self.parts.reads.barriers.meet(id),
             RecordBody::Data(data) => self.take_payload(data, committed.record.time).await?,
             RecordBody::Abandon { stream } => {
-                if !self.shared.env.mutated(Mutant::KeepAbandoned) {
+                if !self.parts.context.env.mutated(Mutant::KeepAbandoned) {
                     self.streams.abandon(*stream);
                 }
                 self.count_streams();
             }
-            RecordBody::Room(room) => nodes::take_room(&self.shared, room),
-            RecordBody::Digest(digest) => nodes::take_digest(&self.shared, digest),
+            RecordBody::Room(room) => self.parts.nodes.take_room(room),
+            RecordBody::Digest(digest) => self.parts.nodes.take_digest(digest),
             RecordBody::Claim { node, process, stage } => {
-                nodes::take_claim(&self.shared, *node, *process, *stage);
+                self.parts.nodes.take_claim(*node, *process, *stage);
             }
             _ => {}
         }
@@ -241,15 +231,15 @@ impl Fold {
 
     /// Writes a piece of payload to this node's bulk files, if there is room for it.
     async fn take_payload(&mut self, data: &StreamPiece, time: WallTime) -> Result<(), ReadError> {
-        let (shared, time) = (self.shared.clone(), self.time.max(time));
-        while shared.env.mutated(Mutant::WaitForRoom)
-            && shared.env.disk.free_bytes().await.is_ok_and(|free| free < data.total)
+        let (context, time) = (self.parts.context.clone(), self.time.max(time));
+        while context.env.mutated(Mutant::WaitForRoom)
+            && context.env.disk.free_bytes().await.is_ok_and(|free| free < data.total)
         {
-            shared.env.clock.sleep(RETRY).await;
+            context.env.clock.sleep(RETRY).await;
         }
-        let mut hold = FoldHold::new(&shared, "a file for payload");
+        let mut hold = FoldHold::new(&self.parts.health, "a file for payload");
         let is_lost = loop {
-            match self.streams.take(&shared.bulk, data, time).await {
+            match self.streams.take(&context.bulk, data, time).await {
                 Ok(is_lost) => break is_lost,
                 // Nothing of the piece has been written, and trying again may help.
                 Err(error @ BulkError::Disk(_)) => hold.wait(&self.device_failed(&error)).await,
@@ -258,7 +248,7 @@ impl Fold {
         };
         hold.end();
         if is_lost {
-            shared.counters.streams_missing.fetch_add(1, Ordering::Relaxed);
+            context.counters.streams_missing.fetch_add(1, Ordering::Relaxed);
         }
         self.count_streams();
         Ok(())
@@ -266,12 +256,12 @@ impl Fold {
 
     fn count_streams(&self) {
         let streams = self.streams.count() as u64;
-        self.shared.counters.streams.store(streams, Ordering::Relaxed);
+        self.parts.context.counters.streams.store(streams, Ordering::Relaxed);
     }
 
     fn device_failed(&self, error: &BulkError) -> ReadError {
         let reason = format!("payload could not be written: {error}");
-        ReadError::Unavailable { partition: self.shared.id, reason }
+        ReadError::Unavailable { partition: self.parts.context.id, reason }
     }
 
     /// Puts this node's extents in the place of a stream that a record names. Whether the stream is whole
@@ -308,7 +298,8 @@ impl Fold {
     }
 
     async fn apply(&mut self, mut committed: CommittedRecord) -> Result<RecordOutcome, ReadError> {
-        let shared = self.shared.clone();
+        let parts = self.parts.clone();
+        let context = &parts.context;
         let offset = committed.offset;
         // Held until the memtable refers to the payload.
         let mut held = match self.localize(&mut committed).await? {
@@ -316,35 +307,35 @@ impl Fold {
             Err(rejection) => {
                 let outcome = RecordOutcome::Rejected(rejection);
                 self.writers.record(&committed.record.id, offset, outcome);
-                shared.view.read().memtable.advance(offset.next());
+                parts.store.memtable().advance(offset.next());
                 return Ok(outcome);
             }
         };
         let committed = &committed;
-        let buckets = shared.buckets.read().clone();
+        let buckets = parts.store.buckets();
         let wanted = needs(&buckets, &committed.record);
-        let mut prior = prior_of(&shared, &wanted).await?;
-        shared.counters.prior_looked_at.fetch_add(prior.looked_at, Ordering::Relaxed);
-        let ignores_writes = shared.env.mutated(Mutant::DeleteBucketBlindly);
+        let mut prior = prior_of(&parts, &wanted).await?;
+        context.counters.prior_looked_at.fetch_add(prior.looked_at, Ordering::Relaxed);
+        let ignores_writes = context.env.mutated(Mutant::DeleteBucketBlindly);
         prior.last_write = wanted
             .uploads_of
             .filter(|_| !ignores_writes)
             .and_then(|bucket| self.last_writes.of(bucket));
         let time = self.time.max(committed.record.time);
         let RecordEffects { outcome, entries, state, bucket, freezes } =
-            apply(&shared.options.rules, shared.id, &buckets, self.cut, time, prior, committed);
+            apply(&context.options.rules, context.id, &buckets, self.cut, time, prior, committed);
         // What makes nothing gives no time: a clock that was wrong for a moment would date what comes later.
         if !entries.is_empty() || !state.is_empty() || bucket.is_some() {
             self.time = time;
-            if !shared.writer.lock().wrote(&committed.record.id) {
-                shared.time.lock().saw(time, shared.env.clock.now());
+            if !parts.writer.wrote(&committed.record.id) {
+                parts.clock.saw(time);
             }
         }
         let freezes = freezes
-            || (shared.env.mutated(Mutant::CutTwice)
+            || (context.env.mutated(Mutant::CutTwice)
                 && matches!(committed.record.body, RecordBody::Cut { .. }));
-        if shared.env.mutated(Mutant::AnswerBeforeApply) {
-            shared.writer.lock().answer(&committed.record.id, outcome);
+        if context.env.mutated(Mutant::AnswerBeforeApply) {
+            parts.writer.answer_ahead(&committed.record.id, outcome);
             ingest::env::yield_once().await;
         }
         if let Some((id, changed)) = bucket {
@@ -356,7 +347,7 @@ impl Fold {
                     self.last_writes.forget(id);
                 }
             }
-            *shared.buckets.write() = Arc::new(buckets);
+            parts.store.set_buckets(Arc::new(buckets));
         }
         for entry in entries.iter().filter(|entry| EntryShape::of(&entry.statement).may_fill()) {
             self.last_writes.note(entry.key.bucket(), offset);
@@ -367,8 +358,8 @@ impl Fold {
             held.give_back();
         }
         self.writers.record(&committed.record.id, offset, outcome);
-        let memtable = shared.view.read().memtable.clone();
-        if !*shared.replayed.borrow() {
+        let memtable = parts.store.memtable();
+        if !parts.health.is_replayed() {
             self.keep_bulk_numbers(&entries, &state);
         }
         memtable.insert(offset, entries, state);
@@ -387,30 +378,30 @@ impl Fold {
             state_bulk_files(key, value.as_ref()).expect("the fold encoded this value itself")
         });
         for id in named.chain(parts) {
-            self.shared.bulk.skip_to(id.next());
+            self.parts.context.bulk.skip_to(id.next());
         }
     }
 
     /// Sets the memtable aside for the flush job and goes on in a new one.
     fn freeze(&mut self, next: Offset, last: [u8; 16]) {
-        let shared = &self.shared;
-        shared.records.store(0, Ordering::Relaxed);
+        let parts = self.parts.clone();
+        let env = &parts.context.env;
+        parts.cuts.reset_records();
         self.cut = self.cut.next();
         self.expired.extend(self.writers.expire(next));
-        let mut view = shared.view.write();
         let frozen = FrozenState {
-            memtable: view.memtable.clone(),
+            memtable: parts.store.freeze(next),
             cut: self.cut,
             next,
             time: self.time,
-            writers: if shared.env.mutated(Mutant::ForgetWritersAtCut) {
+            writers: if env.mutated(Mutant::ForgetWritersAtCut) {
                 WriterStates::default()
             } else {
                 self.writers.clone()
             },
             expired: std::mem::take(&mut self.expired),
             streams: self.streams.freeze(self.time),
-            last_writes: if shared.env.mutated(Mutant::ForgetLastWritesAtCut) {
+            last_writes: if env.mutated(Mutant::ForgetLastWritesAtCut) {
                 Vec::new()
             } else {
                 self.last_writes.freeze()
@@ -418,37 +409,24 @@ impl Fold {
             last,
         };
         self.count_streams();
-        shared.publisher.replaced(&view);
-        let mut memtables = vec![view.memtable.clone()];
-        memtables.extend(view.frozen.iter().cloned());
-        *view = Arc::new(ReadView {
-            partition: view.partition,
-            memtable: Arc::new(Memtable::new(next)),
-            frozen: memtables,
-            sealed: view.sealed.clone(),
-        });
-        drop(view);
-        shared.freezes.lock().push_back(frozen);
-        shared.folded_cut.send_replace(self.cut);
-        shared.frozen.notify_one();
+        parts.cuts.push(frozen);
     }
 }
 
 /// Finds the facts that a record's outcome hangs on. An outcome cannot be guessed, so what cannot be read
 /// now is waited for; reads of everything that can be read go on meanwhile.
-async fn prior_of(
-    shared: &Arc<PartitionShared>,
-    wanted: &ReadSet,
-) -> Result<PriorState, ReadError> {
-    let mut hold = FoldHold::new(shared, "what was there before");
+async fn prior_of(parts: &FoldParts, wanted: &ReadSet) -> Result<PriorState, ReadError> {
+    let mut hold = FoldHold::new(&parts.health, "what was there before");
     loop {
-        match resolve(&shared.snapshot(), wanted).await {
+        match resolve(&parts.store.snapshot(), wanted).await {
             Ok(prior) => {
                 hold.end();
                 return Ok(prior);
             }
-            Err(error) if shared.env.mutated(Mutant::StopOnTransientRead) => return Err(error),
-            Err(error) if !*shared.replayed.borrow() => hold.at_open(error).await?,
+            Err(error) if parts.context.env.mutated(Mutant::StopOnTransientRead) => {
+                return Err(error);
+            }
+            Err(error) if !parts.health.is_replayed() => hold.at_open(error).await?,
             Err(error) => hold.wait(&error).await,
         }
     }

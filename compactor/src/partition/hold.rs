@@ -12,7 +12,8 @@ use std::time::Duration;
 use ingest::log::ReadError;
 use ingest::time::Tick;
 
-use super::PartitionShared;
+use super::context::PartitionContext;
+use super::health::Health;
 
 /// The first pause; each is twice the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -24,8 +25,9 @@ const TOLD_AFTER: Duration = Duration::from_secs(1);
 const OPEN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// One thing that is waited for, again and again.
-pub(super) struct FoldHold<'a> {
-    shared: &'a Arc<PartitionShared>,
+pub(super) struct FoldHold {
+    context: Arc<PartitionContext>,
+    health: Arc<Health>,
     /// The thing that is waited for, for messages.
     what: &'static str,
     /// When the first try failed; none before.
@@ -34,9 +36,10 @@ pub(super) struct FoldHold<'a> {
     is_told: bool,
 }
 
-impl<'a> FoldHold<'a> {
-    pub fn new(shared: &'a Arc<PartitionShared>, what: &'static str) -> Self {
-        Self { shared, what, since: None, pause: PAUSE_MIN, is_told: false }
+impl FoldHold {
+    pub fn new(health: &Arc<Health>, what: &'static str) -> Self {
+        let (context, health) = (health.context().clone(), health.clone());
+        Self { context, health, what, since: None, pause: PAUSE_MIN, is_told: false }
     }
 
     /// Waits before the next try.
@@ -44,11 +47,11 @@ impl<'a> FoldHold<'a> {
         let lasts = self.lasts();
         if !self.is_told && (lasts >= TOLD_AFTER || !error.is_transient()) {
             self.is_told = true;
-            tracing::error!(%error, partition = %self.shared.id, what = self.what, "the fold is held; trying again");
+            tracing::error!(%error, partition = %self.context.id, what = self.what, "the fold is held; trying again");
         }
         if self.is_told {
             let reason = format!("the fold is held: {} cannot be read: {error}", self.what);
-            self.shared.held.send_replace(Some(reason));
+            self.health.note_hold(Some(reason));
         }
         self.pause().await;
     }
@@ -60,7 +63,7 @@ impl<'a> FoldHold<'a> {
         }
         if !self.is_told {
             self.is_told = true;
-            tracing::warn!(%error, partition = %self.shared.id, what = self.what, "not now; trying again");
+            tracing::warn!(%error, partition = %self.context.id, what = self.what, "not now; trying again");
         }
         self.pause().await;
         Ok(())
@@ -68,19 +71,19 @@ impl<'a> FoldHold<'a> {
 
     /// Ends the wait: the thing has been read.
     pub fn end(&mut self) {
-        if self.is_told && self.shared.held.send_replace(None).is_some() {
-            tracing::info!(partition = %self.shared.id, what = self.what, "the fold goes on");
+        if self.is_told && self.health.note_hold(None).is_some() {
+            tracing::info!(partition = %self.context.id, what = self.what, "the fold goes on");
         }
         (self.since, self.pause, self.is_told) = (None, PAUSE_MIN, false);
     }
 
     fn lasts(&mut self) -> Duration {
-        let now = self.shared.env.clock.now();
+        let now = self.context.env.clock.now();
         now.since(*self.since.get_or_insert(now))
     }
 
     async fn pause(&mut self) {
-        self.shared.env.clock.sleep(self.pause).await;
+        self.context.env.clock.sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 }

@@ -5,28 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::env::{Fut, Task, timeout};
-use ingest::ids::{CutNumber, NodeId, WriterId};
+use ingest::ids::{CutNumber, NodeId, PartitionId, WriterId};
 use ingest::log::AppendError;
 use ingest::record::{ClaimStage, CutDigest, Record, RecordBody, RecordId, RoomReport};
 use ingest::time::Tick;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
-use super::PartitionShared;
 use super::claims::{ClaimStep, NodeClaim};
+use super::context::PartitionContext;
 use super::digests::{CutDigests, DigestVerdict};
-
-/// Which node this is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ThisNode {
-    /// Its id.
-    pub id: NodeId,
-    /// Whether this data directory has held the id before.
-    pub held_before: bool,
-}
+use super::health::Health;
+use super::options::ThisNode;
 
 /// What a partition knows of this node and the others.
 pub(crate) struct NodeRegistry {
+    context: Arc<PartitionContext>,
+    health: Arc<Health>,
     node: Option<ThisNode>,
     process: WriterId,
     digests: Mutex<CutDigests>,
@@ -47,11 +42,16 @@ const SAY_MAX: usize = 64;
 pub const OBJECTION_WAIT: Duration = Duration::from_secs(5);
 
 impl NodeRegistry {
-    pub fn new(node: Option<ThisNode>, process: WriterId, claims_id: bool) -> Self {
+    pub fn new(health: Arc<Health>, process: WriterId) -> Self {
+        let context = health.context().clone();
+        let node = context.options.node;
+        let claims_id = context.id == PartitionId::ZERO;
         let (say, said) = mpsc::channel(SAY_MAX);
         let claims = node.filter(|_| claims_id);
         let holds = claims.is_none_or(|node| node.held_before).then_some(true);
         Self {
+            context,
+            health,
             node,
             process,
             digests: Mutex::default(),
@@ -117,132 +117,127 @@ impl RoomReports {
     }
 }
 
-/// Starts the task that appends what this node has to say of itself.
-pub(super) fn start(shared: &Arc<PartitionShared>) -> Task {
-    let shared = shared.clone();
-    let env = shared.env.clone();
-    let task: Fut<'static, ()> = Box::pin(async move {
-        let Some(mut said) = shared.nodes.said.lock().take() else { return };
-        while let Some(body) = said.recv().await {
-            // An unknown outcome is no matter: saying it twice means the same.
-            while let Err(error) = append(&shared, body.clone()).await {
-                tracing::warn!(%error, "a record about this node could not be appended");
-                shared.env.clock.sleep(Duration::from_secs(1)).await;
-                if shared.stopped.borrow().is_some() {
-                    return;
+impl NodeRegistry {
+    /// Starts the task that appends what this node has to say of itself.
+    pub fn start(self: &Arc<Self>) -> Task {
+        let nodes = self.clone();
+        let task: Fut<'static, ()> = Box::pin(async move {
+            let Some(mut said) = nodes.said.lock().take() else { return };
+            while let Some(body) = said.recv().await {
+                // An unknown outcome is no matter: saying it twice means the same.
+                while let Err(error) = nodes.append(body.clone()).await {
+                    tracing::warn!(%error, "a record about this node could not be appended");
+                    nodes.context.env.clock.sleep(Duration::from_secs(1)).await;
+                    if nodes.health.is_stopped() {
+                        return;
+                    }
                 }
             }
-        }
-    });
-    env.rt.spawn("nodes", task)
-}
-
-async fn append(shared: &PartitionShared, body: RecordBody) -> Result<(), AppendError> {
-    // Told apart by what it says, so it needs no number.
-    let id = RecordId { writer: shared.nodes.process, ..RecordId::default() };
-    let record = Record::of_the_store(id, body);
-    let permit = shared.log.admit(shared.id, record.bytes_estimate()).await?;
-    shared.log.append(permit, record).await
-}
-
-/// Claims this node's id; gives whether it is this process's.
-pub(super) async fn claim(shared: &Arc<PartitionShared>) -> bool {
-    let Some(node) = shared.nodes.node else { return true };
-    let claim = |stage| RecordBody::Claim { node: node.id, process: shared.nodes.process, stage };
-    shared.nodes.say(claim(ClaimStage::Claim));
-    let mut holds = shared.nodes.holds();
-    if node.held_before {
-        return holds.borrow().unwrap_or(true);
+        });
+        self.context.env.rt.spawn("nodes", task)
     }
-    let clock = shared.env.clock.as_ref();
-    let objected = holds.wait_for(Option::is_some);
-    if timeout(clock, OBJECTION_WAIT, objected).await.is_none() {
-        shared.nodes.say(claim(ClaimStage::Confirm));
-    }
-    let settled = shared.nodes.holds().wait_for(Option::is_some).await.map(|holds| *holds);
-    settled.ok().flatten().unwrap_or(false)
-}
 
-/// The fold has met a record about a node's id.
-pub(super) fn take_claim(
-    shared: &PartitionShared,
-    node: NodeId,
-    process: WriterId,
-    stage: ClaimStage,
-) {
-    let step = match shared.nodes.claims.lock().as_mut() {
-        // What is replayed has been settled long ago.
-        Some(claims) if *shared.replayed.borrow() => claims.take(node, process, stage),
-        _ => return,
-    };
-    match step {
-        ClaimStep::Nothing => {}
-        ClaimStep::Object(claimant) => {
-            tracing::error!(%node, "another process claims this node's id");
-            shared.nodes.say(RecordBody::Claim {
-                node,
-                process: claimant,
-                stage: ClaimStage::Object,
-            });
+    async fn append(&self, body: RecordBody) -> Result<(), AppendError> {
+        // Told apart by what it says, so it needs no number.
+        let id = RecordId { writer: self.process, ..RecordId::default() };
+        let record = Record::of_the_store(id, body);
+        let permit = self.context.log.admit(self.context.id, record.bytes_estimate()).await?;
+        self.context.log.append(permit, record).await
+    }
+
+    /// Claims this node's id; gives whether it is this process's.
+    pub async fn claim(&self) -> bool {
+        let Some(node) = self.node else { return true };
+        let claim = |stage| RecordBody::Claim { node: node.id, process: self.process, stage };
+        self.say(claim(ClaimStage::Claim));
+        let mut holds = self.holds();
+        if node.held_before {
+            return holds.borrow().unwrap_or(true);
         }
-        ClaimStep::Holds => drop(shared.nodes.holds.send_replace(Some(true))),
-        ClaimStep::GivesUp => {
-            tracing::error!(%node, "this node's id is another process's: stopping");
-            shared.nodes.holds.send_replace(Some(false));
+        let clock = self.context.env.clock.as_ref();
+        let objected = holds.wait_for(Option::is_some);
+        if timeout(clock, OBJECTION_WAIT, objected).await.is_none() {
+            self.say(claim(ClaimStage::Confirm));
+        }
+        let settled = self.holds().wait_for(Option::is_some).await.map(|holds| *holds);
+        settled.ok().flatten().unwrap_or(false)
+    }
+
+    /// The fold has met a record about a node's id.
+    pub fn take_claim(&self, node: NodeId, process: WriterId, stage: ClaimStage) {
+        let step = match self.claims.lock().as_mut() {
+            // What is replayed has been settled long ago.
+            Some(claims) if self.health.is_replayed() => claims.take(node, process, stage),
+            _ => return,
+        };
+        match step {
+            ClaimStep::Nothing => {}
+            ClaimStep::Object(claimant) => {
+                tracing::error!(%node, "another process claims this node's id");
+                self.say(RecordBody::Claim { node, process: claimant, stage: ClaimStage::Object });
+            }
+            ClaimStep::Holds => drop(self.holds.send_replace(Some(true))),
+            ClaimStep::GivesUp => {
+                tracing::error!(%node, "this node's id is another process's: stopping");
+                self.holds.send_replace(Some(false));
+            }
         }
     }
-}
 
-/// A cut has been published here: tells the others its digest.
-pub(crate) fn publish_digest(shared: &PartitionShared, cut: CutNumber, digest: [u8; 32]) {
-    let Some(node) = shared.nodes.node else { return };
-    let verdict = shared.nodes.digests.lock().own(cut, digest);
-    judge(shared, cut, &verdict);
-    shared.nodes.say(RecordBody::Digest(CutDigest { node: node.id, cut, digest }));
-}
-
-/// Tells the others how much room for payload this node has, if there is something new to tell.
-pub(super) fn publish_room(shared: &PartitionShared, bytes: u64) {
-    let Some(node) = shared.nodes.node.filter(|_| *shared.replayed.borrow()) else { return };
-    if shared.nodes.rooms.lock().tells(bytes, shared.env.clock.now()) {
-        shared.nodes.say(RecordBody::Room(RoomReport { node: node.id, bytes }));
+    /// A cut has been published here: tells the others its digest.
+    pub fn publish_digest(&self, cut: CutNumber, digest: [u8; 32]) {
+        let Some(node) = self.node else { return };
+        let verdict = self.digests.lock().own(cut, digest);
+        self.judge(cut, &verdict);
+        self.say(RecordBody::Digest(CutDigest { node: node.id, cut, digest }));
     }
-}
 
-/// The fold has met a node's room.
-pub(super) fn take_room(shared: &PartitionShared, room: &RoomReport) {
-    let is_old = !*shared.replayed.borrow();
-    if is_old || shared.nodes.node.is_none_or(|node| node.id == room.node) {
-        return;
-    }
-    let now = shared.env.clock.now();
-    shared.nodes.rooms.lock().others.insert(room.node, (room.bytes, now));
-}
-
-/// The fold has met a digest.
-pub(super) fn take_digest(shared: &PartitionShared, digest: &CutDigest) {
-    // One's own is known better than it can be read.
-    if shared.nodes.node.is_none_or(|node| node.id == digest.node) {
-        return;
-    }
-    let verdict = shared.nodes.digests.lock().take(digest);
-    judge(shared, digest.cut, &verdict);
-}
-
-fn judge(shared: &PartitionShared, cut: CutNumber, verdict: &DigestVerdict) {
-    match verdict {
-        DigestVerdict::Agrees => {}
-        DigestVerdict::Split(others) => {
-            shared.counters.digest_splits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            tracing::error!(%cut, ?others, partition = %shared.id, "digests of this cut differ, and nobody can tell which is right");
+    /// Tells the others how much room for payload this node has, if there is something new to tell.
+    pub fn publish_room(&self, bytes: u64) {
+        let Some(node) = self.node.filter(|_| self.health.is_replayed()) else { return };
+        if self.rooms.lock().tells(bytes, self.context.env.clock.now()) {
+            self.say(RecordBody::Room(RoomReport { node: node.id, bytes }));
         }
-        DigestVerdict::Outvoted(others) => {
-            let reason = format!(
-                "this node's copy of partition {} differs from the others' at cut {cut} and serves nothing: remove its data directory and start it again, it will be made anew from the log",
-                shared.id
-            );
-            tracing::error!(%cut, ?others, reason);
-            shared.quarantine(reason);
+    }
+
+    /// The fold has met a node's room.
+    pub fn take_room(&self, room: &RoomReport) {
+        let is_old = !self.health.is_replayed();
+        if is_old || self.node.is_none_or(|node| node.id == room.node) {
+            return;
+        }
+        let now = self.context.env.clock.now();
+        self.rooms.lock().others.insert(room.node, (room.bytes, now));
+    }
+
+    /// The fold has met a digest.
+    pub fn take_digest(&self, digest: &CutDigest) {
+        // One's own is known better than it can be read.
+        if self.node.is_none_or(|node| node.id == digest.node) {
+            return;
+        }
+        let verdict = self.digests.lock().take(digest);
+        self.judge(digest.cut, &verdict);
+    }
+
+    fn judge(&self, cut: CutNumber, verdict: &DigestVerdict) {
+        match verdict {
+            DigestVerdict::Agrees => {}
+            DigestVerdict::Split(others) => {
+                self.context
+                    .counters
+                    .digest_splits
+                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tracing::error!(%cut, ?others, partition = %self.context.id, "digests of this cut differ, and nobody can tell which is right");
+            }
+            DigestVerdict::Outvoted(others) => {
+                let reason = format!(
+                    "this node's copy of partition {} differs from the others' at cut {cut} and serves nothing: remove its data directory and start it again, it will be made anew from the log",
+                    self.context.id
+                );
+                tracing::error!(%cut, ?others, reason);
+                self.health.quarantine(reason);
+            }
         }
     }
 }

@@ -12,20 +12,11 @@ use ingest::log::AppendError;
 use ingest::mutant::Mutant;
 use ingest::record::{Record, RecordBody, RecordId, RecordPayload, StreamPiece, StreamRef};
 
-use super::PartitionShared;
+use super::context::PartitionContext;
+use super::nodes::NodeRegistry;
+use super::options::PayloadRoute;
+use super::record_clock::RecordClock;
 use crate::outcome::RecordOutcome;
-
-/// Where large payload goes before the record that names it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PayloadRoute {
-    /// To bulk files, made durable here: where this machine's disk is what makes writes durable.
-    Bulk,
-    /// Into the log, in pieces of so many bytes (whole frames of a bulk file).
-    Log {
-        /// Bytes of a piece.
-        piece_bytes: usize,
-    },
-}
 
 /// Payload could not be written. Nothing refers to what was written of it.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +72,7 @@ impl PayloadGuard {
 /// that none will, so that they give its space back at once. Should one do so all the same, it has been
 /// met before, or it is rejected on every node alike.
 struct UnnamedStream {
-    shared: Arc<PartitionShared>,
+    context: Arc<PartitionContext>,
     id: StreamId,
     is_over: bool,
 }
@@ -95,27 +86,27 @@ impl UnnamedStream {
 
 impl Drop for UnnamedStream {
     fn drop(&mut self) {
-        if self.is_over || self.shared.env.mutated(Mutant::KeepAbandoned) {
+        if self.is_over || self.context.env.mutated(Mutant::KeepAbandoned) {
             return;
         }
-        let (shared, stream) = (self.shared.clone(), self.id);
+        let (context, stream) = (self.context.clone(), self.id);
         let told: Fut<'static, ()> = Box::pin(async move {
             let id = RecordId { writer: WriterId(stream.0), ..RecordId::default() };
             let body = RecordBody::Abandon { stream };
             let record = Record::of_the_store(id, body);
-            let limit = shared.options.write_wait;
+            let limit = context.options.write_wait;
             let append = async {
-                let permit = shared.log.admit(shared.id, record.bytes_estimate()).await?;
-                shared.log.append(permit, record).await
+                let permit = context.log.admit(context.id, record.bytes_estimate()).await?;
+                context.log.append(permit, record).await
             };
-            match timeout(shared.env.clock.as_ref(), limit, append).await {
+            match timeout(context.env.clock.as_ref(), limit, append).await {
                 Some(Ok(())) => {}
                 // A cut gives it up when it has been silent for long enough.
                 Some(Err(error)) => tracing::warn!(%error, "an abandoned stream stays for now"),
                 None => tracing::warn!("an abandoned stream stays for now: the log is behind"),
             }
         });
-        self.shared.env.rt.spawn("abandon", told).detach();
+        self.context.env.rt.spawn("abandon", told).detach();
     }
 }
 
@@ -129,16 +120,18 @@ pub enum PayloadWriter {
 
 impl PayloadWriter {
     pub(super) async fn begin(
-        shared: &Arc<PartitionShared>,
+        clock: &Arc<RecordClock>,
+        nodes: &NodeRegistry,
         len: u64,
     ) -> Result<Self, PayloadError> {
-        Ok(match shared.options.payload {
-            PayloadRoute::Bulk => Self::Bulk(Box::new(shared.bulk.begin(len).await?)),
+        let context = clock.context();
+        Ok(match context.options.payload {
+            PayloadRoute::Bulk => Self::Bulk(Box::new(context.bulk.begin(len).await?)),
             PayloadRoute::Log { piece_bytes } => {
                 // Every node has to take it, so the one with the least room decides.
-                let elsewhere = shared.nodes.least_room(shared.env.clock.now());
-                let promise = shared.bulk.promise(len, elsewhere).await?;
-                Self::Log(Box::new(StreamWriter::new(shared.clone(), len, piece_bytes, promise)))
+                let elsewhere = nodes.least_room(context.env.clock.now());
+                let promise = context.bulk.promise(len, elsewhere).await?;
+                Self::Log(Box::new(StreamWriter::new(clock.clone(), len, piece_bytes, promise)))
             }
         })
     }
@@ -172,7 +165,8 @@ const PIECES_SENT: usize = 4;
 
 /// Sends payload in pieces.
 pub struct StreamWriter {
-    shared: Arc<PartitionShared>,
+    context: Arc<PartitionContext>,
+    clock: Arc<RecordClock>,
     stream: StreamId,
     /// Once a piece has been sent.
     open: Option<UnnamedStream>,
@@ -188,17 +182,14 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
-    fn new(
-        shared: Arc<PartitionShared>,
-        total: u64,
-        piece_bytes: usize,
-        promise: SpacePromise,
-    ) -> Self {
+    fn new(clock: Arc<RecordClock>, total: u64, piece_bytes: usize, promise: SpacePromise) -> Self {
+        let context = clock.context().clone();
         Self {
-            stream: StreamId(shared.env.random_id()),
+            stream: StreamId(context.env.random_id()),
             open: None,
             promise,
-            shared,
+            context,
+            clock,
             total,
             piece_bytes,
             given: 0,
@@ -231,7 +222,7 @@ impl StreamWriter {
         while self.sent.len() >= PIECES_SENT {
             self.settle_one().await?;
         }
-        let shared = &self.shared;
+        let context = &self.context;
         let data = StreamPiece {
             stream: self.stream,
             index: self.next,
@@ -246,20 +237,20 @@ impl StreamWriter {
         };
         self.next += 1;
         self.promise.take(data.bytes.len() as u64);
-        let time = shared.time_for_a_record();
+        let time = self.clock.stamp();
         let record = Record { time, ..Record::of_the_store(id, RecordBody::Data(data)) };
-        let admitted = shared.log.admit(shared.id, record.bytes_estimate());
-        let limit = shared.options.write_wait;
-        let permit = timeout(shared.env.clock.as_ref(), limit, admitted).await;
+        let admitted = context.log.admit(context.id, record.bytes_estimate());
+        let limit = context.options.write_wait;
+        let permit = timeout(context.env.clock.as_ref(), limit, admitted).await;
         let permit = permit.ok_or_else(|| AppendError::Full {
-            partition: shared.id,
+            partition: context.id,
             detail: "the log is behind; try again later".into(),
         })??;
         if self.open.is_none() {
-            let (shared, id) = (self.shared.clone(), self.stream);
-            self.open = Some(UnnamedStream { shared, id, is_over: false });
+            let (context, id) = (self.context.clone(), self.stream);
+            self.open = Some(UnnamedStream { context, id, is_over: false });
         }
-        self.sent.push_back(self.shared.log.append(permit, record));
+        self.sent.push_back(self.context.log.append(permit, record));
         Ok(())
     }
 
@@ -267,11 +258,11 @@ impl StreamWriter {
     /// sends it again as another stream.
     async fn settle_one(&mut self) -> Result<(), PayloadError> {
         let Some(sent) = self.sent.pop_front() else { return Ok(()) };
-        let (clock, limit) = (self.shared.env.clock.clone(), self.shared.options.write_wait);
+        let (clock, limit) = (self.context.env.clock.clone(), self.context.options.write_wait);
         let ended = timeout(clock.as_ref(), limit, sent).await;
         Ok(ended.unwrap_or_else(|| {
             Err(AppendError::Unknown {
-                partition: self.shared.id,
+                partition: self.context.id,
                 reason: "a piece of the payload was not acknowledged in time".into(),
             })
         })?)

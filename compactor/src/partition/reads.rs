@@ -24,21 +24,11 @@ use ingest::record::RecordId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::PartitionShared;
+use super::context::PartitionContext;
+use super::health::Health;
+use super::options::ReadConsistency;
+use crate::catalog::store::CatalogStore;
 use crate::view::Snapshot;
-
-/// What a read promises.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum ReadConsistency {
-    /// Linearizable, since one process writes the log and applies before it acknowledges.
-    #[default]
-    Applied,
-    /// Linearizable, by a barrier.
-    Barrier,
-    /// As new as the end of the log that some broker believes in. Cheaper, and *stale* where that broker
-    /// has been deposed without knowing it.
-    HighWatermark,
-}
 
 /// Barriers that this node's fold has met, and reads that wait.
 pub(crate) struct Barriers {
@@ -161,75 +151,98 @@ impl Barriers {
 /// How long to wait before a barrier that could not be appended is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Starts the task that appends barriers and waits until they are met.
-pub(super) fn start(shared: &Arc<PartitionShared>) -> Task {
-    let shared = shared.clone();
-    let env = shared.env.clone();
-    let task: Fut<'static, ()> = Box::pin(async move {
-        loop {
-            let round = shared.barriers.begin_round().await;
-            let began = shared.env.clock.now();
-            while let Err(error) = pass(&shared).await {
-                tracing::warn!(%error, partition = %shared.id, "a barrier was not met");
-                shared.env.clock.sleep(RETRY).await;
+/// Reads of one partition: gives a snapshot that is as new as the options promise.
+pub(crate) struct Reads {
+    context: Arc<PartitionContext>,
+    store: Arc<CatalogStore>,
+    health: Arc<Health>,
+    pub barriers: Barriers,
+}
+
+impl Reads {
+    /// Begins with a fold that stands where the store's memtable begins.
+    pub fn new(store: Arc<CatalogStore>, health: Arc<Health>) -> Self {
+        let barriers = Barriers::new(store.applied());
+        Self { context: health.context().clone(), store, health, barriers }
+    }
+
+    /// Starts the task that appends barriers and waits until they are met.
+    pub fn start(self: &Arc<Self>) -> Task {
+        let reads = self.clone();
+        let task: Fut<'static, ()> = Box::pin(async move {
+            loop {
+                let round = reads.barriers.begin_round().await;
+                let began = reads.context.env.clock.now();
+                while let Err(error) = reads.pass().await {
+                    tracing::warn!(%error, partition = %reads.context.id, "a barrier was not met");
+                    reads.context.env.clock.sleep(RETRY).await;
+                }
+                let took = reads.context.env.clock.now().since(began).as_micros() as u64;
+                reads.context.counters.barriers_met.fetch_add(1, Ordering::Relaxed);
+                reads.context.counters.barrier_micros.fetch_add(took, Ordering::Relaxed);
+                reads.barriers.done.set(round);
             }
-            let took = shared.env.clock.now().since(began).as_micros() as u64;
-            shared.counters.barriers_met.fetch_add(1, Ordering::Relaxed);
-            shared.counters.barrier_micros.fetch_add(took, Ordering::Relaxed);
-            shared.barriers.done.set(round);
-        }
-    });
-    env.rt.spawn("barriers", task)
-}
+        });
+        self.context.env.rt.spawn("barriers", task)
+    }
 
-/// Appends one barrier and waits until the fold has met it.
-async fn pass(shared: &PartitionShared) -> Result<(), String> {
-    let token = shared.log.barrier(shared.id).await.map_err(|error| error.to_string())?;
-    // Acknowledged, it will come; a fold that has stopped never meets it, and says so elsewhere.
-    let met = shared.barriers.wait(token);
-    let limit = shared.options.read_wait;
-    timeout(shared.env.clock.as_ref(), limit, met).await.ok_or_else(|| "it did not come".into())
-}
+    /// Appends one barrier and waits until the fold has met it.
+    async fn pass(&self) -> Result<(), String> {
+        let token =
+            self.context.log.barrier(self.context.id).await.map_err(|error| error.to_string())?;
+        // Acknowledged, it will come; a fold that has stopped never meets it, and says so elsewhere.
+        let met = self.barriers.wait(token);
+        let limit = self.context.options.read_wait;
+        timeout(self.context.env.clock.as_ref(), limit, met)
+            .await
+            .ok_or_else(|| "it did not come".into())
+    }
 
-impl PartitionShared {
     /// What a read sees that began now; see [`ReadConsistency`].
     pub async fn fresh(&self) -> Result<Snapshot, ReadError> {
-        if let Some(reason) = self.quarantined.borrow().clone() {
-            return Err(self.unavailable(reason));
+        if let Some(reason) = self.health.quarantined() {
+            return Err(self.context.unavailable(reason));
         }
-        if self.env.mutated(Mutant::ReadWithoutBarrier) {
-            return Ok(self.snapshot());
+        if self.context.env.mutated(Mutant::ReadWithoutBarrier) {
+            return Ok(self.store.snapshot());
         }
         // A fold that has stopped meets no barrier any more, so nothing here can be known to be fresh.
-        if self.options.reads != ReadConsistency::Applied
-            && let Some(reason) = self.stopped.borrow().clone()
+        if self.context.options.reads != ReadConsistency::Applied
+            && let Some(reason) = self.health.stopped()
         {
-            return Err(self.unavailable(reason));
+            return Err(self.context.unavailable(reason));
         }
-        let waited = match self.options.reads {
-            ReadConsistency::Applied => return Ok(self.snapshot()),
+        let waited = match self.context.options.reads {
+            ReadConsistency::Applied => return Ok(self.store.snapshot()),
             ReadConsistency::Barrier => {
                 let round = self.barriers.next_round();
-                timeout(self.env.clock.as_ref(), self.options.read_wait, round).await
+                timeout(self.context.env.clock.as_ref(), self.context.options.read_wait, round)
+                    .await
             }
             ReadConsistency::HighWatermark => {
                 let caught_up = async {
-                    let end = self.log.end(self.id).await?;
+                    let end = self.context.log.end(self.context.id).await?;
                     self.barriers.wait(BarrierToken::Below(end)).await;
                     Ok::<_, ReadError>(())
                 };
-                match timeout(self.env.clock.as_ref(), self.options.read_wait, caught_up).await {
+                match timeout(
+                    self.context.env.clock.as_ref(),
+                    self.context.options.read_wait,
+                    caught_up,
+                )
+                .await
+                {
                     Some(caught_up) => Some(caught_up?),
                     None => None,
                 }
             }
         };
         match waited {
-            Some(()) => Ok(self.snapshot()),
+            Some(()) => Ok(self.store.snapshot()),
             None => {
-                let stopped = self.stopped.borrow().clone();
-                let held = || self.held.borrow().clone();
-                Err(self.unavailable(stopped.or_else(held).unwrap_or_else(|| {
+                let stopped = self.health.stopped();
+                let held = || self.health.held();
+                Err(self.context.unavailable(stopped.or_else(held).unwrap_or_else(|| {
                     "this node could not learn in time what was written last".into()
                 })))
             }
@@ -239,13 +252,11 @@ impl PartitionShared {
     /// Waits until everything below an offset is applied here.
     pub async fn reach(&self, offset: Offset) -> Result<(), ReadError> {
         let reached = self.barriers.wait(BarrierToken::Below(offset));
-        let reached = timeout(self.env.clock.as_ref(), self.options.read_wait, reached).await;
-        let late =
-            || self.unavailable(format!("this node has not come to offset {offset} in time"));
+        let reached =
+            timeout(self.context.env.clock.as_ref(), self.context.options.read_wait, reached).await;
+        let late = || {
+            self.context.unavailable(format!("this node has not come to offset {offset} in time"))
+        };
         reached.ok_or_else(late)
-    }
-
-    fn unavailable(&self, reason: String) -> ReadError {
-        ReadError::Unavailable { partition: self.id, reason }
     }
 }

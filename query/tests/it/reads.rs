@@ -147,7 +147,9 @@ fn held(mutant: Option<Mutant>) -> Result<bool, String> {
                 let is_held = matches!(ready, Err(UnreadyReason::Held(_)));
                 if is_held {
                     let end = engine.partition.snapshot().at;
-                    let cut = RecordBody::Cut { number: engine.partition.sealed_cut().next() };
+                    let cut = RecordBody::Cut {
+                        number: engine.partition.snapshot().view.sealed.catalog.cut.next(),
+                    };
                     let refused = engine.partition.submit("", "", cut).await;
                     assert!(matches!(refused, Err(SubmitError::NotNow(_))), "{refused:?}");
                     assert_eq!(engine.partition.snapshot().at, end, "nothing was appended");

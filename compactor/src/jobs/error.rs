@@ -4,7 +4,7 @@ use ingest::bulk::BulkError;
 use ingest::env::DiskError;
 use ingest::log::ReadError;
 
-use crate::publish::EditError;
+use crate::catalog::store::EditError;
 use crate::sealed::SealError;
 
 /// A cut or merge could not write its files. Nothing has changed; it may be tried again.

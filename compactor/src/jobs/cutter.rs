@@ -1,0 +1,74 @@
+//! The cutter: asks for a cut when the memtable, the records above the last cut, or time require one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingest::env::{Fut, Task, timeout};
+
+use crate::catalog::store::CatalogStore;
+use crate::partition::context::PartitionContext;
+use crate::partition::cut_queue::CutQueue;
+use crate::partition::health::Health;
+use crate::partition::intake::Intake;
+use crate::partition::options::FROZEN_MAX;
+
+/// Entries that are enough for a cut when the log is short of room.
+const SHORT_ENTRIES: usize = 256;
+
+/// See the module's description.
+pub(crate) struct Cutter {
+    pub context: Arc<PartitionContext>,
+    pub store: Arc<CatalogStore>,
+    pub health: Arc<Health>,
+    pub cuts: Arc<CutQueue>,
+    pub intake: Arc<Intake>,
+}
+
+impl Cutter {
+    /// Starts the task that makes cuts by [`crate::partition::CutPolicy`] until the fold stops.
+    pub fn start(self) -> Task {
+        let env = self.context.env.clone();
+        let task: Fut<'static, ()> = Box::pin(async move { self.run().await });
+        env.rt.spawn("cutter", task)
+    }
+
+    async fn run(&self) {
+        let age = self.context.options.cut.age;
+        let clock = &self.context.env.clock;
+        let mut dirty_since = None;
+        let tick = (age / 8).max(Duration::from_millis(10));
+        loop {
+            let _ = timeout(clock.as_ref(), tick, self.cuts.grown()).await;
+            if self.health.is_stopped() {
+                return;
+            }
+            let now = clock.now();
+            let view = self.store.view();
+            let (is_dirty, has_place) = (!view.memtable.is_empty(), view.frozen.len() < FROZEN_MAX);
+            drop(view);
+            dirty_since = is_dirty.then(|| dirty_since.unwrap_or(now));
+            let is_old = dirty_since.is_some_and(|since| now.since(since) >= age);
+            if (self.wants_cut() || (is_old && has_place))
+                && let Err(error) = self.intake.request_cut().await
+            {
+                tracing::warn!(%error, "a cut could not be requested");
+            } else if is_old {
+                dirty_since = None;
+            }
+        }
+    }
+
+    /// Tells that the memtable is large enough for a cut, or that a start would replay too many records.
+    fn wants_cut(&self) -> bool {
+        let is_short = self.context.log.status(self.context.id).is_short;
+        let view = self.store.view();
+        let policy = &self.context.options.cut;
+        // While the log is short of room every record counts, and only a cut makes room again: it must not
+        // wait until none is left for itself.
+        let entries = if is_short { policy.entries.min(SHORT_ENTRIES) } else { policy.entries };
+        view.frozen.len() < FROZEN_MAX
+            && (view.memtable.bytes() >= policy.bytes
+                || view.memtable.len() >= entries
+                || self.cuts.records() >= policy.records)
+    }
+}

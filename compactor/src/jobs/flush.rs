@@ -1,0 +1,241 @@
+//! Sealing: a frozen memtable becomes a segment and a run, and the log below the cut is let go.
+//!
+//! The order is what keeps the store whole at every crash point: write the files, sync them, sync their
+//! folders, publish the catalog that names them, swap the view, and only then trim the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ingest::entry::{EntryValue, PayloadLocation};
+use ingest::env::{Fut, Task, timeout};
+use ingest::ids::Offset;
+use ingest::log::ReadError;
+use ingest::mutant::Mutant;
+
+use super::cut_digest::DigestHasher;
+use super::error::JobError;
+use super::run_writer::{RunSpan, RunWriter};
+use super::signals::MergeSignals;
+use crate::catalog::store::CatalogStore;
+use crate::catalog::{Catalog, SegmentMeta};
+use crate::lookup::sealed_payload;
+use crate::manifest::ManifestRow;
+use crate::memtable::StateChange;
+use crate::partition::context::PartitionContext;
+use crate::partition::cut_queue::{CutQueue, FrozenState};
+use crate::partition::health::Health;
+use crate::partition::nodes::NodeRegistry;
+use crate::partition::space::SpaceWatch;
+use crate::partition::writer::Writer;
+use crate::sealed::remove_if_there;
+use crate::segment::SegmentWriter;
+use crate::state::StateKey;
+use crate::tags::tag_keys;
+use crate::visibility::{EntryShape, Visibility, VisibilityVerdict};
+
+/// How long to wait before a cut that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long a cut waits at most for merges that lag behind. It waits no longer, because a run that cannot
+/// be merged (damaged, say) must not stop writes.
+const MERGE_WAIT: Duration = Duration::from_secs(10);
+
+/// Writes frozen memtables as runs.
+pub(crate) struct FlushJob {
+    pub context: Arc<PartitionContext>,
+    pub store: Arc<CatalogStore>,
+    pub health: Arc<Health>,
+    pub space: Arc<SpaceWatch>,
+    pub cuts: Arc<CutQueue>,
+    pub writer: Arc<Writer>,
+    pub nodes: Arc<NodeRegistry>,
+    pub merges: Arc<MergeSignals>,
+}
+
+impl FlushJob {
+    /// Starts the task that flushes frozen memtables, oldest first, on a thread of its own where the runtime
+    /// has threads. A flush that fails is tried again; only payload that cannot be synced stops the partition.
+    pub fn start(self) -> Task {
+        let env = self.context.env.clone();
+        let task: Fut<'static, ()> = Box::pin(async move { self.run().await });
+        env.rt.spawn_dedicated("flush", task)
+    }
+
+    async fn run(&self) {
+        loop {
+            let frozen = self.cuts.oldest().await;
+            self.wait_for_merges().await;
+            match self.flush(&frozen).await {
+                Ok(digest) => {
+                    self.health.flushes.done();
+                    self.cuts.pop();
+                    self.nodes.publish_digest(frozen.cut, digest);
+                    self.store.announce_cut(frozen.cut);
+                    self.merges.note_run();
+                    self.cuts.note_growth();
+                }
+                Err(JobError::Bulk(error)) => {
+                    // What a failed sync leaves behind is in doubt for ever; the log has it still.
+                    tracing::error!(%error, "payload could not be made durable");
+                    self.writer.stop(format!("payload could not be made durable: {error}"));
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, cut = %frozen.cut, "a cut could not be sealed; trying again");
+                    self.health.flushes.fail(&error);
+                    // What it wrote is garbage; on a full device its space is needed for the next try.
+                    self.merges.note_run();
+                    self.context.env.clock.sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Waits while many fresh runs stand unmerged, so that their number stays bounded under any load.
+    async fn wait_for_merges(&self) {
+        let runs_max = 3 * self.context.options.merge_fan_in;
+        let fresh = || {
+            let view = self.store.view();
+            view.sealed.catalog.runs.iter().filter(|run| run.level == 0).count()
+        };
+        let merged = async {
+            while fresh() >= runs_max {
+                self.merges.merge_ended().await;
+            }
+        };
+        if timeout(self.context.env.clock.as_ref(), MERGE_WAIT, merged).await.is_none() {
+            tracing::warn!(runs = fresh(), "merges lag behind");
+        }
+    }
+
+    async fn flush(&self, frozen: &FrozenState) -> Result<[u8; 32], JobError> {
+        if self.context.env.mutated(Mutant::TrimBeforePublish) {
+            self.context.log.trim(self.context.id, frozen.next).await?;
+        }
+        let disk = &self.context.env.disk_dedicated;
+        let mut ids = self.store.take_ids();
+        let path = self.context.layout.segment(ids.segment);
+        remove_if_there(disk, &path).await?;
+        let mut segment =
+            SegmentWriter::create(disk, &path, self.context.store, ids.segment).await?;
+        let mut run = RunWriter::create(disk, &self.context.layout, ids.run, false).await?;
+        let mut digest = DigestHasher::new(&self.store.view().sealed.catalog.digest, frozen);
+        let mut tags = Vec::new();
+        let objects =
+            self.fold_entries(frozen, &mut segment, &mut run, &mut digest, &mut tags).await?;
+        tags.sort_unstable();
+        tags.dedup();
+        for tag in &tags {
+            run.push_tag(tag).await?;
+        }
+        for (key, value) in state_entries(&self.context, frozen) {
+            digest.add_state(&key, value.as_ref());
+            run.push_state(&key, value.as_ref()).await?;
+        }
+        let file = segment.finish().await?;
+        let span = RunSpan { level: 0, first: frozen.memtable.first(), below: frozen.next };
+        let (run, references) = run.finish(span).await?;
+        for folder in self.context.layout.folders() {
+            disk.sync_folder(Some(&folder)).await?;
+        }
+        if !self.context.env.mutated(Mutant::SkipPayloadSync) {
+            self.context.bulk.sync_written().await?;
+        }
+        let segment = SegmentMeta { id: ids.segment, file, references: 0, objects };
+        let digest = digest.finish();
+        let edit = |catalog: &mut Catalog| {
+            if segment.objects > 0 {
+                catalog.segments.push(segment);
+            }
+            catalog.runs.push(run);
+            references.add_to(catalog);
+            catalog.cut = frozen.cut;
+            catalog.next = frozen.next;
+            catalog.time = frozen.time;
+            catalog.digest = digest;
+            catalog.last = frozen.last;
+        };
+        self.store.publish(Some(&frozen.memtable), Some(&mut ids), edit).await?;
+        self.space.look().await;
+        self.context.log.release(self.context.id, frozen.next).await;
+        if self.context.options.trims {
+            self.context.log.trim(self.context.id, frozen.next).await?;
+        }
+        Ok(digest)
+    }
+
+    /// Copies what is not superseded within the memtable itself, and gathers its tags; gives the number of entries.
+    async fn fold_entries(
+        &self,
+        frozen: &FrozenState,
+        segment: &mut SegmentWriter,
+        run: &mut RunWriter,
+        digest: &mut DigestHasher,
+        tags: &mut Vec<Bytes>,
+    ) -> Result<u64, JobError> {
+        let mut objects = 0;
+        let mut group = Bytes::new();
+        let mut visibility = Visibility::default();
+        let mut from = Some(Bytes::new());
+        while let Some(start) = from {
+            let (entries, next) = frozen.memtable.entries(&start, Offset::MAX, 256);
+            from = next;
+            for (key, statement) in entries {
+                digest.add_statement(&key, &statement);
+                if key.group() != group.as_ref() {
+                    group = Bytes::copy_from_slice(key.group());
+                    visibility = Visibility::default();
+                }
+                if visibility.judge(key.version(), EntryShape::of(&statement))
+                    == VisibilityVerdict::Superseded
+                {
+                    continue;
+                }
+                let payload = match &statement {
+                    EntryValue::Object(object) => match &object.payload {
+                        PayloadLocation::Log(at) => {
+                            Some(match self.context.log.fetch(self.context.id, *at).await {
+                                Err(trimmed @ ReadError::Trimmed { .. }) => {
+                                    let sealed =
+                                        sealed_payload(&self.store.snapshot(), &key).await?;
+                                    sealed.ok_or(trimmed)?
+                                }
+                                fetched => fetched?,
+                            })
+                        }
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                let header = segment.add(&key, &statement, payload).await?;
+                if let EntryValue::Object(object) = &statement {
+                    tags.extend(tag_keys(&key, &object.attributes.tags));
+                }
+                run.push(ManifestRow::of(&key, &statement, header)).await?;
+                objects += 1;
+            }
+        }
+        Ok(objects)
+    }
+}
+
+/// The state entries of a cut in order: what the memtable changed, streams, last writes, and all writers.
+fn state_entries(context: &PartitionContext, frozen: &FrozenState) -> Vec<StateChange> {
+    let mut entries = frozen.memtable.states(b"", StateKey::WRITERS, Offset::MAX);
+    if context.env.mutated(Mutant::ForgetUploadsAtCut) {
+        entries.retain(|(key, _)| !key.0.starts_with(b"u"));
+    }
+    // Streams and last writes stand before parts and uploads, where the memtable has nothing.
+    let place = entries.partition_point(|(key, _)| key.0.as_ref() < StateKey::STREAMS);
+    let between = frozen.streams.iter().chain(&frozen.last_writes);
+    entries.splice(place..place, between.cloned());
+    let writers =
+        frozen.writers.iter().map(|(id, state)| (StateKey::writer(*id), Some(state.encode())));
+    let expired = frozen.expired.iter().map(|id| (StateKey::writer(*id), None));
+    let mut writers: Vec<StateChange> = writers.chain(expired).collect();
+    writers.sort();
+    writers.dedup_by(|a, b| a.0 == b.0);
+    entries.extend(writers);
+    entries
+}

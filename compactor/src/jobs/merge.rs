@@ -1,0 +1,290 @@
+//! Merging runs: neighbours of one level become one run of the next, so that their number stays bounded.
+//!
+//! A merge keeps what is visible and drops what is superseded; tombstones go once nothing can lie below
+//! them, which is when the oldest run takes part. Segments are not touched: entries keep pointing where
+//! they did. What a merge drops is counted, and a file that nothing refers to any more is let go.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ingest::entry::EntryKey;
+use ingest::env::{Fut, Task, timeout};
+use ingest::ids::Offset;
+use ingest::log::{Corruption, ReadError};
+use ingest::mutant::Mutant;
+
+use super::error::JobError;
+use super::gc::GarbageCollector;
+use super::merge_plan::{MergePlan, plan, plan_whole};
+use super::references::FileReferences;
+use super::run_writer::{RunSpan, RunWriter};
+use super::signals::{FullMerge, MergeSignals};
+use crate::catalog::store::CatalogStore;
+use crate::catalog::{Catalog, RunMeta};
+use crate::manifest::{ManifestCursor, ManifestRow};
+use crate::partition::context::PartitionContext;
+use crate::partition::health::Health;
+use crate::partition::space::SpaceWatch;
+use crate::state::StateKey;
+use crate::state_value::{decode_state_value, is_forgotten};
+use crate::table::TableCursor;
+use crate::tags::{entry_hash, tagged_entry};
+use crate::view::OpenRun;
+use crate::visibility::{Visibility, VisibilityVerdict};
+
+/// How long the merge job waits for a new run before it looks for garbage again: a reader may have released a
+/// file.
+const TICK: Duration = Duration::from_secs(5);
+/// How long to wait before a merge that failed is tried again.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Merges runs, and collects garbage when there is nothing to merge.
+pub(crate) struct MergeJob {
+    pub context: Arc<PartitionContext>,
+    pub store: Arc<CatalogStore>,
+    pub health: Arc<Health>,
+    pub space: Arc<SpaceWatch>,
+    pub signals: Arc<MergeSignals>,
+    pub gc: GarbageCollector,
+}
+
+impl MergeJob {
+    /// Starts the task, on a thread of its own where the runtime has threads.
+    pub fn start(self) -> Task {
+        let env = self.context.env.clone();
+        let task: Fut<'static, ()> = Box::pin(async move { self.run().await });
+        env.rt.spawn_dedicated("merger", task)
+    }
+
+    async fn run(&self) {
+        let fan_in = self.context.options.merge_fan_in;
+        let clock = &self.context.env.clock;
+        loop {
+            if self.signals.wants_full() {
+                self.merge_all(fan_in).await;
+                continue;
+            }
+            let planned = plan(&self.store.view().sealed.catalog.runs, fan_in);
+            let Some(plan) = planned else {
+                self.health.merges.done();
+                self.store.reopen_damaged().await;
+                self.gc.collect().await;
+                let _ = timeout(clock.as_ref(), TICK, self.signals.run_added()).await;
+                continue;
+            };
+            let merged = self.merge(&plan).await;
+            self.signals.note_merge();
+            if let Err(error) = merged {
+                tracing::error!(%error, ?plan, "runs could not be merged; trying again later");
+                self.health.merges.fail(&error);
+                self.store.reopen_damaged().await;
+                self.gc.collect().await;
+                clock.sleep(RETRY).await;
+            } else {
+                self.health.merges.done();
+            }
+        }
+    }
+
+    /// Merges all runs into one, as somebody has requested, and tells the end.
+    async fn merge_all(&self, fan_in: usize) {
+        let planned = plan_whole(&self.store.view().sealed.catalog.runs, fan_in);
+        let merged = match planned {
+            Some(plan) => self.merge(&plan).await,
+            None => Ok(()),
+        };
+        self.signals.note_merge();
+        self.signals.end_full(match merged {
+            Ok(()) => FullMerge::Done,
+            Err(error) => FullMerge::Failed(error.to_string()),
+        });
+    }
+
+    async fn merge(&self, plan: &MergePlan) -> Result<(), JobError> {
+        let (context, view) = (&self.context, self.store.view());
+        let mut inputs: Vec<Arc<OpenRun>> = Vec::new();
+        for id in &plan.runs {
+            let open = view.sealed.runs.iter().find(|open| open.run.id == *id);
+            inputs
+                .push(open.expect("the plan was made from this catalog or an earlier one").clone());
+        }
+        if context.env.mutated(Mutant::WrongRunOrder) {
+            inputs.reverse();
+        }
+        let disk = &context.env.disk_dedicated;
+        let mut ids = self.store.take_ids();
+        let drops_tombstones = plan.is_bottom || context.env.mutated(Mutant::DropTombstonesEarly);
+        let mut writer = RunWriter::create(disk, &context.layout, ids.run, plan.is_bottom).await?;
+        let mut dropped = FileReferences::default();
+        let gone = merge_entries(&inputs, drops_tombstones, &mut writer, &mut dropped).await?;
+        merge_tags(&inputs, &gone, &mut writer).await?;
+        let next = view.sealed.catalog.next;
+        merge_states(&inputs, drops_tombstones, next, &mut writer, &mut dropped).await?;
+        let first = inputs.iter().map(|open| open.run.first).min().unwrap_or_default();
+        let below = inputs.iter().map(|open| open.run.below).max().unwrap_or_default();
+        let (run, written) = writer.finish(RunSpan { level: plan.level, first, below }).await?;
+        disk.sync_folder(Some(&context.layout.runs_folder())).await?;
+        let edit = |catalog: &mut Catalog| replace(catalog, plan, run, &written, &dropped);
+        self.store.publish(None, Some(&mut ids), edit).await?;
+        self.space.look().await;
+        Ok(())
+    }
+}
+
+/// Puts the merged run where its inputs stood.
+fn replace(
+    catalog: &mut Catalog,
+    plan: &MergePlan,
+    run: RunMeta,
+    written: &FileReferences,
+    dropped: &FileReferences,
+) {
+    let place = catalog.runs.iter().position(|run| plan.runs.contains(&run.id));
+    let place = place.expect("only merges take runs out of the catalog, and there is one merger");
+    catalog.runs.retain(|run| !plan.runs.contains(&run.id));
+    catalog.runs.insert(place, run);
+    // The new run's references come in before those of its inputs go out, so no count dips below what
+    // is really held.
+    written.add_to(catalog);
+    dropped.add_to(catalog);
+}
+
+/// The stream of one input run.
+struct RowSource {
+    cursor: ManifestCursor,
+    head: Option<(EntryKey, ManifestRow)>,
+}
+
+impl RowSource {
+    async fn advance(&mut self) -> Result<(), ReadError> {
+        self.head = self.cursor.next().await?.map(|row| (row.entry_key(), row));
+        Ok(())
+    }
+}
+
+/// Merges rows; gives the hashes of entries with tags that are dropped.
+async fn merge_entries(
+    inputs: &[Arc<OpenRun>],
+    drops_tombstones: bool,
+    writer: &mut RunWriter,
+    dropped: &mut FileReferences,
+) -> Result<BTreeSet<u64>, JobError> {
+    let mut gone = BTreeSet::new();
+    let mut sources = Vec::with_capacity(inputs.len());
+    for open in inputs {
+        let manifest = open.manifest.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+        let mut source = RowSource { cursor: manifest.cursor()?, head: None };
+        source.advance().await?;
+        sources.push(source);
+    }
+    let mut group = Bytes::new();
+    let mut visibility = Visibility::default();
+    loop {
+        let heads = sources.iter().enumerate();
+        let lowest = heads
+            .filter_map(|(index, source)| source.head.as_ref().map(|(key, _)| (key, index)))
+            .min_by(|(a, _), (b, _)| a.cmp(b))
+            .map(|(_, index)| index);
+        let Some(index) = lowest else { return Ok(gone) };
+        let Some((key, row)) = sources[index].head.take() else { return Ok(gone) };
+        sources[index].advance().await?;
+        // Every input row's references go; those that are kept are counted anew by the writer.
+        dropped.count_row(&row, -1);
+        if key.group() != group.as_ref() {
+            group = Bytes::copy_from_slice(key.group());
+            visibility = Visibility::default();
+        }
+        match visibility.judge(key.version(), row.shape()) {
+            VisibilityVerdict::Visible => writer.push(row).await?,
+            VisibilityVerdict::Tombstone if !drops_tombstones => writer.push(row).await?,
+            VisibilityVerdict::Superseded | VisibilityVerdict::Tombstone => {
+                if row.object.is_some_and(|object| !object.tags.is_empty()) {
+                    gone.insert(entry_hash(key.as_bytes()));
+                }
+            }
+        }
+    }
+}
+
+/// Merges tag tables, without the tags of entries that are gone. A hash that stands for another entry as well takes that
+/// entry's tags, too: with 64 bits that is less likely than a wrong bit that passes its checksum.
+async fn merge_tags(
+    inputs: &[Arc<OpenRun>],
+    gone: &BTreeSet<u64>,
+    writer: &mut RunWriter,
+) -> Result<(), JobError> {
+    let mut sources = Vec::with_capacity(inputs.len());
+    for open in inputs {
+        let table = open.tags.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+        let mut cursor = table.cursor();
+        cursor.seek(b"").await?;
+        sources.push(cursor);
+    }
+    loop {
+        let heads = sources.iter().enumerate();
+        let lowest = heads.filter_map(|(index, source)| source.key().map(|key| (key, index))).min();
+        let Some((key, index)) = lowest else { return Ok(()) };
+        let entry = tagged_entry(key).ok_or_else(|| malformed(&inputs[index]))?;
+        if !gone.contains(&entry_hash(&entry)) {
+            let key = key.to_vec();
+            writer.push_tag(&key).await?;
+        }
+        sources[index].advance().await?;
+    }
+}
+
+fn malformed(open: &OpenRun) -> ReadError {
+    ReadError::Corrupt(Corruption {
+        file: format!("tag table of run {}", open.run.id),
+        position: 0,
+        detail: "a tag's key is malformed".into(),
+    })
+}
+
+struct StateSource {
+    run: u64,
+    cursor: TableCursor,
+}
+
+impl StateSource {
+    fn key(&self) -> Option<StateKey> {
+        self.cursor.key().map(|key| StateKey(Bytes::copy_from_slice(key)))
+    }
+}
+
+/// Merges state entries: of each key the newest run's value stays.
+async fn merge_states(
+    inputs: &[Arc<OpenRun>],
+    drops_tombstones: bool,
+    next: Offset,
+    writer: &mut RunWriter,
+    dropped: &mut FileReferences,
+) -> Result<(), JobError> {
+    let mut sources = Vec::with_capacity(inputs.len());
+    for open in inputs.iter().rev() {
+        let table = open.state.as_ref().map_err(|c| ReadError::Corrupt(c.clone()))?;
+        let mut cursor = table.cursor();
+        cursor.seek(b"").await?;
+        sources.push(StateSource { run: open.run.id.get(), cursor });
+    }
+    while let Some(key) = sources.iter().filter_map(StateSource::key).min() {
+        let mut newest: Option<Option<Bytes>> = None;
+        for source in &mut sources {
+            if source.key().as_ref() != Some(&key) {
+                continue;
+            }
+            let value = source.cursor.value_bytes().expect("a cursor with a key has a value");
+            let value = decode_state_value(value, source.run)?;
+            dropped.count_state(&key, value.as_ref(), -1)?;
+            newest.get_or_insert(value);
+            source.cursor.advance().await?;
+        }
+        let value = newest.flatten().filter(|value| !is_forgotten(&key, Some(value), next));
+        if value.is_some() || !drops_tombstones {
+            writer.push_state(&key, value.as_ref()).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! The way of a record into the log: refused, made to wait, or appended and answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingest::env::timeout;
+use ingest::log::AppendError;
+use ingest::record::{Record, RecordBody};
+use ingest::time::WallTime;
+
+use super::context::PartitionContext;
+use super::cut_queue::CutQueue;
+use super::error::SubmitError;
+use super::health::Health;
+use super::mutants;
+use super::options::FROZEN_MAX;
+use super::readiness::{ReadinessFacts, UnreadyReason, readiness};
+use super::space::SpaceWatch;
+use super::writer::Writer;
+use crate::apply::needs;
+use crate::catalog::store::CatalogStore;
+use crate::lookup::resolve;
+use crate::outcome::RecordOutcome;
+
+/// Takes records for one partition.
+pub(crate) struct Intake {
+    pub context: Arc<PartitionContext>,
+    pub store: Arc<CatalogStore>,
+    pub health: Arc<Health>,
+    pub space: Arc<SpaceWatch>,
+    pub writer: Arc<Writer>,
+    pub cuts: Arc<CutQueue>,
+}
+
+impl Intake {
+    /// Appends a record and waits for its outcome, at most [`super::PartitionOptions::write_wait`]. Refused
+    /// records are not in the log. Dropping the future does not undo the write.
+    pub async fn submit(
+        &self,
+        principal: &str,
+        request: &str,
+        body: RecordBody,
+    ) -> Result<RecordOutcome, SubmitError> {
+        if let Some(reason) = self.health.quarantined() {
+            return Err(SubmitError::Quarantined(reason));
+        }
+        if let Some(reason) = self.refusal() {
+            return Err(SubmitError::NotNow(reason));
+        }
+        let mut record = Record {
+            id: self.writer.unnumbered(),
+            principal: principal.to_owned(),
+            request: request.to_owned(),
+            time: WallTime::default(),
+            body,
+        };
+        // A record that could not be read again would stop the fold for good.
+        record.check()?;
+        if !matches!(record.body, RecordBody::Cut { .. }) {
+            self.wait_for_room().await?;
+        }
+        if record.grows() {
+            let short = || "the device is nearly full; deletes are still taken".to_owned();
+            let is_short = self.space.is_short();
+            if let Some(detail) = is_short.then(short).or_else(|| self.store.crowded()) {
+                return Err(AppendError::Full { partition: self.context.id, detail }.into());
+            }
+        }
+        // The fold must be able to read what it decides on. Here, before anything is appended, an
+        // unreadable prior costs one request; met by the fold it would cost the partition.
+        let wanted = needs(&self.store.buckets(), &record);
+        let prior = resolve(&self.store.snapshot(), &wanted).await;
+        let prior = prior.map_err(SubmitError::Unreadable)?;
+        let cut = self.cuts.folded();
+        let early = mutants::answer_early(&self.store, &self.writer, cut, &record, &prior);
+        if let Some(outcome) = early {
+            return Ok(outcome);
+        }
+        mutants::judge_early(&self.context, &mut record, &prior);
+        self.writer.append(record).await
+    }
+
+    /// Appends a CUT record for the cut after the last one. When another node's record for the same cut comes
+    /// first, this one has no effect.
+    pub async fn request_cut(&self) -> Result<(), SubmitError> {
+        let number = self.cuts.folded().next();
+        self.submit("", "", RecordBody::Cut { number }).await.map(|_| ())
+    }
+
+    /// The reason why a write is refused before it is appended. Called for every write, so few facts are read.
+    fn refusal(&self) -> Option<UnreadyReason> {
+        let (waited, wait_max) = self.waiting();
+        let held = self.health.held();
+        let facts = ReadinessFacts { held, waited, wait_max, ..ReadinessFacts::default() };
+        readiness(&facts).err().filter(UnreadyReason::is_before_append)
+    }
+
+    /// The time that the oldest record has waited for its outcome, and the longest that it may. A record that
+    /// comes later waits as long, and fails with an unknown outcome after
+    /// [`super::PartitionOptions::write_wait`].
+    fn waiting(&self) -> (Duration, Duration) {
+        let oldest = self.writer.oldest();
+        let now = self.context.env.clock.now();
+        let waited = oldest.map_or(Duration::ZERO, |since| now.since(since));
+        (waited, self.context.options.write_wait / 2)
+    }
+
+    /// The facts that readiness follows from, as of now.
+    pub fn facts(&self) -> ReadinessFacts {
+        let (waited, wait_max) = self.waiting();
+        let status = self.context.log.status(self.context.id);
+        ReadinessFacts {
+            quarantined: self.health.quarantined(),
+            stopped: self.health.stopped(),
+            held: self.health.held(),
+            refusing: status.refusing.map(|error| error.to_string()),
+            is_short: self.space.is_short(),
+            crowded: self.store.crowded(),
+            cuts_failed: self.health.flushes.failed(),
+            is_full: self.is_full(),
+            waited,
+            wait_max,
+        }
+    }
+
+    /// Tells that as many frozen memtables wait as may wait, and that the memtable behind them is full.
+    fn is_full(&self) -> bool {
+        let view = self.store.view();
+        let policy = &self.context.options.cut;
+        view.frozen.len() >= FROZEN_MAX
+            && (view.memtable.bytes() >= policy.bytes || view.memtable.len() >= policy.entries)
+    }
+
+    /// Waits until a flush has made room, at most [`super::PartitionOptions::overload_wait`].
+    async fn wait_for_room(&self) -> Result<(), SubmitError> {
+        if !self.is_full() {
+            return Ok(());
+        }
+        let mut flushed = self.store.follow_cut();
+        let room = async {
+            while self.is_full() {
+                if flushed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let (clock, limit) = (self.context.env.clock.as_ref(), self.context.options.overload_wait);
+        timeout(clock, limit, room).await.ok_or(SubmitError::Overloaded)
+    }
+}
