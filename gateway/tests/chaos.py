@@ -18,10 +18,10 @@ import sys
 import tempfile
 import time
 
-import network
-from cluster import Cluster, ClusterError, KafkaError
-from faults import FAULTS
-from server import ACCESS_KEY, SECRET_KEY
+from lib import network
+from lib.cluster import Cluster, ClusterError, KafkaError
+from lib.faults import FAULTS
+from lib.server import ACCESS_KEY, SECRET_KEY
 from tree import Tree, copy_files
 
 # Between two faults the load runs undisturbed for so long: what a fault does is seen apart from the next.

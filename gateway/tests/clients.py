@@ -18,8 +18,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from server import ACCESS_KEY, SECRET_KEY, Server
-from signing import sign
+from lib.server import ACCESS_KEY, SECRET_KEY, Server
+from lib.signing import sign
 from tree import Tree, copy_files
 
 PASSED = 0

@@ -21,10 +21,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
-import network
-from cluster import Cluster, ClusterError, KafkaError
-from faults import FAULTS
-from server import ACCESS_KEY, SECRET_KEY
+from lib import network
+from lib.cluster import Cluster, ClusterError, KafkaError
+from lib.faults import FAULTS
+from lib.server import ACCESS_KEY, SECRET_KEY
 
 PASSED = 0
 WRITERS = 4

@@ -20,8 +20,8 @@ import threading
 import time
 import urllib.request
 
-from server import ACCESS_KEY, Server, free_port
-from wire import WRONG, Talk, code, extended, first_of_scram, kinds, message, proof_of_scram, query, startup
+from lib.server import ACCESS_KEY, Server, free_port
+from lib.wire import WRONG, Talk, code, extended, first_of_scram, kinds, message, proof_of_scram, query, startup
 
 PASSED = 0
 # A debug build on a machine that does other things as well.

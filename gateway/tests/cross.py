@@ -26,8 +26,8 @@ import botocore
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from server import ACCESS_KEY, SECRET_KEY, Server
-from signing import sign
+from lib.server import ACCESS_KEY, SECRET_KEY, Server
+from lib.signing import sign
 
 METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"]
 WRITES = {"PUT", "POST", "DELETE"}
@@ -295,7 +295,7 @@ class Crossing:
             self.tell(f"{what} was passed over", answer)
 
     def presign(self, method, path, name, value, body):
-        from signing import presigned
+        from lib.signing import presigned
         return self.fixture.asker.send(method, presigned(method, path, [(name, value)], self.fixture.asker.host),
                                        {"host": self.fixture.asker.host, "content-length": str(len(body))}, body)
 
@@ -314,7 +314,7 @@ class Crossing:
     def obeyed(self):
         """What a presigned query says in place of headers is done."""
         asker = self.fixture.asker
-        from signing import presigned
+        from lib.signing import presigned
         target = presigned("PUT", "/full/signed", [("X-Amz-Meta-Name", "\u017elu\u0165"), ("x-amz-tagging", "a=1"), ("x-amz-acl", "private")], asker.host)
         answer = asker.send("PUT", target, {"host": asker.host, "content-length": "1"}, b"x")
         if answer[0] != 200:

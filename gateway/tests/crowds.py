@@ -21,8 +21,8 @@ import tempfile
 import time
 import urllib.request
 
-from server import Server
-from signing import sign
+from lib.server import Server
+from lib.signing import sign
 
 PASSED = 0
 FILES = 1024

@@ -18,10 +18,10 @@ import time
 import urllib.error
 import urllib.request
 
-from productions import PRODUCTIONS
-from server import Server, basic, free_port
-from signing import sign
-from wire import Talk, code, extended, kinds, query
+from lib.productions import PRODUCTIONS
+from lib.server import Server, basic, free_port
+from lib.signing import sign
+from lib.wire import Talk, code, extended, kinds, query
 
 PASSED = 0
 TEXT_BYTES_MAX = 64 << 10

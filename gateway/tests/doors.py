@@ -17,8 +17,8 @@ import time
 import urllib.error
 import urllib.request
 
-from server import ACCESS_KEY, Server, basic, free_port
-from signing import sign
+from lib.server import ACCESS_KEY, Server, basic, free_port
+from lib.signing import sign
 
 PASSED = 0
 STALL = 2

@@ -29,7 +29,7 @@ import tempfile
 import time
 import urllib.parse
 
-from server import Server, basic
+from lib.server import Server, basic
 
 PAGE = 4096
 FRAME = 65_536

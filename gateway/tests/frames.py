@@ -26,7 +26,7 @@ import pandas
 import polars
 import pyarrow.ipc
 
-from server import ACCESS_KEY, SECRET_KEY, Server
+from lib.server import ACCESS_KEY, SECRET_KEY, Server
 
 PASSED = 0
 

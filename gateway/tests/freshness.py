@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 
-from server import Server, basic
+from lib.server import Server, basic
 
 WRITERS = 8
 BUCKET = "fresh"

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 
-from server import Server
+from lib.server import Server
 
 FLAGS = ["--cut-seconds", "3600", "--log-file-bytes", "16777216", "--inline-bytes-max", "20000"]
 LEFT_OUT = {"LOCK", "credentials", "identity", "identity.b"}

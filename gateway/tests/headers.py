@@ -12,8 +12,8 @@ import tempfile
 import zlib
 
 from cross import Asker
-from server import Server
-from signing import presigned, sign
+from lib.server import Server
+from lib.signing import presigned, sign
 
 ABC = {  # the published digests of b"abc"
     "crc32": "NSRBwg==", "crc32c": "Nks/tw==", "sha1": base64.b64encode(hashlib.sha1(b"abc").digest()).decode(),

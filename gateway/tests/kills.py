@@ -10,7 +10,7 @@ import time
 
 import botocore.exceptions
 
-from server import Server
+from lib.server import Server
 
 WRITERS = 16
 

@@ -17,7 +17,7 @@ import threading
 import time
 import urllib.error
 
-from server import Server, basic
+from lib.server import Server, basic
 
 PASSED = 0
 # Bytes that all queries together may hold, and how much more than before a process may take at most: what holds

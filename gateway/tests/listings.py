@@ -21,10 +21,10 @@ import time
 import urllib.parse
 import xml.etree.ElementTree
 
-import listing_model as model
-from listing_kinds import KINDS, Parts
-from server import Server
-from signing import sign
+from lib import listing_model as model
+from lib.listing_kinds import KINDS, Parts
+from lib.server import Server
+from lib.signing import sign
 
 # After so many pages a few changes come, and after so many a cut. In between the store makes cuts of its own.
 CHANGES_EVERY, CUT_EVERY, CUT_ENTRIES = 20, 300, 700

@@ -18,7 +18,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import flips
-from server import Server
+from lib.server import Server
 
 
 class Missing(flips.Sample):

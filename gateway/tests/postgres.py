@@ -19,7 +19,7 @@ import pandas
 import psycopg
 import sqlalchemy
 
-from server import ACCESS_KEY, SECRET_KEY, Server, free_port
+from lib.server import ACCESS_KEY, SECRET_KEY, Server, free_port
 
 PASSED = 0
 OTHER_KEYS = ("AKIDOTHER", "another-secret-for-tests")

@@ -22,9 +22,9 @@ import pyarrow
 import pyarrow.ipc
 import pyarrow.parquet
 
-import query_texts
-from query_dialects import DuckDB
-from server import Server, basic
+from lib import query_texts
+from lib.query_dialects import DuckDB
+from lib.server import Server, basic
 
 TABLES = ["objects", "versions", "buckets", "uploads"]
 # Of the queries of a class so many must have rows in their answers, or they prove little.

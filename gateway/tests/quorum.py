@@ -10,7 +10,7 @@ import tempfile
 import time
 
 from botocore.exceptions import ClientError
-from cluster import Cluster
+from lib.cluster import Cluster
 
 # What the documents state: so long a request waits at most. The SDK asks twice, and the way takes a little.
 WRITE_WAIT, READ_WAIT = 2 * 15 + 5, 2 * 10 + 5

@@ -8,9 +8,9 @@ import subprocess
 import sys
 import tempfile
 
-from cluster import NAME, Cluster, free_ports
+from lib.cluster import NAME, Cluster, free_ports
 from kafka import java
-from server import Server
+from lib.server import Server
 
 passed = failed = 0
 

@@ -17,8 +17,8 @@ from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from server import ACCESS_KEY, SECRET_KEY, Server, basic, free_port
-from signing import sign
+from lib.server import ACCESS_KEY, SECRET_KEY, Server, basic, free_port
+from lib.signing import sign
 
 PASSED = 0
 OTHER_KEYS = ("AKIDOTHER", "another-secret")

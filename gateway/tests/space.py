@@ -10,8 +10,8 @@ import tempfile
 import time
 import urllib.request
 
-from server import Server
-from signing import sign
+from lib.server import Server
+from lib.signing import sign
 
 MIB = 1 << 20
 # What the log and one step of an upload may take beside what is kept.

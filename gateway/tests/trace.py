@@ -21,9 +21,9 @@ import tempfile
 import threading
 import time
 
-import trace_events
-from server import Server
-from trace_model import Checker, tail_of
+from lib import trace_events
+from lib.server import Server
+from lib.trace_model import Checker, tail_of
 
 CONNECTIONS = 8
 BUCKET = "traced"

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from server import ACCESS_KEY, SECRET_KEY, Server
+from lib.server import ACCESS_KEY, SECRET_KEY, Server
 
 
 def copy_files(source, copy, left_out=()):

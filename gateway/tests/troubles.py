@@ -17,7 +17,7 @@ import urllib.request
 
 import botocore.exceptions
 
-from server import Server
+from lib.server import Server
 
 BUCKET = "troubles"
 YEARS = 20 * 365 * 86400

@@ -1,4 +1,4 @@
-"""What SQL's grammar lets one repeat: each makes a statement's tree deeper, or its lists longer, with every repetition."""
+"""Parts of SQL's grammar that may be repeated: each makes a statement's tree deeper, or its lists longer, with every repetition."""
 
 
 def chain(before, each, after=""):

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import urllib.parse
 
-from server import ACCESS_KEY, SECRET_KEY
+from lib.server import ACCESS_KEY, SECRET_KEY
 
 
 def sign(method, path, headers, payload, when=None, secret=SECRET_KEY, access=ACCESS_KEY, region="us-east-1"):

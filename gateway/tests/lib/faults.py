@@ -1,4 +1,4 @@
-"""What is done to a running cluster, by name: whom it befalls, what happens, and how it ends.
+"""Faults of a running cluster, by name: whom a fault befalls, what happens, and how it ends.
 
 A fault is over when its victim is back, which may take longer than it lasted. No fault here loses what was acknowledged:
 never more than one broker is away, and no more than one node's disk is lost.

@@ -1,7 +1,7 @@
 """The five kinds of listings: which parameters are drawn, what must come, and how the next page is asked for."""
 import re
 
-import listing_model as model
+from lib import listing_model as model
 
 DELIMITERS = [None, None, None, "/", "/", "/", "/", "//", "a", "aa", "é", "🎉", " ", "&", "\x01", "\x00", "/a", "\uffff", "no such", "z"]
 TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

@@ -1,4 +1,4 @@
-"""Where the store's SQL and DuckDB's say the same differently, or mean different things by the same words.
+"""The places where the store's SQL and DuckDB's say the same differently, or mean different things by the same words.
 
 This is the only place that knows. What can be a setting or a function of DuckDB's is one, in `SETUP`; what needs other
 words is a method, once in each dialect. Where NULLs are sorted differs, too: queries always say it.

@@ -6,7 +6,7 @@ more than two empty answers. The same seed makes the same query, once in each di
 import collections
 import datetime
 
-from query_dialects import DuckDB, Siltstone
+from lib.query_dialects import DuckDB, Siltstone
 
 # What is sent; whether the order of the answer's rows is part of the question.
 Query = collections.namedtuple("Query", "text is_ordered")
@@ -281,7 +281,7 @@ def semijoins(m):
         f"o.content_type NOT IN (SELECT v.content_type FROM versions v WHERE v.content_type IS NOT NULL AND {guess})",
         f"o.size > (SELECT avg(v.size) FROM versions v WHERE {m.one(guess, near, 'v.bucket = o.bucket', 'TRUE')})",
         f"o.size >= (SELECT max(v.size) FROM versions v WHERE {link})", f"o.size = ANY (SELECT v.size FROM versions v WHERE {near})",
-        f"o.key = (SELECT max(v.key) FROM versions v WHERE v.bucket = o.bucket)", f"(SELECT count(*) FROM versions v WHERE {link}) > 1",
+        "o.key = (SELECT max(v.key) FROM versions v WHERE v.bucket = o.bucket)", f"(SELECT count(*) FROM versions v WHERE {link}) > 1",
         f"EXISTS (SELECT 1 FROM uploads u WHERE u.bucket = o.bucket) AND {m.holds('o', row)}",
         f"(EXISTS (SELECT 1 FROM versions v WHERE {link} AND {guess}) OR {m.holds('o', row)})")
     made = m.one("1", f"(SELECT count(*) FROM versions v WHERE {link})", f"(SELECT sum(v.size) FROM versions v WHERE {link} AND {guess})",

@@ -21,12 +21,14 @@ import subprocess
 import sys
 import time
 
-from network import Network
-from server import ACCESS_KEY, SECRET_KEY, Server, basic
+from lib import ROOT
+from lib.network import Network
+from lib.server import ACCESS_KEY, SECRET_KEY, Server, basic
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "deploy" / "kafka"))
+sys.path.insert(0, str(ROOT / "deploy" / "kafka"))
 import jars
-from kafka import Kafka, KafkaError
+from kafka import Kafka
+from kafka import KafkaError as KafkaError
 from layout import LOOPBACK, Layout
 
 NAME = "test"
@@ -35,7 +37,7 @@ EPHEMERAL = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class ClusterError(Exception):
-    """The cluster did not do what it must."""
+    """A cluster did not do what it must."""
 
 
 def free_ports(count):
@@ -108,27 +110,23 @@ class Node(Server):
         with open(self.data + ".log", "ab") as log:
             self.process = subprocess.Popen(command, env=self.cluster.environment(), start_new_session=True,
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def is_running(self):
-        return self.process is not None and self.process.poll() is None
+        Server.running.add(self)
 
     def start(self, wait=600):
         # An empty node folds the whole log first, and the machine is busy with everything else.
         self.launch()
         if not self.is_ready(wait):
             what = "did not get ready" if self.is_running() else "ended"
-            raise ClusterError(f"{self.name} {what}; {self.data}.log ends so:\n" + self.log_text()[-3000:])
+            raise ClusterError(f"{self.name} {what}; {self.log_end()}")
         return self
 
     def kill(self):
-        if self.is_running():
+        if self.process is not None:
             super().kill()
 
     def stop(self):
-        self.resume()  # one that is paused would not see it
-        self.process.send_signal(signal.SIGTERM)
-        if self.process.wait(timeout=60) != 0:
-            raise ClusterError(f"{self.name} did not stop cleanly; {self.data}.log ends so:\n" + self.log_text()[-3000:])
+        self.resume()  # a paused process would not see the signal
+        super().stop()
 
     def restart(self):
         self.stop()
@@ -186,7 +184,7 @@ class Node(Server):
         return json.loads(self.must("/sql", query, headers=basic((ACCESS_KEY, SECRET_KEY))))
 
     def partitions(self):
-        """What it says of each partition: number -> the fields of `/cluster`."""
+        """The state of each partition: number -> the fields of `/cluster`."""
         told = json.loads(self.must("/cluster", within=5))
         return {one["partition"]: one for one in told["partitions"]}
 
@@ -233,9 +231,6 @@ class Cluster:
         return [node.url for node in self.nodes]
 
     def __enter__(self):
-        # A test that is told to end takes its processes and its network with it.
-        for number in [signal.SIGTERM, signal.SIGHUP]:
-            signal.signal(number, lambda number, _: sys.exit(f"ended by {signal.Signals(number).name}"))
         try:
             self.start()
         except BaseException:
@@ -257,7 +252,7 @@ class Cluster:
             node.launch()
         for node in self.nodes:
             if not node.is_ready(120):
-                raise ClusterError(f"{node.name} is not ready; {node.data}.log ends so:\n" + node.log_text()[-3000:])
+                raise ClusterError(f"{node.name} is not ready; {node.log_end()}")
 
     def init(self):
         """Makes the topics. Does nothing, and succeeds, where they are made."""
@@ -282,7 +277,7 @@ class Cluster:
             self.network.down()
 
     def leaders(self):
-        """Who leads what: (topic, partition) -> broker, without Kafka's own topics."""
+        """The leaders: (topic, partition) -> broker, without Kafka's own topics."""
         for view in self.kafka.views().values():
             found = {(name, number): partition.leader for name, topic in view.topics.items() if not name.startswith("__")
                      for number, partition in topic.items() if partition.leader > 0}

@@ -1,4 +1,4 @@
-"""What a bucket holds, and what S3's listings must say of it, told so plainly that it is obviously right.
+"""A bucket's content, and what S3's listings must say of it, written so plainly that the model is obviously right.
 
 A listing is the bucket's entries in order: those that begin with the prefix and lie after the marker, keys under a
 common prefix told as one, up to a number. Keys are ordered as UTF-8, which for Python's texts is their own order.
@@ -66,7 +66,7 @@ class Bucket:
 
 
 def common_prefix(key, prefix, delimiter):
-    """What a key is told as; nothing where it stands for itself."""
+    """The common prefix that a key is listed as; None where the key stands for itself."""
     at = key.find(delimiter, len(prefix)) if delimiter else -1
     return None if at < 0 else key[:at + len(delimiter)]
 

@@ -1,10 +1,10 @@
-"""What a trace of system calls shows to be durable, and the rules that an acknowledgement must keep.
+"""The durable writes that a trace of system calls shows, and the rules that an acknowledgement must keep.
 
 The model is small. A write is durable from the end of the first successful sync of its file that began after
 the write had ended; the name of a file or folder from the end of the first such sync of the folder above. From
 this follow the rules, which `Checker.check` states one by one.
 
-Not checked: that a bulk file which only the log's tail refers to is kept (kills.py reads the bytes back), and
+Not checked: that a bulk file which only the log's tail refers to is kept (`faults/test_kills.py` reads the bytes back), and
 the content of sealed files (fsck reads it).
 """
 import bisect
