@@ -4,16 +4,13 @@ after a stop, after a kill. Listings and SQL count what the file system counts.
 Only regular files take part: what a client makes of a link is its own affair, and a folder without files has no
 place in an object store.
 """
-import argparse
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 
-from lib.server import ACCESS_KEY, SECRET_KEY, Server
+from lib.server import ACCESS_KEY, SECRET_KEY
 
 
 def copy_files(source, copy, left_out=()):
@@ -32,10 +29,10 @@ def copy_files(source, copy, left_out=()):
 
 
 class Tree:
-    """One tree and the buckets that hold it. Every comparison is told to `check(holds, what)`."""
+    """One tree and the buckets that hold it. Every step is told to `say(text)`."""
 
-    def __init__(self, server, copy, check, say=lambda text: None):
-        self.server, self.copy, self.check, self.say = server, copy, check, say
+    def __init__(self, server, copy, say=lambda text: None):
+        self.server, self.copy, self.say = server, copy, say
         # Each folder's names, as a listing with a delimiter should show them: folder below the copy -> names.
         self.folders = {}
         self.count = self.size = 0
@@ -58,7 +55,7 @@ class Tree:
     def run(self, *command):
         done = subprocess.run(command, env=self.environment(), capture_output=True, text=True)
         told = (done.stdout + done.stderr)[-5000:]
-        self.check(done.returncode == 0, f"{' '.join(map(str, command))}:\n{told}")
+        assert done.returncode == 0, f"{' '.join(map(str, command))}:\n{told}"
         return told
 
     def step(self, what, act, *arguments):
@@ -81,25 +78,25 @@ class Tree:
 
     def compare(self, bucket):
         told = self.run("rclone", "check", "--download", self.copy, f"s:{bucket}")
-        self.check("0 differences found" in told, f"rclone check of {bucket}: {told}")
+        assert "0 differences found" in told, f"rclone check of {bucket}: {told}"
         # Nothing to compare is no difference either.
-        self.check(f"{self.count} matching files" in told, f"rclone check of {bucket}: {told}")
+        assert f"{self.count} matching files" in told, f"rclone check of {bucket}: {told}"
 
     def count_and_list(self):
         s3 = self.server.client()
         for bucket in ["aws", "rclone"]:
             wanted = [{"n": self.count, "bytes": self.size}]
             counted = self.server.sql(f"SELECT count(*) AS n, sum(size) AS bytes FROM objects WHERE bucket = '{bucket}'")
-            self.check(counted == wanted, f"SQL of {bucket}: {counted} instead of {wanted}")
+            assert counted == wanted, f"SQL of {bucket}: {counted} instead of {wanted}"
         pages = list(s3.get_paginator("list_objects_v2").paginate(Bucket="aws"))
         listed = [found for page in pages for found in page.get("Contents", [])]
-        self.check((len(listed), sum(found["Size"] for found in listed)) == (self.count, self.size), "as many objects and bytes as files")
+        assert (len(listed), sum(found["Size"] for found in listed)) == (self.count, self.size), "as many objects and bytes as files"
         for prefix, names in self.folders.items():
             found = set()
             for page in s3.get_paginator("list_objects_v2").paginate(Bucket="rclone", Prefix=prefix, Delimiter="/"):
                 found |= {one["Key"][len(prefix):] for one in page.get("Contents", [])}
                 found |= {one["Prefix"][len(prefix):-1] for one in page.get("CommonPrefixes", [])}
-            self.check(found == names, f"the listing of {prefix}: {sorted(found ^ names)[:5]}")
+            assert found == names, f"the listing of {prefix}: {sorted(found ^ names)[:5]}"
 
     def come_and_go(self):
         """The whole story: in, and the same after everything that may happen to a server."""
@@ -114,42 +111,3 @@ class Tree:
         self.server.kill()
         self.step("a start after a kill", self.server.start)
         self.same("after a kill")
-
-
-def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("binary")
-    arguments.add_argument("source")
-    arguments.add_argument("--minimum", type=int, default=20_000, help="so many files there must be")
-    arguments = arguments.parse_args()
-    passed = 0
-
-    def check(holds, what):
-        nonlocal passed
-        if not holds:
-            sys.exit(f"FAILED: {what}")
-        passed += 1
-
-    def say(text):
-        print(text, flush=True)
-
-    with tempfile.TemporaryDirectory() as scratch:
-        scratch = pathlib.Path(scratch)
-        count, size = copy_files(arguments.source, scratch / "tree")
-        say(f"{count} files, {size} bytes")
-        check(count >= arguments.minimum, f"{count} files, {arguments.minimum} are wanted")
-        server = Server(os.path.abspath(arguments.binary), str(scratch / "data")).start()
-        try:
-            tree = Tree(server, scratch / "tree", check, say)
-            check((tree.count, tree.size) == (count, size), "the copy is whole")
-            tree.come_and_go()
-            server.stop()
-            server.fsck()
-        finally:
-            if server.process.poll() is None:
-                server.process.kill()
-    print(f"{passed} passed, 0 failed")
-
-
-if __name__ == "__main__":
-    main()
