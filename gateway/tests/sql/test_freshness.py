@@ -1,18 +1,16 @@
-"""A row is visible to the query that starts after its write was answered: SQL and listings, while others write
-and cuts are made. One miss is one too many."""
-import argparse
+"""A row is visible to the query that starts after its write was answered: SQL and listings, while others write and cuts are
+made. One miss is one too many."""
 import collections
 import http.client
 import json
-import os
 import random
 import statistics
-import sys
-import tempfile
 import threading
 import time
 
-from lib.server import Server, basic
+import pytest
+
+from lib.server import basic
 
 WRITERS = 8
 BUCKET = "fresh"
@@ -31,8 +29,7 @@ class Sql:
         answer = self.connection.getresponse()
         text = answer.read()
         self.seconds.append(time.monotonic() - begun)
-        if answer.status != 200:
-            sys.exit(f"FAILED: {query}: {answer.status} {text.decode()}")
+        assert answer.status == 200, f"{query}: {answer.status} {text.decode()}"
         return json.loads(text)
 
 
@@ -88,7 +85,6 @@ class Pairs:
         self.counts[kind] += 1
         if not holds:
             self.misses.append(f"{kind}: {what}")
-            print("FAILED:", self.misses[-1], flush=True)
 
     def step(self, number):
         key = f"key/{self.random.randrange(2_000):04}/pair-{number}"
@@ -120,65 +116,51 @@ class Pairs:
         self.note("delete, then list", gone, key)
 
 
-def count_whole(server, pairs):
-    """Much that is not folded yet counts, too: more than a scan takes at a time."""
+@pytest.fixture(scope="module")
+def server(serve):
+    server = serve("--bulk-file-bytes", "20000000")
+    server.client().create_bucket(Bucket=BUCKET)
+    return server
+
+
+def test_a_query_and_a_listing_see_every_write_before_them(server, sizes, seed, tell):
+    """While others write and cuts are made."""
+    others = [Load(server, number, seed) for number in range(WRITERS)] + [Cuts(server)]
+    for other in others:
+        other.start()
+    pairs, begun = Pairs(server, seed), time.monotonic()
+    try:
+        for number in range(sizes.pairs):
+            pairs.step(number)
+    finally:
+        seconds = time.monotonic() - begun
+        for other in others:
+            other.stopping.set()
+        for other in others:
+            other.join(60)
+    errors = [repr(other.error) for other in others if other.error]
+    assert not errors, f"requests beside the pairs were refused: {errors}"
+    operations, cuts = sum(load.operations for load in others[:WRITERS]), others[-1].done
+    tell(f"{sizes.pairs} keys in {seconds:.1f} s, meanwhile {operations} writes of others and {cuts} cuts")
+    tell(", ".join(f"{count} of {kind}" for kind, count in pairs.counts.items()))
+    times = sorted(pairs.sql.seconds)
+    tell(f"{len(times)} queries: median {statistics.median(times) * 1000:.1f} ms, 99 % within {times[len(times) * 99 // 100] * 1000:.1f} ms")
+    assert not pairs.misses and cuts, f"{len(pairs.misses)} misses, {cuts} cuts\n" + "\n".join(pairs.misses)
+
+
+def test_a_count_sees_rows_that_are_not_folded_yet(server):
+    """More of them than a scan takes at a time."""
     def put(s3, numbers):
         for number in numbers:
             s3.put_object(Bucket=BUCKET, Key=f"whole/{number:05}", Body=b"x")
 
-    count = 2_600
+    count, sql = 2_600, Sql(server)
     threads = [threading.Thread(target=put, args=(server.client(), range(first, count, WRITERS))) for first in range(WRITERS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     for when in ("before a cut", "after a cut"):
-        found = pairs.sql.rows(f"SELECT count(*) AS n, sum(size) AS bytes FROM objects WHERE bucket = '{BUCKET}' AND key LIKE 'whole/%'")
-        pairs.note(f"a count {when}", found == [{"n": count, "bytes": count}], f"{count} keys: {found}")
+        found = sql.rows(f"SELECT count(*) AS n, sum(size) AS bytes FROM objects WHERE bucket = '{BUCKET}' AND key LIKE 'whole/%'")
+        assert found == [{"n": count, "bytes": count}], f"{count} keys {when}: {found}"
         server.cut()
-
-
-def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("binary")
-    arguments.add_argument("--pairs", type=int, default=1000)
-    arguments.add_argument("--seed", type=int, default=int(time.time()))
-    arguments = arguments.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        server = Server(os.path.abspath(arguments.binary), scratch + "/data", "--bulk-file-bytes", "20000000").start()
-        try:
-            server.client().create_bucket(Bucket=BUCKET)
-            others = [Load(server, number, arguments.seed) for number in range(WRITERS)] + [Cuts(server)]
-            for other in others:
-                other.start()
-            pairs = Pairs(server, arguments.seed)
-            begun = time.monotonic()
-            for number in range(arguments.pairs):
-                pairs.step(number)
-            seconds = time.monotonic() - begun
-            for other in others:
-                other.stopping.set()
-            for other in others:
-                other.join(60)
-                if other.error:
-                    sys.exit(f"FAILED: a request beside the pairs was refused: {other.error!r}")
-            count_whole(server, pairs)
-            server.stop()
-            server.fsck()
-        finally:
-            if server.process.poll() is None:
-                server.process.kill()
-    operations, cuts = sum(load.operations for load in others[:WRITERS]), others[-1].done
-    print(f"{arguments.pairs} keys in {seconds:.1f} s, meanwhile {operations} writes of others and {cuts} cuts")
-    for kind, count in pairs.counts.items():
-        print(f"  {kind:20} {count:5}")
-    times = sorted(pairs.sql.seconds)
-    print(f"{len(times)} queries: median {statistics.median(times) * 1000:.1f} ms, "
-          f"99 % within {times[len(times) * 99 // 100] * 1000:.1f} ms")
-    if pairs.misses or not cuts:
-        sys.exit(f"FAILED: {len(pairs.misses)} misses, {cuts} cuts")
-    print(f"{pairs.counts.total()} passed, 0 failed")
-
-
-main()
