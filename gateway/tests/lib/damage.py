@@ -1,18 +1,10 @@
-"""One flipped bit at a time in the files of a real store, and the real binary over it.
+"""Stores that are damaged while no server runs, and the real binary over them.
 
-Whatever bit it is: the right answers, or errors that name the file; no panic, no wrong byte, nothing silently
-missing. A flip in a segment, manifest, key index or bulk file does not stop the server, and one in a block of
-payload concerns the objects of that block only. `query/tests/it/flips.rs` goes over every byte in memory; this
-takes a sample, evenly over the kinds of files.
-
-Two states of one store are used: as kill -9 leaves it, with records that are not folded, and closed cleanly.
-
-Left out: `LOCK` is empty. A flip in `credentials` changes who may ask, and the server cannot know: there, and
-only there, a refused signature is a good answer. A name that is stored beside the bytes (of a file, a folder)
-is the file system's affair.
+A store is made with every kind of file and kept in memory in two states: as kill -9 leaves it, with records that are not
+folded, and closed cleanly. A damage is written with a copy of one of them, and everything that is known is requested from
+a server over it: the right answers must come, or errors that name the file; no panic, no wrong byte, nothing silently
+missing.
 """
-import argparse
-import collections
 import concurrent.futures
 import dataclasses
 import http.client
@@ -20,11 +12,7 @@ import json
 import os
 import pathlib
 import queue
-import random
-import re
 import shutil
-import struct
-import sys
 import tempfile
 import time
 import urllib.parse
@@ -32,13 +20,13 @@ import urllib.parse
 from lib.server import Server, basic
 
 PAGE = 4096
-FRAME = 65_536
 FLAGS = ["--cut-seconds", "3600", "--inline-bytes-max", "2000", "--log-file-bytes", "16777216"]
 # These may cost answers, never the start.
 RUNS_ON = {"segment", "parquet", "sums", "keys", "more", "tags", "bulk"}
 # Headers that must come back unchanged with an object.
 KEPT_HEADERS = ["etag", "content-length", "content-type", "last-modified", "x-amz-version-id", "x-amz-meta-a",
                 "x-amz-tagging-count", "x-amz-delete-marker"]
+# Servers over damaged stores that run at the same time.
 WORKERS = 2
 
 
@@ -167,8 +155,8 @@ class Answer:
         return self.body.decode(errors="replace")
 
 
-class Asker:
-    """Asks a server everything that is known, by requests that were signed once and for all."""
+class Requester:
+    """Requests everything that is known from a server; requests are signed once and for all."""
 
     def __init__(self, server, known, upload):
         s3 = server.client()
@@ -222,11 +210,13 @@ class Asker:
 
 
 class Wrong(Exception):
-    """What must not happen after a flip."""
+    """An effect of a damage that must not be."""
 
 
 @dataclasses.dataclass
 class Effect:
+    """The cost of a damage: refused starts, objects, listings, scans of SQL, refused keys."""
+
     refused: int = 0
     lost: int = 0
     listings: int = 0
@@ -234,62 +224,39 @@ class Effect:
     denied: int = 0
 
 
-def blocks(segment):
-    """The blocks of a segment: begin, end, number of objects (docs/formats/segment.md)."""
-    at, found = 0, []
-    while at < len(segment):
-        stored, objects = struct.unpack_from("<II", segment, at + 28)
-        found.append((at, at + 60 + stored, objects))
-        at = found[-1][1]
-    return found
+class Damage:
+    """One damage of one file or folder. What it is, and how it is named in errors, is said by the classes below."""
 
-
-class Sample:
-    """One flip: where, and what came of it."""
-
-    def __init__(self, image, kind, chance):
-        places = image.places(kind)
-        path, begin, end = chance.choices(places, [end - begin for _, begin, end in places])[0]
+    def __init__(self, image, kind, path):
         self.image, self.kind, self.path = image, kind, path
-        self.position, self.bit = chance.randrange(begin, end), 1 << chance.randrange(8)
-
-    def __str__(self):
-        return f"{self.path} at {self.position} ^ {self.bit} in the store that was {self.image.name}"
-
-    def names(self, text):
-        """An error names what was flipped. A manifest and its sums are one thing; so are a log and its folder."""
-        named = [self.path]
-        if self.kind in ("parquet", "sums"):
-            named = [re.sub(r"\w+$", ending, self.path) for ending in ("parquet", "sums")]
-        if self.kind == "log":
-            named.append("log/0000 ")
-        return any(one in text for one in named)
 
     def write(self, folder):
-        """Writes the store with its flipped bit."""
-        self.image.write(folder)
-        with open(f"{folder}/{self.path}", "r+b") as file:
-            file.seek(self.position)
-            byte = file.read(1)[0] ^ self.bit
-            file.seek(self.position)
-            file.write(bytes([byte]))
+        """Writes the damaged store."""
+        raise NotImplementedError
 
-    def run(self, asker, wanted):
-        server = asker.server
+    def names(self, text):
+        """Returns whether a text names what is damaged."""
+        raise NotImplementedError
+
+    def check_lost(self, lost):
+        """Raises where more was lost than may be: the answers are those of objects that were not given."""
+
+    def run(self, requester, wanted):
+        """Starts a server over the damaged store and compares every answer; returns the effect."""
+        server = requester.server
         self.write(server.data)
         open(server.data + ".log", "w").close()
         server.launch()
         try:
             if not server.is_ready(20, 0.004):
                 return self.not_started(server)
-            effect = self.compare(server, asker.all(), wanted)
+            effect = self.compare(server, requester.all(), wanted)
             if server.process.poll() is not None:
                 raise Wrong("the server ended")
             return effect
         finally:
-            asker.close()
-            server.process.kill()
-            server.process.wait()
+            requester.close()
+            server.kill()
             if "panicked" in server.log_text():
                 raise Wrong("a panic")
 
@@ -303,7 +270,7 @@ class Sample:
         return Effect(refused=1)
 
     def is_error(self, answer, server, what):
-        """Whether an answer that is not the wanted one is an error that names the file; nothing else may be."""
+        """Returns true for an error that names the file; any other answer that is not the wanted one is wrong."""
         if answer.status >= 500 or answer.status == 0 or not answer.is_whole:
             if self.names(answer.text()) or self.names(server.log_text()):
                 return True
@@ -319,139 +286,90 @@ class Sample:
             return Effect(denied=1)
         lost = [answer for one, answer in objects.items()
                 if answer != wanted_objects[one] and self.is_error(answer, server, one)]
-        self.are_of_one_block(lost)
+        self.check_lost(lost)
         effect.lost = len(lost)
         for answer, right in zip(listings, wanted_listings):
             effect.listings |= answer != right and self.is_error(answer, server, "a listing")
         effect.scans = int(sql != wanted_sql and self.is_error(sql, server, "SQL"))
         return effect
 
-    def are_of_one_block(self, lost):
-        """Errors about payload name the block or frame that holds the flipped byte, and concern no more objects
-        than are in it."""
-        if self.kind not in ("segment", "bulk") or not lost:
-            return
-        if self.kind == "segment":
-            [(begin, end, most)] = [one for one in blocks(self.image.bytes(self.path)) if one[0] <= self.position < one[1]]
-        else:
-            # Frames begin where extents do, on pages; an upload is an object of its own here.
-            begin, end, most = max(0, self.position - FRAME + 1), self.position + 1, 1
-        for answer in lost:
-            told = re.search(re.escape(self.path) + r" is corrupt at byte (\d+)", answer.text())
-            if told and not begin <= int(told.group(1)) < end:
-                raise Wrong(f"a flip in {begin} to {end} is told as one at {told.group(1)}")
-        if len(lost) > most:
-            raise Wrong(f"{len(lost)} objects are lost with a block of {most}")
 
+class Made:
+    """Both states of the store, what a server answers over each of them, and servers for damaged copies."""
 
-def make(binary, scratch):
-    """Makes both images and what a server answers over each of them when nothing is flipped."""
-    server = Server(binary, f"{scratch}/made", *FLAGS, keys=None).start()
-    known, upload = fill(server)
-    server.kill()
-    images = [Image("killed", server.data)]
-    server.start()
-    server.stop()
-    server.fsck()
-    images.append(Image("closed", server.data))
-    askers = queue.Queue()
-    wanted = {}
-    for number in range(WORKERS):
-        worker = Server(binary, f"{scratch}/worker-{number}", *FLAGS, keys=server.kept_keys())
-        asker = Asker(worker, known, upload)
-        worker.keys = None
-        for image in images:
-            answers = unspoiled(image, asker, known)
-            if answers != wanted.setdefault(image.name, answers):
-                sys.exit("FAILED: two servers over one store answer differently")
-        askers.put(asker)
-    return images, known, wanted, askers
+    def __init__(self, siltstone, scratch):
+        self.scratch, self.requesters, self.wanted = scratch, queue.Queue(), {}
+        server = Server(siltstone, f"{scratch}/made", *FLAGS, keys=None).start()
+        self.known, upload = fill(server)
+        server.kill()
+        self.images = [Image("killed", server.data)]
+        server.start()
+        server.stop()
+        server.fsck()
+        self.images.append(Image("closed", server.data))
+        for number in range(WORKERS):
+            worker = Server(siltstone, f"{scratch}/worker-{number}", *FLAGS, keys=server.kept_keys())
+            requester = Requester(worker, self.known, upload)
+            worker.keys = None
+            for image in self.images:
+                answers = self.unspoiled(image, requester)
+                assert answers == self.wanted.setdefault(image.name, answers), "two servers over one store answer differently"
+            self.requesters.put(requester)
 
+    def unspoiled(self, image, requester):
+        """The answers where nothing is damaged; they must be what was written."""
+        image.write(requester.server.data)
+        requester.server.start()
+        objects, listings, sql = requester.all()
+        requester.server.kill()
+        requester.close()
+        for one, answer in objects.items():
+            right = (answer.status, answer.body) == (200, self.known[one]) if self.known[one] is not None else answer.status == 405
+            assert right, f"{one} of the unspoiled store: {answer}"
+        listed = sum(answer.body.count(b"<VersionId>") for answer in listings)
+        assert all(answer.status == 200 for answer in [*listings, sql]), f"the unspoiled store: {listings} {sql}"
+        assert listed == len(sql.body.splitlines()) == len(self.known), f"the unspoiled store lists {listed} of {len(self.known)} versions: {listings} {sql}"
+        return objects, listings, sql
 
-def unspoiled(image, asker, known):
-    """What a server answers when nothing is flipped; it must be what was written."""
-    image.write(asker.server.data)
-    asker.server.start()
-    objects, listings, sql = asker.all()
-    asker.server.kill()
-    asker.close()
-    for one, answer in objects.items():
-        right = (answer.status, answer.body) == (200, known[one]) if known[one] is not None else answer.status == 405
-        if not right:
-            sys.exit(f"FAILED: {one} of the unspoiled store: {answer}")
-    listed = sum(answer.body.count(b"<VersionId>") for answer in listings)
-    if any(answer.status != 200 for answer in [*listings, sql]) or listed != len(known) or len(sql.body.splitlines()) != len(known):
-        sys.exit(f"FAILED: the unspoiled store lists {listed} of {len(known)} versions: {listings} {sql}")
-    return objects, listings, sql
+    def kinds(self):
+        """The kinds of files in which a bit can be flipped."""
+        return {kind_of(path) for image in self.images for path, file in image.files.items() if file.size} | {"log zeros"}
 
+    def try_all(self, damages):
+        """Tries damages, some at a time; returns the sum of their effects, and a text for each that must not be. The stores
+        of those stay."""
+        def run(damage):
+            requester = self.requesters.get()
+            try:
+                return damage, damage.run(requester, self.wanted), None
+            except Wrong as wrong:
+                return damage, None, wrong
+            finally:
+                self.requesters.put(requester)
 
-COLUMNS = ["flips", "harmless", "refused start", "flips with loss", "objects lost", "at most", "listing errors", "SQL errors",
-           "denied"]
+        tally, failed = Tally(), []
+        with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+            for damage, effect, wrong in pool.map(run, damages):
+                if wrong is None:
+                    tally.effects.append(effect)
+                    continue
+                kept = tempfile.mkdtemp(prefix="failed-", dir=self.scratch)
+                damage.write(kept)
+                failed.append(f"{damage}: {wrong} (kept in {kept})")
+        return tally, failed
 
 
 class Tally:
-    """Counts for one kind of file."""
+    """Effects of damages of one kind."""
 
     def __init__(self):
         self.effects = []
 
-    def row(self):
+    def __str__(self):
         effects = self.effects
-        harmless = sum(effect == Effect() for effect in effects)
-        return [len(effects), harmless, sum(effect.refused for effect in effects), sum(effect.lost > 0 for effect in effects),
-                sum(effect.lost for effect in effects), max(effect.lost for effect in effects),
-                sum(effect.listings for effect in effects), sum(effect.scans for effect in effects),
-                sum(effect.denied for effect in effects)]
-
-
-def report(images, known, tallies):
-    for image in images:
-        used = sum(len(page.rstrip(b"\0")) for file in image.files.values() for page in file.pages.values())
-        print(f"{image.name}: {len(image.files)} files, {used} bytes, zeros that fill pages aside; {len(known)} versions")
-    print(f"{'kind':12}" + "".join(f"{column:>16}" for column in COLUMNS))
-    for kind, tally in sorted(tallies.items()):
-        print(f"{kind:12}" + "".join(f"{count:16}" for count in tally.row()))
-
-
-def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("binary")
-    arguments.add_argument("--samples", type=int, default=1000)
-    arguments.add_argument("--seed", type=int, default=int(time.time()))
-    arguments = arguments.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
-    scratch = tempfile.mkdtemp()
-    images, known, wanted, askers = make(os.path.abspath(arguments.binary), scratch)
-    kinds = sorted({kind_of(path) for image in images for path, file in image.files.items() if file.size} | {"log zeros"})
-    tallies = collections.defaultdict(Tally)
-    wrong = []
-
-    def sample(number):
-        chance = random.Random(f"{arguments.seed} {number}")
-        kind = kinds[number % len(kinds)]
-        flip = Sample(chance.choice([image for image in images if image.places(kind)]), kind, chance)
-        asker = askers.get()
-        try:
-            # What is folded is not needed from the log any more, so there it makes a difference which store it is.
-            counted = f"{kind}, {flip.image.name}" if kind == "log" else kind
-            tallies[counted].effects.append(flip.run(asker, wanted))
-        except Wrong as what:
-            flip.write(f"{scratch}/failed-{number}")
-            wrong.append(f"sample {number}, {flip}: {what} (kept in {scratch}/failed-{number})")
-            print("FAILED:", wrong[-1], flush=True)
-        finally:
-            askers.put(asker)
-
-    begun = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
-        list(pool.map(sample, range(arguments.samples)))
-    report(images, known, tallies)
-    print(f"{arguments.samples} flips in {time.monotonic() - begun:.0f} s")
-    if wrong:
-        sys.exit(f"{len(wrong)} failed, seed {arguments.seed}")
-    shutil.rmtree(scratch)
-    print(f"{arguments.samples} passed, 0 failed")
-
-
-if __name__ == "__main__":
-    main()
+        lost = [effect.lost for effect in effects]
+        counts = {"harmless": sum(effect == Effect() for effect in effects), "refused starts": sum(effect.refused for effect in effects),
+                  "with loss": sum(found > 0 for found in lost), "objects lost": sum(lost), "lost at most": max(lost, default=0),
+                  "errors of listings": sum(effect.listings for effect in effects), "errors of SQL": sum(effect.scans for effect in effects),
+                  "denied": sum(effect.denied for effect in effects)}
+        return ", ".join([f"{len(effects)} tried", *(f"{number} {what}" for what, number in counts.items() if number)])

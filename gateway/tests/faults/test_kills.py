@@ -1,16 +1,11 @@
 """kill -9 at random moments under concurrent writers: what was acknowledged is there, and nothing else."""
-import argparse
 import hashlib
-import os
 import random
-import sys
-import tempfile
 import threading
 import time
 
 import botocore.exceptions
-
-from lib.server import Server
+import pytest
 
 WRITERS = 16
 
@@ -70,8 +65,7 @@ def verify(server, writers):
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket="kills"):
         listed |= {o["Key"] for o in page.get("Contents", [])}
     for writer in writers:
-        if writer.error:
-            sys.exit(f"FAILED: a request was refused: {writer.error}")
+        assert writer.error is None, f"a request was refused: {writer.error}"
         keys = set(writer.known) | ({writer.pending[0]} if writer.pending else set())
         for key in keys:
             found = None
@@ -79,57 +73,40 @@ def verify(server, writers):
                 got = s3.get_object(Bucket="kills", Key=key)
                 found = hashlib.sha256(got["Body"].read()).hexdigest()
             except botocore.exceptions.ClientError as error:
-                if error.response["Error"]["Code"] != "NoSuchKey":
-                    sys.exit(f"FAILED: {key}: {error}")
+                assert error.response["Error"]["Code"] == "NoSuchKey", f"{key}: {error}"
             allowed = {writer.known.get(key)}
             if writer.pending and writer.pending[0] == key:
                 allowed.add(writer.pending[1])
-            if found not in allowed:
-                sys.exit(f"FAILED: {key} is {found}, allowed are {allowed}")
-            if (key in listed) != (found is not None):
-                sys.exit(f"FAILED: {key} is {'not ' if key not in listed else ''}listed, and its bytes say otherwise")
+            assert found in allowed, f"{key} is {found}, allowed are {allowed}"
+            assert (key in listed) == (found is not None), f"{key} is {'not ' if key not in listed else ''}listed, and its bytes say otherwise"
             writer.known[key] = found
         writer.pending = None
 
 
-def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("binary")
-    arguments.add_argument("--kills", type=int, default=8)
-    arguments.add_argument("--seed", type=int, default=int(time.time()))
-    arguments = arguments.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
-    chance = random.Random(arguments.seed)
-    with tempfile.TemporaryDirectory() as scratch:
-        server = Server(os.path.abspath(arguments.binary), scratch + "/data",
-                        "--cut-bytes", "3000000", "--cut-seconds", "1", "--bulk-file-bytes", "8000000",
-                        "--log-file-bytes", "16777216").start()
-        try:
-            server.client().create_bucket(Bucket="kills")
-            known = [{} for _ in range(WRITERS)]
-            operations = 0
-            for round_number in range(arguments.kills):
-                writers = [Writer(server, n, arguments.seed + round_number) for n in range(WRITERS)]
-                for writer, before in zip(writers, known):
-                    writer.known = before
-                    writer.start()
-                time.sleep(chance.uniform(0.2, 3))
-                server.kill()
-                for writer in writers:
-                    writer.stopping.set()
-                    writer.join(60)
-                server.fsck()
-                server.start()
-                verify(server, writers)
-                known = [writer.known for writer in writers]
-                operations += sum(writer.operations for writer in writers)
-            server.stop()
-            server.fsck()
-        finally:
-            if server.process.poll() is None:
-                server.process.kill()
-    print(f"{arguments.kills} kills, {operations} acknowledged operations, none lost")
-    print(f"{arguments.kills} passed, 0 failed")
+@pytest.fixture(scope="module")
+def server(serve):
+    server = serve("--cut-bytes", "3000000", "--cut-seconds", "1", "--bulk-file-bytes", "8000000", "--log-file-bytes", "16777216")
+    server.client().create_bucket(Bucket="kills")
+    return server
 
 
-main()
+def test_what_was_acknowledged_survives_kills_and_nothing_else_is_there(server, sizes, seed, tell, count):
+    chance, operations = random.Random(seed), 0
+    known = [{} for _ in range(WRITERS)]
+    for number in range(sizes.kills):
+        writers = [Writer(server, n, seed + number) for n in range(WRITERS)]
+        for writer, before in zip(writers, known):
+            writer.known = before
+            writer.start()
+        time.sleep(chance.uniform(0.2, 3))
+        server.kill()
+        for writer in writers:
+            writer.stopping.set()
+            writer.join(60)
+        server.fsck()
+        server.start()
+        verify(server, writers)
+        known = [writer.known for writer in writers]
+        operations += sum(writer.operations for writer in writers)
+    count("kills", sizes.kills)
+    tell(f"{sizes.kills} kills, {operations} acknowledged operations, none lost")
