@@ -4,6 +4,10 @@ linearizable, all nodes hold the same, every byte on every disk is what was writ
 Which faults befall, in which order and for how long, follows from the seed. Each kind comes once before any comes
 twice. The load and the checker are `siltstone-bench history` and `siltstone-bench check`; for every fault the checker
 tells how long writes and reads had no success, and how soon it was over.
+
+A program and no test of pytest's: one run with a report, for a person who reads it.
+
+    .tools/venv/bin/python gateway/tests/long/chaos.py target/release/siltstone --rounds 60 --seed 1
 """
 import argparse
 import contextlib
@@ -13,15 +17,17 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib import network
 from lib.cluster import Cluster, ClusterError, KafkaError
 from lib.faults import FAULTS
-from lib.server import ACCESS_KEY, SECRET_KEY
+from lib.server import ACCESS_KEY, SECRET_KEY, ServerError
 from lib.tree import Tree, copy_files
 
 # Between two faults the load runs undisturbed for so long: what a fault does is seen apart from the next.
@@ -42,7 +48,7 @@ class Round:
 
 
 def plan(seed, rounds, names, quick):
-    """What comes, and for how long; depends on nothing but its arguments."""
+    """The faults that are to come, and for how long; depends on nothing but its arguments."""
     chance, order = random.Random(seed), []
     while len(order) < rounds:
         order += chance.sample(names, len(names))
@@ -100,7 +106,7 @@ class Chaos:
         try:
             yield
         except Exception as error:
-            told = str(error) if isinstance(error, (ClusterError, KafkaError)) else repr(error)
+            told = str(error) if isinstance(error, (AssertionError, ClusterError, KafkaError, ServerError)) else repr(error)
             self.wrong.append(f"{what}: {told}")
             say(f"FAILED: {self.wrong[-1]}")
 
@@ -268,8 +274,15 @@ def parse_arguments():
     return arguments
 
 
+def end_on_signals():
+    """Ends processes and network with the run when it is told to end."""
+    for number in [signal.SIGTERM, signal.SIGHUP]:
+        signal.signal(number, lambda number, _: sys.exit(f"ended by {signal.Signals(number).name}"))
+
+
 def main():
     arguments = parse_arguments()
+    end_on_signals()
     out = pathlib.Path(arguments.out or tempfile.mkdtemp(prefix="chaos-")).resolve()
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):
