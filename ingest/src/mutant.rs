@@ -101,7 +101,7 @@ mutants! {
     WaitForRoom,
     /// A reader does not keep its files from being collected.
     CollectWhileRead,
-    /// PostgreSQL's door runs queries of clients whose login failed, or is not over. Found by `conversations.py`.
+    /// PostgreSQL's door runs queries of clients whose login failed, or is not over. Found by `test_conversations.py`.
     QueryBeforeLogin,
 }
 

@@ -229,7 +229,7 @@ fn seeded_bugs_are_found() {
         Mutant::WaitForRoom,
         Mutant::CollectWhileRead,
     ];
-    // A server and its clients find this one: `gateway/tests/conversations.py`.
+    // A server and its clients find this one: `gateway/tests/sql/test_conversations.py`.
     let of_the_doors = [Mutant::QueryBeforeLogin];
     let elsewhere: [&[Mutant]; 6] =
         [&of_the_log, &of_the_cluster, &of_damage, &of_the_world, &of_room, &of_the_doors];
