@@ -351,8 +351,14 @@ pub async fn publish(
     let list_max = if goes_beyond { usize::MAX } else { LIST_MAX };
     let encoded = catalog.encoder(list_max).try_finish();
     let encoded = encoded.map_err(|source| PublishError::Encode { generation, source })?;
+    // Both temporaries before the first name: a copy that has no name yet while its temporary is whole belongs
+    // to a publication that was interrupted, and has not been lost.
     for copy in COPIES {
-        write_copy(env, layout, (generation, copy), encoded.clone()).await.map_err(failed)?;
+        write_temporary(env, layout, copy, encoded.clone()).await.map_err(failed)?;
+    }
+    for copy in COPIES {
+        let (temporary, path) = (layout.catalog_temporary(copy), layout.catalog(generation, copy));
+        env.disk.rename(&temporary, &path).await.map_err(failed)?;
     }
     let folder = layout.catalog_folder();
     if !env.mutated(Mutant::SkipCatalogFolderSync) {
@@ -375,21 +381,21 @@ async fn remove_former(env: &Env, folder: &FilePath, current: Generation) -> Res
     Ok(())
 }
 
-async fn write_copy(
+/// Writes a copy under its temporary name, and syncs it.
+async fn write_temporary(
     env: &Env,
     layout: &PartitionLayout,
-    (generation, copy): (Generation, char),
+    copy: char,
     encoded: Bytes,
 ) -> Result<(), DiskError> {
-    let path = layout.catalog(generation, copy);
-    let temporary = layout.catalog_folder().join("tmp");
+    let temporary = layout.catalog_temporary(copy);
     crate::sealed::remove_if_there(&env.disk, &temporary).await?;
     let file = env.disk.open(&temporary, OpenMode::Create).await?;
     file.write_at(0, encoded).await?;
     if !env.mutated(Mutant::PublishBeforeSync) {
         file.sync().await?;
     }
-    env.disk.rename(&temporary, &path).await
+    Ok(())
 }
 
 /// The generation and copy that a file's name tells.
@@ -410,17 +416,47 @@ pub async fn load(
 ) -> Result<Option<Catalog>, LoadError> {
     let (newest, damaged) = read(env, layout, store, partition).await?;
     if let Some(catalog) = &newest {
+        for copy in COPIES {
+            if is_unfinished(env, layout, catalog.generation, copy).await? {
+                let path = layout.catalog(catalog.generation, copy);
+                env.disk.rename(&layout.catalog_temporary(copy), &path).await?;
+            }
+        }
         for (copy, corruption) in damaged {
             tracing::warn!(%corruption, "a copy of the catalog is mended from the other");
             let encoded = catalog.encoder(LIST_MAX).finish();
-            write_copy(env, layout, (catalog.generation, copy), encoded).await?;
+            write_temporary(env, layout, copy, encoded).await?;
+            let path = layout.catalog(catalog.generation, copy);
+            env.disk.rename(&layout.catalog_temporary(copy), &path).await?;
         }
         env.disk.sync_folder(Some(&layout.catalog_folder())).await?;
     }
     Ok(newest)
 }
 
-/// What a look at the catalog folder gives: the newest catalog, and copies that are missing or damaged.
+/// Tells that a copy of the newest generation has no name yet because its publication was interrupted: its
+/// temporary is whole. The other copy is whole, too, or the generation would not be the newest.
+async fn is_unfinished(
+    env: &Env,
+    layout: &PartitionLayout,
+    generation: Generation,
+    copy: char,
+) -> Result<bool, LoadError> {
+    let names = env.disk.list(&layout.catalog_folder()).await?;
+    let temporary = layout.catalog_temporary(copy);
+    let has = |path: &FilePath| names.iter().any(|(name, _)| name == path);
+    if has(&layout.catalog(generation, copy)) || !has(&temporary) {
+        return Ok(false);
+    }
+    match confirm(|| read_copy(&env.disk, &temporary, generation)).await {
+        Ok(_) => Ok(true),
+        Err(ReadError::Corrupt(_)) => Ok(false),
+        Err(error) => Err(LoadError::NotNow(error)),
+    }
+}
+
+/// The newest catalog, and its copies that are missing or damaged. A copy that an interrupted publication has
+/// not named yet is not among them.
 pub type FoundCatalog = (Option<Catalog>, Vec<(char, Corruption)>);
 
 /// Reads the newest generation and changes nothing.
@@ -443,7 +479,11 @@ pub async fn read(
         let path = layout.catalog(generation, copy);
         match confirm(|| read_copy(&env.disk, &path, generation)).await {
             Ok(catalog) => found = Some((catalog, path)),
-            Err(ReadError::Corrupt(corruption)) => damaged.push((copy, corruption)),
+            Err(ReadError::Corrupt(corruption)) => {
+                if !is_unfinished(env, layout, generation, copy).await? {
+                    damaged.push((copy, corruption));
+                }
+            }
             // A copy that cannot be read just now is not damaged, and must not be written anew.
             Err(error) => return Err(LoadError::NotNow(error)),
         }

@@ -71,6 +71,11 @@ impl PartitionLayout {
         self.catalog_folder().join(format!("{:010}.{copy}", generation.get()))
     }
 
+    /// The name under which a copy of a catalog is written before it gets its own.
+    pub fn catalog_temporary(&self, copy: char) -> FilePath {
+        self.catalog_folder().join(format!("tmp.{copy}"))
+    }
+
     /// A segment.
     pub fn segment(&self, id: SegmentId) -> FilePath {
         self.segments_folder().join(format!("{:010}.seg", id.get()))

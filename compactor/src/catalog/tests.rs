@@ -211,15 +211,41 @@ fn what_is_published_is_loaded_and_what_was_before_is_gone() {
     assert_eq!(memory.names(), [path(2, 'a').as_str(), path(2, 'b').as_str()]);
     assert_eq!(memory.get(&path(2, 'a')), memory.get(&path(2, 'b')));
     // A copy is synced under its temporary name, before it has its own.
-    let temporary = layout().catalog_folder().join("tmp");
-    assert_eq!(memory.synced(), vec![temporary; 6]);
+    let temporaries = ['b', 'a'].map(|copy| layout().catalog_temporary(copy));
+    assert_eq!(memory.synced(), [&temporaries[..]; 3].concat());
+}
+
+/// A process that ends between the two renames leaves one copy with its name. That is no loss.
+#[test]
+fn a_publication_that_was_interrupted_between_its_renames_is_not_damage() {
+    let whole = generation(1).encode().unwrap();
+    let cases = [
+        (Some(&whole[..]), true),
+        (None, false),
+        (Some(&whole[..whole.len() - 1]), false),
+        (Some(&generation(2).encode().unwrap()[..]), false),
+    ];
+    for (temporary, is_unfinished) in cases {
+        let memory = Memory::default();
+        memory.put(&path(1, 'b'), &whole);
+        if let Some(bytes) = temporary {
+            memory.put(&layout().catalog_temporary('a'), bytes);
+        }
+        let (found, damaged) =
+            ready(read(&memory.env(), &layout(), STORE, PARTITION)).expect("one copy is whole");
+        assert_eq!(found, Some(generation(1)));
+        assert_eq!(damaged.is_empty(), is_unfinished, "{damaged:?}");
+        assert_eq!(load_from(&memory), Ok(Some(generation(1))));
+        assert_eq!(memory.get(&path(1, 'a')), memory.get(&path(1, 'b')), "the start finishes it");
+        assert_eq!(memory.get(&layout().catalog_temporary('a')), None);
+    }
 }
 
 #[test]
 fn publishing_over_what_an_earlier_attempt_left_succeeds() {
     let memory = Memory::default();
     memory.put(
-        &layout().catalog_folder().join("tmp"),
+        &layout().catalog_temporary('b'),
         b"a longer scrap than any catalog".repeat(99).as_slice(),
     );
     ready(publish(&memory.env(), &layout(), &generation(1))).unwrap();
@@ -241,7 +267,7 @@ fn the_highest_generation_counts_and_no_other_name_does() {
         memory.put(&path(number, 'b'), &generation(number).encode().unwrap());
     }
     for name in
-        ["tmp", "0000000011", "0000000011.c", "0000000011.aa", "11.a", "00000000011.a", "x.b"]
+        ["tmp.a", "0000000011", "0000000011.c", "0000000011.aa", "11.a", "00000000011.a", "x.b"]
     {
         memory.put(&layout().catalog_folder().join(name), b"no catalog");
     }
