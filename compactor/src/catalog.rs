@@ -93,6 +93,13 @@ pub struct RunMeta {
     pub state: FileDigest,
 }
 
+impl RunMeta {
+    /// The digests of the run's files.
+    pub fn files(&self) -> impl Iterator<Item = &FileDigest> {
+        [&self.manifest, &self.sums, &self.keys, &self.more, &self.tags, &self.state].into_iter()
+    }
+}
+
 /// A segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SegmentMeta {

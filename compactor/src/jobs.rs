@@ -5,13 +5,15 @@
 //!   cutter ──CUT record──► log ──fold──► frozen memtable ──► flush ──run──► merge ──► garbage collection
 //! ```
 
+pub mod board;
 mod cut_digest;
 pub(crate) mod cutter;
 pub mod error;
 pub(crate) mod flush;
 pub(crate) mod gc;
-pub mod merge;
-pub(crate) mod merge_plan;
+pub(crate) mod merge;
+pub mod policy;
 pub mod references;
 pub mod run_writer;
+pub(crate) mod scheduler;
 pub(crate) mod signals;

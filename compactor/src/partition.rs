@@ -46,10 +46,12 @@ use tokio::sync::watch;
 
 use crate::catalog::store::CatalogStore;
 use crate::catalog::{self, Catalog, LoadError};
+use crate::jobs::board::{JobBoard, JobsStatus};
 use crate::jobs::cutter::Cutter;
 use crate::jobs::flush::FlushJob;
 use crate::jobs::gc::GarbageCollector;
-use crate::jobs::merge::MergeJob;
+use crate::jobs::merge::Merger;
+use crate::jobs::scheduler::Scheduler;
 use crate::jobs::signals::{FullMerge, MergeSignals};
 use crate::layout::PartitionLayout;
 use crate::outcome::{RecordOutcome, Rejection};
@@ -66,7 +68,8 @@ use health::{Health, read_quarantine};
 use intake::Intake;
 use nodes::NodeRegistry;
 pub use options::{
-    CutPolicy, FROZEN_MAX, PartitionOptions, PayloadRoute, ReadConsistency, ThisNode,
+    CompactionPolicy, CutPolicy, FROZEN_MAX, PartitionOptions, PayloadRoute, ReadConsistency,
+    ThisNode,
 };
 pub use payload::{PayloadError, PayloadGuard, PayloadWriter, WrittenPayload};
 pub use readiness::{CUTS_FAILED_MAX, ReadinessFacts, UnreadyReason, readiness};
@@ -89,6 +92,7 @@ pub struct Partition {
     reads: Arc<Reads>,
     cuts: Arc<CutQueue>,
     merges: Arc<MergeSignals>,
+    board: Arc<JobBoard>,
     intake: Arc<Intake>,
     _tasks: Vec<Task>,
 }
@@ -132,6 +136,7 @@ impl Partition {
         let reads = Arc::new(Reads::new(store.clone(), health.clone()));
         let cuts = Arc::new(CutQueue::new(cut));
         let merges = Arc::new(MergeSignals::new());
+        let board = Arc::new(JobBoard::new(context.clone()));
         let space = Arc::new(SpaceWatch::new(context.clone(), nodes.clone()));
         let intake = Arc::new(Intake {
             context: context.clone(),
@@ -150,6 +155,7 @@ impl Partition {
             reads,
             cuts,
             merges,
+            board,
             intake,
             _tasks: Vec::new(),
         };
@@ -191,13 +197,20 @@ impl Partition {
             writer: writer.clone(),
             nodes: self.nodes.clone(),
             merges: self.merges.clone(),
+            board: self.board.clone(),
         };
-        let merge = MergeJob {
+        let merger = Merger {
+            context: self.context.clone(),
+            store: self.store.clone(),
+            space: space.clone(),
+        };
+        let scheduler = Scheduler {
             context: self.context.clone(),
             store: self.store.clone(),
             health: self.health.clone(),
-            space: space.clone(),
             signals: self.merges.clone(),
+            board: self.board.clone(),
+            merger: Arc::new(merger),
             gc: self.garbage_collector(space),
         };
         let cutter = Cutter {
@@ -206,11 +219,12 @@ impl Partition {
             health: self.health.clone(),
             cuts: self.cuts.clone(),
             intake: self.intake.clone(),
+            board: self.board.clone(),
         };
         self._tasks = vec![
             fold,
             flush.start(),
-            merge.start(),
+            scheduler.start(),
             cutter.start(),
             space.start(&self.health),
             self.reads.start(),
@@ -227,6 +241,7 @@ impl Partition {
             store: self.store.clone(),
             health: self.health.clone(),
             space: space.clone(),
+            board: self.board.clone(),
         }
     }
 
@@ -330,6 +345,11 @@ impl Partition {
         self.health.merges.failed().0
     }
 
+    /// The background jobs: those under way with their reasons, and how the last ones ended.
+    pub fn jobs(&self) -> JobsStatus {
+        self.board.status()
+    }
+
     /// Tells that a write would be taken, or why not.
     pub fn readiness(&self) -> Result<(), UnreadyReason> {
         readiness(&self.intake.facts())
@@ -410,7 +430,7 @@ impl Partition {
     /// Merges everything that is sealed into one run, and waits until its catalog is published. Runs that
     /// are cut meanwhile stand beside it.
     pub async fn merge(&self) -> Result<(), MergeError> {
-        match self.merges.request_full().await {
+        match self.merges.request_whole().await {
             FullMerge::Failed(reason) => Err(MergeError(reason)),
             _ => Ok(()),
         }

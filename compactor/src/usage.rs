@@ -8,7 +8,6 @@ use ingest::env::{DiskError, FilePath};
 
 use crate::catalog::Catalog;
 use crate::partition::Partition;
-use crate::sealed::FileDigest;
 use crate::state::StateKey;
 use crate::state_cursor::StateCursor;
 
@@ -106,13 +105,11 @@ fn of_catalog(catalog: &Catalog) -> DiskUsage {
         segments: catalog.segments.len(),
         ..DiskUsage::default()
     };
-    let len = |file: &FileDigest| file.len;
     for run in &catalog.runs {
         usage.run_entries += run.entries;
         usage.named_inline_bytes += run.inline_bytes;
         usage.named_bulk_bytes += run.bulk_bytes;
-        let files = [&run.manifest, &run.sums, &run.keys, &run.more, &run.tags, &run.state];
-        usage.run_file_bytes += files.into_iter().map(len).sum::<u64>();
+        usage.run_file_bytes += run.files().map(|file| file.len).sum::<u64>();
     }
     for segment in &catalog.segments {
         usage.segment_file_bytes += segment.file.len;
@@ -130,6 +127,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::{RunMeta, SegmentMeta};
+    use crate::sealed::FileDigest;
 
     #[test]
     fn a_segment_is_dead_by_the_share_of_its_objects() {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use ingest::env::{Fut, Task, timeout};
 
+use super::board::{JobBoard, JobKind};
 use crate::catalog::store::CatalogStore;
 use crate::partition::context::PartitionContext;
 use crate::partition::cut_queue::CutQueue;
+use crate::partition::error::SubmitError;
 use crate::partition::health::Health;
 use crate::partition::intake::Intake;
 use crate::partition::options::FROZEN_MAX;
@@ -22,6 +24,7 @@ pub(crate) struct Cutter {
     pub health: Arc<Health>,
     pub cuts: Arc<CutQueue>,
     pub intake: Arc<Intake>,
+    pub board: Arc<JobBoard>,
 }
 
 impl Cutter {
@@ -48,8 +51,9 @@ impl Cutter {
             drop(view);
             dirty_since = is_dirty.then(|| dirty_since.unwrap_or(now));
             let is_old = dirty_since.is_some_and(|since| now.since(since) >= age);
-            if (self.wants_cut() || (is_old && has_place))
-                && let Err(error) = self.intake.request_cut().await
+            let reason = self.reason().or((is_old && has_place).then_some("age"));
+            if let Some(reason) = reason
+                && let Err(error) = self.cut(reason).await
             {
                 tracing::warn!(%error, "a cut could not be requested");
             } else if is_old {
@@ -58,17 +62,32 @@ impl Cutter {
         }
     }
 
-    /// Tells that the memtable is large enough for a cut, or that a start would replay too many records.
-    fn wants_cut(&self) -> bool {
+    /// Asks for a cut, and reports it with the reason.
+    async fn cut(&self, reason: &str) -> Result<(), SubmitError> {
+        let memtable = self.store.memtable();
+        let size = (memtable.len() as u64, memtable.bytes());
+        let job = self.board.begin(JobKind::Cut, reason.to_owned(), size);
+        let requested = self.intake.request_cut().await;
+        job.end(&requested);
+        requested
+    }
+
+    /// The reason for a cut now: the memtable is large enough, or a start would replay too many records.
+    fn reason(&self) -> Option<&'static str> {
         let is_short = self.context.log.status(self.context.id).is_short;
         let view = self.store.view();
         let policy = &self.context.options.cut;
         // While the log is short of room every record counts, and only a cut makes room again: it must not
         // wait until none is left for itself.
         let entries = if is_short { policy.entries.min(SHORT_ENTRIES) } else { policy.entries };
-        view.frozen.len() < FROZEN_MAX
-            && (view.memtable.bytes() >= policy.bytes
-                || view.memtable.len() >= entries
-                || self.cuts.records() >= policy.records)
+        if view.frozen.len() >= FROZEN_MAX {
+            return None;
+        }
+        let reasons = [
+            (view.memtable.bytes() >= policy.bytes, "bytes"),
+            (view.memtable.len() >= entries, "entries"),
+            (self.cuts.records() >= policy.records, "records"),
+        ];
+        reasons.into_iter().find(|(holds, _)| *holds).map(|(_, reason)| reason)
     }
 }

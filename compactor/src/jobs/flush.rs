@@ -13,6 +13,7 @@ use ingest::ids::Offset;
 use ingest::log::ReadError;
 use ingest::mutant::Mutant;
 
+use super::board::{JobBoard, JobKind};
 use super::cut_digest::DigestHasher;
 use super::error::JobError;
 use super::run_writer::{RunSpan, RunWriter};
@@ -51,6 +52,7 @@ pub(crate) struct FlushJob {
     pub writer: Arc<Writer>,
     pub nodes: Arc<NodeRegistry>,
     pub merges: Arc<MergeSignals>,
+    pub board: Arc<JobBoard>,
 }
 
 impl FlushJob {
@@ -66,7 +68,12 @@ impl FlushJob {
         loop {
             let frozen = self.cuts.oldest().await;
             self.wait_for_merges().await;
-            match self.flush(&frozen).await {
+            let (memtable, reason) = (&frozen.memtable, format!("cut {}", frozen.cut));
+            let size = (memtable.len() as u64, memtable.bytes());
+            let job = self.board.begin(JobKind::Flush, reason, size);
+            let flushed = self.flush(&frozen).await;
+            job.end(&flushed);
+            match flushed {
                 Ok(digest) => {
                     self.health.flushes.done();
                     self.cuts.pop();

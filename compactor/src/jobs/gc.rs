@@ -13,6 +13,7 @@ use ingest::env::{DiskError, DiskErrorKind, FilePath, Fut, Task};
 use ingest::ids::BulkId;
 use ingest::mutant::Mutant;
 
+use super::board::{JobBoard, JobKind};
 use crate::catalog::Catalog;
 use crate::catalog::store::{CatalogStore, EditError};
 use crate::partition::context::PartitionContext;
@@ -25,6 +26,13 @@ pub(crate) struct GarbageCollector {
     pub store: Arc<CatalogStore>,
     pub health: Arc<Health>,
     pub space: Arc<SpaceWatch>,
+    pub board: Arc<JobBoard>,
+}
+
+/// Files that nobody needs, the small ones with their length in bytes.
+struct Garbage {
+    bulks: Vec<BulkId>,
+    files: Vec<(FilePath, u64)>,
 }
 
 impl GarbageCollector {
@@ -86,13 +94,28 @@ impl GarbageCollector {
 
     /// Removes files that neither the catalog nor a memtable, an upload or a reader needs.
     async fn remove_unnamed(&self) -> Result<(), DiskError> {
+        let garbage = self.find_unnamed().await?;
+        if garbage.bulks.is_empty() && garbage.files.is_empty() {
+            return Ok(());
+        }
+        let (bulks, files) = (garbage.bulks.len(), garbage.files.len());
+        let reason = format!("{bulks} bulk files and {files} other files without a reference");
+        let bytes = garbage.files.iter().map(|(_, len)| len).sum();
+        let job = self.board.begin(JobKind::GarbageCollection, reason, (0, bytes));
+        let removed = self.remove(garbage).await;
+        job.end(&removed);
+        removed
+    }
+
+    /// Finds the files that nobody needs.
+    async fn find_unnamed(&self) -> Result<Garbage, DiskError> {
         // The order matters. First the files that nobody writes any more, then what is being written, then the
         // view: whatever came to be referred to in between is named, or referred to, by the view read after.
         let sealed_bulks = self.context.bulk.collectable().await?;
         let mut found = Vec::new();
         for folder in [self.context.layout.segments_folder(), self.context.layout.runs_folder()] {
             match self.context.env.disk.list(&folder).await {
-                Ok(files) => found.extend(files.into_iter().map(|(path, _)| path)),
+                Ok(files) => found.extend(files),
                 Err(error) if error.kind == DiskErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -115,18 +138,24 @@ impl GarbageCollector {
         if !self.context.env.mutated(Mutant::CollectWhileRead) {
             needed.extend(self.context.bulk.being_read());
         }
+        let is_garbage =
+            |(path, _): &(FilePath, u64)| !named.contains(path) && !being_written.contains(path);
+        found.retain(is_garbage);
+        let bulks = sealed_bulks.into_iter().filter(|id| !needed.contains(id)).collect();
+        Ok(Garbage { bulks, files: found })
+    }
+
+    /// Removes files. One that cannot be removed does not keep the others; the last error is returned.
+    async fn remove(&self, garbage: Garbage) -> Result<(), DiskError> {
         let mut changed = BTreeSet::new();
-        // One that cannot be removed does not keep the others.
         let mut failed = None;
-        for id in sealed_bulks.into_iter().filter(|id| !needed.contains(id)) {
+        for id in garbage.bulks {
             match self.context.bulk.remove(id).await {
                 Ok(()) => drop(changed.insert(self.context.layout.bulk_folder())),
                 Err(error) => failed = Some(error),
             }
         }
-        for path in
-            found.iter().filter(|path| !named.contains(*path) && !being_written.contains(*path))
-        {
+        for (path, _) in &garbage.files {
             match self.context.env.disk.remove(path).await {
                 Ok(()) => changed.extend(path.folder()),
                 Err(error) => failed = Some(error),

@@ -6,26 +6,21 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use ingest::entry::EntryKey;
-use ingest::env::{Fut, Task, timeout};
 use ingest::ids::Offset;
 use ingest::log::{Corruption, ReadError};
 use ingest::mutant::Mutant;
 
 use super::error::JobError;
-use super::gc::GarbageCollector;
-use super::merge_plan::{MergePlan, plan, plan_whole};
+use super::policy::MergePlan;
 use super::references::FileReferences;
 use super::run_writer::{RunSpan, RunWriter};
-use super::signals::{FullMerge, MergeSignals};
 use crate::catalog::store::CatalogStore;
 use crate::catalog::{Catalog, RunMeta};
 use crate::manifest::{ManifestCursor, ManifestRow};
 use crate::partition::context::PartitionContext;
-use crate::partition::health::Health;
 use crate::partition::space::SpaceWatch;
 use crate::state::StateKey;
 use crate::state_value::{decode_state_value, is_forgotten};
@@ -34,75 +29,17 @@ use crate::tags::{entry_hash, tagged_entry};
 use crate::view::OpenRun;
 use crate::visibility::{Visibility, VisibilityVerdict};
 
-/// How long the merge job waits for a new run before it looks for garbage again: a reader may have released a
-/// file.
-const TICK: Duration = Duration::from_secs(5);
-/// How long to wait before a merge that failed is tried again.
-const RETRY: Duration = Duration::from_secs(10);
-
-/// Merges runs, and collects garbage when there is nothing to merge.
-pub(crate) struct MergeJob {
+/// Merges the runs of a plan.
+pub(crate) struct Merger {
     pub context: Arc<PartitionContext>,
     pub store: Arc<CatalogStore>,
-    pub health: Arc<Health>,
     pub space: Arc<SpaceWatch>,
-    pub signals: Arc<MergeSignals>,
-    pub gc: GarbageCollector,
 }
 
-impl MergeJob {
-    /// Starts the task, on a thread of its own where the runtime has threads.
-    pub fn start(self) -> Task {
-        let env = self.context.env.clone();
-        let task: Fut<'static, ()> = Box::pin(async move { self.run().await });
-        env.rt.spawn_dedicated("merger", task)
-    }
-
-    async fn run(&self) {
-        let fan_in = self.context.options.merge_fan_in;
-        let clock = &self.context.env.clock;
-        loop {
-            if self.signals.wants_full() {
-                self.merge_all(fan_in).await;
-                continue;
-            }
-            let planned = plan(&self.store.view().sealed.catalog.runs, fan_in);
-            let Some(plan) = planned else {
-                self.health.merges.done();
-                self.store.reopen_damaged().await;
-                self.gc.collect().await;
-                let _ = timeout(clock.as_ref(), TICK, self.signals.run_added()).await;
-                continue;
-            };
-            let merged = self.merge(&plan).await;
-            self.signals.note_merge();
-            if let Err(error) = merged {
-                tracing::error!(%error, ?plan, "runs could not be merged; trying again later");
-                self.health.merges.fail(&error);
-                self.store.reopen_damaged().await;
-                self.gc.collect().await;
-                clock.sleep(RETRY).await;
-            } else {
-                self.health.merges.done();
-            }
-        }
-    }
-
-    /// Merges all runs into one, as somebody has requested, and tells the end.
-    async fn merge_all(&self, fan_in: usize) {
-        let planned = plan_whole(&self.store.view().sealed.catalog.runs, fan_in);
-        let merged = match planned {
-            Some(plan) => self.merge(&plan).await,
-            None => Ok(()),
-        };
-        self.signals.note_merge();
-        self.signals.end_full(match merged {
-            Ok(()) => FullMerge::Done,
-            Err(error) => FullMerge::Failed(error.to_string()),
-        });
-    }
-
-    async fn merge(&self, plan: &MergePlan) -> Result<(), JobError> {
+impl Merger {
+    /// Writes the merged run and publishes it in the place of its inputs. Merges of other runs may be under way
+    /// at the same time. On an error nothing has changed for readers.
+    pub async fn merge(&self, plan: &MergePlan) -> Result<(), JobError> {
         let (context, view) = (&self.context, self.store.view());
         let mut inputs: Vec<Arc<OpenRun>> = Vec::new();
         for id in &plan.runs {
@@ -142,7 +79,8 @@ fn replace(
     dropped: &FileReferences,
 ) {
     let place = catalog.runs.iter().position(|run| plan.runs.contains(&run.id));
-    let place = place.expect("only merges take runs out of the catalog, and there is one merger");
+    let place =
+        place.expect("only merges take runs out of the catalog, and no two of them take the same");
     catalog.runs.retain(|run| !plan.runs.contains(&run.id));
     catalog.runs.insert(place, run);
     // The new run's references come in before those of its inputs go out, so no count dips below what

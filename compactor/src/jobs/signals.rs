@@ -14,32 +14,33 @@ pub(crate) enum FullMerge {
     Failed(String),
 }
 
-/// Wakes the merge job and those who wait for it.
+/// Wakes the scheduler and those who wait for merges.
 pub(crate) struct MergeSignals {
-    run_added: Notify,
+    changed: Notify,
     merge_ended: Notify,
-    full: watch::Sender<FullMerge>,
+    whole: watch::Sender<FullMerge>,
 }
 
 impl MergeSignals {
     /// No request yet.
     pub fn new() -> Self {
-        let (run_added, merge_ended) = (Notify::new(), Notify::new());
-        Self { run_added, merge_ended, full: watch::Sender::new(FullMerge::Done) }
+        let (changed, merge_ended) = (Notify::new(), Notify::new());
+        Self { changed, merge_ended, whole: watch::Sender::new(FullMerge::Done) }
     }
 
-    /// Wakes the merge job: a run has been added, or a failed flush has left files behind.
+    /// Wakes the scheduler: a run has been added, or a failed flush has left files behind.
     pub fn note_run(&self) {
-        self.run_added.notify_one();
+        self.changed.notify_one();
     }
 
-    /// Waits for [`MergeSignals::note_run`]. One call before the wait is remembered.
-    pub async fn run_added(&self) {
-        self.run_added.notified().await;
+    /// Waits for a new run, the end of a merge, or a request. One event before the wait is remembered.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
-    /// Wakes the flush job, which waits while many runs stand unmerged.
+    /// Wakes the scheduler, and the flush job, which waits while many runs stand unmerged: a merge has ended.
     pub fn note_merge(&self) {
+        self.changed.notify_one();
         self.merge_ended.notify_one();
     }
 
@@ -49,21 +50,21 @@ impl MergeSignals {
     }
 
     /// Tells that one merge of all runs is requested.
-    pub fn wants_full(&self) -> bool {
-        *self.full.borrow() == FullMerge::Wanted
+    pub fn wants_whole(&self) -> bool {
+        *self.whole.borrow() == FullMerge::Wanted
     }
 
     /// Notes how the requested merge of all runs ended.
-    pub fn end_full(&self, end: FullMerge) {
-        self.full.send_replace(end);
+    pub fn end_whole(&self, end: FullMerge) {
+        self.whole.send_replace(end);
     }
 
     /// Requests one merge of all runs and waits for its end.
-    pub async fn request_full(&self) -> FullMerge {
-        let mut full = self.full.subscribe();
-        self.full.send_replace(FullMerge::Wanted);
-        self.run_added.notify_one();
-        let ended = full.wait_for(|full| *full != FullMerge::Wanted).await;
+    pub async fn request_whole(&self) -> FullMerge {
+        let mut whole = self.whole.subscribe();
+        self.whole.send_replace(FullMerge::Wanted);
+        self.changed.notify_one();
+        let ended = whole.wait_for(|whole| *whole != FullMerge::Wanted).await;
         ended.map_or(FullMerge::Done, |ended| ended.clone())
     }
 }

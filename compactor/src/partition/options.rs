@@ -14,8 +14,12 @@ pub struct PartitionOptions {
     pub rules: StoreRules,
     /// When a cut is made by itself.
     pub cut: CutPolicy,
+    /// The policy by which runs are chosen for a merge.
+    pub compaction: CompactionPolicy,
     /// Runs of one level that are merged into one of the next.
     pub merge_fan_in: usize,
+    /// Merges that may run at the same time.
+    pub merges_max: usize,
     /// For how long a write waits for cuts that lag behind.
     pub overload_wait: Duration,
     /// For how long a write waits for its outcome; then it is told that nobody knows.
@@ -51,6 +55,17 @@ pub struct CutPolicy {
     pub records: u64,
 }
 
+/// The policy by which runs are chosen for a merge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CompactionPolicy {
+    /// Neighbours of one level become one run of the next as soon as there are
+    /// [`PartitionOptions::merge_fan_in`] of them.
+    #[default]
+    Levels,
+    /// Runs are merged by request only. Their number, and with it the cost of a read, grows with each flush.
+    Manual,
+}
+
 impl Default for CutPolicy {
     fn default() -> Self {
         Self { bytes: 64 << 20, entries: 200_000, age: Duration::from_secs(60), records: 1_000_000 }
@@ -62,7 +77,9 @@ impl Default for PartitionOptions {
         Self {
             rules: StoreRules::default(),
             cut: CutPolicy::default(),
+            compaction: CompactionPolicy::Levels,
             merge_fan_in: 4,
+            merges_max: 2,
             overload_wait: Duration::from_secs(20),
             write_wait: Duration::from_secs(60),
             reads: ReadConsistency::Applied,

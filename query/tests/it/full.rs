@@ -5,7 +5,7 @@ use std::time::Duration;
 use compactor::outcome::RecordOutcome;
 use ingest::name::ObjectKey;
 use ingest::record::{Versioning, WriteCondition};
-use simulator::{Sim, SimDisk};
+use simulator::{Sim, SimDisk, SimRandom};
 
 use crate::crash::seeds;
 use crate::world::{Engine, open};
@@ -14,8 +14,10 @@ fn key(number: usize) -> ObjectKey {
     ObjectKey::new(format!("key-{number:04}").into_bytes()).expect("a short key")
 }
 
+/// Bytes that do not compress, so that the device fills up with them.
 fn payload(number: usize, bytes: usize) -> Vec<u8> {
-    vec![number as u8; bytes]
+    let random = SimRandom::new(number as u64);
+    (0..bytes).map(|_| random.below(256) as u8).collect()
 }
 
 /// Puts until the device is full; gives how many were acknowledged.
@@ -24,7 +26,7 @@ async fn fill(
     bucket: ingest::ids::BucketId,
     bytes: usize,
 ) -> Result<usize, String> {
-    for number in 0..10_000 {
+    for number in 0..20_000 {
         let (key, payload) = (key(number), payload(number, bytes));
         match engine.put(bucket, &key, &payload, WriteCondition::Always).await {
             Ok(RecordOutcome::Written(_)) => {}
