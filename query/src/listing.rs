@@ -1,8 +1,11 @@
-//! Listings: pages of keys, common prefixes, or versions, in byte order.
+//! Pages of keys, common prefixes, or versions, in byte order.
 //!
-//! One merged cursor goes over memtable and runs. With a delimiter, a common prefix is told once, after a
-//! visible key was found under it, and the cursor then seeks past everything that begins with it. A page
-//! is never shorter than it should be: what cannot be read is an error.
+//! One merged cursor reads memtable and runs. With a delimiter, a common prefix is listed once, as soon as a
+//! visible key is found under it. The cursor then seeks past every key that begins with the prefix, so the cost
+//! of a prefix does not depend on the number of its keys. A page is never silently shorter: a file that cannot
+//! be read fails the listing.
+//!
+//! Memory: one page, and one chunk of entries for each source.
 
 use bytes::Bytes;
 use compactor::cursor::{CursorEntry, CursorItem, EntryCursor, HistoryScope, may_have_more};
@@ -18,80 +21,84 @@ use ingest::record::{VersionRef, key_hash};
 use ingest::time::WallTime;
 use memchr::memmem::Finder;
 
-/// What to list.
+/// The parameters of one page, for [`objects`], [`versions`] and [`crate::uploads::uploads`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListRequest {
-    /// The bucket.
+    /// The bucket; one that does not exist has no keys.
     pub bucket: BucketId,
-    /// Only keys that begin with this.
+    /// Only keys that begin with these bytes are listed.
     pub prefix: Bytes,
-    /// Keys that share what comes before this, after the prefix, are told as one. Empty for none.
+    /// The bytes that end a common prefix: keys that agree up to the first delimiter after `prefix` are listed
+    /// as one item. Empty for no grouping.
     pub delimiter: Bytes,
-    /// Where to begin.
+    /// The place after which the page begins.
     pub from: ListStart,
-    /// The most keys and prefixes together.
+    /// The most items on the page, keys and common prefixes together. With 0 the page is empty and has no
+    /// successor.
     pub max: usize,
 }
 
-/// Where a listing begins.
+/// The place after which a page begins. A place below the request's prefix is moved up to the prefix.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ListStart {
-    /// At the first key.
+    /// Before the first key.
     Start,
-    /// After this key (which need not exist).
+    /// After all entries of this key, which need not exist.
     After(Bytes),
-    /// After every key that begins with this.
+    /// After every key that begins with these bytes.
     AfterPrefix(Bytes),
-    /// After this version of this key; for listings of versions.
+    /// After this version of this key, within the key; only for listings of versions.
     AfterVersion(Bytes, Offset),
 }
 
-/// A key or version, as a listing shows it.
+/// A key or version on a page, with the attributes that S3's listings return.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListedVersion {
-    /// The key.
+    /// The object key.
     pub key: Bytes,
     /// The offset of the record that made the version.
     pub version: Offset,
-    /// Whether clients know it as `null`.
+    /// True if clients know the version as `null`.
     pub is_null: bool,
-    /// Whether it is a delete marker.
+    /// True if the version is a delete marker.
     pub is_marker: bool,
-    /// Whether it is the newest of its key.
+    /// True if the version is the newest of its key.
     pub is_latest: bool,
-    /// Length in bytes.
+    /// Length in bytes; 0 for a delete marker.
     pub size: u64,
-    /// Entity tag.
+    /// Entity tag; the default for a delete marker.
     pub etag: ETag,
-    /// When it was made.
+    /// The time of the record that made the version.
     pub created: WallTime,
-    /// The algorithms of its checksums as bits.
+    /// The algorithms of the object's checksums, one bit each; see [`compactor::index_value::checksum_bits`].
     pub checksums: u8,
 }
 
-/// One thing on a page.
+/// One item of a page.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ListItem {
     /// A key or version.
     Line(ListedVersion),
-    /// Keys under a common prefix.
+    /// A common prefix, delimiter included, that represents all keys that begin with it.
     Prefix(Bytes),
 }
 
-/// A page.
+/// A page of a listing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListPage {
-    /// What is on it, in order.
+    /// The items in byte order of keys and prefixes; versions of one key are ordered newest first.
     pub listed: Vec<ListItem>,
-    /// Where the next page begins; none when this was the last.
+    /// The start of the next page, or `None` if this page is the last.
     pub next: Option<ListStart>,
 }
 
 impl ListPage {
+    /// The page of a listing in which nothing can be found.
     const END: ListPage = ListPage { listed: Vec::new(), next: None };
 }
 
-/// Where the cursor goes first.
+/// Returns the encoded entry key at which the cursor begins, or `None` if no key can follow the request's
+/// start.
 fn first_seek(request: &ListRequest) -> Option<Bytes> {
     let bucket = request.bucket;
     let begin = EntryKey::seek_key(bucket, &request.prefix);
@@ -99,16 +106,22 @@ fn first_seek(request: &ListRequest) -> Option<Bytes> {
         ListStart::Start => begin.clone(),
         ListStart::After(key) => EntryKey::seek_after_key(bucket, key),
         ListStart::AfterPrefix(prefix) => EntryKey::seek_after_prefix(bucket, prefix)?,
-        // From the version's key on: visibility is judged over the whole key.
+        // Begins at the key and not at the version: which versions are visible follows only from all newer
+        // entries.
         ListStart::AfterVersion(key, _) => EntryKey::seek_key(bucket, key),
     };
     Some(from.max(begin))
 }
 
-/// Lists current objects.
+/// Lists current objects in byte order of their keys, for ListObjects and SQL.
 ///
-/// Each source shows the entry that decides a key as far as it knows, so the first of them decides the key.
-/// Only where a removal stands first, or a statement about an older version, must what is behind be asked.
+/// Every source delivers the entry that decides a key as far as that source knows. The newest of these entries
+/// decides the key, except when it is a tombstone or is about an older version; only then are the key's other
+/// entries read. Keys without a current object are passed over and do not count for `max`, so the entries read
+/// for a page are not bounded by `max`.
+///
+/// Errors: [`ReadError::Corrupt`] if a key index cannot be read or an entry cannot be decoded.
+/// [`ReadError::Unavailable`] if a file cannot be read now; retry with the same request.
 pub async fn objects(snapshot: &Snapshot, request: &ListRequest) -> Result<ListPage, ReadError> {
     let mut page = PageBuilder::new(request, false);
     let Some(from) = first_seek(request).filter(|_| request.max > 0) else {
@@ -122,6 +135,7 @@ pub async fn objects(snapshot: &Snapshot, request: &ListRequest) -> Result<ListP
         if !page.covers(standing.key) {
             return Ok(page.end());
         }
+        // A copy, since the cursor moves on before its keys are compared with this one.
         group.clear();
         group.extend_from_slice(standing.key.group());
         let step = match decide(snapshot, &standing)? {
@@ -137,7 +151,7 @@ pub async fn objects(snapshot: &Snapshot, request: &ListRequest) -> Result<ListP
         };
         match step {
             ListStep::Next => {
-                // What older sources say of the key does not matter.
+                // The newest entry has decided the key: entries of older sources cannot change the result.
                 while cursor.key().is_some_and(|key| is_of(key, &group)) {
                     cursor.advance().await?;
                 }
@@ -149,23 +163,27 @@ pub async fn objects(snapshot: &Snapshot, request: &ListRequest) -> Result<ListP
     }
 }
 
-/// What the first statement about a key amounts to.
+/// The meaning of a key's newest entry for a listing of current objects.
 enum KeyDecision {
-    /// It is the key's current object.
+    /// The entry is the key's current object.
     Object,
     /// The key has no current object.
     Hidden,
-    /// It does not decide.
+    /// The entry alone does not decide: the key's other entries must be read.
     AskAll,
 }
 
+/// Decides a key by its newest entry, without a read beyond the filters of the bottom run.
+///
+/// Errors: [`ReadError::Corrupt`] if the entry's value or the bottom run's table cannot be read.
 fn decide(snapshot: &Snapshot, first: &CursorEntry<'_>) -> Result<KeyDecision, ReadError> {
     let (kind, _) = first.kind()?;
     if matches!(kind, IndexValueKind::Tombstone | IndexValueKind::NullTombstone) {
         return Ok(KeyDecision::AskAll);
     }
-    // The bottom run shows nothing of a key whose newest version is a marker. A statement that made its
-    // version is newer than anything there; one about an older version may not be.
+    // The bottom run's head table leaves out keys whose newest version is a delete marker. An entry that made
+    // its version is newer than every entry there. An entry about an older version may be older than a marker
+    // there.
     let made_it = first.key.version() == first.key.sequence();
     if !made_it && !first.is_bottom() {
         let hash = key_hash(first.key.bucket(), &first.key.object_key());
@@ -176,7 +194,9 @@ fn decide(snapshot: &Snapshot, first: &CursorEntry<'_>) -> Result<KeyDecision, R
     Ok(if kind == IndexValueKind::Object { KeyDecision::Object } else { KeyDecision::Hidden })
 }
 
-/// The current object of the key that the cursor stands at, by everything that any source says of it.
+/// Returns the current object of the key at which the cursor is positioned, by all entries of all sources.
+///
+/// Moves `heads` within the key's group at most. Fails if one of the entries cannot be read.
 async fn current(
     snapshot: &Snapshot,
     heads: &mut EntryCursor,
@@ -192,7 +212,7 @@ async fn current(
         let found = find(snapshot, bucket, &key, VersionRef::Current).await?;
         return Ok(found.filter(CursorItem::is_object));
     }
-    // One entry of each source is all there is.
+    // The runs have no further entries of this key: heads and memtables are all there is.
     let mut visibility = Visibility::default();
     while heads.key().is_some_and(|key| is_of(key, group)) {
         let Some(standing) = heads.standing()? else { break };
@@ -206,7 +226,13 @@ async fn current(
     Ok(None)
 }
 
-/// Lists all versions and delete markers, newest first within a key.
+/// Lists all versions and delete markers: keys in byte order, versions of one key newest first.
+///
+/// Called for ListObjectVersions. Entries that a newer one supersedes are read and passed over, so the entries
+/// read for a page are not bounded by `max`. A page that begins after a version reads that version's key again
+/// from its newest entry, since visibility and `is_latest` depend on all newer entries.
+///
+/// Errors: as for [`objects`].
 pub async fn versions(snapshot: &Snapshot, request: &ListRequest) -> Result<ListPage, ReadError> {
     let mut page = PageBuilder::new(request, true);
     let Some(from) = first_seek(request).filter(|_| request.max > 0) else {
@@ -232,6 +258,7 @@ pub async fn versions(snapshot: &Snapshot, request: &ListRequest) -> Result<List
         let shape = EntryShape::of_kind(kind, is_null);
         let mut step = ListStep::Next;
         if visibility.judge(standing.key.version(), shape) == VisibilityVerdict::Visible {
+            // Versions of earlier pages still decide which version is the latest.
             let was_latest = std::mem::replace(&mut is_latest, false);
             if !is_told_before(request, standing.key) {
                 step = page.take(standing.key, || standing.what(), was_latest)?;
@@ -246,37 +273,40 @@ pub async fn versions(snapshot: &Snapshot, request: &ListRequest) -> Result<List
     }
 }
 
-/// Whether an encoded entry is one of a group's.
+/// Returns true if an encoded entry key belongs to the group (bucket and key) `group`.
 fn is_of(encoded: &[u8], group: &[u8]) -> bool {
     entry_parts(encoded).is_some_and(|key| key.group() == group)
 }
 
-/// What to do after an entry has been taken.
+/// The next step of a listing after an entry was offered to the page.
 enum ListStep {
+    /// Continue with the next entry.
     Next,
-    /// Everything below this has been told.
+    /// Continue at this encoded key: the page has an item for everything below.
     Seek(Bytes),
-    /// The page had no room for it.
+    /// Stop: the page had no room for the entry, which begins the next page.
     Full,
-    /// Nothing can come after it.
+    /// Stop: no key can follow within the bucket.
     End,
 }
 
-/// Finds the common prefix that a key falls under.
+/// Finds the common prefix of a key.
 pub(crate) struct CommonPrefixes<'a> {
-    /// A key's common prefix ends after this much at the least.
+    /// The length of the request's prefix in bytes; the delimiter is searched only after these bytes.
     begin: usize,
     delimiter: &'a [u8],
     finder: Finder<'a>,
 }
 
 impl<'a> CommonPrefixes<'a> {
+    /// Prepares the search for the request's delimiter; an empty delimiter gives no key a common prefix.
     pub fn new(request: &'a ListRequest) -> Self {
         let delimiter = request.delimiter.as_ref();
         Self { begin: request.prefix.len(), delimiter, finder: Finder::new(delimiter) }
     }
 
-    /// How much of a key under the request's prefix is its common prefix, if it has one.
+    /// Returns the length in bytes of the common prefix of `key`, delimiter included, or `None` if the key has
+    /// none. The key must begin with the request's prefix.
     pub fn len_of(&self, key: &[u8]) -> Option<usize> {
         if self.delimiter.is_empty() {
             return None;
@@ -286,12 +316,13 @@ impl<'a> CommonPrefixes<'a> {
     }
 }
 
-/// A page that is being filled.
+/// A page under construction: applies `max`, the prefix and the delimiter.
 struct PageBuilder<'a> {
     request: &'a ListRequest,
-    /// What every encoded key begins with that the listing covers.
+    /// The bytes with which every encoded key of the listing begins.
     start: Bytes,
     common: CommonPrefixes<'a>,
+    /// True for a listing of versions: the next page then begins after a version, not after a key.
     with_versions: bool,
     listed: Vec<ListItem>,
 }
@@ -303,23 +334,26 @@ impl<'a> PageBuilder<'a> {
             start: EntryKey::seek_key(request.bucket, &request.prefix),
             common: CommonPrefixes::new(request),
             with_versions,
+            // The caller may pass any `max`: at most about one page of S3 is reserved in advance.
             listed: Vec::with_capacity(request.max.min(1024)),
         }
     }
 
-    /// Whether a key is in the bucket and under the prefix. Keys come in order, and none before the first
-    /// that is.
+    /// Returns true if a key is in the bucket and under the prefix. Keys arrive in order from the first such
+    /// key on, so the first `false` ends the listing.
     fn covers(&self, key: EntryParts<'_>) -> bool {
         key.group().starts_with(&self.start)
     }
 
-    /// Takes a visible entry.
+    /// Adds a visible entry, or the common prefix of its key, and returns the next step. Reads the entry's data
+    /// only if the key itself is listed.
     fn take(
         &mut self,
         entry: EntryParts<'_>,
         what: impl FnOnce() -> Result<EntryData, ReadError>,
         is_latest: bool,
     ) -> Result<ListStep, ReadError> {
+        // Checked only when another visible entry exists: a full page with nothing behind it is the last one.
         if self.listed.len() == self.request.max {
             return Ok(ListStep::Full);
         }
@@ -335,12 +369,12 @@ impl<'a> PageBuilder<'a> {
         Ok(ListStep::Next)
     }
 
-    /// The page, if there is nothing after it.
+    /// Returns the page as the last one.
     fn end(self) -> ListPage {
         ListPage { listed: self.listed, next: None }
     }
 
-    /// The page, if there is more after it.
+    /// Returns the page with the start of the next page, which is after the last item.
     fn full(self) -> ListPage {
         let next = match self.listed.last() {
             None => None,
@@ -354,6 +388,7 @@ impl<'a> PageBuilder<'a> {
     }
 }
 
+/// Makes the item of a version from the data of a memtable or a run.
 fn line(key: Bytes, version: Offset, what: &EntryData, is_latest: bool) -> ListedVersion {
     let bare = ListedVersion {
         key,
@@ -392,7 +427,8 @@ fn line(key: Bytes, version: Offset, what: &EntryData, is_latest: bool) -> Liste
     }
 }
 
-/// Whether a version was on an earlier page.
+/// Returns true if a version was on an earlier page: the request begins after this version or an older one of
+/// its key.
 fn is_told_before(request: &ListRequest, entry: EntryParts<'_>) -> bool {
     match &request.from {
         ListStart::AfterVersion(key, version) => {

@@ -2,15 +2,17 @@
 //!
 //! ```text
 //!   memtable ──rows──┐
-//!   run ──pages──┼─ merge by (bucket, key, version, statement) ─ visibility ─ columns
+//!   run ──pages──┼─ merge by (bucket, key, version, entry) ─ visibility ─ columns
 //!   run ──pages──┘
 //! ```
-//! That is for what several sources say something about; [`mod@split`] tells it from what one run alone decides.
+//! Rows whose keys occur in one run only are read without this merge: see [`split()`].
 //!
-//! Memtables and runs are read alike, as Arrow columns. A row is judged where all of its key's statements meet,
-//! so nothing but bounds on bucket and key may skip pages below: a row that another condition rules out
-//! may still supersede one that the condition would keep. Memory: a batch for each source, and the batch
-//! being gathered. A source that cannot be read fails the scan; a result is never silently short.
+//! Memtables and runs are read alike, as Arrow columns. Visibility is decided where all entries of a key meet.
+//! Below the merge only bounds on bucket and key may therefore skip pages: a row that another condition
+//! excludes may still supersede a row that the condition keeps.
+//!
+//! Memory: one batch for each source, and the batch that is being gathered. A source that cannot be read fails
+//! the scan; a result is never silently short.
 
 mod disjoint;
 mod merge;
@@ -31,7 +33,7 @@ pub use range::{KeyBounds, SelectedRows, page_rows};
 pub use source::PageCounts;
 pub use split::{DisjointRows, OverlappingRange, ScanSplit, split};
 
-/// Which entries to show.
+/// The entries of a key that a scan returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VersionScope {
     /// The current object of each key.
@@ -40,42 +42,44 @@ pub enum VersionScope {
     Versions,
 }
 
-/// What to scan.
+/// The parameters of a merged scan.
 #[derive(Clone, Debug)]
 pub struct ScanRequest {
-    /// Which entries.
+    /// The entries of each key that are returned.
     pub shown: VersionScope,
-    /// Of which buckets and keys.
+    /// The buckets and the range of keys.
     pub bounds: KeyBounds,
-    /// Where.
+    /// The rows to merge.
     pub overlapping: OverlappingRange,
-    /// Columns of [`compactor::manifest::schema`] that are wanted besides the ones that order rows.
+    /// Wanted columns, as indexes into [`compactor::manifest::schema`]; the columns that order rows are always
+    /// read.
     pub columns: Vec<usize>,
-    /// Rows of a batch.
+    /// The most rows of a batch.
     pub batch_rows: usize,
 }
 
-/// Some rows of the answer.
+/// Some rows of a scan's result.
 pub struct ScanBatch {
-    /// The wanted columns, and others that the scan needed, under the schema's names.
+    /// The wanted columns and those that the scan needed, under the manifest schema's names.
     pub rows: RecordBatch,
-    /// Whether each is the newest of its key.
+    /// For each row, true if the row is the newest version of its key.
     pub is_latest: BooleanArray,
 }
 
-/// How much a scan has read.
+/// Counters of the work of a scan; clones share the counters.
 #[derive(Clone, Default, Debug)]
 pub struct ScanCounts {
-    /// Row groups and pages.
+    /// Runs, row groups and pages.
     pub pages: Arc<PageCounts>,
-    /// Bytes of manifests.
+    /// Bytes read from manifests.
     pub reads: Arc<ReadCounts>,
 }
 
-/// Columns `0..ORDERING` of a manifest order its rows and decide what is visible; every scan reads them.
+/// Columns `0..ORDERING` of a manifest: they order the rows and decide visibility, so every merge reads them.
 pub(crate) const ORDERING: usize = 6;
 
-/// The columns that a scan reads: the ordering ones, then the wanted ones, in the schema's order.
+/// Returns the columns that a merged scan reads: the ordering and the wanted ones, in the schema's order, each
+/// once.
 pub fn columns_read(wanted: &[usize]) -> Vec<usize> {
     let mut columns: Vec<usize> = (0..ORDERING).chain(wanted.iter().copied()).collect();
     columns.sort_unstable();
@@ -83,7 +87,13 @@ pub fn columns_read(wanted: &[usize]) -> Vec<usize> {
     columns
 }
 
-/// Begins a scan of a snapshot.
+/// Begins a merged scan of a snapshot; rows are read only by [`Scan::next`].
+///
+/// The scan keeps the snapshot, and so its files, until it is dropped. Rows come in order of bucket id, key,
+/// and newest version first.
+///
+/// Errors: [`ReadError::Corrupt`] if a run's manifest could not be opened or its page index lacks buckets or
+/// keys.
 pub fn scan(
     snapshot: &Snapshot,
     request: ScanRequest,

@@ -1,7 +1,8 @@
-//! Current objects that have a tag, by the tag tables.
+//! Current objects that have a tag, found by the runs' tag tables.
 //!
-//! A tag table tells which entries had the tag when its run was written. Whether such an entry is still its key's
-//! current object is looked up for each. So this is for tags of few objects; a scan finds many faster.
+//! A tag table lists the entries that had the tag when its run was written. A look-up of each key then decides
+//! whether such an entry is still the key's current object. The cost therefore grows with the number of
+//! matches; a scan is faster for a tag of many objects.
 
 use std::collections::BTreeSet;
 
@@ -18,19 +19,26 @@ use ingest::record::VersionRef;
 
 use crate::scan::KeyBounds;
 
-/// A tag that is asked for.
+/// A condition on a tag: its name and its value, compared byte by byte.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TagFilter {
-    /// Its name.
+    /// The name of the tag.
     pub name: String,
-    /// Its value.
+    /// The value of the tag.
     pub value: String,
 }
 
-/// Keys of buckets, in order.
+/// Keys of buckets, ordered by bucket id and key.
 pub type TagCandidates = BTreeSet<(BucketId, Bytes)>;
 
-/// The keys within bounds that have the tag, or had it once; `None` when there are more than `most`.
+/// Returns the keys within bounds that have the tag or had it before, or `None` if there are more than `most`.
+///
+/// Every key must be confirmed by [`row`]. Reads all memtable entries within the bounds and the tag's part of
+/// each run's tag table; the memory is bounded by `most` keys. Cancel safe: the call has no effect but its
+/// result.
+///
+/// Errors: [`ReadError::Corrupt`] if a tag table is damaged, [`ReadError::Unavailable`] if it cannot be read
+/// now. An unreadable table never counts as empty.
 pub async fn candidates(
     snapshot: &Snapshot,
     bounds: &KeyBounds,
@@ -46,6 +54,7 @@ pub async fn candidates(
         found.len() <= most
     };
     let Some((from, end)) = bounds.entries() else { return Ok(Some(found)) };
+    // Memtables have no tag table, so all of their entries within the bounds are read.
     for (memtable, at) in snapshot.memtables() {
         let mut next = Some(from.clone());
         while let Some(from) = next.take().filter(|from| *from < end) {
@@ -83,6 +92,7 @@ pub async fn candidates(
     Ok(Some(found))
 }
 
+/// Returns true if an entry is an object that has the tag.
 fn has(statement: &EntryValue, tag: &TagFilter) -> bool {
     match statement {
         EntryValue::Object(object) => object
@@ -94,7 +104,10 @@ fn has(statement: &EntryValue, tag: &TagFilter) -> bool {
     }
 }
 
-/// The row of a key's current object, if that has the tag.
+/// Returns the manifest row of a key's current object if that object has the tag now, otherwise `None`.
+///
+/// Errors: those of [`crate::object::lookup`], and [`ReadError::Corrupt`] if the candidate is not a valid
+/// object key.
 pub async fn row(
     snapshot: &Snapshot,
     (bucket, key): &(BucketId, Bytes),
@@ -110,6 +123,7 @@ pub async fn row(
     let found = find(snapshot, *bucket, &key, VersionRef::Current).await?;
     let Some(item) = found.filter(|item| item.is_object()) else { return Ok(None) };
     let location = match &item.what {
+        // The header of an entry in a memtable is in no segment yet.
         EntryData::Memtable(_) => SegmentLocation::NOWHERE,
         EntryData::Run(listed) => listed.location,
     };

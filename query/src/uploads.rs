@@ -1,6 +1,7 @@
-//! Listings of multipart uploads under way, in the order of their keys and then of their ids.
+//! Listings of open multipart uploads, ordered by key and then by upload id.
 //!
-//! Prefixes, delimiters and pages are those of [`crate::listing`], over another cursor. Memory: a page.
+//! Prefixes, delimiters and pages work as in [`crate::listing`], over the state entries of uploads. Memory: one
+//! page.
 
 use bytes::Bytes;
 use compactor::state::{OpenUpload, StateKey, UploadState};
@@ -11,36 +12,36 @@ use ingest::log::{Corruption, ReadError};
 
 use crate::listing::{CommonPrefixes, ListRequest, ListStart};
 
-/// One thing on a page.
+/// One item of a page.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum UploadItem {
-    /// An upload.
+    /// An open upload.
     Upload(Box<ListedUpload>),
-    /// Keys under a common prefix.
+    /// A common prefix, delimiter included, that represents all keys that begin with it.
     Prefix(Bytes),
 }
 
-/// An upload under way.
+/// An open multipart upload.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListedUpload {
-    /// The key that it was begun for.
+    /// The key for which the upload was created.
     pub key: Bytes,
-    /// Its id.
+    /// The upload's id.
     pub id: UploadId,
-    /// What is known of it.
+    /// The folded state of the upload.
     pub open: OpenUpload,
 }
 
-/// A page.
+/// A page of a listing of uploads.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UploadPage {
-    /// What is on it, in order.
+    /// The items, ordered by key or prefix, then by upload id.
     pub listed: Vec<UploadItem>,
-    /// Whether there is more; then it comes after the last thing listed.
+    /// True if more items follow; the next page begins after the last item of this one.
     pub is_truncated: bool,
 }
 
-/// Where the cursor goes first; `None` when nothing can be there.
+/// Returns the state key at which the cursor begins, or `None` if nothing can follow within the bucket.
 fn first_seek(request: &ListRequest, after: Option<UploadId>) -> Option<Bytes> {
     let bucket = request.bucket;
     let begin = StateKey::uploads_from(bucket, &request.prefix);
@@ -58,8 +59,14 @@ fn first_seek(request: &ListRequest, after: Option<UploadId>) -> Option<Bytes> {
     Some(from.max(begin))
 }
 
-/// Lists uploads. Where the request begins after a key, `after` lets it begin within that key's uploads,
-/// after this one.
+/// Lists the open uploads of a bucket, for ListMultipartUploads and SQL, ordered by key and then by upload id.
+///
+/// If the request begins after a key, `after` makes the page begin within that key's uploads, after the upload
+/// with this id; otherwise `after` is ignored. Completed uploads are passed over. Cancel safe: the call has no
+/// effect but its result.
+///
+/// Errors: [`ReadError::Corrupt`] if a state entry is damaged, [`ReadError::Unavailable`] if a file cannot be
+/// read now.
 pub async fn uploads(
     snapshot: &Snapshot,
     request: &ListRequest,
@@ -98,6 +105,7 @@ pub async fn uploads(
     Ok(page)
 }
 
+/// The error for a state entry of an upload that cannot be decoded.
 fn corruption() -> ReadError {
     ReadError::Corrupt(Corruption {
         file: "the state of a bucket's uploads".into(),

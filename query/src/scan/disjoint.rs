@@ -1,4 +1,4 @@
-//! Reads rows that their run alone decides: no merge, only the run's own flags.
+//! Reads disjoint rows: rows whose visibility one run alone decides, by flags in the run. Nothing is merged.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,36 +18,39 @@ use super::source::{RunColumns, open_run};
 use super::split::DisjointRows;
 use super::{ScanBatch, ScanCounts, VersionScope};
 
-/// Columns that say what a row is: its kind, and whether it is its key's newest.
+/// The columns that decide whether a row is shown: its kind, and the flag of its key's newest version.
 const KIND: &str = "kind";
 const IS_LATEST: &str = "is_latest";
 
-/// Fewer rows are not worth another reader.
+/// The least rows of a share: the cost of another Parquet reader exceeds the gain for fewer.
 const SHARE_ROWS_MIN: usize = 8192;
 
-/// A condition that is asked of rows before their other columns are decoded.
+/// A condition that excludes rows before their other columns are decoded. May be called from several threads.
 pub trait RowCondition: Send + Sync {
-    /// The columns of [`compactor::manifest::schema`] that it is asked on.
+    /// Returns the columns that the condition reads, as indexes into [`compactor::manifest::schema`].
     fn columns(&self) -> &[usize];
 
-    /// Which of these rows may be wanted; none when it rules nothing out now.
+    /// Returns for each row whether it may be wanted, or `None` if the condition excludes no row at present.
+    /// The result must never exclude a row that the query wants.
+    ///
+    /// An error fails the read of the rows.
     fn keeps(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>, ArrowError>;
 }
 
-/// What to read of disjoint rows.
+/// The parameters of a read of disjoint rows.
 #[derive(Clone)]
 pub struct DisjointRead {
-    /// Which entries.
+    /// The entries of each key that are returned.
     pub shown: VersionScope,
-    /// Columns of [`compactor::manifest::schema`].
+    /// Wanted columns, as indexes into [`compactor::manifest::schema`].
     pub columns: Vec<usize>,
-    /// Conditions that all rows fulfil.
+    /// Conditions that every returned row fulfils.
     pub conditions: Vec<Arc<dyn RowCondition>>,
-    /// Rows of a batch.
+    /// The most rows of a batch.
     pub batch_rows: usize,
 }
 
-/// A read under way.
+/// A read of disjoint rows in progress. Keeps its run's files open until it is dropped.
 pub struct DisjointScan {
     disjoint: DisjointRows,
     shown: VersionScope,
@@ -55,17 +58,22 @@ pub struct DisjointScan {
 }
 
 impl DisjointRows {
-    /// How many rows there are.
+    /// Returns the number of selected rows; visibility and conditions are not applied yet, so fewer may be
+    /// returned by a read.
     pub fn len(&self) -> usize {
         self.rows.iter().map(SelectedRows::count).sum()
     }
 
-    /// Whether there are none.
+    /// Returns true if no row group has selected rows, so that a read would return nothing before visibility
+    /// and conditions are applied.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The rows for so many readers: shares of about the same size, in order.
+    /// Divides the rows among `readers` readers, in order, into shares of about the same size.
+    ///
+    /// There are fewer shares than readers if a share would have less than 8192 rows, and none if there are no
+    /// rows.
     pub fn shares(&self, readers: usize) -> Vec<DisjointRows> {
         let share = self.len().div_ceil(readers.max(1)).max(SHARE_ROWS_MIN);
         let mut found: Vec<DisjointRows> = Vec::new();
@@ -86,7 +94,9 @@ impl DisjointRows {
         found
     }
 
-    /// Begins to read.
+    /// Opens the rows for reading, in their order; pages are read only by [`DisjointScan::next`].
+    ///
+    /// Errors: [`ReadError::Corrupt`] if the run's manifest could not be opened.
     pub fn read(
         &self,
         wanted: &DisjointRead,
@@ -94,6 +104,7 @@ impl DisjointRows {
     ) -> Result<DisjointScan, ReadError> {
         let flag = |name: &str| schema().index_of(name).expect("the manifest has this column");
         let mut columns = wanted.columns.clone();
+        // Visibility needs these columns even if the query does not.
         columns.extend([flag(KIND), flag(IS_LATEST)]);
         columns.sort_unstable();
         columns.dedup();
@@ -104,7 +115,11 @@ impl DisjointRows {
 }
 
 impl DisjointScan {
-    /// The next rows; none at the end. Never an empty batch.
+    /// Returns the next visible rows in order of bucket id, key and newest version first, or `None` at the end.
+    /// A batch is never empty. Cancel safe: a dropped call loses no rows.
+    ///
+    /// Errors: [`ReadError::Corrupt`] if a page is damaged, [`ReadError::Unavailable`] if the file cannot be
+    /// read now.
     pub async fn next(&mut self) -> Result<Option<ScanBatch>, ReadError> {
         let manifest = self.disjoint.run.manifest.as_ref();
         let manifest = manifest.map_err(|c| ReadError::Corrupt(c.clone()))?;
@@ -126,7 +141,7 @@ impl DisjointScan {
     }
 }
 
-/// The rows that are shown, by the run's flags; `None` when they are not a manifest's.
+/// Keeps the rows that are shown, by the run's flags. Returns `None` if the columns are not a manifest's.
 fn show(rows: RecordBatch, shown: VersionScope) -> Option<ScanBatch> {
     let kinds = rows.column_by_name(KIND)?.clone();
     let is_latest = rows.column_by_name(IS_LATEST)?.as_boolean_opt()?.clone();
@@ -138,6 +153,7 @@ fn show(rows: RecordBatch, shown: VersionScope) -> Option<ScanBatch> {
         // Objects and markers have the lowest numbers; tombstones are no versions.
         VersionScope::Versions => lt_eq(&kinds, &code(IndexValueKind::Marker)).ok()?,
     };
+    // Most batches are visible as a whole: no copy is made of them.
     if mask.true_count() == rows.num_rows() {
         return Some(ScanBatch { rows, is_latest });
     }

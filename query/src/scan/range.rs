@@ -1,4 +1,4 @@
-//! Bounds on buckets and keys, and what they rule out.
+//! Bounds on buckets and keys, and the rows of a Parquet file that may lie within them.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,14 +10,14 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 
-/// Some buckets, and one range of keys that holds for each.
+/// A set of buckets, and one range of keys that applies to each of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyBounds {
-    /// The buckets, ascending.
+    /// The buckets, ascending, without duplicates.
     buckets: Vec<BucketId>,
-    /// Keys at or above this.
+    /// The lower bound of keys, inclusive.
     from: Vec<u8>,
-    /// Keys below this; none for no bound.
+    /// The upper bound of keys, exclusive; `None` for no bound.
     below: Option<Vec<u8>>,
 }
 
@@ -32,36 +32,38 @@ impl fmt::Display for KeyBounds {
 }
 
 impl KeyBounds {
-    /// All keys of some buckets.
+    /// Makes bounds that contain all keys of some buckets, which may come in any order.
     pub fn new(mut buckets: Vec<BucketId>) -> Self {
         buckets.sort_unstable();
         buckets.dedup();
         Self { buckets, from: Vec::new(), below: None }
     }
 
-    /// Keeps only keys at or above `key`.
+    /// Keeps only keys at or above `key`, in byte order; never widens the bounds that are there.
     pub fn at_or_above(&mut self, key: &[u8]) {
         if key > self.from.as_slice() {
             self.from = key.to_vec();
         }
     }
 
-    /// Keeps only keys below `key`.
+    /// Keeps only keys below `key`, in byte order; never widens the bounds that are there.
     pub fn below(&mut self, key: &[u8]) {
         if self.below.as_ref().is_none_or(|below| key < below.as_slice()) {
             self.below = Some(key.to_vec());
         }
     }
 
-    /// Keeps only keys at or below `key`.
+    /// Keeps only keys at or below `key`, in byte order; never widens the bounds that are there.
     pub fn at_or_below(&mut self, key: &[u8]) {
+        // The least key above `key` is `key` and a zero byte.
         self.below(&[key, &[0]].concat());
     }
 
-    /// Keeps only keys that begin with `prefix`.
+    /// Keeps only keys that begin with `prefix`; never widens the bounds. An empty prefix keeps them unchanged.
     pub fn prefix(&mut self, prefix: &[u8]) {
         self.at_or_above(prefix);
-        // The first key above all that begin with it: without trailing FF, the last byte one up.
+        // The least key above all keys with the prefix: trailing FF bytes dropped, the last byte incremented. A
+        // prefix of FF bytes only has no such key.
         if let Some(kept) = prefix.iter().rposition(|byte| *byte != 0xff) {
             let mut successor = prefix[..=kept].to_vec();
             successor[kept] += 1;
@@ -69,12 +71,16 @@ impl KeyBounds {
         }
     }
 
-    /// The buckets, ascending.
+    /// Returns the buckets in ascending order of their ids, without duplicates; empty bounds may have buckets,
+    /// too.
     pub fn buckets(&self) -> &[BucketId] {
         &self.buckets
     }
 
-    /// Bytes at or below every entry that is wanted, and bytes above all of them; `None` when none is.
+    /// Returns encoded entry keys: one at or below all entries within the bounds, one above all of them.
+    ///
+    /// The range contains other entries as well: whole buckets between, and keys outside the bounds. Returns
+    /// `None` only if there is no bucket.
     pub fn entries(&self) -> Option<(Bytes, Bytes)> {
         let (first, last) = (*self.buckets.first()?, *self.buckets.last()?);
         let end = match &self.below {
@@ -84,51 +90,54 @@ impl KeyBounds {
         Some((EntryKey::seek_key(first, &self.from), end))
     }
 
-    /// Whether nothing can be within.
+    /// Returns true if no key can be within the bounds: there is no bucket, or the range of keys is empty.
     pub fn is_empty(&self) -> bool {
         self.buckets.is_empty() || self.below.as_ref().is_some_and(|below| *below <= self.from)
     }
 
-    /// Whether an entry is within.
+    /// Returns true only if an entry of this bucket and key is within the bounds.
     pub fn has(&self, bucket: BucketId, key: &[u8]) -> bool {
         self.has_key(key) && self.buckets.binary_search(&bucket).is_ok()
     }
 
+    /// Returns true if a key is within the range of keys.
     fn has_key(&self, key: &[u8]) -> bool {
         key >= self.from.as_slice() && self.below.as_ref().is_none_or(|b| key < b.as_slice())
     }
 
-    /// Whether an entry of bucket and key could lie in a stretch of a file with these extremes.
+    /// Returns true if one of the buckets has an id from `min` to `max`, both included.
     fn meets_buckets(&self, min: u64, max: u64) -> bool {
         let first = self.buckets.partition_point(|bucket| bucket.get() < min);
         self.buckets.get(first).is_some_and(|bucket| bucket.get() <= max)
     }
 
+    /// Returns true if the range of keys contains a key from `min` to `max`, both included.
     fn meets_keys(&self, min: &[u8], max: &[u8]) -> bool {
         max >= self.from.as_slice() && self.below.as_ref().is_none_or(|b| min < b.as_slice())
     }
 }
 
-/// Rows of one row group that may be wanted.
+/// Rows of one row group that may be within bounds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SelectedRows {
-    /// The row group.
+    /// The index of the row group.
     pub group: usize,
-    /// Its rows.
+    /// The number of rows in the row group.
     pub rows: usize,
-    /// Those that may be wanted, ascending, apart.
+    /// The selected rows: ascending ranges that do not touch each other.
     pub ranges: Vec<Range<usize>>,
-    /// How many pages of the key column hold them.
+    /// The number of pages of the key column that contain selected rows; for metrics only.
     pub key_pages: usize,
 }
 
 impl SelectedRows {
-    /// How many rows are selected.
+    /// Returns the number of selected rows, which is never more than the rows of the row group.
     pub fn count(&self) -> usize {
         self.ranges.iter().map(Range::len).sum()
     }
 
-    /// Those of them that are in these ranges as well, which are ascending; `None` when there are none.
+    /// Returns the selected rows that are also in `ranges`, or `None` if there are none. The ranges must be
+    /// ascending.
     pub fn only(&self, ranges: impl Iterator<Item = Range<usize>>) -> Option<Self> {
         let pages: Vec<Range<usize>> = ranges.collect();
         let ranges = intersection(&self.ranges, &joined(pages.iter().cloned()));
@@ -136,7 +145,9 @@ impl SelectedRows {
         (!ranges.is_empty()).then(|| Self { ranges, key_pages, ..self.clone() })
     }
 
-    /// The first `rows` of them, and the rest.
+    /// Divides the selection in order: the first `rows` selected rows, and the rest. Either part may be empty.
+    ///
+    /// The pages are counted for the first part only, so that the sum over all parts stays the number of pages.
     pub fn split_at(&self, rows: usize) -> (Self, Self) {
         let (mut first, mut rest) = (Vec::new(), Vec::new());
         let mut room = rows;
@@ -153,22 +164,25 @@ impl SelectedRows {
     }
 }
 
-/// What may stand in a page of the key column: rows of its row group, and the extremes of bucket and key.
+/// A page of the key column: its rows, and the lowest and highest bucket and key in them.
 pub struct PageExtent<'a> {
-    /// Its rows.
+    /// The rows of the page, counted within the row group.
     pub rows: Range<usize>,
+    /// The lowest and highest bucket id; `None` if the index lacks them.
     buckets: Option<(u64, u64)>,
+    /// The lowest and highest key; `None` if the index lacks them.
     keys: Option<(&'a [u8], &'a [u8])>,
 }
 
 impl PageExtent<'_> {
-    /// Where all of it is one bucket's: the bucket and the extremes of its keys.
+    /// Returns the bucket and its lowest and highest key, if all rows are of one bucket.
     fn of_one_bucket(&self) -> Option<(u64, &[u8], &[u8])> {
         let ((first, last), (min, max)) = (self.buckets?, self.keys?);
         (first == last).then_some((first, min, max))
     }
 
-    /// Whether all of it is surely of one of these buckets, which ascend.
+    /// Returns true only if all rows are certainly of one and the same of these buckets, which must be
+    /// ascending.
     pub fn is_of_one(&self, buckets: &[BucketId]) -> bool {
         let of_one = |(first, last): (u64, u64)| {
             first == last && buckets.binary_search(&BucketId::new(first)).is_ok()
@@ -176,22 +190,23 @@ impl PageExtent<'_> {
         self.buckets.is_some_and(of_one)
     }
 
-    /// Whether all of it is surely below every entry of a key.
+    /// Returns true only if all rows are certainly before every entry of a key, in scan order.
     pub fn is_below(&self, bucket: BucketId, key: &[u8]) -> bool {
         let bucket = bucket.get();
         let is_of_lower = self.buckets.is_some_and(|(_, last)| last < bucket);
         is_of_lower || self.of_one_bucket().is_some_and(|(own, _, max)| own == bucket && max < key)
     }
 
-    /// Whether all of it is surely above every entry of a key.
+    /// Returns true only if all rows are certainly after every entry of a key, in scan order.
     pub fn is_above(&self, bucket: BucketId, key: &[u8]) -> bool {
         let bucket = bucket.get();
         let is_of_higher = self.buckets.is_some_and(|(first, _)| first > bucket);
         is_of_higher || self.of_one_bucket().is_some_and(|(own, min, _)| own == bucket && min > key)
     }
 
-    /// Whether the last key of this may be the first of the page after it. Extremes of keys are whole keys, never cut
-    /// short: the manifest's writer sees to it.
+    /// Returns true unless the last key of this page certainly differs from the first key of the next page.
+    ///
+    /// The comparison is exact, since the manifest's writer never shortens the keys in the page index.
     pub fn may_share_key(&self, next: &PageExtent<'_>) -> bool {
         match (self.of_one_bucket(), next.of_one_bucket()) {
             (Some((bucket, _, last)), Some((next_bucket, first, _))) => {
@@ -202,7 +217,7 @@ impl PageExtent<'_> {
     }
 }
 
-/// The pages of a row group's key column, in order; `None` where the index lacks what it needs.
+/// Returns the pages of a row group's key column in order, or `None` if the file's index lacks buckets or keys.
 pub fn extents(metadata: &ParquetMetaData, group: usize) -> Option<Vec<PageExtent<'_>>> {
     let (columns, offsets) =
         (metadata.column_index()?.get(group)?, metadata.offset_index()?.get(group)?);
@@ -213,6 +228,8 @@ pub fn extents(metadata: &ParquetMetaData, group: usize) -> Option<Vec<PageExten
     let mut at = 0;
     let mut found = Vec::new();
     for (page, rows) in page_rows(offsets.get(KEY)?, rows).into_iter().enumerate() {
+        // Pages of the bucket column have other boundaries than pages of the key column: all that share rows
+        // with this page count for its extremes.
         while bucket_pages.get(at).is_some_and(|of_bucket| of_bucket.end <= rows.start) {
             at += 1;
         }
@@ -220,6 +237,7 @@ pub fn extents(metadata: &ParquetMetaData, group: usize) -> Option<Vec<PageExten
         let extremes = (at..at + beside.count()).map(|page| {
             Some((*bucket_index.min_value(page)? as u64, *bucket_index.max_value(page)? as u64))
         });
+        // One page without extremes makes those of all unknown.
         let buckets = extremes.reduce(|a, b| Some((a?.0.min(b?.0), a?.1.max(b?.1)))).flatten();
         let keys = key_index.min_value(page).zip(key_index.max_value(page));
         found.push(PageExtent { rows, buckets, keys });
@@ -227,7 +245,7 @@ pub fn extents(metadata: &ParquetMetaData, group: usize) -> Option<Vec<PageExten
     Some(found)
 }
 
-/// The rows of each page of a column, in a row group of so many.
+/// Returns the rows of each page of a column, in order, for a row group of `rows` rows.
 pub fn page_rows(index: &OffsetIndexMetaData, rows: usize) -> Vec<Range<usize>> {
     let locations = index.page_locations();
     let firsts = locations.iter().map(|page| page.first_row_index as usize);
@@ -235,13 +253,17 @@ pub fn page_rows(index: &OffsetIndexMetaData, rows: usize) -> Vec<Range<usize>> 
     firsts.zip(ends).map(|(first, end)| first..end).collect()
 }
 
+/// The places of the bucket's id and the key among a manifest's columns.
 const BUCKET: usize = 0;
 const KEY: usize = 1;
 
-/// The rows that bounds do not rule out, by the page index; `None` where the index lacks what it needs.
+/// Selects, by the page index, the rows that may be within bounds: one item for each row group that has such
+/// rows, in order.
+///
+/// A page without extremes is kept. Returns `None` if the index lacks buckets or keys. Reads nothing from disk.
 pub fn select(metadata: &ParquetMetaData, bounds: &KeyBounds) -> Option<Vec<SelectedRows>> {
     let mut found = Vec::new();
-    // A run of a cut that changed state only has no rows, and no index of their pages.
+    // A run may have no entries, if a cut changed only state. Such a file has no page index either.
     if metadata.num_row_groups() == 0 {
         return Some(found);
     }
@@ -285,7 +307,7 @@ pub fn select(metadata: &ParquetMetaData, bounds: &KeyBounds) -> Option<Vec<Sele
     Some(found)
 }
 
-/// Joins ranges that touch.
+/// Joins neighbouring ranges that touch. The ranges must be ascending.
 fn joined(ranges: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     for range in ranges {
@@ -297,6 +319,7 @@ fn joined(ranges: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
     found
 }
 
+/// Returns the common part of two lists of ascending ranges.
 fn intersection(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {
     let (mut i, mut j) = (0, 0);
     let mut found = Vec::new();

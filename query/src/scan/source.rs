@@ -1,4 +1,4 @@
-//! One source of a scan: a memtable or a run, as batches of columns in order.
+//! One source of a merged scan: a memtable or a run, read as ordered batches of columns.
 
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
@@ -25,33 +25,36 @@ use parquet::file::metadata::ParquetMetaData;
 use super::range::{KeyBounds, SelectedRows, select};
 use super::{RowCondition, ScanCounts, columns_read};
 
-/// Row groups and pages of the key column: those that were read, and all there are.
+/// Counts of runs, row groups and pages of the key column: those that were selected for reading, and all there
+/// are.
 #[derive(Default, Debug)]
 pub struct PageCounts {
-    /// Runs with something to read.
+    /// Runs with at least one selected row.
     pub runs: AtomicU64,
-    /// Row groups read.
+    /// Row groups with selected rows.
     pub groups: AtomicU64,
-    /// Row groups in all runs.
+    /// Row groups of all runs of the scan.
     pub groups_total: AtomicU64,
-    /// Pages of the key column read.
+    /// Pages of the key column with selected rows.
     pub key_pages: AtomicU64,
 }
 
-/// A batch with its ordering columns at hand.
+/// A batch of rows in scan order, with typed access to the ordering columns.
 pub struct OrderedBatch {
-    /// All columns read.
+    /// All columns that were read.
     pub rows: RecordBatch,
     buckets: UInt64Array,
     keys: StringArray,
     versions: UInt64Array,
-    /// How much later than the version each statement was made.
+    /// For each row, the distance in offsets from the record that made the version to the record that made the
+    /// entry.
     laters: UInt64Array,
     kinds: UInt8Array,
     nulls: BooleanArray,
 }
 
 impl OrderedBatch {
+    /// Takes the ordering columns out of a batch; `None` if they are not a manifest's.
     fn new(rows: RecordBatch) -> Option<Self> {
         let number = |index: usize| rows.column(index).as_primitive_opt::<UInt64Type>().cloned();
         Some(Self {
@@ -65,32 +68,36 @@ impl OrderedBatch {
         })
     }
 
-    /// A row's bucket.
+    /// Returns the bucket id of a row; panics, as all accessors here, unless the row is in the batch.
     pub fn bucket(&self, row: usize) -> BucketId {
         BucketId::new(self.buckets.value(row))
     }
 
-    /// A row's key.
+    /// Returns the object key of a row, which must be in the batch.
     pub fn key(&self, row: usize) -> &str {
         self.keys.value(row)
     }
 
-    /// A row's version.
+    /// Returns the version of a row: the offset of the record that made the version. The row must be in the
+    /// batch.
     pub fn version(&self, row: usize) -> Offset {
         Offset::new(self.versions.value(row))
     }
 
-    /// A row's kind; `None` for a number that is none.
+    /// Returns the kind of a row's entry, or `None` if the file has an unknown number, which callers must treat
+    /// as an error.
     pub fn kind(&self, row: usize) -> Option<IndexValueKind> {
         IndexValueKind::from_code(self.kinds.value(row))
     }
 
-    /// A row's shape, for visibility.
+    /// Returns the shape of a row's entry for [`compactor::visibility::Visibility`], or `None` if the kind is
+    /// unknown, which callers must treat as an error.
     pub fn shape(&self, row: usize) -> Option<EntryShape> {
         Some(EntryShape::of_kind(self.kind(row)?, self.nulls.value(row)))
     }
 
-    /// The order of [`ingest::entry::EntryKey`]s.
+    /// Compares two rows in the order of [`ingest::entry::EntryKey`]: bucket id, key, newest version first,
+    /// newest entry first.
     pub fn compare(&self, row: usize, other: &OrderedBatch, other_row: usize) -> Ordering {
         let newest_first = |batch: &OrderedBatch, row: usize| {
             (Reverse(batch.versions.value(row)), Reverse(batch.laters.value(row)))
@@ -103,7 +110,10 @@ impl OrderedBatch {
     }
 }
 
-/// What `look` finds in a run's metadata; an error where the page index lacks what it looks for.
+/// Returns the result of `look` on a run's file metadata, which is in memory.
+///
+/// Errors: [`ReadError::Corrupt`] if the manifest could not be opened, or if `look` returns `None`: the page
+/// index lacks a part.
 pub fn indexed<'a, T>(
     run: &'a OpenRun,
     look: impl FnOnce(&'a ParquetMetaData) -> Option<T>,
@@ -118,19 +128,27 @@ pub fn indexed<'a, T>(
     })
 }
 
-/// The rows of a run that bounds do not rule out.
+/// Returns the rows of a run that may be within bounds, one item for each row group, in order.
+///
+/// Errors: [`ReadError::Corrupt`] if the manifest could not be opened or its page index lacks buckets or keys.
 pub fn selected(run: &OpenRun, bounds: &KeyBounds) -> Result<Vec<SelectedRows>, ReadError> {
     indexed(run, |metadata| select(metadata, bounds))
 }
 
-/// Columns to read, and conditions that rule rows out before these are decoded.
+/// The columns to read of a run, and conditions that exclude rows before these columns are decoded.
 #[derive(Clone, Copy)]
 pub struct RunColumns<'a> {
+    /// Column indexes of [`compactor::manifest::schema`].
     pub columns: &'a [usize],
+    /// Conditions, applied in this order.
     pub conditions: &'a [Arc<dyn RowCondition>],
 }
 
-/// Begins to read columns of selected rows; `None` when there are none.
+/// Opens selected rows of a run for reading in order, and counts them. Returns `None` if nothing is selected.
+///
+/// Pages are read only when the stream is polled.
+///
+/// Errors: [`ReadError::Corrupt`] if the manifest could not be opened or does not have the columns.
 pub fn open_run(
     run: &OpenRun,
     selected: &[SelectedRows],
@@ -149,7 +167,7 @@ pub fn open_run(
     counts.pages.groups.fetch_add(selected.len() as u64, Atomically::Relaxed);
     let key_pages: usize = selected.iter().map(|group| group.key_pages).sum();
     counts.pages.key_pages.fetch_add(key_pages as u64, Atomically::Relaxed);
-    // A selection counts the rows of the chosen groups only, one group after the other.
+    // Parquet's row selection counts rows over the chosen row groups only, one group after the other.
     let mut ranges = Vec::new();
     let mut before = 0;
     for group in selected {
@@ -162,6 +180,7 @@ pub fn open_run(
     let predicate = |condition: &Arc<dyn RowCondition>| -> Box<dyn ArrowPredicate> {
         let asked = condition.clone();
         Box::new(ArrowPredicateFn::new(mask(condition.columns()), move |rows: RecordBatch| {
+            // Parquet needs a mask even where nothing is excluded.
             let all = || BooleanArray::new(BooleanBuffer::new_set(rows.num_rows()), None);
             Ok(asked.keeps(&rows)?.unwrap_or_else(all))
         }))
@@ -180,27 +199,32 @@ pub fn open_run(
         .map_err(|error| read_error(manifest, error))
 }
 
+/// The data behind a source.
 enum SourceInput {
+    /// A memtable: the offset of the snapshot, the key of the next entry, the end of the range.
     Memtable { memtable: Arc<Memtable>, at: Offset, next: Option<Bytes>, end: Bytes },
+    /// A run: the manifest for error messages, and the stream of its rows.
     Run { manifest: Arc<Manifest>, stream: ParquetRecordBatchStream<ManifestReader> },
 }
 
-/// A source and where it stands.
+/// A source of a merge, and the row at which it is positioned.
 pub struct ScanSource {
     input: SourceInput,
     columns: Vec<usize>,
+    /// The number of memtable entries that make one batch.
     batch_rows: usize,
-    /// The batch it stands in; none at the end.
+    /// The current batch; `None` before the first [`ScanSource::fill`] and at the end.
     pub batch: Option<Arc<OrderedBatch>>,
-    /// The row it stands at.
+    /// The current row in the batch.
     pub row: usize,
 }
 
-/// Entries of a memtable that are turned into columns at a time.
+/// The number of entries of a memtable that are converted to columns at a time.
 const TAIL_ROWS: usize = 1024;
 
 impl ScanSource {
-    /// A memtable, read at an offset.
+    /// Makes a source of a memtable's entries as of offset `at`, within bounds; has no batch before the first
+    /// [`ScanSource::fill`].
     pub fn memtable(
         memtable: &Arc<Memtable>,
         at: Offset,
@@ -218,7 +242,10 @@ impl ScanSource {
         }
     }
 
-    /// Selected rows of a run; `None` when there are none.
+    /// Makes a source of selected rows of a run, or returns `None` if nothing is selected. Has no batch before
+    /// the first [`ScanSource::fill`].
+    ///
+    /// Errors: those of [`open_run`].
     pub fn run(
         run: &OpenRun,
         selected: &[SelectedRows],
@@ -241,12 +268,19 @@ impl ScanSource {
         }))
     }
 
-    /// Whether it stands at a row.
+    /// Returns true if the source is positioned at a row: false before the first batch, after the last row of a
+    /// batch and at the end.
     pub fn has_row(&self) -> bool {
         self.batch.as_ref().is_some_and(|batch| self.row < batch.rows.num_rows())
     }
 
-    /// Takes the next batch; none at the end.
+    /// Replaces the batch by the next one, or by none at the end, and moves to its first row.
+    ///
+    /// Not cancel safe: if the call is dropped or fails, the source is at the first row of the old batch again
+    /// and must not be used any more.
+    ///
+    /// Errors: [`ReadError::Corrupt`] if a page of the run is damaged, [`ReadError::Unavailable`] if the file
+    /// cannot be read now. A memtable never fails.
     pub async fn fill(&mut self) -> Result<(), ReadError> {
         self.row = 0;
         self.batch = match &mut self.input {
@@ -301,7 +335,8 @@ mod tests {
 
     use super::*;
 
-    /// A scan took the first batch of a memtable for all of it: `count(*)` was short until the next cut.
+    /// Regression: a scan took the first batch of a memtable for the whole memtable, and `count(*)` was too
+    /// small until the next cut.
     #[test]
     fn a_memtable_of_many_batches_is_read_to_its_end() {
         const BUCKET: BucketId = BucketId::new(5);

@@ -1,4 +1,4 @@
-//! Splits a scan in two: what one run alone decides, and what several sources say something about.
+//! Splits a scan into rows that one run alone decides (disjoint) and rows that must be merged (overlapping).
 //!
 //! ```text
 //!   largest run   ┃disjoint ┃ overlap ┃    disjoint     ┃ overlap ┃disjoint ┃
@@ -6,10 +6,10 @@
 //!   memtable                │         │                 │         │
 //!                             merged                      merged
 //! ```
-//! Most entries stand in one run, and most of them nobody has touched since. For these the run's own flags say
-//! what is visible: no merge, no keys to compare, any condition may skip pages, and several threads may read. A
-//! page of the run is *overlapping* when a key of any other source may be in it, by filter and page index; only
-//! these pages are merged with the other sources.
+//! Most entries are in one large run, and most of their keys have not been changed since it was written. For
+//! such rows the run's own flags decide what is visible: nothing is merged, no keys are compared, any condition
+//! may skip pages, and several threads may read. A page of the run is *overlapping* if it may contain a key of
+//! another source, by the run's filter and the page index. Only these pages are merged with the other sources.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,36 +24,44 @@ use parquet::file::metadata::ParquetMetaData;
 use super::range::{KeyBounds, PageExtent, SelectedRows, extents};
 use super::source::{indexed, selected};
 
-/// A scan in two; together both show everything once.
+/// The two parts of a scan; together they contain every row exactly once.
 pub struct ScanSplit {
-    /// What the largest run decides alone, if it is much of the whole.
+    /// The rows that the largest run decides alone; `None` if everything is merged.
     pub disjoint: Option<DisjointRows>,
-    /// All the rest; none when there is nothing.
+    /// All other rows; `None` if there are none.
     pub overlapping: Option<OverlappingRange>,
 }
 
-/// Rows that their run alone decides.
+/// Rows whose visibility their run alone decides.
 #[derive(Clone)]
 pub struct DisjointRows {
-    /// The run.
+    /// The run, whose files stay open while this value exists.
     pub run: Arc<OpenRun>,
-    /// The rows.
+    /// The rows, by row group, in order.
     pub rows: Vec<SelectedRows>,
 }
 
-/// Where sources are merged.
+/// The rows of a snapshot that a scan merges.
 #[derive(Clone, Debug)]
 pub enum OverlappingRange {
-    /// Everywhere.
+    /// All rows of all sources.
     All,
-    /// Of this run only these rows; of the others all.
+    /// Of this run only these rows, of all other sources all rows.
     With(RunId, Vec<SelectedRows>),
 }
 
-/// Other sources may hold this share of the largest run's entries: with more, nearly every page is overlapping.
+/// A scan is split only if the other sources have at most one entry for this many of the largest run: with
+/// more, nearly every page overlaps.
 const OTHERS_MAX: u64 = 4;
 
-/// Splits what is within bounds.
+/// Splits the rows of a snapshot that may be within bounds.
+///
+/// Reads the key indexes of all other sources within the bounds, which have at most a quarter of the largest
+/// run's entries; with more entries everything is merged and nothing is read. Reads no manifest pages. Cancel
+/// safe: the call has no effect but its result.
+///
+/// Errors: [`ReadError::Corrupt`] if a key index, or the manifest of the largest run, cannot be read;
+/// [`ReadError::Unavailable`] if a file cannot be read now.
 pub async fn split(snapshot: &Snapshot, bounds: &KeyBounds) -> Result<ScanSplit, ReadError> {
     if bounds.is_empty() {
         return Ok(ScanSplit { disjoint: None, overlapping: None });
@@ -70,14 +78,17 @@ pub async fn split(snapshot: &Snapshot, bounds: &KeyBounds) -> Result<ScanSplit,
     let rows = selected(base, bounds)?;
     let pages = indexed(base, |metadata| pages(metadata, &rows))?;
     let mut is_overlapping = match others {
+        // With a single source no page can overlap.
         0 => vec![false; pages.len()],
         _ => overlapping(snapshot, base, bounds, &pages).await?,
     };
     for (page, is_overlapping) in pages.iter().zip(&mut is_overlapping) {
-        // Rows of a bucket that is not asked for, or not there any more, are told apart where rows are merged.
+        // A page may contain rows of buckets that are not wanted or were deleted. Only the merge compares each
+        // row with the bounds.
         *is_overlapping |= !page.extent.is_of_one(bounds.buckets());
     }
     begin_at_keys(&pages, &mut is_overlapping);
+    // No other source has entries, so an empty merge is left out as well.
     if others == 0 && !is_overlapping.contains(&true) {
         let disjoint = Some(DisjointRows { run: base.clone(), rows });
         return Ok(ScanSplit { disjoint, overlapping: None });
@@ -99,13 +110,14 @@ pub async fn split(snapshot: &Snapshot, bounds: &KeyBounds) -> Result<ScanSplit,
     })
 }
 
-/// A page of the key column.
+/// A page of the key column, with the index of its row group.
 struct KeyPage<'a> {
     group: usize,
     extent: PageExtent<'a>,
 }
 
-/// The pages that hold the selected rows, in order.
+/// Returns the pages of the key column that contain selected rows, in order; `None` if the page index lacks
+/// them.
 fn pages<'a>(metadata: &'a ParquetMetaData, rows: &[SelectedRows]) -> Option<Vec<KeyPage<'a>>> {
     let mut found = Vec::new();
     for selected in rows {
@@ -118,11 +130,14 @@ fn pages<'a>(metadata: &'a ParquetMetaData, rows: &[SelectedRows]) -> Option<Vec
     Some(found)
 }
 
+/// Returns true if two ranges have a common element.
 fn meet(a: &Range<usize>, b: &Range<usize>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-/// For each page, whether another source may say something about a key in it.
+/// Returns for each page whether another source may have an entry of a key in that page.
+///
+/// Keys that the run's filters exclude are not in the run, so they make no page overlapping.
 async fn overlapping(
     snapshot: &Snapshot,
     base: &OpenRun,
@@ -151,6 +166,7 @@ async fn overlapping(
                 may_be_there |= table.entries() > 0 && table.may_contain(hash);
             }
             if may_be_there {
+                // Keys and pages are both ascending: pages below this key are below all later keys, too.
                 while pages.get(at).is_some_and(|page| page.extent.is_below(bucket, &key)) {
                     at += 1;
                 }
@@ -164,9 +180,11 @@ async fn overlapping(
     Ok(found)
 }
 
-/// Lets no merge begin in the midst of a key: its rows may go on from page to page, and the first that a merge meets
-/// would pass for the newest.
+/// Makes sure that no merge begins within a key: marks the page before an overlapping page as well if both may
+/// contain one key. A key's rows may continue from page to page, and a merge would take the first row that it
+/// reads for the newest.
 fn begin_at_keys(pages: &[KeyPage<'_>], is_overlapping: &mut [bool]) {
+    // From the last page to the first, since a page that gets marked may share a key with the page before it.
     for page in (1..pages.len()).rev() {
         if is_overlapping[page] && pages[page - 1].extent.may_share_key(&pages[page].extent) {
             is_overlapping[page - 1] = true;
