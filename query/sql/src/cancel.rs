@@ -1,9 +1,9 @@
-//! Whether a query is still wanted, asked where it would not come to an end of its own.
+//! Cancellation of queries within code that never yields.
 //!
-//! A join can try very many pairs of rows without ever waiting for anything, or without giving a single row. A
-//! thread that does so cannot be interrupted from outside: the query would outlive its deadline and its client, and
-//! keep its thread from others. So a join's condition asks, once for each batch of pairs, whether there is any point
-//! in going on; and joins let go of their thread now and then, as DataFusion's sources do.
+//! A join can try very many pairs of rows without waiting for anything and without returning a row. A thread in
+//! such a loop cannot be interrupted from outside: the query would outlive its deadline and its client, and
+//! would keep its thread from other queries. A join's condition therefore checks the query's [`CancelToken`]
+//! once for each batch of pairs. Joins also yield their thread now and then, as DataFusion's sources do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ use datafusion::physical_plan::joins::{
 
 use crate::error::external;
 
-/// Whether a query is still wanted.
+/// The state of one query's cancellation: ended by its client, or past its deadline.
 #[derive(Debug)]
 pub struct CancelToken {
     has_ended: AtomicBool,
@@ -34,24 +34,27 @@ pub struct CancelToken {
     deadline: Duration,
 }
 
-/// A query found that it is not wanted any more.
+/// The error of a plan node whose query was cancelled; contains the query's deadline in seconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the query was ended after {0} seconds")]
 pub struct QueryCancelled(pub u64);
 
 impl CancelToken {
-    /// It is, for so long.
+    /// Makes the token of a query that begins now and must end before `deadline` has passed.
     pub fn new(deadline: Duration) -> Arc<Self> {
         let until = Instant::now() + deadline;
         Arc::new(Self { has_ended: AtomicBool::new(false), until, deadline })
     }
 
-    /// Nobody waits for the answer any more.
+    /// Cancels the query, since nobody reads its result any more. Running threads notice it at their next
+    /// [`CancelToken::check`]; never blocks, and may be called more than once.
     pub fn end(&self) {
+        // No other memory depends on the flag, and a late notice costs one batch.
         self.has_ended.store(true, Ordering::Relaxed);
     }
 
-    /// An error once there is no point in going on.
+    /// Checks that the query may continue. Fails with [`QueryCancelled`] after [`CancelToken::end`] or past the
+    /// deadline, in both cases with the deadline's seconds.
     pub fn check(&self) -> std::result::Result<(), QueryCancelled> {
         match self.has_ended.load(Ordering::Relaxed) || Instant::now() >= self.until {
             true => Err(QueryCancelled(self.deadline.as_secs())),
@@ -60,7 +63,7 @@ impl CancelToken {
     }
 }
 
-/// `alive()`: true, or the query's end.
+/// Makes the SQL function `alive()`: true, or an error once the query is cancelled.
 fn function(alive: &Arc<CancelToken>) -> ScalarUDF {
     let alive = alive.clone();
     let ask = move |_: &[ColumnarValue]| {
@@ -70,7 +73,7 @@ fn function(alive: &Arc<CancelToken>) -> ScalarUDF {
     create_udf("alive", Vec::new(), DataType::Boolean, Volatility::Volatile, Arc::new(ask))
 }
 
-/// Names of the nodes that may give many more rows than they take.
+/// Names of the plan nodes that may return many more rows than they read.
 const MULTIPLYING: [&str; 6] = [
     "CrossJoinExec",
     "NestedLoopJoinExec",
@@ -80,7 +83,10 @@ const MULTIPLYING: [&str; 6] = [
     "UnnestExec",
 ];
 
-/// The plan, asking.
+/// Adds cancellation checks to a plan: joins with a condition check the token for each batch of pairs, and all
+/// nodes that multiply rows yield their thread regularly. The order of rows and the schema do not change.
+///
+/// Errors: only those of DataFusion when a join cannot be rebuilt.
 pub fn asking(
     plan: Arc<dyn ExecutionPlan>,
     alive: &Arc<CancelToken>,
@@ -100,13 +106,14 @@ pub fn asking(
             } else {
                 node
             };
+        // Yields between batches, also where a join has no condition that could check the token.
         let yielding = CooperativeExec::new(asking);
         Ok(Transformed::yes(Arc::new(yielding) as Arc<dyn ExecutionPlan>))
     })?;
     Ok(asking.data)
 }
 
-/// A join's condition that is asked only as long as the query is wanted.
+/// Puts the check in front of a join's condition: AND evaluates its left side first.
 fn with(function: &Arc<ScalarUDF>, filter: &JoinFilter) -> JoinFilter {
     let told = Arc::new(Field::new("alive", DataType::Boolean, false));
     let config = Arc::new(ConfigOptions::default());

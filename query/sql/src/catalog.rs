@@ -1,4 +1,4 @@
-//! What all queries share, and what PostgreSQL's drivers look up before they ask anything.
+//! State that all queries share, and the functions and tables that PostgreSQL's drivers read before any query.
 
 use std::sync::Arc;
 
@@ -19,23 +19,29 @@ use crate::information;
 use crate::session::{tables, with_schemas};
 use crate::settings;
 
-/// What all queries' worlds share.
+/// The state that all sessions of an engine share; a clone is cheap.
 #[derive(Clone)]
 pub struct SharedCatalog {
+    /// DataFusion's configuration, functions and runtime, without tables.
     pub state: SessionState,
-    /// What PostgreSQL's clients look up about tables. It knows their columns and none of their rows, and
-    /// must stay the same from query to query: a client takes the number of a table from one to the next.
+    /// The schema `pg_catalog`, with the columns of our tables and none of their rows. Must be the same for all
+    /// queries: clients use a table's number from one query in the next.
     pub pg_catalog: Arc<dyn SchemaProvider>,
-    /// DataFusion's settings, as far as they are anybody's business.
+    /// The table `df_settings` of `information_schema`: DataFusion's settings without those about this machine.
     pub settings: Arc<dyn TableProvider>,
 }
 
 impl SharedCatalog {
-    /// Adds our functions and PostgreSQL's catalog.
+    /// Adds this package's functions, the limits on functions' results, and PostgreSQL's catalog to a session
+    /// state.
+    ///
+    /// Called once for each engine. Fails only if DataFusion refuses one of them.
     pub fn new(mut state: SessionState) -> Result<Self> {
         crate::functions::register(&mut state)?;
         crate::output_limit::bound(&mut state)?;
         let settings = information::settings(state.config_options())?;
+        // Tables without rows and without a principal, made once: the numbers of tables must not change between
+        // queries.
         let context = with_schemas(state, &[(SCHEMA, Arc::new(tables(&[], None)?))])?;
         setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| *error)?;
         context.register_udf(version());
@@ -59,14 +65,14 @@ pub const SCHEMA: &str = "public";
 /// The name of the schema with PostgreSQL's own tables.
 pub const PG_CATALOG: &str = "pg_catalog";
 
-/// Drivers look for PostgreSQL's name and version.
+/// Makes `version()`, by which drivers recognise PostgreSQL and its version.
 fn version() -> ScalarUDF {
     let text = concat!("PostgreSQL 16.6 (Siltstone ", env!("CARGO_PKG_VERSION"), ")");
     let told = move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::from(text)));
     create_udf("version", Vec::new(), DataType::Utf8, Volatility::Stable, Arc::new(told))
 }
 
-/// The number of one of PostgreSQL's types that columns here may have, by its name.
+/// Returns PostgreSQL's number of a type, by its name, if columns here may have the type.
 fn type_number(name: &str) -> Option<i32> {
     let kinds = [
         DataType::Boolean,
@@ -86,7 +92,7 @@ fn type_number(name: &str) -> Option<i32> {
     types.into_iter().find(|kind| kind.name() == name).and_then(|kind| kind.oid().try_into().ok())
 }
 
-/// `to_regtype(name)`: drivers ask it whether types of extensions are there. They are not.
+/// Makes `to_regtype(name)`, with which drivers look for the types of extensions: NULL, since there are none.
 fn to_regtype() -> ScalarUDF {
     let told = |arguments: &[ColumnarValue]| {
         let arguments = ColumnarValue::values_to_arrays(arguments)?;
@@ -98,7 +104,7 @@ fn to_regtype() -> ScalarUDF {
     create_udf("to_regtype", arguments, DataType::Int32, Volatility::Stable, Arc::new(told))
 }
 
-/// `pg_get_serial_sequence(table, column)`: no column here is numbered by the database.
+/// Makes `pg_get_serial_sequence(table, column)`: always NULL, since no column has a sequence.
 fn serial_sequence() -> ScalarUDF {
     let none = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Utf8(None)));
     let arguments = vec![DataType::Utf8, DataType::Utf8];
@@ -106,7 +112,7 @@ fn serial_sequence() -> ScalarUDF {
     create_udf(name, arguments, DataType::Utf8, Volatility::Stable, Arc::new(none))
 }
 
-/// `current_setting(name)`; NULL for one that does not exist.
+/// Makes `current_setting(name)`: NULL for a setting that does not exist, where PostgreSQL fails.
 fn current_setting() -> ScalarUDF {
     let told = |arguments: &[ColumnarValue]| {
         let arguments = ColumnarValue::values_to_arrays(arguments)?;
@@ -118,14 +124,14 @@ fn current_setting() -> ScalarUDF {
     create_udf(name, arguments, DataType::Utf8, Volatility::Stable, Arc::new(told))
 }
 
-/// `pg_collation_is_visible(oid)`: there is one collation, by bytes.
+/// Makes `pg_collation_is_visible(oid)`: always true, since the only collation compares bytes.
 fn collation_is_visible() -> ScalarUDF {
     let yes = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::from(true)));
     let (name, arguments) = ("pg_collation_is_visible", vec![DataType::Int32]);
     create_udf(name, arguments, DataType::Boolean, Volatility::Stable, Arc::new(yes))
 }
 
-/// `json_build_object(key, value, …)`, with which drivers gather what they know of a column.
+/// The function `json_build_object(key, value, …)`, with which drivers collect the facts of a column.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct JsonBuildObject(Signature);
 
@@ -135,6 +141,7 @@ impl Default for JsonBuildObject {
     }
 }
 
+/// Converts a value to JSON. Integers must fit 64 bits with a sign; types without a JSON form become text.
 fn json_value(array: &ArrayRef, row: usize) -> Result<serde_json::Value> {
     let value = ScalarValue::try_from_array(array, row)?;
     Ok(match value {

@@ -1,13 +1,15 @@
-//! The table `changes`: the requests in each partition's log, in order, as far as the log still goes back.
+//! The table `changes`: the requests in each partition's log, in log order, as far back as the log is kept.
 //!
 //! ```text
-//!   log ──review──▶ records from the lower bound to the snapshot ─▶ whose? ─▶ rows
-//!                        memtables of the snapshot ── what became of each ──┘
+//!   log ──review──▶ records from the lower bound to the snapshot ─▶ visible to the user? ─▶ rows
+//!                        memtables of the snapshot ── outcome of each ──┘
 //! ```
-//! A record says what was asked. What became of it is known while the snapshot's memtables hold it, which on
-//! one machine is as long as the log does. Nothing is read beyond the snapshot, so that an answer stands
-//! at one offset. What has been let go of is missing at the beginning only: a record that is let go of
-//! while a scan is on its way to it fails the scan.
+//! A record contains the request. The outcome is known only while the snapshot's memtables contain it, which on
+//! one machine is as long as the log does. Nothing is read beyond the snapshot, so the result is consistent at
+//! one offset in each partition. Rows can be missing at the beginning only, where the log was trimmed: a record
+//! that is trimmed while a scan is under way fails the scan.
+//!
+//! Memory: one batch of rows, and the records that the log's reader returns at a time.
 
 mod range;
 mod row;
@@ -52,7 +54,8 @@ pub struct ChangesTable {
 }
 
 impl ChangesTable {
-    /// Makes the table. Without an asker it has no rows.
+    /// Makes the table of the requests that `asker` may see; without a principal the table has no rows. Keeps
+    /// the snapshots until it is dropped.
     pub fn new(seen: &[PartitionView], asker: Option<&Principal>) -> Self {
         Self { seen: seen.to_vec(), asker: asker.cloned(), schema: row::schema() }
     }
@@ -79,6 +82,7 @@ impl TableProvider for ChangesTable {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
+        // Bounds only reduce the records read: the planner must apply the condition again.
         let support = |filter: &&Expr| match OffsetRange::of(std::slice::from_ref(*filter)) {
             range if range == OffsetRange::default() => TableProviderFilterPushDown::Unsupported,
             _ => TableProviderFilterPushDown::Inexact,
@@ -106,7 +110,7 @@ impl TableProvider for ChangesTable {
     }
 }
 
-/// Reads logs, each a scan partition, in the order of their offsets.
+/// The plan node that reads logs: each partition of the store is a partition of the plan, in order of offsets.
 struct ChangesExec {
     read: Vec<PartitionView>,
     asker: Principal,
@@ -203,6 +207,7 @@ impl ExecutionPlan for ChangesExec {
     ) -> Result<SendableRecordBatchStream> {
         let seen = self.read[partition].clone();
         let running = ChangesStream {
+            // Never beyond the snapshot, whose memtables have the outcomes.
             end: seen.snapshot.at.min(self.range.below),
             next: self.range.from,
             seen,
@@ -222,20 +227,22 @@ impl ExecutionPlan for ChangesExec {
     }
 }
 
-/// A batch is handed over once so much of the log has been read for it: a limit should not cost more.
+/// The bytes of log records after which a batch is returned although it is not full: a query with LIMIT should
+/// not read more.
 const BATCH_BYTES: usize = 1 << 20;
 
+/// The read of one partition's log.
 struct ChangesStream {
     seen: PartitionView,
     asker: Principal,
     columns: Arc<ChangeColumns>,
     batch_rows: usize,
-    /// What is to be looked at next.
+    /// The offset of the next record.
     next: Offset,
-    /// Above everything that is wanted.
+    /// The offset at which the read ends, exclusive.
     end: Offset,
     reader: Option<Box<dyn LogReader>>,
-    /// Whether the reader has delivered anything.
+    /// True once the reader has returned records or an error.
     has_begun: bool,
     gathered: Vec<ChangeRow>,
     baseline: BaselineMetrics,
@@ -243,14 +250,18 @@ struct ChangesStream {
 }
 
 impl ChangesStream {
-    /// The next records, from the lower bound on or from where the log begins; none when nothing that is
-    /// wanted is left.
+    /// Returns the next records in order, beginning at the lower bound or at the log's first record. Returns
+    /// none at the end of the range.
+    ///
+    /// Errors: those of [`LogReader::next`]. A trim before the first records moves the beginning instead of
+    /// failing.
     async fn pull(&mut self) -> Result<Vec<CommittedRecord>, ReadError> {
         let partition = self.seen.snapshot.view.partition;
         while self.next < self.end {
             let pulled = match &mut self.reader {
                 Some(reader) => reader.next().await,
                 None => {
+                    // Records below the log's first were trimmed: the rows begin there.
                     self.next = self.next.max(self.seen.log.status(partition).first);
                     match self.seen.log.review(partition, self.next).await {
                         Ok(reader) => {
@@ -262,7 +273,8 @@ impl ChangesStream {
                 }
             };
             match pulled {
-                // It was let go of in between. Nothing has been told yet, so nothing is missing within.
+                // The log was trimmed between `status` and the read. No row has been returned, so the read may
+                // begin later without a gap.
                 Err(ReadError::Trimmed { .. })
                     if !self.has_begun && self.seen.log.status(partition).first > self.next =>
                 {
@@ -277,6 +289,8 @@ impl ChangesStream {
         Ok(Vec::new())
     }
 
+    /// Returns the next batch, which may be empty if no record of a stretch of the log is visible, or `None` at
+    /// the end.
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         let mut bytes = 0;
         while self.next < self.end && self.gathered.len() < self.batch_rows && bytes < BATCH_BYTES {
@@ -295,6 +309,8 @@ impl ChangesStream {
                 ));
             }
         }
+        // Before the end a batch is returned even if no record was visible, so that one call reads a bounded
+        // part of the log.
         if self.gathered.is_empty() && self.next >= self.end {
             return Ok(None);
         }

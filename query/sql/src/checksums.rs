@@ -1,4 +1,4 @@
-//! The manifest's checksums as clients know them.
+//! Converts the manifest's encoded checksums to the columns `checksums` and `checksum_type`.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use ingest::log::{Corruption, ReadError};
 
 use crate::error::external;
 
-/// The checksums in one value of the column.
+/// Decodes the checksums in one value of the column. Fails with [`ReadError::Corrupt`] if the bytes are
+/// malformed.
 fn decode(value: &[u8]) -> Result<Vec<StoredChecksum>> {
     let mut from = Decoder::new(Bytes::copy_from_slice(value));
     let mut found = Vec::new();
@@ -30,7 +31,10 @@ fn decode(value: &[u8]) -> Result<Vec<StoredChecksum>> {
     Ok(found)
 }
 
-/// Maps of algorithms to checksums, as S3 writes both.
+/// Returns for each row, in order, a map from the algorithm's name to the checksum as S3 writes both.
+/// Algorithms without a name are left out.
+///
+/// Errors: [`ReadError::Corrupt`], wrapped, if a value cannot be decoded.
 pub fn texts(column: &BinaryArray) -> Result<ArrayRef> {
     let mut maps = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
     for row in 0..column.len() {
@@ -45,7 +49,10 @@ pub fn texts(column: &BinaryArray) -> Result<ArrayRef> {
     Ok(Arc::new(maps.finish()))
 }
 
-/// What each row's checksums are checksums of; an object's are all of one kind.
+/// Returns for each row, in order, the type of its checksums (such as `COMPOSITE`), or NULL if there are none.
+/// All checksums of an object have one type.
+///
+/// Errors: [`ReadError::Corrupt`], wrapped, if a value cannot be decoded.
 pub fn kinds(column: &BinaryArray) -> Result<ArrayRef> {
     let kind = |row| Ok(decode(column.value(row))?.first().map(StoredChecksum::kind));
     let kinds = (0..column.len()).map(kind).collect::<Result<Vec<_>>>()?;

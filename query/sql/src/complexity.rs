@@ -1,14 +1,15 @@
-//! Bounds on a statement: on its text, asked before anything parses it, and on its tree, before anything plans it.
+//! Limits on a statement: on its text before any parser reads it, and on its tree before anything plans it.
 //!
-//! A parser makes trees, and planning, cloning, printing and dropping a tree recurse. DataFusion's parser counts how
-//! deep brackets, subqueries and prefix operators go. It does not count what is written one after the other: `1+1+1`,
-//! `a::int::int`, `a[1][1]`, `a UNION b UNION c` and chains of joins or WITH queries become trees as deep as they are
-//! long. A stack overflow is no panic: it ends the process. So each token that can make a tree deeper, a *link*, is
-//! counted first. Tokens that cannot are named here, all others count: a production that nobody thought of is bounded
-//! as well. Threads that parse and plan have [`STACK_BYTES`], which the tests hold to four times the need.
+//! A parser makes trees, and planning, cloning, printing and dropping a tree are recursive. DataFusion's parser
+//! limits the depth of brackets, subqueries and prefix operators, but not the length of sequences: `1+1+1`,
+//! `a::int::int`, `a[1][1]`, `a UNION b UNION c` and chains of joins or WITH queries become trees as deep as
+//! the sequence is long. A stack overflow is not a panic: it ends the process. Therefore each token that can
+//! make a tree deeper, a *link*, is counted before parsing. Tokens that cannot are listed here and all others
+//! count, so that a grammar rule that was overlooked is limited as well. Threads that parse and plan have a
+//! stack of [`STACK_BYTES`], which the tests hold to four times the need.
 //!
-//! Planning an expression takes a time that grows with the square of its depth, and cannot be interrupted. So what is
-//! parsed is looked at once more.
+//! Planning an expression takes time that grows with the square of its depth, and cannot be interrupted. The
+//! parsed tree is therefore checked as well.
 
 use std::ops::ControlFlow;
 
@@ -22,30 +23,33 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 
 use crate::error::SqlError;
 
-/// The longest text.
+/// The longest text of a statement, in bytes.
 pub const TEXT_BYTES_MAX: usize = 64 << 10;
-/// The most links of a text: three for each alternative of `a = 1 OR a = 2 OR …`.
+/// The most links of a text: `a = 1 OR a = 2 OR …` has three for each alternative.
 pub const LINKS_MAX: usize = 2000;
-/// How deep brackets may stand in brackets, whatever they mean.
+/// The greatest depth of brackets within brackets, of any kind.
 pub const NESTING_MAX: usize = 64;
-/// How often a parser may read the innermost bracket, as a power of two: within a call it reads everything twice, in some
-/// dialects and where it finds an error.
+/// The logarithm, to base 2, of how often a parser may read the innermost bracket: it reads the arguments of a
+/// call twice, in some dialects and where it finds an error.
 const GUESSES_MAX: usize = 16;
-/// The most statements within EXPLAIN: DataFusion's own parser calls itself for each, and none but the first can be planned.
+/// The most EXPLAIN words of a text: DataFusion's own parser is recursive in them, and only the first can be
+/// planned.
 const EXPLAINS_MAX: usize = 4;
-/// How deep an expression may be. AND and OR do not count: planning flattens them.
+/// The greatest depth of an expression. AND and OR do not count, since planning flattens them.
 pub const DEPTH_MAX: usize = 256;
-/// The most tables that one statement joins or reads. Each makes a plan deeper, also behind a comma, which elsewhere only
-/// makes lists longer.
+/// The most tables that one statement joins or reads. Each makes the plan deeper, also in a list of tables
+/// behind FROM, although other lists become only longer.
 pub const RELATIONS_MAX: usize = 100;
-/// The most columns of a SELECT, as PostgreSQL has it.
+/// The most columns of a SELECT, as in PostgreSQL.
 pub const COLUMNS_MAX: usize = 1664;
 /// The most columns in CUBE: rows are grouped by every subset of them.
 const CUBE_MAX: usize = 8;
-/// The stack of a thread that parses, plans, runs and drops statements. It takes memory as far as it is used.
+/// The stack, in bytes, of a thread that parses, plans, runs and drops statements. Only the used part takes
+/// memory.
 pub const STACK_BYTES: usize = 256 << 20;
 
-/// Refuses a text that is too long.
+/// Checks that a text has at most [`TEXT_BYTES_MAX`] bytes; called before the text is sent to another thread.
+/// Fails with [`SqlError::Complex`].
 pub fn check_length(text: &str) -> Result<(), SqlError> {
     if text.len() <= TEXT_BYTES_MAX {
         return Ok(());
@@ -56,10 +60,13 @@ pub fn check_length(text: &str) -> Result<(), SqlError> {
     )))
 }
 
-/// Refuses a text that is too long, or whose tree may be too deep.
+/// Checks a text's length, brackets and links before it is parsed; only for threads with a stack of
+/// [`STACK_BYTES`].
+///
+/// A text that cannot be tokenized passes: the parser must refuse it. Errors: [`SqlError::Complex`].
 pub fn check(text: &str, dialect: &dyn Dialect) -> Result<(), SqlError> {
     check_length(text)?;
-    // The parser begins in the same way: what cannot be taken apart, it refuses, and says where.
+    // The parser begins with the same tokens. Where they are wrong its error names the place.
     let Ok(tokens) = Tokenizer::new(dialect, text).tokenize() else { return Ok(()) };
     let (mut links, mut explains) = (0, 0);
     let mut open: Vec<usize> = Vec::new();
@@ -67,6 +74,7 @@ pub fn check(text: &str, dialect: &dyn Dialect) -> Result<(), SqlError> {
     for token in tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))) {
         match token {
             Token::LParen | Token::LBrace | Token::LBracket => open.push(guesses(before)),
+            // A closing bracket too many is an error for the parser.
             Token::RParen | Token::RBrace | Token::RBracket => drop(open.pop()),
             _ => {}
         }
@@ -88,12 +96,13 @@ pub fn check(text: &str, dialect: &dyn Dialect) -> Result<(), SqlError> {
     }
 }
 
+/// Returns true if a token is this keyword.
 fn is_word(token: &Token, keyword: Keyword) -> bool {
     matches!(token, Token::Word(Word { keyword: found, .. }) if *found == keyword)
 }
 
-/// Words of the grammar that make nothing deeper: literals, what names a column, and names of our own columns
-/// that mean something in statements that change tables.
+/// Keywords that make no tree deeper: literals, AS, and names of this package's columns that are keywords of
+/// other statements.
 const FLAT_WORDS: [Keyword; 9] = [
     Keyword::NoKeyword,
     Keyword::NULL,
@@ -106,8 +115,9 @@ const FLAT_WORDS: [Keyword; 9] = [
     Keyword::VALUE,
 ];
 
-/// How many links a token is. A prefix of INTERVAL takes the parser ten times the stack of others. A step of a pipe is
-/// a query within a query that may add columns, so planning takes a time that grows with the cube of their number.
+/// Returns the number of links for which a token counts. The parser needs ten times the usual stack for a
+/// prefix of INTERVAL. A pipe step is a query within a query that may add columns, so planning takes time that
+/// grows with the cube of their number.
 fn weight(token: &Token) -> usize {
     match token {
         Token::VerticalBarRightAngleBracket => 20,
@@ -116,7 +126,7 @@ fn weight(token: &Token) -> usize {
     }
 }
 
-/// Words behind which a bracket is no call.
+/// Keywords after which a bracket does not begin a call's arguments.
 const CLAUSE_WORDS: [Keyword; 33] = [
     Keyword::AND,
     Keyword::OR,
@@ -153,7 +163,7 @@ const CLAUSE_WORDS: [Keyword; 33] = [
     Keyword::EXPLAIN,
 ];
 
-/// Words that have a form of their own in an expression, and may be names as well.
+/// Keywords that have a form of their own in an expression and may be names as well.
 const CALL_WORDS: [Keyword; 22] = [
     Keyword::ARRAY,
     Keyword::CAST,
@@ -179,8 +189,9 @@ const CALL_WORDS: [Keyword; 22] = [
     Keyword::CURRENT_TIMESTAMP,
 ];
 
-/// How many times the parser may read again what stands in a bracket, as a power of two: a call's arguments in PostgreSQL's
-/// dialect as named ones first; what follows a word of the grammar as if that was a name, when it means nothing else.
+/// Returns the logarithm, to base 2, of how often the parser may read the content of a bracket behind this
+/// token. PostgreSQL's dialect first reads a call's arguments as named ones. Behind a keyword the parser reads
+/// the content again as a call, when nothing else fits.
 fn guesses(before: &Token) -> usize {
     match before {
         Token::Word(word) if CLAUSE_WORDS.contains(&word.keyword) => 0,
@@ -190,9 +201,11 @@ fn guesses(before: &Token) -> usize {
     }
 }
 
+/// Returns true if a token can make a tree deeper.
 fn is_link(token: &Token) -> bool {
     match token {
-        // What is opened is counted by how deep it is, but indexes may follow each other.
+        // Opening brackets are limited by their depth. `[` is absent here: one index may follow another without
+        // end.
         Token::LParen | Token::LBrace | Token::RParen | Token::RBrace | Token::RBracket => false,
         Token::Word(word) => !FLAT_WORDS.contains(&word.keyword),
         // `(a).1.1` is a chain whose links look like numbers.
@@ -215,7 +228,8 @@ fn is_link(token: &Token) -> bool {
     }
 }
 
-/// Refuses a tree that is too deep to be planned.
+/// Checks a parsed statement's tree before it is planned: depth, tables, columns, CUBE. Fails with
+/// [`SqlError::Complex`].
 pub fn check_tree(statement: &Statement) -> Result<(), SqlError> {
     match statement.visit(&mut TreeCounts::default()) {
         ControlFlow::Break(reason) => Err(SqlError::Complex(reason)),
@@ -223,7 +237,7 @@ pub fn check_tree(statement: &Statement) -> Result<(), SqlError> {
     }
 }
 
-/// Counts of what has been met on the way through a tree.
+/// Counts along a walk through a tree.
 #[derive(Default)]
 struct TreeCounts {
     depth: usize,
@@ -231,7 +245,8 @@ struct TreeCounts {
     cubed: usize,
 }
 
-/// A slice is a call with three arguments, whose types are worked out again at each level above.
+/// Returns the levels of one step of an access such as `a[1]`. A slice is planned as a call with three
+/// arguments, whose types are computed again at each level above.
 fn steps(access: &AccessExpr) -> usize {
     match access {
         AccessExpr::Subscript(Subscript::Slice { .. }) => 4,
@@ -239,8 +254,8 @@ fn steps(access: &AccessExpr) -> usize {
     }
 }
 
-/// How much deeper an expression makes its operands. What is reached into step by step is a list here, and a chain of
-/// calls when it is planned.
+/// Returns how many levels an expression adds above its operands. An access chain is one list in the tree and
+/// becomes a chain of calls in the plan.
 fn levels(expr: &Expr) -> usize {
     match expr {
         Expr::BinaryOp { op: BinaryOperator::And | BinaryOperator::Or, .. } => 0,
@@ -280,7 +295,7 @@ impl Visitor for TreeCounts {
         }
     }
 
-    /// EXCEPT and INTERSECT are planned as joins.
+    /// Counts set operations. EXCEPT and INTERSECT are planned as joins, UNION is not.
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<String> {
         let mut bodies = vec![&*query.body];
         while let Some(body) = bodies.pop() {
@@ -299,6 +314,7 @@ impl Visitor for TreeCounts {
 }
 
 impl TreeCounts {
+    /// Ends the walk if there are too many tables.
     fn check_relations(&self) -> ControlFlow<String> {
         match self.relations > RELATIONS_MAX {
             true => {

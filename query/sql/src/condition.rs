@@ -1,8 +1,9 @@
-//! Conditions that are asked of disjoint rows while they are decoded, so that texts and maps are decoded only where a
-//! row may be in the answer.
+//! Conditions that are evaluated on disjoint rows while the rows are decoded, so that texts and maps are
+//! decoded only for rows that may be in the result.
 //!
-//! They come from the plan above, which asks them again in full; one kind changes while the query runs: "larger
-//! than the hundredth so far". So a condition may be weakened to the columns that are cheap to decode.
+//! The conditions come from the plan nodes above, which evaluate them again in full. One kind changes while the
+//! query runs: "larger than the hundredth so far" in a query with ORDER BY and LIMIT. A condition may therefore
+//! be weakened to the columns that are cheap to decode: a row that passes too much is removed above.
 
 use std::sync::Arc;
 
@@ -23,49 +24,57 @@ use query::scan::RowCondition;
 
 use crate::table::RowProjection;
 
-/// See the module's description.
+/// A condition of the plan above, as it is evaluated on rows that are being decoded. See the module's
+/// description.
 pub struct PushdownCondition {
-    /// As the plan above has it, over the columns of the node's rows.
+    /// The condition of the plan above, over the columns of the node's rows.
     given: Arc<dyn PhysicalExpr>,
     snapshot: Snapshot,
-    /// The columns that it is asked on.
+    /// The table columns that the condition is evaluated on.
     asked_on: RowProjection,
+    /// The manifest columns from which these are made.
     needs: Vec<usize>,
-    /// As it is asked, and as of which change.
+    /// The condition that is evaluated now, and the generation of `given` from which it was made.
     asked: Mutex<Option<(u64, PushdownPart)>>,
 }
 
+/// The part of a condition that can be evaluated on the chosen columns.
 #[derive(Clone)]
 enum PushdownPart {
-    /// Of every row.
+    /// A condition that every wanted row fulfils.
     OfAll(Arc<dyn PhysicalExpr>),
-    /// Nothing that could be asked on these columns.
+    /// No part.
     Nothing,
 }
 
+/// Returns true for numbers, times and booleans: their columns are cheap to decode.
 fn is_fixed_width(kind: &DataType) -> bool {
     kind.is_primitive() || *kind == DataType::Boolean
 }
 
 impl PushdownCondition {
-    /// Makes a condition of the node's rows; `None` where it is not worth asking early.
+    /// Makes a condition on a node's rows, or returns `None` if early evaluation would not be faster.
+    ///
+    /// Early evaluation must save the decoding of a text or a map, and needs a column besides bucket and key.
     pub fn new(
         given: &Arc<dyn PhysicalExpr>,
         schema: &Schema,
         projection: &RowProjection,
         snapshot: &Snapshot,
     ) -> Option<Self> {
-        // Bucket and key choose pages already, and keys are the dearest column to decode.
+        // Bucket and key have selected pages already, and keys cost most to decode.
         let names = collect_columns(given).into_iter().map(|column| column.name().to_owned());
         let mut names: Vec<String> =
             names.filter(|name| !["bucket", "key", "is_latest"].contains(&name.as_str())).collect();
+        // A condition that changes during the query is reduced to columns that are cheap to decode.
         let is_dynamic = snapshot_generation(given) != 0;
         if is_dynamic {
             let kind =
                 |name: &str| schema.field_with_name(name).ok().map(|f| f.data_type().clone());
             names.retain(|name| kind(name).is_some_and(|kind| is_fixed_width(&kind)));
         }
-        // To leave rows out one by one costs more than to decode numbers for all of them.
+        // Skipping single rows costs more than decoding numbers for all of them: only texts and maps are worth
+        // it.
         let is_dear = |field: &&Arc<Field>| {
             !is_fixed_width(field.data_type()) && !names.contains(field.name())
         };
@@ -78,11 +87,13 @@ impl PushdownCondition {
         Some(Self { given, snapshot, asked_on, needs, asked: Mutex::new(None) })
     }
 
-    /// The condition as the plan above has it.
+    /// Returns the condition of the plan above, unchanged; only for display and for the planner's walk.
     pub fn given(&self) -> &Arc<dyn PhysicalExpr> {
         &self.given
     }
 
+    /// Returns the condition as of now: made again after each change of a condition that changes during the
+    /// query.
     fn asked_now(&self) -> Result<PushdownPart> {
         let generation = snapshot_generation(&self.given);
         let mut asked = self.asked.lock();
@@ -102,6 +113,7 @@ impl PushdownCondition {
         Ok(now)
     }
 
+    /// Evaluates the condition on manifest rows; `None` if it excludes no row at present.
     fn evaluate(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>> {
         let PushdownPart::OfAll(asked) = self.asked_now()? else { return Ok(None) };
         let table = self.asked_on.columns_of(rows, &self.snapshot.buckets)?;
@@ -110,8 +122,8 @@ impl PushdownCondition {
     }
 }
 
-/// What a condition says about these columns alone; `None` for nothing. Where it holds, this holds, too: what
-/// is about other columns is left out, which is right below AND and OR and nowhere else.
+/// Returns the part of a condition that is about these columns alone, or `None` if there is none. The part is
+/// true wherever the condition is. Other columns' parts are left out, which is correct below AND and OR only.
 fn weakened(
     condition: &Arc<dyn PhysicalExpr>,
     columns: &SchemaRef,
@@ -137,7 +149,7 @@ fn weakened(
     }
     let of = collect_columns(condition);
     let is_of_these = of.iter().all(|column| columns.index_of(column.name()).is_ok());
-    // What names no column is a constant: true before there is anything to compare with.
+    // A condition without columns is a constant: `true` as long as the query has no rows to compare with.
     (is_of_these && !(of.is_empty() && condition.to_string() == lit(true).to_string()))
         .then(|| condition.clone())
 }
@@ -148,7 +160,8 @@ impl RowCondition for PushdownCondition {
     }
 
     fn keeps(&self, rows: &RecordBatch) -> Result<Option<BooleanArray>, ArrowError> {
-        // It may fail for a row that is not shown at all. Where it matters, it fails above, too.
+        // Evaluation may fail on a row that is not even visible. If the row is, the plan above fails on it as
+        // well.
         Ok(self.evaluate(rows).unwrap_or_default())
     }
 }

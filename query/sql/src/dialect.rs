@@ -1,4 +1,4 @@
-//! What clients of PostgreSQL send: queries in its dialect, and statements about the session.
+//! Statements of PostgreSQL's clients: queries in PostgreSQL's dialect, and statements about the session.
 
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -15,29 +15,29 @@ use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use crate::complexity;
 use crate::error::SqlError;
 
-/// A statement.
+/// A statement of a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SqlStatement {
-    /// Asks for rows. Texts to try if the client's own means nothing here, one after the other: DataFusion
-    /// has other words, or none, for the same.
+    /// A query. The texts are alternatives, in order, for a text that DataFusion refuses: the client's query in
+    /// DataFusion's dialect, and for some queries of drivers one without rows.
     Query(Vec<String>),
     /// Begins a transaction.
     Begin,
     /// Ends a transaction.
     Commit,
-    /// Gives a transaction up.
+    /// Rolls a transaction back.
     Rollback,
-    /// Sets a mark in a transaction.
+    /// Sets a savepoint.
     Savepoint,
-    /// Forgets a mark.
+    /// Releases a savepoint.
     Release,
-    /// Gives up what came after a mark.
+    /// Rolls back to a savepoint; the transaction continues.
     RollbackTo,
     /// Changes a setting: its name, its value.
     Set(String, String),
-    /// Asks for a setting.
+    /// Reads a setting, by its name.
     Show(String),
-    /// Lets go of what was prepared under a name.
+    /// Removes a prepared statement, by its name.
     Deallocate(String),
     /// Resets the session.
     Discard,
@@ -46,21 +46,27 @@ pub enum SqlStatement {
 static PARSER: LazyLock<PostgresCompatibilityParser> =
     LazyLock::new(PostgresCompatibilityParser::new);
 
-/// Takes a text apart into its statements. For threads with a stack of [`complexity::STACK_BYTES`].
+/// Parses a text into its statements, in order; an empty text has none.
+///
+/// Only for threads with a stack of [`complexity::STACK_BYTES`]. Errors: [`SqlError::Complex`] before parsing
+/// if the text exceeds the limits, [`SqlError::Refused`] with a place in the text if it cannot be parsed.
 pub fn statements(text: &str) -> Result<Vec<SqlStatement>, SqlError> {
     complexity::check(text, &PostgreSqlDialect {})?;
-    // Rewriting walks trees many times over. What is wrong with the text is told below.
+    // Rewriting walks a tree many times, so its limits are checked first. A text that cannot be parsed fails
+    // below.
     for statement in Parser::parse_sql(&PostgreSqlDialect {}, text).iter().flatten() {
         complexity::check_tree(statement)?;
     }
     let parsed = PARSER.parse(text).map_err(|error| {
-        // The rewriting parser forgets places; what is wrong is wrong without rewriting, too.
+        // The rewriting parser loses places in the text. A text that it refuses is refused without rewriting,
+        // too.
         let error = Parser::parse_sql(&PostgreSqlDialect {}, text).err().unwrap_or(error);
         SqlError::planning(&DataFusionError::SQL(Box::new(error), None)).in_text(text)
     })?;
     Ok(parsed.into_iter().map(statement).collect())
 }
 
+/// Converts a parsed statement; everything that is not about the session counts as a query.
 fn statement(parsed: Parsed) -> SqlStatement {
     match parsed {
         Parsed::StartTransaction { .. } => SqlStatement::Begin,
@@ -89,7 +95,7 @@ fn statement(parsed: Parsed) -> SqlStatement {
     }
 }
 
-/// Whether a statement reads one of some tables.
+/// Returns true if a statement reads one of these tables.
 fn reads(statement: &Parsed, tables: &[&str]) -> bool {
     visit_relations(statement, |name| match tables.contains(&name.to_string().as_str()) {
         true => ControlFlow::Break(()),
@@ -98,12 +104,12 @@ fn reads(statement: &Parsed, tables: &[&str]) -> bool {
     .is_break()
 }
 
-/// There are no constraints, no indexes, and no table inherits from another.
+/// Tables of PostgreSQL without rows here: there are no constraints, no indexes and no inheritance.
 const EMPTY: [&str; 3] =
     ["pg_catalog.pg_constraint", "pg_catalog.pg_index", "pg_catalog.pg_inherits"];
 
-/// What drivers ask about what is not there, in words that DataFusion cannot plan, has the columns that they
-/// ask for and no rows.
+/// Makes a query with the columns of this one and no rows, for queries of drivers on empty tables that
+/// DataFusion cannot plan. Returns `None` if a column has no name.
 fn without_rows(statement: &Parsed) -> Option<String> {
     let Parsed::Query(query) = statement else { return None };
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
@@ -122,8 +128,8 @@ fn without_rows(statement: &Parsed) -> Option<String> {
     Some(format!("SELECT {} WHERE false", columns.join(", ")))
 }
 
-/// Where a driver asks what columns there are, what stands in a CASE as a query of its own looks up defaults, sequences and
-/// collations. Columns here have none, and DataFusion cannot plan it.
+/// Replaces subqueries within CASE by NULL. Drivers read defaults, sequences and collations of columns with
+/// them; columns here have none, and DataFusion cannot plan such subqueries.
 fn without_lookups(statement: &mut Parsed) {
     let _ = visit_expressions_mut(statement, |expression| {
         if let Expr::Case { .. } = expression {
@@ -138,6 +144,7 @@ fn without_lookups(statement: &mut Parsed) {
     });
 }
 
+/// Converts a SET statement: special forms get the name of the setting that they change.
 fn setting(set: Set) -> SqlStatement {
     let name_of = |name: &ObjectName| name.to_string();
     match set {

@@ -1,4 +1,4 @@
-//! Runs queries on threads of their own: admits them, plans them on fresh snapshots, hands rows over.
+//! Runs queries on threads of their own: admits them, plans them on fresh snapshots, and sends encoded rows.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -34,23 +34,23 @@ use crate::session::{QuerySession, StatementDescription};
 use crate::slots::QuerySlots;
 use crate::source::{Principal, StoreSource};
 
-/// How queries are run.
+/// The limits of an engine.
 #[derive(Clone, Debug)]
 pub struct SqlOptions {
     /// Bytes that all queries together may hold for sorting, grouping and joining.
     pub memory_bytes: usize,
-    /// Where what does not fit in memory goes, and at most how many bytes of it. Without a place, a query
-    /// that needs more memory ends with an error that says so. The folder belongs to the engine.
+    /// The folder for data beyond the memory, and the most bytes in it. The folder belongs to the engine alone.
+    /// With `None` a query that needs more memory fails with [`SqlError::Memory`].
     pub spill: Option<(PathBuf, u64)>,
-    /// Threads for all queries together.
+    /// Threads for all queries together, and the parallelism of one query.
     pub threads: usize,
-    /// Queries under way at a time.
+    /// Queries that run at a time.
     pub queries_max: usize,
-    /// More wait, within their deadline, so many; what comes beyond is turned away.
+    /// Queries that wait at a time, within their deadline; more are refused with [`SqlError::Busy`].
     pub waiting_max: usize,
-    /// How long one query may take, its wait included.
+    /// The longest time of one query, from its admission to its last row, waiting included.
     pub deadline: Duration,
-    /// A query that took so long is told of in the log.
+    /// The time from which on a query is logged as slow.
     pub slow: Duration,
 }
 
@@ -68,41 +68,42 @@ impl Default for SqlOptions {
     }
 }
 
-/// What has become of queries.
+/// Counts of queries, for metrics.
 #[derive(Default, Debug)]
 pub struct QueryCounters {
-    /// Queries that were answered to their end.
+    /// Queries that ended without an error.
     pub done: AtomicU64,
-    /// Queries that were not.
+    /// Queries that failed, ran past their deadline or were cancelled.
     pub failed: AtomicU64,
-    /// Queries that were turned away.
+    /// Queries and other requests that were refused because too many waited.
     pub refused: AtomicU64,
-    /// Queries that wait now.
+    /// Queries and other requests that wait now.
     pub waiting: AtomicUsize,
 }
 
-/// Pieces of a result that wait for a slow client.
+/// Pieces of a result that wait for a slow client; a query with more pauses.
 const PIECES_WAITING: usize = 1;
 
-/// Runs queries.
+/// Runs queries on its own threads. Dropping it ends all queries at their next `await`, without waiting for
+/// them.
 pub struct SqlEngine {
-    /// Taken when the engine is dropped: a runtime must not be dropped where it would block.
+    /// Taken when the engine is dropped: dropping a runtime blocks, which async code must not do.
     runtime: Option<Runtime>,
     base: SharedCatalog,
     places: Arc<QuerySlots>,
     deadline: Duration,
     slow: Duration,
     counters: Arc<QueryCounters>,
-    /// The store's folder, which only operators are told.
+    /// The store's folder, whose name only operators may see in errors.
     folder: Option<String>,
 }
 
-/// A query.
+/// A query with its parameters.
 #[derive(Clone, Debug)]
 pub struct QueryRequest {
-    /// The text: one statement.
+    /// The text: exactly one statement.
     pub text: String,
-    /// Values for `$1`, `$2` and so on.
+    /// The values of `$1`, `$2` and so on.
     pub parameters: Vec<ScalarValue>,
 }
 
@@ -112,14 +113,14 @@ impl From<String> for QueryRequest {
     }
 }
 
-/// Where in each partition's log an answer stands: everything below is in it.
+/// For each partition the offset of its snapshot: the result contains all records below it and none from it on.
 pub type ReadOffsets = Vec<(PartitionId, Offset)>;
 
-/// A result's rows, encoded, as they come. Dropping it ends the query.
+/// An encoded result in progress. Dropping it cancels the query.
 pub struct QueryRows<P> {
-    /// The columns.
+    /// The result's columns.
     pub schema: SchemaRef,
-    /// What the answer contains.
+    /// The offsets at which the result is consistent.
     pub at: ReadOffsets,
     pieces: mpsc::Receiver<Result<P, SqlError>>,
     task: JoinHandle<()>,
@@ -127,7 +128,8 @@ pub struct QueryRows<P> {
 }
 
 impl<P> QueryRows<P> {
-    /// The next piece; none at the end.
+    /// Returns the next piece in order, or `None` at the end. An error is the last item: the rows before it are
+    /// incomplete. Cancel safe: a dropped call loses no piece.
     pub async fn next(&mut self) -> Option<Result<P, SqlError>> {
         self.pieces.recv().await
     }
@@ -140,7 +142,7 @@ impl<P> Drop for QueryRows<P> {
     }
 }
 
-/// A session that sees what was acknowledged before, and where it stands.
+/// Opens a session on snapshots that contain everything that was acknowledged before the call.
 async fn open(
     base: SharedCatalog,
     source: &dyn StoreSource,
@@ -152,22 +154,27 @@ async fn open(
 }
 
 impl SqlEngine {
-    /// Starts the threads.
+    /// Starts the engine's threads; no query is run yet.
+    ///
+    /// Errors: if the threads cannot be started or DataFusion refuses the configuration.
     pub fn new(options: &SqlOptions) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads)
             .thread_name("sql")
             .thread_stack_size(STACK_BYTES)
             .on_thread_start(|| {
-                // SCHED_IDLE: whoever else wants a processor takes it at once. Measured, GETs at 30 % of their highest
-                // rate beside queries that scan everything: p99 is 4.2 to 5.9 times the quiet one at niceness 0, 1.7 to
-                // 2.2 at 19, 1.3 to 1.7 so, and queries take as long. Refused or not, all are answered.
+                // SCHED_IDLE: all other threads take precedence. Measured with GETs at 30 % of their highest
+                // rate beside queries that scan everything: the p99 of a GET is 4.2 to 5.9 times that without
+                // queries at niceness 0, 1.7 to 2.2 at 19, and 1.3 to 1.7 under SCHED_IDLE; queries take as
+                // long. If the system refuses the policy, queries run all the same.
                 let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
                 let (thread, least) = (thread_native_id(), ThreadPriority::Min);
                 let _ = set_thread_priority_and_policy(thread, least, idle);
             })
             .enable_time()
             .build()?;
+        // The message of an exhausted pool names its largest consumers, which may be other users' queries: one
+        // is enough.
         let largest_told = NonZeroUsize::MIN;
         let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes), largest_told);
         let disk = match &options.spill {
@@ -185,7 +192,7 @@ impl SqlEngine {
             .with_default_catalog_and_schema(CATALOG, SCHEMA)
             .with_target_partitions(options.threads)
             .with_batch_size(8192);
-        // Errors tell where in the text they are.
+        // Errors then contain the place in the text.
         config.options_mut().sql_parser.collect_spans = true;
         let state = SessionStateBuilder::new()
             .with_config(config)
@@ -207,17 +214,26 @@ impl SqlEngine {
         })
     }
 
-    /// What has become of queries so far.
+    /// Returns the live counters. Each must be read on its own; there is no consistent view of all of them.
     pub fn counters(&self) -> &QueryCounters {
         &self.counters
     }
 
+    /// Returns the runtime, which exists until the engine is dropped.
     fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("the runtime stays until the engine is dropped")
     }
 
-    /// Runs a query and encodes its rows. Returns once it is planned and its first rows are there, so that most
-    /// errors are known before an answer begins.
+    /// Runs a query on fresh snapshots and encodes its rows on the engine's threads.
+    ///
+    /// Returns when the query is planned and its first rows exist, or the result is known to be empty. Most
+    /// errors therefore occur before the caller has sent anything. Rows come in the order that the query
+    /// demands, otherwise in any order. A caller that reads slowly pauses the query, which its deadline ends
+    /// all the same. Dropping the future or the rows cancels the query.
+    ///
+    /// Errors: every [`SqlError`]; [`SqlError::Busy`] and [`SqlError::Complex`] (text too long) at once,
+    /// without waiting. For a principal who is not an operator, texts that name files or other users' queries
+    /// are replaced and logged.
     pub async fn query<E: RowSink>(
         &self,
         source: Arc<dyn StoreSource>,
@@ -234,6 +250,7 @@ impl SqlEngine {
         let alive = CancelToken::new(deadline);
         let asked = alive.clone();
         let task = self.runtime().spawn(async move {
+            // Dropped with the task: a query that is cancelled half way counts as failed.
             let mut ended = EndCounter { counters, is_done: false };
             let (began, text) = (Instant::now(), question.text.clone());
             let asker = source.asker().clone();
@@ -250,15 +267,18 @@ impl SqlEngine {
                 tracing::warn!(asker = asker.name, seconds, rows, text, "a slow query");
             }
             if let Err(error) = result {
-                // Nobody may be listening any more.
+                // The receiver may have been dropped.
                 let _ = errors.send(Err(told(error, &asker, folder.as_deref()))).await;
             }
         });
+        // Built before the first `await`: if this future is dropped, `rows` is dropped with it and cancels the
+        // query.
         let (schema, at) = (Arc::new(Schema::empty()), ReadOffsets::new());
         let mut rows = QueryRows { schema, at, pieces, task, alive };
         match begun_in.await {
             Ok((schema, at)) => (rows.schema, rows.at) = (schema, at),
             Err(_) => {
+                // The task has ended without a beginning: its error is in the channel.
                 let error = match rows.next().await {
                     Some(Err(error)) => error,
                     _ => SqlError::Failed("the query ended without an answer".into()),
@@ -269,7 +289,11 @@ impl SqlEngine {
         Ok(rows)
     }
 
-    /// Tells what a statement asks for and answers with, without running it.
+    /// Returns a statement's parameters and columns without running it; fresh snapshots are needed all the
+    /// same.
+    ///
+    /// Admitted and limited in time like a query. A dropped call continues on the engine's threads until its
+    /// deadline at the latest. Errors: as for [`SqlEngine::query`].
     pub async fn describe(
         &self,
         source: Arc<dyn StoreSource>,
@@ -282,7 +306,10 @@ impl SqlEngine {
         self.beside(asker, describing).await
     }
 
-    /// Takes a text of a client of PostgreSQL apart into its statements.
+    /// Parses a text of a PostgreSQL client into its statements, in order, on the engine's threads.
+    ///
+    /// Admitted and limited in time like a query. Errors: [`SqlError::Complex`], [`SqlError::Refused`] with a
+    /// place in the text, [`SqlError::Busy`], [`SqlError::Deadline`].
     pub async fn statements(
         &self,
         asker: &Principal,
@@ -292,7 +319,7 @@ impl SqlEngine {
         self.beside(asker.clone(), async move { dialect::statements(&text) }).await
     }
 
-    /// Does what belongs to a query and is none, on the threads and within the bounds of queries.
+    /// Runs work that is not a query on the engine's threads, admitted and limited in time like a query.
     async fn beside<T: Send + 'static>(
         &self,
         asker: Principal,
@@ -312,7 +339,8 @@ impl SqlEngine {
     }
 }
 
-/// An error as somebody may know it: what names files of the store is for operators, and for the log.
+/// Returns the error as the principal may see it. Errors that name files of the store, or other users' queries,
+/// are logged in full and replaced, except for operators.
 fn told(error: SqlError, asker: &Principal, folder: Option<&str>) -> SqlError {
     if asker.is_operator || !error.tells_of_the_store(folder) {
         return error;
@@ -329,7 +357,7 @@ impl Drop for SqlEngine {
     }
 }
 
-/// Counts a query's end, also when it is dropped half way.
+/// Counts a query's end when it is dropped, however the query ended.
 struct EndCounter {
     counters: Arc<QueryCounters>,
     is_done: bool,
@@ -342,8 +370,8 @@ impl Drop for EndCounter {
     }
 }
 
-/// Plans and runs one query: tells the schema once the first rows are there, then sends rows as the encoder
-/// writes them. Gives how many there were.
+/// Plans and runs one query, sends the schema once the first rows exist, then the encoded pieces in order.
+/// Returns the number of rows sent; ends early, without an error, if the receiver is dropped.
 async fn run<E: RowSink>(
     base: SharedCatalog,
     source: &dyn StoreSource,
@@ -358,6 +386,7 @@ async fn run<E: RowSink>(
     let mut stream = session.run(&question.text, values, alive).await?;
     let mut next = stream.next().await.transpose().map_err(|error| SqlError::running(&error))?;
     encoder.begin(&stream.schema())?;
+    // The caller has dropped the result: nobody needs the rows.
     if begun.send((stream.schema(), at)).is_err() {
         return Ok(0);
     }
@@ -367,6 +396,7 @@ async fn run<E: RowSink>(
         while from < batch.num_rows() {
             alive.check().map_err(|overdue| SqlError::Deadline(overdue.0))?;
             let (piece, taken) = encoder.rows(&batch.slice(from, batch.num_rows() - from))?;
+            // Without this a sink that encodes no row would loop without end.
             from += taken.max(1);
             if let Some(piece) = piece
                 && out.send(Ok(piece)).await.is_err()
@@ -378,7 +408,7 @@ async fn run<E: RowSink>(
         next = stream.next().await.transpose().map_err(|error| SqlError::running(&error))?;
     }
     if let Some(piece) = encoder.end()? {
-        // Whoever has gone needs no end.
+        // A receiver that was dropped needs no end.
         let _ = out.send(Ok(piece)).await;
     }
     Ok(rows)

@@ -1,4 +1,4 @@
-//! What may become of a query.
+//! Errors of queries, and the conversion of DataFusion's errors.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use ingest::log::ReadError;
 
 use crate::cancel::QueryCancelled;
 
-/// A place in a query's text; both count from 1.
+/// A place in a query's text; line and column count from 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TextPosition {
     /// The line.
     pub line: u64,
-    /// The character in it.
+    /// The character in the line.
     pub column: u64,
 }
 
@@ -23,12 +23,12 @@ impl fmt::Display for TextPosition {
     }
 }
 
-/// Why a text was not run.
+/// The reason for which a text was not run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct QueryRefusal {
-    /// What is wrong with it.
+    /// The problem, as a message for the user.
     pub message: String,
-    /// Where, if that is known.
+    /// The place of the problem, if it is known.
     pub position: Option<TextPosition>,
 }
 
@@ -41,48 +41,51 @@ impl fmt::Display for QueryRefusal {
     }
 }
 
-/// With these words the memory pool goes over to who holds it, others' queries included.
+/// The words of the memory pool's message after which it lists its largest users, other users' queries
+/// included.
 const CONSUMERS: &str = "top memory consumers";
 
-/// A query was not answered, or not to its end.
+/// The error of a query that was not answered, or not completely.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
-    /// The text is no query, names what is not there, or wants to change something.
+    /// The text is not a query, names something that does not exist, or would change something. A retry cannot
+    /// help.
     #[error("{0}")]
     Refused(QueryRefusal),
-    /// The text is longer, or its tree may be deeper, than queries may be.
+    /// The text exceeds a limit on its length, its depth or its columns. A retry cannot help.
     #[error("{0}")]
     Complex(String),
-    /// So many queries wait already that this one would have no chance.
-    #[error("too many queries wait already; ask again later")]
+    /// Too many queries are waiting already, of all users or of this one; retry later.
+    #[error("too many queries are waiting; retry later")]
     Busy,
-    /// What the query reads cannot be told apart from older states now.
+    /// Fresh snapshots cannot be had, or a file cannot be read, at present; retry later.
     #[error("{0}")]
     Unavailable(String),
-    /// A file could not be read; the rest of the answer would be missing.
+    /// A file is damaged, so that rows would be missing.
     #[error("{0}")]
     Read(String),
-    /// The query needs more memory, or more room on disk, than queries may have.
+    /// The query needs more memory or more disk space than the limits allow.
     #[error("{0}")]
     Memory(String),
-    /// The query took longer than queries may.
+    /// The query ran past its deadline, in seconds, or was cancelled.
     #[error("the query was ended after {0} seconds")]
     Deadline(u64),
-    /// The query asks for a value that cannot be computed: one divided by zero, a text that is no number.
+    /// A value cannot be computed: a division by zero, a text that is not a number.
     #[error("{0}")]
     Value(String),
-    /// Something else went wrong while it ran.
+    /// Any other error while the query ran.
     #[error("{0}")]
     Failed(String),
 }
 
 impl SqlError {
-    /// A refusal that concerns no place in particular.
+    /// Makes a refusal without a place in the text, for statements that must never be run here.
     pub fn refused(message: impl Into<String>) -> Self {
         SqlError::Refused(QueryRefusal { message: message.into(), position: None })
     }
 
-    /// Tells that the text names files, or parts of others' queries.
+    /// Returns true if the error's text names files of the store or parts of other users' queries; such texts
+    /// are only for operators.
     pub(crate) fn tells_of_the_store(&self, folder: Option<&str>) -> bool {
         let names_folder = |text: &str| folder.is_some_and(|folder| text.contains(folder));
         match self {
@@ -96,7 +99,8 @@ impl SqlError {
         }
     }
 
-    /// The same error without what it tells of the store.
+    /// Returns the error without facts about the store: of the same kind, but a refusal becomes
+    /// [`SqlError::Failed`]. The caller must have logged the original.
     pub(crate) fn in_public(self) -> Self {
         const LOG: &str = "the server's log tells more";
         match self {
@@ -114,7 +118,8 @@ impl SqlError {
         }
     }
 
-    /// Snapshots could not be had, or a file not read.
+    /// Converts an error of a snapshot or a file: damage becomes [`SqlError::Read`], everything else
+    /// [`SqlError::Unavailable`], after which a retry may help.
     pub fn reading(error: &ReadError) -> Self {
         match error {
             ReadError::Corrupt(_) => SqlError::Read(error.to_string()),
@@ -122,7 +127,8 @@ impl SqlError {
         }
     }
 
-    /// An error met while planning: the query's fault unless it says otherwise.
+    /// Converts an error of planning: the text is refused, unless the cause is a read, the memory or the
+    /// deadline.
     pub(crate) fn planning(error: &DataFusionError) -> Self {
         match Self::met(error) {
             SqlError::Failed(message) => {
@@ -139,7 +145,8 @@ impl SqlError {
         }
     }
 
-    /// A text that ends too early is wrong at its end, which the parser does not tell.
+    /// Adds a place to the refusal of a text that ends too early: the end of the text, which the parser does
+    /// not report. Any other error is returned unchanged.
     pub(crate) fn in_text(self, text: &str) -> Self {
         match self {
             SqlError::Refused(QueryRefusal { message, position: None })
@@ -156,7 +163,7 @@ impl SqlError {
         }
     }
 
-    /// An error met while running. A value that cannot be computed is the query's fault.
+    /// Converts an error of a running query. A value that cannot be computed is the query's own error.
     pub(crate) fn running(error: &DataFusionError) -> Self {
         match (Self::met(error), error.find_root()) {
             (
@@ -169,7 +176,7 @@ impl SqlError {
         }
     }
 
-    /// An error that operators pass on in wrappings of their own.
+    /// Finds the cause of an error below the wrappers that plan nodes add.
     fn met(error: &DataFusionError) -> Self {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(this) = cause {
@@ -199,12 +206,13 @@ impl SqlError {
     }
 }
 
-/// An error of ours on its way through DataFusion; [`SqlError::running`] finds it again.
+/// Wraps an error of this project, so that it passes through DataFusion's plan nodes; [`SqlError::running`]
+/// must unwrap it.
 pub(crate) fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
-/// Takes the place off the end of a parser's message, ` at Line: 1, Column: 8`.
+/// Splits the place, ` at Line: 1, Column: 8`, from the end of a parser's message.
 fn split_position(message: &str) -> (&str, Option<TextPosition>) {
     let split = || {
         let (text, place) = message.rsplit_once(" at Line: ")?;

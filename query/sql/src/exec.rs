@@ -39,35 +39,37 @@ use crate::condition::PushdownCondition;
 use crate::error::external;
 use crate::table::RowProjection;
 
-/// What one thread reads.
+/// The part of a scan that one thread reads.
 #[derive(Clone, Debug)]
 pub enum ScanShare {
-    /// Rows that their run alone decides.
+    /// Rows whose visibility their run alone decides.
     Disjoint(DisjointRows),
-    /// Sources to merge.
+    /// Rows that are merged from all sources.
     Merged(OverlappingRange),
-    /// Keys to look up, for those that have a tag.
+    /// Keys to look up one by one, for objects that have a tag.
     Tagged(Arc<TaggedKeys>),
 }
 
-/// Keys that have a tag, or had it once.
+/// Keys of objects that have a tag now or had it before.
 #[derive(Debug)]
 pub struct TaggedKeys {
     /// The tag.
     pub tag: TagFilter,
-    /// The keys.
+    /// The keys, ordered by bucket id and key.
     pub keys: Vec<(BucketId, Bytes)>,
 }
 
 impl ScanShare {
-    /// The shares of a split, for so many threads.
+    /// Returns the shares of a split for at most `threads` readers of disjoint rows, in order, and one for the
+    /// merge.
     pub fn all(split: ScanSplit, threads: usize) -> Vec<ScanShare> {
         let disjoint = split.disjoint.iter().flat_map(|disjoint| disjoint.shares(threads));
         disjoint.map(ScanShare::Disjoint).chain(split.overlapping.map(ScanShare::Merged)).collect()
     }
 }
 
-/// Scans `objects` or `versions` of one snapshot within bounds; each share is in the order of bucket ids and keys.
+/// Scans `objects` or `versions` of one snapshot within bounds. Each share is ordered by bucket id and key;
+/// nothing is known about the order between shares. Keeps the snapshot until it is dropped.
 #[derive(Clone)]
 pub struct EntriesExec {
     snapshot: Snapshot,
@@ -82,7 +84,8 @@ pub struct EntriesExec {
 }
 
 impl EntriesExec {
-    /// Makes the node.
+    /// Makes the node over shares that together contain every wanted row once; `limit` applies to each share.
+    /// Reads nothing before it is executed.
     pub fn new(
         snapshot: Snapshot,
         shown: VersionScope,
@@ -92,7 +95,8 @@ impl EntriesExec {
         limit: Option<usize>,
     ) -> Result<Self> {
         let schema = projection.schema.clone();
-        // Buckets come in the order of their ids, which no column shows: one bucket's keys are in order.
+        // Buckets are ordered by id, and no column contains the id: only rows of a single bucket are ordered by
+        // a column.
         let mut orderings: Vec<Vec<PhysicalSortExpr>> = Vec::new();
         if bounds.buckets().len() == 1 && schema.index_of("key").is_ok() {
             orderings.push(vec![PhysicalSortExpr::new_default(col("key", &schema)?)]);
@@ -182,7 +186,8 @@ impl ExecutionPlan for EntriesExec {
         Ok(told)
     }
 
-    /// Keeps conditions that are worth asking early. None is answered for: the plan above asks them again.
+    /// Keeps copies of the conditions that are worth early evaluation. None is reported as handled, so the plan
+    /// above evaluates all of them again.
     fn handle_child_pushdown_result(
         &self,
         _phase: FilterPushdownPhase,
@@ -264,6 +269,8 @@ impl ExecutionPlan for EntriesExec {
             reading,
             snapshot: self.snapshot.clone(),
             projection: self.projection.clone(),
+            // Each share stops at the limit, since any of them may have all the rows; the plan above limits
+            // their union.
             left: self.limit.unwrap_or(usize::MAX),
             baseline: BaselineMetrics::new(&self.metrics, partition),
             counts,
@@ -277,6 +284,7 @@ impl ExecutionPlan for EntriesExec {
     }
 }
 
+/// The read of one share.
 enum ReadState {
     Nothing,
     Disjoint(DisjointScan),
@@ -284,7 +292,7 @@ enum ReadState {
     Tagged(TaggedScan),
 }
 
-/// Look-ups under way.
+/// Look-ups in progress.
 struct TaggedScan {
     tagged: Arc<TaggedKeys>,
     next: usize,
@@ -292,7 +300,7 @@ struct TaggedScan {
 }
 
 impl TaggedScan {
-    /// The next rows; none at the end. Never an empty batch.
+    /// Returns the next rows in order, or `None` at the end. A batch is never empty.
     async fn next(&mut self, snapshot: &Snapshot) -> Result<Option<ScanBatch>, ReadError> {
         let mut rows = Vec::new();
         while rows.len() < self.batch_rows
@@ -322,6 +330,7 @@ impl ReadState {
     }
 }
 
+/// The stream of one share's rows.
 struct EntryStream {
     reading: ReadState,
     snapshot: Snapshot,
@@ -333,6 +342,7 @@ struct EntryStream {
 }
 
 impl EntryStream {
+    /// Returns the next batch of the table's rows, or `None` at the end or after `limit` rows.
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         if self.left == 0 {
             return Ok(None);
@@ -350,7 +360,7 @@ impl EntryStream {
 }
 
 impl Drop for EntryStream {
-    /// However the scan ended, what it read is told once.
+    /// Reports the counts of the read once, however the scan ended.
     fn drop(&mut self) {
         let pages = &self.counts.pages;
         let told = [

@@ -1,4 +1,4 @@
-//! Results as bytes: JSON, CSV, Arrow, Parquet, or a table for people.
+//! Output formats of results: JSON, CSV, Arrow, Parquet, or a text table.
 
 use std::io::Write as _;
 use std::str::FromStr;
@@ -20,21 +20,21 @@ use parquet::file::properties::WriterProperties;
 use crate::encode::RowSink;
 use crate::error::SqlError;
 
-/// How a result is written.
+/// The encoding of a result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OutputFormat {
-    /// An array of objects, one to a line.
+    /// A JSON array of objects, one object a line.
     #[default]
     Json,
-    /// An object to a line.
+    /// One JSON object a line.
     JsonLines,
-    /// Comma-separated values with a line of names.
+    /// Comma-separated values after a line of column names.
     Csv,
     /// Arrow's stream of record batches.
     Arrow,
     /// A Parquet file.
     Parquet,
-    /// A table with frames.
+    /// A text table with frames.
     Table,
 }
 
@@ -60,7 +60,8 @@ impl FromStr for OutputFormat {
 }
 
 impl OutputFormat {
-    /// Its media type.
+    /// Returns the media type of the format, for the header `Content-Type`; never fails and does not depend on
+    /// the result.
     pub fn content_type(self) -> &'static str {
         match self {
             OutputFormat::Json => "application/json",
@@ -73,33 +74,37 @@ impl OutputFormat {
     }
 }
 
-/// Rows of a Parquet file are gathered into groups, in memory.
+/// The rows of a row group of a Parquet file, which are held in memory until the group is complete.
 const PARQUET_GROUP_ROWS: usize = 65_536;
 
-/// A table is framed when all its rows are known, so they are kept; more than this is refused.
+/// The most bytes of a text table's rows: the widths of its columns are known only at the end, so all rows are
+/// kept.
 const TABLE_BYTES_MAX: usize = 32 << 20;
 
+/// Converts an encoder's error.
 fn failed(error: impl std::fmt::Display) -> SqlError {
     SqlError::Failed(error.to_string())
 }
 
-/// Writes a result in a format, for the engine.
+/// Encodes a result for the engine.
 pub struct ResultWriter {
     format: OutputFormat,
     stage: WriteStage,
 }
 
-/// How far a result has been written.
+/// The state of an encoding.
 enum WriteStage {
     Begin,
-    /// The encoder, and what stands before the first row until that is written, too: it would be a packet of its own.
+    /// The encoder, and the bytes before the first row. These are sent with the first rows, since alone they
+    /// would be a packet of their own.
     Rows(RowEncoder, Vec<u8>),
+    /// The columns and all rows so far, for a text table.
     Table(SchemaRef, Vec<RecordBatch>),
     End,
 }
 
 impl ResultWriter {
-    /// Writes in this format.
+    /// Makes a sink that writes this format; nothing is written before the engine calls [`RowSink::begin`].
     pub fn new(format: OutputFormat) -> Self {
         Self { format, stage: WriteStage::Begin }
     }
@@ -132,7 +137,7 @@ impl RowSink for ResultWriter {
                 if bytes > TABLE_BYTES_MAX {
                     let limit = TABLE_BYTES_MAX >> 20;
                     return Err(SqlError::Memory(format!(
-                        "a table of more than {limit} MiB: ask for json or csv, or use LIMIT"
+                        "the table exceeds {limit} MiB: use the format json or csv, or LIMIT"
                     )));
                 }
                 None
@@ -157,9 +162,10 @@ impl RowSink for ResultWriter {
     }
 }
 
-/// Writes rows in a format as they come.
+/// Encodes rows in a format as they come, in order: head, rows, tail.
 pub struct RowEncoder(EncoderForm);
 
+/// The encoder of each format.
 enum EncoderForm {
     Json { has_rows: bool },
     JsonLines,
@@ -169,8 +175,10 @@ enum EncoderForm {
 }
 
 impl RowEncoder {
-    /// Begins, with what stands before the first row. A table, which needs all its rows first, is written
-    /// as CSV.
+    /// Begins an encoding and returns the bytes before the first row. [`OutputFormat::Table`], which needs all
+    /// rows first, is encoded as CSV.
+    ///
+    /// Errors: [`SqlError::Failed`] if the format has no form for a column's type.
     pub fn begin(format: OutputFormat, schema: &SchemaRef) -> Result<(Self, Vec<u8>), SqlError> {
         let mut out = Vec::new();
         let form = match format {
@@ -201,7 +209,10 @@ impl RowEncoder {
         Ok((Self(form), out))
     }
 
-    /// The next rows.
+    /// Returns the encoding of the next rows, in order; may be empty, since Parquet keeps rows until a row
+    /// group is complete.
+    ///
+    /// Errors: [`SqlError::Failed`] if a value cannot be encoded; the encoder must then not be used again.
     pub fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, SqlError> {
         let mut out = Vec::new();
         match &mut self.0 {
@@ -227,7 +238,9 @@ impl RowEncoder {
         Ok(out)
     }
 
-    /// What stands after the last row.
+    /// Returns the bytes after the last row. For Parquet these contain all rows that were not returned before.
+    ///
+    /// Errors: [`SqlError::Failed`] if the format's end cannot be written.
     pub fn end(self) -> Result<Vec<u8>, SqlError> {
         match self.0 {
             EncoderForm::Json { .. } => Ok(b"\n]\n".to_vec()),
@@ -241,7 +254,7 @@ impl RowEncoder {
     }
 }
 
-/// Each row as a JSON object on a line of its own.
+/// Encodes each row as a JSON object on a line of its own, NULL values included.
 fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, SqlError> {
     let builder = json::writer::WriterBuilder::new().with_explicit_nulls(true);
     let mut writer = builder.build::<_, json::writer::LineDelimited>(Vec::new());
@@ -249,13 +262,15 @@ fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, SqlError> {
     Ok(writer.into_inner())
 }
 
-/// Each row as a JSON object.
+/// Encodes each row as a JSON object.
 fn json_rows(batch: &RecordBatch) -> Result<Vec<Vec<u8>>, SqlError> {
     let lines = json_lines(batch)?;
+    // Line breaks within texts are escaped in JSON, so each line is a row.
     let rows = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     Ok(rows.map(<[u8]>::to_vec).collect())
 }
 
+/// Appends rows as comma-separated values.
 fn csv(batch: &RecordBatch, with_names: bool, out: &mut Vec<u8>) -> Result<(), SqlError> {
     let mut writer = csv::WriterBuilder::new().with_header(with_names).build(&mut *out);
     writer.write(batch).map_err(failed)?;
@@ -263,7 +278,7 @@ fn csv(batch: &RecordBatch, with_names: bool, out: &mut Vec<u8>) -> Result<(), S
     out.flush().map_err(failed)
 }
 
-/// Nested columns as text, since CSV has no nesting.
+/// Converts nested columns to text, since CSV has no nesting.
 fn texts(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let options = FormatOptions::default();
     let mut fields = Vec::new();

@@ -1,4 +1,4 @@
-//! Functions of keys: `prefix` and `extension`.
+//! SQL functions of object keys: `prefix` and `extension`.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 
-/// Adds the functions to a session.
+/// Adds the functions `prefix` and `extension` to a session. Fails only if DataFusion refuses one of them.
 pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     registry.register_udf(Arc::new(prefix()))?;
     registry.register_udf(Arc::new(extension()))?;
     Ok(())
 }
 
-/// The folder that a key lies in, at most `depth` components deep, with the delimiter at its end. A key
-/// without a delimiter lies in none: the empty text.
+/// Returns the folder of a key, at most `depth` components deep, with the delimiter at its end. Empty for a key
+/// without a delimiter, for an empty delimiter and for a depth below 1.
 fn prefix_of<'a>(key: &'a str, delimiter: &str, depth: i64) -> &'a str {
     if delimiter.is_empty() {
         return "";
@@ -26,14 +26,15 @@ fn prefix_of<'a>(key: &'a str, delimiter: &str, depth: i64) -> &'a str {
     &key[..end.unwrap_or(0)]
 }
 
-/// What follows the last dot of a key's last component; none where nothing precedes or follows it.
+/// Returns the text after the last dot of a key's last component, or `None` if the text before or after the dot
+/// is empty.
 fn extension_of(key: &str) -> Option<&str> {
     let name = key.rsplit('/').next()?;
     let (stem, extension) = name.rsplit_once('.')?;
     (!stem.is_empty() && !extension.is_empty()).then_some(extension)
 }
 
-/// `prefix(key, delimiter, depth)`.
+/// Makes `prefix(key, delimiter, depth)`: NULL if one of the arguments is.
 fn prefix() -> ScalarUDF {
     let told = |arguments: &[ColumnarValue]| {
         let arguments = ColumnarValue::values_to_arrays(arguments)?;
@@ -52,7 +53,7 @@ fn prefix() -> ScalarUDF {
     create_udf("prefix", arguments, DataType::Utf8, Volatility::Immutable, Arc::new(told))
 }
 
-/// `extension(key)`.
+/// Makes `extension(key)`: NULL for a key without an extension.
 fn extension() -> ScalarUDF {
     let told = |arguments: &[ColumnarValue]| {
         let arguments = ColumnarValue::values_to_arrays(arguments)?;

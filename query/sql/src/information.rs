@@ -1,6 +1,7 @@
-//! The schema `information_schema`: DataFusion's, with settings that tell nothing of this machine.
+//! The schema `information_schema`: DataFusion's, with a table of settings that reveals nothing about this
+//! machine.
 //!
-//! DataFusion's own `df_settings`, which `SHOW` reads, names the folder that sorts spill to.
+//! DataFusion's own `df_settings`, which `SHOW` reads, contains the folder to which sorts spill.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,11 +17,13 @@ use datafusion::error::Result;
 
 /// The schema's name.
 pub const INFORMATION_SCHEMA: &str = "information_schema";
+/// The name of the table that is replaced.
 const SETTINGS: &str = "df_settings";
-/// Settings of what runs queries: memory, folders, caches.
+/// The prefix of the settings that describe the machine: memory, folders, caches.
 const HIDDEN: &str = "datafusion.runtime.";
 
-/// The table `df_settings`.
+/// Makes the table `df_settings`, ordered by name, without the settings about this machine. Fails only if
+/// DataFusion refuses the rows.
 pub fn settings(options: &ConfigOptions) -> Result<Arc<dyn TableProvider>> {
     let mut entries = options.entries();
     entries.retain(|entry| !entry.key.starts_with(HIDDEN));
@@ -38,14 +41,15 @@ pub fn settings(options: &ConfigOptions) -> Result<Arc<dyn TableProvider>> {
     Ok(Arc::new(MemTable::try_new(schema, vec![vec![rows]])?))
 }
 
-/// The schema, over catalogs that do not contain it: they would never be freed.
+/// The schema, over catalogs that must not contain it: a cycle of references would never be freed.
 pub struct InformationSchema {
     inner: InformationSchemaProvider,
     settings: Arc<dyn TableProvider>,
 }
 
 impl InformationSchema {
-    /// The schema that tells of these catalogs and settings.
+    /// Makes the schema that describes the tables of these catalogs; `catalogs` must not contain the schema
+    /// itself.
     pub fn new(catalogs: Arc<dyn CatalogProviderList>, settings: Arc<dyn TableProvider>) -> Self {
         Self { inner: InformationSchemaProvider::new(catalogs), settings }
     }
@@ -64,6 +68,7 @@ impl SchemaProvider for InformationSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        // DataFusion finds the table under a name in any case, so its replacement must be found, too.
         if name.eq_ignore_ascii_case(SETTINGS) {
             return Ok(Some(self.settings.clone()));
         }

@@ -1,7 +1,7 @@
-//! What conditions on `bucket` and `key` say about where to look.
+//! Bounds on `bucket` and `key` that follow from a query's conditions.
 //!
-//! Bounds only narrow the scan; the conditions are applied in full to what it gives. So a condition that
-//! is not understood here costs time and changes no answer.
+//! Bounds only narrow the scan; the query applies its conditions to the rows in full. A condition that is not
+//! understood here costs time and never changes a result.
 
 use compactor::state::Buckets;
 use datafusion::common::ScalarValue;
@@ -9,14 +9,16 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Like, Operator};
 use query::scan::KeyBounds;
 
-/// Whether a condition narrows the scan.
+/// Returns true if a condition narrows the scan. A table then declares the condition to the planner as useful,
+/// but never as exact.
 pub fn narrows(condition: &Expr) -> bool {
     let mut untouched = RangeNarrowing::default();
     untouched.add(condition);
     untouched != RangeNarrowing::default()
 }
 
-/// The bounds that all conditions together leave.
+/// Returns bounds that contain every row for which all conditions are true. Buckets that do not exist in
+/// `buckets`, which holds those that the user may list, are left out without an error.
 pub fn bounds(conditions: &[Expr], buckets: &Buckets) -> KeyBounds {
     let mut narrowing = RangeNarrowing::default();
     conditions.iter().for_each(|condition| narrowing.add(condition));
@@ -34,13 +36,15 @@ pub fn bounds(conditions: &[Expr], buckets: &Buckets) -> KeyBounds {
     bounds
 }
 
+/// The conditions that were understood.
 #[derive(Default, PartialEq, Debug)]
 struct RangeNarrowing {
-    /// The bucket is in each of these sets.
+    /// Sets of names; the bucket must be in each of them.
     buckets: Vec<Vec<String>>,
     keys: Vec<NarrowingStep>,
 }
 
+/// A restriction of the range of keys.
 #[derive(PartialEq, Debug)]
 enum NarrowingStep {
     AtOrAbove(String),
@@ -50,6 +54,7 @@ enum NarrowingStep {
 }
 
 impl RangeNarrowing {
+    /// Adds a condition, as far as it is understood.
     fn add(&mut self, condition: &Expr) {
         match condition {
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
@@ -73,6 +78,7 @@ impl RangeNarrowing {
                 match (column(expr), values) {
                     (Some("bucket"), Some(values)) => self.buckets.push(values),
                     (Some("key"), Some(mut values)) => {
+                        // The range from the least to the greatest value contains the whole list.
                         values.sort_unstable();
                         if let (Some(low), Some(high)) = (values.first(), values.last()) {
                             self.keys.push(NarrowingStep::AtOrAbove(low.clone()));
@@ -104,6 +110,7 @@ impl RangeNarrowing {
         }
     }
 
+    /// Adds a comparison of a column with a text.
     fn compare(&mut self, column: &str, op: Operator, value: String) {
         match (column, op) {
             ("bucket", Operator::Eq) => self.buckets.push(vec![value]),
@@ -111,6 +118,7 @@ impl RangeNarrowing {
                 self.keys.push(NarrowingStep::AtOrAbove(value.clone()));
                 self.keys.push(NarrowingStep::AtOrBelow(value));
             }
+            // The bound itself stays in the range: the condition removes it later.
             ("key", Operator::Gt | Operator::GtEq) => {
                 self.keys.push(NarrowingStep::AtOrAbove(value))
             }
@@ -121,7 +129,8 @@ impl RangeNarrowing {
     }
 }
 
-/// A column, and how it compares with a value, whichever stands first.
+/// Returns the column, the operator and the value of a comparison, with the operator turned round if the column
+/// is on the right. Returns `None` unless one side is a column and `value` accepts the other.
 pub fn compared<T>(
     BinaryExpr { left, op, right }: &BinaryExpr,
     value: impl Fn(&Expr) -> Option<T>,
@@ -131,7 +140,7 @@ pub fn compared<T>(
     found().or_else(swapped)
 }
 
-/// The name of the column that an expression is, if it is one.
+/// Returns the name of the column if the expression is a plain column, otherwise `None`; a cast column is not.
 pub fn column(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Column(column) => Some(column.name.as_str()),
@@ -139,7 +148,8 @@ pub fn column(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// The text that an expression is, if it is one.
+/// Returns the text if the expression is a text literal that is not NULL, otherwise `None`; never evaluates
+/// anything.
 pub fn text(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Literal(
@@ -152,7 +162,8 @@ pub fn text(expr: &Expr) -> Option<String> {
     }
 }
 
-/// What a pattern of LIKE begins with before its first wildcard. An escape ends it, which is always right.
+/// Returns the part of a LIKE pattern before its first wildcard or escape. A shorter part than possible is
+/// still correct.
 fn literal_start(pattern: &str, escape: Option<char>) -> String {
     let is_special = |c: char| matches!(c, '%' | '_' | '\\') || Some(c) == escape;
     pattern.chars().take_while(|c| !is_special(*c)).collect()

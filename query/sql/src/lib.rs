@@ -1,12 +1,12 @@
-//! SQL over what a store knows of its objects, as it stands when a query begins.
+//! SQL over the metadata of a store's objects, on fresh snapshots of all partitions.
 //!
 //! ```text
-//!   who asks ─▶ snapshots ─┐
+//!   principal ─▶ snapshots ─┐
 //!   text ─▶ DataFusion's planner ─▶ scans (query::scan) ─▶ batches ─▶ JSON, CSV, Arrow, Parquet, table
 //! ```
-//! Queries run on threads of their own with a memory limit and a deadline, so that they cannot starve
-//! uploads and downloads. They only read: whatever would change or set something is refused. Only this
-//! package knows DataFusion.
+//! Queries run on threads of their own, with bounds on memory, disk space and time, so that they do not delay
+//! uploads and downloads. Queries only read: a statement that would change or set anything is refused. Only
+//! this package knows DataFusion.
 
 mod cancel;
 mod catalog;

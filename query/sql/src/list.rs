@@ -1,7 +1,8 @@
 //! The table function `list_objects`: S3's listing, for SQL.
 //!
-//! `list_objects(bucket [, prefix [, delimiter [, start_after [, max_keys]]]])` tells keys and common
-//! prefixes as ListObjectsV2 does, from the same cursor. Without `max_keys` it goes on to the end.
+//! `list_objects(bucket [, prefix [, delimiter [, start_after [, max_keys]]]])` returns keys and common
+//! prefixes in the order of ListObjectsV2, from the same cursor. Without `max_keys` it continues to the end.
+//! Memory: a page.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,12 +27,12 @@ use query::listing::{self, ListItem, ListPage, ListRequest, ListStart};
 use crate::error::external;
 use crate::{key_range, system_tables, table};
 
-/// What a listing hands over at a time.
+/// The items of a page, which is also a batch of rows.
 const PAGE: usize = 1000;
 
-/// The function, over the snapshots of all partitions.
+/// The table function, over the snapshots of all partitions.
 pub struct ListObjects {
-    /// Where it looks for the bucket.
+    /// The snapshots, one of which may contain the bucket.
     pub snapshots: Vec<Snapshot>,
 }
 
@@ -41,6 +42,7 @@ impl fmt::Debug for ListObjects {
     }
 }
 
+/// Returns the text argument at an index; `None` if it is absent or NULL. Fails if it is not a text.
 fn text(arguments: &[Expr], at: usize, name: &str) -> Result<Option<String>> {
     match arguments.get(at) {
         None => Ok(None),
@@ -51,19 +53,21 @@ fn text(arguments: &[Expr], at: usize, name: &str) -> Result<Option<String>> {
             | ScalarValue::Utf8View(None),
             _,
         )) => Ok(None),
-        Some(given) => key_range::text(given)
-            .map(Some)
-            .ok_or_else(|| plan_datafusion_err!("list_objects: {name} is a text, not {given}")),
+        Some(given) => key_range::text(given).map(Some).ok_or_else(|| {
+            plan_datafusion_err!("list_objects: {name} must be a text, not {given}")
+        }),
     }
 }
 
+/// Returns the numeric argument at an index; `None` if it is absent or NULL. Fails if it is not a number from 0
+/// on.
 fn count(arguments: &[Expr], at: usize, name: &str) -> Result<Option<usize>> {
     match arguments.get(at) {
         None | Some(Expr::Literal(ScalarValue::Null, _)) => Ok(None),
         Some(Expr::Literal(ScalarValue::Int64(Some(value)), _)) => usize::try_from(*value)
             .map(Some)
-            .map_err(|_| plan_datafusion_err!("list_objects: {name} is not negative")),
-        Some(other) => plan_err!("list_objects: {name} is a number, not {other}"),
+            .map_err(|_| plan_datafusion_err!("list_objects: {name} must not be negative")),
+        Some(other) => plan_err!("list_objects: {name} must be a number, not {other}"),
     }
 }
 
@@ -76,9 +80,10 @@ impl TableFunctionImpl for ListObjects {
             );
         }
         let Some(bucket) = text(given, 0, "bucket")? else {
-            return plan_err!("list_objects: which bucket?");
+            return plan_err!("list_objects: the bucket is missing");
         };
         let missing = || plan_datafusion_err!("list_objects: there is no bucket '{bucket}'");
+        // An invalid name is the name of no bucket.
         let name = BucketName::new(bucket.clone().into_bytes()).map_err(|_| missing())?;
         let found = self.snapshots.iter().find_map(|snapshot| {
             snapshot.buckets.named(&name).map(|bucket| (snapshot.clone(), bucket.id))
@@ -99,6 +104,7 @@ impl TableFunctionImpl for ListObjects {
     }
 }
 
+/// Returns the function's columns; of a common prefix only `key` and `is_prefix` have values.
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("key", DataType::Utf8, false),
@@ -109,6 +115,7 @@ fn schema() -> SchemaRef {
     ]))
 }
 
+/// A listing in pages, with the number of items that are left.
 struct ListStream {
     snapshot: Snapshot,
     request: ListRequest,
@@ -122,7 +129,7 @@ impl fmt::Debug for ListStream {
     }
 }
 
-/// A page as columns; only keys have more than a name.
+/// Converts a page to columns.
 fn columns(page: &ListPage, schema: &SchemaRef) -> Result<RecordBatch> {
     let lines = || {
         page.listed.iter().map(|listed| match listed {

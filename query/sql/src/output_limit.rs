@@ -1,7 +1,7 @@
-//! Functions that make much out of little, held to what one batch may reasonably become.
+//! Limits on functions that make large results from small arguments.
 //!
-//! `repeat('x', 1000000000)` allocates before any memory pool is asked. So what a call would make is worked
-//! out from its arguments first, and refused beyond [`BYTES_MAX`].
+//! `repeat('x', 1000000000)` allocates memory before any memory pool is charged. The size of the result is
+//! therefore computed from the arguments first, and refused beyond [`BYTES_MAX`].
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-/// The most that one call makes of one batch.
+/// The most bytes that one call makes of one batch.
 const BYTES_MAX: u64 = 64 << 20;
 
-/// Bounds the functions of a session.
+/// Replaces the growing functions of a session by limited ones. Fails only if a function is missing.
 pub fn bound(registry: &mut dyn FunctionRegistry) -> Result<()> {
     let growing: [(&str, ResultGrowth); 5] = [
         ("repeat", ResultGrowth::Repeats),
@@ -33,31 +33,32 @@ pub fn bound(registry: &mut dyn FunctionRegistry) -> Result<()> {
     Ok(())
 }
 
-/// How a result's length follows from the arguments.
+/// The way in which a result's length follows from the arguments.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum ResultGrowth {
-    /// The first argument, so many times as the second says.
+    /// The first argument, repeated by the number in the second.
     Repeats,
-    /// So many letters as the second argument says.
+    /// A number of letters, in the second argument.
     Pads,
-    /// The first argument with each place of the second replaced by the third.
+    /// The first argument with each occurrence of the second replaced by the third.
     Replaces,
 }
 
+/// A function whose result is limited.
 #[derive(PartialEq, Eq, Hash, Debug)]
 struct BoundedFunction {
     inner: Arc<ScalarUDF>,
     growth: ResultGrowth,
 }
 
-/// The numbers of a column; 0 where there is none.
+/// Returns the numbers of a column; 0 for NULL and for negative numbers.
 fn numbers(column: &ArrayRef) -> Result<Vec<u64>> {
     let column = cast(column, &DataType::Int64)?;
     let numbers = column.as_primitive::<Int64Type>().iter();
     Ok(numbers.map(|number| number.unwrap_or(0).try_into().unwrap_or(0)).collect())
 }
 
-/// The lengths of a column's texts; of what is no text, about what a value takes.
+/// Returns the lengths of a column's texts in bytes; for other types the average size of a value.
 fn lengths(column: &ArrayRef) -> Result<Vec<u64>> {
     if !matches!(column.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
         let each = column.get_array_memory_size() / column.len().max(1);
@@ -68,7 +69,7 @@ fn lengths(column: &ArrayRef) -> Result<Vec<u64>> {
 }
 
 impl ResultGrowth {
-    /// The bytes of a result, as an upper bound.
+    /// Returns an upper bound on the bytes of the result.
     fn bytes(self, arguments: &[ArrayRef]) -> Result<u64> {
         let [first, second, rest @ ..] = arguments else { return Ok(0) };
         let sum = |each: &mut dyn Iterator<Item = u64>| each.fold(0, u64::saturating_add);
@@ -77,7 +78,7 @@ impl ResultGrowth {
                 let (lengths, times) = (lengths(first)?, numbers(second)?);
                 sum(&mut lengths.iter().zip(times).map(|(len, times)| len.saturating_mul(times)))
             }
-            // A letter has at most four bytes.
+            // A letter has at most four bytes in UTF-8.
             ResultGrowth::Pads => {
                 sum(&mut numbers(second)?.into_iter().map(|n| n.saturating_mul(4)))
             }
@@ -85,6 +86,7 @@ impl ResultGrowth {
                 let Some(third) = rest.first() else { return Ok(0) };
                 let (texts, from, to) = (lengths(first)?, lengths(second)?, lengths(third)?);
                 let grown = |((text, from), to): ((u64, u64), u64)| {
+                    // Occurrences do not overlap, so their number is at most the quotient of the lengths.
                     let places = text.checked_div(from).unwrap_or(0);
                     text.saturating_add(places.saturating_mul(to))
                 };
@@ -120,6 +122,7 @@ impl ScalarUDFImpl for BoundedFunction {
     }
 
     fn invoke_with_args(&self, called: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        // Constants are expanded to a value for each row, since each row's result takes memory.
         let arrays: Result<Vec<ArrayRef>> =
             called.args.iter().map(|value| value.to_array(called.number_rows)).collect();
         let bytes = self.growth.bytes(&arrays?)?;

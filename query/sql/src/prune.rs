@@ -1,7 +1,7 @@
-//! Conditions on other columns than bucket and key: which pages of disjoint rows they rule out.
+//! Excludes pages of disjoint rows by conditions on columns other than bucket and key.
 //!
-//! Only where one run alone decides what is visible may a condition skip rows: elsewhere a row that it rules out
-//! may hide an older one that it would keep.
+//! A condition may skip rows only where one run alone decides visibility. Elsewhere a row that the condition
+//! excludes may hide an older row that it would keep.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -21,10 +21,10 @@ use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::ParquetMetaData;
 use query::scan::{DisjointRows, page_rows};
 
-/// Columns whose pages tell their extremes, under the same name and type in tables and manifests.
+/// Columns whose pages have extremes in the file's index, with the same name and type in tables and manifests.
 const COLUMNS: [&str; 4] = ["last_modified", "size", "owner", "content_type"];
 
-/// The one such column that a condition is about, if it is.
+/// Returns the only column of a condition, if there is only one and it has extremes.
 fn column_of(condition: &Expr) -> Option<String> {
     let columns = condition.column_refs();
     let mut names = columns.iter().map(|column| column.name.as_str());
@@ -32,27 +32,33 @@ fn column_of(condition: &Expr) -> Option<String> {
     (names.next().is_none() && COLUMNS.contains(&name)).then(|| name.to_owned())
 }
 
-/// Whether a condition may rule pages out.
+/// Returns true if a condition may exclude pages: it must be about one column with extremes and have the same
+/// value each time it is evaluated.
 pub fn prunes(condition: &Expr) -> bool {
     column_of(condition).is_some() && !condition.is_volatile()
 }
 
-/// Takes out of disjoint rows the pages in which no row fulfils all of the conditions.
+/// Removes from disjoint rows the pages in which no row can fulfil all conditions. Reads only the file's index,
+/// which is in memory.
+///
+/// Conditions that cannot be converted to conditions on extremes exclude nothing. Never fails at present.
 pub fn prune(
     disjoint: &mut DisjointRows,
     conditions: &[Expr],
     session: &dyn Session,
 ) -> Result<()> {
+    // A damaged manifest excludes nothing here: the read of the rows reports the error.
     let Ok(manifest) = &disjoint.run.manifest else { return Ok(()) };
     let metadata = manifest.metadata().metadata().clone();
     for condition in conditions.iter().filter(|condition| prunes(condition)) {
         let Some(name) = column_of(condition) else { continue };
-        // What the library cannot turn into a condition on extremes rules nothing out.
+        // A condition that DataFusion cannot convert to one on extremes excludes nothing.
         let Some(predicate) = predicate(condition, session) else { continue };
         let mut kept = Vec::with_capacity(disjoint.rows.len());
         for selected in &disjoint.rows {
             let pages = PageExtremes::of(&metadata, selected.group, &name);
-            // Extremes are of rows that are not shown, too: what fails for them rules nothing out.
+            // Extremes include rows that are not visible. An error on them must not fail the query, so nothing
+            // is excluded.
             let wanted = pages.as_ref().and_then(|pages| predicate.prune(pages).ok());
             match (pages, wanted) {
                 (Some(pages), Some(wanted)) => {
@@ -67,6 +73,7 @@ pub fn prune(
     Ok(())
 }
 
+/// Converts a condition to one on the extremes of a page; `None` if DataFusion cannot.
 fn predicate(condition: &Expr, session: &dyn Session) -> Option<Arc<PruningPredicate>> {
     let schema: SchemaRef = schema();
     let names = DFSchema::try_from(schema.clone()).ok()?;
@@ -85,7 +92,7 @@ struct PageExtremes {
 }
 
 impl PageExtremes {
-    /// `None` where the file does not tell them.
+    /// Reads the extremes from the file's index; `None` if the index lacks them.
     fn of(metadata: &Arc<ParquetMetaData>, group: usize, name: &str) -> Option<Self> {
         let (columns, offsets) = (metadata.column_index()?, metadata.offset_index()?);
         let schema = schema();

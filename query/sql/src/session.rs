@@ -1,4 +1,4 @@
-//! One query's world: its tables, its functions, and that it only reads.
+//! One query's session: its tables, its functions, and the checks that it only reads.
 
 use std::sync::Arc;
 
@@ -34,16 +34,19 @@ use crate::table::EntriesTable;
 use crate::tags::TagsTable;
 use crate::unsupported;
 
-/// What a statement asks for and answers with.
+/// The parameters and the result's columns of a statement.
 #[derive(Clone, Debug)]
 pub struct StatementDescription {
-    /// The types of `$1`, `$2` and so on; none where the statement leaves it open.
+    /// The types of `$1`, `$2` and so on, in order; `None` where the statement does not determine one.
     pub parameters: Vec<Option<DataType>>,
-    /// The answer's columns.
+    /// The result's columns.
     pub schema: SchemaRef,
 }
 
-/// The tables of what is seen. What the store is made of has rows for operators only.
+/// Makes the tables over these views. `segments` describes files that users share, so it has rows only for an
+/// operator; without a principal `changes` and `segments` are empty.
+///
+/// Fails only if DataFusion refuses a table.
 pub fn tables(
     seen: &[PartitionView],
     asker: Option<&Principal>,
@@ -65,7 +68,7 @@ pub fn tables(
     Ok(tables)
 }
 
-/// A catalog with these schemas, in a list of its own.
+/// Makes a list of catalogs with one catalog that contains these schemas.
 fn catalogs(
     schemas: &[(&str, Arc<dyn SchemaProvider>)],
 ) -> datafusion::error::Result<Arc<MemoryCatalogProviderList>> {
@@ -78,7 +81,7 @@ fn catalogs(
     Ok(Arc::new(catalogs))
 }
 
-/// A session with these schemas.
+/// Makes a session context with exactly these schemas. Fails only if DataFusion refuses a schema.
 pub fn with_schemas(
     state: SessionState,
     schemas: &[(&str, Arc<dyn SchemaProvider>)],
@@ -87,14 +90,15 @@ pub fn with_schemas(
     Ok(SessionContext::new_with_state(state.build()))
 }
 
-/// Tables as snapshots show them.
+/// A session whose tables show fixed snapshots. Keeps them until it and its streams are dropped.
 pub struct QuerySession {
     context: SessionContext,
     is_operator: bool,
 }
 
 impl QuerySession {
-    /// A session whose tables show what is seen.
+    /// Makes a session for a principal, over the views that the principal may see. Fails only if DataFusion
+    /// refuses a table.
     pub fn new(
         base: SharedCatalog,
         seen: &[PartitionView],
@@ -103,6 +107,7 @@ impl QuerySession {
         Self::make(base, seen, asker).map_err(|error| SqlError::planning(&error))
     }
 
+    /// Makes the session, with DataFusion's errors.
     fn make(
         base: SharedCatalog,
         seen: &[PartitionView],
@@ -110,10 +115,12 @@ impl QuerySession {
     ) -> datafusion::error::Result<Self> {
         let tables: Arc<dyn SchemaProvider> = Arc::new(tables(seen, Some(asker))?);
         let told = [(SCHEMA, tables), (PG_CATALOG, base.pg_catalog)];
+        // A list of catalogs of its own, without `information_schema`: see [`InformationSchema`].
         let information = Arc::new(InformationSchema::new(catalogs(&told)?, base.settings));
         let [tables, pg_catalog] = told;
         let mut state = base.state;
         if !asker.is_operator {
+            // The physical plan shows how files that users share are read.
             let options = state.config_mut().options_mut();
             options.explain.logical_plan_only = true;
         }
@@ -126,6 +133,9 @@ impl QuerySession {
     }
 
     /// Plans a statement that only reads.
+    ///
+    /// Errors: [`SqlError::Complex`] if a limit is exceeded, [`SqlError::Refused`] if the text is wrong, is not
+    /// supported or would change something.
     async fn plan(&self, text: &str) -> Result<LogicalPlan, SqlError> {
         let planning = |error| SqlError::planning(&error).in_text(text);
         let state = self.context.state();
@@ -138,6 +148,7 @@ impl QuerySession {
             .with_allow_dml(false)
             .with_allow_statements(false);
         only_reading.verify_plan(&plan).map_err(planning)?;
+        // `SELECT *` and functions can make more columns, and deeper values, than the text shows.
         let fields = plan.schema().inner().fields();
         if fields.len() > complexity::COLUMNS_MAX {
             let text = format!("an answer may have {} columns", complexity::COLUMNS_MAX);
@@ -150,11 +161,11 @@ impl QuerySession {
         Ok(plan)
     }
 
-    /// Says what cannot be asked, also where it is only to be explained.
+    /// Refuses statements that are not supported, also below EXPLAIN.
     fn check(&self, statement: &Statement) -> Result<(), SqlError> {
         match statement {
             Statement::Statement(statement) => {
-                // `DESCRIBE` of a query comes here.
+                // `DESCRIBE` of a query is parsed as this.
                 if let Parsed::Explain { analyze, verbose, format, options, .. } = &**statement {
                     let is_plain = !analyze && !verbose && format.is_none() && options.is_none();
                     self.check_explain(is_plain)?;
@@ -169,13 +180,16 @@ impl QuerySession {
                 self.check(&explain.statement)
             }
             Statement::CopyTo(_) | Statement::CreateExternalTable(_) | Statement::Reset(_) => {
-                Err(SqlError::refused("queries only read: nothing can be copied, made or set"))
+                Err(SqlError::refused(
+                    "queries only read: COPY, CREATE EXTERNAL TABLE and RESET are refused",
+                ))
             }
         }
     }
 
-    /// A file of the store holds objects of many users. How a query reads it, and how much of it, tells of all
-    /// of them; the logical plan tells of the query alone.
+    /// Refuses detailed plans, except for operators. A file of the store contains objects of many users: how a
+    /// query reads it, and how much of it, reveals facts about all of them. The logical plan depends on the
+    /// query alone.
     fn check_explain(&self, is_plain: bool) -> Result<(), SqlError> {
         if self.is_operator || is_plain {
             return Ok(());
@@ -185,7 +199,9 @@ impl QuerySession {
         ))
     }
 
-    /// See [`StatementDescription`].
+    /// Plans a statement and returns its parameters, in order, and columns, without running it.
+    ///
+    /// Errors: those of planning, and [`SqlError::Refused`] if a parameter is not `$1` to `$1000`.
     pub async fn describe(&self, text: &str) -> Result<StatementDescription, SqlError> {
         let plan = self.plan(text).await?;
         let named = plan.get_parameter_types().map_err(|error| SqlError::planning(&error))?;
@@ -204,7 +220,11 @@ impl QuerySession {
         Ok(StatementDescription { parameters, schema: plan.schema().inner().clone() })
     }
 
-    /// Begins a statement with the values of its parameters.
+    /// Plans a statement with its parameters and returns the stream of its rows, which reads only when polled.
+    ///
+    /// Rows come in the order that the statement demands, otherwise in any order. The plan checks `alive` where
+    /// it would run long without yielding. Errors: those of planning; errors while running are items of the
+    /// stream.
     pub async fn run(
         &self,
         text: &str,
@@ -221,7 +241,7 @@ impl QuerySession {
     }
 }
 
-/// How deep a type's values are nested.
+/// Returns the depth of a type's nested values.
 fn nesting(kind: &DataType) -> usize {
     let of = |field: &Field| nesting(field.data_type());
     match kind {
@@ -239,8 +259,9 @@ fn nesting(kind: &DataType) -> usize {
     }
 }
 
-/// Clients and the formats of answers walk such values on stacks that are not ours.
+/// The deepest nesting of a result's values: clients and encoders are recursive in them, on stacks of other
+/// sizes.
 const NESTING_MAX: usize = 32;
 
-/// More is nobody's query by hand.
+/// The most parameters of a statement.
 const PARAMETERS_MAX: usize = 1000;

@@ -1,9 +1,10 @@
-//! What PostgreSQL's clients may ask about their session, and may not change.
+//! Settings of a PostgreSQL session: values that clients read, and those that they may not change.
 
-/// What we say that we are: drivers choose their queries by it.
+/// The server's version as clients see it; drivers choose their queries by it.
 pub const SERVER_VERSION: &str = "16.6 (Siltstone)";
 
-/// The value of a setting; none for one that does not exist.
+/// Returns the value of a setting, or `None` for one that does not exist. Names are compared without regard to
+/// case; the value never changes during a session.
 pub fn value(name: &str) -> Option<&'static str> {
     Some(match name.to_ascii_lowercase().as_str() {
         "transaction isolation level" | "transaction_isolation" | "transaction.isolation.level" => {
@@ -29,7 +30,8 @@ pub fn value(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Settings that a client may not change, since answers would not follow them.
+/// Returns true if a client must not set `name` to `wanted`, since results would not follow the setting. Other
+/// changes are accepted and have no effect.
 pub fn is_fixed(name: &str, wanted: &str) -> bool {
     let wanted = wanted.trim_matches(['\'', '"']).to_ascii_lowercase();
     match name.to_ascii_lowercase().as_str() {

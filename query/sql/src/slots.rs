@@ -1,4 +1,4 @@
-//! Places for queries: how many run at a time, how many wait, and that no user has all of them.
+//! Admission of queries: how many run at a time, how many wait, and a share of both for each user.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,30 +10,33 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::engine::QueryCounters;
 use crate::error::SqlError;
 
-/// The places of an engine.
+/// The slots of an engine.
 pub struct QuerySlots {
-    /// Queries under way.
+    /// Slots of running queries.
     room: Arc<Semaphore>,
-    /// Of these, at most so many of one user: one place fewer than there are, if there is more than one.
+    /// The most running queries of one user: one less than all, if there is more than one slot.
     room_each: usize,
+    /// The most waiting queries.
     waiting_max: usize,
-    /// Of those that wait, at most so many of one user: a quarter is left for others.
+    /// The most waiting queries of one user: a quarter stays for others.
     waiting_each: usize,
     counters: Arc<QueryCounters>,
-    /// Users that have queries here now, shared by all of them.
+    /// Users that have queries here now.
     users: Mutex<HashMap<String, UserShare>>,
 }
 
-/// The places that one user has.
+/// The slots of one user, shared by all queries of the user.
 struct UserShare {
     room: Arc<Semaphore>,
+    /// Queries that wait.
     waiting: usize,
-    /// Waiting or under way.
+    /// Queries that wait or run.
     present: usize,
 }
 
 impl QuerySlots {
-    /// Places for so many queries at a time, and so many that wait.
+    /// Makes slots for `queries_max` running and `waiting_max` waiting queries. Every query counts as waiting
+    /// until it has a slot, so 0 waiting queries would refuse all.
     pub fn new(queries_max: usize, waiting_max: usize, counters: Arc<QueryCounters>) -> Arc<Self> {
         Arc::new(Self {
             room: Arc::new(Semaphore::new(queries_max)),
@@ -45,7 +48,9 @@ impl QuerySlots {
         })
     }
 
-    /// Lines up for a place, or says that too many wait.
+    /// Admits a query to the waiting ones; [`QuerySlot::wait`] must follow. Never blocks.
+    ///
+    /// Errors: [`SqlError::Busy`] if too many queries wait, in all or of this user.
     pub fn line_up(self: &Arc<Self>, user: &str) -> Result<QuerySlot, SqlError> {
         let mut users = self.users.lock();
         let waiting = self.counters.waiting.load(Ordering::Relaxed);
@@ -69,7 +74,7 @@ impl QuerySlots {
     }
 }
 
-/// A query's place, from when it lines up until it is dropped.
+/// A query's slot, from its admission until it is dropped, which frees the slot.
 pub struct QuerySlot {
     places: Arc<QuerySlots>,
     user: String,
@@ -79,9 +84,12 @@ pub struct QuerySlot {
 }
 
 impl QuerySlot {
-    /// Waits until there is room. The user's own places come first: whoever has many queries waits for these among
-    /// them, and not in front of others.
+    /// Waits until the query may run: first for one of the user's own slots, then for one of all, each in order
+    /// of arrival. A user with many queries therefore waits behind these and not in front of other users.
+    ///
+    /// Has no deadline: the caller must set one. A dropped call loses its turn and leaves the query waiting.
     pub async fn wait(&mut self) {
+        // The semaphores are never closed, so both succeed.
         let (Ok(own), Ok(room)) = (
             self.own.clone().acquire_owned().await,
             self.places.room.clone().acquire_owned().await,
@@ -93,6 +101,7 @@ impl QuerySlot {
         self.stop_waiting(&mut places.users.lock());
     }
 
+    /// Counts the query as not waiting any more, once.
     fn stop_waiting(&mut self, users: &mut HashMap<String, UserShare>) {
         if std::mem::take(&mut self.is_waiting) {
             self.places.counters.waiting.fetch_sub(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Where a query's rows come from: the store, as whoever asks may see it.
+//! The seam between queries and the store: partitions as one principal may see them.
 
 use std::sync::Arc;
 
@@ -7,36 +7,40 @@ use compactor::view::Snapshot;
 use ingest::env::Fut;
 use ingest::log::{Log, ReadError};
 
-/// All partitions, once they have been caught up with.
+/// The views of all partitions, once each contains everything that was acknowledged before the call.
 pub type FreshPartitions<'a> = Fut<'a, Result<Vec<PartitionView>, ReadError>>;
 
-/// The store in the eyes of one user.
+/// The store as one principal may see it.
 pub trait StoreSource: Send + Sync + 'static {
-    /// All partitions with everything that was acknowledged before the call.
+    /// Returns a view of every partition that contains everything acknowledged before the call.
+    ///
+    /// Fails with [`ReadError::Unavailable`] if a partition cannot be read at present; a stale view must never
+    /// be returned. May be cancelled.
     fn fresh(&self) -> FreshPartitions<'_>;
 
-    /// Who asks.
+    /// Returns the principal on whose behalf queries run; must be the same for every call.
     fn asker(&self) -> &Principal;
 }
 
-/// A partition, as one user may see it.
+/// A partition as one principal may see it.
 #[derive(Clone)]
 pub struct PartitionView {
-    /// What is in it, without the buckets that the user may not list: a query cannot name what is not there.
+    /// The snapshot, whose list of buckets contains only those that the principal may list. Queries reach data
+    /// by the names in this list alone.
     pub snapshot: Snapshot,
-    /// The buckets whose changes the user may follow: those, and for an operator all.
+    /// The buckets whose changes the principal may see: those of the snapshot, and for an operator all.
     pub followed: Arc<Buckets>,
-    /// Its log, which knows nothing of who may see what.
+    /// The partition's log, which has no access control: readers must filter its records.
     pub log: Arc<dyn Log>,
 }
 
-/// Who asks.
+/// The user on whose behalf a query runs.
 #[derive(Clone, Debug)]
 pub struct Principal {
-    /// The name, for the log of slow queries.
+    /// The name, for log messages.
     pub name: String,
-    /// The canonical id, as records carry it.
+    /// The canonical id, as records contain it.
     pub id: String,
-    /// Whether the user may see what the store is made of, apart from anybody's objects.
+    /// True if the user may see how the store is made, apart from any user's objects.
     pub is_operator: bool,
 }

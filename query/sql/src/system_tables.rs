@@ -27,12 +27,14 @@ use query::uploads::{self, UploadItem, UploadPage};
 use crate::error::external;
 use crate::source::PartitionView;
 
+/// Makes a schema of columns without NULL.
 fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
     let fields = fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), false));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// The type of times, in UTC.
+/// Returns the type of all times in tables: microseconds in UTC. Clients and tests must see the same type
+/// everywhere.
 pub fn time() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
@@ -46,7 +48,8 @@ fn times(values: impl Iterator<Item = WallTime>) -> ArrayRef {
     Arc::new(times.with_timezone("UTC"))
 }
 
-/// The table `buckets`, of all partitions.
+/// Makes the table `buckets`, ordered by name, with the buckets that the snapshots contain: only those that the
+/// principal may list. Fails only if Arrow refuses the rows.
 pub fn buckets(snapshots: &[Snapshot]) -> Result<MemTable> {
     let schema = schema(&[
         ("name", DataType::Utf8),
@@ -68,7 +71,7 @@ pub fn buckets(snapshots: &[Snapshot]) -> Result<MemTable> {
     MemTable::try_new(schema, vec![vec![rows]])
 }
 
-/// S3's words, and one for what S3 leaves unsaid.
+/// Returns S3's name of a versioning state. For a bucket that never had versioning S3 has no name: `Off`.
 fn versioning(versioning: Versioning) -> &'static str {
     match versioning {
         Versioning::Off => "Off",
@@ -77,8 +80,10 @@ fn versioning(versioning: Versioning) -> &'static str {
     }
 }
 
-/// The table `partitions`: what of each one's log there is to tell. Whoever follows `changes` sees here
-/// whether something was let go of before it was asked for.
+/// Makes the table `partitions`: the first offset that each log still has, and the offset of the snapshot. A
+/// reader of `changes` sees here whether records were trimmed before they were read.
+///
+/// Fails only if Arrow refuses the rows.
 pub fn partitions(seen: &[PartitionView]) -> Result<MemTable> {
     let schema = schema(&[
         ("partition", DataType::UInt32),
@@ -97,8 +102,8 @@ pub fn partitions(seen: &[PartitionView]) -> Result<MemTable> {
     MemTable::try_new(schema, vec![vec![rows]])
 }
 
-/// The table `segments`: what the sealed payload lies in. One file holds objects of many buckets, so none
-/// of its rows is any user's: it is for operators.
+/// Makes the table `segments`: the files of sealed payload, by partition and in the catalog's order. A file
+/// contains objects of many buckets, so the table is only for operators, and callers must check that.
 pub fn segments(snapshots: &[Snapshot]) -> Result<MemTable> {
     let schema = schema(&[
         ("partition", DataType::UInt32),
@@ -126,7 +131,10 @@ pub fn segments(snapshots: &[Snapshot]) -> Result<MemTable> {
     MemTable::try_new(schema, vec![vec![rows]])
 }
 
-/// The table `uploads`: multipart uploads that are under way. A stream for each partition.
+/// Makes the table `uploads`: open multipart uploads, as one stream for each partition. Within a stream rows
+/// are ordered by bucket, key and upload id.
+///
+/// Rows are read a page at a time while the query runs. Fails only if DataFusion refuses the table.
 pub fn uploads(snapshots: &[Snapshot]) -> Result<StreamingTable> {
     let schema = schema(&[
         ("bucket", DataType::Utf8),
@@ -141,6 +149,7 @@ pub fn uploads(snapshots: &[Snapshot]) -> Result<StreamingTable> {
     StreamingTable::try_new(schema.clone(), snapshots.iter().map(stream).collect())
 }
 
+/// The uploads of one partition.
 struct UploadsTable {
     snapshot: Snapshot,
     schema: SchemaRef,
@@ -152,10 +161,10 @@ impl fmt::Debug for UploadsTable {
     }
 }
 
-/// Uploads that are handed over at a time.
+/// The uploads of a page, which is also a batch of rows.
 const PAGE: usize = 1000;
 
-/// A page of a bucket's uploads as columns.
+/// Converts a page of a bucket's uploads to columns.
 fn upload_rows(bucket: &BucketState, page: &UploadPage, schema: &SchemaRef) -> Result<RecordBatch> {
     let open = || {
         page.listed.iter().filter_map(|listed| match listed {
@@ -173,7 +182,7 @@ fn upload_rows(bucket: &BucketState, page: &UploadPage, schema: &SchemaRef) -> R
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }
 
-/// Where a bucket's next page begins.
+/// Returns the start of a bucket's next page, or `None` if there is none.
 fn after(page: &UploadPage) -> Option<(ListStart, Option<UploadId>)> {
     match page.listed.last().filter(|_| page.is_truncated)? {
         UploadItem::Upload(upload) => Some((ListStart::After(upload.key.clone()), Some(upload.id))),

@@ -1,4 +1,4 @@
-//! The large tables: `objects` and `versions`, over the entries of snapshots.
+//! The large tables, `objects` and `versions`, over the entries of snapshots.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use crate::key_range;
 use crate::prune;
 use crate::tagged;
 
-/// A column of the tables, and the manifest columns that it is made from.
+/// A column of the tables, by the way in which it is made from manifest columns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TableColumn {
     /// The bucket's name.
@@ -38,22 +38,23 @@ pub enum TableColumn {
     Key,
     /// The version's id as clients know it.
     VersionId,
-    /// Whether it is the newest of its key.
+    /// True if the version is the newest of its key.
     IsLatest,
-    /// Whether it is a delete marker.
+    /// True if the version is a delete marker.
     IsDeleteMarker,
     /// The entity tag, without quotes.
     ETag,
-    /// The storage class; objects have one.
+    /// The storage class, of objects only.
     StorageClass,
-    /// Checksums by the names of their algorithms.
+    /// A map from algorithms to checksums.
     Checksums,
-    /// What these are checksums of.
+    /// The type of the checksums: of the whole object or of its parts.
     ChecksumType,
     /// One of the manifest's own columns.
     Manifest(&'static str),
 }
 
+/// The columns of `objects`, in order.
 const OBJECTS: [(&str, TableColumn); 14] = [
     ("bucket", TableColumn::Bucket),
     ("key", TableColumn::Key),
@@ -71,15 +72,17 @@ const OBJECTS: [(&str, TableColumn); 14] = [
     ("checksum_type", TableColumn::ChecksumType),
 ];
 
+/// The further columns of `versions`.
 const ONLY_VERSIONS: [(&str, TableColumn); 2] =
     [("is_latest", TableColumn::IsLatest), ("is_delete_marker", TableColumn::IsDeleteMarker)];
 
-/// The index of a manifest's column.
+/// Returns the index of a manifest's column, which must exist.
 fn at(name: &str) -> usize {
     manifest::schema().index_of(name).expect("the manifest has this column")
 }
 
 impl TableColumn {
+    /// Returns the column's field in the table's schema.
     fn field(self, name: &str) -> Field {
         match self {
             TableColumn::Bucket | TableColumn::Key | TableColumn::VersionId => {
@@ -98,7 +101,7 @@ impl TableColumn {
         }
     }
 
-    /// The manifest columns that it is made from.
+    /// Returns the manifest columns from which the column is made.
     fn needs(self) -> Vec<usize> {
         match self {
             TableColumn::Bucket => vec![at("bucket_id")],
@@ -113,7 +116,7 @@ impl TableColumn {
     }
 }
 
-/// A table's columns.
+/// Returns a table's columns in order; `versions` has two that `objects` has not, before the time.
 pub fn columns(shown: VersionScope) -> Vec<(&'static str, TableColumn)> {
     let mut columns = OBJECTS.to_vec();
     if shown == VersionScope::Versions {
@@ -122,22 +125,23 @@ pub fn columns(shown: VersionScope) -> Vec<(&'static str, TableColumn)> {
     columns
 }
 
-/// A table's schema.
+/// Returns the schema of some columns, in the same order and under the same names.
 pub fn schema(columns: &[(&'static str, TableColumn)]) -> SchemaRef {
     let fields = columns.iter().map(|(name, column)| column.field(name));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// Makes a table's rows of a scan's.
+/// Converts rows of a scan to some of a table's columns.
 pub struct RowProjection {
-    /// The table's columns that are wanted.
+    /// The wanted columns of the table.
     columns: Vec<(&'static str, TableColumn)>,
-    /// Their schema.
+    /// The schema of these columns.
     pub schema: SchemaRef,
 }
 
 impl RowProjection {
-    /// The columns with these numbers, or all.
+    /// Selects a table's columns by their index, in the given order, or all of them. Panics if an index is out
+    /// of range, which the planner never produces.
     pub fn new(shown: VersionScope, wanted: Option<&Vec<usize>>) -> Self {
         let all = columns(shown);
         let columns = match wanted {
@@ -147,12 +151,13 @@ impl RowProjection {
         Self { schema: schema(&columns), columns }
     }
 
-    /// The manifest columns that they are made from.
+    /// Returns the manifest columns that a scan must read for these columns; without an order, and with
+    /// duplicates.
     pub fn needs(&self) -> Vec<usize> {
         self.columns.iter().flat_map(|(_, column)| column.needs()).collect()
     }
 
-    /// Some of the columns, by their names.
+    /// Returns a projection to those of the columns that have one of these names, in the same order as before.
     pub fn only(&self, names: &[String]) -> Self {
         let is_wanted =
             |(name, _): &&(&str, TableColumn)| names.iter().any(|wanted| wanted == name);
@@ -160,13 +165,17 @@ impl RowProjection {
         Self { schema: schema(&columns), columns }
     }
 
-    /// The table's columns of a manifest's rows; `is_latest` may not be among them.
+    /// Converts rows of a manifest, without knowledge of `is_latest`, which must not be among the columns.
+    /// Errors: as for [`RowProjection::apply`].
     pub fn columns_of(&self, rows: &RecordBatch, buckets: &Buckets) -> Result<RecordBatch> {
         let is_latest = BooleanArray::new_null(rows.num_rows());
         self.apply(&ScanBatch { rows: rows.clone(), is_latest }, buckets)
     }
 
-    /// A batch of the table.
+    /// Converts a batch of a scan to the table's columns, row by row in the same order. The batch must have the
+    /// columns of [`RowProjection::needs`], and only buckets in `buckets`; otherwise the call panics.
+    ///
+    /// Errors: [`ReadError::Corrupt`], wrapped, if checksums cannot be decoded.
     pub fn apply(&self, batch: &ScanBatch, buckets: &Buckets) -> Result<RecordBatch> {
         let source =
             |name: &str| batch.rows.column_by_name(name).expect("a needed column is read").clone();
@@ -193,6 +202,7 @@ impl RowProjection {
             })
         };
         let arrays: Vec<ArrayRef> = self.columns.iter().map(build).collect::<Result<_>>()?;
+        // A batch without columns still has rows: `count(*)` needs their number.
         let rows = batch.rows.num_rows();
         let options =
             datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
@@ -200,12 +210,13 @@ impl RowProjection {
     }
 }
 
+/// Returns the names of buckets by their ids.
 fn bucket_names(ids: &UInt64Array, buckets: &Buckets) -> ArrayRef {
     let name_of = |id: u64| {
         let bucket = buckets.get(BucketId::new(id)).expect("a scan stays within known buckets");
         bucket.name.as_str()
     };
-    // Rows of one bucket stand together, most often a whole batch of them.
+    // Rows of one bucket are consecutive, and most batches are of a single bucket.
     match (ids.values().first(), ids.values().last()) {
         (Some(first), Some(last)) if first == last => {
             Arc::new(StringArray::new_repeated(name_of(*first), ids.len()))
@@ -221,13 +232,14 @@ fn bucket_names(ids: &UInt64Array, buckets: &Buckets) -> ArrayRef {
     }
 }
 
-/// There is one class. S3's listings tell it of objects, and nothing of delete markers.
+/// Returns the storage class of objects, of which there is one. S3's listings have none for delete markers.
 fn storage_classes(kinds: &UInt8Array) -> ArrayRef {
     let object = compactor::index_value::IndexValueKind::Object.code();
     let classes = kinds.values().iter().map(|kind| (*kind == object).then_some("STANDARD"));
     Arc::new(classes.collect::<StringArray>())
 }
 
+/// Returns versions' ids as clients know them.
 fn version_ids(versions: &UInt64Array, nulls: &BooleanArray) -> ArrayRef {
     use std::fmt::Write as _;
     let mut ids = StringBuilder::with_capacity(versions.len(), versions.len() * 32);
@@ -236,6 +248,7 @@ fn version_ids(versions: &UInt64Array, nulls: &BooleanArray) -> ArrayRef {
             ids.append_value("null");
         } else {
             write!(ids, "{version:032x}").expect("a builder takes text");
+            // Ends the value that was written to the builder.
             ids.append_value("");
         }
     }
@@ -251,13 +264,15 @@ fn write_etag(out: &mut impl std::fmt::Write, md5: &[u8], parts: i32) -> std::fm
     Ok(())
 }
 
-/// An entity tag as clients know it, without quotes.
+/// Returns an entity tag as clients know it, without quotes: hexadecimal digits, and only for an object of
+/// several parts a hyphen and their number.
 pub fn etag(etag: &ingest::entry::ETag) -> String {
     let mut text = String::with_capacity(32);
     write_etag(&mut text, &etag.md5, i32::from(etag.parts)).expect("a string takes text");
     text
 }
 
+/// Returns entity tags as texts; NULL where the manifest has none.
 fn etags(md5s: &ArrayRef, parts: &ArrayRef) -> ArrayRef {
     let (md5s, parts) = (md5s.as_fixed_size_binary(), parts.as_primitive::<Int32Type>());
     let mut etags = StringBuilder::with_capacity(md5s.len(), md5s.len() * 32);
@@ -268,12 +283,13 @@ fn etags(md5s: &ArrayRef, parts: &ArrayRef) -> ArrayRef {
         }
         let parts = if parts.is_valid(row) { parts.value(row) } else { 0 };
         write_etag(&mut etags, md5s.value(row), parts).expect("a builder takes text");
+        // Ends the value that was written to the builder.
         etags.append_value("");
     }
     Arc::new(etags.finish())
 }
 
-/// The `objects` or the `versions` of all partitions' snapshots.
+/// The table `objects` or `versions`, over the snapshots of all partitions.
 pub struct EntriesTable {
     snapshots: Vec<Snapshot>,
     shown: VersionScope,
@@ -281,14 +297,16 @@ pub struct EntriesTable {
 }
 
 impl EntriesTable {
-    /// Makes the table.
+    /// Makes the table. Keeps the snapshots, and so their files, until the table and its scans are dropped;
+    /// reads nothing before a scan.
     pub fn new(snapshots: &[Snapshot], shown: VersionScope) -> Self {
         Self { snapshots: snapshots.to_vec(), shown, schema: schema(&columns(shown)) }
     }
 }
 
 impl EntriesTable {
-    /// The few keys that a condition on a tag leaves, if there is one and they are few.
+    /// Returns the keys that a condition on a tag leaves, if there is such a condition and they are few enough
+    /// for look-ups.
     async fn by_tag(
         &self,
         snapshot: &Snapshot,
@@ -333,6 +351,7 @@ impl TableProvider for EntriesTable {
             let by_tag = self.shown == VersionScope::Objects && tagged::tag_of(filter).is_some();
             by_tag || key_range::narrows(filter) || prune::prunes(filter)
         };
+        // Every use of a condition only reduces what is read: the planner must apply the condition again.
         let support = |filter: &&Expr| match helps(filter) {
             true => TableProviderFilterPushDown::Inexact,
             false => TableProviderFilterPushDown::Unsupported,
@@ -351,7 +370,8 @@ impl TableProvider for EntriesTable {
         let mut wanted: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         for (index, snapshot) in self.snapshots.iter().enumerate() {
             let bounds = key_range::bounds(filters, &snapshot.buckets);
-            // One that holds nothing of what is asked for is left out, unless it is the only one.
+            // A partition without wanted buckets is left out, unless no partition would remain: a plan needs a
+            // node.
             let is_last = index + 1 == self.snapshots.len();
             if bounds.buckets().is_empty() && !(is_last && wanted.is_empty()) {
                 continue;

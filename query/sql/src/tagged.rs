@@ -1,14 +1,15 @@
-//! Conditions `tags['name'] = 'value'`, and the rows that tag tables find for them.
+//! Conditions `tags['name'] = 'value'`, which tag tables can evaluate.
 
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use query::tagged::TagFilter;
 
 use crate::key_range::text;
 
-/// Keys that are looked up one by one at the most; a scan finds more than these faster.
+/// The most keys that are looked up one by one; a scan is faster for more.
 pub const LOOKUPS_MAX: usize = 2000;
 
-/// The tag that a condition asks for, if that is all it asks.
+/// Returns the tag if the condition is exactly a comparison of one tag with a text by `=`, in either order;
+/// otherwise `None`. A condition with further parts must be split before.
 pub fn tag_of(condition: &Expr) -> Option<TagFilter> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else {
         return None;
@@ -18,7 +19,7 @@ pub fn tag_of(condition: &Expr) -> Option<TagFilter> {
     asked(left, right).or_else(|| asked(right, left))
 }
 
-/// The name in `tags['name']`.
+/// Returns the name in `tags['name']`.
 fn name_of(expr: &Expr) -> Option<String> {
     let Expr::ScalarFunction(call) = expr else { return None };
     match (call.name(), call.args.as_slice()) {

@@ -1,7 +1,7 @@
 //! The table `tags`: one row for each tag of each current object.
 //!
-//! A plan over `objects`: each row's map of tags becomes rows, in the order of the objects. Conditions on
-//! bucket and key choose what is read of `objects`; a tag's name and value are compared afterwards.
+//! A plan node over `objects` converts each object's map of tags to rows, in the order of the objects.
+//! Conditions on bucket and key select the objects to read; a tag's name and value are compared afterwards.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,9 +30,10 @@ use query::scan::VersionScope;
 
 use crate::table::EntriesTable;
 
-/// The table's columns that are the object's, as `objects` calls them.
+/// The columns that come from `objects`, under the same names.
 const OF_OBJECTS: [&str; 3] = ["bucket", "key", "version_id"];
 
+/// Returns the table's columns.
 fn schema() -> SchemaRef {
     let names = OF_OBJECTS.into_iter().chain(["name", "value"]);
     let fields = names.map(|name| Field::new(name, DataType::Utf8, false));
@@ -47,7 +48,8 @@ pub struct TagsTable {
 }
 
 impl TagsTable {
-    /// Makes the table.
+    /// Makes the table. Keeps the snapshots until the table and its scans are dropped; reads nothing before a
+    /// scan.
     pub fn new(snapshots: &[Snapshot]) -> Self {
         Self { objects: EntriesTable::new(snapshots, VersionScope::Objects), schema: schema() }
     }
@@ -85,14 +87,14 @@ impl TableProvider for TagsTable {
             columns.push(of_objects.index_of(OF_OBJECTS[*index])?);
         }
         columns.push(of_objects.index_of("tags")?);
-        // So many tags may need any number of objects: a limit stops the stream, not the scan below.
+        // An object may have no tags, so a limit on tags is no limit on objects: the stream ends early instead.
         let objects = self.objects.scan(session, Some(&columns), filters, None).await?;
         let schema = Arc::new(self.schema.project(wanted)?);
         Ok(Arc::new(TagsExec::new(objects, schema)?))
     }
 }
 
-/// Makes rows of the maps in its input's column `tags`, its last.
+/// Converts the maps in the last column of its input, `tags`, to rows.
 struct TagsExec {
     objects: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
@@ -101,7 +103,7 @@ struct TagsExec {
 
 impl TagsExec {
     fn new(objects: Arc<dyn ExecutionPlan>, schema: SchemaRef) -> Result<Self> {
-        // A key's tags stand together, so keys stay in order where they are.
+        // All tags of a key are consecutive: rows ordered by key stay so.
         let mut orderings = Vec::new();
         if let (Some(ordering), Ok(key)) = (objects.output_ordering(), col("key", &schema))
             && ordering.first().expr.eq(&col("key", &objects.schema())?)
@@ -118,7 +120,7 @@ impl TagsExec {
         Ok(Self { objects, properties: Arc::new(properties), metrics })
     }
 
-    /// The same over another input.
+    /// Makes the same node over another input. Fails unless there is exactly one.
     fn over(&self, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.is_empty()) {
             (Some(objects), true) => Ok(Arc::new(Self::new(objects, self.schema())?)),
@@ -152,7 +154,7 @@ impl ExecutionPlan for TagsExec {
         vec![&self.objects]
     }
 
-    /// Making rows is too little work to spread a stream for it.
+    /// Returns false: the conversion costs too little to repartition the input for it.
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
         vec![false]
     }
@@ -207,11 +209,12 @@ impl ExecutionPlan for TagsExec {
     }
 }
 
-/// One row for each tag of a batch of objects.
+/// Makes one row for each tag of a batch of objects, in the order of the objects.
 fn rows(objects: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let (tags, others) = objects.columns().split_last().expect("tags are read for every answer");
     let tags = tags.as_map();
     let offsets = tags.value_offsets();
+    // A slice of a batch has offsets that do not begin at 0.
     let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
     let of_pair = |pairs: &ArrayRef| pairs.slice(first as usize, (last - first) as usize);
     let counts = offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize);

@@ -1,5 +1,5 @@
-//! Where DataFusion's reading of SQL is not SQL's: such a statement is refused. A wrong answer that looks like a right
-//! one is worse than none.
+//! Refuses statements for which DataFusion returns wrong rows. A wrong result that looks right is worse than an
+//! error.
 
 use std::ops::ControlFlow;
 
@@ -8,7 +8,8 @@ use datafusion::sql::sqlparser::ast::{
     Statement, TableFactor, TableWithJoins, Visit, Visitor,
 };
 
-/// Says what cannot be asked here.
+/// Checks that DataFusion interprets a statement as SQL demands, subqueries included. Fails with the reason, as
+/// a message for the user; called before planning.
 pub fn check(statement: &Statement) -> Result<(), String> {
     match statement.visit(&mut UnsupportedChecker) {
         ControlFlow::Break(reason) => Err(reason),
@@ -16,17 +17,19 @@ pub fn check(statement: &Statement) -> Result<(), String> {
     }
 }
 
+/// Returns true for AND and OR.
 fn is_logical(op: &BinaryOperator) -> bool {
     matches!(op, BinaryOperator::And | BinaryOperator::Or)
 }
 
+/// Walks through a statement and stops at the first construct with a wrong result.
 struct UnsupportedChecker;
 
 impl Visitor for UnsupportedChecker {
     type Break = String;
 
-    /// The parser lets `IS DISTINCT FROM` take all that follows: `a IS DISTINCT FROM b AND c` comes out as
-    /// `a IS DISTINCT FROM (b AND c)`. What stands in brackets is marked as such.
+    /// Refuses `IS DISTINCT FROM` with AND or OR on its right. The parser reads `a IS DISTINCT FROM b AND c` as
+    /// `a IS DISTINCT FROM (b AND c)`; an operand in brackets is a node of its own kind and passes.
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<String> {
         match expr {
             Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right) => match &**right {
@@ -52,11 +55,12 @@ impl Visitor for UnsupportedChecker {
     }
 }
 
+/// Converts a reason to the end of the walk.
 fn refuse(reason: Option<String>) -> ControlFlow<String> {
     reason.map_or(ControlFlow::Continue(()), ControlFlow::Break)
 }
 
-/// Why a query's set operations or joins cannot be asked.
+/// Returns the reason for which a query's set operations or joins are refused, if there is one.
 fn of_set(body: &SetExpr) -> Option<String> {
     match body {
         SetExpr::SetOperation { op, set_quantifier, left, right } => {
@@ -72,7 +76,8 @@ fn of_set(body: &SetExpr) -> Option<String> {
     }
 }
 
-/// The columns that such a join shares would be those of the left side, NULL where it has no row.
+/// Refuses RIGHT and FULL joins with USING or NATURAL: DataFusion reads the shared columns from the left side,
+/// and they would be NULL where the left side has no row.
 fn of_joins(from: &TableWithJoins) -> Option<String> {
     for join in &from.joins {
         let constraint = match &join.join_operator {

@@ -1,6 +1,6 @@
-//! What conditions on `partition` and `offset` say about where to read.
+//! Bounds on `partition` and `offset` that follow from a query's conditions.
 //!
-//! They only narrow what is read; the conditions are applied in full to what comes out.
+//! Bounds only reduce the records that are read; the query applies its conditions to the rows in full.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use ingest::ids::{Offset, PartitionId};
 
 use crate::key_range::{column, compared};
 
-/// A stretch of offsets, in some partitions.
+/// A range of offsets in some partitions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OffsetRange {
-    /// At or above this.
+    /// The lower bound, inclusive.
     pub from: Offset,
-    /// Below this.
+    /// The upper bound, exclusive.
     pub below: Offset,
-    /// In each of these sets.
+    /// Sets of partition numbers; a partition must be in each of them.
     partitions: Vec<Vec<i128>>,
 }
 
@@ -36,28 +36,32 @@ impl fmt::Display for OffsetRange {
 }
 
 impl OffsetRange {
-    /// What all conditions together leave.
+    /// Returns bounds that contain every row for which all conditions are true. A condition that is not
+    /// understood never narrows them.
     pub fn of(conditions: &[Expr]) -> Self {
         let mut range = Self::default();
         conditions.iter().for_each(|condition| range.add(condition));
         range
     }
 
-    /// Whether a partition is read.
+    /// Returns true unless the conditions exclude the partition, which is then not read at all.
     pub fn has_partition(&self, partition: PartitionId) -> bool {
         self.partitions.iter().all(|set| set.contains(&i128::from(partition.get())))
     }
 
+    /// Raises the lower bound; a negative offset counts as 0.
     fn at_or_above(&mut self, offset: i128) {
         let offset = u64::try_from(offset.max(0)).unwrap_or(u64::MAX);
         self.from = self.from.max(Offset::new(offset));
     }
 
+    /// Lowers the upper bound; a negative offset counts as 0.
     fn below(&mut self, offset: i128) {
         let offset = u64::try_from(offset.max(0)).unwrap_or(u64::MAX);
         self.below = self.below.min(Offset::new(offset));
     }
 
+    /// Narrows the bounds by a condition, as far as it is understood.
     fn add(&mut self, condition: &Expr) {
         match condition {
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
@@ -95,6 +99,7 @@ impl OffsetRange {
         }
     }
 
+    /// Narrows the bounds by a comparison of `offset` with a number.
     fn compare(&mut self, op: Operator, value: i128) {
         match op {
             Operator::Eq => {
@@ -110,7 +115,7 @@ impl OffsetRange {
     }
 }
 
-/// The whole number that an expression is, if it is one.
+/// Returns the integer that a literal expression has, if it is one.
 fn number(expr: &Expr) -> Option<i128> {
     let Expr::Literal(value, _) = expr else { return None };
     Some(match value {

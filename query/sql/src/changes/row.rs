@@ -1,4 +1,4 @@
-//! A record of the log as a row of `changes`.
+//! Converts a log record to a row of `changes`.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ use ingest::time::WallTime;
 use crate::source::{PartitionView, Principal};
 use crate::system_tables;
 
-/// The table's columns.
+/// Returns the table's columns in order. `version_id`, `size` and `changed` depend on the outcome and are NULL
+/// where they are unknown or do not apply.
 pub fn schema() -> SchemaRef {
     let field = |name: &str, kind: DataType, nullable| Field::new(name, kind, nullable);
     Arc::new(Schema::new(vec![
@@ -38,19 +39,20 @@ pub fn schema() -> SchemaRef {
     ]))
 }
 
-/// The columns that hang on what became of a record.
+/// The columns whose values depend on a record's outcome.
 const OF_OUTCOMES: [&str; 3] = ["version_id", "size", "changed"];
 
-/// The columns that are wanted.
+/// The columns that a query reads.
 pub struct ChangeColumns {
-    /// Their schema.
+    /// The schema of these columns.
     pub schema: SchemaRef,
-    /// Whether it must be found out what became of each record.
+    /// True if a column needs the outcome of each record.
     tell_outcomes: bool,
 }
 
 impl ChangeColumns {
-    /// The columns with these numbers, or all.
+    /// Selects columns by their index in [`schema`], in the given order, or all of them. Panics if an index is
+    /// out of range, which the planner never produces.
     pub fn new(wanted: Option<&Vec<usize>>) -> Self {
         let all = schema();
         let schema = match wanted {
@@ -61,7 +63,7 @@ impl ChangeColumns {
         Self { schema, tell_outcomes }
     }
 
-    /// Rows as columns.
+    /// Converts rows to a batch of the columns, in the same order. Fails only if Arrow refuses the columns.
     pub fn batch(&self, rows: Vec<ChangeRow>) -> Result<RecordBatch> {
         fn texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
             Arc::new(values.collect::<StringArray>())
@@ -92,12 +94,13 @@ impl ChangeColumns {
             }
         };
         let columns = self.schema.fields().iter().map(column).collect();
+        // A batch without columns still has rows: `count(*)` needs their number.
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
     }
 }
 
-/// One request.
+/// One request of the log.
 pub struct ChangeRow {
     partition: PartitionId,
     offset: Offset,
@@ -110,15 +113,16 @@ pub struct ChangeRow {
     became: ChangeOutcome,
 }
 
-/// What became of it, as far as that is known.
+/// The outcome of a request; `None` where the memtables no longer contain it.
 #[derive(Default)]
 struct ChangeOutcome {
     version_id: Option<String>,
     size: Option<i64>,
+    /// False if the record changed nothing, for example because a precondition failed.
     changed: Option<bool>,
 }
 
-/// The S3 operation that makes such records; `None` for what the store says to itself.
+/// Returns the S3 operation of a record, or `None` for records that no request made.
 fn operation(body: &RecordBody) -> Option<&'static str> {
     Some(match body {
         RecordBody::CreateBucket(_) => "CreateBucket",
@@ -142,6 +146,7 @@ fn operation(body: &RecordBody) -> Option<&'static str> {
     })
 }
 
+/// Returns the bucket of a request. CREATE BUCKET names none: the bucket's id follows from the record's offset.
 fn bucket_of(body: &RecordBody, partition: PartitionId, offset: Offset) -> Option<BucketId> {
     match body {
         RecordBody::CreateBucket(_) => Some(bucket_id(partition, offset)),
@@ -153,8 +158,11 @@ fn bucket_of(body: &RecordBody, partition: PartitionId, offset: Offset) -> Optio
 }
 
 impl ChangeRow {
-    /// A record's row, if it is a request and the asker may know of it: about a bucket that the asker may
-    /// list, or the asker's own.
+    /// Converts a record to a row, or returns `None` if the record is not a request or the principal must not
+    /// see it.
+    ///
+    /// Visible are requests about buckets in [`PartitionView::followed`], requests of the principal's own, and
+    /// for an operator all requests.
     pub fn of(
         committed: CommittedRecord,
         seen: &PartitionView,
@@ -166,6 +174,7 @@ impl ChangeRow {
         let partition = seen.snapshot.view.partition;
         let bucket = bucket_of(&record.body, partition, offset)?;
         let named = seen.followed.get(bucket);
+        // A record without a principal is nobody's own.
         let is_own = !record.principal.is_empty() && record.principal == asker.id;
         if named.is_none() && !is_own && !asker.is_operator {
             return None;
@@ -182,7 +191,7 @@ impl ChangeRow {
         Some(Self {
             partition,
             offset,
-            // The time that dates what the record made; the log's own stamp is whatever some clock said.
+            // The same time as in the object's metadata. The log's own time stamp may come from another clock.
             time: record.time,
             operation,
             bucket,
@@ -194,14 +203,16 @@ impl ChangeRow {
     }
 }
 
-/// A version's id as clients know it.
+/// Returns a version's id as clients know it: `null`, or 32 hexadecimal digits.
 fn version_id(version: Offset, is_null: bool) -> String {
     if is_null { "null".into() } else { format!("{:032x}", version.get()) }
 }
 
 impl ChangeOutcome {
+    /// Reads a record's outcome from the snapshot's memtables.
     fn of(body: &RecordBody, bucket: BucketId, offset: Offset, seen: &PartitionView) -> Self {
-        // Memtables follow one another; the newest that may hold the record is the only one that can.
+        // Memtables cover consecutive offsets and come newest first: only the first that begins at or below the
+        // offset can contain the record.
         let mut memtables = seen.snapshot.memtables();
         let memtable = memtables
             .find(|(memtable, _)| memtable.first() <= offset)
@@ -234,7 +245,8 @@ impl ChangeOutcome {
         Self { version_id: None, size, changed }
     }
 
-    /// Of a request about a version: what the memtable says that it made of it, else what the request names.
+    /// Returns the outcome of a request about a version. The version's id is the one in the request, otherwise
+    /// the one that the record made.
     fn of_version(
         body: &RecordBody,
         memtable: Option<&Memtable>,
