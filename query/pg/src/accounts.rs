@@ -1,4 +1,4 @@
-//! Who may log in, and how that is proved.
+//! Users who may log in, and the proof of their secret key.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,34 +12,42 @@ use pgwire::error::PgWireResult;
 use sha2::{Digest, Sha256};
 use sql::StoreSource;
 
-/// The users: access keys and secret keys.
+/// The users: access keys, secret keys, and the store as each of them may see it. Called by several connections
+/// at once.
 pub trait Accounts: Send + Sync + 'static {
-    /// The secret key of an access key.
+    /// Returns the secret key of an access key, or `None` if there is no such user. The result must never be
+    /// sent or logged.
     fn secret_key(&self, access_key: &str) -> Option<String>;
 
-    /// The store in the eyes of whoever has an access key.
+    /// Returns the store as the user with this access key may see it, or `None` if there is no such user any
+    /// more. Called before each statement, so a user who is removed loses access at once.
     fn source(&self, access_key: &str) -> Option<Arc<dyn StoreSource>>;
 
-    /// Takes note of a login that failed: of which access key, from where, with which SQLSTATE.
+    /// Records a login that failed: the access key that the client sent, its address, and the SQLSTATE of the
+    /// error. Called once for each login that pgwire refuses, before the client receives the error; messages
+    /// that break the protocol are not recorded.
     fn denied(&self, access_key: &str, address: SocketAddr, code: &str);
 }
 
-/// PBKDF2's rounds for a login; PostgreSQL's own default.
+/// The rounds of PBKDF2 for a login, as in PostgreSQL's default.
 pub const ITERATIONS: usize = 4096;
 
-/// Secret keys as SCRAM wants them (RFC 5802): salted and hashed. One for each login.
+/// Salted and hashed secret keys, as SCRAM (RFC 5802) needs them. One for each login.
 pub struct Salted {
     accounts: Arc<dyn Accounts>,
-    /// Whose secret key was asked for.
+    /// The access key whose password pgwire has read.
     asked: Mutex<Option<String>>,
 }
 
 impl Salted {
+    /// Makes the source of passwords for one login; must not be shared by connections, since it keeps the
+    /// access key.
     pub fn new(accounts: Arc<dyn Accounts>) -> Self {
         Self { accounts, asked: Mutex::default() }
     }
 
-    /// Whose secret key the login proves to know.
+    /// Returns the access key whose secret key the login proves, or `None` before the client has sent its name.
+    /// Only after a successful login does the access key identify the client.
     pub fn asked(&self) -> Option<String> {
         self.asked.lock().clone()
     }
@@ -55,11 +63,13 @@ impl fmt::Debug for Salted {
 impl AuthSource for Salted {
     async fn get_password(&self, login: &LoginInfo) -> PgWireResult<Password> {
         let access_key = login.user().unwrap_or_default();
-        // The same for each attempt of a user, whether there is one or not: a salt tells nothing.
+        // The same salt for each attempt, whether the user exists or not: the salt must not reveal which users
+        // exist.
         let salt = Sha256::digest(format!("siltstone scram {access_key}"))[..16].to_vec();
         *self.asked.lock() = Some(access_key.to_owned());
         let found = self.accounts.secret_key(access_key);
-        // Whoever does not exist has a password that nobody can know.
+        // A user who does not exist gets a random password, so that the login fails at the same step and after
+        // the same work.
         let secret_key = found.unwrap_or_else(pgwire::api::auth::sasl::scram::random_nonce);
         let hashed = gen_salted_password(&secret_key, &salt, ITERATIONS);
         Ok(Password::new(Some(salt), hashed))

@@ -1,4 +1,4 @@
-//! Rows as PostgreSQL's clients read them.
+//! Converts rows to the columns and values of PostgreSQL's protocol.
 
 use std::sync::Arc;
 
@@ -19,21 +19,23 @@ use sql::{QueryRows, RowSink, SqlError};
 
 use crate::failure;
 
-/// A piece of an answer has so many bytes, unless a single row has more.
+/// The bytes after which a piece of a result is complete; a single row may have more.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// How a column is written.
+/// The way in which a column is encoded.
 enum ColumnFormat {
+    /// Without conversion.
     AsItIs,
-    /// As another of Arrow's types, which PostgreSQL has.
+    /// After a cast to a type of Arrow that PostgreSQL has.
     Cast(DataType),
-    /// As a text with JSON: PostgreSQL has no maps.
+    /// As a text with a JSON object, for maps, which PostgreSQL has not.
     Json,
-    /// As a text: PostgreSQL has nothing alike, or what writes rows has no form for it.
+    /// As a text, for all types that PostgreSQL has not or arrow-pg cannot encode.
     Text,
 }
 
-/// Types that are written as they are. What is not known here is a text: what writes rows must not meet it.
+/// Returns true for types that arrow-pg encodes without conversion. A type that is not listed becomes text:
+/// arrow-pg must never receive one that it cannot encode.
 fn is_written(kind: &DataType) -> bool {
     match kind {
         DataType::Null
@@ -72,6 +74,7 @@ fn is_written(kind: &DataType) -> bool {
     }
 }
 
+/// Returns the way in which columns of a type are encoded.
 fn how(kind: &DataType) -> ColumnFormat {
     match kind {
         DataType::Map(_, _) => ColumnFormat::Json,
@@ -85,7 +88,7 @@ fn how(kind: &DataType) -> ColumnFormat {
     }
 }
 
-/// The columns as clients see them.
+/// Returns the schema after conversion.
 fn shown(schema: &Schema) -> Schema {
     let field = |field: &FieldRef| match how(field.data_type()) {
         ColumnFormat::AsItIs => field.clone(),
@@ -97,12 +100,14 @@ fn shown(schema: &Schema) -> Schema {
     Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>())
 }
 
-/// The columns' descriptions.
+/// Returns the descriptions of a result's columns, in order, for the client. Fails only if a type has no
+/// counterpart in PostgreSQL, which conversion to text prevents.
 pub fn fields(schema: &Schema, format: &Format) -> PgWireResult<Vec<FieldInfo>> {
     arrow_schema_to_pg_fields(&shown(schema), format, None)
 }
 
-/// A map as JSON. Keys and values are texts in all of our tables; others are printed.
+/// Converts maps to JSON objects. Keys and values are texts in all tables here; values of other types are
+/// printed.
 fn json(maps: &MapArray) -> Result<ArrayRef, ArrowError> {
     let options = FormatOptions::default().with_null("");
     let keys = ArrayFormatter::try_new(maps.keys(), &options)?;
@@ -123,7 +128,7 @@ fn json(maps: &MapArray) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(texts.collect::<StringArray>()))
 }
 
-/// Any column as texts.
+/// Converts any column to texts; NULL stays NULL.
 fn texts(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let options = FormatOptions::default();
     let formatter = ArrayFormatter::try_new(column, &options)?;
@@ -137,6 +142,7 @@ fn texts(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(texts?))
 }
 
+/// Converts all columns of a batch to types that arrow-pg encodes.
 fn batch(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let column = |column: &ArrayRef| match how(column.data_type()) {
         ColumnFormat::AsItIs => Ok(column.clone()),
@@ -145,24 +151,26 @@ fn batch(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         ColumnFormat::Text => texts(column),
     };
     let columns: Result<Vec<ArrayRef>, ArrowError> = rows.columns().iter().map(column).collect();
+    // A batch without columns still has rows.
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
     RecordBatch::try_new_with_options(Arc::new(shown(rows.schema_ref())), columns?, &options)
 }
 
-/// Writes rows in the form that a client wished, for the engine.
+/// Encodes rows for a client, on the engine's threads.
 pub struct RowWriter {
     format: Format,
     fields: Arc<Vec<FieldInfo>>,
 }
 
 impl RowWriter {
-    /// Writes values in this form.
+    /// Makes a sink for one result in the format, text or binary, that the client chose for each column; used
+    /// only once.
     pub fn new(format: &Format) -> Self {
         Self { format: format.clone(), fields: Arc::default() }
     }
 }
 
-/// A value that cannot be written.
+/// The error for a value that cannot be encoded.
 fn unwritten(error: impl Into<ErrorInfo>) -> SqlError {
     let info = error.into();
     SqlError::Value(format!("a value cannot be sent over this protocol: {}", info.message))
@@ -178,10 +186,11 @@ impl RowSink for RowWriter {
 
     fn rows(&mut self, rows: &RecordBatch) -> Result<(Option<Vec<DataRow>>, usize), SqlError> {
         const ROWS: usize = 256;
+        // Conversion copies: a slice bounds the memory and the time between two checks for cancellation.
         let some = rows.slice(0, rows.num_rows().min(ROWS));
         let some = batch(&some).map_err(|error| SqlError::Value(error.to_string()))?;
         let (mut piece, mut bytes) = (Vec::new(), 0);
-        // After an error this iterator gives the same error for ever.
+        // The iterator repeats an error without end, so the first one must end the loop.
         for row in encode_recordbatch(self.fields.clone(), some) {
             let row = row.map_err(unwritten)?;
             bytes += row.data.len();
@@ -199,7 +208,10 @@ impl RowSink for RowWriter {
     }
 }
 
-/// Sends rows as they come; an error ends them, and the client is told.
+/// Makes the response that sends a result's rows in order, as they arrive.
+///
+/// An error while the query runs is the last item, with its SQLSTATE; the client then knows that rows are
+/// missing. Dropping the response cancels the query. Errors: only if the columns cannot be described.
 pub fn response(
     rows: QueryRows<Vec<DataRow>>,
     format: &Format,

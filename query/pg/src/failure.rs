@@ -1,18 +1,22 @@
-//! Errors in PostgreSQL's words: a code of five letters that programs act on, and a place in the text.
+//! Errors of PostgreSQL's protocol: a SQLSTATE of five characters, by which programs decide, and a place in the
+//! text.
 
 use pgwire::error::{ErrorInfo, PgWireError};
 use sql::{SqlError, TextPosition};
 
-/// An error with a code of <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+/// Makes an error with a SQLSTATE of <https://www.postgresql.org/docs/current/errcodes-appendix.html>. Severity
+/// is ERROR: the client may go on, and only the statement has failed.
 pub fn failure(code: &str, message: impl Into<String>) -> PgWireError {
     PgWireError::UserError(Box::new(info(code, message)))
 }
 
+/// Makes the content of an error message.
 fn info(code: &str, message: impl Into<String>) -> ErrorInfo {
     ErrorInfo::new("ERROR".into(), code.into(), message.into())
 }
 
-/// What became of a query, for the text that the client sent.
+/// Converts the error of a query to one with a SQLSTATE. A refusal has the place in `text`, which must be the
+/// text that the client sent.
 pub fn of(error: &SqlError, text: &str) -> PgWireError {
     let code = match error {
         SqlError::Refused(_) => "42000",
@@ -33,7 +37,7 @@ pub fn of(error: &SqlError, text: &str) -> PgWireError {
     PgWireError::UserError(Box::new(info))
 }
 
-/// The number of a letter in a text, from 1, as PostgreSQL counts.
+/// Returns the number of a character in a text, counted from 1 as PostgreSQL does; `None` for line 0.
 fn letter(text: &str, at: TextPosition) -> Option<usize> {
     let line = usize::try_from(at.line).ok()?.checked_sub(1)?;
     let before: usize = text.split_inclusive('\n').take(line).map(|l| l.chars().count()).sum();

@@ -1,17 +1,18 @@
-//! Looks at what a client sends before the protocol's implementation does, and at what it is answered until it has
-//! logged in.
+//! Checks a client's messages before pgwire reads them, and pgwire's messages until the client has logged in.
 //!
 //! ```text
-//!   client ──bytes──▶ whole, well-formed messages ──▶ pgwire
-//!   client ◀────────────────bytes─────────────────── pgwire
+//!   client ──bytes──▶ complete, well-formed messages ──▶ pgwire
+//!   client ◀────────────────────bytes────────────────── pgwire
 //! ```
-//! pgwire takes a message apart without asking whether all of it is there, and panics where it is not. Here
-//! lengths and shapes are checked first; a client that breaks the protocol is told so and hung up on. It is
-//! also where encryption, which there is none of yet, is declined.
+//! pgwire decodes a message without checking its length, and panics if it is too short. Therefore lengths and
+//! shapes are checked here first. A client that breaks the protocol receives an error and is disconnected.
+//! Requests for encryption, which is not supported yet, are declined here as well.
 //!
-//! Until AuthenticationOk has come from pgwire, client and server take turns: one message of the client's is let
-//! through for each question of the server's, and nothing at all after an error. What a client sent ahead waits here,
-//! and is thrown away if the login fails. Shapes: PostgreSQL's documentation, "Message Formats".
+//! Until pgwire has sent AuthenticationOk, client and server take turns: for each question of the server one
+//! message of the client is passed on, and none after an error. Later messages that a client has sent already
+//! wait here, and are dropped if the login fails. Shapes: PostgreSQL's documentation, "Message Formats".
+//!
+//! Memory: a connection buffers at most one message of a client and what one read adds to it.
 
 use std::time::Duration;
 
@@ -19,15 +20,16 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{self, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-/// A startup message, as PostgreSQL limits it.
+/// The most bytes of a startup message, as in PostgreSQL.
 const STARTUP_BYTES_MAX: usize = 10_000;
-/// A message of a login.
+/// The most bytes of a message during the login.
 const LOGIN_BYTES_MAX: usize = 16 << 10;
-/// Any other message: a query's text with its parameters.
+/// The most bytes of any other message: a query's text with its parameters.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
-/// An answer of ours during a login.
+/// The most bytes of an answer during the login.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// A client that is hung up on may finish its sending, so that it gets to read why: so long, and so much.
+/// The time, and below the bytes, in which a disconnected client may finish sending, so that it can read the
+/// error.
 const FAREWELL: Duration = Duration::from_secs(1);
 const FAREWELL_BYTES_MAX: usize = 16 << 20;
 
@@ -35,27 +37,27 @@ const SSL: i32 = 80_877_103;
 const GSS: i32 = 80_877_104;
 const CANCEL: i32 = 80_877_102;
 
-/// Kinds of AuthenticationRequest: the login is over, and the two questions of SASL.
+/// Kinds of AuthenticationRequest: the end of the login, and the two questions of SASL.
 const OK: i32 = 0;
 const SASL: i32 = 10;
 const SASL_CONTINUE: i32 = 11;
 
-/// PostgreSQL's codes: a broken protocol, a message beyond what is taken.
+/// The SQLSTATE of a message that breaks the protocol, and below that of a message beyond a limit.
 pub const PROTOCOL_VIOLATION: &str = "08P01";
 const LIMIT_EXCEEDED: &str = "54000";
 
-/// What stands next in a client's bytes.
+/// The next item in a client's bytes.
 #[derive(PartialEq, Eq, Debug)]
 enum NextFrame {
-    /// Not all of it has come.
+    /// An incomplete message.
     More,
-    /// Encryption is asked for, in so many bytes.
+    /// A request for encryption, with its length in bytes.
     Encryption(usize),
-    /// A message of so many bytes.
+    /// A message, with its length in bytes.
     Message(usize),
-    /// The protocol is broken.
+    /// A violation of the protocol.
     Wrong(&'static str),
-    /// The message is longer than any may be.
+    /// A message beyond the limit.
     Long(&'static str),
 }
 
@@ -64,15 +66,16 @@ enum NextFrame {
 enum ClientTurn {
     /// The startup message.
     Startup,
-    /// The first message of SCRAM, with the mechanism's name.
+    /// The first message of SCRAM, with the name of the mechanism.
     First,
-    /// SCRAM's proof.
+    /// The proof of SCRAM.
     Proof,
-    /// Queries.
+    /// Messages after the login.
     Queries,
 }
 
 impl ClientTurn {
+    /// Returns the next item in the client's bytes.
     fn next(self, bytes: &[u8]) -> NextFrame {
         match self {
             ClientTurn::Startup => Self::startup(bytes),
@@ -80,20 +83,22 @@ impl ClientTurn {
         }
     }
 
+    /// Reads a startup message, a request for encryption or a cancellation.
     fn startup(bytes: &[u8]) -> NextFrame {
         let (Some(len), Some(code)) = (number(bytes, 0), number(bytes, 4)) else {
             return NextFrame::More;
         };
         let len = match usize::try_from(len) {
             Ok(len) if (8..=STARTUP_BYTES_MAX).contains(&len) => len,
-            _ => return NextFrame::Wrong("a startup message of no possible length"),
+            _ => return NextFrame::Wrong("the startup message has an invalid length"),
         };
         match code {
             SSL | GSS if len == 8 => return NextFrame::Encryption(len),
             CANCEL if len < 16 => return NextFrame::Wrong("a cancellation that is too short"),
             CANCEL => {}
+            // Version 3 of the protocol; pgwire negotiates the minor version.
             code if code >> 16 == 3 && len > 8 => {}
-            _ => return NextFrame::Wrong("no protocol that is spoken here"),
+            _ => return NextFrame::Wrong("unsupported version of the protocol"),
         }
         if bytes.len() < len {
             return NextFrame::More;
@@ -101,19 +106,22 @@ impl ClientTurn {
         NextFrame::Message(len)
     }
 
+    /// Reads a message with a kind and a length.
     fn message(self, bytes: &[u8]) -> NextFrame {
         let Some(kind) = bytes.first() else { return NextFrame::More };
         if self != ClientTurn::Queries && !matches!(kind, b'p' | b'X') {
-            return NextFrame::Wrong("a message before the login is over");
+            return NextFrame::Wrong("a message before the login has finished");
         }
         let Some(len) = number(bytes, 1) else { return NextFrame::More };
         let longest = if self == ClientTurn::Queries { MESSAGE_BYTES_MAX } else { LOGIN_BYTES_MAX };
         let len = match usize::try_from(len) {
             Ok(len) if (4..=longest).contains(&len) => len,
+            // Only these messages may be long for a good reason: the client learns the limit, and not that the
+            // protocol is broken.
             Ok(len) if len > longest && matches!(kind, b'Q' | b'P' | b'B') => {
                 return NextFrame::Long("a message may have 1 MiB");
             }
-            _ => return NextFrame::Wrong("a message of no possible length"),
+            _ => return NextFrame::Wrong("a message has an invalid length"),
         };
         let Some(body) = bytes.get(5..1 + len) else { return NextFrame::More };
         let is_well_formed = match (self, kind) {
@@ -124,12 +132,12 @@ impl ClientTurn {
         };
         match is_well_formed {
             true => NextFrame::Message(1 + len),
-            false => NextFrame::Wrong("a message that is not what its kind has to be"),
+            false => NextFrame::Wrong("a message is malformed"),
         }
     }
 }
 
-/// A big-endian number at a place.
+/// Returns the big-endian number at a position, if all of its bytes are there.
 fn number(bytes: &[u8], at: usize) -> Option<i32> {
     Some(i32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
@@ -138,29 +146,31 @@ fn number(bytes: &[u8], at: usize) -> Option<i32> {
 struct MessageBody<'a>(&'a [u8]);
 
 impl MessageBody<'_> {
+    /// Removes bytes from the front; `None` if there are not as many.
     fn take(&mut self, count: usize) -> Option<&[u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    /// Takes a text that ends with a zero.
+    /// Removes a text that ends with a zero byte.
     fn text(&mut self) -> Option<()> {
         let end = self.0.iter().position(|byte| *byte == 0)?;
         self.take(end + 1).map(|_| ())
     }
 
+    /// Removes a number of two bytes.
     fn short(&mut self) -> Option<u16> {
         self.take(2).map(|mut bytes| bytes.get_u16())
     }
 
-    /// Takes a count and so many items of so many bytes.
+    /// Removes a count, and as many items of `bytes` bytes.
     fn items(&mut self, bytes: usize) -> Option<()> {
         let count = usize::from(self.short()?);
         self.take(count * bytes).map(|_| ())
     }
 
-    /// Takes a value with its length before it; none has length -1.
+    /// Removes a value with its length before it; -1 is the length of NULL.
     fn value(&mut self) -> Option<()> {
         let len = number(self.take(4)?, 0)?;
         match usize::try_from(len) {
@@ -169,10 +179,12 @@ impl MessageBody<'_> {
         }
     }
 
+    /// Succeeds only at the end of the body.
     fn is_over(&self) -> Option<()> {
         self.0.is_empty().then_some(())
     }
 
+    /// Returns true if this is the body of SCRAM's first message.
     fn begins_login(mut self) -> bool {
         let mut read = || {
             self.text()?;
@@ -182,7 +194,7 @@ impl MessageBody<'_> {
         read().is_some()
     }
 
-    /// Whether this is the body of a message of that kind.
+    /// Returns true if this is the body of a message of a kind.
     fn fits(mut self, kind: u8) -> bool {
         let mut read = || {
             match kind {
@@ -210,7 +222,7 @@ impl MessageBody<'_> {
                     self.take(4)?;
                 }
                 b'H' | b'S' | b'X' => {}
-                // Nothing is copied in here, and functions are called in queries.
+                // COPY is not supported, and functions are called in queries only.
                 _ => return None,
             }
             self.is_over()
@@ -219,25 +231,31 @@ impl MessageBody<'_> {
     }
 }
 
-/// A connection between a client and the protocol's implementation.
+/// A connection between a client and pgwire.
 pub struct BoundedStream {
     client: TcpStream,
     inner: UnixStream,
-    /// Bytes that came from the client and were not let through yet.
+    /// Bytes of the client that were not passed on yet.
     asked: BytesMut,
-    /// Bytes that came from the implementation and were not let through yet.
+    /// Bytes of pgwire that were not passed on yet.
     answered: BytesMut,
-    /// A seeded bug: the gate opens after so many messages as a login has, whatever became of them.
+    /// A seeded bug: everything is passed on after as many messages as a login has, regardless of the answers.
     opens_early: bool,
 }
 
 impl BoundedStream {
+    /// Makes a connection between a client and pgwire's half of a socket pair. Sends nothing;
+    /// [`BoundedStream::log_in`] must follow.
     pub fn new(client: TcpStream, inner: UnixStream, opens_early: bool) -> Self {
         let (asked, answered) = (BytesMut::with_capacity(4 << 10), BytesMut::new());
         Self { client, inner, asked, answered, opens_early }
     }
 
-    /// Carries a login to its end. Gives whether the client is in; AuthenticationOk itself waits to be carried.
+    /// Carries the login to its end. Returns true only if pgwire has sent AuthenticationOk, which
+    /// [`BoundedStream::carry`] then passes on.
+    ///
+    /// False means that the login failed, was refused or was cut off; the client has received an error if it
+    /// could. Must not be called again after it was dropped or has returned. Errors: those of the sockets.
     pub async fn log_in(&mut self) -> io::Result<bool> {
         let mut turn = ClientTurn::Startup;
         loop {
@@ -249,6 +267,7 @@ impl BoundedStream {
             }
             turn = loop {
                 let Some((kind, len)) = self.answer().await? else { return Ok(false) };
+                // The kind of an AuthenticationRequest is the first number of its body.
                 let question = number(&self.answered, 5).filter(|_| kind == b'R' && len >= 9);
                 if question == Some(OK) {
                     return Ok(true);
@@ -267,7 +286,7 @@ impl BoundedStream {
         }
     }
 
-    /// Lets one message of the client's through. Gives false where the connection is over.
+    /// Passes one message of the client on. Returns false if the connection has ended.
     async fn let_through(&mut self, turn: ClientTurn) -> io::Result<bool> {
         loop {
             match turn.next(&self.asked) {
@@ -276,6 +295,7 @@ impl BoundedStream {
                 }
                 NextFrame::More => {}
                 NextFrame::Encryption(len) => {
+                    // `N` declines: the client then goes on without encryption, or disconnects.
                     self.asked.advance(len);
                     self.client.write_all(b"N").await?;
                 }
@@ -295,13 +315,15 @@ impl BoundedStream {
         }
     }
 
-    /// Waits for a whole answer; gives its kind and length. None comes where the implementation has hung up.
+    /// Waits for a complete answer of pgwire and returns its kind and its length; `None` if pgwire has
+    /// disconnected.
     async fn answer(&mut self) -> io::Result<Option<(u8, usize)>> {
         loop {
             if let (Some(kind), Some(len)) = (self.answered.first(), number(&self.answered, 1)) {
+                // A negative length is beyond the limit as well.
                 let len = 1 + usize::try_from(len).unwrap_or(usize::MAX - 1);
                 if len > ANSWER_BYTES_MAX {
-                    return Err(io::Error::other("an answer of no possible length"));
+                    return Err(io::Error::other("an answer of the server has an invalid length"));
                 }
                 if self.answered.len() >= len {
                     return Ok(Some((*kind, len)));
@@ -313,7 +335,11 @@ impl BoundedStream {
         }
     }
 
-    /// Carries messages after the login, until either side hangs up.
+    /// Passes messages on after a login, in order, until either side disconnects. A client that breaks the
+    /// protocol receives an error and is disconnected.
+    ///
+    /// Must only be called once, after [`BoundedStream::log_in`] has returned true. Errors: those of the
+    /// sockets.
     pub async fn carry(&mut self) -> io::Result<()> {
         self.client.write_all(&self.answered.split()).await?;
         let asked = &mut self.asked;
@@ -329,7 +355,10 @@ impl BoundedStream {
                         NextFrame::More => {}
                         NextFrame::Message(len) => to_inner.write_all(&asked.split_to(len)).await?,
                         NextFrame::Encryption(_) => {
-                            return Ok(Some((PROTOCOL_VIOLATION, "encryption asked for late")));
+                            return Ok(Some((
+                                PROTOCOL_VIOLATION,
+                                "a request for encryption after the login",
+                            )));
                         }
                         NextFrame::Wrong(what) => return Ok(Some((PROTOCOL_VIOLATION, what))),
                         NextFrame::Long(what) => return Ok(Some((LIMIT_EXCEEDED, what))),
@@ -338,11 +367,13 @@ impl BoundedStream {
             };
             tokio::select! {
                 end = up => end?,
+                // pgwire has ended the session: nothing that the client still sends can be answered.
                 copied = io::copy(&mut from_inner, &mut to_client) => return copied.map(|_| ()),
             }
         };
         match refusal {
             None => {
+                // The client may have closed its sending half only, and still wait for answers.
                 to_inner.shutdown().await?;
                 io::copy(&mut from_inner, &mut to_client).await.map(|_| ())
             }
@@ -350,7 +381,8 @@ impl BoundedStream {
         }
     }
 
-    /// Tells a client why it is hung up on.
+    /// Sends a client a FATAL error with a SQLSTATE and disconnects it. Takes at most one second after the
+    /// error was sent. Errors: those of the socket.
     pub async fn refuse(&mut self, code: &str, what: &str) -> io::Result<()> {
         let fields = format!("SFATAL\0VFATAL\0C{code}\0M{what}\0\0");
         let mut message = vec![b'E'];
@@ -361,8 +393,8 @@ impl BoundedStream {
         Ok(())
     }
 
-    /// Ends the writing half, and throws away what the client still sends: a connection that is closed with unread
-    /// bytes is reset, and the client may never read what it was told.
+    /// Closes the sending half and drops what the client still sends. A connection that is closed with unread
+    /// bytes is reset, and the client may then never read the error.
     async fn farewell(&mut self) {
         let discard = async {
             self.client.shutdown().await?;
@@ -417,7 +449,7 @@ mod tests {
                     kind as char
                 );
             }
-            // Cut short inside, with a length that says so.
+            // A body that is cut short, with a length that fits.
             for end in 0..body.len() {
                 let cut = ClientTurn::Queries.next(&framed(kind, &body[..end]));
                 assert!(matches!(cut, NextFrame::Wrong(_)), "{} {end}: {cut:?}", kind as char);
@@ -466,7 +498,7 @@ mod tests {
         }
     }
 
-    /// A connection whose server and client halves the test plays.
+    /// A connection whose client and server are played by the test.
     async fn connection(opens_early: bool) -> (BoundedStream, TcpStream, UnixStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("its address");
@@ -480,7 +512,7 @@ mod tests {
         framed(b'R', &code.to_be_bytes())
     }
 
-    /// Messages that a client sends at once, without waiting for anything: a whole login, and a query.
+    /// The messages of a client that sends a whole login and a query at once, without waiting for answers.
     fn pipelined() -> Vec<u8> {
         let startup =
             [&20i32.to_be_bytes()[..], &196_608i32.to_be_bytes(), b"user\0root\0\0\0"].concat();
@@ -488,8 +520,8 @@ mod tests {
         [startup, first, framed(b'p', b"proof"), framed(b'Q', b"SELECT 1\0")].concat()
     }
 
-    /// Plays a server that asks and answers so, and would run whatever comes. Gives whether the login was let pass,
-    /// and the kinds of messages that reached the server.
+    /// Plays a server that sends these answers and would run everything that arrives. Returns whether the login
+    /// succeeded, and the kinds of messages that reached the server.
     async fn play(answers: &[Vec<u8>], opens_early: bool) -> (bool, Vec<u8>) {
         let (mut wire, mut client, mut server) = connection(opens_early).await;
         client.write_all(&pipelined()).await.expect("room");
@@ -530,14 +562,15 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
     }
 
-    /// A wrong proof was answered, and the query behind it run: the gate counted messages.
+    /// Regression: a wrong proof was answered with an error, and the query behind it ran, since only messages
+    /// were counted.
     #[test]
     fn nothing_passes_behind_a_login_that_failed() {
         runtime().block_on(async {
             let error = framed(b'E', b"SFATAL\0\0");
             let failing = [
                 vec![question(SASL), question(SASL_CONTINUE), error.clone()],
-                // The server even says that it is ready for queries.
+                // The server even announces that it is ready for queries.
                 vec![
                     question(SASL),
                     question(SASL_CONTINUE),
@@ -554,7 +587,7 @@ mod tests {
             let good =
                 [question(SASL), question(SASL_CONTINUE), [question(12), question(OK)].concat()];
             assert_eq!(play(&good, false).await, (true, vec![0, b'p', b'p', b'Q']));
-            // The bug that this is about is seen.
+            // The test detects the seeded bug.
             assert!(play(&failing[0], true).await.1.contains(&b'Q'));
         });
     }

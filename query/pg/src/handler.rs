@@ -1,4 +1,4 @@
-//! Answers statements, in both ways of sending them: as a text, and prepared.
+//! Answers statements, in both forms of the protocol: a text (simple), and prepared (extended).
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -30,37 +30,39 @@ use crate::login::FinishedLogin;
 use crate::parameters;
 use crate::session_memory::{SessionItemKind, SessionMemory};
 
-/// Answers statements.
+/// Answers statements of all connections.
 pub struct QueryHandler {
     parser: Arc<StatementParser>,
 }
 
-/// A statement that was prepared.
+/// A prepared statement.
 #[derive(Clone, Debug)]
 pub struct PreparedStatement {
-    /// As it was sent.
+    /// The text as the client sent it.
     text: String,
     statement: SqlStatement,
     parameters: Vec<Type>,
     schema: SchemaRef,
 }
 
-/// Prepares statements.
+/// Prepares statements and runs queries on behalf of the connection's user.
 pub struct StatementParser {
     engine: Arc<SqlEngine>,
     accounts: Arc<dyn Accounts>,
-    /// A seeded bug: whoever a client says that it is, it is.
+    /// A seeded bug: the name in the client's startup message is believed without a login.
     opens_early: bool,
 }
 
 impl QueryHandler {
+    /// Makes the handler, which all connections share and which keeps no state of any of them. `opens_early`
+    /// must be false outside tests of tests.
     pub fn new(engine: Arc<SqlEngine>, accounts: Arc<dyn Accounts>, opens_early: bool) -> Self {
         Self { parser: Arc::new(StatementParser { engine, accounts, opens_early }) }
     }
 }
 
 impl PreparedStatement {
-    /// The bytes that it takes, as far as they can be many.
+    /// Returns about the bytes that the statement takes, as far as a client can make them many.
     fn bytes(&self) -> usize {
         let others = match &self.statement {
             SqlStatement::Query(others) => others.iter().map(String::len).sum(),
@@ -71,24 +73,27 @@ impl PreparedStatement {
     }
 }
 
+/// Returns the connection's account of what it keeps.
 fn kept<C: ClientInfo>(client: &C) -> Arc<SessionMemory> {
     client.session_extensions().get_or_insert_with(SessionMemory::default)
 }
 
 impl StatementParser {
-    /// The store in the eyes of whoever has logged in.
+    /// Returns the store as the user who has logged in may see it. Fails with SQLSTATE 28000 without a finished
+    /// login, or if the user does not exist any more.
     fn source<C: ClientInfo>(&self, client: &C) -> PgWireResult<Arc<dyn StoreSource>> {
         let login = client.session_extensions().get::<FinishedLogin>();
         let user = match self.opens_early {
             true => client.metadata().get(METADATA_USER).cloned(),
             false => login.map(|login| login.access_key.clone()),
         };
-        let user = user.ok_or_else(|| failure("28000", "nobody has logged in"))?;
+        let user =
+            user.ok_or_else(|| failure("28000", "no login has finished on this connection"))?;
         let source = self.accounts.source(&user);
-        source.ok_or_else(|| failure("28000", "there is no such user any more"))
+        source.ok_or_else(|| failure("28000", "the user does not exist any more"))
     }
 
-    /// Takes a text apart, where queries run.
+    /// Parses a text on the engine's threads.
     async fn statements(
         &self,
         source: &Arc<dyn StoreSource>,
@@ -98,7 +103,7 @@ impl StatementParser {
         parsed.map_err(|error| failure::of(&error, text))
     }
 
-    /// Runs a query.
+    /// Runs a query on behalf of `source`, in the client's own text or in one of the alternatives.
     async fn query(
         &self,
         source: Arc<dyn StoreSource>,
@@ -115,8 +120,8 @@ impl StatementParser {
     }
 }
 
-/// Tries a query in the client's own words, then in ours where those mean nothing here. If none does, the
-/// error is that of the client's own: it tells a place in them.
+/// Tries the client's own text first, then the alternatives, as long as each is refused. If all are refused,
+/// returns the refusal of the client's own text, whose places are places in that text.
 async fn first_that_means_something<T, F: Future<Output = Result<T, SqlError>>>(
     text: &str,
     others: &[String],
@@ -135,7 +140,7 @@ async fn first_that_means_something<T, F: Future<Output = Result<T, SqlError>>>(
     Err(SqlError::Refused(refusal))
 }
 
-/// Lets go of a statement that was prepared, or of everything.
+/// Removes a prepared statement, or all statements and portals.
 fn let_go<C>(client: &C, name: Option<&str>)
 where
     C: ClientInfo + ClientPortalStore,
@@ -154,7 +159,7 @@ where
     }
 }
 
-/// Answers what concerns the session and no rows.
+/// Answers a statement about the session.
 fn about_session<C>(client: &C, statement: &SqlStatement) -> PgWireResult<Response>
 where
     C: ClientInfo + ClientPortalStore,
@@ -173,7 +178,7 @@ where
         SqlStatement::Rollback => Response::TransactionEnd(Tag::new("ROLLBACK")),
         SqlStatement::Savepoint => Response::Execution(Tag::new("SAVEPOINT")),
         SqlStatement::Release => Response::Execution(Tag::new("RELEASE")),
-        // The transaction goes on.
+        // The transaction continues, so the client must go on to see an open one.
         SqlStatement::RollbackTo => Response::TransactionStart(Tag::new("ROLLBACK")),
         SqlStatement::Set(name, value) if settings::is_fixed(name, value) => {
             return Err(failure("0A000", format!("{name} is fixed here, it cannot be {value}")));
@@ -186,10 +191,12 @@ where
     })
 }
 
+/// Describes the only column of a SHOW.
 fn shown_field(name: &str) -> FieldInfo {
     FieldInfo::new(name.to_owned(), None, None, Type::TEXT, FieldFormat::Text)
 }
 
+/// Answers a SHOW. Fails with SQLSTATE 42704 if there is no such setting.
 fn shown(name: &str) -> PgWireResult<Response> {
     let value = settings::value(name)
         .ok_or_else(|| failure("42704", format!("there is no setting \"{name}\"")))?;
@@ -221,7 +228,8 @@ impl SimpleQueryHandler for QueryHandler {
         for statement in parsed {
             let response = match &statement {
                 SqlStatement::Query(others) => {
-                    // Of several statements only ours stand alone.
+                    // The client's text contains all statements. Of several, each is run in the parser's own
+                    // rendering.
                     let own = if is_alone { text } else { others.first().map_or(text, |o| o) };
                     let format = &Format::UnifiedText;
                     let source = source.clone();
@@ -268,6 +276,7 @@ impl QueryParser for StatementParser {
             self.engine.describe(source.clone(), text)
         });
         let described = described.await.map_err(|error| told(&error))?;
+        // A driver may declare types of more parameters than the query uses.
         let count = described.parameters.len().max(wished.len());
         let wire = |at: usize| {
             let found = described.parameters.get(at).and_then(Option::as_ref);
@@ -313,6 +322,7 @@ impl ExtendedQueryHandler for QueryHandler {
         let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
         let parsed = StoredStatement::parse(client, &message, self.parser.clone()).await?;
         let bytes = parsed.as_ref().map_or(0, |parsed| parsed.statement.bytes());
+        // Counted before pgwire keeps the statement: a connection beyond its limits must not grow.
         kept(client).put(SessionItemKind::Statement, name, bytes)?;
         match parsed {
             Some(parsed) => client.portal_store().put_statement(Arc::new(parsed)),
@@ -335,6 +345,7 @@ impl ExtendedQueryHandler for QueryHandler {
         let statement = client.portal_store().get_statement(of).ok_or_else(missing)?;
         let portal = match statement {
             Entry::Value(statement) => Some(Portal::try_new(&message, statement)?),
+            // An empty text can be prepared and bound, but has no parameters.
             Entry::Empty if message.parameters.is_empty() => None,
             Entry::Empty => {
                 let text =
@@ -346,6 +357,7 @@ impl ExtendedQueryHandler for QueryHandler {
             size_of::<Option<Bytes>>() + value.as_ref().map_or(0, Bytes::len)
         };
         let bytes = message.parameters.iter().map(bytes).sum();
+        // Counted before pgwire keeps the portal, for the same reason as a statement.
         kept(client).put(SessionItemKind::Portal, name, bytes)?;
         match portal {
             Some(portal) => client.portal_store().put_portal(Arc::new(portal)),
@@ -437,7 +449,7 @@ mod tests {
         fn denied(&self, _: &str, _: std::net::SocketAddr, _: &str) {}
     }
 
-    /// A client's own word in its startup message is no login.
+    /// The name in a client's startup message is not a login.
     #[test]
     fn only_a_finished_login_asks() {
         let engine = Arc::new(SqlEngine::new(&SqlOptions::default()).expect("an engine"));

@@ -1,18 +1,19 @@
 //! PostgreSQL's wire protocol in front of `sql`, for psql, drivers and dashboards.
 //!
 //! ```text
-//!   socket ─▶ frames ─▶ pgwire ─▶ SCRAM (login, accounts) ─▶ statements (handler) ─▶ sql::Engine ─▶ rows ─▶ socket
+//!   socket ─▶ frames ─▶ pgwire ─▶ SCRAM (login, accounts) ─▶ statements (handler) ─▶ sql::SqlEngine ─▶ rows ─▶ socket
 //! ```
-//! A user is an access key, its password the secret key; the secret itself never travels. Statements only
-//! read. What drivers ask of a session (`BEGIN`, `SET`, `SHOW`) is answered as far as it means anything
-//! here: a transaction groups nothing, since every statement sees what was acknowledged before it.
+//! A user is an access key, and the password is the secret key, which itself is never sent. Statements only
+//! read. Statements of drivers about the session (`BEGIN`, `SET`, `SHOW`) are answered as far as they have a
+//! meaning here: a transaction groups nothing, since every statement sees everything that was acknowledged
+//! before it.
 //!
-//! Nobody asks anything without a finished login. Three layers hold that, each without the others: `frames` lets
-//! nothing through to pgwire, `login` keeps pgwire out of the state that runs queries, `handler` asks for what only a
-//! finished login leaves.
+//! No statement runs without a finished login. Three layers ensure this, each without the others: `frames`
+//! passes nothing on to pgwire, `login` keeps pgwire out of the state that runs queries, `handler` requires the
+//! mark that only a finished login leaves.
 //!
-//! Connections are served on a thread of their own, and texts are taken apart, queries run and rows encoded on the
-//! engine's threads: nothing of all this holds up uploads and downloads.
+//! Connections are served on a thread of their own. Texts are parsed, queries run and rows encoded on the
+//! engine's threads. Uploads and downloads use neither.
 
 mod accounts;
 mod answer;
@@ -43,23 +44,23 @@ use handler::QueryHandler;
 use login::LoginHandler;
 use slots::{ConnectionSlot, ConnectionSlots};
 
-/// A client gets so long from its first byte, or none, to the end of its login.
+/// The time from a connection's beginning to the end of its login.
 const LOGIN_WITHIN: Duration = Duration::from_secs(10);
-/// A client gets so long to read what it was answered last.
+/// The time in which a client may read the last answers after its session has ended.
 const LINGER: Duration = Duration::from_secs(10);
-/// How long to wait after a connection could not be accepted: for want of file handles, say.
+/// The wait after a connection could not be accepted, for example because file handles are exhausted.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How connections are served.
+/// The limits of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct PgOptions {
-    /// Connections at a time: most are for clients that have logged in, the rest for logins.
+    /// Connections at a time: five sixths for clients that have logged in, one sixth for logins.
     pub connections: usize,
-    /// A seeded bug, for tests of tests: queries run before a login.
+    /// A seeded bug, for tests of tests: queries run before a login. Must be false otherwise.
     pub opens_early: bool,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct PgContext {
     handler: Arc<QueryHandler>,
     accounts: Arc<dyn Accounts>,
@@ -78,14 +79,18 @@ impl PgContext {
     }
 }
 
-/// Serves connections until it is dropped.
+/// Serves connections until it is dropped, which ends them all without waiting.
 pub struct PgServer {
-    /// Taken when the server is dropped: a runtime must not be dropped where it would block.
+    /// Taken when the server is dropped: dropping a runtime blocks, which async code must not do.
     runtime: Option<Runtime>,
 }
 
 impl PgServer {
-    /// Starts a thread that serves connections.
+    /// Starts a thread that accepts connections from `listener` and serves them, until the server is dropped.
+    ///
+    /// Errors: if the thread cannot be started or the listener cannot be registered. Later errors end single
+    /// connections only: those of a connection are logged, and after a failed `accept` the next one follows 50
+    /// ms later.
     pub fn start(
         listener: StdListener,
         engine: Arc<SqlEngine>,
@@ -98,6 +103,7 @@ impl PgServer {
             .enable_all()
             .build()?;
         listener.set_nonblocking(true)?;
+        // The listener is registered with the runtime that is entered.
         let entered = runtime.enter();
         let listener = TcpListener::from_std(listener)?;
         drop(entered);
@@ -116,6 +122,7 @@ impl Drop for PgServer {
     }
 }
 
+/// Accepts connections for ever, each in a task of its own.
 async fn accept(listener: TcpListener, door: Arc<PgContext>, places: Arc<ConnectionSlots>) {
     loop {
         let (stream, address) = match listener.accept().await {
@@ -126,6 +133,7 @@ async fn accept(listener: TcpListener, door: Arc<PgContext>, places: Arc<Connect
                 continue;
             }
         };
+        // Answers are small and the client waits for each of them.
         let _ = stream.set_nodelay(true);
         let (place, door) = (places.enter(address.ip()), door.clone());
         tokio::spawn(async move {
@@ -136,7 +144,7 @@ async fn accept(listener: TcpListener, door: Arc<PgContext>, places: Arc<Connect
     }
 }
 
-/// Serves a connection to its end. Whichever side ends first, the other goes with it.
+/// Serves a connection to its end. If one side ends, the other is ended with it.
 async fn connection(
     stream: TcpStream,
     door: Arc<PgContext>,
@@ -150,7 +158,7 @@ async fn connection(
     let served = pgwire::tokio::process_socket_unix(theirs, session);
     let carried = carried(wire, place);
     if opens_early {
-        // The seeded bug is whole only if what came behind a login is run although its connection has ended.
+        // The seeded bug is complete only if messages behind a login run although their connection has ended.
         let (served, carried) = tokio::join!(served, carried);
         return served.and(carried);
     }
@@ -158,13 +166,14 @@ async fn connection(
     tokio::select! {
         carried = &mut carried => carried,
         served = served => {
+            // pgwire has written its last answer, which the client may not have read yet.
             let rest = tokio::time::timeout(LINGER, carried).await;
             served.and(rest.unwrap_or(Ok(())))
         }
     }
 }
 
-/// Carries a client's login and, if it has a place then, its session.
+/// Carries a client's login and then, if a slot for a session is free, the session.
 async fn carried(mut wire: BoundedStream, mut place: ConnectionSlot) -> io::Result<()> {
     let login = tokio::time::timeout(LOGIN_WITHIN, async {
         tokio::select! {
@@ -186,7 +195,7 @@ async fn carried(mut wire: BoundedStream, mut place: ConnectionSlot) -> io::Resu
     wire.carry().await
 }
 
-/// One connection's handlers.
+/// The handlers of one connection.
 struct PgSession {
     door: Arc<PgContext>,
     address: SocketAddr,
@@ -201,7 +210,7 @@ impl PgWireServerHandlers for PgSession {
         self.door.handler.clone()
     }
 
-    /// One for each connection: it keeps how far the login has come.
+    /// Makes the login of this connection; it keeps the login's state, so there is one for each connection.
     fn startup_handler(&self) -> Arc<impl StartupHandler> {
         let PgContext { accounts, connections, opens_early, .. } = self.door.as_ref();
         Arc::new(LoginHandler::new(

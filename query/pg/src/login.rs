@@ -1,8 +1,8 @@
-//! The login: SCRAM by pgwire, and what holds whatever became of it.
+//! The login: SCRAM by pgwire, and the guarantee that no statement runs after a failed one.
 //!
-//! pgwire 0.41 answers an error at the login as it answers one of a query: it goes on to the state in which queries are
-//! run, and closes only its writing half. So an error does not reach it from here. Only a login that has finished
-//! leaves a [`Login`] with its connection, and no query is run without one (see `handler.rs`).
+//! pgwire 0.41 treats an error at the login like one of a query: it goes on to the state that runs queries, and
+//! closes only its sending half. Errors are therefore kept from pgwire here. Only a finished login leaves a
+//! [`FinishedLogin`] with its connection, and no query runs without one (see `handler.rs`).
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -21,27 +21,29 @@ use sql::settings;
 
 use crate::accounts::{Accounts, ITERATIONS, Salted};
 
-/// Mark that a finished login leaves with its connection.
+/// The mark that a finished login leaves with its connection.
 #[derive(Debug)]
 pub struct FinishedLogin {
-    /// Whose secret key was proved to be known.
+    /// The access key whose secret key the client has proved to know.
     pub access_key: String,
 }
 
-/// One connection's login.
+/// The login of one connection.
 pub struct LoginHandler {
     scram: SASLAuthStartupHandler<DefaultServerParameterProvider>,
     salted: Arc<Salted>,
     accounts: Arc<dyn Accounts>,
     /// The client's address.
     address: SocketAddr,
+    /// True after an error: all later messages are dropped.
     has_failed: AtomicBool,
-    /// A seeded bug: errors are left to pgwire.
+    /// A seeded bug: errors are passed on to pgwire.
     opens_early: bool,
 }
 
 impl LoginHandler {
-    /// A login that has not begun.
+    /// Makes the login of a connection that has sent nothing yet. Each connection needs one of its own, since
+    /// the handler keeps the state of the exchange. `opens_early` must be false outside tests of tests.
     pub fn new(
         accounts: Arc<dyn Accounts>,
         connections: Arc<ConnectionManager>,
@@ -75,6 +77,7 @@ impl StartupHandler for LoginHandler {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        // Messages after an error are dropped without an answer.
         if self.has_failed.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -89,8 +92,8 @@ impl StartupHandler for LoginHandler {
             Err(error) if self.opens_early => return Err(error),
             Err(error) => error,
         };
-        // In this state all that comes is brought here, and nothing that comes is answered.
         self.has_failed.store(true, Ordering::Relaxed);
+        // In this state pgwire passes every message to this function, which from now on drops them.
         client.set_state(PgWireConnectionState::AuthenticationInProgress);
         let user = client.metadata().get(METADATA_USER).cloned().unwrap_or_default();
         let info = match error {
@@ -104,7 +107,7 @@ impl StartupHandler for LoginHandler {
             }
         };
         self.accounts.denied(&user, self.address, &info.code);
-        // Whoever cannot be told has gone.
+        // A client that cannot be reached has disconnected.
         let _ = client.send(PgWireBackendMessage::ErrorResponse(info.into())).await;
         let _ = client.close().await;
         Ok(())
@@ -141,7 +144,7 @@ mod tests {
         }
     }
 
-    /// Answers every query, whoever asks, and counts.
+    /// Answers every query without any check, and counts them.
     #[derive(Default)]
     struct Careless(AtomicUsize);
 
@@ -180,7 +183,8 @@ mod tests {
         [&[kind], &len[..], body].concat()
     }
 
-    /// Sends a login that fails and queries behind it straight to pgwire; gives how many were run, and all answers.
+    /// Sends a login that fails, and queries behind it, straight to pgwire. Returns the number of queries that
+    /// ran, and all answers.
     async fn ask_behind_a_failed_login(opens_early: bool) -> (usize, Vec<u8>) {
         let (mut client, server) = UnixStream::pair().expect("a pair");
         let queries = Arc::<Careless>::default();
@@ -204,7 +208,7 @@ mod tests {
         (queries.0.load(Ordering::Relaxed), answers)
     }
 
-    /// pgwire went on to the state that runs queries, and said that it was ready for them.
+    /// Regression: pgwire went on to the state that runs queries, and announced that it was ready for them.
     #[test]
     fn pgwire_runs_nothing_behind_a_login_that_failed() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -214,7 +218,7 @@ mod tests {
             assert!(says(b"28P01") && says(b"user \"root\""), "the client is told");
             assert!(!says(b"Z\0\0\0\x05"), "and nothing is said to be ready");
             assert_eq!(run, 0);
-            // The bug that this is about is seen.
+            // The test detects the seeded bug.
             assert_ne!(ask_behind_a_failed_login(true).await.0, 0);
         });
     }

@@ -1,4 +1,4 @@
-//! What a connection keeps: statements that were prepared, and portals. pgwire's store has no bound.
+//! Limits on what a connection keeps: prepared statements and portals. pgwire's own store has no limit.
 
 use std::collections::HashMap;
 
@@ -7,28 +7,32 @@ use pgwire::error::PgWireResult;
 
 use crate::failure::failure;
 
-/// Statements and portals of a connection.
+/// The most statements and portals of a connection.
 const COUNT_MAX: usize = 1000;
 /// The most bytes that they may take together.
 const BYTES_MAX: usize = 64 << 20;
-/// The bytes that one takes beside its texts and values.
+/// The bytes that one takes besides its texts and values.
 const ENTRY_BYTES: usize = 1 << 10;
 
-/// A kind of thing that is kept under a name.
+/// A kind of item that a connection keeps under a name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum SessionItemKind {
-    /// A statement that was prepared.
+    /// A prepared statement.
     Statement,
     /// A statement with the values of its parameters, and perhaps rows that were not fetched yet.
     Portal,
 }
 
-/// The account of what is kept: each with its bytes.
+/// The account of a connection's items: each with its bytes.
 #[derive(Default, Debug)]
 pub struct SessionMemory(Mutex<HashMap<(SessionItemKind, String), usize>>);
 
 impl SessionMemory {
-    /// Takes something into account, or says that there is no room. What had the name is replaced.
+    /// Adds an item to the account; an item of the same kind and name is replaced. Must be called before the
+    /// item is kept.
+    ///
+    /// Errors: SQLSTATE 54000 with more than 1000 items, 53200 with more than 64 MiB; the account is then
+    /// unchanged.
     pub fn put(&self, kind: SessionItemKind, name: &str, bytes: usize) -> PgWireResult<()> {
         let mut kept = self.0.lock();
         let key = (kind, name.to_owned());
@@ -50,12 +54,12 @@ impl SessionMemory {
         Ok(())
     }
 
-    /// Something is kept no more.
+    /// Removes an item from the account, if it is there; to be called only when the item itself is dropped.
     pub fn remove(&self, kind: SessionItemKind, name: &str) {
         self.0.lock().remove(&(kind, name.to_owned()));
     }
 
-    /// Forgets all; gives what it was.
+    /// Removes all items and returns them, in no order, so that the caller can drop them from pgwire's store.
     pub fn clear(&self) -> Vec<(SessionItemKind, String)> {
         std::mem::take(&mut *self.0.lock()).into_keys().collect()
     }

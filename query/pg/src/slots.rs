@@ -1,7 +1,8 @@
-//! Places for connections: how many are open, how many of one address, how many have not logged in.
+//! Slots for connections: how many are open, how many from one address, how many have not logged in.
 //!
-//! Whoever has not logged in costs next to nothing to be, so such connections have places of their own. When these
-//! are full, the address that holds most of them loses its oldest: silent connections give way to one that logs in.
+//! A connection that has not logged in needs no secret, so such connections have slots of their own. When these
+//! are full, the address with most of them loses its oldest: silent connections are closed in favour of one
+//! that may log in.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -10,19 +11,20 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// How many places there are.
+/// The numbers of slots.
 #[derive(Clone, Copy, Debug)]
 struct SlotLimits {
     /// Connections that have logged in.
     sessions: usize,
-    /// Of these, from one address: one client machine does not shut out all others.
+    /// Connections that have logged in, from one address: one client machine must not exclude all others.
     sessions_each: usize,
-    /// Connections that have not.
+    /// Connections that have not logged in.
     logins: usize,
 }
 
 impl SlotLimits {
-    /// Divides so many places: a sixth is for logins, and one address has four fifths of the sessions.
+    /// Divides the connections: one sixth for logins, the rest for sessions, of which one address may have four
+    /// fifths.
     fn of(connections: usize) -> Self {
         let logins = (connections / 6).max(1);
         let sessions = connections.saturating_sub(logins).max(1);
@@ -30,21 +32,24 @@ impl SlotLimits {
     }
 }
 
-/// All places.
+/// All slots of the server.
 pub struct ConnectionSlots {
     bounds: SlotLimits,
     state: Mutex<SlotState>,
 }
 
+/// The slots in use.
 #[derive(Default)]
 struct SlotState {
     next: u64,
-    /// Connections that have not logged in, oldest first.
+    /// Connections that have not logged in, oldest first, each with the signal that closes it.
     logins: BTreeMap<u64, (IpAddr, Arc<Notify>)>,
+    /// The number of sessions of each address.
     sessions: HashMap<IpAddr, usize>,
 }
 
-/// An address as it is counted: one machine commonly has a whole network of 64 bits of IPv6.
+/// Returns the address under which a connection is counted. One machine usually has an IPv6 network of 64 bits,
+/// so the network is counted.
 fn counted(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
@@ -56,12 +61,13 @@ fn counted(address: IpAddr) -> IpAddr {
 }
 
 impl SlotState {
-    /// Ends the oldest of the address that has most.
+    /// Closes the oldest connection of the address that has most connections without a login.
     fn evict(&mut self) {
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         for (address, _) in self.logins.values() {
             *counts.entry(*address).or_default() += 1;
         }
+        // The address decides between equal counts, so that the choice does not depend on the order of the map.
         let Some((most, _)) = counts.into_iter().max_by_key(|(address, count)| (*count, *address))
         else {
             return;
@@ -76,12 +82,13 @@ impl SlotState {
 }
 
 impl ConnectionSlots {
-    /// Places for so many connections.
+    /// Makes slots for `connections` connections, all kinds together, never less than one of each kind.
     pub fn new(connections: usize) -> Self {
         Self { bounds: SlotLimits::of(connections), state: Mutex::default() }
     }
 
-    /// A place for a connection that has not logged in.
+    /// Takes a slot for a connection that has not logged in. Never fails and never waits: if no slot is free,
+    /// another connection loses its own, see [`ConnectionSlot::is_lost`].
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> ConnectionSlot {
         let address = counted(address);
         let mut state = self.state.lock();
@@ -96,7 +103,7 @@ impl ConnectionSlots {
     }
 }
 
-/// A connection's place.
+/// The slot of a connection, which is free again when this value is dropped.
 pub struct ConnectionSlot {
     places: Arc<ConnectionSlots>,
     id: u64,
@@ -106,15 +113,18 @@ pub struct ConnectionSlot {
 }
 
 impl ConnectionSlot {
-    /// Resolves when the place was given to another.
+    /// Waits until the slot was given to another connection, before the login; otherwise without end. Cancel
+    /// safe.
     pub async fn is_lost(&self) {
         self.ended.notified().await;
     }
 
-    /// Takes a place among those that have logged in, if there is one.
+    /// Exchanges the slot for one of a session. Returns false, and the connection must be closed, if no such
+    /// slot is free, if the address has too many, or if the slot was lost before.
     pub fn log_in(&mut self) -> bool {
         let bounds = self.places.bounds;
         let mut state = self.places.state.lock();
+        // A slot that was lost in the meantime must not become a session.
         let is_there = state.logins.remove(&self.id).is_some();
         let all: usize = state.sessions.values().sum();
         let own = state.sessions.get(&self.address).copied().unwrap_or(0);
