@@ -188,6 +188,19 @@ impl Partition {
         let fold = fold::start(&parts).await?;
         let gc = self.garbage_collector(space);
         gc.remove_leftovers().await?;
+        self._tasks = vec![fold];
+        self._tasks.extend(self.start_jobs(writer, space));
+        self._tasks.extend([
+            space.start(&self.health),
+            self.reads.start(),
+            self.nodes.start(),
+            gc.start_tidying(),
+            writer.start_fencer(),
+        ]);
+        writer.open().await.map_err(|error| OpenError::Fold(error.to_string()))
+    }
+
+    fn start_jobs(&self, writer: &Arc<Writer>, space: &Arc<SpaceWatch>) -> [Task; 3] {
         let flush = FlushJob {
             context: self.context.clone(),
             store: self.store.clone(),
@@ -221,18 +234,7 @@ impl Partition {
             intake: self.intake.clone(),
             board: self.board.clone(),
         };
-        self._tasks = vec![
-            fold,
-            flush.start(),
-            scheduler.start(),
-            cutter.start(),
-            space.start(&self.health),
-            self.reads.start(),
-            self.nodes.start(),
-            gc.start_tidying(),
-            writer.start_fencer(),
-        ];
-        writer.open().await.map_err(|error| OpenError::Fold(error.to_string()))
+        [flush.start(), scheduler.start(), cutter.start()]
     }
 
     fn garbage_collector(&self, space: &Arc<SpaceWatch>) -> GarbageCollector {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use ingest::bulk::{BulkError, UploadGuard};
 use ingest::entry::Entry;
 use ingest::env::{Fut, Task};
-use ingest::ids::{CutNumber, Offset, WriterId};
+use ingest::ids::{BucketId, CutNumber, Offset, WriterId};
 use ingest::log::{CommittedRecord, LogReader, ReadError};
 use ingest::mutant::Mutant;
 use ingest::record::{RecordBody, RecordPayload, StreamPiece};
@@ -28,7 +28,7 @@ use crate::lookup::resolve;
 use crate::memtable::{StateChange, bulk_files, state_bulk_files};
 use crate::outcome::{RecordOutcome, Rejection};
 use crate::restore::{RestoreError, restore};
-use crate::state::{Buckets, LastWrites, RecordAdmission, WriterStates};
+use crate::state::{BucketState, Buckets, LastWrites, RecordAdmission, WriterStates};
 use crate::visibility::EntryShape;
 
 /// The parts of a partition that the fold changes or tells what it has met.
@@ -313,14 +313,7 @@ impl Fold {
         };
         let committed = &committed;
         let buckets = parts.store.buckets();
-        let wanted = needs(&buckets, &committed.record);
-        let mut prior = prior_of(&parts, &wanted).await?;
-        context.counters.prior_looked_at.fetch_add(prior.looked_at, Ordering::Relaxed);
-        let ignores_writes = context.env.mutated(Mutant::DeleteBucketBlindly);
-        prior.last_write = wanted
-            .uploads_of
-            .filter(|_| !ignores_writes)
-            .and_then(|bucket| self.last_writes.of(bucket));
+        let prior = self.prior(&needs(&buckets, &committed.record)).await?;
         let time = self.time.max(committed.record.time);
         let RecordEffects { outcome, entries, state, bucket, freezes } =
             apply(&context.options.rules, context.id, &buckets, self.cut, time, prior, committed);
@@ -339,15 +332,7 @@ impl Fold {
             ingest::env::yield_once().await;
         }
         if let Some((id, changed)) = bucket {
-            let mut buckets = Buckets::clone(&buckets);
-            match changed {
-                Some(bucket) => buckets.insert(bucket),
-                None => {
-                    buckets.remove(id);
-                    self.last_writes.forget(id);
-                }
-            }
-            parts.store.set_buckets(Arc::new(buckets));
+            self.change_bucket(&buckets, id, changed);
         }
         for entry in entries.iter().filter(|entry| EntryShape::of(&entry.statement).may_fill()) {
             self.last_writes.note(entry.key.bucket(), offset);
@@ -368,6 +353,30 @@ impl Fold {
             self.freeze(offset.next(), hash_of(&committed.record));
         }
         Ok(outcome)
+    }
+
+    /// The facts that an outcome follows from: what the store holds, and the bucket's last write.
+    async fn prior(&mut self, wanted: &ReadSet) -> Result<PriorState, ReadError> {
+        let context = &self.parts.context;
+        let mut prior = prior_of(&self.parts, wanted).await?;
+        context.counters.prior_looked_at.fetch_add(prior.looked_at, Ordering::Relaxed);
+        let ignores_writes = context.env.mutated(Mutant::DeleteBucketBlindly);
+        let bucket = wanted.uploads_of.filter(|_| !ignores_writes);
+        prior.last_write = bucket.and_then(|bucket| self.last_writes.of(bucket));
+        Ok(prior)
+    }
+
+    /// Puts a changed bucket in place of the former one, or removes it.
+    fn change_bucket(&mut self, buckets: &Buckets, id: BucketId, changed: Option<BucketState>) {
+        let mut buckets = buckets.clone();
+        match changed {
+            Some(bucket) => buckets.insert(bucket),
+            None => {
+                buckets.remove(id);
+                self.last_writes.forget(id);
+            }
+        }
+        self.parts.store.set_buckets(Arc::new(buckets));
     }
 
     /// During replay: a bulk file that a record names may be lost, and its number must not come to mean

@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 use crate::env::{DiskError, Env, FilePath, Fut, Task, timeout};
 use crate::ids::{Epoch, Offset, PartitionId, Sequence, StoreId, WriterId};
 use crate::log::brokers::{
-    BrokerError, Brokers, ConsumeError, PartitionBounds, ProducerKind, SendError,
+    BrokerError, Brokers, CommittedMessage, ConsumeError, PartitionBounds, ProducerKind, SendError,
 };
 use crate::log::{
     AppendError, AppendPermit, BarrierToken, Log, LogLocation, LogReader, LogStatus, ReadError,
@@ -375,30 +375,7 @@ async fn check_identity(
             ))
         });
     }
-    let mut attempt = 0;
-    let began = env.clock.now();
-    let first = loop {
-        let mut consumer = brokers.consumer(partition, Offset::ZERO, attempt)?;
-        match timeout(env.clock.as_ref(), OPEN_WAIT / 6, consumer.next()).await {
-            Some(Ok(messages)) => break messages,
-            Some(Err(ConsumeError::Refused(reason))) => return Err(BrokerError(reason).into()),
-            Some(Err(error)) if env.clock.now().since(began) >= OPEN_WAIT => {
-                return Err(BrokerError(error.to_string()).into());
-            }
-            None if env.clock.now().since(began) >= OPEN_WAIT => {
-                return Err(BrokerError("the first message does not come".into()).into());
-            }
-            Some(Err(_)) | None => attempt += 1,
-        }
-        // That nothing is there is believed only when nothing came either: a broker may be behind.
-        let bounds = retry(env, || brokers.bounds(partition)).await?;
-        if bounds.end == Offset::ZERO && env.clock.now().since(began) >= EMPTY_WAIT {
-            return Err(no_identity(
-                "it is empty; set the cluster up with `siltstone init`".into(),
-            ));
-        }
-        env.clock.sleep(LOOK).await;
-    };
+    let first = first_messages(env, brokers, partition).await?;
     let value = first.first().map(|message| message.value.clone()).unwrap_or_default();
     let identity = match message::decode(StoreId::default(), partition, &value) {
         Ok(MessageContent::Identity(identity)) => identity,
@@ -420,6 +397,38 @@ async fn check_identity(
         ));
     }
     Ok(identity.store)
+}
+
+/// Reads a partition from its first message on. An empty partition is believed only after a while without any
+/// message, since a broker may be behind; fails when no broker delivers anything for long.
+async fn first_messages(
+    env: &Env,
+    brokers: &Arc<dyn Brokers>,
+    partition: PartitionId,
+) -> Result<Vec<CommittedMessage>, OpenError> {
+    let mut attempt = 0;
+    let began = env.clock.now();
+    loop {
+        let mut consumer = brokers.consumer(partition, Offset::ZERO, attempt)?;
+        match timeout(env.clock.as_ref(), OPEN_WAIT / 6, consumer.next()).await {
+            Some(Ok(messages)) => return Ok(messages),
+            Some(Err(ConsumeError::Refused(reason))) => return Err(BrokerError(reason).into()),
+            Some(Err(error)) if env.clock.now().since(began) >= OPEN_WAIT => {
+                return Err(BrokerError(error.to_string()).into());
+            }
+            None if env.clock.now().since(began) >= OPEN_WAIT => {
+                return Err(BrokerError("the first message does not come".into()).into());
+            }
+            Some(Err(_)) | None => attempt += 1,
+        }
+        // That nothing is there is believed only when nothing came either: a broker may be behind.
+        let bounds = retry(env, || brokers.bounds(partition)).await?;
+        if bounds.end == Offset::ZERO && env.clock.now().since(began) >= EMPTY_WAIT {
+            let detail = "it is empty; set the cluster up with `siltstone init`".into();
+            return Err(OpenError::NoIdentity { partition, detail });
+        }
+        env.clock.sleep(LOOK).await;
+    }
 }
 
 fn hex(id: &StoreId) -> String {
