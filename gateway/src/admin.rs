@@ -1,7 +1,10 @@
 //! The admin address: health, metrics, SQL, cuts. Loopback only: what is sent is not encrypted, and only SQL
 //! asks for credentials. Pages in a browser on this machine are kept out; see [`guard`].
 
+pub mod cluster;
 mod guard;
+mod metrics;
+pub mod status;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -21,14 +24,11 @@ use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::cluster;
-use crate::metrics;
 use crate::server::connections::{ConnectionHandle, ConnectionTable};
 use crate::server::http::HttpListener;
 use crate::server::pace::ClientPace;
 use crate::server::store::Store;
 use crate::sql_service::{QueryOptions, SqlService};
-use crate::status;
 
 /// Cuts and merges that wait for one another; more are refused.
 const ORDERS_MAX: usize = 64;

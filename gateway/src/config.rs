@@ -219,7 +219,6 @@ pub struct User {
     pub display_name: String,
     /// Names the user in grants, which are refused for now.
     #[serde(default)]
-    #[expect(dead_code, reason = "part of the file's form from the start")]
     pub email: String,
     /// What requests are signed as.
     pub access_key: String,

@@ -23,7 +23,7 @@ use sql::arrow::datatypes::SchemaRef;
 use sql::arrow::ipc::reader::StreamDecoder;
 use sql::{OutputFormat, RowEncoder};
 
-use crate::client::SqlClient;
+use super::client::SqlClient;
 use crate::server::identity::sync_folder_of;
 use crate::sql_service::OFFSET_HEADER;
 

@@ -19,8 +19,8 @@ use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
 use rustyline::{CompletionType, Config, Context, Editor, Helper};
 
-use crate::client::SqlClient;
-use crate::pager::{self, PagedOutput, TerminalSize};
+use super::client::SqlClient;
+use super::pager::{self, PagedOutput, TerminalSize};
 
 const HELP: &str = r"a statement ends with ; and may go over several lines
 \d           the tables

@@ -1,0 +1,22 @@
+//! The gateway: the S3 API, SQL over HTTP, the admin address, and the commands of `siltstone`.
+//!
+//! Imports go down only:
+//!
+//! ```text
+//!   main ──► cli
+//!     └────► server ──► admin, sql_service, api::service ──► dispatch ──► handlers ──► context ──► query, compactor
+//! ```
+//!
+//! The crate `s3` has the protocol without I/O, and every layer may use it.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod admin;
+pub mod cli;
+pub mod config;
+mod front;
+mod log_limit;
+mod refusal;
+mod secret;
+pub mod server;
+pub mod sql_service;
+pub mod users;
