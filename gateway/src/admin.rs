@@ -191,7 +191,7 @@ async fn clock(State(admin): State<AdminService>) -> (StatusCode, String) {
 
 /// An operator says that the wall clock is right.
 async fn believe_clock(State(admin): State<AdminService>) -> String {
-    admin.store.partitions.iter().for_each(Partition::believe_clock);
+    admin.store.local().iter().for_each(Partition::believe_clock);
     admin.store.clock().0
 }
 
@@ -248,7 +248,7 @@ async fn merge(State(admin): State<AdminService>) -> (StatusCode, String) {
 }
 
 async fn cut_all(admin: &AdminService) -> (StatusCode, String) {
-    let cuts = admin.store.partitions.iter().map(Partition::cut);
+    let cuts = admin.store.local().iter().map(Partition::cut);
     match futures::future::try_join_all(cuts).await {
         Ok(cuts) => {
             let numbers: Vec<String> = cuts.iter().map(ToString::to_string).collect();
@@ -259,7 +259,7 @@ async fn cut_all(admin: &AdminService) -> (StatusCode, String) {
 }
 
 async fn merge_all(admin: &AdminService) -> (StatusCode, String) {
-    let merges = admin.store.partitions.iter().map(Partition::merge);
+    let merges = admin.store.local().iter().map(Partition::merge);
     match futures::future::try_join_all(merges).await {
         Ok(_) => (StatusCode::OK, "merged\n".into()),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),

@@ -11,9 +11,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admin;
+pub mod api;
 pub mod cli;
 pub mod config;
-mod front;
 mod log_limit;
 mod refusal;
 mod secret;

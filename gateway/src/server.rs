@@ -1,11 +1,13 @@
 //! Running it: joins the real parts, listens, drains, stops.
 
 pub mod connections;
+pub mod engine_options;
 mod handles;
 pub mod http;
 pub mod identity;
 pub mod node;
 pub mod pace;
+pub mod partition_handle;
 mod permissions;
 pub mod store;
 mod stream;
@@ -24,8 +26,10 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::AdminService;
+use crate::api::context::{S3Context, S3Options};
+use crate::api::request::RequestBody;
+use crate::api::service::S3Service;
 use crate::config::{InitArgs, KafkaSettings, ServerArgs, ServerSettings};
-use crate::front::S3Service;
 use crate::sql_service::SqlService;
 use crate::users::Users;
 use connections::ConnectionTable;
@@ -182,10 +186,15 @@ async fn serve_store(
     // Whoever learns that this server is ready may tell it to stop.
     let stop = stop_signal()?;
     tokio::spawn(crate::admin::serve(admin, state));
-    let front = Arc::new(S3Service::new(store.clone(), users, door, settings));
-    let mut holds = store.partitions[0].holds_node();
+    let options = S3Options {
+        region: settings.region,
+        stall: settings.stall,
+        inline_bytes_max: settings.inline_bytes_max,
+    };
+    let service = Arc::new(S3Service::new(S3Context::new(store.clone(), users, options), door));
+    let mut holds = store.holds_node();
     tokio::select! {
-        () = s3.serve(move |request| front.clone().handle(request), stop) => {}
+        () = s3.serve(move |request| service.clone().handle(request.map(RequestBody::Wire)), stop) => {}
         _ = holds.wait_for(|holds| *holds == Some(false)) => {
             anyhow::bail!("another process runs under this node's id; this one stops");
         }

@@ -1,7 +1,9 @@
 //! The doors that SQL comes in by: who asks, what they may see, and in which form answers go out over HTTP.
 //!
 //! The admin address takes keys as they are, since only this machine reaches it; the S3 address takes
-//! requests that are signed like any other of S3's (see `front/sql.rs`). Both answer alike.
+//! requests that are signed like any other of S3's (see [`s3_endpoint`]). Both answer alike.
+
+pub mod s3_endpoint;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,7 +13,6 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
-use compactor::partition::Partition;
 use compactor::view::Snapshot;
 use futures::StreamExt;
 use ingest::env::Fut;
@@ -26,6 +27,7 @@ use sql::{
 
 use crate::config::User;
 use crate::refusal::{ClientInfo, RefusedRequest};
+use crate::server::partition_handle::PartitionHandle;
 use crate::server::store::{LogBackend, Store};
 use crate::users::{Users, is_operator, owns};
 
@@ -74,7 +76,7 @@ impl UserView {
 impl StoreSource for UserView {
     fn fresh(&self) -> Fut<'_, Result<Vec<PartitionView>, ReadError>> {
         Box::pin(async move {
-            let seen = |(snapshot, partition): (Snapshot, &Partition)| {
+            let seen = |(snapshot, partition): (Snapshot, PartitionHandle<'_>)| {
                 let all = snapshot.buckets.clone();
                 let own = Arc::new(all.filtered(|bucket| owns(&self.user, bucket)));
                 PartitionView {
@@ -84,7 +86,7 @@ impl StoreSource for UserView {
                 }
             };
             let snapshots = self.store.fresh().await?;
-            Ok(snapshots.into_iter().zip(&self.store.partitions).map(seen).collect())
+            Ok(snapshots.into_iter().zip(self.store.partitions()).map(seen).collect())
         })
     }
 
@@ -146,8 +148,10 @@ impl SqlService {
         }
         let _early = OffsetWait::new(&self.early, user)?;
         for (id, offset) in at_least {
-            let partition = &self.store.partitions[id.get() as usize];
-            let end = partition.log().status(*id).end;
+            let partition = self.store.partition(*id);
+            let partition = partition
+                .ok_or_else(|| SqlError::refused(format!("the store has no partition {id}")))?;
+            let end = partition.log_end();
             if matches!(self.store.kind, LogBackend::Embedded(_)) && *offset > end {
                 let text = format!("min_offset {id}:{offset} lies beyond the log's end, {end}");
                 return Err(SqlError::refused(text));
@@ -195,7 +199,7 @@ impl SqlService {
     ) -> Response {
         let format = wishes.format.as_deref().unwrap_or("json").parse::<OutputFormat>();
         let at_least = wishes.min_offset.as_deref().unwrap_or_default();
-        let at_least = parse_offsets(at_least, self.store.partitions.len());
+        let at_least = parse_offsets(at_least, self.store.partitions().len());
         let (format, at_least) = match (format, at_least) {
             (Ok(format), Ok(at_least)) => (format, at_least),
             (Err(error), _) | (_, Err(error)) => {

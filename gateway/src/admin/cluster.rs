@@ -55,7 +55,7 @@ pub struct NodePartitionReport {
 /// What this node says.
 pub async fn report(store: &Store) -> NodeReport {
     let mut partitions = Vec::new();
-    for partition in &store.partitions {
+    for partition in store.local() {
         let snapshot = partition.snapshot();
         let catalog = &snapshot.view.sealed.catalog;
         let counters = partition.counters();
@@ -77,7 +77,7 @@ pub async fn report(store: &Store) -> NodeReport {
             stopped: partition.stopped().or_else(|| partition.held()),
         });
     }
-    let id = store.partitions[0].snapshot().view.sealed.catalog.store;
+    let id = store.id();
     let mut report = NodeReport {
         cluster: String::new(),
         store: hex::encode(id.0),

@@ -9,7 +9,7 @@ use crate::server::store::{LogBackend, Store};
 
 /// Puts the store's numbers into the metrics.
 pub async fn take(store: &Store) {
-    for partition in &store.partitions {
+    for partition in store.local() {
         take_partition(partition);
     }
     metrics::counter!("siltstone_reads_mended_total").absolute(ingest::log::mended());
@@ -25,7 +25,7 @@ pub async fn take(store: &Store) {
             metrics::counter!("siltstone_log_clients_replaced_total", "lane" => lane)
                 .absolute(u64::from(replaced));
         }
-        for partition in &store.partitions {
+        for partition in store.local() {
             // Brokers that do not answer leave the last value; other numbers tell of them.
             if let Ok(lag) = node.log.lag(partition.id()).await {
                 let id = partition.id().to_string();

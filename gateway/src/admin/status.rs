@@ -4,7 +4,8 @@ use compactor::usage::{self, DiskUsage};
 use ingest::log::ReadError;
 use serde::{Deserialize, Serialize};
 
-use crate::server::store::{LogBackend, Store, log_folder};
+use crate::server::engine_options::log_folder;
+use crate::server::store::{LogBackend, Store};
 
 /// A server's report of itself.
 #[derive(Serialize, Deserialize, Debug)]
@@ -70,7 +71,7 @@ pub struct PartitionReport {
 
 /// Makes this server's report.
 pub async fn report(store: &Store) -> Result<StatusReport, ReadError> {
-    let id = store.partitions[0].snapshot().view.sealed.catalog.store;
+    let id = store.id();
     let mut report = StatusReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         store: hex::encode(id.0),
@@ -85,7 +86,7 @@ pub async fn report(store: &Store) -> Result<StatusReport, ReadError> {
         index_bytes: 0,
         partitions: Vec::new(),
     };
-    for partition in &store.partitions {
+    for partition in store.local() {
         let log = match &store.kind {
             LogBackend::Embedded(_) => Some(log_folder(partition.id())),
             LogBackend::Node(_) => None,

@@ -16,8 +16,9 @@ use ingest::ids::Offset;
 use ingest::log::embedded::{self, LostRange};
 
 use crate::config::ServerSettings;
+use crate::server::engine_options::log_options;
 use crate::server::identity::DataIdentity;
-use crate::server::store::{DataLock, PARTITION, log_options};
+use crate::server::store::{DataLock, PARTITION};
 
 /// The most key hashes that are told for each stretch.
 const HASHES_MAX: usize = 20;

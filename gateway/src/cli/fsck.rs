@@ -27,7 +27,8 @@ use ingest::log::embedded;
 
 use crate::config::ServerSettings;
 use crate::server::identity::DataIdentity;
-use crate::server::store::{DataLock, bulk_options, log_options, partition_options};
+use crate::server::engine_options::{bulk_options, log_options, partition_options};
+use crate::server::store::DataLock;
 
 /// Checks a data directory; prints what is wrong, and exits 1 if anything is.
 pub fn run(data: &Path) -> anyhow::Result<ExitCode> {

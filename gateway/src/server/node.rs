@@ -20,8 +20,8 @@ use ingest::log::{Log, ReadError};
 use ingest::record::DATA_BYTES_MAX;
 use kafka::{KafkaBrokers, TopicDescription};
 
+use super::engine_options::{bulk_options, partition_options};
 use super::identity::{DataIdentity, NodeIdentity, new_store};
-use super::store::{bulk_options, partition_options};
 use crate::config::{KafkaSettings, ServerSettings};
 
 /// A write waits so long for its outcome; then it is told that nobody knows.

@@ -10,17 +10,20 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use compactor::catalog::Catalog;
 use compactor::layout::PartitionLayout;
-use compactor::partition::{Partition, PartitionOptions};
+use compactor::partition::Partition;
 use compactor::partitioner;
 use compactor::view::Snapshot;
-use ingest::bulk::{self, BulkFiles};
-use ingest::env::{Env, FilePath};
-use ingest::ids::{Offset, PartitionId};
+use ingest::bulk::BulkFiles;
+use ingest::env::Env;
+use ingest::ids::{Offset, PartitionId, StoreId};
 use ingest::log::ReadError;
-use ingest::log::embedded::{self, EmbeddedLog};
+use ingest::log::embedded::EmbeddedLog;
+use tokio::sync::watch;
 
+use super::engine_options::{bulk_options, log_options, partition_options};
 use super::identity::{DataIdentity, StoreIdentity, new_store, sync_folder_of};
 use super::node::NodeContext;
+use super::partition_handle::PartitionHandle;
 use crate::config::{LogKind, ServerSettings};
 
 /// The one partition of an embedded store.
@@ -31,8 +34,8 @@ const LAST_CUT: Duration = Duration::from_secs(60);
 
 /// A store at work.
 pub struct Store {
-    /// Its partitions, in order.
-    pub partitions: Vec<Partition>,
+    /// The copies of all partitions, in the order of their ids.
+    local: Vec<Partition>,
     /// What makes its writes durable.
     pub kind: LogBackend,
     _lock: DataLock,
@@ -80,46 +83,6 @@ impl DataLock {
     }
 }
 
-/// The folder of a partition's log below the data directory, where the log is on this machine.
-pub fn log_folder(partition: PartitionId) -> FilePath {
-    FilePath::new("log").join(format!("{:04}", partition.get()))
-}
-
-/// How the log is kept under these settings.
-pub fn log_options(settings: &ServerSettings, own: StoreIdentity) -> embedded::EmbeddedLogOptions {
-    embedded::EmbeddedLogOptions {
-        folder: FilePath::new("log"),
-        store: own.store,
-        is_begun: own.is_begun,
-        file_bytes: settings.log_file_bytes,
-        queue_bytes: 16 << 20,
-        reserve_bytes: settings.reserve_bytes,
-    }
-}
-
-/// How bulk files are kept under these settings.
-pub fn bulk_options(settings: &ServerSettings, catalog: &Catalog) -> bulk::BulkOptions {
-    bulk::BulkOptions {
-        folder: PartitionLayout::new(catalog.partition).bulk_folder(),
-        store: catalog.store,
-        partition: catalog.partition,
-        next: catalog.next_bulk,
-        file_bytes_max: settings.bulk_file_bytes,
-        // The log's syncs wait behind these on the device: small enough for a small PUT beside an upload.
-        sync_bytes: 4 << 20,
-        reserve_bytes: settings.reserve_bytes,
-    }
-}
-
-/// How partitions are run under these settings, wherever their log is.
-pub fn partition_options(settings: &ServerSettings) -> PartitionOptions {
-    PartitionOptions {
-        cut: settings.cut,
-        reserve_bytes: settings.reserve_bytes,
-        ..PartitionOptions::default()
-    }
-}
-
 impl Store {
     /// Opens the store, recovering what the last stop left.
     pub async fn open(env: Env, settings: &ServerSettings) -> anyhow::Result<Self> {
@@ -129,7 +92,7 @@ impl Store {
             LogKind::Embedded => Self::open_embedded(env, settings, found, lock).await,
             LogKind::Kafka(kafka) => {
                 let (node, partitions) = NodeContext::open(env, settings, kafka, found).await?;
-                Ok(Self { partitions, kind: LogBackend::Node(node), _lock: lock })
+                Ok(Self { local: partitions, kind: LogBackend::Node(node), _lock: lock })
             }
         }
     }
@@ -188,18 +151,44 @@ impl Store {
             DataIdentity::Embedded(StoreIdentity { is_begun: true, ..own })
                 .write(&settings.data)?;
         }
-        Ok(Self { partitions: vec![partition], kind: LogBackend::Embedded(log), _lock: lock })
+        Ok(Self { local: vec![partition], kind: LogBackend::Embedded(log), _lock: lock })
     }
 
-    /// The partition that a bucket of this name lives in, whether there is one or not.
-    pub fn home(&self, bucket: &str) -> &Partition {
-        let id = partitioner::home(bucket, self.partitions.len() as u32);
-        &self.partitions[id.get() as usize]
+    /// The partition of buckets with this name. The name alone decides it, before and after the bucket exists.
+    pub fn partition_of(&self, bucket: &str) -> PartitionHandle<'_> {
+        let id = partitioner::home(bucket, self.local.len() as u32);
+        PartitionHandle::new(&self.local[id.get() as usize])
+    }
+
+    /// The partition with an id; `None` when the store has fewer partitions.
+    pub fn partition(&self, id: PartitionId) -> Option<PartitionHandle<'_>> {
+        self.local.get(id.get() as usize).map(PartitionHandle::new)
+    }
+
+    /// All partitions, in the order of their ids.
+    pub fn partitions(&self) -> impl ExactSizeIterator<Item = PartitionHandle<'_>> {
+        self.local.iter().map(PartitionHandle::new)
+    }
+
+    /// The copies in this process, in the order of their ids, for administration. Requests must use
+    /// [`partition_of`](Self::partition_of) instead.
+    pub fn local(&self) -> &[Partition] {
+        &self.local
+    }
+
+    /// The store's id.
+    pub fn id(&self) -> StoreId {
+        self.local[0].snapshot().view.sealed.catalog.store
+    }
+
+    /// Changes to `Some(false)` when another process has claimed this node's id; this process must stop then.
+    pub fn holds_node(&self) -> watch::Receiver<Option<bool>> {
+        self.local[0].holds_node()
     }
 
     /// What a read of everything sees that begins now.
     pub async fn fresh(&self) -> Result<Vec<Snapshot>, ReadError> {
-        futures::future::try_join_all(self.partitions.iter().map(Partition::fresh)).await
+        futures::future::try_join_all(self.local.iter().map(Partition::fresh)).await
     }
 
     /// Why a write would not be taken in some partition, if so.
@@ -208,7 +197,7 @@ impl Store {
             let reason = partition.readiness().err()?;
             Some(format!("partition {}: {reason}", partition.id()))
         };
-        self.partitions.iter().find_map(of)
+        self.local.iter().find_map(of)
     }
 
     /// Facts that an operator should know although writes are taken.
@@ -218,12 +207,12 @@ impl Store {
             let warnings = partition.warnings().into_iter();
             warnings.map(move |warning| format!("partition {id}: {warning}")).collect::<Vec<_>>()
         };
-        self.partitions.iter().flat_map(of).collect()
+        self.local.iter().flat_map(of).collect()
     }
 
     /// The state of the clock in words; the second tells that it is believed everywhere.
     pub fn clock(&self) -> (String, bool) {
-        let doubted = self.partitions.iter().find(|partition| partition.clock_ahead().1);
+        let doubted = self.local.iter().find(|partition| partition.clock_ahead().1);
         match doubted {
             None => ("the wall clock is believed\n".into(), true),
             Some(partition) => {
@@ -241,7 +230,7 @@ impl Store {
     pub async fn close(&self) {
         match &self.kind {
             LogBackend::Embedded(log) => {
-                let cuts = futures::future::join_all(self.partitions.iter().map(Partition::cut));
+                let cuts = futures::future::join_all(self.local.iter().map(Partition::cut));
                 match tokio::time::timeout(LAST_CUT, cuts).await {
                     Ok(cuts) => {
                         for error in cuts.into_iter().filter_map(Result::err) {

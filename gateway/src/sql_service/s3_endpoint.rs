@@ -1,17 +1,18 @@
 //! SQL on the S3 address: `POST /-/sql`, signed like any request, for clients on other machines.
 //!
 //! No bucket can be called `-`, so the path is nobody's. Body, parameters, answer and headers are the admin
-//! address's; what cannot be authenticated is refused in S3's words before anything is asked.
+//! address's; what cannot be authenticated is refused in S3's words before anything is request.
 
 use futures::StreamExt;
 use http::{Method, Response};
-use hyper::body::Incoming;
 use s3::error::{ErrorCode, S3Error};
 use s3::sigv4::PayloadHash;
 
-use super::answer::ResponseBody;
-use super::{S3Request, S3Service};
-use crate::sql_service::QueryOptions;
+use super::{QueryOptions, SqlService};
+use crate::api::body;
+use crate::api::context::S3Context;
+use crate::api::request::{RequestBody, S3Request};
+use crate::api::response::ResponseBody;
 
 /// The path's first component, where a bucket's name stands in others.
 pub const OWN: &str = "-";
@@ -21,21 +22,22 @@ const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// Answers what is asked below [`OWN`].
 pub async fn answer(
-    front: &S3Service,
-    asked: &S3Request,
-    body: Incoming,
+    sql: &SqlService,
+    context: &S3Context,
+    request: &S3Request,
+    body: RequestBody,
 ) -> Result<Response<ResponseBody>, S3Error> {
-    if asked.key.as_deref() != Some("sql") {
+    if request.key.as_deref() != Some("sql") {
         return Err(S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", OWN));
     }
-    if asked.parts.method != Method::POST {
+    if request.parts.method != Method::POST {
         return Err(ErrorCode::MethodNotAllowed.into());
     }
     // Other signatures are good for any body: whoever comes by one could ask whatever its user may.
     let is_presigned =
-        asked.query.iter().any(|(name, _)| name.eq_ignore_ascii_case("X-Amz-Signature"));
+        request.query.iter().any(|(name, _)| name.eq_ignore_ascii_case("X-Amz-Signature"));
     let covers_body = matches!(
-        asked.verified.payload,
+        request.verified.payload,
         PayloadHash::Sha256(_) | PayloadHash::StreamingSigned | PayloadHash::StreamingSignedTrailer
     );
     if is_presigned || !covers_body {
@@ -43,25 +45,25 @@ pub async fn answer(
             "The signature of a query must cover its body: sign in the Authorization header, with the SHA-256 of the body in x-amz-content-sha256.",
         ));
     }
-    let wishes = wishes(asked)?;
-    let text = front.take_document(asked, body, TEXT_BYTES_MAX).await?;
+    let wishes = wishes(request)?;
+    let text = body::take_document(context, request, body, TEXT_BYTES_MAX).await?;
     let text = String::from_utf8(text.into());
     let text = text.map_err(|_| ErrorCode::InvalidRequest.because("The query is not UTF-8."))?;
-    let (parts, body) = front.door.answer_to(&asked.user, wishes, text).await.into_parts();
+    let (parts, body) = sql.answer_to(&request.user, wishes, text).await.into_parts();
     let pieces = body.into_data_stream().map(|piece| piece.map_err(std::io::Error::other));
     Ok(Response::from_parts(parts, ResponseBody::Open(Box::pin(pieces))))
 }
 
-fn wishes(asked: &S3Request) -> Result<QueryOptions, S3Error> {
+fn wishes(request: &S3Request) -> Result<QueryOptions, S3Error> {
     let is_known = |name: &str| ["format", "min_offset"].contains(&name);
     let is_signature = |name: &str| name.starts_with("X-Amz-");
     if let Some((name, _)) =
-        asked.query.iter().find(|(name, _)| !is_known(name) && !is_signature(name))
+        request.query.iter().find(|(name, _)| !is_known(name) && !is_signature(name))
     {
         return Err(ErrorCode::InvalidArgument
             .because("The parameters of a query are format and min_offset.")
             .with("ArgumentName", name.clone()));
     }
-    let of = |name: &str| asked.query(name).map(str::to_owned);
+    let of = |name: &str| request.query(name).map(str::to_owned);
     Ok(QueryOptions { format: of("format"), min_offset: of("min_offset") })
 }

@@ -4,10 +4,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use compactor::outcome::WrittenVersion;
 use futures::Stream;
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
+use ingest::entry::StoredChecksum;
+use s3::checksum::{ChecksumAlgorithm, base64, etag};
 use s3::error::{ALLOW, ErrorCode, S3Error};
+
+use super::version_id::{version_text, written_name};
 
 /// A body, piece by piece.
 pub type BodyPieces = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
@@ -118,4 +123,35 @@ pub fn add_ids(response: &mut Response<ResponseBody>, id: &str) {
     set(response, "x-amz-request-id", id);
     set(response, "x-amz-id-2", id);
     set(response, "server", "Siltstone");
+}
+
+/// Adds the entity tag and the version id of a version that was written.
+pub fn add_written(response: &mut Response<ResponseBody>, written: &WrittenVersion) {
+    set(response, "etag", &etag(&written.etag.md5, written.etag.parts));
+    add_version(response, written);
+}
+
+/// Adds the version id of a version that was written. Version `null` has no header: neither without versioning nor while
+/// versioning is suspended.
+pub fn add_version(response: &mut Response<ResponseBody>, written: &WrittenVersion) {
+    if !written.is_null {
+        set(response, "x-amz-version-id", &version_text(written_name(written)));
+    }
+}
+
+/// Adds a stored checksum and its type. A checksum of an algorithm that is not known adds nothing.
+pub fn add_checksum(response: &mut Response<ResponseBody>, checksum: &StoredChecksum) {
+    let Some(algorithm) = ChecksumAlgorithm::from_code(checksum.algorithm) else { return };
+    set(response, algorithm.header(), &checksum.text());
+    set(response, "x-amz-checksum-type", checksum.kind());
+}
+
+/// A checksum that was verified and is not kept: the algorithm and the digest.
+pub type VerifiedChecksum = (ChecksumAlgorithm, Vec<u8>);
+
+/// Adds a checksum that was verified and is not kept, if there is one.
+pub fn add_passing(response: &mut Response<ResponseBody>, passing: Option<&VerifiedChecksum>) {
+    if let Some((algorithm, digest)) = passing {
+        set(response, algorithm.header(), &base64(digest));
+    }
 }

@@ -5,6 +5,7 @@
 //! while the next is being read and written. A small body is digested where it is.
 
 use bytes::Bytes;
+use ingest::entry::StoredChecksum;
 use s3::checksum::{ChecksumAlgorithm, ChecksumHasher, Md5Hasher};
 use s3::error::{ErrorCode, S3Error};
 use tokio::task::JoinHandle;
@@ -29,10 +30,37 @@ impl DigestSet {
         }
     }
 
-    fn update(&mut self, bytes: &[u8]) {
+    /// The digests of everything that was taken.
+    pub fn finish(self) -> FinishedDigests {
+        let stored = |hasher: ChecksumHasher| {
+            let algorithm = hasher.algorithm();
+            let digest = hasher.finish().into();
+            let checksum =
+                StoredChecksum { algorithm: algorithm as u8, is_composite: false, digest };
+            (algorithm, checksum)
+        };
+        FinishedDigests {
+            md5: self.md5.finish(),
+            checksum: self.checksum.map(stored),
+            sha256: self.sha256.map(ChecksumHasher::finish),
+        }
+    }
+
+    /// Takes the next bytes, on this thread.
+    pub fn update(&mut self, bytes: &[u8]) {
         self.md5.update(bytes);
         self.checksum.iter_mut().chain(&mut self.sha256).for_each(|hasher| hasher.update(bytes));
     }
+}
+
+/// The digests of a whole body.
+pub struct FinishedDigests {
+    /// MD5.
+    pub md5: [u8; 16],
+    /// The checksum over the whole body, with its algorithm, if one was computed.
+    pub checksum: Option<(ChecksumAlgorithm, StoredChecksum)>,
+    /// SHA-256, if it was computed.
+    pub sha256: Option<Vec<u8>>,
 }
 
 /// So much is digested at a time; as much again may wait for its turn.
@@ -103,12 +131,12 @@ impl BodyDigests {
         Ok(())
     }
 
-    /// The digests of all that was taken.
-    pub async fn finish(mut self) -> Result<DigestSet, S3Error> {
+    /// The digests of all bytes that were taken. Waits for those that are computed beside.
+    pub async fn finish(mut self) -> Result<FinishedDigests, S3Error> {
         if !self.batch.is_empty() {
             self.turn().await?;
         }
-        Ok(*self.at.back().await?)
+        Ok(self.at.back().await?.finish())
     }
 }
 
@@ -128,12 +156,8 @@ mod tests {
                     let bytes = body.slice(start..body.len().min(start + piece));
                     digests.update(&bytes).await.unwrap();
                 }
-                let hashes = digests.finish().await.unwrap();
-                let others = hashes.checksum.into_iter().chain(hashes.sha256);
-                found.push((
-                    hashes.md5.finish(),
-                    others.map(ChecksumHasher::finish).collect::<Vec<_>>(),
-                ));
+                let digests = digests.finish().await.unwrap();
+                found.push((digests.md5, digests.checksum.unwrap().1, digests.sha256));
             }
             assert!(found[0] == found[1], "pieces of {piece}");
         }

@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::task::unconstrained;
 
-use super::answer::{self, ResponseBody};
+use super::response::{self, ResponseBody};
 
 /// The names of everyday answers; the fewer, the cheaper is each answer.
 const FEW: &[u8] =
@@ -57,7 +57,7 @@ async fn parsed(head: &[u8]) -> Extensions {
         let tell = tell.clone();
         async move {
             let _ = tell.try_send(request.extensions().clone());
-            Ok::<_, std::convert::Infallible>(answer::empty(204))
+            Ok::<_, std::convert::Infallible>(response::empty(204))
         }
     });
     let mut http = http1::Builder::new();
@@ -79,9 +79,9 @@ mod tests {
     async fn written(headers: &[(&'static str, &'static str)]) -> String {
         let (mut client, server) = tokio::io::duplex(4096);
         let service = service_fn(|_: http::Request<hyper::body::Incoming>| async {
-            let mut response = answer::xml("<a/>".into());
+            let mut response = response::xml("<a/>".into());
             for (name, value) in headers {
-                answer::set(&mut response, name, value);
+                response::set(&mut response, name, value);
             }
             spell(&mut response);
             Ok::<_, std::convert::Infallible>(response)
@@ -156,7 +156,7 @@ mod tests {
         while tokio::task::coop::has_budget_remaining() {
             tokio::task::coop::consume_budget().now_or_never();
         }
-        let mut response = answer::empty(200);
+        let mut response = response::empty(200);
         spell(&mut response);
         assert!(!response.extensions().is_empty());
     }

@@ -1,0 +1,31 @@
+//! The S3 API.
+//!
+//! ```text
+//!   service     receives, authenticates, finds the operation, turns errors into responses
+//!     │
+//!   dispatch    one match from operation to handler
+//!     │
+//!   bucket, object, list, multipart      one file for each operation or for a few that share their work
+//!     │
+//!   context, body                        what handlers call: buckets, records, payload
+//!     │
+//!   request, response, conditions, errors, version_id, owner
+//! ```
+//!
+//! Imports go down only.
+
+pub mod body;
+mod bucket;
+mod conditions;
+pub mod context;
+mod dispatch;
+mod errors;
+mod header_names;
+mod list;
+mod multipart;
+mod object;
+mod owner;
+pub mod request;
+pub mod response;
+pub mod service;
+mod version_id;

@@ -1,0 +1,199 @@
+//! Payload on its way in: from a source through digests into a sink, and verified before the sink makes it durable.
+//!
+//! ```text
+//!   source ──► digests ──► sink          request body (aws-chunked or plain), or a stored object
+//!                │           │
+//!                ▼           ▼
+//!             verify ──► finish          memory, bulk file, or stream in the log
+//! ```
+//!
+//! A body that is shorter or longer than declared, or that has another checksum or a broken chunk signature, is an error
+//! before the sink is finished. Nothing refers to its bytes then.
+
+mod digests;
+mod expectation;
+mod receive;
+mod sink;
+mod source;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use compactor::partition::WrittenPayload;
+use ingest::entry::{Extent, StoredChecksum};
+use ingest::record::{RecordPayload, StreamRef};
+use s3::checksum::ChecksumAlgorithm;
+use s3::error::{ErrorCode, S3Error};
+use s3::names::number;
+
+use super::context::S3Context;
+use super::request::{RequestBody, S3Request};
+use super::response::VerifiedChecksum;
+use digests::BodyDigests;
+use expectation::{BodyExpectation, declared_len};
+use receive::ReceivedPieces;
+use source::PayloadSource;
+
+pub use digests::{DigestSet, FinishedDigests};
+pub use expectation::in_headers;
+pub use sink::PayloadSink;
+
+/// An XML document is at most 1 MiB.
+pub const DOCUMENT_BYTES_MAX: usize = 1 << 20;
+/// The largest single upload, and the largest part: 5 GiB.
+pub const UPLOAD_BYTES_MAX: u64 = 5 << 30;
+/// A longer body that does not stay in memory is digested on another thread, beside its way to the disk.
+const BESIDE_BYTES: u64 = 1 << 20;
+/// A client that keeps up is still waited for no longer than this while it sends a document.
+const DOCUMENT_TIME: Duration = Duration::from_secs(120);
+
+/// A body that was taken and verified.
+pub struct ReceivedBody {
+    /// Length in bytes.
+    pub size: u64,
+    /// MD5.
+    pub md5: [u8; 16],
+    /// The checksum that the client sent, or that was asked for, if it is of a kind that is kept.
+    pub checksum: Option<StoredChecksum>,
+    /// The checksum that the client sent, if it is of a kind that is not kept.
+    pub passing: Option<VerifiedChecksum>,
+    /// The bytes, durable unless they are small, and the guard that keeps them until a record's outcome is known.
+    pub payload: WrittenPayload,
+}
+
+impl ReceivedBody {
+    /// The payload's extents; none when it is empty.
+    pub fn extents(&self) -> Arc<[Extent]> {
+        match &self.payload.payload {
+            RecordPayload::Bulk(extents) => extents.clone(),
+            RecordPayload::Inline(_) | RecordPayload::Stream(_) => Arc::new([]),
+        }
+    }
+
+    /// The stream that the payload came through the log in, if it did.
+    pub fn stream(&self) -> Option<StreamRef> {
+        match &self.payload.payload {
+            RecordPayload::Stream(stream) => Some(*stream),
+            RecordPayload::Inline(_) | RecordPayload::Bulk(_) => None,
+        }
+    }
+}
+
+/// Moves `len` bytes from a source through digests into a sink, in order. Fails with `IncompleteBody` when the source has
+/// fewer bytes or more; the sink is not finished here, so an error leaves nothing that is referred to.
+pub async fn pour(
+    source: &mut impl PayloadSource,
+    len: u64,
+    digests: DigestSet,
+    sink: &mut PayloadSink,
+) -> Result<FinishedDigests, S3Error> {
+    let mut digests = BodyDigests::new(digests, sink.is_large() && len > BESIDE_BYTES);
+    let mut came = 0u64;
+    while let Some(bytes) = source.next().await? {
+        came += bytes.len() as u64;
+        if came > len {
+            return Err(ErrorCode::IncompleteBody.into());
+        }
+        digests.update(&bytes).await?;
+        sink.write(bytes).await?;
+    }
+    if came != len {
+        return Err(ErrorCode::IncompleteBody.into());
+    }
+    digests.finish().await
+}
+
+/// Takes a body that is stored. Up to `inline_max` bytes stay in memory; a longer body is written to its partition while
+/// it comes. `wanted` asks for a checksum where the client announces none.
+///
+/// On `Ok` the body has been verified and is durable unless it is in memory. Dropping the future abandons the bytes.
+pub async fn take_payload(
+    context: &S3Context,
+    request: &S3Request,
+    body: RequestBody,
+    inline_max: u64,
+    wanted: Option<ChecksumAlgorithm>,
+) -> Result<ReceivedBody, S3Error> {
+    let len = declared_len(request)?;
+    if len > UPLOAD_BYTES_MAX {
+        return Err(S3Error::from(ErrorCode::EntityTooLarge)
+            .with("ProposedSize", len.to_string())
+            .with("MaxSizeAllowed", UPLOAD_BYTES_MAX.to_string()));
+    }
+    let expectation = BodyExpectation::of(request)?;
+    let stall = context.options.stall;
+    let mut source = ReceivedPieces::new(request, body, len, stall, Duration::MAX);
+    let mut sink = PayloadSink::open(context, request, len, inline_max).await?;
+    let digests = pour(&mut source, len, expectation.digests(wanted), &mut sink).await?;
+    expectation.verify(&digests, source.trailers())?;
+    let payload = sink.finish().await?;
+    let (checksum, passing) = match digests.checksum {
+        Some((algorithm, computed)) if !algorithm.is_kept() => {
+            (None, Some((algorithm, computed.digest.to_vec())))
+        }
+        checksum => (checksum.map(|(_, computed)| computed), None),
+    };
+    Ok(ReceivedBody { size: len, md5: digests.md5, checksum, passing, payload })
+}
+
+/// Takes a small body whole, for example an XML document, and verifies it. Fails with `MalformedXml` beyond `max` bytes,
+/// and with `RequestTimeout` when it does not come in time.
+pub async fn take_document(
+    context: &S3Context,
+    request: &S3Request,
+    body: RequestBody,
+    max: usize,
+) -> Result<Bytes, S3Error> {
+    let (document, source) = collect(context, request, body, max).await?;
+    verify(&BodyExpectation::of(request)?, &document, &source)?;
+    Ok(document)
+}
+
+/// Takes the document of a completed upload, as [`take_document`] does. A checksum in the request's headers is the
+/// object's and is not compared with the document.
+pub async fn take_completion(
+    context: &S3Context,
+    request: &S3Request,
+    body: RequestBody,
+    max: usize,
+) -> Result<Bytes, S3Error> {
+    let (document, source) = collect(context, request, body, max).await?;
+    verify(&BodyExpectation::of_completion(request)?, &document, &source)?;
+    Ok(document)
+}
+
+/// Collects a body of at most `max` bytes. The source comes back with its trailers.
+async fn collect(
+    context: &S3Context,
+    request: &S3Request,
+    body: RequestBody,
+    max: usize,
+) -> Result<(Bytes, ReceivedPieces), S3Error> {
+    let too_large = || S3Error::from(ErrorCode::MalformedXml);
+    let declared = request.header("content-length")?.and_then(number::<u64>);
+    if declared.is_some_and(|len| len > max as u64) {
+        return Err(too_large());
+    }
+    let len = if request.verified.payload.is_chunked() { declared_len(request)? } else { 0 };
+    let stall = context.options.stall;
+    let mut source = ReceivedPieces::new(request, body, len, stall, DOCUMENT_TIME);
+    let mut all = BytesMut::new();
+    while let Some(bytes) = source.next().await? {
+        if all.len() + bytes.len() > max {
+            return Err(too_large());
+        }
+        all.extend_from_slice(&bytes);
+    }
+    Ok((all.freeze(), source))
+}
+
+fn verify(
+    expectation: &BodyExpectation,
+    document: &[u8],
+    source: &ReceivedPieces,
+) -> Result<(), S3Error> {
+    let mut digests = expectation.digests(None);
+    digests.update(document);
+    expectation.verify(&digests.finish(), source.trailers())
+}

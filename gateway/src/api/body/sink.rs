@@ -1,0 +1,70 @@
+//! The sink of payload: memory for small payload, the bucket's partition for large.
+
+use bytes::{Bytes, BytesMut};
+use compactor::partition::{PayloadWriter, WrittenPayload};
+use ingest::record::RecordPayload;
+use s3::checksum::{ChecksumAlgorithm, ChecksumHasher};
+use s3::error::S3Error;
+
+use crate::api::context::S3Context;
+use crate::api::errors::payload_error;
+use crate::api::request::S3Request;
+
+/// The sink of a payload of known length. Dropping it abandons the bytes.
+pub enum PayloadSink {
+    /// For payload that its record carries.
+    Memory(BytesMut),
+    /// For payload that is durable before its record is appended.
+    Large(PayloadWriter),
+}
+
+impl PayloadSink {
+    /// Opens a sink for `len` bytes in the partition of the request's bucket; up to `inline_max` bytes stay in memory.
+    /// Fails with `SlowDown` when there is no room.
+    pub async fn open(
+        context: &S3Context,
+        request: &S3Request,
+        len: u64,
+        inline_max: u64,
+    ) -> Result<Self, S3Error> {
+        Ok(if len <= inline_max {
+            PayloadSink::Memory(BytesMut::with_capacity(len as usize))
+        } else {
+            PayloadSink::Large(context.begin_payload(request, len).await?)
+        })
+    }
+
+    /// True when the bytes do not stay in memory.
+    pub fn is_large(&self) -> bool {
+        matches!(self, PayloadSink::Large(_))
+    }
+
+    /// Takes the next bytes. Waits while the device or the log is behind. After an error the sink must be dropped.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), S3Error> {
+        match self {
+            PayloadSink::Memory(memory) => memory.extend_from_slice(&bytes),
+            PayloadSink::Large(writer) => writer.write(bytes).await.map_err(payload_error)?,
+        }
+        Ok(())
+    }
+
+    /// Ends the payload. On `Ok` large payload is durable. Fails with `IncompleteBody` when fewer bytes came than the sink
+    /// was opened for.
+    pub async fn finish(self) -> Result<WrittenPayload, S3Error> {
+        match self {
+            PayloadSink::Memory(memory) => {
+                let digest = crc64(&memory);
+                let payload = RecordPayload::Inline(memory.freeze());
+                Ok(WrittenPayload { payload, digest, guard: None })
+            }
+            PayloadSink::Large(writer) => writer.finish().await.map_err(payload_error),
+        }
+    }
+}
+
+/// CRC-64/NVME.
+fn crc64(bytes: &[u8]) -> u64 {
+    let mut hasher = ChecksumHasher::new(ChecksumAlgorithm::Crc64Nvme);
+    hasher.update(bytes);
+    hasher.finish().iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}

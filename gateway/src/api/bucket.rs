@@ -1,0 +1,9 @@
+//! Operations on buckets.
+
+pub mod acl;
+pub mod configuration;
+pub mod create;
+pub mod delete;
+pub mod head;
+pub mod location;
+pub mod versioning;

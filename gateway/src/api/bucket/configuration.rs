@@ -1,0 +1,55 @@
+//! Reads of configuration that no bucket has yet.
+
+use s3::error::ErrorCode;
+use s3::operation::S3Resource;
+use s3::xml::XmlWriter;
+
+use crate::api::context::S3Context;
+use crate::api::object::find::must_exist;
+use crate::api::request::S3Request;
+use crate::api::response::{self, HandlerResult};
+
+/// Answers a read of configuration that is absent with S3's error `code` for it. Fails with another error when the bucket,
+/// or the object that the request names, does not exist.
+pub async fn absent(
+    context: &S3Context,
+    request: &S3Request,
+    resource: S3Resource,
+    code: ErrorCode,
+) -> HandlerResult {
+    match resource {
+        S3Resource::Object => must_exist(context, request).await?,
+        S3Resource::Service | S3Resource::Bucket => drop(context.bucket_for_read(request).await?),
+    }
+    Err(code.into())
+}
+
+/// GetBucketLogging: none.
+pub async fn logging(context: &S3Context, request: &S3Request) -> HandlerResult {
+    empty(context, request, "BucketLoggingStatus").await
+}
+
+/// GetBucketNotificationConfiguration: none.
+pub async fn notification(context: &S3Context, request: &S3Request) -> HandlerResult {
+    empty(context, request, "NotificationConfiguration").await
+}
+
+/// GetBucketAccelerateConfiguration: none.
+pub async fn accelerate(context: &S3Context, request: &S3Request) -> HandlerResult {
+    empty(context, request, "AccelerateConfiguration").await
+}
+
+/// An empty document, which S3 answers for configuration that a bucket does not have. Fails when the bucket does not exist.
+async fn empty(context: &S3Context, request: &S3Request, root: &'static str) -> HandlerResult {
+    context.bucket_for_read(request).await?;
+    Ok(response::xml(XmlWriter::new(root).finish(root)))
+}
+
+/// GetBucketRequestPayment.
+pub async fn payer(context: &S3Context, request: &S3Request) -> HandlerResult {
+    context.bucket_for_read(request).await?;
+    let root = "RequestPaymentConfiguration";
+    let mut writer = XmlWriter::new(root);
+    writer.text("Payer", "BucketOwner");
+    Ok(response::xml(writer.finish(root)))
+}

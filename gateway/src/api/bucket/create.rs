@@ -1,0 +1,55 @@
+//! CreateBucket.
+
+use compactor::outcome::{RecordOutcome, Rejection};
+use ingest::name::BucketName;
+use ingest::record::{CreateBucket, RecordBody};
+use s3::error::{ErrorCode, S3Error};
+use s3::xml;
+
+use crate::api::body::{self, DOCUMENT_BYTES_MAX};
+use crate::api::context::{EXPECTED_OWNER, S3Context, check_owner};
+use crate::api::errors::unexpected;
+use crate::api::request::{RequestBody, S3Request};
+use crate::api::response::{self, HandlerResult};
+
+/// CreateBucket.
+pub async fn create(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
+    check_owner(request, EXPECTED_OWNER, &request.user.id)?;
+    let name = request.bucket.clone().unwrap_or_default();
+    s3::names::check_bucket(&name)?;
+    let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;
+    let region = if document.is_empty() {
+        String::new()
+    } else {
+        let read = xml::read(&document, "CreateBucketConfiguration")?;
+        // Tags and kinds of buckets that are not made here: a bucket without them is not what was asked for.
+        if let Some(other) = read.children.iter().find(|child| child.name != "LocationConstraint") {
+            return Err(ErrorCode::NotImplemented
+                .because(format!("{} of a new bucket is not implemented.", other.name)));
+        }
+        read.text_of("LocationConstraint").unwrap_or_default().to_owned()
+    };
+    let is_here = region.is_empty() || region == context.options.region || region == "us-east-1";
+    if !is_here {
+        return Err(
+            S3Error::from(ErrorCode::InvalidLocationConstraint).with("LocationConstraint", region)
+        );
+    }
+    let valid = BucketName::new(name.clone().into_bytes());
+    let valid = valid.map_err(|_| S3Error::from(ErrorCode::InvalidBucketName))?;
+    let create = CreateBucket { name: valid, owner: request.user.id.clone(), region };
+    let outcome = context.submit(request, RecordBody::CreateBucket(create)).await?;
+    match outcome {
+        // Creating one's own bucket again succeeds in us-east-1, and so everywhere here.
+        RecordOutcome::BucketCreated(_)
+        | RecordOutcome::Rejected(Rejection::BucketAlreadyOwned) => {
+            let mut answer = response::empty(200);
+            response::set(&mut answer, "location", &format!("/{name}"));
+            Ok(answer)
+        }
+        RecordOutcome::Rejected(Rejection::BucketExists) => {
+            Err(S3Error::from(ErrorCode::BucketAlreadyExists).with("BucketName", name))
+        }
+        other => Err(unexpected(&other)),
+    }
+}

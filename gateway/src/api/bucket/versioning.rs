@@ -1,0 +1,52 @@
+//! GetBucketVersioning and PutBucketVersioning.
+
+use compactor::outcome::RecordOutcome;
+use ingest::record::{RecordBody, Versioning};
+use s3::error::ErrorCode;
+use s3::xml::{self, XmlWriter};
+
+use crate::api::body::{self, DOCUMENT_BYTES_MAX};
+use crate::api::context::S3Context;
+use crate::api::errors::unexpected;
+use crate::api::request::{RequestBody, S3Request};
+use crate::api::response::{self, HandlerResult};
+
+/// GetBucketVersioning.
+pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
+    let bucket = context.bucket_for_read(request).await?.bucket;
+    let root = "VersioningConfiguration";
+    let mut writer = XmlWriter::new(root);
+    match bucket.versioning {
+        Versioning::Off => {}
+        Versioning::On => {
+            writer.text("Status", "Enabled");
+        }
+        Versioning::Suspended => {
+            writer.text("Status", "Suspended");
+        }
+    }
+    Ok(response::xml(writer.finish(root)))
+}
+
+/// PutBucketVersioning.
+pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
+    let bucket = context.bucket_for_write(request).await?;
+    let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;
+    let read = xml::read(&document, "VersioningConfiguration")?;
+    let mfa_delete = read.text_of("MfaDelete").map(str::trim);
+    if mfa_delete.is_some_and(|state| !state.is_empty() && state != "Disabled") {
+        return Err(ErrorCode::NotImplemented.because("MFA delete is not implemented."));
+    }
+    let versioning = match read.text_of("Status") {
+        Some("Enabled") => Versioning::On,
+        Some("Suspended") => Versioning::Suspended,
+        _ => return Err(ErrorCode::MalformedXml.into()),
+    };
+    match context
+        .submit(request, RecordBody::SetVersioning { bucket: bucket.id, versioning })
+        .await?
+    {
+        RecordOutcome::Done => Ok(response::empty(200)),
+        other => Err(unexpected(&other)),
+    }
+}

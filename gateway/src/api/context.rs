@@ -1,0 +1,210 @@
+//! The context of handlers: buckets, records, payload, and the options that hold for every request.
+//!
+//! The context alone finds the partition of a bucket, so that handlers never depend on where a partition is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use compactor::outcome::{RecordOutcome, Rejection};
+use compactor::partition::PayloadWriter;
+use compactor::state::{BucketState, Buckets};
+use compactor::view::Snapshot;
+use ingest::ids::{BucketId, ConfigVersion, Offset, PartitionId};
+use ingest::name::BucketName;
+use ingest::record::RecordBody;
+use s3::error::{ErrorCode, S3Error};
+
+use super::errors::{payload_error, read_error, submit_error};
+use super::request::S3Request;
+use crate::server::partition_handle::PartitionHandle;
+use crate::server::store::Store;
+use crate::users::{Users, owns};
+
+/// The number of times that a write is submitted again after the bucket's configuration changed under it.
+const CONFIGURATION_TRIES: usize = 8;
+
+/// The header that names the owner whom the client expects.
+pub const EXPECTED_OWNER: &str = "x-amz-expected-bucket-owner";
+/// The same for the bucket of a copy's source.
+const SOURCE_EXPECTED_OWNER: &str = "x-amz-source-expected-bucket-owner";
+
+/// Options that hold for every request.
+#[derive(Clone, Debug)]
+pub struct S3Options {
+    /// The region that clients sign for.
+    pub region: String,
+    /// The longest time that a client is waited for while fewer than 64 KiB come.
+    pub stall: Duration,
+    /// Payload up to this number of bytes is stored inside its log record.
+    pub inline_bytes_max: u64,
+}
+
+/// Everything that a handler calls. Shared by all requests.
+pub struct S3Context {
+    store: Arc<Store>,
+    users: Arc<Users>,
+    /// Options that hold for every request.
+    pub options: S3Options,
+}
+
+/// A bucket as a read sees it.
+pub struct BucketView<'a> {
+    /// The bucket's partition.
+    pub partition: PartitionHandle<'a>,
+    /// The bucket.
+    pub bucket: Arc<BucketState>,
+    /// Everything in the bucket that was acknowledged before the read began.
+    pub snapshot: Snapshot,
+}
+
+impl S3Context {
+    /// A context for requests to a store.
+    pub fn new(store: Arc<Store>, users: Arc<Users>, options: S3Options) -> Self {
+        Self { store, users, options }
+    }
+
+    /// The users who may sign requests.
+    pub fn users(&self) -> &Users {
+        &self.users
+    }
+
+    /// The display name of a canonical id; the id itself for a user who is not known any more.
+    pub fn display_name<'a>(&'a self, id: &'a str) -> &'a str {
+        self.users.display_name(id)
+    }
+
+    /// The partition of a bucket's name, and the offset below which its records are applied here. A write is applied
+    /// before it is answered, so after a write the offset is above its record.
+    pub fn applied(&self, bucket: &str) -> (PartitionId, Offset) {
+        self.store.partition_of(bucket).applied()
+    }
+
+    /// The request's bucket for a write. This node's copy may be old; where the write is applied, the bucket is checked
+    /// again. Only a bucket that seems to be missing is looked up in a fresh snapshot.
+    ///
+    /// Fails unless the bucket exists, belongs to the requester, and has the owner that the request expects.
+    pub async fn bucket_for_write(&self, request: &S3Request) -> Result<Arc<BucketState>, S3Error> {
+        let name = bucket_name(request);
+        let known = self.store.partition_of(name).known_buckets();
+        match bucket_in(&known, request, name, EXPECTED_OWNER) {
+            Err(error) if error.code == ErrorCode::NoSuchBucket => {
+                Ok(self.bucket_for_read(request).await?.bucket)
+            }
+            found => found,
+        }
+    }
+
+    /// The request's bucket for a read, with every write that was acknowledged before. Fails as
+    /// [`bucket_for_write`](Self::bucket_for_write) does, and when the log cannot be read.
+    pub async fn bucket_for_read(&self, request: &S3Request) -> Result<BucketView<'_>, S3Error> {
+        self.view(request, bucket_name(request), EXPECTED_OWNER).await
+    }
+
+    /// The bucket of a copy's source, under the same conditions as the request's own bucket.
+    pub async fn copy_source_bucket(
+        &self,
+        request: &S3Request,
+        name: &str,
+    ) -> Result<BucketView<'_>, S3Error> {
+        self.view(request, name, SOURCE_EXPECTED_OWNER).await
+    }
+
+    async fn view(
+        &self,
+        request: &S3Request,
+        name: &str,
+        owner_header: &str,
+    ) -> Result<BucketView<'_>, S3Error> {
+        let partition = self.store.partition_of(name);
+        let snapshot = partition.fresh().await.map_err(read_error)?;
+        let bucket = bucket_in(&snapshot.buckets, request, name, owner_header)?;
+        Ok(BucketView { partition, bucket, snapshot })
+    }
+
+    /// Snapshots of all partitions with every write that was acknowledged before. Fails when one partition cannot be
+    /// read: a list without its buckets would be wrong.
+    pub async fn all_partitions(&self) -> Result<Vec<Snapshot>, S3Error> {
+        self.store.fresh().await.map_err(read_error)
+    }
+
+    /// Submits a record to the partition of the request's bucket and waits for its outcome. On `Ok` the record is
+    /// durable and applied. Dropping the future does not undo the write.
+    pub async fn submit(
+        &self,
+        request: &S3Request,
+        body: RecordBody,
+    ) -> Result<RecordOutcome, S3Error> {
+        let partition = self.store.partition_of(bucket_name(request));
+        partition.submit(&request.user.id, &request.id, body).await.map_err(submit_error)
+    }
+
+    /// Submits a record under the bucket's configuration, and again when the configuration has changed meanwhile. Fails
+    /// with `SlowDown` when it changes at every try.
+    pub async fn submit_configured(
+        &self,
+        request: &S3Request,
+        bucket: &BucketState,
+        body: impl Fn(ConfigVersion) -> RecordBody,
+    ) -> Result<RecordOutcome, S3Error> {
+        let mut config = bucket.config;
+        for _ in 0..CONFIGURATION_TRIES {
+            match self.submit(request, body(config)).await? {
+                RecordOutcome::Rejected(Rejection::Retry(newer)) => config = newer,
+                outcome => return Ok(outcome),
+            }
+        }
+        Err(ErrorCode::SlowDown.into())
+    }
+
+    /// Removes the request's bucket if it is empty, and waits for the outcome.
+    pub async fn delete_bucket(
+        &self,
+        request: &S3Request,
+        bucket: BucketId,
+    ) -> Result<RecordOutcome, S3Error> {
+        let partition = self.store.partition_of(bucket_name(request));
+        let deleted = partition.delete_bucket(&request.user.id, &request.id, bucket).await;
+        deleted.map_err(submit_error)
+    }
+
+    /// Begins payload of `len` bytes in the partition of the request's bucket. Fails with `SlowDown` when there is no
+    /// room for it.
+    pub async fn begin_payload(
+        &self,
+        request: &S3Request,
+        len: u64,
+    ) -> Result<PayloadWriter, S3Error> {
+        let partition = self.store.partition_of(bucket_name(request));
+        partition.begin_payload(len).await.map_err(payload_error)
+    }
+}
+
+fn bucket_name(request: &S3Request) -> &str {
+    request.bucket.as_deref().unwrap_or_default()
+}
+
+/// The bucket with a name, which must exist and belong to the requester, and to the owner that the header names.
+fn bucket_in(
+    buckets: &Buckets,
+    request: &S3Request,
+    name: &str,
+    owner_header: &str,
+) -> Result<Arc<BucketState>, S3Error> {
+    let missing = || S3Error::from(ErrorCode::NoSuchBucket).with("BucketName", name);
+    let valid = BucketName::new(name.as_bytes().to_vec())
+        .map_err(|_| S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", name))?;
+    let bucket = buckets.named(&valid).ok_or_else(missing)?;
+    if !owns(&request.user, bucket) {
+        return Err(ErrorCode::AccessDenied.into());
+    }
+    check_owner(request, owner_header, &bucket.owner)?;
+    Ok(bucket.clone())
+}
+
+/// Fails with `AccessDenied` when the request's header names another owner than `owner`.
+pub fn check_owner(request: &S3Request, header: &str, owner: &str) -> Result<(), S3Error> {
+    match request.header(header)? {
+        Some(expected) if expected != owner => Err(ErrorCode::AccessDenied.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,53 @@
+//! ListBuckets.
+
+use s3::error::ErrorCode;
+use s3::xml::XmlWriter;
+
+use crate::api::context::{EXPECTED_OWNER, S3Context, check_owner};
+use crate::api::owner;
+use crate::api::request::S3Request;
+use crate::api::response::{self, HandlerResult};
+use crate::users::owns;
+
+/// ListBuckets.
+pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
+    check_owner(request, EXPECTED_OWNER, &request.user.id)?;
+    let prefix = request.query("prefix").unwrap_or_default();
+    let after = request.query("continuation-token").unwrap_or_default();
+    let max = match request.query("max-buckets") {
+        None => usize::MAX,
+        Some(text) => {
+            s3::names::number(text).filter(|max| (1..=10_000).contains(max)).ok_or_else(|| {
+                ErrorCode::InvalidArgument.because("max-buckets is not between 1 and 10000")
+            })?
+        }
+    };
+    // All of a store's buckets are in its region.
+    let elsewhere =
+        request.query("bucket-region").is_some_and(|region| region != context.options.region);
+    let snapshots = context.all_partitions().await?;
+    let mut mine: Vec<_> = snapshots
+        .iter()
+        .flat_map(|snapshot| snapshot.buckets.iter())
+        .filter(|bucket| !elsewhere && owns(&request.user, bucket))
+        .filter(|bucket| bucket.name.as_str().starts_with(prefix) && bucket.name.as_str() > after)
+        .collect();
+    mine.sort_by(|a, b| a.name.cmp(&b.name));
+    let root = "ListAllMyBucketsResult";
+    let mut writer = XmlWriter::new(root);
+    owner::write(&mut writer, "Owner", context, &request.user.id);
+    writer.begin("Buckets");
+    for bucket in mine.iter().take(max) {
+        writer.begin("Bucket").text("Name", bucket.name.as_str());
+        writer.text("CreationDate", &s3::time::xml(bucket.created.micros()));
+        writer.text("BucketRegion", &context.options.region).end("Bucket");
+    }
+    writer.end("Buckets");
+    if let Some(last) = mine.get(max.wrapping_sub(1)).filter(|_| mine.len() > max) {
+        writer.text("ContinuationToken", last.name.as_str());
+    }
+    if !prefix.is_empty() {
+        writer.text("Prefix", prefix);
+    }
+    Ok(response::xml(writer.finish(root)))
+}

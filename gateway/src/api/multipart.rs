@@ -1,0 +1,7 @@
+//! Multipart uploads.
+
+pub mod abort;
+pub mod complete;
+pub mod create;
+pub mod open_upload;
+pub mod part;

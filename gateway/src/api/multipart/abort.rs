@@ -1,0 +1,23 @@
+//! AbortMultipartUpload.
+
+use compactor::outcome::RecordOutcome;
+use ingest::record::RecordBody;
+
+use crate::api::context::S3Context;
+use crate::api::errors::unexpected;
+use crate::api::request::S3Request;
+use crate::api::response::{self, HandlerResult};
+
+/// AbortMultipartUpload.
+pub async fn abort(context: &S3Context, request: &S3Request) -> HandlerResult {
+    let bucket = context.bucket_for_write(request).await?;
+    let key = request.object_key()?;
+    let upload = request.upload()?;
+    match context
+        .submit(request, RecordBody::AbortUpload { bucket: bucket.id, key, upload })
+        .await?
+    {
+        RecordOutcome::Done => Ok(response::empty(204)),
+        other => Err(unexpected(&other)),
+    }
+}

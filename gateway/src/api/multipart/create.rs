@@ -1,0 +1,65 @@
+//! CreateMultipartUpload.
+
+use compactor::outcome::RecordOutcome;
+use ingest::ids::UploadId;
+use ingest::record::{CreateUpload, RecordBody};
+use s3::checksum::ChecksumAlgorithm;
+use s3::error::{ErrorCode, S3Error};
+use s3::xml::XmlWriter;
+
+use crate::api::context::S3Context;
+use crate::api::errors::unexpected;
+use crate::api::object::attributes::attributes;
+use crate::api::request::S3Request;
+use crate::api::response::{self, HandlerResult};
+
+/// CreateMultipartUpload.
+pub async fn create(context: &S3Context, request: &S3Request) -> HandlerResult {
+    let bucket = context.bucket_for_write(request).await?;
+    let key = request.object_key()?;
+    let algorithm = match request.header("x-amz-checksum-algorithm")? {
+        None => None,
+        Some(name) => {
+            let known = ChecksumAlgorithm::named(name).filter(|algorithm| algorithm.is_kept());
+            Some(known.ok_or_else(|| {
+                ErrorCode::InvalidRequest.because("Checksum algorithm provided is unsupported.")
+            })?)
+        }
+    };
+    let is_composite = match (request.header("x-amz-checksum-type")?, algorithm) {
+        (None, Some(algorithm)) => algorithm != ChecksumAlgorithm::Crc64Nvme,
+        (Some("COMPOSITE"), Some(algorithm)) if algorithm != ChecksumAlgorithm::Crc64Nvme => true,
+        (Some("FULL_OBJECT"), Some(algorithm)) if algorithm.combines() => false,
+        (None, None) => false,
+        _ => {
+            return Err(ErrorCode::InvalidRequest
+                .because("The checksum type cannot be used with the algorithm."));
+        }
+    };
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|_| S3Error::from(ErrorCode::InternalError))?;
+    let upload = UploadId(id);
+    let body = RecordBody::CreateUpload(CreateUpload {
+        bucket: bucket.id,
+        key: key.clone(),
+        upload,
+        attributes: attributes(request)?,
+        checksum_algorithm: algorithm.map_or(0, |algorithm| algorithm as u8),
+        checksum_is_composite: is_composite,
+    });
+    match context.submit(request, body).await? {
+        RecordOutcome::Done => {}
+        other => return Err(unexpected(&other)),
+    }
+    let root = "InitiateMultipartUploadResult";
+    let mut writer = XmlWriter::new(root);
+    writer.text("Bucket", bucket.name.as_str()).text("Key", key.as_str());
+    writer.text("UploadId", &hex::encode(upload.0));
+    let mut answer = response::xml(writer.finish(root));
+    if let Some(algorithm) = algorithm {
+        response::set(&mut answer, "x-amz-checksum-algorithm", algorithm.name());
+        let kind = if is_composite { "COMPOSITE" } else { "FULL_OBJECT" };
+        response::set(&mut answer, "x-amz-checksum-type", kind);
+    }
+    Ok(answer)
+}

@@ -1,0 +1,13 @@
+//! Operations on objects.
+
+pub mod acl;
+pub mod attributes;
+pub mod copy;
+pub mod delete;
+pub mod delete_many;
+pub mod find;
+pub mod get;
+pub mod put;
+mod read;
+pub mod tagging;
+mod write;

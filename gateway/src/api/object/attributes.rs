@@ -1,0 +1,110 @@
+//! The attributes that a client gives to an object besides its bytes.
+
+use ingest::entry::Attributes;
+use s3::checksum::ChecksumAlgorithm;
+use s3::error::{ErrorCode, S3Error};
+use s3::headers;
+use s3::names;
+
+use crate::api::request::S3Request;
+
+/// User metadata: names and values together.
+const METADATA_BYTES_MAX: usize = 2048;
+
+const TAGS_MAX: usize = 10;
+
+/// What a client says of an object besides its bytes.
+pub fn attributes(request: &S3Request) -> Result<Attributes, S3Error> {
+    let mut stored = Vec::new();
+    for name in headers::STORED {
+        let Some(mut value) = headers::stored(&request.parts.headers, name)? else { continue };
+        if name == "content-encoding" {
+            let codings = value.split(',').map(str::trim).filter(|coding| *coding != "aws-chunked");
+            value = codings.collect::<Vec<_>>().join(",");
+        }
+        if !value.is_empty() {
+            stored.push((name.to_owned(), value));
+        }
+    }
+    let mut metadata = Vec::new();
+    let mut bytes = 0;
+    for header in request.parts.headers.keys() {
+        let Some(name) = header.as_str().strip_prefix(headers::METADATA) else { continue };
+        // One name twice is one list, as AWS keeps it.
+        let value = headers::stored(&request.parts.headers, header.as_str())?.unwrap_or_default();
+        bytes += name.len() + value.len();
+        metadata.push((name.to_owned(), value));
+    }
+    if bytes > METADATA_BYTES_MAX {
+        return Err(S3Error::from(ErrorCode::MetadataTooLarge)
+            .with("Size", bytes.to_string())
+            .with("MaxSizeAllowed", METADATA_BYTES_MAX.to_string()));
+    }
+    let tags = match request.header("x-amz-tagging")? {
+        Some(text) => check_tags(names::query(text)?)?,
+        None => Vec::new(),
+    };
+    Ok(Attributes {
+        owner: request.user.id.clone(),
+        headers: stored,
+        metadata,
+        tags,
+        ..Attributes::default()
+    })
+}
+
+/// Fails with `InvalidTag` for more tags than an object may have, for one that is too long, and for a key twice.
+pub fn check_tags(tags: Vec<(String, String)>) -> Result<Vec<(String, String)>, S3Error> {
+    if tags.len() > TAGS_MAX {
+        return Err(ErrorCode::InvalidTag.because("Object tags cannot be greater than 10"));
+    }
+    for (index, (key, value)) in tags.iter().enumerate() {
+        if key.is_empty() || key.chars().count() > 128 {
+            return Err(ErrorCode::InvalidTag.because("The TagKey you have provided is invalid"));
+        }
+        if value.chars().count() > 256 {
+            return Err(ErrorCode::InvalidTag.because("The TagValue you have provided is invalid"));
+        }
+        if tags[..index].iter().any(|(other, _)| other == key) {
+            return Err(
+                ErrorCode::InvalidTag.because("Cannot provide multiple Tags with the same key")
+            );
+        }
+    }
+    Ok(tags)
+}
+
+/// The checksum that a header asks for by its algorithm's name. One that is not kept with objects is none.
+pub fn wanted_checksum(
+    request: &S3Request,
+    name: &str,
+) -> Result<Option<ChecksumAlgorithm>, S3Error> {
+    let Some(said) = request.header(name)? else { return Ok(None) };
+    let algorithm = ChecksumAlgorithm::named(said).ok_or_else(|| {
+        ErrorCode::InvalidRequest.because(format!("Value for {name} header is invalid."))
+    })?;
+    Ok(Some(algorithm).filter(|algorithm| algorithm.is_kept()))
+}
+
+#[cfg(test)]
+mod tests {
+    use ingest::entry::StoredChecksum;
+
+    use super::*;
+
+    #[test]
+    fn algorithms_have_one_name_and_one_number() {
+        for code in 0..=u8::MAX {
+            let stored = StoredChecksum {
+                algorithm: code,
+                is_composite: false,
+                digest: bytes::Bytes::new(),
+            };
+            assert_eq!(
+                stored.name(),
+                ChecksumAlgorithm::from_code(code).map(ChecksumAlgorithm::name),
+                "{code}"
+            );
+        }
+    }
+}

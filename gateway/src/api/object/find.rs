@@ -1,0 +1,60 @@
+//! Finding the version that a request names.
+
+use ingest::entry::{EntryValue, ObjectVersion};
+use query::object::{self, FoundObject};
+use s3::error::{ALLOW, ErrorCode, S3Error};
+
+use crate::api::context::{BucketView, S3Context};
+use crate::api::errors::read_error;
+use crate::api::request::S3Request;
+use crate::api::version_id::{found_name, version_ref, version_text};
+
+/// The object of a version that was found. Fails for a delete marker: with `MethodNotAllowed` when the request names its
+/// version, otherwise with `NoSuchKey`.
+pub fn object_of<'a>(
+    request: &S3Request,
+    found: &'a FoundObject,
+) -> Result<&'a ObjectVersion, S3Error> {
+    match &found.statement {
+        EntryValue::Object(object) => Ok(object),
+        EntryValue::Marker { created, .. } => {
+            let code = if request.query("versionId").is_some() {
+                ErrorCode::MethodNotAllowed
+            } else {
+                ErrorCode::NoSuchKey
+            };
+            let error = S3Error::from(code);
+            // A marker can be removed by its version, and nothing else be done with it.
+            let error = if code == ErrorCode::MethodNotAllowed {
+                error.with(ALLOW, "DELETE")
+            } else {
+                error
+            };
+            Err(error
+                .with("DeleteMarker", "true")
+                .with("VersionId", version_text(found_name(found)))
+                .with("LastModified", s3::time::http(created.micros())))
+        }
+        EntryValue::Tombstone | EntryValue::NullTombstone => Err(ErrorCode::NoSuchKey.into()),
+    }
+}
+
+/// The error for a request whose key or version is not there.
+pub fn not_found(request: &S3Request) -> S3Error {
+    let code = if request.query("versionId").is_some() {
+        ErrorCode::NoSuchVersion
+    } else {
+        ErrorCode::NoSuchKey
+    };
+    S3Error::from(code).with("Key", request.key.clone().unwrap_or_default())
+}
+
+/// Fails when the object or the version that the request names is not there.
+pub async fn must_exist(context: &S3Context, request: &S3Request) -> Result<(), S3Error> {
+    let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
+    let key = request.object_key()?;
+    let version = version_ref(request.query("versionId"))?;
+    let found = object::lookup(snapshot, bucket.id, &key, version).await;
+    let found = found.map_err(read_error)?.ok_or_else(|| not_found(request))?;
+    object_of(request, &found).map(|_| ())
+}

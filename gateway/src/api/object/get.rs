@@ -1,0 +1,165 @@
+//! GetObject and HeadObject.
+
+use compactor::outcome::VersionName;
+use compactor::state::BucketState;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use ingest::entry::ObjectVersion;
+use ingest::record::Versioning;
+use query::object::{self, FoundObject, ObjectBody};
+use s3::checksum::etag;
+use s3::error::{ErrorCode, S3Error};
+use s3::headers;
+
+use super::find::{not_found, object_of};
+use super::read::{EarlyResponse, OpenedObject, ReadPlan, open};
+use crate::api::conditions::{ReadVerdict, judge};
+use crate::api::context::{BucketView, S3Context};
+use crate::api::errors::read_error;
+use crate::api::request::S3Request;
+use crate::api::response::{self, HandlerResult, ResponseBody, add_checksum};
+use crate::api::version_id::{found_name, version_ref, version_text};
+
+/// GetObject.
+pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
+    let BucketView { partition, bucket, snapshot } = context.bucket_for_read(request).await?;
+    let key = request.object_key()?;
+    let version = version_ref(request.query("versionId"))?;
+    let plan_of = |found: &FoundObject| plan(request, found);
+    match open(partition, snapshot, bucket.id, &key, version, plan_of).await {
+        Ok(Some(OpenedObject { found, plan, body })) => {
+            let body = stream(body, plan.len()).await?;
+            answer(request, &bucket, &found, &plan, body)
+        }
+        Ok(None) => Err(not_found(request)),
+        Err(early) => early.into_answer(),
+    }
+}
+
+/// HeadObject: as GetObject, without reading a byte of the payload.
+pub async fn head(context: &S3Context, request: &S3Request) -> HandlerResult {
+    let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
+    let key = request.object_key()?;
+    let version = version_ref(request.query("versionId"))?;
+    let found = object::lookup(snapshot, bucket.id, &key, version).await;
+    let found = found.map_err(read_error)?.ok_or_else(|| not_found(request))?;
+    match plan(request, &found) {
+        Ok(plan) => answer(request, &bucket, &found, &plan, ResponseBody::Head(plan.len())),
+        Err(early) => early.into_answer(),
+    }
+}
+
+/// The bytes to answer with. Fails for a delete marker, when a condition of the request does not hold, and for a range or
+/// part that the object does not have.
+fn plan(request: &S3Request, found: &FoundObject) -> Result<ReadPlan, EarlyResponse> {
+    let object = object_of(request, found)?;
+    let etag = object.attributes.etag;
+    match judge(&request.parts.headers, "", etag, object.created.micros())? {
+        ReadVerdict::Pass => Ok(ReadPlan::of(request, object)?),
+        ReadVerdict::NotModified => Err(EarlyResponse::NotModified(etag)),
+        ReadVerdict::Failed => Err(S3Error::from(ErrorCode::PreconditionFailed).into()),
+    }
+}
+
+/// The response for an object: its headers, and those of the range.
+fn answer(
+    request: &S3Request,
+    bucket: &BucketState,
+    found: &FoundObject,
+    plan: &ReadPlan,
+    body: ResponseBody,
+) -> HandlerResult {
+    let object = object_of(request, found)?;
+    let mut answer = Response::new(body);
+    describe(&mut answer, request, bucket, object, found_name(found))?;
+    response::set(&mut answer, "content-length", &plan.len().to_string());
+    if plan.is_partial {
+        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let last = plan.range.end.saturating_sub(1);
+        let text = format!("bytes {}-{last}/{}", plan.range.start, object.attributes.size);
+        response::set(&mut answer, "content-range", &text);
+    }
+    if let Some(parts) = plan.parts {
+        response::set(&mut answer, "x-amz-mp-parts-count", &parts.to_string());
+    }
+    Ok(answer)
+}
+
+/// A body to send: small ones whole; large ones piece by piece, the first piece read before the headers
+/// leave, so that damage at the beginning is an error and not a broken connection.
+async fn stream(body: ObjectBody, len: u64) -> Result<ResponseBody, S3Error> {
+    let mut body = body;
+    let first = body.next().await.map_err(read_error)?;
+    let Some(first) = first else { return Ok(ResponseBody::Whole(None)) };
+    if first.len() as u64 == len {
+        return Ok(ResponseBody::Whole(Some(first)));
+    }
+    let rest = futures::stream::try_unfold(body, |mut body| async move {
+        match body.next().await {
+            Ok(Some(bytes)) => Ok(Some((bytes, body))),
+            Ok(None) => Ok(None),
+            Err(error) => {
+                tracing::error!(%error, "a read failed on the way; the connection is reset");
+                Err(std::io::Error::other(error.to_string()))
+            }
+        }
+    });
+    let pieces = futures::StreamExt::chain(futures::stream::iter([Ok(first)]), rest);
+    Ok(ResponseBody::Stream(Box::pin(pieces), len))
+}
+
+/// The headers that tell what an object is.
+fn describe(
+    answer: &mut Response<ResponseBody>,
+    request: &S3Request,
+    bucket: &BucketState,
+    object: &ObjectVersion,
+    version: VersionName,
+) -> Result<(), S3Error> {
+    let attributes = &object.attributes;
+    response::set(answer, "etag", &etag(&attributes.etag.md5, attributes.etag.parts));
+    response::set(answer, "last-modified", &s3::time::http(object.created.micros()));
+    response::set(answer, "accept-ranges", "bytes");
+    response::set(answer, "content-type", "binary/octet-stream");
+    for (name, value) in &attributes.headers {
+        if let Some(name) = headers::STORED.into_iter().find(|known| known == name) {
+            response::set(answer, name, value);
+        }
+    }
+    for name in headers::STORED {
+        let parameter = format!("response-{name}");
+        if let Some(value) = request.query(&parameter) {
+            check_override(&parameter, value)?;
+            response::set(answer, name, value);
+        }
+    }
+    for (name, value) in &attributes.metadata {
+        let name = HeaderName::try_from(format!("x-amz-meta-{name}"));
+        let value = HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            answer.headers_mut().append(name, value);
+        }
+    }
+    if !attributes.tags.is_empty() {
+        response::set(answer, "x-amz-tagging-count", &attributes.tags.len().to_string());
+    }
+    if bucket.versioning != Versioning::Off {
+        response::set(answer, "x-amz-version-id", &version_text(version));
+    }
+    let mode = request.header("x-amz-checksum-mode")?;
+    let wants = mode.is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"));
+    if wants && request.header("range")?.is_none() {
+        attributes.checksums.iter().for_each(|checksum| add_checksum(answer, checksum));
+    }
+    Ok(())
+}
+
+/// Refuses a header that an answer cannot carry: HTTP has no characters beyond Latin-1, and no line ends.
+fn check_override(parameter: &str, value: &str) -> Result<(), S3Error> {
+    if HeaderValue::from_str(value).is_ok() && value.chars().all(|c| c <= '\u{ff}') {
+        return Ok(());
+    }
+    Err(ErrorCode::InvalidArgument
+        .because("Header value cannot be represented using ISO-8859-1.")
+        .with("ArgumentName", parameter)
+        .with("ArgumentValue", value))
+}

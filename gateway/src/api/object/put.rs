@@ -1,0 +1,37 @@
+//! PutObject.
+
+use ingest::entry::{Attributes, ETag};
+
+use super::attributes::{attributes, wanted_checksum};
+use super::write::write;
+use crate::api::body;
+use crate::api::conditions;
+use crate::api::context::S3Context;
+use crate::api::request::{RequestBody, S3Request};
+use crate::api::response::{self, HandlerResult, add_checksum, add_passing, add_written};
+
+/// PutObject.
+pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
+    let bucket = context.bucket_for_write(request).await?;
+    let key = request.object_key()?;
+    let condition = conditions::of_write(&request.parts.headers)?;
+    let attributes = attributes(request)?;
+    let wanted = wanted_checksum(request, "x-amz-sdk-checksum-algorithm")?;
+    let inline_max = context.options.inline_bytes_max;
+    let taken = body::take_payload(context, request, body, inline_max, wanted).await?;
+    let attributes = Attributes {
+        size: taken.size,
+        etag: ETag { md5: taken.md5, parts: 0 },
+        checksums: taken.checksum.iter().cloned().collect(),
+        ..attributes
+    };
+    let written =
+        write(context, request, &bucket, &key, condition, attributes, taken.payload).await?;
+    let mut answer = response::empty(200);
+    add_written(&mut answer, &written);
+    if let Some(checksum) = &taken.checksum {
+        add_checksum(&mut answer, checksum);
+    }
+    add_passing(&mut answer, taken.passing.as_ref());
+    Ok(answer)
+}

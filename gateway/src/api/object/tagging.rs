@@ -1,0 +1,81 @@
+//! GetObjectTagging, PutObjectTagging and DeleteObjectTagging.
+
+use compactor::outcome::RecordOutcome;
+use ingest::record::{RecordBody, SetTags, Versioning};
+use query::object;
+use s3::error::{ErrorCode, S3Error};
+use s3::xml::{self, XmlWriter};
+
+use super::attributes::check_tags;
+use super::find::{not_found, object_of};
+use crate::api::body::{self, DOCUMENT_BYTES_MAX};
+use crate::api::context::{BucketView, S3Context};
+use crate::api::errors::{read_error, rejected, unexpected};
+use crate::api::request::{RequestBody, S3Request};
+use crate::api::response::{self, HandlerResult};
+use crate::api::version_id::{found_name, version_ref, version_text};
+
+/// GetObjectTagging.
+pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
+    let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
+    let key = request.object_key()?;
+    let version = version_ref(request.query("versionId"))?;
+    let found = object::lookup(snapshot, bucket.id, &key, version).await;
+    let found = found.map_err(read_error)?.ok_or_else(|| not_found(request))?;
+    let object = object_of(request, &found)?;
+    let root = "Tagging";
+    let mut writer = XmlWriter::new(root);
+    writer.begin("TagSet");
+    for (name, value) in &object.attributes.tags {
+        writer.begin("Tag").text("Key", name).text("Value", value).end("Tag");
+    }
+    writer.end("TagSet");
+    let mut answer = response::xml(writer.finish(root));
+    if bucket.versioning != Versioning::Off {
+        response::set(&mut answer, "x-amz-version-id", &version_text(found_name(&found)));
+    }
+    Ok(answer)
+}
+
+/// PutObjectTagging.
+pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
+    let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;
+    let read = xml::read(&document, "Tagging")?;
+    let set = read.child("TagSet").ok_or_else(|| S3Error::from(ErrorCode::MalformedXml))?;
+    let mut tags = Vec::new();
+    for tag in &set.children {
+        let (Some(key), Some(value)) = (tag.text_of("Key"), tag.text_of("Value")) else {
+            return Err(ErrorCode::MalformedXml.into());
+        };
+        tags.push((key.to_owned(), value.to_owned()));
+    }
+    change_tags(context, request, check_tags(tags)?, 200).await
+}
+
+/// DeleteObjectTagging.
+pub async fn delete(context: &S3Context, request: &S3Request) -> HandlerResult {
+    change_tags(context, request, Vec::new(), 204).await
+}
+
+async fn change_tags(
+    context: &S3Context,
+    request: &S3Request,
+    tags: Vec<(String, String)>,
+    status: u16,
+) -> HandlerResult {
+    let bucket = context.bucket_for_write(request).await?;
+    let key = request.object_key()?;
+    let version = version_ref(request.query("versionId"))?;
+    let set = SetTags { bucket: bucket.id, key, version, tags };
+    match context.submit(request, RecordBody::SetTags(set)).await? {
+        RecordOutcome::Changed(version) => {
+            let mut answer = response::empty(status);
+            if bucket.versioning != Versioning::Off {
+                response::set(&mut answer, "x-amz-version-id", &version_text(version));
+            }
+            Ok(answer)
+        }
+        RecordOutcome::Rejected(rejection) => Err(rejected(rejection)),
+        other => Err(unexpected(&other)),
+    }
+}

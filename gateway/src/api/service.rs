@@ -1,0 +1,216 @@
+//! The S3 service: HTTP requests in, HTTP responses out.
+//!
+//! ```text
+//!   request ──► path, query ──► signature ──► operation ──► dispatch ──► response
+//!                               (sigv4)      (operation)    (handlers)   (errors become responses here)
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::request::Parts;
+use hyper::body::Body as _;
+use s3::error::{ErrorCode, S3Error};
+use s3::headers;
+use s3::names;
+use s3::operation::{self, OperationDefinition, S3Resource};
+use s3::sigv4::{self, SecretKey};
+
+use super::context::S3Context;
+use super::request::{RequestBody, S3Request};
+use super::response::{self, ResponseBody};
+use super::{dispatch, header_names};
+use crate::config::User;
+use crate::refusal::{self, ClientInfo, RefusedRequest, method_label};
+use crate::server::connections::ConnectionHandle;
+use crate::sql_service::{OFFSET_HEADER, SqlService, offset_text, s3_endpoint};
+
+/// Serves requests to the S3 address.
+pub struct S3Service {
+    context: S3Context,
+    sql: SqlService,
+    /// The start of this process in seconds since 1970: request ids of two processes differ in it.
+    start: u32,
+    requests: AtomicU64,
+}
+
+/// Refuses methods that S3 does not know. Browsers ask with OPTIONS, and are told why they may not.
+fn check_method(parts: &Parts) -> Result<(), S3Error> {
+    if method_label(&parts.method) != "other" || parts.method == http::Method::OPTIONS {
+        return Ok(());
+    }
+    let (resource, headers) = (refusal::resource(parts.uri.path()), http::HeaderMap::new());
+    let method = parts.method.as_str();
+    operation::decide(&operation::RequestParts { method, resource, query: &[], headers: &headers })
+        .map(|_| ())
+}
+
+/// A request's head is at most 16 KiB.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Refuses a head that is too long, counted as it came: with colons, blanks and line ends.
+fn check_head(parts: &Parts) -> Result<(), S3Error> {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let line = parts.method.as_str().len() + target + "  HTTP/1.1\r\n".len();
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        name.as_str().len() + value.len() + ": \r\n".len()
+    };
+    let bytes = line + parts.headers.iter().map(header).sum::<usize>();
+    if bytes <= HEAD_BYTES_MAX {
+        return Ok(());
+    }
+    Err(S3Error::from(ErrorCode::RequestHeaderSectionTooLarge)
+        .with("MaxSizeAllowed", HEAD_BYTES_MAX.to_string()))
+}
+
+/// The user whose access key a request names. Nothing is copied before a line of the log needs it.
+#[derive(Default)]
+struct Caller<'a> {
+    named: Option<&'a User>,
+    /// The signature is that user's.
+    is_verified: bool,
+    /// The access key that the request names, if no user has it.
+    unknown_key: Option<String>,
+}
+
+impl Caller<'_> {
+    fn who(self, address: Option<SocketAddr>) -> ClientInfo {
+        let user = self.named.filter(|_| self.is_verified).map(|user| user.name.clone());
+        let access_key = self.unknown_key.or(self.named.map(|user| user.access_key.clone()));
+        ClientInfo { access_key, user, address }
+    }
+}
+
+/// Splits `/bucket/key`; the key is everything after the second slash, taken literally.
+fn split_path(path: &str) -> (Option<String>, Option<String>) {
+    let rest = path.strip_prefix('/').unwrap_or(path);
+    let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    (some(bucket), some(key))
+}
+
+/// The operation that a request asks for. Fails for an operation that is not served, and for a request with a parameter
+/// or header that the operation does not obey.
+fn operation_of(request: &S3Request) -> Result<&'static OperationDefinition, S3Error> {
+    let resource = match (&request.bucket, &request.key) {
+        (None, _) => S3Resource::Service,
+        (Some(_), None) => S3Resource::Bucket,
+        (Some(_), Some(_)) => S3Resource::Object,
+    };
+    operation::decide(&operation::RequestParts {
+        method: request.parts.method.as_str(),
+        resource,
+        query: &request.query,
+        headers: &request.parts.headers,
+    })
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+impl S3Service {
+    /// A service for requests in a context; SQL on the S3 address goes to `sql`.
+    pub fn new(context: S3Context, sql: SqlService) -> Self {
+        Self { context, sql, start: now() as u32, requests: AtomicU64::new(0) }
+    }
+
+    /// Serves one request. Never fails: an error becomes S3's response for it. Dropping the future ends the work at its
+    /// next wait; a write that was submitted may still be done.
+    pub async fn handle(
+        self: Arc<Self>,
+        request: http::Request<RequestBody>,
+    ) -> http::Response<ResponseBody> {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:08X}{number:012X}", self.start);
+        let (parts, body) = request.into_parts();
+        let address =
+            parts.extensions.get::<Arc<ConnectionHandle>>().map(|connection| connection.peer());
+        let mut caller = Caller::default();
+        let (method, uri) = (parts.method.clone(), parts.uri.clone());
+        let expects = parts.headers.contains_key("expect");
+        let is_copy = parts.headers.contains_key("x-amz-copy-source");
+        let is_empty = body.is_end_stream();
+        let answered = self.answer(&id, &mut caller, parts, body).await;
+        let code = answered.as_ref().err().map_or("", |error| error.code.text());
+        let mut answer = answered.unwrap_or_else(|error| {
+            response::error(&error, uri.path(), &id, method == http::Method::HEAD)
+        });
+        // A final answer without `100 Continue` before it is legal, and botocore takes it for an answer to
+        // its next request on the connection, which then waits in vain. So the connection ends here.
+        if expects && (is_empty || !answer.status().is_success()) {
+            response::set(&mut answer, "connection", "close");
+        }
+        response::add_ids(&mut answer, &id);
+        header_names::spell(&mut answer);
+        let status = answer.status().as_u16();
+        metrics::counter!("siltstone_requests_total", "method" => method_label(&method), "status" => status.to_string()).increment(1);
+        let path = uri.path();
+        tracing::debug!(request = id, %method, path, status, "request");
+        if refusal::is_told(status) {
+            let query = uri.query().unwrap_or_default();
+            let operation = refusal::operation(&method, path, query, is_copy);
+            let who = &caller.who(address);
+            RefusedRequest { request: &id, operation, path, status, code, who }.tell();
+        }
+        answer
+    }
+
+    /// Serves one request up to the response of its handler.
+    async fn answer<'a>(
+        &'a self,
+        id: &str,
+        caller: &mut Caller<'a>,
+        parts: Parts,
+        body: RequestBody,
+    ) -> Result<http::Response<ResponseBody>, S3Error> {
+        let request = self.authenticate(id, caller, parts)?;
+        if request.bucket.as_deref() == Some(s3_endpoint::OWN) {
+            return s3_endpoint::answer(&self.sql, &self.context, &request, body).await;
+        }
+        let operation = operation_of(&request)?;
+        let mut answer = dispatch::dispatch(&self.context, operation, &request, body).await?;
+        if operation.is_write() {
+            let at = vec![self.context.applied(request.bucket.as_deref().unwrap_or_default())];
+            response::set(&mut answer, OFFSET_HEADER, &offset_text(&at));
+        }
+        Ok(answer)
+    }
+
+    /// The request, once its signature is verified. Fails when the head cannot be read, when the credentials are missing or
+    /// unknown, and when the signature does not match. `caller` learns as much as is known before a failure.
+    fn authenticate<'a>(
+        &'a self,
+        id: &str,
+        caller: &mut Caller<'a>,
+        mut parts: Parts,
+    ) -> Result<S3Request, S3Error> {
+        check_method(&parts)?;
+        check_head(&parts)?;
+        headers::check_text(&parts.headers)?;
+        let path = names::decode(parts.uri.path())?;
+        let query = names::query(parts.uri.query().unwrap_or_default())?;
+        let presented = sigv4::parse(&parts, &query)?;
+        let Some(presented) = presented else { return Err(ErrorCode::AccessDenied.into()) };
+        let Some(user) = self.context.users().with_key(&presented.access_key) else {
+            caller.unknown_key = Some(presented.access_key.clone());
+            return Err(S3Error::from(ErrorCode::InvalidAccessKeyId)
+                .with("AWSAccessKeyId", presented.access_key.clone()));
+        };
+        caller.named = Some(user);
+        let region = &self.context.options.region;
+        let secret = SecretKey { secret: user.secret_key.expose(), derived: &user.derived_key };
+        let verified = presented.verify(&parts, &path, &query, secret, now(), region)?;
+        caller.is_verified = true;
+        if let Some(connection) = parts.extensions.get::<Arc<ConnectionHandle>>() {
+            connection.prove();
+        }
+        headers::add_from_query(&mut parts.headers, &query)?;
+        headers::check_token(&parts.headers)?;
+        let (bucket, key) = split_path(&path);
+        Ok(S3Request { id: id.to_owned(), user: user.clone(), verified, parts, query, bucket, key })
+    }
+}
