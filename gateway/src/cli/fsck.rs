@@ -18,7 +18,7 @@ use compactor::refold::Refold;
 use compactor::sealed;
 use compactor::segment::Segment;
 use compactor::state::{StateKey, StreamState, decode_part};
-use compactor::view::SealedFiles;
+use compactor::view::{OpenRun, SealedFiles};
 use ingest::entry::{EntryValue, Extent, ObjectVersion, PayloadLocation};
 use ingest::env::production;
 use ingest::env::{Env, FilePath};
@@ -26,8 +26,8 @@ use ingest::ids::{BulkId, PartitionId};
 use ingest::log::embedded;
 
 use crate::config::ServerSettings;
-use crate::server::identity::DataIdentity;
 use crate::server::engine_options::{bulk_options, log_options, partition_options};
+use crate::server::identity::DataIdentity;
 use crate::server::store::DataLock;
 
 /// Checks a data directory; prints what is wrong, and exits 1 if anything is.
@@ -200,27 +200,33 @@ async fn check_sealed(
     }
     let opened = SealedFiles::open(disk, layout, catalog.store, catalog.clone(), None).await?;
     for run in &opened.runs {
-        for table in [&run.keys, &run.more, &run.tags, &run.state].into_iter().flatten() {
-            let found: Vec<_> = Arc::clone(table).verify().await;
-            faults.extend(found.into_iter().map(|error| error.to_string()));
-        }
-        let Ok(manifest) = &run.manifest else { continue };
-        let mut rows = 0;
-        let mut cursor = manifest.cursor()?;
-        loop {
-            match cursor.next().await {
-                Ok(Some(_)) => rows += 1,
-                Ok(None) => break,
-                Err(error) => {
-                    faults.push(error.to_string());
-                    break;
-                }
+        check_run(run, faults).await?;
+    }
+    Ok(())
+}
+
+/// The tables of a run: every block, and the number of rows in the manifest.
+async fn check_run(run: &OpenRun, faults: &mut Vec<String>) -> anyhow::Result<()> {
+    for table in [&run.keys, &run.more, &run.tags, &run.state].into_iter().flatten() {
+        let found: Vec<_> = Arc::clone(table).verify().await;
+        faults.extend(found.into_iter().map(|error| error.to_string()));
+    }
+    let Ok(manifest) = &run.manifest else { return Ok(()) };
+    let mut rows = 0;
+    let mut cursor = manifest.cursor()?;
+    loop {
+        match cursor.next().await {
+            Ok(Some(_)) => rows += 1,
+            Ok(None) => break,
+            Err(error) => {
+                faults.push(error.to_string());
+                break;
             }
         }
-        if rows != run.run.entries {
-            let path = manifest.path();
-            faults.push(format!("{path}: {rows} rows, the catalog says {}", run.run.entries));
-        }
+    }
+    if rows != run.run.entries {
+        let path = manifest.path();
+        faults.push(format!("{path}: {rows} rows, the catalog says {}", run.run.entries));
     }
     Ok(())
 }
@@ -260,31 +266,7 @@ async fn referenced(
     }
     let opened = SealedFiles::open(&env.disk, layout, catalog.store, catalog.clone(), None).await?;
     for run in &opened.runs {
-        let Ok(state) = &run.state else { continue };
-        let mut cursor = state.cursor();
-        if cursor.seek(StateKey::STREAMS).await.is_err() {
-            continue;
-        }
-        while let (Some(key), Some(value)) = (cursor.key(), cursor.value_bytes()) {
-            let key = StateKey(Bytes::copy_from_slice(key));
-            let named = match value.first() {
-                // What has come of a stream under way may have been given back since: it was given up.
-                Some(1) if key.is_stream() => {
-                    StreamState::decode(value.slice(1..)).map(|_| Vec::new())
-                }
-                Some(1) if key.is_part() => {
-                    decode_part(value.slice(1..)).map(|(_, part)| part.extents.to_vec())
-                }
-                _ => Ok(Vec::new()),
-            };
-            match named {
-                Ok(named) => add(&named),
-                Err(error) => faults.push(format!("state of run {}: {error}", run.run.id)),
-            }
-            if cursor.advance().await.is_err() {
-                break;
-            }
-        }
+        state_extents(run, &mut add, faults).await;
     }
     if missing.0 > 0 {
         let (places, bytes) = missing;
@@ -294,4 +276,32 @@ async fn referenced(
         ));
     }
     Ok(())
+}
+
+/// Gives `add` the extents that the parts of a run's state name. What cannot be read is a fault, or has been reported by the check of
+/// the table.
+async fn state_extents(run: &OpenRun, add: &mut impl FnMut(&[Extent]), faults: &mut Vec<String>) {
+    let Ok(state) = &run.state else { return };
+    let mut cursor = state.cursor();
+    if cursor.seek(StateKey::STREAMS).await.is_err() {
+        return;
+    }
+    while let (Some(key), Some(value)) = (cursor.key(), cursor.value_bytes()) {
+        let key = StateKey(Bytes::copy_from_slice(key));
+        let named = match value.first() {
+            // What has come of a stream under way may have been given back since: it was given up.
+            Some(1) if key.is_stream() => StreamState::decode(value.slice(1..)).map(|_| Vec::new()),
+            Some(1) if key.is_part() => {
+                decode_part(value.slice(1..)).map(|(_, part)| part.extents.to_vec())
+            }
+            _ => Ok(Vec::new()),
+        };
+        match named {
+            Ok(named) => add(&named),
+            Err(error) => faults.push(format!("state of run {}: {error}", run.run.id)),
+        }
+        if cursor.advance().await.is_err() {
+            break;
+        }
+    }
 }
