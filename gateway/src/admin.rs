@@ -39,7 +39,7 @@ const ORDERS_APART: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub struct AdminService {
     store: Arc<Store>,
-    door: SqlService,
+    sql: SqlService,
     metrics: PrometheusHandle,
     ready: Arc<AtomicBool>,
     listeners: [Arc<ConnectionTable>; 2],
@@ -58,7 +58,7 @@ impl AdminService {
     /// Puts the parts together. `port` is where the address is reached.
     pub fn new(
         store: Arc<Store>,
-        door: SqlService,
+        sql: SqlService,
         metrics: PrometheusHandle,
         ready: Arc<AtomicBool>,
         listeners: [Arc<ConnectionTable>; 2],
@@ -69,7 +69,7 @@ impl AdminService {
             cuts: Mutex::default(),
             merges: Mutex::default(),
         };
-        Self { store, door, metrics, ready, listeners, port, orders: Arc::new(orders) }
+        Self { store, sql, metrics, ready, listeners, port, orders: Arc::new(orders) }
     }
 }
 
@@ -195,7 +195,7 @@ async fn believe_clock(State(admin): State<AdminService>) -> String {
     admin.store.clock().0
 }
 
-/// Whether the store as a whole answers, as seen from here: a barrier passes in every partition.
+/// Answers that a barrier passes in every partition, so that the whole store answers, or which one fails.
 async fn answers(State(admin): State<AdminService>) -> (StatusCode, String) {
     match admin.store.fresh().await {
         Ok(snapshots) => (StatusCode::OK, format!("{} partitions answer\n", snapshots.len())),
@@ -220,7 +220,7 @@ type StatusError = (StatusCode, String);
 async fn render(State(admin): State<AdminService>) -> String {
     admin.listeners.iter().for_each(|connections| metrics::take_connections(connections));
     metrics::take(&admin.store).await;
-    metrics::take_sql(admin.door.engine());
+    metrics::take_sql(admin.sql.engine());
     admin.metrics.render()
 }
 
@@ -274,5 +274,5 @@ async fn sql(
     text: String,
 ) -> Response {
     let peer = connection.map(|Extension(connection)| connection.peer());
-    admin.door.answer(&headers, peer, wishes, text).await
+    admin.sql.answer(&headers, peer, wishes, text).await
 }

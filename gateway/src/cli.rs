@@ -123,7 +123,7 @@ pub enum ClusterCommand {
     },
 }
 
-/// Whose keys to show; rows of others' buckets do not exist for them.
+/// The keys of the user who asks. Rows of other users' buckets are not in the result.
 #[derive(clap::Args)]
 pub struct KeyArgs {
     /// The access key.

@@ -10,17 +10,17 @@ use s3::operation::{self, METHODS, S3Resource};
 
 use crate::log_limit::LogLimit;
 
-/// Refused for want of valid credentials or rights.
+/// Lines about requests without valid credentials or rights.
 static DENIED: LogLimit = LogLimit::new();
-/// Refused for what was asked.
+/// Lines about requests that are wrong in themselves.
 static REFUSED: LogLimit = LogLimit::new();
-/// Not done because of this server's state.
+/// Lines about requests that this server could not do.
 static FAILED: LogLimit = LogLimit::new();
 
 /// The header that makes a copy of a PUT.
 const COPY_SOURCE: &str = "x-amz-copy-source";
 
-/// Characters of a client's text that are shown.
+/// The largest number of characters of a client's text in a line.
 const SHOWN: usize = 200;
 
 /// The client, as far as it is known.
@@ -30,17 +30,17 @@ pub struct ClientInfo {
     pub access_key: Option<String>,
     /// The user's name, once the request is known to be theirs.
     pub user: Option<String>,
-    /// From where.
+    /// The address that the connection comes from.
     pub address: Option<SocketAddr>,
 }
 
-/// A request that was not done.
+/// A request that ended with an error, for the log.
 pub struct RefusedRequest<'a> {
-    /// Its id; empty where there is none.
+    /// The request's id; empty where there is none.
     pub request: &'a str,
-    /// The operation that it asked for.
+    /// The operation's name.
     pub operation: &'a str,
-    /// Its path, as it came.
+    /// The path, as it was received.
     pub path: &'a str,
     /// The answer's status.
     pub status: u16,
@@ -61,13 +61,14 @@ fn line_of(status: u16) -> Option<(&'static LogLimit, &'static str)> {
     }
 }
 
-/// Tells that an answer of this status makes a line.
+/// True when a response of this status makes a line in the log.
 pub fn is_told(status: u16) -> bool {
     line_of(status).is_some()
 }
 
 impl RefusedRequest<'_> {
-    /// Writes it into the log, if it is more than an everyday answer like "there is no such key".
+    /// Writes the line, unless the status is an everyday one such as 404 or the limit for such lines is reached. Never
+    /// fails.
     pub fn tell(&self) {
         let Some((limit, told)) = line_of(self.status) else { return };
         let Some(unsaid) = limit.take() else { return };
@@ -95,7 +96,8 @@ fn shown(text: &str) -> String {
     text.chars().take(SHOWN).flat_map(char::escape_debug).collect()
 }
 
-/// The kind of resource that a path names, encoded or not.
+/// The kind of resource that a path names, encoded or decoded: the service, a bucket, or an object only when a key
+/// follows.
 pub fn resource(path: &str) -> S3Resource {
     match path.trim_start_matches('/').split_once('/') {
         Some((_, key)) if !key.is_empty() => S3Resource::Object,
@@ -104,7 +106,8 @@ pub fn resource(path: &str) -> S3Resource {
     }
 }
 
-/// The name of the operation that a request asks for, as S3 calls it: never a word of the client's.
+/// S3's name of the operation that a request asks for, or `unknown`. The name is never text of the client, so metrics
+/// and logs may carry it.
 pub fn operation(method: &Method, path: &str, query: &str, is_copy: bool) -> &'static str {
     let mut headers = HeaderMap::new();
     if is_copy {
@@ -120,7 +123,7 @@ pub fn operation(method: &Method, path: &str, query: &str, is_copy: bool) -> &'s
     operation::find(&request).map_or("unknown", |found| found.name)
 }
 
-/// A method as it may stand in metrics and logs: a client can send any word.
+/// The name of a method for metrics and logs: one of S3's methods, or `other`, never text of the client.
 pub fn method_label(method: &Method) -> &'static str {
     METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }

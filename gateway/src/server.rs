@@ -162,22 +162,22 @@ async fn serve_store(
     let (s3_address, admin_address) = (s3.tcp.local_addr()?, admin.tcp.local_addr()?);
     println!("S3 on http://{s3_address}, admin on http://{admin_address}");
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let sql = Arc::new(start_sql(&settings.sql)?);
+    let engine = Arc::new(start_sql(&settings.sql)?);
     let users = Arc::new(users);
-    let door = SqlService::new(store.clone(), users.clone(), sql);
+    let sql = SqlService::new(store.clone(), users.clone(), engine);
     // Served until this function returns.
     let _postgres = match postgres {
         None => None,
         Some(postgres) => {
             println!("PostgreSQL's protocol on {}", postgres.local_addr()?);
-            let (engine, accounts) = (door.engine().clone(), Arc::new(door.clone()));
+            let (engine, accounts) = (sql.engine().clone(), Arc::new(sql.clone()));
             Some(pg::PgServer::start(postgres.into_std()?, engine, accounts, pg_options)?)
         }
     };
     let all = [s3.connections.clone(), admin.connections.clone()];
     let state = AdminService::new(
         store.clone(),
-        door.clone(),
+        sql.clone(),
         metrics,
         ready.clone(),
         all,
@@ -191,7 +191,7 @@ async fn serve_store(
         stall: settings.stall,
         inline_bytes_max: settings.inline_bytes_max,
     };
-    let service = Arc::new(S3Service::new(S3Context::new(store.clone(), users, options), door));
+    let service = Arc::new(S3Service::new(S3Context::new(store.clone(), users, options), sql));
     let mut holds = store.holds_node();
     tokio::select! {
         () = s3.serve(move |request| service.clone().handle(request.map(RequestBody::Wire)), stop) => {}

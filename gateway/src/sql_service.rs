@@ -1,7 +1,7 @@
-//! The doors that SQL comes in by: who asks, what they may see, and in which form answers go out over HTTP.
+//! SQL over HTTP: authentication, what each user may see, and the form of results.
 //!
-//! The admin address takes keys as they are, since only this machine reaches it; the S3 address takes
-//! requests that are signed like any other of S3's (see [`s3_endpoint`]). Both answer alike.
+//! The admin address takes keys as they are, since only this machine reaches it. The S3 address takes requests that are
+//! signed like any other request of S3 (see [`s3_endpoint`]). Both run queries and write results alike.
 
 pub mod s3_endpoint;
 
@@ -31,8 +31,8 @@ use crate::server::partition_handle::PartitionHandle;
 use crate::server::store::{LogBackend, Store};
 use crate::users::{Users, is_operator, owns};
 
-/// The header that tells how far an answer, or the store after a write, goes: for each partition concerned,
-/// the offset below which everything is in it, that write included.
+/// The response header with, for each partition concerned, the offset below which every record is in the result of a
+/// query, or is applied after a write (that write included).
 pub const OFFSET_HEADER: &str = "x-siltstone-offset";
 
 /// Offsets as [`OFFSET_HEADER`] and `min_offset` write them, `0:17,3:201`.
@@ -55,7 +55,7 @@ fn parse_offsets(text: &str, partitions: usize) -> Result<ReadOffsets, String> {
     pairs.map(|pair| offset(pair).ok_or_else(|| wrong(pair))).collect()
 }
 
-/// The store in the eyes of one user.
+/// The store as one user may see it.
 struct UserView {
     store: Arc<Store>,
     user: Arc<User>,
@@ -95,17 +95,17 @@ impl StoreSource for UserView {
     }
 }
 
-/// How a query over HTTP is to be answered.
+/// The parameters of a query over HTTP.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QueryOptions {
-    /// In which form; see [`OutputFormat`].
+    /// The name of the output format; see [`OutputFormat`].
     pub format: Option<String>,
-    /// What must have been applied before the answer, as [`OFFSET_HEADER`] writes it.
+    /// Offsets that must be applied before the query runs, as [`OFFSET_HEADER`] writes them.
     pub min_offset: Option<String>,
 }
 
-/// Where SQL comes in.
+/// The SQL endpoint: authenticates, runs the query, streams the result. Cheap to clone; clones share all state.
 #[derive(Clone)]
 pub struct SqlService {
     store: Arc<Store>,
@@ -116,17 +116,18 @@ pub struct SqlService {
 }
 
 impl SqlService {
-    /// Opens it.
+    /// An endpoint for queries over a store. `engine` runs them; only users in `users` may send them.
     pub fn new(store: Arc<Store>, users: Arc<Users>, engine: Arc<SqlEngine>) -> Self {
         Self { store, users, engine, early: Arc::default() }
     }
 
-    /// What runs the queries.
+    /// The engine that runs the queries of all endpoints.
     pub fn engine(&self) -> &Arc<SqlEngine> {
         &self.engine
     }
 
-    /// Who asks, by the keys in `Authorization: Basic`.
+    /// The user whose keys are in `Authorization: Basic`; `None` without valid keys. `who` gets the access key before
+    /// it is checked.
     fn asker(&self, headers: &HeaderMap, who: &mut ClientInfo) -> Option<&Arc<User>> {
         let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let (scheme, encoded) = given.split_once(' ')?;
@@ -140,8 +141,8 @@ impl SqlService {
         self.users.with_keys(access_key, secret_key)
     }
 
-    /// Waits until everything below offsets is applied here, before the query takes anybody's place. Where this
-    /// process writes the log, what lies beyond its end was never told to anybody.
+    /// Waits until every record below the offsets is applied here. The query takes no place among running queries
+    /// meanwhile. Fails for an offset beyond the end of an embedded log, which no response ever had.
     async fn reach(&self, user: &User, at_least: &ReadOffsets) -> Result<(), SqlError> {
         if at_least.is_empty() {
             return Ok(());
@@ -161,7 +162,7 @@ impl SqlService {
         Ok(())
     }
 
-    /// Answers a query of whoever the headers name.
+    /// Answers a query of the user whose keys are in the headers; 401 without valid keys, before the query is parsed.
     pub async fn answer(
         &self,
         headers: &HeaderMap,
@@ -189,8 +190,8 @@ impl SqlService {
         }
     }
 
-    /// Answers a user's query, streamed. An error after the first rows breaks the answer off, so that no
-    /// client takes a part for the whole.
+    /// Answers a user's query, streamed. An error before the first piece has its own status. A later error breaks the
+    /// response off, so that no client takes a part for the whole.
     pub async fn answer_to(
         &self,
         user: &Arc<User>,
@@ -242,7 +243,7 @@ struct OffsetWait {
     user: String,
 }
 
-/// Queries of one user that wait for an offset at a time.
+/// The largest number of queries of one user that wait for an offset at a time.
 const EARLY_MAX: usize = 32;
 
 impl OffsetWait {

@@ -18,25 +18,25 @@ fn root_id() -> String {
     hex::encode(Sha256::digest(b"siltstone root user"))
 }
 
-/// Whether a user runs the store, and so may see what it is made of.
+/// True for the user who runs the store. Only that user may read the tables about the store itself.
 pub fn is_operator(user: &User) -> bool {
     user.id == root_id()
 }
 
-/// Whether a bucket is a user's. Nobody else lists it, through whichever door.
+/// True when a bucket belongs to a user. No other user may list it, by S3 or SQL.
 pub fn owns(user: &User, bucket: &BucketState) -> bool {
     bucket.owner == user.id
 }
 
-/// All users.
+/// All users, by access key and by id.
 pub struct Users {
     by_access_key: BTreeMap<String, Arc<User>>,
     by_id: BTreeMap<String, String>,
 }
 
 impl Users {
-    /// Takes the users of the settings. Without root keys a pair is made once and kept in the data
-    /// directory; the flag tells that this was now.
+    /// The users of the settings and the root user. Without root keys in the settings a pair is made once and kept in
+    /// the data directory; the flag is true when that happened now. Fails when two users share an id or an access key.
     pub fn load(settings: &ServerSettings) -> anyhow::Result<(Self, bool)> {
         let (root, is_new) = match &settings.root {
             Some(root) => (root.clone(), false),
@@ -65,12 +65,13 @@ impl Users {
         Ok((Self { by_access_key, by_id }, is_new))
     }
 
-    /// The user with an access key.
+    /// The user with an access key, which proves nothing before a signature is verified.
     pub fn with_key(&self, access_key: &str) -> Option<&Arc<User>> {
         self.by_access_key.get(access_key)
     }
 
-    /// The user who has both keys.
+    /// The user who has both keys. The time that the comparison takes is independent of how much of the secret is
+    /// right.
     pub fn with_keys(&self, access_key: &str, secret_key: &str) -> Option<&Arc<User>> {
         let user = self.with_key(access_key)?;
         // Digests are compared: how many leading bytes are equal tells nothing about the secrets.
@@ -78,13 +79,14 @@ impl Users {
         is_same.then_some(user)
     }
 
-    /// The display name of a canonical id.
+    /// The display name of a canonical id; the id itself for a user who is not known any more.
     pub fn display_name<'a>(&'a self, id: &'a str) -> &'a str {
         self.by_id.get(id).map_or(id, String::as_str)
     }
 }
 
-/// The root user's keys, if the data directory keeps them.
+/// The root user's keys that the data directory keeps; `None` when it keeps none. Fails when the file cannot be read or
+/// is malformed.
 pub fn kept_keys(data: &Path) -> anyhow::Result<Option<(String, Secret)>> {
     let path = data.join("credentials");
     match std::fs::read_to_string(&path) {
@@ -97,7 +99,7 @@ pub fn kept_keys(data: &Path) -> anyhow::Result<Option<(String, Secret)>> {
     }
 }
 
-/// The root user's keys, made if there are none yet; the flag tells whether that was now.
+/// The root user's keys in the data directory, made if there are none. The flag is true when they were made now.
 fn kept_root(data: &Path) -> anyhow::Result<((String, Secret), bool)> {
     if let Some(keys) = kept_keys(data)? {
         return Ok((keys, false));

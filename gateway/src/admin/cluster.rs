@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::server::store::{LogBackend, Store};
 
-/// What a node says of itself.
+/// The report of a node about itself.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct NodeReport {
     /// The cluster's name; empty for a store with a log of its own.
@@ -15,7 +15,7 @@ pub struct NodeReport {
     pub store: String,
     /// The node's id.
     pub node: u32,
-    /// Its copy of each partition.
+    /// The node's copy of each partition.
     pub partitions: Vec<NodePartitionReport>,
     /// Appends whose outcome was not known.
     pub unknown_outcomes: u64,
@@ -25,7 +25,7 @@ pub struct NodeReport {
     pub consumers_replaced: u64,
 }
 
-/// What a node says of its copy of a partition.
+/// The report of a node about its copy of a partition.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct NodePartitionReport {
     /// Which partition.
@@ -52,7 +52,7 @@ pub struct NodePartitionReport {
     pub stopped: Option<String>,
 }
 
-/// What this node says.
+/// The report of this node. A lag is `None` when no broker answers; the report itself never fails.
 pub async fn report(store: &Store) -> NodeReport {
     let mut partitions = Vec::new();
     for partition in store.local() {

@@ -48,22 +48,22 @@ const BESIDE_BYTES: u64 = 1 << 20;
 /// A client that keeps up is still waited for no longer than this while it sends a document.
 const DOCUMENT_TIME: Duration = Duration::from_secs(120);
 
-/// A body that was taken and verified.
+/// A body that was received and verified.
 pub struct ReceivedBody {
     /// Length in bytes.
     pub size: u64,
     /// MD5.
     pub md5: [u8; 16],
-    /// The checksum that the client sent, or that was asked for, if it is of a kind that is kept.
+    /// The checksum that the client sent or wanted, if its algorithm is one that is stored with objects.
     pub checksum: Option<StoredChecksum>,
-    /// The checksum that the client sent, if it is of a kind that is not kept.
+    /// The checksum that the client sent, if its algorithm is one that is verified only.
     pub passing: Option<VerifiedChecksum>,
     /// The bytes, durable unless they are small, and the guard that keeps them until a record's outcome is known.
     pub payload: WrittenPayload,
 }
 
 impl ReceivedBody {
-    /// The payload's extents; none when it is empty.
+    /// The payload's extents in bulk files; none for payload in memory or in the log.
     pub fn extents(&self) -> Arc<[Extent]> {
         match &self.payload.payload {
             RecordPayload::Bulk(extents) => extents.clone(),
@@ -71,7 +71,7 @@ impl ReceivedBody {
         }
     }
 
-    /// The stream that the payload came through the log in, if it did.
+    /// The stream of the log that has the payload; `None` for payload in memory or in bulk files.
     pub fn stream(&self) -> Option<StreamRef> {
         match &self.payload.payload {
             RecordPayload::Stream(stream) => Some(*stream),

@@ -9,14 +9,14 @@ use s3::headers::text;
 use s3::names::number;
 use s3::time::parse_any;
 
-/// What conditions of a read come to.
+/// The result of the conditions of a read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReadVerdict {
-    /// Go on.
+    /// All conditions hold.
     Pass,
-    /// 304.
+    /// The client has this version already (304).
     NotModified,
-    /// 412.
+    /// A condition does not hold (412).
     Failed,
 }
 
@@ -27,8 +27,8 @@ fn names(list: &str, etag: ETag) -> bool {
     list.split(',').any(matches)
 }
 
-/// Judges the conditions of a read in the order of RFC 9110, 13.2.2. `prefix` is empty, or that of the
-/// conditions on a copy's source.
+/// Evaluates the conditions of a read in the order of RFC 9110, 13.2.2. `prefix` is empty, or the prefix of the
+/// conditions on a copy's source. Fails for a header that cannot be read; of the dates only those of a copy are errors.
 pub fn judge(
     headers: &HeaderMap,
     prefix: &str,
@@ -66,8 +66,8 @@ pub fn judge(
     })
 }
 
-/// Tells whether a range may be taken of this object: `If-Range` names another one where the object has been replaced,
-/// and then all of it is wanted.
+/// True when a range of this version may be sent. After `If-Range` names another version, the client needs all bytes
+/// instead. Fails for a header that cannot be read.
 pub fn may_take_range(
     headers: &HeaderMap,
     etag: ETag,
@@ -80,7 +80,8 @@ pub fn may_take_range(
     Ok(parse_etag(said).is_some_and(|(md5, parts)| ETag { md5, parts } == etag))
 }
 
-/// The condition of a write.
+/// The condition under which a write is applied. Fails with `NotImplemented` for combinations that S3 does not have,
+/// before anything is written.
 pub fn of_write(headers: &HeaderMap) -> Result<WriteCondition, S3Error> {
     let refused =
         |what: &str| ErrorCode::NotImplemented.because(format!("{what} is not implemented."));
@@ -101,8 +102,8 @@ pub fn of_write(headers: &HeaderMap) -> Result<WriteCondition, S3Error> {
     }
 }
 
-/// The bytes that a `Range` header asks for, of an object of `size` bytes; `None` for all of it. What is
-/// not a single well-formed range is ignored, as AWS does.
+/// The bytes that a `Range` header names in an object of `size` bytes; `None` for all bytes. A header that is not a
+/// single well-formed range is ignored, as AWS does. Fails with `InvalidRange` for a range behind the end.
 pub fn range(header: Option<&str>, size: u64) -> Result<Option<std::ops::Range<u64>>, S3Error> {
     let Some(spec) = header.and_then(|text| text.trim().strip_prefix("bytes=")) else {
         return Ok(None);

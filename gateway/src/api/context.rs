@@ -156,7 +156,8 @@ impl S3Context {
         Err(ErrorCode::SlowDown.into())
     }
 
-    /// Removes the request's bucket if it is empty, and waits for the outcome.
+    /// Removes the request's bucket if it is empty, and waits for the outcome. On `Ok` the outcome is durable and applied;
+    /// the outcome may be a rejection.
     pub async fn delete_bucket(
         &self,
         request: &S3Request,

@@ -17,11 +17,11 @@ use tokio::task::unconstrained;
 
 use super::response::{self, ResponseBody};
 
-/// The names of everyday answers; the fewer, the cheaper is each answer.
+/// The header names of the most frequent responses. Fewer names make each response cheaper.
 const FEW: &[u8] =
     b"GET / HTTP/1.1\r\nAccept-Ranges: 1\r\nConnection: close\r\nContent-Length: 0\r\n\
 Content-Type: 1\r\nDate: 1\r\nETag: 1\r\nLast-Modified: 1\r\nServer: 1\r\n\r\n";
-/// The names of all answers.
+/// The header names of all responses.
 const ALL: &[u8] = b"GET / HTTP/1.1\r\nAccept-Ranges: 1\r\nAllow: 1\r\nCache-Control: 1\r\nConnection: close\r\n\
 Content-Disposition: 1\r\nContent-Encoding: 1\r\nContent-Language: 1\r\nContent-Length: 0\r\nContent-Range: 1\r\n\
 Content-Type: 1\r\nDate: 1\r\nETag: 1\r\nExpires: 1\r\nLast-Modified: 1\r\nLocation: 1\r\nRetry-After: 1\r\n\
@@ -35,14 +35,14 @@ thread_local! {
         [FEW, ALL].map(|head| unconstrained(parsed(head)).now_or_never().unwrap_or_default());
 }
 
-/// Tells whether a name is in [`FEW`], or in lower case in any answer.
+/// True for a name that is in [`FEW`], and for a name that every response has in lower case.
 fn is_everyday(name: &HeaderName) -> bool {
     use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, SERVER};
     let few = [ETAG, CONTENT_LENGTH, CONTENT_TYPE, LAST_MODIFIED, ACCEPT_RANGES, SERVER];
     few.contains(name) || name.as_str().starts_with("x-amz-")
 }
 
-/// Has the answer's header names written as AWS spells them.
+/// Makes hyper write the response's header names as AWS spells them. Must come after the last header is set.
 pub fn spell(response: &mut Response<ResponseBody>) {
     let is_everyday = response.headers().keys().all(is_everyday);
     *response.extensions_mut() =

@@ -5,3 +5,5 @@ pub mod complete;
 pub mod create;
 pub mod open_upload;
 pub mod part;
+mod requested_parts;
+mod whole_checksum;

@@ -62,34 +62,36 @@ impl Body for RequestBody {
 
 /// A request whose signature has been verified.
 pub struct S3Request {
-    /// Its id.
+    /// The id of the request, which every response and every line of the log has.
     pub id: String,
-    /// Who asks.
+    /// The user who signed the request.
     pub user: Arc<User>,
-    /// What was verified.
+    /// The result of the signature's verification.
     pub verified: VerifiedRequest,
-    /// Its head.
+    /// Method, target and headers.
     pub parts: Parts,
-    /// Its query, decoded.
+    /// The query's names and values, decoded, in order.
     pub query: Vec<(String, String)>,
-    /// Its bucket, if it names one.
+    /// The bucket's name, not validated; `None` for the service itself.
     pub bucket: Option<String>,
-    /// Its key, if it names one.
+    /// The key, not validated; `None` for a bucket.
     pub key: Option<String>,
 }
 
 impl S3Request {
-    /// A query parameter.
+    /// The value of the first query parameter with a name; empty for a parameter without a value, `None` without the
+    /// parameter.
     pub fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// A header's text, if it is there. One that is not text, or is there twice, is refused.
+    /// The text of a header; `None` without the header. Fails for a header that is not text and for one that occurs
+    /// twice.
     pub fn header(&self, name: &str) -> Result<Option<&str>, S3Error> {
         headers::text(&self.parts.headers, name)
     }
 
-    /// The key, validated.
+    /// The key. Fails with `KeyTooLong` or `InvalidUri` for a key that no object can have.
     pub fn object_key(&self) -> Result<ObjectKey, S3Error> {
         let key = self.key.clone().unwrap_or_default();
         let len = key.len();
@@ -101,7 +103,7 @@ impl S3Request {
         })
     }
 
-    /// The upload that the query names. An id that this store never gave is not there.
+    /// The upload id that the query names. Fails with `NoSuchUpload` for a text that this store never gives as an id.
     pub fn upload(&self) -> Result<UploadId, S3Error> {
         let text = self.query("uploadId").unwrap_or_default();
         upload_id(text).ok_or_else(|| ErrorCode::NoSuchUpload.into())

@@ -14,7 +14,7 @@ use s3::error::{ALLOW, ErrorCode, S3Error};
 
 use super::version_id::{version_text, written_name};
 
-/// A body, piece by piece.
+/// The pieces of a body, in order.
 pub type BodyPieces = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
 
 /// The response that a handler returns, or the S3 error that becomes one.
@@ -24,12 +24,12 @@ pub type HandlerResult = Result<Response<ResponseBody>, S3Error>;
 pub enum ResponseBody {
     /// In memory.
     Whole(Option<Bytes>),
-    /// Streamed, with its length. An error on the way resets the connection, so that no client takes a
-    /// short body for a whole one.
+    /// Streamed, with the length in bytes. An error on the way resets the connection, so that no client takes a short
+    /// body for a whole one.
     Stream(BodyPieces, u64),
-    /// Streamed, of a length that shows at its end.
+    /// Streamed, of a length that is unknown before the end.
     Open(BodyPieces),
-    /// None, for an answer to HEAD that tells a length.
+    /// None, for a response to HEAD with a content length.
     Head(u64),
 }
 
@@ -68,28 +68,29 @@ impl Body for ResponseBody {
     }
 }
 
-/// An answer with nothing in it.
+/// A response without a body. An invalid status becomes 200.
 pub fn empty(status: u16) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Whole(None));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     response
 }
 
-/// An answer in XML.
+/// A response with an XML document and status 200.
 pub fn xml(text: String) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Whole(Some(text.into())));
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/xml"));
     response
 }
 
-/// Sets a header; one that cannot stand in HTTP is left out.
+/// Sets a header and replaces an earlier one of its name. A value that HTTP does not allow is left out.
 pub fn set(response: &mut Response<ResponseBody>, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
 }
 
-/// An error's answer; without a body for HEAD.
+/// The response for an error: status, headers that the error implies, and the document, which a response to HEAD never
+/// has.
 pub fn error(error: &S3Error, path: &str, id: &str, is_head: bool) -> Response<ResponseBody> {
     let mut response = if is_head {
         empty(error.code.status())
@@ -118,7 +119,7 @@ pub fn error(error: &S3Error, path: &str, id: &str, is_head: bool) -> Response<R
     response
 }
 
-/// Every answer tells which request it belongs to.
+/// Adds the headers that every response has: the request's id, and the server's name.
 pub fn add_ids(response: &mut Response<ResponseBody>, id: &str) {
     set(response, "x-amz-request-id", id);
     set(response, "x-amz-id-2", id);

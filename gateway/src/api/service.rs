@@ -36,7 +36,8 @@ pub struct S3Service {
     requests: AtomicU64,
 }
 
-/// Refuses methods that S3 does not know. Browsers ask with OPTIONS, and are told why they may not.
+/// Fails for methods that S3 does not know. OPTIONS passes: browsers send it without a signature, and get that error
+/// instead.
 fn check_method(parts: &Parts) -> Result<(), S3Error> {
     if method_label(&parts.method) != "other" || parts.method == http::Method::OPTIONS {
         return Ok(());
@@ -47,10 +48,10 @@ fn check_method(parts: &Parts) -> Result<(), S3Error> {
         .map(|_| ())
 }
 
-/// A request's head is at most 16 KiB.
+/// The largest head of a request: 16 KiB.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
-/// Refuses a head that is too long, counted as it came: with colons, blanks and line ends.
+/// Fails for a head that is too long. Colons, blanks and line ends count, as in the bytes that were received.
 fn check_head(parts: &Parts) -> Result<(), S3Error> {
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let line = parts.method.as_str().len() + target + "  HTTP/1.1\r\n".len();
@@ -65,11 +66,11 @@ fn check_head(parts: &Parts) -> Result<(), S3Error> {
         .with("MaxSizeAllowed", HEAD_BYTES_MAX.to_string()))
 }
 
-/// The user whose access key a request names. Nothing is copied before a line of the log needs it.
+/// The user whose access key a request names. Names are copied only for a line in the log.
 #[derive(Default)]
 struct Caller<'a> {
     named: Option<&'a User>,
-    /// The signature is that user's.
+    /// True once the signature is verified.
     is_verified: bool,
     /// The access key that the request names, if no user has it.
     unknown_key: Option<String>,

@@ -31,12 +31,12 @@ pub fn version_ref(text: Option<&str>) -> Result<VersionRef, S3Error> {
     }
 }
 
-/// The name of a version that was written just now.
+/// The name under which clients see a version that was written just now: `null` unless versioning was on.
 pub fn written_name(written: &WrittenVersion) -> VersionName {
     if written.is_null { VersionName::Null } else { VersionName::At(written.version) }
 }
 
-/// The name of a version that was found.
+/// The name under which clients see a version that was found, which may be a delete marker.
 pub fn found_name(found: &FoundObject) -> VersionName {
     if found.statement.is_null() { VersionName::Null } else { VersionName::At(found.version) }
 }

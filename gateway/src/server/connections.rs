@@ -136,7 +136,7 @@ impl ConnectionHandle {
         }
     }
 
-    /// Notes that the client is waited for, until [`Connection::came`].
+    /// Notes that the client is waited for, until [`ConnectionHandle::came`].
     pub fn waits(&self) {
         if self.waits_since.load(Ordering::Relaxed) == 0 {
             self.waits_since.store(self.now() + 1, Ordering::Relaxed);

@@ -19,7 +19,7 @@ pub enum DataIdentity {
     Node(NodeIdentity),
 }
 
-/// See [`Identity::Embedded`].
+/// See [`DataIdentity::Embedded`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StoreIdentity {
     /// The store.
@@ -29,7 +29,7 @@ pub struct StoreIdentity {
     pub is_begun: bool,
 }
 
-/// See [`Identity::Node`].
+/// See [`DataIdentity::Node`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NodeIdentity {
     /// The store, which all nodes share.

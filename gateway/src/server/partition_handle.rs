@@ -56,8 +56,8 @@ impl<'a> PartitionHandle<'a> {
         self.local.submit(principal, request, body).await
     }
 
-    /// Removes a bucket if it is empty. The outcome is `Rejected` when an object or an open upload is in it, or when it
-    /// was written to meanwhile.
+    /// Removes a bucket if it is empty, with its open uploads. The outcome is `Rejected` when a version is in it, or when it
+    /// is written to at every try.
     pub async fn delete_bucket(
         &self,
         principal: &str,

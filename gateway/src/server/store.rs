@@ -36,14 +36,14 @@ const LAST_CUT: Duration = Duration::from_secs(60);
 pub struct Store {
     /// The copies of all partitions, in the order of their ids.
     local: Vec<Partition>,
-    /// What makes its writes durable.
+    /// The part that makes the store's writes durable.
     pub kind: LogBackend,
     _lock: DataLock,
 }
 
-/// What makes a store's writes durable.
+/// The part of a store that makes its writes durable.
 pub enum LogBackend {
-    /// This machine.
+    /// A log on this machine.
     Embedded(Arc<EmbeddedLog>),
     /// Brokers; this is one of several nodes.
     Node(NodeContext),
@@ -186,7 +186,7 @@ impl Store {
         self.local[0].holds_node()
     }
 
-    /// What a read of everything sees that begins now.
+    /// A fresh snapshot of every partition, in the order of their ids. Fails when one partition cannot be read.
     pub async fn fresh(&self) -> Result<Vec<Snapshot>, ReadError> {
         futures::future::try_join_all(self.local.iter().map(Partition::fresh)).await
     }

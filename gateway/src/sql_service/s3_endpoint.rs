@@ -1,7 +1,7 @@
 //! SQL on the S3 address: `POST /-/sql`, signed like any request, for clients on other machines.
 //!
-//! No bucket can be called `-`, so the path is nobody's. Body, parameters, answer and headers are the admin
-//! address's; what cannot be authenticated is refused in S3's words before anything is request.
+//! No bucket can be called `-`, so the path cannot be a bucket's. Body, parameters, response and headers are those of the
+//! admin address. A request without a valid signature gets S3's error before the query is parsed.
 
 use futures::StreamExt;
 use http::{Method, Response};
@@ -14,13 +14,14 @@ use crate::api::context::S3Context;
 use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::ResponseBody;
 
-/// The path's first component, where a bucket's name stands in others.
+/// The first component of the path, where other requests have a bucket's name.
 pub const OWN: &str = "-";
 
-/// A query's text is at most 1 MiB.
+/// The largest text of a query: 1 MiB.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
-/// Answers what is asked below [`OWN`].
+/// Serves requests below [`OWN`]. Fails, before the body is taken, unless the request is `POST /-/sql` and its
+/// signature covers the body.
 pub async fn answer(
     sql: &SqlService,
     context: &S3Context,

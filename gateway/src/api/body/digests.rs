@@ -10,18 +10,18 @@ use s3::checksum::{ChecksumAlgorithm, ChecksumHasher, Md5Hasher};
 use s3::error::{ErrorCode, S3Error};
 use tokio::task::JoinHandle;
 
-/// What is computed of a body.
+/// The digests to compute for a body, with the state of each.
 pub struct DigestSet {
     /// MD5, the entity tag.
     pub md5: Md5Hasher,
-    /// The checksum that the client announces or that is asked for.
+    /// The checksum that the client announces or wants.
     pub checksum: Option<ChecksumHasher>,
-    /// SHA-256, where the signature covers it.
+    /// SHA-256, where the signature covers the body by it.
     pub sha256: Option<ChecksumHasher>,
 }
 
 impl DigestSet {
-    /// Begins with nothing taken.
+    /// Digests of an empty body, to be updated.
     pub fn new(checksum: Option<ChecksumAlgorithm>, wants_sha256: bool) -> Self {
         Self {
             md5: Md5Hasher::default(),
@@ -30,7 +30,7 @@ impl DigestSet {
         }
     }
 
-    /// The digests of everything that was taken.
+    /// The digests of all bytes so far.
     pub fn finish(self) -> FinishedDigests {
         let stored = |hasher: ChecksumHasher| {
             let algorithm = hasher.algorithm();
@@ -46,7 +46,7 @@ impl DigestSet {
         }
     }
 
-    /// Takes the next bytes, on this thread.
+    /// Takes the next bytes, in order, on this thread.
     pub fn update(&mut self, bytes: &[u8]) {
         self.md5.update(bytes);
         self.checksum.iter_mut().chain(&mut self.sha256).for_each(|hasher| hasher.update(bytes));
@@ -63,10 +63,10 @@ pub struct FinishedDigests {
     pub sha256: Option<Vec<u8>>,
 }
 
-/// So much is digested at a time; as much again may wait for its turn.
+/// The number of bytes that are digested at a time. At most the same number waits.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// Digests under way.
+/// Digests of a body that is being received.
 pub struct BodyDigests {
     at: DigestPlace,
     batch: Vec<Bytes>,
@@ -92,7 +92,7 @@ impl DigestPlace {
 }
 
 impl BodyDigests {
-    /// Begins; `is_beside` for a large body.
+    /// Digests of an empty body. With `is_beside` they are computed on another thread, for a large body.
     pub fn new(hashes: DigestSet, is_beside: bool) -> Self {
         Self {
             at: DigestPlace::Here(Box::new(hashes)),
@@ -102,7 +102,8 @@ impl BodyDigests {
         }
     }
 
-    /// Takes the next bytes. Waits while the digests are behind.
+    /// Takes the next bytes, in order. Waits while the digests are behind. After the future is dropped the digests must
+    /// not be used.
     pub async fn update(&mut self, bytes: &Bytes) -> Result<(), S3Error> {
         match &mut self.at {
             DigestPlace::Here(hashes) if !self.is_beside => hashes.update(bytes),
@@ -117,7 +118,7 @@ impl BodyDigests {
         Ok(())
     }
 
-    /// Waits for the batch before, and hands the next one over.
+    /// Waits for the batch under way and starts the next one on another thread.
     async fn turn(&mut self) -> Result<(), S3Error> {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
@@ -131,7 +132,7 @@ impl BodyDigests {
         Ok(())
     }
 
-    /// The digests of all bytes that were taken. Waits for those that are computed beside.
+    /// The digests of all bytes that were taken. Waits for a batch under way; fails only when its thread has failed.
     pub async fn finish(mut self) -> Result<FinishedDigests, S3Error> {
         if !self.batch.is_empty() {
             self.turn().await?;

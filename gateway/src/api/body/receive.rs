@@ -20,7 +20,7 @@ use crate::server::pace::ClientPace;
 pub struct ReceivedPieces {
     body: RequestBody,
     connection: Option<Arc<ConnectionHandle>>,
-    /// How the client keeps up.
+    /// The client's progress against the stall limit.
     pace: ClientPace,
     /// The time that the client may still be waited for in all.
     left: Duration,
@@ -55,7 +55,7 @@ impl ReceivedPieces {
         }
     }
 
-    /// The next frame.
+    /// The next frame; `None` at the end of the body.
     async fn frame(&mut self) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, S3Error> {
         // A frame that has come already costs no look at the clock.
         let frame = match self.body.frame().now_or_never() {
@@ -70,7 +70,7 @@ impl ReceivedPieces {
         Ok(frame)
     }
 
-    /// Waits for the next frame, as long as the client keeps up.
+    /// Waits for the next frame. Fails with `RequestTimeout` when the client has been waited for too long.
     async fn wait_for_frame(
         &mut self,
     ) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, S3Error> {

@@ -8,7 +8,8 @@ use crate::api::owner;
 use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult};
 
-/// GetBucketAcl and GetObjectAcl: the owner has full control, and nobody else has any.
+/// GetBucketAcl: the owner has full control and is the only grantee. Fails when the bucket does not exist or belongs to
+/// another user.
 pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
     let bucket = context.bucket_for_read(request).await?.bucket;
     let root = "AccessControlPolicy";

@@ -24,17 +24,19 @@ pub async fn absent(
     Err(code.into())
 }
 
-/// GetBucketLogging: none.
+/// GetBucketLogging: an empty document, since no bucket logs accesses. Fails when the bucket does not exist.
 pub async fn logging(context: &S3Context, request: &S3Request) -> HandlerResult {
     empty(context, request, "BucketLoggingStatus").await
 }
 
-/// GetBucketNotificationConfiguration: none.
+/// GetBucketNotificationConfiguration: an empty document, since no bucket sends notifications. Fails when the bucket
+/// does not exist.
 pub async fn notification(context: &S3Context, request: &S3Request) -> HandlerResult {
     empty(context, request, "NotificationConfiguration").await
 }
 
-/// GetBucketAccelerateConfiguration: none.
+/// GetBucketAccelerateConfiguration: an empty document, since acceleration is never on. Fails when the bucket does not
+/// exist.
 pub async fn accelerate(context: &S3Context, request: &S3Request) -> HandlerResult {
     empty(context, request, "AccelerateConfiguration").await
 }
@@ -45,7 +47,7 @@ async fn empty(context: &S3Context, request: &S3Request, root: &'static str) -> 
     Ok(response::xml(XmlWriter::new(root).finish(root)))
 }
 
-/// GetBucketRequestPayment.
+/// GetBucketRequestPayment: always the bucket's owner. Fails when the bucket does not exist.
 pub async fn payer(context: &S3Context, request: &S3Request) -> HandlerResult {
     context.bucket_for_read(request).await?;
     let root = "RequestPaymentConfiguration";

@@ -12,7 +12,8 @@ use crate::api::errors::unexpected;
 use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult};
 
-/// CreateBucket.
+/// CreateBucket. The bucket is durable and visible before the response. Creating a bucket again succeeds for its owner
+/// and fails for anybody else.
 pub async fn create(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
     check_owner(request, EXPECTED_OWNER, &request.user.id)?;
     let name = request.bucket.clone().unwrap_or_default();

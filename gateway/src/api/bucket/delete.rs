@@ -8,7 +8,8 @@ use crate::api::errors::unexpected;
 use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult};
 
-/// DeleteBucket.
+/// DeleteBucket; open uploads are removed with the bucket. Fails with `BucketNotEmpty` when a version is in the bucket, and
+/// with `OperationAborted` when the bucket is written to meanwhile.
 pub async fn delete(context: &S3Context, request: &S3Request) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
     match context.delete_bucket(request, bucket.id).await? {

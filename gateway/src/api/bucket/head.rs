@@ -4,7 +4,7 @@ use crate::api::context::S3Context;
 use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult};
 
-/// HeadBucket.
+/// HeadBucket. Fails when the bucket does not exist or belongs to another user.
 pub async fn head(context: &S3Context, request: &S3Request) -> HandlerResult {
     context.bucket_for_read(request).await?;
     let mut answer = response::empty(200);

@@ -11,7 +11,7 @@ use crate::api::errors::unexpected;
 use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult};
 
-/// GetBucketVersioning.
+/// GetBucketVersioning: no status for a bucket whose versioning was never on. Fails when the bucket does not exist.
 pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
     let bucket = context.bucket_for_read(request).await?.bucket;
     let root = "VersioningConfiguration";
@@ -28,7 +28,8 @@ pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
     Ok(response::xml(writer.finish(root)))
 }
 
-/// PutBucketVersioning.
+/// PutBucketVersioning. Writes after the response obey the new state. Fails with `NotImplemented` for MFA delete,
+/// before anything changes.
 pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
     let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;

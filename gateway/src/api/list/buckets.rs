@@ -9,7 +9,8 @@ use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult};
 use crate::users::owns;
 
-/// ListBuckets.
+/// ListBuckets: the requester's buckets in the order of their names. Fails when one partition cannot be read, since the
+/// list would be short.
 pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
     check_owner(request, EXPECTED_OWNER, &request.user.id)?;
     let prefix = request.query("prefix").unwrap_or_default();

@@ -6,13 +6,13 @@ use s3::xml::XmlWriter;
 
 use crate::api::request::S3Request;
 
-/// How keys are written: plain, or percent-encoded.
+/// The form in which keys are written: plain, or percent-encoded.
 pub struct KeyStyle {
     encodes: bool,
 }
 
 impl KeyStyle {
-    /// As a request wants them.
+    /// The form that a request names in `encoding-type`. Fails with `InvalidArgument` for any form but `url`.
     pub fn of(request: &S3Request) -> Result<Self, S3Error> {
         match request.query("encoding-type") {
             None => Ok(Self { encodes: false }),
@@ -24,14 +24,15 @@ impl KeyStyle {
         }
     }
 
-    /// Tells how keys are written, where they are not plain.
+    /// Writes the element that names the form, unless keys are plain.
     pub fn tell(&self, writer: &mut XmlWriter) {
         if self.encodes {
             writer.text("EncodingType", "url");
         }
     }
 
-    /// Writes a key, or a piece of one.
+    /// Writes a key, a prefix, a marker or a delimiter as an element. Bytes that are not UTF-8 are replaced, which only
+    /// a prefix that ends inside a character has.
     pub fn text(&self, writer: &mut XmlWriter, name: &str, text: &[u8]) {
         // Keys are UTF-8; a prefix that ends within a character by the delimiter's doing is shown lossily.
         let text = String::from_utf8_lossy(text);
@@ -43,7 +44,7 @@ impl KeyStyle {
     }
 }
 
-/// Writes a common prefix.
+/// Writes a common prefix as an element, in the form of the list's keys.
 pub fn common_prefix(writer: &mut XmlWriter, style: &KeyStyle, prefix: &[u8]) {
     writer.begin("CommonPrefixes");
     style.text(writer, "Prefix", prefix);

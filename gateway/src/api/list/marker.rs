@@ -6,7 +6,7 @@ use bytes::Bytes;
 use query::listing::ListStart;
 use s3::error::{ErrorCode, S3Error};
 
-/// A continuation token: kind, key and a checksum, so that a changed one is refused.
+/// A continuation token: kind, key, and a checksum by which a changed token is recognised as an error.
 pub fn token(from: &ListStart) -> String {
     let (kind, key) = match from {
         ListStart::Start => (b's', &[][..]),
@@ -35,7 +35,7 @@ pub fn parse_token(text: &str) -> Result<ListStart, S3Error> {
     })
 }
 
-/// Where a marker puts a listing: after the key; and if it ends like a common prefix, after all under it.
+/// The place after a marker. A marker that ends like a common prefix means the place after every key below it.
 pub fn after_marker(marker: &str, prefix: &str, delimiter: &str) -> ListStart {
     if marker.is_empty() {
         return ListStart::Start;

@@ -15,7 +15,7 @@ use crate::api::owner;
 use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult};
 
-/// ListObjects and ListObjectsV2.
+/// ListObjects and ListObjectsV2, in the order of keys as bytes. One page is from one snapshot; two pages are not.
 pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
     let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
     let is_v2 = match request.query("list-type") {

@@ -8,7 +8,7 @@ use s3::names::number;
 
 use crate::api::request::S3Request;
 
-/// The largest page, whatever the request wants.
+/// The largest number of items on a page; a request that wants more gets this number.
 const PAGE_MAX: usize = 1000;
 
 fn max_keys(request: &S3Request) -> Result<usize, S3Error> {

@@ -15,7 +15,7 @@ use crate::api::multipart::open_upload::open_upload;
 use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult};
 
-/// ListParts.
+/// ListParts, in the order of part numbers. Fails with `NoSuchUpload` unless the upload is open.
 pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
     let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
     let key = request.object_key()?;

@@ -15,7 +15,7 @@ use crate::api::errors::read_error;
 use crate::api::request::{S3Request, upload_id};
 use crate::api::response::{self, HandlerResult};
 
-/// ListMultipartUploads.
+/// ListMultipartUploads: open uploads in the order of their keys, then of their ids.
 pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
     let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
     let style = KeyStyle::of(request)?;

@@ -22,7 +22,7 @@ use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult};
 use crate::api::version_id::{version_ref, version_text};
 
-/// ListObjectVersions.
+/// ListObjectVersions: keys in the order of their bytes, versions of a key from the newest to the oldest.
 pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
     let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
     let style = KeyStyle::of(request)?;
@@ -82,8 +82,8 @@ pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
     Ok(response::xml(writer.finish(root)))
 }
 
-/// The version that a page ended with. A `null` one is told by the offset behind it: another may have its name by
-/// the time of the next page.
+/// The marker of the version that a page ended with. A `null` version is named by its offset, since another version may
+/// have the name before the next page.
 fn next_version_marker(last: Option<&ListItem>, version: Offset) -> String {
     match last {
         Some(ListItem::Line(line)) if line.is_null => format!("at-{:x}", version.get()),
@@ -91,7 +91,8 @@ fn next_version_marker(last: Option<&ListItem>, version: Offset) -> String {
     }
 }
 
-/// The offset of the version that a marker names; none for a `null` version that is not there.
+/// The offset of the version that a marker names; `None` for a `null` version that does not exist. Fails with
+/// `InvalidArgument` for a marker of any other form.
 async fn version_marker(
     snapshot: &Snapshot,
     bucket: BucketId,

@@ -8,7 +8,8 @@ use crate::api::errors::unexpected;
 use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult};
 
-/// AbortMultipartUpload.
+/// AbortMultipartUpload: removes the upload and its parts. Fails with `NoSuchUpload` when it was completed or aborted
+/// before.
 pub async fn abort(context: &S3Context, request: &S3Request) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
     let key = request.object_key()?;

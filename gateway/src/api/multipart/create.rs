@@ -13,7 +13,8 @@ use crate::api::object::attributes::attributes;
 use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult};
 
-/// CreateMultipartUpload.
+/// CreateMultipartUpload: attributes and checksum algorithm of the later object are fixed here. Fails with
+/// `InvalidRequest` for an algorithm that is not stored with objects.
 pub async fn create(context: &S3Context, request: &S3Request) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
     let key = request.object_key()?;

@@ -11,7 +11,8 @@ use crate::api::errors::unexpected;
 use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult};
 
-/// UploadPart.
+/// UploadPart. The part is durable before the response and replaces an earlier part of its number. Fails with
+/// `NoSuchUpload`, before the body is taken, unless the upload is open.
 pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
     let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
     let key = request.object_key()?;

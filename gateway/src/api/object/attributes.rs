@@ -8,12 +8,13 @@ use s3::names;
 
 use crate::api::request::S3Request;
 
-/// User metadata: names and values together.
+/// The largest user metadata in bytes, names and values together.
 const METADATA_BYTES_MAX: usize = 2048;
 
 const TAGS_MAX: usize = 10;
 
-/// What a client says of an object besides its bytes.
+/// The attributes that a request gives to an object besides its bytes: stored headers, metadata, tags, and the
+/// requester as owner. Fails for a header that cannot be stored, for metadata beyond 2 KiB, and for invalid tags.
 pub fn attributes(request: &S3Request) -> Result<Attributes, S3Error> {
     let mut stored = Vec::new();
     for name in headers::STORED {
@@ -74,7 +75,8 @@ pub fn check_tags(tags: Vec<(String, String)>) -> Result<Vec<(String, String)>, 
     Ok(tags)
 }
 
-/// The checksum that a header asks for by its algorithm's name. One that is not kept with objects is none.
+/// The algorithm that a header names for a checksum to compute; `None` also for an algorithm that is not stored with
+/// objects. Fails with `InvalidRequest` for an unknown name.
 pub fn wanted_checksum(
     request: &S3Request,
     name: &str,

@@ -121,7 +121,8 @@ impl CopyDirectives {
     }
 }
 
-/// CopyObject.
+/// CopyObject. The source is read from one snapshot. The response comes after the copy is durable and visible; an error
+/// before that leaves no copy.
 pub async fn copy(context: &S3Context, request: &S3Request) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
     let key = request.object_key()?;

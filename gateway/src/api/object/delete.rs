@@ -13,7 +13,8 @@ use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult};
 use crate::api::version_id::{version_ref, version_text};
 
-/// DeleteObject.
+/// DeleteObject: removes the named version, or puts a delete marker above the current one while versioning is on. A key
+/// that does not exist is not an error.
 pub async fn delete(context: &S3Context, request: &S3Request) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
     let key = request.object_key()?;

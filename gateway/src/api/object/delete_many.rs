@@ -20,7 +20,8 @@ const DELETE_BYTES_MAX: usize = 8 << 20;
 
 const DELETE_KEYS_MAX: usize = 1000;
 
-/// DeleteObjects.
+/// DeleteObjects. Deletes up to 1000 keys concurrently, in no particular order. A key that fails is an element of the
+/// response and never stops the others.
 pub async fn delete(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
     let document = body::take_document(context, request, body, DELETE_BYTES_MAX).await?;

@@ -19,7 +19,8 @@ use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult, ResponseBody, add_checksum};
 use crate::api::version_id::{found_name, version_ref, version_text};
 
-/// GetObject.
+/// GetObject. The first bytes are read and verified before the response begins; a later error resets the connection, so
+/// that a client never takes a part for the whole.
 pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
     let BucketView { partition, bucket, snapshot } = context.bucket_for_read(request).await?;
     let key = request.object_key()?;
@@ -84,8 +85,8 @@ fn answer(
     Ok(answer)
 }
 
-/// A body to send: small ones whole; large ones piece by piece, the first piece read before the headers
-/// leave, so that damage at the beginning is an error and not a broken connection.
+/// The body of a response of `len` bytes. The first piece is read before the headers are sent, so that damage at the
+/// beginning is an error response and not a broken connection.
 async fn stream(body: ObjectBody, len: u64) -> Result<ResponseBody, S3Error> {
     let mut body = body;
     let first = body.next().await.map_err(read_error)?;
@@ -107,7 +108,7 @@ async fn stream(body: ObjectBody, len: u64) -> Result<ResponseBody, S3Error> {
     Ok(ResponseBody::Stream(Box::pin(pieces), len))
 }
 
-/// The headers that tell what an object is.
+/// Adds the headers that describe an object, and those that the query overrides.
 fn describe(
     answer: &mut Response<ResponseBody>,
     request: &S3Request,
@@ -153,7 +154,7 @@ fn describe(
     Ok(())
 }
 
-/// Refuses a header that an answer cannot carry: HTTP has no characters beyond Latin-1, and no line ends.
+/// Fails for an override that a response header cannot carry: HTTP has no characters beyond Latin-1 and no line ends.
 fn check_override(parameter: &str, value: &str) -> Result<(), S3Error> {
     if HeaderValue::from_str(value).is_ok() && value.chars().all(|c| c <= '\u{ff}') {
         return Ok(());

@@ -10,7 +10,7 @@ use crate::api::context::S3Context;
 use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult, add_checksum, add_passing, add_written};
 
-/// PutObject.
+/// PutObject. The response comes after the object is durable and visible. The object appears as a whole or not at all.
 pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
     let key = request.object_key()?;

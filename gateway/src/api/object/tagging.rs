@@ -15,7 +15,7 @@ use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult};
 use crate::api::version_id::{found_name, version_ref, version_text};
 
-/// GetObjectTagging.
+/// GetObjectTagging. Fails when the version does not exist or is a delete marker.
 pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
     let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
     let key = request.object_key()?;
@@ -37,7 +37,7 @@ pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
     Ok(answer)
 }
 
-/// PutObjectTagging.
+/// PutObjectTagging: replaces all tags of a version. Fails with `MalformedXml` or `InvalidTag` before anything changes.
 pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
     let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;
     let read = xml::read(&document, "Tagging")?;
@@ -52,7 +52,7 @@ pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) ->
     change_tags(context, request, check_tags(tags)?, 200).await
 }
 
-/// DeleteObjectTagging.
+/// DeleteObjectTagging: removes all tags of a version; a version without tags is not an error.
 pub async fn delete(context: &S3Context, request: &S3Request) -> HandlerResult {
     change_tags(context, request, Vec::new(), 204).await
 }

@@ -1,0 +1,79 @@
+//! The parts that a completion names, compared with those that were uploaded.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ingest::ids::PartNumber;
+use ingest::record::UploadPart;
+use s3::checksum::{ChecksumAlgorithm, parse_etag};
+use s3::error::{ErrorCode, S3Error};
+use s3::names::number;
+use s3::xml;
+
+use crate::api::request::PARTS_MAX;
+
+/// A part that a completion names: number, MD5, and the checksums that the client states.
+pub struct RequestedPart {
+    /// The part's number.
+    pub number: PartNumber,
+    /// The MD5 in the entity tag that the client states.
+    pub md5: [u8; 16],
+    /// The checksums that the client states.
+    pub checksums: Vec<(ChecksumAlgorithm, Vec<u8>)>,
+}
+
+/// The parts that a completion names, in the order of the document. Fails with `MalformedXml` for a document without parts
+/// or with more than 10000.
+pub fn read_parts(document: &Bytes) -> Result<Vec<RequestedPart>, S3Error> {
+    let read = xml::read(document, "CompleteMultipartUpload")?;
+    let mut named = Vec::new();
+    for part in read.children.iter().filter(|child| child.name == "Part") {
+        let number = part.text_of("PartNumber").and_then(|text| number(text.trim()));
+        let number: u16 = number.ok_or_else(|| S3Error::from(ErrorCode::MalformedXml))?;
+        let tag = part.text_of("ETag").ok_or_else(|| S3Error::from(ErrorCode::MalformedXml))?;
+        let (md5, _) = parse_etag(tag).ok_or_else(|| S3Error::from(ErrorCode::InvalidPart))?;
+        let mut checksums = Vec::new();
+        for claim in part.children.iter().filter(|child| child.name.starts_with("Checksum")) {
+            let known =
+                ChecksumAlgorithm::ALL.into_iter().find(|known| known.element() == claim.name);
+            let algorithm = known.ok_or_else(|| {
+                ErrorCode::InvalidRequest
+                    .because(format!("The checksum algorithm of {} is not supported.", claim.name))
+            })?;
+            checksums.push((algorithm, algorithm.parse(&claim.text)?));
+        }
+        named.push(RequestedPart { number: PartNumber::new(number), md5, checksums });
+    }
+    if named.is_empty() || named.len() > usize::from(PARTS_MAX) {
+        return Err(ErrorCode::MalformedXml.into());
+    }
+    Ok(named)
+}
+
+/// The named parts as they were uploaded. Fails with `InvalidPart` when one is missing or has another checksum than the
+/// client states.
+pub fn find_parts<'a>(
+    named: &[RequestedPart],
+    parts: &'a BTreeMap<PartNumber, UploadPart>,
+) -> Result<Vec<&'a UploadPart>, S3Error> {
+    let invalid = || S3Error::from(ErrorCode::InvalidPart);
+    let find = |named: &RequestedPart| {
+        let part = parts.get(&named.number).ok_or_else(invalid)?;
+        for (algorithm, claimed) in &named.checksums {
+            let stored = part.checksum.as_ref();
+            let is_same = match stored.filter(|stored| stored.algorithm == *algorithm as u8) {
+                Some(stored) => stored.digest == claimed[..],
+                // The digests that bind every part in the log are of two more kinds.
+                None if *algorithm == ChecksumAlgorithm::Crc64Nvme => {
+                    part.digest.to_be_bytes() == claimed[..]
+                }
+                None => *algorithm == ChecksumAlgorithm::Md5 && part.md5 == claimed[..],
+            };
+            if !is_same {
+                return Err(invalid());
+            }
+        }
+        Ok(part)
+    };
+    named.iter().map(find).collect()
+}
