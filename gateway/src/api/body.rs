@@ -26,6 +26,7 @@ use ingest::record::{RecordPayload, StreamRef};
 use s3::checksum::ChecksumAlgorithm;
 use s3::error::{ErrorCode, S3Error};
 use s3::names::number;
+use s3::operation::body::UPLOAD_BYTES_MAX;
 
 use super::context::S3Context;
 use super::request::{RequestBody, S3Request};
@@ -39,10 +40,6 @@ pub use digests::{DigestSet, FinishedDigests};
 pub use expectation::in_headers;
 pub use sink::PayloadSink;
 
-/// An XML document is at most 1 MiB.
-pub const DOCUMENT_BYTES_MAX: usize = 1 << 20;
-/// The largest single upload, and the largest part: 5 GiB.
-pub const UPLOAD_BYTES_MAX: u64 = 5 << 30;
 /// A longer body that does not stay in memory is digested on another thread, beside its way to the disk.
 const BESIDE_BYTES: u64 = 1 << 20;
 /// A client that keeps up is still waited for no longer than this while it sends a document.

@@ -1,4 +1,4 @@
-"""S3's operations as botocore's model has them, and as the table in `gateway/s3/src/operation.rs` has them."""
+"""S3's operations as botocore's model has them, and as `docs/s3.md` has them, the page that is generated from the server's table."""
 import gzip
 import json
 import os
@@ -8,21 +8,20 @@ import botocore
 
 from lib import ROOT
 
-# Operations that the model has and that no request here can be: older names of others, and other services' endpoints.
-ELSEWHERE = {"GetBucketLifecycle", "GetBucketNotification", "PutBucketLifecycle", "PutBucketNotification",
-             "ListDirectoryBuckets", "WriteGetObjectResponse"}
+# Operations of the model that no request here can be: clients sign them for other services.
+ELSEWHERE = {"ListDirectoryBuckets", "WriteGetObjectResponse"}
 
 
 def model():
-    """S3's operations: name -> (method, resource, selectors, parameters, headers)."""
+    """S3's operations: name -> (method, resource, selectors, parameters, headers). Older forms of others are left out."""
     path = os.path.join(os.path.dirname(botocore.__file__), "data/s3/2006-03-01/service-2.json.gz")
     known = json.load(gzip.open(path))
     found = {}
     for name, operation in known["operations"].items():
-        if name in ELSEWHERE:
+        if operation.get("deprecated"):
             continue
         path, _, query = operation["http"]["requestUri"].partition("?")
-        resource = "Object" if "{Key" in path else "Bucket" if "{Bucket}" in path else "Service"
+        resource = "/bucket/key" if "{Key" in path else "/bucket" if "{Bucket}" in path else path
         selectors = [piece.partition("=")[0] for piece in query.split("&") if piece]
         parameters, headers = [], []
         if "input" in operation:
@@ -36,12 +35,11 @@ def model():
 
 
 def table():
-    """The rows of operation.rs: name -> (method, resource, all query names)."""
-    text = (ROOT / "gateway/s3/src/operation.rs").read_text()
-    groups = {name: re.findall(r'"(.*?)"', body) for name, body in re.findall(r"const (\w+): &\[&str\] =\s*&\[(.*?)\];", text, re.S)}
+    """The rows of docs/s3.md: name -> (method, resource, all query names)."""
+    text = (ROOT / "docs/s3.md").read_text()
     rows = {}
-    row = r"^ *(\w+) (\w+) (\w+) \[(.*?)\] \[(.*?)\] \[(.*?)\](?: by \w+)? => (\w+)"
-    for name, method, resource, selectors, parameters, _, _ in re.findall(row, text, re.M):
-        names = re.findall(r'"(.*?)"', selectors) + [n for group in parameters.split() for n in groups[group]]
+    row = r"^\| (\w+)(?:, older \w+)? \| `([A-Z]+) ([^`?]+)\??([^`]*)`.*? \| (.*?) \|"
+    for name, method, resource, selectors, parameters in re.findall(row, text, re.M):
+        names = [name for name in selectors.split("&") if name] + re.findall(r"`(.*?)`", parameters)
         rows[name] = (method, resource, set(names))
     return rows

@@ -1,5 +1,6 @@
 //! Requests and the operations that they are, or the codes with which they are refused.
 
+use iam::{Action, ResourceLevel};
 use proptest::prelude::*;
 
 use super::*;
@@ -24,6 +25,9 @@ use S3Resource::{Bucket, Object, Service};
 #[test]
 fn every_row_can_be_found_by_its_method() {
     for definition in OPERATIONS {
+        if matches!(definition.state, OperationSupport::OtherService(_)) {
+            continue;
+        }
         let rows = rows(definition.method, definition.resource);
         assert!(
             rows.iter().any(|row| row.operation == definition.operation),
@@ -226,6 +230,11 @@ fn every_operation_is_found_by_what_selects_it() {
             query: &query,
             headers: &headers,
         };
+        if let OperationSupport::OtherService(_) = definition.state {
+            assert_ne!(find(&request).unwrap().operation, definition.operation);
+            continue;
+        }
+        assert_eq!(find(&request).unwrap().name, definition.name);
         match decide(&request) {
             Ok(found) => assert_eq!(found.name, definition.name),
             Err(error) => {
@@ -233,6 +242,91 @@ fn every_operation_is_found_by_what_selects_it() {
                 assert_eq!(error.code, ErrorCode::NotImplemented, "{}", definition.name);
             }
         }
+    }
+}
+
+#[test]
+fn every_operation_requires_actions_of_its_resource() {
+    for definition in OPERATIONS {
+        assert!(!definition.actions.is_empty(), "{}", definition.name);
+        for required in definition.actions {
+            let level = match required.target {
+                ActionTarget::Request => match (definition.operation, definition.resource) {
+                    // A form names its key in a field, so the path names the bucket alone.
+                    (Operation::PostObject, _) | (_, Object) => ResourceLevel::Object,
+                    (_, Bucket) => ResourceLevel::Bucket,
+                    (_, Service) => ResourceLevel::Service,
+                },
+                ActionTarget::Bucket => ResourceLevel::Bucket,
+                ActionTarget::CopySource | ActionTarget::EachKey => ResourceLevel::Object,
+            };
+            assert_eq!(required.action.level(), level, "{} {required:?}", definition.name);
+        }
+    }
+}
+
+#[test]
+fn every_action_of_aws_is_required_by_an_operation() {
+    let is_required = |action: &Action| {
+        let mut all = OPERATIONS.iter().flat_map(|definition| definition.actions);
+        all.any(|required| required.action == *action)
+    };
+    for action in Action::ALL.iter().filter(|action| !action.name().starts_with("siltstone:")) {
+        assert!(is_required(action), "{}", action.name());
+    }
+    for action in Action::ALL.iter().filter(|action| action.name().starts_with("siltstone:")) {
+        assert!(!is_required(action), "{}", action.name());
+    }
+}
+
+#[test]
+fn a_request_requires_the_actions_of_what_it_carries() {
+    let required = |operation: Operation, has_version, headers: &[&'static str]| {
+        let mut map = HeaderMap::new();
+        headers.iter().for_each(|name| drop(map.insert(*name, "1".parse().unwrap())));
+        let actions = operation.definition().actions.iter();
+        let actions = actions.filter(|action| action.applies(has_version, &map));
+        actions.map(|required| required.action.name()).collect::<Vec<_>>()
+    };
+    let table: [(Operation, bool, &[&str], &[&str]); 9] = [
+        (Operation::GetObject, false, &[], &["s3:GetObject"]),
+        (Operation::GetObject, true, &["x-amz-acl"], &["s3:GetObjectVersion"]),
+        (Operation::PutObject, false, &["x-amz-meta-a"], &["s3:PutObject"]),
+        (
+            Operation::PutObject,
+            false,
+            &["x-amz-grant-read", "x-amz-tagging"],
+            &["s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging"],
+        ),
+        (Operation::CopyObject, false, &[], &["s3:GetObject", "s3:PutObject"]),
+        (Operation::HeadBucket, false, &[], &["s3:ListBucket"]),
+        (Operation::ListObjectVersions, false, &[], &["s3:ListBucketVersions"]),
+        (Operation::DeleteObjects, true, &[], &["s3:DeleteObjectVersion"]),
+        (Operation::CreateBucket, false, &["x-amz-acl"], &["s3:CreateBucket", "s3:PutBucketAcl"]),
+    ];
+    for (operation, has_version, headers, wanted) in table {
+        assert_eq!(required(operation, has_version, headers), wanted, "{operation:?} {headers:?}");
+    }
+}
+
+#[test]
+fn a_body_is_read_only_by_operations_that_are_served() {
+    for definition in OPERATIONS {
+        let is_served = definition.state == OperationSupport::Served;
+        let is_read = definition.body_bytes_max > 0;
+        let has_body = definition.body != body::BodyKind::None;
+        assert_eq!(is_read, is_served && has_body, "{}", definition.name);
+        assert_eq!(definition.name, definition.operation.name());
+    }
+}
+
+#[test]
+fn every_operation_has_one_row() {
+    let rows: usize = FAMILIES.iter().map(|family| family.rows.len()).sum();
+    assert_eq!(rows, Operation::COUNT);
+    for (operation, definition) in Operation::ALL.iter().zip(OPERATIONS) {
+        assert_eq!(definition.operation, *operation);
+        assert!(std::ptr::eq(operation.definition(), definition));
     }
 }
 

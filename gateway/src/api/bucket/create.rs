@@ -6,7 +6,9 @@ use ingest::record::{CreateBucket, RecordBody};
 use s3::error::{ErrorCode, S3Error};
 use s3::xml;
 
-use crate::api::body::{self, DOCUMENT_BYTES_MAX};
+use s3::operation::body::DOCUMENT_BYTES_MAX;
+
+use crate::api::body;
 use crate::api::context::{EXPECTED_OWNER, S3Context, check_owner};
 use crate::api::errors::unexpected;
 use crate::api::request::{RequestBody, S3Request};

@@ -5,7 +5,9 @@ use ingest::record::{RecordBody, Versioning};
 use s3::error::ErrorCode;
 use s3::xml::{self, XmlWriter};
 
-use crate::api::body::{self, DOCUMENT_BYTES_MAX};
+use s3::operation::body::DOCUMENT_BYTES_MAX;
+
+use crate::api::body;
 use crate::api::context::S3Context;
 use crate::api::errors::unexpected;
 use crate::api::request::{RequestBody, S3Request};

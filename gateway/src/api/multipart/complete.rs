@@ -10,6 +10,7 @@ use ingest::ids::PartNumber;
 use ingest::name::ObjectKey;
 use ingest::record::{CompleteUpload, RecordBody, UploadPart};
 use s3::checksum::{ChecksumAlgorithm, etag};
+use s3::operation::body::COMPLETE_BYTES_MAX;
 use s3::error::ErrorCode;
 use s3::xml::XmlWriter;
 
@@ -22,8 +23,6 @@ use crate::api::errors::{read_error, rejected, unexpected};
 use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult, add_written};
 
-/// The largest document of a completion: 8 MiB.
-const COMPLETE_BYTES_MAX: usize = 8 << 20;
 
 /// CompleteMultipartUpload. The object is durable and visible before the response. Repeating a completion with the same
 /// parts succeeds; an error before the record is applied leaves the upload open.

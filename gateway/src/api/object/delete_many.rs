@@ -6,6 +6,7 @@ use ingest::entry::ETag;
 use ingest::name::ObjectKey;
 use ingest::record::WriteCondition;
 use s3::checksum::parse_etag;
+use s3::operation::body::DELETE_BYTES_MAX;
 use s3::error::{ErrorCode, S3Error};
 use s3::xml::{self, XmlElement, XmlWriter};
 
@@ -16,7 +17,6 @@ use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult};
 use crate::api::version_id::{version_ref, version_text};
 
-const DELETE_BYTES_MAX: usize = 8 << 20;
 
 const DELETE_KEYS_MAX: usize = 1000;
 

@@ -8,7 +8,8 @@ use s3::xml::{self, XmlWriter};
 
 use super::attributes::check_tags;
 use super::find::{not_found, object_of};
-use crate::api::body::{self, DOCUMENT_BYTES_MAX};
+use s3::operation::body::DOCUMENT_BYTES_MAX;
+use crate::api::body;
 use crate::api::context::{BucketView, S3Context};
 use crate::api::errors::{read_error, rejected, unexpected};
 use crate::api::request::{RequestBody, S3Request};
