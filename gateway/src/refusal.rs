@@ -4,11 +4,8 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, HeaderValue, Method};
-use s3::names;
-use s3::operation::{self, METHODS, S3Resource};
-
 use crate::log_limit::LogLimit;
+use crate::request_operation::RequestOperation;
 
 /// Lines about requests without valid credentials or rights.
 static DENIED: LogLimit = LogLimit::new();
@@ -16,9 +13,6 @@ static DENIED: LogLimit = LogLimit::new();
 static REFUSED: LogLimit = LogLimit::new();
 /// Lines about requests that this server could not do.
 static FAILED: LogLimit = LogLimit::new();
-
-/// The header that makes a copy of a PUT.
-const COPY_SOURCE: &str = "x-amz-copy-source";
 
 /// The largest number of characters of a client's text in a line.
 const SHOWN: usize = 200;
@@ -38,14 +32,16 @@ pub struct ClientInfo {
 pub struct RefusedRequest<'a> {
     /// The request's id; empty where there is none.
     pub request: &'a str,
-    /// The operation's name.
-    pub operation: &'a str,
+    /// The operation that the request asks for.
+    pub operation: RequestOperation,
     /// The path, as it was received.
     pub path: &'a str,
     /// The answer's status.
     pub status: u16,
     /// The error's code.
     pub code: &'a str,
+    /// The cause of a failure of this server: the text of the error below the code.
+    pub cause: Option<&'a str>,
     /// The client.
     pub who: &'a ClientInfo,
 }
@@ -72,19 +68,20 @@ impl RefusedRequest<'_> {
     pub fn tell(&self) {
         let Some((limit, told)) = line_of(self.status) else { return };
         let Some(unsaid) = limit.take() else { return };
-        let Self { request, operation, status, code, who, .. } = self;
+        let Self { request, operation, status, code, cause, who, .. } = self;
         let path = shown(self.path);
         let access_key = who.access_key.as_deref().map(shown);
         let address = who.address.map(tracing::field::display);
         tracing::warn!(
             request,
             code,
-            operation,
+            operation = operation.name(),
             user = who.user,
             access_key,
             address,
             status,
             path,
+            cause,
             unsaid,
             "{told}"
         );
@@ -96,57 +93,9 @@ fn shown(text: &str) -> String {
     text.chars().take(SHOWN).flat_map(char::escape_debug).collect()
 }
 
-/// The kind of resource that a path names, encoded or decoded: the service, a bucket, or an object only when a key
-/// follows.
-pub fn resource(path: &str) -> S3Resource {
-    match path.trim_start_matches('/').split_once('/') {
-        Some((_, key)) if !key.is_empty() => S3Resource::Object,
-        _ if path.trim_matches('/').is_empty() => S3Resource::Service,
-        _ => S3Resource::Bucket,
-    }
-}
-
-/// S3's name of the operation that a request asks for, or `unknown`. The name is never text of the client, so metrics
-/// and logs may carry it.
-pub fn operation(method: &Method, path: &str, query: &str, is_copy: bool) -> &'static str {
-    let mut headers = HeaderMap::new();
-    if is_copy {
-        headers.insert(COPY_SOURCE, HeaderValue::from_static(""));
-    }
-    let (query, resource) = (names::query(query).unwrap_or_default(), resource(path));
-    let request = operation::RequestParts {
-        method: method.as_str(),
-        resource,
-        query: &query,
-        headers: &headers,
-    };
-    operation::find(&request).map_or("unknown", |found| found.name)
-}
-
-/// The name of a method for metrics and logs: one of S3's methods, or `other`, never text of the client.
-pub fn method_label(method: &Method) -> &'static str {
-    METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn operations_are_words_of_the_servers_own() {
-        for (method, path, query, is_copy, told) in [
-            ("GET", "/", "", false, "ListBuckets"),
-            ("PUT", "/photos", "", false, "CreateBucket"),
-            ("GET", "/photos/", "list-type=2&prefix=a", false, "ListObjectsV2"),
-            ("PUT", "/photos/a/b", "tagging", false, "PutObjectTagging"),
-            ("PUT", "/photos/a", "x=1&uploadId=7&partNumber=1", false, "UploadPart"),
-            ("PUT", "/photos/a", "", true, "CopyObject"),
-            ("DELETE", "/photos/a", "evil=%1b", false, "DeleteObject"),
-            ("BREW", "/photos/a", "", false, "unknown"),
-        ] {
-            assert_eq!(operation(&method.parse().unwrap(), path, query, is_copy), told);
-        }
-    }
 
     #[test]
     fn what_clients_send_is_short_and_harmless() {

@@ -27,6 +27,7 @@ use sql::{
 
 use crate::config::User;
 use crate::refusal::{ClientInfo, RefusedRequest};
+use crate::request_operation::RequestOperation;
 use crate::server::partition_handle::PartitionHandle;
 use crate::server::store::{LogBackend, Store};
 use crate::users::{Users, is_operator, owns};
@@ -176,10 +177,11 @@ impl SqlService {
             None => {
                 RefusedRequest {
                     request: "",
-                    operation: "SQL",
+                    operation: RequestOperation::Sql,
                     path: "/sql",
                     status: 401,
                     code: "Unauthorized",
+                    cause: None,
                     who: &who,
                 }
                 .tell();
@@ -224,7 +226,8 @@ impl SqlService {
         let at = offset_text(&rows.at);
         let rest = futures::stream::try_unfold(rows, |mut rows| async move {
             let piece = rows.next().await.transpose().inspect_err(|error| {
-                tracing::warn!(%error, "a query ended early");
+                let operation = RequestOperation::Sql.name();
+                tracing::warn!(operation, %error, "a query ended early");
             })?;
             Ok::<_, SqlError>(piece.map(|piece| (Bytes::from(piece), rows)))
         });
@@ -287,8 +290,9 @@ impl pg::Accounts for SqlService {
             address: Some(address),
             ..ClientInfo::default()
         };
-        let operation = "PostgreSQL login";
-        RefusedRequest { request: "", operation, path: "", status: 401, code, who: &who }.tell();
+        let operation = RequestOperation::PostgresLogin;
+        let (request, path, status, cause) = ("", "", 401, None);
+        RefusedRequest { request, operation, path, status, code, cause, who: &who }.tell();
     }
 }
 

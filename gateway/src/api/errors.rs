@@ -6,10 +6,9 @@ use ingest::bulk::BulkError;
 use ingest::log::{AppendError, ReadError};
 use s3::error::{ErrorCode, S3Error};
 
-/// The S3 error for a read that failed, which is logged here. A corruption's message has the file and the position, so
+/// The S3 error for a read that failed. A corruption's message has the file and the position, so
 /// that the owner of the object learns what happened to it.
 pub fn read_error(error: ReadError) -> S3Error {
-    tracing::error!(%error, "a read failed");
     match error {
         ReadError::Corrupt(corruption) => ErrorCode::InternalError.because(corruption.to_string()),
         other => ErrorCode::ServiceUnavailable.because(other.to_string()),
@@ -30,10 +29,7 @@ pub fn submit_error(error: SubmitError) -> S3Error {
         SubmitError::NotNow(_)
         | SubmitError::Append(_)
         | SubmitError::Stopped(_)
-        | SubmitError::Quarantined(_) => {
-            tracing::error!(%error, "a write failed");
-            ErrorCode::ServiceUnavailable.because(error.to_string())
-        }
+        | SubmitError::Quarantined(_) => ErrorCode::ServiceUnavailable.because(error.to_string()),
     }
 }
 
@@ -47,10 +43,7 @@ pub fn payload_error(error: PayloadError) -> S3Error {
             ErrorCode::SlowDown.because(error.to_string())
         }
         PayloadError::Bulk(BulkError::WrongLength { .. }) => ErrorCode::IncompleteBody.into(),
-        error => {
-            tracing::error!(%error, "payload could not be written");
-            ErrorCode::ServiceUnavailable.because(error.to_string())
-        }
+        error => ErrorCode::ServiceUnavailable.because(error.to_string()),
     }
 }
 

@@ -15,7 +15,7 @@ use hyper::body::Body as _;
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
 use s3::names;
-use s3::operation::{self, OperationDefinition, S3Resource};
+use s3::operation::{self, OperationDefinition, RequestParts, S3Resource};
 use s3::sigv4::{self, SecretKey};
 
 use super::context::S3Context;
@@ -23,7 +23,9 @@ use super::request::{RequestBody, S3Request};
 use super::response::{self, ResponseBody};
 use super::{dispatch, header_names};
 use crate::config::User;
-use crate::refusal::{self, ClientInfo, RefusedRequest, method_label};
+use crate::refusal::ClientInfo;
+use crate::request_operation::{self, RequestOperation, method_label};
+use crate::request_report::RequestReport;
 use crate::server::connections::ConnectionHandle;
 use crate::sql_service::{OFFSET_HEADER, SqlService, offset_text, s3_endpoint};
 
@@ -42,9 +44,9 @@ fn check_method(parts: &Parts) -> Result<(), S3Error> {
     if method_label(&parts.method) != "other" || parts.method == http::Method::OPTIONS {
         return Ok(());
     }
-    let (resource, headers) = (refusal::resource(parts.uri.path()), http::HeaderMap::new());
+    let (resource, headers) = (request_operation::resource(parts.uri.path()), http::HeaderMap::new());
     let method = parts.method.as_str();
-    operation::decide(&operation::RequestParts { method, resource, query: &[], headers: &headers })
+    operation::decide(&RequestParts { method, resource, query: &[], headers: &headers })
         .map(|_| ())
 }
 
@@ -74,6 +76,8 @@ struct Caller<'a> {
     is_verified: bool,
     /// The access key that the request names, if no user has it.
     unknown_key: Option<String>,
+    /// The operation that the request asks for, once the signature is verified.
+    operation: Option<RequestOperation>,
 }
 
 impl Caller<'_> {
@@ -92,20 +96,27 @@ fn split_path(path: &str) -> (Option<String>, Option<String>) {
     (some(bucket), some(key))
 }
 
-/// The operation that a request asks for. Fails for an operation that is not served, and for a request with a parameter
-/// or header that the operation does not obey.
-fn operation_of(request: &S3Request) -> Result<&'static OperationDefinition, S3Error> {
+/// The parts of a request that name its operation.
+fn parts_of(request: &S3Request) -> RequestParts<'_> {
     let resource = match (&request.bucket, &request.key) {
         (None, _) => S3Resource::Service,
         (Some(_), None) => S3Resource::Bucket,
         (Some(_), Some(_)) => S3Resource::Object,
     };
-    operation::decide(&operation::RequestParts {
+    RequestParts {
         method: request.parts.method.as_str(),
         resource,
         query: &request.query,
         headers: &request.parts.headers,
-    })
+    }
+}
+
+/// The operation that a request asks for, which may still be refused.
+fn operation_of(request: &S3Request) -> RequestOperation {
+    match request.bucket.as_deref() {
+        Some(s3_endpoint::OWN) => RequestOperation::Sql,
+        _ => RequestOperation::find(&parts_of(request)),
+    }
 }
 
 /// Seconds since 1970.
@@ -136,7 +147,9 @@ impl S3Service {
         let is_copy = parts.headers.contains_key("x-amz-copy-source");
         let is_empty = body.is_end_stream();
         let answered = self.answer(&id, &mut caller, parts, body).await;
-        let code = answered.as_ref().err().map_or("", |error| error.code.text());
+        let error = answered.as_ref().err();
+        let code = error.map_or("", |error| error.code.text());
+        let cause = error.filter(|error| error.code.status() >= 500).map(|e| e.message.clone());
         let mut answer = answered.unwrap_or_else(|error| {
             response::error(&error, uri.path(), &id, method == http::Method::HEAD)
         });
@@ -148,15 +161,13 @@ impl S3Service {
         response::add_ids(&mut answer, &id);
         header_names::spell(&mut answer);
         let status = answer.status().as_u16();
-        metrics::counter!("siltstone_requests_total", "method" => method_label(&method), "status" => status.to_string()).increment(1);
         let path = uri.path();
-        tracing::debug!(request = id, %method, path, status, "request");
-        if refusal::is_told(status) {
-            let query = uri.query().unwrap_or_default();
-            let operation = refusal::operation(&method, path, query, is_copy);
-            let who = &caller.who(address);
-            RefusedRequest { request: &id, operation, path, status, code, who }.tell();
-        }
+        let operation = caller.operation.unwrap_or_else(|| {
+            RequestOperation::of_head(&method, path, uri.query().unwrap_or_default(), is_copy)
+        });
+        let (method, cause) = (&method, cause.as_deref());
+        RequestReport { id: &id, operation, method, path, status, code, cause }
+            .write(|| caller.who(address));
         answer
     }
 
@@ -169,10 +180,17 @@ impl S3Service {
         body: RequestBody,
     ) -> Result<http::Response<ResponseBody>, S3Error> {
         let request = self.authenticate(id, caller, parts)?;
-        if request.bucket.as_deref() == Some(s3_endpoint::OWN) {
-            return s3_endpoint::answer(&self.sql, &self.context, &request, body).await;
-        }
-        let operation = operation_of(&request)?;
+        let found = operation_of(&request);
+        caller.operation = Some(found);
+        let found: Option<&OperationDefinition> = match found {
+            RequestOperation::Sql => {
+                return s3_endpoint::answer(&self.sql, &self.context, &request, body).await;
+            }
+            RequestOperation::S3(operation) => Some(operation.definition()),
+            RequestOperation::PostgresLogin | RequestOperation::Unknown => None,
+        };
+        // Fails for an operation that is not served, and for a parameter or header that it does not obey.
+        let operation = operation::check(found, &parts_of(&request))?;
         let mut answer = dispatch::dispatch(&self.context, operation, &request, body).await?;
         if operation.is_write() {
             let at = vec![self.context.applied(request.bucket.as_deref().unwrap_or_default())];

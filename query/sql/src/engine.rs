@@ -264,7 +264,14 @@ impl SqlEngine {
             ended.is_done = result.is_ok();
             if began.elapsed() >= slow {
                 let (seconds, rows) = (began.elapsed().as_secs_f64(), result.as_ref().ok());
-                tracing::warn!(asker = asker.name, seconds, rows, text, "a slow query");
+                tracing::warn!(
+                    operation = "SQL",
+                    asker = asker.name,
+                    seconds,
+                    rows,
+                    text,
+                    "a slow query"
+                );
             }
             if let Err(error) = result {
                 // The receiver may have been dropped.
@@ -345,7 +352,7 @@ fn told(error: SqlError, asker: &Principal, folder: Option<&str>) -> SqlError {
     if asker.is_operator || !error.tells_of_the_store(folder) {
         return error;
     }
-    tracing::warn!(asker = asker.name, %error, "a query failed");
+    tracing::warn!(operation = "SQL", asker = asker.name, %error, "a query failed");
     error.in_public()
 }
 

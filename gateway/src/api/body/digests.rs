@@ -84,8 +84,7 @@ impl DigestPlace {
         match self {
             DigestPlace::Here(hashes) => Ok(hashes),
             DigestPlace::Beside(working) => working.await.map_err(|error| {
-                tracing::error!(%error, "a digest was not computed");
-                ErrorCode::InternalError.into()
+                ErrorCode::InternalError.because(format!("a digest was not computed: {error}"))
             }),
         }
     }

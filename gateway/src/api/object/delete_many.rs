@@ -6,6 +6,7 @@ use ingest::entry::ETag;
 use ingest::name::ObjectKey;
 use ingest::record::WriteCondition;
 use s3::checksum::parse_etag;
+use s3::operation::Operation;
 use s3::operation::body::DELETE_BYTES_MAX;
 use s3::error::{ErrorCode, S3Error};
 use s3::xml::{self, XmlElement, XmlWriter};
@@ -59,6 +60,7 @@ pub async fn delete(context: &S3Context, request: &S3Request, body: RequestBody)
                 writer.end("Deleted");
             }
             Err(error) => {
+                log_failure(request, &error);
                 writer.begin("Error").text("Key", &key);
                 if let Some(version) = &version {
                     writer.text("VersionId", version);
@@ -68,6 +70,16 @@ pub async fn delete(context: &S3Context, request: &S3Request, body: RequestBody)
         }
     }
     Ok(response::xml(writer.finish(root)))
+}
+
+/// Logs a failure of this server on one key: the response to the request is a success, which has no line.
+fn log_failure(request: &S3Request, error: &S3Error) {
+    if error.code.status() >= 500
+        && !matches!(error.code, ErrorCode::SlowDown | ErrorCode::NotImplemented)
+    {
+        let operation = Operation::DeleteObjects.name();
+        tracing::error!(operation, request = request.id, %error, "a key was not deleted");
+    }
 }
 
 async fn delete_one(

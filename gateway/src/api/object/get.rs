@@ -7,6 +7,7 @@ use ingest::entry::ObjectVersion;
 use ingest::record::Versioning;
 use query::object::{self, FoundObject, ObjectBody};
 use s3::checksum::etag;
+use s3::operation::Operation;
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
 
@@ -99,7 +100,8 @@ async fn stream(body: ObjectBody, len: u64) -> Result<ResponseBody, S3Error> {
             Ok(Some(bytes)) => Ok(Some((bytes, body))),
             Ok(None) => Ok(None),
             Err(error) => {
-                tracing::error!(%error, "a read failed on the way; the connection is reset");
+                let operation = Operation::GetObject.name();
+                tracing::error!(operation, %error, "a read failed on the way; the connection is reset");
                 Err(std::io::Error::other(error.to_string()))
             }
         }

@@ -1,0 +1,97 @@
+//! The operation that a request asked for, as metrics and log lines name it: never a text of the client's.
+
+use http::{HeaderMap, HeaderValue, Method};
+use s3::names;
+use s3::operation::{self, METHODS, Operation, S3Resource};
+
+/// The header that makes a copy of a PUT.
+const COPY_SOURCE: &str = "x-amz-copy-source";
+/// The path that SQL has on the S3 address, and the beginning of paths below it. No bucket has this name.
+const OWN: &str = "/-";
+
+/// The operation that a request asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RequestOperation {
+    /// One of S3's.
+    S3(Operation),
+    /// A query in SQL, over HTTP.
+    Sql,
+    /// A login over PostgreSQL's protocol.
+    PostgresLogin,
+    /// None: the resource has no operation with the request's method.
+    Unknown,
+}
+
+impl RequestOperation {
+    /// The name in the label and field `operation`.
+    pub fn name(self) -> &'static str {
+        match self {
+            RequestOperation::S3(operation) => operation.name(),
+            RequestOperation::Sql => "SQL",
+            RequestOperation::PostgresLogin => "PostgreSQL login",
+            RequestOperation::Unknown => "Unknown",
+        }
+    }
+
+    /// The operation that a request's head asks for, for a request that was refused before its query and headers
+    /// were read. A query that cannot be decoded is taken for an empty one.
+    pub fn of_head(method: &Method, path: &str, query: &str, is_copy: bool) -> Self {
+        if path.strip_prefix(OWN).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return RequestOperation::Sql;
+        }
+        let mut headers = HeaderMap::new();
+        if is_copy {
+            headers.insert(COPY_SOURCE, HeaderValue::from_static(""));
+        }
+        let query = names::query(query).unwrap_or_default();
+        let (method, resource) = (method.as_str(), resource(path));
+        Self::find(&operation::RequestParts { method, resource, query: &query, headers: &headers })
+    }
+
+    /// The operation of S3's that a request asks for, whatever else it asks for; `Unknown` unless the table has one.
+    pub fn find(request: &operation::RequestParts<'_>) -> Self {
+        operation::find(request)
+            .map_or(RequestOperation::Unknown, |found| RequestOperation::S3(found.operation))
+    }
+}
+
+/// The kind of resource that a path names, encoded or not.
+pub fn resource(path: &str) -> S3Resource {
+    match path.trim_start_matches('/').split_once('/') {
+        Some((_, key)) if !key.is_empty() => S3Resource::Object,
+        _ if path.trim_matches('/').is_empty() => S3Resource::Service,
+        _ => S3Resource::Bucket,
+    }
+}
+
+/// A method as it may stand in metrics and logs: `other` unless S3 has an operation with it, since a client can send
+/// any word.
+pub fn method_label(method: &Method) -> &'static str {
+    METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_named_by_the_server() {
+        for (method, path, query, is_copy, named) in [
+            ("GET", "/", "", false, "ListBuckets"),
+            ("PUT", "/photos", "", false, "CreateBucket"),
+            ("GET", "/photos/", "list-type=2&prefix=a", false, "ListObjectsV2"),
+            ("PUT", "/photos/a/b", "tagging", false, "PutObjectTagging"),
+            ("PUT", "/photos/a", "x=1&uploadId=7&partNumber=1", false, "UploadPart"),
+            ("PUT", "/photos/a", "", true, "CopyObject"),
+            ("DELETE", "/photos/a", "evil=%1b", false, "DeleteObject"),
+            ("BREW", "/photos/a", "", false, "Unknown"),
+            ("POST", "/-/sql", "", false, "SQL"),
+            ("GET", "/-", "", false, "SQL"),
+            ("GET", "/-a", "", false, "ListObjects"),
+        ] {
+            let operation =
+                RequestOperation::of_head(&method.parse().unwrap(), path, query, is_copy);
+            assert_eq!(operation.name(), named, "{method} {path}");
+        }
+    }
+}
