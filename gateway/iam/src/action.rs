@@ -2,7 +2,11 @@
 //!
 //! An action is not an operation: `HeadBucket` and `ListObjects` both require `s3:ListBucket`, and a read of an
 //! object requires `s3:GetObject` or `s3:GetObjectVersion`. The table of operations in `gateway/s3` says which
-//! operation requires which action. Actions of the service `siltstone` have no counterpart in AWS.
+//! operation requires which action.
+//!
+//! Actions of the service `siltstone` have no counterpart in AWS: `QueryBucket` reads a bucket's rows in SQL,
+//! `FollowBucket` reads the changes of a bucket in SQL, and `InspectStore` reads files, settings and errors of the
+//! store itself.
 
 /// The kind of resource that an action applies to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,6 +155,13 @@ actions! {
     }
     "s3-object-lambda" Bucket {
         WriteGetObjectResponse
+    }
+    "siltstone" Service {
+        InspectStore
+    }
+    "siltstone" Bucket {
+        FollowBucket
+        QueryBucket
     }
 }
 
