@@ -13,8 +13,10 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
+use compactor::state::{BucketState, Buckets};
 use compactor::view::Snapshot;
 use futures::StreamExt;
+use iam::Action;
 use ingest::env::Fut;
 use ingest::ids::{Offset, PartitionId};
 use ingest::log::ReadError;
@@ -30,7 +32,7 @@ use crate::refusal::{ClientInfo, RefusedRequest};
 use crate::request_operation::RequestOperation;
 use crate::server::partition_handle::PartitionHandle;
 use crate::server::store::{LogBackend, Store};
-use crate::users::{Users, is_operator, owns};
+use crate::users::{Users, may, may_inspect_store};
 
 /// The response header with, for each partition concerned, the offset below which every record is in the result of a
 /// query, or is applied after a write (that write included).
@@ -68,7 +70,7 @@ impl UserView {
         let asker = Principal {
             name: user.name.clone(),
             id: user.id.clone(),
-            is_operator: is_operator(&user),
+            is_operator: may_inspect_store(&user),
         };
         Self { store, user, asker }
     }
@@ -78,11 +80,10 @@ impl StoreSource for UserView {
     fn fresh(&self) -> Fut<'_, Result<Vec<PartitionView>, ReadError>> {
         Box::pin(async move {
             let seen = |(snapshot, partition): (Snapshot, PartitionHandle<'_>)| {
-                let all = snapshot.buckets.clone();
-                let own = Arc::new(all.filtered(|bucket| owns(&self.user, bucket)));
+                let (queried, followed) = visible_buckets(&self.user, &snapshot.buckets);
                 PartitionView {
-                    followed: if self.asker.is_operator { all } else { own.clone() },
-                    snapshot: Snapshot { buckets: own, ..snapshot },
+                    followed,
+                    snapshot: Snapshot { buckets: queried, ..snapshot },
                     log: partition.log().clone(),
                 }
             };
@@ -94,6 +95,19 @@ impl StoreSource for UserView {
     fn asker(&self) -> &Principal {
         &self.asker
     }
+}
+
+/// The buckets whose rows a user may read in SQL, and those whose changes.
+fn visible_buckets(user: &User, all: &Arc<Buckets>) -> (Arc<Buckets>, Arc<Buckets>) {
+    let queried = all.filtered(|bucket| may(user, Action::QueryBucket, bucket));
+    let is_followed = |bucket: &BucketState| may(user, Action::FollowBucket, bucket);
+    // An operator follows all, which need not be copied.
+    let followed = if all.iter().all(|bucket| is_followed(bucket)) {
+        all.clone()
+    } else {
+        Arc::new(all.filtered(is_followed))
+    };
+    (Arc::new(queried), followed)
 }
 
 /// The parameters of a query over HTTP.
@@ -308,7 +322,66 @@ fn error_answer(error: &SqlError) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use ingest::ids::{BucketId, ConfigVersion};
+    use ingest::name::BucketName;
+    use ingest::record::Versioning;
+    use ingest::time::WallTime;
+    use s3::sigv4::DerivedKey;
+
     use super::*;
+    use crate::secret::Secret;
+
+    fn user(id: &str) -> User {
+        User {
+            name: id.into(),
+            id: id.into(),
+            display_name: id.into(),
+            email: String::new(),
+            access_key: id.into(),
+            secret_key: Secret::from(String::new()),
+            derived_key: DerivedKey::default(),
+        }
+    }
+
+    fn buckets(owners: &[&str]) -> Arc<Buckets> {
+        let mut buckets = Buckets::default();
+        for (index, owner) in owners.iter().enumerate() {
+            buckets.insert(BucketState {
+                id: BucketId::new(index as u64),
+                name: BucketName::new(format!("bucket-{index}").into_bytes()).unwrap(),
+                owner: (*owner).to_owned(),
+                region: String::new(),
+                created: WallTime::from_micros(0),
+                versioning: Versioning::Off,
+                config: ConfigVersion::ZERO,
+            });
+        }
+        Arc::new(buckets)
+    }
+
+    #[test]
+    fn users_see_their_own_buckets_and_operators_follow_all() {
+        let root = crate::users::ROOT_ID.as_str();
+        let all = buckets(&["ann", root, "bob", "ann"]);
+        let names = |buckets: &Buckets| {
+            let names = buckets.iter().map(|bucket| bucket.name.as_str().to_owned());
+            names.collect::<Vec<_>>().join(" ")
+        };
+        for (id, queried, followed) in [
+            ("ann", "bucket-0 bucket-3", "bucket-0 bucket-3"),
+            ("bob", "bucket-2", "bucket-2"),
+            ("eve", "", ""),
+            (root, "bucket-1", "bucket-0 bucket-1 bucket-2 bucket-3"),
+        ] {
+            let user = user(id);
+            let visible = visible_buckets(&user, &all);
+            assert_eq!(
+                (names(&visible.0).as_str(), names(&visible.1).as_str()),
+                (queried, followed)
+            );
+            assert_eq!(may_inspect_store(&user), id == root);
+        }
+    }
 
     #[test]
     fn offsets_are_written_and_read() {

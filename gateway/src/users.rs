@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use anyhow::bail;
 use compactor::state::BucketState;
+use iam::{Action, BucketResource, RequestContext, Resource, UserPrincipal, authorize};
 use s3::sigv4::DerivedKey;
 use sha2::{Digest, Sha256};
 
@@ -14,13 +15,26 @@ use crate::secret::Secret;
 use crate::server::identity::write_private;
 
 /// The root user's canonical id. It must not change with the keys: buckets belong to it.
-fn root_id() -> String {
-    hex::encode(Sha256::digest(b"siltstone root user"))
+pub static ROOT_ID: LazyLock<String> =
+    LazyLock::new(|| hex::encode(Sha256::digest(b"siltstone root user")));
+
+/// The user as the principal of a decision. Only for a user whose signature or secret key was verified.
+pub fn principal(user: &User) -> iam::Principal<'_> {
+    let is_operator = user.id == *ROOT_ID;
+    iam::Principal::User(UserPrincipal { name: &user.name, id: &user.id, is_operator })
 }
 
-/// True for the user who runs the store. Only that user may read the tables about the store itself.
-pub fn is_operator(user: &User) -> bool {
-    user.id == root_id()
+/// Returns true if a user may perform an action on a bucket that exists, unless the client expects another owner.
+pub fn may(user: &User, action: Action, bucket: &BucketState) -> bool {
+    let resource = BucketResource { name: bucket.name.as_str(), owner: Some(&bucket.owner) };
+    let context = RequestContext::default();
+    authorize(&principal(user), action, &Resource::Bucket(resource), &context).is_allowed()
+}
+
+/// Returns true if a user may read files, settings and errors of the store itself; only operators may.
+pub fn may_inspect_store(user: &User) -> bool {
+    let context = RequestContext::default();
+    authorize(&principal(user), Action::InspectStore, &Resource::Service, &context).is_allowed()
 }
 
 /// True when a bucket belongs to a user. No other user may list it, by S3 or SQL.
@@ -44,7 +58,7 @@ impl Users {
         };
         let mut users = vec![User {
             name: "root".into(),
-            id: root_id(),
+            id: ROOT_ID.clone(),
             display_name: "root".into(),
             email: String::new(),
             access_key: root.0,
