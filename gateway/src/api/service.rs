@@ -44,10 +44,10 @@ fn check_method(parts: &Parts) -> Result<(), S3Error> {
     if method_label(&parts.method) != "other" || parts.method == http::Method::OPTIONS {
         return Ok(());
     }
-    let (resource, headers) = (request_operation::resource(parts.uri.path()), http::HeaderMap::new());
+    let (resource, headers) =
+        (request_operation::resource(parts.uri.path()), http::HeaderMap::new());
     let method = parts.method.as_str();
-    operation::decide(&RequestParts { method, resource, query: &[], headers: &headers })
-        .map(|_| ())
+    operation::decide(&RequestParts { method, resource, query: &[], headers: &headers }).map(|_| ())
 }
 
 /// The largest head of a request: 16 KiB.

@@ -10,8 +10,8 @@ use ingest::ids::PartNumber;
 use ingest::name::ObjectKey;
 use ingest::record::{CompleteUpload, RecordBody, UploadPart};
 use s3::checksum::{ChecksumAlgorithm, etag};
-use s3::operation::body::COMPLETE_BYTES_MAX;
 use s3::error::ErrorCode;
+use s3::operation::body::COMPLETE_BYTES_MAX;
 use s3::xml::XmlWriter;
 
 use super::requested_parts::{find_parts, read_parts};
@@ -22,7 +22,6 @@ use crate::api::context::{BucketView, S3Context};
 use crate::api::errors::{read_error, rejected, unexpected};
 use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult, add_written};
-
 
 /// CompleteMultipartUpload. The object is durable and visible before the response. Repeating a completion with the same
 /// parts succeeds; an error before the record is applied leaves the upload open.

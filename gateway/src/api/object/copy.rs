@@ -6,9 +6,9 @@ use ingest::name::ObjectKey;
 use ingest::record::Versioning;
 use query::object::FoundObject;
 use s3::checksum::{ChecksumAlgorithm, etag};
-use s3::operation::body::UPLOAD_BYTES_MAX;
 use s3::error::{ErrorCode, S3Error};
 use s3::names;
+use s3::operation::body::UPLOAD_BYTES_MAX;
 use s3::xml::XmlWriter;
 
 use super::attributes::{attributes, wanted_checksum};

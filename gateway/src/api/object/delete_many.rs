@@ -6,9 +6,9 @@ use ingest::entry::ETag;
 use ingest::name::ObjectKey;
 use ingest::record::WriteCondition;
 use s3::checksum::parse_etag;
+use s3::error::{ErrorCode, S3Error};
 use s3::operation::Operation;
 use s3::operation::body::DELETE_BYTES_MAX;
-use s3::error::{ErrorCode, S3Error};
 use s3::xml::{self, XmlElement, XmlWriter};
 
 use super::delete::delete_version;
@@ -17,7 +17,6 @@ use crate::api::context::S3Context;
 use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult};
 use crate::api::version_id::{version_ref, version_text};
-
 
 const DELETE_KEYS_MAX: usize = 1000;
 

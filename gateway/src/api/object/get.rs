@@ -7,9 +7,9 @@ use ingest::entry::ObjectVersion;
 use ingest::record::Versioning;
 use query::object::{self, FoundObject, ObjectBody};
 use s3::checksum::etag;
-use s3::operation::Operation;
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
+use s3::operation::Operation;
 
 use super::find::{not_found, object_of};
 use super::read::{EarlyResponse, OpenedObject, ReadPlan, open};

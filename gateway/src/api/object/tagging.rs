@@ -8,13 +8,13 @@ use s3::xml::{self, XmlWriter};
 
 use super::attributes::check_tags;
 use super::find::{not_found, object_of};
-use s3::operation::body::DOCUMENT_BYTES_MAX;
 use crate::api::body;
 use crate::api::context::{BucketView, S3Context};
 use crate::api::errors::{read_error, rejected, unexpected};
 use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult};
 use crate::api::version_id::{found_name, version_ref, version_text};
+use s3::operation::body::DOCUMENT_BYTES_MAX;
 
 /// GetObjectTagging. Fails when the version does not exist or is a delete marker.
 pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
