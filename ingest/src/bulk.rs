@@ -1,4 +1,4 @@
-//! Bulk files: payload too large for a record. `docs/formats/bulk.md` specifies the bytes.
+//! Bulk files: payload that is too large for a record. `docs/formats/bulk.md` specifies the bytes.
 //!
 //! ```text
 //!   begin(len) ──► admitted, a place in a file reserved, folder entry durable
@@ -8,22 +8,24 @@
 //!   the caller: record appended ◄────────┘ ──► record applied ──► guard dropped
 //! ```
 //!
-//! The order is always the same: folder entry, payload, record, acknowledgement. So a record that can be
-//! read names payload that can be read, and payload without a record is garbage that nobody sees.
+//! The order is always the same: folder entry, payload, record, acknowledgement. Hence a record that
+//! can be read names payload that can be read, and payload without a record is garbage that no reader
+//! sees.
 //!
-//! What holds:
-//! - A file is written in one life of the process only. It takes reservations until it is full or has
-//!   failed; after that, and after a restart, it is *sealed*: only read, or removed as a whole.
-//! - No byte of a file is written twice. What was never written reads as zeros, so a write that got lost
-//!   shows, whatever was abandoned around it.
-//! - An upload that is abandoned, or whose write is refused, gives its space back at once; what a process
-//!   that was killed had reserved and not written is given back by the next.
-//! - Numbers of files rise and are not used again.
+//! Invariants:
+//! - A file is written by one process only, and takes reservations until it is full or has failed;
+//!   after that, and after a restart, it is *sealed*: only read, or removed as a whole.
+//! - No byte of a file is written twice. Bytes that were never written read as zeros, so a lost write
+//!   is detected, regardless of abandoned uploads around it.
+//! - An upload that is abandoned, or whose write is refused, returns its space at once. Space that a killed
+//!   process had reserved and not written is returned by the next process.
+//! - Numbers of files rise and are never used again.
 //! - One task owns the syncs of a file. A failed sync or write fails every upload in the file that is
-//!   not durable yet, and nothing more is written to it.
+//!   not durable yet, and no further byte is written to it.
 //!
-//! What is left to others: which files are still needed. Collection asks for [`BulkFiles::collectable`]
-//! *first* and looks at what refers to them *then*: nothing new can come to refer to such a file.
+//! Left to others: the decision which files are still needed. Garbage collection lists
+//! [`BulkFiles::collectable`] *first* and searches for references *then*: after that list was made, no new
+//! reference to such a file can appear.
 
 mod file;
 mod fill;
@@ -56,41 +58,44 @@ pub use reserve::SpacePromise;
 pub use upload::{PayloadUpload, UploadGuard, UploadedPayload};
 pub use verify::verify;
 
-/// How bulk files are kept.
+/// Options of the bulk files of one partition.
 #[derive(Clone, Debug)]
 pub struct BulkOptions {
     /// The folder below the data directory.
     pub folder: FilePath,
-    /// The store that it belongs to.
+    /// The store that the files belong to.
     pub store: StoreId,
-    /// The partition that it belongs to.
+    /// The partition that the files belong to.
     pub partition: PartitionId,
-    /// The lowest number that a new file may have: above every number that the catalog knows of.
+    /// The lowest number that a new file may get: above every number that the catalog names.
     pub next: BulkId,
-    /// A file takes no reservation beyond this many bytes.
+    /// The greatest length of a file in bytes. No reservation ends beyond it.
     pub file_bytes_max: u64,
-    /// An upload asks for a sync after this many bytes.
+    /// Bytes after which an upload requests a sync. The steps in which blocks are reserved follow from
+    /// it as well.
     pub sync_bytes: u64,
-    /// Bytes of the device that an upload must leave free, so that removal and recovery can work.
+    /// Bytes of the device that an upload must leave free, so that deletes and recovery have room to
+    /// work.
     pub reserve_bytes: u64,
 }
 
 impl BulkOptions {
+    /// The path of the file with a number.
     fn path(&self, id: BulkId) -> FilePath {
         self.folder.join(format!("{:010}.bulk", id.get()))
     }
 }
 
-/// The number that a file's name tells; none for a name that is not a bulk file's.
+/// The number in a file's name; none when the name is not a bulk file's.
 fn id_of(path: &FilePath) -> Option<BulkId> {
     let digits = path.name().strip_suffix(".bulk").filter(|digits| digits.len() >= 10)?;
     digits.parse().ok().map(BulkId::new)
 }
 
-/// Payload could not be written. Nothing refers to what was written of it.
+/// An error of writing payload. No record refers to the bytes that were written.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BulkError {
-    /// Space is short: nothing was reserved. Reads and removals go on; try again later.
+    /// Space is short: nothing was reserved. Reads and deletes continue; a retry helps once space is free.
     #[error("no room for {needed} bytes of payload, {free} are free")]
     Full {
         /// Bytes that the upload needs, headers included.
@@ -98,36 +103,39 @@ pub enum BulkError {
         /// Bytes that are free, those kept in reserve included.
         free: u64,
     },
-    /// Other than the announced number of bytes came. The caller's mistake; the upload is abandoned.
+    /// The number of bytes differs from the announced one, by a mistake of the caller. The upload is
+    /// abandoned.
     #[error("{given} bytes of payload came, {announced} were announced")]
     WrongLength {
-        /// Bytes announced.
+        /// Announced bytes.
         announced: u64,
-        /// Bytes that came before this was noticed.
+        /// Bytes that were written before the mistake was noticed.
         given: u64,
     },
-    /// An earlier operation on this upload failed or was dropped half way.
+    /// An earlier operation on this upload failed, or its future was dropped before the end.
     #[error("an earlier write of this upload did not end well")]
     Broken,
-    /// The device failed while the file was written: the upload is lost. Sent again as a whole it goes
-    /// to a new file.
+    /// The device failed while the file was written, and the upload is lost. A retry from the first
+    /// byte goes to a new file.
     #[error("{file} is given up: {reason}")]
     Failed {
         /// The file, below the data directory.
         file: String,
-        /// What the device said.
+        /// The error of the device.
         reason: String,
     },
-    /// The device failed before the upload began. Trying again may help.
+    /// The device failed before the upload began. A retry may help.
     #[error("{0}")]
     Disk(#[from] DiskError),
 }
 
-/// The bulk files of one partition. Shared by uploads, guards, readers and collection.
+/// The bulk files of one partition, shared by uploads, guards, readers and garbage collection. The
+/// state lock is never held across an `.await`.
 pub struct BulkFiles {
     env: Env,
     options: BulkOptions,
-    /// Held while space is reserved: uploads begin one after the other.
+    /// Held while space is reserved, also across the disk's work: one reservation at a time, so that no
+    /// two of them count the same free space.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<BulkState>,
     handles: HandleCache,
@@ -136,15 +144,15 @@ pub struct BulkFiles {
 struct BulkState {
     /// The number of the next file.
     next: BulkId,
-    /// The file that takes reservations.
+    /// The file that takes reservations; none before the first and after a failed attempt.
     current: Option<CurrentFile>,
-    /// How many pieces and guards hold each file that any of them holds.
+    /// Number of pieces and guards that hold each file. Files without any are left out.
     in_flight: BTreeMap<BulkId, usize>,
-    /// Files with payload of closed uploads that no sync is known to cover.
+    /// Files with payload of closed or flushed uploads that a sync may not cover yet.
     unsynced: BTreeMap<BulkId, Arc<BulkFile>>,
-    /// How many readers hold each file that any of them holds.
+    /// Number of readers that hold each file. Files without any are left out.
     read: BTreeMap<BulkId, usize>,
-    /// The announcements that were admitted, by number.
+    /// The admitted announcements, by the number of their promise.
     announced: BTreeMap<u64, Announcement>,
     next_promise: u64,
 }
@@ -156,6 +164,7 @@ struct CurrentFile {
 }
 
 impl CurrentFile {
+    /// True while the file has not failed.
     fn is_open(&self) -> bool {
         self.file.failure().is_none()
     }
@@ -184,14 +193,15 @@ impl BulkState {
     }
 }
 
-/// Holds a file in flight while it lives.
+/// Keeps a file in flight, and so unsealed, while the guard lives.
 struct InFlightGuard {
     bulk: Arc<BulkFiles>,
     id: BulkId,
 }
 
 impl InFlightGuard {
-    /// Under the lock that the file was chosen under, so that it is not sealed in between.
+    /// Counts one more holder, under the lock under which the file was chosen, so that it is not sealed
+    /// in between.
     fn new(bulk: &Arc<BulkFiles>, state: &mut BulkState, id: BulkId) -> Self {
         *state.in_flight.entry(id).or_default() += 1;
         Self { bulk: bulk.clone(), id }
@@ -217,15 +227,16 @@ impl fmt::Debug for InFlightGuard {
 }
 
 impl BulkFiles {
-    /// Opens the folder, made if it is not there. No file is begun before the first upload, and none
-    /// that is found is ever written to again.
+    /// Opens the folder, and makes it when it is missing; its name is durable when this returns. Makes
+    /// no file before the first upload, and never writes to a file that an earlier process made.
     ///
-    /// Panics when the largest file could not hold a frame.
+    /// Fails when the disk does. Panics when the greatest file length could not hold one frame, or
+    /// exceeds the format.
     pub async fn open(env: Env, options: BulkOptions) -> Result<Arc<Self>, DiskError> {
         let bounds = BLOCK + FRAME_BYTES..=FILE_END_MAX;
         assert!(bounds.contains(&options.file_bytes_max), "a bulk file has at least one frame");
         env.disk.create_folder(&options.folder).await?;
-        // The folder's own name, and those of the folders above.
+        // The folder's own name, and those of all folders above it, up to the data directory.
         let mut above = options.folder.folder();
         loop {
             env.disk.sync_folder(above.as_ref()).await?;
@@ -253,33 +264,43 @@ impl BulkFiles {
         Ok(Arc::new(bulk))
     }
 
-    /// Sees to it that no new file has a number below `next`. For numbers that replay meets: the file of
-    /// a record may be lost, and its number must not come to mean another.
+    /// Ensures that no new file gets a number below `next`. Called by replay for every number in a
+    /// record, before any upload: the file of a record may be lost, and its number must never name
+    /// another file.
     pub fn skip_to(&self, next: BulkId) {
         let mut state = self.state.lock();
         state.next = state.next.max(next);
     }
 
-    /// Begins an upload of exactly `len` bytes, if there is room for all of it beside what others have
-    /// announced. Space is taken as bytes come. On [`BulkError::Full`] nothing has been taken.
+    /// Begins an upload of exactly `len` bytes, if the device has room for all of them beside the
+    /// announcements of others. Reserves the place and the first blocks; more blocks are reserved as
+    /// bytes come. Waits for other reservations, first come, first served.
+    ///
+    /// After [`BulkError::Full`] nothing is reserved. Dropping the future returns what it reserved, but
+    /// may leave an empty file, which is garbage.
     pub async fn begin(self: &Arc<Self>, len: u64) -> Result<PayloadUpload, BulkError> {
         let (promise, first) = self.reserve(len).await?;
         Ok(PayloadUpload::new(self.clone(), len, Some(promise), first))
     }
 
-    /// Begins an upload that was admitted elsewhere and may be longer than there is room for:
-    /// [`BulkError::Full`] comes with the first bytes that do not fit.
+    /// Begins an upload that was admitted elsewhere and may be longer than the free space. Never fails
+    /// or waits: [`BulkError::Full`] comes from the first write that does not fit.
     pub fn begin_admitted(self: &Arc<Self>, len: u64) -> PayloadUpload {
         PayloadUpload::new(self.clone(), len, None, None)
     }
 
-    /// Makes everything durable that was written without it: see [`PayloadUpload::close`] and [`PayloadUpload::flush`].
+    /// Makes all payload durable that [`PayloadUpload::close`] and [`PayloadUpload::flush`] left
+    /// without a sync. Must return successfully before a catalog or a trim relies on that payload.
+    ///
+    /// After an error all files count as unsynced again, and a retry fails as long as one of them has
+    /// failed. The future must be polled to its end: dropped half way, it forgets files that still need
+    /// a sync.
     pub async fn sync_written(&self) -> Result<(), BulkError> {
         let files = std::mem::take(&mut self.state.lock().unsynced);
         let requests: Vec<_> = files.values().map(|file| (file, file.request_sync())).collect();
         for (file, request) in requests {
             if let Err(error) = file.synced(request).await {
-                // All of them: which are covered is not known any more.
+                // All of them, since some may have been synced and others not.
                 let mut state = self.state.lock();
                 files.iter().for_each(|(id, file)| drop(state.unsynced.insert(*id, file.clone())));
                 return Err(error);
@@ -288,12 +309,14 @@ impl BulkFiles {
         Ok(())
     }
 
+    /// Notes a file for the next [`BulkFiles::sync_written`].
     fn note_unsynced(&self, file: &Arc<BulkFile>) {
         self.state.lock().unsynced.insert(file.identity.file, file.clone());
     }
 
-    /// Reads a range of the payload that extents make up in this order. Beyond its end the reader says
-    /// that the payload is too short, never that this was all.
+    /// Reads a range of the payload that consists of these extents, in this order. Opens nothing before
+    /// the first [`BulkReader::next`]. A range beyond the payload's end is an error there, never a
+    /// shorter answer. The caller must hold the files, see [`BulkFiles::hold_for_reading`].
     pub fn read(
         self: &Arc<Self>,
         extents: impl Into<Arc<[Extent]>>,
@@ -302,8 +325,9 @@ impl BulkFiles {
         BulkReader::new(self.clone(), extents.into(), range)
     }
 
-    /// Holds files for longer than whoever holds them now. A file that nobody holds may be on its way out
-    /// already, and is not held.
+    /// Holds files that another guard holds, for longer than that guard. A file without any holder is
+    /// left out, since garbage collection may be removing it already. Call this before the other guard
+    /// is dropped.
     pub fn prolong(self: &Arc<Self>, files: &[BulkId]) -> UploadGuard {
         let mut state = self.state.lock();
         let held: Vec<BulkId> =
@@ -313,18 +337,21 @@ impl BulkFiles {
         )
     }
 
-    /// The files that readers hold, see [`ReadGuard`]. Asked *after* what refers to files has been looked
-    /// at: a reader holds a file before it lets go of the view that names it.
+    /// The files that readers hold, see [`ReadGuard`], in order. Garbage collection must call this
+    /// *after* it has searched for references: a reader holds its files before it drops the view that
+    /// names them.
     pub fn being_read(&self) -> Vec<BulkId> {
         self.state.lock().read.keys().copied().collect()
     }
 
-    /// The files that an upload or a [`UploadGuard`] holds.
+    /// The files that an upload or an [`UploadGuard`] holds, in order. None of them may be removed,
+    /// even if no record names it.
     pub fn in_flight(&self) -> Vec<BulkId> {
         self.state.lock().in_flight.keys().copied().collect()
     }
 
-    /// The files that are not sealed: the one that takes reservations, and those in flight.
+    /// The files that are not sealed, in order, each once: the one that takes reservations, and those
+    /// in flight.
     pub fn open_files(&self) -> Vec<BulkId> {
         let state = self.state.lock();
         let mut open: Vec<BulkId> = state.in_flight.keys().copied().collect();
@@ -335,22 +362,26 @@ impl BulkFiles {
         open
     }
 
-    /// Whether nothing will be written to the file any more, and nobody holds it. Once true it stays so.
+    /// Returns true only when no byte of the file will be written again and no upload or guard holds
+    /// it. Once true, always true.
     pub fn is_sealed(&self, id: BulkId) -> bool {
         self.state.lock().is_sealed(id)
     }
 
-    /// The highest number in use or used before; 0 before the first.
+    /// The highest number that is or was in use, or that was skipped; 0 before the first. New files
+    /// always get a higher one.
     pub fn highest(&self) -> BulkId {
         BulkId::new(self.state.lock().next.get() - 1)
     }
 
-    /// The files in the folder, in order.
+    /// The numbers of the files in the folder, in ascending order, sealed or not. Fails when the folder
+    /// cannot be listed.
     pub async fn list(&self) -> Result<Vec<BulkId>, DiskError> {
         Ok(self.files().await?.into_iter().map(|(id, _)| id).collect())
     }
 
-    /// The files in the folder, in order, with their lengths.
+    /// The files in the folder with their lengths in bytes, in ascending order of their numbers. Files
+    /// with other names are skipped. Fails when the folder cannot be listed.
     pub async fn files(&self) -> Result<Vec<(BulkId, u64)>, DiskError> {
         let found = self.env.disk.list(&self.options.folder).await?;
         let ids = found.iter().filter_map(|(path, len)| Some((id_of(path)?, *len)));
@@ -359,8 +390,9 @@ impl BulkFiles {
         Ok(files)
     }
 
-    /// The files in the folder that are sealed. What refers to them has to be looked up *after* this:
-    /// then a file that nothing refers to is garbage, since whatever held it has let go before.
+    /// The sealed files in the folder, in ascending order. The caller must search for references
+    /// *after* this returns: a file without a reference is garbage then, since its last holder is gone
+    /// before.
     pub async fn collectable(&self) -> Result<Vec<BulkId>, DiskError> {
         let mut found = self.list().await?;
         let state = self.state.lock();
@@ -368,10 +400,12 @@ impl BulkFiles {
         Ok(found)
     }
 
-    /// Removes a sealed file; content if it is gone already. Readers that have it open go on. After a
-    /// crash it may be there again.
+    /// Removes a sealed file, or does nothing when it is gone already. Readers with an open handle
+    /// continue. The removal is not synced, so after a crash the file may be there again and is removed
+    /// once more.
     ///
-    /// Panics when the file is not sealed: it holds payload that a record is about to name.
+    /// Fails when the disk does. Panics when the file is not sealed, since it then holds payload that a
+    /// record is about to name.
     pub async fn remove(&self, id: BulkId) -> Result<(), DiskError> {
         assert!(self.is_sealed(id), "bulk file {id} is removed while it is in use");
         let removed = self.env.disk.remove(&self.options.path(id)).await;

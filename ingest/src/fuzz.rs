@@ -1,21 +1,21 @@
-//! Mutates bytes: the engine of the fuzz tests beside each format and wire decoder.
+//! Mutation of bytes: the engine of the fuzz tests beside each format and wire decoder.
 //!
-//! Test code, taken in by path wherever there are decoders, so that one engine serves them all without
-//! a crate of its own. A run depends on its seed only; `SILTSTONE_FUZZ=100` makes every run a hundred
+//! Test code, included by path wherever there are decoders, so that one engine serves them all without
+//! a crate of its own. A run depends on its seed only. `SILTSTONE_FUZZ=100` makes every run a hundred
 //! times as long.
 #![allow(dead_code, reason = "each crate uses what its formats need")]
 #![allow(clippy::disallowed_methods, reason = "how long to fuzz is asked of the environment")]
 
-/// How many inputs to try, by default so many.
+/// The number of inputs to try: `default`, times the factor in `SILTSTONE_FUZZ` if that is set.
 pub fn rounds(default: usize) -> usize {
     let times = std::env::var("SILTSTONE_FUZZ").ok().and_then(|text| text.parse().ok());
     default * times.unwrap_or(1usize)
 }
 
-/// A seeded stream of numbers (SplitMix64), and what it does to bytes.
+/// A seeded stream of numbers (SplitMix64), with operations that change bytes.
 pub struct Mutator(u64);
 
-/// Numbers at the edges of what lengths and counts can be.
+/// Numbers at the limits of lengths and counts.
 const EDGES: [u64; 12] = [
     0,
     1,
@@ -32,12 +32,14 @@ const EDGES: [u64; 12] = [
 ];
 
 impl Mutator {
-    /// Starts a stream.
+    /// Starts a stream. The same seed always gives the same numbers and the same mutations, in the same
+    /// order.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number.
+    /// The next number of the stream, of 64 bits. The order of calls decides which number each caller
+    /// gets.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -46,12 +48,14 @@ impl Mutator {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`; 0 when that is 0.
+    /// A number below `bound`; 0 when `bound` is 0. Never panics, and takes one number of the stream
+    /// unless `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         if bound == 0 { 0 } else { (self.next() % bound as u64) as usize }
     }
 
-    /// A number that is likely to be an edge of something `len` bytes long.
+    /// A number that is likely to be at a limit of something `len` bytes long: just before or after it,
+    /// a power of two, or one of the usual edges.
     pub fn edge(&mut self, len: usize) -> u64 {
         match self.below(4) {
             0 => (len as u64).wrapping_add(self.next() % 5).wrapping_sub(2),
@@ -60,7 +64,8 @@ impl Mutator {
         }
     }
 
-    /// One of the seeds, changed in one to four ways.
+    /// One of the seeds, changed in one to four ways. Must have at least one seed; the result may be
+    /// empty or unchanged.
     pub fn mutated<B: AsRef<[u8]>>(&mut self, seeds: &[B]) -> Vec<u8> {
         let mut bytes = seeds[self.below(seeds.len())].as_ref().to_vec();
         for _ in 0..=self.below(4) {
@@ -69,6 +74,8 @@ impl Mutator {
         bytes
     }
 
+    /// Changes the bytes in one way: flips, overwrites, inserts, removes, or splices in a part of
+    /// another seed.
     fn change<B: AsRef<[u8]>>(&mut self, bytes: &mut Vec<u8>, seeds: &[B]) {
         let at = self.below(bytes.len());
         let end = at + self.below((bytes.len() - at).min(64) + 1);

@@ -1,8 +1,8 @@
 //! Identifiers and counters, each as a type of its own.
 //!
 //! An [`Offset`] counts records in a partition's log, a [`Position`] counts bytes in a file; the two
-//! never mix. Fields are private and there is no arithmetic between kinds. On disk every one of them
-//! is a little-endian integer of the width it has here.
+//! never mix. Fields are private and there is no arithmetic between kinds. On disk each of them is a
+//! little-endian integer of the width that it has here.
 
 use std::fmt;
 
@@ -18,17 +18,19 @@ macro_rules! number {
             /// The highest value.
             pub const MAX: Self = Self(<$inner>::MAX);
 
-            /// Wraps the number.
+            /// Wraps a number of the same width. Every value is accepted; its meaning is checked where
+            /// it is used, never here.
             pub const fn new(value: $inner) -> Self {
                 Self(value)
             }
 
-            /// Gives the number back.
+            /// Returns the plain number, for encoding and for arithmetic that only its caller can
+            /// justify.
             pub const fn get(self) -> $inner {
                 self.0
             }
 
-            /// Gives the number that follows. Panics when there is none, which no real run reaches.
+            /// Returns the number after this one. Panics after the highest, which no real run reaches.
             #[must_use]
             pub const fn next(self) -> Self {
                 match self.0.checked_add(1) {
@@ -37,7 +39,8 @@ macro_rules! number {
                 }
             }
 
-            /// Moves `by` steps up; `None` when there is no such number.
+            /// Returns the number `by` steps after this one; `None` only when it would exceed the
+            /// highest.
             pub const fn checked_add(self, by: $inner) -> Option<Self> {
                 match self.0.checked_add(by) {
                     Some(value) => Some(Self(value)),
@@ -61,7 +64,7 @@ macro_rules! number {
 }
 
 number! {
-    /// One ordered log.
+    /// Names one ordered log of a store. Embedded there is one, in a cluster several.
     PartitionId(u32)
 }
 number! {
@@ -102,7 +105,7 @@ number! {
     BulkId(u64)
 }
 number! {
-    /// Names a node of a cluster; given by whoever runs it.
+    /// Names a node of a cluster; chosen by the operator.
     NodeId(u32)
 }
 number! {
@@ -118,18 +121,19 @@ number! {
     PartNumber(u16)
 }
 
-/// Names one lane (bulk data, commits, barriers) of one process start; random, 128 bits.
+/// Names one writer (of bulk data, commits or barriers) of one process start. Random, 128 bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct WriterId(pub [u8; 16]);
 
-/// Names one multipart upload; random, 128 bits, so that nobody guesses another's.
+/// Names one multipart upload. Random, 128 bits, so that a client cannot guess another client's upload.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct UploadId(pub [u8; 16]);
 
-/// Names one stream of payload on its way through the log; random, 128 bits.
+/// Names one stream of payload on its way through the log. Random, 128 bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct StreamId(pub [u8; 16]);
 
-/// Names one store (one data directory, or one cluster), fixed when it is first made.
+/// Names one store (one data directory, or one cluster). Drawn when the store is first made, and fixed
+/// from then on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct StoreId(pub [u8; 16]);

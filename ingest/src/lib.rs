@@ -5,12 +5,14 @@
 //!              (here)
 //! ```
 //!
-//! A write becomes a [`record::Record`], is appended to a [`log::Log`] and is acknowledged once that
-//! log calls it durable and the fold has applied it. Payload too large for a record is written first,
-//! to a bulk file ([`bulk`]), and the record names it by extent and digest.
+//! A write becomes a [`record::Record`] and is appended to a [`log::Log`]. The write is acknowledged
+//! only after the log has made the record durable and the fold has applied it. Payload that is too
+//! large for a record is written to a bulk file ([`bulk`]) before the record, which names the payload
+//! by extent and digest.
 //!
-//! Everything that the core may touch outside itself comes in through [`env::Env`], so that the same
-//! code runs on a real machine and in a seeded simulation. `clippy.toml` bans the back doors.
+//! The core reaches disk, clock, randomness and tasks only through [`env::Env`], so that the same code
+//! runs on a real machine and in a seeded simulation. `clippy.toml` refuses the direct calls and names
+//! the replacements.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 // Test code that other crates take in by path names this one from outside.

@@ -1,26 +1,27 @@
 //! The log: the one place where writes get their order and become durable.
 //!
 //! ```text
-//!   lanes ──admit, append──►  partition's log  ──read──►  the fold
-//!   (writer, epoch, sequence)   o o o o o o o             (in order, committed only)
-//!                                     ▲
-//!                       trim below ───┘        barrier: a token that a later read meets
+//!   writers ──admit, append──►  partition's log  ──read──►  the fold
+//!   (writer, epoch, sequence)     o o o o o o o             (in order, committed only)
+//!                                       ▲
+//!                         trim below ───┘        barrier: a token that a later read meets
 //! ```
 //!
-//! What every implementation promises (the `simulator::conformance` suite checks it):
-//! - An append that resolved with `Ok` is durable: every later reader delivers it, after any crash that
-//!   the implementation's fault model allows.
+//! Promises of every implementation (the `simulator::conformance` suite checks them):
+//! - An append that resolved with `Ok` is durable: every later reader delivers the record, after any
+//!   crash that the implementation's fault model allows.
 //! - Records of one partition have one order, the same for every reader, and strictly rising offsets.
 //!   Appends of one caller that were *called* in some order are read in that order.
-//! - An append that failed with [`AppendError::Unknown`] may or may not turn up, at most as often as it
-//!   was appended; with [`AppendError::Refused`] or [`AppendError::Full`] it never turns up.
-//! - Only committed records are read: nothing that a reader has delivered is ever taken back.
-//! - A barrier's token is met by every reader once it has delivered everything that was acknowledged
-//!   before the barrier was asked for.
+//! - A record whose append failed with [`AppendError::Unknown`] may or may not be in the log, at most
+//!   as often as it was appended. With [`AppendError::Refused`] or [`AppendError::Full`] the record is
+//!   never in the log.
+//! - Only committed records are read: no record that a reader has delivered is ever withdrawn.
+//! - Every reader meets a barrier's token once it has delivered all records that were acknowledged before the
+//!   barrier was requested.
 //!
-//! What it does not promise: that an acknowledgement tells the offset, that offsets are dense, or that
-//! one append leaves one record. The fold finds outcomes by (writer, epoch, sequence) and drops
-//! duplicates, so that a log which repeats or delays records serves as well.
+//! Not promised: an acknowledgement that carries the offset, dense offsets, or exactly one record for
+//! each append. The fold finds outcomes by (writer, epoch, sequence) and drops duplicates, so a log
+//! that repeats or delays records serves as well.
 
 pub mod brokers;
 pub mod embedded;
@@ -38,31 +39,44 @@ use crate::time::WallTime;
 
 pub use second_look::{confirm, mended};
 
-/// A partition's durable, ordered sequence of records.
+/// A partition's durable, ordered sequence of records. All methods may be called from many tasks at
+/// once. Callers must name only partitions that the log was opened with; any other number panics.
 pub trait Log: Send + Sync {
-    /// Waits for room for a record of about `bytes`. Back-pressure lives here: the bytes that are
-    /// admitted and not yet acknowledged are bounded. Dropping the permit gives the room back.
+    /// Waits until a record of at most `bytes` may be queued; the first to wait is the first admitted.
+    /// Back-pressure happens here: the bytes that are admitted and not yet acknowledged are bounded.
+    ///
+    /// Dropping the future or the permit returns the capacity. Fails with [`AppendError::Full`] when
+    /// space on the device is short, and with [`AppendError::Refused`] when the log takes no records or
+    /// the record is too large.
     fn admit(
         &self,
         partition: PartitionId,
         bytes: usize,
     ) -> Fut<'_, Result<AppendPermit, AppendError>>;
 
-    /// Appends a record; resolves when it is durable. The record takes its place in the order when this
-    /// is *called*; dropping the future does not take it back.
+    /// Appends a record and resolves once the record is durable. The record takes its place in the
+    /// order when this function is *called*, before the future is polled. Dropping the future does not
+    /// withdraw the record. After [`AppendError::Unknown`] the record may be in the log; after any
+    /// other error it is not and never will be.
+    ///
+    /// Panics, in the embedded log, when the encoded record is longer than the permit admits.
     fn append(&self, permit: AppendPermit, record: Record)
     -> Fut<'static, Result<(), AppendError>>;
 
-    /// Reads committed records from an offset on, in order, waiting for more at the end.
-    /// [`ReadError::Trimmed`] when `from` lies below the trim point.
+    /// Begins to read committed records at an offset, in order; the reader waits for more records at
+    /// the end. Fails with [`ReadError::Trimmed`], here or at the reader's first [`LogReader::next`],
+    /// when `from` lies below the trim point. Meant for the fold: a replicated log spools payload for
+    /// such a reader and counts what it delivers as this process's progress. Other readers use
+    /// [`Log::review`].
     fn read(
         &self,
         partition: PartitionId,
         from: Offset,
     ) -> Fut<'_, Result<Box<dyn LogReader>, ReadError>>;
 
-    /// Reads like [`Log::read`], for somebody who does not fold: what it delivers need not be fetched again,
-    /// and says nothing of how far this process has come.
+    /// Begins to read like [`Log::read`], for readers other than the fold. Records that such a reader
+    /// delivers are not kept for [`Log::fetch`] and do not count as this process's progress. Order and
+    /// errors are the same.
     fn review(
         &self,
         partition: PartitionId,
@@ -71,64 +85,81 @@ pub trait Log: Send + Sync {
         self.read(partition, from)
     }
 
-    /// Gives a token that a reader meets once it has delivered everything that was acknowledged before
-    /// this was called.
+    /// Returns a token that a reader meets only after it has delivered all records acknowledged before
+    /// this call. Where one process writes the log, this never waits or fails. A replicated log appends
+    /// a record for the purpose and resolves when that is acknowledged, or fails as [`Log::append`]
+    /// does.
     fn barrier(&self, partition: PartitionId) -> Fut<'_, Result<BarrierToken, AppendError>>;
 
-    /// Where the log ends, as far as can be told without a barrier: for certain where one process writes
-    /// it, else as some broker believes, which may be stale.
+    /// Returns the offset after the last committed record, without a barrier. Exact where one process
+    /// writes the log; else the belief of one broker, which may be stale. Fails with
+    /// [`ReadError::Unavailable`] when no broker answers.
     fn end(&self, partition: PartitionId) -> Fut<'_, Result<Offset, ReadError>>;
 
-    /// Reads the inline payload of a committed record again, verified by the record's own checksum.
-    /// [`ReadError::Trimmed`] once the record has been trimmed away: look the object up again.
+    /// Reads the inline payload of a committed record again and verifies the record's checksum. The
+    /// record must have inline payload, and `location` must come from a reader of this log.
+    ///
+    /// Fails with [`ReadError::Trimmed`] once the record has been trimmed away; the caller then looks
+    /// the object up again, since a run holds the payload by then.
     fn fetch(
         &self,
         partition: PartitionId,
         location: LogLocation,
     ) -> Fut<'_, Result<Bytes, ReadError>>;
 
-    /// Says that this reader's node will not [`Log::fetch`] below an offset any more: copies of its own
-    /// may go. What is in the log stays.
+    /// Declares that this process will never call [`Log::fetch`] for a record below an offset again.
+    /// The log removes only its own copies; the records stay in the log. Files that cannot be removed
+    /// stay until the next start.
     fn release(&self, partition: PartitionId, below: Offset) -> Fut<'_, ()>;
 
-    /// Lets go of everything below an offset, for everybody. Space may be reused from then on, never
-    /// earlier. Where several nodes fold one log, all of them must have sealed what lies below.
+    /// Deletes all records below an offset, for all nodes. Never moves the trim point down, and never
+    /// reuses space before this call. The caller must have flushed and published all that lies below;
+    /// where several nodes fold one log, each of them must have. Fails with [`ReadError::Unavailable`]
+    /// when brokers do not confirm the deletion, and may then be called again.
     fn trim(&self, partition: PartitionId, below: Offset) -> Fut<'_, Result<(), ReadError>>;
 
-    /// Says how a partition's log is.
+    /// Returns a partition's bounds and the reason why appends are refused, if they are. Reads memory
+    /// only, never waits, and may be stale when it returns.
     fn status(&self, partition: PartitionId) -> LogStatus;
 }
 
 /// Delivers a partition's committed records in order.
 pub trait LogReader: Send {
-    /// Waits for the next records, at least one.
+    /// Waits for the next records, in order and without a gap, and returns at least one. After a
+    /// transient error ([`ReadError::is_transient`]) the caller may call again, and reading continues
+    /// at the same place.
+    ///
+    /// A caller that drops this future before its end must drop the reader as well: a replicated log's
+    /// reader may have taken messages that it would not deliver again.
     fn next(&mut self) -> Fut<'_, Result<Vec<CommittedRecord>, ReadError>>;
 }
 
-/// Room for one record.
+/// The right to append one record. Dropping the permit returns its capacity.
 pub struct AppendPermit {
-    /// The partition it is for.
+    /// The partition that the record goes to.
     pub partition: PartitionId,
-    /// How many bytes it admits.
+    /// The most bytes that the encoded record may have.
     pub bytes: usize,
-    /// Held until the record is durable, then dropped.
+    /// The admitted capacity, dropped by the log once the record's outcome is known.
     pub room: OwnedSemaphorePermit,
 }
 
 /// A record that the log has committed.
 #[derive(Clone, Debug)]
 pub struct CommittedRecord {
-    /// Its place.
+    /// The record's place in its partition.
     pub offset: Offset,
-    /// When the log took it. It orders nothing and may jump; the fold keeps it from going backwards.
+    /// Wall-clock time at which the log accepted the record. Not an order: the time may jump, and only
+    /// the fold makes it monotonic.
     pub time: WallTime,
-    /// Where its inline payload can be fetched again.
+    /// The place at which [`Log::fetch`] reads the inline payload again.
     pub location: LogLocation,
-    /// The record.
+    /// The decoded record, inline payload included.
     pub record: Record,
 }
 
-/// Where in the log a record's inline payload lies. Meaningful only to the log that gave it.
+/// The place of a record's inline payload in the log. Only the log that returned the location can read
+/// it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LogLocation {
     /// The file's number.
@@ -140,12 +171,14 @@ pub struct LogLocation {
 }
 
 impl LogLocation {
-    /// Appends it.
+    /// Appends file, position and length to `out`. Never fails; [`LogLocation::decode`] reads the same
+    /// order.
     pub fn encode(&self, out: &mut Encoder) {
         out.varint(self.file).varint(self.position).u32(self.len);
     }
 
-    /// Takes it off.
+    /// Takes a location off the front of `from`. Fails when bytes are missing or a number is not
+    /// encoded validly; an offset beyond any file is not checked here.
     pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
         Ok(Self {
             file: from.varint("log file")?,
@@ -155,58 +188,63 @@ impl LogLocation {
     }
 }
 
-/// What a reader has to deliver before a barrier is met.
+/// The condition under which a reader has met a barrier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BarrierToken {
-    /// Everything below an offset; for a log whose end one process knows for certain.
+    /// Everything below an offset; for a log whose end one process knows exactly.
     Below(Offset),
-    /// A certain record, met by its content; for a log whose end nobody knows for certain.
+    /// A certain record, met by its content; for a log whose end is never known for certain.
     Record(RecordId),
 }
 
-/// How a partition's log is.
+/// The state of a partition's log, as this process knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogStatus {
     /// The lowest offset that can still be read.
     pub first: Offset,
-    /// The offset after the last committed record.
+    /// The offset after the last committed record; in a replicated log, after the last one that this
+    /// process has read or found at its start.
     pub end: Offset,
-    /// Why appends are refused, when they are.
+    /// The error with which appends are refused; none while they are accepted.
     pub refusing: Option<AppendError>,
-    /// Room is running out: what is left should go to records that free space.
+    /// True while space runs out: the rest should be kept for records that free space. Always false in
+    /// a replicated log.
     pub is_short: bool,
 }
 
-/// An append did not succeed.
+/// An error of an append. The variants differ in what the caller may do next.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Space is short: the record was not appended. Reads and removals go on; try again later.
+    /// Space is short, and the record was not appended. Reads and deletes continue. A retry helps once
+    /// space is free.
     #[error("the log of partition {partition} has no room: {detail}")]
     Full {
         /// The partition.
         partition: PartitionId,
-        /// What is short.
+        /// The resource that is short, with numbers where there are some.
         detail: String,
     },
-    /// The log takes no records (stopped, poisoned by a failed sync, or corrupt): not appended.
+    /// The log takes no records (closed, poisoned by a failed sync, or corrupt), or the record is too
+    /// long. The record was not appended.
     #[error("the log of partition {partition} takes no records: {reason}")]
     Refused {
         /// The partition.
         partition: PartitionId,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Whether the record is in the log is not known. Only reading the log tells.
+    /// The outcome is unknown: only reading the log settles if the record is in it. An append of the
+    /// same record may duplicate it.
     #[error("the outcome of an append to partition {partition} is unknown: {reason}")]
     Unknown {
         /// The partition.
         partition: PartitionId,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// A read did not succeed.
+/// An error of a read. Only [`ReadError::Unavailable`] may pass without anyone's action.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReadError {
     /// The offset lies below the trim point.
@@ -214,40 +252,42 @@ pub enum ReadError {
     Trimmed {
         /// The partition.
         partition: PartitionId,
-        /// The offset asked for; for a fetch, the first that can still be read.
+        /// The requested offset; for a fetch, the first offset that can still be read.
         offset: Offset,
     },
-    /// The log ends below what has been read from it: it was cut off, or made anew. What was acknowledged
-    /// is missing from it, and nothing here may go on as if it were not.
+    /// The log ends below an offset that this process has read, so the log was cut off or made anew.
+    /// Acknowledged records are missing, and the node must not continue.
     #[error(
         "partition {partition} of the log ends at offset {end}, and {read} had been read from it: it was cut off or made anew"
     )]
     Lost {
         /// The partition.
         partition: PartitionId,
-        /// Where it ends.
+        /// The offset at which the log ends now.
         end: Offset,
-        /// What would have been read next.
+        /// The offset that would have been read next.
         read: Offset,
     },
-    /// Bytes are not what was written.
+    /// The bytes differ from those that were written, or are gone. Believed only after a second read
+    /// agrees: see [`confirm`].
     #[error("{0}")]
     Corrupt(#[from] Corruption),
-    /// The bytes cannot be read now, for a reason that says nothing of them: handles or memory have run out,
-    /// brokers do not answer, the log has been stopped. Try again later.
+    /// The bytes cannot be read now, for a reason other than the bytes themselves: handles or memory
+    /// have run out, brokers do not answer, the log is closed. A retry may help.
     #[error("partition {partition} cannot be read now: {reason}")]
     Unavailable {
         /// The partition.
         partition: PartitionId,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
 impl ReadError {
-    /// Classifies an error of the disk for whoever reads a file that must be there and whole. Only what the
-    /// device says of the bytes is damage, and the caller reads once more before it believes that:
-    /// see [`confirm`].
+    /// Classifies a disk error of a read from a file that must exist and be complete. A missing file, a
+    /// short file and an I/O error become [`ReadError::Corrupt`]; any other error becomes
+    /// [`ReadError::Unavailable`]. One such error is not proof yet: the caller must read once more
+    /// before it reports damage, see [`confirm`].
     pub fn of_disk(partition: PartitionId, position: u64, error: &DiskError) -> Self {
         let detail = match error.kind {
             DiskErrorKind::NotFound => "the file is missing".into(),
@@ -258,7 +298,8 @@ impl ReadError {
         ReadError::Corrupt(Corruption { file: error.path.to_string(), position, detail })
     }
 
-    /// Tells whether trying again may help without anybody's doing: the error says nothing of the bytes.
+    /// Returns true only for an error that a retry may resolve without anyone's action. Trimmed, lost
+    /// and corrupt data never come back by themselves.
     pub fn is_transient(&self) -> bool {
         match self {
             ReadError::Unavailable { .. } => true,
@@ -267,7 +308,7 @@ impl ReadError {
     }
 }
 
-/// Bytes that are not what was written, with their place.
+/// Bytes that differ from those that were written, with their place.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{file} is corrupt at byte {position}: {detail}")]
 pub struct Corruption {
@@ -275,7 +316,7 @@ pub struct Corruption {
     pub file: String,
     /// Where the damaged unit begins, in bytes.
     pub position: u64,
-    /// What does not fit, with both checksums where there are two.
+    /// The contradiction that was found, with both checksums where there are two.
     pub detail: String,
 }
 
@@ -284,7 +325,7 @@ mod tests {
     use super::*;
     use crate::env::FilePath;
 
-    /// A process without handles called whole files corrupt, and clients gave their objects up.
+    /// A process without handles reported intact files as corrupt, and clients gave up their objects.
     #[test]
     fn only_what_the_device_says_of_the_bytes_is_damage() {
         let table = [

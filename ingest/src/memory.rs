@@ -1,8 +1,9 @@
-//! A disk in memory whose every operation is done at first poll, for tests of what reads and writes files.
+//! A disk in memory that completes every operation at the first poll, for tests of readers and writers
+//! of files.
 //!
-//! It remembers the longest read that it was asked for: a reader that believes a length from a damaged
-//! file asks for more than the file has. Test code, taken in by path as `fuzz.rs` is; crashes and faults
-//! of the device are the simulator's.
+//! The disk remembers the longest read that was requested: a reader that trusts a length from a damaged
+//! file requests more than the file has. Test code, included by path as `fuzz.rs` is. Crashes and
+//! lasting faults of the device belong to the simulator.
 #![allow(dead_code, reason = "each crate uses what its formats need")]
 
 use std::collections::BTreeMap;
@@ -20,7 +21,8 @@ use ingest::env::{
 use ingest::time::{Tick, WallTime};
 use parking_lot::Mutex;
 
-/// What a future gives that has nothing to wait for.
+/// The value of a future that has nothing to wait for. Panics when the future would wait, which an
+/// operation on this disk never does.
 pub fn ready<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().expect("a disk in memory never waits")
 }
@@ -29,38 +31,40 @@ pub fn ready<T>(future: impl Future<Output = T>) -> T {
 struct State {
     files: BTreeMap<FilePath, Arc<Mutex<Vec<u8>>>>,
     longest_read: usize,
-    /// Reads that touch this byte of this file fail.
+    /// A byte of a file. Reads that touch it fail.
     unreadable: Option<(FilePath, u64)>,
-    /// Reads done so far, of all files.
+    /// Number of reads so far, of all files.
     reads: usize,
-    /// The number of the one read that is disturbed, and how.
+    /// The number of the one read that is disturbed, and the disturbance.
     disturbed: Option<(usize, Disturbance)>,
-    /// Syncs of files, in order.
+    /// Files that were synced, in order.
     synced: Vec<FilePath>,
     /// Writes to files, in order.
     written: Vec<(FilePath, u64)>,
 }
 
-/// A fault of the device that passes: the same read done again is good.
+/// A fault of the device that passes: the same read succeeds when repeated.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Disturbance {
     /// The read fails.
     Fails,
-    /// The read gives one wrong byte, at this place of its answer (modulo its length).
+    /// The read returns one wrong byte, at this index modulo its length.
     Flips(usize),
 }
 
-/// See the module's description. Clones are handles of one disk.
+/// A disk in memory; see the module's description. Clones are handles of one disk.
 #[derive(Clone, Default)]
 pub struct Memory(Arc<Mutex<State>>);
 
 impl Memory {
-    /// The disk as the core sees it.
+    /// The disk as the core uses it. All handles see every change at once, in the order of the
+    /// operations.
     pub fn disk(&self) -> Arc<dyn Disk> {
         Arc::new(self.clone())
     }
 
-    /// Surroundings with this disk, in which nobody runs and no time passes.
+    /// An environment with this disk, in which no time passes and no task may be started: starting one
+    /// panics.
     pub fn env(&self) -> Env {
         Env {
             rt: Arc::new(Still),
@@ -72,48 +76,55 @@ impl Memory {
         }
     }
 
-    /// Puts a file there, replacing what had its name.
+    /// Stores a file, and replaces one with the same name. Handles that are open on the old file keep
+    /// its bytes, and folders never have to exist.
     pub fn put(&self, path: &FilePath, bytes: &[u8]) {
         let content = Arc::new(Mutex::new(bytes.to_vec()));
         self.0.lock().files.insert(path.clone(), content);
     }
 
-    /// A file's bytes.
+    /// A copy of a file's bytes as they are now, synced or not; none only when there is no such file.
     pub fn get(&self, path: &FilePath) -> Option<Vec<u8>> {
         self.0.lock().files.get(path).map(|content| content.lock().clone())
     }
 
-    /// The names of all files.
+    /// The paths of all files, in ascending order. Folders are not kept, so an empty one never appears.
     pub fn names(&self) -> Vec<String> {
         self.0.lock().files.keys().map(|path| path.as_str().to_owned()).collect()
     }
 
-    /// The most bytes that one read asked for so far.
+    /// The most bytes that one read requested so far, including reads that failed because the file was
+    /// shorter.
     pub fn longest_read(&self) -> usize {
         self.0.lock().longest_read
     }
 
-    /// Makes the device unable to read one byte.
+    /// Makes one byte of a file unreadable: every read that touches it fails until another byte is
+    /// chosen.
     pub fn spoil(&self, path: &FilePath, position: u64) {
         self.0.lock().unreadable = Some((path.clone(), position));
     }
 
-    /// Disturbs the read with this number, counted from the disk's first.
+    /// Disturbs the read with this number, counted from 0 at the disk's first read. Only the last call
+    /// counts.
     pub fn disturb(&self, number: usize, how: Disturbance) {
         self.0.lock().disturbed = Some((number, how));
     }
 
-    /// How many reads were done so far.
+    /// The number of reads so far, of all files, including those that failed. The next read gets this
+    /// number.
     pub fn reads(&self) -> usize {
         self.0.lock().reads
     }
 
-    /// The files that were synced, in order.
+    /// The files that were synced, in order, once for every sync, so that a test can find a missing
+    /// one.
     pub fn synced(&self) -> Vec<FilePath> {
         self.0.lock().synced.clone()
     }
 
-    /// The files and places that were written, in order.
+    /// The files and positions that were written, in order, once for every write, before or after any
+    /// sync.
     pub fn written(&self) -> Vec<(FilePath, u64)> {
         self.0.lock().written.clone()
     }
@@ -281,7 +292,7 @@ impl File for Handle {
     }
 }
 
-/// A runtime that runs nothing, and a clock that stands.
+/// A runtime that runs nothing, and a clock that stands still.
 struct Still;
 
 impl Runtime for Still {

@@ -1,9 +1,9 @@
-//! Seeded bugs: each names one way to lose or show data wrongly, for the test suite to find.
+//! Seeded bugs: each names one way to lose data or to show it wrongly, for the test suite to find.
 //!
-//! The switch exists only with the cargo feature `mutants`; without it [`Mutant::is_on`] is the
-//! constant `false` and the wrong paths compile to nothing. A bug is chosen per [`crate::env::Env`],
-//! so that two nodes of one simulation may differ; a real process shows the one that
-//! `SILTSTONE_MUTANT` names.
+//! The switch exists only with the cargo feature `mutants`. Without it [`Mutant::is_on`] is the
+//! constant `false`, and the wrong paths compile to nothing. A bug is chosen for each
+//! [`crate::env::Env`], so that two nodes of one simulation may differ. A real process shows the one
+//! that `SILTSTONE_MUTANT` names.
 
 macro_rules! mutants {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -43,7 +43,7 @@ mutants! {
     AnswerBeforeApply,
     /// Open uploads are left out of a cut.
     ForgetUploadsAtCut,
-    /// A bulk file that the tail refers to is collected.
+    /// A bulk file that the memtable refers to is collected.
     CollectTailReference,
     /// Runs are merged in the wrong order, so that an older entry wins.
     WrongRunOrder,
@@ -57,11 +57,11 @@ mutants! {
     ApplyDuplicates,
     /// A condition is judged when the request arrives instead of where the log is applied.
     JudgeConditionEarly,
-    /// A frozen tail is dropped from the view before its run is in it.
+    /// A frozen memtable is dropped from the view before its run is in the view.
     DropFrozenEarly,
-    /// A record is acknowledged when it is handed to the brokers' client.
+    /// A record is acknowledged when it is queued in the brokers' client.
     AcknowledgeAtEnqueue,
-    /// A client that was replaced lives on, and what it retries lands after newer records.
+    /// A client that was replaced stays alive, and its retries land after newer records.
     KeepReplacedClient,
     /// A read does not wait for a barrier.
     ReadWithoutBarrier,
@@ -73,46 +73,48 @@ mutants! {
     CutTwice,
     /// Garbage is collected while replay is still going on.
     CollectDuringReplay,
-    /// A log that must be there and is not is taken for an empty one.
+    /// A log that must exist and is missing is taken for an empty one.
     BelieveEmptyLog,
-    /// Recovery reads a log file from its first batch on, whatever of it is folded.
+    /// Recovery reads a log file from its first batch on, even where that is folded.
     WalkFromFirstBatch,
     /// A list is written longer than it may be read.
     EncodeBeyondLimit,
-    /// A bucket is deleted without asking whether something was written to it since it was found empty.
+    /// A bucket is deleted without a check that nothing was written since it was found empty.
     DeleteBucketBlindly,
-    /// Buckets' last writes are not carried over a cut.
+    /// The last writes of buckets are not carried over a cut.
     ForgetLastWritesAtCut,
     /// Damage that one read finds is believed without a second read.
     BelieveFirstRead,
-    /// A prior fact that cannot be read just now stops the fold.
+    /// A prior entry that cannot be read now stops the fold.
     StopOnTransientRead,
-    /// Exhausted handles or memory are called damage.
+    /// Exhausted handles or memory are reported as damage.
     ExhaustionIsRot,
-    /// The wall clock is believed, however far ahead of the monotonic clock it is.
+    /// The wall clock is trusted, however far it is ahead of the monotonic clock.
     BelieveAnyClock,
-    /// An upload's announced length is reserved on the device before it comes.
+    /// The whole announced length of an upload is reserved on the device before its bytes come.
     ReserveWhole,
-    /// The space of uploads and streams that are given up is not given back.
+    /// The space of abandoned uploads and streams is not returned.
     KeepAbandoned,
-    /// With an abandoned upload the space behind it is given back, too, which is another's.
+    /// With an abandoned upload the space behind it is returned as well, although it belongs to another.
     DiscardNeighbour,
     /// The fold waits until there is room for payload.
     WaitForRoom,
-    /// A reader does not keep its files from being collected.
+    /// A reader does not protect its files from garbage collection.
     CollectWhileRead,
-    /// PostgreSQL's door runs queries of clients whose login failed, or is not over. Found by `test_conversations.py`.
+    /// The PostgreSQL listener runs queries of clients whose login has failed or is not complete. Found by
+    /// `test_conversations.py`.
     QueryBeforeLogin,
 }
 
 impl Mutant {
-    /// Says whether `chosen` is this bug. Always `false` without the feature `mutants`.
+    /// Returns true only when `chosen` is this bug. Constantly `false` without the feature `mutants`.
     #[inline]
     pub fn is_on(self, chosen: Option<Mutant>) -> bool {
         cfg!(feature = "mutants") && chosen == Some(self)
     }
 
-    /// The bug of that name, as it is written above.
+    /// The bug with a name, spelled as its variant. None for an unknown name, which the caller must
+    /// report as an error.
     pub fn named(name: &str) -> Option<Mutant> {
         Self::ALL.iter().copied().find(|mutant| format!("{mutant:?}") == name)
     }

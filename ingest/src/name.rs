@@ -10,7 +10,7 @@ pub const OBJECT_KEY_BYTES_MAX: usize = 1024;
 /// The longest bucket name in bytes (AWS's limit).
 pub const BUCKET_NAME_BYTES_MAX: usize = 63;
 
-/// Says why a name was refused.
+/// The reason why a name was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NameError {
     /// The name is empty.
@@ -19,9 +19,9 @@ pub enum NameError {
     /// The name is longer than the limit.
     #[error("the name has {bytes} bytes, at most {limit} are allowed")]
     TooLong {
-        /// How long it was.
+        /// The name's length in bytes.
         bytes: usize,
-        /// How long it may be.
+        /// The greatest allowed length in bytes.
         limit: usize,
     },
     /// The name is not UTF-8, or has characters that its kind does not allow.
@@ -34,7 +34,8 @@ pub enum NameError {
 pub struct ObjectKey(Bytes);
 
 impl ObjectKey {
-    /// Validates the bytes.
+    /// Validates a key without copying it. Fails when it is empty, longer than 1,024 bytes or not
+    /// UTF-8, in this order.
     pub fn new(bytes: impl Into<Bytes>) -> Result<Self, NameError> {
         let bytes = bytes.into();
         if bytes.is_empty() {
@@ -47,12 +48,12 @@ impl ObjectKey {
         Ok(Self(bytes))
     }
 
-    /// The key's bytes.
+    /// The key's bytes, exactly as the client sent them. Keys are ordered by these bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The key as text.
+    /// The key as text. Never fails, since the bytes were validated when the key was made.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("validated when the key was made")
     }
@@ -70,13 +71,14 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// A bucket's name: 3 to 63 of lower-case letters, digits, dots and hyphens. The finer rules of S3 are
-/// the gateway's; this type keeps what the formats rely on.
+/// A bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens. The gateway checks S3's finer
+/// rules; this type keeps only those on which the formats rely.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BucketName(Bytes);
 
 impl BucketName {
-    /// Validates the name.
+    /// Validates a name without copying it. Fails when it is empty or too long, and with
+    /// [`NameError::Character`] when it is shorter than 3 bytes or has another character.
     pub fn new(name: impl Into<Bytes>) -> Result<Self, NameError> {
         let name = name.into();
         if name.is_empty() {
@@ -92,12 +94,12 @@ impl BucketName {
         Ok(Self(name))
     }
 
-    /// The name as text.
+    /// The name as text. Never fails, since the bytes were validated when the name was made.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("validated when the name was made")
     }
 
-    /// The name's bytes.
+    /// The name's bytes, as they are encoded in records. Names are ordered by these bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

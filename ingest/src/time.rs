@@ -1,16 +1,17 @@
 //! Wall-clock time and monotonic time, each as a type of its own.
 
-/// A point of wall-clock time in microseconds since 1970 (UTC). It orders nothing.
+/// A point of wall-clock time in microseconds since 1970 (UTC). Not an order of events: clocks jump and
+/// differ.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct WallTime(i64);
 
 impl WallTime {
-    /// Wraps microseconds since 1970 (UTC).
+    /// Wraps microseconds since 1970 (UTC). Every value is accepted; times before 1970 are negative.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Gives microseconds since 1970 (UTC).
+    /// Returns microseconds since 1970 (UTC), negative for times before 1970.
     pub const fn micros(self) -> i64 {
         self.0
     }
@@ -21,17 +22,18 @@ impl WallTime {
 pub struct Tick(u64);
 
 impl Tick {
-    /// Wraps nanoseconds since the start.
+    /// Wraps nanoseconds since the start. Only clocks and tests make ticks; they order events within
+    /// one process only.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Gives nanoseconds since the start.
+    /// Returns nanoseconds since the start. Must never be compared with ticks of another process.
     pub const fn nanos(self) -> u64 {
         self.0
     }
 
-    /// The time from `earlier` to `self`; zero if `earlier` is later.
+    /// Returns the time from `earlier` to `self`; zero, never an error, when `earlier` is later.
     pub fn since(self, earlier: Tick) -> std::time::Duration {
         std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

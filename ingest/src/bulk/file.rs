@@ -1,4 +1,4 @@
-//! An open bulk file: its writers share it, one task owns its syncs.
+//! An open bulk file. Uploads share it, and one task owns its syncs.
 
 use std::sync::Arc;
 
@@ -10,41 +10,44 @@ use super::format::BulkFileId;
 use crate::env::{DiskError, Env, File, Task};
 use crate::mutant::Mutant;
 
-/// A file that uploads are written to.
+/// A file that uploads are written to, at places that do not overlap.
 pub struct BulkFile {
     pub identity: BulkFileId,
+    /// The open file. Uploads write through it, but only [`BulkFile::request_sync`] syncs it.
     pub handle: Arc<dyn File>,
     syncs: Arc<SyncQueue>,
-    /// Cancelled with the last upload's handle: then nobody waits for a sync. The lock is for sharing
-    /// between threads only, nobody ever takes it.
+    /// The sync task, cancelled when the last upload drops the file, since no caller waits for a sync
+    /// then. The lock only makes the field shareable between threads, and is never taken.
     _syncer: Mutex<Task>,
 }
 
-/// What the uploads of a file and its sync task share.
+/// State that the uploads of a file share with its sync task.
 #[derive(Default)]
 struct SyncQueue {
     progress: Mutex<WriteProgress>,
     /// Wakes the task.
     requested: Notify,
-    /// Wakes those who wait for the task.
+    /// Wakes the callers that wait for the task.
     moved: Notify,
 }
 
 #[derive(Default)]
 struct WriteProgress {
-    /// How many syncs have been asked for.
+    /// Number of syncs that have been requested.
     requested: u64,
-    /// Everything written before this request was made is durable.
+    /// The number of the newest completed request: bytes written before that request are durable.
     done: u64,
-    /// Why the file is given up. Nothing is made durable after it.
+    /// The reason why the file has failed. Set once; nothing is made durable after it.
     failure: Option<String>,
 }
 
-/// A sync that has been asked for.
+/// The number of a requested sync, for [`BulkFile::synced`].
 #[derive(Clone, Copy)]
 pub struct SyncRequest(u64);
 
 impl BulkFile {
+    /// Takes a new file whose header is written, and starts its sync task. The caller syncs the folder
+    /// before any payload is acknowledged.
     pub fn new(env: &Env, identity: BulkFileId, handle: Arc<dyn File>) -> Self {
         let syncs = Arc::new(SyncQueue::default());
         let skips_sync = env.mutated(Mutant::SkipBulkSync);
@@ -53,23 +56,25 @@ impl BulkFile {
         Self { identity, handle, syncs, _syncer: Mutex::new(syncer) }
     }
 
-    /// Gives the file up: every upload that is not durable yet fails, and none begins in it again. What
-    /// a failed sync or write leaves behind is in doubt for ever, so nothing is tried a second time.
+    /// Marks the file as failed: every upload that is not durable yet fails, and no new one begins in
+    /// it. Bytes that a failed sync or write leaves behind are in doubt for ever, so nothing is
+    /// retried. Only the first call counts.
     pub fn fail(&self, error: &DiskError) {
         self.syncs.fail(error);
     }
 
-    /// Why the file has been given up, if it has.
+    /// The error of every upload in this file, once it has failed; none before. Never reset.
     pub fn failure(&self) -> Option<BulkError> {
         self.syncs.progress.lock().failure.as_ref().map(|reason| self.failed(reason))
     }
 
+    /// The error of an upload in a failed file.
     fn failed(&self, reason: &str) -> BulkError {
         BulkError::Failed { file: self.handle.path().to_string(), reason: reason.into() }
     }
 
-    /// Asks for a sync of everything whose write has ended. Requests that come while one sync runs share
-    /// the next.
+    /// Requests a sync of all bytes whose write has ended before this call. Never waits. Requests that
+    /// come during one sync share the next.
     pub fn request_sync(&self) -> SyncRequest {
         let mut progress = self.syncs.progress.lock();
         progress.requested += 1;
@@ -77,10 +82,11 @@ impl BulkFile {
         SyncRequest(progress.requested)
     }
 
-    /// Waits until what a request covers is durable.
+    /// Waits until the bytes that a request covers are durable. Fails when the file fails before. May
+    /// be dropped at any time; the sync continues.
     pub async fn synced(&self, request: SyncRequest) -> Result<(), BulkError> {
         loop {
-            // Registered before the look, so that no move in between is missed.
+            // Registered before the state is read, so that no change in between is missed.
             let moved = self.syncs.moved.notified();
             {
                 let progress = self.syncs.progress.lock();
@@ -97,15 +103,18 @@ impl BulkFile {
 }
 
 impl SyncQueue {
+    /// Syncs whenever a sync is requested, one at a time. Ends when the file fails.
     async fn run(self: Arc<Self>, file: Arc<dyn File>, skips_sync: bool) {
         loop {
             self.requested.notified().await;
+            // Read before the sync begins: a request that comes during the sync may cover bytes that
+            // this sync does not.
             let covered = self.progress.lock().requested;
             let synced = if skips_sync { Ok(()) } else { file.sync().await };
             match synced {
                 Ok(()) => {
                     let mut progress = self.progress.lock();
-                    // A file that was given up meanwhile makes nothing durable any more.
+                    // A write that failed meanwhile must not be covered up by a sync that succeeds.
                     if progress.failure.is_some() {
                         return;
                     }
@@ -117,6 +126,7 @@ impl SyncQueue {
         }
     }
 
+    /// Marks the file as failed, and wakes all callers that wait for a sync.
     fn fail(&self, error: &DiskError) {
         {
             let mut progress = self.progress.lock();
@@ -125,7 +135,7 @@ impl SyncQueue {
             }
             progress.failure = Some(error.to_string());
         }
-        tracing::error!(%error, "a bulk file is given up; its unfinished uploads fail");
+        tracing::error!(%error, "a bulk file has failed; its unfinished uploads fail");
         self.moved.notify_waiters();
     }
 }

@@ -1,30 +1,31 @@
-//! Payload into frames: takes bytes as they come, gives stretches of whole frames to be written.
+//! Framing of payload: takes bytes as they come, returns stretches of whole frames to be written.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::format::{self, BLOCK, BulkFileId, FRAME_BYTES, FRAME_HEADER_BYTES, FrameRef};
 use crate::entry::Extent;
 
-/// Frames that are written at once. Two such stretches, one being filled and one being written, are all
-/// the memory that an upload takes.
+/// Frames that are written at once. An upload holds two such stretches in memory, one being filled and
+/// one being written, and no more.
 const STRETCH_FRAMES: usize = 4;
 
-/// Lays out one extent.
+/// Lays out one extent, frame by frame. Does no I/O.
 pub struct ExtentWriter {
     identity: BulkFileId,
     extent: Extent,
     /// The number of the frame that is being filled.
     frame: u64,
-    /// Where `stretch` goes in the file.
+    /// The position of `stretch` in the file.
     position: u64,
     /// Sealed frames, then the one that is being filled.
     stretch: BytesMut,
-    /// Where in `stretch` the frame that is being filled begins.
+    /// The index in `stretch` at which the frame being filled begins.
     frame_at: usize,
 }
 
 impl ExtentWriter {
-    /// Starts at the extent's first byte.
+    /// Starts at the extent's first byte. The extent must have at least one byte, and its place must be
+    /// reserved for this writer only.
     pub fn new(identity: BulkFileId, extent: Extent) -> Self {
         let mut filler = Self {
             identity,
@@ -38,6 +39,7 @@ impl ExtentWriter {
         filler
     }
 
+    /// Begins the next stretch, with no more memory than the rest of the extent needs.
     fn begin_stretch(&mut self) {
         let left = format::span(self.extent.len) - (self.position - self.extent.position);
         let bytes = left.min(STRETCH_FRAMES as u64 * FRAME_BYTES) as usize;
@@ -46,22 +48,26 @@ impl ExtentWriter {
         self.begin_frame();
     }
 
+    /// Begins the next frame with space for its header.
     fn begin_frame(&mut self) {
         self.frame_at = self.stretch.len();
         self.stretch.resize(self.frame_at + FRAME_HEADER_BYTES, 0);
     }
 
-    /// Whether every byte of the extent has been taken.
+    /// Returns true only after every byte of the extent has been taken; all further input belongs to
+    /// the next extent.
     pub fn is_full(&self) -> bool {
         self.frame == format::frames(&self.extent)
     }
 
-    /// How many frames have been filled.
+    /// The number of frames that are complete, counted in order from the extent's first. Their bytes
+    /// may still wait in memory, before they are written.
     pub fn frames_filled(&self) -> u64 {
         self.frame
     }
 
-    /// Gives the filled frames that have not been given yet; the one that is being filled stays.
+    /// Returns the complete frames that have not been returned yet, with their position. The frame that
+    /// is being filled stays in memory. None when there are no such frames, or when the extent is full.
     pub fn flush(&mut self) -> Option<(u64, Bytes)> {
         if self.frame_at == 0 || self.is_full() {
             return None;
@@ -74,7 +80,9 @@ impl ExtentWriter {
         Some((position, filled))
     }
 
-    /// Takes bytes off the input, until it is empty or a stretch is ready: its place and its bytes.
+    /// Takes bytes off the front of the input until it is empty or a stretch is ready, and returns the
+    /// position and bytes of that stretch. Must be called again until it returns none or the extent is
+    /// full.
     pub fn take(&mut self, input: &mut Bytes) -> Option<(u64, Bytes)> {
         while !input.is_empty() && !self.is_full() {
             let frame = FrameRef::of(&self.extent, self.frame);

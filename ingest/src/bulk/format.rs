@@ -6,41 +6,43 @@
 //!   frame:  header 32 | payload, at most 65,504 bytes
 //! ```
 //!
-//! From an extent alone follows everything that its frames must say of themselves: file, place, where
-//! their extent begins, how long they are. So a reader does not decode a frame's header, it compares it;
-//! only payload and checksum are news.
+//! An extent alone determines every field of its frames' headers: file, position, the extent's
+//! beginning, and the lengths. A reader therefore does not decode a frame's header but compares it, and
+//! no length that was read from the disk is ever used.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::entry::Extent;
 use crate::ids::{BulkId, PartitionId, StoreId};
 
-/// Extents begin on multiples of this: small enough not to waste much after an upload of a few frames,
-/// large enough that two uploads never share a page or a sector.
+/// Alignment of extents in bytes: small enough to waste little after a short upload, large enough that
+/// two uploads never share a page or a sector.
 pub const BLOCK: u64 = 4096;
-/// Distance of frames within an extent.
+/// Distance of frames within an extent, in bytes.
 pub const FRAME_BYTES: u64 = 64 << 10;
+/// Length of a frame's header in bytes.
 pub const FRAME_HEADER_BYTES: usize = 32;
-/// The most payload that a frame takes.
+/// The most payload bytes in one frame.
 pub const FRAME_PAYLOAD_MAX: u64 = FRAME_BYTES - FRAME_HEADER_BYTES as u64;
-/// The end of the last place that a frame can name.
+/// The end of the last position that a frame can name, in bytes.
 pub const FILE_END_MAX: u64 = (u32::MAX as u64) * BLOCK;
 
 const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"SBF1");
 const FILE_MAGIC: &[u8; 8] = b"SILTBULK";
 const FILE_VERSION: u32 = 1;
 const FILE_HEADER_BYTES: usize = 52;
-/// Where the header's copies lie in the first block: in different sectors, so that one bad sector does
-/// not cost the file.
+/// Positions of the header's two copies in the first block: in different sectors, so that one bad
+/// sector does not destroy the file.
 pub const HEADER_COPIES: [usize; 2] = [0, 2048];
 
-/// Which file, in which store; every checksum in the file depends on it.
+/// The identity of a bulk file. Every checksum in the file depends on all fields.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BulkFileId {
     pub store: StoreId,
     pub partition: PartitionId,
     pub file: BulkId,
-    /// Drawn when the file is begun: tells it from another file that once had its number or its blocks.
+    /// A random number drawn when the file is begun. Distinguishes the file from another one that had
+    /// the same number or the same blocks.
     pub nonce: u64,
 }
 
@@ -56,6 +58,7 @@ impl BulkFileId {
         crc32c::crc32c(&salt)
     }
 
+    /// One copy of the header.
     fn encode_copy(&self) -> [u8; FILE_HEADER_BYTES] {
         let mut out = [0; FILE_HEADER_BYTES];
         let mut to = &mut out[..];
@@ -70,7 +73,8 @@ impl BulkFileId {
         out
     }
 
-    /// The first block of the file.
+    /// The first block of the file: both copies of the header, and zeros. Written once, before the
+    /// file's name is synced.
     pub fn encode(&self) -> Bytes {
         let mut block = BytesMut::zeroed(BLOCK as usize);
         let copy = self.encode_copy();
@@ -80,7 +84,8 @@ impl BulkFileId {
         block.freeze()
     }
 
-    /// Takes a copy of the header that begins at the first byte; says what is wrong with it otherwise.
+    /// Decodes the copy of the header at the front of `bytes`. Fails, with the reason as text, when the
+    /// copy is damaged, has an unknown version, or belongs to another store, partition or file.
     pub fn decode_copy(
         bytes: &[u8],
         store: StoreId,
@@ -116,7 +121,8 @@ impl BulkFileId {
         Ok(Self { store, partition, file, nonce: from.get_u64_le() })
     }
 
-    /// Takes the first good copy of the header off the file's first block.
+    /// Decodes the first good copy of the header in a file's first block. Fails only when both copies
+    /// are bad, with the reason of the first.
     pub fn decode(
         block: &[u8],
         store: StoreId,
@@ -131,19 +137,21 @@ impl BulkFileId {
     }
 }
 
-/// What an extent says of one of its frames.
+/// The facts about one frame that follow from its extent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FrameRef {
-    /// Where it begins in the file.
+    /// Position of the frame in the file, in bytes.
     pub position: u64,
-    /// The block where its extent begins: tells apart uploads that lie side by side.
+    /// Number of the block at which the frame's extent begins: distinguishes uploads that lie side by
+    /// side.
     pub extent_block: u32,
-    /// Payload bytes.
+    /// Payload length in bytes.
     pub len: u32,
 }
 
 impl FrameRef {
-    /// The frame of an extent with this number, from 0. The extent has been checked, and has it.
+    /// The frame with a number, counted from 0, of an extent. The caller must have checked the extent
+    /// with [`check_extent`], and the number must be below [`frames`].
     pub fn of(extent: &Extent, index: u64) -> Self {
         let len = (extent.len - index * FRAME_PAYLOAD_MAX).min(FRAME_PAYLOAD_MAX);
         Self {
@@ -153,7 +161,8 @@ impl FrameRef {
         }
     }
 
-    /// Bytes that it takes in the file, without the zeros after it.
+    /// Length of header and payload in bytes, without the zeros that may follow the last frame of an
+    /// extent.
     pub fn bytes(&self) -> usize {
         FRAME_HEADER_BYTES + self.len as usize
     }
@@ -170,7 +179,8 @@ impl FrameRef {
         out
     }
 
-    /// Writes the header in front of the payload; `bytes` has room for the one and holds the other.
+    /// Writes header and checksum in front of the payload. `bytes` must have the whole frame, with the
+    /// payload after the header's space.
     pub fn seal(&self, identity: &BulkFileId, bytes: &mut [u8]) {
         let head = self.head(identity.file);
         let crc = crc32c::crc32c_append(identity.seed(), &head);
@@ -179,7 +189,8 @@ impl FrameRef {
         bytes[head.len()..FRAME_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// Compares a frame that was read with what it must be; says what differs.
+    /// Compares the bytes that were read for a frame with the expected header and checksum. Fails with
+    /// the difference as text: length, header, or checksum, in this order.
     pub fn verify(&self, identity: &BulkFileId, bytes: &[u8]) -> Result<(), String> {
         if bytes.len() != self.bytes() {
             return Err(format!("{} bytes are here, the frame has {}", bytes.len(), self.bytes()));
@@ -199,7 +210,7 @@ impl FrameRef {
     }
 }
 
-/// Says what stands where another frame's header should.
+/// Describes the bytes that are in place of an expected header.
 fn describe(mut head: &[u8]) -> String {
     if head.iter().all(|byte| *byte == 0) {
         return "nothing has been written here".into();
@@ -214,7 +225,8 @@ fn describe(mut head: &[u8]) -> String {
     )
 }
 
-/// Bytes that an extent takes in the file.
+/// Bytes that an extent with `len` payload bytes takes in the file, in whole blocks. Saturates, never
+/// overflows, for a length from damaged input.
 pub fn span(len: u64) -> u64 {
     let (full, rest) = (len / FRAME_PAYLOAD_MAX, len % FRAME_PAYLOAD_MAX);
     let last =
@@ -222,14 +234,15 @@ pub fn span(len: u64) -> u64 {
     full.saturating_mul(FRAME_BYTES).saturating_add(last)
 }
 
-/// Payload that an extent of so many bytes in the file takes; the bytes are whole blocks.
+/// Payload bytes that an extent of `bytes` bytes in the file can hold. `bytes` must be whole blocks.
 pub fn capacity(bytes: u64) -> u64 {
     let (full, rest) = (bytes / FRAME_BYTES, bytes % FRAME_BYTES);
     full * FRAME_PAYLOAD_MAX + rest.saturating_sub(FRAME_HEADER_BYTES as u64)
 }
 
-/// Payload that a part of an upload takes in so many bytes, when the upload goes on in another file: whole frames, so
-/// that a piece of whole frames never lies in two files. Bytes that take no whole frame are filled as they are.
+/// Payload bytes that a part of an upload can hold when the upload continues in another file. Whole
+/// frames only, so that a piece of whole frames never lies in two files; but space too small for one
+/// frame is filled completely.
 pub fn part_capacity(bytes: u64) -> u64 {
     match bytes / FRAME_BYTES {
         0 => capacity(bytes),
@@ -237,12 +250,13 @@ pub fn part_capacity(bytes: u64) -> u64 {
     }
 }
 
-/// How many frames an extent has.
+/// The number of frames of an extent. Zero only for an extent without payload.
 pub fn frames(extent: &Extent) -> u64 {
     extent.len.div_ceil(FRAME_PAYLOAD_MAX)
 }
 
-/// Says what is impossible about an extent, before anything is computed from it.
+/// Fails, with the reason as text, for an extent that no file can contain. Must be called before any
+/// position is computed from an extent that was read from a record or a manifest.
 pub fn check_extent(extent: &Extent) -> Result<(), String> {
     let end = extent.position.checked_add(span(extent.len));
     let is_possible = extent.position >= BLOCK

@@ -1,8 +1,8 @@
-//! Giving space back: of uploads that were abandoned or refused, and of files that an earlier life left.
+//! Returning space: of uploads that were abandoned or refused, and of files that an earlier process left.
 //!
-//! Only space that no record names and none ever will is given back, and no byte of it is written again:
-//! a lost write shows as zeros, whatever lay there before. What is given back is durable some time later;
-//! a power cut in between costs space until the file is removed, never payload.
+//! Only space that no record names, now or later, is returned, and no byte of it is written again: a
+//! lost write shows as zeros, regardless of the bytes before. The return is durable some time later. A
+//! power cut in between costs space until the file is removed, never payload.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,17 +17,18 @@ use crate::env::{DiskError, DiskErrorKind, Fut, OpenMode};
 use crate::ids::BulkId;
 use crate::mutant::Mutant;
 
-/// Which part of an abandoned upload is given back.
+/// The part of an abandoned upload that is returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReclaimScope {
     /// All of it.
     Whole,
-    /// The part that was reserved and not written: something may name the rest, a state run say.
+    /// Only the part that was reserved and not written, since a state run or another record may name
+    /// the rest.
     Unwritten,
 }
 
-/// An abandoned piece: where it began, how far it was written and had blocks, and where
-/// its place ended.
+/// The place of an abandoned piece: its beginning, the end of its writes, the end of its blocks, and
+/// its own end. All in bytes from the beginning of the file.
 struct AbandonedPiece {
     file: Arc<BulkFile>,
     start: u64,
@@ -49,8 +50,9 @@ impl AbandonedPiece {
 }
 
 impl BulkFiles {
-    /// Gives the space of an abandoned upload back, once its last write has ended. Done by a task, since
-    /// uploads are abandoned by dropping them.
+    /// Returns the space of an abandoned upload in a task of its own, after the upload's last write has
+    /// ended. Called by drops, which cannot wait. Errors are logged: the space then stays taken until
+    /// the file is removed.
     pub(super) fn give_back(
         self: &Arc<Self>,
         pieces: Vec<UploadPiece>,
@@ -61,11 +63,11 @@ impl BulkFiles {
             return;
         }
         let bulk = self.clone();
-        // The files are not held: one that is removed meanwhile gives everything back.
+        // The files are not held in flight: one that is removed meanwhile returns all of its space.
         let places: Vec<AbandonedPiece> = pieces.iter().map(AbandonedPiece::of).collect();
         drop(pieces);
         let task: Fut<'static, ()> = Box::pin(async move {
-            // A write that ends later would take its blocks again.
+            // Waited for first, since a write that ends later would take its blocks again.
             if let Some(writing) = writing {
                 let _ = writing.ended.await;
             }
@@ -76,6 +78,7 @@ impl BulkFiles {
         self.env.rt.spawn("bulk give back", task).detach();
     }
 
+    /// Returns the blocks of one piece, then its place if no other upload has reserved behind it.
     async fn give_back_place(&self, place: &AbandonedPiece, which: ReclaimScope) {
         let start = match which {
             ReclaimScope::Whole => place.start,
@@ -87,7 +90,8 @@ impl BulkFiles {
             false => place.allocated,
         };
         if discard(&place.file, start..end).await {
-            // The place itself goes to the next upload, if it is the last: above what was written.
+            // The next upload may begin where the writes of this one ended, but only if this place is
+            // the last in the file.
             let mut state = self.state.lock();
             if let Some(current) = &mut state.current
                 && current.file.identity.file == id
@@ -98,13 +102,15 @@ impl BulkFiles {
         }
     }
 
+    /// The end of all reservations in the current file; 0 for any other file.
     fn reserved_end(&self, id: BulkId) -> u64 {
         let state = self.state.lock();
         let current = state.current.as_ref().filter(|current| current.file.identity.file == id);
         current.map_or(0, |current| current.end)
     }
 
-    /// Gives payload back that was durable already and that no record names or ever will.
+    /// Returns the space of durable payload, in a task of its own. The caller must know that no record
+    /// names the payload and none ever will.
     pub(super) fn give_back_written(self: &Arc<Self>, written: Vec<(Arc<BulkFile>, Extent)>) {
         if self.env.mutated(Mutant::KeepAbandoned) {
             return;
@@ -117,7 +123,9 @@ impl BulkFiles {
         self.env.rt.spawn("bulk give back", task).detach();
     }
 
-    /// Gives back what earlier lives reserved in a file and did not write. Content if the file has gone.
+    /// Returns space that an earlier process reserved in a file and did not write. Does nothing when
+    /// the file is gone or not sealed, so it never races with an upload. Bytes that can be read stay
+    /// unchanged. Fails when the disk does; a retry is safe.
     pub async fn tidy(&self, id: BulkId) -> Result<(), DiskError> {
         if !self.is_sealed(id) || self.env.mutated(Mutant::KeepAbandoned) {
             return Ok(());
@@ -129,14 +137,15 @@ impl BulkFiles {
     }
 }
 
-/// Gives a range of a file back; says whether that went well. What stays is garbage until the file goes.
+/// Returns a range of a file to the device, and `true` only on success. After an error the range is
+/// garbage until the file is removed.
 async fn discard(file: &BulkFile, range: Range<u64>) -> bool {
     if range.is_empty() {
         return true;
     }
     let discarded = file.handle.discard(range).await;
     if let Err(error) = &discarded {
-        tracing::warn!(%error, "the space of an abandoned upload stays taken");
+        tracing::warn!(%error, "the space of an abandoned upload could not be returned");
     }
     discarded.is_ok()
 }

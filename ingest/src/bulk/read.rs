@@ -1,4 +1,4 @@
-//! Reading payload back: every frame is verified before its bytes leave.
+//! Reading payload: every frame is verified before its bytes are returned.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -19,18 +19,18 @@ use crate::mutant::Mutant;
 
 /// Frames that are read at once.
 const STRETCH_FRAMES: u64 = 4;
-/// Handles kept open for the next reader.
+/// The most handles that are kept open for the next reader.
 const HANDLES_MAX: usize = 64;
 
-/// A file opened for reading, with what its checksums depend on.
+/// A file opened for reading, with the identity on which its checksums depend.
 pub struct BulkHandle {
     pub file: Arc<dyn File>,
     pub identity: BulkFileId,
 }
 
 impl BulkHandle {
-    /// Opens a file and reads its header. A file that is named and not there is corruption too. What is
-    /// damage may be so for one read only: see [`confirm`].
+    /// Opens a file and reads its header. A missing file is corruption, since a record names it.
+    /// Corruption after one attempt is not proof yet: the caller must go through [`confirm`].
     pub async fn open(
         disk: &dyn Disk,
         options: &BulkOptions,
@@ -45,12 +45,13 @@ impl BulkHandle {
         Ok(Self { file, identity: identity.map_err(corrupt)? })
     }
 
-    /// Names what is wrong at a place in the file.
+    /// The corruption of this file at a position. Builds the error only; the caller has found and
+    /// confirmed it.
     pub fn corrupt(&self, position: u64, detail: String) -> Corruption {
         Corruption { file: self.file.path().to_string(), position, detail }
     }
 
-    /// Reads frames of an extent that lie side by side, unverified.
+    /// Reads neighbouring frames of an extent in one read, without verifying them.
     async fn read_frames(&self, extent: &Extent, frames: &Range<u64>) -> Result<Bytes, ReadError> {
         let first = FrameRef::of(extent, frames.start);
         let last = FrameRef::of(extent, frames.end - 1);
@@ -59,13 +60,14 @@ impl BulkHandle {
         read.map_err(|error| ReadError::of_disk(self.identity.partition, first.position, &error))
     }
 
-    /// Reads one frame and verifies it; gives its payload.
+    /// Reads one frame, verifies it, and returns its payload. Corruption after one attempt is not proof
+    /// yet: the caller must go through [`confirm`].
     pub async fn read_frame(&self, extent: &Extent, index: u64) -> Result<Bytes, ReadError> {
         let bytes = self.read_frames(extent, &(index..index + 1)).await?;
         self.payload(FrameRef::of(extent, index), bytes)
     }
 
-    /// Verifies a frame that was read; gives its payload.
+    /// Verifies a frame that was read and returns its payload without a copy.
     fn payload(&self, frame: FrameRef, bytes: Bytes) -> Result<Bytes, ReadError> {
         match frame.verify(&self.identity, &bytes) {
             Ok(()) => Ok(bytes.slice(FRAME_HEADER_BYTES..)),
@@ -74,26 +76,31 @@ impl BulkHandle {
     }
 }
 
-/// The answer to who reads payload that this node has not got.
+/// The error of a read of payload that this node never stored, because its device was full when the
+/// payload came through the log. Another node may have it.
 pub fn missing(partition: PartitionId) -> ReadError {
     let reason = "this node had no room for the payload when it came; ask another node".to_owned();
     ReadError::Unavailable { partition, reason }
 }
 
-/// Handles of files that were read lately. A reader's own handle outlives its place here.
+/// Open handles of files that were read recently, at most 64. A reader keeps its own handle open when
+/// the cache drops it.
 #[derive(Default)]
 pub struct HandleCache {
     kept: Mutex<CachedHandle>,
 }
 
+/// The cached handles and a counter of uses, which stands in for time.
 #[derive(Default)]
 struct CachedHandle {
     uses: u64,
-    /// Each with the number of its last use.
+    /// Each handle with the number of its last use.
     handles: BTreeMap<BulkId, (u64, Arc<BulkHandle>)>,
 }
 
 impl HandleCache {
+    /// The cached handle of a file, or a new one. Two readers may open the same file at once; the later
+    /// one stays cached.
     async fn get(&self, bulk: &BulkFiles, id: BulkId) -> Result<Arc<BulkHandle>, ReadError> {
         if let Some(handle) = self.kept(id) {
             return Ok(handle);
@@ -104,6 +111,7 @@ impl HandleCache {
         Ok(handle)
     }
 
+    /// The cached handle of a file, counted as used now.
     fn kept(&self, id: BulkId) -> Option<Arc<BulkHandle>> {
         let mut kept = self.kept.lock();
         kept.uses += 1;
@@ -113,6 +121,7 @@ impl HandleCache {
         Some(handle.clone())
     }
 
+    /// Caches a handle, and drops the one that was unused for longest when there are too many.
     fn keep(&self, id: BulkId, handle: Arc<BulkHandle>) {
         let mut kept = self.kept.lock();
         let now = kept.uses;
@@ -125,21 +134,23 @@ impl HandleCache {
         }
     }
 
-    /// Closes a file that is removed, so that its space becomes free with its last reader.
+    /// Drops the cached handle of a file that was removed, so that the device regains the space with
+    /// the last reader. Must be called after the removal, or a reader may cache a new handle before it.
     pub fn forget(&self, id: BulkId) {
         self.kept.lock().handles.remove(&id);
     }
 }
 
-/// Holds the files of some extents for a reader: they are not collected while it lives, whatever becomes
-/// of the objects.
+/// Holds the files of some extents for a reader: garbage collection keeps them while the guard lives,
+/// even if the objects are deleted meanwhile.
 pub struct ReadGuard {
     bulk: Arc<BulkFiles>,
     files: Vec<BulkId>,
 }
 
 impl BulkFiles {
-    /// Holds the files that extents name. The caller has a view that names them until this returns.
+    /// Holds the files that extents name. The caller must keep the view that names them until this
+    /// returns; otherwise a file may be collected before. Never fails, and opens nothing.
     pub fn hold_for_reading(self: &Arc<Self>, extents: &[Extent]) -> ReadGuard {
         let mut files: Vec<BulkId> = extents.iter().map(|extent| extent.file).collect();
         files.sort_unstable();
@@ -167,25 +178,25 @@ impl Drop for ReadGuard {
     }
 }
 
-/// Gives a range of payload, frame by frame. At most a quarter of a mebibyte is held in memory.
+/// Reads a range of payload, frame by frame, in order. At most 256 KiB are held in memory.
 pub struct BulkReader {
     bulk: Arc<BulkFiles>,
     extents: Arc<[Extent]>,
-    /// The extent that is being read.
+    /// The index of the extent that is being read.
     index: usize,
-    /// The next byte within it.
+    /// The next byte within that extent.
     at: u64,
-    /// Bytes yet to be read.
+    /// Bytes of the range that are still to be read.
     left: u64,
     handle: Option<Arc<BulkHandle>>,
-    /// Verified, and not given yet.
+    /// Bytes that are verified and not returned yet.
     ready: VecDeque<Bytes>,
-    /// Frames to read at once; one after a read failed.
+    /// Frames to read at once: one for the rest of the range after a read has failed.
     stretch: u64,
 }
 
 impl BulkFiles {
-    /// Reads and verifies something, twice before it is called damaged.
+    /// Reads and verifies by `read`, twice before the result counts as damage; see [`confirm`].
     async fn confirmed<T, R>(&self, read: impl Fn() -> R) -> Result<T, ReadError>
     where
         R: Future<Output = Result<T, ReadError>>,
@@ -206,6 +217,7 @@ impl BulkFiles {
 }
 
 impl BulkReader {
+    /// A reader at the beginning of the range. Reads nothing yet.
     pub(super) fn new(bulk: Arc<BulkFiles>, extents: Arc<[Extent]>, range: Range<u64>) -> Self {
         let mut reader = Self {
             bulk,
@@ -221,7 +233,7 @@ impl BulkReader {
         reader
     }
 
-    /// Moves on to the extent that holds the next byte.
+    /// Moves on to the extent with the next byte.
     fn skip_extents(&mut self) {
         while let Some(extent) = self.extents.get(self.index).filter(|e| self.at >= e.len) {
             self.at -= extent.len;
@@ -230,8 +242,13 @@ impl BulkReader {
         }
     }
 
-    /// The next bytes, verified; `None` at the end of the range. After an error a further call meets the
-    /// same place again.
+    /// Returns the next bytes of the range, verified and in order; `None` only at the end of the range.
+    /// All good bytes before a damaged frame are returned before the error. After an error another call
+    /// begins at the same place. Dropping the future loses no bytes.
+    ///
+    /// Fails with corruption only after a second read agrees, and with corruption, too, when the range
+    /// exceeds the payload. Fails with [`ReadError::Unavailable`] when this node never stored the
+    /// payload.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
@@ -244,6 +261,8 @@ impl BulkReader {
         }
     }
 
+    /// Reads and verifies the next frames. Falls back to single frames after a failure, so that the
+    /// damaged frame alone is read again and named.
     async fn read_stretch(&mut self) -> Result<(), ReadError> {
         let Some(extent) = self.extents.get(self.index).copied() else {
             return Err(self.too_short().into());
@@ -256,7 +275,7 @@ impl BulkReader {
             return self.read_frame(&handle, &extent, first, end).await;
         }
         let Ok(bytes) = handle.read_frames(&extent, &frames).await else {
-            // One of them cannot be read; the others can.
+            // At least one of them cannot be read, so each is tried alone.
             self.stretch = 1;
             return Ok(());
         };
@@ -264,7 +283,7 @@ impl BulkReader {
             let frame = FrameRef::of(&extent, index);
             let from = ((index - first) * FRAME_BYTES) as usize;
             let Ok(payload) = handle.payload(frame, bytes.slice(from..from + frame.bytes())) else {
-                // What is good goes out first; the next call reads the bad frame alone.
+                // Good bytes are returned first; the next call reads the bad frame alone.
                 self.stretch = 1;
                 break;
             };
@@ -274,7 +293,7 @@ impl BulkReader {
         Ok(())
     }
 
-    /// Reads one frame, twice before it is called damaged.
+    /// Reads one frame, twice before it counts as damaged.
     async fn read_frame(
         &mut self,
         handle: &BulkHandle,
@@ -288,7 +307,7 @@ impl BulkReader {
         Ok(())
     }
 
-    /// Takes what is wanted of a frame's verified payload; the range ends at `end` of the extent.
+    /// Takes the wanted part of a frame's verified payload. The range ends at byte `end` of the extent.
     fn take(&mut self, index: u64, payload: Bytes, end: u64) {
         let start = index * FRAME_PAYLOAD_MAX;
         let wanted = (self.at - start) as usize..(end - start).min(payload.len() as u64) as usize;
@@ -297,7 +316,8 @@ impl BulkReader {
         self.ready.push_back(payload.slice(wanted));
     }
 
-    /// The range goes beyond the payload: who named it and who named the extents disagree.
+    /// The corruption of a range that exceeds the payload: the length of an object and its extents
+    /// disagree.
     fn too_short(&self) -> Corruption {
         let options = &self.bulk.options;
         let (file, position) = match self.extents.last() {
@@ -308,7 +328,8 @@ impl BulkReader {
         Corruption { file: file.to_string(), position, detail }
     }
 
-    /// The handle of the extent's file, kept until the extent has been read.
+    /// The handle of an extent's file, kept until the extent has been read. Checks the extent before
+    /// any position is computed from it.
     async fn handle(&mut self, extent: &Extent) -> Result<Arc<BulkHandle>, ReadError> {
         if let Some(handle) = &self.handle {
             return Ok(handle.clone());

@@ -1,14 +1,14 @@
-//! Space for an upload: a place in a file for all of it, and blocks of the device only for what comes.
+//! Space for an upload: a place in a file for all of it, and blocks of the device only for bytes that come.
 //!
 //! ```text
-//!   place   ├──────────────────────────────────────────────────────┤  costs nothing
-//!   blocks  ├─────────────────────────────┤                           a step ahead of what came
+//!   place   ├──────────────────────────────────────────────────────┤  takes no blocks
+//!   blocks  ├─────────────────────────────┤                           a step ahead of the bytes that came
 //!   written ├──────────────────┤
 //! ```
 //!
-//! Steps double, so that an upload that stops early has taken little and a long one asks seldom. What was
-//! announced beyond its steps is a [`SpacePromise`]: counted, so that a full device refuses an upload at its
-//! beginning and does not fail it in the middle.
+//! Steps double, so that an upload that stops early has taken few blocks and a long one reserves
+//! seldom. The announced bytes beyond an upload's blocks are a [`SpacePromise`]: they count as taken,
+//! so that a full device refuses an upload at its beginning instead of failing it in the middle.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,41 +22,42 @@ use crate::ids::BulkId;
 use crate::mutant::Mutant;
 use crate::time::Tick;
 
-/// The part of an upload that lies in one file.
+/// The part of an upload that lies in one file. Keeps that file in flight.
 pub struct UploadPiece {
     pub file: Arc<BulkFile>,
-    /// Its place.
+    /// The reserved place.
     pub extent: Extent,
-    /// The end of the blocks that it has.
+    /// The end of the blocks that are reserved for the piece, as a position in the file.
     pub allocated: u64,
-    /// The end of the writes that were begun.
+    /// The end of the writes that were begun, as a position in the file.
     pub written: u64,
     pub in_flight: InFlightGuard,
 }
 
 impl UploadPiece {
-    /// The end of its place.
+    /// The end of the place as a position in the file. The next piece in the file begins at or after
+    /// it.
     pub fn end(&self) -> u64 {
         self.extent.position + format::span(self.extent.len)
     }
 }
 
-/// Time for which a promise counts whole, whatever comes.
+/// Time for which a promise counts in full, however fast its bytes come.
 const PROMISE_WHOLE: Duration = Duration::from_secs(10);
-/// Later it counts for as much as would come within so long, at the rate so far.
+/// Afterwards a promise counts for the bytes that would come within this time, at the rate so far.
 const PROMISE_AHEAD: Duration = Duration::from_secs(600);
 
-/// An upload's announcement.
+/// The announced length of an upload, and its progress.
 pub struct Announcement {
     bytes: u64,
-    /// How much of it has its blocks, or is on its way to them.
+    /// The part that has blocks, or is about to get them.
     taken: u64,
     begun: Tick,
 }
 
 impl Announcement {
-    /// How much space it is expected to take yet. Whoever announces much and sends little keeps others out
-    /// for a moment only.
+    /// The space that the upload is expected to take still. Falls with time for an upload that sends
+    /// little, so that a long announcement without bytes keeps others out only briefly.
     fn expected(&self, now: Tick) -> u64 {
         let rest = self.bytes.saturating_sub(self.taken);
         let age = now.since(self.begun);
@@ -68,14 +69,16 @@ impl Announcement {
     }
 }
 
-/// Space that was announced and admitted; takes no blocks. Ends when it is dropped.
+/// Space that was announced and admitted, and that has no blocks yet. Dropping it ends the
+/// announcement.
 pub struct SpacePromise {
     bulk: Arc<BulkFiles>,
     number: u64,
 }
 
 impl SpacePromise {
-    /// Says that so many more of its bytes are no promise any more.
+    /// Moves `bytes` of the promise to the bytes that have blocks. Never fails; more bytes than were
+    /// promised count as all of them.
     pub fn take(&self, bytes: u64) {
         if let Some(announced) = self.bulk.state.lock().announced.get_mut(&self.number) {
             announced.taken = announced.taken.saturating_add(bytes);
@@ -90,8 +93,12 @@ impl Drop for SpacePromise {
 }
 
 impl BulkFiles {
-    /// Admits payload of `len` bytes that goes to this device, here or through a log. `elsewhere` is what
-    /// other devices that it goes to have room for, as far as that is known.
+    /// Admits payload of `len` bytes that will be written to this device, by an upload here or through
+    /// a log. `elsewhere` is the known free space of other devices that the payload goes to. Takes no
+    /// blocks.
+    ///
+    /// Waits for other reservations, first come, first served. Fails with [`BulkError::Full`] when this
+    /// device, less its reserve and all promises, or one of the others has no room.
     pub async fn promise(
         self: &Arc<Self>,
         len: u64,
@@ -101,7 +108,7 @@ impl BulkFiles {
         self.promise_in_turn(len, elsewhere).await
     }
 
-    /// The same for who has the turn already.
+    /// Admits payload, for a caller that holds the turn already.
     async fn promise_in_turn(
         self: &Arc<Self>,
         len: u64,
@@ -128,14 +135,15 @@ impl BulkFiles {
         Ok(SpacePromise { bulk: self.clone(), number })
     }
 
-    /// Admits an upload and reserves its place and its first step.
+    /// Admits an upload, and reserves its place and its first blocks. Fails with [`BulkError::Full`]
+    /// before it takes anything.
     ///
     /// Dropping the future may leave an empty file behind, which is sealed and garbage.
     pub(super) async fn reserve(
         self: &Arc<Self>,
         len: u64,
     ) -> Result<(SpacePromise, Option<UploadPiece>), BulkError> {
-        // One at a time: space that one has seen free, another must not take.
+        // One at a time: two reservations must not count the same free space.
         let _turn = self.turn.lock().await;
         let promise = self.promise_in_turn(len, None).await?;
         if len == 0 {
@@ -146,7 +154,9 @@ impl BulkFiles {
         Ok((promise, Some(piece)))
     }
 
-    /// Reserves a place for the next part of an upload, of `rest` bytes at most, and a first step.
+    /// Reserves the place of an upload's next piece, of at most `rest` bytes, and its first blocks.
+    /// Called when the piece before is full. Fails with [`BulkError::Full`] when not even one block is
+    /// free above the reserve.
     pub(super) async fn reserve_next(
         self: &Arc<Self>,
         rest: u64,
@@ -157,7 +167,9 @@ impl BulkFiles {
         self.begin_piece(rest, step).await
     }
 
-    /// Sees to it that a piece has its blocks up to `end`, and `step` bytes more if there is room.
+    /// Ensures that a piece has blocks up to `end`, and takes up to `step` bytes more if there is room.
+    /// Must succeed before the bytes are written. Fails with [`BulkError::Full`] when the bytes up to
+    /// `end` do not fit.
     pub(super) async fn extend(
         &self,
         piece: &mut UploadPiece,
@@ -171,7 +183,8 @@ impl BulkFiles {
         self.allocate(piece, from + wanted).await
     }
 
-    /// As much of `wanted` bytes as leaves the device its reserve; not less than `least`.
+    /// Returns `wanted`, or `least` when `wanted` would not leave the device its reserve. Fails when
+    /// `least` would not.
     async fn affordable(&self, wanted: u64, least: u64) -> Result<u64, BulkError> {
         let free = self.env.disk.free_bytes().await?;
         let room = free.saturating_sub(self.options.reserve_bytes);
@@ -181,24 +194,26 @@ impl BulkFiles {
         }
     }
 
-    /// How far ahead of what came space is reserved, once so much has come.
+    /// Bytes for which blocks are reserved ahead, after `came` bytes have come: as many again, within
+    /// bounds that follow from the options, in whole blocks. Never less than one block.
     pub(super) fn step(&self, came: u64) -> u64 {
         let unit = self.options.sync_bytes;
         let (least, most) = ((unit / 2).max(BLOCK), unit.saturating_mul(16).max(BLOCK));
         came.clamp(least, most).next_multiple_of(BLOCK)
     }
 
-    /// What an upload may take of the device, headers of new files included.
+    /// The most bytes of the device that an upload may take, headers of new files included.
     fn bytes_needed(&self, len: u64) -> u64 {
         let files = len / format::part_capacity(self.file_end() - BLOCK) + 1;
         format::span(len).saturating_add(files.saturating_mul(2 * BLOCK))
     }
 
-    /// Where a file ends at the latest, in whole blocks.
+    /// The end of the longest file, in whole blocks.
     fn file_end(&self) -> u64 {
         self.options.file_bytes_max / BLOCK * BLOCK
     }
 
+    /// Reserves a piece, and removes the file that a failed attempt has made.
     async fn begin_piece(self: &Arc<Self>, rest: u64, step: u64) -> Result<UploadPiece, BulkError> {
         let mut begun = None;
         let made = self.make_piece(rest, step, &mut begun).await;
@@ -208,6 +223,8 @@ impl BulkFiles {
         made
     }
 
+    /// Reserves a piece in the current file, or in a new one when the rest does not fit. Sets `begun`
+    /// as soon as a new file exists.
     async fn make_piece(
         self: &Arc<Self>,
         rest: u64,
@@ -230,11 +247,12 @@ impl BulkFiles {
         Ok(piece)
     }
 
-    /// Reserves blocks of the device up to `end`.
+    /// Reserves blocks of the device up to `end`. Any error but a full device marks the file as failed.
     async fn allocate(&self, piece: &mut UploadPiece, end: u64) -> Result<(), BulkError> {
         let end = if self.env.mutated(Mutant::ReserveWhole) { piece.end() } else { end };
         let allocated = piece.file.handle.allocate(piece.allocated..end).await;
         if let Err(error) = allocated {
+            // A full device is no defect of the file, which may be used again once space is free.
             if error.kind != DiskErrorKind::NoSpace {
                 piece.file.fail(&error);
             }
@@ -244,6 +262,7 @@ impl BulkFiles {
         Ok(())
     }
 
+    /// The error of a reservation: a full device, or a disk that failed.
     fn no_room(&self, error: DiskError) -> BulkError {
         match error.kind {
             DiskErrorKind::NoSpace => BulkError::Full { needed: BLOCK, free: 0 },
@@ -251,7 +270,8 @@ impl BulkFiles {
         }
     }
 
-    /// The file that takes reservations, if an upload of `len` bytes fits into what is left of it.
+    /// The file that takes reservations, with its end, if an upload of `len` bytes fits into the rest
+    /// of it.
     fn current_with_room(
         self: &Arc<Self>,
         len: u64,
@@ -266,13 +286,13 @@ impl BulkFiles {
         Some((file, end, in_flight))
     }
 
-    /// Begins the next file, which takes reservations from now on; the one before it is sealed once its
-    /// uploads have ended. Its name is durable when this returns.
+    /// Begins the next file, which takes reservations from now on. The file before is sealed once its
+    /// uploads have ended. The new file's name is durable when this returns.
     async fn begin_file(
         self: &Arc<Self>,
         begun: &mut Option<BulkId>,
     ) -> Result<(Arc<BulkFile>, u64, InFlightGuard), DiskError> {
-        // In flight before it exists, so that collection never meets it half made.
+        // In flight before it exists, so that garbage collection never finds it half made.
         let (id, in_flight) = {
             let mut state = self.state.lock();
             let id = state.take_id();
@@ -286,6 +306,7 @@ impl BulkFiles {
         };
         let handle = self.env.disk.open(&self.options.path(id), OpenMode::Create).await?;
         *begun = Some(id);
+        // Made durable by the first sync of payload, before which no record names the file.
         handle.write_at(0, identity.encode()).await?;
         if !self.env.mutated(Mutant::SkipBulkFolderSync) {
             self.env.disk.sync_folder(Some(&self.options.folder)).await?;
@@ -295,13 +316,13 @@ impl BulkFiles {
         Ok((file, BLOCK, in_flight))
     }
 
-    /// Removes a file that a reservation began in vain. One that cannot be removed is garbage.
+    /// Removes a file that a failed reservation has made. A file that cannot be removed is garbage.
     async fn remove_begun(&self, id: BulkId) {
         self.state.lock().current.take_if(|current| current.file.identity.file == id);
         if let Err(error) = self.env.disk.remove(&self.options.path(id)).await
             && error.kind != DiskErrorKind::NotFound
         {
-            tracing::warn!(%error, "a bulk file that was begun in vain stays as garbage");
+            tracing::warn!(%error, "a bulk file of a failed reservation stays as garbage");
         }
     }
 }

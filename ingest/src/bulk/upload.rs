@@ -1,4 +1,4 @@
-//! One upload: bytes in, frames out, durable at the end.
+//! One upload: takes bytes, writes frames, and makes them durable at the end.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,68 +18,70 @@ use crate::env::{DiskError, Fut};
 
 /// Payload of a known length on its way into bulk files.
 ///
-/// Dropping it abandons the upload and gives its space back. At most half a mebibyte is held in memory;
-/// [`PayloadUpload::write`] waits for the device beyond that.
+/// Dropping it abandons the upload and returns its space. At most 512 KiB are held in memory; beyond
+/// that [`PayloadUpload::write`] waits for the device.
 pub struct PayloadUpload {
     bulk: Arc<BulkFiles>,
-    /// As far as they have begun. The last is being filled while there is a filler; the others are full.
+    /// The pieces that have begun, in order. The last one is being filled while `filler` is set; all
+    /// others are full.
     pieces: Vec<UploadPiece>,
     filler: Option<ExtentWriter>,
     len: u64,
     given: u64,
-    /// The announced bytes that have no blocks yet; none where nobody was asked for room.
+    /// The announced bytes that have no blocks yet. None for an upload that was admitted elsewhere.
     promise: Option<SpacePromise>,
     digest: Digest,
-    /// The write that is under way, in which file.
+    /// The write under way; at most one.
     writing: Option<PendingWrite>,
-    /// The last sync asked for on the way.
+    /// The last sync that was requested before the end.
     syncing: Option<(Arc<BulkFile>, SyncRequest)>,
-    /// Bytes written since that sync was asked for.
+    /// Bytes written since that sync was requested.
     unsynced: u64,
-    /// An operation failed or was dropped half way, so that bytes are missing.
+    /// True after an operation failed or was dropped before its end: bytes may be missing.
     is_broken: bool,
-    /// The part that is given back when it is abandoned.
+    /// The part that is returned when the upload is dropped.
     abandoned: ReclaimScope,
 }
 
-/// A write that is under way.
+/// A write under way, with the file that fails with it.
 pub struct PendingWrite {
     file: Arc<BulkFile>,
     pub ended: Fut<'static, Result<(), DiskError>>,
 }
 
-/// Payload that is durable and that no record names yet.
+/// Payload that is written completely and that no record names yet.
 #[derive(Debug)]
 pub struct UploadedPayload {
-    /// Where it lies, in order.
+    /// The places of the payload, in order.
     pub extents: Arc<[Extent]>,
     /// CRC-64/NVME of the payload.
     pub digest: u64,
-    /// Keeps collection away from the files. Drop it when the record's outcome is known: when the view
-    /// refers to the extents, or when nothing ever will.
+    /// Keeps the files from garbage collection. Drop it only when the record's outcome is known: after
+    /// the view refers to the extents, or when nothing ever will.
     pub guard: UploadGuard,
 }
 
-/// Keeps files in flight; see [`UploadedPayload::guard`].
+/// Keeps files in flight; see [`UploadedPayload::guard`]. Dropping it makes the files collectable.
 pub struct UploadGuard {
     in_flight: Vec<InFlightGuard>,
-    /// The extents that were written in them.
+    /// The extents that were written by this upload. Empty for a guard of [`BulkFiles::prolong`].
     written: Vec<(Arc<BulkFile>, Extent)>,
 }
 
 impl UploadGuard {
+    /// A guard that holds files and cannot return space.
     pub(super) fn new(in_flight: Vec<InFlightGuard>) -> Self {
         Self { in_flight, written: Vec::new() }
     }
 
-    /// Holds the files until the process ends: whether a record names them is not known, and only the
-    /// next start finds out.
+    /// Holds the files until the process ends. For a record whose outcome is unknown: only the next
+    /// start learns from the log if a record names them, so they must not be collected before.
     pub fn keep(self) {
         std::mem::forget(self.in_flight);
     }
 
-    /// Gives the payload back. For payload that no record names and none ever will: the write was
-    /// refused, and is known to have been.
+    /// Returns the payload's space, in a task that logs its errors. Only for payload that no record
+    /// names and none ever will: the write was refused, and is known to have been.
     pub fn give_back(self) {
         if let Some(in_flight) = self.in_flight.first() {
             in_flight.bulk.give_back_written(self.written);
@@ -94,6 +96,8 @@ impl fmt::Debug for UploadGuard {
 }
 
 impl PayloadUpload {
+    /// An upload with its first piece, or without any, for one that reserves space with its first
+    /// bytes. Does no I/O.
     pub(super) fn new(
         bulk: Arc<BulkFiles>,
         len: u64,
@@ -119,12 +123,13 @@ impl PayloadUpload {
         upload
     }
 
+    /// Begins to fill the last piece.
     fn fill_last(&mut self) {
         let piece = self.pieces.last();
         self.filler = piece.map(|piece| ExtentWriter::new(piece.file.identity, piece.extent));
     }
 
-    /// Begins the next piece, if the payload goes on beyond those there are.
+    /// Begins the next piece, unless those there are have room for the whole payload.
     async fn begin_piece(&mut self) -> Result<(), BulkError> {
         let placed: u64 = self.pieces.iter().map(|piece| piece.extent.len).sum();
         self.filler = None;
@@ -138,26 +143,34 @@ impl PayloadUpload {
         Ok(())
     }
 
+    /// Moves bytes from the promise to those with blocks.
     fn took(&self, bytes: u64) {
         if let Some(promise) = &self.promise {
             promise.take(bytes);
         }
     }
 
-    /// Keeps what has been written when it is dropped, because something names it.
+    /// Limits the space that a later drop returns to the part that was never written. Called at a cut,
+    /// whose state run names the written part.
     pub fn keep_written(&mut self) {
         self.abandoned = ReclaimScope::Unwritten;
     }
 
-    /// Gives everything back, whatever names it: nobody will go by that.
+    /// Drops the upload and returns all of its space, even parts that a record names. The caller must
+    /// know that no reader will follow those names.
     pub fn abandon(mut self) {
         self.abandoned = ReclaimScope::Whole;
     }
 
-    /// Takes the next bytes. Waits while the device is behind. When this fails, or is dropped before it
-    /// ends, the upload cannot be finished any more.
+    /// Takes the next bytes, in order, and waits while the device is behind. The bytes are not durable
+    /// before [`PayloadUpload::finish`] returns.
+    ///
+    /// Fails when more bytes come than were announced, when the device is full or fails. After an
+    /// error, or when the future is dropped before its end, the upload cannot continue: every further
+    /// call fails with [`BulkError::Broken`].
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), BulkError> {
         self.check()?;
+        // Stays set when this fails or is dropped at an `.await` below: bytes would be missing.
         self.is_broken = true;
         self.given = self.given.saturating_add(bytes.len() as u64);
         if self.given > self.len {
@@ -183,8 +196,11 @@ impl PayloadUpload {
         Ok(())
     }
 
-    /// Makes everything durable: payload, and the names of its files. Fails when fewer bytes came than
-    /// were announced.
+    /// Makes the payload and the names of its files durable, and returns its extents and digest. Only
+    /// then may a record name the payload. Fails when fewer bytes came than were announced, or when a
+    /// file has failed.
+    ///
+    /// After an error, or when the future is dropped, the upload is abandoned and its space returned.
     pub async fn finish(mut self) -> Result<UploadedPayload, BulkError> {
         self.check()?;
         if self.given != self.len {
@@ -200,10 +216,14 @@ impl PayloadUpload {
         Ok(self.into_written())
     }
 
-    /// Sees to it that every whole frame taken so far has been written (not synced), and says where they
-    /// lie. An upload that comes in whole frames can be gone on with from there, in a new one.
+    /// Waits until every whole frame taken so far has been written, and returns the extents of these
+    /// frames, in order. Written is not durable: see [`BulkFiles::sync_written`]. An upload that comes
+    /// in whole frames can be continued from there by a new one.
+    ///
+    /// After an error, or when the future is dropped, the upload cannot continue.
     pub async fn flush(&mut self) -> Result<Vec<Extent>, BulkError> {
         self.check()?;
+        // Stays set when this fails or is dropped at an `.await` below.
         self.is_broken = true;
         if let Some((position, filled)) = self.filler.as_mut().and_then(ExtentWriter::flush) {
             self.submit(position, filled).await?;
@@ -212,7 +232,8 @@ impl PayloadUpload {
         self.is_broken = false;
         self.note_unsynced();
         let mut extents: Vec<Extent> = self.pieces.iter().map(|piece| piece.extent).collect();
-        // Only the piece that is being filled is not whole; once all bytes have come there is none.
+        // Only the piece that is being filled may be incomplete; after the last byte there is no such
+        // piece.
         if let (Some(filler), Some(last)) = (&self.filler, extents.last_mut()) {
             last.len = filler.frames_filled() * FRAME_PAYLOAD_MAX;
         }
@@ -220,8 +241,10 @@ impl PayloadUpload {
         Ok(extents)
     }
 
-    /// Ends the upload without waiting until it is durable: for payload that can be had again as long as
-    /// [`super::BulkFiles::sync_written`] has not been called.
+    /// Ends the upload after all bytes are written, without waiting until they are durable: that takes
+    /// a later [`BulkFiles::sync_written`]. Only for payload that can be fetched again until then, such
+    /// as payload that came through a log. Fails when fewer bytes came than were announced, and the
+    /// upload is abandoned then.
     pub async fn close(mut self) -> Result<UploadedPayload, BulkError> {
         self.check()?;
         if self.given != self.len {
@@ -232,14 +255,16 @@ impl PayloadUpload {
         Ok(self.into_written())
     }
 
+    /// Notes the files of all pieces for the next [`BulkFiles::sync_written`].
     fn note_unsynced(&self) {
         for piece in &self.pieces {
             piece.in_flight.bulk.note_unsynced(&piece.file);
         }
     }
 
+    /// The result of a complete upload. Takes the pieces, so that the drop returns no space.
     fn into_written(mut self) -> UploadedPayload {
-        // Without pieces nothing is given back.
+        // Taken, since the drop of an upload without pieces returns no space.
         let pieces = std::mem::take(&mut self.pieces);
         let written = pieces.iter().map(|piece| (piece.file.clone(), piece.extent)).collect();
         UploadedPayload {
@@ -252,7 +277,9 @@ impl PayloadUpload {
         }
     }
 
-    /// Writes a stretch while the next is being filled, once the stretch before it has been written.
+    /// Submits the write of a stretch, after the stretch before it has been written and its blocks are
+    /// reserved. Returns while the write is under way, so that the next stretch can be filled
+    /// meanwhile.
     async fn submit(&mut self, position: u64, stretch: Bytes) -> Result<(), BulkError> {
         let end = position + stretch.len() as u64;
         let step = self.bulk.step(self.given);
@@ -268,6 +295,7 @@ impl PayloadUpload {
             self.took(taken);
         }
         self.settle().await?;
+        // Another upload may have failed the file during the wait.
         if let Some(error) = file.failure() {
             return Err(error);
         }
@@ -278,7 +306,7 @@ impl PayloadUpload {
         let handle = file.handle.clone();
         let mut ended: Fut<'static, _> =
             Box::pin(async move { handle.write_at(position, stretch).await });
-        // The first poll submits it.
+        // The first poll submits the write to the device.
         match futures::poll!(&mut ended) {
             Poll::Ready(written) => written.map_err(|error| give_up(&file, error))?,
             Poll::Pending => self.writing = Some(PendingWrite { file: file.clone(), ended }),
@@ -289,7 +317,7 @@ impl PayloadUpload {
         Ok(())
     }
 
-    /// Waits for the write that is under way.
+    /// Waits for the write under way, if any. A failed write marks its file as failed.
     async fn settle(&mut self) -> Result<(), BulkError> {
         let Some(writing) = &mut self.writing else { return Ok(()) };
         let written = (&mut writing.ended).await.map_err(|error| give_up(&writing.file, error));
@@ -297,8 +325,8 @@ impl PayloadUpload {
         written
     }
 
-    /// Asks for a sync now and then, so that the last one has little left to do and the log's syncs
-    /// never wait behind a whole upload. Not before the one asked for last has ended.
+    /// Requests a sync from time to time, so that the last one has little left to do and the log's
+    /// syncs never wait behind a whole upload. Waits until the sync requested before has ended.
     async fn pace(&mut self, file: Arc<BulkFile>) -> Result<(), BulkError> {
         if let Some((file, request)) = self.syncing.take() {
             file.synced(request).await?;
@@ -309,10 +337,12 @@ impl PayloadUpload {
         Ok(())
     }
 
+    /// Fails when an earlier operation failed or was dropped before its end.
     fn check(&self) -> Result<(), BulkError> {
         if self.is_broken { Err(BulkError::Broken) } else { Ok(()) }
     }
 
+    /// The error of an upload with another length than announced.
     fn wrong_length(&self) -> BulkError {
         BulkError::WrongLength { announced: self.len, given: self.given }
     }
@@ -327,6 +357,7 @@ impl Drop for PayloadUpload {
     }
 }
 
+/// Marks a file as failed after a failed write, and returns the upload's error.
 fn give_up(file: &BulkFile, error: DiskError) -> BulkError {
     file.fail(&error);
     BulkError::Failed { file: file.handle.path().to_string(), reason: error.to_string() }

@@ -9,10 +9,11 @@ use crate::ids::BulkId;
 use crate::log::{Corruption, ReadError, confirm};
 
 /// Checks a file: both copies of its header, that no two of the extents overlap, and every frame that
-/// they say is there. Gives everything that is wrong. Extents of other files are passed over; space that
-/// no extent names is garbage and holds anything.
+/// the extents name. Returns all damage in the order in which it was found, empty when there is none.
+/// Extents of other files are skipped; space that no extent names is garbage and is not checked.
 ///
-/// Opens nothing for writing and changes nothing.
+/// Opens nothing for writing and changes nothing. An error of the disk at a frame is part of the
+/// result, too; only a file that cannot be opened for another reason than its absence fails the call.
 pub async fn verify(
     env: &Env,
     options: &BulkOptions,
@@ -23,7 +24,8 @@ pub async fn verify(
     let handle = match confirm(|| BulkHandle::open(&*env.disk, options, id)).await {
         Ok(handle) => handle,
         Err(error) => {
-            // The header's check has named what it could; a file that is not there it has not.
+            // The check of the header has reported damage to the header, but not a file that is
+            // missing.
             if wrong.is_empty() {
                 wrong.push(finding(options, id, 0, error));
             }
@@ -56,7 +58,8 @@ pub async fn verify(
     Ok(wrong)
 }
 
-/// Names each bad copy of the header; a reader needs only one.
+/// Returns the damage to each copy of the header. A reader needs only one good copy, a check reports
+/// both.
 async fn verify_header(
     env: &Env,
     options: &BulkOptions,
@@ -85,7 +88,8 @@ async fn verify_header(
     Ok(wrong)
 }
 
-/// What could not be read is a finding like what was read wrongly: the check goes on.
+/// The finding for a read that failed. A transient error is a finding as well, so
+/// that the check can continue.
 fn finding(options: &BulkOptions, id: BulkId, position: u64, error: ReadError) -> Corruption {
     match error {
         ReadError::Corrupt(corruption) => corruption,

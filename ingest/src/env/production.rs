@@ -1,5 +1,5 @@
-//! The environment of a real process: tokio's tasks and clock, the real disk. Servers run in it, and so do
-//! tests and tools on real brokers.
+//! The environment of a real process: tokio's tasks and clock, and the real disk. Used by servers, and
+//! by tests and tools on real brokers.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -19,11 +19,15 @@ use super::{Clock, Env, Fut, Runtime, Task};
 use crate::mutant::Mutant;
 use crate::time::{Tick, WallTime};
 
-/// Threads that wait for the disk on behalf of tasks that must not.
+/// Threads that perform disk operations for tasks that must not block.
 const DISK_THREADS: usize = 8;
 
-/// Makes the environment of a process whose data lie in a folder, on the tokio runtime that this is called
-/// on.
+/// Makes the environment of a process with its data in a folder. Tasks run on the tokio runtime of the
+/// caller; panics when called outside one. Starts eight disk threads, and neither makes nor checks the
+/// folder.
+///
+/// Fails when the system provides no randomness or no threads, or when `SILTSTONE_MUTANT` names an unknown
+/// seeded bug.
 pub fn of(data: &Path) -> io::Result<Env> {
     let node = Arc::new(Node { handle: Handle::current(), started: Instant::now() });
     let mut seed = [0; 8];
@@ -39,7 +43,7 @@ pub fn of(data: &Path) -> io::Result<Env> {
     })
 }
 
-/// The bug that a process which was built to have bugs is asked to show.
+/// The seeded bug that the environment variable names. None in a build without seeded bugs.
 fn mutant() -> io::Result<Option<Mutant>> {
     if cfg!(not(feature = "mutants")) {
         return Ok(None);
@@ -51,16 +55,18 @@ fn mutant() -> io::Result<Option<Mutant>> {
     Ok(Some(chosen))
 }
 
+/// The runtime and clock of this process.
 struct Node {
     handle: Handle,
     started: Instant,
 }
 
-/// A task that panics has left something half done that others may believe in: the process ends, and the
-/// next start recovers from what is durable.
+/// Runs a task and aborts the process when it panics: the task may have left work half done on which
+/// others rely, and the next start recovers from the durable state.
 async fn watched(name: &'static str, task: Fut<'static, ()>) {
     match std::panic::AssertUnwindSafe(task).catch_unwind().await {
-        // A merge, say, that was under way when the process was told to stop: nothing of it counts yet.
+        // For example a merge that was under way when the process was stopped. Nothing of it is
+        // published yet.
         Err(panic) if tells_of_the_end(panic.as_ref()) => {}
         Err(_) => {
             tracing::error!(task = name, "a task has panicked; stopping at once");
@@ -70,7 +76,8 @@ async fn watched(name: &'static str, task: Fut<'static, ()>) {
     }
 }
 
-/// Whether a task found only that tokio's runtime is no more: it has a thread of its own, and wanted to sleep.
+/// True when a panic only means that tokio's runtime has been shut down: the task has a thread of its
+/// own and tried to sleep.
 fn tells_of_the_end(panic: &(dyn std::any::Any + Send)) -> bool {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
@@ -87,7 +94,7 @@ impl Runtime for Node {
         let (cancel, cancelled) = futures::future::abortable(watched(name, task));
         let handle = self.handle.clone();
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
-            // Timers of the task run on the shared runtime; its I/O blocks this thread alone.
+            // Timers of the task run on the shared runtime. The task's I/O blocks only this thread.
             let _ended = handle.block_on(cancel);
         });
         if let Err(error) = thread {
@@ -102,7 +109,7 @@ impl Runtime for Node {
         Box::pin(async move {
             match done.await {
                 Ok(()) => {}
-                // The runtime ends: nobody waits for the job any more.
+                // The runtime is shutting down, so the caller is about to be dropped as well.
                 Err(error) if error.is_cancelled() => std::future::pending().await,
                 Err(_) => std::process::abort(),
             }
@@ -129,7 +136,7 @@ impl Clock for Node {
 mod tests {
     use super::*;
 
-    /// It ended the whole process, and with it a clean stop, when a merge was under way.
+    /// A merge under way during a clean stop once aborted the whole process.
     #[test]
     fn a_task_that_outlives_the_runtime_ends_quietly() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -139,7 +146,7 @@ mod tests {
         };
         let (clock, (begun, seen)) = (node.clone(), std::sync::mpsc::channel());
         let task: Fut<'static, ()> = Box::pin(async move {
-            // Work that does not wait, until the runtime has gone.
+            // Work without an `.await` until the runtime has been shut down.
             begun.send(()).unwrap();
             std::thread::sleep(Duration::from_millis(200));
             clock.sleep(Duration::from_millis(1)).await;

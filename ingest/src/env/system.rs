@@ -1,9 +1,9 @@
 //! The real disk and real randomness.
 //!
 //! A disk comes in two kinds over one folder. The *dedicated* kind blocks its caller and is ready at
-//! first poll: for tasks that have a thread of their own, where a hop to another thread would cost as
-//! much as the sync. The *pooled* kind hands what may block to a few I/O threads; a read first asks the
-//! page cache (`preadv2` with `RWF_NOWAIT`), so that most reads need no hop at all.
+//! the first poll: for tasks with a thread of their own, where a switch to another thread would cost as
+//! much as the sync. The *pooled* kind passes operations that may block to a few I/O threads. A read
+//! tries the page cache first (`preadv2` with `RWF_NOWAIT`), so that most reads need no switch at all.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -27,16 +27,17 @@ mod errno;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that do what may block. They end when the last handle is dropped.
+/// I/O threads for operations that may block; they end when the last handle is dropped.
 #[derive(Clone)]
 struct ThreadPool {
     jobs: std::sync::mpsc::SyncSender<Job>,
 }
 
-/// Jobs that may wait for an I/O thread; a caller beyond that waits itself.
+/// The most jobs that wait for an I/O thread. A caller beyond that blocks until one begins.
 const JOBS_MAX: usize = 1024;
 
 impl ThreadPool {
+    /// Starts the threads. Fails when the system provides none; those started before end by themselves.
     fn start(threads: usize) -> io::Result<Self> {
         let (jobs, receiver) = std::sync::mpsc::sync_channel::<Job>(JOBS_MAX);
         let receiver = Arc::new(Mutex::new(receiver));
@@ -44,6 +45,7 @@ impl ThreadPool {
             let receiver = receiver.clone();
             std::thread::Builder::new().name(format!("disk-{index}")).spawn(move || {
                 loop {
+                    // Held while waiting: one idle thread waits for a job, the others for the lock.
                     let job = receiver.lock().recv();
                     match job {
                         Ok(job) => job(),
@@ -56,14 +58,15 @@ impl ThreadPool {
     }
 }
 
-/// Runs operations, at once or on the pool.
+/// Runs operations: at once, or on the pool.
 #[derive(Clone)]
 struct DiskExecutor {
     pool: Option<ThreadPool>,
 }
 
 impl DiskExecutor {
-    /// Submits an operation now; the future only brings its result.
+    /// Submits an operation now; the future only returns its result. Without a pool the operation runs
+    /// before this returns.
     fn run<T: Send + 'static>(
         &self,
         path: &FilePath,
@@ -78,7 +81,7 @@ impl DiskExecutor {
         };
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move || {
-            // Whoever asked may have gone; the operation is done all the same.
+            // The caller may have dropped its future; the operation is performed all the same.
             let _ = sender.send(act());
         });
         let sent = pool.jobs.send(job);
@@ -92,12 +95,13 @@ impl DiskExecutor {
     }
 }
 
+/// The error of an operation, classified for callers.
 fn disk_error(path: &FilePath, operation: &'static str, error: &io::Error) -> DiskError {
     let kind = errno::kind_of(error);
     DiskError { kind, operation, path: path.clone(), detail: error.to_string() }
 }
 
-/// A data directory on a real file system.
+/// A data directory on a real file system. Clones use the same threads.
 #[derive(Clone)]
 pub struct OsDisk {
     root: Arc<Path>,
@@ -105,17 +109,21 @@ pub struct OsDisk {
 }
 
 impl OsDisk {
-    /// The kind whose operations block the caller.
+    /// The kind whose operations block the caller and run before they return. Only for tasks with a
+    /// thread of their own, see [`super::Runtime::spawn_dedicated`].
     pub fn dedicated(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into().into(), hands: DiskExecutor { pool: None } }
     }
 
-    /// The kind whose operations wait on I/O threads.
+    /// The kind whose operations run on I/O threads while the caller waits asynchronously. Operations
+    /// begin in the order of their submission, `threads` at a time. Fails when the threads cannot be
+    /// started.
     pub fn pooled(root: impl Into<PathBuf>, threads: usize) -> io::Result<Self> {
         let pool = Some(ThreadPool::start(threads)?);
         Ok(Self { root: root.into().into(), hands: DiskExecutor { pool } })
     }
 
+    /// The path on the real file system.
     fn place(&self, path: &FilePath) -> PathBuf {
         self.root.join(path.as_str())
     }
@@ -176,7 +184,7 @@ impl Disk for OsDisk {
             for entry in fs::read_dir(place)? {
                 let entry = entry?;
                 let metadata = entry.metadata()?;
-                // Names that are not ours (`lost+found`, an editor's leavings) are not ours to judge.
+                // Skipped: names that this program never uses (`lost+found`, leftovers of an editor).
                 let name = entry.file_name();
                 let name = name.to_str().filter(|name| {
                     name.bytes()
@@ -207,13 +215,15 @@ impl Disk for OsDisk {
     }
 }
 
+/// An open file, with the executor of its disk.
 struct OsFile {
     path: FilePath,
     file: Arc<fs::File>,
     hands: DiskExecutor,
 }
 
-/// Reads exactly `len` bytes, without waiting for the device if `now`; then none if it would have to.
+/// Reads exactly `len` bytes. With `now` it reads only from memory, and returns none when the device
+/// would be needed.
 fn read_exact(file: &fs::File, position: u64, len: usize, now: bool) -> io::Result<Option<Bytes>> {
     let mut buffer = BytesMut::zeroed(len);
     if !now {
@@ -224,12 +234,13 @@ fn read_exact(file: &fs::File, position: u64, len: usize, now: bool) -> io::Resu
     let flags = rustix::io::ReadWriteFlags::NOWAIT;
     match rustix::io::preadv2(file, &mut slices, position, flags) {
         Ok(read) if read == len => Ok(Some(buffer.freeze())),
-        // Not in memory, in memory in part, or not supported here: the slow way decides.
+        // Not in memory, only partly in memory, or not supported here: the blocking read decides.
         Ok(_) | Err(_) => Ok(None),
     }
 }
 
-/// Gives a range's blocks back to the file system, if it can take them.
+/// Returns a range's blocks to the file system. Succeeds without effect where the file system cannot do
+/// so.
 fn punch(file: &fs::File, range: Range<u64>) -> io::Result<()> {
     use rustix::fs::FallocateFlags;
     if range.is_empty() {
@@ -242,13 +253,14 @@ fn punch(file: &fs::File, range: Range<u64>) -> io::Result<()> {
     }
 }
 
-/// Reserved space below this is not worth a look.
+/// Reserved space in bytes below which a search for it is not worth its cost.
 const UNWRITTEN_MIN: u64 = 128 << 10;
 
-/// Gives back what is reserved and was never written: a hole to whoever seeks, and blocks all the same.
+/// Returns blocks that are reserved and were never written. The file system reports them as holes,
+/// although they take space.
 ///
-/// A file system that calls a hole what is not one would cost payload that was acknowledged, so every byte
-/// of a hole is read before it is believed.
+/// A file system that reports a hole where data is would destroy acknowledged payload, so every byte of
+/// a hole is read before its blocks are returned.
 fn punch_unwritten(file: &fs::File) -> io::Result<()> {
     file.sync_data()?;
     let metadata = file.metadata()?;
@@ -272,6 +284,7 @@ fn punch_unwritten(file: &fs::File) -> io::Result<()> {
     Ok(())
 }
 
+/// True when every byte of a range reads as zero.
 fn reads_as_zeros(file: &fs::File, range: &Range<u64>) -> io::Result<bool> {
     let mut buffer = vec![0; 256 << 10];
     let mut at = range.start;
@@ -286,8 +299,8 @@ fn reads_as_zeros(file: &fs::File, range: &Range<u64>) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Finds where the next hole or the next data begins; none beyond the last, or where the file system
-/// does not tell.
+/// Finds the beginning of the next hole or of the next data. None beyond the last, or where the file
+/// system does not report it.
 fn seek(file: &fs::File, what: rustix::fs::SeekFrom) -> io::Result<Option<u64>> {
     match rustix::fs::seek(file, what) {
         Ok(found) => Ok(Some(found)),
@@ -307,6 +320,7 @@ impl File for OsFile {
     }
 
     fn read_at(&self, position: u64, len: usize) -> Fut<'_, Result<Bytes, DiskError>> {
+        // Tried on the caller's thread first: bytes in memory need no switch to an I/O thread.
         if self.hands.pool.is_some()
             && let Ok(Some(bytes)) = read_exact(&self.file, position, len, true)
         {
@@ -369,13 +383,14 @@ impl File for OsFile {
     }
 }
 
-/// Numbers from the system's entropy, expanded; not for secrets.
+/// Numbers expanded from a seed of the system's entropy. Not for secrets.
 pub struct OsRandom {
     state: Mutex<u64>,
 }
 
 impl OsRandom {
-    /// Starts from a seed that the caller took from the system.
+    /// Starts from a seed that the caller drew from the system. The same seed gives the same numbers in
+    /// the same order.
     pub fn new(seed: u64) -> Self {
         Self { state: Mutex::new(seed) }
     }

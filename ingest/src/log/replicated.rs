@@ -1,17 +1,17 @@
 //! A log on brokers: the same log seen from every node.
 //!
 //! ```text
-//!   append ──► client of the lane ──► partition's leader ══► its followers
-//!   barrier ─► client of barriers ─┘          │ committed
-//!   reader ◄── decode, spool payload ◄── consumer
+//!   append ──► client of the record's kind ──► partition's leader ══► its followers
+//!   barrier ─► client of barriers ───────────┘        │ committed
+//!   reader ◄── decode, spool payload ◄── consumer ◄───┘
 //! ```
 //!
-//! Nobody knows such a log's end for certain: a broker may have been deposed without knowing it, and an
-//! acknowledgement may get lost. So
+//! The end of such a log is never known for certain: a broker may have been deposed without knowing it,
+//! and an acknowledgement may get lost. Therefore
 //! - an append that was not acknowledged in time is *unknown*, and only reading settles it;
-//! - a barrier is a record of its own, met by its content; nothing else proves that a read is fresh;
-//! - a consumer that does not deliver what this process knows to be acknowledged is replaced;
-//! - duplicates and late records are possible (a replaced client's), and are the fold's to drop.
+//! - a barrier is a record of its own, met by its content, since nothing else proves that a read is fresh;
+//! - a consumer that does not deliver records that this process knows to be acknowledged is replaced;
+//! - duplicates and late records are possible (those of a replaced client), and the fold drops them.
 //!
 //! Bulk payload, records with outcomes and barriers have a client each, so that none waits behind another.
 
@@ -46,29 +46,28 @@ use spool::Spool;
 
 pub use client::ProducerTimeouts;
 
-/// How a log on brokers is used.
+/// Options of a log on brokers.
 #[derive(Clone, Debug)]
 pub struct ReplicatedLogOptions {
-    /// Where payload that is not folded yet is spooled, below the data directory.
+    /// The folder for spooled payload, below the data directory. Emptied by a start.
     pub folder: FilePath,
-    /// Bytes that may be admitted and not acknowledged, for each lane.
+    /// The most bytes that may be admitted and not acknowledged, of large records and of small ones.
     pub queue_bytes: usize,
-    /// Length at which a spool file is full.
+    /// Length in bytes at which a spool file is full.
     pub spool_file_bytes: u64,
-    /// For how long a producer is trusted.
+    /// The time-outs after which a producer is replaced.
     pub patience: ProducerTimeouts,
-    /// A consumer is replaced when it has delivered nothing for so long although it should have.
+    /// A consumer is replaced after this time without a delivery, while acknowledged records are unread.
     pub stall: Duration,
-    /// Bytes of the device that are kept for cuts, merges and deletes; half of them from payload that is
-    /// spooled, too.
+    /// Bytes of the device kept free for cuts, merges and deletes; spooling keeps half of them free.
     pub reserve_bytes: u64,
-    /// What the log ends below must be so for so long before it is believed: a broker that is behind may
-    /// say it, too.
+    /// The log counts as cut off after brokers have reported an end below the read offset for this time.
+    /// For a shorter time a broker that is behind may report the same.
     pub lost: Duration,
 }
 
 impl ReplicatedLogOptions {
-    /// The usual values.
+    /// The usual values. No bytes are kept in reserve before the caller sets the field for that.
     pub fn new(folder: FilePath) -> Self {
         Self {
             folder,
@@ -82,48 +81,48 @@ impl ReplicatedLogOptions {
     }
 }
 
-/// The longest message that brokers take unless they are told otherwise, less what their framing needs.
+/// The longest message in bytes: the usual limit of brokers, less their framing.
 pub const MESSAGE_BYTES_MAX: usize = 1_000_000;
 
-/// A log on brokers could not be opened.
+/// An error of opening or setting up a log on brokers.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum OpenError {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The brokers could not be asked in time.
+    /// The brokers did not answer in time, or refused the request. A retry may help.
     #[error("the brokers do not answer: {0}")]
     Brokers(#[from] BrokerError),
-    /// A partition has no identity: it has not been set up, or it is not a store's log.
+    /// A partition has no identity: it has not been set up, or is not the log of a store.
     #[error("partition {partition} of the log has no identity: {detail}")]
     NoIdentity {
         /// The partition.
         partition: PartitionId,
-        /// What was found in its place.
+        /// The content that was found in its place.
         detail: String,
     },
-    /// The log is another one than expected.
+    /// The log belongs to another store, or has another number of partitions.
     #[error("partition {partition} belongs to another log: {detail}")]
     Foreign {
         /// The partition.
         partition: PartitionId,
-        /// What differs.
+        /// The difference.
         detail: String,
     },
 }
 
-/// What has happened since the log was opened.
+/// Counts of events since the log was opened; no count falls.
 #[derive(Default, Debug)]
 pub struct LogCounters {
-    /// Appends whose outcome was not known.
+    /// Appends that ended with an unknown outcome.
     pub unknown: AtomicU64,
-    /// Barriers that were appended.
+    /// Barriers that were sent, acknowledged or not.
     pub barriers: AtomicU64,
-    /// Consumers that were replaced.
+    /// Consumers that were replaced, for any reason.
     pub consumers_replaced: AtomicU64,
 }
 
-/// A log on brokers.
+/// A log on brokers, as one node uses it. See the module's description.
 pub struct ReplicatedLog {
     shared: Arc<LogShared>,
     watch: Mutex<Option<Task>>,
@@ -137,7 +136,7 @@ struct LogShared {
     clients: BTreeMap<ProducerKind, Arc<ProducerClient>>,
     rooms: BTreeMap<ProducerKind, Arc<Semaphore>>,
     partitions: BTreeMap<PartitionId, ReplicatedPartition>,
-    /// Names this process's barriers.
+    /// The writer of this process's barriers, drawn at each start.
     barrier_writer: WriterId,
     barrier_sequence: AtomicU64,
     counters: LogCounters,
@@ -149,19 +148,18 @@ struct ReplicatedPartition {
     progress: Mutex<PartitionProgress>,
 }
 
-/// What this process knows to be in a partition, and what it has read of it.
+/// Knowledge of this process about a partition: acknowledged records, and records that were read.
 #[derive(Default)]
 struct PartitionProgress {
     first: Offset,
-    /// The offset after the last record delivered or known.
+    /// The offset after the last record that is delivered or known.
     end: Offset,
     /// The newest acknowledged record of each writer of this process.
     acknowledged: BTreeMap<WriterId, (Epoch, Sequence)>,
-    /// The newest record of each of these that a reader has delivered.
+    /// The newest delivered record of each writer of this process.
     seen: BTreeMap<WriterId, (Epoch, Sequence)>,
-    /// Since when something acknowledged has been unread.
+    /// Time since which an acknowledged record is unread.
     unread_since: Option<Tick>,
-    /// When a reader delivered something last.
     delivered: Tick,
 }
 
@@ -174,8 +172,7 @@ impl PartitionProgress {
         }
     }
 
-    /// Before a record is sent: its writer is one of this process, whose records are looked out for. An
-    /// acknowledgement may come after the record has been read.
+    /// Notes a writer before its record is sent, since the record may be read before it is acknowledged.
     fn sends(&mut self, writer: WriterId) {
         self.seen.entry(writer).or_default();
     }
@@ -199,23 +196,24 @@ impl PartitionProgress {
             .any(|(writer, newest)| self.seen.get(writer).is_none_or(|seen| seen < newest))
     }
 
-    /// Whether a consumer made at `born` delivers nothing although there is something.
+    /// True when a consumer made at `born` delivers nothing although an acknowledged record is unread.
     fn is_stalled(&self, born: Tick, stall: Duration, now: Tick) -> bool {
         let Some(unread) = self.unread_since else { return false };
         now.since(unread.max(self.delivered).max(born)) >= stall
     }
 }
 
-/// How often clients are looked at.
+/// Interval at which clients and consumers are checked.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long an open waits for a first message where brokers say that there is none.
+/// Time for which an open waits for a first message where brokers report an empty partition.
 const EMPTY_WAIT: Duration = Duration::from_secs(5);
-/// How long an open waits for brokers.
+/// Time for which an open waits for brokers.
 const OPEN_WAIT: Duration = Duration::from_secs(30);
 
 impl ReplicatedLog {
-    /// Opens the log of a store with so many partitions. `known` is the store that the data directory
-    /// belongs to; a log of any other is refused.
+    /// Opens the log, verifies the identity of each partition, and empties the spool. The log of another
+    /// store than `known` is refused; a new data directory passes none. Fails when brokers do not answer
+    /// for 30 s, and for a partition without a valid identity.
     pub async fn open(
         env: &Env,
         brokers: Arc<dyn Brokers>,
@@ -271,7 +269,9 @@ impl ReplicatedLog {
         Ok(Self { shared, watch })
     }
 
-    /// Sets a new log up: writes the identity of each partition that is empty. Repeating it does no harm.
+    /// Writes the identity into each empty partition of a new log, and returns after the acknowledgement.
+    /// May be repeated: an interrupted setup is completed for the store that it was begun for. Must never
+    /// run on two machines at once. Fails when brokers do not answer, or a partition is another log's.
     pub async fn establish(
         env: &Env,
         brokers: &Arc<dyn Brokers>,
@@ -280,7 +280,7 @@ impl ReplicatedLog {
         cluster: &str,
     ) -> Result<(), OpenError> {
         let producer = brokers.producer(ProducerKind::Commits, 0)?;
-        // One that was interrupted is finished for the store that it was begun for.
+        // Otherwise the partitions of an interrupted setup would name two stores.
         let mut store = store;
         let mut found = Vec::new();
         for partition in (0..partitions).map(PartitionId::new) {
@@ -301,35 +301,36 @@ impl ReplicatedLog {
             match timeout(env.clock.as_ref(), OPEN_WAIT, sent).await {
                 Some(Ok(())) => {}
                 Some(Err(error)) => return Err(BrokerError(error.to_string()).into()),
-                None => return Err(BrokerError("no acknowledgement came".into()).into()),
+                None => return Err(BrokerError("no acknowledgement in time".into()).into()),
             }
         }
         Ok(())
     }
 
-    /// Whose log it is.
+    /// The store that the log belongs to, read from the log itself or known before it was opened.
     pub fn store(&self) -> StoreId {
         self.shared.store
     }
 
-    /// What has happened so far.
+    /// The counts of events since the log was opened. Each may rise while another one is read.
     pub fn counters(&self) -> &LogCounters {
         &self.shared.counters
     }
 
-    /// How many clients of each lane have been replaced.
+    /// Number of producers of each kind replaced so far. Rises only while brokers fail to acknowledge.
     pub fn clients_replaced(&self) -> Vec<(ProducerKind, u32)> {
         self.shared.clients.iter().map(|(lane, client)| (*lane, client.replaced())).collect()
     }
 
-    /// How far behind the end of the log, as some broker believes it to be, this process's reader is.
+    /// Returns the number of offsets between this process's reader and the end of the log, as one
+    /// broker believes that end; zero when the broker is behind. Fails when no broker answers.
     pub async fn lag(&self, partition: PartitionId) -> Result<u64, BrokerError> {
         let bounds = self.shared.brokers.bounds(partition).await?;
         let read = self.shared.partition(partition).progress.lock().end;
         Ok(bounds.end.get().saturating_sub(read.get()))
     }
 
-    /// Takes no more records and ends the tasks.
+    /// Refuses further admissions and ends the task that replaces clients. Admitted appends are still sent.
     pub async fn close(&self) {
         *self.shared.closed.lock() = true;
         let watch = self.watch.lock().take();
@@ -337,7 +338,7 @@ impl ReplicatedLog {
     }
 }
 
-/// Asks brokers until they answer, for as long as an open may wait.
+/// Repeats a request until brokers answer. Fails with the last error after [`OPEN_WAIT`].
 async fn retry<'a, T>(
     env: &Env,
     ask: impl Fn() -> Fut<'a, Result<T, BrokerError>>,
@@ -356,7 +357,7 @@ async fn retry<'a, T>(
     }
 }
 
-/// Reads a partition's first message, which says whose it is.
+/// Reads the identity of a partition and compares it. Where it is trimmed, the store must be known.
 async fn check_identity(
     env: &Env,
     brokers: &Arc<dyn Brokers>,
@@ -367,7 +368,7 @@ async fn check_identity(
 ) -> Result<StoreId, OpenError> {
     let no_identity = |detail: String| OpenError::NoIdentity { partition, detail };
     if bounds.first > Offset::ZERO {
-        // What lies below has been let go; records are bound to the store by their checksums all the same.
+        // The identity has been trimmed; records are bound to the store by their checksums all the same.
         return known.ok_or_else(|| {
             no_identity(format!(
                 "it begins at offset {}, and the data directory is new",
@@ -421,7 +422,7 @@ async fn first_messages(
             }
             Some(Err(_)) | None => attempt += 1,
         }
-        // That nothing is there is believed only when nothing came either: a broker may be behind.
+        // Believed to be empty only when no message came either, since a broker may be behind.
         let bounds = retry(env, || brokers.bounds(partition)).await?;
         if bounds.end == Offset::ZERO && env.clock.now().since(began) >= EMPTY_WAIT {
             let detail = "it is empty; set the cluster up with `siltstone init`".into();
@@ -444,7 +445,7 @@ impl LogShared {
         self.clients.get(&lane).expect("every lane has a client")
     }
 
-    /// Sends a record in its lane and keeps account of what comes back.
+    /// Sends a record by the client of its kind and notes the acknowledgement for the readers.
     fn send(
         self: &Arc<Self>,
         partition: PartitionId,
@@ -482,7 +483,7 @@ impl LogShared {
 
 fn lane_of(record: &Record) -> ProducerKind {
     match record.body {
-        // Behind the stream's pieces.
+        // By the same producer as the stream's pieces, so that the record is behind them.
         RecordBody::Data(_) | RecordBody::Abandon { .. } => ProducerKind::Data,
         RecordBody::Barrier => ProducerKind::Barriers,
         _ => ProducerKind::Commits,
@@ -497,7 +498,7 @@ impl Log for ReplicatedLog {
     ) -> Fut<'_, Result<AppendPermit, AppendError>> {
         Box::pin(async move {
             let wanted = bytes.min(self.shared.options.queue_bytes) as u32;
-            // Payload has a room of its own: what is large must not keep out what is small.
+            // Large records have a capacity of their own, so that they never keep out small ones.
             let lane = if bytes > BULKY { ProducerKind::Data } else { ProducerKind::Commits };
             let room = self.shared.rooms.get(&lane).expect("every lane has room").clone();
             let refused =
@@ -603,5 +604,5 @@ impl Log for ReplicatedLog {
     }
 }
 
-/// Records above this size are taken for payload.
+/// Records above this length in bytes are admitted as payload.
 const BULKY: usize = 512 << 10;

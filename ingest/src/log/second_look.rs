@@ -1,8 +1,8 @@
-//! Damage is believed when it has been seen twice.
+//! Damage is believed only after two reads agree.
 //!
-//! A bad cable, a controller's buffer or a device that recovers may give wrong bytes, or none, once and the
-//! right ones a moment later. Called damage at once, such a read would cost an object, a run or a partition
-//! that is whole. So every reader that verifies what it reads goes through [`confirm`].
+//! A bad cable, a controller's buffer or a device that recovers may return wrong bytes, or none, once,
+//! and the right ones a moment later. Such a read, reported as damage at once, would cost an object, a
+//! run or a partition that is whole, so every reader that verifies its bytes goes through [`confirm`].
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,16 +10,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::ReadError;
 use crate::env::{DiskError, File};
 
-/// Reads of this process whose first answer was bad and whose second was good.
+/// Number of reads of this process that were bad at first and good on repetition.
 static MENDED: AtomicU64 = AtomicU64::new(0);
 
-/// How many reads of this process were bad at first and good when they were done again: a device to look at.
+/// Returns the number of reads of this process that failed verification once and passed when repeated.
+/// Never falls; a number that rises points to a device in trouble. Read by the server's metrics.
 pub fn mended() -> u64 {
     MENDED.load(Ordering::Relaxed)
 }
 
-/// Reads and verifies something by `read`, once more if it seems damaged. Gives what is good, or what the
-/// second read says: damage that two reads agree on, or "not now".
+/// Reads and verifies by `read`, and repeats it once only if the result is corruption. Returns the good
+/// result of either, or the error of the second read: confirmed damage, or an error unrelated to the
+/// bytes. Any other error of the first read is returned at once. May be dropped at any time.
 pub async fn confirm<T, R>(read: impl Fn() -> R) -> Result<T, ReadError>
 where
     R: Future<Output = Result<T, ReadError>>,
@@ -36,8 +38,8 @@ where
     }
 }
 
-/// Reads and verifies something by `read`, once more if nothing valid is there. For a start, which takes
-/// content that is not valid for the end of a log.
+/// Reads and verifies by `read`, and repeats it once when nothing valid was found. For recovery, which
+/// takes invalid content for the end of the log and must not do so because of one bad read.
 pub(super) async fn confirm_absent<T, R>(
     file: &dyn File,
     position: u64,
@@ -56,6 +58,7 @@ where
     Ok(again)
 }
 
+/// Counts a read that was good on repetition, and logs its place.
 fn count_mended(place: &dyn std::fmt::Display) {
     MENDED.fetch_add(1, Ordering::Relaxed);
     tracing::warn!(%place, "a read was bad once and good when it was done again");

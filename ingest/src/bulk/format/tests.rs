@@ -23,7 +23,7 @@ fn extent(position: u64, len: u64) -> Extent {
     Extent { file: BulkId::new(7), position, len }
 }
 
-/// Lays an extent out, its payload coming in pieces of the given lengths over and over.
+/// Lays out an extent from payload in pieces of the given lengths, repeated in turn.
 fn lay_out(file: &mut Vec<u8>, extent: Extent, payload: &Bytes, lens: &[usize]) {
     let mut filler = ExtentWriter::new(golden_identity(), extent);
     let mut rest = payload.clone();

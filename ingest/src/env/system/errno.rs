@@ -1,4 +1,4 @@
-//! What each error of the system means to a caller: one table, so that no caller has to guess.
+//! The meaning of each system error for a caller: one table, so that no caller has to guess.
 
 use std::io;
 
@@ -6,7 +6,8 @@ use rustix::io::Errno;
 
 use crate::env::DiskErrorKind;
 
-/// Gives the kind of an error of the system or of the standard library.
+/// Classifies an error of the system or of the standard library. Unknown errors are
+/// [`DiskErrorKind::Refused`], never damage.
 pub(super) fn kind_of(error: &io::Error) -> DiskErrorKind {
     match Errno::from_io_error(error) {
         Some(errno) => of_errno(errno),
@@ -14,7 +15,7 @@ pub(super) fn kind_of(error: &io::Error) -> DiskErrorKind {
     }
 }
 
-/// Errors that the standard library makes itself.
+/// Classifies errors that the standard library makes itself.
 fn of_std(kind: io::ErrorKind) -> DiskErrorKind {
     match kind {
         io::ErrorKind::NotFound => DiskErrorKind::NotFound,
@@ -24,17 +25,18 @@ fn of_std(kind: io::ErrorKind) -> DiskErrorKind {
         io::ErrorKind::OutOfMemory | io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => {
             DiskErrorKind::Exhausted
         }
-        // A write that took nothing: the device's failure, as far as anybody can tell.
+        // A write that wrote nothing: most likely a failure of the device.
         io::ErrorKind::WriteZero => DiskErrorKind::Io,
         _ => DiskErrorKind::Refused,
     }
 }
 
+/// Classifies errors of the system.
 fn of_errno(errno: Errno) -> DiskErrorKind {
     match errno {
         Errno::NOENT => DiskErrorKind::NotFound,
         Errno::EXIST => DiskErrorKind::Exists,
-        // A quota is a full device for whoever meets it.
+        // An exhausted quota is a full device for this process.
         Errno::NOSPC | Errno::DQUOT => DiskErrorKind::NoSpace,
         Errno::MFILE
         | Errno::NFILE
@@ -48,8 +50,8 @@ fn of_errno(errno: Errno) -> DiskErrorKind {
         | Errno::TIMEDOUT
         | Errno::USERS
         | Errno::NOSR => DiskErrorKind::Exhausted,
-        // The medium cannot give a sector (`EIO`, `ENODATA`, `EREMOTEIO`, `EILSEQ`, `ENOLINK`), or the file
-        // system has found its own checksums wrong (`EUCLEAN`, `EBADMSG`).
+        // The medium cannot deliver a sector (`EIO`, `ENODATA`, `EREMOTEIO`, `EILSEQ`, `ENOLINK`), or
+        // the file system has found its own checksums wrong (`EUCLEAN`, `EBADMSG`).
         Errno::IO
         | Errno::NODATA
         | Errno::REMOTEIO
@@ -57,7 +59,7 @@ fn of_errno(errno: Errno) -> DiskErrorKind {
         | Errno::UCLEAN
         | Errno::BADMSG => DiskErrorKind::Io,
         // Rights (`EACCES`, `EPERM`, `EROFS`), a device or server that is gone (`ENODEV`, `ENXIO`, `ESTALE`,
-        // `ENOTCONN`), a path of another kind (`ENOTDIR`, `EISDIR`, `ELOOP`), whatever else there is.
+        // `ENOTCONN`), a path of another kind (`ENOTDIR`, `EISDIR`, `ELOOP`), and any other error.
         _ => DiskErrorKind::Refused,
     }
 }
@@ -66,7 +68,7 @@ fn of_errno(errno: Errno) -> DiskErrorKind {
 mod tests {
     use super::*;
 
-    /// Every number that Linux may give, and some that it does not know.
+    /// Every number that Linux may return, and some that it does not define.
     #[test]
     fn every_errno_has_its_kind() {
         let not_found = [Errno::NOENT];
@@ -103,7 +105,7 @@ mod tests {
         }
     }
 
-    /// Of all errors only these may come to be called damage.
+    /// Only these errors may be reported as damage.
     #[test]
     fn few_errors_speak_of_the_bytes() {
         let speaks =

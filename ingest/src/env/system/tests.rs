@@ -1,4 +1,4 @@
-//! Both kinds of disk do what the seam says, on real files.
+//! Both kinds of disk keep the contract of the trait, on real files.
 
 use super::*;
 use crate::env::DiskErrorKind;

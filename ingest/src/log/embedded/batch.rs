@@ -1,13 +1,14 @@
-//! A batch: what one group commit writes. `docs/formats/log.md` specifies the bytes.
+//! A batch: the unit that one group commit writes. `docs/formats/log.md` specifies the bytes.
 //!
 //! ```text
 //!   header 136 | record frame* | key hashes of the batch before, 8 each | zeros to 4 KiB
 //!   frame: length 4 | crc 4 | record
 //! ```
 //!
-//! The header says which store, partition, file and place the batch belongs to, so that stale content of
-//! a recycled file and misdirected writes do not pass; and up to which offset everything was durable when
-//! the batch was submitted, so that recovery can tell a torn end from a damaged middle.
+//! The header names the store, partition, file and position of the batch, so that old content of a
+//! reused file and misdirected writes are never taken for this batch. The header also names the offset
+//! up to which all records were durable when the batch was submitted, so that recovery can distinguish
+//! a torn end from a damaged middle.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_128;
@@ -15,22 +16,26 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::ids::{Offset, PartitionId, StoreId};
 use crate::time::WallTime;
 
-/// Everything in a log file is aligned to this.
+/// Alignment in bytes of everything in a log file.
 pub const BLOCK: u64 = 4096;
+/// Length of a batch's header in bytes.
 pub const HEADER_BYTES: usize = 136;
+/// Length in bytes of the fields before each record: length and checksum.
 pub const FRAME_BYTES: usize = 8;
 const MAGIC: u32 = u32::from_le_bytes(*b"SBT1");
 
-/// Which file a batch or header belongs to.
+/// The file that a batch or a file header belongs to. Every checksum of a frame depends on all three
+/// fields.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogFileId {
     pub store: StoreId,
     pub partition: PartitionId,
-    /// The file's number: rises with each file and with each reuse of one, so it tells generations apart.
+    /// The file's number. Rises with each new file and with each reuse of one, and so distinguishes the
+    /// reuses.
     pub file: u64,
 }
 
-/// A batch's header, as far as it is not identity.
+/// The fields of a batch's header, without those of [`LogFileId`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BatchHeader {
     pub position: u64,
@@ -39,30 +44,35 @@ pub struct BatchHeader {
     pub count: u32,
     /// Bytes of the record frames.
     pub records_len: u32,
-    /// How many key hashes of the batch before follow.
+    /// Number of key hashes of the batch before, which follow the record frames.
     pub hashes: u32,
-    /// All records below were durable when this batch was submitted.
+    /// The durable mark: all records below this offset were durable when the batch was submitted.
     pub durable: Offset,
-    /// Hash of the batch before.
+    /// Hash of the header of the batch before: its link in the chain.
     pub previous: u128,
     pub body_hash: u128,
 }
 
 impl BatchHeader {
+    /// Length in bytes of record frames and key hashes together, as the header names them. The caller
+    /// must compare the length with the file before it reads that many bytes.
     pub fn body_len(&self) -> usize {
         self.records_len as usize + 8 * self.hashes as usize
     }
 
-    /// Bytes that the batch takes in the file.
+    /// Bytes that the batch takes in the file: header, body, and zeros up to the next multiple of
+    /// [`BLOCK`].
     pub fn span(&self) -> u64 {
         span(self.body_len())
     }
 
-    /// The offset after its last record; `None` for a count that no log can have come to.
+    /// The offset after the batch's last record. `None` for a count that exceeds the last offset, which
+    /// only a damaged or forged header has.
     pub fn end(&self) -> Option<Offset> {
         self.base.checked_add(u64::from(self.count))
     }
 
+    /// The header's bytes, with their checksum at the end.
     fn encode(&self, identity: &LogFileId) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
         let mut to = &mut out[..];
@@ -86,8 +96,9 @@ impl BatchHeader {
         out
     }
 
-    /// Decodes a header that belongs here; `None` for anything else. With `any_file` it may be from an
-    /// earlier life of the file.
+    /// Decodes a header that belongs to this file and position. `None` for anything else: too few
+    /// bytes, a wrong checksum, or another store, partition, file or position. With `any_file` the
+    /// file's number may differ, for content from before the file was reused.
     pub fn decode(
         bytes: &[u8],
         identity: &LogFileId,
@@ -124,13 +135,16 @@ impl BatchHeader {
         is_here.then_some(found)
     }
 
-    /// The batch's link in the chain.
+    /// The batch's link in the chain: a hash of the header, which the next batch must name as its
+    /// `previous`.
     pub fn chain(&self, identity: &LogFileId) -> u128 {
         xxh3_128(&self.encode(identity))
     }
 }
 
-/// Whether bytes begin like a batch of the same log that stood in the file before it was reused.
+/// Returns true only when bytes begin with a valid batch header of the same store and partition but
+/// another file number, that is, content from before the file was reused. Looks at the header alone,
+/// not at the batch's place.
 pub fn is_of_earlier_life(bytes: &[u8], identity: &LogFileId) -> bool {
     let position_at = 4 + 4 + 16 + 4 + 4 + 8;
     let position = bytes.get(position_at..).and_then(|bytes| bytes.first_chunk());
@@ -139,12 +153,13 @@ pub fn is_of_earlier_life(bytes: &[u8], identity: &LogFileId) -> bool {
         && BatchHeader::decode(bytes, identity, position, false).is_none()
 }
 
-/// Bytes that a batch with so long a body takes in the file.
+/// Bytes that a batch with a body of `body_len` bytes takes in the file, in whole blocks.
 pub fn span(body_len: usize) -> u64 {
     ((HEADER_BYTES + body_len) as u64).next_multiple_of(BLOCK)
 }
 
-/// Checksum of a record frame, bound to its place and length.
+/// Checksum of a record frame. Covers store, partition, file, position and length before the record, so
+/// that a frame read from a wrong place never verifies.
 pub fn frame_crc(identity: &LogFileId, position: u64, record: &[u8]) -> u32 {
     let mut salt = [0; 40];
     salt[..16].copy_from_slice(&identity.store.0);
@@ -182,7 +197,8 @@ pub fn encode(
     (header, out, positions)
 }
 
-/// Puts a batch that was read together again, as it stands in the file, up to the end of its last block.
+/// The bytes of a batch that was read, exactly as they are in the file up to the end of the last block.
+/// The caller must have verified the body.
 pub fn join(header: &BatchHeader, identity: &LogFileId, body: &[u8]) -> BytesMut {
     let mut out = BytesMut::with_capacity(header.span() as usize);
     out.put_slice(&header.encode(identity));
@@ -191,13 +207,15 @@ pub fn join(header: &BatchHeader, identity: &LogFileId, body: &[u8]) -> BytesMut
     out
 }
 
-/// Whether the body is the one that the header was written with.
+/// Returns true only when the hash of `body` is the one in the header, that is, when all record frames
+/// and key hashes are those that were written.
 pub fn body_fits(header: &BatchHeader, body: &[u8]) -> bool {
     xxh3_128(body) == header.body_hash
 }
 
-/// Takes a verified body apart: each record's bytes with the place of its frame. `None` if the frames do
-/// not add up.
+/// Splits a verified body into its records, in order, each with the position of its frame in the file.
+/// `None` when lengths or count contradict the header; no length is used before it is compared with a
+/// bound.
 pub fn frames(header: &BatchHeader, body: &Bytes) -> Option<Vec<(u64, Bytes)>> {
     let mut at = 0usize;
     let mut found = Vec::with_capacity((header.count as usize).min(body.len() / FRAME_BYTES));
@@ -214,7 +232,8 @@ pub fn frames(header: &BatchHeader, body: &Bytes) -> Option<Vec<(u64, Bytes)>> {
     (at == header.records_len as usize).then_some(found)
 }
 
-/// The key hashes of the batch before, as a verified body repeats them.
+/// The key hashes of the batch before, in the order of its records. The caller must have verified the
+/// body; otherwise a length in the header may exceed it, and this panics.
 pub fn hashes_before(header: &BatchHeader, body: &[u8]) -> Vec<u64> {
     let hashes = &body[header.records_len as usize..];
     hashes.chunks_exact(8).map(|mut chunk| chunk.get_u64_le()).collect()
@@ -223,18 +242,20 @@ pub fn hashes_before(header: &BatchHeader, body: &[u8]) -> Vec<u64> {
 const FILE_MAGIC: &[u8; 8] = b"SILTLOG1";
 const FILE_HEADER_BYTES: usize = 76;
 
-/// The first block of a log file: where it continues from.
+/// The first block of a log file, which links the file to the one before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileHeader {
-    /// The offset of its first record.
+    /// The offset of the file's first record.
     pub base: Offset,
-    /// The last batch's link in the file before.
+    /// The link of the last batch in the file before.
     pub previous: u128,
-    /// Everything below was durable when the file was begun.
+    /// The durable mark: all records below this offset were durable when the file was begun.
     pub durable: Offset,
 }
 
 impl FileHeader {
+    /// The first block's bytes: the fields, their checksum, and zeros up to 4 KiB. The writer task
+    /// writes them together with the file's first batch, never before.
     pub fn encode(&self, identity: &LogFileId) -> BytesMut {
         let mut out = BytesMut::with_capacity(BLOCK as usize);
         out.put_slice(FILE_MAGIC);
@@ -252,6 +273,8 @@ impl FileHeader {
         out
     }
 
+    /// Decodes the header of this very file. `None` for anything else: a file filled with zeros, a
+    /// wrong checksum, an unknown version, or another store, partition or file number.
     pub fn decode(bytes: &[u8], identity: &LogFileId) -> Option<Self> {
         let bytes = bytes.get(..FILE_HEADER_BYTES)?;
         let (body, crc) = bytes.split_at(FILE_HEADER_BYTES - 4);

@@ -1,4 +1,4 @@
-//! Log files laid out byte by byte, for the tests of what reads them.
+//! Log files that are laid out byte by byte, for the tests of recovery, repair and verification.
 
 use bytes::Bytes;
 
@@ -18,6 +18,8 @@ pub const PARTITION: PartitionId = PartitionId::new(2);
 pub const BUCKET: BucketId = BucketId::new(3);
 pub const FILE_BYTES: u64 = 16 * BLOCK;
 
+/// Options of the log that the tests lay out. The store counts as not begun, so a missing log is no
+/// corruption.
 pub fn options() -> EmbeddedLogOptions {
     EmbeddedLogOptions {
         folder: FilePath::new("log"),
@@ -29,18 +31,22 @@ pub fn options() -> EmbeddedLogOptions {
     }
 }
 
+/// The folder of the partition's log files.
 pub fn folder() -> FilePath {
     options().partition_folder(PARTITION)
 }
 
+/// The path of the log file with a number.
 pub fn path(number: u64) -> FilePath {
     file_path(&folder(), number)
 }
 
+/// The identity of the log file with a number.
 pub fn identity(file: u64) -> LogFileId {
     LogFileId { store: STORE, partition: PARTITION, file }
 }
 
+/// An encoded delete of a key; a barrier for the empty key.
 pub fn record(key: &str) -> Bytes {
     let body = match key {
         "" => RecordBody::Barrier,
@@ -56,11 +62,12 @@ pub fn record(key: &str) -> Bytes {
     Record { id: RecordId::default(), principal, request, time: WallTime::default(), body }.encode()
 }
 
+/// The key hash that a batch repeats for the record of a key; 0 for a barrier.
 pub fn hash(key: &str) -> u64 {
     if key.is_empty() { 0 } else { key_hash(BUCKET, key.as_bytes()) }
 }
 
-/// A log file that is being laid out.
+/// A log file in memory, to which batches are added in order.
 pub struct Layer {
     pub identity: LogFileId,
     pub bytes: Vec<u8>,
@@ -70,6 +77,7 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// A file with a header and no batch yet, linked to the batch with the hash `previous`.
     pub fn begin(number: u64, base: u64, durable: u64, previous: u128) -> Self {
         let identity = identity(number);
         let (base, durable) = (Offset::new(base), Offset::new(durable));
@@ -78,7 +86,7 @@ impl Layer {
         Self { identity, bytes, end: base.get(), chain: previous, hashes: Vec::new() }
     }
 
-    /// The file that goes on where another one ends.
+    /// A file that continues the chain of another one, under the next number.
     pub fn after(before: &Layer, durable: u64) -> Self {
         let number = before.identity.file + 1;
         Self {
@@ -87,7 +95,7 @@ impl Layer {
         }
     }
 
-    /// Adds a batch of one record for each key.
+    /// Adds a batch with one record for each key, in order. An empty key makes a barrier record.
     pub fn batch(mut self, keys: &[&str], durable: u64) -> Self {
         let header = BatchHeader {
             position: self.bytes.len() as u64,
@@ -109,6 +117,7 @@ impl Layer {
         self
     }
 
+    /// Puts the file into a disk in memory, filled with zeros up to its full length.
     pub fn put(&self, memory: &Memory) {
         let mut bytes = self.bytes.clone();
         bytes.resize(FILE_BYTES as usize, 0);
@@ -116,16 +125,17 @@ impl Layer {
     }
 }
 
+/// Overwrites bytes of a stored log file. Panics when the file is missing or too short.
 pub fn change(memory: &Memory, number: u64, at: u64, bytes: &[u8]) {
     let mut file = memory.get(&path(number)).unwrap();
     file[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
     memory.put(&path(number), &file);
 }
 
-/// Three batches from offset 10 on; each calls durable what stood before it.
+/// A file with three batches from offset 10 on. Each batch calls durable all records before it.
 pub fn three() -> Layer {
     Layer::begin(1, 10, 10, 7).batch(&["a", "", "b"], 10).batch(&["c"], 13).batch(&["d", "e"], 14)
 }
 
-/// Positions of the three batches.
+/// Positions of the batches of [`three`].
 pub const THREE: [u64; 3] = [BLOCK, 2 * BLOCK, 3 * BLOCK];

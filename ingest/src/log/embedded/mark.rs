@@ -1,10 +1,11 @@
-//! The mark: repeats, now and then, up to where the log was durable.
+//! The mark files, which repeat from time to time the offset up to which the log was durable.
 //!
-//! Every batch carries the mark already; these copies tell when the newest log file is missing altogether.
-//! There are two files of two slots each, one in the log's folder and one beside that folder, so that the
-//! loss of either leaves the other. Where a log file begins both are marked. Between these marks the one
-//! beside is: what is in the folder is said by the batches there. The slots of a file take turns, so that a
-//! torn write leaves the other one.
+//! Every batch carries this mark already; the files are the evidence when the newest log file is
+//! missing altogether. There are two files of two slots each, one in the log's folder and one beside
+//! that folder, so that the loss of either leaves the other. Both are written when a log file is begun.
+//! Between these writes only the one beside the folder is, since inside the folder the batches
+//! themselves carry the mark. The slots of a file take turns, so that a torn write leaves the other
+//! slot intact.
 
 use std::sync::Arc;
 
@@ -19,13 +20,15 @@ use crate::log::second_look::confirm_absent;
 const MAGIC: &[u8; 8] = b"SILTMRK1";
 const SLOT_BYTES: usize = 48;
 
-/// The two mark files of a partition.
+/// The two mark files of a partition, in this order: in the log's folder, and beside that folder. A
+/// partition never shares its mark files with another one.
 pub fn paths(options: &EmbeddedLogOptions, partition: PartitionId) -> [FilePath; 2] {
     let folder = options.folder.as_str().replace('/', "-");
     let beside = FilePath::new(format!("{folder}-{:04}.mark", partition.get()));
     [options.partition_folder(partition).join("mark"), beside]
 }
 
+/// The bytes of one slot.
 fn encode(store: StoreId, partition: PartitionId, turn: u64, durable: Offset) -> BytesMut {
     let mut out = BytesMut::with_capacity(SLOT_BYTES);
     out.put_slice(MAGIC);
@@ -38,22 +41,26 @@ fn encode(store: StoreId, partition: PartitionId, turn: u64, durable: Offset) ->
     out
 }
 
+/// Turn and durable mark of a slot; none when it is not valid, or belongs to another store or
+/// partition.
 fn decode(bytes: &[u8], store: StoreId, partition: PartitionId) -> Option<(u64, Offset)> {
     let mut from = bytes.get(28..SLOT_BYTES)?;
     let (turn, durable) = (from.get_u64_le(), Offset::new(from.get_u64_le()));
     (encode(store, partition, turn, durable) == bytes[..SLOT_BYTES]).then_some((turn, durable))
 }
 
-/// The marks' content.
+/// The content of both mark files together.
 #[derive(Clone, Copy, Default)]
 pub struct Marks {
-    /// Everything below was durable.
+    /// The highest durable mark: all records below this offset were durable.
     pub durable: Offset,
-    /// True when there is a mark at all.
+    /// True when at least one slot could be read.
     pub is_readable: bool,
 }
 
-/// Reads the marks. Where none can be read, the batches' own marks count.
+/// Reads both mark files and returns the highest mark. A missing file and an invalid slot, which a
+/// second read must confirm, count as no mark, never as an error; the batches carry marks of their own.
+/// Fails when a file exists and cannot be opened.
 pub async fn read(
     env: &Env,
     options: &EmbeddedLogOptions,
@@ -74,11 +81,13 @@ pub async fn read(
     Ok(marks)
 }
 
-/// The slots that can be read: turn and mark.
+/// The valid slots of one file: turn and durable mark. A slot that the device cannot read counts as
+/// invalid.
 async fn slots(file: &dyn File, store: StoreId, partition: PartitionId) -> Vec<(u64, Offset)> {
     let mut found = Vec::new();
     for slot in [0, BLOCK] {
-        // One that is not valid may never have been written, or torn; and it may have been read badly once.
+        // An invalid slot may be torn or never written, which is no damage; but one bad read must not
+        // hide a valid one.
         let read = || async {
             let bytes = file.read_at(slot, SLOT_BYTES).await.unwrap_or_default();
             Ok(decode(&bytes, store, partition))
@@ -88,18 +97,19 @@ async fn slots(file: &dyn File, store: StoreId, partition: PartitionId) -> Vec<(
     found
 }
 
-/// Writes marks.
+/// Writes the mark files. Owned by the writer task, or by a repair, so that no two writers meet.
 pub struct Marker {
-    /// In the log's folder, and beside it; each with the turn of its newest mark.
+    /// The file in the log's folder and the one beside it, each with the turn of its newest mark.
     files: [(Arc<dyn File>, u64); 2],
     store: StoreId,
     partition: PartitionId,
-    /// True when a file has no mark yet: then the next mark goes to both.
+    /// True while a file has no mark yet. The next mark then goes to both.
     owes_both: bool,
 }
 
 impl Marker {
-    /// Opens the mark files, making those that are not there.
+    /// Opens both mark files and finds their newest slots. A missing file is made, its length and name
+    /// made durable before this returns. Fails when the disk does.
     pub async fn open(
         env: &Env,
         options: &EmbeddedLogOptions,
@@ -112,7 +122,7 @@ impl Marker {
             let file = open(env, &path).await?;
             let found = slots(file.as_ref(), options.store, partition).await;
             owes_both |= found.is_empty();
-            // The next write must not be where the newest mark stands: torn, it would take that one along.
+            // The next write must not go to the slot of the newest mark: a torn write would destroy it.
             let turn = found.into_iter().map(|(turn, _)| turn).max().unwrap_or(0);
             newest.push((file, turn));
         }
@@ -120,7 +130,8 @@ impl Marker {
         Ok(Self { files, store: options.store, partition, owes_both })
     }
 
-    /// Makes the mark durable beside the log's folder.
+    /// Writes the mark to the file beside the log's folder, and to both while one has no mark. Durable
+    /// when this returns. After an error the older slot still holds the mark before.
     pub async fn write(&mut self, durable: Offset) -> Result<(), DiskError> {
         if self.owes_both {
             return self.write_both(durable).await;
@@ -128,13 +139,15 @@ impl Marker {
         self.write_to(1, durable).await
     }
 
-    /// Makes the mark durable in both files.
+    /// Writes the mark to both files, one after the other. Both are durable when this returns; after an
+    /// error only the first may be.
     pub async fn write_both(&mut self, durable: Offset) -> Result<(), DiskError> {
         self.owes_both = false;
         self.write_to(0, durable).await?;
         self.write_to(1, durable).await
     }
 
+    /// Writes the next slot of one file and syncs it.
     async fn write_to(&mut self, index: usize, durable: Offset) -> Result<(), DiskError> {
         let (file, turn) = &mut self.files[index];
         *turn = turn.wrapping_add(1);
@@ -143,6 +156,7 @@ impl Marker {
     }
 }
 
+/// Opens a mark file for writing, or makes it with both slots reserved and its name synced.
 async fn open(env: &Env, path: &FilePath) -> Result<Arc<dyn File>, DiskError> {
     let disk = &env.disk_dedicated;
     match disk.open(path, OpenMode::Write).await {

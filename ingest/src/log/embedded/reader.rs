@@ -1,4 +1,5 @@
-//! Reading the log: from memory where a reader keeps up, else from the files, verified again.
+//! Reading the log: from memory close to the end, otherwise from the files, where every batch is
+//! verified again.
 
 use std::sync::Arc;
 
@@ -12,20 +13,26 @@ use crate::log::{CommittedRecord, Corruption, LogLocation, LogReader, ReadError,
 use crate::mutant::Mutant;
 use crate::record::Record;
 
-/// Reads committed records in order.
+/// Reads committed records in order. Pins the log file that it is reading.
 pub(super) struct FileReader {
     partition: Arc<EmbeddedPartition>,
     next: Offset,
-    /// Where in a file the batch with `next` begins, when that is known.
+    /// The file and position of the batch with `next`, when they are known.
     place: Option<(Arc<LogFile>, u64)>,
 }
 
 impl FileReader {
+    /// A reader that delivers the record with offset `next` first. Reads nothing before the first call
+    /// of [`LogReader::next`].
     pub fn new(partition: Arc<EmbeddedPartition>, next: Offset) -> Self {
         Self { partition, next, place: None }
     }
 
+    /// Waits for records at or above `next` and returns those of one batch. `next` moves only when
+    /// records are returned, so an error or a dropped future leaves no gap. At the end of a log with
+    /// damage, fails with that damage instead of waiting.
     async fn take(&mut self) -> Result<Vec<CommittedRecord>, ReadError> {
+        // Subscribed before the first look, so that no change of the end is missed.
         let mut end = self.partition.end.subscribe();
         loop {
             if self.next < *end.borrow_and_update() {
@@ -48,6 +55,7 @@ impl FileReader {
         }
     }
 
+    /// The records of the batch with `next`, if that batch is in memory.
     fn take_from_memory(&mut self) -> Option<Vec<CommittedRecord>> {
         let recent = self.partition.recent.lock();
         let first = recent.batches.front().and_then(|batch| batch.first())?;
@@ -60,12 +68,13 @@ impl FileReader {
         let index = recent.batches.partition_point(|batch| !holds(batch));
         let batch = recent.batches.get(index)?.clone();
         drop(recent);
-        // Memory has caught up; the place in the file would be stale when it falls behind again.
+        // The place in the file would be stale when the reader falls behind memory again.
         self.place = None;
         Some(batch.iter().filter(|record| record.offset >= self.next).cloned().collect())
     }
 
-    /// Reads the next batch from the files; empty when it held nothing at or above `next`.
+    /// Reads the next batch from the files. Empty when the batch had no record at or above `next`, or
+    /// when the next batch is in the following file; the caller then calls again.
     async fn take_from_file(&mut self) -> Result<Vec<CommittedRecord>, ReadError> {
         let (file, position) = match self.place.take() {
             Some(place) => place,
@@ -75,7 +84,8 @@ impl FileReader {
         let (header, body) = match read {
             Ok(batch) => batch,
             Err(ReadError::Corrupt(corruption)) => {
-                // If the file ends here, the batch must be in the one after it.
+                // The current file may simply end here; then the batch is in the file that begins at or
+                // below `next`.
                 let next = self.file_of(self.next)?;
                 if next.identity.file == file.identity.file {
                     let detail = format!(
@@ -98,8 +108,8 @@ impl FileReader {
         Ok(records.into_iter().filter(|record| record.offset >= self.next).collect())
     }
 
-    /// Finds the position of the batch with an offset. What stands before it in the file is not read, so that damage
-    /// there is of no concern.
+    /// Finds the file and position of the batch with an offset. Bytes before that batch are not read,
+    /// so damage there does not matter.
     async fn place_of(&self, offset: Offset) -> Result<(Arc<LogFile>, u64), ReadError> {
         let file = self.file_of(offset)?;
         if file.base == offset {
@@ -108,7 +118,8 @@ impl FileReader {
         let stretch = file.begin..file.len;
         let found = scan::seek(&file.file, &file.identity, stretch, offset).await;
         let found = found.map_err(|error| self.partition.unavailable(error.to_string()))?;
-        // Not found, it is met, and named, on the way from the beginning.
+        // When no header covers the offset, reading from the beginning meets the damage and reports its
+        // place.
         let position = found.map_or(file.begin, |header| match header.end() == Some(offset) {
             true => header.position + header.span(),
             false => header.position,
@@ -116,7 +127,8 @@ impl FileReader {
         Ok((file, position))
     }
 
-    /// The last file that begins at or below an offset.
+    /// The last file that begins at or below an offset. Fails with [`ReadError::Trimmed`] when none
+    /// does.
     fn file_of(&self, offset: Offset) -> Result<Arc<LogFile>, ReadError> {
         let files = self.partition.files.lock();
         let found = files.iter().rev().find(|file| file.base <= offset).cloned();
@@ -130,6 +142,7 @@ impl LogReader for FileReader {
     }
 }
 
+/// Reads bytes of a log file, and classifies an error as damage or as "not now".
 async fn read(
     partition: &EmbeddedPartition,
     file: &LogFile,
@@ -140,8 +153,8 @@ async fn read(
     read.map_err(|error| ReadError::of_disk(partition.id, position, &error))
 }
 
-/// Reads and verifies the batch at a place. That there is none is corruption for whoever knows that one must
-/// be there.
+/// Reads and verifies the batch at a place. The caller knows that a batch must be there, so a missing
+/// one is corruption.
 async fn read_batch(
     partition: &EmbeddedPartition,
     file: &LogFile,
@@ -165,7 +178,8 @@ async fn read_batch(
     if batch::body_fits(&header, &body) { Ok((header, body)) } else { Err(nothing()) }
 }
 
-/// Takes a batch that was verified apart into its records.
+/// Decodes the records of a verified batch, in order, with their offsets and locations. `corrupt`
+/// builds the error for frames or records that contradict the batch's header.
 pub(super) fn decode(
     identity: &LogFileId,
     header: &BatchHeader,
@@ -188,7 +202,9 @@ pub(super) fn decode(
     Ok(found)
 }
 
-/// Reads one record's inline payload, verified by the record's own checksum.
+/// Reads one record's inline payload, verified by the checksum of the record's frame. Fails with
+/// [`ReadError::Trimmed`] when the file is no longer a file of the log, and with corruption only after
+/// a second read agrees.
 pub(super) async fn fetch(
     partition: &Arc<EmbeddedPartition>,
     location: LogLocation,
@@ -207,6 +223,7 @@ pub(super) async fn fetch(
     confirm(|| fetch_once(partition, &file, location)).await
 }
 
+/// Reads one frame, compares its length and checksum with the location, and returns the payload inside.
 async fn fetch_once(
     partition: &EmbeddedPartition,
     file: &LogFile,

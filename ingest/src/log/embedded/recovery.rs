@@ -1,16 +1,16 @@
-//! Recovery: what a log's files say after a stop of any kind.
+//! Recovery: decides from a log's files, after a stop of any kind, which records the log has.
 //!
-//! 1. Begin at the batch that covers the floor (what lies below is folded), found by its header: damage to
-//!    batches wholly below is of no concern. From there read batches in order; each must belong to its
-//!    place and continue the chain.
-//! 2. At the first place without a valid next batch (offset `p`), look on for *any* valid batch.
-//! 3. `D` is the highest durable offset that any valid batch, file header or mark names.
-//!    `D > p`: something that was durable is gone. That is corruption: nothing is cut, writes stop.
-//!    `D <= p`: what lies behind was never acknowledged. It is copied aside and overwritten with zeros.
-//! 4. Where all of it, `D` and the last batch included, lies below the floor, nothing is missing: the log
-//!    goes on at the floor in another file.
-//! 5. Where something has been folded, or the store is known to have been begun, a log must be there. None is
-//!    corruption, never an empty log; so is the loss of both marks.
+//! 1. Begin at the batch that covers the floor, found by its header: records below the floor are
+//!    folded, and damage to batches wholly below it does not matter. From there read batches in order;
+//!    each must belong to its place and continue the chain.
+//! 2. At the first place without a valid next batch (offset `p`), search the rest for *any* valid batch.
+//! 3. `D` is the highest durable mark of any valid batch, file header or mark file. `D > p`: durable
+//!    records are gone, which is corruption: nothing is cut off, and writes stop. `D <= p`: the bytes
+//!    behind were never acknowledged, so they are copied aside and overwritten with zeros.
+//! 4. Where all of the log, `D` and the last batch included, lies below the floor, nothing is missing:
+//!    the log continues at the floor in another file.
+//! 5. Where something has been folded, or the store is known to have been begun, a log must exist. A
+//!    missing log is corruption, never an empty log, and so is the loss of both marks.
 //!
 //! Limit, stated in the fault model: rot in exactly the last batch, within the time until the mark after
 //! it (50 ms of idleness), looks like a torn end.
@@ -28,45 +28,52 @@ use crate::log::Corruption;
 use crate::log::second_look::confirm_absent;
 use crate::mutant::Mutant;
 
-/// What recovery found in a partition's files.
+/// The state of a partition's log after recovery.
 pub(super) struct RecoveredLog {
-    /// The files, oldest first; the last is the one to go on in.
+    /// The files with records, oldest first. The writer task continues in the last.
     pub files: Vec<Arc<LogFile>>,
-    /// Files that hold nothing that is needed: to be reused.
+    /// Files without needed records, with their numbers, to be reused.
     pub spare: Vec<(u64, Arc<dyn File>)>,
     /// The next offset.
     pub end: Offset,
-    /// Where the next batch goes in the last file.
+    /// The position of the next batch in the last file.
     pub position: u64,
-    /// The last batch's link.
+    /// The last batch's link in the chain.
     pub chain: u128,
     /// The key hashes of the last batch's records.
     pub hashes: Vec<u64>,
-    /// Set when something durable is gone.
+    /// The evidence, when durable records are gone. Then the log must not be written.
     pub corruption: Option<Corruption>,
-    /// How many bytes of an unfinished batch were cut off.
+    /// Bytes of unfinished batches that were overwritten with zeros.
     pub torn_bytes: u64,
     /// The highest file number in use.
     pub last_number: u64,
 }
 
-/// What a walk along the chain came to.
+/// The result of following the chain of batches from the floor on.
 struct ChainWalk {
     end: Offset,
     chain: u128,
     durable: Offset,
     hashes: Vec<u64>,
-    /// Index of the file and place in it where the chain ends.
+    /// Index of the file in which the chain ends, and the position there.
     file: usize,
     position: u64,
-    /// Position at which it left the file before.
+    /// Position at which the walk left the file before.
     left: u64,
-    /// Position in the first file at which it began.
+    /// Position in the first file at which the walk began.
     begin: u64,
-    /// The offset that it began at.
+    /// The offset at which the walk began.
     base: Offset,
 }
 
+/// Recovers one partition's log, by the steps in the module's description. Records below `floor` are
+/// folded.
+///
+/// Writes only after it has found that no durable record is missing: then an unfinished end is
+/// overwritten with zeros, and the last batches are written and synced once more, byte for byte, before
+/// anyone reads them. A crash in between therefore destroys no record. Damage is reported in the
+/// result; `Err` is an error of the disk that is not damage, after which recovery may be tried again.
 pub(super) async fn recover(
     env: &Env,
     options: &EmbeddedLogOptions,
@@ -87,6 +94,7 @@ pub(super) async fn recover(
         last_number: found.iter().map(|file| file.number).max().unwrap_or(0),
     };
     let marks = mark::read(env, options, partition).await?;
+    // Folded records were durable, so `D` is never below the floor.
     let mut durable = marks.durable.max(floor);
     // Files that were never begun, and files wholly below the floor, hold nothing that is needed.
     let begun: Vec<usize> = (0..found.len()).filter(|at| found[*at].header.is_some()).collect();
@@ -100,7 +108,8 @@ pub(super) async fn recover(
             files.push(file);
             continue;
         }
-        // A file without a header may have lost it: what its batches call durable counts all the same.
+        // A file without a header may have lost it, so the durable marks of its batches count all the
+        // same.
         if file.header.is_none() {
             let traces = traces(&file.file, &file.identity, BLOCK..file.len).await?;
             durable = durable.max(traces.durable);
@@ -135,7 +144,7 @@ pub(super) async fn recover(
         durable = durable.max(file.header.map_or(Offset::ZERO, |header| header.durable));
     }
     if options.is_begun && !marks.is_readable && !env.mutated(Mutant::BelieveEmptyLog) {
-        // Without one a newest file that is missing, too, would not be missed.
+        // Without any mark the loss of the newest file would go unnoticed.
         let [file, other] = mark::paths(options, partition);
         let detail = format!("neither it nor its copy {other} can be read");
         recovered.corruption = Some(Corruption { file: file.to_string(), position: 0, detail });
@@ -148,11 +157,12 @@ pub(super) async fn recover(
     let (beyond, hashes_before) = scan_beyond(&files, &walk).await?;
     durable = durable.max(beyond.durable);
     if walk.end < floor && durable == floor && beyond.end.max(headless_end) == floor {
-        // Damaged, and nobody needs it: the last record that was ever in these files is folded. A log that
-        // does not even come as far as what is folded has lost its end, and who knows what was there.
+        // The damaged part is not needed: the last record that was ever in these files is folded. A log
+        // that ends below the floor does not qualify, since records at and above the floor may be lost.
         let file = files[walk.file].file.path();
         tracing::warn!(%file, position = walk.position, "the log is damaged where it is folded");
-        // It stays until the next file has been begun, so that a start never meets a store without a log.
+        // The damaged file stays until the next file has been begun, so that a start never finds a
+        // store without a log.
         recovered.position = files.last().map_or(BLOCK, |file| file.len);
         recovered.files = files.into_iter().map(|file| Arc::new(file.into_log_file())).collect();
         return Ok(recovered);
@@ -185,13 +195,14 @@ pub(super) async fn recover(
     Ok(recovered)
 }
 
+/// A file in the log's folder, with its header if it has a valid one.
 struct FoundFile {
     number: u64,
     identity: LogFileId,
     file: Arc<dyn File>,
     len: u64,
     header: Option<FileHeader>,
-    /// Position at which reading begins, and the first offset from there on.
+    /// Position at which reading begins, and the offset of the first record there.
     begin: u64,
     base: Offset,
 }
@@ -203,6 +214,8 @@ impl FoundFile {
     }
 }
 
+/// Opens all log files of a partition, in the order of their numbers. Files with other names are
+/// skipped. A missing folder is an empty result.
 async fn open_files(
     env: &Env,
     options: &EmbeddedLogOptions,
@@ -211,7 +224,7 @@ async fn open_files(
 ) -> Result<Vec<FoundFile>, DiskError> {
     let mut found = Vec::new();
     let files = match env.disk_dedicated.list(folder).await {
-        // Nothing is made before it is known that nothing is missing.
+        // Recovery must not make the folder: a folder that is missing may be the damage.
         Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(found),
         files => files?,
     };
@@ -233,13 +246,14 @@ async fn open_files(
     Ok(found)
 }
 
-/// Reads the batch header at a place, if a valid one is there; its body may be torn.
+/// Reads the batch header at a position, if a valid one is there. The batch's body may still be torn.
 async fn header_at(found: &FoundFile, position: u64) -> Result<Option<BatchHeader>, DiskError> {
     let bytes = read(&found.file, position, HEADER_BYTES, found.len).await?;
     Ok(bytes.and_then(|bytes| BatchHeader::decode(&bytes, &found.identity, position, false)))
 }
 
-/// Reads the batch at a place, if a valid one is there. That none is there is believed when two reads say so.
+/// Reads the batch at a position, if a valid one is there. The absence is believed only after two
+/// reads.
 async fn batch_at(
     found: &FoundFile,
     position: u64,
@@ -247,6 +261,7 @@ async fn batch_at(
     confirm_absent(found.file.as_ref(), position, || batch_if_valid(found, position)).await
 }
 
+/// Reads header and body once, and returns them if checksum, hash and frames agree.
 async fn batch_if_valid(
     found: &FoundFile,
     position: u64,
@@ -260,8 +275,8 @@ async fn batch_if_valid(
     Ok((fits && batch::frames(&header, &body).is_some()).then_some((header, body)))
 }
 
-/// Begins a walk: at the batch of the first file that covers the floor, or behind the last that is
-/// folded. Without such a batch, at the file's beginning.
+/// Begins a walk at the batch of the first file that covers the floor, or behind the last folded batch.
+/// Where neither is found, at the file's beginning.
 async fn begin(env: &Env, files: &[FoundFile], floor: Offset) -> Result<ChainWalk, DiskError> {
     let first = files[0].header.expect("the caller has looked");
     let mut walk = ChainWalk {
@@ -284,7 +299,7 @@ async fn begin(env: &Env, files: &[FoundFile], floor: Offset) -> Result<ChainWal
     };
     walk.durable = header.durable;
     if header.end() == Some(floor) {
-        // Its own records are folded; their keys' hashes will not be asked for any more.
+        // The batch's own records are folded, so the hashes of their keys are never needed again.
         (walk.end, walk.chain) = (floor, header.chain(identity));
         walk.position = header.position + header.span();
     } else {
@@ -295,7 +310,7 @@ async fn begin(env: &Env, files: &[FoundFile], floor: Offset) -> Result<ChainWal
     Ok(walk)
 }
 
-/// Follows the chain from the floor on.
+/// Follows the chain from the floor on, over file boundaries, until no valid batch continues it.
 async fn walk(env: &Env, files: &[FoundFile], floor: Offset) -> Result<ChainWalk, DiskError> {
     let mut walk = begin(env, files, floor).await?;
     loop {
@@ -304,6 +319,7 @@ async fn walk(env: &Env, files: &[FoundFile], floor: Offset) -> Result<ChainWalk
         let continues =
             |header: &BatchHeader| header.base == walk.end && header.previous == walk.chain;
         if let Some((header, body)) = next.filter(|(header, _)| continues(header)) {
+            // A count beyond the last offset cannot be from this log, whatever its checksum.
             let Some(end) = header.end() else { return Ok(walk) };
             let frames = batch::frames(&header, &body).unwrap_or_default();
             let decoded = frames.into_iter().map(|(_, bytes)| crate::record::Record::decode(bytes));
@@ -329,8 +345,8 @@ async fn walk(env: &Env, files: &[FoundFile], floor: Offset) -> Result<ChainWalk
     }
 }
 
-/// Looks for valid batches behind the chain's end: what they tell, and the key hashes of what is missing as
-/// the batch right behind repeats them.
+/// Searches for valid batches behind the chain's end. Returns the evidence of the log's length, and the
+/// key hashes of lost records, as far as the batch right behind them repeats these.
 async fn scan_beyond(
     files: &[FoundFile],
     walk: &ChainWalk,
@@ -361,9 +377,10 @@ async fn scan_beyond(
     Ok((beyond, Vec::new()))
 }
 
-/// Cuts off what lies behind the chain's end. At most one batch was under way, so a stretch of the largest
-/// batch's length is looked at: copied aside if it is of this file's life, and overwritten with zeros. A
-/// later file that had been begun loses its header, and with it everything else.
+/// Overwrites the bytes behind the chain's end with zeros. At most one batch was unfinished, so only a
+/// stretch of the longest batch's length is examined; content of this use of the file is copied aside
+/// before. A later file that had been begun loses its header, and with it all content. Returns the
+/// number of bytes of unfinished batches; the zeros are durable then.
 async fn cut(
     options: &EmbeddedLogOptions,
     env: &Env,
@@ -397,24 +414,27 @@ async fn cut(
     Ok(torn)
 }
 
-/// Keeps cut-off bytes for whoever wants to look. Not being able to is no reason not to start.
+/// Copies removed bytes to a `.torn` file, for an examination by people. An error is logged and
+/// ignored: it is no reason to refuse the start.
 async fn keep_aside(env: &Env, folder: &FilePath, number: u64, bytes: Bytes) {
     let path = folder.join(format!("{number:010}.torn"));
     let _ = env.disk_dedicated.remove(&path).await;
     match env.disk_dedicated.open(&path, OpenMode::Create).await {
         Ok(file) => {
             if let Err(error) = file.write_at(0, bytes).await {
-                tracing::warn!(%error, "cut-off bytes could not be kept");
+                tracing::warn!(%error, "torn bytes could not be copied aside");
             }
         }
-        Err(error) => tracing::warn!(%error, "cut-off bytes could not be kept"),
+        Err(error) => tracing::warn!(%error, "torn bytes could not be copied aside"),
     }
 }
 
-/// Writes the batches that survived once more and syncs them, before anyone is told of them: after a failed
-/// sync the system may hold bytes in memory that it believes to be on the device. A batch is verified again
-/// right before, so that wrong bytes of one bad read are never written. Fails where a batch that was valid a
-/// moment ago is not valid now.
+/// Writes the surviving batches of the last two files again and syncs them, before any reader sees
+/// them: after a failed sync the system may hold bytes in memory that it wrongly believes to be on the
+/// device.
+///
+/// Each batch is verified again right before it is written, so that wrong bytes of one bad read are
+/// never written. Fails when a batch that was valid a moment ago is not valid now.
 async fn settle(files: &[FoundFile], walk: &ChainWalk, durable: Offset) -> Result<(), DiskError> {
     let ends = [(walk.file.checked_sub(1), walk.left), (Some(walk.file), walk.position)];
     for (at, end) in ends {

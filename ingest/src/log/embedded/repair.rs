@@ -1,16 +1,18 @@
-//! Accepting a loss: makes a log that recovery refuses one that it takes, of everything that can be read.
+//! Accepting a loss: turns a log that recovery refuses into one that it accepts, from every record that
+//! can still be read.
 //!
-//! Batches describe themselves, so those behind a damaged one can be read. The log is written anew, from the
-//! floor on, into one file under the next number: every record that can be read at the offset that it had,
-//! since offsets are the names of versions and buckets, and records that mean nothing at offsets that are
-//! lost. No offset is given out twice.
+//! Batches describe themselves, so those behind a damaged one can be read. The log is written anew,
+//! from the floor on, into one file under the next number. Each record that can be read keeps its
+//! offset, since offsets are the names of versions and buckets; lost offsets get records without
+//! meaning. No offset is used for two records.
 //!
-//! A record counts only as the next of its writer. Behind a gap the rest of a writer's records would all be
-//! refused, so they are numbered anew, as those of a writer that begins in the gap. Who wrote them has ended.
+//! A record counts only as the next of its writer. Behind a gap all further records of a writer would
+//! be refused, so they are numbered anew, as those of a writer that begins in the gap. The original
+//! writers have ended.
 //!
-//! Nothing is removed: the files that were found are kept under the ending `.lost`. They are renamed after
-//! the new file has its name, so that a crash in between leaves a log that can be opened, or one that the
-//! same repair can be made of again.
+//! Nothing is removed: the files that were found are kept under the ending `.lost`, and renamed after
+//! the new file has its name, so that a crash in between leaves a log that can be opened, or one that
+//! the same repair can be made of again.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -27,45 +29,47 @@ use crate::ids::{Epoch, Offset, PartitionId, Sequence, WriterId};
 use crate::record::{Record, RecordBody, RecordId};
 use crate::time::WallTime;
 
-/// Records that mean nothing, in one batch.
+/// Records without meaning in one batch.
 const FILL_RECORDS: u64 = 4096;
-/// The longest gap that is filled: one of 64 Mi records takes 3 GiB.
+/// The longest gap that is filled, in records. A gap of 64 Mi records takes 3 GiB.
 const GAP_MAX: u64 = 64 << 20;
 
-/// A log could not be repaired.
+/// An error of a repair. The log is unchanged, or the same repair can be made of it again.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RepairError {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The loss is so large that filling its place would take the disk.
+    /// A gap is too long: records without meaning in its place could fill the disk.
     #[error("offsets {from} to {below} are lost: more than can be passed over")]
     TooMuch {
-        /// The first offset.
+        /// The first lost offset.
         from: Offset,
-        /// The offset after the last.
+        /// The offset after the last lost one.
         below: Offset,
     },
 }
 
-/// A stretch of records that is gone.
+/// A range of lost records.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LostRange {
-    /// The first offset.
+    /// The first lost offset.
     pub from: Offset,
-    /// The offset after the last.
+    /// The offset after the last lost one.
     pub below: Offset,
-    /// Hashes of the keys that the last records of it were about, as far as the batch behind repeats them.
+    /// Hashes of the keys of the last records in the range, as far as the batch right behind repeats
+    /// them.
     pub key_hashes: Vec<u64>,
 }
 
-/// The lost records of a log, and those that can be kept. Nothing is changed before [`LossReport::accept`].
+/// The lost records of a log, and those that can be kept. Nothing on the disk has changed before
+/// [`LossReport::accept`].
 pub struct LossReport {
-    /// The stretches that are gone, in order.
+    /// The lost ranges, in order.
     pub lost: Vec<LostRange>,
-    /// How many records above the floor can be kept.
+    /// The number of records above the floor that can be kept.
     pub kept: u64,
-    /// The files that will be set aside.
+    /// The files that will be renamed.
     pub files: Vec<FilePath>,
     options: EmbeddedLogOptions,
     partition: PartitionId,
@@ -75,13 +79,15 @@ pub struct LossReport {
     next_number: u64,
 }
 
-/// The contents of the new file, in order.
+/// One part of the new file's content.
 enum RepairStep {
+    /// Records without meaning for the offsets from the first to below the second.
     Fill(Offset, Offset),
-    /// A batch, from an offset on.
+    /// A batch's records at and above an offset. Those below are in the new file already.
     Keep(FoundBatch, Offset),
 }
 
+/// A batch whose header is valid. The body is read and verified when it is needed.
 #[derive(Clone)]
 struct FoundBatch {
     file: Arc<dyn File>,
@@ -91,7 +97,7 @@ struct FoundBatch {
 }
 
 impl FoundBatch {
-    /// The batch's body, if it is whole and its records can be read.
+    /// The batch's body, if its hash fits and every record in it can be decoded.
     async fn body(&self) -> Result<Option<Bytes>, DiskError> {
         let at = self.header.position + HEADER_BYTES as u64;
         let body = read(&self.file, at, self.header.body_len(), self.len).await?;
@@ -104,20 +110,25 @@ impl FoundBatch {
     }
 }
 
-/// Looks at what a partition's log has from `floor` on, whatever state it is in.
+/// Examines a partition's log from `floor` on, in any state, and reports which records are lost and
+/// which can be kept. Changes nothing on the disk. The log must not be open in any process.
+///
+/// Fails when the disk cannot be read now, and with [`RepairError::TooMuch`] when a gap is too long to
+/// fill.
 pub async fn repair(
     env: &Env,
     options: &EmbeddedLogOptions,
     partition: PartitionId,
     floor: Offset,
 ) -> Result<LossReport, RepairError> {
-    // A batch that one read finds bad would be given up. So all is read twice, and the look that finds more
-    // counts: a batch with its checksums is never found by mistake.
+    // A batch that one bad read makes invalid would be lost for good, so all is read twice, and the
+    // report that keeps more counts: a batch with valid checksums is never found by mistake.
     let first = look_once(env, options, partition, floor).await?;
     let second = look_once(env, options, partition, floor).await?;
     Ok(if second.kept >= first.kept { second } else { first })
 }
 
+/// Reads all files once and builds a report.
 async fn look_once(
     env: &Env,
     options: &EmbeddedLogOptions,
@@ -159,7 +170,8 @@ async fn look_once(
 }
 
 impl LossReport {
-    /// Finds the log's files, and the headers of all batches that reach above the floor.
+    /// Lists the log's files and the valid headers of all batches that reach above the floor, and
+    /// raises `durable` to the highest durable mark among them.
     async fn look(
         &mut self,
         env: &Env,
@@ -200,7 +212,7 @@ impl LossReport {
         Ok(batches)
     }
 
-    /// Takes note of a gap that ends at an offset.
+    /// Notes a lost range from the present end to an offset. Fails when the range is too long to fill.
     fn miss(&mut self, below: Offset, key_hashes: Vec<u64>) -> Result<(), RepairError> {
         let from = self.end;
         if below.get() - from.get() > GAP_MAX {
@@ -212,8 +224,12 @@ impl LossReport {
         Ok(())
     }
 
-    /// Writes what can be kept as a new log, then sets the old files aside; gives the new names of those.
-    /// `time` is the fold's at the floor.
+    /// Writes the records that can be kept as a new log, makes it durable, and only then renames the
+    /// old files. Returns their new paths; the durable marks are written last. `time` is the fold's
+    /// time at the floor, for records without meaning before the first kept batch.
+    ///
+    /// After an error or a crash the log can be opened, or the same repair can be made of it again.
+    /// Fails when a batch that could be read before cannot be read now.
     pub async fn accept(self, env: &Env, time: WallTime) -> Result<Vec<FilePath>, RepairError> {
         let disk = &env.disk_dedicated;
         let folder = self.options.partition_folder(self.partition);
@@ -227,10 +243,12 @@ impl LossReport {
         }
         let file = disk.open(&temporary, OpenMode::Create).await?;
         if let Err(error) = self.write(env, file, time).await {
-            // On a full device, say: it must not take the room of the next try.
+            // Removed, since on a full device it would take the space of the next attempt.
             let _ = disk.remove(&temporary).await;
             return Err(error.into());
         }
+        // The new file gets its name before the old ones lose theirs: a crash in between must not leave
+        // a store without a log.
         disk.rename(&temporary, &file_path(&folder, self.next_number)).await?;
         disk.sync_folder(Some(&folder)).await?;
         let mut aside = Vec::with_capacity(self.files.len());
@@ -246,6 +264,7 @@ impl LossReport {
         Ok(aside)
     }
 
+    /// Writes the content of the new file, in the order of the offsets, and syncs it.
     async fn write(&self, env: &Env, file: Arc<dyn File>, time: WallTime) -> Result<(), DiskError> {
         let identity = LogFileId {
             store: self.options.store,
@@ -273,15 +292,15 @@ impl LossReport {
                 RepairStep::Keep(found, from) => copy.keep(found, *from, &mut numbers).await?,
             }
         }
-        // An empty batch calls all of it durable.
+        // An empty batch, whose durable mark covers all records before it.
         copy.batch(&[]).await?;
-        // Reused later, it must be as long as any other.
+        // As long as any other log file, so that it can be reused.
         copy.file.allocate(0..self.options.file_bytes).await?;
         copy.file.sync().await
     }
 }
 
-/// The new log file, as it is written.
+/// The new log file while it is written.
 struct LogCopy {
     file: Arc<dyn File>,
     identity: LogFileId,
@@ -293,6 +312,7 @@ struct LogCopy {
 }
 
 impl LogCopy {
+    /// Appends one batch, without a sync.
     async fn batch(&mut self, records: &[Record]) -> Result<(), DiskError> {
         let encoded: Vec<Bytes> = records.iter().map(Record::encode).collect();
         let header = BatchHeader {
@@ -315,7 +335,8 @@ impl LogCopy {
         Ok(())
     }
 
-    /// Writes so many records that mean nothing; the last begins the writer of what follows.
+    /// Writes `count` records in place of lost ones: barriers, and last the record that opens the
+    /// writer of the records behind the gap.
     async fn fill(&mut self, count: u64, opening: Record) -> Result<(), DiskError> {
         let barrier =
             Record { id: RecordId::default(), body: RecordBody::Barrier, ..opening.clone() };
@@ -332,6 +353,8 @@ impl LogCopy {
         Ok(())
     }
 
+    /// Copies a batch's records from an offset on, numbered anew where necessary. Fails when the batch
+    /// cannot be read as it was before.
     async fn keep(
         &mut self,
         found: &FoundBatch,
@@ -357,17 +380,17 @@ impl LogCopy {
     }
 }
 
-/// Names records behind a gap, so that each is the next of its writer.
+/// Assigns ids to the records behind a gap, so that each is the next of its writer.
 #[derive(Default)]
 struct FillerIds {
-    /// The writer that began in the last gap, with its last record's name.
+    /// The writer that began in the last gap, with its last record's id. None before the first gap.
     last: Option<RecordId>,
-    /// Writers that have begun since: theirs are whole.
+    /// Writers that have begun since the last gap. Their records are complete and keep their ids.
     begun: BTreeSet<WriterId>,
 }
 
 impl FillerIds {
-    /// Begins a writer; gives the record that says so.
+    /// Begins a writer in a gap and returns the record that opens it.
     fn begin(&mut self, writer: WriterId) -> Record {
         let id = RecordId { writer, epoch: Epoch::new(1), sequence: Sequence::ZERO };
         self.last = Some(id);
@@ -375,9 +398,12 @@ impl FillerIds {
         Record::of_the_store(id, RecordBody::OpenWriter)
     }
 
+    /// Returns a record with the id that it must have in the new log: unchanged before the first gap,
+    /// for writers that began after it, and for records without a number.
     fn number(&mut self, record: Record) -> Record {
         let Some(last) = &mut self.last else { return record };
-        // Another instance of a writer that was known before goes on where that one had come to.
+        // A writer's first instance opens with sequence zero. A later one continues an instance from
+        // before the gap, so its records are numbered anew like those.
         if matches!(record.body, RecordBody::OpenWriter) && record.id.sequence == Sequence::ZERO {
             self.begun.insert(record.id.writer);
         }

@@ -1,8 +1,8 @@
-//! Looking through a log file for valid batch headers, wherever they stand.
+//! Searching a log file for valid batch headers at any position.
 //!
-//! Every batch begins at a multiple of [`BLOCK`], and its header names store, partition, file and place. So a
-//! batch is found without reading what stands before it: a start needs nothing of the batches that are
-//! folded, and damage there does not keep it from those that are not.
+//! Every batch begins at a multiple of [`BLOCK`], and its header names store, partition, file and
+//! position. A batch is therefore found without reading the bytes before it: a start needs nothing of
+//! the folded batches, and damage to them does not keep it from the others.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use crate::log::second_look::confirm_absent;
 /// Bytes that are read at once.
 const STEP_BYTES: u64 = 1 << 20;
 
-/// Reads bytes; `None` where the device cannot, tried twice, or the file ends before.
+/// Reads bytes of a file. `None` when the file ends before, or when the device could not read them
+/// twice in a row. Any other error, such as exhausted handles, fails the call and is not about the bytes.
 pub(super) async fn read(
     file: &Arc<dyn File>,
     position: u64,
@@ -38,8 +39,9 @@ pub(super) async fn read(
     .await
 }
 
-/// Gives every valid header in a stretch of a file to `take`, in order, until that breaks off. Blocks that
-/// the device cannot read hold none.
+/// Passes every valid batch header in a stretch of a file to `take`, in the order of their positions,
+/// until `take` breaks. `stretch` must begin at a multiple of [`BLOCK`]. Blocks that the device cannot
+/// read count as having no header.
 pub(super) async fn headers(
     file: &Arc<dyn File>,
     identity: &LogFileId,
@@ -54,7 +56,7 @@ pub(super) async fn headers(
         for at in (0..step).step_by(BLOCK as usize) {
             let head = match &whole {
                 Some(bytes) => Some(bytes.slice(at as usize..at as usize + HEADER_BYTES)),
-                // Some block of these cannot be read; the others can.
+                // At least one block of the step cannot be read, so each is tried alone.
                 None => read(file, position + at, HEADER_BYTES, end).await?,
             };
             let header =
@@ -68,8 +70,9 @@ pub(super) async fn headers(
     Ok(())
 }
 
-/// Finds where to begin reading a file for an offset: the last batch that begins at or below the offset and
-/// does not end below it.
+/// Finds the batch at which reading for an offset begins: the last one that begins at or below the
+/// offset and does not end below it. Looks at headers only, never at bodies. `None` when no header
+/// fits.
 pub(super) async fn seek(
     file: &Arc<dyn File>,
     identity: &LogFileId,
@@ -85,24 +88,24 @@ pub(super) async fn seek(
         if end >= offset {
             found = Some(header);
         }
-        // Behind one that ends at the offset another may stand that begins there.
+        // When a batch ends at the offset, the next one may begin there and is then the better answer.
         if end > offset { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
     .await?;
     Ok(found)
 }
 
-/// A log's length, as valid batch headers tell it.
+/// Evidence of a log's length, collected from valid batch headers.
 #[derive(Clone, Copy, Default)]
 pub(super) struct LengthEvidence {
-    /// The highest durable offset that one names.
+    /// The highest durable mark that a header names.
     pub durable: Offset,
-    /// The highest offset that one ends at.
+    /// The highest offset at which a batch ends.
     pub end: Offset,
 }
 
-/// Collects the evidence of valid batch headers in a stretch of a file. A torn batch's header is evidence too: what it
-/// calls durable was.
+/// Collects the evidence of all valid batch headers in a stretch of a file. The header of a torn batch
+/// counts as well: records that it calls durable were durable before it was submitted.
 pub(super) async fn traces(
     file: &Arc<dyn File>,
     identity: &LogFileId,

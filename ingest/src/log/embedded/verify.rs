@@ -1,6 +1,6 @@
-//! Checking a log offline, for `fsck`: recovery's reading without recovery's writing.
+//! Checking a log offline, for `fsck`: reads as recovery does, and writes nothing.
 //!
-//! What is good of it can be read once more, batch by batch, by whoever wants to know what it names: see
+//! The batches that were found good can be read once more by callers that need the names in them: see
 //! [`verify_noting`] and [`read_batch`].
 
 use super::batch::{self, BLOCK, BatchHeader, FileHeader, HEADER_BYTES, LogFileId};
@@ -9,7 +9,7 @@ use crate::env::{DiskError, DiskErrorKind, Env, FilePath, OpenMode};
 use crate::ids::{Offset, PartitionId};
 use crate::log::{CommittedRecord, Corruption, ReadError};
 
-/// Place of a batch that was found good.
+/// The place of a batch that was found good.
 #[derive(Clone, Debug)]
 pub struct BatchPlace {
     path: FilePath,
@@ -17,7 +17,9 @@ pub struct BatchPlace {
     position: u64,
 }
 
-/// Reads every batch of a partition's log at or above `floor`; gives what is wrong.
+/// Checks every batch of a partition's log at or above `floor` and returns the damage, empty when there
+/// is none. Batches wholly below `floor` need not be good. Changes nothing on the disk; the log must
+/// not be open for writing. Fails when the disk cannot be read for a reason other than damage.
 pub async fn verify(
     env: &Env,
     options: &EmbeddedLogOptions,
@@ -27,7 +29,8 @@ pub async fn verify(
     verify_noting(env, options, partition, floor, &mut Vec::new()).await
 }
 
-/// Reads the records of a batch that [`verify_noting`] has found good.
+/// Reads the records of a batch that [`verify_noting`] has found good, in order. Fails with corruption
+/// when the batch differs from before, and with [`ReadError::Unavailable`] for any error of the disk.
 pub async fn read_batch(env: &Env, place: &BatchPlace) -> Result<Vec<CommittedRecord>, ReadError> {
     let BatchPlace { path, identity, position } = place;
     let corrupt = |position: u64, detail: String| {
@@ -50,7 +53,8 @@ pub async fn read_batch(env: &Env, place: &BatchPlace) -> Result<Vec<CommittedRe
     reader::decode(identity, &header, &body, corrupt)
 }
 
-/// As [`verify`]; notes every good batch with records at or above `floor`, in order.
+/// Checks a log like [`verify`], and appends the place of every good batch with records at or above
+/// `floor` to `batches`, in order. Places noted before stay in front.
 pub async fn verify_noting(
     env: &Env,
     options: &EmbeddedLogOptions,
@@ -63,11 +67,12 @@ pub async fn verify_noting(
     if found.is_empty() {
         return Ok(found);
     }
-    // Damage is believed when it has been seen twice.
+    // Damage is believed only after it has been found twice.
     batches.truncate(already);
     verify_once(env, options, partition, floor, batches).await
 }
 
+/// Reads the whole log once: files, marks, and the chain of batches from the floor to the end.
 async fn verify_once(
     env: &Env,
     options: &EmbeddedLogOptions,
@@ -111,9 +116,9 @@ async fn verify_once(
             "offsets {floor} to {end} were durable and no log file holds them"
         ));
     }
-    // As recovery does: a batch counts only behind the one that it names, be that one empty.
+    // As in recovery, a batch counts only behind the one that it names, even if that one is empty.
     let mut chain = files.get(first).map_or(0, |(.., header)| header.previous);
-    // What is folded need not be whole: reading begins where recovery begins.
+    // Folded batches need not be good: reading begins at the same batch as in recovery.
     let mut begin = BLOCK;
     if let Some((_, len, file, identity, _)) = files.get(first).filter(|_| end < floor)
         && let Some(header) = scan::seek(file, identity, BLOCK..*len, floor).await?
@@ -141,7 +146,8 @@ async fn verify_once(
                 continue;
             };
             durable = durable.max(found.durable);
-            // The header's lengths are a rumour until the file is known to be as long.
+            // The header's lengths are not trusted before they are compared with the length of the
+            // file.
             let body_at = position + HEADER_BYTES as u64;
             let is_there = body_at + found.body_len() as u64 <= *len;
             let fits = is_there

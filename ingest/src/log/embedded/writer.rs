@@ -1,4 +1,4 @@
-//! The writer task: group commit, file switch, the mark; and the task that makes files ahead of need.
+//! The writer task (group commit, file switch, durable mark), and the task that makes files ahead of need.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use crate::log::{AppendError, CommittedRecord, LogLocation};
 use crate::mutant::Mutant;
 use crate::time::Tick;
 
-/// After so long without records an empty batch carries the mark.
+/// Idle time after which an empty batch carries the durable mark.
 const IDLE: Duration = Duration::from_millis(50);
-/// Under load the mark file is written this often.
+/// Shortest time between two writes of the mark file under load.
 const MARK_EVERY: Duration = Duration::from_secs(1);
-/// How long to wait before another attempt to make a file on a full device.
+/// Wait before another attempt to make a file on a full device.
 const SPACE_RETRY: Duration = Duration::from_secs(1);
-/// Files that are kept for reuse; more are removed.
+/// The most files that are kept for reuse. All beyond are removed.
 const SPARE_MAX: usize = 4;
-/// Committed records kept in memory for readers that keep up.
+/// Bytes of committed records that are kept in memory for readers that are close to the end.
 const RECENT_BYTES_MAX: usize = 8 << 20;
 
-/// Where recovery left off.
+/// The state in which recovery left the last file, at which the writer task continues.
 pub(super) struct WriterStart {
     pub position: u64,
     pub chain: u128,
@@ -34,9 +34,10 @@ pub(super) struct WriterStart {
     pub last_number: u64,
 }
 
+/// The writer task's state. The task alone owns it, so no lock is needed.
 struct BatchWriter {
     partition: Arc<EmbeddedPartition>,
-    /// Files made ahead: number and file.
+    /// Files made ahead of need, with their numbers. At most one waits here.
     prepared: mpsc::Receiver<(u64, Arc<dyn File>)>,
     marker: Marker,
     marked_at: Tick,
@@ -46,11 +47,13 @@ struct BatchWriter {
     chain: u128,
     hashes: Vec<u64>,
     end: Offset,
-    /// Whether the last batch's durability is written nowhere yet.
+    /// True while the durability of the last batch is recorded nowhere on the disk.
     owes_mark: bool,
 }
 
-/// Starts the tasks of a partition.
+/// Opens the mark files and starts the two tasks of a partition, after recovery and before any
+/// admission. Returns the tasks: dropping one cancels it. Fails when the mark files cannot be opened or
+/// made.
 pub(super) async fn start(
     partition: &Arc<EmbeddedPartition>,
     start: WriterStart,
@@ -58,10 +61,10 @@ pub(super) async fn start(
     let env = partition.env.clone();
     let marker = Marker::open(&env, &partition.options, partition.id).await?;
     let (sender, prepared) = mpsc::channel(1);
-    // With nothing prepared the writer may promise only what fits into the file that it has.
+    // Before the next file is prepared, only bytes that fit into the current file may be admitted.
     let current = partition.files.lock().back().cloned();
     let left = current.as_ref().map_or(0, |file| file.len.saturating_sub(start.position));
-    // The mark that a start leaves takes a batch of its own, which nobody is promised.
+    // The mark that a start leaves takes a batch of its own, so its space must not be admitted.
     let mark = batch::span(8 * start.hashes.len());
     let left = left.saturating_sub(mark);
     partition.space.send_replace(AdmissionSpace::Awaited(left));
@@ -77,6 +80,7 @@ pub(super) async fn start(
         chain: start.chain,
         hashes: start.hashes,
         end,
+        // The recovered records are durable by now, and possibly no mark has that end yet.
         owes_mark: end > Offset::ZERO,
     };
     let preparer = prepare(partition.clone(), start.last_number, sender);
@@ -87,7 +91,9 @@ pub(super) async fn start(
     ])
 }
 
-/// Makes log files ahead of need: reuses one that was let go, or writes a new one full of zeros.
+/// Makes log files ahead of need, one at a time: reuses a file without needed records, or fills a new
+/// one with zeros. After an error it tries again after [`SPACE_RETRY`], or at once when a file can be
+/// reused. Ends when the writer task has ended.
 async fn prepare(
     partition: Arc<EmbeddedPartition>,
     last_number: u64,
@@ -99,7 +105,8 @@ async fn prepare(
         match make_file(&partition, number).await {
             Ok(file) => {
                 number += 1;
-                // In one step, so that the writer sees the file and the promise together.
+                // In one step, because the writer task checks under this lock if another file is
+                // prepared.
                 partition.space.send_modify(|space| {
                     place.send((number - 1, file));
                     *space = AdmissionSpace::Plenty;
@@ -107,7 +114,8 @@ async fn prepare(
             }
             Err(error) => {
                 tracing::warn!(%error, partition = %partition.id, "no next log file; trying again");
-                // A name that was half made must not be met again.
+                // An attempt that failed half way may have left a file with this number, so the next
+                // attempt takes another.
                 if error.kind != DiskErrorKind::NoSpace {
                     number += 1;
                 }
@@ -124,6 +132,8 @@ async fn prepare(
     }
 }
 
+/// Reuses a spare file under a new number, or makes one filled with zeros. The file's name is durable
+/// when this returns. Spare files beyond [`SPARE_MAX`] are removed after that.
 async fn make_file(partition: &EmbeddedPartition, number: u64) -> Result<Arc<dyn File>, DiskError> {
     let disk = &partition.env.disk_dedicated;
     let path = file_path(&partition.folder, number);
@@ -134,6 +144,8 @@ async fn make_file(partition: &EmbeddedPartition, number: u64) -> Result<Arc<dyn
     };
     let file = match spare {
         Some((old, _)) => {
+            // The old content stays and is harmless: it names the old number, by which recovery
+            // recognizes it.
             disk.rename(&file_path(&partition.folder, old), &path).await?;
             disk.open(&path, OpenMode::Write).await?
         }
@@ -153,7 +165,9 @@ async fn make_file(partition: &EmbeddedPartition, number: u64) -> Result<Arc<dyn
     Ok(file)
 }
 
-/// Writes a file full of zeros, so that no commit meets the end of the device.
+/// Writes a file full of zeros and syncs it, so that no commit extends a file or finds the device full.
+/// Fails with `NoSpace`, before anything is made, when the reserve would not stay free. A half-made
+/// file is removed.
 async fn new_file(partition: &EmbeddedPartition, number: u64) -> Result<Arc<dyn File>, DiskError> {
     let disk = &partition.env.disk_dedicated;
     let path = file_path(&partition.folder, number);
@@ -186,12 +200,15 @@ async fn new_file(partition: &EmbeddedPartition, number: u64) -> Result<Arc<dyn 
 }
 
 impl BatchWriter {
+    /// Commits batches until the log is closed and the queue is empty, or until a write or sync fails.
+    /// Records that are queued while one batch is synced make the next batch.
     async fn run(mut self, mut closing: watch::Receiver<bool>) {
         let partition = self.partition.clone();
         loop {
             let batch = self.take();
             let done = if !batch.is_empty() {
                 self.commit(batch).await
+            // Only with an empty queue, so that every queued record gets its outcome before the end.
             } else if *closing.borrow_and_update() {
                 let _ = self.leave_mark().await;
                 return;
@@ -212,7 +229,9 @@ impl BatchWriter {
         }
     }
 
-    /// Takes what has queued up, as much as fits into one batch.
+    /// Takes queued records in order, as many as fit into one batch but at least one if there is any.
+    /// Takes no more than one batch, so that a batch never exceeds the longest stretch that recovery
+    /// looks at.
     fn take(&mut self) -> Vec<QueuedRecord> {
         let mut queue = self.partition.queue.lock();
         let limit = self.partition.options.batch_bytes_max() as usize;
@@ -228,6 +247,9 @@ impl BatchWriter {
         taken
     }
 
+    /// Writes one batch, syncs it, shows it to readers, then wakes the callers: a caller never learns
+    /// of success before readers can deliver its record. On failure every caller gets
+    /// [`AppendError::Unknown`], since the device may hold the batch.
     async fn commit(&mut self, queued: Vec<QueuedRecord>) -> Result<(), DiskError> {
         let env = self.partition.env.clone();
         let records: Vec<Bytes> = queued.iter().map(|queued| queued.encoded.clone()).collect();
@@ -255,6 +277,7 @@ impl BatchWriter {
             }
         };
         let file = self.current.as_ref().map_or(0, |file| file.identity.file);
+        // Repeated by the next batch, so that the keys of this one are known if it is lost.
         self.hashes = committed.iter().map(crate::record::Record::key_hash).collect();
         let committed = committed.into_iter().zip(positions).zip(&records).enumerate();
         let committed: Vec<CommittedRecord> = committed
@@ -271,7 +294,7 @@ impl BatchWriter {
             .collect();
         self.publish(committed, header.records_len as usize);
         for (done, permit) in waiting {
-            // Whoever appended may have gone; the record stands.
+            // The caller may have dropped its future; the record stays committed.
             let _ = done.send(Ok(()));
             drop(permit);
         }
@@ -282,7 +305,8 @@ impl BatchWriter {
         Ok(())
     }
 
-    /// Shows committed records to readers.
+    /// Adds committed records to those in memory, then moves the end, which wakes readers. The order
+    /// matters: a reader that sees the new end must find the records in memory or in a file.
     fn publish(&mut self, committed: Vec<CommittedRecord>, bytes: usize) {
         self.end = Offset::new(self.end.get() + committed.len() as u64);
         {
@@ -299,7 +323,9 @@ impl BatchWriter {
         self.partition.end.send_replace(self.end);
     }
 
-    /// Writes one batch and syncs it; in the next file when it does not fit into this one.
+    /// Writes one batch and syncs it, in the next file when the current one has no room for it. The
+    /// header of a new file goes out in the same write as its first batch. Returns the batch's header
+    /// and the positions of the record frames; both marks are durable as well when a file was begun.
     async fn write(&mut self, records: &[Bytes]) -> Result<(BatchHeader, Vec<u64>), DiskError> {
         let body: usize = records.iter().map(|record| record.len() + batch::FRAME_BYTES).sum();
         let body = body + 8 * self.hashes.len();
@@ -324,6 +350,7 @@ impl BatchWriter {
             count: 0,
             records_len: 0,
             hashes: 0,
+            // Batches are written one at a time, so all records before this one are synced.
             durable: self.end,
             previous: self.chain,
             body_hash: 0,
@@ -342,7 +369,8 @@ impl BatchWriter {
         if let Some(file) = begun {
             self.partition.files.lock().push_back(file.clone());
             self.current = Some(file);
-            // Before anything of it is acknowledged: should the file be lost, both marks tell of it.
+            // Before any of its records is acknowledged: should the new file be lost, both marks are
+            // evidence of it.
             self.marked_at = self.partition.env.clock.now();
             self.marked = header.end().unwrap_or(self.end);
             self.marker.write_both(self.marked).await?;
@@ -351,7 +379,8 @@ impl BatchWriter {
         Ok((header, positions))
     }
 
-    /// Takes the next prepared file; its header is written together with its first batch.
+    /// Waits for the next prepared file and returns it with the bytes of its header, which the caller
+    /// writes together with the first batch. Fails only when the preparer has ended.
     async fn begin_file(&mut self) -> Result<(Arc<LogFile>, BytesMut), DiskError> {
         let taken = self.prepared.recv().await;
         let (number, file) = taken.ok_or_else(|| DiskError {
@@ -365,8 +394,9 @@ impl BatchWriter {
         let partition = &self.partition;
         partition.space.send_modify(|space| {
             if prepared.is_empty() {
-                // Until the one after it is there, only what fits into this file may be promised, less
-                // what has been promised already (each record may need a batch of its own).
+                // Until the file after this one exists, only bytes that fit into this one may be
+                // admitted, less those that are admitted already. Each of these may need a batch of its
+                // own, hence twice their sum.
                 let promised = partition.options.queue_bytes - partition.room.available_permits();
                 let left = (len - BLOCK).saturating_sub(2 * promised as u64 + 2 * BLOCK);
                 *space = AdmissionSpace::Awaited(left);
@@ -382,13 +412,14 @@ impl BatchWriter {
         Ok((Arc::new(LogFile { identity, base: self.end, begin: BLOCK, file, len }), front))
     }
 
-    /// Writes an empty batch that carries the mark, and the mark file.
+    /// Writes an empty batch that carries the durable mark, then the mark file. Does nothing when the
+    /// mark is on the disk already.
     async fn leave_mark(&mut self) -> Result<(), DiskError> {
         if !self.owes_mark {
             return Ok(());
         }
         self.owes_mark = false;
-        // An empty batch is not worth a new file: the mark file will do.
+        // An empty batch is not worth a new file; the mark file alone is enough then.
         let fits = self
             .current
             .as_ref()
@@ -400,6 +431,7 @@ impl BatchWriter {
         self.write_mark().await
     }
 
+    /// Writes the mark file unless it has the current end already.
     async fn write_mark(&mut self) -> Result<(), DiskError> {
         self.marked_at = self.partition.env.clock.now();
         if self.marked == self.end {
@@ -409,14 +441,21 @@ impl BatchWriter {
         self.marker.write(self.end).await
     }
 
+    /// The outcome of records whose batch failed on its way to the device.
     fn unknown(&self, error: &DiskError) -> AppendError {
         AppendError::Unknown { partition: self.partition.id, reason: error.to_string() }
     }
 
-    /// After a failed write or sync nothing more is appended: what the device has is in doubt, and a
-    /// second sync that succeeds would prove nothing (fsyncgate). Reads of what was committed go on.
+    /// Refuses all appends from now on, until a restart. After a failed write or sync the content of
+    /// the device is in doubt, and a second sync that succeeds would prove nothing (fsyncgate).
+    /// Committed records stay readable.
     fn poison(&mut self, error: &DiskError) {
-        tracing::error!(%error, partition = %self.partition.id, "the log takes no more records");
+        tracing::error!(
+            %error, partition = %self.partition.id,
+            "the log failed and takes no more records until a restart"
+        );
+        // Under the lock under which appends check `refusing`: no record may be queued after the task
+        // has ended.
         let mut queue = self.partition.queue.lock();
         let refused = self.partition.refused(format!("it failed and needs a restart: {error}"));
         *self.partition.refusing.lock() = Some(refused.clone());

@@ -1,10 +1,10 @@
-//! One lane's way to the brokers: a producer, and its replacement when it does not get on.
+//! The producer of one kind of records, and its replacement when it makes no progress.
 //!
-//! A client that gets no acknowledgement may be talking to a broker that was deposed and does not know
-//! it. Waiting helps only if its own time-outs turn it elsewhere; if they have not after
-//! [`ProducerTimeouts::stuck`], it is dropped and a fresh one begins. What the old one had not been told about is
-//! then *unknown*: it may be in the log or turn up late. A client is never kept beside its successor,
-//! since its retries would land after newer records.
+//! A client that gets no acknowledgement may be connected to a broker that was deposed and does not
+//! know it. Waiting helps only if the client's own time-outs make it try another broker. When they have
+//! not after [`ProducerTimeouts::stuck`], the client is dropped and a new one is made. Messages that
+//! were not acknowledged are then *unknown*: they may be in the log or appear late. A client is never
+//! kept beside its successor, since its retries would land after newer records.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,14 +20,15 @@ use crate::log::brokers::{BrokerError, Brokers, Producer, ProducerKind, SendErro
 use crate::mutant::Mutant;
 use crate::time::Tick;
 
-/// For how long a client is trusted.
+/// Time-outs after which a producer is replaced.
 #[derive(Clone, Copy, Debug)]
 pub struct ProducerTimeouts {
-    /// Without any acknowledgement for so long, while something waits for one, a client is given up. Above
-    /// the time that an ordinary change of leader takes.
+    /// A client is replaced after this time without any acknowledgement, while a message waits for one.
+    /// Longer than an ordinary change of leader takes.
     pub stuck: Duration,
-    /// A fresh client is left alone for so long: it has to connect first, and a storm of clients helps
-    /// nobody. Doubled for each client that was given up without having got anything through.
+    /// A new client is kept for at least this time: it has to connect first, and many new clients at
+    /// once load the brokers further. Doubled, at most four times, for each client in a row that was
+    /// replaced without any acknowledgement.
     pub pause: Duration,
 }
 
@@ -37,28 +38,30 @@ impl Default for ProducerTimeouts {
     }
 }
 
-/// What the decision hangs on.
+/// The facts that decide about a replacement.
 #[derive(Clone, Copy, Debug)]
 pub struct ProducerProgress {
-    /// When the client was made.
+    /// Time at which the client was made.
     pub born: Tick,
-    /// When something was acknowledged last.
+    /// Time of the last acknowledgement.
     pub acknowledged: Option<Tick>,
-    /// Since when the oldest message waits.
+    /// Time since which the oldest message waits.
     pub oldest: Option<Tick>,
-    /// Clients given up in a row before this one.
+    /// Clients in a row before this one that were replaced without any acknowledgement.
     pub failures: u32,
 }
 
-/// Whether a client is to be given up.
+/// Decides if a client must be replaced: only while a message waits, and only after both time-outs.
+/// Pure, so that tables can test it.
 pub fn is_stuck(progress: &ProducerProgress, patience: &ProducerTimeouts, now: Tick) -> bool {
     let Some(oldest) = progress.oldest else { return false };
+    // The first message after an idle time gets the whole time as well.
     let heard = progress.acknowledged.unwrap_or(progress.born).max(oldest);
     let pause = patience.pause * 2u32.pow(progress.failures.min(4));
     now.since(heard) >= patience.stuck && now.since(progress.born) >= pause.max(patience.stuck)
 }
 
-/// A lane's producer.
+/// The producer of one kind, shared by all sends of that kind.
 pub struct ProducerClient {
     env: Env,
     brokers: Arc<dyn Brokers>,
@@ -72,13 +75,15 @@ struct ProducerState {
     attempt: u32,
     progress: ProducerProgress,
     next: u64,
-    /// What waits for an acknowledgement: since when, and whom to tell that it is given up.
+    /// Messages without an acknowledgement, in the order of their sends: the time of the send, and a
+    /// sender whose drop ends the waiting future with an unknown outcome.
     waiting: BTreeMap<u64, (Tick, oneshot::Sender<()>)>,
-    /// With the seeded bug that keeps them: clients that were replaced.
+    /// Clients that were replaced; only with the seeded bug that keeps them.
     kept: Vec<Arc<dyn Producer>>,
 }
 
 impl ProducerClient {
+    /// Makes the first client. Does no I/O, and fails only when the client cannot be created at all.
     pub fn new(
         env: &Env,
         brokers: Arc<dyn Brokers>,
@@ -100,7 +105,9 @@ impl ProducerClient {
         Ok(Self { env: env.clone(), brokers, lane, patience, state: Mutex::new(state) })
     }
 
-    /// Sends a message; it takes its place when this is called.
+    /// Sends a message. The message takes its place in the order when this function is *called*: number
+    /// and send happen under one lock. Resolves once acknowledged, or with [`SendError::Unknown`] when
+    /// the client is replaced before. Dropping the future does not withdraw the message.
     pub fn send(
         self: &Arc<Self>,
         partition: PartitionId,
@@ -117,7 +124,8 @@ impl ProducerClient {
         if self.env.mutated(Mutant::AcknowledgeAtEnqueue) && self.lane == ProducerKind::Commits {
             return Box::pin(std::future::ready(Ok(())));
         }
-        // Forgotten with the future: what nobody waits for says nothing about the client.
+        // Removed when the future is dropped: a message without a waiting caller must not count as
+        // evidence.
         let waiting = PendingMessage { client: self.clone(), number };
         Box::pin(async move {
             let ended = match futures::future::select(sent, is_given_up).await {
@@ -134,7 +142,9 @@ impl ProducerClient {
         })
     }
 
-    /// Replaces the producer if it does not get on; says whether it did.
+    /// Replaces the producer when it makes no progress, and returns true only then. The old producer is
+    /// dropped before its callers learn that their outcomes are unknown. Called at regular intervals; a
+    /// new client that cannot be made leaves the old one in place until the next call.
     pub fn look(&self) -> bool {
         let now = self.env.clock.now();
         let mut state = self.state.lock();
@@ -167,29 +177,32 @@ impl ProducerClient {
             lane = ?self.lane, attempt, unknown = waiting.len(),
             "no acknowledgement for too long: the client is replaced, its outcomes are unknown"
         );
-        // The old client first: what it still holds must not be sent once its writers know.
+        // The old client first: its messages must not be sent after their writers act on the
+        // unknown outcome.
         drop(old);
         drop(waiting);
         true
     }
 
-    /// How many clients have been given up.
+    /// The number of clients of this kind that have been replaced since the log was opened. Zero only
+    /// while the first one is in use.
     pub fn replaced(&self) -> u32 {
         self.state.lock().attempt
     }
 }
 
-/// A message that waits for its acknowledgement.
+/// A message that waits for its acknowledgement. Dropping it removes the message from the waiting ones.
 struct PendingMessage {
     client: Arc<ProducerClient>,
     number: u64,
 }
 
 impl PendingMessage {
+    /// Notes an acknowledgement as progress of the present client.
     fn acknowledged(&self) {
         let now = self.client.env.clock.now();
         let mut state = self.client.state.lock();
-        // An acknowledgement of a client that has been replaced says nothing about its successor.
+        // An acknowledgement of a replaced client is no evidence about its successor.
         if state.waiting.contains_key(&self.number) {
             state.progress.acknowledged = Some(now);
             state.progress.failures = 0;

@@ -1,8 +1,8 @@
 //! Messages as brokers keep them, version 1. `docs/formats/message.md` specifies the bytes.
 //!
-//! The first message of every partition says whose log it is; all others are records. A record's checksum
-//! covers the store's id and the partition's number too, so that a message of another log, or one that
-//! got into another partition, never passes for a record of this one.
+//! The first message of every partition names the store and the partition; all others are records. A
+//! record's checksum also covers the store's id and the partition's number, so that a message of
+//! another log, or one in the wrong partition, is never taken for a record of this one.
 
 use bytes::Bytes;
 
@@ -20,38 +20,40 @@ mod kind {
     pub const RECORD: u8 = 2;
 }
 
-/// Whose log a partition is.
+/// The identity of a partition: the content of its first message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogIdentity {
-    /// The store.
+    /// The store that the log belongs to.
     pub store: StoreId,
     /// The partition's number.
     pub partition: PartitionId,
-    /// How many partitions the store has. It never changes: a bucket's partition follows from it.
+    /// The number of partitions of the store. Fixed, since a bucket's partition follows from it.
     pub partitions: u32,
-    /// The cluster's name, for people.
+    /// The cluster's name, for people only. At most 64 bytes.
     pub cluster: String,
 }
 
-/// What a message says.
+/// The decoded content of a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly all are records, and a box for each costs more"
 )]
 pub enum MessageContent {
-    /// Whose log it is. Only the first one counts.
+    /// The identity of the partition. Only the first one counts; readers skip all others.
     Identity(LogIdentity),
-    /// A fact.
+    /// A record.
     Record(Record),
 }
 
+/// A message's bytes: magic number, kind, checksum and body.
 fn seal(kind: u8, store: StoreId, partition: PartitionId, body: &[u8]) -> Bytes {
     let mut out = Encoder::with_capacity(HEADER + body.len());
     out.raw(MAGIC).u8(kind).raw(&[0; 3]).u32(checksum(kind, store, partition, body)).raw(body);
     out.finish()
 }
 
+/// Checksum of kind, store, partition and body, in this order.
 fn checksum(kind: u8, store: StoreId, partition: PartitionId, body: &[u8]) -> u32 {
     let mut context = [0; 21];
     context[0] = kind;
@@ -60,22 +62,26 @@ fn checksum(kind: u8, store: StoreId, partition: PartitionId, body: &[u8]) -> u3
     crc32c::crc32c_append(crc32c::crc32c(&context), body)
 }
 
-/// The bytes of a partition's first message.
+/// Encodes the first message of a partition. Fails when the cluster's name is longer than 64 bytes, as
+/// decoding would.
 pub fn encode_identity(identity: &LogIdentity) -> Result<Bytes, EncodeError> {
     let mut body = Encoder::new();
     body.raw(&identity.store.0).u32(identity.partition.get()).u32(identity.partitions);
     body.bounded(identity.cluster.as_bytes(), CLUSTER_BYTES_MAX, "cluster name");
     body.refused()?;
-    // Whoever reads it does not know the store yet.
+    // Sealed without a store, since its reader does not know the store yet.
     Ok(seal(kind::IDENTITY, StoreId::default(), identity.partition, body.as_slice()))
 }
 
-/// The bytes of a record's message.
+/// Encodes a record's message for one partition of one store. The caller must compare the length with
+/// [`super::MESSAGE_BYTES_MAX`] before it sends the message.
 pub fn encode_record(store: StoreId, partition: PartitionId, record: &Record) -> Bytes {
     seal(kind::RECORD, store, partition, &record.encode())
 }
 
-/// Reads a message; a record's inline payload shares its memory.
+/// Decodes and verifies a message; the record's inline payload shares the memory of `value`. Fails,
+/// with the reason as text, on a wrong checksum, another store or partition, an unknown kind, and
+/// content that does not decode.
 pub fn decode(
     store: StoreId,
     partition: PartitionId,
@@ -114,16 +120,19 @@ pub fn decode(
     }
 }
 
-/// A record's own encoding within its message's bytes, which have been decoded.
+/// The record's own encoding inside a message's bytes, without a copy. Only for messages that
+/// [`decode`] has accepted as records.
 pub fn record_bytes(value: &Bytes) -> Bytes {
     value.slice(HEADER.min(value.len())..)
 }
 
-/// The checksum that stands in a message's bytes, as it stands there.
+/// The checksum in a message's bytes, unverified; none when the message is too short. Tells a message
+/// apart from another one at the same offset.
 pub fn stored_checksum(value: &Bytes) -> Option<[u8; 4]> {
     value.get(HEADER - 4..HEADER)?.try_into().ok()
 }
 
+/// Decodes the body of an identity, which must have no bytes beyond it.
 fn decode_identity(body: Bytes) -> Result<LogIdentity, DecodeError> {
     let mut from = Decoder::new(body);
     let identity = LogIdentity {
@@ -136,7 +145,8 @@ fn decode_identity(body: Bytes) -> Result<LogIdentity, DecodeError> {
     Ok(identity)
 }
 
-/// Names a message that cannot be read.
+/// The corruption of a message that cannot be decoded, named by partition and offset in place of a
+/// file. The caller must have read the message twice before it reports this error.
 pub fn corruption(partition: PartitionId, offset: Offset, detail: String) -> Corruption {
     Corruption { file: format!("log partition {partition}, offset {offset}"), position: 0, detail }
 }

@@ -1,4 +1,4 @@
-//! Reads a partition: messages from a consumer, checked, decoded, their payload spooled.
+//! Reading a partition: takes messages from a consumer, verifies and decodes them, and spools their payload.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,13 +16,13 @@ use crate::log::{CommittedRecord, LogLocation, LogReader, ReadError};
 use crate::record::Record;
 use crate::time::Tick;
 
-/// How long to wait before brokers are asked again.
+/// Wait before another request to the brokers.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// For how long a single record is waited for.
+/// Longest time for which the fetch of a single record waits.
 const FETCH_WAIT: Duration = Duration::from_secs(10);
 
-/// A message's place, and the checksum in it: enough to tell whether it is still there.
+/// A message's offset and stored checksum: enough to detect that another message is at the offset now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct MessageMark {
     offset: Offset,
@@ -35,31 +35,34 @@ impl MessageMark {
     }
 }
 
-/// A message that cannot be decoded: its offset, and why.
+/// A message that cannot be decoded: its offset and the error.
 type UndecodableMessage = (Offset, ReadError);
 
-/// Delivers a partition's records.
+/// Delivers a partition's records, in order and without a gap, through as many consumers as necessary.
 pub struct TailReader {
     shared: Arc<LogShared>,
     partition: PartitionId,
+    /// The offset to deliver next.
     next: Offset,
-    /// Whether the fold reads: then payload is spooled, and progress kept account of.
+    /// True for the fold's reader: payload is spooled and progress is counted.
     folds: bool,
     consumer: Option<Box<dyn Consumer>>,
     /// When that consumer was made.
     born: Tick,
     attempt: u32,
-    /// What was read last.
+    /// The message that was read last.
     last: Option<MessageMark>,
-    /// What must stand there still before anything behind it is believed.
+    /// A message that must still be at its offset before any message behind it is believed.
     doubted: Option<MessageMark>,
-    /// Met behind what was delivered last, at which offset.
+    /// A message behind the delivered ones that could not be decoded. The next call deals with it.
     failed: Option<UndecodableMessage>,
-    /// A message there seemed damaged once.
+    /// The offset of a message that could not be decoded once.
     suspected: Option<Offset>,
 }
 
 impl TailReader {
+    /// The fold's reader: spools inline payload and counts as this process's progress. Makes its
+    /// consumer only at the first call of [`LogReader::next`].
     pub fn new(shared: Arc<LogShared>, partition: PartitionId, from: Offset) -> Self {
         Self {
             shared,
@@ -76,7 +79,8 @@ impl TailReader {
         }
     }
 
-    /// For somebody who does not fold.
+    /// A reader for callers other than the fold: neither spools payload nor counts as progress. Order
+    /// and errors are the same.
     pub fn reviewing(shared: Arc<LogShared>, partition: PartitionId, from: Offset) -> Self {
         Self { folds: false, ..Self::new(shared, partition, from) }
     }
@@ -85,7 +89,8 @@ impl TailReader {
         ReadError::Unavailable { partition: self.partition, reason }
     }
 
-    /// The next messages, from as many consumers as it takes.
+    /// Waits for the next messages. Replaces consumers that fail or stall, without limit. Fails when
+    /// the range is trimmed or lost, and when brokers refuse the reader or no consumer can be made.
     async fn pull(&mut self) -> Result<Vec<CommittedMessage>, ReadError> {
         loop {
             let shared = self.shared.clone();
@@ -110,9 +115,10 @@ impl TailReader {
                 Some(Ok(messages)) => return Ok(messages),
                 Some(Err(ConsumeError::Refused(reason))) => return Err(self.unavailable(reason)),
                 Some(Err(ConsumeError::OutOfRange)) => {
-                    self.replace("the offset wanted is not there");
+                    self.replace("the requested offset is not in the log");
                     let bounds = judge_range(&shared, self.partition, self.next).await?;
-                    // A log that was cut off and has grown again looks whole from here.
+                    // A log that was cut off and has grown again looks complete from this offset, so
+                    // the message read last is compared.
                     self.doubted = self.last.filter(|mark| mark.offset >= bounds.first);
                 }
                 Some(Err(ConsumeError::Unavailable(reason))) => {
@@ -124,7 +130,7 @@ impl TailReader {
         }
     }
 
-    /// Replaces a consumer that does not deliver what is known to be there.
+    /// Replaces a consumer that does not deliver records that are known to be acknowledged.
     fn look(&mut self) {
         let now = self.shared.env.clock.now();
         let is_stalled = {
@@ -132,10 +138,11 @@ impl TailReader {
             progress.is_stalled(self.born, self.shared.options.stall, now)
         };
         if is_stalled {
-            self.replace("what was acknowledged does not come");
+            self.replace("it does not deliver acknowledged records");
         }
     }
 
+    /// Drops the consumer. The next one begins at the offset to deliver next, at another broker.
     fn replace(&mut self, reason: &str) {
         self.consumer = None;
         self.attempt = self.attempt.wrapping_add(1);
@@ -143,7 +150,8 @@ impl TailReader {
         tracing::warn!(partition = %self.partition, next = %self.next, reason, "a consumer is replaced");
     }
 
-    /// Sees whether what was read last is still where it was.
+    /// Compares the first message with the one that was read last, where that is in doubt. Fails with
+    /// [`ReadError::Lost`] when another one is in its place.
     fn settle_doubt(&mut self, messages: &[CommittedMessage]) -> Result<(), ReadError> {
         let Some(doubted) = self.doubted.take() else { return Ok(()) };
         if messages.first().map(MessageMark::of) == Some(doubted) {
@@ -152,7 +160,8 @@ impl TailReader {
         Err(ReadError::Lost { partition: self.partition, end: doubted.offset, read: self.next })
     }
 
-    /// Decodes messages up to the first that cannot be, and that one's error.
+    /// Decodes messages in order, up to the first that cannot be decoded, and returns that one's error
+    /// as well.
     fn decode(
         &self,
         messages: Vec<CommittedMessage>,
@@ -160,7 +169,7 @@ impl TailReader {
         let mut decoded: Vec<(CommittedMessage, Record)> = Vec::with_capacity(messages.len());
         for message in messages {
             let at_least = decoded.last().map_or(self.next, |(last, _)| last.offset.next());
-            // A consumer that was made again may deliver once more what came before.
+            // A new consumer may deliver messages that were delivered before.
             if message.offset < at_least {
                 continue;
             }
@@ -176,10 +185,15 @@ impl TailReader {
         (decoded, None)
     }
 
+    /// Waits for records and returns at least one. An undecodable message is an error only after it was
+    /// read twice, from two consumers. After a transient error the next call begins at the same offset.
+    ///
+    /// Must not be dropped while it spools: the messages would be taken from the consumer and never be
+    /// delivered.
     async fn deliver(&mut self) -> Result<Vec<CommittedRecord>, ReadError> {
         loop {
             if let Some((offset, error)) = self.failed.take() {
-                // What is read next begins at that message again, whoever asks.
+                // A new consumer reads that message again, also for a caller that retries.
                 self.replace("a message cannot be decoded");
                 if self.suspected.replace(offset) == Some(offset) {
                     return Err(error);
@@ -194,7 +208,7 @@ impl TailReader {
                 true => match spool(&shared, self.partition, &decoded).await {
                     Ok(places) => places,
                     Err(error) => {
-                        // None of these has been delivered: whoever tries again must be given them again.
+                        // None of these records has been delivered, so a retry must read them again.
                         self.replace("payload could not be spooled");
                         return Err(error);
                     }
@@ -202,6 +216,7 @@ impl TailReader {
                 false => vec![None; decoded.len()],
             };
             self.failed = failed;
+            // The mark must be of a message that was decoded: the next consumer begins behind it.
             let newest = match &self.failed {
                 None => newest,
                 Some(_) => decoded.last().map(|(last, _)| MessageMark::of(last)),
@@ -217,6 +232,7 @@ impl TailReader {
             if decoded.is_empty() {
                 continue;
             }
+            // For records without payload, which are never fetched.
             let nowhere = LogLocation { file: 0, position: 0, len: 0 };
             let committed =
                 |((message, record), place): ((CommittedMessage, Record), Option<_>)| {
@@ -232,8 +248,10 @@ impl TailReader {
     }
 }
 
-/// Finds out why there is nothing at the offset wanted. Below the beginning it has been trimmed away;
-/// above the end, believed only when brokers have said it for long, the log has lost something.
+/// Determines why no message is at the requested offset. Below the first offset it was trimmed, by this
+/// process or another. Above the end the log has lost messages, but only after brokers have reported
+/// the same end for the time in the options. Returns the bounds when the offset is inside them after
+/// all.
 async fn judge_range(
     shared: &LogShared,
     partition: PartitionId,
@@ -244,7 +262,7 @@ async fn judge_range(
     loop {
         match shared.brokers.bounds(partition).await {
             Ok(bounds) if next < bounds.first => {
-                // Another process may have let go of it.
+                // Another process may have trimmed it.
                 let mut progress = shared.partition(partition).progress.lock();
                 progress.first = progress.first.max(bounds.first);
                 return Err(ReadError::Trimmed { partition, offset: next });
@@ -260,8 +278,9 @@ async fn judge_range(
     }
 }
 
-/// Spools payload. Where there is no room it stays in the log, and is read from there: reading never
-/// waits for room, since only what stands further on in the log can make it.
+/// Spools inline payload and returns the location of each record's payload, none for records without.
+/// Without space on the device the payload stays in the log and is read from there. Reading never waits
+/// for space, since only records further on in the log can free it.
 async fn spool(
     shared: &LogShared,
     partition: PartitionId,
@@ -289,13 +308,14 @@ async fn spool(
     Ok(decoded.iter().map(place).collect())
 }
 
-/// Spools records; none where that would take what cuts and merges need.
+/// Spools records, or returns none when that would take space from cuts and merges.
 async fn keep(
     shared: &LogShared,
     partition: PartitionId,
     wanted: &[(Offset, Bytes)],
 ) -> Result<Option<Vec<LogLocation>>, ReadError> {
-    // Half of the reserve: writes through this node end at the whole, others' go on for a while.
+    // Half of the reserve: this node's own writes end at the whole reserve, but those of other nodes go
+    // on for a while.
     let least = shared.options.reserve_bytes / 2;
     if least > 0 && shared.env.disk.free_bytes().await.is_ok_and(|free| free < least) {
         return Ok(None);
@@ -307,7 +327,8 @@ async fn keep(
     }
 }
 
-/// Reads a record's inline payload from the log itself.
+/// Reads a record's inline payload from the brokers, for records that were not spooled. Fails with
+/// [`ReadError::Unavailable`] after 10 s, and with [`ReadError::Trimmed`] when the record is trimmed.
 pub async fn fetch(
     shared: Arc<LogShared>,
     partition: PartitionId,
@@ -318,9 +339,10 @@ pub async fn fetch(
     let unavailable =
         |reason: &str| ReadError::Unavailable { partition, reason: reason.to_owned() };
     let found = timeout(clock.as_ref(), FETCH_WAIT, reader.deliver()).await;
-    let found = found.ok_or_else(|| unavailable("the brokers did not give a record in time"))??;
+    let found =
+        found.ok_or_else(|| unavailable("the brokers did not deliver the record in time"))??;
     let record = found.into_iter().find(|committed| committed.offset == offset);
-    let record = record.ok_or_else(|| unavailable("the brokers did not give the record"))?.record;
+    let record = record.ok_or_else(|| unavailable("the brokers delivered other records"))?.record;
     Ok(record.inline_payload().cloned().unwrap_or_default())
 }
 

@@ -1,9 +1,9 @@
-//! The spool: inline payload of records that are not folded yet, in local files.
+//! The spool: inline payload of records that are not flushed yet, in local files.
 //!
-//! The tail keeps where a record's payload lies, not the payload; on a log far away that place has to be
-//! near. Everything here can be read from the log again, so nothing is synced, and a start begins with an
-//! empty folder. Each record is kept whole with its checksum, because one that comes back wrong must be
-//! noticed here.
+//! The memtable keeps the location of a record's payload, not the payload; on a log far away that
+//! location has to be local. Every byte here can be read from the log again, so nothing is synced, and
+//! a start begins with an empty folder. Each record is kept whole with its checksum, so that a wrong
+//! read is detected here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,27 +19,30 @@ use crate::record::Record;
 
 const HEADER: u32 = 8;
 
-/// The number of no spool file: the record is in the log only.
+/// A file number that no spool file has: the record is in the log only.
 const IN_THE_LOG: u64 = u64::MAX;
 
-/// The place of a record that was not spooled.
+/// The location of a record that was not spooled. Names the record's offset in place of a position in a
+/// file.
 pub fn in_the_log(offset: Offset, record: &Bytes) -> LogLocation {
     LogLocation { file: IN_THE_LOG, position: offset.get(), len: HEADER + record.len() as u32 }
 }
 
-/// The offset of a record that was not spooled; none of one that was.
+/// The offset of a record that was not spooled; none when the location names a spool file.
 pub fn offset_in_the_log(at: &LogLocation) -> Option<Offset> {
     (at.file == IN_THE_LOG).then(|| Offset::new(at.position))
 }
 
-/// The spool of one partition.
+/// The spool of one partition. Filled by the fold's reader, read by requests.
 pub struct Spool {
     env: Env,
     folder: FilePath,
     partition: PartitionId,
     file_bytes: u64,
-    /// Where the next record goes. Held while records are written: one batch after the other.
+    /// The position of the next record. Locked while records are written, so that batches are written
+    /// one after another.
     end: tokio::sync::Mutex<SpoolEnd>,
+    /// Spool files by number. Locked for look-ups only, never across an `.await`.
     files: Mutex<BTreeMap<u64, SpooledRecord>>,
 }
 
@@ -49,14 +52,16 @@ struct SpoolEnd {
     position: u64,
 }
 
+/// A spool file.
 struct SpooledRecord {
     handle: Arc<dyn File>,
-    /// The highest offset with a record in it.
+    /// The highest offset of a record in the file.
     highest: Offset,
 }
 
 impl Spool {
-    /// Empties the folder and begins.
+    /// Empties the folder, or makes it, and returns a spool without files. Fails when the disk does.
+    /// Nothing is synced: files that a crash brings back are removed by the next start.
     pub async fn open(
         env: Env,
         folder: FilePath,
@@ -77,7 +82,10 @@ impl Spool {
         })
     }
 
-    /// Keeps records, each given with its offset and its encoding; says where each lies.
+    /// Writes records, given as offsets with encodings, and returns their locations in the same order.
+    /// Not durable, and not synced: the log has every record. On an error none of them counts as
+    /// spooled, and the next call overwrites the bytes. Must be polled to its end, since a write under
+    /// way would meet that next call.
     pub async fn keep(&self, records: &[(Offset, Bytes)]) -> Result<Vec<LogLocation>, DiskError> {
         let mut end = self.end.lock().await;
         let Some(highest) = records.iter().map(|(offset, _)| *offset).max() else {
@@ -99,11 +107,14 @@ impl Spool {
         Ok(places)
     }
 
+    /// The file that is being filled, or the next one when that is full. Raises the file's highest
+    /// offset.
     async fn file_with_room(
         &self,
         end: &mut SpoolEnd,
         highest: Offset,
     ) -> Result<Arc<dyn File>, DiskError> {
+        // Numbers begin at 1, so 0 means that no file has been made yet.
         if end.file > 0 && end.position < self.file_bytes {
             let mut files = self.files.lock();
             if let Some(kept) = files.get_mut(&end.file) {
@@ -119,7 +130,8 @@ impl Spool {
         Ok(handle)
     }
 
-    /// Reads a record's inline payload again.
+    /// Reads a spooled record's inline payload and verifies it. Fails with [`ReadError::Trimmed`] when
+    /// the file has been released, and with corruption only after a second read agrees.
     pub async fn fetch(&self, at: LogLocation) -> Result<Bytes, ReadError> {
         let handle = self.files.lock().get(&at.file).map(|kept| kept.handle.clone());
         let Some(handle) = handle else {
@@ -128,6 +140,7 @@ impl Spool {
         confirm(|| self.fetch_from(&handle, at)).await
     }
 
+    /// Reads one record once, and compares length and checksum with the location.
     async fn fetch_from(
         &self,
         handle: &Arc<dyn File>,
@@ -154,17 +167,20 @@ impl Spool {
         Ok(record.inline_payload().cloned().unwrap_or_default())
     }
 
+    /// The offset that an error names for a released record: the highest of the oldest file.
     fn lowest(&self) -> Offset {
         self.files.lock().values().next().map_or(Offset::MAX, |kept| kept.highest)
     }
 
-    /// Bound to the place, so that a record read from elsewhere does not pass.
+    /// Checksum of a record with its partition and position, so that a record read from a wrong place
+    /// does not verify.
     fn checksum(&self, position: u64, record: &[u8]) -> u32 {
         let place = [u64::from(self.partition.get()).to_le_bytes(), position.to_le_bytes()];
         crc32c::crc32c_append(crc32c::crc32c(place.as_flattened()), record)
     }
 
-    /// Lets go of files whose records all stand below an offset. The one that is being filled stays.
+    /// Removes files whose records are all below an offset, never the one that is being filled. Waits
+    /// for a write under way. A file that cannot be removed is logged and stays until the next start.
     pub async fn release(&self, below: Offset) {
         let filling = self.end.lock().await.file;
         let done: Vec<(u64, SpooledRecord)> = {
@@ -177,7 +193,7 @@ impl Spool {
             numbers.iter().filter_map(|n| files.remove(n).map(|kept| (*n, kept))).collect()
         };
         for (_, kept) in done {
-            // What stays behind is removed by the next start.
+            // A file that stays behind is removed by the next start.
             if let Err(error) = self.env.disk.remove(kept.handle.path()).await {
                 tracing::warn!(%error, "a spool file stays as garbage");
             }

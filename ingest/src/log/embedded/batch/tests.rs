@@ -89,7 +89,7 @@ fn a_header_of_another_store_file_or_place_does_not_pass() {
         BatchHeader::decode(&file[4096..4096 + HEADER_BYTES - 1], &IDENTITY, 4096, false),
         None
     );
-    // Only the file's number may be another's when that is asked for.
+    // With `any_file` only the file's number may differ.
     assert!(BatchHeader::decode(&file[4096..], &strangers[2], 4096, true).is_some());
     assert_eq!(BatchHeader::decode(&file[4096..], &strangers[0], 4096, true), None);
 }
@@ -127,7 +127,7 @@ fn frames_that_do_not_add_up_are_refused() {
     }
 }
 
-/// Makes the checksums of a file header and two batches what they would be if the rest were meant.
+/// Makes the checksums of a file header and two batches fit their changed content.
 fn reseal(file: &mut [u8]) {
     let seal = |bytes: &mut [u8], at: usize| {
         if bytes.len() >= at + 4 {
@@ -154,7 +154,7 @@ fn reseal(file: &mut [u8]) {
 fn mutated_files_never_panic() {
     let mut mutator = Mutator::new(2);
     let (begun, headers, file) = golden_file();
-    // Zeros between what is there would take nearly all mutations.
+    // Otherwise nearly all mutations would hit the zeros between the batches.
     let used = [0..FILE_HEADER_BYTES, 4096..4096 + 200, 8192..8192 + 200];
     let pieces: Vec<&[u8]> = used.iter().map(|range| &file[range.clone()]).collect();
     let (mut sealed, mut framed) = (0, 0);

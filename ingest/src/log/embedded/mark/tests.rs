@@ -27,8 +27,8 @@ fn a_mutated_slot_is_no_mark_or_the_same() {
     }
 }
 
-/// A new life began with the second slot whatever stood there: torn, its first write took the newest mark
-/// along.
+/// A restarted writer always began with the second slot: its first write, when torn, destroyed the
+/// newest mark there.
 #[test]
 fn slots_take_turns_over_restarts() {
     let memory = Memory::default();
@@ -36,7 +36,7 @@ fn slots_take_turns_over_restarts() {
     ready(async {
         for life in 1..9 {
             let mut marker = Marker::open(&memory.env(), &options, PARTITION).await.unwrap();
-            // An odd and an even number of marks in turn, so that lives end on either slot.
+            // An odd and an even number of marks in turn, so that runs end on either slot.
             for number in 0..life {
                 marker.write(Offset::new(life * 10 + number)).await.unwrap();
             }
@@ -48,15 +48,15 @@ fn slots_take_turns_over_restarts() {
     let places = |path: &FilePath| -> Vec<u64> {
         written.iter().filter(|(file, _)| file == path).map(|(_, position)| *position).collect()
     };
-    // All marks go beside the folder; the first, and one that is asked for, into it as well.
+    // All marks go beside the folder; the first, and one by `write_both`, into it as well.
     assert_eq!((places(&inside).len(), places(&beside).len()), (1 + 8, 36 + 8));
     for path in [inside, beside] {
         assert!(places(&path).windows(2).all(|two| two[0] != two[1]), "{path}");
     }
 }
 
-/// The log's folder was restored without its newest file and without the mark: what was acknowledged in that
-/// file had gone without a word.
+/// The log's folder was restored without its newest file and without the mark: the loss of the
+/// acknowledged records in that file was not noticed.
 #[test]
 fn the_loss_of_either_file_leaves_a_mark() {
     let options = options();
@@ -68,7 +68,7 @@ fn the_loss_of_either_file_leaves_a_mark() {
             ready(memory.env().disk.remove(&lost)).unwrap();
             let marks = read(&memory.env(), &options, PARTITION).await.unwrap();
             assert_eq!((marks.durable, marks.is_readable), (Offset::new(40), true), "{lost}");
-            // It is made again by the next start, and marked at once.
+            // The next start makes the file again and marks it at once.
             let mut marker = Marker::open(&memory.env(), &options, PARTITION).await.unwrap();
             marker.write(Offset::new(41)).await.unwrap();
             for path in paths(&options, PARTITION) {

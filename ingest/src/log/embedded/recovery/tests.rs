@@ -1,5 +1,5 @@
-//! Recovery on files that are laid out byte by byte. What crashes leave behind is the simulator's; here is
-//! each branch, and each kind of content that a disk may hold.
+//! Recovery on files that are laid out byte by byte. Each branch and each kind of content of a disk is
+//! tested here; crashes are tested in the simulator.
 
 use super::*;
 use crate::fuzz::{Mutator, rounds};
@@ -29,15 +29,15 @@ fn an_empty_folder_is_an_empty_log_of_a_new_store() {
     assert_eq!((recovered.position, recovered.chain, recovered.last_number), (BLOCK, 0, 0));
 }
 
-/// A log folder that was not mounted was an empty log: ten acknowledged writes were gone, and the server was
-/// ready.
+/// A log folder that was not mounted was taken for an empty log: ten acknowledged writes were gone, and
+/// the server was ready.
 #[test]
 fn a_log_that_must_be_there_and_is_not_is_corruption() {
     let memory = Memory::default();
     let corruption = recover_from(&memory, 5).corruption.unwrap();
     assert_eq!(corruption.file, folder().as_str());
     assert!(corruption.detail.starts_with("no log file is there"), "{corruption}");
-    // Nothing is folded yet, and yet the store has been written to.
+    // Nothing is folded yet, but the store has been written to.
     let begun = EmbeddedLogOptions { is_begun: true, ..options() };
     let recover = |memory: &Memory, floor| {
         ready(recover(&memory.env(), &begun, PARTITION, Offset::new(floor))).unwrap()
@@ -72,7 +72,8 @@ fn whole_files_are_followed_to_their_end() {
     let bases: Vec<u64> = recovered.files.iter().map(|file| file.base.get()).collect();
     assert_eq!((bases, recovered.files[1].len), (vec![10, 16], FILE_BYTES));
     assert_eq!([memory.get(&path(1)), memory.get(&path(2))], before, "nothing has changed");
-    // What survived is synced once more before anyone is told of it: in the file before the last, too.
+    // The surviving batches are synced once more before readers see them, in the file before the last
+    // as well.
     assert_eq!(memory.synced(), [path(1), path(2)]);
 }
 
@@ -102,7 +103,7 @@ fn an_unfinished_batch_is_cut_off_and_kept_aside() {
         let file = memory.get(&path(1)).unwrap();
         assert!(file[THREE[2] as usize..].iter().all(|byte| *byte == 0), "zeros from there on");
         assert_eq!(memory.get(&folder().join("0000000001.torn")).unwrap(), torn[..len]);
-        // And once more: now it is a whole log.
+        // A second recovery finds a complete log.
         let again = recover_from(&memory, 10);
         assert_eq!((again.end, again.torn_bytes), (Offset::new(14), 0));
     }
@@ -128,7 +129,7 @@ fn a_damaged_batch_below_the_mark_is_corruption_and_nothing_is_cut() {
     let recovered = recover_from(&memory, 10);
     let corruption = recovered.corruption.unwrap();
     assert_eq!((corruption.file.as_str(), corruption.position), (path(1).as_str(), THREE[0]));
-    // The batch behind repeats the hashes of the lost one: two keys, and a barrier that is about none.
+    // The batch behind repeats the hashes of the lost one: two keys, and a barrier, which has no key.
     let detail = "offsets 10 to 14 were durable and cannot be read; \
                   they concern 2 keys whose hashes the next batch repeats";
     assert_eq!(corruption.detail, detail);
@@ -163,7 +164,7 @@ fn a_mark_alone_tells_that_something_is_gone() {
     let corruption = recover_from(&memory, 10).corruption.unwrap();
     assert_eq!((corruption.file.as_str(), corruption.position), (folder().as_str(), 0));
     assert_eq!(corruption.detail, "offsets 10 to 12 were durable and no log file holds them");
-    // A mark beyond the last batch: the batches that it speaks of are gone.
+    // A mark beyond the last batch: the batches below it are gone.
     three().put(&memory);
     mark(16);
     assert!(recover_from(&memory, 10).corruption.is_none());
@@ -181,7 +182,7 @@ fn a_log_that_begins_above_what_is_needed_is_corruption() {
     let corruption = recovered.corruption.unwrap();
     assert_eq!(corruption.detail, "offsets 9 to 10 were durable and no log file holds them");
     assert_eq!((recovered.end, recovered.files.len()), (Offset::new(9), 1));
-    // Even if nothing calls anything durable above the floor.
+    // Even without any durable mark above the floor.
     let memory = Memory::default();
     Layer::begin(1, 10, 0, 7).put(&memory);
     assert!(recover_from(&memory, 9).corruption.is_some());
@@ -228,11 +229,11 @@ fn a_lost_file_header_is_corruption_if_its_batches_were_durable() {
     let recovered = recover_from(&memory, 10);
     let corruption = recovered.corruption.unwrap();
     assert!(corruption.detail.starts_with("offsets 16 to 17 were durable"), "{corruption}");
-    // The device cannot read the header: as if it were damaged.
+    // A header that the device cannot read counts as damaged.
     second.put(&memory);
     memory.spoil(&path(2), 5);
     assert!(recover_from(&memory, 10).corruption.is_some());
-    // Of the first file: nothing that is needed begins at the floor any more.
+    // The first file's header: no file begins at the floor then.
     let memory = Memory::default();
     first.put(&memory);
     change(&memory, 1, 8, b"X");
@@ -384,7 +385,7 @@ fn mutated_logs_never_panic_and_never_end_early_in_silence() {
             }
             None if recovered.end == Offset::new(16) => whole += 1,
             None => {
-                // Only the last batch may go without a word, for nothing calls it durable.
+                // Only the last batch may be lost unnoticed, since no mark calls it durable.
                 assert!(is_resealed || recovered.end == Offset::new(14), "{:?}", recovered.end);
                 torn += 1;
             }
@@ -405,7 +406,7 @@ fn damage_where_everything_is_folded_is_of_no_concern() {
             change(&memory, 1, place + at, b"X");
             let before = memory.get(&path(1));
             let recovered = recover_from(&memory, floor);
-            // The last batch is needed for what it holds, or to tell how far the file came.
+            // The last batch is needed for its records, or as evidence of the file's end.
             let is_needed = number == 2 && (floor == 15 || at == 9);
             assert_eq!(recovered.corruption.is_some(), is_needed, "{number}, {at}, {floor}");
             if is_needed {
@@ -418,8 +419,8 @@ fn damage_where_everything_is_folded_is_of_no_concern() {
     }
 }
 
-/// Let go of at once, the damaged file was renamed before the next one had begun: after a crash there was a
-/// store without a log.
+/// A damaged file that was reused at once was renamed before the next one had begun: after a crash
+/// there was a store without a log.
 #[test]
 fn a_damaged_file_stays_until_the_next_has_begun() {
     let first = three();
@@ -444,7 +445,7 @@ fn reading_begins_at_the_batch_that_covers_the_floor() {
         assert_eq!((file.begin, file.base.get()), (begin * BLOCK, base), "floor {floor}");
         assert_eq!((recovered.chain, recovered.position), (three().chain, 4 * BLOCK));
     }
-    // An empty batch at the floor is passed over, whole or not.
+    // An empty batch at the floor is skipped, valid or not.
     for damage in [None, Some(200), Some(9)] {
         let memory = Memory::default();
         let layer = three().batch(&[], 16).batch(&["f"], 16).batch(&[], 17);
@@ -458,7 +459,7 @@ fn reading_begins_at_the_batch_that_covers_the_floor() {
     }
 }
 
-/// A batch that the device cannot read ended the writing-over of those behind it, which then stood on the
+/// A batch that the device cannot read ended the rewriting of those behind it, which were then on the
 /// device only as far as a failed sync had brought them.
 #[test]
 fn what_stands_above_the_floor_is_written_over_damage_or_not() {
@@ -471,7 +472,7 @@ fn what_stands_above_the_floor_is_written_over_damage_or_not() {
 }
 
 /// One failed read of the newest batch after a kill made an acknowledged write a torn end, which was
-/// overwritten with zeros. So every single read of a start is disturbed in turn, in each way that passes.
+/// overwritten with zeros. Every single read of a start is disturbed in turn, by each kind of passing fault.
 #[test]
 fn one_read_that_is_bad_once_changes_nothing() {
     let begun = EmbeddedLogOptions { is_begun: true, ..options() };

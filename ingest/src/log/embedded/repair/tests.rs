@@ -1,5 +1,5 @@
-//! Repairs of logs that recovery refuses: everything that can be read is kept at its offset, nothing is
-//! removed, and what is made is a log that recovery takes.
+//! Repairs of logs that recovery refuses: every readable record keeps its offset, no file is removed,
+//! and recovery accepts the new log.
 
 use super::*;
 use crate::log::embedded::layer::{
@@ -16,7 +16,7 @@ fn look(memory: &Memory, floor: u64) -> LossReport {
     ready(repair(&memory.env(), &begun(), PARTITION, Offset::new(floor))).unwrap()
 }
 
-/// The records of a log file by offset: the hash of their key, and their names.
+/// The records of a log file by offset: the hash of their key, and their ids.
 fn records(memory: &Memory, number: u64) -> Vec<(u64, u64, RecordId)> {
     let bytes = Bytes::from(memory.get(&path(number)).unwrap());
     let identity = LogFileId { store: options().store, partition: PARTITION, file: number };
@@ -50,7 +50,7 @@ fn records_behind_a_damaged_batch_keep_their_offsets() {
         let aside = ready(loss.accept(&memory.env(), WallTime::default())).unwrap();
         let kept = folder().join("0000000001.lost");
         assert_eq!((aside, memory.get(&kept)), (vec![kept.clone()], Some(before)));
-        // Now it is a log, and a second look finds nothing more.
+        // The result is a valid log, in which a second repair finds nothing.
         let recovered =
             ready(recover(&memory.env(), &begun(), PARTITION, Offset::new(10))).unwrap();
         assert!(recovered.corruption.is_none(), "{:?}", recovered.corruption);
@@ -99,7 +99,7 @@ fn a_log_that_is_gone_is_begun_anew_behind_what_was_durable() {
     ready(loss.accept(&memory.env(), WallTime::default())).unwrap();
     let recovered = ready(recover(&memory.env(), &begun(), PARTITION, Offset::new(10))).unwrap();
     assert_eq!((recovered.corruption.is_none(), recovered.end), (true, Offset::new(9_000)));
-    // Nothing that says how far it came.
+    // Without any evidence of the log's length.
     let memory = Memory::default();
     let loss = look(&memory, 10);
     assert!(loss.lost.is_empty());
@@ -108,7 +108,8 @@ fn a_log_that_is_gone_is_begun_anew_behind_what_was_durable() {
     assert_eq!((recovered.corruption.is_none(), recovered.end), (true, Offset::new(10)));
 }
 
-/// A record counts only as its writer's next: left with their numbers, all behind a gap would be refused.
+/// A record counts only as its writer's next: with their old numbers, all records behind a gap would be
+/// refused.
 #[test]
 fn records_behind_a_gap_are_the_next_of_their_writer() {
     let name = |writer, sequence| RecordId {

@@ -108,8 +108,8 @@ fn a_damaged_batch_is_named_if_it_was_durable() {
     }
 }
 
-/// An empty batch carries the mark alone. Recovery goes by the chain and stops at one that is damaged; whoever
-/// counted records only saw nothing amiss.
+/// An empty batch carries the mark alone. Recovery follows the chain and stops at a damaged one; a
+/// check that only counted records found no damage.
 #[test]
 fn a_damaged_empty_batch_is_named() {
     let memory = Memory::default();
@@ -165,7 +165,7 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn a_batch_that_says_it_is_longer_than_its_file_is_not_read() {
-    // Its header's checksum fits, so only the file's length can contradict it: 36 GiB were asked for once.
+    // The header's checksum fits, so only the file's length contradicts it: 36 GiB were requested once.
     let memory = Memory::default();
     let path = put(&memory, 1, 10, 3);
     let mut file = memory.get(&path).unwrap();

@@ -47,7 +47,7 @@ fn a_record_of_another_store_or_partition_does_not_pass() {
     let bytes = encode_record(STORE, PARTITION, &record());
     assert!(decode(StoreId([4; 16]), PARTITION, &bytes).is_err());
     assert!(decode(STORE, PartitionId::new(3), &bytes).is_err());
-    // Whose log it is can be read without knowing it, but not in another partition.
+    // An identity can be read without knowing the store, but not in another partition.
     let first = encode_identity(&identity()).unwrap();
     assert!(decode(StoreId::default(), PARTITION, &first).is_ok());
     assert!(decode(StoreId::default(), PartitionId::new(3), &first).is_err());
@@ -81,7 +81,7 @@ fn no_bytes_make_the_decoder_panic() {
     }
 }
 
-/// A cluster of a longer name was set up, and no node could read whose log it was.
+/// A cluster with a longer name was set up, and no node could read its identity.
 #[test]
 fn a_name_that_cannot_be_read_back_is_not_written() {
     for (len, is_taken) in [(CLUSTER_BYTES_MAX, true), (CLUSTER_BYTES_MAX + 1, false)] {
