@@ -1,5 +1,5 @@
-//! Questions to brokers, each with a deadline. librdkafka blocks until it has an answer, so each is asked
-//! on a thread of its own.
+//! Requests to brokers, each with a deadline. librdkafka blocks until it has a reply, so each request
+//! runs on a thread of its own.
 
 use std::sync::Arc;
 use std::thread;
@@ -20,21 +20,23 @@ use ingest::log::brokers::{BrokerError, PartitionBounds};
 use crate::context::{ErrorContext, broker_error};
 use crate::settings::KafkaSettings;
 
-/// How long brokers may take to answer.
+/// Longest time that brokers may take to reply.
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
-/// For how long a client's view of the cluster is trusted. Whoever asks again and again hears other
-/// brokers in time, and not for ever one that was deposed without knowing it.
+/// Time for which a client's view of the cluster is trusted. A caller that repeats its requests reaches
+/// other brokers after that, and does not stay with one that was deposed without knowing it.
 const KEPT: Duration = Duration::from_secs(10);
 
-/// How often a kept client's thread looks whether it is still kept.
+/// Interval at which a cached client's thread checks if the client is still in use.
 const POLL: Duration = Duration::from_millis(100);
 
-/// A client that asks and reads nothing. Being a consumer, it never makes a topic by asking for it.
+/// A client for metadata, which reads no messages. As a consumer it never creates a topic by asking for
+/// it.
 pub(crate) type MetadataClient = BaseConsumer<ErrorContext>;
-/// A client that administers.
+/// A client that administers topics.
 pub(crate) type TopicAdmin = AdminClient<ErrorContext>;
 
-/// Runs a job that blocks.
+/// Runs a job that blocks on a thread of its own, which starts before this returns. Dropping the future
+/// does not stop the job. Fails with the job's error, or when no thread can be started.
 pub(crate) fn on_thread<T, E>(
     name: &str,
     job: impl FnOnce() -> Result<T, E> + Send + 'static,
@@ -45,23 +47,25 @@ where
 {
     let (sender, answer) = oneshot::channel();
     let run = move || {
-        // Whoever asked may have gone.
+        // The caller may have dropped its future.
         let _ = sender.send(job());
     };
     let started = spawn(name, run);
     Box::pin(async move {
         started?;
-        let lost = || BrokerError("the question to the brokers was given up".into());
+        let lost = || BrokerError("the request to the brokers ended without a reply".into());
         answer.await.unwrap_or_else(|_| Err(lost().into()))
     })
 }
 
-/// Starts a thread, which ends by itself.
+/// Starts a detached thread, which must end by itself. Fails only when the system provides no thread.
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), BrokerError> {
     let started = thread::Builder::new().name(name.to_owned()).spawn(run);
     started.map(drop).map_err(|error| BrokerError(format!("no thread for {name}: {error}")))
 }
 
+/// Makes a client for metadata, with the context that collects its errors. Does no I/O; fails when
+/// librdkafka refuses the settings.
 pub(crate) fn metadata_client(
     settings: &KafkaSettings,
     attempt: u32,
@@ -71,20 +75,22 @@ pub(crate) fn metadata_client(
     Ok((config.create_with_context(context.clone()).map_err(broker_error)?, context))
 }
 
+/// Makes a client that administers topics. Does no I/O; fails when librdkafka refuses the settings.
 pub(crate) fn topic_admin(settings: &KafkaSettings) -> Result<TopicAdmin, BrokerError> {
     let config = settings.client("admin", 0);
     config.create_with_context(ErrorContext::default()).map_err(broker_error)
 }
 
-/// Whether a partition is there to be read.
+/// The result of asking brokers for a partition.
 pub(crate) enum PartitionPresence {
-    /// It is.
+    /// The partition exists and may be read.
     There,
-    /// It is not, or not for us.
+    /// The partition does not exist, or this user may not read it, for this reason.
     Missing(String),
 }
 
-/// Asks whether a partition is there. Blocks.
+/// Asks brokers if a partition exists. Blocks for at most `limit`, so it must run on a thread that may.
+/// Fails when no broker replies in time, which is no evidence of absence.
 pub(crate) fn presence(
     client: &MetadataClient,
     topic: &str,
@@ -110,7 +116,7 @@ pub(crate) fn presence(
     }
 }
 
-/// Asks about partitions, again and again, with a client that is kept for a while.
+/// Requests for the bounds of partitions, with a client that is cached for some seconds.
 pub(crate) struct PartitionInquiry {
     settings: KafkaSettings,
     kept: Mutex<CachedClient>,
@@ -119,16 +125,19 @@ pub(crate) struct PartitionInquiry {
 #[derive(Default)]
 struct CachedClient {
     client: Option<(Arc<MetadataClient>, Instant)>,
-    /// How many clients there have been.
+    /// Number of clients that have been made.
     attempt: u32,
 }
 
 impl PartitionInquiry {
+    /// Prepares requests. The first client is made by the first request, never before.
     pub(crate) fn new(settings: KafkaSettings) -> Self {
         Self { settings, kept: Mutex::default() }
     }
 
-    /// Asks where a partition begins and ends. Blocks.
+    /// Asks one broker for the bounds of a partition, which may be stale. Blocks for some seconds at
+    /// most, so it must run on a thread that may. After an error the client is replaced, so that a
+    /// retry begins at another broker.
     pub(crate) fn bounds(&self, partition: PartitionId) -> Result<PartitionBounds, BrokerError> {
         let client = self.client()?;
         let topic = self.settings.topic();
@@ -136,7 +145,7 @@ impl PartitionInquiry {
         let (first, end) = answer.map_err(|error| {
             self.forget(&client);
             let is_unknown = error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition);
-            // It says so, too, of what may not be read, and not of what.
+            // The same error also means a topic that may not be read. The metadata has the reason.
             match is_unknown.then(|| presence(&client, &topic, partition, ANSWER)) {
                 Some(Ok(PartitionPresence::Missing(reason))) => BrokerError(reason),
                 _ => broker_error(error),
@@ -149,6 +158,8 @@ impl PartitionInquiry {
         Ok(PartitionBounds { first: offset(first)?, end: offset(end)? })
     }
 
+    /// The cached client, or a new one when it is too old. A thread polls each client until its last
+    /// user has dropped it.
     fn client(&self) -> Result<Arc<MetadataClient>, BrokerError> {
         let mut kept = self.kept.lock();
         if let Some((client, born)) = &kept.client
@@ -159,7 +170,8 @@ impl PartitionInquiry {
         let (client, _) = metadata_client(&self.settings, kept.attempt)?;
         let client = Arc::new(client);
         let polled = client.clone();
-        // It hears what the client says by the way, which would pile up, and lets go of it last.
+        // The thread takes the client's events, which would pile up otherwise, and drops the client
+        // last, since that may block.
         let poll = move || {
             while Arc::strong_count(&polled) > 1 {
                 let _ = polled.poll(POLL);
@@ -171,7 +183,7 @@ impl PartitionInquiry {
         Ok(client)
     }
 
-    /// Lets go of a client that got no answer, unless somebody has done so before.
+    /// Removes a client without a reply from the cache, unless another request has replaced it already.
     fn forget(&self, client: &Arc<MetadataClient>) {
         let mut kept = self.kept.lock();
         if kept.client.as_ref().is_some_and(|(kept, _)| Arc::ptr_eq(kept, client)) {
@@ -180,7 +192,9 @@ impl PartitionInquiry {
     }
 }
 
-/// Deletes every message below an offset. Blocks.
+/// Deletes every message of a partition below an offset, for all consumers. Blocks for some seconds at
+/// most, so it must run on a thread that may. After an error the deletion may have happened; repeating
+/// it is safe.
 pub(crate) fn delete_below(
     settings: &KafkaSettings,
     partition: PartitionId,

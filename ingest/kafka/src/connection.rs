@@ -1,4 +1,4 @@
-//! Whether the brokers can be reached at all, and if not, why, in words.
+//! A check if the brokers can be reached at all, with the reason in plain words if not.
 
 use std::time::{Duration, Instant};
 
@@ -10,26 +10,26 @@ use ingest::log::brokers::BrokerError;
 use crate::admin::{metadata_client, on_thread};
 use crate::settings::KafkaSettings;
 
-/// How long brokers may take to answer at all.
+/// Longest time that brokers may take to reply at all.
 const ANSWER: Duration = Duration::from_secs(9);
-/// After so long without an answer it is seen whether brokers have said why.
+/// Time without a reply after which the errors so far are examined.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The brokers cannot be used.
+/// The reason why the brokers cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ConnectionError {
-    /// They do not accept who we are. Trying again does not help.
+    /// The brokers refuse this user. A retry does not help.
     #[error("authentication failed: {0}")]
     Authentication(String),
-    /// No secure connection comes about. Trying again does not help.
+    /// No secure connection can be established. A retry does not help.
     #[error("no secure connection: {0}")]
     Tls(String),
-    /// Nothing that we understand comes back.
+    /// No reply that this client understands came in time. A retry may help.
     #[error("no broker answers at {servers}: {reason}")]
     NoAnswer {
-        /// Where they were looked for.
+        /// The configured addresses.
         servers: String,
-        /// What was met instead.
+        /// The last error.
         reason: String,
     },
     /// No client could be made.
@@ -37,12 +37,15 @@ pub enum ConnectionError {
     Client(#[from] BrokerError),
 }
 
-/// Finds out within about ten seconds whether brokers answer.
+/// Determines within about ten seconds if brokers reply, and fails with the reason if none does. One
+/// reply is enough, even that the topic is unknown. Called before the log is opened; dropping the
+/// future does not stop the check.
 pub fn check_connection(settings: &KafkaSettings) -> Fut<'static, Result<(), ConnectionError>> {
     let settings = settings.clone();
     on_thread("kafka check", move || check(&settings))
 }
 
+/// Asks for metadata until a broker replies, an error is final, or the time is over. Blocks.
 fn check(settings: &KafkaSettings) -> Result<(), ConnectionError> {
     let (client, context) = metadata_client(settings, 0)?;
     let began = Instant::now();
@@ -50,7 +53,7 @@ fn check(settings: &KafkaSettings) -> Result<(), ConnectionError> {
         let Err(error) = client.fetch_metadata(Some(&settings.topic()), LOOK) else {
             return Ok(());
         };
-        // What has gone wrong waits in a queue for somebody to look.
+        // librdkafka reports errors only to a client that is polled.
         let looked = Instant::now();
         while looked.elapsed() < LOOK / 10 {
             let _ = client.poll(LOOK / 10);

@@ -1,11 +1,11 @@
 //! Reading: one librdkafka consumer for each reader of a partition.
 //!
-//! A thread of its own takes what has been fetched, a batch at a time, and hands it over through a channel
-//! of one: a reader that is slow stops the thread, and then librdkafka's fetching, at a bounded number of
-//! bytes. It never goes on behind an error that may have skipped something.
+//! A thread of its own takes fetched messages, a batch at a time, and passes them on through a channel
+//! of one batch. A slow reader stops the thread, and then librdkafka's fetching, at a bounded number of
+//! bytes. The thread never continues behind an error that may have skipped a message.
 //!
-//! Many errors pass by themselves. Such a one raises a [`TransientError`], which the next message settles; when none
-//! comes for a while, the brokers are asked whether the partition is there at all.
+//! Many errors pass by themselves. Such an error becomes a [`TransientError`], which the next message
+//! clears. When no message comes for a while, the brokers are asked if the partition exists at all.
 
 use std::time::{Duration, Instant};
 
@@ -27,18 +27,20 @@ use crate::admin::{self, PartitionPresence, spawn};
 use crate::context::{ErrorContext, broker_error};
 use crate::settings::KafkaSettings;
 
-/// How often a consumer's thread looks whether it is still wanted. Messages do not wait for it.
+/// Interval at which a consumer's thread checks if its reader still exists. Does not delay messages.
 const POLL: Duration = Duration::from_millis(100);
-/// A batch is full with so many messages,
+/// A batch is full with this number of messages,
 const BATCH_MESSAGES_MAX: usize = 4096;
-/// or with so many bytes.
+/// or with this number of bytes.
 const BATCH_BYTES_MAX: usize = 4 << 20;
-/// For how long an error that may pass is waited out.
+/// Time for which an error that may pass is tolerated.
 const DOUBT: Duration = Duration::from_secs(3);
-/// How long brokers may take to settle a doubt.
+/// Longest time that brokers may take to confirm that a partition exists.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// What a partition's consumer is made with.
+/// The settings of a partition's consumer. These settings make librdkafka fail on a missing offset instead of
+/// skipping messages, verify checksums, and bound the memory of fetched messages. Never joins a
+/// consumer group and never commits an offset.
 pub fn consumer_config(
     settings: &KafkaSettings,
     partition: PartitionId,
@@ -46,37 +48,42 @@ pub fn consumer_config(
 ) -> ClientConfig {
     let mut config = settings.client(&format!("reader-{partition}"), attempt);
     config
-        // librdkafka wants a group before it lets anybody choose partitions. It is never joined.
+        // librdkafka requires a group before partitions can be assigned; this one is never joined.
         .set("group.id", format!("siltstone-{}", settings.cluster()))
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        // Anything else jumps over records in silence.
+        // Any other value skips records without an error.
         .set("auto.offset.reset", "error")
         .set("check.crcs", "true")
         .set("isolation.level", "read_uncommitted")
         .set("enable.partition.eof", "false")
-        // The broker holds a fetch until there is something, at most for so long.
+        // The broker holds a fetch until there is a message, at most for this time.
         .set("fetch.wait.max.ms", "500")
         .set("fetch.min.bytes", "1")
         .set("socket.timeout.ms", "1500")
         .set("fetch.error.backoff.ms", "50")
-        // One fetch, what is kept fetched, and how soon fetching goes on when that has shrunk.
+        // The size of one fetch, the most that is fetched ahead, and the wait before fetching resumes
+        // below that.
         .set("fetch.message.max.bytes", "4194304")
         .set("queued.max.messages.kbytes", "16384")
         .set("fetch.queue.backoff.ms", "5")
-        // How long a topic may be unknown while news of it spreads.
+        // Time for which a new topic may be unknown while its metadata spreads.
         .set("topic.metadata.propagation.max.ms", "2000");
     config
 }
 
+/// The messages of one delivery, or the error that ends the consumer.
 type DeliveredBatch = Result<Vec<CommittedMessage>, ConsumeError>;
 
-/// A partition's consumer. Its thread ends, and with it the connections, soon after it is dropped.
+/// A partition's consumer. Soon after a drop its thread ends, and the connections with the thread.
 pub(crate) struct KafkaConsumer {
     batches: mpsc::Receiver<DeliveredBatch>,
 }
 
 impl KafkaConsumer {
+    /// Makes a consumer that begins at an offset, and starts its thread. Does no I/O itself, so errors
+    /// of connections appear in the first delivery. Fails when librdkafka refuses the settings or no
+    /// thread can be started.
     pub(crate) fn new(
         settings: &KafkaSettings,
         partition: PartitionId,
@@ -109,7 +116,7 @@ impl brokers::Consumer for KafkaConsumer {
     }
 }
 
-/// What a consumer's thread does.
+/// The state of a consumer's thread.
 struct ConsumerThread {
     consumer: BaseConsumer<ErrorContext>,
     context: ErrorContext,
@@ -119,13 +126,14 @@ struct ConsumerThread {
     doubt: Option<TransientError>,
 }
 
-/// Something went wrong that may pass.
+/// An error that may pass, with the time at which it began.
 struct TransientError {
     since: Instant,
     error: KafkaError,
 }
 
 impl ConsumerThread {
+    /// Delivers batches until the reader is gone or an error is final. Blocks while the reader is slow.
     fn run(mut self) {
         while !self.batches.is_closed() {
             let (messages, error) = self.pull();
@@ -137,16 +145,17 @@ impl ConsumerThread {
                     return;
                 }
             }
+            // Only after the messages before the error have been delivered.
             let end = error.and_then(|error| self.judge(error));
             if let Some(end) = end.or_else(|| self.settle()) {
-                // Whoever read may have gone.
+                // The reader may have been dropped.
                 let _ = self.batches.blocking_send(Err(end));
                 return;
             }
         }
     }
 
-    /// Waits for a message, then takes what is there besides, up to an error.
+    /// Waits for a message, then takes those that are fetched already, up to an error or a full batch.
     fn pull(&self) -> (Vec<CommittedMessage>, Option<KafkaError>) {
         let mut messages = Vec::new();
         let mut bytes = 0;
@@ -160,18 +169,20 @@ impl ConsumerThread {
                 Some(Err(error)) => return (messages, Some(error)),
                 None => break,
             }
+            // Only the first message is waited for.
             wait = Duration::ZERO;
         }
         (messages, None)
     }
 
-    /// Decides what an error means: the end, or a doubt.
+    /// Decides if an error ends the consumer, or may pass.
     fn judge(&mut self, error: KafkaError) -> Option<ConsumeError> {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset) => Some(ConsumeError::OutOfRange),
             Some(Code::TopicAuthorizationFailed) => Some(ConsumeError::Refused(error.to_string())),
-            // Connections and the news of topics come and go. The group's errors are none of ours.
+            // Connections and metadata may recover. Errors of the group do not matter, since it is
+            // never joined.
             Some(
                 Code::AllBrokersDown
                 | Code::BrokerTransportFailure
@@ -191,12 +202,13 @@ impl ConsumerThread {
                 self.doubt.get_or_insert_with(|| TransientError { since: Instant::now(), error });
                 None
             }
-            // Among these are messages that librdkafka would skip: damaged on the way, or not understood.
+            // These include messages that librdkafka would skip: damaged in transit, or not understood.
             _ => Some(ConsumeError::Unavailable(error.to_string())),
         }
     }
 
-    /// Finds out whether a doubt that has lasted was founded.
+    /// Asks the brokers for the partition when a transient error has lasted. Returns the final error,
+    /// or none when the partition exists.
     fn settle(&mut self) -> Option<ConsumeError> {
         let doubt = self.doubt.take_if(|doubt| doubt.since.elapsed() >= DOUBT)?;
         match admin::presence(&self.consumer, &self.topic, self.partition, ANSWER) {

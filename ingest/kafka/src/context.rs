@@ -1,4 +1,4 @@
-//! What librdkafka says by the way: its log lines, and errors that belong to no message.
+//! Events of librdkafka that belong to no message: its log lines and its errors.
 
 use std::sync::Arc;
 
@@ -10,31 +10,34 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use ingest::log::brokers::BrokerError;
 
-/// Passes on what one client says, and remembers what explains a silence.
+/// Forwards one client's log lines, and keeps the errors that explain a missing reply. Clones share the
+/// same errors.
 #[derive(Clone, Default)]
 pub(crate) struct ErrorContext {
-    /// Shared with whoever asks why nothing comes.
+    /// Shared with the code that looks for the reason of a missing reply.
     heard: Arc<Mutex<RecentErrors>>,
 }
 
 /// The newest error of each kind.
 #[derive(Clone, Default)]
 pub(crate) struct RecentErrors {
-    /// The brokers do not accept who we are.
+    /// The brokers refused this user.
     pub authentication: Option<String>,
-    /// A secure connection did not come about.
+    /// A secure connection could not be established.
     pub tls: Option<String>,
-    /// Any other.
+    /// Any other error.
     pub last: Option<String>,
 }
 
 impl ErrorContext {
-    /// What has been heard so far.
+    /// The newest errors since the last [`ErrorContext::forget`], one of each kind, in no particular
+    /// order.
     pub(crate) fn heard(&self) -> RecentErrors {
         self.heard.lock().clone()
     }
 
-    /// What has been heard explains nothing any more: the brokers answer.
+    /// Drops all errors so far. Called after brokers have replied, since older errors explain nothing
+    /// then.
     pub(crate) fn forget(&self) {
         *self.heard.lock() = RecentErrors::default();
     }
@@ -45,7 +48,7 @@ impl ClientContext for ErrorContext {
         if kind == "FAIL" {
             self.heard.lock().last = Some(line.to_owned());
         }
-        // Complaints about settings are for whoever chose them, here.
+        // Warnings about settings concern this code, not the operator.
         if level as i32 <= RDKafkaLogLevel::Warning as i32 && kind != "CONFWARN" {
             tracing::warn!(target: "librdkafka", kind, "{line}");
         } else {
@@ -62,7 +65,7 @@ impl ClientContext for ErrorContext {
                 &mut heard.authentication
             }
             Some(Code::SSL) => &mut heard.tls,
-            // Said again and again, behind each broker's own reason.
+            // Repeated after each broker's own error, which is the better reason.
             Some(Code::AllBrokersDown) => return,
             _ => &mut heard.last,
         };
@@ -72,7 +75,7 @@ impl ClientContext for ErrorContext {
 
 impl ConsumerContext for ErrorContext {}
 
-/// Puts an error into words. A setting's value stays out: it may be a secret.
+/// Turns an error into text. Never includes the value of a setting, which may be a secret.
 pub(crate) fn broker_error(error: KafkaError) -> BrokerError {
     BrokerError(match error {
         KafkaError::ClientConfig(_, reason, setting, _) => format!("{setting}: {reason}"),

@@ -1,17 +1,17 @@
 //! The brokers of a replicated log, on Apache Kafka.
 //!
 //! ```text
-//!                  ┌─ producer(lane) ────► one librdkafka producer ─┐
+//!                  ┌─ producer(kind) ────► one librdkafka producer ─┐
 //!   ReplicatedLog ─┼─ consumer(from) ────► one librdkafka consumer ─┼─► topic `siltstone-<cluster>`,
-//!                  └─ bounds, trimming ──► a question on a thread ──┘   a partition for each of the log
+//!                  └─ bounds, trimming ──► a request on a thread ───┘   a partition for each of the log
 //! ```
 //!
-//! A thin adapter: it maps calls, settings and errors, and decides nothing about records. What an
-//! implementation of [`Brokers`] promises rests on the topic being as [`problems`] wants it and on how the
-//! clients are made ([`producer_config`], [`consumer_config`]).
+//! A thin adapter: it maps calls, settings and errors, and decides nothing about records. The promises of
+//! [`Brokers`] rest on a topic without [`problems`] and on the settings of the clients ([`producer_config`],
+//! [`consumer_config`]).
 //!
-//! librdkafka blocks here and there, so nothing that may block runs on a caller's thread: producers and
-//! consumers have a thread each that also takes them down, questions are asked on threads of their own.
+//! librdkafka blocks in some calls, so none that may block runs on a caller's thread. Producers and
+//! consumers have a thread each, which also shuts them down; requests run on threads of their own.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admin;
@@ -43,15 +43,16 @@ pub use settings::{
 };
 pub use topic::{PartitionDescription, TopicCreation, TopicDescription, create, describe};
 
-/// A log's brokers, reached by librdkafka.
+/// The brokers of one cluster's log, reached through librdkafka.
 pub struct KafkaBrokers {
     settings: KafkaSettings,
-    /// Shared with the threads that ask.
+    /// Shared with the threads that perform requests.
     inquiry: Arc<PartitionInquiry>,
 }
 
 impl KafkaBrokers {
-    /// Prepares to use brokers. Nothing is asked of them yet.
+    /// Prepares the use of brokers. Does no I/O and never fails: errors of connections appear when a
+    /// client is used, or before that in [`check_connection`].
     pub fn new(settings: KafkaSettings) -> Self {
         Self { inquiry: Arc::new(PartitionInquiry::new(settings.clone())), settings }
     }

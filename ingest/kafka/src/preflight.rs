@@ -1,36 +1,36 @@
-//! What is unsafe about a topic, in words. Nothing here asks anybody.
+//! The check of a topic for unsafe properties, with texts for people. Pure: no broker is asked here.
 
 use std::fmt;
 
 use crate::topic::{PartitionDescription, TopicDescription};
 
-/// What a topic has to offer.
+/// The safety that a topic must provide.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TopicSafety {
-    /// Brokers that keep each message, at least.
+    /// The least number of brokers that keep each message.
     pub replicas_min: u32,
-    /// Brokers that must have a message before it is acknowledged, at least.
+    /// The least number of brokers that must have a message before it is acknowledged.
     pub in_sync_min: u32,
 }
 
 impl Default for TopicSafety {
-    /// One broker may be lost with all it has, and another be away, and no acknowledged record is lost.
+    /// No acknowledged record is lost when one broker loses all its data while another is away.
     fn default() -> Self {
         Self { replicas_min: 3, in_sync_min: 2 }
     }
 }
 
 impl TopicSafety {
-    /// For a trial on a single broker: what that broker loses is lost.
+    /// For a trial on a single broker: data that this broker loses is lost.
     pub const TRIAL: Self = Self { replicas_min: 1, in_sync_min: 1 };
 }
 
 /// A reason not to use a topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TopicProblem {
-    /// What is unsafe, and why.
+    /// The unsafe property and its consequence.
     pub problem: String,
-    /// What to do about it.
+    /// The action that makes the topic safe.
     pub remedy: String,
 }
 
@@ -40,10 +40,12 @@ impl fmt::Display for TopicProblem {
     }
 }
 
-/// The longest record with what frames it; brokers take a little more by default.
+/// Length in bytes of the longest record with its frame. The default of brokers is a little above it.
 const MESSAGE_BYTES: u64 = 1_000_000 + 128;
 
-/// Finds every reason not to use a topic. A setting that is not known counts as unsafe.
+/// Returns every reason not to use a topic, empty when it is safe, in a fixed order. A setting that is
+/// not known counts as unsafe. A topic without partitions does not exist, and this is then the only
+/// reason. Callers must not open the log before this list is empty.
 pub fn problems(
     topic: &TopicDescription,
     expected_partitions: Option<u32>,
@@ -63,6 +65,7 @@ pub fn problems(
     count.into_iter().chain(replicas).chain(in_sync).chain(rules).chain(length).collect()
 }
 
+/// The problem of a topic with another number of partitions than expected.
 fn partition_count(topic: &TopicDescription, expected: u32) -> Option<TopicProblem> {
     let found = topic.partitions.len();
     (found != expected as usize).then(|| TopicProblem {
@@ -73,6 +76,7 @@ fn partition_count(topic: &TopicDescription, expected: u32) -> Option<TopicProbl
     })
 }
 
+/// The problem of partitions that too few brokers keep.
 fn replication(topic: &TopicDescription, safety: &TopicSafety) -> Option<TopicProblem> {
     let thin =
         |partition: &&PartitionDescription| partition.replicas.len() < safety.replicas_min as usize;
@@ -95,6 +99,7 @@ fn replication(topic: &TopicDescription, safety: &TopicSafety) -> Option<TopicPr
     })
 }
 
+/// The problem of an acknowledgement that needs too few brokers, or more than there are.
 fn in_sync(topic: &TopicDescription, safety: &TopicSafety) -> Option<TopicProblem> {
     const NAME: &str = "min.insync.replicas";
     let set = |value: u32| format!("set {NAME}={value} on topic {}", topic.name);
@@ -120,6 +125,7 @@ fn in_sync(topic: &TopicDescription, safety: &TopicSafety) -> Option<TopicProble
     })
 }
 
+/// The problem of a topic that refuses the longest records.
 fn message_length(topic: &TopicDescription) -> Option<TopicProblem> {
     const NAME: &str = "max.message.bytes";
     let Some(value) = number(topic, NAME) else { return Some(unknown(topic, NAME)) };
@@ -136,7 +142,7 @@ fn message_length(topic: &TopicDescription) -> Option<TopicProblem> {
 struct TopicRule {
     name: &'static str,
     safe: &'static str,
-    /// What any other value leads to.
+    /// The consequence of any other value.
     else_: &'static str,
 }
 
@@ -171,6 +177,7 @@ const RULES: [TopicRule; 5] = [
 ];
 
 impl TopicRule {
+    /// The problem of a topic with another value, or with an unknown one.
     fn broken_by(&self, topic: &TopicDescription) -> Option<TopicProblem> {
         let Some(value) = topic.settings.get(self.name) else {
             return Some(unknown(topic, self.name));
@@ -182,10 +189,12 @@ impl TopicRule {
     }
 }
 
+/// A setting's value as a number.
 fn number(topic: &TopicDescription, name: &str) -> Option<u64> {
     topic.settings.get(name)?.parse().ok()
 }
 
+/// The problem of a setting that the brokers do not reveal.
 fn unknown(topic: &TopicDescription, name: &str) -> TopicProblem {
     TopicProblem {
         problem: format!("the brokers do not say what {name} of topic {} is", topic.name),

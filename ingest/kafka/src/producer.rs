@@ -1,8 +1,9 @@
-//! Sending: one librdkafka producer for each lane.
+//! Sending: one librdkafka producer for each kind of records.
 //!
-//! It is idempotent: what it is given stands in the log in that order, once, through retries and changes
-//! of leader. That ends with the producer, so a message's outcome is *unknown* whenever librdkafka says
-//! anything but "delivered" of it; only what never entered its queue is known not to have been sent.
+//! The producer is idempotent: its messages are in the log in the order of their sends, once, through
+//! retries and changes of leader. The guarantee ends with the producer, so a message's outcome is
+//! *unknown* whenever librdkafka reports anything but "delivered". Only a message that never entered
+//! its queue is known not to have been sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,16 +25,18 @@ use crate::admin::spawn;
 use crate::context::{ErrorContext, broker_error};
 use crate::settings::KafkaSettings;
 
-/// How often a producer's thread looks whether it is still wanted. Acknowledgements do not wait for it.
+/// Interval at which a producer's thread checks if its producer is still in use. Does not delay
+/// acknowledgements.
 const POLL: Duration = Duration::from_millis(100);
 
-/// What a lane's producer is made with.
+/// The settings of a producer: idempotent, acknowledged by all brokers in sync, without compression.
 ///
-/// The layer above bounds what is under way to less than the queue here, and gives a producer up long
-/// before a message's own time is over: a message that is given up on a living producer may turn up
-/// behind its successors.
+/// The replicated log must admit fewer bytes than the queue here takes, and must replace a producer
+/// long before a message times out: a message that a living producer abandons could appear behind its
+/// successors.
 pub fn producer_config(settings: &KafkaSettings, lane: ProducerKind, attempt: u32) -> ClientConfig {
-    // Payload comes in bulk and gains from fuller batches; nobody waits for one record of it.
+    // Payload comes in bulk and gains from fuller batches, and no caller waits for a single record of
+    // it.
     let (role, linger_ms) = match lane {
         ProducerKind::Data => ("data", "2"),
         ProducerKind::Commits => ("commits", "0"),
@@ -58,9 +61,10 @@ pub fn producer_config(settings: &KafkaSettings, lane: ProducerKind, attempt: u3
     config
 }
 
+/// The outcome of one message.
 type Outcome = Result<(), SendError>;
 
-/// Turns delivery reports into outcomes.
+/// Turns librdkafka's delivery reports into outcomes.
 struct DeliveryReports(ErrorContext);
 
 impl ClientContext for DeliveryReports {
@@ -81,22 +85,25 @@ impl ProducerContext for DeliveryReports {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(SendError::Unknown(error.to_string())),
         };
-        // Whoever sent it may have gone.
+        // The sender may have dropped its future.
         let _ = waiting.send(outcome);
     }
 }
 
-/// A lane's producer. Its thread ends, and with it the connections, soon after it is dropped.
+/// The producer of one kind. Soon after a drop its thread ends, and the connections with the thread.
 pub(crate) struct KafkaProducer {
-    /// Shared with its thread, which lets go last: letting go may block.
+    /// Shared with its thread, which drops it last, since the drop may block.
     producer: Arc<BaseProducer<DeliveryReports>>,
     topic: String,
-    /// What is sent after an error that ends the producer waits here unanswered, until the producer is
-    /// given up like any other that does not get on.
+    /// Messages sent after an error that ended the producer. Their futures stay pending, so that the
+    /// producer is replaced like any other without acknowledgements.
     stranded: Mutex<Vec<oneshot::Sender<Outcome>>>,
 }
 
 impl KafkaProducer {
+    /// Makes a producer and starts its thread. Does no I/O itself, so errors of connections appear as
+    /// missing acknowledgements. Fails when librdkafka refuses the settings or no thread can be
+    /// started.
     pub(crate) fn new(
         settings: &KafkaSettings,
         lane: ProducerKind,
@@ -128,6 +135,8 @@ impl brokers::Producer for KafkaProducer {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::Fatal) {
                 return Box::pin(std::future::ready(Err(SendError::NotSent(error.to_string()))));
             }
+            // After a fatal error nothing is sent any longer. The message stays unanswered, so that the
+            // producer is replaced like any other without acknowledgements.
             self.stranded.lock().push(*record.delivery_opaque);
         }
         let dropped = || SendError::Unknown("the producer was dropped".into());
@@ -137,7 +146,8 @@ impl brokers::Producer for KafkaProducer {
 
 impl Drop for KafkaProducer {
     fn drop(&mut self) {
-        // At once, so that nothing more leaves; the thread waits for it to be done.
+        // Purged at once, so that no further message is sent; the thread waits for the end of the
+        // purge.
         self.producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
     }
 }

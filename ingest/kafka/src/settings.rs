@@ -1,4 +1,4 @@
-//! Where the brokers are, which log is ours, and how a connection is secured.
+//! The addresses of the brokers, the name of the cluster's log, and the security of connections.
 
 use std::fmt;
 use std::fs;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-/// How to reach a cluster's log. It has been checked as far as that goes without asking anybody.
+/// The settings to reach a cluster's log. Checked as far as that is possible without I/O to brokers.
 #[derive(Clone, Debug)]
 pub struct KafkaSettings {
     bootstrap: Vec<String>,
@@ -16,27 +16,28 @@ pub struct KafkaSettings {
     security: ConnectionSecurity,
 }
 
-/// How connections are secured; by default not at all.
+/// The security of connections; none by default.
 #[derive(Clone, Default, Debug)]
 pub struct ConnectionSecurity {
-    /// Encrypts, and proves who the brokers are.
+    /// Encrypts connections and authenticates the brokers.
     pub tls: Option<TlsSettings>,
-    /// Proves who we are by a password.
+    /// Authenticates this client by a password.
     pub sasl: Option<SaslSettings>,
 }
 
-/// How TLS is used.
+/// Settings of TLS.
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
-    /// PEM file of the authorities that brokers' certificates are checked against; the system's if none.
+    /// PEM file of the authorities against which brokers' certificates are checked; the system's when
+    /// none is given.
     pub ca_file: Option<PathBuf>,
-    /// Proves who we are by a certificate.
+    /// Authenticates this client by a certificate.
     pub client: Option<ClientCertificate>,
-    /// Whether a broker's certificate has to name the host that we meant to reach.
+    /// True when a broker's certificate must name the host that was connected to.
     pub checks_host: bool,
 }
 
-/// A certificate of our own.
+/// The certificate of this client.
 #[derive(Clone, Debug)]
 pub struct ClientCertificate {
     /// PEM file of the certificate.
@@ -45,10 +46,11 @@ pub struct ClientCertificate {
     pub key_file: PathBuf,
 }
 
-/// A user's password, and how it is shown. Without TLS, `PLAIN` shows it to everybody on the way.
+/// A user's password, and the mechanism that proves it. Without TLS, `PLAIN` reveals the password to
+/// the network.
 #[derive(Clone)]
 pub struct SaslSettings {
-    /// How it is shown.
+    /// The mechanism.
     pub mechanism: SaslMechanism,
     /// The user.
     pub user: String,
@@ -65,14 +67,14 @@ impl fmt::Debug for SaslSettings {
     }
 }
 
-/// How a password is shown.
+/// The mechanism by which a password is proved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SaslMechanism {
-    /// As it is.
+    /// Sends the password itself.
     Plain,
-    /// By a proof that does not give it away.
+    /// Sends a proof that does not reveal the password.
     ScramSha256,
-    /// The same with longer digests.
+    /// The same as [`SaslMechanism::ScramSha256`], with longer digests.
     ScramSha512,
 }
 
@@ -97,43 +99,44 @@ impl FromStr for SaslMechanism {
     }
 }
 
-/// Settings that cannot work.
+/// An error in the settings, found before any connection.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SettingsError {
     /// No broker is named.
     #[error("no broker is named: give at least one as host:port")]
     NoServer,
-    /// A broker's address is none.
+    /// An address is not of the form `host:port`.
     #[error("{0:?} is not a broker's address: expected host:port")]
     Server(String),
-    /// The cluster's name is none.
+    /// The cluster's name has a wrong length or character.
     #[error("{0:?} is not a cluster's name: expected 1 to 64 of a-z, 0-9 and -")]
     Cluster(String),
-    /// There is no such mechanism.
+    /// The mechanism is unknown.
     #[error("{0:?} is not a mechanism: expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")]
     Mechanism(String),
-    /// A mechanism lacks what it shows.
+    /// The user or the password of a mechanism is empty.
     #[error("{mechanism} needs a {what}")]
     Credential {
         /// The mechanism.
         mechanism: SaslMechanism,
-        /// What is missing.
+        /// The missing part.
         what: &'static str,
     },
     /// A file cannot be used.
     #[error("cannot use {path} as {what}: {reason}")]
     File {
-        /// What it is for.
+        /// The purpose of the file.
         what: &'static str,
-        /// Its place.
+        /// The file's path.
         path: String,
-        /// What is wrong with it.
+        /// The defect of the file.
         reason: String,
     },
 }
 
 impl KafkaSettings {
-    /// Checks settings. Brokers are given as `host:port`; any that are reachable tell of the others.
+    /// Checks settings and the PEM files that they name. Brokers are given as `host:port`; any one that
+    /// can be reached names the others. Fails with the first error, before any connection.
     pub fn new(
         bootstrap: Vec<String>,
         cluster: impl Into<String>,
@@ -154,27 +157,30 @@ impl KafkaSettings {
         Ok(Self { bootstrap, cluster, security })
     }
 
-    /// The cluster's name.
+    /// The cluster's name: 1 to 64 of `a-z`, `0-9` and `-`, as [`KafkaSettings::new`] has checked
+    /// before.
     pub fn cluster(&self) -> &str {
         &self.cluster
     }
 
-    /// The topic that is the cluster's log.
+    /// The name of the topic that is the cluster's log. Follows from the cluster's name only, and must
+    /// never change.
     pub fn topic(&self) -> String {
         format!("siltstone-{}", self.cluster)
     }
 
-    /// The brokers that are asked first, in words.
+    /// The configured brokers in their order, as text for messages. Clients learn of all others from
+    /// these.
     pub fn servers(&self) -> String {
         self.bootstrap.join(", ")
     }
 
-    /// What every client is made with. The first attempt may ask any broker; each later one begins at one
-    /// alone, the next in turn: a broker that was deposed without knowing it must not be asked again by
-    /// chance, since it would name itself leader.
+    /// The settings of every client. The first attempt may ask any broker. Each later one begins at one
+    /// broker alone, the next in turn: a broker that was deposed without knowing it would name itself
+    /// leader, and must not be asked again by chance.
     ///
-    /// Requests time out here, well before brokers would answer that they have: only then does
-    /// librdkafka drop the connection and ask another broker who leads.
+    /// Requests time out here well before brokers would reply that they have timed out: only then does
+    /// librdkafka drop the connection and ask another broker for the leader.
     pub(crate) fn client(&self, role: &str, attempt: u32) -> ClientConfig {
         let servers = match attempt {
             0 => self.bootstrap.join(","),
@@ -188,8 +194,8 @@ impl KafkaSettings {
             .set("allow.auto.create.topics", "false")
             .set("enable.metrics.push", "false")
             .set("log.thread.name", "false")
-            // A client that loses all brokers would start over at once, again and again, without a pause.
-            // Ours is replaced instead.
+            // Otherwise a client that loses all brokers starts over at once, repeatedly and without a
+            // pause; the replicated log replaces such a client instead.
             .set("metadata.recovery.strategy", "none")
             .set("socket.timeout.ms", "1000")
             .set("socket.connection.setup.timeout.ms", "1000")
@@ -203,6 +209,7 @@ impl KafkaSettings {
     }
 }
 
+/// True for text of the form `host:port`.
 fn is_address(server: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b',' && byte != b'/';
     server.rsplit_once(':').is_some_and(|(host, port)| {
@@ -211,6 +218,7 @@ fn is_address(server: &str) -> bool {
 }
 
 impl ConnectionSecurity {
+    /// Checks the files and the credentials that are set.
     fn check(&self) -> Result<(), SettingsError> {
         if let Some(tls) = &self.tls {
             if let Some(path) = &tls.ca_file {
@@ -231,6 +239,7 @@ impl ConnectionSecurity {
         Ok(())
     }
 
+    /// Writes the security settings into a client's settings.
     fn apply(&self, config: &mut ClientConfig) {
         let protocol = match (&self.tls, &self.sasl) {
             (None, None) => "plaintext",
@@ -258,7 +267,8 @@ impl ConnectionSecurity {
     }
 }
 
-/// Finds out early, and in words, what librdkafka would say late and in OpenSSL's.
+/// Checks that a file can be read and is a PEM file. librdkafka would report the same late, with
+/// OpenSSL's texts.
 fn check_pem(what: &'static str, path: &Path) -> Result<(), SettingsError> {
     let unusable =
         |reason: String| SettingsError::File { what, path: path.display().to_string(), reason };

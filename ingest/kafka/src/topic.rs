@@ -1,4 +1,4 @@
-//! The topic that is a cluster's log: making it as it has to be, and seeing how it is.
+//! The topic that is a cluster's log: creating it with safe settings, and describing its state.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -16,14 +16,14 @@ use crate::admin::{ANSWER, metadata_client, on_thread, topic_admin};
 use crate::context::broker_error;
 use crate::settings::KafkaSettings;
 
-/// How long brokers may take to make a topic.
+/// Longest time that brokers may take to create a topic.
 const MAKING: Duration = Duration::from_secs(30);
-/// How often it is seen whether a new topic has become known.
+/// Interval at which a new topic is checked for leaders.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Settings that a log's safety hangs on, by Kafka's names, as a new topic gets them.
+/// Settings of a new topic that a log's safety depends on, by Kafka's names.
 ///
-/// `min.insync.replicas` is missing: it depends on the number of replicas.
+/// `min.insync.replicas` is missing, since it depends on the number of replicas.
 const WANTED: [(&str, &str); 6] = [
     ("cleanup.policy", "delete"),
     ("retention.ms", "-1"),
@@ -33,41 +33,46 @@ const WANTED: [(&str, &str); 6] = [
     ("compression.type", "producer"),
 ];
 
-/// A topic, as some broker believes it to be.
+/// A topic, as one broker believes it to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TopicDescription {
-    /// Its name.
+    /// The topic's name.
     pub name: String,
-    /// How many brokers there are.
+    /// Number of brokers in the cluster.
     pub brokers: usize,
-    /// Its partitions, in order. None at all: there is no such topic.
+    /// The partitions, in order. Empty when the topic does not exist.
     pub partitions: Vec<PartitionDescription>,
-    /// What holds for it, by Kafka's names, whether set on the topic, on the brokers or by default.
+    /// The effective settings, by Kafka's names, set on the topic, on the brokers, or by default.
     pub settings: BTreeMap<String, String>,
 }
 
 /// One partition of a topic. Brokers are named by their numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartitionDescription {
-    /// Who takes its messages, if anybody does.
+    /// The broker that accepts messages; none while there is no leader.
     pub leader: Option<i32>,
-    /// Who keeps them.
+    /// The brokers that keep the messages.
     pub replicas: Vec<i32>,
-    /// Who of these has got all that is acknowledged.
+    /// Those of the replicas that have every acknowledged message.
     pub in_sync: Vec<i32>,
 }
 
-/// What became of a wish for a topic.
+/// The result of a request to create a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TopicCreation {
-    /// It has been made.
+    /// The topic has been created.
     Created,
-    /// It had been there, and may be unlike what was wished.
+    /// The topic existed before, perhaps with other settings than requested.
     AlreadyThere,
 }
 
-/// Makes the topic. It keeps everything until it is told to delete, and acknowledges nothing that less
-/// than two brokers have, or than one if there is to be one replica only.
+/// Creates the topic, and waits until every partition has a leader. The topic keeps all messages until
+/// they are deleted, and acknowledges a message only when two brokers have it, or one if there is to be
+/// one replica only.
+///
+/// An existing topic is left unchanged, even with unsafe settings. Fails when there are fewer brokers than
+/// replicas, or when brokers do not reply in time; the topic may then exist. Dropping the future does
+/// not stop the request.
 pub fn create(
     settings: &KafkaSettings,
     partitions: u32,
@@ -76,6 +81,7 @@ pub fn create(
     let settings = settings.clone();
     on_thread("kafka create", move || {
         let name = settings.topic();
+        // With one replica only, more than one in sync would refuse every message.
         let in_sync = replicas.min(2).to_string();
         let replication = TopicReplication::Fixed(replicas.cast_signed());
         let mut topic = NewTopic::new(&name, partitions.cast_signed(), replication)
@@ -93,7 +99,7 @@ pub fn create(
                 )))
             }
             Some(Err((_, error))) => {
-                Err(BrokerError(format!("the brokers do not make topic {name}: {error}")))
+                Err(BrokerError(format!("the brokers did not create topic {name}: {error}")))
             }
             None => {
                 Err(BrokerError(format!("the brokers do not say whether topic {name} is made")))
@@ -102,7 +108,7 @@ pub fn create(
     })
 }
 
-/// Waits until somebody takes messages for every partition of a new topic.
+/// Waits until every partition of a new topic has a leader. Fails after [`MAKING`]. Blocks.
 fn await_leaders(settings: &KafkaSettings, partitions: u32) -> Result<(), BrokerError> {
     let began = Instant::now();
     loop {
@@ -121,7 +127,9 @@ fn await_leaders(settings: &KafkaSettings, partitions: u32) -> Result<(), Broker
     }
 }
 
-/// Sees how the topic is.
+/// Asks the brokers for the topic's partitions and effective settings. A topic that does not exist has
+/// no partitions, and is not created and not an error. Fails when no broker replies in time or this
+/// user may not see the settings.
 pub fn describe(settings: &KafkaSettings) -> Fut<'static, Result<TopicDescription, BrokerError>> {
     let settings = settings.clone();
     on_thread("kafka describe", move || {
@@ -131,7 +139,7 @@ pub fn describe(settings: &KafkaSettings) -> Fut<'static, Result<TopicDescriptio
     })
 }
 
-/// The number of brokers, and the topic's partitions.
+/// The number of brokers, and the topic's partitions in order. Blocks.
 fn layout(settings: &KafkaSettings) -> Result<(usize, Vec<PartitionDescription>), BrokerError> {
     let (client, _) = metadata_client(settings, 0)?;
     let metadata = client.fetch_metadata(Some(&settings.topic()), ANSWER).map_err(broker_error)?;
@@ -152,7 +160,7 @@ fn layout(settings: &KafkaSettings) -> Result<(usize, Vec<PartitionDescription>)
     Ok((brokers, found.into_iter().map(partition).collect()))
 }
 
-/// What holds for the topic.
+/// The topic's effective settings. Blocks.
 fn effective(settings: &KafkaSettings) -> Result<BTreeMap<String, String>, BrokerError> {
     let name = settings.topic();
     let options = AdminOptions::new().request_timeout(Some(ANSWER));
