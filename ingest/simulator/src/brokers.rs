@@ -1,28 +1,30 @@
-//! Brokers that crash, stand still, lose touch with each other and with nodes, and repeat themselves.
+//! Brokers that crash, stand still, lose the connection to each other and to nodes, and repeat messages.
 //!
-//! Three brokers keep every partition, as a Kafka cluster would: three copies, of which two at least are in
-//! sync when a message is acknowledged; each broker is a controller too. What can go wrong with such a
-//! cluster and with its clients goes wrong here for the same reasons:
+//! Three brokers keep every partition, as a Kafka cluster would: three copies, of which at least two
+//! are in sync when a message is acknowledged. Each broker is a controller too. Faults of such a
+//! cluster and of its clients occur here for the same reasons:
 //!
 //! ```text
-//!   node 0 ─producer─┐                       ┌─ broker 0: leads in epoch 3, it believes
+//!   node 0 ─producer─┐                       ┌─ broker 0: believes to lead, in epoch 3
 //!   node 1 ─producer─┼─ latencies, cuts ─────┼─ broker 1: leads in epoch 4
 //!   node 1 ─consumer─┘                       └─ broker 2: follows broker 1, lags by two messages
 //! ```
 //!
-//! - A leader that is cut off from the others does not know that it has been replaced. It takes messages,
-//!   acknowledges none, and cuts them off when it hears of its successor. A consumer there waits in vain.
-//! - A message that reached a broker in sync and was not acknowledged stays when that broker comes to lead.
-//! - A producer sends again, to whoever leads, what was not acknowledged; brokers drop what they have. One
-//!   that is dropped may go on for some seconds, so that its messages land behind those of its successor.
-//! - A broker's log survives its process. Losing the power of all is a fault of its own.
+//! - A leader that is cut off from the others does not know that it has been replaced, accepts messages,
+//!   acknowledges none, and truncates them when it learns of its successor. A consumer there waits in vain.
+//! - A message that reached a broker in sync and was not acknowledged stays when that broker becomes
+//!   the leader.
+//! - A producer sends unacknowledged messages again, to the present leader; brokers drop those that
+//!   they have. A dropped producer may continue for some seconds, so that its messages land behind
+//!   those of its successor.
+//! - A broker's log survives its process. A power loss of all brokers is a fault of its own.
 //!
-//! How it is built: `cluster::Cluster` is one state behind a lock, and timers of the world bring it events.
-//! Nothing ticks: a cluster in which nothing happens costs nothing. Its randomness is its own, drawn from
-//! the world's, and everything that happens goes into the world's history.
+//! How it is built: `cluster::Cluster` is one state behind a lock, and timers of the world deliver its
+//! events. Nothing ticks, so a cluster in which nothing happens costs nothing. The cluster's randomness
+//! is its own, drawn from the world's, and every event goes into the world's history.
 //!
-//! What it leaves out: several topics, groups and transactions; controllers apart from brokers; disks that
-//! fail; metadata that differs between partitions of one broker.
+//! Left out: several topics, groups and transactions; controllers apart from brokers; disks that fail;
+//! metadata that differs between partitions of one broker.
 
 mod call;
 mod cluster;
@@ -56,50 +58,55 @@ use producer::SimProducer;
 pub use config::BrokerConfig;
 pub use network::Endpoint;
 
-/// The brokers of a cluster.
+/// Number of brokers in a cluster.
 pub const BROKERS: usize = 3;
-/// So many must hold a message before it is acknowledged.
+/// Number of brokers that must have a message before it is acknowledged.
 const MIN_IN_SYNC: usize = 2;
 
-/// See the module's description. Clones are handles of one cluster.
+/// A simulated cluster of brokers; see the module's description. Clones are handles of one cluster.
 #[derive(Clone)]
 pub struct SimBrokers {
     cluster: Arc<SharedCluster>,
 }
 
 impl SimBrokers {
-    /// Makes a cluster in a world, with a character drawn from the world's seed.
+    /// Makes a cluster in a world, with a configuration drawn from the world's seed. Every partition
+    /// has a leader and is empty.
     pub fn new(sim: &Sim, partitions: usize) -> Self {
         Self { cluster: Cluster::new(sim.world(), partitions, BrokerConfig::draw) }
     }
 
-    /// Makes a cluster of a given character in a world.
+    /// Makes a cluster with a given configuration in a world. The cluster's random decisions still
+    /// follow from the world's seed, in the order in which they are drawn.
     pub fn with_knobs(sim: &Sim, partitions: usize, knobs: BrokerConfig) -> Self {
         Self { cluster: Cluster::new(sim.world(), partitions, |_| knobs) }
     }
 
-    /// What one node sees of the cluster. Clients made through it belong to the life that the node is in
-    /// when they are made.
+    /// The cluster as one node reaches it. Clients made through the handle belong to the life that the
+    /// node is in when they are made, and end with that life.
     pub fn handle(&self, node: usize) -> Arc<dyn Brokers> {
         Arc::new(NodeBrokers { cluster: self.cluster.clone(), node })
     }
 
-    /// How the cluster and its clients are.
+    /// The present configuration. Changing the copy has no effect before [`SimBrokers::set_knobs`].
     pub fn knobs(&self) -> BrokerConfig {
         self.cluster.lock().knobs.clone()
     }
 
-    /// Changes how they are from now on.
+    /// Replaces the configuration from now on. Messages that are on their way already keep the delays
+    /// drawn before.
     pub fn set_knobs(&self, knobs: BrokerConfig) {
         self.cluster.lock().knobs = knobs;
     }
 
-    /// Who leads a partition in truth, as the controllers have decided; none while nobody may.
+    /// The leader that the controllers have decided on, even before that broker learns of it. None only
+    /// while no broker in sync can lead.
     pub fn leader(&self, partition: PartitionId) -> Option<usize> {
         self.cluster.lock().partitions[partition.get() as usize].decided.leader
     }
 
-    /// What is committed in a partition, as its leader knows; none while there is no leader that knows.
+    /// The committed messages of a partition in order, as its leader knows them. None while there is no
+    /// leader, or before it has learned of its present epoch.
     pub fn committed(&self, partition: PartitionId) -> Option<Vec<CommittedMessage>> {
         let cluster = self.cluster.lock();
         let partition = &cluster.partitions[partition.get() as usize];
@@ -111,24 +118,26 @@ impl SimBrokers {
         (is_leading && is_current).then(|| committed.collect())
     }
 
-    /// How many of the producers' requests a broker has acknowledged.
+    /// Number of producers' requests that a broker has acknowledged, including those whose answer was
+    /// lost on the way.
     pub fn acknowledgements(&self, broker: usize) -> u64 {
         self.cluster.lock().acknowledgements[broker]
     }
 }
 
-/// One node's way to the cluster.
+/// The cluster as one node reaches it.
 struct NodeBrokers {
     cluster: Arc<SharedCluster>,
     node: usize,
 }
 
 impl NodeBrokers {
-    /// A new client begins at another broker than the one before it in its place.
+    /// The broker that a client asks first: another one than its predecessor asked.
     fn first_asked(&self, attempt: u32) -> usize {
         (self.node + attempt as usize) % BROKERS
     }
 
+    /// The index of a partition. Fails when there is no such partition.
     fn check(cluster: &Cluster, partition: PartitionId) -> Result<usize, BrokerError> {
         let number = partition.get() as usize;
         match number < cluster.partitions.len() {
@@ -137,6 +146,7 @@ impl NodeBrokers {
         }
     }
 
+    /// Sends a request that needs no client; the future returns the answer.
     fn call<T: Send + 'static>(
         &self,
         partition: PartitionId,

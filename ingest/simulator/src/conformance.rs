@@ -1,7 +1,8 @@
 //! The contract of a log, as checks that every implementation must pass.
 //!
-//! The checks know nothing of files, offsets that are dense, or acknowledgements that tell an offset; they
-//! see what [`ingest::log`] promises. A log that repeats records passes as long as it repeats them whole.
+//! The checks assume neither files, nor dense offsets, nor acknowledgements that carry an offset; they
+//! see the promises of [`ingest::log`] only. A log that repeats records passes as long as it repeats
+//! them whole.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,16 +22,17 @@ use ingest::record::{PutObject, Record, RecordBody, RecordId, RecordPayload, Wri
 use ingest::time::WallTime;
 use parking_lot::Mutex;
 
-/// Makes and restarts a log.
+/// Opens and closes the log that is checked.
 pub trait LogFactory: Sync {
-    /// Opens the log; after a first time, with what the time before left.
+    /// Opens the log; after the first time with the content that the time before left. Panics when that
+    /// fails.
     fn open(&self) -> BoxFuture<'_, Arc<dyn Log>>;
 
-    /// Stops it cleanly.
+    /// Closes the log cleanly. Always called before the next [`LogFactory::open`].
     fn close(&self, log: Arc<dyn Log>) -> BoxFuture<'_, ()>;
 }
 
-/// A log on brokers, set up once and opened again and again.
+/// A log on brokers, set up by the first opening.
 pub struct OnBrokers<B> {
     env: Env,
     brokers: B,
@@ -38,7 +40,8 @@ pub struct OnBrokers<B> {
 }
 
 impl<B: Fn() -> Arc<dyn Brokers> + Sync> OnBrokers<B> {
-    /// A log that is empty yet; `brokers` gives what it is opened on, each time.
+    /// A factory for a log that must be empty at first; `brokers` is called at every opening and
+    /// returns the brokers to use.
     pub fn new(env: Env, brokers: B) -> Self {
         Self { env, brokers, open: Mutex::default() }
     }
@@ -71,7 +74,8 @@ impl<B: Fn() -> Arc<dyn Brokers> + Sync> LogFactory for OnBrokers<B> {
 
 const PARTITION: PartitionId = PartitionId::ZERO;
 
-/// A put of `payload` under a key, numbered by its caller.
+/// A put of `payload` under a key of its own, as the record `sequence` of the writer of `caller`. The
+/// sequences of a caller must rise from 1.
 pub fn record(caller: u8, sequence: u64, payload: &[u8]) -> Record {
     let key = format!("caller-{caller}/{sequence}");
     Record {
@@ -95,13 +99,14 @@ pub fn record(caller: u8, sequence: u64, payload: &[u8]) -> Record {
     }
 }
 
-/// Appends a record and waits until it is durable.
+/// Admits and appends a record, and returns after it is durable. Fails as admission or the append does.
 pub async fn append(log: &Arc<dyn Log>, record: Record) -> Result<(), ingest::log::AppendError> {
     let permit = log.admit(PARTITION, record.bytes_estimate()).await?;
     log.append(permit, record).await
 }
 
-/// Reads everything up to what was acknowledged before.
+/// Reads from an offset on, in order, until all records are read that were acknowledged before this
+/// call. Fails when the barrier or a read fails.
 pub async fn read_all(log: &Arc<dyn Log>, from: Offset) -> Result<Vec<CommittedRecord>, ReadError> {
     let token = log.barrier(PARTITION).await.map_err(|error| ReadError::Unavailable {
         partition: PARTITION,
@@ -111,6 +116,7 @@ pub async fn read_all(log: &Arc<dyn Log>, from: Offset) -> Result<Vec<CommittedR
     read_until(&mut reader, from, token).await
 }
 
+/// Reads until a barrier is met.
 async fn read_until(
     reader: &mut Box<dyn LogReader>,
     from: Offset,
@@ -129,14 +135,15 @@ async fn read_until(
     }
 }
 
-/// The callers' records in the order of their first appearance.
+/// The ids of the callers' records, in the order of their first occurrence.
 fn firsts(found: &[CommittedRecord]) -> Vec<RecordId> {
     let mut seen = BTreeSet::new();
     let ids = found.iter().filter(|r| matches!(r.record.body, RecordBody::PutObject(_)));
     ids.map(|r| r.record.id).filter(|id| seen.insert(*id)).collect()
 }
 
-/// Runs every check.
+/// Runs every check, one after another, each on a log that it opens and closes. The log must be empty
+/// before. Panics at the first broken promise.
 pub async fn check_all(factory: &dyn LogFactory) {
     what_is_acknowledged_is_read_in_the_order_of_its_caller(factory).await;
     a_restart_keeps_everything(factory).await;
@@ -178,7 +185,7 @@ async fn a_restart_keeps_everything(factory: &dyn LogFactory) {
         found.iter().map(|r| (r.offset, r.record.clone())).collect()
     };
     let (before, after) = (contents(&before), contents(&after));
-    // What is there more is what was appended to find the end.
+    // Additional records can only be the barriers that were appended to find the end.
     let (same, more) = after.split_at_checked(before.len()).expect("nothing is missing");
     assert!(before == same, "a restart changes nothing");
     assert!(more.iter().all(|(_, record)| record.body == RecordBody::Barrier));
@@ -191,7 +198,7 @@ async fn a_reader_waits_for_more(factory: &dyn LogFactory) {
     let mut reader = log.read(PARTITION, end).await.expect("a reader at the end");
     let until_it_comes = async {
         loop {
-            // Where the end is known from hearsay only, what stood there before comes first.
+            // Where the end is only some broker's belief, earlier records may come first.
             let delivered = reader.next().await.expect("delivered");
             if delivered.iter().any(|r| r.record.id == record(3, 1, b"").id) {
                 return;

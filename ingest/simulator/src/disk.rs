@@ -1,9 +1,9 @@
-//! A disk that loses what was not synced, and fails in the ways that disks do.
+//! A disk that loses unsynced bytes and names, and fails in the ways that disks do.
 //!
-//! Files are kept twice: as the running system sees them, and as they would be found after a power cut.
-//! A write changes the first and marks its sectors dirty; a sync copies the sectors that were dirty when
-//! it *began* into the second when it *ends*. Names are kept twice in the same way. A crash goes through
-//! what is dirty and decides, sector by sector and name by name, what survives.
+//! Files are kept twice: as the running system sees them, and as a power cut would leave them. A write
+//! changes the first copy and marks its sectors dirty; a sync copies the sectors that were dirty when
+//! it *began* into the second copy when it *ends*. Names are kept twice in the same way. A crash
+//! decides for each dirty sector and each changed name if it survives.
 
 mod content;
 mod fault;
@@ -20,16 +20,16 @@ use content::FileContent;
 
 pub use fault::{DiskFault, DiskOperation, FaultKind};
 
-/// What of the unsynced bytes and names survives a crash.
+/// The unsynced bytes and names that survive a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CrashSurvival {
-    /// Nothing.
+    /// None of them.
     DropAll,
-    /// Everything.
+    /// All of them.
     KeepAll,
-    /// All but the last write, of which a part survives.
+    /// All but the last write, of which only a part survives.
     TearLast,
-    /// Each sector and name is kept, lost or torn, as this number decides.
+    /// Each sector and name is kept, lost or torn, as a stream of numbers from this seed decides.
     Random(u64),
 }
 
@@ -42,6 +42,7 @@ enum NameChange {
 }
 
 impl NameChange {
+    /// The folder whose sync makes the change durable.
     fn folder(&self) -> Option<FilePath> {
         match self {
             NameChange::Create(path, _) | NameChange::Remove(path) => path.folder(),
@@ -49,6 +50,7 @@ impl NameChange {
         }
     }
 
+    /// Makes the change in a set of names.
     fn apply(&self, names: &mut BTreeMap<FilePath, u64>) {
         match self {
             NameChange::Create(path, file) => {
@@ -70,24 +72,24 @@ struct DiskState {
     files: BTreeMap<u64, FileContent>,
     names: BTreeMap<FilePath, u64>,
     durable_names: BTreeMap<FilePath, u64>,
-    /// Unsynced changes of names, each with its number.
+    /// Unsynced changes of names in order, each with its number.
     changes: Vec<(u64, NameChange)>,
     next_change: u64,
     folders: BTreeSet<FilePath>,
     next_file: u64,
     last_written: Option<u64>,
     faults: Vec<DiskFault>,
-    /// Bytes that may be allocated in all; none for no limit.
+    /// The most bytes that all files may take together; none for no limit.
     capacity: Option<u64>,
     operations: u64,
     crash_at: Option<u64>,
     is_dead: bool,
-    /// Counts the power cuts. What was begun before one never ends.
+    /// Number of power cuts. Operations begun before one never end.
     power_cuts: u64,
     write_bytes: u64,
 }
 
-/// See the module's description. Clones are handles of one disk.
+/// A simulated disk; see the module's description. Clones are handles of one disk.
 #[derive(Clone)]
 pub struct SimDisk {
     world: Arc<World>,
@@ -95,12 +97,14 @@ pub struct SimDisk {
 }
 
 impl SimDisk {
-    /// Makes an empty disk in a world.
+    /// Makes an empty disk in a world, whose seed decides about latencies. No limit of space and no
+    /// faults, unless they are set.
     pub fn new(sim: &Sim) -> Self {
         Self { world: sim.world().clone(), state: Arc::default() }
     }
 
-    /// Makes a disk in another world with what this one holds now, as after a clean stop.
+    /// Makes a disk in another world with the present content of this one, all of it durable, as after
+    /// a clean stop. Faults, counters of operations and a planned power cut are not copied.
     pub fn copy_into(&self, sim: &Sim) -> Self {
         let mut state = self.state.lock().clone();
         state.faults.clear();
@@ -111,63 +115,73 @@ impl SimDisk {
         Self { world: sim.world().clone(), state: Arc::new(Mutex::new(state)) }
     }
 
+    /// The disk as the core uses it. Every handle acts on the same disk, in the order of the calls.
     pub(crate) fn handle(&self) -> Arc<dyn Disk> {
         Arc::new(self.clone())
     }
 
-    /// Cuts the power when the operation with this number (from 1) is issued.
+    /// Cuts the power when the operation with this number, counted from 1, is issued. The operation
+    /// takes effect before the cut, so that it can be torn, but its caller never gets an answer.
     pub fn crash_at(&self, operation: u64) {
         self.state.lock().crash_at = Some(operation);
     }
 
-    /// How many operations have been issued.
+    /// Number of operations issued since the disk was made, including failed ones. The next operation
+    /// has the number after it.
     pub fn operations(&self) -> u64 {
         self.state.lock().operations
     }
 
-    /// How many bytes have been written in all.
+    /// Number of bytes that successful writes have written in all, before and after power cuts.
     pub fn written_bytes(&self) -> u64 {
         self.state.lock().write_bytes
     }
 
-    /// Whether the power is cut.
+    /// True from a power cut until the disk is started again by a crash of the world or node.
+    /// Operations never end meanwhile.
     pub fn is_dead(&self) -> bool {
         self.state.lock().is_dead
     }
 
-    /// Adds a fault.
+    /// Adds a fault. When several faults meet one operation, only the one that was added first shows.
     pub fn inject(&self, fault: DiskFault) {
         self.state.lock().faults.push(fault);
     }
 
-    /// Takes all faults away; gives how many of them have shown.
+    /// Removes all faults, and returns how many operations they have met in all, so that a test can
+    /// check that they occurred.
     pub fn clear_faults(&self) -> u64 {
         std::mem::take(&mut self.state.lock().faults).iter().map(|fault| fault.shown).sum()
     }
 
-    /// Limits the bytes that all files may have together.
+    /// Limits the bytes that all files may take together. Files above the limit keep their bytes; only
+    /// further growth fails.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state.lock().capacity = bytes;
     }
 
-    /// Bytes that all files take together.
+    /// Bytes that all files take together, without holes. A removed file counts until its removal is
+    /// durable.
     pub fn used_bytes(&self) -> u64 {
         self.state.lock().used_bytes()
     }
 
-    /// The paths of all files.
+    /// The paths of all files as the running system sees them, in ascending order, before any power
+    /// cut.
     pub fn files(&self) -> Vec<FilePath> {
         self.state.lock().names.keys().cloned().collect()
     }
 
-    /// A file's bytes as the running system sees them.
+    /// A copy of a file's bytes as the running system sees them, synced or not; none only when there is
+    /// no such file.
     pub fn read_all(&self, path: &FilePath) -> Option<Vec<u8>> {
         let state = self.state.lock();
         let file = state.names.get(path)?;
         Some(state.files[file].live.clone())
     }
 
-    /// Flips bits of a stored byte, on the platter and in memory alike.
+    /// Flips bits of a stored byte, in the durable copy and the visible one alike. Does nothing beyond
+    /// the end of the file; panics when there is no such file.
     pub fn corrupt(&self, path: &FilePath, position: u64, xor: u8) {
         let mut state = self.state.lock();
         let file = state.names[path];
@@ -176,7 +190,8 @@ impl SimDisk {
         }
     }
 
-    /// Cuts a file short.
+    /// Cuts a file short, durably, as damage and not as an operation. Panics when there is no such
+    /// file.
     pub fn truncate(&self, path: &FilePath, len: u64) {
         let mut state = self.state.lock();
         let file = state.names[path];
@@ -185,19 +200,20 @@ impl SimDisk {
         }
     }
 
-    /// Loses a file.
+    /// Removes a file, durably, as damage and not as an operation. Open handles can still read it.
     pub fn lose(&self, path: &FilePath) {
         let mut state = self.state.lock();
         state.names.remove(path);
         state.durable_names.remove(path);
     }
 
-    /// The paths of all folders.
+    /// The paths of all folders, in ascending order. Folders are durable as soon as they are made,
+    /// unlike names of files.
     pub fn folders(&self) -> Vec<FilePath> {
         self.state.lock().folders.iter().cloned().collect()
     }
 
-    /// Loses a folder with everything in it.
+    /// Removes a folder with everything in it, durably, as damage and not as an operation.
     pub fn lose_folder(&self, folder: &FilePath) {
         let mut state = self.state.lock();
         let below = format!("{folder}/");
@@ -207,7 +223,8 @@ impl SimDisk {
         state.folders.retain(is_outside);
     }
 
-    /// Decides what survives, and starts again. Faults are taken away.
+    /// Decides which unsynced bytes and names survive, and starts the disk again with these, all of
+    /// them durable. Faults are removed, and operations begun before never end.
     pub(crate) fn lose_power(&self, survival: CrashSurvival) {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -217,6 +234,8 @@ impl SimDisk {
         };
         let mut names = state.durable_names.clone();
         for (_, change) in &state.changes {
+            // Decided for each change alone: before a sync, a later change may survive without an
+            // earlier one.
             let survives = match survival {
                 CrashSurvival::DropAll => false,
                 CrashSurvival::KeepAll | CrashSurvival::TearLast => true,
@@ -240,7 +259,7 @@ impl SimDisk {
 }
 
 impl DiskState {
-    /// Makes everything that is seen durable, and forgets files without a name.
+    /// Makes the visible state durable, and drops files without a name.
     fn settle(&mut self) {
         self.durable_names = self.names.clone();
         self.changes.clear();
@@ -250,7 +269,8 @@ impl DiskState {
         self.files.values_mut().for_each(FileContent::settle);
     }
 
-    /// A removed file takes its space until its removal is durable.
+    /// Bytes of all files with a visible or durable name: a removed file takes its space until its
+    /// removal is durable.
     fn used_bytes(&self) -> u64 {
         let named: BTreeSet<&u64> =
             self.names.values().chain(self.durable_names.values()).collect();

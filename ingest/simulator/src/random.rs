@@ -1,5 +1,5 @@
 //! Seeded randomness: SplitMix64 (Steele, Lea, Flood 2014), which is small and good enough to choose
-//! schedules and faults with.
+//! schedules and faults.
 
 use ingest::env::Random;
 use parking_lot::Mutex;
@@ -8,17 +8,20 @@ use parking_lot::Mutex;
 pub struct SimRandom(Mutex<u64>);
 
 impl SimRandom {
-    /// Starts a stream.
+    /// Starts a stream. The same seed always gives the same numbers, in the order in which they are
+    /// drawn.
     pub fn new(seed: u64) -> Self {
         Self(Mutex::new(seed))
     }
 
-    /// A number below `bound`; 0 when the bound is 0.
+    /// A number below `bound`. Returns 0 when `bound` is 0, and only then without drawing from the
+    /// stream.
     pub fn below(&self, bound: u64) -> u64 {
         if bound == 0 { 0 } else { self.next() % bound }
     }
 
-    /// Says yes `percent` times in a hundred.
+    /// Returns `true` with a probability of `percent` in a hundred. Always draws one number, even for 0
+    /// and 100, so that the order of draws stays the same.
     pub fn chance(&self, percent: u64) -> bool {
         self.below(100) < percent
     }

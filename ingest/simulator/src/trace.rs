@@ -1,4 +1,4 @@
-//! What happened in a run, as a hash and, when asked for, as text.
+//! The history of a run, as a hash and, on request, as text.
 
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::Xxh3;
@@ -14,13 +14,14 @@ struct State {
 }
 
 impl Trace {
-    /// Starts an empty history; keeps its text when `keeps_lines`.
+    /// Starts an empty history. Keeps the text of its events only with `keeps_lines`, since a long run
+    /// has millions of them.
     pub fn new(keeps_lines: bool) -> Self {
         let lines = keeps_lines.then(Vec::new);
         Self { state: Mutex::new(State { hash: Xxh3::new(), lines }) }
     }
 
-    /// Adds an event.
+    /// Adds an event. The hash depends on the texts of all events and on their order.
     pub fn event(&self, line: std::fmt::Arguments<'_>) {
         let line = line.to_string();
         let mut state = self.state.lock();
@@ -31,19 +32,21 @@ impl Trace {
         }
     }
 
-    /// The hash of everything so far.
+    /// The hash of all events so far. Equal only for runs with the same events in the same order, apart
+    /// from collisions.
     pub fn digest(&self) -> u64 {
         self.state.lock().hash.digest()
     }
 
-    /// The text, if it was kept.
+    /// The texts of all events so far, in order. Empty unless the history was made to keep them.
     pub fn lines(&self) -> Vec<String> {
         self.state.lock().lines.clone().unwrap_or_default()
     }
 }
 
-/// Runs a seed twice and asserts that both runs have the same history. On a difference it tells the last
-/// common lines and what followed.
+/// Runs a seed twice and panics unless both runs have the same history. `run` gets the seed, and if it
+/// must keep the text. On a difference both are run once more with text, and the message has the last
+/// common events and the first that differ.
 pub fn assert_repeatable(seed: u64, run: impl Fn(u64, bool) -> std::sync::Arc<Trace>) {
     let (first, second) = (run(seed, false).digest(), run(seed, false).digest());
     if first == second {

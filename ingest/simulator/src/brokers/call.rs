@@ -1,4 +1,4 @@
-//! What nodes ask of brokers without a client of their own: bounds and deletions.
+//! Requests of nodes to brokers that need no client: bounds and deletions.
 
 use std::time::Duration;
 
@@ -11,27 +11,30 @@ use super::cluster::{BrokerEvent, Cluster, ClusterEvent};
 use super::partition::ReplicaRole;
 use crate::executor::TimerOwner;
 
-/// So long a leader waits until its followers have deleted.
+/// Time for which a leader waits until its followers have deleted.
 const DELETION_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Takes the answer of a request.
 type AdminReply<T> = oneshot::Sender<Result<T, BrokerError>>;
 
-/// A question from a node.
+/// A request from a node.
 pub struct AdminCall {
     pub node: usize,
     pub partition: usize,
     pub question: AdminRequest,
 }
 
+/// The content of a request, with the receiver of its answer.
 pub enum AdminRequest {
     Bounds(AdminReply<PartitionBounds>),
     DeleteBelow(u64, AdminReply<()>),
 }
 
 impl AdminRequest {
+    /// Answers the request with an error.
     fn fail(self, reason: &str) {
         let error = BrokerError(reason.into());
-        // Whoever asked may have gone.
+        // The caller may have dropped its future.
         match self {
             AdminRequest::Bounds(reply) => drop(reply.send(Err(error))),
             AdminRequest::DeleteBelow(_, reply) => drop(reply.send(Err(error))),
@@ -47,8 +50,9 @@ pub struct PendingDeletion {
 }
 
 impl Cluster {
-    /// Sends a question to a broker that can be reached: any for bounds, for a deletion the one that it
-    /// believes to lead.
+    /// Sends a request to a broker that the node can reach: any broker for bounds, and for a deletion
+    /// the one that a reachable broker believes to lead. Fails the request, after a while, when there
+    /// is none.
     pub fn call(&mut self, call: AdminCall) {
         let reachable: Vec<usize> =
             (0..BROKERS).filter(|broker| self.network.answers(call.node, *broker)).collect();
@@ -68,13 +72,15 @@ impl Cluster {
         }
     }
 
-    /// A question got lost: whoever asked gives up after a while.
+    /// Loses a request: the caller gets an error after one to two seconds, as from its own time-out.
     pub fn fail_call(&mut self, call: AdminCall) {
         let delay = Duration::from_secs(1) + self.draw(Duration::from_secs(1));
         let fail = Box::new(move || call.question.fail("no broker answered"));
         self.world.after(TimerOwner::World, delay, fail);
     }
 
+    /// Processes a request at a running broker. The request is lost when the node was cut off from the
+    /// broker meanwhile.
     pub fn take_call(&mut self, broker: usize, call: AdminCall) {
         if !self.network.serves(call.node, broker) {
             return self.fail_call(call);
@@ -93,12 +99,14 @@ impl Cluster {
         }
     }
 
-    /// Sends a reply back. A way that has been cut meanwhile is not looked at: the answer was on it.
+    /// Sends an answer. A connection that is cut meanwhile does not matter: the answer was sent before.
     fn reply<T: Send + 'static>(&self, reply: AdminReply<T>, value: T) {
         let send = move || drop(reply.send(Ok(value)));
         self.world.after(TimerOwner::World, self.hop(), Box::new(send));
     }
 
+    /// Deletes at a leader, and answers once all followers in sync have deleted. Fails at a broker that
+    /// does not lead, and for offsets that are not committed.
     fn delete_below(&mut self, partition: usize, broker: usize, below: u64, reply: AdminReply<()>) {
         let number = self.next_deletion;
         let replica = &mut self.partitions[partition].replicas[broker];
@@ -118,7 +126,8 @@ impl Cluster {
         self.settle(partition, broker);
     }
 
-    /// Answers the deletions that have reached everybody in sync.
+    /// Answers the deletions that have reached every follower in sync. Called after every progress of a
+    /// follower.
     pub fn finish_deletions(&mut self, partition: usize, broker: usize) {
         let Some(leading) = self.partitions[partition].replicas[broker].leading() else { return };
         if leading.deletions.is_empty() {
@@ -135,6 +144,8 @@ impl Cluster {
         done.into_iter().for_each(|deletion| self.reply(deletion.reply, ()));
     }
 
+    /// Fails a deletion that has not reached all followers in time. The deletion itself is not undone,
+    /// as in Kafka.
     pub fn expire_deletion(&mut self, partition: usize, broker: usize, number: u64) {
         let Some(leading) = self.partitions[partition].replicas[broker].leading() else { return };
         if let Some(index) = leading.deletions.iter().position(|d| d.number == number) {

@@ -1,4 +1,4 @@
-//! Everything that the cluster and its clients are, and what happens next in them.
+//! The whole state of the cluster and its clients, and the dispatch of events.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -22,74 +22,74 @@ use crate::random::SimRandom;
 /// The cluster, shared by handles, clients and timers.
 pub type SharedCluster = Mutex<Cluster>;
 
-/// Something that reaches a broker, or is due there.
+/// An event that reaches a broker or is due there.
 pub enum BrokerEvent {
-    /// A client asks something.
+    /// A client's request arrives.
     Request { client: ClientId, connection: u64, request: ClientRequest },
-    /// A node asks something that needs no client.
+    /// A node's request without a client arrives.
     Call(AdminCall),
-    /// A follower asks its leader for what follows.
+    /// A follower's fetch reaches its leader.
     FetchArrives(FollowerFetch, FollowerHolding),
     /// The leader's answer reaches its follower.
     FetchReturns(FollowerFetch),
-    /// A leader tells idle followers how far it has committed.
+    /// Time for a leader to send idle followers its high watermark.
     Refresh { partition: usize, epoch: u32 },
-    /// A leader gives up waiting until a deletion has reached its followers.
+    /// Time for a leader to give up a deletion that has not reached its followers.
     DeletionExpires { partition: usize, number: u64 },
-    /// What the controllers have decided.
+    /// The controllers' decisions arrive.
     Decisions,
 }
 
-/// A follower's fetch.
+/// A fetch of one follower for one partition.
 #[derive(Clone, Copy)]
 pub struct FollowerFetch {
     pub partition: usize,
     pub follower: usize,
     pub leader: usize,
     pub epoch: u32,
-    /// No other fetch has it.
+    /// Unique among all fetches.
     pub number: u64,
 }
 
-/// What a follower has when it fetches.
+/// The state of a follower's log when it fetches.
 #[derive(Clone, Copy)]
 pub struct FollowerHolding {
     /// The end of its log.
     pub position: u64,
     pub start: u64,
     pub high_watermark: u64,
-    /// Whether the follower knows that its log is part of this leader's.
+    /// True when the follower knows that its log is a part of this leader's.
     pub is_checked: bool,
 }
 
-/// Something that happens in a client's process.
+/// An event in a client's process.
 pub enum ClientEvent {
-    /// A broker's answer has come.
+    /// A broker's answer arrives.
     Answer { connection: u64, broker: usize, answer: ClientAnswer },
     /// Time to look for the leader.
     Search { connection: u64 },
-    /// Time to look for requests that wait too long.
+    /// Time to check for overdue answers.
     Scan,
 }
 
-/// Something that the controllers notice.
+/// An event at the controllers.
 pub enum ControllerDecision {
     /// A broker has been away for as long as a session lasts.
     SessionExpires { broker: usize, absence: u64 },
-    /// A broker that was replaced, or has been restarted, is back.
+    /// A broker that was replaced or restarted is back.
     Registers { broker: usize, start: u64 },
-    /// A leader has missed a follower for too long.
+    /// A leader has not reached a follower for too long.
     LagExpires { partition: usize, epoch: u32, leader: usize, follower: usize },
 }
 
-/// What happens.
+/// An event of the cluster, delivered by a timer of the world.
 pub enum ClusterEvent {
     Broker(usize, BrokerEvent),
     Client(ClientId, ClientEvent),
     Controllers(ControllerDecision),
 }
 
-/// See the module's description.
+/// A simulated cluster with its clients; see the module's description.
 pub struct Cluster {
     pub world: Arc<World>,
     pub random: SimRandom,
@@ -99,11 +99,11 @@ pub struct Cluster {
     pub partitions: Vec<Partition>,
     pub pipes: Vec<ProducerPipe>,
     pub readers: Vec<Reader>,
-    /// What has reached brokers that stand still.
+    /// Events that have reached paused brokers, in order.
     pub inboxes: [Vec<BrokerEvent>; BROKERS],
-    /// How many requests of producers each broker has acknowledged.
+    /// Number of producers' requests that each broker has acknowledged.
     pub acknowledgements: [u64; BROKERS],
-    /// How often the clients of each node have been ended.
+    /// Number of times that each node's clients have been ended.
     pub deaths: BTreeMap<usize, u64>,
     pub next_fetch: u64,
     pub next_deletion: u64,
@@ -111,7 +111,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes a cluster whose partitions are led, followed and empty.
+    /// Makes a cluster whose partitions are empty and have a leader and followers. Consumes one number
+    /// of the world's randomness, from which all random decisions of the cluster follow.
     pub fn new(
         world: &Arc<World>,
         partitions: usize,
@@ -139,38 +140,45 @@ impl Cluster {
             })
         });
         {
+            // Before the first client, so that every partition has a leader from the beginning.
             let mut cluster = shared.lock();
             (0..BROKERS).for_each(|broker| cluster.hear_decisions(broker));
         }
         shared
     }
 
-    /// Adds to the world's history.
+    /// Adds an event with the present time to the world's history. Must be called for every event that
+    /// can differ between runs.
     pub fn trace(&self, event: std::fmt::Arguments<'_>) {
         self.world.trace.event(format_args!("{} {event}", self.world.now().nanos()));
     }
 
-    /// How often the clients of a node have been ended.
+    /// Number of times that a node's clients have been ended. A producer compares it with the number at
+    /// its own start, and fails when the two differ.
     pub fn deaths(&self, node: usize) -> u64 {
         self.deaths.get(&node).copied().unwrap_or(0)
     }
 
-    /// Draws a time below `max`.
+    /// Draws a time below `max`; zero when `max` is zero. Any other call advances the cluster's
+    /// randomness, so the order of calls matters.
     pub fn draw(&self, max: Duration) -> Duration {
         Duration::from_nanos(self.random.below(max.as_nanos() as u64))
     }
 
-    /// Draws the time that a message takes from one process to another.
+    /// Draws the time that a message takes from one process to another. Messages of different
+    /// connections may therefore change their order.
     pub fn hop(&self) -> Duration {
         self.draw(self.knobs.hop_max)
     }
 
-    /// Lets something happen later at a broker or at the controllers, whatever becomes of the nodes.
+    /// Delivers an event after a delay, at a broker or at the controllers, even if every node stops
+    /// before.
     pub fn after(&self, delay: Duration, event: ClusterEvent) {
         self.after_of(TimerOwner::World, delay, event);
     }
 
-    /// Lets something happen later in a node's process: not while it stands still, nor after its end.
+    /// Delivers an event to a client in a node's process after a delay: later while the node is paused,
+    /// and never after the end of that life.
     pub fn after_in(
         &self,
         life: ProcessLife,
@@ -181,8 +189,10 @@ impl Cluster {
         self.after_of(TimerOwner::Process(life), delay, ClusterEvent::Client(client, event));
     }
 
+    /// Delivers an event by a timer of the given owner.
     fn after_of(&self, owner: TimerOwner, delay: Duration, event: ClusterEvent) {
-        // A timer does not keep the cluster: it may be set for long after the last use of it.
+        // A timer must not keep the cluster alive: it may be set for a time long after the cluster's
+        // last use.
         let me = self.me.clone();
         let happen = move || {
             if let Some(cluster) = me.upgrade() {
@@ -192,6 +202,7 @@ impl Cluster {
         self.world.after(owner, delay, Box::new(happen));
     }
 
+    /// Dispatches an event that is due.
     fn happen(&mut self, event: ClusterEvent) {
         match event {
             ClusterEvent::Broker(broker, event) => self.reach_broker(broker, event),
@@ -200,7 +211,8 @@ impl Cluster {
         }
     }
 
-    /// Something has reached a broker's machine, where a process may or may not take it.
+    /// Delivers an event to a broker's machine. A paused process takes it later, and a process that is
+    /// down never does.
     fn reach_broker(&mut self, broker: usize, event: BrokerEvent) {
         match self.network.process(broker) {
             ProcessState::Up => self.at_broker(broker, event),
@@ -216,7 +228,7 @@ impl Cluster {
                 }
                 BrokerEvent::Call(call) => self.fail_call(call),
                 BrokerEvent::FetchArrives(fetch, _) => self.end_fetch(fetch),
-                // What was due there ended with the process.
+                // The events that were due in the process ended with it.
                 BrokerEvent::FetchReturns(_)
                 | BrokerEvent::Refresh { .. }
                 | BrokerEvent::DeletionExpires { .. }
@@ -225,6 +237,8 @@ impl Cluster {
         }
     }
 
+    /// Processes an event at a running broker. Called in the order of arrival, also for the events of a
+    /// pause.
     pub fn at_broker(&mut self, broker: usize, event: BrokerEvent) {
         match event {
             BrokerEvent::Request { client, connection, request } => {

@@ -1,40 +1,42 @@
-//! How fast, how lossy and how patient a simulated cluster is.
+//! The latencies, losses and time-outs of a simulated cluster.
 
 use std::time::Duration;
 
 use crate::random::SimRandom;
 
-/// The character of a cluster and of its clients. [`BrokerConfig::draw`] takes it from a seed.
+/// The properties of a cluster and of its clients. [`BrokerConfig::draw`] takes them from a seed.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
     /// The longest time that a message takes from one process to another.
     pub hop_max: Duration,
-    /// The longest time until a broker hears of what the controllers have decided.
+    /// The longest time until a broker learns of a decision of the controllers.
     pub decision_max: Duration,
-    /// How long a broker may be away before the controllers replace it; up to half as much is added.
+    /// Time for which a broker may be away before the controllers replace it. Up to half as much is
+    /// added.
     pub session: Duration,
-    /// How long a follower that its leader misses stays in sync.
+    /// Time for which a follower stays in sync although its leader cannot reach it.
     pub lag: Duration,
-    /// How many answers in a hundred to a producer are lost, with their connection.
+    /// Percentage of answers to producers that are lost, with their connection.
     pub lost_answers_percent: u64,
-    /// How many dropped producers in a hundred go on for a while with what they had in flight.
+    /// Percentage of dropped producers that continue for a while with their messages in flight.
     pub late_percent: u64,
-    /// The longest time for which a dropped producer goes on.
+    /// The longest time for which a dropped producer continues.
     pub late_max: Duration,
-    /// How many messages in a hundred are followed by unused offsets.
+    /// Percentage of messages that are followed by unused offsets.
     pub gap_percent: u64,
-    /// The most messages that a follower gets at once.
+    /// The most messages that a follower gets in one fetch.
     pub fetch_messages_max: u64,
     /// The most messages that a producer puts into one request.
     pub request_messages_max: u64,
-    /// The most messages that a consumer hands out at once.
+    /// The most messages that a consumer returns at once.
     pub delivery_messages_max: u64,
-    /// How long a producer tries to send a message.
+    /// Time for which a producer tries to send a message.
     pub message_timeout: Duration,
 }
 
 impl BrokerConfig {
-    /// A cluster without latencies, losses and gaps.
+    /// A cluster without latencies, losses and gaps. Faults must then come from the test, never from
+    /// the seed.
     pub fn calm() -> Self {
         Self {
             hop_max: Duration::ZERO,
@@ -52,7 +54,8 @@ impl BrokerConfig {
         }
     }
 
-    /// Draws a character. Extremes are frequent: the scale of latencies hides or shows races.
+    /// Draws a configuration. Extremes are frequent, since the scale of latencies hides or reveals
+    /// races. The same state of `random` always gives the same configuration.
     pub fn draw(random: &SimRandom) -> Self {
         let one_of = |choices: &[u64]| choices[random.below(choices.len() as u64) as usize];
         Self {

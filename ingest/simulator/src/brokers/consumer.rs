@@ -1,7 +1,7 @@
-//! Consumers: committed messages in order, from whom the consumer believes to be the leader.
+//! Consumers: committed messages in order, from the broker that the consumer believes to lead.
 //!
-//! A fetch that finds nothing new waits at the broker. So a consumer at a deposed leader, which answers
-//! and commits nothing, waits and hears of no error.
+//! A fetch that finds nothing new waits at the broker. A consumer at a deposed leader, which answers
+//! and commits nothing, therefore waits without an error.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,21 +23,22 @@ use crate::executor::ProcessLife;
 /// The most bytes of one delivery.
 const DELIVERY_BYTES_MAX: usize = 2 << 20;
 
-/// A consumer.
+/// The state of a consumer.
 pub struct Reader {
     pub contact: LeaderContact,
     /// The offset to fetch next.
     from: u64,
-    /// What was fetched and not yet handed out.
+    /// Messages that were fetched and not returned yet.
     fetched: VecDeque<CommittedMessage>,
     error: Option<ConsumeError>,
     waker: Option<Waker>,
-    /// Whether a fetch is under way.
+    /// True while a fetch is under way.
     pub is_fetching: bool,
 }
 
 impl Reader {
-    /// A consumer that begins at an offset and asks this broker first.
+    /// A consumer that begins at an offset and asks the given broker for the leader first. Sends
+    /// nothing before it is polled.
     pub fn new(life: ProcessLife, partition: usize, from: u64, first_asked: usize) -> Self {
         Self {
             contact: LeaderContact::new(life, partition, first_asked),
@@ -49,22 +50,27 @@ impl Reader {
         }
     }
 
+    /// True while a task waits for messages. Only then must the client keep looking for the leader.
     pub fn is_awaited(&self) -> bool {
         self.waker.is_some()
     }
 
+    /// Wakes the task that waits for messages, if any.
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
+    /// Sets the error that the next poll returns.
     fn fail(&mut self, error: ConsumeError) {
         self.error = Some(error);
         self.wake();
     }
 }
 
+/// The message of a log entry, as consumers see it. The caller must check first that the entry is
+/// committed.
 pub fn message(entry: &LogEntry) -> CommittedMessage {
     CommittedMessage {
         offset: Offset::new(entry.offset),
@@ -74,6 +80,8 @@ pub fn message(entry: &LogEntry) -> CommittedMessage {
 }
 
 impl Cluster {
+    /// Returns fetched messages or an error, or continues the search for messages and registers the
+    /// waiting task.
     fn poll_next(
         &mut self,
         number: usize,
@@ -103,7 +111,9 @@ impl Cluster {
         Poll::Pending
     }
 
+    /// Returns some of the fetched messages, at least one, in order.
     fn hand_out(&mut self, number: usize) -> Vec<CommittedMessage> {
+        // Of random length, so that no caller relies on the borders of deliveries.
         let count = 1 + self.random.below(self.knobs.delivery_messages_max);
         let reader = &mut self.readers[number];
         let mut bytes = 0;
@@ -119,7 +129,7 @@ impl Cluster {
         messages
     }
 
-    /// Asks the leader for what follows, unless that is under way.
+    /// Sends the next fetch to the leader, unless one is under way or fetched messages still wait.
     pub fn fetch_more(&mut self, number: usize) {
         let reader = &mut self.readers[number];
         let ContactState::At(broker) = reader.contact.stand else { return };
@@ -131,7 +141,8 @@ impl Cluster {
         self.request(ClientId::Reader(number), broker, ClientRequest::Fetch { from });
     }
 
-    /// A broker serves a consumer, now or when there is something new.
+    /// Answers a consumer's fetch at a broker: now, or only once there is a new committed message. A
+    /// broker that does not lead answers so, and an offset outside the log is an error.
     pub fn serve(&mut self, broker: usize, client: ClientId, connection: u64, from: u64) {
         let partition = self.contact(client).partition;
         let replica = &mut self.partitions[partition].replicas[broker];
@@ -157,7 +168,8 @@ impl Cluster {
         }
     }
 
-    /// Looks again what there is for the consumers that wait.
+    /// Serves the waiting fetches of consumers again. Called after the leader has committed messages;
+    /// fetches of closed and broken connections are dropped.
     pub fn serve_parked(&mut self, partition: usize, broker: usize) {
         let Some(leading) = self.partitions[partition].replicas[broker].leading() else { return };
         for parked in std::mem::take(&mut leading.readers) {
@@ -169,7 +181,8 @@ impl Cluster {
         }
     }
 
-    /// The leader has answered a fetch.
+    /// Processes the leader's answer to a fetch: messages move the next offset, an offset outside the
+    /// log becomes the consumer's error.
     pub fn take_messages(&mut self, number: usize, answer: ClientAnswer) {
         let reader = &mut self.readers[number];
         match answer {
@@ -189,7 +202,8 @@ impl Cluster {
         }
     }
 
-    /// Tells a consumer when nobody can be asked where the leader is.
+    /// Fails a consumer after as many searches in a row have failed as there are brokers. The consumer
+    /// may be polled again after that.
     pub fn report_failures(&mut self, number: usize) {
         let reader = &mut self.readers[number];
         if reader.contact.failures as usize >= BROKERS {
@@ -198,7 +212,8 @@ impl Cluster {
         }
     }
 
-    /// A consumer is dropped, or its whole process has ended.
+    /// Ends a consumer that was dropped or whose process has ended. Messages that were fetched and not
+    /// returned are lost to it.
     pub fn close_reader(&mut self, number: usize) {
         let reader = &mut self.readers[number];
         reader.contact.is_closed = true;
@@ -207,7 +222,7 @@ impl Cluster {
     }
 }
 
-/// A consumer as its node holds it.
+/// A consumer as its node holds it. Dropping it ends the consumer.
 pub struct SimConsumer {
     pub cluster: Arc<SharedCluster>,
     pub number: usize,

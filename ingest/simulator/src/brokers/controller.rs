@@ -1,8 +1,8 @@
-//! The controllers: who leads, who may come to lead, and who has been away for too long.
+//! The controllers: decide who leads, who may become leader, and who has been away for too long.
 //!
-//! Each broker is a controller too. A majority of them that hangs together decides at once; brokers hear
-//! of it later, and those outside the majority not at all. So a leader that is cut off goes on believing
-//! in itself.
+//! Each broker is a controller too. A majority of them that are connected decides at once. Brokers
+//! learn of decisions later, and those outside the majority not at all, so a leader that is cut off
+//! continues to believe that it leads.
 
 use std::time::Duration;
 
@@ -10,37 +10,40 @@ use super::BROKERS;
 use super::cluster::{BrokerEvent, Cluster, ClusterEvent, ControllerDecision};
 use super::network::BrokerSet;
 
-/// What the controllers know of the brokers.
+/// The controllers' knowledge of the brokers.
 #[derive(Default)]
 pub struct Controller {
     brokers: [Registration; BROKERS],
 }
 
-/// What the controllers know of one broker.
+/// The controllers' knowledge of one broker.
 #[derive(Default)]
 struct Registration {
-    /// It leads nothing and is in sync with nobody.
+    /// The broker leads nothing and is in sync with no leader.
     is_fenced: bool,
-    /// It has been started and has not come forward yet.
+    /// The broker has been started and has not registered yet.
     is_unknown: bool,
-    /// Counts its starts.
+    /// Number of the broker's starts.
     start: u64,
-    /// Counts its absences, to tell an old timer from the present one.
+    /// Number of the broker's absences, which distinguishes an old timer from the present one.
     absence: u64,
     is_absent: bool,
 }
 
 impl Controller {
-    /// Whether the controllers know that this broker's process runs.
+    /// True when the controllers know the broker's present process, that is, after it has registered.
     pub fn is_registered(&self, broker: usize) -> bool {
         !self.brokers[broker].is_unknown
     }
 
+    /// True while a broker may neither lead nor count as in sync, from the expiry of its session until
+    /// it registers again.
     pub fn is_fenced(&self, broker: usize) -> bool {
         self.brokers[broker].is_fenced
     }
 
-    /// A broker's process has ended: when it comes back, it comes as a new one.
+    /// Notes that a broker's process has ended. After a restart it must register as a new one, and
+    /// leads nothing before.
     pub fn forget(&mut self, broker: usize) {
         self.brokers[broker].is_unknown = true;
         self.brokers[broker].start += 1;
@@ -48,7 +51,8 @@ impl Controller {
 }
 
 impl Cluster {
-    /// Looks at who hangs together with whom, after a change of it.
+    /// Re-evaluates which brokers are connected. Must be called after every change of the network or of
+    /// a process: it starts and stops sessions, and lets followers fetch again.
     pub fn review(&mut self) {
         let quorum = self.network.quorum();
         for broker in 0..BROKERS {
@@ -72,7 +76,7 @@ impl Cluster {
             }
         }
         if quorum.is_empty() {
-            // New controllers give everybody a whole session.
+            // New controllers grant every broker a whole session.
             self.controller.brokers.iter_mut().for_each(|broker| broker.is_absent = false);
         }
         for partition in 0..self.partitions.len() {
@@ -84,6 +88,8 @@ impl Cluster {
         }
     }
 
+    /// Processes an event at the controllers. Events that an earlier change has made obsolete are
+    /// ignored.
     pub fn at_controllers(&mut self, decision: ControllerDecision) {
         let quorum = self.network.quorum();
         match decision {
@@ -98,7 +104,7 @@ impl Cluster {
                 if registration.start != start || !quorum.contains(broker) {
                     return;
                 }
-                // A process that has been started again is another one: it is not the leader any more.
+                // A restarted process is a new one, so it leads nothing any longer.
                 if std::mem::take(&mut registration.is_unknown) {
                     self.fence(broker);
                 }
@@ -115,16 +121,19 @@ impl Cluster {
         }
     }
 
-    /// Lets a broker hear what holds, after a while.
+    /// Sends a broker the present decisions, which arrive after a delay.
     fn tell_decisions(&mut self, broker: usize) {
         let delay = self.draw(self.knobs.decision_max);
         self.after(delay, ClusterEvent::Broker(broker, BrokerEvent::Decisions));
     }
 
+    /// Sends the present decisions to every broker in the majority. Each gets them after a delay of its
+    /// own, so their order differs.
     pub fn tell_everybody(&mut self) {
         self.network.quorum().iter().for_each(|broker| self.tell_decisions(broker));
     }
 
+    /// Takes a broker out of the leaders and of those in sync.
     fn fence(&mut self, broker: usize) {
         if std::mem::replace(&mut self.controller.brokers[broker].is_fenced, true) {
             return;
@@ -132,7 +141,7 @@ impl Cluster {
         self.trace(format_args!("b{broker} is fenced"));
         for partition in 0..self.partitions.len() {
             let decided = &mut self.partitions[partition].decided;
-            // The last one stays: only it holds everything.
+            // The last broker in sync stays: only its log has every committed message.
             if decided.in_sync != BrokerSet::one(broker) {
                 decided.in_sync = decided.in_sync.without(broker);
             }
@@ -143,6 +152,7 @@ impl Cluster {
         self.tell_everybody();
     }
 
+    /// Lets a broker lead and be in sync again.
     fn unfence(&mut self, broker: usize) {
         if !std::mem::take(&mut self.controller.brokers[broker].is_fenced) {
             return;
@@ -157,7 +167,8 @@ impl Cluster {
         self.tell_everybody();
     }
 
-    /// Chooses a leader among those in sync; nobody, if none of them is there.
+    /// Chooses a leader at random among the brokers in sync; none when all of them are fenced. Raises
+    /// the epoch, unless there was no leader before and is none now.
     pub fn elect(&mut self, partition: usize) {
         let in_sync = self.partitions[partition].decided.in_sync;
         let candidates: Vec<usize> =
@@ -176,7 +187,8 @@ impl Cluster {
         ));
     }
 
-    /// Takes a follower that has caught up among those in sync.
+    /// Adds a follower to those in sync, only if it has every message that may be committed. Called
+    /// after each of its fetches and after changes of the network.
     pub fn take_into_sync(&mut self, partition: usize, follower: usize) {
         let Some(leader) = self.partitions[partition].decided.leader else { return };
         let quorum = self.network.quorum();
@@ -192,20 +204,23 @@ impl Cluster {
         }
         let high_watermark = replica.log.high_watermark();
         let Some(leading) = replica.leading() else { return };
-        // A new leader may not know yet how much is committed: it is all that it held when it became one.
+        // A new leader may not know the committed end yet, which is at most the end of its log when it
+        // became leader.
         let needs = high_watermark.max(leading.since);
         if leading.followers[follower].is_none_or(|progress| progress.position < needs) {
             return;
         }
         decided.in_sync = decided.in_sync.with(follower);
+        // The leader knows at once: its set must never be smaller than the decided one.
         leading.in_sync = leading.in_sync.with(follower);
         let in_sync = decided.in_sync;
         self.trace(format_args!("p{partition} b{follower} is in sync again: {in_sync:?}"));
-        // With it there may be enough of them to commit what waits.
+        // With this follower there may be enough brokers in sync to commit waiting messages.
         self.settle(partition, leader);
     }
 
-    /// Gives followers that their leader cannot reach, while both reach a controller, so long to come back.
+    /// Starts a timer for every follower in sync that its leader cannot reach while both reach the
+    /// controllers.
     fn watch_lag(&mut self, partition: usize) {
         let decided = self.partitions[partition].decided;
         let Some(leader) = decided.leader else { return };

@@ -1,13 +1,13 @@
-//! How a client finds the leader of its partition, keeps in touch with it, and notices that it lost it.
+//! The connection of a client to the leader of its partition: how it is found, kept, and recognized as lost.
 //!
 //! ```text
 //!   Away ──search──► Searching ──► Asking(any broker) ──its belief──► At(leader)
-//!                        ▲               │ nobody there                 │ refused, reset, no answer
+//!                        ▲               │ no reply                     │ refused, reset, no answer
 //!                        └───────────────┴──────────────────────────────┘
 //! ```
 //!
-//! Requests and answers of one connection keep their order: one that is lost takes all behind it with it.
-//! A client notices by itself only that an answer is overdue, after one to two seconds.
+//! Requests and answers of one connection keep their order: a lost one takes all behind it with it. A
+//! client notices by itself only that an answer is overdue, after one to two seconds.
 
 use std::time::Duration;
 
@@ -18,36 +18,36 @@ use super::cluster::{BrokerEvent, ClientEvent, Cluster, ClusterEvent};
 use super::exchange::{ClientAnswer, ClientId, ClientRequest};
 use crate::executor::ProcessLife;
 
-/// Where a client is.
+/// The state of a client's connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ContactState {
-    /// It needs nobody.
+    /// No leader is needed.
     Away,
-    /// It will ask somebody soon.
+    /// A broker will be asked for the leader after a delay.
     Searching,
-    /// It has asked a broker where the leader is.
+    /// Waiting for this broker's answer to the question who leads.
     Asking(usize),
-    /// It speaks with the leader, as it believes.
+    /// Connected to this broker, which the client believes to lead.
     At(usize),
 }
 
-/// A client's way to its partition's leader.
+/// A client's connection to the leader of its partition.
 pub struct LeaderContact {
     pub life: ProcessLife,
     pub partition: usize,
     pub stand: ContactState,
-    /// Numbers its connections, one after another. What is left of older ones is not heard.
+    /// Number of the present connection. Answers on older ones are ignored.
     pub connection: u64,
-    /// The newest connection that is known, to the world, to have lost something.
+    /// The newest connection that has lost a message, as only the world knows.
     pub broken: u64,
-    /// How many searches in a row found nobody.
+    /// Number of searches in a row without a reply.
     pub failures: u32,
-    /// How many searches and connections in a row came to nothing.
+    /// Number of searches and connections in a row without success.
     fruitless: u32,
     pub is_closed: bool,
-    /// Since when something is overdue.
+    /// Time since which an answer is overdue.
     pub waits_since: Option<Tick>,
-    /// The newest epoch that it has heard of. What is older than that is no news.
+    /// The newest epoch that a broker has named. Older ones are ignored.
     epoch: u32,
     next_asked: usize,
     suspect: Option<usize>,
@@ -56,12 +56,14 @@ pub struct LeaderContact {
     is_scanned: bool,
 }
 
-/// So long a client waits for an answer; it looks at the time now and then.
+/// Time for which a client waits for an answer, checked at intervals.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Shortest interval between two checks; up to as much is added.
 const SCAN: Duration = Duration::from_millis(500);
 
 impl LeaderContact {
-    /// A client that asks this broker first.
+    /// A client of a process that asks the given broker for the leader first. Sends nothing before it
+    /// has work.
     pub fn new(life: ProcessLife, partition: usize, first_asked: usize) -> Self {
         Self {
             life,
@@ -82,11 +84,12 @@ impl LeaderContact {
         }
     }
 
+    /// True after the present connection has lost a message, even before the client notices.
     pub fn is_broken(&self) -> bool {
         self.broken >= self.connection
     }
 
-    /// The next broker to ask: everybody in turn, but not the one that has just failed.
+    /// The next broker to ask: each in turn, except the one that has just failed.
     fn next_asked(&mut self) -> usize {
         loop {
             let broker = self.next_asked % BROKERS;
@@ -99,6 +102,8 @@ impl LeaderContact {
 }
 
 impl Cluster {
+    /// The connection of a client. The client must exist; closed ones stay in the list and are never
+    /// removed.
     pub fn contact(&mut self, client: ClientId) -> &mut LeaderContact {
         match client {
             ClientId::Pipe(number) => &mut self.pipes[number].contact,
@@ -106,7 +111,8 @@ impl Cluster {
         }
     }
 
-    /// Sends a request on the client's present connection.
+    /// Sends a request on the client's present connection, behind those sent before. The request may be
+    /// lost on the way, of which the client learns only by a time-out.
     pub fn request(&mut self, client: ClientId, broker: usize, request: ClientRequest) {
         let (now, hop) = (self.world.now(), self.hop());
         let contact = self.contact(client);
@@ -116,7 +122,8 @@ impl Cluster {
         self.after(delay, ClusterEvent::Broker(broker, request));
     }
 
-    /// Sends an answer on the connection that the request came on.
+    /// Sends an answer on the connection of its request, behind those sent before. Dropped when that
+    /// connection has lost a message, unless the answer is a reset.
     pub fn answer(
         &mut self,
         client: ClientId,
@@ -126,7 +133,7 @@ impl Cluster {
     ) {
         let (now, hop) = (self.world.now(), self.hop());
         let contact = self.contact(client);
-        // The end of a process is noticed on a connection that has lost something, too.
+        // The end of a process is noticed on a connection that has lost a message as well.
         if connection <= contact.broken && !matches!(answer, ClientAnswer::Reset) {
             return;
         }
@@ -135,14 +142,16 @@ impl Cluster {
         self.after_in(life, delay, client, ClientEvent::Answer { connection, broker, answer });
     }
 
-    /// A connection has lost something, and with it everything behind.
+    /// Breaks a connection: all later messages on it are lost as well. The client learns of it only by
+    /// a time-out.
     pub fn lose(&mut self, client: ClientId, connection: u64) {
         let contact = self.contact(client);
         contact.broken = contact.broken.max(connection);
         self.notice_trouble(client);
     }
 
-    /// Something that a client waits for will not come, or late. It does not know, but looks at the time.
+    /// Starts the client's time-out for an answer that will not come in time. The client does not learn
+    /// the reason, as in reality.
     pub fn notice_trouble(&mut self, client: ClientId) {
         let now = self.world.now();
         let contact = self.contact(client);
@@ -152,7 +161,8 @@ impl Cluster {
         self.scan_soon(client);
     }
 
-    /// Starts to wait for an answer.
+    /// Schedules a check for overdue answers, unless one is scheduled already. Does not depend on the
+    /// order of requests.
     pub fn scan_soon(&mut self, client: ClientId) {
         let delay = SCAN + self.draw(SCAN);
         let contact = self.contact(client);
@@ -162,7 +172,8 @@ impl Cluster {
         }
     }
 
-    /// Drops the connection, if any, and looks for the leader after a while.
+    /// Drops the present connection, if any, and looks for the leader after a delay. Answers that are
+    /// still on the way are ignored.
     pub fn search(&mut self, client: ClientId, delay: Duration) {
         let contact = self.contact(client);
         contact.connection += 1;
@@ -172,7 +183,8 @@ impl Cluster {
         self.after_in(life, delay, client, ClientEvent::Search { connection });
     }
 
-    /// Draws the time before a client tries again: longer and longer, up to a second or two.
+    /// Draws the time before the next attempt of a client: longer with every failed attempt, up to two
+    /// seconds.
     pub fn backoff(&mut self, client: ClientId) -> Duration {
         let millis = 20 + self.random.below(80);
         let contact = self.contact(client);
@@ -180,7 +192,8 @@ impl Cluster {
         Duration::from_millis(millis << contact.fruitless.min(5).saturating_sub(1))
     }
 
-    /// A request has come in at a broker that runs.
+    /// Processes a request that arrives at a running broker. Delays batches of a dropped producer, and
+    /// loses requests when the connection is broken or cut.
     pub fn take_request(
         &mut self,
         broker: usize,
@@ -213,6 +226,7 @@ impl Cluster {
         }
     }
 
+    /// Processes an event in a client's process. Called only while that process runs and is not paused.
     pub fn at_client(&mut self, client: ClientId, event: ClientEvent) {
         match event {
             ClientEvent::Answer { connection, broker, answer } => {
@@ -223,7 +237,7 @@ impl Cluster {
         }
     }
 
-    /// Asks somebody where the leader is.
+    /// Asks the next broker for the leader, unless the client has no work any longer.
     fn ask(&mut self, client: ClientId, connection: u64) {
         if self.contact(client).connection != connection {
             return;
@@ -244,6 +258,7 @@ impl Cluster {
         self.request(client, broker, ClientRequest::Leader);
     }
 
+    /// Processes an answer at the client. Answers on older connections are ignored.
     fn take_answer(
         &mut self,
         client: ClientId,
@@ -282,6 +297,7 @@ impl Cluster {
         }
     }
 
+    /// Connects a client to a leader, and sends its waiting requests.
     fn turn_to(&mut self, client: ClientId, leader: usize, epoch: u32) {
         let contact = self.contact(client);
         contact.epoch = epoch;
@@ -295,6 +311,7 @@ impl Cluster {
         }
     }
 
+    /// Schedules another search after one without success.
     fn fail_search(&mut self, client: ClientId) {
         let delay = self.backoff(client);
         self.contact(client).failures += 1;
@@ -304,7 +321,7 @@ impl Cluster {
         }
     }
 
-    /// Gives the connection to the leader up; what was asked on it is asked again.
+    /// Drops the connection to the leader. The requests on it are sent again on the next one.
     fn disconnect(&mut self, client: ClientId, suspect: Option<usize>) {
         self.contact(client).suspect = suspect;
         let delay = self.backoff(client);
@@ -315,7 +332,7 @@ impl Cluster {
         self.search(client, delay);
     }
 
-    /// Whether somebody still waits for what a client does.
+    /// True while a message or a waiting task needs the client.
     fn is_wanted(&self, client: ClientId) -> bool {
         match client {
             ClientId::Pipe(number) => self.pipes[number].has_work(),
@@ -323,7 +340,7 @@ impl Cluster {
         }
     }
 
-    /// Looks whether an answer is overdue.
+    /// Checks if an answer is overdue, and tries another broker then.
     fn scan(&mut self, client: ClientId) {
         self.contact(client).is_scanned = false;
         if let ClientId::Pipe(number) = client {
@@ -346,7 +363,7 @@ impl Cluster {
         }
     }
 
-    /// Since when a client waits for something that should have come at once.
+    /// Time since which a client waits for an answer that should have come at once.
     fn overdue_since(&mut self, client: ClientId) -> Option<Tick> {
         let contact = self.contact(client);
         let node = contact.life.node;
@@ -354,7 +371,7 @@ impl Cluster {
         let is_broken = contact.is_broken();
         match client {
             ClientId::Pipe(number) => self.pipes[number].oldest_flight(),
-            // An empty answer comes now and then as long as somebody answers, be it a deposed leader.
+            // A broker that answers sends an empty answer from time to time, even a deposed leader.
             ClientId::Reader(_) if !is_broken && self.network.answers(node, broker) => {
                 self.contact(client).waits_since = None;
                 None
@@ -363,7 +380,8 @@ impl Cluster {
         }
     }
 
-    /// Tells whoever speaks with a broker that its process has ended.
+    /// Sends a reset to every client that is connected to a broker whose process has ended. Requests on
+    /// those connections are lost.
     pub fn reset_connections(&mut self, broker: usize) {
         let pipes = (0..self.pipes.len()).map(ClientId::Pipe);
         let readers = (0..self.readers.len()).map(ClientId::Reader);
@@ -378,7 +396,8 @@ impl Cluster {
         }
     }
 
-    /// Lets the clients notice whose broker does not answer them any more.
+    /// Starts the time-outs of consumers whose broker does not answer them any longer. Called after a
+    /// pause or a cut, since a waiting fetch would never notice by itself.
     pub fn notice_silence(&mut self) {
         for number in 0..self.readers.len() {
             let contact = &self.readers[number].contact;
@@ -392,7 +411,7 @@ impl Cluster {
     }
 }
 
-/// How long a message takes that must not overtake the one before it.
+/// The delay of a message that must not overtake the one before it.
 fn in_order(last: &mut Tick, now: Tick, hop: Duration) -> Duration {
     let arrival = Tick::from_nanos(now.nanos() + hop.as_nanos() as u64).max(*last);
     *last = arrival;

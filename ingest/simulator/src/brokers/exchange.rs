@@ -1,18 +1,18 @@
-//! What clients and brokers say to each other.
+//! The requests and answers between clients and brokers.
 
 use bytes::Bytes;
 use ingest::log::brokers::CommittedMessage;
 
-/// A client: what speaks with the leader of one partition.
+/// A client: the producer or consumer of one partition in one process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClientId {
-    /// A producer's way to a partition.
+    /// A producer's pipe to a partition.
     Pipe(usize),
     /// A consumer.
     Reader(usize),
 }
 
-/// What a client asks.
+/// A request of a client.
 pub enum ClientRequest {
     Leader,
     Produce(MessageBatch),
@@ -21,21 +21,21 @@ pub enum ClientRequest {
 
 /// Messages on their way to a leader.
 pub struct MessageBatch {
-    /// The number of the pipe that they come from.
+    /// The number of the pipe that sent them.
     pub pipe: usize,
     pub producer_epoch: u32,
-    /// The sequence of the first; the others follow.
+    /// The sequence of the first message; the others follow without gaps.
     pub first: u64,
     pub values: Vec<Bytes>,
-    /// Whether they have come in before, and were held up.
+    /// True when the batch has arrived before and was delayed then.
     pub is_late: bool,
 }
 
-/// What a client is answered.
+/// An answer to a client.
 pub enum ClientAnswer {
-    /// Who leads in this epoch, if anybody does.
+    /// The leader, as the broker believes, and its epoch.
     Leader(Option<usize>, u32),
-    /// The messages from this sequence on are committed.
+    /// The messages of the request from this sequence on are committed.
     Acknowledged {
         first: u64,
     },
@@ -43,11 +43,11 @@ pub enum ClientAnswer {
     OutOfOrder {
         first: u64,
     },
-    /// Too few brokers are in sync to commit anything.
+    /// Too few brokers are in sync to commit a message.
     NotEnoughReplicas,
     NotLeader,
     Messages(Vec<CommittedMessage>),
     OutOfRange,
-    /// There is no such process, or none any more.
+    /// The broker's process does not run, or has ended since.
     Reset,
 }

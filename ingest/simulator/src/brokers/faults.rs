@@ -1,4 +1,5 @@
-//! What a test does to a cluster. Every fault takes effect at once; what follows from it takes its time.
+//! Faults that a test injects into a cluster. Every fault takes effect at once; its consequences take
+//! their time.
 
 use ingest::ids::{Offset, PartitionId};
 
@@ -9,7 +10,8 @@ use super::replica_log::ReplicaLog;
 use super::{BROKERS, SimBrokers};
 
 impl SimBrokers {
-    /// Kills a broker's process. Its log stays with the system, messages that nobody else has too.
+    /// Kills a broker's process. The log survives, including messages that no other broker has. Does
+    /// nothing when the process is down already.
     pub fn crash(&self, broker: usize) {
         let mut cluster = self.cluster.lock();
         if cluster.network.process(broker) != ProcessState::Down {
@@ -18,7 +20,8 @@ impl SimBrokers {
         }
     }
 
-    /// Starts a crashed broker again.
+    /// Starts a crashed broker again, with its log. Does nothing unless the process is down. The broker
+    /// registers after a fraction of a second, and leads nothing before that.
     pub fn restart(&self, broker: usize) {
         let mut cluster = self.cluster.lock();
         if cluster.network.process(broker) == ProcessState::Down {
@@ -28,7 +31,8 @@ impl SimBrokers {
         }
     }
 
-    /// Lets a broker stand still, as SIGSTOP does: its connections stay, and what it is sent waits.
+    /// Stops a broker as SIGSTOP does: its connections stay, and events that reach it wait in order.
+    /// Does nothing unless the process runs.
     pub fn pause(&self, broker: usize) {
         let mut cluster = self.cluster.lock();
         if cluster.network.process(broker) == ProcessState::Up {
@@ -39,7 +43,8 @@ impl SimBrokers {
         }
     }
 
-    /// Lets a paused broker run on. It takes what has come in before it hears what it has missed.
+    /// Continues a paused broker. The broker processes the events of the pause, in order, before it
+    /// learns of any decision that it has missed.
     pub fn resume(&self, broker: usize) {
         let mut cluster = self.cluster.lock();
         if cluster.network.process(broker) == ProcessState::Paused {
@@ -52,7 +57,8 @@ impl SimBrokers {
         }
     }
 
-    /// Cuts the way between two places, both directions of it.
+    /// Cuts the connection between two endpoints, in both directions. Messages that arrive after the
+    /// cut are lost, unless they are answers of requests without a client.
     pub fn split(&self, a: Endpoint, b: Endpoint) {
         let mut cluster = self.cluster.lock();
         cluster.trace(format_args!("{a:?} and {b:?} are split"));
@@ -60,7 +66,8 @@ impl SimBrokers {
         cluster.review();
     }
 
-    /// Cuts a broker off from the other brokers; nodes reach it still.
+    /// Cuts a broker off from the other brokers, while nodes can still reach it: the fault that creates
+    /// a deposed leader.
     pub fn isolate(&self, broker: usize) {
         let mut cluster = self.cluster.lock();
         cluster.trace(format_args!("b{broker} is isolated"));
@@ -70,14 +77,16 @@ impl SimBrokers {
         cluster.review();
     }
 
-    /// Cuts a node off from all brokers.
+    /// Cuts a node off from all brokers, in both directions, until [`SimBrokers::join`] or
+    /// [`SimBrokers::heal`].
     pub fn isolate_node(&self, node: usize) {
         let mut cluster = self.cluster.lock();
         cluster.trace(format_args!("node {node} is isolated"));
         (0..BROKERS).for_each(|broker| cluster.cut(Endpoint::Node(node), Endpoint::Broker(broker)));
     }
 
-    /// Mends the way between two places.
+    /// Restores the connection between two endpoints. Messages that were lost before stay lost; clients
+    /// send them again.
     pub fn join(&self, a: Endpoint, b: Endpoint) {
         let mut cluster = self.cluster.lock();
         cluster.trace(format_args!("{a:?} and {b:?} are joined"));
@@ -85,7 +94,8 @@ impl SimBrokers {
         cluster.review();
     }
 
-    /// Mends every way that is cut.
+    /// Restores every connection, but neither paused nor crashed brokers; see [`SimBrokers::mend`].
+    /// Lost messages stay lost.
     pub fn heal(&self) {
         let mut cluster = self.cluster.lock();
         cluster.trace(format_args!("all are joined"));
@@ -93,15 +103,17 @@ impl SimBrokers {
         cluster.review();
     }
 
-    /// Mends everything: ways, paused and crashed brokers.
+    /// Restores everything, in this order: connections, paused brokers, crashed brokers. Elections
+    /// still take their time.
     pub fn mend(&self) {
         self.heal();
         (0..BROKERS).for_each(|broker| self.resume(broker));
         (0..BROKERS).for_each(|broker| self.restart(broker));
     }
 
-    /// Ends a node's clients, whoever still holds them. What they have sent may still land. Stopping the
-    /// node ends those that its tasks hold.
+    /// Ends a node's clients, even those that are still held somewhere. Messages that they have sent
+    /// may still land. Must be called for a node that is killed; stopping the node ends only clients
+    /// that its tasks hold.
     pub fn node_died(&self, node: usize) {
         let mut cluster = self.cluster.lock();
         cluster.trace(format_args!("node {node} has died"));
@@ -118,8 +130,9 @@ impl SimBrokers {
         }
     }
 
-    /// **Loses acknowledged messages.** Cuts the power of all brokers at once: each copy of each partition
-    /// loses so many of its last messages, which were in no disk yet. The brokers start again.
+    /// **Loses acknowledged messages.** Cuts the power of all brokers at once: each copy of each
+    /// partition loses its last `messages` messages, as if no disk had them yet. The brokers start
+    /// again at once, and must register before they lead.
     pub fn lose_power(&self, messages: usize) {
         let mut cluster = self.cluster.lock();
         cluster.trace(format_args!("all brokers lose power and {messages} messages"));
@@ -133,8 +146,9 @@ impl SimBrokers {
         cluster.review();
     }
 
-    /// **Loses acknowledged messages.** Takes everything from an offset on away from all copies of a
-    /// partition, as the election of a leader does that was not in sync.
+    /// **Loses acknowledged messages.** Removes all messages from an offset on from every copy of a
+    /// partition, as the election of a leader does that was not in sync. A new leader is elected after
+    /// that.
     pub fn truncate_to(&self, partition: PartitionId, offset: Offset) {
         let partition = partition.get() as usize;
         let mut cluster = self.cluster.lock();
@@ -142,14 +156,15 @@ impl SimBrokers {
         cluster.begin_anew_with(partition, |log| log.truncate(offset.get()));
     }
 
-    /// **Loses everything.** Deletes the topic and makes it anew, empty, with the same name.
+    /// **Loses everything.** Deletes the topic and creates it again, empty, with the same name. Clients
+    /// learn of it only from offsets that no longer exist.
     pub fn recreate(&self) {
         let mut cluster = self.cluster.lock();
         cluster.trace(format_args!("the topic is made anew"));
         let there = BrokerSet::ALL.iter().filter(|broker| !cluster.controller.is_fenced(*broker));
         let there = there.fold(BrokerSet::default(), BrokerSet::with);
         for partition in 0..cluster.partitions.len() {
-            // Where nobody is there, whoever comes first will do: all are empty.
+            // Where no broker is present, any one may lead later: all copies are empty.
             let in_sync = if there.is_empty() { BrokerSet::ALL } else { there };
             cluster.partitions[partition].decided.in_sync = in_sync;
             cluster.begin_anew_with(partition, |log| log.reset(0));
@@ -158,6 +173,7 @@ impl SimBrokers {
 }
 
 impl Cluster {
+    /// Ends a broker's process: its connections are reset and its roles end.
     fn end_process(&mut self, broker: usize) {
         self.trace(format_args!("b{broker} crashes"));
         self.network.set_process(broker, ProcessState::Down);
@@ -166,7 +182,7 @@ impl Cluster {
             match event {
                 BrokerEvent::Call(call) => self.fail_call(call),
                 BrokerEvent::FetchArrives(fetch, _) => self.end_fetch(fetch),
-                // Whoever sent it is told that the process has ended, or has noticed.
+                // Senders of requests get a reset below; all other events ended with the process.
                 _ => {}
             }
         }
@@ -176,6 +192,7 @@ impl Cluster {
         }
     }
 
+    /// Cuts a connection and ends the fetches that wait on it.
     fn cut(&mut self, a: Endpoint, b: Endpoint) {
         self.network.set_cut(a, b, true);
         if let (Endpoint::Broker(a), Endpoint::Broker(b)) = (a, b) {
@@ -186,7 +203,7 @@ impl Cluster {
         }
     }
 
-    /// A leader does not answer what waits for a follower that it cannot reach.
+    /// Ends waiting fetches of a follower that its leader cannot reach any longer.
     fn end_parked_fetches(&mut self, leader: usize, follower: usize) {
         for partition in 0..self.partitions.len() {
             let Some(leading) = self.partitions[partition].replicas[leader].leading() else {
@@ -198,7 +215,7 @@ impl Cluster {
         }
     }
 
-    /// Changes all copies of a partition and has a leader elected that finds them so.
+    /// Changes all copies of a partition, and has a leader elected on the changed copies.
     fn begin_anew_with(&mut self, partition: usize, change: impl Fn(&mut ReplicaLog)) {
         for broker in 0..BROKERS {
             self.leave_role(partition, broker);

@@ -1,4 +1,4 @@
-//! One partition: what the controllers have decided about it, and what each broker makes of it.
+//! One partition: the controllers' decisions about it, and the state of each broker's copy.
 
 use std::collections::VecDeque;
 
@@ -8,68 +8,69 @@ use super::network::BrokerSet;
 use super::replica_log::ReplicaLog;
 use super::{BROKERS, MIN_IN_SYNC};
 
-/// Who leads a partition, and who may come to.
+/// The leader of a partition, and the brokers that may become leader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leadership {
     pub leader: Option<usize>,
     /// Rises with every change of the leader.
     pub epoch: u32,
-    /// Those that hold everything that is committed.
+    /// The brokers that have every committed message.
     pub in_sync: BrokerSet,
 }
 
-/// See the module's description.
+/// A partition of the topic.
 pub struct Partition {
-    /// What holds, though not everybody has heard of it.
+    /// The present decision, which brokers may not know yet.
     pub decided: Leadership,
     pub replicas: [Replica; BROKERS],
 }
 
-/// What one broker has and believes.
+/// The copy and the beliefs of one broker.
 pub struct Replica {
     pub log: ReplicaLog,
-    /// What it has last heard from the controllers.
+    /// The last decision that this broker has received.
     pub heard: Leadership,
+    /// The role in which the broker acts on that decision.
     pub role: ReplicaRole,
 }
 
-/// What a broker does for a partition.
+/// A broker's role for a partition.
 pub enum ReplicaRole {
-    /// Nothing yet: it has just been started.
+    /// No role yet: the broker has just been started.
     None,
     Leader(LeaderState),
     Follower(FollowerState),
 }
 
-/// A leader's knowledge, which ends with its epoch.
+/// A leader's knowledge. Ends with its epoch.
 #[derive(Default)]
 pub struct LeaderState {
-    /// Holds everybody who may become the next leader: it is smaller than what has been decided at no
-    /// time, so that what all of these have is safe.
+    /// Every broker that may become the next leader. Never smaller than the decided set, so that
+    /// messages that all of these have are safe.
     pub in_sync: BrokerSet,
-    /// Where its log ended when it became the leader.
+    /// The end of the leader's log when it became the leader.
     pub since: u64,
-    /// How far the others are, from their fetches in this epoch.
+    /// Progress of the followers, from their fetches in this epoch.
     pub followers: [Option<FollowerProgress>; BROKERS],
-    /// The numbers of the fetches that wait for something new.
+    /// Numbers of the fetches that wait for new messages.
     pub parked: [Option<u64>; BROKERS],
-    /// Requests of producers that wait to be committed, in order.
+    /// Producers' requests that wait to be committed, in order.
     pub pending: VecDeque<PendingProduce>,
-    /// Consumers that wait for something new.
+    /// Consumers' fetches that wait for new messages.
     pub readers: Vec<ParkedReader>,
     pub deletions: Vec<PendingDeletion>,
-    /// Whether a refresh is on its way.
+    /// True while a refresh is scheduled.
     pub is_refresh_due: bool,
 }
 
-/// How far a follower is.
+/// The bounds of a follower's log, as its leader knows them.
 #[derive(Clone, Copy)]
 pub struct FollowerProgress {
     pub position: u64,
     pub start: u64,
 }
 
-/// A request that is answered once everything below an offset is committed.
+/// A producer's request, to be answered once all messages below an offset are committed.
 pub struct PendingProduce {
     pub needs: u64,
     pub client: ClientId,
@@ -77,7 +78,7 @@ pub struct PendingProduce {
     pub first: u64,
 }
 
-/// A consumer's request that waits for something new.
+/// A consumer's fetch that waits for new messages.
 #[derive(Clone, Copy)]
 pub struct ParkedReader {
     pub client: ClientId,
@@ -85,17 +86,18 @@ pub struct ParkedReader {
     pub from: u64,
 }
 
-/// A follower's knowledge, which ends with its leader's epoch.
+/// A follower's knowledge. Ends with its leader's epoch.
 #[derive(Default)]
 pub struct FollowerState {
-    /// The number of the fetch that is under way.
+    /// The number of the fetch under way.
     pub fetch: Option<u64>,
-    /// Whether its log is known to be a part of its leader's.
+    /// True once the follower's log is known to be a part of its leader's.
     pub is_checked: bool,
 }
 
 impl Partition {
-    /// An empty partition with a leader, of which no broker has heard yet.
+    /// An empty partition with a decided leader. No broker has received that decision yet, so none
+    /// leads before it does.
     pub fn new(leader: usize) -> Self {
         let unheard = Leadership { leader: None, epoch: 0, in_sync: BrokerSet::default() };
         let replica =
@@ -108,14 +110,14 @@ impl Partition {
 }
 
 impl LeaderState {
-    /// Whether enough brokers are in sync to commit anything.
+    /// True only while enough brokers are in sync to commit a message.
     pub fn may_commit(&self) -> bool {
         self.in_sync.len() >= MIN_IN_SYNC
     }
 }
 
 impl Replica {
-    /// The leader's knowledge, if this broker believes that it leads.
+    /// The leader's knowledge; none unless this broker believes that it leads, rightly or not.
     pub fn leading(&mut self) -> Option<&mut LeaderState> {
         match &mut self.role {
             ReplicaRole::Leader(leading) => Some(leading),
@@ -123,7 +125,7 @@ impl Replica {
         }
     }
 
-    /// The follower's knowledge, if this broker believes that it follows.
+    /// The follower's knowledge; none unless this broker believes that it follows.
     pub fn following(&mut self) -> Option<&mut FollowerState> {
         match &mut self.role {
             ReplicaRole::Follower(following) => Some(following),

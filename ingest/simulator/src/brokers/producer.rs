@@ -1,10 +1,10 @@
-//! Producers: messages in the order in which they were sent, each at most once.
+//! Producers: messages in the order of their sends, each at most once.
 //!
-//! A producer has a pipe to each partition. A pipe numbers its messages, keeps a few requests in flight,
-//! and sends again in order whatever was not acknowledged; the broker drops what it has. Only a message
-//! that is too old is given up, and then everything in flight with it, because what follows must not be
-//! taken before it is known to be out of the way: the pipe goes on under a new producer epoch, after which
-//! brokers refuse what is left of the old one.
+//! A producer has a pipe to each partition. A pipe numbers its messages, keeps a few requests in
+//! flight, and sends unacknowledged messages again in order; the broker drops those that it has. Only a
+//! message that is too old is given up, and with it all messages in flight, because later ones must not
+//! be accepted before the outcome of earlier ones is fixed. The pipe then continues under a new
+//! producer epoch, after which brokers refuse the rest of the old one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -25,28 +25,29 @@ use super::partition::{PendingProduce, ReplicaRole};
 use super::replica_log::{AppendVerdict, LogEntry, ProducerStamp};
 use crate::executor::ProcessLife;
 
-/// The requests that a pipe keeps in flight.
+/// The most requests that a pipe keeps in flight.
 const FLIGHTS_MAX: usize = 5;
-/// The largest message, which is Kafka's default less a little for the envelope.
+/// The longest message in bytes: Kafka's default less a little for the envelope.
 const MESSAGE_BYTES_MAX: usize = 1_000_000;
 /// The most messages that wait in one pipe.
 const QUEUE_MESSAGES_MAX: usize = 100_000;
 
+/// Takes the outcome of a message.
 pub type ProduceReply = oneshot::Sender<Result<(), SendError>>;
 
-/// A producer's way to a partition.
+/// A producer's messages for one partition.
 pub struct ProducerPipe {
     pub contact: LeaderContact,
-    /// What is not in flight, in order.
+    /// Messages that are not in flight, in order.
     queue: VecDeque<OutgoingMessage>,
-    /// What is, in order.
+    /// Requests in flight, in order.
     flights: VecDeque<InFlightRequest>,
     epoch: u32,
     next_sequence: u64,
     is_dropped: bool,
-    /// After its producer is gone it goes on until then, if at all.
+    /// Time until which the pipe continues after its producer is gone; none if it does not.
     goes_on_until: Option<Tick>,
-    /// What is still on its way when the producer goes is held up by so much.
+    /// Delay of the batches that were on their way when the producer was dropped.
     held_up: Option<Duration>,
 }
 
@@ -55,20 +56,22 @@ struct OutgoingMessage {
     sequence: u64,
     value: Bytes,
     born: Tick,
-    /// Whether it has been sent at all.
+    /// True after the first attempt to send it.
     is_sent: bool,
-    /// None once its sender has gone.
+    /// None once the outcome has been reported.
     reply: Option<ProduceReply>,
 }
 
 impl OutgoingMessage {
+    /// Reports the outcome, unless that has happened before.
     fn report(&mut self, result: Result<(), SendError>) {
         if let Some(reply) = self.reply.take() {
-            // Whoever sent it may not wait for it.
+            // The sender may have dropped its future.
             let _ = reply.send(result);
         }
     }
 
+    /// Reports a failure: unknown if the message was ever sent, otherwise not sent.
     fn fail(&mut self, reason: &str) {
         self.report(Err(match self.is_sent {
             true => SendError::Unknown(reason.into()),
@@ -84,7 +87,8 @@ struct InFlightRequest {
 }
 
 impl ProducerPipe {
-    /// A pipe that asks this broker first.
+    /// A pipe of a process that asks the given broker for the leader first. Sends nothing before it has
+    /// a message.
     pub fn new(life: ProcessLife, partition: usize, first_asked: usize) -> Self {
         Self {
             contact: LeaderContact::new(life, partition, first_asked),
@@ -98,14 +102,18 @@ impl ProducerPipe {
         }
     }
 
+    /// True while a message waits or is in flight. Only then must the pipe look for the leader.
     pub fn has_work(&self) -> bool {
         !self.queue.is_empty() || !self.flights.is_empty()
     }
 
+    /// Time at which the oldest request in flight was sent; none while there is none. An answer is
+    /// overdue after that.
     pub fn oldest_flight(&self) -> Option<Tick> {
         self.flights.front().map(|flight| flight.sent)
     }
 
+    /// Time at which the oldest message was accepted.
     fn oldest_message(&self) -> Option<Tick> {
         let flying = self.flights.front().and_then(|flight| flight.messages.first());
         flying.or(self.queue.front()).map(|message| message.born)
@@ -113,7 +121,8 @@ impl ProducerPipe {
 }
 
 impl Cluster {
-    /// Takes a message; what becomes of it is told later.
+    /// Queues a message behind all earlier ones and sends it as soon as possible. Fails at once when
+    /// the message is too long or the queue is full; the outcome otherwise comes through `reply`.
     pub fn send(&mut self, number: usize, value: Bytes, reply: ProduceReply) {
         let now = self.world.now();
         let pipe = &mut self.pipes[number];
@@ -131,7 +140,8 @@ impl Cluster {
         self.pump(number);
     }
 
-    /// Sends what may be sent.
+    /// Sends queued messages in order, as long as the leader is known and few enough requests are in
+    /// flight. Starts a search for the leader otherwise.
     pub fn pump(&mut self, number: usize) {
         let client = ClientId::Pipe(number);
         loop {
@@ -162,7 +172,8 @@ impl Cluster {
         }
     }
 
-    /// Queues what was in flight again, in front.
+    /// Moves the messages in flight back to the front of the queue, in order. Called when the
+    /// connection is dropped, before they are sent again.
     pub fn take_back(&mut self, number: usize) {
         let pipe = &mut self.pipes[number];
         while let Some(flight) = pipe.flights.pop_back() {
@@ -170,7 +181,8 @@ impl Cluster {
         }
     }
 
-    /// The leader has answered the oldest request.
+    /// Processes the leader's answer to the oldest request: reports its messages as committed, or
+    /// begins a new epoch when the broker misses earlier ones.
     pub fn take_report(&mut self, number: usize, answer: ClientAnswer) {
         let pipe = &mut self.pipes[number];
         let oldest = pipe.flights.front().map(|flight| flight.messages[0].sequence);
@@ -182,7 +194,8 @@ impl Cluster {
                 self.trace(format_args!("pipe {number} is told that {first} is committed"));
                 self.pump(number);
             }
-            // What came before it is acknowledged and gone, or it has been overtaken.
+            // The earlier messages are acknowledged and truncated since, or this request has overtaken
+            // them.
             ClientAnswer::OutOfOrder { first } if oldest == Some(first) => {
                 self.begin_anew(number, 0, "the broker misses what came before it");
             }
@@ -190,7 +203,8 @@ impl Cluster {
         }
     }
 
-    /// Gives up what has been tried for too long, or what an ended producer need not try any more.
+    /// Gives up messages that have been tried for too long, with an unknown outcome, and ends a dropped
+    /// pipe whose time is over.
     pub fn expire(&mut self, number: usize) {
         let now = self.world.now();
         let timeout = self.knobs.message_timeout;
@@ -211,7 +225,8 @@ impl Cluster {
         }
     }
 
-    /// Gives up the first so many messages and all that have been sent, and numbers the rest anew.
+    /// Gives up the first `messages` messages and all that have been sent, and numbers the rest in a
+    /// new epoch.
     fn begin_anew(&mut self, number: usize, messages: usize, reason: &str) {
         self.take_back(number);
         let pipe = &mut self.pipes[number];
@@ -229,15 +244,17 @@ impl Cluster {
         self.search(client, delay);
     }
 
-    /// A pipe's producer is dropped, perhaps because its process has ended.
+    /// Ends the pipe of a dropped producer. While its process lives, the pipe may continue for a while.
     pub fn drop_pipe(&mut self, number: usize) {
         let lives = self.world.is_current(self.pipes[number].contact.life);
         self.close_pipe(number, lives);
     }
 
-    /// Ends a pipe. Without its process it sends nothing any more, but what is on its way may be late.
+    /// Ends a pipe: all its messages fail at once. If `may_go_on`, it may still send those that were
+    /// sent before, for a while. Batches on their way may arrive late in any case.
     pub fn close_pipe(&mut self, number: usize, may_go_on: bool) {
         let now = self.world.now();
+        // Drawn in any case, so that later draws do not depend on the state of this pipe.
         let is_late = self.random.chance(self.knobs.late_percent);
         let late = self.draw(self.knobs.late_max);
         self.take_back(number);
@@ -260,7 +277,8 @@ impl Cluster {
         }
     }
 
-    /// How long to hold up what an ended producer still had on its way.
+    /// The delay of a batch that an ended producer still had on its way; none for all others, and after
+    /// the first delay.
     pub fn hold_up(&self, batch: &mut MessageBatch) -> Option<Duration> {
         match std::mem::replace(&mut batch.is_late, true) {
             true => None,
@@ -268,7 +286,8 @@ impl Cluster {
         }
     }
 
-    /// A broker takes messages, if it may, and answers when they are committed.
+    /// Appends a batch at a broker that leads and may commit, and answers only once the batch is
+    /// committed. Duplicates are skipped; a gap in the sequences refuses the rest of the batch.
     pub fn take_batch(&mut self, broker: usize, connection: u64, batch: MessageBatch) {
         let number = batch.pipe;
         let client = ClientId::Pipe(number);
@@ -323,11 +342,11 @@ impl Cluster {
     }
 }
 
-/// A producer as its node holds it: the numbers of its pipes.
+/// A producer as its node holds it: the numbers of its pipes. Dropping it ends them.
 pub struct SimProducer {
     pub cluster: Arc<SharedCluster>,
     pub life: ProcessLife,
-    /// How often the node's clients had been ended when it was made.
+    /// Number of times that the node's clients had been ended when this producer was made.
     pub deaths: u64,
     /// The broker that each pipe asks first.
     pub first_asked: usize,
@@ -335,7 +354,7 @@ pub struct SimProducer {
 }
 
 impl SimProducer {
-    /// Why nothing can be sent, if so.
+    /// The reason why nothing can be sent, if there is one.
     fn refusal(&self, cluster: &Cluster, partition: usize) -> Option<String> {
         if partition >= cluster.partitions.len() {
             return Some(format!("there is no partition {partition}"));

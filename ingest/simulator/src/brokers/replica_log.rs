@@ -3,11 +3,11 @@
 //! ```text
 //!   start                 high watermark            end
 //!     ▼                         ▼                    ▼
-//!     │ committed, readable     │ held, may still go │
+//!     │ committed, readable     │ may be truncated   │
 //! ```
 //!
-//! Two copies that hold the same epoch at the same offset are equal up to there: an epoch has one leader,
-//! who only appends. So comparing epochs from the back finds where two copies part.
+//! Two copies with the same epoch at the same offset are equal up to there: an epoch has one leader,
+//! which only appends. Comparing epochs from the end therefore finds where two copies differ.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -20,15 +20,17 @@ use ingest::time::WallTime;
 pub struct LogEntry {
     pub offset: u64,
     pub time: WallTime,
-    /// The leader's, when it took it.
+    /// The epoch of the leader that accepted the message.
     pub epoch: u32,
     pub stamp: ProducerStamp,
     pub value: Bytes,
-    /// What was known of the producer before, for when this is cut off.
+    /// The knowledge of the producer before this message, restored when the message is truncated.
     before: Option<KnownProducer>,
 }
 
 impl LogEntry {
+    /// An entry that is in no log yet. [`ReplicaLog::append`] completes it with the knowledge of its
+    /// producer before.
     pub fn new(
         offset: u64,
         time: WallTime,
@@ -40,7 +42,7 @@ impl LogEntry {
     }
 }
 
-/// What makes a producer's message unique. Sequences rise by one, from 1 in each epoch.
+/// The identity of a producer's message. Sequences rise by one, from 1 in each epoch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ProducerStamp {
     pub producer: usize,
@@ -48,7 +50,7 @@ pub struct ProducerStamp {
     pub sequence: u64,
 }
 
-/// What a broker knows of a producer: the sequences that it has of the newest epoch.
+/// A broker's knowledge of a producer: the sequences of the newest epoch that are in the log.
 #[derive(Clone, Copy)]
 struct KnownProducer {
     epoch: u32,
@@ -56,18 +58,18 @@ struct KnownProducer {
     last: u64,
 }
 
-/// What a leader makes of a message.
+/// A leader's verdict on a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AppendVerdict {
-    /// It follows what is there.
+    /// The message follows the last one of its producer.
     New,
-    /// It is there.
+    /// The message is in the log already.
     Duplicate,
-    /// Something before it is missing, or its producer has begun anew.
+    /// An earlier message is missing, or the producer has begun a new epoch.
     OutOfOrder,
 }
 
-/// See the module's description.
+/// A broker's copy of a log; see the module's description.
 #[derive(Clone, Default)]
 pub struct ReplicaLog {
     entries: VecDeque<LogEntry>,
@@ -78,21 +80,26 @@ pub struct ReplicaLog {
 }
 
 impl ReplicaLog {
+    /// The lowest offset that can be read. Never falls, except when the copy is reset.
     pub fn start(&self) -> u64 {
         self.start
     }
 
+    /// The offset after the last message, committed or not. Falls only when the copy is truncated or
+    /// reset.
     pub fn end(&self) -> u64 {
         self.end
     }
 
+    /// The offset after the last committed message, as this broker knows. May be behind the leader's,
+    /// never ahead of its own end.
     pub fn high_watermark(&self) -> u64 {
         self.high_watermark
     }
 
-    /// Judges a producer's message. Of a producer that is not known, any message is the first: what came
-    /// before it may have been deleted. Or it was refused by a broker that has begun to lead since, and
-    /// then it does not get in any more.
+    /// Decides about a producer's message. Any message of an unknown producer counts as its first,
+    /// since earlier ones may have been deleted. An earlier one may also have been refused by a broker
+    /// that has become leader since; it is out of order then and never accepted.
     pub fn judge(&self, stamp: ProducerStamp) -> AppendVerdict {
         let Some(known) = self.producers.get(&stamp.producer) else { return AppendVerdict::New };
         let is_next = match stamp.epoch.cmp(&known.epoch) {
@@ -106,6 +113,8 @@ impl ReplicaLog {
         if is_next { AppendVerdict::New } else { AppendVerdict::OutOfOrder }
     }
 
+    /// Appends an entry, which leaders must have judged before. Panics when its offset is below the end
+    /// of the log.
     pub fn append(&mut self, entry: LogEntry) {
         assert!(entry.offset >= self.end, "offsets rise");
         self.end = entry.offset + 1;
@@ -116,7 +125,8 @@ impl ReplicaLog {
         self.entries.push_back(LogEntry { before, ..entry });
     }
 
-    /// Takes everything from an offset on away.
+    /// Removes all messages from an offset on, committed or not, and restores the knowledge of their
+    /// producers before.
     pub fn truncate(&mut self, end: u64) {
         while self.entries.back().is_some_and(|entry| entry.offset >= end) {
             let Some(LogEntry { stamp, before, .. }) = self.entries.pop_back() else { break };
@@ -129,19 +139,21 @@ impl ReplicaLog {
         self.high_watermark = self.high_watermark.min(self.end);
     }
 
-    /// Forgets everything and begins anew at an offset.
+    /// Removes everything, with the knowledge of all producers, and begins an empty log at an offset.
     pub fn reset(&mut self, start: u64) {
         *self = Self { start, end: start, high_watermark: start, ..Self::default() };
     }
 
-    /// Moves the high watermark up, as far as there is something; `false` if it was there.
+    /// Raises the high watermark, at most to the end of the log, and never lowers it. Returns `true`
+    /// only if it has moved.
     pub fn commit(&mut self, high_watermark: u64) -> bool {
         let before = self.high_watermark;
         self.high_watermark = high_watermark.min(self.end).max(before);
         self.high_watermark > before
     }
 
-    /// Takes everything below an offset away, which must be committed.
+    /// Deletes all messages below an offset, at most up to the high watermark. Uncommitted messages are
+    /// never deleted.
     pub fn delete_below(&mut self, start: u64) {
         self.start = start.min(self.high_watermark).max(self.start);
         while self.entries.front().is_some_and(|entry| entry.offset < self.start) {
@@ -149,21 +161,23 @@ impl ReplicaLog {
         }
     }
 
-    /// The entries from an offset on.
+    /// The entries from an offset on, committed or not, in order. Begins after a gap when no entry has
+    /// that offset.
     pub fn from(&self, offset: u64) -> impl Iterator<Item = &LogEntry> {
         let first = self.entries.partition_point(|entry| entry.offset < offset);
         self.entries.range(first..)
     }
 
-    /// The committed entries from an offset on.
+    /// The committed entries from an offset on, in order; the only ones that a consumer may see.
     pub fn committed_from(&self, offset: u64) -> impl Iterator<Item = &LogEntry> {
         self.from(offset).take_while(|entry| entry.offset < self.high_watermark)
     }
 
-    /// Where this copy and another part: they are equal below.
+    /// The offset below which this copy and another one are equal. A follower must truncate its log to
+    /// it before it copies from a new leader.
     pub fn common_end(&self, other: &Self) -> u64 {
         let is_common = |entry: &&LogEntry| {
-            // What the other has deleted was committed, and so the same.
+            // Entries that the other copy has deleted were committed, and so equal.
             let held = other.from(entry.offset).next();
             entry.offset < other.start
                 || held.is_some_and(|held| held.offset == entry.offset && held.epoch == entry.epoch)
@@ -172,7 +186,8 @@ impl ReplicaLog {
         last.map_or(self.start, |entry| entry.offset + 1)
     }
 
-    /// The offset after all but the last so many messages.
+    /// The offset after all but the last `messages` messages, for a test that loses those; the start
+    /// when there are fewer.
     pub fn end_without(&self, messages: usize) -> u64 {
         match self.entries.len().checked_sub(messages + 1) {
             Some(last) => self.entries[last].offset + 1,
@@ -254,7 +269,7 @@ mod tests {
             assert_eq!(led_in(a).common_end(&led_in(b)), common, "{a:?} {b:?}");
             assert_eq!(led_in(b).common_end(&led_in(a)), common, "{b:?} {a:?}");
         }
-        // What one has deleted was the same.
+        // Entries that one copy has deleted were equal.
         let (whole, mut rest) = (led_in(&[1, 1, 2, 2]), led_in(&[1, 1, 2, 3]));
         rest.commit(2);
         rest.delete_below(2);

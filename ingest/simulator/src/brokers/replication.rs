@@ -1,12 +1,13 @@
-//! How followers come to hold what their leader holds, and the leader to commit it.
+//! How followers copy their leader's log, and how the leader commits messages.
 //!
 //! ```text
-//!   follower ──fetch: I hold everything below 17──► leader: commits what all in sync hold
-//!            ◄─what follows, and what is committed─
+//!   follower ──fetch: I have everything below 17──► leader: commits what all in sync have
+//!            ◄─further messages, high watermark────
 //! ```
 //!
-//! A follower that has heard of a new leader first cuts off what that leader does not have. A leader that
-//! has been replaced without hearing of it gets no more fetches, so it commits, and acknowledges, nothing.
+//! A follower that learns of a new leader first truncates the messages that this leader does not have.
+//! A replaced leader that does not know of its replacement gets no more fetches, so it commits and
+//! acknowledges nothing.
 
 use std::time::Duration;
 
@@ -17,11 +18,12 @@ use super::partition::{
 };
 use super::{BROKERS, MIN_IN_SYNC};
 
-/// So long at most an idle follower does not hear how far its leader has committed.
+/// Longest time after which an idle follower learns the leader's new high watermark.
 const REFRESH: Duration = Duration::from_millis(500);
 
 impl Cluster {
-    /// A broker hears what has been decided about every partition.
+    /// Lets a broker learn the decisions about every partition and take the role that follows. Ignored
+    /// while the broker is not registered or not connected to the majority.
     pub fn hear_decisions(&mut self, broker: usize) {
         if !self.controller.is_registered(broker) || !self.network.quorum().contains(broker) {
             return;
@@ -45,7 +47,8 @@ impl Cluster {
         }
     }
 
-    /// Ends what a broker is for a partition; who waited for it is told.
+    /// Ends a broker's role for a partition. Clients that wait for it get the answer that it does not
+    /// lead; waiting fetches of followers end.
     pub fn leave_role(&mut self, partition: usize, broker: usize) {
         let replica = &mut self.partitions[partition].replicas[broker];
         let ReplicaRole::Leader(leading) = std::mem::replace(&mut replica.role, ReplicaRole::None)
@@ -65,6 +68,7 @@ impl Cluster {
         }
     }
 
+    /// Makes a broker the leader, at the end of its present log.
     fn lead(&mut self, partition: usize, broker: usize) {
         let replica = &mut self.partitions[partition].replicas[broker];
         let (epoch, end) = (replica.heard.epoch, replica.log.end());
@@ -72,17 +76,19 @@ impl Cluster {
         replica.role =
             ReplicaRole::Leader(LeaderState { in_sync, since: end, ..LeaderState::default() });
         self.trace(format_args!("p{partition} b{broker} leads in epoch {epoch} from {end}"));
-        // Those who have heard earlier have asked in vain.
+        // Followers that learned of the decision earlier have fetched in vain.
         (0..BROKERS).for_each(|follower| self.fetch(partition, follower));
     }
 
+    /// Makes a broker a follower, which fetches at once.
     fn follow(&mut self, partition: usize, broker: usize) {
         let replica = &mut self.partitions[partition].replicas[broker];
         replica.role = ReplicaRole::Follower(FollowerState::default());
         self.fetch(partition, broker);
     }
 
-    /// Sends a follower's next fetch, unless one is under way or nobody would hear it.
+    /// Sends a follower's next fetch, unless one is under way, the leader is not known or the
+    /// connection is cut. Must be called again after each change of these.
     pub fn fetch(&mut self, partition: usize, follower: usize) {
         let number = self.next_fetch;
         let replica = &mut self.partitions[partition].replicas[follower];
@@ -108,11 +114,13 @@ impl Cluster {
         self.after(self.hop(), ClusterEvent::Broker(leader, arrives));
     }
 
-    /// A fetch came to nothing. The follower fetches again when something changes.
+    /// Ends a fetch without success. The follower fetches again only after a change of the network or
+    /// of its role.
     pub fn end_fetch(&mut self, fetch: FollowerFetch) {
         self.forget_fetch(fetch.partition, fetch.follower, fetch.number);
     }
 
+    /// Ends a follower's fetch with this number; ignored unless it is the one under way.
     pub fn forget_fetch(&mut self, partition: usize, follower: usize, number: u64) {
         let replica = &mut self.partitions[partition].replicas[follower];
         if let Some(following) = replica.following()
@@ -122,6 +130,8 @@ impl Cluster {
         }
     }
 
+    /// Processes a fetch at its leader: notes the follower's progress, and answers now or only once
+    /// there are new messages. The leader then commits messages that all brokers in sync have.
     pub fn answer_fetch(&mut self, fetch: FollowerFetch, holding: FollowerHolding) {
         let FollowerFetch { partition, follower, leader, .. } = fetch;
         let replica = &mut self.partitions[partition].replicas[leader];
@@ -151,8 +161,9 @@ impl Cluster {
         self.settle(partition, leader);
     }
 
-    /// The leader's answer is read off its log when it comes: in one epoch the log only grows, so that this
-    /// is what a slightly later answer would have been.
+    /// Copies messages from the leader's log when its answer arrives: in one epoch that log only grows,
+    /// so the copy is what a slightly later answer would have been. Truncates the follower's log
+    /// before, if it is not known to be a part of the leader's.
     pub fn take_fetched(&mut self, fetch: FollowerFetch) {
         let FollowerFetch { partition, follower, leader, .. } = fetch;
         let messages_max = self.knobs.fetch_messages_max as usize;
@@ -194,7 +205,8 @@ impl Cluster {
         self.fetch(partition, follower);
     }
 
-    /// Answers the fetches that wait for something new.
+    /// Answers the followers' fetches that wait for new messages. Called after every change that a
+    /// follower must learn.
     pub fn wake_followers(&mut self, partition: usize, leader: usize) {
         let replica = &mut self.partitions[partition].replicas[leader];
         let epoch = replica.heard.epoch;
@@ -210,6 +222,7 @@ impl Cluster {
         }
     }
 
+    /// Schedules an answer to waiting fetches, so that idle followers learn the new high watermark.
     fn plan_refresh(&mut self, partition: usize, leader: usize) {
         let replica = &mut self.partitions[partition].replicas[leader];
         let epoch = replica.heard.epoch;
@@ -220,6 +233,8 @@ impl Cluster {
         }
     }
 
+    /// Answers waiting fetches when a refresh is due. Ignored unless the broker still leads in that
+    /// epoch.
     pub fn refresh_followers(&mut self, partition: usize, leader: usize, epoch: u32) {
         let replica = &mut self.partitions[partition].replicas[leader];
         if replica.heard.epoch != epoch {
@@ -230,7 +245,9 @@ impl Cluster {
         self.wake_followers(partition, leader);
     }
 
-    /// Commits what everybody in sync holds, and answers whoever waited for it.
+    /// Commits the messages that all brokers in sync have, then answers producers, consumers and
+    /// deletions that waited for it. Must be called after every progress of a follower and every change
+    /// of the set in sync.
     pub fn settle(&mut self, partition: usize, leader: usize) {
         let replica = &mut self.partitions[partition].replicas[leader];
         let ReplicaRole::Leader(leading) = &mut replica.role else { return };
@@ -239,6 +256,8 @@ impl Cluster {
             true => end,
             false => leading.followers[broker].map_or(0, |progress| progress.position),
         };
+        // Without a fetch in this epoch a follower counts as empty, so nothing is committed on old
+        // knowledge.
         let reached = leading.in_sync.iter().map(position).min().unwrap_or(0);
         let has_committed = leading.may_commit() && replica.log.commit(reached);
         let high_watermark = replica.log.high_watermark();
@@ -254,6 +273,8 @@ impl Cluster {
         self.finish_deletions(partition, leader);
     }
 
+    /// Acknowledges the committed requests of producers, in order; some answers are lost with their
+    /// connection.
     fn acknowledge(&mut self, partition: usize, leader: usize) {
         loop {
             let replica = &mut self.partitions[partition].replicas[leader];

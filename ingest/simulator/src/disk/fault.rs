@@ -1,8 +1,8 @@
-//! Faults to inject.
+//! Faults to inject into a disk.
 
 use ingest::env::FilePath;
 
-/// What kind of operation a fault meets.
+/// The kind of operation that a fault meets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DiskOperation {
     /// Opening a file.
@@ -21,27 +21,27 @@ pub enum DiskOperation {
     Remove,
     /// Reserving space.
     Allocate,
-    /// Giving space back.
+    /// Returning space.
     Discard,
-    /// Listing a folder, asking for a length.
+    /// Listing a folder, making one, or requesting a length or the free space.
     Look,
 }
 
-/// What a fault does.
+/// The effect of a fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FaultKind {
     /// The operation fails with an I/O error. A failed sync leaves its bytes in doubt, and later syncs
     /// report success.
     Error,
-    /// A sync reports success and has done nothing.
+    /// A sync reports success without any effect.
     LyingSync,
-    /// A write goes to another place in the same file, so many bytes further.
+    /// A write goes to another place in the same file, this number of bytes further.
     Misdirect(u64),
-    /// A write reports success and leaves what was there.
+    /// A write reports success without any effect.
     Stale,
-    /// The operation fails since handles or memory have run out; nothing is done.
+    /// The operation fails without any effect, because handles or memory have run out.
     Exhausted,
-    /// A read gives other bytes than are there. Read again, they are right.
+    /// A read returns other bytes than are stored. A second read returns the right ones.
     Garbled,
 }
 
@@ -50,25 +50,27 @@ pub enum FaultKind {
 pub struct DiskFault {
     /// The operation that it meets.
     pub operation: DiskOperation,
-    /// Part of the path that it meets; empty for all.
+    /// A part of the path that the fault meets; empty for all paths.
     pub path: String,
-    /// How many such operations go well before.
+    /// Number of such operations that succeed before.
     pub after: u64,
-    /// How many it meets then.
+    /// Number of operations that the fault meets after those.
     pub times: u64,
-    /// What it does.
+    /// The effect.
     pub kind: FaultKind,
-    /// How many it has met.
+    /// Number of operations that the fault has met.
     pub shown: u64,
 }
 
 impl DiskFault {
-    /// Meets one operation after so many went well.
+    /// A fault that meets exactly one operation, after `after` others of the same kind and path have
+    /// succeeded.
     pub fn once(operation: DiskOperation, path: &str, after: u64, kind: FaultKind) -> Self {
         Self { operation, path: path.into(), after, times: 1, kind, shown: 0 }
     }
 
-    /// Says whether it meets this operation.
+    /// Returns true if the fault meets this operation, and counts it. Must be called once for every
+    /// operation issued, in order.
     pub(super) fn meets(&mut self, operation: DiskOperation, path: &FilePath) -> bool {
         if self.operation != operation || !path.as_str().contains(&self.path) {
             return false;

@@ -1,6 +1,6 @@
 //! The disk's operations. Each takes effect when it is called, except that a sync takes effect when it
-//! ends; the future only brings the answer, after a latency drawn from the seed. On a disk without power
-//! the answer never comes.
+//! ends. The future only returns the result, after a latency drawn from the seed. On a disk without
+//! power the result never comes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,11 +29,12 @@ fn error(kind: DiskErrorKind, operation: DiskOperation, path: &FilePath) -> Disk
     DiskError { kind, operation, path: path.clone(), detail: format!("simulated {kind:?}") }
 }
 
-/// Of a garbled read every so manieth byte is wrong, from the first on.
+/// Distance of wrong bytes in a garbled read, from the first byte on.
 const GARBLED_EVERY: usize = 97;
 
 impl SimDisk {
-    /// Issues an operation: `act` is its effect now, `end` its effect when it ends.
+    /// Issues an operation: `act` is its effect now, `end` its effect when it ends. Every operation
+    /// enters the history.
     fn issue<T: Send + 'static, P: Send + 'static>(
         &self,
         operation: DiskOperation,
@@ -44,6 +45,7 @@ impl SimDisk {
     ) -> Fut<'static, Result<T, DiskError>> {
         let now = self.world.now().nanos();
         let mut state = self.state.lock();
+        // Without power no operation ends, not even with an error.
         if state.is_dead {
             return Box::pin(std::future::pending());
         }
@@ -56,7 +58,7 @@ impl SimDisk {
             Some(FaultKind::Exhausted) => Err(DiskErrorKind::Exhausted),
             fault => act(&mut state, fault),
         };
-        // The crashing operation has taken effect, so that it can be torn.
+        // The operation at the power cut has taken effect already, so that it can be torn.
         if state.crash_at == Some(state.operations) {
             state.is_dead = true;
             return Box::pin(std::future::pending());
@@ -74,7 +76,7 @@ impl SimDisk {
                 }
                 acted.map(|pending| end(&mut state, pending))
             };
-            // Whoever asked may have gone; the effect stands.
+            // The caller may have dropped its future; the effect stays.
             drop(sender.send(result));
         }));
         Box::pin(async move {
@@ -85,7 +87,7 @@ impl SimDisk {
         })
     }
 
-    /// Issues an operation whose whole effect is now.
+    /// Issues an operation whose whole effect is at the call.
     fn at_once<T: Send + 'static>(
         &self,
         operation: DiskOperation,
@@ -98,12 +100,14 @@ impl SimDisk {
 }
 
 impl DiskState {
+    /// Makes a change of names visible. Not durable before the folder is synced.
     fn change_names(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.changes.push((self.next_change, change));
         self.next_change += 1;
     }
 
+    /// True when the files may take this number of bytes more.
     fn has_room(&self, more: u64) -> bool {
         self.capacity.is_none_or(|capacity| self.used_bytes() + more <= capacity)
     }
@@ -201,7 +205,7 @@ impl Disk for SimDisk {
         let root = FilePath::new("root");
         let path = folder.unwrap_or(&root);
         let wanted = folder.cloned();
-        // What is changed after the sync began is not covered by it.
+        // Changes that come after the sync began are not covered by it.
         let begin = |state: &mut DiskState, fault: Option<FaultKind>| {
             Ok(if fault == Some(FaultKind::LyingSync) { 0 } else { state.next_change })
         };
@@ -238,6 +242,7 @@ struct SimFile {
     file: u64,
 }
 
+/// Issues the sync of a file, with the faults that meet it.
 fn begin_sync(disk: &SimDisk, path: &FilePath, file: u64) -> Fut<'static, Result<(), DiskError>> {
     let act = |state: &mut DiskState, fault: Option<FaultKind>| match fault {
         Some(FaultKind::Error) => {

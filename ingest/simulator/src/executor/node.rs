@@ -1,4 +1,4 @@
-//! A process in the world: its tasks and its clock.
+//! The runtime and clock of a process in the world.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::world::World;
 /// The runtime and clock of one environment.
 pub struct SimProcess {
     pub world: Arc<World>,
-    /// None in a world of one node, where everything lives and ends together.
+    /// None in a world of one node, where all tasks live and end together.
     pub life: Option<ProcessLife>,
 }
 

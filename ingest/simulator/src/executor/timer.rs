@@ -1,25 +1,25 @@
-//! Timers, and whose they are.
+//! Timers and their owners.
 
 use ingest::time::Tick;
 
-/// What a timer does.
+/// The action of a timer.
 pub type TimerAction = Box<dyn FnOnce() + Send>;
 
-/// One life of a node's process: from a start to its stop.
+/// One life of a node's process: from a start to the next stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProcessLife {
     pub node: usize,
     pub number: u64,
 }
 
-/// Whose a timer is, which says when it ends.
+/// The owner of a timer, which decides when the timer ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimerOwner {
-    /// A sleep or a device's: ends when everything is stopped.
+    /// A sleep or a device: ends when everything is stopped.
     Nodes,
-    /// A process's: waits while the node is held, and ends with that life.
+    /// A process: the timer waits while the node is held, and ends with that life.
     Process(ProcessLife),
-    /// Nobody's who could be stopped: ends with the world.
+    /// The world itself: ends only with it.
     World,
 }
 

@@ -1,4 +1,5 @@
-//! What everything in a simulated world shares: the ready tasks, the timers, the nodes, the seed.
+//! The state that everything in a simulated world shares: ready tasks, timers, nodes and the seed's
+//! randomness.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -15,7 +16,7 @@ use super::timer::{ProcessLife, Timer, TimerAction, TimerOwner};
 use crate::random::SimRandom;
 use crate::trace::Trace;
 
-/// Which ready task runs next; drawn from the seed.
+/// The choice of the ready task that runs next, drawn from the seed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SchedulePolicy {
     Any,
@@ -25,16 +26,17 @@ pub enum SchedulePolicy {
 
 struct TaskSlot {
     life: Option<ProcessLife>,
-    /// Out while it is polled.
+    /// None while the task is polled.
     future: Option<Fut<'static, ()>>,
 }
 
+/// The state of a node in a cluster.
 #[derive(Default)]
 struct NodeState {
     life: u64,
-    /// Paused, or without power: nothing of it runs.
+    /// True while no task of the node may run: paused, or without power.
     is_held: bool,
-    /// What would have run.
+    /// Tasks that became ready while the node was held.
     ready: Vec<u64>,
     due: Vec<TimerAction>,
 }
@@ -42,19 +44,20 @@ struct NodeState {
 #[derive(Default)]
 struct Queue {
     now: Tick,
-    /// Added to monotonic time for wall time, in microseconds; jumps when told.
+    /// Added to monotonic time for wall-clock time, in microseconds. Changed by jumps of the clock.
     wall_offset: i64,
     next_task: u64,
     next_timer: u64,
     tasks: BTreeMap<u64, TaskSlot>,
     ready: Vec<u64>,
-    /// So many of the ready tasks became so before the step that runs now.
+    /// Number of ready tasks that were ready before the step that runs now.
     settled: usize,
     timers: BinaryHeap<Reverse<Timer>>,
     nodes: Vec<NodeState>,
 }
 
 impl Queue {
+    /// The state of a node, made at first use.
     fn node(&mut self, node: usize) -> &mut NodeState {
         if self.nodes.len() <= node {
             self.nodes.resize_with(node + 1, NodeState::default);
@@ -62,10 +65,12 @@ impl Queue {
         &mut self.nodes[node]
     }
 
+    /// True while a node is in this life.
     fn is_current(&mut self, life: ProcessLife) -> bool {
         self.node(life.node).life == life.number
     }
 
+    /// Makes a task ready, in the node's own list while the node is held.
     fn make_ready(&mut self, task: u64) {
         let Some(slot) = self.tasks.get(&task) else { return };
         let held = slot.life.and_then(|life| self.nodes.get_mut(life.node));
@@ -73,21 +78,22 @@ impl Queue {
             Some(node) if node.is_held => (&mut node.ready, 0),
             _ => (&mut self.ready, self.settled),
         };
-        // What one step wakes, it wakes at one moment, and in the order of task numbers: tokio's `watch`
-        // keeps its waiters in lists that it draws from a random number of its own.
+        // Tasks that one step wakes are ordered by their numbers, as if woken at one moment: tokio's
+        // `watch` keeps its waiters in lists that it chooses by a random number of its own, which no
+        // seed controls.
         if !ready.contains(&task) {
             let woken = ready[settled..].partition_point(|other| *other < task);
             ready.insert(settled + woken, task);
         }
     }
 
-    /// The order of what is ready now is decided.
+    /// Fixes the order of the tasks that are ready now.
     fn settle(&mut self) {
         self.settled = self.ready.len();
     }
 }
 
-/// What was dropped of a world; it is let go of outside the lock, because a task's end may cancel others.
+/// Parts cut off from a world. Dropped outside the lock, because the end of a task may cancel others.
 #[derive(Default)]
 struct DroppedParts {
     tasks: Vec<TaskSlot>,
@@ -105,22 +111,23 @@ impl DroppedParts {
 pub struct ChosenTask {
     pub task: u64,
     pub life: Option<ProcessLife>,
-    /// None if it ended in the meantime.
+    /// None if the task has ended in the meantime.
     pub future: Option<Fut<'static, ()>>,
 }
 
-/// What executor, clocks, disks and brokers share.
+/// The state shared by executor, clocks, disks and brokers.
 pub struct World {
     queue: Mutex<Queue>,
     pub random: SimRandom,
     pub trace: Arc<Trace>,
     policy: SchedulePolicy,
-    /// The longest disk latency in nanoseconds; drawn from the seed, 0 for many.
+    /// The longest latency of a disk in nanoseconds, drawn from the seed; 0 for many seeds.
     latency_max: u64,
 }
 
 impl World {
-    /// Draws a world's character from its seed.
+    /// Draws a world's schedule policy and latencies from its seed. Equal seeds give equal worlds, as
+    /// long as callers draw numbers in the same order.
     pub fn new(seed: u64, trace: Arc<Trace>) -> Self {
         let random = SimRandom::new(seed);
         let policy = match random.below(4) {
@@ -134,25 +141,32 @@ impl World {
         Self { queue: Mutex::new(queue), random, trace, policy, latency_max }
     }
 
+    /// Monotonic time since the world began. Changes only in [`World::move_time`].
     pub fn now(&self) -> Tick {
         self.queue.lock().now
     }
 
+    /// Wall-clock time, the same for all nodes: monotonic time after a start in 2023, plus all jumps
+    /// before this call.
     pub fn wall(&self) -> WallTime {
         let queue = self.queue.lock();
         WallTime::from_micros(queue.wall_offset + (queue.now.nanos() / 1000) as i64)
     }
 
+    /// Moves wall-clock time by a number of microseconds, forward or backward. Monotonic time and
+    /// timers never change by it.
     pub fn jump_wall_clock(&self, micros: i64) {
         self.queue.lock().wall_offset += micros;
     }
 
-    /// Runs an action after a latency drawn from the seed.
+    /// Runs an action after a latency drawn from the seed, unless everything is stopped before.
     pub fn after_latency(&self, action: TimerAction) {
         let nanos = if self.latency_max == 0 { 0 } else { self.random.below(self.latency_max) };
         self.after(TimerOwner::Nodes, Duration::from_nanos(nanos), action);
     }
 
+    /// Runs an action after a delay, unless its owner ends before. Actions of one instant run in the
+    /// order of these calls, and outside the lock.
     pub fn after(&self, owner: TimerOwner, delay: Duration, action: TimerAction) {
         let mut queue = self.queue.lock();
         let at = Tick::from_nanos(queue.now.nanos() + delay.as_nanos() as u64);
@@ -161,13 +175,15 @@ impl World {
         queue.timers.push(Reverse(Timer { at, number, owner, action }));
     }
 
+    /// Resolves after `duration`, counted from this call. Never resolves when the timer's owner ends
+    /// before. Dropping the future leaves the timer set, without effect.
     pub fn sleep(&self, owner: TimerOwner, duration: Duration) -> Fut<'static, ()> {
         let (sender, receiver) = oneshot::channel();
         self.after(
             owner,
             duration,
             Box::new(move || {
-                // Whoever slept may have gone.
+                // The sleeper may have dropped its future.
                 let _ = sender.send(());
             }),
         );
@@ -178,7 +194,8 @@ impl World {
         })
     }
 
-    /// Adds a task; gives none if the process that it would belong to has ended.
+    /// Adds a task, ready at once, and returns its number. None, without starting it, when the process
+    /// that it would belong to has ended before.
     pub fn spawn(&self, life: Option<ProcessLife>, future: Fut<'static, ()>) -> Option<u64> {
         let mut queue = self.queue.lock();
         if life.is_some_and(|life| !queue.is_current(life)) {
@@ -192,16 +209,19 @@ impl World {
         Some(task)
     }
 
+    /// Ends a task, unless it has ended before, and drops its future outside the lock. A task that is
+    /// being polled is dropped after that poll.
     pub fn cancel(&self, task: u64) {
         let slot = self.queue.lock().tasks.remove(&task);
         drop(slot);
     }
 
+    /// Number of tasks that can run now. Tasks of held nodes are not counted before they are released.
     pub fn ready_count(&self) -> u64 {
         self.queue.lock().ready.len() as u64
     }
 
-    /// Takes one of the ready tasks, as the seed's policy says.
+    /// Takes one of the ready tasks, as the seed's policy decides. None only when no task is ready.
     pub fn choose(&self) -> Option<ChosenTask> {
         let mut queue = self.queue.lock();
         if queue.ready.is_empty() {
@@ -221,10 +241,11 @@ impl World {
         })
     }
 
-    /// Puts a task back that is not done.
+    /// Puts a polled task back that is not done. A task that was cancelled during its poll is dropped
+    /// instead, outside the lock.
     pub fn put_back(&self, task: u64, future: Fut<'static, ()>) {
         let mut queue = self.queue.lock();
-        // Cancelled while it ran: then there is no slot to put it back into.
+        // A task that was cancelled while it ran has no slot any longer.
         if let Some(slot) = queue.tasks.get_mut(&task) {
             slot.future = Some(future);
             return;
@@ -233,7 +254,9 @@ impl World {
         drop(future);
     }
 
-    /// Moves time to the earliest timer and runs all timers of that instant; `false` when there is none.
+    /// Moves time to the earliest timer and runs all timers of that instant, in the order of their
+    /// numbers. Returns `false`, with time unchanged, when there is no timer or only one further away
+    /// than `at_most`.
     pub fn move_time(&self, at_most: Option<Duration>) -> bool {
         let mut due = Vec::new();
         {
@@ -253,6 +276,7 @@ impl World {
                 }
             }
         }
+        // Outside the lock, since an action may set timers and wake tasks.
         for (owner, action) in due {
             if let Some(action) = self.admit(owner, action) {
                 action();
@@ -261,7 +285,8 @@ impl World {
         true
     }
 
-    /// Gives a due action back if it may run now.
+    /// Returns a due action if it may run now. Keeps it for later while the node is held, and drops it
+    /// after the end of its life.
     fn admit(&self, owner: TimerOwner, action: TimerAction) -> Option<TimerAction> {
         let TimerOwner::Process(life) = owner else { return Some(action) };
         let mut queue = self.queue.lock();
@@ -277,16 +302,19 @@ impl World {
         Some(action)
     }
 
-    /// The life that a node's process is in.
+    /// The present life of a node's process. Tasks and clients made in it end with it.
     pub fn life(&self, node: usize) -> ProcessLife {
         ProcessLife { node, number: self.queue.lock().node(node).life }
     }
 
+    /// True only while the node is in this life: false after its process has been stopped, even if it
+    /// was started again.
     pub fn is_current(&self, life: ProcessLife) -> bool {
         self.queue.lock().is_current(life)
     }
 
-    /// Lets nothing of a node run. Time goes on: what becomes ready or due waits.
+    /// Lets no task of a node run until [`World::release_node`] or a stop. Time goes on meanwhile:
+    /// tasks that become ready and actions that become due wait, in order.
     pub fn hold_node(&self, node: usize) {
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
@@ -305,11 +333,13 @@ impl World {
         queue.settle();
     }
 
+    /// True only while the node stands still, that is, between a hold and a release or a stop.
     pub fn is_held(&self, node: usize) -> bool {
         self.queue.lock().node(node).is_held
     }
 
-    /// Lets a node run on.
+    /// Lets a held node run again: its due actions run at once, in order, and its ready tasks can be
+    /// chosen again. Does nothing for a node that is not held.
     pub fn release_node(&self, node: usize) {
         let due = {
             let mut queue = self.queue.lock();
@@ -323,7 +353,8 @@ impl World {
         due.into_iter().for_each(|action| action());
     }
 
-    /// Ends one node's tasks, and its life.
+    /// Ends one node's tasks and its life; timers of that life never act after this. Other nodes are
+    /// unchanged, in state and order.
     pub fn stop_node(&self, node: usize) {
         self.let_go(|queue| {
             let state = queue.node(node);
@@ -341,7 +372,8 @@ impl World {
         });
     }
 
-    /// Ends all tasks, and every timer whose owner `ends`.
+    /// Ends all tasks of all nodes, their lives, and every timer for whose owner `ends` returns true.
+    /// Other timers keep their order.
     pub fn stop_all(&self, ends: impl Fn(TimerOwner) -> bool) {
         self.let_go(|queue| {
             let mut actions = Vec::new();
@@ -362,7 +394,8 @@ impl World {
         });
     }
 
-    /// Drops what is cut off, and what its end leaves behind, until nothing is left.
+    /// Cuts parts off the world and drops them outside the lock, repeatedly, since their drops may
+    /// leave new parts behind.
     fn let_go(&self, cut_off: impl Fn(&mut Queue) -> DroppedParts) {
         loop {
             let remains = cut_off(&mut self.queue.lock());
@@ -374,7 +407,7 @@ impl World {
     }
 }
 
-/// Makes a task ready.
+/// Wakes a task of the world.
 pub struct TaskWaker {
     pub world: Arc<World>,
     pub task: u64,
