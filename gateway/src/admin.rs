@@ -2,6 +2,7 @@
 //! asks for credentials. Pages in a browser on this machine are kept out; see [`guard`].
 
 pub mod cluster;
+pub mod compaction;
 mod guard;
 mod metrics;
 pub mod status;
@@ -84,6 +85,7 @@ pub async fn serve(listener: HttpListener, admin: AdminService) {
         .route("/clock/believe", post(believe_clock))
         .route("/cluster", get(cluster))
         .route("/status", get(status))
+        .route("/compaction", get(jobs))
         .route("/metrics", get(render))
         .route("/cut", post(cut))
         .route("/merge", post(merge))
@@ -212,6 +214,10 @@ async fn status(
 ) -> Result<axum::Json<status::StatusReport>, StatusError> {
     let report = status::report(&admin.store).await;
     report.map(axum::Json).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")))
+}
+
+async fn jobs(State(admin): State<AdminService>) -> axum::Json<Vec<compaction::PartitionJobs>> {
+    axum::Json(compaction::report(&admin.store))
 }
 
 /// A status and why.

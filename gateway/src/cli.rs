@@ -6,6 +6,7 @@
 pub mod accept_loss;
 pub mod client;
 pub mod cluster;
+pub mod compaction;
 pub mod export;
 pub mod fsck;
 mod pager;
@@ -63,6 +64,9 @@ pub enum Command {
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
     },
+    /// See the background jobs of a running server.
+    #[command(subcommand)]
+    Compaction(CompactionCommand),
     /// See whether a running server believes its wall clock. It does not when the clock has jumped ahead: what is
     /// written gets the time without the jump.
     Clock {
@@ -120,6 +124,21 @@ pub enum ClusterCommand {
         /// The nodes' admin addresses, separated by commas.
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
+    },
+}
+
+/// Commands about the background jobs of one server.
+#[derive(Subcommand)]
+pub enum CompactionCommand {
+    /// List cuts, flushes, compactions and garbage collections: those under way with their reasons, and how the
+    /// last ones ended.
+    Status {
+        /// The server's admin address.
+        #[arg(long, default_value = "http://127.0.0.1:9001")]
+        admin: String,
+        /// As JSON, in bytes and seconds.
+        #[arg(long)]
+        json: bool,
     },
 }
 

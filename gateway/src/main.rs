@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use gateway::cli::{self, ClusterCommand, Command};
+use gateway::cli::{self, ClusterCommand, Command, CompactionCommand};
 use gateway::server;
 
 #[global_allocator]
@@ -21,6 +21,9 @@ fn run(command: Command, shows_secret: bool) -> anyhow::Result<ExitCode> {
         Command::Server(args) => server::run(*args, shows_secret),
         Command::Init(args) => server::init(&args),
         Command::Cluster(ClusterCommand::Status { admin }) => cli::cluster::status(&admin),
+        Command::Compaction(CompactionCommand::Status { admin, json }) => {
+            cli::compaction::status(&admin, json)
+        }
         Command::Status { admin, json } => cli::status::run(&admin, json),
         Command::Cut { admin } => cli::client::post(&admin, "/cut"),
         Command::Merge { admin } => cli::client::post(&admin, "/merge"),

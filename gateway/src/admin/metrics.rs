@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use compactor::jobs::board::{JobKind, JobsStatus};
 use compactor::partition::Partition;
 
 use crate::server::connections::ConnectionTable;
@@ -88,8 +89,9 @@ fn take_partition(partition: &Partition) {
     gauge("siltstone_clock_ahead_seconds", ahead);
     gauge("siltstone_clock_doubted", f64::from(u8::from(is_doubted)));
     gauge("siltstone_cuts_failed", f64::from(partition.cuts_failed()));
-    gauge("siltstone_merges_failed", f64::from(partition.merges_failed()));
+    gauge("siltstone_compactions_failed", f64::from(partition.merges_failed()));
     gauge("siltstone_stopped", f64::from(u8::from(partition.stopped().is_some())));
+    take_jobs(&id, &partition.jobs());
     let counters = partition.counters();
     gauge("siltstone_streams_open", counters.streams.load(Ordering::Relaxed) as f64);
     let counter = |name: &'static str, value: u64| {
@@ -105,4 +107,19 @@ fn take_partition(partition: &Partition) {
     let barriers = counters.barrier_micros.load(Ordering::Relaxed) as f64 / 1e6;
     metrics::gauge!("siltstone_barrier_seconds_sum", "partition" => id.clone()).set(barriers);
     counter("siltstone_barriers_met_total", counters.barriers_met.load(Ordering::Relaxed));
+}
+
+/// Takes the background jobs of a partition by kind: `siltstone_jobs_running`, and as counters the jobs that have
+/// ended and failed, their bytes and their seconds.
+fn take_jobs(partition: &str, jobs: &JobsStatus) {
+    for kind in JobKind::ALL {
+        let labels = [("partition", partition.to_owned()), ("kind", kind.name().to_owned())];
+        let running = jobs.running.iter().filter(|job| job.kind == kind).count();
+        metrics::gauge!("siltstone_jobs_running", &labels).set(running as f64);
+        let totals = jobs.totals.get(&kind).copied().unwrap_or_default();
+        metrics::counter!("siltstone_jobs_ended_total", &labels).absolute(totals.ended);
+        metrics::counter!("siltstone_jobs_failed_total", &labels).absolute(totals.failed);
+        metrics::counter!("siltstone_job_bytes_total", &labels).absolute(totals.bytes);
+        metrics::gauge!("siltstone_job_seconds_sum", &labels).set(totals.took.as_secs_f64());
+    }
 }

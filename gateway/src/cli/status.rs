@@ -10,7 +10,7 @@ use super::client;
 use crate::admin::status::StatusReport;
 
 /// Bytes with a unit that leaves at most four digits.
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
