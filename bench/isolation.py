@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""GETs at 30 % of the highest rate, quiet and beside queries that scan everything, in turn.
+"""Measures GETs at 30 % of the highest rate, in turn alone and beside queries that scan all objects.
 
     python3 bench/isolation.py target/release/siltstone target/release/siltstone-bench DATA
 
-DATA is what `siltstone-engine-bench fill --data DATA --objects N` wrote; 20,000 objects of 4 KiB are put beside. GETs are an
-open loop over 64 connections: a latency runs from when the request was due. Client and server share the machine;
-what the client used is told. Nothing is judged.
+DATA is the directory that `siltstone-engine-bench fill --data DATA --objects N` wrote; 20,000 objects of
+4 KiB are added. At 30 %, GETs are an open loop over 64 connections: a latency begins when the request was
+due. Client and server share the machine, so the client's processor time is printed, too. Fails if a server or
+a load fails; no figure is judged.
 """
 import json
 import os
@@ -20,7 +21,7 @@ SECONDS = 15
 
 
 class Scans(threading.Thread):
-    """One query after the other."""
+    """Runs one query after the other until `stop` is set, and counts them."""
 
     def __init__(self, server):
         super().__init__(daemon=True)

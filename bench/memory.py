@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""How much memory a server takes: 5 GiB up and down, then a million objects after a cut and a restart.
+"""Measures the memory of a server: 5 GiB up and down, then a million objects after a cut and restarts.
 
     python3 bench/memory.py target/release/siltstone target/release/siltstone-bench DIR
 
-DIR is an empty folder with 20 GiB free. Resident memory is what Linux calls RSS: anonymous memory, which is
-the allocator's (mimalloc), and mapped pages of files, which are the binary's own; both count. The highest
-value of each phase is told, sampled every 20 ms beside the kernel's own high-water mark.
+DIR is an empty folder with 20 GiB free. Resident memory is Linux's RSS in MiB: anonymous memory, which is
+the allocator's (mimalloc), and mapped pages of files, which are the binary's own; both count. Printed are the
+highest sample of each phase, taken every 20 ms, and the kernel's own high-water mark. A fourth argument
+replaces the number of objects. Fails if a request or the server fails; no value is judged.
 """
 import base64
 import http.client
@@ -29,7 +30,7 @@ def free_port():
 
 
 class Server:
-    """A server process, and the memory it takes."""
+    """A server process on free ports, with its memory figures."""
 
     def __init__(self, binary, data):
         self.binary, self.data = binary, data
@@ -56,7 +57,7 @@ class Server:
         self.process.wait()
 
     def memory(self):
-        """Resident MiB: all, anonymous, of files, and the most there ever was."""
+        """Returns resident MiB: all, anonymous, of files, and the high-water mark since the last reset."""
         wanted = dict.fromkeys(["VmRSS", "RssAnon", "RssFile", "VmHWM"], 0)
         for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             name, _, value = line.partition(":")
@@ -73,7 +74,7 @@ class Server:
 
 
 class Asker:
-    """Asks a server in SQL over one connection to its admin address; gives rows."""
+    """Sends SQL to a server's admin address over one connection, and returns rows; ends the program on an error."""
 
     def __init__(self, server):
         self.connection = http.client.HTTPConnection("127.0.0.1", server.admin, timeout=600)
@@ -90,7 +91,7 @@ class Asker:
 
 
 class Watch(threading.Thread):
-    """Samples while something runs; keeps the highest."""
+    """Samples the memory of a server every 20 ms until `over` is set, and keeps the highest values."""
 
     def __init__(self, server):
         super().__init__(daemon=True)
@@ -103,7 +104,7 @@ class Watch(threading.Thread):
 
 
 def watched(server, what, act):
-    # The kernel's mark is reset, so that it tells of this phase alone.
+    # Resets the kernel's mark, which then covers this phase alone.
     pathlib.Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
     watch = Watch(server)
     watch.start()
@@ -124,7 +125,7 @@ def load(bench, server, *arguments):
 
 
 def download(server, bucket, key, size):
-    """Reads one object through a presigned request and throws it away."""
+    """Reads one object through a presigned request and discards it; ends the program unless `size` bytes come."""
     import datetime, hashlib, hmac
     now = datetime.datetime.now(datetime.timezone.utc)
     stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")

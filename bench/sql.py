@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""SQL over many objects, beside DuckDB on the same Parquet files and on a table of its own, in turn.
+"""Measures SQL over many objects, in turn with DuckDB on the same Parquet file and on a table of its own.
 
     .tools/venv/bin/python bench/sql.py target/release/siltstone DATA [--rounds 7] [--only NAME]
 
-DATA is what `siltstone-engine-bench fill --data DATA --objects N` wrote; three buckets, one run, so that DuckDB's plain
-query over the file's own flags gives the right rows. Siltstone's times contain HTTP and planning on a fresh snapshot;
-DuckDB runs inside this process, with as many threads. Answers are compared once, before anything is measured.
-Medians and their ratios are told; nothing is judged.
+DATA is the directory that `siltstone-engine-bench fill --data DATA --objects N` wrote: three buckets and one
+run, so that a plain query of DuckDB over the flags in the file returns the right rows. Siltstone's times
+contain HTTP and planning on a new snapshot. DuckDB runs inside this process with --threads threads (default
+2). Before a query is measured, its answers are compared once; a difference is an error. Prints medians in
+milliseconds and their ratios; no time is judged.
 """
 import argparse
 import json
@@ -23,7 +24,7 @@ CURRENT = "FROM {source} WHERE kind = 1 AND is_latest"
 FOLDER = "CASE WHEN contains(key, '/') THEN left(key, instr(key, '/')) ELSE '' END"
 EXTENSION = r"nullif(regexp_extract(key, '([^/]+)\.([^./]+)$', 2), '')"
 
-# A name, what Siltstone is asked, and what DuckDB is asked; {names} is its table of bucket names.
+# A name, the query for Siltstone, and the query for DuckDB.
 QUERIES = [
     ("count", "SELECT count(*) FROM objects", f"SELECT count(*) {CURRENT}"),
     ("by bucket", "SELECT bucket, count(*), sum(size) FROM objects GROUP BY bucket ORDER BY bucket",
@@ -67,7 +68,7 @@ def main():
     server = Server(arguments.binary, str(arguments.data))
     started = server.start()
     try:
-        # What a merge has left over is removed at the start.
+        # The server removes the files of merged runs when it starts.
         files = list((arguments.data / "p0000/runs").glob("*.parquet"))
         if len(files) != 1:
             sys.exit(f"{len(files)} runs; merge them first")
@@ -81,7 +82,7 @@ def measure(arguments, server, file, started):
     duck = duckdb.connect()
     duck.execute(f"SET threads = {arguments.threads}; SET TimeZone = 'UTC'")
     ids = duck.execute(f"SELECT DISTINCT bucket_id FROM '{file}' ORDER BY 1").fetchall()
-    # Buckets get rising ids in the order in which they are made.
+    # Ids of buckets ascend in the order in which the buckets were made.
     names = ", ".join(f"({id}, '{name}')" for (id,), name in zip(ids, ["short", "long", "deep"]))
     duck.execute(f"CREATE TABLE names AS SELECT * FROM (VALUES {names}) AS t(id, name)")
     duck.execute(f"CREATE VIEW file AS SELECT f.*, names.name FROM '{file}' f JOIN names ON bucket_id = id")

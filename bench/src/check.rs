@@ -4,20 +4,20 @@
 //!  FILE.jsonl ──► recording ─┬► answers ................ each answer by itself
 //!                            ├► claims ─┬► register ──► search   the order on each key
 //!                            │          └► listings ............ each page against all keys
-//!                            └► availability ........... what clients could do during faults
+//!                            └► availability ........... operations and gaps during faults
 //! ```
 //!
-//! What holds if nothing is found: every answer was right by itself; the operations on each key have an
+//! If nothing is found, these hold: every answer was right by itself; the operations on each key have an
 //! order that agrees with real time and explains every answer (the key is linearizable); every page of a
-//! listing shows what was certainly there, and nothing that certainly was not (`listings.rs` says what
-//! "certainly" is).
+//! listing shows all objects that were certainly there, and none that certainly were not. `listings.rs`
+//! defines "certainly".
 //!
-//! What is not checked: an order across keys, which S3 does not promise; versions, copies, ranges, tags
-//! and metadata, which no operation of a history uses; that something is answered at all, which is told
-//! by the counts and, with `--faults`, by the gaps.
+//! Not checked: an order across keys, which S3 does not promise; versions, copies, ranges, tags and metadata,
+//! which no operation of a history uses; that the store answers at all, which is shown by the counts and,
+//! with `--faults`, by the gaps.
 //!
-//! Keys are judged one by one: a history is linearizable if its operations on each key are (Herlihy and
-//! Wing 1990, locality). A key that cannot be decided within bounds is a failure.
+//! Keys are judged one by one: a history is linearizable if its operations on each key are (Herlihy and Wing
+//! 1990, locality). A key that cannot be decided within bounds is a failure.
 
 mod answers;
 mod availability;
@@ -45,22 +45,25 @@ use register::Judgement;
 use tally::HistoryTally;
 use violation::{BrokenPromise, Violation};
 
-/// So many violations are shown. Where there is one, there often are hundreds.
+/// The most violations that are shown. One fault of a store often causes hundreds.
 const VIOLATIONS_SHOWN: usize = 20;
 
-/// A history that can be checked.
+/// Judges a history that `history` has recorded.
 #[derive(Args)]
 pub struct HistoryCheck {
-    /// The history.
+    /// The history file that `history` has written.
     file: PathBuf,
-    /// Faults that were injected meanwhile: a JSON object in each line, with `fault` (a name), and `begin`
-    /// and `end` in seconds since 1970.
+    /// A file with the faults that were injected during the history: a JSON object in each line, with `fault`
+    /// (a name), and `begin` and `end` in seconds since 1970.
     #[arg(long)]
     faults: Option<PathBuf>,
 }
 
 impl HistoryCheck {
-    /// Checks it and prints what is found. Anything that is wrong is an error.
+    /// Judges the history and prints the report to standard output, as one line of JSON or as text.
+    ///
+    /// Fails if a file cannot be read or, after the report was printed, if there is a violation. An undecided
+    /// key is a violation.
     pub fn run(&self, as_json: bool) -> anyhow::Result<()> {
         let began = Instant::now();
         let recording = Recording::read(&self.file)?;
@@ -79,32 +82,32 @@ impl HistoryCheck {
     }
 }
 
-/// What was found.
+/// The report of a check, as printed in JSON.
 #[derive(Serialize)]
 struct CheckReport {
     command: &'static str,
     is_good: bool,
     operations: u64,
     tally: HistoryTally,
-    /// How long the history is.
+    /// The end of the last operation, in seconds since the beginning of the history.
     history_seconds: f64,
-    /// Keys whose order was judged.
+    /// The number of keys whose order was judged.
     keys: usize,
-    /// What was claimed of them.
+    /// The number of claims about these keys.
     claims: usize,
-    /// Pages of listings that were judged.
+    /// The number of pages of listings that were judged.
     pages: u64,
-    /// How long the check took.
+    /// The time that the check took, in seconds.
     seconds: f64,
     violations: usize,
-    /// The first of them.
+    /// The first violations, at most [`VIOLATIONS_SHOWN`].
     shown: Vec<ShownViolation>,
     faults: Vec<Availability>,
     #[serde(skip)]
     found: Vec<Violation>,
 }
 
-/// A violation as JSON has it.
+/// A violation in the form of the JSON report.
 #[derive(Serialize)]
 struct ShownViolation {
     promise: BrokenPromise,

@@ -1,6 +1,6 @@
 //! One signed connection: HTTP/1.1, kept alive, one request at a time.
 //!
-//! There is no pool, no retry and no redirect: an answer that did not come is a result, and should not be
+//! There is no pool, no retry and no redirect: a lost answer is a result of the measurement and must not be
 //! hidden.
 
 use std::time::{Duration, SystemTime};
@@ -16,10 +16,10 @@ use tokio::net::TcpStream;
 use crate::payload::Payload;
 use crate::sign::{Credentials, Signable, Signer, UNSIGNED};
 
-/// An answer takes at most so long, and a second more for each MiB that is sent.
+/// The time limit of an answer; each MiB of the request's body adds one second.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
-/// The server under load, and who loads it.
+/// The server under load, and the credentials for it.
 pub struct LoadTarget {
     authority: String,
     host: HeaderValue,
@@ -27,7 +27,10 @@ pub struct LoadTarget {
 }
 
 impl LoadTarget {
-    /// Takes an endpoint as `http://host:port`.
+    /// Parses an endpoint of the form `http://host:port`; the scheme may be left out. Does not connect.
+    ///
+    /// Fails for `https:`, which is not supported, and if the host or the access key cannot be the value of a
+    /// header.
     pub fn new(endpoint: &str, credentials: Credentials) -> anyhow::Result<Self> {
         let authority = authority(endpoint)?.to_owned();
         let host = HeaderValue::from_str(&authority).context("the endpoint is not a host name")?;
@@ -36,7 +39,11 @@ impl LoadTarget {
         Ok(Self { authority, host, credentials })
     }
 
-    /// Makes a bucket unless it is there.
+    /// Makes a bucket over a new connection. Succeeds without a change if the same owner already has the
+    /// bucket.
+    ///
+    /// Fails if no connection or no answer comes about, or if the server refuses the bucket for any other
+    /// reason.
     pub async fn make_bucket(&self, bucket: &str) -> anyhow::Result<()> {
         let mut answer = Vec::new();
         let path = format!("/{bucket}");
@@ -62,7 +69,8 @@ async fn dial(authority: &str) -> anyhow::Result<SendRequest<Payload>> {
     let stream = stream.with_context(|| format!("no server answers on {authority}"))?;
     stream.set_nodelay(true)?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Ends when the sender is dropped; an error of it reaches whoever waits for an answer.
+    // The task ends when the sender is dropped. An error of the connection is returned to the request that
+    // waits for an answer.
     tokio::spawn(connection);
     Ok(sender)
 }
@@ -87,14 +95,14 @@ async fn read(
     tokio::time::timeout(within, exchange).await.context("no answer came in time")?
 }
 
-/// Why a request has no answer, for a caller who must know what may have become of it.
+/// The reason why a request has no answer, which shows if the request may have been carried out.
 #[derive(Debug)]
 pub enum LostRequest {
-    /// Nothing of it was sent: it has not been carried out, and never will be.
+    /// Nothing was sent: the request has not been carried out, and never will be.
     Unsent(anyhow::Error),
-    /// It was sent, at least in part: it may have been carried out, or may still be.
+    /// The request was sent, at least in part: it may have been carried out, or may still be.
     Broken(anyhow::Error),
-    /// As `Broken`: no answer came in time.
+    /// No answer came before the time limit; the request may have been carried out, as with `Broken`.
     Late,
 }
 
@@ -104,13 +112,13 @@ pub struct SignedCall<'a> {
     pub method: Method,
     /// The path, percent-encoded.
     pub path: &'a str,
-    /// The query: encoded, sorted, every name with its `=`. Empty if there is none.
+    /// The query: encoded, sorted by name, every name with its `=`. Empty if there is none.
     pub query: &'a str,
     /// The body.
     pub payload: Payload,
 }
 
-/// One connection to a target.
+/// One connection to a target, with its signer. Requests are sent one after the other.
 pub struct ClientConnection {
     sender: SendRequest<Payload>,
     host: HeaderValue,
@@ -118,14 +126,21 @@ pub struct ClientConnection {
 }
 
 impl ClientConnection {
-    /// Connects.
+    /// Opens a TCP connection with `TCP_NODELAY`. There is no time limit but that of the operating system.
+    ///
+    /// Fails if the server cannot be reached.
     pub async fn open(target: &LoadTarget) -> anyhow::Result<Self> {
         let signer = Signer::new(target.credentials.clone(), target.authority.clone());
         let sender = dial(&target.authority).await?;
         Ok(Self { sender, host: target.host.clone(), signer })
     }
 
-    /// Sends a request whose body is not signed, and reads the answer's body into `answer`.
+    /// Sends a request whose body is not signed, and reads the answer's body into `answer`, which is cleared
+    /// before.
+    ///
+    /// Returns the answer for every HTTP status. Fails if the connection breaks or no answer comes in time
+    /// (60 s, and 1 s more for each MiB of the body). After an error the connection must not be used again,
+    /// and the request may have been carried out.
     pub async fn exchange(
         &mut self,
         call: SignedCall<'_>,
@@ -134,7 +149,10 @@ impl ClientConnection {
         self.exchange_hashed(call, UNSIGNED, answer).await
     }
 
-    /// As `exchange`, with the hash of the body, which is signed then.
+    /// Sends a request like [`Self::exchange`], with a signed body.
+    ///
+    /// `payload_hash` must be the SHA-256 of the body in hexadecimal digits, as [`crate::sign::payload_hash`]
+    /// returns it. Errors are those of `exchange`.
     pub async fn exchange_hashed(
         &mut self,
         call: SignedCall<'_>,
@@ -145,8 +163,11 @@ impl ClientConnection {
         read(&mut self.sender, request, answer).await
     }
 
-    /// As `exchange`, with more headers, which are not signed, and with a time limit; tells what may have
-    /// become of a request that got no answer. The connection is of no use after that.
+    /// Sends a request like [`Self::exchange`], with more headers, which are not signed, and with a time
+    /// limit of the caller.
+    ///
+    /// The error shows if the request may have been carried out: only [`LostRequest::Unsent`] excludes it.
+    /// After an error the connection must not be used again.
     pub async fn attempt(
         &mut self,
         call: SignedCall<'_>,
@@ -163,7 +184,7 @@ impl ClientConnection {
         let exchange = async {
             sender.ready().await.map_err(|error| LostRequest::Unsent(error.into()))?;
             let response = sender.try_send_request(request).await.map_err(|mut error| {
-                // hyper hands the request back if it has not begun to write it.
+                // hyper returns the request with the error if it has not begun to write the request.
                 let is_unsent = error.take_message().is_some();
                 let error = error.into_error().into();
                 if is_unsent { LostRequest::Unsent(error) } else { LostRequest::Broken(error) }
@@ -208,7 +229,10 @@ impl ClientConnection {
         Ok(request)
     }
 
-    /// As `exchange`; an answer that is not a success is an error with the answer's text.
+    /// Sends a request like [`Self::exchange`], and fails unless the answer is a success (2xx).
+    ///
+    /// The error contains method, path, status and the answer's text; other errors are those of `exchange`.
+    /// Returns the answer's headers.
     pub async fn demand(
         &mut self,
         call: SignedCall<'_>,
@@ -221,7 +245,10 @@ impl ClientConnection {
     }
 }
 
-/// Posts to the admin address, which asks for no signature, on a connection of its own.
+/// Posts to the server's admin address, unsigned and without a body, over a new connection.
+///
+/// Waits at most 60 s for the answer. Fails if the server cannot be reached or the answer is not a success
+/// (2xx).
 pub async fn post_admin(admin: &str, path: &str) -> anyhow::Result<()> {
     let authority = authority(admin)?;
     let mut request = Request::new(Payload::empty());

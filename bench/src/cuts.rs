@@ -1,4 +1,5 @@
-//! Cuts at a cadence while a load runs: a rate that is only good until the log is folded is no rate.
+//! Cuts of the log at a fixed period while a load runs: without them a rate would leave out the cost of
+//! folding the log.
 
 use std::time::Duration;
 
@@ -9,36 +10,42 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::client::post_admin;
 
-/// Asks for one cut, and waits until it is published.
+/// Posts one cut to the admin address, and returns after the server has published it.
+///
+/// Fails if the server cannot be reached, answers with an error, or takes longer than 60 s.
 pub async fn cut(admin: &str) -> anyhow::Result<()> {
     post_admin(admin, "/cut").await.context("the server made no cut")
 }
 
-/// Cuts that were made while a load ran.
+/// The cuts that were made while a load ran.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct CutsMade {
-    /// How many were complete before the load was.
+    /// The number of cuts that were complete before the load ended.
     pub count: u64,
-    /// The slowest of them.
+    /// The duration of the slowest of these cuts; 0 if there was none.
     pub slowest: Duration,
 }
 
-/// Cuts that are being made.
+/// A task that makes cuts until it is stopped. Dropping the value stops the task after the cut under way.
 pub struct CutLoop {
     stop: watch::Sender<bool>,
     task: JoinHandle<anyhow::Result<CutsMade>>,
 }
 
 impl CutLoop {
-    /// Cuts at every multiple of `period` from now on, until `finish`. After a cut that takes longer the
-    /// next one begins at once.
+    /// Starts a task that cuts at every multiple of `period` from now on, until [`Self::finish`].
+    ///
+    /// A cut that takes longer than a period delays the next one, which then begins at once. After a cut that
+    /// fails the task makes no more cuts. Must be called within a Tokio runtime.
     pub fn every(period: Duration, admin: String) -> Self {
         let (stop, stopped) = watch::channel(false);
         Self { stop, task: tokio::spawn(make(period, admin, stopped)) }
     }
 
-    /// Tells of the cuts that were made. Waits for one that is under way, so that whatever is measured
-    /// next does not run beside it, and leaves it out.
+    /// Stops the task and returns the cuts that were made.
+    ///
+    /// Waits for a cut that is under way, so that no cut overlaps the next measurement; that cut is not
+    /// counted. Fails if one of the cuts has failed.
     pub async fn finish(self) -> anyhow::Result<CutsMade> {
         self.stop.send_replace(true);
         self.task.await?
@@ -52,7 +59,7 @@ async fn make(
 ) -> anyhow::Result<CutsMade> {
     let mut made = CutsMade::default();
     let mut next = Instant::now() + period;
-    // The wait runs out as long as nobody stops it.
+    // The wait ends with a timeout unless the loop was stopped.
     while timeout_at(next, stopped.wait_for(|stopped| *stopped)).await.is_err() {
         let began = Instant::now();
         cut(&admin).await?;

@@ -1,9 +1,8 @@
-//! The `history` subcommand: concurrent clients work against several endpoints of one store, and write
-//! down everything they ask and everything they are answered, for `check` to judge.
+//! The `history` subcommand: concurrent clients use several endpoints of one store, and record all requests
+//! and answers, for `check` to judge.
 //!
-//! Clients know nothing of each other and judge nothing but single answers. Every value that is written
-//! is unique and tells in its bytes which one it is, so that what was read says which write it comes
-//! from.
+//! Clients have no knowledge of each other, and judge only single answers. Every value that is written is
+//! unique and contains its id, so the content of a read identifies the write from which it comes.
 //!
 //! ```text
 //!  choice ──► caller ──► endpoints ──► request ~~~ store ~~~ answer ──► journal ──► FILE.jsonl ──► check
@@ -12,37 +11,39 @@
 //!
 //! # The file
 //!
-//! One JSON object in each line; `line.rs` has them as types. `"line"` says which kind of line it is:
+//! One JSON object in each line; `line.rs` has them as types. `"line"` is the kind of the line:
 //!
 //! - `setup`, the first: `format` (1), `tag` (in all value ids and bucket names), `seed`, the number of
-//!   `clients`, `endpoints`, `buckets` (made, and empty, before the first operation), and `unix_ms`, the
-//!   wall clock at `ns` 0.
+//!   `clients`, `endpoints`, `buckets` (made, and empty, before the first operation), and `unix_ms`, the wall
+//!   clock at `ns` 0.
 //! - `invoke`, before anything of an operation is sent: its number `op`, the `client`, the `endpoint` (an
-//!   index into those of `setup`), the `bucket`, the `kind` with what belongs to it, and the time.
+//!   index into those of `setup`), the `bucket`, the `kind` with its parameters, and the time.
 //!
 //!   | kind | with | is |
 //!   |---|---|---|
 //!   | `get`, `head`, `delete` | `key` | the S3 operation of that name |
-//!   | `put` | `key`, `value`, `etag`, `bytes` | PutObject of a value that nobody else ever writes |
+//!   | `put` | `key`, `value`, `etag`, `bytes` | PutObject of a value that no other write has |
 //!   | `put_if_absent` | the same | with `If-None-Match: *` |
 //!   | `put_if_match` | and `if_match` | with `If-Match` and that ETag |
-//!   | `upload` | as `put` | CreateMultipartUpload and all parts: shows nothing |
+//!   | `upload` | as `put` | CreateMultipartUpload and all parts: changes no object |
 //!   | `complete` | as `put` | CompleteMultipartUpload: the write itself |
-//!   | `list` | `prefix`, `after`, `max_keys` | one page of ListObjectsV2; `after` is the last key of the page before it |
+//!   | `list` | `prefix`, `after`, `max_keys` | one page of ListObjectsV2 |
 //!
-//! - `complete`, once its answer has been read: `op`, the `outcome`, the HTTP `status` if there was one,
-//!   S3's error `code` or how the answer was lost, what was `seen`, and the time. `wrong` tells what is
-//!   wrong with an answer by itself: a body that is no value, say.
+//! - `complete`, after the answer was read or lost: `op`, the `outcome`, the HTTP `status` if there was one,
+//!   S3's error `code` or the way in which the answer was lost, the content `seen`, and the time. `wrong`
+//!   describes a fault of the answer by itself, for example a body that is no value.
 //!
 //!   | outcome | a write | a read |
 //!   |---|---|---|
 //!   | `ok` | was done | shows `seen`: `"absent"`, an `object` or a `page` |
-//!   | `fail` | was not done, and never will be: 4xx, or nothing was sent | tells nothing |
-//!   | `unknown` | may have been done, may still be, or not: 5xx, no answer in time, a connection that broke after something was sent | tells nothing |
+//!   | `fail` | was not done, and never will be (4xx, or nothing was sent) | shows nothing |
+//!   | `unknown` | may have been done, may be done later, or never | shows nothing |
 //!
-//! An operation without its second line is `unknown`: the process was killed. Times are `ns`, nanoseconds
-//! on one monotonic clock that all clients share, by which `check` orders everything; and `unix_ms`, the
-//! wall clock, which finds the same moment in other logs.
+//! `after` is the last key of the page before. An outcome is `unknown` after a 5xx or 408, if no answer came
+//! in time, or if the connection broke after something was sent. An operation without its second line is
+//! `unknown`, too: the process was killed. Times are `ns`, nanoseconds on one monotonic clock of all clients,
+//! by which `check` orders everything, and `unix_ms`, the wall clock, which finds the same moment in other
+//! logs.
 
 mod answer;
 mod caller;
@@ -78,58 +79,63 @@ use crate::object::mix;
 use crate::report::FigureReport;
 use crate::sign::Credentials;
 
-/// How often lines are handed to the operating system.
+/// The time between two flushes of the history file to the operating system.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
-/// How long a store may take until it has made a bucket.
+/// The time limit for making one bucket, and for each attempt to make it.
 const BUCKET_WITHIN: Duration = Duration::from_secs(60);
 
-/// A history that can be recorded.
+/// Records the requests of concurrent clients and their answers.
 #[derive(Args)]
 pub struct HistoryRun {
-    /// The servers: nodes of one store, or one of them several times.
+    /// The servers, separated by commas: nodes of one store, or one of them several times.
     #[arg(long, value_delimiter = ',', required = true)]
     endpoints: Vec<String>,
     #[command(flatten)]
     credentials: Credentials,
-    /// Stops after so many seconds.
+    /// Stops after this many seconds.
     #[arg(long, required_unless_present = "until_file")]
     seconds: Option<u64>,
-    /// Stops when this file is there.
+    /// Stops when this file exists.
     #[arg(long)]
     until_file: Option<PathBuf>,
-    /// How many requests are under way at a time.
+    /// The number of clients, each with one request at a time.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     clients: u32,
-    /// About how many operations a second there are at most. Without it, as many as the store answers: the file
-    /// may grow by hundreds of megabytes a minute.
+    /// The most operations per second, approximately. Without it, as many as the store answers: the file may
+    /// grow by hundreds of megabytes a minute.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
-    /// How many keys the clients contend for, in each bucket. With fewer, more operations overlap: a
-    /// history says more, and takes longer to check.
+    /// The number of keys in each bucket for which the clients contend. With fewer keys more operations
+    /// overlap: a history proves more, and takes longer to check.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
-    /// How many other keys each bucket has.
+    /// The number of other keys in each bucket.
     #[arg(long, default_value_t = 100)]
     wide_keys: u64,
-    /// How many buckets are made.
+    /// The number of buckets to make.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     buckets: u64,
-    /// What the clients' choices follow from. Answers and their timing do not.
+    /// The seed of the clients' choices. Answers and their timing do not depend on it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The history. It must not be there yet.
+    /// The history file to write, which must not exist.
     #[arg(long)]
     out: PathBuf,
-    /// How long an answer may take.
+    /// The time limit of an answer, in milliseconds.
     #[arg(long, default_value_t = 15_000)]
     timeout_ms: u64,
-    /// How much of values above 300 KiB is written, on average.
+    /// The average rate at which values above 300 KiB are written, in MiB per second.
     #[arg(long, default_value_t = 4)]
     bulk_mib_per_second: u64,
 }
 
 impl HistoryRun {
-    /// Records it.
+    /// Records a history, and returns the numbers of operations by outcome.
+    ///
+    /// Makes new buckets first, then the file, then runs the clients until the history is over, then the last
+    /// look. Fails if an endpoint cannot be parsed, a bucket cannot be made in time, the file exists, or the
+    /// file cannot be written. Failures of the store after the buckets were made are recorded and are no
+    /// error.
     pub async fn run(self) -> anyhow::Result<FigureReport> {
         let targets: Vec<LoadTarget> =
             self.endpoints.iter().map(|url| self.target(url)).collect::<Result<_, _>>()?;
@@ -198,7 +204,9 @@ fn report(tally: &CallerTally, ns: u64) -> FigureReport {
         .note("only `check` tells whether the answers agree with each other")
 }
 
-/// Makes a bucket through whichever endpoint can, and asks again while none can.
+/// Makes a bucket through the endpoints in turn, until one succeeds.
+///
+/// Fails with the last error after [`BUCKET_WITHIN`], and if there is no endpoint.
 async fn make_bucket(targets: &[LoadTarget], bucket: &str) -> anyhow::Result<()> {
     let began = Instant::now();
     for target in targets.iter().cycle() {
@@ -212,6 +220,8 @@ async fn make_bucket(targets: &[LoadTarget], bucket: &str) -> anyhow::Result<()>
     bail!("there is no endpoint");
 }
 
+/// Runs all clients until the history is over, then the last look. Fails if the history file cannot be
+/// written.
 async fn record(shared: &Arc<CallerContext>, clients: u32, seed: u64) -> anyhow::Result<()> {
     ensure!(clients > 0, "there is no client");
     let mut working = JoinSet::new();
@@ -235,10 +245,11 @@ async fn record(shared: &Arc<CallerContext>, clients: u32, seed: u64) -> anyhow:
     Ok(())
 }
 
+/// Flushes the history file every [`FLUSH_EVERY`], until a flush fails.
 async fn flush_often(shared: Arc<CallerContext>) {
     loop {
         sleep(FLUSH_EVERY).await;
-        // A file that cannot be written ends the history where lines are added to it.
+        // The next line that a client adds fails, too, and ends the history with the error.
         if shared.journal.flush().is_err() {
             return;
         }

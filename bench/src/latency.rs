@@ -1,4 +1,4 @@
-//! How long answers took: a histogram in microseconds, told in milliseconds.
+//! Latencies of requests: a histogram in microseconds, reported in milliseconds.
 
 use std::time::Duration;
 
@@ -9,34 +9,37 @@ use hdrhistogram::Histogram;
 pub struct Latencies(Histogram<u64>);
 
 impl Latencies {
-    /// None yet.
+    /// An empty histogram with a precision of three digits. The range grows with the values, so no latency is
+    /// ever clamped.
     pub fn new() -> Self {
-        // Three digits: p99 is right to a tenth of a percent. It grows with what is recorded.
+        // Three digits: p99 is exact to a tenth of a percent. The range grows with the values.
         Self(Histogram::new(3).expect("three digits are within what it allows"))
     }
 
-    /// Adds one.
+    /// Adds one latency, rounded down to whole microseconds. Latencies may be added in any order.
     pub fn record(&mut self, took: Duration) {
-        // Not `saturating_record`: that one clamps to the range that there is, at first 2 µs.
+        // Not `saturating_record`, which clamps values to the present range, at first 2 µs.
         self.0.record(took.as_micros() as u64).expect("it grows with what is recorded");
     }
 
-    /// Adds all of another.
+    /// Adds all latencies of another histogram, which must be of the same kind of request for the percentiles
+    /// to have a meaning.
     pub fn merge(&mut self, other: &Latencies) {
         self.0.add(&other.0).expect("it grows with what is added");
     }
 
-    /// How many there are.
+    /// Returns the number of latencies, with all that were merged before; 0 before the first.
     pub fn count(&self) -> u64 {
         self.0.len()
     }
 
-    /// So many percent took at most so many milliseconds.
+    /// Returns the latency in milliseconds that `percent` of all latencies do not exceed; 0 before the first
+    /// was added.
     pub fn percentile_ms(&self, percent: f64) -> f64 {
         self.0.value_at_percentile(percent) as f64 / 1000.0
     }
 
-    /// The longest, in milliseconds.
+    /// Returns the longest latency in milliseconds, exact to three digits; 0 before the first was added.
     pub fn max_ms(&self) -> f64 {
         self.0.max() as f64 / 1000.0
     }
@@ -46,7 +49,7 @@ impl Latencies {
 mod tests {
     use super::*;
 
-    /// They once were clamped to the range of an empty histogram: 4 ms were told as 2 µs.
+    /// Latencies must not be clamped to the range of an empty histogram, which would show 4 ms as 2 µs.
     #[test]
     fn percentiles_are_those_of_what_was_recorded() {
         let (mut one, mut other) = (Latencies::new(), Latencies::new());

@@ -1,7 +1,8 @@
-//! One full, ordered listing: ListObjectsV2, page after page, over one connection.
+//! Measures one full, ordered listing: ListObjectsV2, page after page, over one connection.
 //!
-//! A client with an XML parser spends more on a page than the store does. This one scans the bytes for the
-//! two elements it needs, and still verifies what a listing promises: every key, once, in order.
+//! A client with an XML parser spends more time on a page than the store does. The client here scans the
+//! bytes for the two elements that it needs, and still verifies the promise of a listing: every key, once, in
+//! order.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -17,21 +18,23 @@ use crate::report::FigureReport;
 use crate::stopwatch::{Cost, Stopwatch};
 use crate::xml::{self, find};
 
-/// What a listing found.
+/// The figures of a listing.
 pub struct ListMeasurement {
     keys: u64,
-    /// How long a page took, from before signing to its last byte.
+    /// The latency of each page, from before signing to the last byte of the answer.
     pages: Latencies,
     cost: Cost,
 }
 
 impl ListMeasurement {
-    /// Keys per second.
+    /// Returns the keys per second of wall-clock time, over the whole listing after its connection was
+    /// opened.
     pub fn rate(&self) -> f64 {
         self.cost.per_second(self.keys)
     }
 
-    /// As a report of a subcommand.
+    /// Returns the figures as the report of `command`, in the order in which they are printed: rate and
+    /// counts before latencies and cost.
     pub fn report(&self, command: &'static str) -> FigureReport {
         FigureReport::new(command)
             .number("keys_per_second", self.rate())
@@ -44,7 +47,11 @@ impl ListMeasurement {
     }
 }
 
-/// Lists all keys under a prefix. `keys` is how many there must be, if that is known.
+/// Lists all keys under a prefix in pages of 1,000, and verifies that they are in ascending order without
+/// repetition.
+///
+/// Fails if a page is not answered with a success, a key is not after the one before it, or, with `keys`, the
+/// number of keys is another. The error of an order names both keys.
 pub async fn run(
     target: &LoadTarget,
     bucket: &str,
@@ -76,7 +83,7 @@ pub async fn run(
     Ok(ListMeasurement { keys: order.count, pages, cost })
 }
 
-/// The keys so far.
+/// The number of keys so far, and the last of them.
 #[derive(Default)]
 struct KeyOrder {
     count: u64,
@@ -98,7 +105,7 @@ impl KeyOrder {
     }
 }
 
-/// The keys of a page, as they stand in it.
+/// The keys of a page in their order, as raw bytes of the XML.
 struct PageKeys<'a>(&'a [u8]);
 
 impl<'a> Iterator for PageKeys<'a> {
@@ -154,7 +161,7 @@ mod tests {
         order.take(&page(&["ba", "c"])).unwrap();
         assert_eq!(order.count, 4);
         assert!(order.take(&page(&["c"])).is_err());
-        // `&` sorts before `a` and after `!`, however it is written.
+        // `&` sorts before `a` and after `!`, in every notation.
         let mut order = KeyOrder::default();
         order.take(&page(&["k!", "k&amp;", "k&#x27;", "ka"])).unwrap();
         assert!(order.take(&page(&["k&amp;"])).is_err());

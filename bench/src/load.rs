@@ -1,9 +1,11 @@
-//! Many connections, each with one small request at a time: PUTs or GETs of numbered objects.
+//! Loads a server over many connections, each with one small request at a time: PUTs or GETs of numbered
+//! objects.
 //!
-//! Without a rate the loop is closed: a connection sends its next request when it has the answer to the last one. So
-//! a slow answer also lowers the rate, and latencies are those of a server with at most as many requests as there are
-//! connections. With a rate it is open: requests are due at even distances, whatever became of those before, and
-//! latencies run from when a request was due, so that what waits behind a slow answer is counted, too.
+//! Without a rate the loop is closed: a connection sends its next request after the answer to the last one. A
+//! slow answer therefore also lowers the rate, and latencies are those of a server with at most as many
+//! requests as there are connections. With a rate the loop is open: requests are due at even distances,
+//! independent of earlier answers. Latencies then begin when a request was due, so the wait behind a slow
+//! answer is included.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,77 +24,79 @@ use crate::report::FigureReport;
 use crate::sign::payload_hash;
 use crate::stopwatch::{Cost, Stopwatch};
 
-/// So many answers that are not a success end a run.
+/// The number of answers without success that ends a run with an error.
 const FAILURES_MAX: u64 = 10;
-/// One of so many bodies is compared as a whole, the others at their edges.
+/// One of this many bodies is compared as a whole, the others at their edges only.
 const WHOLE_EVERY: u64 = 64;
 
-/// What a load does.
+/// The requests of a load.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LoadWork {
-    /// Writes objects in the order of their numbers; after `keys` of them it begins again.
+    /// Writes objects in the order of their numbers; after `keys` objects the numbers begin again at 0.
     Put {
-        /// How many names there are.
+        /// The number of distinct keys.
         keys: u64,
-        /// Whether the SHA-256 of the body is signed with the request.
+        /// True if the SHA-256 of the body is signed with the request.
         signs_payload: bool,
     },
-    /// Reads and verifies objects that are there, in random order.
+    /// Reads and verifies existing objects, in random order.
     Get {
-        /// How many there are.
+        /// The number of objects, which must have been written before with the numbers from 0 on.
         keys: u64,
     },
 }
 
-/// When a load ends.
+/// The end of a load.
 #[derive(Clone, Debug)]
 pub enum LoadEnd {
-    /// After so much time.
+    /// After this time.
     Elapsed(Duration),
-    /// After so many requests.
+    /// After this many requests.
     Requests(u64),
-    /// When somebody sets this.
+    /// After another task has set the flag.
     Told(Arc<AtomicBool>),
 }
 
-/// A load that can be run.
+/// The parameters of a load.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// What it does.
+    /// The requests.
     pub work: LoadWork,
-    /// With which objects.
+    /// The objects that are written or read.
     pub objects: ObjectSet,
-    /// Over how many connections.
+    /// The number of connections.
     pub connections: usize,
-    /// Until when.
+    /// The end of the load.
     pub until: LoadEnd,
-    /// Requests that are due each second; none for a closed loop.
+    /// Requests that are due in each second, which must be above 0; `None` for a closed loop.
     pub rate: Option<f64>,
 }
 
-/// What a load found.
+/// The figures of a load.
 pub struct LoadMeasurement {
-    /// Answers that were a success.
+    /// The number of answers with a success.
     pub requests: u64,
-    /// Bytes of the objects that they carried.
+    /// The bytes of the objects in these answers or their requests.
     pub bytes: u64,
-    /// Answers that were not.
+    /// The number of answers without success.
     pub failures: u64,
-    /// How long the successes took, from before signing to the last byte of the answer.
+    /// The latencies of the successes, to the last byte of the answer. Each latency begins before the header
+    /// is signed or, in an open loop, when the request was due. The SHA-256 of a body is computed before.
     pub latencies: Latencies,
-    /// What the load cost.
+    /// Wall-clock and processor time of the load.
     pub cost: Cost,
-    /// Whether requests were due at a rate.
+    /// True if requests were due at a rate.
     pub is_open: bool,
 }
 
 impl LoadMeasurement {
-    /// Successes per second.
+    /// Returns the successes per second of wall-clock time; answers that failed are not included.
     pub fn rate(&self) -> f64 {
         self.cost.per_second(self.requests)
     }
 
-    /// As a report of a subcommand.
+    /// Returns the figures as the report of `command`, in the order in which they are printed: rates before
+    /// latencies, counts and cost.
     pub fn report(&self, command: &'static str) -> FigureReport {
         FigureReport::new(command)
             .number("requests_per_second", self.rate())
@@ -109,18 +113,18 @@ impl LoadMeasurement {
     }
 }
 
-/// What the connections of a run share.
+/// The state that all connections of a run share.
 struct RunContext {
     load: Load,
     began: Instant,
     deadline: Option<Instant>,
-    /// The next request's number.
+    /// The number of the next request.
     next: AtomicU64,
     failures: AtomicU64,
 }
 
 impl RunContext {
-    /// Takes the next request's number, unless the run is over.
+    /// Takes the number of the next request; `None` after the end of the run.
     fn take(&self) -> Option<u64> {
         let is_over = match &self.load.until {
             LoadEnd::Elapsed(_) => self.deadline.is_some_and(|deadline| Instant::now() >= deadline),
@@ -134,13 +138,13 @@ impl RunContext {
         }
     }
 
-    /// When a request is to be sent, if not at once.
+    /// Returns the time at which a request is due; `None` in a closed loop.
     fn due(&self, turn: u64) -> Option<Instant> {
         let rate = self.load.rate?;
         Some(self.began + Duration::from_secs_f64(turn as f64 / rate))
     }
 
-    /// Counts a failure, and ends the run when there were too many.
+    /// Counts a failure; fails with status and text of the answer once there are [`FAILURES_MAX`].
     fn failed(&self, path: &str, status: StatusCode, answer: &[u8]) -> anyhow::Result<()> {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 < FAILURES_MAX {
             return Ok(());
@@ -149,7 +153,11 @@ impl RunContext {
     }
 }
 
-/// Runs a load. All connections are there before the clock starts.
+/// Opens all connections, then starts the clock and runs the load until its end.
+///
+/// Fails if a connection cannot be opened or breaks, an answer does not come in time, a body is not the one
+/// that was written, or [`FAILURES_MAX`] answers are not a success. After an error the other connections are
+/// dropped. In an open loop, requests that were taken before the end are still sent when they are due.
 pub async fn run(target: &LoadTarget, load: Load) -> anyhow::Result<LoadMeasurement> {
     let mut connections = Vec::new();
     for _ in 0..load.connections {
@@ -199,7 +207,7 @@ async fn drive(
                 let hash = signs_payload.then(|| payload_hash(&body));
                 (number, Method::PUT, body, hash)
             }
-            // The turn's hash: random to a cache, and the same in every run.
+            // The hash of the number: random for a cache, and the same in every run.
             LoadWork::Get { keys } => (mix(turn) % keys, Method::GET, Bytes::new(), None),
         };
         objects.path(number, &mut path);

@@ -1,7 +1,7 @@
-//! The `siltstone-bench` binary: load from outside, over HTTP, as a client sees it.
+//! The `siltstone-bench` binary: loads a server from outside, over HTTP, as clients do.
 //!
-//! This file is the command line; each subcommand's work is in the file of its name, and `load.rs` is
-//! that of `put`, `get` and `fill`.
+//! This file is the command line. The work of each subcommand is in the file of its name; `put`, `get` and
+//! `fill` share `load.rs`.
 #![allow(missing_docs, reason = "a binary has no public interface")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -40,10 +40,11 @@ use sign::Credentials;
 #[derive(Parser)]
 #[command(name = "siltstone-bench", about = "Loads an S3 endpoint and tells what it did", version)]
 struct Cli {
-    /// One line of JSON per report.
+    /// Print each report as one line of JSON.
     #[arg(long, global = true)]
     json: bool,
-    /// Threads of this client. More than one takes processor time from a server on the same machine.
+    /// Number of threads of this client. More than one takes processor time from a server on the same
+    /// machine.
     #[arg(long, global = true, default_value_t = 1)]
     threads: usize,
     #[command(subcommand)]
@@ -52,36 +53,36 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measures the machine itself: synced appends, sequential writing, MD5.
+    /// Measures the machine itself: synced appends, sequential writes, MD5.
     Probe(ProbeArgs),
-    /// Writes distinct small objects for a time.
+    /// Writes distinct small objects for a given time.
     Put(PutArgs),
-    /// Reads, at random, and verifies what `put` or `fill` wrote.
+    /// Reads, in random order, and verifies the objects that `put` or `fill` wrote.
     Get(GetArgs),
-    /// Writes a number of small objects.
+    /// Writes a given number of small objects.
     Fill(FillArgs),
     /// Writes one large object.
     Upload(UploadArgs),
     /// Writes small objects, first alone, then beside uploads.
     Mixed(MixedArgs),
-    /// Lists all keys, in order.
+    /// Lists all keys and verifies their order.
     List(ListArgs),
-    /// Takes every figure that is quoted, and shows it beside its target.
+    /// Takes every published figure, and prints it beside its target.
     Suite(SuiteArgs),
-    /// Records what concurrent clients ask and what they are answered.
+    /// Records the requests of concurrent clients and their answers.
     History(history::HistoryRun),
-    /// Judges what `history` has recorded.
+    /// Judges a history that `history` has recorded.
     Check(check::HistoryCheck),
 }
 
 #[derive(Args)]
 struct TargetArgs {
-    /// The server.
+    /// URL of the server, as `http://host:port`.
     #[arg(long, default_value = "http://127.0.0.1:9000")]
     endpoint: String,
     #[command(flatten)]
     credentials: Credentials,
-    /// Is made if it is not there.
+    /// Bucket; commands that write make it if it does not exist.
     #[arg(long, default_value = "bench")]
     bucket: String,
 }
@@ -100,16 +101,16 @@ impl TargetArgs {
 
 #[derive(Args)]
 struct ProbeArgs {
-    /// A folder on the server's disk.
+    /// Folder on the server's disk, for temporary files.
     #[arg(long)]
     dir: PathBuf,
-    /// How long appends and MD5 are measured.
+    /// Seconds for which appends, and then MD5, are measured.
     #[arg(long, default_value_t = 5)]
     probe_seconds: u64,
-    /// The length of the file that is written sequentially.
+    /// Length of the file that is written sequentially.
     #[arg(long, default_value = "1GiB", value_parser = size::parse)]
     file_bytes: u64,
-    /// It is synced each time so much was written.
+    /// Number of bytes after which the file is synced.
     #[arg(long, default_value = "16MiB", value_parser = size::parse)]
     sync_bytes: u64,
 }
@@ -126,13 +127,13 @@ impl From<ProbeArgs> for probe::Probe {
 struct ObjectArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// How many requests are under way at a time.
+    /// Number of connections, each with one request at a time.
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// The size of an object.
+    /// Size of an object.
     #[arg(long, default_value = "4KiB", value_parser = size::parse)]
     bytes: u64,
-    /// What keys begin with.
+    /// Prefix of all keys.
     #[arg(long, default_value = "k/")]
     prefix: String,
 }
@@ -144,9 +145,12 @@ impl ObjectArgs {
     }
 }
 
+/// The form in which bodies are signed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PayloadSigning {
+    /// Sign the SHA-256 of each body.
     Signed,
+    /// Send `UNSIGNED-PAYLOAD` instead of a hash.
     Unsigned,
 }
 
@@ -154,18 +158,19 @@ enum PayloadSigning {
 struct PutArgs {
     #[command(flatten)]
     object: ObjectArgs,
+    /// Seconds for which objects are written.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// After so many keys the first is written again. Without it every key is new.
+    /// Number of keys after which the first one is written again. Without it every key is new.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     keys: Option<u64>,
-    /// Whether the SHA-256 of bodies is computed and signed. Clients over TLS leave them unsigned.
+    /// Sign the SHA-256 of bodies, or leave bodies unsigned, as clients over TLS do.
     #[arg(long, value_enum, default_value_t = PayloadSigning::Unsigned)]
     payload: PayloadSigning,
-    /// Has the log folded each time so many seconds have passed.
+    /// Seconds between two cuts of the log. Without it the client requests no cuts.
     #[arg(long)]
     cut_every: Option<u64>,
-    /// The server's admin address.
+    /// URL of the server's admin address.
     #[arg(long, default_value = "http://127.0.0.1:9001")]
     admin: String,
 }
@@ -174,13 +179,14 @@ struct PutArgs {
 struct GetArgs {
     #[command(flatten)]
     object: ObjectArgs,
+    /// Seconds for which objects are read.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// How many keys were written.
+    /// Number of keys that were written before.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
-    /// Requests that are due each second, whatever became of those before. Without it each connection waits for
-    /// its answer.
+    /// Requests that are due each second, independent of earlier answers. Without it each connection waits
+    /// for its answer.
     #[arg(long)]
     rate: Option<f64>,
 }
@@ -189,7 +195,7 @@ struct GetArgs {
 struct FillArgs {
     #[command(flatten)]
     object: ObjectArgs,
-    /// How many keys are written.
+    /// Number of keys to write.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
 }
@@ -198,14 +204,16 @@ struct FillArgs {
 struct UploadArgs {
     #[command(flatten)]
     target: TargetArgs,
+    /// Key of the object.
     #[arg(long, default_value = "upload")]
     key: String,
+    /// Size of the object.
     #[arg(long, default_value = "1GiB", value_parser = size::parse)]
     bytes: u64,
-    /// Uploads in parts of this size. Without it, in one PUT.
+    /// Upload in parts of this size. Without it, in one PUT.
     #[arg(long, value_parser = size::parse)]
     part_bytes: Option<u64>,
-    /// How many parts are under way at a time.
+    /// Number of parts under way at a time.
     #[arg(long, default_value_t = 4)]
     parallel: usize,
 }
@@ -214,19 +222,19 @@ struct UploadArgs {
 struct MixedArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// How long the small load runs alone.
+    /// Seconds for which the small load runs alone.
     #[arg(long, default_value_t = 15)]
     quiet_seconds: u64,
     /// Connections of the small load, in both phases.
     #[arg(long, default_value_t = 8)]
     connections: usize,
-    /// The size of a small object.
+    /// Size of a small object.
     #[arg(long, default_value = "4KiB", value_parser = size::parse)]
     small_bytes: u64,
-    /// The size of an upload.
+    /// Size of an upload.
     #[arg(long, default_value = "1GiB", value_parser = size::parse)]
     bytes: u64,
-    /// How many uploads there are, one after the other.
+    /// Number of uploads, one after the other.
     #[arg(long, default_value_t = 1)]
     uploads: usize,
 }
@@ -235,10 +243,10 @@ struct MixedArgs {
 struct ListArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// How many keys there must be.
+    /// Number of keys that must be listed; another number is an error.
     #[arg(long)]
     keys: Option<u64>,
-    /// Only keys that begin with this.
+    /// List only keys that begin with this prefix.
     #[arg(long, default_value = "")]
     prefix: String,
 }
@@ -249,21 +257,22 @@ struct SuiteArgs {
     target: TargetArgs,
     #[command(flatten)]
     probe: ProbeArgs,
-    /// The server's admin address.
+    /// URL of the server's admin address.
     #[arg(long, default_value = "http://127.0.0.1:9001")]
     admin: String,
-    /// How long PUTs run, and GETs; the quiet phase takes a quarter of it.
+    /// Seconds for which PUTs run, and then GETs; the quiet phase takes a quarter of it.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Number of connections of PUTs and GETs, each with one request at a time.
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// How many keys are listed.
+    /// Number of keys to list.
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
     list_keys: u64,
-    /// The size of an upload.
+    /// Size of an upload.
     #[arg(long, default_value = "1GiB", value_parser = size::parse)]
     upload_bytes: u64,
-    /// Connections of small PUTs beside it.
+    /// Connections of small PUTs beside an upload.
     #[arg(long, default_value_t = 8)]
     mixed_connections: usize,
 }

@@ -1,8 +1,9 @@
-//! What a large upload does to small writes: the same small-PUT load, first alone, then beside uploads.
+//! Measures the effect of a large upload on small writes: the same load of small PUTs, first alone, then
+//! beside uploads.
 //!
-//! Both loads are closed loops over the same number of connections, so the second one offers as much as
-//! the first one only as long as the store keeps up. The rates stand beside the percentiles for that
-//! reason.
+//! Both loads are closed loops over the same number of connections, so the second one sends as many requests
+//! as the first one only as long as the store keeps up. For that reason the rates are reported beside the
+//! percentiles.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,23 +15,23 @@ use crate::object::ObjectSet;
 use crate::report::FigureReport;
 use crate::upload::{UploadMeasurement as Uploaded, UploadRun};
 
-/// A quiet phase, then a loud one.
+/// A load in two phases: a quiet one, then a loud one.
 pub struct Mixed {
-    /// Where the small objects go.
+    /// The bucket of the small objects.
     pub bucket: String,
-    /// Their size.
+    /// The size of a small object, in bytes.
     pub small_bytes: usize,
-    /// How many connections send them.
+    /// The number of connections of the small load.
     pub connections: usize,
-    /// How long the quiet phase takes.
+    /// The length of the quiet phase.
     pub quiet: Duration,
-    /// What makes the second phase loud.
+    /// The upload of the loud phase.
     pub upload: UploadRun,
-    /// How often, one after the other. The loud phase is as long as these take.
+    /// The number of uploads, one after the other. The loud phase ends with the last of them.
     pub uploads: usize,
 }
 
-/// What both phases found.
+/// The figures of both phases.
 pub struct MixedMeasurement {
     quiet: load::LoadMeasurement,
     loud: load::LoadMeasurement,
@@ -38,22 +39,25 @@ pub struct MixedMeasurement {
 }
 
 impl MixedMeasurement {
-    /// p99 of small PUTs alone, in milliseconds.
+    /// Returns the p99 of small PUTs alone, in milliseconds; 0 if none of them succeeded before the phase
+    /// ended.
     pub fn quiet_p99_ms(&self) -> f64 {
         self.quiet.latencies.percentile_ms(99.0)
     }
 
-    /// p99 of small PUTs beside uploads, in milliseconds.
+    /// Returns the p99 of small PUTs beside uploads, in milliseconds; 0 if none of them succeeded before the
+    /// uploads ended.
     pub fn loud_p99_ms(&self) -> f64 {
         self.loud.latencies.percentile_ms(99.0)
     }
 
-    /// The latter over the former.
+    /// Returns the loud p99 divided by the quiet one; not a finite number unless a quiet PUT succeeded.
     pub fn ratio(&self) -> f64 {
         self.loud_p99_ms() / self.quiet_p99_ms()
     }
 
-    /// As a report of a subcommand.
+    /// Returns the figures of both phases as a report, in the order in which they are printed: the ratio
+    /// first. The upload rate is the mean over all uploads.
     pub fn report(&self) -> FigureReport {
         let rates: f64 = self.uploads.iter().map(Uploaded::rate).sum();
         FigureReport::new("mixed")
@@ -81,7 +85,10 @@ impl MixedMeasurement {
 }
 
 impl Mixed {
-    /// Runs both phases.
+    /// Runs the quiet phase, then the loud one, which ends after the last upload.
+    ///
+    /// Fails if one of the loads or an upload fails; the other one is then dropped. Both phases write new
+    /// keys from the first number on.
     pub async fn run(&self, target: &Arc<LoadTarget>) -> anyhow::Result<MixedMeasurement> {
         let small = |prefix, until| Load {
             work: LoadWork::Put { keys: u64::MAX, signs_payload: false },
@@ -95,7 +102,7 @@ impl Mixed {
         let loud = load::run(target, small("loud/", LoadEnd::Told(told.clone())));
         let uploads = async {
             let done = self.uploads(target).await;
-            // Whatever happened: else the small load would go on for ever.
+            // Set also after an error: otherwise the small load would never end.
             told.store(true, Ordering::Relaxed);
             done
         };

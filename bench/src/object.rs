@@ -1,18 +1,19 @@
-//! What object number `n` is called, and what is in it.
+//! Names and contents of numbered objects.
 //!
-//! Both follow from the number alone, so that one run can read and verify what another one wrote, and
-//! nobody keeps a list. Names are scattered over the key space: a store that is only good at ascending
-//! keys shows it. Bodies do not compress and do not repeat.
+//! Both follow from the number alone, so one run can read and verify the objects of another one, without a
+//! list of keys. Names are scattered over the key space, which shows a store that is fast only for ascending
+//! keys. Bodies do not compress and do not repeat.
 
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 use s3::names::encode_path;
 
-/// The step of SplitMix64: odd, so that its multiples visit every number.
+/// The step of SplitMix64: odd, so its multiples visit every number.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// SplitMix64's finisher: one to one, so that different numbers give different names.
+/// Mixes the bits of a number (SplitMix64's finisher). The function is one to one, so different numbers never
+/// have the same name.
 pub fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(STEP);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,42 +21,46 @@ pub fn mix(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// How much of a body is compared with what it should be.
+/// The part of a body that is compared with the expected one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CompareDepth {
-    /// Its length, its first and its last eight bytes.
+    /// The length, the first and the last eight bytes.
     Edges,
-    /// All of it.
+    /// The whole body.
     Whole,
 }
 
 /// Objects of one size, in one bucket, under one prefix.
 #[derive(Clone, Debug)]
 pub struct ObjectSet {
-    /// `/bucket/prefix`, percent-encoded: names only append what needs no encoding.
+    /// `/bucket/prefix`, percent-encoded; names append only characters that need no encoding.
     base: String,
     bytes: usize,
 }
 
 impl ObjectSet {
-    /// Objects of `bytes` bytes each.
+    /// A set of objects of `bytes` bytes each. Nothing is written, and the bucket need not exist before the
+    /// first request.
     pub fn new(bucket: &str, prefix: &str, bytes: usize) -> Self {
         Self { base: encode_path(&format!("/{bucket}/{prefix}")), bytes }
     }
 
-    /// The size of each.
+    /// Returns the size of each object, in bytes. All objects of a set have the same size, which never
+    /// changes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Writes an object's path, percent-encoded.
+    /// Replaces `path` by the percent-encoded path of an object, which is unique for each number. The caller
+    /// can use one buffer again for all requests.
     pub fn path(&self, number: u64, path: &mut String) {
         path.clear();
         path.push_str(&self.base);
         write!(path, "{:016x}", mix(number)).expect("writing to a String cannot fail");
     }
 
-    /// Makes an object's body.
+    /// Makes the body of an object, always the same bytes for a number and a size. A shorter body is the
+    /// beginning of a longer one.
     pub fn body(&self, number: u64) -> Bytes {
         let mut body = Vec::with_capacity(self.bytes + 8);
         for word in BodyWords::of(number).take(self.bytes.div_ceil(8)) {
@@ -65,7 +70,11 @@ impl ObjectSet {
         body.into()
     }
 
-    /// Tells what is wrong with a body, if something is.
+    /// Compares a body with the one of object `number`, and returns a description of the fault, or `None` if
+    /// there is none.
+    ///
+    /// With [`CompareDepth::Edges`], a fault between the first and the last eight bytes is not found; the
+    /// length must be right in any case.
     pub fn fault(&self, number: u64, body: &[u8], depth: CompareDepth) -> Option<String> {
         if body.len() != self.bytes {
             return Some(format!("{} bytes instead of {}", body.len(), self.bytes));
@@ -88,7 +97,7 @@ impl ObjectSet {
     }
 }
 
-/// The endless body of a number, eight bytes at a time. Any place of it can be made without the rest.
+/// The endless body of a number, in words of eight bytes. Each word can be computed without the others.
 struct BodyWords {
     seed: u64,
     next: u64,
@@ -96,7 +105,7 @@ struct BodyWords {
 
 impl BodyWords {
     fn of(number: u64) -> Self {
-        // Not `mix(number)`: that is the name.
+        // Not `mix(number)`, which is the name.
         Self { seed: mix(!number), next: 0 }
     }
 

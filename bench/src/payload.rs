@@ -1,7 +1,7 @@
-//! The bodies of requests: nothing, one buffer, or a long stream made of one buffer over and over.
+//! The bodies of requests: nothing, one buffer, or a long stream that repeats one buffer.
 //!
-//! A stream costs the client no more than handing out slices of memory that stays in the cache: what is
-//! measured is the store.
+//! For a stream the client only passes slices of memory that stays in the processor's cache, so the store and
+//! not the client is measured.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -12,9 +12,10 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::object::ObjectSet;
 
-/// What one frame of a stream holds at most.
+/// The most bytes in one frame of a stream.
 const FRAME_BYTES_MAX: u64 = 256 << 10;
-/// Not a power of two: then the parts of an upload differ, and parts in the wrong order are noticed.
+/// The length of the repeated buffer. Not a power of two: so the parts of an upload differ, and parts in the
+/// wrong order are found.
 const PATTERN_BYTES: usize = (1 << 20) + 4096;
 
 /// An endless stream that repeats one buffer.
@@ -22,12 +23,15 @@ const PATTERN_BYTES: usize = (1 << 20) + 4096;
 pub struct Pattern(Bytes);
 
 impl Pattern {
-    /// The stream that all uploads are taken from.
+    /// The stream of all uploads: always the same bytes, in the same order.
     pub fn new() -> Self {
         Self(ObjectSet::new("", "", PATTERN_BYTES).body(0))
     }
 
-    /// Some of the stream's bytes from `position` on: at least one, at most `max`, if that is not zero.
+    /// Returns bytes of the stream from `position` on, without a copy.
+    ///
+    /// Returns at least one and at most `max` bytes; no bytes only if `max` is 0. A piece never exceeds 256
+    /// KiB.
     pub fn piece(&self, position: u64, max: u64) -> Bytes {
         let len = self.0.len() as u64;
         let start = position % len;
@@ -38,26 +42,27 @@ impl Pattern {
 
 /// The body of a request.
 pub enum Payload {
-    /// All of it.
+    /// One buffer.
     Whole(Bytes),
     /// A range of a pattern.
     Stream {
-        /// Where the bytes come from.
+        /// The source of the bytes.
         pattern: Pattern,
-        /// Where in the pattern the next byte is.
+        /// The position of the next byte in the pattern.
         position: u64,
-        /// How many bytes are left.
+        /// The number of bytes that are left.
         left: u64,
     },
 }
 
 impl Payload {
-    /// Nothing.
+    /// An empty body, for requests without content. The stream ends before the first frame.
     pub fn empty() -> Self {
         Payload::Whole(Bytes::new())
     }
 
-    /// How many bytes are still to be sent.
+    /// Returns the number of bytes still to be sent: the full length before the first frame, 0 after the last
+    /// one.
     pub fn left(&self) -> u64 {
         match self {
             Payload::Whole(bytes) => bytes.len() as u64,

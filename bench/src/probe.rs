@@ -1,5 +1,5 @@
-//! What the machine itself can do, measured with nothing in between. A rate of the store says little
-//! without the disk's and the processor's of the same hour: shared machines change under a run.
+//! Measures the machine itself, without a store. A rate of the store means little unless the disk's and the
+//! processor's rates of the same hour are known: the speed of a shared machine changes during a run.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,38 +15,39 @@ use crate::object::ObjectSet;
 use crate::report::FigureReport;
 use crate::stopwatch::{Cost, Stopwatch};
 
-/// What one append holds.
+/// The length of one append, in bytes.
 const APPEND_BYTES: usize = 4096;
-/// What one write or one digest step holds.
+/// The length of one sequential write, and of one step of the digest, in bytes.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// How long, and how much.
+/// The parameters of a probe.
 #[derive(Clone, Debug)]
 pub struct Probe {
     /// A folder on the disk that the store uses.
     pub dir: PathBuf,
-    /// How long appends and digests are repeated.
+    /// The time for which appends, and then digests, are repeated.
     pub time: Duration,
-    /// How long the sequential file gets.
+    /// The length of the sequential file in bytes, rounded up to whole MiB.
     pub file_bytes: u64,
-    /// After how many bytes it is synced.
+    /// The number of bytes after which the sequential file is synced.
     pub sync_bytes: u64,
 }
 
-/// What the machine can do.
+/// The rates of the machine.
 pub struct ProbeMeasurement {
-    /// Appends of 4 KiB to a fresh file, each with an `fdatasync`.
+    /// Latencies of appends of 4 KiB to a new file, each with an `fdatasync`.
     pub appends: Latencies,
     /// Appends per second.
     pub appends_per_second: f64,
-    /// Sequential write, MiB per second.
+    /// The rate of sequential writes, in MiB per second.
     pub write: f64,
-    /// MD5 on one core, MiB per second.
+    /// The rate of MD5 on one core, in MiB per second.
     pub md5: f64,
 }
 
 impl ProbeMeasurement {
-    /// As a report of a subcommand.
+    /// Returns the figures as a report, in the order in which they are printed: appends before the sequential
+    /// write and MD5.
     pub fn report(&self) -> FigureReport {
         FigureReport::new("probe")
             .number("appends_per_second", self.appends_per_second)
@@ -61,7 +62,10 @@ impl ProbeMeasurement {
 }
 
 impl Probe {
-    /// Measures everything. Blocks; leaves no file.
+    /// Measures appends, then the sequential write, then MD5.
+    ///
+    /// Blocks the thread for the whole time. Fails if a file cannot be made, written or synced. The files are
+    /// removed, also after an error.
     pub fn run(&self) -> anyhow::Result<ProbeMeasurement> {
         let (appends, cost) = self.appends()?;
         Ok(ProbeMeasurement {
@@ -86,7 +90,10 @@ impl Probe {
         Ok((latencies, stopwatch.stop()))
     }
 
-    /// The disk's rate for one long file, in MiB per second.
+    /// Measures the sequential write of one new file, with all syncs, in MiB per second.
+    ///
+    /// Blocks the thread until the file is written. Fails if the file cannot be made, written or synced; the
+    /// file is removed, also after an error.
     pub fn write(&self) -> anyhow::Result<f64> {
         let mut fresh = TemporaryFile::new(&self.dir)?;
         let piece = noise(PIECE_BYTES);
@@ -119,11 +126,12 @@ impl Probe {
     }
 }
 
+/// Bytes that do not compress.
 fn noise(bytes: usize) -> Bytes {
     ObjectSet::new("", "", bytes).body(0)
 }
 
-/// A new file that goes when it is dropped.
+/// A new file that is removed when the value is dropped.
 struct TemporaryFile {
     path: PathBuf,
     file: File,

@@ -1,5 +1,5 @@
-//! What a run found: figures with names that carry their unit, and notes on how they were taken.
-//! Printed for people, or as one line of JSON.
+//! The report of a run: figures with names that contain their unit, and notes on the method. Printed for
+//! people, or as one line of JSON.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -18,37 +18,43 @@ pub struct FigureReport {
 }
 
 impl FigureReport {
-    /// A report of a subcommand, without figures.
+    /// An empty report of a subcommand. Figures and notes are printed in the order in which they are added.
     pub fn new(command: &'static str) -> Self {
         Self { command, figures: Vec::new(), notes: Vec::new() }
     }
 
-    /// Adds something counted.
+    /// Adds a counted figure after the others. `name` must contain the unit and must be new in the report,
+    /// since JSON uses it as a key.
     pub fn count(mut self, name: &'static str, count: u64) -> Self {
         self.figures.push((name, FigureValue::Count(count)));
         self
     }
 
-    /// Adds something measured.
+    /// Adds a measured figure after the others. `name` must contain the unit and must be new in the report,
+    /// since JSON uses it as a key.
     pub fn number(mut self, name: &'static str, number: f64) -> Self {
         self.figures.push((name, FigureValue::Number(number)));
         self
     }
 
-    /// Adds the usual percentiles.
+    /// Adds `p50_ms`, `p99_ms` and `max_ms` after the other figures. Must be called at most once, since the
+    /// names are fixed.
     pub fn latencies(self, latencies: &Latencies) -> Self {
         self.number("p50_ms", latencies.percentile_ms(50.0))
             .number("p99_ms", latencies.percentile_ms(99.0))
             .number("max_ms", latencies.max_ms())
     }
 
-    /// Adds what a reader must know to compare the figures with others.
+    /// Adds a note on the method, without which a reader could not compare the figures. Notes are printed
+    /// after all figures.
     pub fn note(mut self, note: &'static str) -> Self {
         self.notes.push(note);
         self
     }
 
-    /// Prints it.
+    /// Prints the report to standard output, as one line of JSON or as text.
+    ///
+    /// Fails only if the report cannot be converted to JSON. JSON has figures rounded to thousandths.
     pub fn print(&self, as_json: bool) -> anyhow::Result<()> {
         if as_json {
             println!("{}", serde_json::to_string(self)?);
@@ -75,7 +81,7 @@ impl Serialize for FigureReport {
         for (name, value) in &self.figures {
             match value {
                 FigureValue::Count(count) => map.serialize_entry(name, count)?,
-                // Microseconds and thousandths are as fine as anything here is measured.
+                // Nothing here is measured more exactly than in microseconds and thousandths.
                 FigureValue::Number(number) => {
                     map.serialize_entry(name, &((number * 1000.0).round() / 1000.0))?;
                 }

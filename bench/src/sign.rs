@@ -1,9 +1,9 @@
-//! Signing requests, Signature Version 4 in the header.
+//! Signs requests, Signature Version 4 in the header.
 //!
-//! The `s3` crate's own signer takes any request and derives the signing key each time. This one runs tens
-//! of thousands of times a second beside the server that it measures, so it signs only the three headers
-//! that must be signed, derives the key once a day, and keeps the key's half-done HMAC and its buffers.
-//! The tests hold it against AWS's examples and against the verifier.
+//! The `s3` crate's own signer takes any request and derives the signing key each time. The signer here runs
+//! tens of thousands of times a second beside the server that it measures. For this reason it signs only the
+//! three headers that must be signed, derives the key once a day, and keeps the key's initialized HMAC and
+//! its buffers. The tests compare it with AWS's examples and with the verifier.
 
 use std::fmt::Write as _;
 
@@ -13,19 +13,19 @@ use s3::sigv4::CredentialScope;
 use s3::time::amz;
 use sha2::{Digest, Sha256};
 
-/// What stands for the hash of a body that is not signed.
+/// The value that replaces the hash of a body that is not signed.
 pub const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
-/// Who signs.
+/// The credentials for requests.
 #[derive(Clone, clap::Args)]
 pub struct Credentials {
-    /// The access key.
+    /// Access key.
     #[arg(long, env = "SILTSTONE_ACCESS_KEY")]
     pub access_key: String,
-    /// The secret key.
+    /// Secret key.
     #[arg(long, env = "SILTSTONE_SECRET_KEY", hide_env_values = true)]
     pub secret_key: String,
-    /// The region that the server expects.
+    /// Region that the server expects in signatures.
     #[arg(long, default_value = "us-east-1")]
     pub region: String,
 }
@@ -36,9 +36,9 @@ pub struct Signer {
     host: String,
     second: i64,
     time: HeaderValue,
-    /// `Algorithm`, time and scope, as they begin what is signed; good for this second.
+    /// Algorithm, time and scope, the beginning of the text that is signed; valid for one second.
     head: String,
-    /// `Authorization` up to its signature; good for this day.
+    /// The value of `Authorization` up to the signature; valid for one day.
     authorization: String,
     /// HMAC with the day's signing key, before any message.
     key: Hmac<Sha256>,
@@ -46,17 +46,17 @@ pub struct Signer {
     buffer: String,
 }
 
-/// The two headers that a signature consists of.
+/// The two headers that carry a signature.
 pub struct Signed {
-    /// `x-amz-date`.
+    /// The value of `x-amz-date`.
     pub time: HeaderValue,
-    /// `authorization`.
+    /// The value of `authorization`.
     pub authorization: HeaderValue,
 }
 
-/// A request, as far as it is signed.
+/// The signed parts of a request.
 pub struct Signable<'a> {
-    /// `GET`, say.
+    /// The method, `GET` for example.
     pub method: &'a str,
     /// The path, percent-encoded.
     pub path: &'a str,
@@ -71,7 +71,8 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
 }
 
 impl Signer {
-    /// A signer for requests to one host.
+    /// A signer for requests to one host. Keys are derived only with the first request of a day. `host` must
+    /// equal the request's `host` header.
     pub fn new(credentials: Credentials, host: String) -> Self {
         let scope = CredentialScope { date: String::new(), region: credentials.region.clone() };
         Self {
@@ -88,6 +89,10 @@ impl Signer {
     }
 
     /// Signs a request at `now`, in seconds since 1970.
+    ///
+    /// Derives the key again only if the day has changed since the request before. Panics if the access key
+    /// cannot be the value of a header, which [`crate::client::LoadTarget::new`] excludes. The caller must
+    /// send the returned headers unchanged.
     pub fn sign(&mut self, request: &Signable<'_>, now: i64) -> Signed {
         if self.second != now {
             self.turn(now);
@@ -118,7 +123,7 @@ impl Signer {
         Signed { time: self.time.clone(), authorization }
     }
 
-    /// Begins another second, and maybe another day.
+    /// Updates the time to another second and, if it has changed, the day.
     fn turn(&mut self, now: i64) {
         let time = amz(now);
         if !time.starts_with(&self.scope.date) || self.scope.date.is_empty() {
@@ -136,7 +141,8 @@ impl Signer {
     }
 }
 
-/// The hash of a body that is signed.
+/// Returns the SHA-256 of a body in hexadecimal digits, for a request whose body is signed. Must be computed
+/// before the request is signed.
 pub fn payload_hash(body: &[u8]) -> String {
     hex::encode(Sha256::digest(body))
 }
@@ -160,7 +166,7 @@ mod tests {
         Signer::new(credentials, host.into())
     }
 
-    /// "Signature Calculations for the Authorization Header", Amazon S3 API reference: the two examples
+    /// The two examples in "Signature Calculations for the Authorization Header", Amazon S3 API reference,
     /// that sign these three headers.
     #[test]
     fn the_documented_examples_have_their_documented_signatures() {

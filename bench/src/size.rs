@@ -1,6 +1,9 @@
-//! Sizes as people write them: `4096`, `16MiB`, `1GiB`.
+//! Parses sizes of the command line: `4096`, `16MiB`, `1GiB`.
 
-/// Parses a size. Only powers of 1024 have names here.
+/// Parses a size into bytes: a whole number, followed by `B`, `KiB`, `MiB`, `GiB` or no unit.
+///
+/// The error is a message for the command line: for other units, fractions, signs, and sizes that exceed 64
+/// bits.
 pub fn parse(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u64 = match &text[digits.len()..] {

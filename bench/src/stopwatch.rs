@@ -1,4 +1,4 @@
-//! What a run cost: time on the wall, and processor time of this process.
+//! The cost of a run: wall-clock time, and processor time of this process.
 //!
 //! Client and server share the machine's cores. A rate means little without the client's share.
 
@@ -6,28 +6,29 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Started, not stopped.
+/// A running stopwatch.
 pub struct Stopwatch {
     started: Instant,
     cpu: Duration,
 }
 
-/// Stopped.
+/// The time between a start and a stop.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    /// Time on the wall.
+    /// Wall-clock time.
     pub elapsed: Duration,
     /// Processor time of all threads of this process.
     pub cpu: Duration,
 }
 
 impl Stopwatch {
-    /// Starts one.
+    /// Starts a stopwatch for wall-clock time and for the processor time of the whole process. Tasks that ran
+    /// before are not included.
     pub fn start() -> Self {
         Self { started: Instant::now(), cpu: cpu() }
     }
 
-    /// Stops it.
+    /// Returns the cost since the start. The stopwatch continues, so later calls include the time before.
     pub fn stop(&self) -> Cost {
         Cost { elapsed: self.started.elapsed(), cpu: cpu().saturating_sub(self.cpu) }
     }
@@ -39,12 +40,14 @@ fn cpu() -> Duration {
 }
 
 impl Cost {
-    /// So many of something, per second on the wall.
+    /// Returns `count` per second of wall-clock time. Not a finite number unless some time has passed between
+    /// start and stop.
     pub fn per_second(&self, count: u64) -> f64 {
         count as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// So many bytes, in MiB per second on the wall.
+    /// Returns `bytes` in MiB per second of wall-clock time. Not a finite number unless some time has passed
+    /// between start and stop.
     pub fn mib_per_second(&self, bytes: u64) -> f64 {
         self.per_second(bytes) / f64::from(1 << 20)
     }

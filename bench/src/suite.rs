@@ -1,8 +1,8 @@
-//! Every figure that is quoted, in one run, beside its target and beside what the machine could do in the
-//! same minutes.
+//! Takes every published figure in one run, beside its target and beside the rates of the machine in the same
+//! minutes.
 //!
-//! A target that is missed is shown, and is no error: whether a timing is good enough is for people to
-//! say, who know what else ran. What does end a suite is a wrong answer.
+//! A missed target is shown and is no error: people who know the other load of the machine must judge a
+//! timing. A wrong answer ends a suite with an error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,51 +18,54 @@ use crate::object::ObjectSet;
 use crate::probe::Probe;
 use crate::upload::{self, UploadRun};
 
+/// The size of small objects, in bytes.
 const SMALL_BYTES: usize = 4096;
-/// PUTs per second of 4 KiB, over 64 connections.
+/// The target for PUTs of 4 KiB, in requests per second over 64 connections.
 const PUT_TARGET: f64 = 5_000.0;
-/// GETs per second of 4 KiB, over 64 connections.
+/// The target for GETs of 4 KiB, in requests per second over 64 connections.
 const GET_TARGET: f64 = 15_000.0;
-/// Keys per second of a full listing.
+/// The target for a full listing, in keys per second.
 const LIST_TARGET: f64 = 200_000.0;
-/// An upload's share of the smaller of the disk's rate and MD5's.
+/// The target for an upload, as a share of the smaller of the disk's rate and MD5's.
 const UPLOAD_SHARE: f64 = 0.6;
-/// How much longer p99 of small PUTs may get beside an upload.
+/// The target for p99 of small PUTs beside an upload, as a multiple of p99 without one; an upper bound.
 const RATIO_TARGET: f64 = 4.0;
-/// So many cuts are made while PUTs run.
+/// The number of cuts while PUTs run.
 const CUTS: u32 = 3;
-/// Listings and uploads are so short that one of them may be luck: the median of so many is told.
+/// The number of listings, and of uploads. Each is so short that one alone may be a lucky one, so the median
+/// counts.
 const REPEATS: usize = 3;
 
-/// A suite that can be run.
+/// The parameters of a suite.
 pub struct Suite {
-    /// The machine's own rates are measured here.
+    /// The measurement of the machine's own rates.
     pub probe: Probe,
     /// The server's admin address.
     pub admin: String,
-    /// Small objects go here; a bucket of this name and `-list` holds what is listed.
+    /// The bucket of small objects. The bucket with `-list` added to the name contains the keys that are
+    /// listed.
     pub bucket: String,
-    /// How long PUTs run, and GETs.
+    /// The time for which PUTs run, and then GETs.
     pub time: Duration,
-    /// Over how many connections.
+    /// The number of connections of PUTs and GETs.
     pub connections: usize,
-    /// How many keys are listed.
+    /// The number of keys that are listed.
     pub list_keys: u64,
-    /// How large an upload is.
+    /// The size of an upload, in bytes.
     pub upload_bytes: u64,
-    /// How many connections send small PUTs beside it.
+    /// The number of connections with small PUTs beside an upload.
     pub mixed_connections: usize,
-    /// Whether reports are JSON lines.
+    /// True if reports are printed as lines of JSON.
     pub as_json: bool,
 }
 
-/// One line of the table.
+/// One row of the table.
 #[derive(Serialize)]
 struct SuiteRow {
     figure: &'static str,
     measured: f64,
     target: f64,
-    /// Whether less is better.
+    /// True if the target is an upper bound.
     is_ceiling: bool,
     beside: String,
 }
@@ -74,7 +77,12 @@ struct SuiteSummary {
 }
 
 impl Suite {
-    /// Runs everything, prints each report as it comes, then the table.
+    /// Runs probe, PUTs, GETs, listings, uploads and the mixed load in this order. Prints each report as soon
+    /// as it is complete, then the table.
+    ///
+    /// A missed target is not an error. Fails if a load, a listing or an upload fails, if an answer is wrong,
+    /// if a listing has another number of keys, or if a single PUT has no success. Blocks the thread while
+    /// the machine is measured.
     pub async fn run(&self, target: &Arc<LoadTarget>) -> anyhow::Result<()> {
         target.make_bucket(&self.bucket).await?;
         let probed = self.probe.run()?;
@@ -98,9 +106,10 @@ impl Suite {
         Load { work, objects, connections: self.connections, until, rate: None }
     }
 
-    /// Gives the row, and how many keys there are then.
+    /// Runs PUTs with cuts; returns the row, and the number of keys that exist after them. Fails if a PUT
+    /// failed.
     async fn put(&self, target: &LoadTarget, appends: f64) -> anyhow::Result<(SuiteRow, u64)> {
-        // Half a period is left for the last one.
+        // Half a period is left for the last cut.
         let period = self.time * 2 / (2 * CUTS + 1);
         let cuts = CutLoop::every(period, self.admin.clone());
         let work = LoadWork::Put { keys: u64::MAX, signs_payload: false };
@@ -121,7 +130,7 @@ impl Suite {
                 made.count
             ),
         };
-        // Numbers of requests that failed have no object.
+        // A request that failed leaves a number without an object.
         anyhow::ensure!(measured.failures == 0, "{} PUTs failed", measured.failures);
         Ok((row, measured.requests))
     }
@@ -170,7 +179,7 @@ impl Suite {
         let large = self.large();
         let (mut rates, mut disk) = (Vec::new(), Vec::new());
         for _ in 0..REPEATS {
-            // Beside each upload, since disks that are shared change from minute to minute.
+            // Measured beside each upload, since the rate of a shared disk changes from minute to minute.
             disk.push(self.probe.write()?);
             let measured: upload::UploadMeasurement = large.run(target).await?;
             measured.report("upload").print(self.as_json)?;
@@ -232,7 +241,7 @@ fn sorted(rates: &[f64]) -> Vec<f64> {
     sorted
 }
 
-/// The middle one; of an even number, the lower of the two. Zero if there is none.
+/// The middle rate; of an even number of rates, the lower of the two. Zero if there is none.
 fn median(rates: &[f64]) -> f64 {
     sorted(rates).get(rates.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
 }

@@ -1,4 +1,4 @@
-//! One large object, as one PUT or in parts, and whether the store's ETag is that of what was sent.
+//! Measures the upload of one large object, as one PUT or in parts, and verifies the store's ETag.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,16 +16,16 @@ use crate::report::FigureReport;
 use crate::stopwatch::{Cost, Stopwatch};
 use crate::xml;
 
-/// How an upload is cut up.
+/// The division of an upload into parts.
 #[derive(Clone, Copy, Debug)]
 pub struct PartSizes {
-    /// The size of each, but the last.
+    /// The size of each part, except the last, in bytes.
     pub bytes: u64,
-    /// How many are sent at a time, each over a connection of its own.
+    /// The number of parts that are sent at a time, each over a connection of its own.
     pub parallel: usize,
 }
 
-/// An upload that can be run, again and again.
+/// An upload that can be run repeatedly.
 #[derive(Clone)]
 pub struct UploadRun {
     path: String,
@@ -35,20 +35,22 @@ pub struct UploadRun {
     etag: String,
 }
 
-/// What an upload found.
+/// The figures of an upload.
 pub struct UploadMeasurement {
     bytes: u64,
-    /// What it cost, from the first request to the last answer.
+    /// The cost from the first request to the last answer.
     pub cost: Cost,
 }
 
 impl UploadMeasurement {
-    /// MiB per second.
+    /// Returns the rate in MiB per second of wall-clock time, from the first request until after the last
+    /// answer.
     pub fn rate(&self) -> f64 {
         self.cost.mib_per_second(self.bytes)
     }
 
-    /// As a report of a subcommand.
+    /// Returns the figures as the report of `command`, in the order in which they are printed: the rate
+    /// before size and cost.
     pub fn report(&self, command: &'static str) -> FigureReport {
         FigureReport::new(command)
             .number("mib_per_second", self.rate())
@@ -60,7 +62,9 @@ impl UploadMeasurement {
 }
 
 impl UploadRun {
-    /// Prepares an upload. Computes its ETag, so that this costs nothing while the clock runs.
+    /// Prepares an upload of `bytes` bytes, and computes the expected ETag before the clock starts.
+    ///
+    /// Blocks the thread while the whole content is hashed. The size of a part must be above 0.
     pub fn new(bucket: &str, key: &str, bytes: u64, parts: Option<PartSizes>) -> Self {
         let path = encode_path(&format!("/{bucket}/{key}"));
         let pattern = Pattern::new();
@@ -76,7 +80,11 @@ impl UploadRun {
         Self { path, bytes, parts, pattern, etag }
     }
 
-    /// Uploads it.
+    /// Uploads the object, and verifies that the store's ETag is the expected one.
+    ///
+    /// Fails if a connection breaks, a request is not answered with a success, or the ETag is another. After
+    /// an error in parts the upload is not aborted; an object that exists under the key is overwritten. The
+    /// first connection is opened before the clock starts, those of the parts after.
     pub async fn run(&self, target: &Arc<LoadTarget>) -> anyhow::Result<UploadMeasurement> {
         let mut connection = ClientConnection::open(target).await?;
         let stopwatch = Stopwatch::start();
@@ -130,12 +138,12 @@ impl UploadRun {
         }
         xml += "</CompleteMultipartUpload>";
         connection.demand(self.post(&query, xml.into()), &mut answer).await?;
-        // A failure can also come after a 200: then the body has no ETag.
+        // A failure can also come after a 200: the body then has no ETag.
         let etag = text(&answer, "ETag")?;
         Ok(etag.trim_matches('"').to_owned())
     }
 
-    /// Uploads parts that nobody has taken yet, until there are none.
+    /// Uploads parts that no other task has taken yet, until there are none. Returns their indices and ETags.
     async fn some_parts(
         &self,
         target: &LoadTarget,
@@ -155,7 +163,7 @@ impl UploadRun {
     }
 }
 
-/// Where the parts begin, and their lengths.
+/// Returns position and length of each part, in bytes.
 fn ranges(bytes: u64, part_bytes: u64) -> Vec<(u64, u64)> {
     let begins = (0..bytes).step_by(part_bytes.max(1) as usize);
     begins.map(|begin| (begin, part_bytes.min(bytes - begin))).collect()

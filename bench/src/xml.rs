@@ -1,13 +1,16 @@
-//! Text in the XML of answers.
+//! Finds and decodes text in the XML of answers.
 //!
-//! Stores escape differently: one writes `"` as it is, others as `&quot;`, `&#34;` or `&#x22;`. So text is
-//! decoded before it is compared with anything or sent back.
+//! Stores escape differently: one writes `"` unchanged, others as `&quot;`, `&#34;` or `&#x22;`. Text is
+//! therefore decoded before it is compared or sent back.
 
 use std::borrow::Cow;
 
 use anyhow::Context;
 
-/// The text of the first element of that name, decoded; none when there is no such element.
+/// Returns the decoded text of the first element of this name; `None` if there is no such element.
+///
+/// Fails if the text is not UTF-8 or contains an unknown escape. The element must have no attributes and no
+/// prefix.
 pub fn text_of(document: &[u8], name: &str) -> anyhow::Result<Option<String>> {
     let (begin, end) = (format!("<{name}>"), format!("</{name}>"));
     let raw = between(document, begin.as_bytes(), end.as_bytes());
@@ -15,21 +18,25 @@ pub fn text_of(document: &[u8], name: &str) -> anyhow::Result<Option<String>> {
     Ok(text.transpose()?.map(Cow::into_owned))
 }
 
-/// Decodes text as it stands in a document.
+/// Decodes the escapes of a text in a document, without a copy if there are none.
+///
+/// Fails if the text is not UTF-8 or contains an unknown escape.
 pub fn decode(raw: &[u8]) -> anyhow::Result<Cow<'_, str>> {
     let text = std::str::from_utf8(raw)?;
-    // Most text has nothing to decode, and a listing has millions of keys.
+    // Most texts have nothing to decode, and a listing has millions of keys.
     Ok(if raw.contains(&b'&') { quick_xml::escape::unescape(text)? } else { Cow::Borrowed(text) })
 }
 
-/// The bytes between the first `begin` and the `end` after it.
+/// Returns the bytes between the first `begin` and the first `end` after it.
 fn between<'a>(text: &'a [u8], begin: &[u8], end: &[u8]) -> Option<&'a [u8]> {
     let text = &text[find(text, begin)? + begin.len()..];
     find(text, end).map(|len| &text[..len])
 }
 
-/// Position of `tag`. A tag has one `>`, its last byte: where another byte that it does not have stands at
-/// that place, it cannot begin before, so most of the text is skipped, not read.
+/// Returns the position of the first `tag`, or `None` if there is none; `tag` must end with its only `>`.
+///
+/// Looks only at some of the bytes: a byte that is not in `tag` excludes every position of the tag across it,
+/// so the search continues after that byte.
 pub fn find(text: &[u8], tag: &[u8]) -> Option<usize> {
     let (last, head) = tag.split_last()?;
     let mut at = head.len();
@@ -51,7 +58,7 @@ pub fn find(text: &[u8], tag: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// As stores answer: this one, MinIO, SeaweedFS, and in ways that XML allows as well.
+    /// The answers of this store, MinIO and SeaweedFS, and other notations that XML allows.
     #[test]
     fn what_stores_escape_differently_is_decoded_alike() {
         let etags = [

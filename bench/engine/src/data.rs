@@ -1,4 +1,4 @@
-//! A data directory as a server keeps it, opened without the server.
+//! Opens a data directory in the form in which a server keeps it, without the server.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,12 +16,13 @@ use ingest::log::embedded::{self, EmbeddedLog};
 
 /// A store in this process.
 pub struct EngineStore {
-    /// Its one partition.
+    /// The only partition.
     pub partition: Partition,
     log: Arc<EmbeddedLog>,
 }
 
-/// The store's id: `docs/formats/directory.md` specifies the line that it stands in.
+/// Reads the id of the store, or writes a new one if `identity.a` cannot be read. `docs/formats/directory.md`
+/// specifies the line. Fails if the line is not that of a store on one machine; the checksum is not verified.
 fn identity(data: &Path) -> anyhow::Result<StoreId> {
     let path = data.join("identity.a");
     let Ok(text) = fs::read_to_string(&path) else {
@@ -44,7 +45,10 @@ fn identity(data: &Path) -> anyhow::Result<StoreId> {
 }
 
 impl EngineStore {
-    /// Opens it. No server may have it open; nothing here keeps one out.
+    /// Opens a data directory, or makes a new store in an empty one, and recovers its log.
+    ///
+    /// No server may have the directory open: the caller must ensure that, since nothing here locks it. Fails
+    /// if a file cannot be read or written, or if the identity is not that of a store on one machine.
     pub async fn open(data: &Path, options: PartitionOptions) -> anyhow::Result<Self> {
         fs::create_dir_all(data)?;
         let store = identity(data)?;
@@ -77,7 +81,8 @@ impl EngineStore {
         Ok(Self { partition, log })
     }
 
-    /// Stops, leaving in the log what is not folded.
+    /// Closes the log. Records that are not folded stay in the log, for the next server that opens the
+    /// directory. Must be called before the process ends.
     pub async fn close(&self) {
         self.log.close().await;
     }

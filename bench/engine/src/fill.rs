@@ -1,4 +1,4 @@
-//! Writing objects through the log, as fast as it takes them.
+//! Writes objects through the log, as fast as the log accepts them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,32 +23,37 @@ use sha2::{Digest, Sha256};
 use crate::data::EngineStore;
 use crate::keys;
 
-/// What is written.
+/// Buckets, keys and tags of a fill.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum FillScenario {
-    /// Three buckets with short, long and deep keys, tags on a fifth of the objects.
+    /// Three buckets with short, long and deep keys; a fifth of the objects have tags.
     Curve,
-    /// A bucket in which one common prefix hides all keys but a hundred.
+    /// One bucket in which a common prefix hides all keys except a hundred.
     Hidden,
-    /// A bucket `clean`, and a versioned one `marked` with the same visible keys and nine times as many that
-    /// were deleted.
+    /// Bucket `clean`, and versioned bucket `marked` with the same visible keys and nine times as many
+    /// deleted ones.
     Marked,
 }
 
-/// See `Command::Fill`.
+/// The parameters of a fill: the arguments of the `fill` subcommand.
 #[derive(Clone, Debug)]
 pub struct FillPlan {
+    /// Buckets, keys and tags.
     pub scenario: FillScenario,
+    /// The number of objects.
     pub objects: u64,
+    /// The number of the first object.
     pub first: u64,
+    /// The number of runs of equal size; 0 for cuts as a server makes them, and a merge.
     pub runs: u64,
+    /// The number of objects that stay in the memtable.
     pub memtable: u64,
 }
 
-/// Records under way at once: enough for the log to sync many together.
+/// The most objects whose records are under way at once: enough for the log to sync many together.
 const AT_ONCE: usize = 4096;
 
-/// One write.
+/// One write: bucket index, key and, for a put, the number of the object.
 enum FillWrite {
     Put(usize, String, u64),
     Delete(usize, String),
@@ -63,7 +68,7 @@ impl FillScenario {
         }
     }
 
-    /// The writes of the n-th object.
+    /// Returns the writes of the n-th object, in order.
     fn writes(self, n: u64) -> Vec<FillWrite> {
         match self {
             FillScenario::Curve => {
@@ -91,11 +96,15 @@ impl FillScenario {
     }
 }
 
-/// Writes what the plan says.
+/// Fills a store according to the plan, and prints one line of JSON with times in seconds and sizes in bytes.
+///
+/// Writes and cuts the objects that are to be sealed, merges them only if the plan has no number of runs, and
+/// then writes the objects that stay in the memtable. Fails at the first record that is rejected or not
+/// accepted by the log; the records before it stay in the store.
 pub async fn run(data: &Path, plan: &FillPlan) -> anyhow::Result<()> {
     let mut options = PartitionOptions::default();
     if plan.runs > 0 || plan.memtable > 0 {
-        // Cuts are made when this program says so.
+        // Only this program makes cuts.
         let never = std::time::Duration::from_secs(1 << 20);
         options.cut =
             CutPolicy { bytes: u64::MAX, entries: usize::MAX, age: never, records: u64::MAX };
@@ -153,7 +162,7 @@ pub async fn run(data: &Path, plan: &FillPlan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the buckets, or finds them.
+/// Makes the buckets, unless they exist, and returns their ids in the order of the scenario.
 async fn buckets(
     data: &EngineStore,
     scenario: FillScenario,
@@ -198,7 +207,7 @@ async fn write(
     let submitted = stream::iter(numbers).map(|n| {
         let configs = configs.clone();
         async move {
-            // In turn: a delete follows the write of what it deletes.
+            // One after the other: a delete must follow the write of the object that it deletes.
             for write in scenario.writes(n) {
                 let body = body(write, buckets, &configs, owner)?;
                 let outcome = data.partition.submit(owner, "bench", body).await?;

@@ -1,8 +1,8 @@
-//! The objects that are written: what the n-th is called and what it says of itself, the same in every run.
+//! Keys and attributes of numbered objects, the same in every run.
 
 use ingest::entry::{Attributes, ETag};
 
-/// Names of extensions, with content types, as they are found in real stores.
+/// File name extensions with their content types, as in real stores.
 const KINDS: [(&str, &str); 8] = [
     ("jpg", "image/jpeg"),
     ("parquet", "application/vnd.apache.parquet"),
@@ -14,7 +14,8 @@ const KINDS: [(&str, &str); 8] = [
     ("bin", "application/octet-stream"),
 ];
 
-/// Turns a number into one that looks like chance, and no two into the same (SplitMix64's finaliser).
+/// Mixes the bits of a number (SplitMix64's finaliser). The function is one to one: different numbers never
+/// have the same result.
 pub fn scramble(mut n: u64) -> u64 {
     n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,10 +23,11 @@ pub fn scramble(mut n: u64) -> u64 {
     n ^ (n >> 31)
 }
 
-/// The buckets of the curves.
+/// The buckets of scenario `curve`, in the order of the indices that [`place`] returns.
 pub const BUCKETS: [&str; 3] = ["short", "long", "deep"];
 
-/// Which bucket the n-th object is in, and its key.
+/// Returns the index of the n-th object's bucket in [`BUCKETS`], and its key, which must equal that of every
+/// earlier run.
 pub fn place(n: u64) -> (usize, String) {
     let chance = scramble(n);
     let (extension, _) = KINDS[(chance % 8) as usize];
@@ -57,7 +59,8 @@ pub fn place(n: u64) -> (usize, String) {
     }
 }
 
-/// What the n-th object says of itself. It has no payload: its size is one that it might have.
+/// Returns the attributes of the n-th object, with tags only for every fifth one. The object has no payload:
+/// size and MD5 are invented, and must never be verified.
 pub fn attributes(n: u64, owner: &str) -> Attributes {
     let chance = scramble(n);
     let (_, content_type) = KINDS[(chance % 8) as usize];

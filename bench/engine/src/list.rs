@@ -1,4 +1,4 @@
-//! Listings, as the gateway takes them: pages, each on a snapshot of its own.
+//! Measures listings in the way the gateway takes them: pages, each on a snapshot of its own.
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,10 +15,11 @@ use crate::data::EngineStore;
 use crate::fill::FillScenario;
 use crate::keys;
 
+/// The most keys on a page, as in S3.
 const PAGE: usize = 1000;
-/// Times that one page is taken.
+/// The number of repetitions of one page.
 const TIMES: u64 = 2000;
-/// Rounds over a whole listing; the best is told beside the median.
+/// The number of full listings; the best rate is reported beside the median.
 const ROUNDS: usize = 5;
 
 struct Lister<'a> {
@@ -44,7 +45,7 @@ impl Lister<'_> {
         Ok(listing::objects(&self.partition.snapshot(), &request).await?)
     }
 
-    /// All keys, page after page; gives their number.
+    /// Lists all keys, page after page, and returns their number.
     async fn whole(&self) -> anyhow::Result<u64> {
         let mut from = ListStart::Start;
         let mut keys = 0;
@@ -56,7 +57,7 @@ impl Lister<'_> {
         }
     }
 
-    /// Keys a second of whole listings.
+    /// Measures and prints the keys per second of full listings; returns the median.
     async fn rate(&self, name: &str) -> anyhow::Result<f64> {
         let mut rates = Vec::new();
         let mut keys = 0;
@@ -75,6 +76,7 @@ impl Lister<'_> {
         Ok(median)
     }
 
+    /// Measures and prints the latencies of a page that is taken [`TIMES`] times, in milliseconds.
     async fn times<F: Future<Output = anyhow::Result<ListPage>>>(
         &self,
         figure: &str,
@@ -105,9 +107,14 @@ fn lister<'a>(partition: &'a Partition, name: &str) -> anyhow::Result<Lister<'a>
     Ok(Lister { partition, bucket })
 }
 
-/// Takes the figures of a scenario.
+/// Measures and prints the figures of a scenario, one line of JSON for each, after a line about runs and
+/// memtable.
+///
+/// The store must have been filled with the same scenario before. Fails if a bucket is missing, a listing
+/// cannot be read, or, in `marked`, the two buckets do not have the same number of keys. Nothing is cut or
+/// merged during the measurement.
 pub async fn run(data: &Path, scenario: FillScenario) -> anyhow::Result<()> {
-    // Nothing is cut or merged while it is measured.
+    // Nothing is cut or merged during the measurement.
     let never = std::time::Duration::from_secs(1 << 20);
     let cut = CutPolicy { bytes: u64::MAX, entries: usize::MAX, age: never, records: u64::MAX };
     let options = PartitionOptions { cut, merge_fan_in: usize::MAX, ..PartitionOptions::default() };
@@ -149,7 +156,7 @@ async fn curve(partition: &Partition) -> anyhow::Result<()> {
         bucket.rate(name).await?;
         bucket.times("first page", name, |_| bucket.page("", "", ListStart::Start, PAGE)).await?;
         let random = |n: u64| {
-            // Some key of this bucket, written or not.
+            // A key of this bucket, written or not.
             let (_, key) = keys::place(keys::scramble(n) / 3 * 3 % 3_000_000_000 + index as u64);
             bucket.page("", "", ListStart::After(key.into()), PAGE)
         };

@@ -1,7 +1,7 @@
-//! The `siltstone-engine-bench` binary: the store without HTTP, in one process.
+//! The `siltstone-engine-bench` binary: measures the store without HTTP, in one process.
 //!
-//! `fill` writes objects through the log as a server would, into a data directory that a server can then open;
-//! `list` takes listings from it. What HTTP and XML cost is the difference to `siltstone-bench list`.
+//! `fill` writes objects through the log in the way a server does, into a data directory that a server can
+//! open afterwards. `list` lists them. The difference to `siltstone-bench list` is the cost of HTTP and XML.
 #![allow(missing_docs, reason = "a binary has no public interface")]
 
 mod data;
@@ -27,31 +27,32 @@ struct Cli {
 enum Command {
     /// Writes objects through the log, folds and merges them.
     Fill {
-        /// The data directory; made if it is not there.
+        /// Data directory; made if it does not exist.
         #[arg(long)]
         data: PathBuf,
-        /// How many.
+        /// Number of objects.
         #[arg(long)]
         objects: u64,
-        /// Which.
+        /// Scenario, which decides buckets, keys and tags.
         #[arg(long, value_enum, default_value = "curve")]
         scenario: fill::FillScenario,
-        /// The number of the first, so that more can be written beside what is there.
+        /// Number of the first object, so that more objects can be written beside those of an earlier fill.
         #[arg(long, default_value_t = 0)]
         first: u64,
-        /// In so many cuts of the same size, not merged. 0: cuts as a server makes them, then one merge of all.
+        /// Number of cuts of equal size, which are not merged. 0: cuts as a server makes them (one, if
+        /// `--memtable` is given), then one merge of all.
         #[arg(long, default_value_t = 0)]
         runs: u64,
-        /// Leave the last part, as many objects as this, in the memtable.
+        /// Number of objects, the last ones, that stay in the memtable.
         #[arg(long, default_value_t = 0)]
         memtable: u64,
     },
-    /// Lists what `fill` wrote: one line of JSON for each figure.
+    /// Lists the objects of `fill`: one line of JSON for each figure.
     List {
-        /// The data directory.
+        /// Data directory.
         #[arg(long)]
         data: PathBuf,
-        /// Which of them.
+        /// Scenario with which the directory was filled.
         #[arg(long, value_enum, default_value = "curve")]
         scenario: fill::FillScenario,
     },

@@ -1,6 +1,8 @@
-//! What is wrong with single answers, whatever else happened: bodies that are no value, values that were
-//! never written there or whose write was refused, ETags and lengths that are not those of the value,
-//! pages out of order.
+//! Checks each answer by itself, independent of all other answers.
+//!
+//! Found are: bodies that are not a value; values that were never written to that place, or whose write was
+//! refused; ETags and lengths that are not those of the value; pages that are out of order, too long, or
+//! empty although more follows.
 
 use std::collections::HashMap;
 
@@ -8,18 +10,18 @@ use super::recording::{RecordedOperation, Recording};
 use super::violation::{BrokenPromise, Violation};
 use crate::history::line::{Action, OperationOutcome, SeenContent, WrittenValue};
 
-/// A value, and where it was written.
+/// A value, with the place to which it was written.
 struct KnownValue<'a> {
     bucket: &'a str,
     key: &'a str,
     written: &'a WrittenValue,
-    /// The operation that wrote it, by its index.
+    /// The operation that wrote the value, by its index in the recording.
     operation: usize,
-    /// Whether that was refused.
+    /// True if the write was refused.
     is_refused: bool,
 }
 
-/// All values of a history.
+/// All values that a history writes, by id and by ETag.
 struct HistoryValues<'a> {
     by_id: HashMap<&'a str, KnownValue<'a>>,
     ids: HashMap<&'a str, &'a str>,
@@ -45,7 +47,10 @@ impl<'a> HistoryValues<'a> {
     }
 }
 
-/// Everything that is wrong with single answers.
+/// Returns one violation for each answer that is wrong by itself, in the order in which the operations began.
+///
+/// An answer can be wrong in several ways: then each is a violation of its own. Operations without an answer
+/// have none.
 pub fn check(recording: &Recording) -> Vec<Violation> {
     let values = HistoryValues::of(recording);
     let mut violations = Vec::new();
@@ -62,7 +67,7 @@ pub fn check(recording: &Recording) -> Vec<Violation> {
     violations
 }
 
-/// The key concerned, what is wrong, and the operation that wrote what was seen.
+/// The key concerned, a description of the fault, and the operation that wrote the value shown, if known.
 type AnswerFault = (String, String, Option<usize>);
 
 fn faults(values: &HistoryValues<'_>, operation: &RecordedOperation) -> Vec<AnswerFault> {
@@ -119,7 +124,7 @@ fn faults(values: &HistoryValues<'_>, operation: &RecordedOperation) -> Vec<Answ
     faults
 }
 
-/// An object as it was shown.
+/// An object as an answer shows it.
 struct ShownObject<'a> {
     bucket: &'a str,
     key: &'a str,

@@ -1,10 +1,11 @@
-//! What clients could do while faults lasted.
+//! Measures which operations succeeded during faults, and how long none did.
 //!
 //! A file of faults has a JSON object in each line: `fault` (its name), `begin` and `end`, both in seconds
-//! since 1970; without `end` it lasted until the history ended. Operations belong to the fault during
-//! which they began. A gap is the time between two successes of a kind that follow each other; gaps count
-//! in full that lie at least partly in a fault. Clients wait for their answers, so gaps are never shorter
-//! than what the store took, and may be a little longer.
+//! since 1970. Without `end` the fault lasted until the history ended. An operation belongs to the fault
+//! during which it began. A gap is the time between the ends of two consecutive successes of a kind (reads or
+//! writes). The first gap begins with the history, and the last one ends with the history. A gap that
+//! overlaps a fault counts in full. Clients wait for their answers, so a gap is never shorter than the outage
+//! of the store, and may be a little longer.
 
 use std::path::Path;
 
@@ -15,63 +16,70 @@ use super::recording::Recording;
 use super::tally::OutcomeCounts;
 use crate::history::line::{Action, OperationOutcome};
 
-/// Writes are back where a gap ends that was at least so long.
+/// The least length of a write gap that counts as an outage, in seconds; see
+/// [`SuccessGaps::writes_back_after`].
 const OUTAGE_SECONDS: f64 = 1.0;
 
-/// A fault, as whoever caused it writes it down.
+/// A fault as recorded by the program that caused it.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 pub struct RecordedFault {
-    /// Its name.
+    /// The name of the fault.
     pub fault: String,
-    /// When it began, in seconds since 1970.
+    /// The beginning of the fault, in seconds since 1970.
     pub begin: f64,
-    /// When it ended.
+    /// The end of the fault, in seconds since 1970; `None` if the fault lasted until the history ended.
     pub end: Option<f64>,
 }
 
-/// Reads a file of faults.
+/// Reads a file of faults, in the order of its lines; empty lines are skipped.
+///
+/// Fails if the file cannot be read, or if a line is not a [`RecordedFault`] in JSON.
 pub fn read(path: &Path) -> anyhow::Result<Vec<RecordedFault>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))?;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     lines.map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
 }
 
-/// What clients could do during a fault. Times are in seconds.
+/// Operations and gaps during one fault. Times are in seconds since the beginning of the history.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Availability {
-    /// The fault's name.
+    /// The name of the fault.
     pub fault: String,
-    /// When it began, from the history's beginning on.
+    /// The beginning of the fault; negative if the fault is older than the history.
     pub begin: f64,
-    /// When it ended.
+    /// The end of the fault, or of the history if that is earlier.
     pub end: f64,
-    /// Reads that began meanwhile.
+    /// Reads that began during the fault.
     pub reads: OutcomeCounts,
-    /// Writes that began meanwhile.
+    /// Writes that began during the fault.
     pub writes: OutcomeCounts,
-    /// All endpoints together.
+    /// Gaps over all endpoints together.
     pub all: SuccessGaps,
-    /// Each endpoint.
+    /// Gaps of each endpoint, in the order of the setup's endpoints.
     pub endpoints: Vec<SuccessGaps>,
 }
 
-/// Gaps between successes that lie at least partly in a fault.
+/// Gaps between successes that overlap a fault. All fields are in seconds.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct SuccessGaps {
-    /// The longest between reads.
+    /// The longest gap between reads; 0 if no gap overlaps the fault.
     pub longest_read_gap: f64,
-    /// The longest between writes.
+    /// The longest gap between writes; 0 if no gap overlaps the fault.
     pub longest_write_gap: f64,
-    /// How long after the fault's begin the first write ended that began after it, and succeeded; nothing
-    /// if none did. One that slips through before the fault has its effect counts, too.
+    /// The time from the fault's begin to the earliest end of a successful write that began after it. `None`
+    /// if there is no such write. A write that succeeds before the fault has its effect counts, too.
     pub next_write_after: Option<f64>,
-    /// How long after the fault's begin writes succeeded again: when the last gap of at least a second
-    /// ended that lies partly in the fault. 0 if there was none; nothing if it did not end.
+    /// The time from the fault's begin until writes succeeded again: the end of the last gap of at least one
+    /// second that overlaps the fault. 0 if there was no such gap, `None` if the gap lasted until the history
+    /// ended.
     pub writes_back_after: Option<f64>,
 }
 
 impl Availability {
-    /// As text.
+    /// Formats the figures as indented lines for people: counts first, then all endpoints, then each
+    /// endpoint.
+    ///
+    /// `endpoints` must be the setup's endpoints, in the same order as the field of that name.
     pub fn text(&self, endpoints: &[String]) -> String {
         let Self { fault, begin, end, reads, writes, .. } = self;
         let mut text = format!("  {fault}: {begin:.1} s to {end:.1} s\n");
@@ -103,7 +111,10 @@ impl SuccessGaps {
     }
 }
 
-/// What clients could do during each fault.
+/// Computes the availability during each fault, in the order of `faults`.
+///
+/// Only operations that began between a fault's begin and end count as its reads and writes. The parts of an
+/// upload are one of the writes, but never end a gap, since they change no object.
 pub fn of(recording: &Recording, faults: &[RecordedFault]) -> Vec<Availability> {
     let successes = Successes::of(recording);
     let zero = recording.setup.unix_ms as f64 / 1e3;
@@ -137,7 +148,7 @@ fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-/// An operation that has succeeded. Times are in seconds.
+/// An operation that succeeded. Times are in seconds since the beginning of the history.
 #[derive(Clone, Copy)]
 struct Success {
     began: f64,
@@ -145,11 +156,11 @@ struct Success {
     endpoint: usize,
 }
 
-/// All of them, in the order in which they ended.
+/// All successes of a history, reads and writes apart, each in the order in which the operations ended.
 struct Successes {
     reads: Vec<Success>,
     writes: Vec<Success>,
-    /// When the last operation ended.
+    /// The end of the last operation, in seconds since the beginning of the history.
     end: f64,
 }
 
@@ -159,7 +170,7 @@ impl Successes {
         for operation in &recording.operations {
             end = end.max(seconds(operation.end().unwrap_or(operation.begin())));
             let Some(ns) = operation.end() else { continue };
-            // The parts of an upload show nothing, so they are no write yet.
+            // The parts of an upload change no object, so they are not a write yet.
             let is_upload = matches!(operation.invoke.action, Action::Upload { .. });
             if operation.outcome() == OperationOutcome::Ok && !is_upload {
                 let is_read = operation.invoke.action.is_read();
@@ -176,7 +187,7 @@ impl Successes {
         Self { reads, writes, end }
     }
 
-    /// What is known of an endpoint, or of all, between two moments.
+    /// Computes the gaps of one endpoint, or of all if `endpoint` is `None`, that overlap `begin` to `end`.
     fn gaps(&self, endpoint: Option<usize>, begin: f64, end: f64) -> SuccessGaps {
         let is_there = |success: &&Success| endpoint.is_none_or(|there| success.endpoint == there);
         let between = |successes: &[Success]| -> Vec<(f64, f64)> {

@@ -1,56 +1,58 @@
-//! What the operations on one key claim: "this was there", "this is there now".
+//! Reduces the operations on a key to claims: "this was there", "this is there from now on".
 //!
-//! Claims are what is left of operations once everything is gone that says nothing about the order of
-//! things: refused writes, reads that failed, endpoints, lengths. All judgement about a key starts here.
+//! A claim keeps only the parts of an operation that restrict the order of contents. Refused writes without a
+//! condition, reads that failed, endpoints and lengths are left out. The order ([`super::register`]) and the
+//! listings ([`super::listings`]) are judged by claims alone.
 
 use std::collections::HashMap;
 
 use super::recording::{RecordedOperation, Recording};
 use crate::history::line::{Action, OperationOutcome, SeenContent};
 
-/// A value, by its number among those of a key.
+/// A value, by its number among the values of its key; values written under the key are numbered first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ClaimedValue(pub u32);
 
-/// What a key holds: a value, or nothing.
+/// The content of a key: a value, or `None` for no object.
 pub type KeyContent = Option<ClaimedValue>;
 
-/// What one operation claims.
+/// The claim of one operation about one key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Claim {
     /// The operation, by its index in the recording.
     pub operation: usize,
-    /// When it began.
+    /// The time at which the operation began, in nanoseconds of the history's clock.
     pub begin: u64,
-    /// When it was answered; a write that nobody has acknowledged has no end.
+    /// The time of the answer, in nanoseconds of the history's clock; `None` for a write that was not
+    /// acknowledged.
     pub end: Option<u64>,
-    /// What it says.
+    /// The statement of the claim.
     pub says: ClaimEffect,
 }
 
-/// What a claim says of a moment between its begin and its end.
+/// The statement of a claim about one moment between its begin and its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClaimEffect {
-    /// Exactly this was there: a read.
+    /// Exactly one content was there: a read.
     Was(KeyContent),
-    /// Something was there: `If-None-Match: *` has failed.
+    /// Some object was there: `If-None-Match: *` has failed.
     WasSome,
-    /// This was not there: `If-Match` has failed.
+    /// A value was not there: `If-Match` has failed.
     WasNot(ClaimedValue),
-    /// A listing shows this: whoever wrote it has done so. Whether it was still there is for the model of
-    /// listings to say.
+    /// A listing shows a value, so its write has taken effect. The time until which the value stayed is
+    /// judged by [`super::listings`] only.
     WasListed(ClaimedValue),
-    /// This is there from then on: a write or a delete.
+    /// A content is there from that moment on: a write or a delete.
     Is {
-        /// What was there before, if the write depended on that.
+        /// The content that must have been there before; `None` for a write without a condition.
         only_over: Option<KeyContent>,
-        /// What is there from then on.
+        /// The content from that moment on.
         content: KeyContent,
     },
 }
 
 impl Claim {
-    /// The value that it writes.
+    /// Returns the value that the operation writes; `None` for deletes and for every claim that only sees.
     pub fn written(&self) -> Option<ClaimedValue> {
         match self.says {
             ClaimEffect::Is { content, .. } => content,
@@ -58,28 +60,29 @@ impl Claim {
         }
     }
 
-    /// Whether it is a write or a delete.
+    /// Returns true if the operation is a write or a delete, acknowledged or not.
     pub fn is_write(&self) -> bool {
         matches!(self.says, ClaimEffect::Is { .. })
     }
 }
 
-/// Everything that is claimed of one key.
+/// All claims about one key.
 #[derive(Clone, Default, Debug)]
 pub struct KeyClaims {
     /// The bucket and the key.
     pub name: (String, String),
-    /// The claims, in the order of their begins.
+    /// The claims, ordered by begin, then by operation.
     pub claims: Vec<Claim>,
-    /// The values by their ETags; those first that were written under this key.
+    /// The values by their ETags; values written under this key have the lowest numbers.
     values: HashMap<String, ClaimedValue>,
     ids: HashMap<String, ClaimedValue>,
-    /// The page that was the first to show a value.
+    /// For each value, the page that shows it and was answered first.
     listed: HashMap<ClaimedValue, Claim>,
 }
 
 impl KeyClaims {
-    /// The value with an ETag, if it was ever written under this key, or asked for.
+    /// Returns the value with an ETag; `None` unless it was ever written under this key or named by an
+    /// `If-Match`.
     pub fn value(&self, etag: &str) -> Option<ClaimedValue> {
         self.values.get(etag).copied()
     }
@@ -89,7 +92,7 @@ impl KeyClaims {
         *self.values.entry(etag.to_owned()).or_insert(next)
     }
 
-    /// Reads an operation's claim.
+    /// Adds the claim of an operation on this key, if the operation claims something.
     fn add(&mut self, index: usize, operation: &RecordedOperation) {
         let (begin, end) = (operation.begin(), operation.end());
         let answered = operation.outcome() != OperationOutcome::Unknown;
@@ -105,7 +108,8 @@ impl KeyClaims {
         self.claims.extend(says.map(claim));
     }
 
-    /// Reads a line of a page.
+    /// Adds the claim of one entry of a page, unless the value is unknown or an earlier page already shows
+    /// it.
     fn add_listed(&mut self, index: usize, page: &RecordedOperation, etag: &str) {
         let (Some(value), Some(end)) = (self.value(etag), page.end()) else { return };
         let says = ClaimEffect::WasListed(value);
@@ -132,8 +136,8 @@ impl KeyClaims {
         Some(ClaimEffect::Is { only_over, content })
     }
 
-    /// What a read saw. A value that was never written here claims nothing: that it was answered is
-    /// wrong by itself.
+    /// The claim of a read that was answered. A value that was never written here leads to no claim:
+    /// [`super::answers`] reports the answer.
     fn sight(&self, operation: &RecordedOperation) -> Option<ClaimEffect> {
         match operation.ending()?.seen.as_ref()? {
             SeenContent::Absent => Some(ClaimEffect::Was(None)),
@@ -149,7 +153,7 @@ impl KeyClaims {
         }
     }
 
-    /// What a write tells by being refused: that its condition did not hold.
+    /// The claim of a refused write: its condition did not hold. `None` if it was refused for another reason.
     fn refusal(&mut self, operation: &RecordedOperation) -> Option<ClaimEffect> {
         let ending = operation.ending()?;
         match (&operation.invoke.action, ending.status, &ending.seen) {
@@ -165,7 +169,9 @@ impl KeyClaims {
     }
 }
 
-/// The claims of all keys, in the order of their names.
+/// Returns the claims of every key that an operation names, ordered by bucket, then by key.
+///
+/// Keys that appear only in listings have no claims and are left out.
 pub fn of(recording: &Recording) -> Vec<KeyClaims> {
     let mut keys: HashMap<(&str, &str), KeyClaims> = HashMap::new();
     for operation in &recording.operations {
@@ -205,18 +211,22 @@ fn name(operation: &RecordedOperation) -> Option<(&str, &str)> {
     Some((operation.invoke.bucket.as_str(), operation.invoke.action.key()?))
 }
 
-/// A moment, and the operation that it is known from, by its index in the recording.
+/// A time, with the operation that proves it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Moment {
-    /// When.
+    /// The time, in nanoseconds of the history's clock.
     pub at: u64,
-    /// From which operation.
+    /// The operation, by its index in the recording.
     pub from: usize,
 }
 
-/// By when each claim has certainly come true: an answered one by its end; a write that was not
-/// acknowledged, by the end of the first operation that has seen its value, or that took effect over it.
-/// For a write that nobody has seen there is no such moment.
+/// Returns, for each claim and in the same order, the moment by which it has certainly come true.
+///
+/// For an answered claim that is the end of its operation. For a write that was not acknowledged, the moment
+/// is the end of the first operation that has seen its value, or that took effect over it. A write that was
+/// not acknowledged and never seen has no such moment. An answered write may also get an earlier moment, if
+/// its value was seen before its own end. The proof must not end before the write was sent: such a proof is
+/// ignored, since its answer is wrong.
 pub fn settled(claims: &[Claim]) -> Vec<Option<Moment>> {
     let end = |claim: &Claim| Some(Moment { at: claim.end?, from: claim.operation });
     let mut settled: Vec<Option<Moment>> = claims.iter().map(end).collect();
@@ -229,7 +239,7 @@ pub fn settled(claims: &[Claim]) -> Vec<Option<Moment>> {
     let mut earlier: Vec<(ClaimedValue, Moment)> = seen.collect();
     while let Some((value, end)) = earlier.pop() {
         let Some(writer) = writers.get(&value) else { continue };
-        // What was seen before it was sent is wrong, and says nothing.
+        // An observation that ended before the write was sent is wrong, and proves nothing.
         let is_possible = end.at >= claims[*writer].begin;
         if is_possible && settled[*writer].is_none_or(|before| end.at < before.at) {
             settled[*writer] = Some(end);
@@ -239,7 +249,7 @@ pub fn settled(claims: &[Claim]) -> Vec<Option<Moment>> {
     settled
 }
 
-/// The value without which a claim cannot be true.
+/// The value that must have been written for the claim to be true, if there is one.
 fn relied_upon(claim: &Claim) -> Option<ClaimedValue> {
     match claim.says {
         ClaimEffect::Was(content) => content,

@@ -1,24 +1,24 @@
 //! Judges listings, by a model of sets.
 //!
-//! A listing is not one moment: each page is a request of its own, and what is written meanwhile may show
-//! or not. So a page is judged for itself, over the keys that it covers: those with its prefix, after the
-//! last key of the page before it, up to its last key if more follow. Say it was asked for at `b` and
-//! there at `e`. The promise, for each key it covers:
+//! A listing does not show one moment: each page is a request of its own, and writes that overlap it may show
+//! or not. Each page is therefore judged by itself, over the keys that it covers: those with its prefix,
+//! after the last key of the page before it, and up to its last key if more follow. Assume that the page was
+//! requested at `b` and answered at `e`. The promise, for each key that it covers:
 //!
-//! 1. **What it shows was there at some moment between `b` and `e`, as far as is known.** A value is
-//!    refused that was not even sent by `e`; or that was gone by `b`: something else certainly took its
-//!    place after it was certainly written, and had certainly done so by `b`. So a deleted object is not
-//!    shown, nor an overwritten one.
-//! 2. **What was certainly there from `b` to `e` is shown.**
+//! 1. **A value that is shown was there at some moment between `b` and `e`, as far as is known.** A value
+//!    that was sent only after `e` is a violation. A value that was gone by `b` is a violation, too: another
+//!    content certainly took its place after it was certainly written, and this was complete by `b`. In
+//!    particular, neither a deleted object is shown nor an overwritten one.
+//! 2. **A value that was certainly there from `b` to `e` is shown.**
 //!
-//! "Certainly written" is from when a write was acknowledged, or from when something had seen it
-//! (`claims::settled`). "Certainly there" is from then until the last read that still saw it was asked for
-//! (values are unique, so nothing was in between), or, if that is later, until the first write or delete
-//! was sent that is not certainly older; a write of unknown outcome may take effect at any time, so after
-//! one only reads can vouch for a value.
+//! "Certainly written" begins when a write was acknowledged, or when an operation had seen its value
+//! ([`super::claims::settled`]). "Certainly there" begins at the same moment. The end is the later of two
+//! times: the last read that still saw the value was sent (values are unique, so no other content was there
+//! in between); or the first write or delete that is not certainly older was sent. A write of unknown outcome
+//! may take effect at any time, so after such a write only reads prove that a value is still there.
 //!
-//! What this leaves out: that two listings agree with each other, and that one page is of one moment. S3
-//! promises neither.
+//! Not judged: that two listings agree with each other, and that one page shows one moment. S3 promises
+//! neither.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -28,7 +28,10 @@ use super::recording::{RecordedOperation, Recording};
 use super::violation::{BrokenPromise, Violation};
 use crate::history::line::{Action, SeenContent};
 
-/// Everything that is wrong with listings, and how many pages were judged.
+/// Returns the violations of all listings, and the number of pages that were judged.
+///
+/// `keys` must be in the order of their names, as [`super::claims::of`] returns them. A page that is empty
+/// although more follows is not judged here: [`super::answers`] reports it.
 pub fn check(recording: &Recording, keys: &[KeyClaims]) -> (Vec<Violation>, u64) {
     let lives: Vec<ValueLives> = keys.iter().map(|key| ValueLives::of(&key.claims)).collect();
     let (mut violations, mut pages) = (Vec::new(), 0);
@@ -53,24 +56,25 @@ pub fn check(recording: &Recording, keys: &[KeyClaims]) -> (Vec<Violation>, u64)
     (violations, pages)
 }
 
-/// The life of a value under its key.
+/// The times at which a value was certainly under its key. All times are in nanoseconds of the history's
+/// clock.
 #[derive(Clone, Copy, Debug)]
 struct ValueLife {
     value: ClaimedValue,
     /// The write, by its index in the recording.
     writer: usize,
-    /// When it was sent.
+    /// The time at which the write was sent.
     sent: u64,
-    /// From when on it was certainly there, if ever.
+    /// The moment by which the value was certainly written; `None` if that is not known.
     written: Option<Moment>,
-    /// Until when it certainly still was; for ever, if this is `None`.
+    /// The moment until which the value certainly stayed; `None` means until the end of the history.
     vouched: Option<Moment>,
-    /// When it certainly was no more, if ever.
+    /// The moment by which the value was certainly replaced; `None` if that is not known.
     gone: Option<Moment>,
 }
 
 impl ValueLife {
-    /// Whether there was a time at which it was certainly there.
+    /// Returns true if there was a time at which the value was certainly there.
     fn is_certain(&self) -> bool {
         self.written.is_some_and(|written| self.is_vouched_beyond(written.at))
     }
@@ -79,7 +83,8 @@ impl ValueLife {
         self.vouched.is_none_or(|vouched| vouched.at > moment)
     }
 
-    /// The operations that show what is known of it, with one more.
+    /// Returns the operations that prove the times of the value, plus the one behind `more`, in ascending
+    /// order.
     fn operations(&self, more: Option<Moment>) -> Vec<usize> {
         let known = [self.written, more].into_iter().flatten().map(|moment| moment.from);
         let operations: BTreeSet<usize> = known.chain([self.writer]).collect();
@@ -87,12 +92,12 @@ impl ValueLife {
     }
 }
 
-/// The lives of a key's values.
+/// The lives of all values of a key.
 #[derive(Debug)]
 struct ValueLives {
-    /// In the order of the values.
+    /// All lives, ordered by value.
     all: Vec<ValueLife>,
-    /// Those that were certainly there at some time, by when that began.
+    /// Indices of the lives that were certain at some time, ordered by the beginning of that time.
     certain: Vec<usize>,
 }
 
@@ -132,9 +137,11 @@ impl ValueLives {
         Some(&self.all[at])
     }
 
-    /// The value that was certainly there from `begin` to `end`. The times at which values are certainly
-    /// there do not overlap (if they do, the key has no order, which is found elsewhere), so only the last
-    /// of those can be it that began before.
+    /// Returns the value that was certainly there from `begin` to `end`, if there is one.
+    ///
+    /// The times at which values are certainly there do not overlap. (If they do, the key has no order, and
+    /// [`super::register`] reports that.) So only the last value that was certain before `begin` can be
+    /// there.
     fn throughout(&self, begin: u64, end: u64) -> Option<&ValueLife> {
         let is_written = |at: &usize| self.all[*at].written.is_some_and(|moment| moment.at < begin);
         let count = self.certain.partition_point(is_written);
@@ -143,16 +150,17 @@ impl ValueLives {
     }
 }
 
-/// What may have, or has, taken the place of values.
+/// Contents that may have replaced a value, or certainly have.
 struct Replacements {
-    /// When writes and deletes were sent; by when they had certainly taken effect, latest first, and
-    /// before all others those of which that is not known.
+    /// Writes and deletes by the moment by which they had certainly taken effect, latest first; those without
+    /// such a moment come before all others. With each, the earliest times at which they were sent.
     sent: Vec<(u64, Earliest)>,
-    /// When something was certainly there; by when what shows that was asked for, latest first.
+    /// Contents that were certainly there, by the time at which the proving operation was sent, latest first.
+    /// With each, the earliest ends.
     done: Vec<(u64, Earliest)>,
 }
 
-/// The earliest two moments so far that speak of different contents: a value does not replace itself.
+/// The earliest two moments so far that are about different contents: a value does not replace itself.
 #[derive(Clone, Copy, Default, Debug)]
 struct Earliest([Option<(Moment, KeyContent)>; 2]);
 
@@ -166,7 +174,7 @@ impl Earliest {
         Self([all[0], all[1..].iter().copied().find(is_other).flatten()])
     }
 
-    /// The earliest that speaks of something else than a value.
+    /// Returns the earliest moment that is about another content than `value`.
     fn other_than(&self, value: ClaimedValue) -> Option<Moment> {
         let known = self.0.iter().flatten();
         known.filter(|(_, content)| *content != Some(value)).map(|(moment, _)| *moment).next()
@@ -193,20 +201,22 @@ impl Replacements {
         Self { sent: accumulated(sent), done: accumulated(done) }
     }
 
-    /// When the first write was sent that is not certainly older than a value that was sent at `sent`.
+    /// Returns when the first other write was sent that is not certainly older than a value that was sent at
+    /// `sent`.
     fn first_sent(&self, value: ClaimedValue, sent: u64) -> Option<Moment> {
         let count = self.sent.partition_point(|(end, _)| *end >= sent);
         self.sent[..count].last()?.1.other_than(value)
     }
 
-    /// When something else was certainly there first, of all that was asked for after `written`.
+    /// Returns the first moment by which another content was certainly there, of all operations that were
+    /// sent after `written`.
     fn first_done(&self, value: ClaimedValue, written: u64) -> Option<Moment> {
         let count = self.done.partition_point(|(begin, _)| *begin > written);
         self.done[..count].last()?.1.other_than(value)
     }
 }
 
-/// The earliest moments so far, from the latest key on.
+/// Sorts by the key, latest first, and adds to each key the earliest moments up to it.
 fn accumulated(mut moments: Vec<(u64, Moment, KeyContent)>) -> Vec<(u64, Earliest)> {
     moments.sort_by_key(|(by, ..)| Reverse(*by));
     let mut earliest = Earliest::default();
@@ -217,12 +227,12 @@ fn accumulated(mut moments: Vec<(u64, Moment, KeyContent)>) -> Vec<(u64, Earlies
     moments.into_iter().map(accumulate).collect()
 }
 
-/// A page that was answered.
+/// A page of a listing that was answered.
 struct AnsweredPage<'a> {
     bucket: &'a String,
     prefix: &'a str,
     after: &'a str,
-    /// The last key that it covers, if it does not cover all that follow.
+    /// The last key that the page covers; `None` for the last page, which covers all keys that follow.
     last: Option<&'a str>,
     entries: &'a [(String, String, u64)],
     begin: u64,
@@ -256,7 +266,8 @@ impl<'a> AnsweredPage<'a> {
             && self.last.is_none_or(|last| key <= last)
     }
 
-    /// What is wrong with what it says of a key, and the operations that show it.
+    /// Returns the fault of the page about one key, with the operations that prove it, or `None` if there is
+    /// none.
     fn fault(&self, key: &KeyClaims, lives: &ValueLives) -> Option<(String, Vec<usize>)> {
         let name = &key.name.1;
         if !self.covers(name) {
@@ -264,7 +275,7 @@ impl<'a> AnsweredPage<'a> {
         }
         let at = self.entries.binary_search_by(|(listed, ..)| listed.cmp(name));
         let shown = at.ok().map(|at| key.value(&self.entries[at].1));
-        // A value that was never written there is wrong by itself.
+        // A value that was never written to this key is reported by `answers`.
         if let Some(life) = shown.flatten().and_then(|value| lives.of_value(value)) {
             if life.sent > self.end {
                 return Some(("listed before it was written".into(), vec![life.writer]));

@@ -1,4 +1,4 @@
-//! A history file, read back: operations with their beginnings and ends.
+//! Reads a history file back: operations with their beginnings and ends.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,48 +11,56 @@ use crate::history::line::{
     Complete, FORMAT, HistoryLine, HistorySetup, Invoke, OperationEnding, OperationOutcome,
 };
 
-/// One operation.
+/// One operation of a history.
 #[derive(Clone, Debug)]
 pub struct RecordedOperation {
-    /// How it began.
+    /// The beginning of the operation.
     pub invoke: Invoke,
-    /// How it ended, if that was written down.
+    /// The end of the operation; `None` if the file has no such line.
     pub complete: Option<Complete>,
 }
 
 impl RecordedOperation {
-    /// When it began, in nanoseconds.
+    /// Returns the time at which the operation began, before anything was sent, in nanoseconds of the
+    /// history's clock.
     pub fn begin(&self) -> u64 {
         self.invoke.ns
     }
 
-    /// When it ended, in nanoseconds, if that was written down.
+    /// Returns the time after the answer was read or lost, in nanoseconds of the history's clock; `None` if
+    /// the file has no end of the operation.
     pub fn end(&self) -> Option<u64> {
         self.complete.as_ref().map(|complete| complete.ns)
     }
 
-    /// What is known of its result.
+    /// Returns the recorded result; `None` if the file has no end of the operation, since the recording
+    /// process was killed before.
     pub fn ending(&self) -> Option<&OperationEnding> {
         self.complete.as_ref().map(|complete| &complete.result)
     }
 
-    /// Whether it was done. Where nothing was written down, nobody knows.
+    /// Returns the recorded outcome; [`OperationOutcome::Unknown`] if the file has no end of the operation.
     pub fn outcome(&self) -> OperationOutcome {
         self.ending().map_or(OperationOutcome::Unknown, |ending| ending.outcome)
     }
 }
 
-/// A history.
+/// A history that was read from its file.
 #[derive(Clone, Debug)]
 pub struct Recording {
-    /// What holds for all of it.
+    /// The setup line of the file.
     pub setup: HistorySetup,
-    /// Its operations, in the order in which they were begun.
+    /// The operations, in the order in which they began.
     pub operations: Vec<RecordedOperation>,
 }
 
 impl Recording {
-    /// Reads a file. Its last line may be cut short, since the process that wrote it may have been killed.
+    /// Reads and validates a history file, and keeps all of it in memory.
+    ///
+    /// A last line without line feed is ignored: the process that wrote the file may have been killed. Fails
+    /// if the file cannot be read, a line cannot be parsed, the format is not [`FORMAT`], there is not
+    /// exactly one setup, or an operation begins twice, ends without a beginning, or ends before it begins.
+    /// The error names the file and the line, except if there is no setup.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {path:?}"))?;
         let mut file = BufReader::new(file);
@@ -63,7 +71,7 @@ impl Recording {
             if file.read_until(b'\n', &mut line)? == 0 {
                 break;
             }
-            // Without its line feed a line is cut short, even if what is there can be read.
+            // A line without line feed is cut short, even if its text can be parsed.
             let Some(text) = line.strip_suffix(b"\n") else { break };
             let at = || format!("{path:?}, line {number}");
             reading.take(serde_json::from_slice(text).with_context(at)?).with_context(at)?;
@@ -72,12 +80,12 @@ impl Recording {
     }
 }
 
-/// A history that is being read.
+/// A history of which some lines have been read.
 #[derive(Default)]
 struct RecordingReader {
     setup: Option<HistorySetup>,
     operations: Vec<RecordedOperation>,
-    /// Where each operation is that has not ended.
+    /// The index of each operation that has not ended, by its number.
     open: HashMap<u64, usize>,
 }
 
@@ -110,7 +118,7 @@ impl RecordingReader {
 
     fn finish(mut self) -> anyhow::Result<Recording> {
         let setup = self.setup.context("the file has no setup line")?;
-        // Two clients may reach the file in another order than the clock.
+        // Lines of two clients may reach the file in another order than that of the clock.
         self.operations.sort_by_key(RecordedOperation::begin);
         Ok(Recording { setup, operations: self.operations })
     }

@@ -1,18 +1,19 @@
-//! Judges one key: hands its claims to the search, and says what a failure rests on.
+//! Judges the order on one key: passes its claims to the search, and reduces a contradiction to its cause.
 //!
-//! # Which unknown writes count
+//! # Unknown writes that count
 //!
-//! A write that was not acknowledged may have taken effect at any time after it was sent, or may still,
-//! or never.
-//! - If its value was seen, by a read, by a listing, or by a write that took effect over it, then it did
-//!   take effect, by the end of whatever has seen it: it is a step like an acknowledged one that ended
-//!   then.
-//! - If its value was not seen, it cannot be left out of the search: it may be why `If-None-Match` failed,
-//!   or why `If-Match` did. As little can a delete: it may be why there was nothing. These become steps
-//!   without an end, which the search may use or not.
+//! A write that was not acknowledged may have taken effect at any time after it was sent, or may still take
+//! effect, or never.
 //!
-//! Values that no claim names (nobody read them, no condition asked for them) cannot be told apart, so
-//! all of them are the one unnamed value, and unknown writes of such values are interchangeable.
+//! - If its value was seen, by a read, by a listing, or by a write that took effect over it, then the write
+//!   did take effect before the end of the operation that has seen it. Such a write becomes a step like an
+//!   acknowledged one that ended then.
+//! - If its value was not seen, it still cannot be left out of the search: it may be the reason why
+//!   `If-None-Match` or `If-Match` failed. The same holds for a delete, which may be the reason why there was
+//!   no object. These become steps without an end, which the search may use or not.
+//!
+//! Values that no claim names (no read saw them, no condition named them) cannot be distinguished. All of
+//! them are the one unnamed value, and unknown writes of such values are interchangeable.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -20,27 +21,31 @@ use std::ops::Range;
 use super::claims::{Claim, ClaimEffect, ClaimedValue, Moment, settled};
 use super::search::{SearchContent, SearchResult, SearchStep, StepEffect, search};
 
-/// So many configurations are tried for a key, about a million a second. A key mostly takes one or two for
-/// each operation; one with dozens of operations under way at a time takes hundreds.
+/// The most configurations that are tried for a key; the search tries about a million in a second. Most keys
+/// take one or two for each operation. A key with dozens of concurrent operations takes hundreds for each.
 const CONFIGURATIONS_MAX: usize = 20_000_000;
-/// So many when a contradiction is made smaller, each time.
+/// The most configurations for each attempt to make a contradiction smaller.
 const CONFIGURATIONS_MAX_SMALLER: usize = 200_000;
-/// So often it is tried to make it smaller.
+/// The most attempts to make one contradiction smaller.
 const ATTEMPTS_MAX: usize = 600;
 
-/// What is found about a key.
+/// The judgement on one key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Judgement {
-    /// There is an order in which everything is explained.
+    /// There is an order that explains all claims.
     Linearizable,
-    /// There is none. These operations contradict each other, by their indices in the recording: those
-    /// that are needed for there to be a contradiction, whatever the others did.
+    /// There is no such order. These operations, by ascending index in the recording, contradict each other,
+    /// no matter what the others did.
     Contradiction(Vec<usize>),
-    /// It is not known: the search was given up.
+    /// Not known: the search exceeded its bounds.
     Undecided,
 }
 
-/// Judges what is claimed of a key.
+/// Judges the claims about one key, which must be ordered by begin.
+///
+/// The search is bounded by [`CONFIGURATIONS_MAX`] and by the number of concurrent steps; beyond that the
+/// result is [`Judgement::Undecided`], never a false contradiction. After a contradiction, at most
+/// [`ATTEMPTS_MAX`] further searches make it smaller.
 pub fn judge(claims: &[Claim]) -> Judgement {
     match search(&steps(claims), CONFIGURATIONS_MAX) {
         SearchResult::Order => Judgement::Linearizable,
@@ -52,8 +57,8 @@ pub fn judge(claims: &[Claim]) -> Judgement {
     }
 }
 
-/// The operations behind claims that are answered, and those that wrote the values which these name: nobody
-/// can follow a contradiction without them.
+/// Returns the operations of answered claims, and those that wrote the values which these claims name:
+/// without the writes a contradiction cannot be understood.
 fn operations(needed: &[Claim], claims: &[Claim]) -> Vec<usize> {
     let answered: Vec<&Claim> = needed.iter().filter(|claim| claim.end.is_some()).collect();
     let names: BTreeSet<ClaimedValue> = answered.iter().filter_map(|claim| named(claim)).collect();
@@ -63,7 +68,7 @@ fn operations(needed: &[Claim], claims: &[Claim]) -> Vec<usize> {
     operations.into_iter().collect()
 }
 
-/// Claims as steps, in the same order.
+/// Converts claims to steps, in the same order.
 fn steps(claims: &[Claim]) -> Vec<SearchStep> {
     let mut names = HashMap::new();
     for value in claims.iter().filter_map(named) {
@@ -92,7 +97,7 @@ fn steps(claims: &[Claim]) -> Vec<SearchStep> {
     claims.iter().zip(ends).map(step).collect()
 }
 
-/// The value that a claim names, other than by writing it.
+/// Returns the value that a claim names, other than by writing or listing it.
 fn named(claim: &Claim) -> Option<ClaimedValue> {
     match claim.says {
         ClaimEffect::Was(content) => content,
@@ -102,29 +107,32 @@ fn named(claim: &Claim) -> Option<ClaimedValue> {
     }
 }
 
-/// What is known by a moment: what begins later is gone, and what ends later has not ended.
+/// Returns the claims as known at a moment: those that begin later are removed, those that end later have no
+/// end.
 fn before(claims: &[Claim], moment: u64) -> Vec<Claim> {
     let begun = claims.iter().filter(|claim| claim.begin <= moment);
     let known = begun.map(|claim| Claim { end: claim.end.filter(|end| *end <= moment), ..*claim });
     known.filter(|claim| claim.is_write() || claim.end.is_some()).collect()
 }
 
-/// Makes contradictions smaller.
+/// Makes contradictions smaller, within a number of attempts.
 struct Smaller {
     attempts: usize,
 }
 
 impl Smaller {
-    /// Forgets as much as possible: what came after the first moment at which there was a contradiction;
-    /// then, that something was seen, or that a write was acknowledged. Each leaves fewer reasons for a
-    /// contradiction. If there still is one, what was forgotten has no part in it.
+    /// Removes as much as possible from a contradiction, which must be one.
+    ///
+    /// First everything is removed that came after the first moment at which there was a contradiction. Then
+    /// observations are removed, then acknowledgements of writes. Each removal leaves fewer reasons for a
+    /// contradiction. If there still is one, the removed part has no share in it.
     fn of(&mut self, claims: &[Claim]) -> Vec<Claim> {
         let mut ends: Vec<u64> = claims.iter().filter_map(|claim| claim.end).collect();
         ends.sort_unstable();
         let is_early = |end: &u64| !self.is_contradiction(&before(claims, *end));
         let first = ends.partition_point(is_early);
         let mut claims = before(claims, *ends.get(first).unwrap_or(&u64::MAX));
-        // What was seen first: the fewer operations are left, the easier they are to follow.
+        // Observations first: the fewer operations are left, the easier they are to follow.
         for of_writes in [false, true] {
             let mut len = claims.len().div_ceil(2);
             while len > 0 {
@@ -153,7 +161,7 @@ impl Smaller {
     }
 }
 
-/// Forgets what was seen within a range, or that writes within it were acknowledged.
+/// Removes the observations within a range, or the acknowledgements of writes within it.
 fn forget(claims: &[Claim], range: Range<usize>, of_writes: bool) -> Vec<Claim> {
     let kept = claims.iter().enumerate().filter_map(|(index, claim)| {
         let is_concerned = range.contains(&index) && claim.is_write() == of_writes;

@@ -1,48 +1,48 @@
-//! Whether the steps taken on one key can be put into an order that explains all that was seen.
+//! Searches for an order of the steps on one key that explains all that was seen.
 //!
-//! The order must be that of a register: each step takes effect at one moment between its begin and its
-//! end, and sees what the step before it left. To find one is Wing and Gong's search ("Testing and
-//! verifying concurrent objects", 1993), here in the form of Lowe's just-in-time linearization ("Testing
-//! for linearizability", 2017). It walks through begins and ends in the order of time and keeps every
-//! *configuration* that is possible so far: what the key holds, and which of the steps under way have
-//! taken effect. When a step ends that has not taken effect in a configuration, steps under way take
-//! effect there, in every order that is possible, up to and with that step. If no configuration is left,
-//! there is no order.
+//! The order must be that of a register: each step takes effect at one moment between its begin and its end,
+//! and sees the content that the step before it left. The search is Wing and Gong's ("Testing and verifying
+//! concurrent objects", 1993), in the form of Lowe's just-in-time linearization ("Testing for
+//! linearizability", 2017). The search processes begins and ends in the order of time and keeps every
+//! *configuration* that is possible so far: the content of the key, and which of the steps under way have
+//! taken effect. When a step ends that has not taken effect in a configuration, steps under way take effect
+//! there, in every possible order, up to and with that step. If no configuration is left, there is no order.
 //!
-//! Five things keep the number of configurations small, and none loses a possible order:
+//! Five rules keep the number of configurations small, and none loses a possible order:
 //!
-//! - **Steps that only see take effect as soon as what they see is there.** They change nothing, so
-//!   earlier is never worse.
-//! - **A content is not left too early.** Values are unique, each is written once: while a step that needs
-//!   a value has not yet begun, nothing may replace that value, or the step could never be explained.
-//! - **Values that no step names are one value.** Nothing can tell them apart.
+//! - **Steps that only see take effect as soon as the content that they see is there.** They change nothing,
+//!   so an earlier moment is never worse.
+//! - **A content is not replaced too early.** Values are unique, and each is written once. While a step that
+//!   needs a value has not begun yet, nothing may replace that value, or the step could never be explained.
+//! - **Values that no step names are one value.** No step can distinguish them.
 //! - **Of steps with the same effect, the one that ends first takes effect first.** If another one did, the
 //!   two could change places.
-//! - **Steps that may also never take effect are counted, not remembered.** An unacknowledged write that
-//!   nobody has seen may explain a condition that failed; an unacknowledged delete, an absence. So they
-//!   cannot be left out. But those with the same effect are interchangeable once they have begun, and one
-//!   who has used fewer can do all that one can who has used more: of two configurations that differ in
-//!   this alone, only the thriftier is kept.
+//! - **Steps that may also never take effect are counted, not remembered.** An unacknowledged write that no
+//!   operation has seen may explain a condition that failed; an unacknowledged delete may explain an absence.
+//!   Neither can be left out. Steps of the same effect are interchangeable once they have begun, and a
+//!   configuration that has used fewer of them can do everything that one can which has used more. Of two
+//!   configurations that differ only in this, the one that has used fewer is kept.
 //!
-//! The search is bounded. A search that was given up has shown nothing.
+//! The search is bounded. A search that exceeds its bounds proves nothing.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// How many steps may be under way at a time: each has a bit.
+/// The most steps under way at a time: each has a bit.
 const UNDER_WAY_MAX: usize = u128::BITS as usize;
 
-/// What a key holds, as far as the steps tell it apart.
+/// The content of a key, as far as the steps distinguish contents.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct SearchContent(u32);
 
 impl SearchContent {
-    /// No object. So it is at first.
+    /// No object: the content at the beginning.
     pub const ABSENT: Self = Self(0);
     /// Some value that no step names.
     pub const UNNAMED: Self = Self(1);
 
-    /// The value with this number.
+    /// The value with this number, which must be below `u32::MAX - 1`; each named value of a key needs
+    /// another number.
     pub fn named(number: u32) -> Self {
         Self(number + 2)
     }
@@ -52,22 +52,22 @@ impl SearchContent {
     }
 }
 
-/// What a step does.
+/// The effect of a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StepEffect {
-    /// It sees exactly this.
+    /// Sees exactly this content.
     Sees(SearchContent),
-    /// It sees that there is an object.
+    /// Sees that there is an object.
     SeesSome,
-    /// It sees that this is not there.
+    /// Sees that this content is not there.
     SeesOtherThan(SearchContent),
-    /// It sees whatever is there, and says nothing of it.
+    /// Sees any content, without a requirement.
     SeesAny,
-    /// It puts something there, if what it finds is what it asks for.
+    /// Replaces the content, if the content before is the required one.
     Sets {
-        /// What must be there, or else it cannot take effect. It asks for nothing if this is `None`.
+        /// The content that must be there, or else the step cannot take effect. `None` requires nothing.
         only_over: Option<SearchContent>,
-        /// What is there afterwards.
+        /// The content afterwards.
         to: SearchContent,
     },
 }
@@ -75,26 +75,31 @@ pub enum StepEffect {
 /// A step on a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SearchStep {
-    /// It has not taken effect before this moment.
+    /// The moment before which the step has not taken effect.
     pub begin: u64,
-    /// It has by this one; or, without an end, it may at any later time, or never.
+    /// The moment by which the step has taken effect. `None`: it may take effect at any later time, or never.
     pub end: Option<u64>,
-    /// What it does.
+    /// The effect of the step.
     pub effect: StepEffect,
 }
 
-/// What a search has found.
+/// The result of a search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SearchResult {
-    /// An order.
+    /// There is an order.
     Order,
-    /// That there is none.
+    /// There is no order.
     Contradiction,
-    /// Nothing: there were too many possibilities.
+    /// Not known: the search exceeded its bounds.
     Nothing,
 }
 
-/// Searches for an order, through at most so many configurations.
+/// Searches for an order of `steps`, which may be given in any order, through at most `configurations_max`
+/// configurations.
+///
+/// Returns [`SearchResult::Nothing`] if more configurations would be needed, or if more than
+/// [`UNDER_WAY_MAX`] steps that must take effect are under way at a time. The caller must set each named
+/// content by one step only.
 pub fn search(steps: &[SearchStep], configurations_max: usize) -> SearchResult {
     let mut search = Search::new(steps, configurations_max);
     for event in events(steps) {
@@ -109,7 +114,7 @@ pub fn search(steps: &[SearchStep], configurations_max: usize) -> SearchResult {
     SearchResult::Order
 }
 
-/// Begins (`false`) and ends (`true`) of steps in the order of time. What begins when something else ends
+/// Begins (`false`) and ends (`true`) of steps in the order of time. A step that begins when another one ends
 /// is concurrent with it.
 fn events(steps: &[SearchStep]) -> Vec<(u64, bool, usize)> {
     let begins = steps.iter().enumerate().map(|(index, step)| (step.begin, false, index));
@@ -119,39 +124,42 @@ fn events(steps: &[SearchStep]) -> Vec<(u64, bool, usize)> {
     events
 }
 
-/// Steps that may also never take effect, and have the same effect.
+/// Steps that may also never take effect and have the same effect, by number.
 type StepKind = u32;
 
-/// How many steps of each kind have taken effect; kinds of which none has are left out.
+/// The number of steps of each kind that have taken effect, ordered by kind; kinds without any are left out.
 type UsedSteps = Vec<(StepKind, u32)>;
 
+/// A possible state of the key, with the steps under way that have led to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Configuration {
     content: SearchContent,
-    /// The steps under way that have taken effect, by their places.
+    /// The steps under way that have taken effect, one bit for each place.
     done: u128,
 }
 
-/// The thriftiest ways to come to each configuration.
+/// For each configuration, the ways to reach it with the fewest used steps.
 type Configurations = HashMap<Configuration, Vec<UsedSteps>>;
 
+/// A search under way, at one moment of the steps' time.
 struct Search<'a> {
     steps: &'a [SearchStep],
     configurations: Configurations,
     left: usize,
     /// The steps under way that must take effect, each at its place.
     places: [usize; UNDER_WAY_MAX],
-    /// Which places are taken.
+    /// The places in use, one bit for each.
     under_way: u128,
-    /// Those of them that set something, in the order in which they end.
+    /// The places of the steps that set a content, in the order in which the steps end.
     setting: Vec<usize>,
-    /// When the last step begins that needs this content.
+    /// For each content, the begin of the last step that needs it.
     needed_until: HashMap<SearchContent, u64>,
-    /// The only step that puts this value there, if it must take effect.
+    /// For each value, the only step that sets it, if that step must take effect.
     writers: HashMap<SearchContent, usize>,
-    /// The kinds of steps that may never take effect, by what they ask for: kind, and what they put there.
+    /// The kinds of steps that may never take effect, by the content that they require: the kind, and the
+    /// content that it sets.
     kinds: HashMap<Option<SearchContent>, Vec<(StepKind, SearchContent)>>,
-    /// How many steps of each kind have begun.
+    /// The number of steps of each kind that have begun.
     begun: Vec<u32>,
 }
 
@@ -187,7 +195,7 @@ impl<'a> Search<'a> {
         debug_assert_eq!(begin, moment);
         match (end, effect) {
             (None, StepEffect::Sets { only_over, to }) => self.begin_optional(only_over, to),
-            // It need not take effect, and would change nothing.
+            // A step that need not take effect and would change nothing.
             (None, _) => {}
             (Some(_), _) => {
                 let free = self.under_way.trailing_ones() as usize;
@@ -219,7 +227,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Lets a step take effect at once wherever what it sees is there.
+    /// Marks a step that only sees as done in every configuration whose content it sees.
     fn see(&mut self, place: usize, effect: StepEffect) {
         let before = std::mem::take(&mut self.configurations);
         self.configurations = before
@@ -268,8 +276,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether a step may be explained from here: what it needs can only come from a step that is under
-    /// way and has not taken effect.
+    /// Returns false if a step can never be explained from here: the content that it needs is not there, and
+    /// no step under way that has not taken effect sets it.
     fn is_in_reach(&self, configuration: Configuration, step: usize) -> bool {
         let needed = needed(self.steps[step].effect).filter(|content| content.is_named());
         let Some(needed) = needed.filter(|needed| *needed != configuration.content) else {
@@ -279,12 +287,14 @@ impl<'a> Search<'a> {
         place.is_some_and(|place| configuration.done & 1 << place == 0)
     }
 
-    /// Where a step is, while it is under way.
+    /// Returns the place of a step; `None` unless it is under way.
     fn place(&self, step: usize) -> Option<usize> {
         bits(self.under_way).find(|place| self.places[*place] == step)
     }
 
-    /// Lets each step take effect that can at this moment, one at a time.
+    /// Passes to `take` each configuration that follows from one more step that sets a content.
+    ///
+    /// Passes nothing while a step that begins after `moment` needs the present content.
     fn go_on(
         &self,
         moment: u64,
@@ -292,7 +302,7 @@ impl<'a> Search<'a> {
         used: &UsedSteps,
         mut take: impl FnMut(Configuration, UsedSteps),
     ) {
-        // What begins at this very moment has begun: events at one moment begin first.
+        // Steps that begin at this very moment have begun: of the events at one moment, begins come first.
         if self.needed_until.get(&from.content).is_some_and(|until| *until > moment) {
             return;
         }
@@ -321,7 +331,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The configuration with a new content, after all who see that have seen it.
+    /// Returns the configuration with a new content, after all steps that see this content have taken effect.
     fn seen(&self, content: SearchContent, mut done: u128) -> Configuration {
         for place in bits(self.under_way & !done) {
             let effect = self.steps[self.places[place]].effect;
@@ -331,7 +341,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The places of the bits that are set.
+/// The positions of the bits that are set, lowest first.
 fn bits(mut set: u128) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let lowest = (set != 0).then(|| set.trailing_zeros() as usize)?;
@@ -340,7 +350,7 @@ fn bits(mut set: u128) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The content without which a step cannot take effect, if it is one.
+/// Returns the content without which a step cannot take effect, if it needs exactly one.
 fn needed(effect: StepEffect) -> Option<SearchContent> {
     match effect {
         StepEffect::Sees(content) => Some(content),
@@ -349,7 +359,7 @@ fn needed(effect: StepEffect) -> Option<SearchContent> {
     }
 }
 
-/// Whether this is something that a step sees which only sees.
+/// Returns true if a step of this effect only sees, and sees `content`.
 fn is_seen(effect: StepEffect, content: SearchContent) -> bool {
     match effect {
         StepEffect::Sees(seen) => seen == content,
@@ -360,7 +370,7 @@ fn is_seen(effect: StepEffect, content: SearchContent) -> bool {
     }
 }
 
-/// One more step of a kind, if more of them have begun than are used.
+/// Adds one step of a kind; `None` unless more of that kind have begun than are used.
 fn with_one_more(used: &UsedSteps, kind: StepKind, begun: u32) -> Option<UsedSteps> {
     let mut used = used.clone();
     match used.binary_search_by_key(&kind, |(kind, _)| *kind) {
@@ -375,7 +385,7 @@ fn with_one_more(used: &UsedSteps, kind: StepKind, begun: u32) -> Option<UsedSte
     }
 }
 
-/// Whether one has used no more than another of any kind.
+/// Returns true if `one` has used no more steps than `other` of any kind.
 fn is_thriftier(one: &UsedSteps, other: &UsedSteps) -> bool {
     one.iter().all(|(kind, count)| {
         let at = other.binary_search_by_key(kind, |(kind, _)| *kind);
@@ -383,7 +393,10 @@ fn is_thriftier(one: &UsedSteps, other: &UsedSteps) -> bool {
     })
 }
 
-/// Keeps a configuration, unless it is kept already with as little or less.
+/// Keeps a way to reach a configuration, and returns true, unless a way with as few or fewer steps is kept
+/// already.
+///
+/// Ways with more steps are removed.
 fn keep(
     configurations: &mut Configurations,
     configuration: Configuration,

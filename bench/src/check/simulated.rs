@@ -1,7 +1,7 @@
-//! Histories of a store that is simulated: one that keeps its promises, and ones that break one each.
+//! Histories of a simulated store: one that keeps its promises, and several that break one promise each.
 //!
-//! The store is a map. Each operation takes effect at one moment between its begin and its end; one of
-//! unknown outcome takes effect then, much later, or never.
+//! The store is a map. Each operation takes effect at one moment between its begin and its end. An operation
+//! of unknown outcome takes effect in time, much later, or never.
 
 use std::collections::BTreeMap;
 
@@ -14,58 +14,60 @@ use crate::history::line::{
 
 /// The only bucket.
 const BUCKET: &str = "b";
-/// How long an operation takes at most, on either side of its effect.
+/// The longest time between begin and effect, and between effect and end, in nanoseconds of the simulated
+/// clock.
 const SIDE: u64 = 60;
-/// How late an unknown write may take effect.
+/// The longest delay of the effect of an unknown write, in nanoseconds after the usual end.
 const LATE: u64 = 3000;
 
-/// What a store does wrong, now and then.
+/// A fault of the simulated store, which occurs at random.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bug {
-    /// Nothing.
+    /// No fault.
     None,
-    /// It acknowledges a write that is never done.
+    /// Acknowledges a write without doing it.
     LosesWrite,
-    /// It acknowledges a delete that is never done.
+    /// Acknowledges a delete without doing it.
     LosesDelete,
-    /// It answers a read from what was there a while ago.
+    /// Answers a read from the state of [`WHILE`] ago.
     ReadsStale,
-    /// It judges a condition by what was there a while ago.
+    /// Judges a condition by the state of [`WHILE`] ago.
     JudgesStale,
-    /// It does a write again, a while after it was done.
+    /// Does a write a second time, [`WHILE`] after the first.
     RepeatsWrite,
-    /// It lists what was there a while ago.
+    /// Lists the state of [`WHILE`] ago.
     ListsStale,
-    /// It leaves a key out of a listing.
+    /// Leaves a key out of a listing.
     ListsLess,
-    /// It says of a write that it was not done, and does it.
+    /// Refuses a conditional write, and yet does it.
     RefusesAndWrites,
 }
 
-/// How often, in a hundred.
+/// The chance of a fault, in percent.
 const BUG_PERCENT: u64 = 4;
-/// How long "a while" is at least.
+/// The age of old states and the delay of repeated writes, in nanoseconds of the simulated clock.
 const WHILE: u64 = 400;
 
-/// What is simulated.
+/// The parameters of a simulation.
 #[derive(Clone, Copy, Debug)]
 pub struct Simulation {
-    /// What everything follows from.
+    /// The seed: equal parameters result in equal histories.
     pub seed: u64,
-    /// Operations in all.
+    /// The total number of operations.
     pub operations: usize,
-    /// Clients that work at the same time.
+    /// The number of concurrent clients.
     pub clients: u32,
-    /// Keys that they contend for.
+    /// The number of keys for which the clients contend.
     pub keys: u64,
-    /// Operations in a hundred whose outcome nobody learns.
+    /// The percentage of operations without a known outcome.
     pub unknown_percent: u64,
-    /// What the store does wrong.
+    /// The fault of the store.
     pub bug: Bug,
 }
 
 impl Simulation {
-    /// Simulates it.
+    /// Simulates the whole history at once. Operations are in the order in which they began; one of unknown
+    /// outcome has no end.
     pub fn run(self) -> Recording {
         let world = World {
             simulation: self,
@@ -81,9 +83,10 @@ impl Simulation {
     }
 }
 
-/// What is there: a value's ETag under each key.
+/// The objects of the store: the ETag of the value under each key.
 type SimulatedObjects = BTreeMap<String, String>;
 
+/// An event of the simulation; operations are named by index, clients by number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum SimulatedEvent {
     Effect(usize),
@@ -92,17 +95,18 @@ enum SimulatedEvent {
     Begin(u32),
 }
 
+/// The simulated store with its clients.
 struct World {
     simulation: Simulation,
     dice: Dice,
     now: u64,
-    /// All that was there, and since when.
+    /// All states of the store, each with the time at which it began.
     past: Vec<(u64, SimulatedObjects)>,
     operations: Vec<RecordedOperation>,
-    /// What happens, by when; the second number keeps events apart.
+    /// Events by time; the second number, which is random, keeps events of one time apart.
     pending: BTreeMap<(u64, u64), SimulatedEvent>,
     values: u64,
-    /// The ETag that a client saw last under a key.
+    /// The ETag that any client saw last under a key.
     etags: BTreeMap<String, String>,
 }
 
@@ -128,7 +132,7 @@ impl World {
                 SimulatedEvent::End(index) => self.end(index),
             }
         }
-        // Those of unknown outcome have an ending only in the store: the history does not know it.
+        // Operations of unknown outcome have a result only in the store: the history does not show it.
         for operation in &mut self.operations {
             operation.complete.take_if(|complete| complete.ns == u64::MAX);
         }
@@ -204,7 +208,7 @@ impl World {
         self.after(end + rest, SimulatedEvent::Begin(client));
     }
 
-    /// What is there; or, if this has a bug of a kind, what was there a while ago.
+    /// Returns the present state, or, if the bug occurs, the state of [`WHILE`] ago.
     fn objects(&mut self, staleness: Bug) -> SimulatedObjects {
         let is_stale = self.has_bug(staleness);
         let long_ago = self.now.saturating_sub(WHILE);
@@ -222,7 +226,7 @@ impl World {
         self.past.push((self.now, objects));
     }
 
-    /// Decides how the operation ends, and changes what is there.
+    /// Decides the result of the operation, and changes the state.
     fn take_effect(&mut self, index: usize) {
         let action = self.operations[index].invoke.action.clone();
         let (status, seen) = match &action {

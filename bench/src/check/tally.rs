@@ -1,4 +1,4 @@
-//! How many operations of each kind ended how, and why those failed that did.
+//! Counts operations by kind and outcome, and the reasons of those that did not succeed.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,19 @@ use serde::Serialize;
 use super::recording::RecordedOperation;
 use crate::history::line::OperationOutcome;
 
-/// Operations by their outcome.
+/// Numbers of operations by outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
 pub struct OutcomeCounts {
-    /// Done.
+    /// Operations that were done.
     pub ok: u64,
-    /// Not done.
+    /// Operations that were certainly not done.
     pub failed: u64,
-    /// Nobody knows.
+    /// Operations of unknown outcome.
     pub unknown: u64,
 }
 
 impl OutcomeCounts {
-    /// Counts an operation.
+    /// Adds one operation of this outcome; an operation that was never answered must be added as unknown.
     pub fn add(&mut self, outcome: OperationOutcome) {
         match outcome {
             OperationOutcome::Ok => self.ok += 1,
@@ -29,17 +29,17 @@ impl OutcomeCounts {
     }
 }
 
-/// All operations of a history.
+/// The counts of a whole history.
 #[derive(Clone, Default, Debug, Serialize)]
 pub struct HistoryTally {
-    /// By their kinds.
+    /// Outcomes by the name of the operation's kind.
     pub kinds: BTreeMap<&'static str, OutcomeCounts>,
-    /// Those that were not done, and those of which nobody knows, by what was answered.
+    /// Operations that failed or are unknown, by HTTP status and error code.
     pub reasons: BTreeMap<String, u64>,
 }
 
 impl HistoryTally {
-    /// Counts operations.
+    /// Counts all operations by kind; those that failed or are unknown are also counted by reason.
     pub fn of(operations: &[RecordedOperation]) -> Self {
         let mut tally = Self::default();
         for operation in operations {
@@ -52,7 +52,7 @@ impl HistoryTally {
         tally
     }
 
-    /// Operations of all kinds.
+    /// Returns the sum over all kinds; only the reasons are not part of the sum.
     pub fn total(&self) -> OutcomeCounts {
         self.kinds.values().fold(OutcomeCounts::default(), |sum, counts| OutcomeCounts {
             ok: sum.ok + counts.ok,
@@ -65,7 +65,7 @@ impl HistoryTally {
 fn reason(operation: &RecordedOperation) -> String {
     let Some(ending) = operation.ending() else { return "never answered".into() };
     let status = ending.status.map(|status| status.to_string());
-    // What comes after a colon is the system's own words, which vary.
+    // The text after a colon is the operating system's message, which varies.
     let code = ending.code.as_ref().map(|code| code.split(':').next().unwrap_or_default());
     let words = status.as_deref().into_iter().chain(code);
     words.collect::<Vec<_>>().join(" ")

@@ -1,45 +1,47 @@
-//! What is wrong with a history, and how it is shown: a sentence, and the operations that it rests on as a
-//! small time-line.
+//! Violations, and how they are printed: a sentence, and a small time-line of the operations that prove it.
 
 use serde::Serialize;
 
 use super::recording::{RecordedOperation, Recording};
 use crate::history::line::{Action, OperationOutcome, SeenContent};
 
-/// How wide a time-line's bars are.
+/// The width of a time-line's bars, in characters.
 const BAR: usize = 32;
-/// So many operations of a time-line are shown.
+/// The most operations of a time-line that are shown.
 const OPERATIONS_MAX: usize = 24;
 
-/// Which promise is broken.
+/// A promise of the store that can be broken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BrokenPromise {
-    /// An answer is right by itself.
+    /// Each answer is right by itself.
     Answer,
     /// The operations on a key have an order.
     Order,
-    /// A listing shows what is there, and nothing that is not.
+    /// A listing shows all objects that are there, and only those.
     Listing,
-    /// None that is known of: the search for an order was given up. This is a failure all the same.
+    /// No promise: the search for an order exceeded its bounds. Counts as a failure all the same.
     Undecided,
 }
 
-/// Something wrong.
+/// A violation of a promise, with its proof.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// Which promise is broken.
+    /// The broken promise.
     pub promise: BrokenPromise,
     /// The bucket and the key, or the bucket and a prefix.
     pub place: (String, String),
-    /// What is wrong, in a sentence.
+    /// A sentence that describes the violation.
     pub what: String,
-    /// The operations that show it, by their indices in the recording.
+    /// The operations that prove it, by their indices in the recording.
     pub operations: Vec<usize>,
 }
 
 impl Violation {
-    /// As text: the sentence, then a line for each operation.
+    /// Formats the violation for people: the place and the sentence, then the time-line, one operation in
+    /// each line.
+    ///
+    /// `recording` must be the one in which the violation was found, since operations are named by index.
     pub fn text(&self, recording: &Recording) -> String {
         let (bucket, key) = &self.place;
         let mut text = format!("{bucket} {key}: {}\n", self.what);
@@ -49,13 +51,16 @@ impl Violation {
         text
     }
 
-    /// A line for each operation, in the order of their begins.
+    /// Formats one line for each operation, in the order of their begins, with times in seconds.
+    ///
+    /// At most [`OPERATIONS_MAX`] operations are shown: the latest ones, after a line with the number of
+    /// earlier ones.
     pub fn timeline(&self, recording: &Recording) -> Vec<String> {
         let mut indices = self.operations.clone();
         indices.sort_unstable();
         indices.dedup();
         let left_out = indices.len().saturating_sub(OPERATIONS_MAX);
-        // The end of the story is what is wrong.
+        // The latest operations show the violation itself.
         let operations: Vec<&RecordedOperation> =
             indices[left_out..].iter().map(|index| &recording.operations[*index]).collect();
         let ends = operations.iter().map(|operation| operation.end().unwrap_or(operation.begin()));
@@ -84,7 +89,8 @@ fn line(operation: &RecordedOperation, from: u64, to: u64) -> String {
     )
 }
 
-/// The stretch from begin to end. A write that nobody has acknowledged has no end.
+/// Draws the time from begin to end. A write that was not acknowledged has no end: its bar continues to the
+/// right edge.
 fn bar(operation: &RecordedOperation, from: u64, to: u64) -> String {
     let column = |ns: u64| ((ns - from) as f64 / (to - from) as f64 * (BAR - 1) as f64) as usize;
     let is_open = operation.outcome() == OperationOutcome::Unknown;

@@ -1,9 +1,10 @@
-//! What an answer says about the operation that it answers.
+//! Concludes from an answer which outcome its operation had.
 //!
-//! The one question that matters is what may be concluded. A success says that the operation was done, a
-//! refusal (4xx) that it was not. A failure of the server (5xx) says nothing at all about a write: it may
-//! have been done, may be done later, or never. So does a connection that breaks once something was sent.
-//! Concluding too much here would make a checker find faults that are none; too little, miss some.
+//! A success proves that the operation was done, a refusal (4xx) that it was not. A failure of the server
+//! (5xx) proves nothing about a write: the write may have been done, may be done later, or never. The same
+//! holds for a connection that breaks after a part of the request was sent. With a conclusion that is too
+//! strong, a checker would report faults that are none. With one that is too weak, a checker would miss
+//! faults.
 
 use http::{HeaderMap, StatusCode};
 use s3::xml::{self, XmlElement};
@@ -13,24 +14,25 @@ use super::value::identify;
 use crate::client::LostRequest;
 use crate::xml::text_of;
 
-/// An answer that came.
+/// The answer to a request.
 #[derive(Debug)]
 pub struct HistoryAnswer {
-    /// Its status.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// The complete body.
     pub body: Vec<u8>,
 }
 
 impl HistoryAnswer {
-    /// The text of an XML element in it, if it has that element and can be read.
+    /// Returns the decoded text of the first XML element of this name in the body; `None` if the element is
+    /// missing or cannot be decoded. Never fails.
     pub fn element(&self, name: &str) -> Option<String> {
         text_of(&self.body, name).ok().flatten()
     }
 
-    /// The ETag that it tells in its header, without quotes.
+    /// Returns the ETag of the header without quotes; `None` if the header is missing or is not ASCII text.
     pub fn etag(&self) -> Option<String> {
         let etag = self.headers.get("etag")?.to_str().ok()?;
         Some(unquoted(etag))
@@ -49,7 +51,10 @@ fn ending(outcome: OperationOutcome) -> OperationEnding {
     OperationEnding { outcome, status: None, code: None, seen: None, wrong: None }
 }
 
-/// What is known of an operation whose request got no answer.
+/// Returns the result of an operation whose request got no answer: failed only if nothing was sent, unknown
+/// otherwise.
+///
+/// The `code` of the result begins with `unsent`, `broken` or `late`.
 pub fn of_lost(lost: &LostRequest) -> OperationEnding {
     let (outcome, code) = match lost {
         LostRequest::Unsent(error) => (OperationOutcome::Fail, format!("unsent: {error:#}")),
@@ -59,7 +64,11 @@ pub fn of_lost(lost: &LostRequest) -> OperationEnding {
     OperationEnding { code: Some(code), ..ending(outcome) }
 }
 
-/// What is known of an operation whose last request got an answer.
+/// Returns the result of an operation by the answer to its last request.
+///
+/// 2xx is done, with the content seen; an answer that cannot be right is still done, with `wrong` set. 3xx
+/// and 4xx are failed, except that 404 to a read is done (absent) and 408 is unknown. All other statuses are
+/// unknown. A completion without an ETag is unknown, too: after a 200 the body can still contain an error.
 pub fn of_answer(action: &Action, answer: &HistoryAnswer) -> OperationEnding {
     let status = Some(answer.status.as_u16());
     let known = match answer.status.as_u16() {
@@ -79,7 +88,7 @@ fn done(action: &Action, answer: &HistoryAnswer) -> OperationEnding {
         }
         Action::Complete { .. } => match answer.element("ETag") {
             Some(etag) => object(None, Some(unquoted(&etag)), None),
-            // A failure can also come after a 200: then the body tells an error.
+            // A failure can also come after a 200: the body then contains an error.
             None => {
                 let code = answer.element("Code");
                 return OperationEnding { code, ..ending(OperationOutcome::Unknown) };
@@ -96,7 +105,7 @@ fn done(action: &Action, answer: &HistoryAnswer) -> OperationEnding {
     }
 }
 
-/// What is seen, or what is wrong beside what is seen.
+/// The content that is seen, or a description of the fault beside the content that is seen.
 type Shown = Result<Option<SeenContent>, (Option<SeenContent>, String)>;
 
 fn object(value: Option<String>, etag: Option<String>, bytes: Option<u64>) -> Shown {
@@ -138,19 +147,20 @@ fn refused(action: &Action, answer: &HistoryAnswer) -> OperationEnding {
     let code = answer.element("Code");
     let absent = Some(SeenContent::Absent);
     match (action, status, code.as_deref()) {
-        // An answer to HEAD has no body that could tell a code.
+        // An answer to HEAD has no body that could contain a code.
         (Action::Head { .. }, 404, None) | (Action::Get { .. }, 404, Some("NoSuchKey")) => {
             OperationEnding { seen: absent, ..ending(OperationOutcome::Ok) }
         }
         (Action::PutIfMatch { .. }, 404, Some("NoSuchKey")) => {
             OperationEnding { code, seen: absent, ..ending(OperationOutcome::Fail) }
         }
-        // The buckets are there, as are uploads and parts that were acknowledged.
+        // The buckets exist, as do uploads and parts that were acknowledged.
         (_, _, Some("NoSuchBucket" | "NoSuchUpload" | "InvalidPart")) => {
             let wrong = code.as_ref().map(|code| format!("{code}, of what is there"));
             OperationEnding { code, wrong, ..ending(OperationOutcome::Fail) }
         }
-        // Whoever answers this has stopped waiting for somebody, maybe not for the client.
+        // A server that answers 408 has given up a wait, which need not be the wait for this client's
+        // request.
         (_, 408, _) => OperationEnding { code, ..ending(OperationOutcome::Unknown) },
         _ => OperationEnding { code, ..ending(OperationOutcome::Fail) },
     }

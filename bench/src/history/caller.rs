@@ -1,4 +1,4 @@
-//! One client of a history: it asks, waits, and writes down what it asked and what it learned.
+//! One client of a history: sends requests, waits for answers, and records both.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,54 +21,54 @@ use super::request::HistoryRequest;
 use super::value::HistoryValue;
 use crate::client::{ClientConnection, LoadTarget, LostRequest};
 
-/// How long a client waits where no endpoint takes requests.
+/// The pause of a client while no endpoint takes requests.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long it waits after a server has failed: a store that cannot write for a while should leave
-/// hundreds of unknown writes behind, not hundreds of thousands.
+/// The pause of a client after a failure of the server, in milliseconds. A store that cannot write for a
+/// while should leave hundreds of unknown writes in the history, not hundreds of thousands.
 const PAUSE_AFTER_FAILURE_MS: std::ops::Range<u64> = 20..120;
 
-/// What the clients of a history share.
+/// The state that all clients of a history share.
 pub struct CallerContext {
-    /// The file and its clock.
+    /// The history file and its clock.
     pub journal: Journal,
     /// The tag in value ids.
     pub tag: String,
     /// The servers.
     pub targets: Vec<LoadTarget>,
-    /// Which of them are asked.
+    /// The choice of the server for the next request.
     pub endpoints: Arc<Endpoints>,
-    /// The buckets' names.
+    /// The names of the buckets.
     pub buckets: Vec<String>,
-    /// Where objects are.
+    /// The places of objects.
     pub places: ObjectPlaces,
-    /// How long an answer may take.
+    /// The time limit of a connection attempt, and of each answer.
     pub within: Duration,
-    /// How many bytes a second the values that are not small may take, on average.
+    /// The average rate for values that are not small, in bytes per second.
     pub bulk_bytes_per_second: u64,
-    /// How many they have taken.
+    /// The bytes of such values so far.
     pub bulk_bytes: AtomicU64,
-    /// How long a client waits at least from one choice to the next.
+    /// The least time between two choices of a client.
     pub interval: Duration,
-    /// When the history ends, if that is known.
+    /// The end of the history; `None` if only `until_file` ends it.
     pub deadline: Option<Instant>,
-    /// The history ends when this file is there.
+    /// A file whose existence ends the history.
     pub until_file: Option<PathBuf>,
-    /// The next operation's number.
+    /// The number of the next operation.
     pub next_op: AtomicU64,
-    /// What has happened.
+    /// The outcomes so far.
     pub tally: Mutex<CallerTally>,
 }
 
-/// How many operations ended how.
+/// Numbers of operations by outcome.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct CallerTally {
-    /// Done.
+    /// Operations that were done.
     pub ok: u64,
-    /// Not done.
+    /// Operations that were certainly not done.
     pub failed: u64,
-    /// Nobody knows.
+    /// Operations of unknown outcome.
     pub unknown: u64,
-    /// Answered wrongly, as far as one answer alone can tell.
+    /// Operations whose answer is wrong by itself, independent of the outcome.
     pub wrong: u64,
 }
 
@@ -84,13 +84,16 @@ impl CallerTally {
 }
 
 impl CallerContext {
+    /// Returns true after the deadline, or once the file that ends the history exists.
     fn is_over(&self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
             || self.until_file.as_ref().is_some_and(|path| path.exists())
     }
 
-    /// Takes bytes for a value that is not small, if those taken so far are not too many by now. These may
-    /// be: else only the smallest would ever find room.
+    /// Reserves bytes for a value that is not small, if fewer were reserved so far than the rate allows by
+    /// now.
+    ///
+    /// The value itself may exceed the allowance: otherwise only the smallest values would ever be written.
     fn has_room(&self, bytes: u64) -> bool {
         let seconds = self.journal.ns() as f64 / 1e9;
         let allowed = (seconds * self.bulk_bytes_per_second as f64) as u64;
@@ -99,27 +102,32 @@ impl CallerContext {
     }
 }
 
-/// A client.
+/// A client of a history, with at most one connection to each endpoint.
 pub struct Caller {
     shared: Arc<CallerContext>,
     number: u32,
     dice: Dice,
-    /// One for each endpoint, where there is one.
+    /// One connection for each endpoint; `None` while there is none.
     connections: Vec<Option<ClientConnection>>,
     values: u64,
-    /// The ETag that was seen last, of each place.
+    /// The ETag that this client saw last, for each place.
     etags: HashMap<ObjectPlace, String>,
 }
 
 impl Caller {
-    /// A client with a number and a seed.
+    /// A client without connections. `seed` decides its choices; `number` must be unique among the clients,
+    /// since value ids contain it.
     pub fn new(shared: Arc<CallerContext>, number: u32, seed: u64) -> Self {
         let connections = shared.targets.iter().map(|_| None).collect();
         let dice = Dice::new(seed);
         Self { shared, number, dice, connections, values: 0, etags: HashMap::new() }
     }
 
-    /// Works until the history is over.
+    /// Chooses and carries out operations, one after the other, until the history is over.
+    ///
+    /// The end of the history is checked only between operations. Fails only if the history file cannot be
+    /// written; failures of the store are recorded and never end the work. If the future is dropped, the
+    /// operation under way stays without an end, so its outcome is unknown.
     pub async fn work(&mut self) -> anyhow::Result<()> {
         let shared = self.shared.clone();
         while !shared.is_over() {
@@ -152,7 +160,11 @@ impl Caller {
         }
     }
 
-    /// Reads an object, through a given endpoint or any.
+    /// Reads an object through the endpoint `through`, or through any if that is `None`, and records the
+    /// operation.
+    ///
+    /// The result is returned for every answer, and for a lost one. Fails only if the history file cannot be
+    /// written.
     pub async fn get(
         &mut self,
         place: &ObjectPlace,
@@ -182,7 +194,7 @@ impl Caller {
         self.on_object(place, action, &request, None).await.map(drop)
     }
 
-    /// Writes if the ETag is the one that this client saw last; not at all if it saw none.
+    /// Writes with `If-Match` and the ETag that this client saw last; does nothing if it saw none.
     async fn put_if_match(&mut self, place: &ObjectPlace, bytes: u64) -> anyhow::Result<()> {
         let Some(if_match) = self.etags.get(place).cloned() else { return Ok(()) };
         let value = self.value(bytes);
@@ -199,8 +211,11 @@ impl Caller {
         self.on_object(place, action, &request, None).await.map(drop)
     }
 
-    /// Lists a bucket to its end, each page through a given endpoint or any. Tells how the last page
-    /// ended.
+    /// Lists a bucket to its end, each page through the endpoint `through` or through any, and records each
+    /// page.
+    ///
+    /// Returns the result of the last page. Stops after the first page that fails, cannot be read, or has no
+    /// continuation. Fails only if the history file cannot be written.
     pub async fn list(
         &mut self,
         bucket: usize,
@@ -226,7 +241,10 @@ impl Caller {
         }
     }
 
-    /// An operation on an object that is one request; remembers the ETag that it shows.
+    /// Carries out an operation on an object that is one request, and remembers the ETag that the answer
+    /// shows, or forgets it if there is no object.
+    ///
+    /// Fails only if the history file cannot be written.
     pub(super) async fn on_object(
         &mut self,
         place: &ObjectPlace,
@@ -248,6 +266,8 @@ impl Caller {
         Ok(ending)
     }
 
+    /// Carries out an operation that is one request: records its beginning, sends the request, and records
+    /// its end. Also returns the answer, if there is one.
     async fn operate(
         &mut self,
         bucket: &str,
@@ -266,7 +286,10 @@ impl Caller {
         Ok((ending, answered.ok()))
     }
 
-    /// A turn at a given endpoint, or at any, as soon as there is one.
+    /// Waits until an endpoint takes requests; a given endpoint is taken at once, even if it is resting or
+    /// full.
+    ///
+    /// The wait has no time limit of its own: the turns of other clients end with their requests.
     pub(super) async fn turn(&mut self, through: Option<usize>) -> EndpointTurn {
         if let Some(index) = through {
             return self.shared.endpoints.take_given(index);
@@ -279,7 +302,10 @@ impl Caller {
         }
     }
 
-    /// Writes down that an operation begins, and gives its number.
+    /// Records the beginning of an operation and returns its number. Must be called before anything of the
+    /// operation is sent.
+    ///
+    /// Fails only if the history file cannot be written.
     pub(super) fn begin(
         &self,
         bucket: &str,
@@ -300,7 +326,10 @@ impl Caller {
         Ok(op)
     }
 
-    /// Writes down how it ended, and waits a little if that was badly.
+    /// Records the end of an operation and ends its turn. Must be called after the answer was read.
+    ///
+    /// If nothing could be sent, the endpoint rests before other clients take it. If a server has failed, the
+    /// client pauses for 20 to 120 ms. Fails only if the history file cannot be written.
     pub(super) async fn end(
         &mut self,
         op: u64,
@@ -323,7 +352,11 @@ impl Caller {
         Ok(())
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request to the turn's endpoint and waits for the answer. Connecting and the answer may each
+    /// take the time limit of the history.
+    ///
+    /// A kept connection that the server has closed is replaced, and the request is sent again only if
+    /// nothing of it was sent. The error shows if the request may have been carried out.
     pub(super) async fn ask(
         &mut self,
         turn: &EndpointTurn,
@@ -344,7 +377,7 @@ impl Caller {
                     self.connections[turn.index] = Some(connection);
                     return Ok(HistoryAnswer { status, headers, body });
                 }
-                // The server has closed it meanwhile, as it may.
+                // The server may close a kept connection at any time.
                 Err(LostRequest::Unsent(_)) if is_kept => {}
                 Err(lost) => return Err(lost),
             }
@@ -356,10 +389,14 @@ impl Caller {
         timeout(self.shared.within, opening).await.context("no connection came about in time")?
     }
 
+    /// Returns the name of a place's bucket. Panics if the index is not one of this history's buckets, so a
+    /// place must never come from another history.
     pub(super) fn bucket(&self, place: &ObjectPlace) -> String {
         self.shared.buckets[place.bucket].clone()
     }
 
+    /// Makes a value of at least `bytes` bytes. The id is never used before or again, neither by this client
+    /// nor by another one.
     pub(super) fn value(&mut self, bytes: u64) -> HistoryValue {
         self.values += 1;
         let id = format!("{}-{}.{}", self.shared.tag, self.number, self.values);

@@ -1,44 +1,44 @@
-//! What a client does next.
+//! Chooses the next operation of a client.
 //!
-//! Most operations meet on a few contended keys of each bucket: only where operations on one key overlap
-//! and follow each other closely can an answer show that the store's order is not one. The others go to a
-//! wider set of keys, which gives listings something to list and pages to turn.
+//! Most operations use a few contended keys of each bucket: an answer can show that the store has no order
+//! only where operations on one key overlap and follow each other closely. The others use a wider set of
+//! keys, so that listings have several pages.
 
 use super::dice::Dice;
 
-/// What keys begin with that are contended.
+/// The prefix of contended keys.
 const CONTENDED: &str = "hot/";
-/// What keys begin with that are not.
+/// The prefix of all other keys.
 const WIDE: &str = "wide/";
-/// So many operations in a hundred go to contended keys.
+/// The percentage of operations on contended keys.
 const CONTENDED_PERCENT: u64 = 70;
 
-/// How large values are that travel in the log.
+/// The sizes in bytes of small values, which the log carries.
 const SMALL_BYTES: std::ops::Range<u64> = 10..2000;
-/// How large values are that do not.
+/// The sizes in bytes of values that are too large for the log.
 const BULK_BYTES: std::ops::Range<u64> = (300 << 10)..(3 << 20);
-/// How much longer than one part the values are that are uploaded in two.
+/// The sizes in bytes of an upload's second and last part.
 const LAST_PART_BYTES: std::ops::Range<u64> = 1..(200 << 10);
-/// How many keys pages have: one or few of them for a bucket, or many.
+/// The page sizes in keys: one page or a few for a bucket, or many.
 const PAGE_KEYS: [u32; 3] = [1000, 50, 12];
 
-/// An object's place.
+/// The place of an object.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ObjectPlace {
-    /// The bucket, by its index.
+    /// The index of the bucket.
     pub bucket: usize,
     /// The key.
     pub key: String,
 }
 
-/// All places.
+/// All places of a history.
 #[derive(Clone, Debug)]
 pub struct ObjectPlaces {
-    /// How many buckets there are.
+    /// The number of buckets.
     pub buckets: usize,
-    /// How many contended keys each of them has.
+    /// The number of contended keys in each bucket.
     pub contended: u64,
-    /// How many other keys.
+    /// The number of other keys in each bucket.
     pub wide: u64,
 }
 
@@ -65,13 +65,13 @@ impl ObjectPlaces {
         match dice.below(4) {
             0 => CONTENDED.into(),
             1 => WIDE.into(),
-            // A tenth of the wide keys, or less.
+            // All wide keys that agree in the first three of their digits: ten, with up to 10,000 wide keys.
             2 => Self::wide_key(dice.below(self.wide))[..WIDE.len() + 3].into(),
             _ => String::new(),
         }
     }
 
-    /// Every place there is.
+    /// Returns every place, ordered by bucket; within a bucket contended keys come before the others.
     pub fn all(&self) -> Vec<ObjectPlace> {
         let keys = (0..self.contended).map(Self::contended_key);
         let keys: Vec<String> = keys.chain((0..self.wide).map(Self::wide_key)).collect();
@@ -85,39 +85,42 @@ impl ObjectPlaces {
 pub enum OperationChoice {
     /// Reads an object.
     Get(ObjectPlace),
-    /// Reads what is told of an object.
+    /// Reads an object's headers only.
     Head(ObjectPlace),
-    /// Writes an object of so many bytes.
+    /// Writes an object of this many bytes.
     Put(ObjectPlace, u64),
-    /// Writes an object if there is none.
+    /// Writes an object of this many bytes, if there is none.
     PutIfAbsent(ObjectPlace, u64),
-    /// Writes an object if the ETag is the one that the client saw last.
+    /// Writes an object, if its ETag is the one that the client saw last.
     PutIfMatch {
-        /// Where.
+        /// The place of the object.
         place: ObjectPlace,
-        /// How many bytes.
+        /// The size in bytes.
         bytes: u64,
-        /// Whether it looks again just before. If it does not, it mostly comes too late.
+        /// True if the client reads the ETag just before. Otherwise the condition mostly fails.
         looks_first: bool,
     },
     /// Deletes an object.
     Delete(ObjectPlace),
-    /// Uploads an object in two parts.
+    /// Uploads an object of this many bytes in two parts.
     Upload(ObjectPlace, u64),
-    /// Lists, page after page.
+    /// Lists a bucket, page after page.
     List {
-        /// The bucket, by its index.
+        /// The index of the bucket.
         bucket: usize,
-        /// What keys begin with.
+        /// The prefix of the keys.
         prefix: String,
-        /// How many keys a page has.
+        /// The most keys on a page.
         max_keys: u32,
     },
 }
 
 impl OperationChoice {
-    /// Chooses. `has_room` tells whether so many bytes may be written by an object that is not small; if
-    /// not, it will be small.
+    /// Chooses the next operation and its place.
+    ///
+    /// `has_room` is called only if the choice is a value that is not small. The call reserves the value's
+    /// bytes, or returns false: then a small value is written instead, or an object is read instead of
+    /// uploaded.
     pub fn next(
         dice: &mut Dice,
         places: &ObjectPlaces,

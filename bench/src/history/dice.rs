@@ -2,38 +2,39 @@
 
 use crate::object::mix;
 
-/// A stream of numbers that follows from its seed.
+/// A stream of numbers that is determined by its seed.
 #[derive(Clone)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Starts a stream.
+    /// Starts a stream; equal seeds result in equal streams, in the same order.
     pub fn new(seed: u64) -> Self {
         Self(mix(seed))
     }
 
-    /// The next number.
+    /// Returns the next number of the stream, which may be any `u64`. Every other choice is made of such
+    /// numbers.
     pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(1);
         mix(self.0)
     }
 
-    /// A number below `bound`; 0 if that is 0.
+    /// Returns a number below `bound`; 0 if `bound` is 0, in which case the stream does not advance.
     pub fn below(&mut self, bound: u64) -> u64 {
         if bound == 0 { 0 } else { self.roll() % bound }
     }
 
-    /// A number of a range.
+    /// Returns a number of the range; its start if the range is empty. The end must not be below the start.
     pub fn within(&mut self, range: std::ops::Range<u64>) -> u64 {
         range.start + self.below(range.end - range.start)
     }
 
-    /// Yes, so many times in a hundred.
+    /// Returns true in `percent` of 100 cases: never with 0, always with 100 or more.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// One of several things; there must be one.
+    /// Returns one of `things`. Panics if there are none, so the caller must pass at least one.
     pub fn one_of<'a, T>(&mut self, things: &'a [T]) -> &'a T {
         &things[self.below(things.len() as u64) as usize]
     }

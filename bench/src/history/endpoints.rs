@@ -1,28 +1,29 @@
-//! Which endpoint is asked next.
+//! Chooses the endpoint of the next request.
 //!
-//! At random, so that a read often goes through another node than the write before it. Two things are
-//! kept from deciding everything: an endpoint that hangs holds up a share of the clients, not all of them
-//! one after the other; and one that refuses connections is left alone for a moment, instead of being
-//! asked by everybody as fast as it can refuse.
+//! The choice is random, so that a read often uses another node than the write before it. Two rules limit the
+//! effect of a faulty endpoint. An endpoint that hangs holds up a share of the clients, not all of them one
+//! after the other. An endpoint that refuses connections rests for a moment, since otherwise all clients
+//! would try it again as fast as it can refuse.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::dice::Dice;
 
-/// How long an endpoint that refused is left alone.
+/// The rest of an endpoint that refused a connection.
 const REST: Duration = Duration::from_millis(250);
-/// An endpoint may hold up so many clients more than its share: with none, a client could only go where
-/// one has just come from.
+/// The clients that an endpoint may hold up beyond its share. With none, a client could only use the endpoint
+/// that another client has just left.
 const ROOM: usize = 2;
 
-/// The endpoints' state.
+/// The state of all endpoints, shared by the clients.
 pub struct Endpoints {
-    /// How many clients may wait for one endpoint.
+    /// The most clients that may wait for one endpoint.
     room: usize,
     states: Mutex<Vec<State>>,
 }
 
+/// The clients that wait for an endpoint, and the end of its rest.
 #[derive(Clone, Copy)]
 struct State {
     waiting: usize,
@@ -30,13 +31,16 @@ struct State {
 }
 
 impl Endpoints {
-    /// Endpoints for so many clients.
+    /// Endpoints without any waiting client, for this many clients. Panics if `endpoints` is 0.
     pub fn new(endpoints: usize, clients: usize) -> Self {
         let states = vec![State { waiting: 0, rests_until: None }; endpoints];
         Self { room: clients.div_ceil(endpoints) + ROOM, states: Mutex::new(states) }
     }
 
-    /// Takes an endpoint, if there is one that is not resting and has room.
+    /// Takes a turn at a random endpoint that is not resting at `now` and has room; returns `None` only if
+    /// there is none.
+    ///
+    /// Never waits. The turn ends when the result is dropped.
     pub fn take(self: &Arc<Self>, dice: &mut Dice, now: Instant) -> Option<EndpointTurn> {
         let mut states = self.states.lock().expect("choosing does not panic");
         let is_free = |state: &State| {
@@ -52,7 +56,9 @@ impl Endpoints {
         Some(EndpointTurn { endpoints: self.clone(), index })
     }
 
-    /// Takes a given endpoint, whatever it does.
+    /// Takes a turn at a given endpoint, even if it is resting or has no room. Never waits.
+    ///
+    /// The turn ends when the result is dropped. Panics if there is no endpoint of this index.
     pub fn take_given(self: &Arc<Self>, index: usize) -> EndpointTurn {
         let mut states = self.states.lock().expect("choosing does not panic");
         states[index].waiting += 1;
@@ -60,15 +66,16 @@ impl Endpoints {
     }
 }
 
-/// A client's turn at an endpoint; it ends when this is dropped.
+/// A client's turn at an endpoint, which ends when the value is dropped.
 pub struct EndpointTurn {
     endpoints: Arc<Endpoints>,
-    /// The endpoint.
+    /// The index of the endpoint.
     pub index: usize,
 }
 
 impl EndpointTurn {
-    /// Leaves the endpoint alone for a moment.
+    /// Lets the endpoint rest for 250 ms from `now` on: until then [`Endpoints::take`] does not return it.
+    /// Only new turns are affected.
     pub fn rest(&self, now: Instant) {
         let mut states = self.endpoints.states.lock().expect("choosing does not panic");
         states[self.index].rests_until = Some(now + REST);

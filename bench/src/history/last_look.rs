@@ -1,8 +1,7 @@
-//! The last look: when the clients have stopped, every object is read and every bucket listed through
-//! every endpoint.
+//! Reads every object and lists every bucket through every endpoint, after the clients have stopped.
 //!
-//! A write that was acknowledged and lost shows only if somebody looks. During a history chance decides
-//! who looks where; at the end nothing is left to it.
+//! A write that was acknowledged and lost is found only if it is read. During a history chance decides which
+//! objects are read, and where. At the end everything is read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,25 +10,28 @@ use super::caller::{Caller, CallerContext};
 use super::choice::ObjectPlace;
 use super::line::OperationEnding;
 
-/// How many keys a page has.
+/// The most keys on a page.
 const PAGE_KEYS: u32 = 1000;
 
+/// One read: an object, or a bucket by its index.
 enum LookResult {
     Object(ObjectPlace),
     Bucket(usize),
 }
 
-/// What is looked at, by all clients together.
+/// The list of reads, which all clients carry out together.
 pub struct LastLook {
-    /// What, and through which endpoint.
+    /// The reads, each with the index of its endpoint.
     sights: Vec<(LookResult, usize)>,
     next: AtomicUsize,
-    /// Endpoints that have given no answer: to wait for them again and again would take hours.
+    /// Endpoints without an answer to an earlier read, which are skipped: waiting for each of them every time
+    /// would take hours.
     is_dead: Vec<AtomicBool>,
 }
 
 impl LastLook {
-    /// All that there is to look at.
+    /// Lists all reads: for each endpoint, all objects, then all buckets. Nothing is read before
+    /// [`Self::take_part`].
     pub fn new(shared: &CallerContext) -> Arc<Self> {
         let places = shared.places.all();
         let endpoints = 0..shared.targets.len();
@@ -43,7 +45,10 @@ impl LastLook {
         Arc::new(Self { sights, next: AtomicUsize::new(0), is_dead })
     }
 
-    /// Looks at what no other client has looked at yet, until there is nothing.
+    /// Carries out reads that no other client has taken yet, until there are none, and records them.
+    ///
+    /// After the first read without an answer, all further reads through its endpoint are skipped. Fails only
+    /// if the history file cannot be written.
     pub async fn take_part(&self, caller: &mut Caller) -> anyhow::Result<()> {
         loop {
             let next = self.next.fetch_add(1, Ordering::Relaxed);

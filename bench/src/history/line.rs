@@ -1,36 +1,36 @@
-//! The lines of a history file, as types. What they mean is told at the head of `history.rs`.
+//! The lines of a history file, as types. The head of `history.rs` defines their meaning.
 
 use serde::{Deserialize, Serialize};
 
 /// The format that is written, and the only one that is read.
 pub const FORMAT: u32 = 1;
 
-/// One line.
+/// A line of the file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "snake_case")]
 pub enum HistoryLine {
-    /// The first line: who works against what.
+    /// The setup: the first line.
     Setup(HistorySetup),
-    /// An operation is about to begin.
+    /// The beginning of an operation, written before anything is sent.
     Invoke(Invoke),
-    /// An operation has ended.
+    /// The end of an operation, written after its answer was read or lost.
     Complete(Complete),
 }
 
-/// What holds for all of a history.
+/// The parameters of a history.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct HistorySetup {
-    /// Which format this is.
+    /// The number of the format.
     pub format: u32,
     /// The tag in all value ids and bucket names.
     pub tag: String,
-    /// What the clients' choices follow from.
+    /// The seed of the clients' choices.
     pub seed: u64,
-    /// How many clients there are.
+    /// The number of clients.
     pub clients: u32,
     /// The endpoints; operations name them by their index.
     pub endpoints: Vec<String>,
-    /// The buckets. They were made, and were empty, before the first operation.
+    /// The buckets, which were made, and were empty, before the first operation.
     pub buckets: Vec<String>,
     /// The wall clock when `ns` was 0, in milliseconds since 1970.
     pub unix_ms: u64,
@@ -39,108 +39,108 @@ pub struct HistorySetup {
 /// The beginning of an operation.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Invoke {
-    /// The operation's number.
+    /// The number of the operation.
     pub op: u64,
-    /// Who asks.
+    /// The number of the client.
     pub client: u32,
-    /// Who is asked: an index into the setup's endpoints.
+    /// The endpoint, as an index into the setup's endpoints.
     pub endpoint: u32,
-    /// Where.
+    /// The name of the bucket.
     pub bucket: String,
-    /// What is asked for.
+    /// The kind of the operation, with its parameters.
     #[serde(flatten)]
     pub action: Action,
-    /// When, on the monotonic clock of the history.
+    /// The time on the monotonic clock of the history, in nanoseconds.
     pub ns: u64,
-    /// When, on the wall clock.
+    /// The time on the wall clock, in milliseconds since 1970.
     pub unix_ms: u64,
 }
 
-/// What an operation asks for.
+/// The kind of an operation, with its parameters.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Action {
     /// GetObject.
     Get {
-        /// Of which key.
+        /// The key that is read.
         key: String,
     },
     /// HeadObject.
     Head {
-        /// Of which key.
+        /// The key that is read.
         key: String,
     },
     /// PutObject.
     Put {
-        /// Under which key.
+        /// The key that is written.
         key: String,
-        /// What.
+        /// The value that is written.
         #[serde(flatten)]
         written: WrittenValue,
     },
     /// PutObject with `If-None-Match: *`.
     PutIfAbsent {
-        /// Under which key.
+        /// The key that is written.
         key: String,
-        /// What.
+        /// The value that is written.
         #[serde(flatten)]
         written: WrittenValue,
     },
     /// PutObject with `If-Match`.
     PutIfMatch {
-        /// Under which key.
+        /// The key that is written.
         key: String,
-        /// What.
+        /// The value that is written.
         #[serde(flatten)]
         written: WrittenValue,
-        /// The ETag that must be the current one.
+        /// The ETag that must be the current one, without quotes.
         if_match: String,
     },
     /// DeleteObject.
     Delete {
-        /// Of which key.
+        /// The key that is deleted.
         key: String,
     },
-    /// CreateMultipartUpload and UploadPart for all parts. Shows nothing to anybody.
+    /// CreateMultipartUpload and UploadPart for all parts, which change no object.
     Upload {
-        /// Under which key.
+        /// The key of the upload.
         key: String,
-        /// What.
+        /// The value that a completion will write.
         #[serde(flatten)]
         written: WrittenValue,
     },
-    /// CompleteMultipartUpload: this is the write.
+    /// CompleteMultipartUpload: the write itself.
     Complete {
-        /// Under which key.
+        /// The key that is written.
         key: String,
-        /// What.
+        /// The value that is written.
         #[serde(flatten)]
         written: WrittenValue,
     },
     /// One page of ListObjectsV2.
     List {
-        /// What keys begin with.
+        /// The prefix of the keys.
         prefix: String,
         /// The last key of the page before this one, or empty.
         after: String,
-        /// How many keys there may be in the page.
+        /// The most keys on the page.
         max_keys: u32,
     },
 }
 
-/// A value that is written.
+/// A value that an operation writes.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct WrittenValue {
-    /// Its id, which no other write has.
+    /// The id of the value, which no other write has.
     pub value: String,
-    /// Its ETag, without quotes.
+    /// The ETag of the value, without quotes.
     pub etag: String,
-    /// Its length.
+    /// The length in bytes.
     pub bytes: u64,
 }
 
 impl Action {
-    /// The key, if it has one.
+    /// Returns the key of the operation; `None` only for a listing, which has a prefix instead.
     pub fn key(&self) -> Option<&str> {
         match self {
             Action::Get { key }
@@ -155,7 +155,8 @@ impl Action {
         }
     }
 
-    /// What it makes current, if it is done. An `Upload` makes nothing current.
+    /// Returns the value that is current after the operation is done; `None` for reads, deletes and an
+    /// `Upload`, whose value is written only by the later `Complete`.
     pub fn written(&self) -> Option<&WrittenValue> {
         match self {
             Action::Put { written, .. }
@@ -166,12 +167,13 @@ impl Action {
         }
     }
 
-    /// Whether it changes nothing.
+    /// Returns true if the operation never changes an object: `Get`, `Head` and `List`. An `Upload` is not a
+    /// read.
     pub fn is_read(&self) -> bool {
         matches!(self, Action::Get { .. } | Action::Head { .. } | Action::List { .. })
     }
 
-    /// Its name in the file.
+    /// Returns the name of the kind in the file, which must equal the one that `serde` writes.
     pub fn kind(&self) -> &'static str {
         match self {
             Action::Get { .. } => "get",
@@ -190,49 +192,50 @@ impl Action {
 /// The end of an operation.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Complete {
-    /// The operation's number.
+    /// The number of the operation.
     pub op: u64,
-    /// What became of it.
+    /// The result of the operation.
     #[serde(flatten)]
     pub result: OperationEnding,
-    /// When, on the monotonic clock of the history.
+    /// The time on the monotonic clock of the history, in nanoseconds.
     pub ns: u64,
-    /// When, on the wall clock.
+    /// The time on the wall clock, in milliseconds since 1970.
     pub unix_ms: u64,
 }
 
-/// What became of an operation.
+/// The result of an operation.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct OperationEnding {
-    /// Whether it was done.
+    /// The outcome: done, not done, or unknown.
     pub outcome: OperationOutcome,
-    /// The HTTP status, if there was an answer.
+    /// The HTTP status; `None` if there was no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// S3's error code, or how the answer was lost.
+    /// S3's error code, or the way in which the answer was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// What the answer shows.
+    /// The content that the answer shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<SeenContent>,
-    /// What is wrong with the answer, whatever else happened.
+    /// A fault of the answer by itself, independent of the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wrong: Option<String>,
 }
 
-/// Whether an operation was done.
+/// The outcome of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationOutcome {
-    /// It was.
+    /// Done.
     Ok,
-    /// It was not, and will not be.
+    /// Not done, and never will be.
     Fail,
-    /// Nobody knows: it may have been done, or may still be, or not. A read has told nothing.
+    /// Not known: the operation may have been done, may be done later, or never. A read of this outcome shows
+    /// nothing.
     Unknown,
 }
 
-/// What an answer shows.
+/// The content that an answer shows.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SeenContent {
@@ -240,20 +243,20 @@ pub enum SeenContent {
     Absent,
     /// An object.
     Object {
-        /// The id of the value that the body is, every byte of it. Only a GET can tell.
+        /// The id of the value, if every byte of the body is that of the value. Only a GET can show it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         value: Option<String>,
         /// The ETag, without quotes.
         etag: String,
-        /// The length, where the answer tells it.
+        /// The length in bytes, if the answer shows it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bytes: Option<u64>,
     },
     /// A page of a listing.
     Page {
-        /// Key, ETag and length of what it lists, in its order.
+        /// Key, ETag and length in bytes of each entry, in the order of the page.
         entries: Vec<(String, String, u64)>,
-        /// Whether there is more after it.
+        /// True if more entries follow after the page.
         is_truncated: bool,
     },
 }

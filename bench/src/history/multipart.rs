@@ -1,7 +1,7 @@
 //! Multipart uploads, which are several requests but one write: the completion.
 //!
-//! What comes before it shows nothing to anybody, so it is an operation of its own in the history, and a
-//! value can be seen from the moment at which its completion is asked for.
+//! The requests before the completion change no object, so together they are an operation of their own in the
+//! history. The value can be seen from the moment at which its completion is sent.
 
 use std::time::Duration;
 
@@ -16,21 +16,25 @@ use super::request::HistoryRequest;
 use super::value::HistoryValue;
 use crate::client::LostRequest;
 
-/// How long the removal of an upload that came to nothing may take.
+/// The time limit for aborting an upload that will not be completed.
 const ABORT_WITHIN: Duration = Duration::from_secs(2);
 
-/// What sending the parts came to.
+/// The result of sending the parts.
 struct SentParts {
-    /// The last answer, which is the first that was no success, if there was one.
+    /// The last answer. If a request had no success, that one was the last.
     last: Result<HistoryAnswer, LostRequest>,
-    /// The upload's id, if it has been created.
+    /// The id of the upload, if it was created.
     upload: Option<String>,
-    /// The ETags of the parts that were taken.
+    /// The ETags of the parts that were accepted, in the order of the parts.
     etags: Vec<String>,
 }
 
 impl Caller {
-    /// Uploads an object in parts.
+    /// Uploads an object of about `bytes` bytes in parts, and records two operations: the parts, then the
+    /// completion.
+    ///
+    /// The completion is sent only if all parts were accepted; otherwise the upload, if it was created, is
+    /// aborted, which is not recorded. Fails only if the history file cannot be written.
     pub(super) async fn upload(&mut self, place: &ObjectPlace, bytes: u64) -> anyhow::Result<()> {
         let value = self.value(bytes);
         let (bucket, written) = (self.bucket(place), value.written_in_parts());
@@ -49,7 +53,8 @@ impl Caller {
             let action = Action::Complete { key: place.key.clone(), written };
             return self.on_object(place, action, &request, None).await.map(drop);
         }
-        // Nobody will complete it, so nothing can be seen of it, whatever becomes of this request.
+        // The upload will not be completed, so its value can never be seen, independent of the result of this
+        // request.
         let request = HistoryRequest::abort_upload(&bucket, &place.key, &upload);
         let turn = self.turn(None).await;
         let _ = timeout(ABORT_WITHIN, self.ask(&turn, &request)).await;

@@ -1,10 +1,10 @@
-//! The values that a history writes. Each is unique, says which one it is, and can be verified to its
-//! last byte.
+//! Makes and identifies the values that a history writes. Each value is unique, contains its id, and can be
+//! verified to its last byte.
 //!
-//! A body begins with `id length` and a line feed; what follows is made from the id and the length alone.
-//! So a reader makes the body again and compares all of it, which finds what a checksum in the body would
-//! find (a body that is torn, mixed from two, cut short or padded), and needs no list of what was written.
-//! ETags follow from bodies: MD5, or MD5 over the parts' MD5s.
+//! A body begins with `id length` and a line feed; the rest is computed from id and length alone. A reader
+//! computes the body again and compares all of it. The comparison finds every fault that a checksum in the
+//! body would find (a body that is torn, mixed from two, cut short or padded), and needs no list of the
+//! values written. ETags follow from bodies: MD5, or MD5 over the parts' MD5s.
 
 use bytes::Bytes;
 use md5::{Digest, Md5};
@@ -12,32 +12,37 @@ use md5::{Digest, Md5};
 use super::line::WrittenValue;
 use crate::object::{CompareDepth, ObjectSet, mix};
 
-/// The size of the parts of an upload, but the last: the least that S3 allows.
+/// The size of the parts of an upload, except the last, in bytes: the least that S3 allows.
 pub const PART_BYTES: usize = 5 << 20;
 
-/// A value.
+/// A value with its body.
 pub struct HistoryValue {
     id: String,
-    /// What is stored.
+    /// The bytes that are stored.
     pub body: Bytes,
 }
 
 impl HistoryValue {
-    /// Makes a value of a given length, or of the length of its first line if that is longer.
+    /// Makes a value of `bytes` bytes, or of the length of its first line if that is longer.
+    ///
+    /// `id` must be unique in the history and must not contain a space or a line feed, since [`identify`]
+    /// reads it back.
     pub fn new(id: String, bytes: usize) -> Self {
-        // What the length adds to the first line may make that longer still.
+        // A larger length has more digits, which can make the first line longer again.
         let bytes = (bytes..).find(|bytes| head(&id, *bytes).len() <= *bytes).unwrap_or(bytes);
         let mut body = head(&id, bytes).into_bytes();
         body.extend_from_slice(&filling(bytes - body.len()).body(seed(&id, bytes)));
         Self { id, body: body.into() }
     }
 
-    /// As an operation names it that writes it in one piece.
+    /// Returns the value's id, length and ETag for a write in one piece. The ETag must not be used for an
+    /// upload in parts.
     pub fn written(&self) -> WrittenValue {
         self.named(hex::encode(Md5::digest(&self.body)))
     }
 
-    /// As an operation names it that writes it in parts.
+    /// Returns the value's id, length and ETag for an upload in [`Self::parts`]. The ETag must not be used
+    /// for a write in one piece.
     pub fn written_in_parts(&self) -> WrittenValue {
         let mut whole = Md5::new();
         self.parts().iter().for_each(|part| whole.update(Md5::digest(part)));
@@ -48,7 +53,7 @@ impl HistoryValue {
         WrittenValue { value: self.id.clone(), etag, bytes: self.body.len() as u64 }
     }
 
-    /// Its parts.
+    /// Returns the parts of an upload, in order: each of 5 MiB, only the last one may be shorter.
     pub fn parts(&self) -> Vec<Bytes> {
         let begins = (0..self.body.len()).step_by(PART_BYTES);
         begins.map(|at| self.body.slice(at..self.body.len().min(at + PART_BYTES))).collect()
@@ -67,7 +72,9 @@ fn seed(id: &str, bytes: usize) -> u64 {
     id.bytes().fold(bytes as u64, |seed, byte| mix(seed ^ u64::from(byte)))
 }
 
-/// Tells which value a body is, all of it; or else what is wrong with it.
+/// Returns the id of the value that a body is, after every byte was compared.
+///
+/// The error describes the difference: a first line that cannot be parsed, another length, or other bytes.
 pub fn identify(body: &[u8]) -> Result<String, String> {
     let line = body.iter().position(|byte| *byte == b'\n');
     let line = line.and_then(|end| std::str::from_utf8(&body[..end]).ok());
@@ -112,7 +119,7 @@ mod tests {
             flipped[at] ^= 1;
             assert_ne!(identify(&flipped), Ok("t-1.1".into()), "{at}");
             let mixed = [&one.body[..at], &other.body[at..]].concat();
-            // Where the first line is that of one value and the rest that of the other.
+            // The first line may be that of one value and the rest that of the other.
             assert!(identify(&mixed).is_err() || mixed == other.body[..], "{at}");
             assert!(identify(&one.body[..at]).is_err(), "{at}");
         }

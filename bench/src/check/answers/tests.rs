@@ -10,7 +10,7 @@ const SIMULATION: Simulation = Simulation {
     bug: Bug::None,
 };
 
-/// The index of an operation of a kind that was done and shows something.
+/// Returns the index of the first operation that `is_it` selects, was done and shows something.
 fn find(recording: &Recording, is_it: impl Fn(&Action, &SeenContent) -> bool) -> usize {
     let is_found = |operation: &RecordedOperation| {
         let seen = operation.ending().and_then(|ending| ending.seen.as_ref());
@@ -24,7 +24,7 @@ fn seen(recording: &mut Recording, index: usize) -> &mut SeenContent {
     complete.result.seen.as_mut().unwrap()
 }
 
-/// What is found when one answer of a good history is changed.
+/// Changes one answer of a correct history, then returns the violations that are found.
 fn faults_after(
     is_it: impl Fn(&Action, &SeenContent) -> bool,
     change: impl Fn(&mut SeenContent),

@@ -3,7 +3,7 @@ use super::*;
 use crate::history::line::{Complete, FORMAT, HistorySetup, Invoke, OperationEnding};
 
 const SECOND: u64 = 1_000_000_000;
-/// The wall clock when the history began.
+/// The wall clock at the beginning of the history, in seconds since 1970.
 const ZERO: f64 = 1_000.0;
 
 fn operation(
@@ -21,8 +21,8 @@ fn operation(
     RecordedOperation { invoke, complete: Some(Complete { op: 0, result, ns, unix_ms: 0 }) }
 }
 
-/// A write and a read on each of two endpoints ten times a second, for ten seconds. Writes through the
-/// second one fail from `from` to `to`.
+/// A write and a read on each of two endpoints ten times a second, for ten seconds. Writes through the second
+/// endpoint fail from `from` to `to`.
 fn recording(from: u64, to: u64) -> Recording {
     let setup = HistorySetup {
         format: FORMAT,
@@ -59,11 +59,11 @@ fn an_endpoint_that_fails_has_a_gap_and_the_store_has_none() {
     assert_eq!(found.all.writes_back_after, Some(0.0));
     assert!(close(found.all.next_write_after.unwrap(), 0.1));
     assert_eq!(found.endpoints[0], found.all);
-    // It counts in full, though it ends after the fault.
+    // The gap counts in full, though it ends after the fault.
     assert!(close(found.endpoints[1].longest_write_gap, 3.6));
     assert!(close(found.endpoints[1].writes_back_after.unwrap(), 4.0));
     assert!(close(found.endpoints[1].longest_read_gap, 0.1));
-    // Some slipped through.
+    // Some writes succeeded before the fault had its effect.
     assert!(close(found.endpoints[1].next_write_after.unwrap(), 0.1));
     let later = RecordedFault { fault: "g".into(), begin: ZERO + 2.45, end: Some(ZERO + 4.0) };
     let found = &of(&recording(2_500, 6_000), &[later])[0];

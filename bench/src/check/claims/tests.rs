@@ -1,7 +1,7 @@
 use super::*;
 use crate::history::line::{Complete, FORMAT, HistorySetup, Invoke, OperationEnding, WrittenValue};
 
-/// Operations on key `k`, one after the other: what was asked, how it ended, what it showed.
+/// Operations on key `k`, one after the other: each an action, its outcome and the content it saw.
 fn claims(
     operations: Vec<(Action, OperationOutcome, Option<u16>, Option<SeenContent>)>,
 ) -> Vec<Claim> {
@@ -56,7 +56,7 @@ fn object(value: Option<&str>, etag: &str) -> Option<SeenContent> {
     Some(SeenContent::Object { value: value.map(str::to_owned), etag: etag.into(), bytes: None })
 }
 
-/// What the last of some operations claims.
+/// Returns the claim of the last of some operations.
 fn last(
     operations: Vec<(Action, OperationOutcome, Option<u16>, Option<SeenContent>)>,
 ) -> Option<ClaimEffect> {
@@ -131,7 +131,7 @@ fn a_write_is_settled_by_whoever_has_seen_it_first() {
         settled_by(vec![unknown(put("1")), read("1"), read("1")]),
         [Some(1), Some(1), Some(2)]
     );
-    // Whoever has seen what was written over a value knows that this value was there.
+    // An operation that has seen the new value proves that the value before it was there.
     assert_eq!(
         settled_by(vec![unknown(put("1")), unknown(put_over("e1", "2")), read("2")]),
         [Some(2), Some(2), Some(2)]

@@ -5,7 +5,7 @@ use crate::history::line::{
     Complete, FORMAT, HistorySetup, Invoke, OperationEnding, OperationOutcome, WrittenValue,
 };
 
-/// A history by hand: operations on bucket `b`, one at a time or not.
+/// A history composed by hand: operations on bucket `b`, sequential or overlapping.
 struct Story(Vec<RecordedOperation>);
 
 impl Story {
@@ -117,7 +117,7 @@ fn a_listing_shows_what_is_there() {
 #[test]
 fn a_key_that_was_there_all_the_time_is_missed() {
     story().put(0, 1, "a", "1").list(2, 3, &[]).fails("not listed", &[0, 1]);
-    // The write that came next was sent only when the listing was there.
+    // The next write was sent only after the listing was answered.
     story().put(0, 1, "a", "1").list(2, 3, &[]).delete(4, 5, "a").fails("not listed", &[0, 2, 1]);
     story().put(0, 1, "a", "1").list(2, 4, &[]).delete(3, 5, "a").passes();
 }
@@ -144,7 +144,7 @@ fn what_was_deleted_or_overwritten_before_is_not_shown() {
     let violations =
         story().put(0, 1, "a", "1").put(2, 3, "a", "2").list(4, 5, &[("a", "1")]).violations();
     assert_eq!(violations.len(), 1);
-    // Nobody acknowledged the delete, but somebody has seen what it did.
+    // The delete was not acknowledged, but another operation has seen its effect.
     story()
         .put(0, 1, "a", "1")
         .delete(2, None, "a")
@@ -163,9 +163,9 @@ fn a_read_vouches_for_a_value_in_spite_of_unknown_writes() {
     let unsure = || story().put(0, 1, "a", "1").put(2, None, "a", "2");
     unsure().list(4, 5, &[]).passes();
     unsure().list(4, 5, &[]).get(6, 7, "a", "1").fails("not listed", &[0, 3, 2]);
-    // It has read before the listing was there: something may have come after.
+    // The read was sent before the listing was answered: another write may have come after it.
     unsure().list(4, 8, &[]).get(6, 7, "a", "1").passes();
-    // A value that nobody acknowledged is there once it was read.
+    // A value whose write was not acknowledged is there once it was read.
     unsure()
         .get(3, 4, "a", "2")
         .list(5, 6, &[("a", "1")])
@@ -189,14 +189,14 @@ fn a_page_is_judged_by_what_it_covers() {
     keys().page(2, 3, ["", "b"], &[("c", "3")], false).passes();
     keys().page(2, 3, ["b", ""], &[("b", "2")], false).passes();
     keys().page(2, 3, ["", ""], &[("b", "2")], true).fails("not listed", &[0, 3]);
-    // The last key of a page belongs to it.
+    // The last key of a page belongs to the page.
     let rewritten = keys().delete(4, 5, "b").put(6, 7, "b", "4");
     let stale = rewritten.page(8, 9, ["", ""], &[("a", "1"), ("b", "2")], true);
     stale.fails("something else", &[1, 3, 5]);
     keys().page(2, 3, ["", "a"], &[("b", "2")], false).fails("not listed", &[2, 3]);
 }
 
-/// How many of some histories have a listing that is wrong.
+/// Counts the histories that have a wrong listing, out of a fixed number of simulated ones with this bug.
 fn caught(bug: Bug, unknown_percent: u64) -> usize {
     let is_caught = |seed: &u64| {
         let simulation =
@@ -214,7 +214,7 @@ fn listings_of_a_good_store_pass() {
 
 #[test]
 fn listings_of_a_bad_store_are_caught() {
-    // About two listings of each history are wrong, one in twelve keys each.
+    // About two listings of each history are wrong, each in one of twelve keys.
     let all = [Bug::ListsStale, Bug::ListsLess].map(|bug| (bug, caught(bug, 1)));
     assert!(all.iter().all(|(_, caught)| *caught >= 25), "{all:?}");
 }

@@ -31,10 +31,10 @@ fn get(value: ClaimedValue) -> ClaimEffect {
 }
 
 const NOTHING: ClaimEffect = ClaimEffect::Was(None);
-/// No answer came.
+/// The end of an operation without an answer.
 const LOST: Option<u64> = None;
 
-/// Judges claims, given as begin, end, and what they say.
+/// Judges claims, given as begin, end and effect.
 fn judged(claims: &[(u64, Option<u64>, ClaimEffect)]) -> Judgement {
     let claims = claims.iter().enumerate();
     let claims = claims.map(|(index, (begin, end, says))| claim(index, (*begin, *end), *says));
@@ -45,7 +45,7 @@ fn is_good(claims: &[(u64, Option<u64>, ClaimEffect)]) {
     assert_eq!(judged(claims), Judgement::Linearizable, "{claims:?}");
 }
 
-/// The operations that are needed for the contradiction are these, by their places.
+/// Asserts that the claims contradict each other, and that exactly the operations at these places are needed.
 fn is_bad(claims: &[(u64, Option<u64>, ClaimEffect)], needed: &[usize]) {
     assert_eq!(judged(claims), Judgement::Contradiction(needed.to_vec()), "{claims:?}");
 }
@@ -143,9 +143,9 @@ fn what_was_deleted_does_not_come_back() {
 fn an_unknown_write_may_show_up_late_or_never() {
     is_good(&[(0, LOST, put(V[0])), (2, Some(3), NOTHING), (90, Some(91), get(V[0]))]);
     is_good(&[(0, LOST, put(V[0])), (2, Some(3), NOTHING), (90, Some(91), NOTHING)]);
-    // But once it has, it has.
+    // After it has taken effect once, the effect stays.
     is_bad(&[(0, LOST, put(V[0])), (2, Some(3), get(V[0])), (4, Some(5), NOTHING)], &[0, 1, 2]);
-    // And it does so once.
+    // A write takes effect only once.
     is_bad(
         &[
             (0, LOST, put(V[0])),
@@ -168,17 +168,17 @@ fn an_unknown_delete_explains_that_nothing_is_there_once() {
 
 #[test]
 fn an_unknown_write_that_nobody_saw_explains_conditions_that_failed() {
-    // There was nothing, and yet something was in the way.
+    // Nothing was written, and yet the condition failed.
     is_bad(&[(0, Some(1), ClaimEffect::WasSome)], &[0]);
     is_good(&[(0, LOST, put(V[0])), (0, Some(1), ClaimEffect::WasSome), (2, Some(3), delete())]);
     is_good(&[(0, LOST, put_if_absent(V[0])), (0, Some(1), ClaimEffect::WasSome)]);
-    // It was there, and yet it did not match.
+    // The value was there, and yet the condition did not match it.
     let (before, failed) = ((0, Some(1), put(V[0])), (2, Some(3), ClaimEffect::WasNot(V[0])));
     is_bad(&[before, failed], &[0, 1]);
     is_good(&[before, (0, LOST, put(V[1])), failed]);
     is_good(&[before, (0, LOST, put_over(V[0], V[1])), failed]);
     is_bad(&[before, (0, LOST, put_over(V[2], V[1])), failed], &[0, 2]);
-    // But then what was there before is gone.
+    // In that case the value before it is gone.
     is_bad(&[before, (0, LOST, put(V[1])), failed, (4, Some(5), get(V[0]))], &[0, 2, 3]);
 }
 
@@ -208,7 +208,7 @@ fn what_was_written_over_a_value_proves_that_it_was_there() {
     );
 }
 
-/// Tries every order, without any thought: what the search is held against.
+/// Tries every order without any pruning: the reference for the search.
 fn has_order(claims: &[Claim], content: claims::KeyContent, past: &mut Vec<usize>) -> bool {
     let left = || (0..claims.len()).filter(|index| !past.contains(index));
     if left().all(|index| claims[index].end.is_none()) {
@@ -222,7 +222,7 @@ fn has_order(claims: &[Claim], content: claims::KeyContent, past: &mut Vec<usize
             ClaimEffect::Was(was) => (was == content).then_some(content),
             ClaimEffect::WasSome => content.is_some().then_some(content),
             ClaimEffect::WasNot(value) => (content != Some(value)).then_some(content),
-            // What was listed before it was sent is found by the model of listings.
+            // A value that was listed before it was sent is reported by the model of listings.
             ClaimEffect::WasListed(value) => {
                 let is_sent = |claim: &Claim| {
                     claim.written() == Some(value) && claims[index].end >= Some(claim.begin)
@@ -342,8 +342,8 @@ fn histories_of_a_good_store_pass() {
 
 #[test]
 fn histories_of_a_bad_store_are_caught() {
-    // Of 40 histories each, with a thousand operations and a few faults. Not all faults show: a lost write
-    // may have been overwritten before anybody looked.
+    // Forty histories of each kind, with a thousand operations and a few faults each. Not all faults show: a
+    // lost write may have been overwritten before any read.
     let mut all = Vec::new();
     for (bug, caught_min) in [
         (Bug::LosesWrite, 36),

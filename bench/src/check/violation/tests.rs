@@ -29,7 +29,7 @@ fn a_bar_shows_when_an_operation_was_under_way() {
     let (begin, end) = (operations[done].begin(), operations[done].end().unwrap());
     let middle = bar(&operations[done], begin - (end - begin).min(begin), end + (end - begin));
     assert!(middle.contains('=') && middle.ends_with(' '), "{middle:?}");
-    // An unknown write goes on to the end.
+    // An unknown write extends to the end of the time-line.
     let open = (0..operations.len()).find(|index| !is_done(index)).unwrap();
     let begin = operations[open].begin();
     assert_eq!(bar(&operations[open], begin, begin + 10), "=".repeat(BAR - 1) + ">");
