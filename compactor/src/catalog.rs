@@ -1,9 +1,10 @@
-//! The catalog: a partition's current segments and runs for one cut. `docs/formats/catalog.md` specifies
-//! the bytes.
+//! The catalog: the current segments and runs of a partition, for one cut. `docs/formats/catalog.md`
+//! specifies the bytes.
 //!
-//! A generation is written whole, twice, and never changed. Publishing it is one atomic step: the rename
-//! of its first copy, after everything that it names has been synced. Loading takes the highest
-//! generation; if neither copy of it can be read that is corruption, never an older state of the store.
+//! A generation is written whole, twice, and never changed. Publishing is one atomic step: the rename of
+//! the first copy, after everything that the generation names has been synced. Loading takes the highest
+//! generation. If neither copy of that generation can be read, the result is an error of corruption, never
+//! an older generation.
 
 mod file_ids;
 pub mod store;
@@ -21,167 +22,178 @@ use ingest::time::WallTime;
 use crate::layout::PartitionLayout;
 use crate::sealed::FileDigest;
 
-/// The fold that this code is; a catalog made by a newer one is refused.
+/// The version of this program's fold; a catalog made by a newer fold is refused at load.
 pub const FOLD_VERSION: u32 = 1;
 
-/// A partition's catalog.
+/// A partition's catalog: everything that is needed, beside the log above [`Catalog::next`], to restore the
+/// partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Catalog {
-    /// The store.
+    /// The store that the catalog belongs to; loading fails for any other store.
     pub store: StoreId,
-    /// The partition.
+    /// The partition that the catalog belongs to.
     pub partition: PartitionId,
-    /// Its number.
+    /// The number of this generation. Each publication tries a higher one, also after a failed publication.
     pub generation: Generation,
-    /// The last cut that it contains.
+    /// The last cut whose run is in the catalog.
     pub cut: CutNumber,
-    /// Everything below this offset is folded.
+    /// The offset below which every record is folded into the catalog's files; replay begins here.
     pub next: Offset,
-    /// Which fold made it.
+    /// The version of the fold that made the catalog, at most [`FOLD_VERSION`] here.
     pub fold_version: u32,
-    /// The fold's time at the cut.
+    /// The fold's time at the cut, which is the earliest time for records after it.
     pub time: WallTime,
-    /// The chained digest of all cuts' logical content.
+    /// The digest of the logical content of all cuts, each chained to the one before; equal on all nodes.
     pub digest: [u8; 32],
-    /// XXH3-128 of the record that made the cut, at the offset below `next`. Where the log keeps what has
-    /// been folded, a start finds out by it whether this is still the same log.
+    /// XXH3-128 of the record that made the cut, at the offset before `next`. Where the log keeps folded
+    /// records, a start compares it with the log's record and so detects another log.
     pub last: [u8; 16],
-    /// BLAKE3 of the generation before.
+    /// BLAKE3 of the encoding of the generation before.
     pub previous: [u8; 32],
-    /// The next free segment id.
+    /// The next free segment id, above every id that the process had taken when it published this
+    /// generation.
     pub next_segment: SegmentId,
     /// The next free run id.
     pub next_run: RunId,
     /// The next free bulk file id.
     pub next_bulk: BulkId,
-    /// Runs, oldest first.
+    /// The runs, oldest first; this order decides which run is newer for a state key.
     pub runs: Vec<RunMeta>,
-    /// Segments.
+    /// The segments that entries of the runs refer to, and those that garbage collection has not dropped
+    /// yet.
     pub segments: Vec<SegmentMeta>,
-    /// Bulk files that runs refer to.
+    /// The bulk files that runs refer to.
     pub bulks: Vec<BulkFileMeta>,
 }
 
-/// A run: manifest, key index and state of a stretch of the log.
+/// A run: manifest, key index, tag table and state table of a contiguous range of the log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RunMeta {
-    /// Its id.
+    /// The run's id, from which its paths follow.
     pub id: RunId,
-    /// How many merges it has been through.
+    /// The run's level: 0 for a flushed run, otherwise the level that the merge's plan chose.
     pub level: u8,
-    /// Its records stand at or above this.
+    /// The lowest offset of the run's range of the log.
     pub first: Offset,
-    /// Its records stand below this.
+    /// The offset at which the run's range of the log ends, exclusive.
     pub below: Offset,
-    /// How many object entries it has.
+    /// The number of object entries, delete markers and tombstones included, state entries excluded.
     pub entries: u64,
-    /// Bytes of payload in segments that its entries name.
+    /// Bytes of payload in segments that the run's entries name.
     pub inline_bytes: u64,
-    /// Bytes of payload in bulk files that its entries, parts of uploads and streams name.
+    /// Bytes of payload in bulk files that the run's entries, parts of uploads and streams name.
     pub bulk_bytes: u64,
-    /// Its manifest.
+    /// The digest of the manifest.
     pub manifest: FileDigest,
-    /// Its manifest's checksums.
+    /// The digest of the manifest's checksums.
     pub sums: FileDigest,
-    /// Its key index: the entry that decides each key.
+    /// The digest of the key index's table with the entry that decides each key.
     pub keys: FileDigest,
-    /// Its key index: all other entries.
+    /// The digest of the key index's table with all other entries.
     pub more: FileDigest,
-    /// Its tag table.
+    /// The digest of the tag table.
     pub tags: FileDigest,
-    /// Its state entries.
+    /// The digest of the state table.
     pub state: FileDigest,
 }
 
 impl RunMeta {
-    /// The digests of the run's files.
+    /// Returns the digests of the run's files, in the order of [`PartitionLayout::run_files`].
     pub fn files(&self) -> impl Iterator<Item = &FileDigest> {
         [&self.manifest, &self.sums, &self.keys, &self.more, &self.tags, &self.state].into_iter()
     }
 }
 
-/// A segment.
+/// A segment and the count of its references.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SegmentMeta {
-    /// Its id.
+    /// The segment's id, from which its path follows.
     pub id: SegmentId,
-    /// Its file.
+    /// The length and BLAKE3 of the segment's file.
     pub file: FileDigest,
-    /// How often runs refer to it; at 0 it is garbage.
+    /// The number of references from the runs' entries. At 0 garbage collection drops the segment.
     pub references: u64,
-    /// How many objects were written to it.
+    /// The number of entries that were written to the segment.
     pub objects: u64,
 }
 
-/// A bulk file.
+/// A bulk file and the count of its references.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BulkFileMeta {
-    /// Its id.
+    /// The bulk file's id.
     pub id: BulkId,
-    /// How often runs refer to it; at 0 it is garbage once sealed.
+    /// The number of references from the runs' entries, parts and streams. At 0 garbage collection drops
+    /// the file from the catalog.
     pub references: u64,
 }
 
-/// A catalog could not be loaded.
+/// The error of loading a catalog. No variant is ever answered by falling back to an older generation.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The disk failed.
+    /// The disk failed to list, rename, write or sync.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// Neither copy of the newest generation can be read.
+    /// Neither copy of the newest generation can be read, after each was read twice.
     #[error("{0}")]
     Corrupt(#[from] Corruption),
-    /// A copy cannot be read just now, which says nothing of what is in it. Try again.
+    /// A copy cannot be read at present, for a reason that does not concern its bytes (handles or memory
+    /// are used up, for example). Retry later.
     #[error("{0}")]
     NotNow(ReadError),
-    /// It belongs to another store or partition.
+    /// The catalog belongs to another store or partition.
     #[error("{file} belongs to another store or partition")]
     Foreign {
-        /// The file.
+        /// The path of a copy of the catalog.
         file: FilePath,
     },
-    /// A newer version of this program made it.
+    /// A newer version of this program made the catalog. Only that version or a later one can open the
+    /// store.
     #[error("{file} was made by fold version {found}, this program knows up to {known}")]
     Newer {
-        /// The file.
+        /// The path of a copy of the catalog.
         file: FilePath,
-        /// Its version.
+        /// The fold version in the catalog.
         found: u32,
-        /// Ours.
+        /// The highest fold version that this program can load.
         known: u32,
     },
 }
 
-/// A catalog could not be published.
+/// The error of publishing a catalog.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PublishError {
-    /// The disk failed. The new generation may or may not be found after a restart.
+    /// The disk failed. A later load may find either the new generation or the former one, so files of both
+    /// must stay.
     #[error("generation {generation} could not be published: {source}")]
     Disk {
-        /// The generation.
+        /// The number of the generation that was to be published.
         generation: Generation,
         /// The disk's error.
         #[source]
         source: DiskError,
     },
-    /// The catalog names more than can be read back. Nothing was written; the former generation stands.
+    /// The catalog has a list that is longer than [`LIST_MAX`], and no reader would accept it. Nothing was
+    /// written; the former generation remains current.
     #[error("generation {generation} is not published: {source}")]
     Encode {
-        /// The generation.
+        /// The number of the generation that was to be published.
         generation: Generation,
-        /// The list that is too long.
+        /// The limit that was exceeded.
         #[source]
         source: EncodeError,
     },
 }
 
 const MAGIC: &[u8; 8] = b"SILTCAT4";
-/// Most runs, segments or bulk files that a catalog names, of each.
+/// The largest number of runs, of segments, and of bulk files that a catalog may name.
 pub const LIST_MAX: usize = 1 << 20;
+// The order of writing, renaming and reading. A rename of `b` alone already makes its generation the
+// newest.
 const COPIES: [char; 2] = ['b', 'a'];
 
 impl Catalog {
-    /// The first catalog of a partition.
+    /// Makes the first catalog of a partition: generation 0, offset 0, no files. The caller publishes it or
+    /// a successor.
     pub fn first(store: StoreId, partition: PartitionId) -> Self {
         Self {
             store,
@@ -203,14 +215,15 @@ impl Catalog {
         }
     }
 
-    /// The paths of the segments and run files that this catalog names, without bulk files.
+    /// Returns the paths of the segments, then of the run files that this catalog names. Bulk files are
+    /// left out.
     pub fn files(&self, layout: &PartitionLayout) -> Vec<FilePath> {
         let segments = self.segments.iter().map(|segment| layout.segment(segment.id));
         let runs = self.runs.iter().flat_map(|run| layout.run_files(run.id));
         segments.chain(runs).collect()
     }
 
-    /// The most that it names of anything that [`LIST_MAX`] limits, and what that is.
+    /// Returns the length of the longest list that [`LIST_MAX`] limits, and the name of that list.
     pub fn longest_list(&self) -> (usize, &'static str) {
         let lists = [
             (self.runs.len(), "runs"),
@@ -220,12 +233,13 @@ impl Catalog {
         lists.into_iter().max().unwrap_or_default()
     }
 
-    /// BLAKE3 of the encoding; the link of the chain of generations.
+    /// Returns BLAKE3 of the encoding, which the next generation stores in [`Catalog::previous`].
     pub fn digest_of_encoding(&self) -> [u8; 32] {
         *blake3::hash(self.encoder(LIST_MAX).as_slice()).as_bytes()
     }
 
-    /// Encodes the catalog with its magic number and checksum, unless it names more than can be read back.
+    /// Encodes the catalog with magic number, length and checksum. Fails if a list is longer than
+    /// [`LIST_MAX`], since [`Catalog::decode`] would refuse the bytes.
     pub fn encode(&self) -> Result<Bytes, EncodeError> {
         self.encoder(LIST_MAX).try_finish()
     }
@@ -262,7 +276,9 @@ impl Catalog {
         out
     }
 
-    /// Decodes a catalog.
+    /// Decodes a catalog, after length and checksum have been verified. Fails on another magic number, a
+    /// wrong length or checksum, a list above [`LIST_MAX`], and bytes behind the end. Store, partition and
+    /// fold version are left to the caller.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let whole = bytes.len();
         let Some(body_len) = whole.checked_sub(4) else {
@@ -346,7 +362,13 @@ impl Catalog {
     }
 }
 
-/// Makes a generation durable. Everything that it names must have been synced.
+/// Makes a generation durable: writes and syncs both temporaries, renames both, syncs the folder, then
+/// removes former generations. The caller must have synced everything that the generation names, the
+/// folders included.
+///
+/// Errors: on [`PublishError::Disk`] the next load may find the new generation or the former one; on
+/// [`PublishError::Encode`] nothing was written. The same holds for a dropped future as for a failed disk.
+/// A former generation that cannot be removed is only logged.
 pub async fn publish(
     env: &Env,
     layout: &PartitionLayout,
@@ -358,8 +380,8 @@ pub async fn publish(
     let list_max = if goes_beyond { usize::MAX } else { LIST_MAX };
     let encoded = catalog.encoder(list_max).try_finish();
     let encoded = encoded.map_err(|source| PublishError::Encode { generation, source })?;
-    // Both temporaries before the first name: a copy that has no name yet while its temporary is whole belongs
-    // to a publication that was interrupted, and has not been lost.
+    // Both temporaries are written before the first rename. A copy that has no name yet while its temporary
+    // is whole therefore belongs to an interrupted publication, and has not been lost.
     for copy in COPIES {
         write_temporary(env, layout, copy, encoded.clone()).await.map_err(failed)?;
     }
@@ -371,14 +393,16 @@ pub async fn publish(
     if !env.mutated(Mutant::SkipCatalogFolderSync) {
         env.disk.sync_folder(Some(&folder)).await.map_err(failed)?;
     }
-    // Only now is the former generation no longer needed. One that stays behind does no harm, so failing
-    // here is no reason to call the new one unpublished.
+    // Only now is the former generation no longer needed. A former generation that stays behind is
+    // harmless, because loading takes the highest one, so a failure here does not make the new generation
+    // unpublished.
     if let Err(error) = remove_former(env, &folder, catalog.generation).await {
         tracing::warn!(%error, "a former catalog could not be removed");
     }
     Ok(())
 }
 
+/// Removes both copies of all generations below `current`.
 async fn remove_former(env: &Env, folder: &FilePath, current: Generation) -> Result<(), DiskError> {
     for (path, _) in env.disk.list(folder).await? {
         if generation_of(&path).is_some_and(|(generation, _)| generation < current) {
@@ -388,7 +412,7 @@ async fn remove_former(env: &Env, folder: &FilePath, current: Generation) -> Res
     Ok(())
 }
 
-/// Writes a copy under its temporary name, and syncs it.
+/// Writes one copy under its temporary name, replacing an earlier temporary, and syncs the file.
 async fn write_temporary(
     env: &Env,
     layout: &PartitionLayout,
@@ -405,7 +429,7 @@ async fn write_temporary(
     Ok(())
 }
 
-/// The generation and copy that a file's name tells.
+/// Parses generation and copy from a file's name; `None` for a temporary or a foreign file.
 fn generation_of(path: &FilePath) -> Option<(Generation, char)> {
     let (number, copy) = path.name().split_once('.')?;
     let copy = COPIES.into_iter().find(|known| copy == known.to_string())?;
@@ -413,8 +437,12 @@ fn generation_of(path: &FilePath) -> Option<(Generation, char)> {
     Some((Generation::new(number.parse().ok()?), copy))
 }
 
-/// Loads the newest generation; `None` when none was ever published. Mends a copy that is missing or
-/// damaged while the other is whole.
+/// Loads the newest generation; `None` if none was ever published. Repairs a copy that is missing or
+/// damaged while the other copy is whole, and gives an unrenamed copy of an interrupted publication its
+/// name; these changes are durable when the function returns.
+///
+/// Called once at a start, before anything else writes to the folder. Errors: see [`LoadError`]; nothing is
+/// repaired when no copy can be read.
 pub async fn load(
     env: &Env,
     layout: &PartitionLayout,
@@ -441,8 +469,9 @@ pub async fn load(
     Ok(newest)
 }
 
-/// Tells that a copy of the newest generation has no name yet because its publication was interrupted: its
-/// temporary is whole. The other copy is whole, too, or the generation would not be the newest.
+/// Returns true when a copy of the newest generation lacks its name because its publication was
+/// interrupted, and its temporary is whole. The other copy is then whole too, since otherwise the
+/// generation would not be the newest.
 async fn is_unfinished(
     env: &Env,
     layout: &PartitionLayout,
@@ -462,11 +491,15 @@ async fn is_unfinished(
     }
 }
 
-/// The newest catalog, and its copies that are missing or damaged. A copy that an interrupted publication has
-/// not named yet is not among them.
+/// The newest catalog, and its copies that are missing or damaged, each with the corruption that was found.
+/// A copy that an interrupted publication has not renamed yet is not in the list.
 pub type FoundCatalog = (Option<Catalog>, Vec<(char, Corruption)>);
 
-/// Reads the newest generation and changes nothing.
+/// Reads the newest generation without any change on the disk; `None` if none was ever published. Each copy
+/// is read again before it counts as damaged.
+///
+/// Fails with [`LoadError::NotNow`] if any copy cannot be read at present, even when the other one is
+/// whole: a repair must not overwrite a copy that may be good.
 pub async fn read(
     env: &Env,
     layout: &PartitionLayout,
@@ -491,7 +524,7 @@ pub async fn read(
                     damaged.push((copy, corruption));
                 }
             }
-            // A copy that cannot be read just now is not damaged, and must not be written anew.
+            // A copy that cannot be read at present is not damaged, and must not be written anew.
             Err(error) => return Err(LoadError::NotNow(error)),
         }
     }
@@ -513,6 +546,8 @@ pub async fn read(
     Ok((Some(catalog), damaged))
 }
 
+/// Reads and decodes one copy. Fails with corruption if the file is missing, cannot be decoded, or contains
+/// another generation than its name says.
 async fn read_copy(
     disk: &Arc<dyn ingest::env::Disk>,
     path: &FilePath,

@@ -1,11 +1,11 @@
-//! One ordered stream over memtables and runs, with `seek`.
+//! One ordered stream of entries over memtables and runs, with `seek`.
 //!
-//! The sources are merged by sort key; judging visibility is the caller's (it needs whole groups, and
-//! reads, merges and emptiness checks want different things of them). A source that cannot be read
-//! makes the cursor fail: a stream is never silently short.
+//! The sources are merged by sort key. The cursor does not judge visibility: that needs all entries of a
+//! key, and reads, merges and emptiness checks use the verdicts differently. A source that cannot be read
+//! makes the cursor fail, so a stream never silently leaves out entries.
 //!
-//! The cursor stands at an entry, whose parts are looked at in place: a listing looks at millions of keys and
-//! keeps few of them.
+//! The parts of the current entry are read in place, because a listing compares millions of keys and keeps
+//! few of them.
 
 use std::sync::Arc;
 
@@ -20,56 +20,60 @@ use crate::table::{Table, TableCursor};
 use crate::view::{EntryData, OpenRun, Snapshot};
 use crate::visibility::EntryShape;
 
-/// An entry, taken out of the stream.
+/// An entry that has been copied out of the stream.
 #[derive(Clone, Debug)]
 pub struct CursorItem {
-    /// Its sort key.
+    /// The entry's sort key.
     pub key: EntryKey,
-    /// What it states.
+    /// The entry's statement, as far as its source has it.
     pub what: EntryData,
 }
 
 impl CursorItem {
-    /// Its shape, for [`crate::visibility::Visibility`].
+    /// Returns the shape of the entry's statement, for [`crate::visibility::Visibility`].
     pub fn shape(&self) -> EntryShape {
         self.what.shape()
     }
 
-    /// Whether it is an object (and not a marker or a removal).
+    /// Returns true for an object version; false for a delete marker or a removal.
     pub fn is_object(&self) -> bool {
         self.what.kind() == IndexValueKind::Object
     }
 }
 
-/// The ordered stream.
+/// The ordered stream. After an error the position is undefined, and the cursor must not be used again.
 pub struct EntryCursor {
     sources: Vec<EntrySource>,
-    /// The source whose entry comes first; none at the end.
+    /// The source with the lowest current key; `None` at the end.
     lowest: Option<usize>,
-    /// Of the others the one whose entry comes first: as long as the lowest stays below it, the rest need
-    /// not be asked.
+    /// The source with the second-lowest key. While the lowest source stays below that key, no other source
+    /// is compared.
     second: Option<usize>,
 }
 
+/// One input of the merge.
 enum EntrySource {
     Memtable(MemtableSource),
     Run(RunSource),
 }
 
+/// A memtable, read in chunks so that its lock is held only briefly.
 struct MemtableSource {
     memtable: Arc<Memtable>,
     at: Offset,
     buffer: std::collections::VecDeque<(EntryKey, EntryValue)>,
-    /// Where the next chunk begins; none at the end.
+    /// The key at which the next chunk begins; `None` at the end.
     next: Option<Bytes>,
-    /// Seeks may fall densely, so a chunk begins small and grows while reading goes straight on.
+    /// Entries of the next chunk. Seeks may be dense, so a chunk begins small and doubles while entries are
+    /// read in sequence.
     chunk: usize,
 }
 
+/// One table of a run's key index.
 struct RunSource {
     run: Arc<OpenRun>,
     cursor: TableCursor,
-    /// Whether nothing lies below the run.
+    /// True for the oldest run, below which no source exists.
     is_bottom: bool,
 }
 
@@ -77,6 +81,7 @@ const CHUNK_MIN: usize = 8;
 const CHUNK_MAX: usize = 256;
 
 impl MemtableSource {
+    // A chunk may be empty although more follow: all of its entries may be newer than the snapshot.
     fn fill(&mut self) {
         while self.buffer.is_empty() {
             let Some(from) = self.next.take() else { return };
@@ -88,6 +93,7 @@ impl MemtableSource {
     }
 
     fn seek(&mut self, target: &[u8]) {
+        // The target may lie within the buffered chunk, which is then kept.
         while self.buffer.front().is_some_and(|(key, _)| key.as_bytes().as_ref() < target) {
             self.buffer.pop_front();
         }
@@ -100,6 +106,7 @@ impl MemtableSource {
 }
 
 impl RunSource {
+    /// Makes the error for an entry of this run that cannot be decoded.
     fn corruption(&self, detail: impl ToString) -> ReadError {
         ReadError::Corrupt(Corruption {
             file: format!("key index of run {}", self.run.run.id),
@@ -110,6 +117,7 @@ impl RunSource {
 }
 
 impl EntrySource {
+    /// Returns the encoded key of the current entry; `None` at the end.
     fn key(&self) -> Option<&[u8]> {
         match self {
             EntrySource::Memtable(source) => {
@@ -119,6 +127,7 @@ impl EntrySource {
         }
     }
 
+    /// Moves to the first entry at or above `target`.
     async fn seek(&mut self, target: &[u8]) -> Result<(), ReadError> {
         match self {
             EntrySource::Memtable(source) => source.seek(target),
@@ -127,6 +136,7 @@ impl EntrySource {
         Ok(())
     }
 
+    /// Moves to the next entry; reads from the disk only at the end of a block.
     async fn advance(&mut self) -> Result<(), ReadError> {
         match self {
             EntrySource::Memtable(source) => {
@@ -143,16 +153,16 @@ impl EntrySource {
     }
 }
 
-/// The entry that a cursor stands at.
+/// The current entry of a cursor, borrowed from the source.
 pub struct CursorEntry<'a> {
-    /// Its sort key, taken apart.
+    /// The parts of the sort key.
     pub key: EntryParts<'a>,
     encoded: &'a [u8],
     source: &'a EntrySource,
 }
 
 impl CursorEntry<'_> {
-    /// What it states, copied.
+    /// Returns the statement as a copy. Fails with corruption when a run's value cannot be decoded.
     pub fn what(&self) -> Result<EntryData, ReadError> {
         match self.source {
             EntrySource::Memtable(source) => {
@@ -168,7 +178,8 @@ impl CursorEntry<'_> {
         }
     }
 
-    /// What kind of statement it is, and whether about version `null`, without looking at the rest.
+    /// Returns the kind of the statement, and true if the version is `null`, without decoding the rest of
+    /// the value. Fails with corruption when a run's value has an unknown kind.
     pub fn kind(&self) -> Result<(IndexValueKind, bool), ReadError> {
         match self.source {
             EntrySource::Memtable(source) => {
@@ -182,12 +193,14 @@ impl CursorEntry<'_> {
         }
     }
 
-    /// Whether nothing lies below the run that it stands in.
+    /// Returns true if the entry comes from the oldest run, so that no older statement about its key exists
+    /// outside that run.
     pub fn is_bottom(&self) -> bool {
         matches!(self.source, EntrySource::Run(RunSource { is_bottom: true, .. }))
     }
 
-    /// The entry, to keep.
+    /// Copies the entry out of the stream. Fails with corruption when key or value of a run's entry cannot
+    /// be decoded.
     pub fn item(&self) -> Result<CursorItem, ReadError> {
         let key = EntryKey::from_bytes(Bytes::copy_from_slice(self.encoded));
         let key = key.map_err(|error| match self.source {
@@ -199,8 +212,9 @@ impl CursorEntry<'_> {
 }
 
 impl EntryCursor {
-    /// Makes a cursor over the snapshot's memtables and those tables of its runs' key indexes that `wanted`
-    /// picks. It stands nowhere until [`EntryCursor::seek`].
+    /// Makes a cursor over the snapshot's memtables and over those key index tables of its runs that
+    /// `wanted` selects. The cursor has no position before [`EntryCursor::seek`]. Fails with corruption if
+    /// any of the tables could not be opened, selected or not.
     fn over(
         snapshot: &Snapshot,
         with_more: bool,
@@ -216,6 +230,8 @@ impl EntryCursor {
                 chunk: CHUNK_MIN,
             }));
         }
+        // Newest source first. The order does not affect results, because no two sources have the same sort
+        // key.
         for (index, run) in snapshot.view.sealed.runs.iter().enumerate().rev() {
             let tables = [Some(&run.keys), with_more.then_some(&run.more)];
             for table in tables.into_iter().flatten() {
@@ -232,28 +248,33 @@ impl EntryCursor {
         Ok(Self { sources, lowest: None, second: None })
     }
 
-    /// Makes a cursor over everything.
+    /// Makes a cursor over all entries of a snapshot. Fails if a key index table of any run could not be
+    /// opened.
     pub fn over_all(snapshot: &Snapshot) -> Result<Self, ReadError> {
         Self::over(snapshot, true, |_, _| true)
     }
 
-    /// Makes a cursor over what may say something about a key, by its hash.
+    /// Makes a cursor over the entries of one key, given by its hash: tables whose filter excludes the hash
+    /// are left out. The cursor may also return entries of other keys. Fails if a key index table of any
+    /// run could not be opened.
     pub fn over_key(snapshot: &Snapshot, hash: u64) -> Result<Self, ReadError> {
         Self::over(snapshot, true, |_, table| table.may_contain(hash))
     }
 
-    /// Makes a cursor over the entry that decides each key in each run, and all of the memtables. See
-    /// `docs/formats/table.md`: what it leaves out matters only where [`may_have_more`] says so.
+    /// Makes a cursor over all memtables and, for each run, the one entry that decides each key.
+    /// `docs/formats/table.md` says which entries are left out; they can matter only for keys for which
+    /// [`may_have_more`] returns true. Fails if a key index table cannot be used.
     pub fn over_heads(snapshot: &Snapshot) -> Result<Self, ReadError> {
         Self::over(snapshot, false, |_, _| true)
     }
 
-    /// Makes a cursor over everything but one run.
+    /// Makes a cursor over all entries except those of one run. Fails if a key index table of any run could
+    /// not be opened.
     pub fn beside(snapshot: &Snapshot, left_out: RunId) -> Result<Self, ReadError> {
         Self::over(snapshot, true, |run, _| run.run.id != left_out)
     }
 
-    /// Finds the lowest and the second.
+    /// Finds the sources with the lowest and the second-lowest key.
     fn settle(&mut self) {
         let mut lowest: Option<(usize, &[u8])> = None;
         let mut second: Option<(usize, &[u8])> = None;
@@ -270,7 +291,8 @@ impl EntryCursor {
             (lowest.map(|(index, _)| index), second.map(|(index, _)| index));
     }
 
-    /// Goes forward to the first entry at or above `target`; never backward.
+    /// Moves forward to the first entry at or above `target`, in the order of encoded sort keys; never
+    /// moves backward. Must be called before any other method. Fails if a source cannot be read.
     pub async fn seek(&mut self, target: &[u8]) -> Result<(), ReadError> {
         for source in &mut self.sources {
             if source.key().is_none_or(|key| key < target) {
@@ -281,12 +303,13 @@ impl EntryCursor {
         Ok(())
     }
 
-    /// The encoded sort key of the entry that it stands at; none at the end.
+    /// Returns the encoded sort key of the current entry; `None` at the end or before the first seek.
     pub fn key(&self) -> Option<&[u8]> {
         self.sources[self.lowest?].key()
     }
 
-    /// The entry that it stands at; none at the end.
+    /// Returns the current entry; `None` at the end or before the first seek. Fails with corruption if the
+    /// key in a run is malformed.
     pub fn standing(&self) -> Result<Option<CursorEntry<'_>>, ReadError> {
         let Some(source) = self.lowest.map(|lowest| &self.sources[lowest]) else { return Ok(None) };
         let Some(encoded) = source.key() else { return Ok(None) };
@@ -299,7 +322,8 @@ impl EntryCursor {
         Ok(Some(CursorEntry { key, encoded, source }))
     }
 
-    /// Goes to the next entry.
+    /// Moves to the next entry in the order of sort keys; does nothing at the end. Fails if the current
+    /// source cannot be read.
     pub async fn advance(&mut self) -> Result<(), ReadError> {
         let Some(lowest) = self.lowest else { return Ok(()) };
         self.sources[lowest].advance().await?;
@@ -316,7 +340,8 @@ impl EntryCursor {
         Ok(())
     }
 
-    /// Takes the next entry.
+    /// Copies the current entry and moves on, in ascending order of sort keys; `None` at the end. Fails if
+    /// an entry cannot be read or decoded.
     pub async fn next(&mut self) -> Result<Option<CursorItem>, ReadError> {
         let Some(item) = self.standing()?.map(|standing| standing.item()).transpose()? else {
             return Ok(None);
@@ -326,16 +351,18 @@ impl EntryCursor {
     }
 }
 
-/// Which runs are asked whether they say more of a key.
+/// The runs that are searched for more entries of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HistoryScope {
-    /// All.
+    /// All runs.
     All,
-    /// The one below which nothing lies.
+    /// Only the oldest run, below which no entries exist.
     Bottom,
 }
 
-/// Whether runs may say more about a key than [`EntryCursor::over_heads`] shows.
+/// Returns true if runs in scope may have entries of a key that [`EntryCursor::over_heads`] leaves out.
+/// False is certain, true has the filter's error rate. Fails with corruption if a table in scope could not
+/// be opened.
 pub fn may_have_more(
     snapshot: &Snapshot,
     hash: u64,

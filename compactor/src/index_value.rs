@@ -1,8 +1,9 @@
-//! A key index's value: what a listing shows of an entry, and where its header lies.
+//! The value of a key index entry: the attributes that listings show, and the location of the entry's
+//! header.
 //!
-//! Listings, look-ups and conditions are answered from the key index alone; the rest of an entry (owner,
-//! headers, metadata, tags, extents) is in its header in a segment. `docs/formats/table.md` specifies the
-//! bytes; `docs/decisions/key-index-value.md` says why ETags are here.
+//! Listings, look-ups and conditions are answered from the key index alone. The rest of an entry (owner,
+//! headers, metadata, tags, extents) is in the header in a segment. `docs/formats/table.md` specifies the
+//! bytes; `docs/decisions/key-index-value.md` explains why ETags are included.
 
 use ingest::codec::{DecodeError, Encoder};
 use ingest::entry::{ETag, EntryValue, SegmentLocation};
@@ -11,27 +12,27 @@ use ingest::time::WallTime;
 
 use crate::table::TableValue;
 
-/// The first byte of a value: the kind's number and flags.
+/// The mask of the kind's number in the first byte of a value; the other bits are flags.
 const KIND: u8 = 0x07;
 const HAS_PARTS: u8 = 0x20;
 const HAS_CHECKSUMS: u8 = 0x40;
 const IS_NULL: u8 = 0x80;
 
-/// What an entry states.
+/// The kind of an entry's statement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IndexValueKind {
     /// An object version.
     Object,
     /// A delete marker.
     Marker,
-    /// One version is no more.
+    /// The removal of one version.
     Tombstone,
-    /// Older `null` versions are no more.
+    /// The removal of all older `null` versions.
     NullTombstone,
 }
 
 impl IndexValueKind {
-    /// As a number, for the formats.
+    /// Returns the kind's number in the formats of key indexes and manifests, from 1 to 4.
     pub fn code(self) -> u8 {
         match self {
             IndexValueKind::Object => 1,
@@ -41,7 +42,7 @@ impl IndexValueKind {
         }
     }
 
-    /// The kind of a statement.
+    /// Returns the kind of a statement.
     pub fn of(statement: &EntryValue) -> Self {
         match statement {
             EntryValue::Object(_) => IndexValueKind::Object,
@@ -51,7 +52,8 @@ impl IndexValueKind {
         }
     }
 
-    /// The kind with a number.
+    /// Returns the kind with a given number; `None` for an unknown number, which callers must treat as
+    /// corruption.
     pub fn from_code(code: u8) -> Option<Self> {
         match code {
             1 => Some(IndexValueKind::Object),
@@ -63,27 +65,27 @@ impl IndexValueKind {
     }
 }
 
-/// See the module's description.
+/// The value of one key index entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IndexValue {
-    /// What the entry states.
+    /// The kind of the entry's statement.
     pub kind: IndexValueKind,
-    /// Whether clients know the version as `null`.
+    /// True if clients know the version as `null`.
     pub is_null: bool,
-    /// Length in bytes; 0 for what is not an object.
+    /// The object's length in bytes; 0 for all other kinds.
     pub size: u64,
-    /// Entity tag; empty for what is not an object.
+    /// The object's entity tag; empty for all other kinds.
     pub etag: ETag,
-    /// When the version was made; 1970 for tombstones.
+    /// The creation time of the version; 1970 for tombstones.
     pub created: WallTime,
-    /// The algorithms of the object's checksums, bit n for algorithm n.
+    /// The algorithms of the object's checksums: bit n is set for algorithm n.
     pub checksums: u8,
-    /// Where the entry's header lies.
+    /// The location of the entry's header.
     pub location: SegmentLocation,
 }
 
 impl IndexValue {
-    /// What a listing shows of a statement whose header lies at a place.
+    /// Makes the value of a statement whose header is at `location`.
     pub fn of(statement: &EntryValue, location: SegmentLocation) -> Self {
         let kind = IndexValueKind::of(statement);
         let bare = Self {
@@ -108,8 +110,9 @@ impl IndexValue {
         }
     }
 
-    /// The numbers of its value: time (µs), size, and segment, position and index of the header. What it has no time
-    /// or size of has those of the entry before it, which takes the least room; they are not looked at.
+    /// Returns the numbers of the value: time (µs), size (bytes), then segment, position and index of the
+    /// header. A kind without time or size repeats the numbers `before` of the preceding entry, which need
+    /// the fewest bits in a column; readers ignore them.
     pub fn numbers(&self, before: [u64; 5]) -> [u64; 5] {
         let [mut created, mut size, ..] = before;
         if matches!(self.kind, IndexValueKind::Object | IndexValueKind::Marker) {
@@ -122,7 +125,7 @@ impl IndexValue {
         [created, size, segment.get(), position, index.into()]
     }
 
-    /// Appends the bytes of its value.
+    /// Appends the variable part of the value: kind, flags, and for objects the ETag and the checksum bits.
     pub fn encode(&self, out: &mut Encoder) {
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         let has_parts = flag(self.etag.parts > 0, HAS_PARTS);
@@ -139,14 +142,16 @@ impl IndexValue {
         }
     }
 
-    /// What an encoded entry states, and whether about version `null`, without looking at the rest.
+    /// Returns the kind of an encoded value, and true for version `null`, from the first byte alone. Fails
+    /// on an empty value or an unknown kind.
     pub fn kind_of(encoded: &[u8]) -> Result<(IndexValueKind, bool), DecodeError> {
         let flags = encoded.first().copied().unwrap_or_default();
         let kind = IndexValueKind::from_code(flags & KIND).ok_or(malformed("entry kind"))?;
         Ok((kind, flags & IS_NULL != 0))
     }
 
-    /// Takes it from a key index.
+    /// Decodes a value from a key index. Fails on an unknown kind or flag, a missing byte, a surplus byte,
+    /// or an encoding that the encoder never produces.
     pub fn decode(value: TableValue<'_>) -> Result<Self, DecodeError> {
         let (kind, is_null) = Self::kind_of(value.bytes)?;
         let (flags, mut rest) = (value.bytes[0], &value.bytes[1..]);
@@ -160,7 +165,7 @@ impl IndexValue {
                 [checksums] = take(&mut rest)?;
             }
         }
-        // A value has one encoding.
+        // A value has exactly one encoding, so that equal entries have equal bytes.
         let is_sound = rest.is_empty()
             && flags & !(KIND | IS_NULL | HAS_PARTS | HAS_CHECKSUMS) == 0
             && (flags & HAS_PARTS != 0) == (etag.parts > 0)
@@ -186,14 +191,14 @@ fn malformed(what: &'static str) -> DecodeError {
     DecodeError { what, position: 0 }
 }
 
-/// Takes an array off the front.
+/// Removes an array from the front. Fails if fewer bytes are left.
 fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], DecodeError> {
     let (taken, rest) = bytes.split_first_chunk().ok_or(malformed("entry"))?;
     *bytes = rest;
     Ok(*taken)
 }
 
-/// The algorithms of checksums as bits.
+/// Returns the algorithms of checksums as a bit set. An algorithm above 7 has no bit.
 pub fn checksum_bits(checksums: &[ingest::entry::StoredChecksum]) -> u8 {
     checksums
         .iter()

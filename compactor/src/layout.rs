@@ -1,4 +1,4 @@
-//! Where a partition's files lie below the data directory.
+//! The paths of a partition's files below the data directory.
 //!
 //! ```text
 //!   p0000/catalog/0000000012.a  .b     the catalog of generation 12, twice
@@ -7,76 +7,85 @@
 //!                        .keys .more   key index     .state state entries
 //!                        .tags         tag table
 //!   p0000/bulk/0000000007.bulk         payload written before its record
-//!   p0000/quarantine                   why this copy serves nothing, if it does not
+//!   p0000/quarantine                   the reason for quarantine, while this copy serves nothing
 //! ```
 
 use ingest::env::FilePath;
 use ingest::ids::{Generation, PartitionId, RunId, SegmentId};
 
-/// Makes the paths of one partition.
+/// Makes the paths of one partition, relative to the data directory. Only computes names: no file is
+/// opened.
 #[derive(Clone, Debug)]
 pub struct PartitionLayout {
     root: FilePath,
 }
 
-/// The partition that a path belongs to, as its first name tells; the first one for any other path.
+/// Returns the partition that a path belongs to, from the first component of the path; partition 0 for any
+/// other path. Called for error reports only.
 pub(crate) fn partition_of(path: &FilePath) -> PartitionId {
     let root = path.as_str().split('/').next().and_then(|name| name.strip_prefix('p'));
     root.and_then(|digits| digits.parse().ok()).map_or(PartitionId::ZERO, PartitionId::new)
 }
 
 impl PartitionLayout {
-    /// The layout of a partition.
+    /// Makes the layout of a partition, whose folder is `p` and the partition's number in at least four
+    /// digits.
     pub fn new(partition: PartitionId) -> Self {
         Self { root: FilePath::new(format!("p{:04}", partition.get())) }
     }
 
-    /// The partition's folder.
+    /// Returns the partition's folder, which contains all folders and files of the partition.
     pub fn root(&self) -> &FilePath {
         &self.root
     }
 
-    /// Where catalogs lie.
+    /// Returns the folder of the catalog's generations and of their temporaries.
     pub fn catalog_folder(&self) -> FilePath {
         self.root.join("catalog")
     }
 
-    /// Where segments lie.
+    /// Returns the folder of the segments, in which only garbage collection removes files.
     pub fn segments_folder(&self) -> FilePath {
         self.root.join("segments")
     }
 
-    /// Where runs lie.
+    /// Returns the folder of the runs: manifests, checksums, key indexes, tag tables and state tables.
     pub fn runs_folder(&self) -> FilePath {
         self.root.join("runs")
     }
 
-    /// Where bulk files lie.
+    /// Returns the folder of the bulk files. Only [`ingest::bulk::BulkFiles`] creates and removes files
+    /// there.
     pub fn bulk_folder(&self) -> FilePath {
         self.root.join("bulk")
     }
 
-    /// Says why this copy serves nothing, if it does not.
+    /// Returns the path of the quarantine file. While the file exists this copy must not serve requests;
+    /// its content is the reason for the quarantine.
     pub fn quarantine(&self) -> FilePath {
         self.root.join("quarantine")
     }
 
-    /// The folders that sealed files lie in.
+    /// Returns the folders of sealed files: segments, then runs. Both must be synced before a catalog that
+    /// names new files is published.
     pub fn folders(&self) -> [FilePath; 2] {
         [self.segments_folder(), self.runs_folder()]
     }
 
-    /// One of a catalog's two copies.
+    /// Returns the path of one of the two copies of a generation, `a` or `b`. Loading parses the name, so
+    /// the number has ten digits.
     pub fn catalog(&self, generation: Generation, copy: char) -> FilePath {
         self.catalog_folder().join(format!("{:010}.{copy}", generation.get()))
     }
 
-    /// The name under which a copy of a catalog is written before it gets its own.
+    /// Returns the temporary name of a catalog's copy, under which the copy is written and synced before it
+    /// is renamed.
     pub fn catalog_temporary(&self, copy: char) -> FilePath {
         self.catalog_folder().join(format!("tmp.{copy}"))
     }
 
-    /// A segment.
+    /// Returns the path of a segment. Ids are never used again, so a path never names two different
+    /// published segments.
     pub fn segment(&self, id: SegmentId) -> FilePath {
         self.segments_folder().join(format!("{:010}.seg", id.get()))
     }
@@ -85,37 +94,41 @@ impl PartitionLayout {
         self.runs_folder().join(format!("{:010}.{ending}", id.get()))
     }
 
-    /// A run's manifest.
+    /// Returns the path of a run's manifest, a Parquet file.
     pub fn manifest(&self, id: RunId) -> FilePath {
         self.run(id, "parquet")
     }
 
-    /// The checksums of a run's manifest.
+    /// Returns the path of the checksums of a run's manifest; readers need them before they read the
+    /// manifest.
     pub fn sums(&self, id: RunId) -> FilePath {
         self.run(id, "sums")
     }
 
-    /// A run's key index: the entry that decides each key.
+    /// Returns the path of the table of a run's key index that has at most one entry for each key: the
+    /// entry that decides the key as far as the run has it.
     pub fn keys(&self, id: RunId) -> FilePath {
         self.run(id, "keys")
     }
 
-    /// A run's key index: all other entries.
+    /// Returns the path of the table of a run's key index that has all other entries, which only version
+    /// listings and histories read.
     pub fn more(&self, id: RunId) -> FilePath {
         self.run(id, "more")
     }
 
-    /// A run's tag table.
+    /// Returns the path of a run's tag table.
     pub fn tags(&self, id: RunId) -> FilePath {
         self.run(id, "tags")
     }
 
-    /// A run's state entries.
+    /// Returns the path of a run's state table: buckets, uploads, parts, streams, last writes and writers.
     pub fn state(&self, id: RunId) -> FilePath {
         self.run(id, "state")
     }
 
-    /// All files of a run.
+    /// Returns the paths of all six files of a run, in the order manifest, sums, keys, more, tags, state. A
+    /// run is usable only with all of them.
     pub fn run_files(&self, id: RunId) -> [FilePath; 6] {
         [
             self.manifest(id),

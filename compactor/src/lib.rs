@@ -1,4 +1,5 @@
-//! Everything derived from the log: folded state, segments, manifests, the catalog.
+//! Everything that is derived from the log: folded state, segments, manifests, and the catalog that names
+//! them.
 //!
 //! ```text
 //!   log ──► resolve + apply ──► memtable ──freeze──► cut ──► run (manifest, key index, state) + segment

@@ -1,6 +1,7 @@
-//! Finding what was there before: point look-ups, and the prior facts that an outcome hangs on.
+//! Point look-ups, and the prior state on which a record's outcome depends.
 //!
-//! An unreadable prior is never "absent": every function here fails with the corruption it met.
+//! An unreadable prior never counts as absent: every function here fails with the error that the read met.
+//! All functions only read, so their futures may be dropped at any time.
 
 use bytes::Bytes;
 use ingest::entry::{EntryKey, EntryValue, ObjectVersion, PayloadLocation};
@@ -19,7 +20,11 @@ use crate::state_value::{decode_state_value, state_corruption};
 use crate::view::{EntryData, Snapshot};
 use crate::visibility::{EntryShape, Visibility, VisibilityVerdict};
 
-/// Finds a visible version (object or delete marker) of a key.
+/// Finds a visible version of a key: an object or a delete marker. `None` if there is no such version, or a
+/// removal hides it. A version that clients know as `null` is found only as [`VersionRef::Null`] or as the
+/// current one.
+///
+/// Fails if a key index that may have the key cannot be read, or could not be opened.
 pub async fn find(
     snapshot: &Snapshot,
     bucket: BucketId,
@@ -29,7 +34,7 @@ pub async fn find(
     find_counted(snapshot, bucket, key, version, &mut 0).await
 }
 
-/// See [`find`]; counts the entries that it looks at.
+/// Works as [`find`], and adds the number of entries that were read to `looked_at`.
 async fn find_counted(
     snapshot: &Snapshot,
     bucket: BucketId,
@@ -63,6 +68,8 @@ async fn find_counted(
             while let Some(item) = cursor.next().await? {
                 *looked_at += 1;
                 if item.key.group() != newest.group() {
+                    // Entries of the key come newest version first, so the first visible one is the current
+                    // version.
                     break;
                 }
                 let shape = item.shape();
@@ -87,11 +94,14 @@ async fn find_counted(
     }
 }
 
-/// The inline payload of a version, from the runs alone.
+/// Returns the inline payload of a version from the runs, without the memtables; `None` if no run has the
+/// version with inline payload.
 ///
-/// For a statement that still says where the payload lay in the log: it was made from one of an older memtable
-/// that was being sealed just then (tags were set, say), and the log has been trimmed since. Memtables are sealed
-/// in order, so the older statement is in a run, with the payload. `None` when no run knows the version.
+/// Needed for a statement that names a place in the log which has been trimmed. Such a statement (a change
+/// of tags, for example) was copied from a statement in an older memtable, while that memtable was being
+/// flushed. Memtables are flushed in order, so the older statement is in a run, together with the payload.
+///
+/// Fails if a key index or a segment cannot be read.
 pub async fn sealed_payload(
     snapshot: &Snapshot,
     key: &EntryKey,
@@ -123,8 +133,9 @@ pub async fn sealed_payload(
     Ok(None)
 }
 
-/// The common case without touching any file: the newest memtable that knows the key made the version that
-/// it states first, so nothing below can be newer.
+/// Finds the current version without reading a file, where possible: if the newest memtable with the key
+/// has a version that this memtable's records made, no older source can have a newer one. `None` means that
+/// the runs must be searched.
 fn newest_in_memtable(
     snapshot: &Snapshot,
     bucket: BucketId,
@@ -144,11 +155,12 @@ fn newest_in_memtable(
     None
 }
 
-/// Whoever walks through a bucket lets others go on after so many entries.
+/// Entries after which a walk through a bucket yields to other tasks.
 const WALK_STEP: u64 = 1024;
 
-/// Tells that a bucket holds no version of anything. Walks over everything that was removed from it and not yet
-/// merged away, so the fold never asks: see `docs/decisions/bucket-emptiness.md`.
+/// Returns true if a bucket has no visible version of any key. Reads every entry of the bucket until the
+/// first visible one, including entries that were removed and not yet merged away, so only requests call it
+/// and never the fold; see `docs/decisions/bucket-emptiness.md`. Fails if an entry cannot be read.
 pub async fn is_empty(snapshot: &Snapshot, bucket: BucketId) -> Result<bool, ReadError> {
     let mut cursor = EntryCursor::over_all(snapshot)?;
     cursor.seek(&EntryKey::seek_bucket(bucket)).await?;
@@ -174,7 +186,8 @@ pub async fn is_empty(snapshot: &Snapshot, bucket: BucketId) -> Result<bool, Rea
     Ok(true)
 }
 
-/// The value of a state key.
+/// Returns the value of a state key: the newest memtable or run with the key decides. `None` if the key is
+/// absent or was removed. Fails if a state table is damaged or cannot be read.
 pub async fn state(snapshot: &Snapshot, key: &StateKey) -> Result<Option<Bytes>, ReadError> {
     for (memtable, at) in snapshot.memtables() {
         if let Some(value) = memtable.state(key, at) {
@@ -193,7 +206,8 @@ pub async fn state(snapshot: &Snapshot, key: &StateKey) -> Result<Option<Bytes>,
     Ok(None)
 }
 
-/// The live state entries with keys in `[from, end)`, in order, at most `limit`.
+/// Returns the live state entries with keys in `[from, end)`, in ascending order, at most `limit`. All of
+/// them are held in memory. Fails if a state table cannot be read.
 pub async fn states(
     snapshot: &Snapshot,
     from: &[u8],
@@ -210,7 +224,8 @@ pub async fn states(
     Ok(found)
 }
 
-/// An upload's state.
+/// Returns the state of a multipart upload, open or completed; `None` if it is unknown. Fails with
+/// corruption if the state cannot be decoded.
 pub async fn upload(
     snapshot: &Snapshot,
     bucket: BucketId,
@@ -226,7 +241,8 @@ pub async fn upload(
     }
 }
 
-/// An upload's parts from a number on, in order, at most `limit`.
+/// Returns an upload's parts with numbers at or above `from`, in ascending order, at most `limit`: number,
+/// creation time, part. Fails with corruption if a part cannot be decoded.
 pub async fn parts(
     snapshot: &Snapshot,
     upload: UploadId,
@@ -243,7 +259,11 @@ pub async fn parts(
     found.into_iter().map(decode).collect()
 }
 
-/// Resolves the prior facts that a record's outcome hangs on.
+/// Reads the prior state on which a record's outcome depends, as [`crate::apply::needs`] has listed it.
+/// Only what is listed is read, and parts only for an open upload.
+///
+/// Fails if any of it cannot be read: an outcome must never be decided from partial knowledge. The last
+/// write of a bucket is left to the caller.
 pub async fn resolve(snapshot: &Snapshot, needs: &ReadSet) -> Result<PriorState, ReadError> {
     let mut prior = PriorState::default();
     let looked_at = &mut prior.looked_at;
@@ -273,6 +293,7 @@ pub async fn resolve(snapshot: &Snapshot, needs: &ReadSet) -> Result<PriorState,
     Ok(prior)
 }
 
+/// Reads the whole statement of a found entry, from its segment if a run has it.
 async fn load(
     snapshot: &Snapshot,
     item: Option<CursorItem>,
@@ -282,6 +303,8 @@ async fn load(
     Ok(Some(FoundVersion { version: item.key.version(), statement }))
 }
 
+/// Returns the state keys of all uploads of a bucket and of their parts, each upload after its parts. The
+/// number is not limited.
 async fn bucket_uploads(snapshot: &Snapshot, bucket: BucketId) -> Result<Vec<StateKey>, ReadError> {
     let from = StateKey::uploads_from(bucket, b"");
     let uploads = states(snapshot, &from, &StateKey::uploads_end(bucket), usize::MAX).await?;

@@ -1,12 +1,12 @@
-//! Manifests: a run's entries as a sorted Parquet file that any tool can read in place.
+//! Manifests: a run's entries as a sorted Parquet file, which any Parquet reader can read in place.
 //!
 //! ```text
 //!   0000000005.parquet   rows by (bucket, key, version descending, later descending)
 //!   0000000005.sums      a CRC32C for each 16 KiB of it, bound to run and place
 //! ```
 //!
-//! Parquet's pages carry no checksums that readers verify, and a footer that is read wrongly shows wrong
-//! rows; so every byte that is read from a manifest is verified against the sums first.
+//! Parquet readers do not verify checksums of pages, and a damaged footer would lead to wrong rows. Every
+//! byte that is read from a manifest is therefore verified against the sums first.
 //! `docs/formats/manifest.md` specifies columns and sums.
 
 mod reader;

@@ -1,9 +1,9 @@
-//! The memtable: folded state at or above the cut, in memory, in order.
+//! The memtable: folded state at or above the cut, in memory, in key order.
 //!
-//! It is multi-version: nothing is ever overwritten, each statement stands under the offset that made
-//! it. A reader picks an offset and skips what is newer, so it never blocks the fold and the fold never
-//! disturbs it. A cut *freezes* the memtable (the fold goes on in a new one); once the frozen memtable stands in
-//! a run it is dropped whole.
+//! A memtable is multi-version: statements are never overwritten, and each is stored with the offset of the
+//! record that made it. A reader chooses an offset and skips newer statements, so readers and the fold do
+//! not wait for each other beyond short locks. A cut *freezes* the memtable, and the fold continues in a
+//! new one. Once its run is published, the frozen memtable is dropped whole.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -17,48 +17,54 @@ use parking_lot::RwLock;
 
 use crate::state::{StateKey, StreamState, decode_part};
 
-/// A change of folded state besides object versions: the new value, or none for a removal.
+/// A change of folded state other than object versions: the new value, or `None` for a removal.
 pub type StateChange = (StateKey, Option<Bytes>);
 
 type StateMap = BTreeMap<(StateKey, Reverse<Offset>), Option<Bytes>>;
 
+/// The content of a memtable, behind one lock.
 #[derive(Default)]
 struct MemtableContents {
     entries: BTreeMap<EntryKey, EntryValue>,
     state: StateMap,
-    /// How many statements of this memtable refer to each bulk file.
+    /// The number of statements of this memtable that refer to each bulk file.
     bulk_references: BTreeMap<BulkId, u64>,
     bytes: u64,
-    /// Of payload in bulk files that statements of this memtable name.
+    /// Bytes of payload in bulk files that statements of this memtable name.
     bulk_bytes: u64,
 }
 
-/// See the module's description.
+/// Folded entries and state of a range of the log.
 pub struct Memtable {
-    /// The lowest offset that it may hold.
+    /// The lowest offset that a statement of this memtable can have.
     first: Offset,
-    /// Everything below has been applied.
+    /// The offset below which all records are applied and visible.
     applied: AtomicU64,
     contents: RwLock<MemtableContents>,
 }
 
 impl Memtable {
-    /// Makes an empty memtable that begins at an offset.
+    /// Makes an empty memtable for records from offset `first` on.
     pub fn new(first: Offset) -> Self {
         Self { first, applied: AtomicU64::new(first.get()), contents: RwLock::default() }
     }
 
-    /// The lowest offset that it may hold.
+    /// Returns the lowest offset that a statement of this memtable can have.
     pub fn first(&self) -> Offset {
         self.first
     }
 
-    /// Everything below this offset has been applied.
+    /// Returns the offset below which all records are applied. A reader that uses it as its offset sees
+    /// whole records only.
     pub fn applied(&self) -> Offset {
         Offset::new(self.applied.load(Ordering::Acquire))
     }
 
-    /// Takes what one record changed; visible to readers once [`Memtable::advance`] has passed the record.
+    /// Inserts the changes of the record at offset `at`. Readers see them only after [`Memtable::advance`]
+    /// has passed that offset. Called by the fold alone, in log order.
+    ///
+    /// Panics if the record has two entries with the same key, or a state value cannot be decoded; both are
+    /// bugs of the fold.
     pub fn insert(&self, at: Offset, entries: Vec<Entry>, state: Vec<StateChange>) {
         let mut contents = self.contents.write();
         for entry in entries {
@@ -81,41 +87,46 @@ impl Memtable {
         }
     }
 
-    /// Shows everything below `next` to readers.
+    /// Makes all records below `next` visible to readers. Called by the fold after [`Memtable::insert`];
+    /// `next` must not be lower than before.
     pub fn advance(&self, next: Offset) {
         debug_assert!(next >= self.applied());
         self.applied.store(next.get(), Ordering::Release);
     }
 
-    /// How many statements it holds, state included.
+    /// Returns the number of statements, state changes included.
     pub fn len(&self) -> usize {
         let contents = self.contents.read();
         contents.entries.len() + contents.state.len()
     }
 
-    /// Whether it holds nothing.
+    /// Returns true if no record has changed anything in this memtable.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// About how many bytes it stands for, inline payload included.
+    /// Returns an estimate of the memtable's bytes, with the inline payload that its run will contain. The
+    /// cutter compares the number with its policy.
     pub fn bytes(&self) -> u64 {
         self.contents.read().bytes
     }
 
-    /// Bytes of payload in bulk files that its statements name, what is superseded included.
+    /// Returns the bytes of payload in bulk files that the statements name. Superseded statements are
+    /// included.
     pub fn bulk_bytes(&self) -> u64 {
         self.contents.read().bulk_bytes
     }
 
-    /// The bulk files that it refers to.
+    /// Returns the bulk files that statements refer to, in ascending order. Garbage collection must keep
+    /// them.
     pub fn bulk_files(&self) -> Vec<BulkId> {
         self.contents.read().bulk_references.keys().copied().collect()
     }
 
-    /// Up to `limit` entries at or above `from`, made below `at`.
+    /// Returns up to `limit` entries with keys at or above `from` that were made below offset `at`, in key
+    /// order, and the key at which the next call begins; `None` at the end.
     ///
-    /// Gives the entries and where to go on, `None` at the end.
+    /// Holds the read lock for the whole call, so callers pass a small limit.
     pub fn entries(
         &self,
         from: &[u8],
@@ -136,7 +147,8 @@ impl Memtable {
         (found, None)
     }
 
-    /// What the record at an offset says of a key, if it says anything.
+    /// Returns the entry that the record at offset `at` made of a key; `None` if the record did not change
+    /// the key.
     pub fn made_at(
         &self,
         at: Offset,
@@ -144,7 +156,7 @@ impl Memtable {
         key: &[u8],
     ) -> Option<(EntryKey, EntryValue)> {
         let contents = self.contents.read();
-        // What a record says is mostly of the version that it makes.
+        // In most cases a record's statement is about the version that the record makes.
         let own = EntryKey::new(bucket, key, at, at);
         if let Some(statement) = contents.entries.get(&own) {
             return Some((own, statement.clone()));
@@ -158,13 +170,13 @@ impl Memtable {
         found.map(|(key, statement)| (key.clone(), statement.clone()))
     }
 
-    /// Whether the record at an offset changed the value of a state key.
+    /// Returns true if the record at offset `at` changed the value of a state key.
     pub fn changed_at(&self, at: Offset, key: &StateKey) -> bool {
         self.contents.read().state.contains_key(&(key.clone(), Reverse(at)))
     }
 
-    /// The newest value of a state key made below `at`: `None` when the memtable knows nothing of it,
-    /// `Some(None)` when it has been removed.
+    /// Returns the newest value of a state key below offset `at`: `None` if this memtable has no change of
+    /// the key, so that older sources decide, and `Some(None)` if the key was removed.
     pub fn state(&self, key: &StateKey, at: Offset) -> Option<Option<Bytes>> {
         let contents = self.contents.read();
         let newest = (key.clone(), Reverse(Offset::MAX));
@@ -176,12 +188,14 @@ impl Memtable {
             .map(|(_, value)| value.clone())
     }
 
-    /// The newest values below `at` of all state keys in `[from, end)`, tombstones included.
+    /// Returns the newest values below `at` of all state keys in `[from, end)`, in key order, removals
+    /// included. Copies all of them at once, so only a flush calls it.
     pub fn states(&self, from: &[u8], end: &[u8], at: Offset) -> Vec<StateChange> {
         self.states_page(from, end, at, usize::MAX).0
     }
 
-    /// At most `limit` of [`Memtable::states`], and where to go on, `None` at the end.
+    /// Returns at most `limit` of the changes of [`Memtable::states`], and the key at which the next call
+    /// begins; `None` at the end. Holds the read lock for the whole call.
     pub fn states_page(
         &self,
         from: &[u8],
@@ -208,6 +222,7 @@ impl Memtable {
     }
 }
 
+/// Estimates the memory and the inline payload of an entry, in bytes.
 fn statement_bytes(entry: &Entry) -> u64 {
     let fixed = entry.key.as_bytes().len() as u64 + 256;
     match &entry.statement {
@@ -232,7 +247,8 @@ fn statement_bytes(entry: &Entry) -> u64 {
     }
 }
 
-/// The bulk files that extents name, each once, in order; payload that is missing here is in none.
+/// Returns the bulk files that extents name, each once, in ascending order. Extents that are missing on
+/// this node name no file.
 pub fn extent_files(extents: &[Extent]) -> Vec<BulkId> {
     let here = extents.iter().filter(|extent| !extent.is_missing());
     let mut files: Vec<BulkId> = here.map(|extent| extent.file).collect();
@@ -241,7 +257,7 @@ pub fn extent_files(extents: &[Extent]) -> Vec<BulkId> {
     files
 }
 
-/// The bulk files that a statement refers to, each once.
+/// Returns the bulk files that a statement refers to, each once, in ascending order.
 pub fn bulk_files(statement: &EntryValue) -> Vec<BulkId> {
     match statement {
         EntryValue::Object(object) => match &object.payload {
@@ -252,7 +268,7 @@ pub fn bulk_files(statement: &EntryValue) -> Vec<BulkId> {
     }
 }
 
-/// Bytes of payload in bulk files that a statement names.
+/// Returns the bytes of payload in bulk files that a statement names: the object's size, or 0.
 pub fn bulk_bytes(statement: &EntryValue) -> u64 {
     match statement {
         EntryValue::Object(object) if matches!(object.payload, PayloadLocation::Bulk(_)) => {
@@ -262,20 +278,21 @@ pub fn bulk_bytes(statement: &EntryValue) -> u64 {
     }
 }
 
-/// Bytes of payload in bulk files that a state value names: those of an open upload's part, or of a stream
-/// under way.
+/// Returns the bytes of payload in bulk files that a state value names: those of a part of an open upload,
+/// or of an open stream. Returns 0 for a value that cannot be decoded.
 pub fn state_bulk_bytes(key: &StateKey, value: Option<&Bytes>) -> u64 {
     let bytes = match value {
         Some(value) if key.is_part() => decode_part(value.clone()).map(|(_, part)| part.size),
         Some(value) if key.is_stream() => StreamState::decode(value.clone()).map(|s| s.len),
         _ => Ok(0),
     };
-    // What cannot be decoded is told of where its references are counted.
+    // A value that cannot be decoded is reported by [`state_bulk_files`], which counts its references.
     bytes.unwrap_or_default()
 }
 
-/// The bulk files that a state value refers to, each once: those of an open upload's part,
-/// or of a stream under way.
+/// Returns the bulk files that a state value refers to, each once, in ascending order: those of a part of
+/// an open upload, or of an open stream. Fails if the value cannot be decoded, because its references would
+/// be lost.
 pub fn state_bulk_files(key: &StateKey, value: Option<&Bytes>) -> Result<Vec<BulkId>, DecodeError> {
     match value {
         Some(value) if key.is_part() => Ok(extent_files(&decode_part(value.clone())?.1.extents)),

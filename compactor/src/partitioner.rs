@@ -1,14 +1,14 @@
-//! Which partition a bucket lives in.
+//! The partition of each bucket.
 //!
-//! It follows from the bucket's name and from how many partitions there are, which never changes. So no
-//! table has to be kept, every node gives the same answer, and whether a bucket of a name exists is
-//! decided in one log.
+//! The partition follows from the bucket's name and the number of partitions, which never changes. No table
+//! is needed, every node computes the same result, and one log decides if a bucket with a name exists.
 
 use ingest::ids::PartitionId;
 
-/// The partition of the bucket with a name, among so many.
+/// Returns the partition of the bucket with a name, in a store with the given number of partitions. The
+/// result must never change between versions.
 ///
-/// Panics without partitions.
+/// Panics if `partitions` is 0.
 pub fn home(bucket: &str, partitions: u32) -> PartitionId {
     assert!(partitions > 0, "a store has partitions");
     let hash = xxhash_rust::xxh3::xxh3_64(bucket.as_bytes());

@@ -1,8 +1,8 @@
-//! The fold of a log without a partition: what records above a catalog's cut make of it, told and not kept.
+//! The fold of a log without a partition: computes the effect of records above a catalog's cut, in memory.
 //!
-//! For checking a data directory offline. Nothing is written, nobody is answered; it decides as the fold does,
-//! because [`apply`] and [`resolve`] are the fold's own. A record that was rejected refers to nothing, so its
-//! payload may be gone.
+//! Used to check a data directory offline. Nothing is written and no request is answered. Decisions are
+//! those of the fold, because [`apply`] and [`resolve`] are shared. A rejected record refers to nothing, so
+//! its payload may be missing.
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ use crate::state::{Buckets, LastWrites, RecordAdmission, WriterStates, decode_pa
 use crate::view::{ReadView, SealedFiles, Snapshot};
 use crate::visibility::EntryShape;
 
-/// The log cannot be folded from here on, by nobody.
+/// The error of a fold that cannot begin, because the catalog's state cannot be restored.
 #[derive(Debug, thiserror::Error)]
 #[error("the log cannot be folded: {0}")]
 pub struct RefoldError(String);
 
-/// See the module's description. Holds what a server would hold after the replay of the same records.
+/// The state of an offline fold: the same as that of a server after the replay of the same records.
 pub struct Refold {
     rules: StoreRules,
     id: PartitionId,
@@ -39,7 +39,8 @@ pub struct Refold {
 }
 
 impl Refold {
-    /// Begins at a catalog's cut.
+    /// Begins at the cut of a catalog whose files are open. Fails if the state tables cannot be read or
+    /// decoded.
     pub async fn begin(rules: StoreRules, sealed: Arc<SealedFiles>) -> Result<Self, RefoldError> {
         let catalog = &sealed.catalog;
         let (id, cut, time) = (catalog.partition, catalog.cut, catalog.time);
@@ -60,13 +61,15 @@ impl Refold {
         })
     }
 
-    /// A snapshot of everything folded so far, as a read would take it.
+    /// Returns a snapshot of everything that was folded so far, with which reads work as in a server.
     pub fn snapshot(&self) -> Snapshot {
         let (view, buckets) = (self.view.clone(), self.buckets.clone());
         Snapshot { at: view.memtable.applied(), view, buckets }
     }
 
-    /// Folds the next record; gives the extents of payload that the store refers to because of it.
+    /// Folds the next record; returns the extents of payload to which the store refers because of it.
+    /// Records must come in log order from the catalog's next offset on. Fails if prior state cannot be
+    /// read; the fold must not continue then.
     pub async fn take(&mut self, committed: &CommittedRecord) -> Result<Vec<Extent>, ReadError> {
         let (id, offset) = (&committed.record.id, committed.offset);
         let mut extents = Vec::new();
@@ -81,10 +84,11 @@ impl Refold {
         Ok(extents)
     }
 
+    /// Applies a numbered record that is not a repetition.
     async fn apply(&mut self, committed: &CommittedRecord) -> Result<Vec<Extent>, ReadError> {
         let (id, offset) = (&committed.record.id, committed.offset);
         if committed.record.stream().is_some() {
-            // Only brokers carry payload through the log, and their log is not on this machine.
+            // Only logs on brokers carry payload, and such a log is not on this machine.
             self.writers.record(id, offset, RecordOutcome::Rejected(Rejection::PayloadMissing));
             return Ok(Vec::new());
         }

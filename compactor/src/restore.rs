@@ -1,4 +1,5 @@
-//! What the fold holds in memory beside the memtable, as the state runs of a catalog tell it.
+//! Restores the state that the fold holds in memory beside the memtable, from the state tables of a
+//! catalog.
 
 use ingest::ids::{BucketId, StreamId, WriterId};
 use ingest::log::ReadError;
@@ -9,7 +10,8 @@ use crate::state::{
 };
 use crate::view::Snapshot;
 
-/// Buckets, writers, streams and last writes. Uploads stay where they are.
+/// Buckets, writers, open streams and last writes. Uploads and parts are read from the state tables when
+/// they are needed.
 #[derive(Default)]
 pub(crate) struct RestoredState {
     pub buckets: Buckets,
@@ -18,16 +20,19 @@ pub(crate) struct RestoredState {
     pub last_writes: LastWrites,
 }
 
-/// State runs could not be read.
+/// The error of reading state tables.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RestoreError {
+    /// A state table cannot be read; the read error says if a retry may help.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// A state entry cannot be decoded. A retry does not help.
     #[error("{0} in a state run")]
     Undecodable(String),
 }
 
-/// Reads the state runs below a snapshot.
+/// Reads the state that a snapshot contains, in key order. Called at a start, before replay, by the fold
+/// and by [`crate::refold`]. Fails if a state table cannot be read or an entry cannot be decoded.
 pub(crate) async fn restore(snapshot: &Snapshot) -> Result<RestoredState, RestoreError> {
     let mut restored = RestoredState::default();
     let undecodable = |what: &str, error: ingest::codec::DecodeError| {
@@ -53,7 +58,7 @@ pub(crate) async fn restore(snapshot: &Snapshot) -> Result<RestoredState, Restor
     Ok(restored)
 }
 
-/// The id behind the letter of a state key.
+/// Returns the id behind the letter with which a state key begins.
 fn id_in<const N: usize>(key: &StateKey, what: &str) -> Result<[u8; N], RestoreError> {
     let id = key.0.get(1..).and_then(|id| <[u8; N]>::try_from(id).ok());
     id.ok_or_else(|| RestoreError::Undecodable(format!("{what}: the key has another length")))

@@ -1,11 +1,11 @@
-//! Files that are written once, synced, and from then on only read or removed.
+//! Files that are written once and synced, and are then only read or removed.
 //!
-//! A sealed file is named by the catalog together with its length and BLAKE3 digest, so that a missing,
-//! short or exchanged file is found wherever it matters. Formats inside carry checksums of their own per
-//! block; the digest here is for `fsck`.
+//! The catalog names a sealed file together with its length and BLAKE3 digest, so that a missing, short or
+//! exchanged file is detected. Formats have checksums of their own for each block; `fsck` verifies the
+//! digest.
 //!
-//! Functions here read once. Whoever verifies what they give reads again before calling it damaged: see
-//! [`confirm`].
+//! Most functions here read once. A caller that verifies the bytes must read again before it reports
+//! damage: see [`confirm`].
 
 use std::sync::Arc;
 
@@ -16,54 +16,56 @@ use ingest::log::{Corruption, ReadError, confirm};
 
 use crate::layout::partition_of;
 
-/// What the catalog remembers of a sealed file.
+/// The length and digest of a sealed file, as the catalog stores them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FileDigest {
-    /// Length in bytes.
+    /// The length in bytes.
     pub len: u64,
     /// BLAKE3 of all bytes.
     pub blake3: [u8; 32],
 }
 
 impl FileDigest {
-    /// Appends it.
+    /// Appends length and digest to an encoder, 40 bytes in all.
     pub fn encode(&self, out: &mut Encoder) {
         out.u64(self.len).raw(&self.blake3);
     }
 
-    /// Takes it off.
+    /// Decodes length and digest, in the order of [`FileDigest::encode`]. Fails if fewer than 40 bytes are
+    /// left.
     pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
         Ok(Self { len: from.u64("file length")?, blake3: from.array("file digest")? })
     }
 }
 
-/// A sealed file could not be written. Nothing of it is believed; remove it and begin again.
+/// The error of writing a sealed file. The file must not be used: remove it and begin again.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SealError {
-    /// The disk failed.
+    /// The disk failed. A retry may help.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// An encoder refused its input: no decoder would take what came of it.
+    /// An encoder refused its input, because no decoder would accept the result. A retry with the same
+    /// input fails again.
     #[error("cannot encode {file}: {detail}")]
     Encode {
-        /// The file.
+        /// The path of the file.
         file: FilePath,
-        /// What the encoder said.
+        /// The encoder's message.
         detail: String,
     },
 }
 
 impl SealError {
-    /// Something in a file would be beyond a limit.
+    /// Makes the error for a value beyond a limit of the file's format.
     pub fn beyond(file: &FilePath, error: EncodeError) -> Self {
         Self::Encode { file: file.clone(), detail: error.to_string() }
     }
 }
 
-/// Bytes gathered before they go to the disk.
+/// Bytes that are collected before they are written to the disk.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Writes a file from front to back, then seals it.
+/// Writes a file from front to back, then seals it. Memory: up to 1 MiB, and the largest append.
 pub struct SealedWriter {
     file: Arc<dyn File>,
     buffer: BytesMut,
@@ -72,29 +74,31 @@ pub struct SealedWriter {
 }
 
 impl SealedWriter {
-    /// Creates the file; it must not exist.
+    /// Creates the file. Fails if it exists already, or the disk fails.
     pub async fn create(disk: &Arc<dyn Disk>, path: &FilePath) -> Result<Self, SealError> {
         let file = disk.open(path, OpenMode::Create).await?;
         Ok(Self { file, buffer: BytesMut::new(), written: 0, hasher: blake3::Hasher::new() })
     }
 
-    /// The file's path.
+    /// Returns the file's path, for error messages.
     pub fn path(&self) -> &FilePath {
         self.file.path()
     }
 
-    /// Where the next byte goes.
+    /// Returns the position in bytes at which the next append begins.
     pub fn position(&self) -> u64 {
         self.written + self.buffer.len() as u64
     }
 
-    /// Appends bytes.
+    /// Appends bytes, which are durable only after [`SealedWriter::finish`]. After an error the file must
+    /// be discarded.
     pub async fn append(&mut self, bytes: &[u8]) -> Result<(), SealError> {
         self.hasher.update(bytes);
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= BUFFER_BYTES { self.flush().await } else { Ok(()) }
     }
 
+    /// Writes the collected bytes to the disk without a sync.
     async fn flush(&mut self) -> Result<(), SealError> {
         let bytes = self.buffer.split().freeze();
         if bytes.is_empty() {
@@ -105,7 +109,9 @@ impl SealedWriter {
         Ok(self.file.write_at(position, bytes).await?)
     }
 
-    /// Writes what is left and syncs the file. The caller syncs the folder.
+    /// Writes the remaining bytes and syncs the file; returns length and digest. The caller must sync the
+    /// folder before a catalog names the file. On an error the content is undefined, and the file must be
+    /// discarded.
     pub async fn finish(mut self) -> Result<FileDigest, SealError> {
         self.flush().await?;
         self.file.sync().await?;
@@ -113,7 +119,8 @@ impl SealedWriter {
     }
 }
 
-/// Opens a sealed file and compares its length with what it should be.
+/// Opens a sealed file and compares its length with `len`, the length in the catalog. Fails with corruption
+/// if the file is missing or has another length.
 pub async fn open(
     disk: &Arc<dyn Disk>,
     path: &FilePath,
@@ -128,23 +135,26 @@ pub async fn open(
     Ok(file)
 }
 
-/// A corruption of a sealed file.
+/// Makes the error for a corruption of a sealed file, at a position in bytes.
 pub fn corruption(path: &FilePath, position: u64, detail: impl Into<String>) -> ReadError {
     ReadError::Corrupt(Corruption { file: path.to_string(), position, detail: detail.into() })
 }
 
-/// Classifies a failed read of a sealed file. A missing or short file is damage, for the catalog names it
-/// whole; so is a device that cannot read a stretch of it. That handles or memory have run out is not.
+/// Classifies a failed read of a sealed file. A missing or short file and an unreadable range of a device
+/// are corruption, since the catalog names the whole file. Exhausted handles or memory are a transient
+/// error.
 pub fn read_error(position: u64, error: &DiskError) -> ReadError {
     ReadError::of_disk(partition_of(&error.path), position, error)
 }
 
-/// Reads bytes of a sealed file.
+/// Reads exactly `len` bytes at a position, unverified. Fails with corruption if the file ends before, see
+/// [`read_error`].
 pub async fn read(file: &Arc<dyn File>, position: u64, len: usize) -> Result<Bytes, ReadError> {
     file.read_at(position, len).await.map_err(|error| read_error(position, &error))
 }
 
-/// Recomputes a sealed file's length and digest, for `fsck`.
+/// Reads a whole sealed file and compares length and BLAKE3 with the expected digest, for `fsck`. Reads 1
+/// MiB at a time. Fails with corruption only after a second read has confirmed the damage.
 pub async fn verify(
     disk: &Arc<dyn Disk>,
     path: &FilePath,
@@ -176,7 +186,8 @@ async fn verify_once(
     Ok(())
 }
 
-/// Removes a file. Succeeds when there is none; the caller syncs the folder.
+/// Removes a file; does nothing if there is none. The removal is durable only after the caller has synced
+/// the folder.
 pub(crate) async fn remove_if_there(
     disk: &Arc<dyn Disk>,
     path: &FilePath,

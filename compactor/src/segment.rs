@@ -8,9 +8,9 @@
 //!   header: entry key (length-prefixed) | statement
 //! ```
 //!
-//! Every entry of the cut has an object here, tombstones too, so that a store can be rebuilt from segments
-//! without bringing deleted objects back. A damaged block concerns the objects in it and no others: a
-//! location names block and index, no reader needs the footer.
+//! Every entry of the cut has an object in the segment, tombstones included, so that a store can be rebuilt
+//! from segments without restoring deleted objects. A damaged block affects only the objects in it: a
+//! location names block and index, and reads do not need the footer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -30,18 +30,19 @@ const FOOTER_MAGIC: u32 = u32::from_le_bytes(*b"SSF1");
 const HEAD_BYTES: usize = 60;
 /// Raw bytes after which a block ends.
 const BLOCK_BYTES: usize = 16 << 10;
-/// What one read takes on speculation: most blocks whole.
+/// Bytes of the first read of a block: enough for most blocks, so that they need no second read.
 const READ_AHEAD: usize = 20 << 10;
-/// Longest block, raw: a header with as many extents as an object may have takes 90 MiB.
+/// The largest raw length of a block in bytes: a header with the largest number of extents needs 90 MiB.
 const RAW_BYTES_MAX: usize = 128 << 20;
 
-/// Longest sort key of an entry.
+/// The largest length of an entry's sort key in bytes.
 const KEY_BYTES_MAX: usize = 1 << 16;
 
 const STORED: u8 = 0;
 const ZSTD: u8 = 1;
 
-/// Writes a segment.
+/// Writes a segment. Memory: one block of 16 KiB, or the largest object, and the buffer of
+/// [`SealedWriter`].
 pub struct SegmentWriter {
     file: SealedWriter,
     store: StoreId,
@@ -53,7 +54,7 @@ pub struct SegmentWriter {
 }
 
 impl SegmentWriter {
-    /// Creates the file; it must not exist.
+    /// Creates the file. Fails if it exists already, or the disk fails.
     pub async fn create(
         disk: &Arc<dyn Disk>,
         path: &FilePath,
@@ -64,8 +65,9 @@ impl SegmentWriter {
         Ok(Self { file, store, id, block: BytesMut::new(), in_block: 0, objects: 0, blocks: 0 })
     }
 
-    /// Adds an entry's header and, if it came inline, its payload; gives the header's place, which is then
-    /// the payload's too.
+    /// Adds an entry's header and, for inline payload, the payload; returns the location of the header,
+    /// which is then the payload's location too. Entries may come in any order. Fails if an object is
+    /// larger than a reader accepts; the file must then be discarded.
     pub async fn add(
         &mut self,
         key: &EntryKey,
@@ -73,6 +75,8 @@ impl SegmentWriter {
         payload: Option<Bytes>,
     ) -> Result<SegmentLocation, SealError> {
         let payload_len = payload.as_ref().map_or(0, Bytes::len);
+        // A payload that would enlarge a block begins the next one, so that other objects stay cheap to
+        // read.
         if self.in_block > 0 && self.block.len() + payload_len > BLOCK_BYTES {
             self.end_block().await?;
         }
@@ -106,11 +110,12 @@ impl SegmentWriter {
         Ok(location)
     }
 
-    /// Refuses a block that could not be read back.
+    /// Converts an encoder's refusal: no reader would accept the block.
     fn refuse(&self, checked: Result<(), EncodeError>) -> Result<(), SealError> {
         checked.map_err(|error| SealError::beyond(self.file.path(), error))
     }
 
+    /// Compresses the block where that saves an eighth, and appends it.
     async fn end_block(&mut self) -> Result<(), SealError> {
         let mut whole = Encoder::checking();
         whole.count(self.block.len(), RAW_BYTES_MAX, "bytes of a segment's block");
@@ -140,7 +145,8 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Writes the footer and syncs. The caller syncs the folder.
+    /// Writes the footer and syncs the file; returns length and digest. The caller must sync the folder
+    /// before a catalog names the segment.
     pub async fn finish(mut self) -> Result<FileDigest, SealError> {
         if self.in_block > 0 {
             self.end_block().await?;
@@ -164,7 +170,7 @@ impl SegmentWriter {
     }
 }
 
-/// A block's head.
+/// The head of a block. The checksum behind it covers head and stored bytes.
 struct BlockHead {
     magic: u32,
     codec: u8,
@@ -212,19 +218,19 @@ impl BlockHead {
     }
 }
 
-/// One entry as a segment holds it.
+/// One entry as it is stored in a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SegmentObject {
-    /// Its sort key.
+    /// The entry's sort key.
     pub key: EntryKey,
-    /// What it states.
+    /// The entry's statement.
     pub statement: EntryValue,
-    /// Its payload, when it lies here.
+    /// The payload, if it is stored beside the header; otherwise empty.
     pub payload: Bytes,
 }
 
-/// Files of segments that are kept open between reads, a bounded number: there may be thousands of segments,
-/// and a process has only so many handles.
+/// A cache of open segment files with a bounded size: there may be thousands of segments, and the number of
+/// handles of a process is limited.
 #[derive(Default)]
 pub struct SegmentHandles {
     open: Mutex<OpenFileCache>,
@@ -233,11 +239,12 @@ pub struct SegmentHandles {
 #[derive(Default)]
 struct OpenFileCache {
     files: BTreeMap<SegmentId, Arc<dyn File>>,
-    /// First opened first.
+    /// The ids in the order in which their files were opened.
     order: VecDeque<SegmentId>,
 }
 
-/// So many, first opened first closed. Reads that have a file open go on.
+/// The largest number of cached handles; the handle that was opened first is closed first. A read that uses
+/// a closed handle continues, because it holds a reference.
 const HANDLES_MAX: usize = 128;
 
 impl SegmentHandles {
@@ -265,8 +272,8 @@ impl SegmentHandles {
     }
 }
 
-/// A segment to read from. Its file is opened at the first read, so that a damaged or missing one
-/// concerns its own objects only.
+/// A segment to read from. The file is opened at the first read, so that a damaged or missing segment
+/// affects only its own objects.
 pub struct Segment {
     disk: Arc<dyn Disk>,
     path: FilePath,
@@ -282,16 +289,17 @@ impl Drop for Segment {
     }
 }
 
-/// A verified block.
+/// A verified and decompressed block.
 pub struct SegmentBlock {
     raw: Bytes,
     objects: u32,
-    /// Where the next block begins.
+    /// The position in bytes at which the next block begins.
     next: u64,
 }
 
 impl Segment {
-    /// Names a segment.
+    /// Makes a reader of a segment without any access to the disk; a missing file is detected by the first
+    /// read. Called for every segment that a catalog names.
     pub fn open(
         disk: &Arc<dyn Disk>,
         path: &FilePath,
@@ -304,6 +312,7 @@ impl Segment {
         Arc::new(Self { disk, path, store, id, len, handles })
     }
 
+    /// Returns the open file, from the cache if possible.
     async fn file(&self) -> Result<Arc<dyn File>, ReadError> {
         if let Some(file) = self.handles.get(self.id) {
             return Ok(file);
@@ -317,7 +326,8 @@ impl Segment {
         sealed::corruption(&self.path, position, detail)
     }
 
-    /// Reads and verifies the block at a position.
+    /// Reads and verifies the block at a position in bytes. Fails with corruption, confirmed by a second
+    /// read, if the block belongs to another store, segment or position, or its checksum is wrong.
     pub async fn block(&self, position: u64) -> Result<SegmentBlock, ReadError> {
         self.block_of(position, MAGIC).await
     }
@@ -331,6 +341,7 @@ impl Segment {
         let left = self.len.saturating_sub(position);
         let ahead = left.min(READ_AHEAD as u64) as usize;
         let bytes = sealed::read(&file, position, ahead).await?;
+        // The whole head is compared before the lengths in it are used.
         let Some(head) = BlockHead::decode(&bytes) else {
             return Err(self.corruption(position, "a block begins beyond the file"));
         };
@@ -372,7 +383,9 @@ impl Segment {
         Ok(SegmentBlock { raw, objects: head.objects, next })
     }
 
-    /// Reads the object at a place.
+    /// Reads the object at a location and verifies the checksums of its block and of the object. Fails with
+    /// corruption if the block has no object with that index. The caller must know that the location names
+    /// this segment.
     pub async fn read(&self, location: SegmentLocation) -> Result<SegmentObject, ReadError> {
         let block = self.block(location.position).await?;
         let undecodable =
@@ -384,8 +397,9 @@ impl Segment {
         decode(&mut from).map_err(undecodable)
     }
 
-    /// Reads every object in order and calls `each` with it; gives what is wrong. A damaged block ends the
-    /// scan, since nothing says where the next one begins.
+    /// Reads every object in the order of the file and calls `each` with it; returns the damage that was
+    /// found, at most one error. A damaged block ends the scan, since only an intact block gives the
+    /// position of the next one. Called by `fsck` and by rebuilds, not by requests.
     pub async fn scan(&self, mut each: impl FnMut(SegmentObject)) -> Vec<ReadError> {
         let mut position = 0;
         let mut counts = (0u64, 0u64);
@@ -422,7 +436,7 @@ impl Segment {
     }
 }
 
-/// Steps over an object.
+/// Skips an object without decoding or verifying it.
 fn skip(from: &mut Decoder) -> Result<(), DecodeError> {
     let header = from.count(RAW_BYTES_MAX, "header length")?;
     let payload = from.count(RAW_BYTES_MAX, "payload length")?;
@@ -430,6 +444,7 @@ fn skip(from: &mut Decoder) -> Result<(), DecodeError> {
     Ok(())
 }
 
+/// Decodes an object after its checksum has been verified.
 fn decode(from: &mut Decoder) -> Result<SegmentObject, DecodeError> {
     let mut whole = from.clone();
     let start = from.position();

@@ -1,8 +1,8 @@
-//! One ordered stream over the state of memtables and runs, with `seek`.
+//! One ordered stream of state entries over memtables and runs, with `seek`.
 //!
-//! The sources are merged by key; of one key the newest source decides, and what it says is removed is not
-//! there. Memory: a page of each memtable and a block of each run. A source that cannot be read makes the
-//! cursor fail: a stream is never silently short.
+//! The sources are merged by key. For each key the newest source decides, and a removed key is left out.
+//! Memory: a page of each memtable and a block of each run. A source that cannot be read makes the cursor
+//! fail, so a stream never silently leaves out entries.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,14 +17,15 @@ use crate::state_value::decode_state_value;
 use crate::table::TableCursor;
 use crate::view::Snapshot;
 
-/// The live state entries up to an end, in order.
+/// The live state entries below an end, in key order. After an error the cursor must not be used again.
 pub struct StateCursor {
-    /// Newest first.
+    /// The sources, newest first.
     sources: Vec<StateSourceCursor>,
-    /// Above everything that is wanted.
+    /// The key at which the stream ends, exclusive.
     end: Bytes,
 }
 
+/// One source of the merge.
 enum StateSourceCursor {
     Memtable {
         memtable: Arc<Memtable>,
@@ -38,10 +39,11 @@ enum StateSourceCursor {
     },
 }
 
-/// State entries that are taken from a memtable at a time.
+/// State entries that are copied from a memtable at a time.
 const PAGE: usize = 256;
 
 impl StateSourceCursor {
+    /// Returns the key of the current entry; `None` at the end.
     fn head(&self) -> Option<&[u8]> {
         match self {
             StateSourceCursor::Memtable { page, .. } => page.front().map(|(key, _)| key.0.as_ref()),
@@ -49,7 +51,7 @@ impl StateSourceCursor {
         }
     }
 
-    /// Takes a memtable's next page when the last one is used up.
+    /// Copies a memtable's next page when the current one is used up.
     fn fill(&mut self, end: &[u8]) {
         if let StateSourceCursor::Memtable { memtable, at, page, next } = self
             && page.is_empty()
@@ -60,6 +62,7 @@ impl StateSourceCursor {
         }
     }
 
+    /// Moves to the first entry at or above `target`.
     async fn seek(&mut self, target: &[u8], end: &[u8]) -> Result<(), ReadError> {
         match self {
             StateSourceCursor::Memtable { page, next, .. } => {
@@ -72,7 +75,7 @@ impl StateSourceCursor {
         Ok(())
     }
 
-    /// Takes the value it stands at, none for a removal, and goes on.
+    /// Returns the current value, `None` for a removal, and moves on. A key must be present.
     async fn take(&mut self, end: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let value = match self {
             StateSourceCursor::Memtable { page, .. } => {
@@ -90,7 +93,8 @@ impl StateSourceCursor {
 }
 
 impl StateCursor {
-    /// The entries with keys in `[from, end)`.
+    /// Makes a cursor over the live entries with keys in `[from, end)`, at the first of them. Fails if the
+    /// state table of any run is damaged or cannot be read.
     pub async fn new(snapshot: &Snapshot, from: &[u8], end: &[u8]) -> Result<Self, ReadError> {
         let memtables = snapshot.memtables().map(|(memtable, at)| StateSourceCursor::Memtable {
             memtable: memtable.clone(),
@@ -109,7 +113,8 @@ impl StateCursor {
         Ok(all)
     }
 
-    /// Goes to the first entry at or above `target`.
+    /// Moves to the first entry at or above `target`, forward or backward. Fails if a source cannot be
+    /// read.
     pub async fn seek(&mut self, target: &[u8]) -> Result<(), ReadError> {
         for source in &mut self.sources {
             source.seek(target, &self.end).await?;
@@ -117,12 +122,14 @@ impl StateCursor {
         Ok(())
     }
 
-    /// The next entry.
+    /// Returns the next live entry in ascending key order; `None` at the end. Fails if a source cannot be
+    /// read, or a value cannot be decoded.
     pub async fn next(&mut self) -> Result<Option<(StateKey, Bytes)>, ReadError> {
         loop {
             let lowest = self.sources.iter().filter_map(StateSourceCursor::head).min();
             let Some(key) = lowest.filter(|key| *key < self.end.as_ref()) else { return Ok(None) };
             let key = Bytes::copy_from_slice(key);
+            // Every source with the key moves on; only the first, which is the newest, decides.
             let mut newest: Option<Option<Bytes>> = None;
             for source in &mut self.sources {
                 if source.head() == Some(key.as_ref()) {

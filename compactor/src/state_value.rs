@@ -1,4 +1,4 @@
-//! Values of state keys as state runs hold them: a value, or the mark that a key has been deleted.
+//! Values of state keys in state tables: a value, or the mark of a removed key.
 
 use bytes::Bytes;
 use ingest::ids::Offset;
@@ -6,7 +6,7 @@ use ingest::log::{Corruption, ReadError};
 
 use crate::state::{COMPLETED_UPLOAD_RECORDS, StateKey, UploadState};
 
-/// Encodes a value for a state run: byte 1 and the value, or the single byte 0 for a deleted key.
+/// Encodes a value for a state table: byte 1 and the value, or the single byte 0 for a removed key.
 pub(crate) fn encode_state_value(value: Option<&Bytes>) -> Bytes {
     match value {
         Some(value) => [&[1u8], value.as_ref()].concat().into(),
@@ -14,7 +14,8 @@ pub(crate) fn encode_state_value(value: Option<&Bytes>) -> Bytes {
     }
 }
 
-/// Decodes what [`encode_state_value`] made. Any other bytes are corruption of run number `run`.
+/// Decodes the result of [`encode_state_value`]; `None` for a removed key. Fails with corruption of run
+/// `run` on any other bytes.
 pub(crate) fn decode_state_value(value: Bytes, run: u64) -> Result<Option<Bytes>, ReadError> {
     match value.first() {
         Some(0) if value.len() == 1 => Ok(None),
@@ -23,7 +24,7 @@ pub(crate) fn decode_state_value(value: Bytes, run: u64) -> Result<Option<Bytes>
     }
 }
 
-/// The error for a key or value of state run `run` that does not decode.
+/// Makes the error for a key or value that cannot be decoded, in the state table of run `run`.
 pub(crate) fn state_corruption(run: u64, what: &str) -> ReadError {
     ReadError::Corrupt(Corruption {
         file: format!("state of run {run}"),
@@ -32,8 +33,9 @@ pub(crate) fn state_corruption(run: u64, what: &str) -> ReadError {
     })
 }
 
-/// Tells that a completed upload is old enough, at a cut that ends before offset `next`, to be dropped: a
-/// client that repeats its request so late gets `NoSuchUpload`.
+/// Returns true if a completed upload can be dropped at a cut that ends before offset `next`: more than
+/// [`COMPLETED_UPLOAD_RECORDS`] records have followed it. A client that repeats its completion later gets
+/// `NoSuchUpload`.
 pub(crate) fn is_forgotten(key: &StateKey, value: Option<&Bytes>, next: Offset) -> bool {
     let Some(value) = value.filter(|_| key.0.starts_with(b"u")) else {
         return false;

@@ -1,13 +1,15 @@
-//! The sorted table: key indexes and state runs. `docs/formats/table.md` specifies the bytes.
+//! Sorted tables: key indexes, tag tables and state tables of runs. `docs/formats/table.md` specifies the
+//! bytes.
 //!
 //! ```text
 //!   block | block | ... | filter | index | footer
 //! ```
 //!
-//! Strictly ascending byte keys with values, in blocks of about 8 KiB whose keys share prefixes.
-//! Every section has a checksum that also covers its kind, length and place (file id and position), so
-//! that a block read from the wrong place does not pass. The index (one separator per block) and the
-//! filter are held in memory and verified when the table is opened; blocks are verified when read.
+//! Byte keys in strictly ascending order with values, in blocks of about 8 KiB in which keys share
+//! prefixes. Every section has a checksum that also covers the section's kind, length and place (file id
+//! and position), so that a block from a wrong place fails. The index (one separator for each block) and
+//! the filter are verified when the table is opened and stay in memory; blocks are verified when they are
+//! read.
 
 mod block;
 mod columns;
@@ -19,16 +21,16 @@ mod writer;
 pub use reader::{Table, TableCursor};
 pub use writer::TableWriter;
 
-/// What a table holds; part of its identity.
+/// The kind of a table's content, which is part of its identity: checksums include it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TableKind {
-    /// A key index: the entry that decides each key, as far as the run knows.
+    /// The part of a key index with the entry that decides each key, as far as the run has it.
     Keys,
-    /// State entries.
+    /// The state entries of a run.
     State,
-    /// A key index: all other entries.
+    /// The part of a key index with all other entries.
     More,
-    /// A tag table.
+    /// The tag table of a run.
     Tags,
 }
 
@@ -43,29 +45,29 @@ impl TableKind {
     }
 }
 
-/// Numbers that a value may have.
+/// The number of numbers in a value.
 const NUMBERS: usize = 5;
 /// Bytes of version and sequence at the end of an entry's key.
 const STAMP_BYTES: usize = 16;
 
-/// What stands beside a key. A table of entries has numbers, which blocks hold as columns; others have bytes only,
-/// and zeros here.
+/// The value of a key. In a key index a value has numbers, which blocks store as columns; in other tables
+/// it has bytes only, and the numbers are 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TableValue<'a> {
-    /// The numbers.
+    /// The numbers, see [`crate::index_value::IndexValue::numbers`].
     pub numbers: [u64; NUMBERS],
-    /// The rest.
+    /// The remaining bytes of the value.
     pub bytes: &'a [u8],
 }
 
-/// How a kind of table's blocks look.
+/// The layout of the blocks of a kind of table.
 #[derive(Clone, Copy)]
 struct BlockForm {
-    /// Whether keys end with version and sequence.
+    /// True if keys end with version and sequence.
     is_stamped: bool,
-    /// How many numbers a value has.
+    /// The number of numbers in a value.
     numbers: usize,
-    /// Whether blocks are compressed where that makes them smaller.
+    /// True if blocks are compressed where compression makes them smaller.
     is_compressed: bool,
 }
 
@@ -88,10 +90,12 @@ const MAGIC: &[u8; 8] = b"SILTTBL3";
 /// magic 8 | kind 1 | zeros 7 | id 8 | entries 8 | filter position 8, length 8 | index position 8,
 /// length 8 | zeros 4 | crc 4
 const FOOTER_BYTES: usize = 72;
+/// The length in bytes at which a block ends, before compression.
 const BLOCK_BYTES: usize = 8 << 10;
+/// Entries between two restarts of a block.
 const RESTART_EVERY: usize = 16;
 
-/// Tells sections apart in their checksums.
+/// The kinds of sections, which are part of their checksums.
 #[derive(Clone, Copy)]
 enum TableSection {
     Block = 1,
@@ -100,7 +104,7 @@ enum TableSection {
     Footer = 4,
 }
 
-/// Checksum of a section, bound to what and where it is.
+/// Computes the checksum of a section, which covers the section's kind and place too.
 fn checksum(section: TableSection, kind: TableKind, id: u64, position: u64, bytes: &[u8]) -> u32 {
     let mut head = [0; 26];
     head[0] = section as u8;

@@ -1,22 +1,24 @@
 //! Keys of a tag table: which entries have a tag, in the order of buckets, names and values.
 //!
 //! ```text
-//!   bucket 8 | name escaped, 00 00 | value escaped, 00 00 | object key escaped, 00 00 | version 8 | sequence 8
+//! bucket 8 | name escaped, 00 00 | value escaped, 00 00 | object key escaped, 00 00 | version 8 | sequence 8
 //! ```
-//! An entry's key stands in it as it does in a key index, with name and value between bucket and object key. A tag
-//! table may name entries that a newer run has superseded: whoever reads it looks each one up (Luo, Carey: Efficient
-//! Data Ingestion and Query Processing for LSM-Based Storage Systems, 2019, call it validation).
+//! The key of an entry is contained as in a key index, with name and value of the tag between bucket and
+//! object key. A tag table may name entries that a newer run has superseded, so a reader must look up each
+//! entry (Luo, Carey: Efficient Data Ingestion and Query Processing for LSM-Based Storage Systems, 2019,
+//! call this validation).
 
 use bytes::Bytes;
 use ingest::entry::EntryKey;
 use ingest::ids::BucketId;
 
-/// Bytes of a bucket's id, which both kinds of keys begin with.
+/// Bytes of a bucket's id, with which both kinds of keys begin.
 const BUCKET_BYTES: usize = 8;
 
-/// What the keys of all entries begin with that have a tag, within a bucket.
+/// Returns the prefix of the tag table's keys for all entries of a bucket with a tag. A key has the prefix
+/// only if bucket, name and value are equal.
 pub fn tag_prefix(bucket: BucketId, name: &str, value: &str) -> Vec<u8> {
-    // A key of bytes with its end, as in an entry's key.
+    // Escapes a text and ends it, in the same way as the key within an entry's key.
     let text = |text: &str| EntryKey::seek_key(bucket, text.as_bytes()).slice(BUCKET_BYTES..);
     let mut out = bucket.get().to_be_bytes().to_vec();
     for text in [text(name), text(value)] {
@@ -26,7 +28,8 @@ pub fn tag_prefix(bucket: BucketId, name: &str, value: &str) -> Vec<u8> {
     out
 }
 
-/// The keys under which an entry's tags stand.
+/// Returns the tag table's keys of an entry, one for each tag, in the order of `tags`. The caller must sort
+/// the keys of all entries before it writes a table.
 pub fn tag_keys<'a>(
     entry: &'a EntryKey,
     tags: &'a [(String, String)],
@@ -38,14 +41,14 @@ pub fn tag_keys<'a>(
     })
 }
 
-/// The encoded key of the entry that a tag is of; `None` for what is no tag's key.
+/// Returns the encoded key of the entry that a tag's key names; `None` if the bytes are not a tag's key.
 pub fn tagged_entry(key: &[u8]) -> Option<Vec<u8>> {
     let (bucket, rest) = key.split_at_checked(BUCKET_BYTES)?;
     let rest = after_text(after_text(rest)?)?;
     Some([bucket, rest].concat())
 }
 
-/// What follows an escaped text and its end.
+/// Returns the bytes behind an escaped text and its end; `None` if the text does not end.
 fn after_text(bytes: &[u8]) -> Option<&[u8]> {
     let mut from = 0;
     loop {
@@ -57,7 +60,7 @@ fn after_text(bytes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// A hash of an entry's encoded key.
+/// Returns a 64-bit hash of an entry's encoded key. Two entries may have the same hash.
 pub fn entry_hash(entry: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(entry)
 }

@@ -1,8 +1,8 @@
-//! How much of the device a partition takes, and how much of that something still names.
+//! The disk space that a partition uses, and the part of it to which something still refers.
 //!
-//! Cheap enough to be asked every few seconds: sums that the catalog keeps, and the lengths of the files in two
-//! folders. What is *named* is an upper bound of what is live: an object that was overwritten or removed is named
-//! until the runs that tell of both are merged.
+//! The numbers are cheap enough for a query every few seconds: sums in the catalog, and the lengths of the
+//! files in two folders. *Named* bytes are an upper bound of live bytes: an overwritten or removed object
+//! counts until the runs with both statements are merged.
 
 use ingest::env::{DiskError, FilePath};
 
@@ -11,53 +11,55 @@ use crate::partition::Partition;
 use crate::state::StateKey;
 use crate::state_cursor::StateCursor;
 
-/// See the module's description.
+/// The space of one partition at one moment.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct DiskUsage {
     /// Entries in runs: versions, and tombstones that are still needed.
     pub run_entries: u64,
     /// Entries and state changes in memory, frozen memtables included.
     pub memtable_entries: u64,
-    /// About how many bytes these stand for, inline payload included.
+    /// An estimate of the bytes of these, inline payload included.
     pub memtable_bytes: u64,
-    /// Frozen memtables that wait to be sealed.
+    /// Frozen memtables that wait for their flush.
     pub frozen_memtables: usize,
-    /// Runs.
+    /// The number of runs.
     pub runs: usize,
-    /// Segments.
+    /// The number of segments.
     pub segments: usize,
-    /// Bulk files.
+    /// The number of bulk files.
     pub bulk_files: usize,
-    /// Payload bytes in segments that runs name.
+    /// Bytes of payload in segments to which runs refer.
     pub named_inline_bytes: u64,
-    /// Payload bytes in bulk files that runs and memtables name.
+    /// Bytes of payload in bulk files to which runs and memtables refer.
     pub named_bulk_bytes: u64,
-    /// Length of the files of the log on this machine; 0 where it is elsewhere.
+    /// The length in bytes of the log's files on this machine; 0 if the log is elsewhere.
     pub log_file_bytes: u64,
-    /// Length of manifests, key indexes, tag tables and state tables.
+    /// The length in bytes of manifests, checksums, key indexes, tag tables and state tables.
     pub run_file_bytes: u64,
-    /// Length of the segments.
+    /// The length in bytes of the segments.
     pub segment_file_bytes: u64,
-    /// Length of the bulk files.
+    /// The length in bytes of the bulk files.
     pub bulk_file_bytes: u64,
-    /// About how many bytes of the segments nothing names: by the share of their objects.
+    /// An estimate of the bytes in segments to which nothing refers, by the share of such objects.
     pub dead_segment_bytes: u64,
-    /// Bytes of the bulk files that nothing names.
+    /// The bytes of bulk files to which nothing refers.
     pub dead_bulk_bytes: u64,
-    /// Uploads that are open; counting ends at [`UPLOADS_LOOKED_AT`] uploads, completed ones included.
+    /// Open uploads; counting ends after [`UPLOADS_LOOKED_AT`] uploads, completed ones included.
     pub open_uploads: u64,
-    /// True when there may be more of them.
+    /// True if uploads were left uncounted.
     pub has_more_uploads: bool,
-    /// Bytes that are free on the device; none when the device does not say.
+    /// Free bytes of the device; `None` if the device does not give the number.
     pub free_bytes: Option<u64>,
-    /// Bytes that must stay free for writes to be taken.
+    /// Bytes that must stay free; with less, only deletes are accepted.
     pub reserve_bytes: u64,
 }
 
-/// The most uploads that are looked at to count those that are open.
+/// The largest number of uploads that are read in order to count the open ones.
 pub const UPLOADS_LOOKED_AT: u64 = 10_000;
 
-/// Takes the numbers of a partition. `log` is the folder of its log, if that is on this machine.
+/// Collects the numbers of a partition; `log` is the folder of its log, if the log is on this machine.
+/// Called by status requests and metrics. Fails if a folder cannot be listed or a state table cannot be
+/// read; the free space of the device is optional.
 pub async fn take(
     partition: &Partition,
     log: Option<&FilePath>,
@@ -99,6 +101,7 @@ pub async fn take(
     Ok(usage)
 }
 
+/// Computes the numbers that follow from the catalog alone.
 fn of_catalog(catalog: &Catalog) -> DiskUsage {
     let mut usage = DiskUsage {
         runs: catalog.runs.len(),
@@ -113,7 +116,7 @@ fn of_catalog(catalog: &Catalog) -> DiskUsage {
     }
     for segment in &catalog.segments {
         usage.segment_file_bytes += segment.file.len;
-        // A row whose payload lies in another segment than its header counts in both.
+        // An entry whose payload is in another segment than its header counts in both.
         let named = segment.references.min(segment.objects);
         let dead = u128::from(segment.file.len) * u128::from(segment.objects - named);
         usage.dead_segment_bytes += (dead / u128::from(segment.objects.max(1))) as u64;

@@ -1,8 +1,8 @@
-//! What one read sees: the memtable at an offset, frozen memtables, and the sealed files of one catalog.
+//! The view of one read: the memtable at an offset, frozen memtables, and the sealed files of one catalog.
 //!
-//! The three are swapped together, so that nothing is seen twice and nothing is missed while a cut
-//! moves entries from a frozen memtable into a run. A reader holds its [`Snapshot`] as long as it likes;
-//! files that it may still open are not removed before it lets go.
+//! The three are replaced together, so that a read sees each entry exactly once while a flush moves entries
+//! from a frozen memtable into a run. A reader may hold its [`Snapshot`] for any time. Files that it may
+//! still open are not removed before the snapshot is dropped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,25 +22,26 @@ use crate::state::Buckets;
 use crate::table::{Table, TableKind};
 use crate::visibility::EntryShape;
 
-/// A run whose files are open. A file that could not be opened keeps its error: reads that need it fail
-/// with that error, all others go on.
+/// A run whose files are open. A damaged file is represented by its corruption: reads that need the file
+/// fail with that error, and all others work.
 pub struct OpenRun {
-    /// What the catalog says of it.
+    /// The run's entry in the catalog.
     pub run: RunMeta,
-    /// The key index: the entry that decides each key.
+    /// The part of the key index with the entry that decides each key.
     pub keys: Result<Arc<Table>, Corruption>,
-    /// The key index: all other entries.
+    /// The part of the key index with all other entries.
     pub more: Result<Arc<Table>, Corruption>,
     /// The tag table.
     pub tags: Result<Arc<Table>, Corruption>,
-    /// The state entries.
+    /// The state table.
     pub state: Result<Arc<Table>, Corruption>,
     /// The manifest.
     pub manifest: Result<Arc<Manifest>, Corruption>,
 }
 
 impl OpenRun {
-    /// Opens a run's files.
+    /// Opens all files of a run. A damaged or missing file becomes a part of the result. Fails only with
+    /// errors that do not concern the files' bytes, such as exhausted handles; the caller then tries again.
     pub async fn open(
         disk: &Arc<dyn Disk>,
         layout: &PartitionLayout,
@@ -73,20 +74,21 @@ impl OpenRun {
 }
 
 impl OpenRun {
-    /// The damage found in its files.
+    /// Returns the damage of the run's files.
     fn damages(&self) -> impl Iterator<Item = &Corruption> {
         let tables = [&self.keys, &self.more, &self.tags, &self.state];
         let of_tables = tables.into_iter().filter_map(|table| table.as_ref().err());
         of_tables.chain(self.manifest.as_ref().err())
     }
 
-    /// What is wrong with one of its files, if anything is.
+    /// Returns the first damage that was found in the run's files; `None` while all files are usable.
     pub fn damage(&self) -> Option<&Corruption> {
         self.damages().next()
     }
 }
 
-/// Keeps corruption as a fact about one file; any other error is the caller's.
+/// Separates corruption, which is kept as a fact about one file, from other errors, which the caller
+/// handles.
 fn contain<T>(opened: Result<T, ReadError>) -> Result<Result<T, Corruption>, ReadError> {
     match opened {
         Ok(opened) => Ok(Ok(opened)),
@@ -95,20 +97,25 @@ fn contain<T>(opened: Result<T, ReadError>) -> Result<Result<T, Corruption>, Rea
     }
 }
 
-/// The sealed files of one catalog generation.
+/// The open sealed files of one catalog generation.
 pub struct SealedFiles {
-    /// The catalog.
+    /// The catalog generation.
     pub catalog: Catalog,
-    /// Its runs, oldest first.
+    /// The runs of the catalog, oldest first.
     pub runs: Vec<Arc<OpenRun>>,
-    /// Its segments.
+    /// The segments of the catalog.
     pub segments: BTreeMap<SegmentId, Arc<Segment>>,
-    /// Their open files; shared by all generations.
+    /// The open files of segments, shared by all generations.
     handles: Arc<SegmentHandles>,
 }
 
 impl SealedFiles {
-    /// Opens what the catalog names, taking what `former` has open already.
+    /// Opens the files that the catalog names; files that `former` has open are shared. Segments are not
+    /// read here.
+    ///
+    /// Without `former`, at a start, a damaged run becomes a part of the result and is logged. With
+    /// `former`, damage of a new run is an error: the caller has just written the run and can write it
+    /// again. Fails also with errors that do not concern the files' bytes.
     pub async fn open(
         disk: &Arc<dyn Disk>,
         layout: &PartitionLayout,
@@ -123,8 +130,8 @@ impl SealedFiles {
                 Some(open) => open.clone(),
                 None => {
                     let open = OpenRun::open(disk, layout, run).await?;
-                    // What has just been written and cannot be opened is not rot to live with: whoever
-                    // wrote it has what it was made from, and tries again.
+                    // A run that was just written and cannot be opened must not replace its sources: the
+                    // writer still has them, and tries again.
                     if let (Some(_), Some(corruption)) = (former, open.damage()) {
                         return Err(corruption.clone().into());
                     }
@@ -155,7 +162,8 @@ impl SealedFiles {
         Ok(Self { catalog, runs, segments, handles })
     }
 
-    /// The same files with damaged runs opened again, if that has helped with any.
+    /// Returns the same files with damaged runs opened again; `None` if no run has fewer damaged files than
+    /// before.
     pub(crate) async fn reopened(
         &self,
         disk: &Arc<dyn Disk>,
@@ -164,7 +172,7 @@ impl SealedFiles {
         let mut runs = self.runs.clone();
         let mut has_helped = false;
         for open in runs.iter_mut().filter(|open| open.damage().is_some()) {
-            // What cannot be opened now is tried again later.
+            // A file that cannot be opened at present is tried again later.
             let Ok(again) = OpenRun::open(disk, layout, &open.run).await else { continue };
             if again.damages().count() < open.damages().count() {
                 tracing::info!(run = %open.run.id, "a sealed file can be used again");
@@ -176,7 +184,8 @@ impl SealedFiles {
         has_helped.then(|| Self { catalog, runs, segments, handles: self.handles.clone() })
     }
 
-    /// Reads the object header (and payload) that a listed entry points to.
+    /// Reads the object that a key index entry points to: header, and payload if it is stored with the
+    /// header. Fails as [`SealedFiles::segment_object`].
     pub async fn object(
         &self,
         listed: &IndexValue,
@@ -184,7 +193,8 @@ impl SealedFiles {
         self.segment_object(&listed.location).await
     }
 
-    /// Reads the object at a place in a segment.
+    /// Reads the object at a location in a segment and verifies it. Fails with corruption if the catalog
+    /// has no such segment, or the object is damaged.
     pub async fn segment_object(
         &self,
         location: &ingest::entry::SegmentLocation,
@@ -200,40 +210,41 @@ impl SealedFiles {
     }
 }
 
-/// The memtable, the frozen memtables and the sealed files that belong together.
+/// The memtable, the frozen memtables and the sealed files that belong together. Never changed in place.
 pub struct ReadView {
-    /// The partition.
+    /// The partition's id.
     pub partition: PartitionId,
-    /// Where the fold writes.
+    /// The memtable to which the fold writes.
     pub memtable: Arc<Memtable>,
-    /// Memtables that wait to become runs, newest first.
+    /// Memtables that wait for their flush, newest first.
     pub frozen: Vec<Arc<Memtable>>,
-    /// Everything below.
+    /// The sealed files with everything older.
     pub sealed: Arc<SealedFiles>,
 }
 
-/// A view at an offset: what one read sees.
+/// A view at an offset, which one read sees from begin to end.
 #[derive(Clone)]
 pub struct Snapshot {
-    /// The view.
+    /// The view, which protects its files from removal while it is held.
     pub view: Arc<ReadView>,
-    /// Statements of the memtable from here on are not seen.
+    /// The offset from which on statements of the memtable are invisible to this read.
     pub at: Offset,
-    /// The buckets.
+    /// The buckets at the time of the snapshot.
     pub buckets: Arc<Buckets>,
 }
 
-/// An entry as a source has it: whole from a memtable, as far as listings need it from a run.
+/// An entry's statement as its source has it: complete from a memtable, or the listed attributes from a
+/// run.
 #[derive(Clone, Debug)]
 pub enum EntryData {
-    /// From a memtable.
+    /// The complete statement, from a memtable.
     Memtable(EntryValue),
-    /// From a run's key index.
+    /// The value in a run's key index.
     Run(IndexValue),
 }
 
 impl EntryData {
-    /// What kind of statement it is.
+    /// Returns the kind of the statement.
     pub fn kind(&self) -> IndexValueKind {
         match self {
             EntryData::Memtable(statement) => IndexValueKind::of(statement),
@@ -241,7 +252,7 @@ impl EntryData {
         }
     }
 
-    /// Its shape, for [`crate::visibility::Visibility`].
+    /// Returns the shape of the statement, for [`crate::visibility::Visibility`].
     pub fn shape(&self) -> EntryShape {
         match self {
             EntryData::Memtable(statement) => EntryShape::of(statement),
@@ -251,7 +262,8 @@ impl EntryData {
 }
 
 impl Snapshot {
-    /// The whole statement.
+    /// Returns the complete statement: a copy from a memtable, or from the segment after a verified read.
+    /// Fails with corruption if the segment's object is damaged or missing.
     pub async fn statement(&self, what: &EntryData) -> Result<EntryValue, ReadError> {
         match what {
             EntryData::Memtable(statement) => Ok(statement.clone()),
@@ -259,7 +271,8 @@ impl Snapshot {
         }
     }
 
-    /// The memtable and the frozen memtables, newest first, each with the offset it is read at.
+    /// Returns the memtable, then the frozen memtables, newest first, each with the offset at which it must
+    /// be read. Frozen memtables are read completely.
     pub fn memtables(&self) -> impl Iterator<Item = (&Arc<Memtable>, Offset)> {
         let frozen = self.view.frozen.iter().map(|memtable| (memtable, Offset::MAX));
         std::iter::once((&self.view.memtable, self.at)).chain(frozen)

@@ -1,24 +1,27 @@
-//! Which statements about a key are visible: the one rule that reads, cuts and merges share.
+//! The rule that decides which statements about a key are visible, shared by reads, flushes and merges.
 //!
 //! Statements of one key come newest version first, and within a version newest statement first
-//! ([`ingest::entry::EntryKey`]'s order). Going down that order:
+//! ([`ingest::entry::EntryKey`]'s order). In that order:
 //!
-//! - the first statement about a version decides it, older ones about the same version are superseded;
+//! - the first statement about a version decides the version, and older ones about it are superseded;
+//!
 //! - the first statement about version `null` decides it, and every older `null` version is superseded,
-//!   because a bucket keeps at most one;
-//! - a removal hides what it names and shows nothing itself.
+//! because a bucket keeps at most one;
 //!
-//! Entries can therefore be written blindly: what they supersede is found where runs meet.
+//! - a removal hides the version that it names and is never visible itself.
+//!
+//! Entries can therefore be written without reading older ones: superseded statements are found where runs
+//! meet.
 
 use ingest::entry::EntryValue;
 use ingest::ids::Offset;
 
 use crate::index_value::IndexValueKind;
 
-/// The shape of a statement, as far as visibility goes.
+/// The shape of a statement: the part of it on which visibility depends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EntryShape {
-    /// An object or delete marker; `true` when it is version `null`.
+    /// An object or delete marker; `true` for version `null`.
     Version(bool),
     /// The removal of one version.
     Tombstone,
@@ -27,12 +30,13 @@ pub enum EntryShape {
 }
 
 impl EntryShape {
-    /// The shape of a statement.
+    /// Returns the shape of a complete statement.
     pub fn of(statement: &EntryValue) -> Self {
         Self::of_kind(IndexValueKind::of(statement), statement.is_null())
     }
 
-    /// The shape of a statement of a kind, about version `null` or another.
+    /// Returns the shape of a statement of a kind; `is_null` is true for version `null` and matters for
+    /// objects and delete markers only.
     pub fn of_kind(kind: IndexValueKind, is_null: bool) -> Self {
         match kind {
             IndexValueKind::Object | IndexValueKind::Marker => EntryShape::Version(is_null),
@@ -43,24 +47,25 @@ impl EntryShape {
 }
 
 impl EntryShape {
-    /// Tells that an empty bucket may hold something after such a statement. Removals uncover nothing.
+    /// Returns true if a bucket may become non-empty by such a statement. Removals never make another
+    /// version visible.
     pub fn may_fill(self) -> bool {
         matches!(self, EntryShape::Version(_))
     }
 }
 
-/// What a statement amounts to, given those above it.
+/// The verdict on a statement, given the statements that come before it in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VisibilityVerdict {
-    /// Clients see it.
+    /// Clients see the statement's version.
     Visible,
-    /// A newer statement has replaced it: garbage.
+    /// A newer statement has replaced this one, which is garbage.
     Superseded,
-    /// It removes something that may lie below: kept until nothing can.
+    /// A removal of a statement that may follow in an older source: kept until no older source exists.
     Tombstone,
 }
 
-/// Judges the statements of one key in order. Make a new one for each key.
+/// Judges the statements of one key in order. Each key needs a new value.
 #[derive(Clone, Default, Debug)]
 pub struct Visibility {
     version: Option<Offset>,
@@ -68,7 +73,8 @@ pub struct Visibility {
 }
 
 impl Visibility {
-    /// Judges the next statement.
+    /// Judges the next statement of the key. Statements must be passed in the order of
+    /// [`ingest::entry::EntryKey`], without gaps; otherwise the verdicts are wrong.
     pub fn judge(&mut self, version: Offset, shape: EntryShape) -> VisibilityVerdict {
         if self.version == Some(version) {
             return VisibilityVerdict::Superseded;

@@ -1,4 +1,4 @@
-//! Ids of segments and runs whose files are being written.
+//! Ids for the files of new segments and runs, and protection of these files while they are being written.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,20 +10,22 @@ use parking_lot::Mutex;
 use super::Catalog;
 use crate::layout::PartitionLayout;
 
-/// The ids that are given to new files, in rising order; an id is never used twice.
+/// Gives ids to new files in rising order. An id is never given twice by one process.
 pub(crate) struct FileIds {
     ids: Arc<Mutex<Ids>>,
 }
 
+/// The state that [`FileIds`] shares with every [`TakenIds`].
 struct Ids {
     next: (SegmentId, RunId),
     taken: BTreeSet<(SegmentId, RunId)>,
-    /// Of the taken ones, those whose generation may or may not have been published.
+    /// The taken ids whose generation may or may not have been published.
     uncertain: BTreeSet<(SegmentId, RunId)>,
 }
 
-/// One id for a segment and one for a run, taken for files that are being written. Garbage collection leaves
-/// these files alone until the value is dropped: by then a catalog names the files, or none ever will.
+/// One id for a segment and one for a run, taken for files that are being written. Garbage collection
+/// leaves these files alone until the value is dropped: by then a catalog names the files, or none ever
+/// will. Dropping after [`TakenIds::keep`] extends the protection.
 pub(crate) struct TakenIds {
     pub segment: SegmentId,
     pub run: RunId,
@@ -32,9 +34,9 @@ pub(crate) struct TakenIds {
 }
 
 impl TakenIds {
-    /// Keeps the ids taken behind a publication with an unknown end. A generation that could not be published
-    /// for sure may still be the one that the next start finds; the files that it names must be there until a
-    /// later generation is durable.
+    /// Keeps the ids taken after the drop, until [`FileIds::forget_uncertain`]. Called when a publication
+    /// failed with an unknown result: the next start may find that generation, so the files that it names
+    /// must stay until a later generation is durable.
     pub fn keep(&mut self) {
         self.stays = true;
     }
@@ -52,14 +54,15 @@ impl Drop for TakenIds {
 }
 
 impl FileIds {
-    /// Continues behind the highest ids of a catalog.
+    /// Begins with the next free ids of a catalog.
     pub fn new(catalog: &Catalog) -> Self {
         let next = (catalog.next_segment, catalog.next_run);
         let (taken, uncertain) = (BTreeSet::new(), BTreeSet::new());
         Self { ids: Arc::new(Mutex::new(Ids { next, taken, uncertain })) }
     }
 
-    /// Takes ids for a new segment and a new run.
+    /// Takes an id for a new segment and an id for a new run, both higher than all before. Garbage
+    /// collection spares the files of both until the returned value is dropped.
     pub fn take(&self) -> TakenIds {
         let mut ids = self.ids.lock();
         let (segment, run) = ids.next;
@@ -68,12 +71,14 @@ impl FileIds {
         TakenIds { segment, run, ids: self.ids.clone(), stays: false }
     }
 
-    /// The ids that come next; a catalog is published with them.
+    /// Returns the next free ids. Every catalog is published with them, so that a later process never
+    /// repeats an id of a published file.
     pub fn next(&self) -> (SegmentId, RunId) {
         self.ids.lock().next
     }
 
-    /// The files whose ids are taken and that no catalog names yet.
+    /// Returns the paths of the files whose ids are taken. A catalog may already name some of them, if its
+    /// publication has just ended or its result is unknown.
     pub fn being_written(&self, layout: &PartitionLayout) -> BTreeSet<FilePath> {
         let ids = self.ids.lock();
         let files = |(segment, run): &(SegmentId, RunId)| {
@@ -82,8 +87,8 @@ impl FileIds {
         ids.taken.iter().flat_map(files).collect()
     }
 
-    /// Frees uncertain ids. Called when a newer generation is durable, so that no older one can be found by
-    /// the next start.
+    /// Frees the ids that were kept by [`TakenIds::keep`]. Called only after a newer generation is durable,
+    /// since no start can find an older one from then on.
     pub fn forget_uncertain(&self) {
         let mut ids = self.ids.lock();
         for id in std::mem::take(&mut ids.uncertain) {

@@ -1,8 +1,9 @@
-//! The one place where the catalog and the view change.
+//! The only module that changes the catalog and the view.
 //!
-//! Flush, merge and garbage collection each hand in an edit. Edits are made one after the other on the newest
-//! catalog, written as the next generation, and shown to readers only after that generation is durable.
-//! Files that an edit no longer names are removed once no reader can still open them.
+//! Flush, merge and garbage collection each pass an edit. Edits are applied one after the other to the
+//! newest catalog. Each result is written as the next generation, and readers see it only after that
+//! generation is durable. Garbage collection removes files that no generation names once no reader can open
+//! them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -21,43 +22,45 @@ use crate::partition::context::PartitionContext;
 use crate::state::Buckets;
 use crate::view::{ReadView, SealedFiles, Snapshot};
 
-/// A catalog could not be published.
+/// The error of an edit. Readers continue with the former view.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// Writing the catalog failed. What it would have named stays, in case the generation is found.
+    /// The catalog could not be written. The files that it would have named must stay while the next start
+    /// may find the generation.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// The new files could not be opened.
+    /// The generation is durable, but its new files could not be opened; the view did not change.
     #[error(transparent)]
     Open(#[from] ReadError),
 }
 
 impl EditError {
-    /// Tells that the generation was written, in part or whole, before the edit failed. The next start may
-    /// find it.
+    /// Returns true if the generation may have been written, in part or whole, before the edit failed. The
+    /// next start may then find it.
     fn may_be_found(&self) -> bool {
         !matches!(self, EditError::Publish(PublishError::Encode { .. }))
     }
 }
 
-/// The newest catalog, the view that readers get, and the buckets.
+/// The newest catalog, the view for readers, and the buckets of one partition.
 pub(crate) struct CatalogStore {
     context: Arc<PartitionContext>,
-    /// Swapped as a whole; every read clones the reference.
+    /// Replaced as a whole, never changed in place; every read clones the reference.
     view: RwLock<Arc<ReadView>>,
-    /// Changed by the fold only.
+    /// Replaced by the fold only.
     buckets: RwLock<Arc<Buckets>>,
-    /// Held while an edit is made; the generation last tried, published or not.
+    /// The lock that orders edits, held from the edit until its view is visible. Holds the generation that
+    /// was tried last, published or not.
     turn: tokio::sync::Mutex<Generation>,
     ids: FileIds,
     /// Replaced views that readers may still hold.
     replaced: Mutex<Vec<Weak<ReadView>>>,
-    /// The last cut that the catalog has.
+    /// The last cut whose catalog is published.
     cut: watch::Sender<CutNumber>,
 }
 
 impl CatalogStore {
-    /// Begins with the catalog's files, which are open, and an empty memtable behind them.
+    /// Begins with open sealed files and an empty memtable that starts at the catalog's next offset.
     pub fn new(context: Arc<PartitionContext>, sealed: SealedFiles) -> Self {
         let catalog = &sealed.catalog;
         let (generation, cut, ids) = (catalog.generation, catalog.cut, FileIds::new(catalog));
@@ -76,41 +79,45 @@ impl CatalogStore {
         }
     }
 
-    /// The current view.
+    /// Returns the current view. The view does not change; later edits and freezes make new ones.
     pub fn view(&self) -> Arc<ReadView> {
         self.view.read().clone()
     }
 
-    /// The memtable that the fold writes to.
+    /// Returns the memtable that the fold writes to, until the next [`CatalogStore::freeze`].
     pub fn memtable(&self) -> Arc<Memtable> {
         self.view.read().memtable.clone()
     }
 
-    /// The offset below which every record is applied here.
+    /// Returns the offset below which every record is applied on this node.
     pub fn applied(&self) -> Offset {
         self.view.read().memtable.applied()
     }
 
-    /// The buckets, as of the last applied record.
+    /// Returns the buckets as of the last applied record, or of the record that the fold is applying.
     pub fn buckets(&self) -> Arc<Buckets> {
         self.buckets.read().clone()
     }
 
-    /// Replaces the buckets. Called by the fold, before the record that changes them counts as applied.
+    /// Replaces the buckets. Called by the fold only, before the record that changes them counts as
+    /// applied.
     pub fn set_buckets(&self, buckets: Arc<Buckets>) {
         *self.buckets.write() = buckets;
     }
 
-    /// A snapshot for a read that begins now: everything answered before is in it.
+    /// Returns a snapshot for a read that begins now. Every record whose outcome was answered before the
+    /// call is visible in it; the buckets may already contain the record that follows.
     pub fn snapshot(&self) -> Snapshot {
-        // The view first, then how far its memtable has come: what was answered before is in both.
+        // The view is read first, then the applied offset of its memtable: records that were answered
+        // before the call are below that offset or in a frozen memtable of the view.
         let view = self.view();
         let at = view.memtable.applied();
         Snapshot { view, at, buckets: self.buckets() }
     }
 
-    /// Freezes the memtable and puts an empty one, which begins at offset `next`, in its place. Returns the
-    /// frozen memtable, which stays in the view until [`CatalogStore::publish`] replaces it by its run.
+    /// Freezes the memtable and replaces it with an empty one that begins at offset `next`. Returns the
+    /// frozen memtable, which stays visible in the view until [`CatalogStore::publish`] replaces it with
+    /// its run. Called by the fold only, at a cut.
     pub fn freeze(&self, next: Offset) -> Arc<Memtable> {
         let mut view = self.view.write();
         let memtable = view.memtable.clone();
@@ -125,11 +132,13 @@ impl CatalogStore {
         memtable
     }
 
-    /// Makes an edit durable, then visible; edits wait for their turn in the order of the calls. With `flushed`
-    /// that frozen memtable leaves the view in the same step in which its run enters it. `ids` are those of
-    /// the files that the edit names: they stay taken when the end of the publication is unknown.
+    /// Makes an edit durable, then visible. Edits run one at a time, in the order of the calls. The
+    /// memtable `flushed` leaves the view in the same step in which its run becomes visible. `ids` are
+    /// those of the new files, which stay protected if the result of the publication is unknown.
     ///
-    /// On an error nothing is visible; the generation may have been written all the same.
+    /// The caller must have synced the new files and their folders. On an error readers see no change, but
+    /// the generation may have been written; the next edit gets a higher number. Only the end of the
+    /// partition may drop the future, since a generation may be durable without being visible here.
     pub async fn publish(
         &self,
         flushed: Option<&Arc<Memtable>>,
@@ -151,10 +160,12 @@ impl CatalogStore {
         edit: impl FnOnce(&mut Catalog) + Send,
     ) -> Result<(), EditError> {
         let context = &self.context;
+        // Held to the end: two edits on the same catalog would lose one of them.
         let mut tried = self.turn.lock().await;
         let former = self.view().sealed.clone();
         let mut catalog = former.catalog.clone();
         edit(&mut catalog);
+        // A number is never tried twice: a failed publication may have left a copy under it.
         catalog.generation = tried.next();
         catalog.previous = former.catalog.digest_of_encoding();
         (catalog.next_segment, catalog.next_run) = self.ids.next();
@@ -165,6 +176,7 @@ impl CatalogStore {
             ingest::env::yield_once().await;
         }
         super::publish(&context.env, &context.layout, &catalog).await?;
+        // This generation is durable, so no start can find an older one.
         self.ids.forget_uncertain();
         let (disk, layout) = (&context.env.disk, &context.layout);
         let sealed = SealedFiles::open(disk, layout, context.store, catalog, Some(&former)).await?;
@@ -173,8 +185,9 @@ impl CatalogStore {
         Ok(())
     }
 
-    /// Tries once more to open runs of which a file could not be used: the file may have been put back, or the
-    /// device may work again. The catalog does not change.
+    /// Opens runs again of which a file could not be used: the file may have been restored, or the device
+    /// may work again. The catalog does not change, and a run that still cannot be opened stays as it is.
+    /// Waits for the edit under way, if any.
     pub async fn reopen_damaged(&self) {
         if self.view().sealed.runs.iter().all(|run| run.damage().is_none()) {
             return;
@@ -187,6 +200,8 @@ impl CatalogStore {
         }
     }
 
+    /// Makes a view of other sealed files visible, without the frozen memtable that was flushed to one of
+    /// them.
     fn swap(&self, flushed: Option<&Arc<Memtable>>, sealed: Arc<SealedFiles>) {
         let mut view = self.view.write();
         let stays =
@@ -200,7 +215,7 @@ impl CatalogStore {
         self.replace(&mut view, swapped);
     }
 
-    /// Puts another view in place, and remembers the former one: readers may hold it for long.
+    /// Replaces the view, and keeps a weak reference to the former one while readers hold it.
     fn replace(&self, view: &mut Arc<ReadView>, by: ReadView) {
         let mut replaced = self.replaced.lock();
         replaced.retain(|view| view.strong_count() > 0);
@@ -208,42 +223,46 @@ impl CatalogStore {
         *view = Arc::new(by);
     }
 
-    /// All views whose files may be opened: the current one first, then those that readers still hold.
+    /// Returns all views whose files may be opened: the current one first, then replaced ones that readers
+    /// still hold. Garbage collection must not remove any file that one of them names.
     pub fn views_in_use(&self) -> Vec<Arc<ReadView>> {
-        // A view that is replaced between the two steps is among the replaced ones.
+        // The order matters: a view that is replaced between the two steps is found in the second.
         let mut views = vec![self.view()];
         views.extend(self.replaced.lock().iter().filter_map(Weak::upgrade));
         views
     }
 
-    /// Takes ids for a new segment and a new run.
+    /// Takes an id for a new segment and an id for a new run; see [`FileIds::take`]. Called before the
+    /// files are created.
     pub fn take_ids(&self) -> TakenIds {
         self.ids.take()
     }
 
-    /// The files that are being written and that no catalog names yet.
+    /// Returns the files that may be under construction, which garbage collection must not remove.
     pub fn being_written(&self) -> BTreeSet<FilePath> {
         self.ids.being_written(&self.context.layout)
     }
 
-    /// Follows the last cut that the catalog has.
+    /// Returns a receiver of the last published cut. Only the newest value is kept, so a slow receiver may
+    /// skip cuts.
     pub fn follow_cut(&self) -> watch::Receiver<CutNumber> {
         self.cut.subscribe()
     }
 
-    /// Wakes those who follow the cut. Called after the cut's catalog has been published.
+    /// Announces a cut to all receivers of [`CatalogStore::follow_cut`]. Called only after the cut's
+    /// catalog has been published.
     pub fn announce_cut(&self, cut: CutNumber) {
         self.cut.send_replace(cut);
     }
 
-    /// The share of the limit that the catalog's longest list has reached, from 0 to 1.
+    /// Returns the length of the catalog's longest list as a share of the limit, from 0 to 1.
     pub fn fill(&self) -> f64 {
         let (count, _) = self.view.read().sealed.catalog.longest_list();
         count as f64 / self.context.options.files_max as f64
     }
 
-    /// The reason why writes that make the store larger are refused: the catalog names nine tenths of the
-    /// files that it can name. `None` below that.
+    /// Returns the reason why writes that make the store larger are refused: the catalog names at least
+    /// nine tenths of the files that it may name. `None` below that.
     pub fn crowded(&self) -> Option<String> {
         let files_max = self.context.options.files_max;
         let (count, what) = self.view.read().sealed.catalog.longest_list();
@@ -254,8 +273,8 @@ impl CatalogStore {
         })
     }
 
-    /// Logs a warning for each twentieth of the limit that the longest list passes from one half on; `before`
-    /// is the length that was compared last.
+    /// Logs a warning for each twentieth of the limit that the longest list has passed since it had the
+    /// length `before`, from one half of the limit on. Called after every edit.
     pub fn warn_when_crowded(&self, before: usize) {
         let files_max = self.context.options.files_max;
         let (count, what) = self.view.read().sealed.catalog.longest_list();

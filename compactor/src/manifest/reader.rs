@@ -1,4 +1,4 @@
-//! Opens a manifest and reads its bytes, each verified before it is believed.
+//! Opens a manifest and reads its bytes; each byte is verified against the checksums before use.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use super::sums::{self, SUM_BLOCK};
 use super::writer::schema;
 use crate::sealed::{self, FileDigest};
 
-/// How much of a manifest has been read, for metrics.
+/// Counts of the reads of manifests, for metrics.
 #[derive(Default, Debug)]
 pub struct ReadCounts {
-    /// Ranges asked for.
+    /// Requested ranges.
     pub ranges: AtomicU64,
-    /// Bytes asked for.
+    /// Requested bytes; the bytes that were read are whole blocks.
     pub bytes: AtomicU64,
 }
 
-/// An open manifest. Its metadata, page index included, is held in memory.
+/// An open manifest. The metadata, page index included, and the checksums are held in memory.
 pub struct Manifest {
     file: Arc<dyn File>,
     run: RunId,
@@ -39,7 +39,10 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Opens a manifest: verifies the sums, then reads the metadata.
+    /// Opens a manifest: reads and verifies the checksums, then reads the Parquet metadata.
+    ///
+    /// Fails with corruption if a file is missing, has another length, or has other columns than a
+    /// manifest; every failure of that kind is confirmed by a second read. Other errors are transient.
     pub async fn open(
         disk: &Arc<dyn Disk>,
         path: &FilePath,
@@ -89,27 +92,28 @@ impl Manifest {
         Ok(Arc::new(Self { file, run, len, sums, metadata }))
     }
 
-    /// The file's path.
+    /// Returns the file's path, for error messages.
     pub fn path(&self) -> &FilePath {
         self.file.path()
     }
 
-    /// The run.
+    /// Returns the id of the run that the manifest belongs to.
     pub fn run(&self) -> RunId {
         self.run
     }
 
-    /// The metadata, for Arrow readers.
+    /// Returns the Parquet metadata with its page index, as read and verified at open.
     pub fn metadata(&self) -> &ArrowReaderMetadata {
         &self.metadata
     }
 
-    /// A reader of verified bytes.
+    /// Makes a reader of verified bytes that adds its reads to `counts`.
     pub fn reader(self: &Arc<Self>, counts: Arc<ReadCounts>) -> ManifestReader {
         ManifestReader { manifest: self.clone(), counts }
     }
 
-    /// All rows in order.
+    /// Makes a cursor over all rows, in the order of their sort keys. Fails if the Parquet stream cannot be
+    /// built.
     pub fn cursor(self: &Arc<Self>) -> Result<ManifestCursor, ReadError> {
         ManifestCursor::new(self)
     }
@@ -119,7 +123,7 @@ impl Manifest {
     }
 }
 
-/// What is needed to read bytes before the metadata is known.
+/// The parts of a manifest that are needed to read bytes before the metadata is known.
 struct RawFile {
     file: Arc<dyn File>,
     run: RunId,
@@ -127,6 +131,7 @@ struct RawFile {
     sums: Vec<u32>,
 }
 
+/// Reads the Parquet metadata's bytes, verified like all others.
 struct RawReader<'a> {
     raw: &'a RawFile,
 }
@@ -140,7 +145,8 @@ impl parquet::arrow::async_reader::MetadataFetch for &mut RawReader<'_> {
     }
 }
 
-/// Reads the blocks that a range touches, verifies them, and gives the range.
+/// Reads the blocks that a range touches, verifies them, and returns the range. Damage is confirmed by a
+/// second read.
 async fn read_verified(
     file: &Arc<dyn File>,
     run: RunId,
@@ -161,6 +167,7 @@ async fn read_once(
     if range.start > range.end || range.end > len {
         return Err(sealed::corruption(file.path(), range.start, "a range beyond the file"));
     }
+    // Checksums cover whole blocks, so the range is widened to their bounds.
     let start = range.start / SUM_BLOCK * SUM_BLOCK;
     let end = range.end.next_multiple_of(SUM_BLOCK).min(len);
     let bytes = sealed::read(file, start, (end - start) as usize).await?;
@@ -177,7 +184,7 @@ async fn read_once(
     Ok(bytes.slice(from..from + (range.end - range.start) as usize))
 }
 
-/// Verified bytes for Arrow's Parquet reader.
+/// A reader of verified bytes for Arrow's Parquet reader.
 #[derive(Clone)]
 pub struct ManifestReader {
     manifest: Arc<Manifest>,

@@ -1,4 +1,4 @@
-//! A manifest's row: an entry as SQL sees it, and as merges carry it on.
+//! A row of a manifest: an entry with the columns that SQL shows, and with the columns that merges need.
 
 use ingest::codec::Encoder;
 use ingest::entry::{
@@ -11,60 +11,61 @@ use crate::index_value::{IndexValue, IndexValueKind, checksum_bits};
 use crate::memtable::bulk_files;
 use crate::visibility::EntryShape;
 
-/// See the module's description.
+/// One row: key, statement, and location of the header.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ManifestRow {
-    /// The bucket.
+    /// The bucket's id.
     pub bucket: u64,
     /// The object key.
     pub key: String,
     /// The offset of the record that made the version.
     pub version: u64,
-    /// The offset of the record that made this statement.
+    /// The offset of the record that made this statement; equal to or above `version`.
     pub sequence: u64,
-    /// What it states.
+    /// The kind of the statement.
     pub kind: IndexValueKind,
-    /// Whether clients know the version as `null`.
+    /// True if clients know the version as `null`.
     pub is_null: bool,
-    /// When the version was made.
+    /// The creation time of the version; 1970 for tombstones.
     pub created: WallTime,
-    /// What an object has besides.
+    /// The columns of an object; `None` for all other kinds.
     pub object: Option<ObjectColumns>,
-    /// Who made it: canonical id; empty for tombstones.
+    /// The canonical id of the version's owner; empty for tombstones.
     pub owner: String,
-    /// Where the entry's header lies.
+    /// The location of the entry's header.
     pub header: SegmentLocation,
-    /// The segment with the payload, when it is another than the header's.
+    /// The segment with the payload, if it is another one than the header's.
     pub payload_segment: Option<SegmentId>,
-    /// The bulk files with payload, each once.
+    /// The bulk files with the object's payload, each once.
     pub bulk_files: Vec<BulkId>,
-    /// Whether it is the newest version of its key, as far as its run knows. [`crate::run_writer`] finds out.
+    /// True if this is the newest version of its key within its run. [`crate::jobs::run_writer::RunWriter`]
+    /// sets it.
     pub is_latest: bool,
 }
 
 /// The columns that only objects have.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ObjectColumns {
-    /// Length in bytes.
+    /// The object's length in bytes.
     pub size: u64,
-    /// MD5, or MD5 of the parts' MD5s.
+    /// The MD5 of the content, or the MD5 of the parts' MD5s.
     pub md5: [u8; 16],
-    /// The number of parts; 0 for an object that was put in one piece.
+    /// The number of parts; 0 for an object that was written in one request.
     pub parts: u16,
-    /// The content type, if one was given.
+    /// The content type; `None` if the client gave none.
     pub content_type: Option<String>,
-    /// The other stored headers.
+    /// The other stored headers, in the order of the object's attributes.
     pub headers: Vec<(String, String)>,
-    /// User metadata.
+    /// The user metadata.
     pub metadata: Vec<(String, String)>,
-    /// Tags.
+    /// The tags.
     pub tags: Vec<(String, String)>,
-    /// Checksums.
+    /// The checksums.
     pub checksums: Vec<StoredChecksum>,
 }
 
 impl ObjectColumns {
-    /// The columns of an object version.
+    /// Makes the columns of an object version. The header `content-type` becomes a column of its own.
     pub fn of(object: &ObjectVersion) -> Self {
         let attributes = &object.attributes;
         let is_type = |(name, _): &&(String, String)| name == "content-type";
@@ -83,7 +84,8 @@ impl ObjectColumns {
 }
 
 impl ManifestRow {
-    /// The row of an entry whose header lies at a place.
+    /// Makes the row of an entry whose header is at `header`. `is_latest` is false, because only the run's
+    /// writer knows all versions of a key.
     pub fn of(key: &EntryKey, statement: &EntryValue, header: SegmentLocation) -> Self {
         let (created, owner, object) = match statement {
             EntryValue::Object(object) => {
@@ -118,7 +120,7 @@ impl ManifestRow {
         }
     }
 
-    /// The row's sort key.
+    /// Returns the row's sort key, by which the rows of a manifest are ordered.
     pub fn entry_key(&self) -> EntryKey {
         EntryKey::new(
             BucketId::new(self.bucket),
@@ -128,12 +130,12 @@ impl ManifestRow {
         )
     }
 
-    /// Its shape, for [`crate::visibility::Visibility`].
+    /// Returns the shape of the row's statement, for [`crate::visibility::Visibility`].
     pub fn shape(&self) -> EntryShape {
         EntryShape::of_kind(self.kind, self.is_null)
     }
 
-    /// Its value in the key index.
+    /// Returns the row's value in the key index.
     pub fn listed(&self) -> IndexValue {
         let object = self.object.as_ref();
         IndexValue {
@@ -151,7 +153,7 @@ impl ManifestRow {
     }
 }
 
-/// Checksums as one binary column.
+/// Encodes checksums as one binary value, in the given order.
 pub fn encode_checksums(checksums: &[StoredChecksum]) -> bytes::Bytes {
     let mut out = Encoder::new();
     for checksum in checksums {

@@ -1,4 +1,4 @@
-//! Reads a manifest's rows in order, a page at a time.
+//! Reads a manifest's rows in order, one batch at a time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,13 +23,14 @@ use super::row::{ManifestRow, ObjectColumns};
 use crate::index_value::IndexValueKind;
 use crate::sealed;
 
-/// Reads rows in order. Memory: a few pages of each column.
+/// Reads rows in order. Memory: up to 1024 decoded rows, and a few pages of each column.
 pub struct ManifestCursor {
     manifest: Arc<Manifest>,
     stream: ParquetRecordBatchStream<ManifestReader>,
     rows: VecDeque<ManifestRow>,
 }
 
+/// Rows that are decoded at a time.
 const BATCH_ROWS: usize = 1024;
 
 impl ManifestCursor {
@@ -43,7 +44,9 @@ impl ManifestCursor {
         Ok(Self { manifest: manifest.clone(), stream, rows: VecDeque::new() })
     }
 
-    /// The next row.
+    /// Returns the next row in the order of sort keys; `None` at the end. Fails with corruption if a page
+    /// or a row cannot be decoded, and with a transient error if the file cannot be read at present. After
+    /// an error the cursor must not be used again.
     pub async fn next(&mut self) -> Result<Option<ManifestRow>, ReadError> {
         loop {
             if let Some(row) = self.rows.pop_front() {
@@ -63,7 +66,8 @@ impl ManifestCursor {
     }
 }
 
-/// The error below a Parquet reader's: what reading met, or what is wrong with the file.
+/// Converts an error of the Parquet reader: returns the read error that caused it, if there is one,
+/// otherwise a corruption of the manifest.
 pub fn read_error(manifest: &Manifest, error: ParquetError) -> ReadError {
     match error {
         ParquetError::External(inner) => match inner.downcast::<ReadError>() {
@@ -74,6 +78,7 @@ pub fn read_error(manifest: &Manifest, error: ParquetError) -> ReadError {
     }
 }
 
+/// Decodes the map of one row; `None` if the column has other types.
 fn pairs(column: &MapArray, row: usize) -> Option<Vec<(String, String)>> {
     let entries = column.value(row);
     let keys = entries.column(0).as_any().downcast_ref::<StringArray>()?;
@@ -85,6 +90,7 @@ fn pairs(column: &MapArray, row: usize) -> Option<Vec<(String, String)>> {
     )
 }
 
+/// Decodes the checksums of one row; `None` if they are malformed.
 fn checksums(bytes: &[u8]) -> Option<Vec<StoredChecksum>> {
     let mut from = Decoder::new(bytes::Bytes::copy_from_slice(bytes));
     let mut found = Vec::new();
@@ -94,7 +100,7 @@ fn checksums(bytes: &[u8]) -> Option<Vec<StoredChecksum>> {
     Some(found)
 }
 
-/// Columns as rows; `None` when they are not a manifest's.
+/// Converts columns to rows, in order; `None` if a column has another type or a value that no writer makes.
 fn rows(columns: &RecordBatch) -> Option<Vec<ManifestRow>> {
     let column = |index: usize| columns.column(index).as_any();
     let number = |index: usize| column(index).downcast_ref::<UInt64Array>();

@@ -1,4 +1,4 @@
-//! A manifest's checksums.
+//! The checksums of a manifest, one for each block of the file.
 //!
 //! ```text
 //!   magic 8 | run 8 | manifest length 8 | count 4 | CRC32C 4 each | crc 4
@@ -8,19 +8,21 @@ use bytes::Bytes;
 use ingest::codec::{DecodeError, Decoder, Encoder};
 use ingest::ids::RunId;
 
-/// Bytes of the manifest under one checksum.
+/// Bytes of the manifest that one checksum covers.
 pub const SUM_BLOCK: u64 = 16 << 10;
 const MAGIC: &[u8; 8] = b"SILTSUM1";
 
-/// The checksum of the block that begins at a position.
+/// Computes the checksum of the block at `position`. The run and the position are included, so that a block
+/// from another file or place fails.
 pub fn block_sum(run: RunId, position: u64, block: &[u8]) -> u32 {
+    // Encoded before the block, as if the block's bytes began with them.
     let mut salt = [0; 16];
     salt[..8].copy_from_slice(&run.get().to_le_bytes());
     salt[8..].copy_from_slice(&position.to_le_bytes());
     crc32c::crc32c_append(crc32c::crc32c(&salt), block)
 }
 
-/// Sums up a stream of bytes.
+/// Computes the checksums of a stream of bytes.
 pub struct SumsBuilder {
     run: RunId,
     pub sums: Vec<u32>,
@@ -29,10 +31,12 @@ pub struct SumsBuilder {
 }
 
 impl SumsBuilder {
+    /// Begins with an empty manifest of a run.
     pub fn new(run: RunId) -> Self {
         Self { run, sums: Vec::new(), len: 0, block: Vec::with_capacity(SUM_BLOCK as usize) }
     }
 
+    /// Adds the next bytes of the manifest, in any sizes.
     pub fn add(&mut self, mut bytes: &[u8]) {
         self.len += bytes.len() as u64;
         while !bytes.is_empty() {
@@ -51,7 +55,7 @@ impl SumsBuilder {
         self.block.clear();
     }
 
-    /// The sums as a file.
+    /// Returns the content of the sums file, with the checksum of a last block that is shorter.
     pub fn finish(mut self) -> Bytes {
         if !self.block.is_empty() {
             self.end_block();
@@ -67,7 +71,8 @@ impl SumsBuilder {
     }
 }
 
-/// Decodes the sums of a manifest of a given length.
+/// Decodes the sums of the manifest of `run` with `len` bytes. Fails if the checksum of the sums is wrong,
+/// if they belong to another run, length or number of blocks, or if bytes follow.
 pub fn decode(bytes: Bytes, run: RunId, len: u64) -> Result<Vec<u32>, DecodeError> {
     let error = DecodeError { what: "manifest sums", position: 0 };
     let body = bytes.len().checked_sub(4).ok_or(error.clone())?;

@@ -1,5 +1,5 @@
-//! Writes a manifest. The settings are measured (see `docs/formats/manifest.md`): keys delta-encoded
-//! without a dictionary, small pages so that a seek decodes little, statistics not cut short.
+//! Writes a manifest. The settings were measured (see `docs/formats/manifest.md`): delta-encoded keys
+//! without a dictionary, small pages so that a seek decodes little, and statistics that are not truncated.
 
 use std::io;
 use std::sync::Arc;
@@ -22,14 +22,18 @@ use super::row::{ManifestRow, encode_checksums};
 use super::sums::SumsBuilder;
 use crate::sealed::{FileDigest, SealError, SealedWriter};
 
-/// Rows gathered before they are handed to the encoder.
+/// Rows that are collected before they are encoded.
 const BATCH_ROWS: usize = 4096;
+/// The largest number of rows of a row group.
 const GROUP_ROWS: usize = 128 << 10;
+/// The largest number of rows of a page.
 const PAGE_ROWS: usize = 1024;
-/// A row group ends at the end of a bucket once it has so many rows, so that pages do not straddle buckets.
+/// The number of rows from which on a row group ends with its bucket, so that pages do not contain rows of
+/// two buckets.
 const GROUP_ROWS_MIN: usize = 16 << 10;
 
-/// Columns that no condition prunes by: what is said of their pages would take room on the disk and in memory.
+/// Columns by which no condition prunes pages. Statistics for them would only take space on the disk and in
+/// memory.
 pub(super) const UNASKED: [&str; 15] = [
     "later",
     "md5",
@@ -56,7 +60,7 @@ fn map_type() -> DataType {
     DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
 }
 
-/// The columns of a manifest.
+/// Returns the columns of a manifest, in order. Readers compare a manifest's columns with these at open.
 pub fn schema() -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let files = DataType::List(Arc::new(Field::new("item", DataType::UInt64, true)));
@@ -105,7 +109,7 @@ fn properties() -> WriterProperties {
             .set_column_dictionary_enabled(column(name), false)
             .set_column_encoding(column(name), Encoding::DELTA_BINARY_PACKED);
     }
-    // A foreign reader may skip row groups by these; nobody skips pages by them.
+    // Other programs may skip row groups by these columns; no reader skips pages by them.
     for name in ["version", "kind", "is_null_version", "is_latest"] {
         builder = builder.set_column_statistics_enabled(column(name), EnabledStatistics::Chunk);
     }
@@ -116,7 +120,7 @@ fn properties() -> WriterProperties {
     builder.build()
 }
 
-/// Where the Parquet encoder puts its bytes until they are taken to the disk.
+/// The output of the Parquet encoder, kept in memory until it is appended to the file.
 #[derive(Clone, Default)]
 struct EncodedBuffer(Arc<Mutex<Vec<u8>>>);
 
@@ -131,7 +135,7 @@ impl io::Write for EncodedBuffer {
     }
 }
 
-/// Writes a manifest and its sums. Memory: one row group as encoded, about 6 MB.
+/// Writes a manifest and its sums. Memory: one encoded row group, about 6 MB, and 4096 rows.
 pub struct ManifestWriter {
     file: SealedWriter,
     sums_file: SealedWriter,
@@ -143,7 +147,7 @@ pub struct ManifestWriter {
 }
 
 impl ManifestWriter {
-    /// Creates the files; they must not exist.
+    /// Creates both files. Fails if one of them exists already, or the disk fails.
     pub async fn create(
         disk: &Arc<dyn Disk>,
         path: &FilePath,
@@ -164,7 +168,8 @@ impl ManifestWriter {
         })
     }
 
-    /// Adds a row; rows come in order of their sort keys.
+    /// Adds a row. Rows must come in the order of their sort keys, which is not checked here. On an error
+    /// the files must be discarded.
     pub async fn push(&mut self, row: ManifestRow) -> Result<(), SealError> {
         let is_other_bucket = self.last_bucket.is_some_and(|last| last != row.bucket);
         self.last_bucket = Some(row.bucket);
@@ -184,6 +189,7 @@ impl ManifestWriter {
         Ok(())
     }
 
+    /// Passes the collected rows to the Parquet encoder.
     fn encode_rows(&mut self) -> Result<(), SealError> {
         let rows = std::mem::take(&mut self.rows);
         if rows.is_empty() {
@@ -195,13 +201,15 @@ impl ManifestWriter {
         self.writer.write(&encoded).map_err(|error| encode_error(path, &error))
     }
 
+    /// Appends the encoder's output to the file, and adds it to the checksums.
     async fn drain(&mut self) -> Result<(), SealError> {
         let bytes = std::mem::take(&mut *self.buffer.0.lock());
         self.summer.add(&bytes);
         self.file.append(&bytes).await
     }
 
-    /// Ends both files and syncs them: gives the manifest's digest and the sums'.
+    /// Ends both files and syncs them; returns the digest of the manifest, then that of the sums. The
+    /// caller must sync the folder before a catalog names the run. On an error neither file may be used.
     pub async fn finish(mut self) -> Result<(FileDigest, FileDigest), SealError> {
         self.encode_rows()?;
         self.writer.finish().map_err(|error| encode_error(self.file.path(), &error))?;
@@ -216,7 +224,7 @@ fn encode_error(path: &FilePath, error: &parquet::errors::ParquetError) -> SealE
 }
 
 type Pairs = MapBuilder<StringBuilder, StringBuilder>;
-/// Picks a row's pairs of names and values.
+/// Selects a row's pairs of names and values.
 type PairsOf<'a> = &'a dyn Fn(&ManifestRow) -> Option<&Vec<(String, String)>>;
 
 fn append_pairs(
@@ -230,7 +238,8 @@ fn append_pairs(
     builder.append(true)
 }
 
-/// Rows as columns.
+/// Converts rows to Arrow columns in the order of [`schema`]. Fails only if the values do not fit the
+/// columns' types.
 pub fn record_batch(rows: &[ManifestRow]) -> Result<RecordBatch, arrow::error::ArrowError> {
     let numbers = |of: &dyn Fn(&ManifestRow) -> Option<u64>| -> ArrayRef {
         let mut builder = UInt64Builder::with_capacity(rows.len());

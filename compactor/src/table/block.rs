@@ -5,9 +5,10 @@
 //!   body:   count varint | head of each column | bits of each column | rests of keys
 //!   head:   least number varint | width 1
 //! ```
-//! Every 16th entry is a restart: its key shares with the block's first key, and not with the one before it, so that
-//! a search can begin there. Versions and numbers are found by place, so that a walk looks at those it needs. Values
-//! stand apart, so that what is to be compressed has no digests in it.
+//! Every 16th entry is a restart: its key shares a prefix with the block's first key instead of the key
+//! before, so that a search can begin there. Versions and numbers are found by index, so that a walk
+//! decodes only those that it needs. Values are stored apart from keys, so that compression is not tried on
+//! digests.
 
 use std::ops::Range;
 
@@ -20,26 +21,26 @@ use super::{BlockForm, NUMBERS, RESTART_EVERY, STAMP_BYTES, TableValue};
 const HEAD_BYTES: usize = 12;
 const AS_IS: u8 = 0;
 const ZSTD: u8 = 1;
-/// Longest body that a block may say it has, in bytes.
+/// The largest length of a block's body in bytes, before compression.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
-/// The columns, in order. All blocks have the first five.
+/// The number of columns. All blocks have the first five, in the order of the constants below.
 const COLUMNS: usize = FIRST_NUMBER + NUMBERS;
-/// How many bytes a key shares with another.
+/// The number of bytes that a key shares with another key.
 const SHARED: usize = 0;
-/// How many bytes of its own it has.
+/// The number of bytes of the key that follow the shared ones.
 const UNSHARED: usize = 1;
-/// How long its value is.
+/// The length of the value in bytes.
 const LENGTH: usize = 2;
-/// Where a restart's rest of a key begins, from the first one on.
+/// For each restart, the position of the key's unshared bytes, relative to the first key's.
 const RESTART_REST: usize = 3;
-/// Where a restart's value begins, from the first one on.
+/// For each restart, the position of its value, relative to the first value.
 const RESTART_VALUE: usize = 4;
-/// The version, where keys are stamped.
+/// The version, in tables with stamped keys.
 const VERSION: usize = 5;
-/// How far the sequence is above it.
+/// The sequence minus the version, in tables with stamped keys.
 const ABOVE: usize = 6;
-/// The first number of a value.
+/// The first number of a value; the others follow.
 const FIRST_NUMBER: usize = 7;
 
 impl BlockForm {
@@ -52,19 +53,20 @@ impl BlockForm {
     }
 }
 
-/// Gathers a block's entries.
+/// Collects the entries of one block.
 pub struct BlockBuilder {
     form: BlockForm,
     columns: [NumberColumnBuilder; COLUMNS],
     rests: BytesMut,
     values: BytesMut,
     count: usize,
-    /// The first key and the last, without their stamps.
+    /// The first key and the last key, without version and sequence.
     first: Vec<u8>,
     last: Vec<u8>,
 }
 
 impl BlockBuilder {
+    /// Makes an empty builder for blocks of a form.
     pub fn new(form: BlockForm) -> Self {
         Self {
             form,
@@ -77,6 +79,7 @@ impl BlockBuilder {
         }
     }
 
+    /// Adds an entry. Keys must rise strictly, which the table's writer asserts.
     pub fn add(&mut self, key: &[u8], value: TableValue<'_>) {
         let (rest, mut stamp) = key.split_at(key.len() - self.form.stamp_bytes());
         let is_restart = self.count.is_multiple_of(RESTART_EVERY);
@@ -108,7 +111,7 @@ impl BlockBuilder {
         self.count += 1;
     }
 
-    /// Its length so far, before compression.
+    /// Returns the block's length so far in bytes, before compression.
     pub fn len(&self) -> usize {
         let columns = self.columns[..self.form.columns()].iter().map(NumberColumnBuilder::len);
         HEAD_BYTES
@@ -122,13 +125,14 @@ impl BlockBuilder {
         self.count == 0
     }
 
-    /// Says whether the block so far can be read back.
+    /// Fails if the block so far is longer than a reader accepts.
     pub fn refused(&self) -> Result<(), EncodeError> {
         let mut checked = Encoder::checking();
         checked.count(self.len(), BODY_BYTES_MAX, "bytes of a table's block");
         checked.refused()
     }
 
+    /// Returns the encoded block and leaves an empty builder. Must not be called without an entry.
     pub fn finish(&mut self) -> Bytes {
         let done = std::mem::replace(self, Self::new(self.form));
         let columns = &done.columns[..done.form.columns()];
@@ -152,32 +156,32 @@ impl BlockBuilder {
     }
 }
 
-/// A block's form is not what a writer makes, although its checksum fits.
+/// The error for a block that no writer makes although its checksum is right.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MalformedBlock;
 
-/// A verified block to walk through.
+/// A verified and decompressed block.
 #[derive(Clone)]
 pub struct TableBlock {
     form: BlockForm,
     count: usize,
     columns: [NumberColumn; COLUMNS],
     body: Bytes,
-    /// Where the rests of keys begin in it.
+    /// The position in the body at which the unshared bytes of the keys begin.
     rests_at: usize,
     values: Bytes,
 }
 
-/// A place in a block.
+/// The position of an entry in a block.
 #[derive(Clone, Default)]
 pub struct BlockPosition {
-    /// How many entries are before it.
+    /// The number of entries before this one.
     index: usize,
-    /// The entry's key, put together from the shared parts.
+    /// The entry's whole key, assembled from the shared parts.
     pub key: Vec<u8>,
-    /// Where the next entry's rest begins in the body.
+    /// The position in the body at which the next entry's unshared bytes begin.
     next: usize,
-    /// Where the entry's value stands among the values.
+    /// The range of the entry's value among the values.
     value: Range<usize>,
 }
 
@@ -187,6 +191,8 @@ fn decompress(bytes: &[u8], len: usize) -> Result<Bytes, MalformedBlock> {
 }
 
 impl TableBlock {
+    /// Decodes the head and the columns of a block whose checksum has been verified. Fails if lengths or
+    /// counts contradict each other; entries are checked when they are read.
     pub fn new(mut bytes: Bytes, form: BlockForm) -> Result<Self, MalformedBlock> {
         if bytes.len() < HEAD_BYTES {
             return Err(MalformedBlock);
@@ -206,7 +212,8 @@ impl TableBlock {
         };
         let mut at = 0;
         let count = take_varint(&body, &mut at)? as usize;
-        // Keys differ, which takes each entry a bit at least.
+        // Keys differ, so each entry takes at least one bit. The bound keeps a wrong count from a large
+        // allocation.
         if count == 0 || count > body.len() * 8 {
             return Err(MalformedBlock);
         }
@@ -222,7 +229,7 @@ impl TableBlock {
         Ok(Self { form, count, columns, body, rests_at: at, values })
     }
 
-    /// Its length in bytes, decompressed.
+    /// Returns the block's length in bytes, decompressed.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.body.len() + self.values.len()
@@ -232,13 +239,13 @@ impl TableBlock {
         self.columns[column].get(&self.body, index)
     }
 
-    /// A number that is a length or a place in the block.
+    /// Returns a number that is a length or a position in the block; fails above 32 bits.
     fn extent(&self, column: usize, index: usize) -> Result<usize, MalformedBlock> {
         let number = self.number(column, index);
         u32::try_from(number).map(|number| number as usize).map_err(|_| MalformedBlock)
     }
 
-    /// The value of the entry at a place.
+    /// Returns the value of the entry at a position, which must come from this block.
     pub fn value<'a>(&'a self, place: &BlockPosition) -> TableValue<'a> {
         let mut numbers = [0; NUMBERS];
         for (of_value, number) in numbers[..self.form.numbers].iter_mut().enumerate() {
@@ -247,24 +254,25 @@ impl TableBlock {
         TableValue { numbers, bytes: self.bytes(place) }
     }
 
-    /// The bytes of the same, without its numbers.
+    /// Returns the value's bytes of the entry at a position, without the numbers.
     pub fn bytes(&self, place: &BlockPosition) -> &[u8] {
         &self.values[place.value.clone()]
     }
 
-    /// These bytes, to keep.
+    /// Returns the value's bytes as a reference to the block's memory, which stays allocated as long as
+    /// they are held.
     pub fn value_bytes(&self, place: &BlockPosition) -> Bytes {
         self.values.slice(place.value.clone())
     }
 
-    /// The first key without its stamp, of which restarts share.
+    /// Returns the first key without version and sequence, with which restarts share a prefix.
     fn first_key(&self) -> Result<&[u8], MalformedBlock> {
         let end = self.rests_at + self.extent(UNSHARED, 0)?;
         self.body.get(self.rests_at..end).ok_or(MalformedBlock)
     }
 
-    /// Reads the entry at an index, whose rest and value begin there; it follows the one that `place` stands at, or
-    /// is a restart.
+    /// Reads the entry at an index whose key and value bytes begin at the given positions. The entry must
+    /// be a restart or follow the entry at `place`.
     fn entry(
         &self,
         index: usize,
@@ -302,32 +310,33 @@ impl TableBlock {
         Ok(())
     }
 
-    /// Where a restart's rest and value begin.
+    /// Returns the positions at which a restart's key and value bytes begin.
     fn restart_at(&self, restart: usize) -> Result<(usize, usize), MalformedBlock> {
         let rest = self.rests_at + self.extent(RESTART_REST, restart)?;
         Ok((rest, self.extent(RESTART_VALUE, restart)?))
     }
 
-    /// Goes to a restart.
+    /// Moves to a restart.
     fn restart(&self, restart: usize, place: &mut BlockPosition) -> Result<(), MalformedBlock> {
         self.entry(restart * RESTART_EVERY, self.restart_at(restart)?, place)
     }
 
-    /// The first entry; every block has one.
+    /// Returns the position of the first entry; every block has one. Fails if the entry is malformed.
     pub fn first(&self) -> Result<BlockPosition, MalformedBlock> {
         let mut place = BlockPosition::default();
         self.entry(0, (self.rests_at, 0), &mut place)?;
         Ok(place)
     }
 
-    /// Goes to the next entry; `false` at the end of the block.
+    /// Moves to the next entry in key order; returns false at the end of the block. Fails if an entry is
+    /// malformed, or if bytes are left behind the last one.
     pub fn advance(&self, place: &mut BlockPosition) -> Result<bool, MalformedBlock> {
         let (index, at) = (place.index + 1, (place.next, place.value.end));
         if index == self.count {
             let is_all = at == (self.body.len(), self.values.len());
             return if is_all { Ok(false) } else { Err(MalformedBlock) };
         }
-        // A seek must come to the same entry as a walk.
+        // A walk must find the same entries as a search that begins at the restart.
         if index.is_multiple_of(RESTART_EVERY) && at != self.restart_at(index / RESTART_EVERY)? {
             return Err(MalformedBlock);
         }
@@ -335,9 +344,10 @@ impl TableBlock {
         Ok(true)
     }
 
-    /// The first entry at or above `target`; none when all are below.
+    /// Returns the position of the first entry at or above `target`; `None` if all keys are below. Fails if
+    /// an entry on the way is malformed.
     pub fn seek(&self, target: &[u8]) -> Result<Option<BlockPosition>, MalformedBlock> {
-        // Find the last restart whose key is below the target; the entry sought is at or after it.
+        // Finds the last restart whose key is below the target; the entry is at or after that restart.
         let (mut low, mut high) = (0, self.count.div_ceil(RESTART_EVERY));
         let mut place = BlockPosition::default();
         while high - low > 1 {

@@ -1,27 +1,30 @@
-//! Columns of numbers in few bits: each number as its difference from the column's least, all in as many bits as the
-//! largest difference needs.
+//! Columns of numbers in few bits: each number is stored as its difference from the column's least number,
+//! in as many bits as the largest difference needs.
 //!
-//! Known as *frame of reference* (Goldstein, Ramakrishnan, Shaft: Compressing Relations and Indexes, 1998). Any number
-//! is found by its place alone, so a search can jump; a column of equal numbers takes no bits at all.
+//! The method is known as *frame of reference* (Goldstein, Ramakrishnan, Shaft: Compressing Relations and
+//! Indexes, 1998). Any number is found by its index alone, so a search can jump; a column of equal numbers
+//! takes no bits.
 
 use bytes::{BufMut, BytesMut};
 
 use super::block::MalformedBlock;
 
-/// Gathers a column.
+/// Collects the numbers of a column.
 #[derive(Default)]
 pub struct NumberColumnBuilder {
     numbers: Vec<u64>,
-    /// Of the numbers; meaningless while there are none.
+    /// The least and the largest number; undefined while there are none.
     min: u64,
     max: u64,
 }
 
+/// Returns the number of bits that a number needs; 0 for 0.
 fn bits_of(largest: u64) -> u32 {
     u64::BITS - largest.leading_zeros()
 }
 
 impl NumberColumnBuilder {
+    /// Appends a number.
     pub fn push(&mut self, number: u64) {
         (self.min, self.max) = match self.numbers.is_empty() {
             true => (number, number),
@@ -30,22 +33,23 @@ impl NumberColumnBuilder {
         self.numbers.push(number);
     }
 
+    /// Returns the bits of each number.
     fn width(&self) -> u32 {
         bits_of(self.max - self.min)
     }
 
-    /// What it takes so far, in bytes.
+    /// Returns the column's length so far in bytes, head included.
     pub fn len(&self) -> usize {
         1 + varint_bytes(self.min) + (self.numbers.len() * self.width() as usize).div_ceil(8)
     }
 
-    /// Appends the least number and the width.
+    /// Appends the head: the least number as a varint, and the width in bits as one byte.
     pub fn put_head(&self, out: &mut BytesMut) {
         put_varint(out, self.min);
         out.put_u8(self.width() as u8);
     }
 
-    /// Appends the differences, low bits first.
+    /// Appends the differences, low bits first; the last byte is filled with zero bits.
     pub fn put_bits(&self, out: &mut BytesMut) {
         let (mut held, mut bits) = (0u128, 0);
         for number in &self.numbers {
@@ -63,17 +67,18 @@ impl NumberColumnBuilder {
     }
 }
 
-/// A column to read from.
+/// A column to read from. The bytes are passed to each call, because a block owns them.
 #[derive(Clone, Copy, Default)]
 pub struct NumberColumn {
     min: u64,
     width: u32,
-    /// Where its bits begin, in bytes.
+    /// The position in bytes at which the column's bits begin.
     start: usize,
 }
 
 impl NumberColumn {
-    /// Takes the head off.
+    /// Decodes the head at position `at` and moves `at` behind it. Fails if the head is incomplete, or the
+    /// width is above 64 bits.
     pub fn take_head(bytes: &[u8], at: &mut usize) -> Result<Self, MalformedBlock> {
         let min = take_varint(bytes, at)?;
         let width = u32::from(*bytes.get(*at).ok_or(MalformedBlock)?);
@@ -84,7 +89,8 @@ impl NumberColumn {
         Ok(Self { min, width, start: 0 })
     }
 
-    /// Finds the bits of `count` numbers, which begin at `at`, and steps over them.
+    /// Sets the position of the bits of `count` numbers, which begin at `at`, and moves `at` behind them.
+    /// Fails if they do not lie within `bytes`. Must be called before [`NumberColumn::get`].
     pub fn place(
         &mut self,
         bytes: &[u8],
@@ -97,7 +103,8 @@ impl NumberColumn {
         Ok(())
     }
 
-    /// The number at a place; `bytes` are those that it was placed in, and the place is below its count.
+    /// Returns the number at an index. `bytes` must be those that were passed to [`NumberColumn::place`],
+    /// and the index must be below its count; otherwise the call may panic.
     pub fn get(&self, bytes: &[u8], index: usize) -> u64 {
         if self.width == 0 {
             return self.min;
@@ -106,6 +113,8 @@ impl NumberColumn {
         let from = &bytes[self.start + bit / 8..];
         let shift = (bit % 8) as u32;
         let held = match from.first_chunk::<8>() {
+            // Most numbers lie within eight bytes; only a number that crosses them, or the end, takes the
+            // slow way.
             Some(eight) if shift + self.width <= u64::BITS => u64::from_le_bytes(*eight) >> shift,
             _ => {
                 let mut wide = [0; 16];
@@ -118,7 +127,7 @@ impl NumberColumn {
     }
 }
 
-/// Appends a number in one to ten bytes, seven bits each, low bits first.
+/// Appends a number in 1 to 10 bytes, seven bits each, low bits first.
 pub fn put_varint(out: &mut BytesMut, mut number: u64) {
     while number >= 0x80 {
         out.put_u8(number as u8 | 0x80);
@@ -127,12 +136,13 @@ pub fn put_varint(out: &mut BytesMut, mut number: u64) {
     out.put_u8(number as u8);
 }
 
-/// How many bytes that takes.
+/// Returns the number of bytes that [`put_varint`] appends for a number, from 1 to 10.
 pub fn varint_bytes(number: u64) -> usize {
     (bits_of(number).max(1) as usize).div_ceil(7)
 }
 
-/// Takes such a number off.
+/// Decodes a number that [`put_varint`] has encoded, and moves `at` behind it. Fails if the bytes end
+/// before the number does, or after ten bytes.
 pub fn take_varint(bytes: &[u8], at: &mut usize) -> Result<u64, MalformedBlock> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {

@@ -1,24 +1,25 @@
-//! A table's filter: says for sure that a key is absent, or that it may be there.
+//! The filter of a table: the answer is either that a key is certainly absent, or that it may be present.
 //!
-//! A binary fuse filter with 8-bit fingerprints: about 9 bits a key and 0.4 % false positives (Graf,
-//! Lemire 2022). Built from sorted, distinct hashes it is the same for the same keys. Never a false
-//! negative: a damaged filter is corruption, found when the table is opened.
+//! A binary fuse filter with 8-bit fingerprints: about 9 bits for each key and 0.4 % false positives (Graf,
+//! Lemire 2022). The filter is built from sorted, distinct hashes, so the same keys give the same bytes.
+//! There are no false negatives: a damaged filter is corruption, which is detected when the table is
+//! opened.
 
 use bytes::Bytes;
 use ingest::codec::{DecodeError, Decoder, Encoder};
 use xorf::{BinaryFuse8, Filter as _};
 
-/// See the module's description.
+/// The filter of one table.
 pub enum KeyFilter {
-    /// There is none: everything may be there.
+    /// No filter: every key may be present.
     Absent,
-    /// There is one.
+    /// A filter over the hashes of all keys.
     Fuse(BinaryFuse8),
 }
 
 impl KeyFilter {
-    /// Builds a filter. An empty set has none, and so has one that the construction fails for (it tries
-    /// many seeds; the chance is below 1e-18).
+    /// Builds a filter from hashes in any order. The result is [`KeyFilter::Absent`] for an empty set, and
+    /// when the construction fails after many seeds, with a probability below 1e-18.
     pub fn build(mut hashes: Vec<u64>) -> Self {
         hashes.sort_unstable();
         hashes.dedup();
@@ -28,6 +29,7 @@ impl KeyFilter {
         BinaryFuse8::try_from(&hashes).map_or(KeyFilter::Absent, KeyFilter::Fuse)
     }
 
+    /// Returns true if an entry with the hash may be present; false is certain.
     pub fn may_contain(&self, hash: u64) -> bool {
         match self {
             KeyFilter::Absent => true,
@@ -35,6 +37,7 @@ impl KeyFilter {
         }
     }
 
+    /// Returns the filter's memory in bytes.
     pub fn memory_bytes(&self) -> usize {
         match self {
             KeyFilter::Absent => 0,
@@ -42,6 +45,7 @@ impl KeyFilter {
         }
     }
 
+    /// Encodes the filter. The order in which hashes were passed to [`KeyFilter::build`] does not matter.
     pub fn encode(&self) -> Bytes {
         let mut out = Encoder::new();
         match self {
@@ -58,6 +62,8 @@ impl KeyFilter {
         out.finish()
     }
 
+    /// Decodes a filter whose checksum has been verified. Fails on a descriptor with which a look-up could
+    /// leave the fingerprints.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let limit = bytes.len();
         let mut from = Decoder::new(bytes);
@@ -72,8 +78,9 @@ impl KeyFilter {
                     segment_count_length: from.u32("filter count")?,
                 };
                 let fingerprints = from.bytes(limit, "fingerprints")?.to_vec().into_boxed_slice();
-                // `contains` indexes below segment_count_length + 2 segments, as long as the count is of whole
-                // segments: it reaches anywhere in the third segment from the one that it begins in.
+                // `contains` indexes below `segment_count_length + 2` segments, provided that the count is
+                // a multiple of the segment length: a look-up reaches into the third segment from the one
+                // in which it begins.
                 let reach = u64::from(descriptor.segment_count_length)
                     + 2 * u64::from(descriptor.segment_length);
                 if !descriptor.segment_length.is_power_of_two()

@@ -1,28 +1,28 @@
-//! A table's index: where each block lies, and which keys may be in it.
+//! The index of a table: the place of each block, and the range of its keys.
 //!
-//! A block is found by a *separator*: above all of its keys and at or below every key of the next block. The
-//! shortest such bytes do, since they are only compared; that keeps an index of long keys small. Blocks lie one
-//! after the other, so their lengths tell their places.
+//! A block is found by a *separator*: above all of its keys, and at or below every key of the next block.
+//! Separators are only compared, so the shortest such bytes are stored, which keeps an index of long keys
+//! small. Blocks are stored one after the other, so their positions follow from their lengths.
 
 use bytes::Bytes;
 use ingest::codec::{DecodeError, Decoder, EncodeError, Encoder};
 
-/// Bytes of a block's checksum, which follows it.
+/// Bytes of the checksum that follows each block.
 const CRC_BYTES: u64 = 4;
-/// Longest separator and block that an index may name, in bytes.
+/// The largest separator, and the largest block, that an index may contain, in bytes.
 const SEPARATOR_BYTES_MAX: usize = 1 << 16;
 const BLOCK_BYTES_MAX: u64 = 64 << 20;
 
-/// The shortest bytes above `last` and at or below `next`.
+/// Returns the shortest bytes above `last` and at or below `next`. `last` must be below `next`.
 pub fn separator<'a>(last: &[u8], next: &'a [u8]) -> &'a [u8] {
     let shared = last.iter().zip(next).take_while(|(a, b)| a == b).count();
     &next[..next.len().min(shared + 1)]
 }
 
-/// All separators together: places among them have four bytes.
+/// The largest total length of all separators in bytes: positions among them are 32-bit numbers.
 const SEPARATORS_BYTES_MAX: usize = u32::MAX as usize;
 
-/// Gathers what an index says of blocks.
+/// Collects the index entries of blocks.
 #[derive(Default)]
 pub struct TableIndexBuilder {
     blocks: u64,
@@ -31,7 +31,8 @@ pub struct TableIndexBuilder {
 }
 
 impl TableIndexBuilder {
-    /// Adds a block of `len` bytes. The last block's separator is empty: nothing comes after it.
+    /// Adds a block of `len` bytes; blocks must come in the order of the file. The last block's separator
+    /// is empty, because no key follows.
     pub fn add(&mut self, separator: &[u8], len: usize) {
         self.body.bounded(separator, SEPARATOR_BYTES_MAX, "separator");
         self.body.count(len, BLOCK_BYTES_MAX as usize, "bytes of a table's block");
@@ -39,7 +40,8 @@ impl TableIndexBuilder {
         self.blocks += 1;
     }
 
-    /// Says whether the index so far can be read back.
+    /// Fails if the index so far exceeds a limit of [`TableIndex::decode`]. The writer must check it before
+    /// [`TableIndexBuilder::finish`].
     pub fn refused(&self) -> Result<(), EncodeError> {
         self.body.refused()?;
         let mut all = Encoder::checking();
@@ -47,7 +49,7 @@ impl TableIndexBuilder {
         all.refused()
     }
 
-    /// Gives the index's bytes. Panics when they could not be read back.
+    /// Returns the encoded index. Panics if [`TableIndexBuilder::refused`] would fail.
     pub fn finish(self) -> Bytes {
         let mut out = Encoder::new();
         out.varint(self.blocks).raw(self.body.as_slice());
@@ -55,18 +57,20 @@ impl TableIndexBuilder {
     }
 }
 
-/// An index in memory: all separators in one piece.
+/// An index in memory, with all separators in one allocation.
 #[derive(Default)]
 pub struct TableIndex {
     separators: Vec<u8>,
-    /// Where each block's separator ends.
+    /// The position at which each block's separator ends.
     ends: Vec<u32>,
-    /// Where each block begins, and the last one ends with its checksum.
+    /// The position in the file at which each block begins, and at last the end of the last block's
+    /// checksum.
     positions: Vec<u64>,
 }
 
 impl TableIndex {
-    /// Takes an index off a section; blocks lie below `limit`.
+    /// Decodes an index whose checksum has been verified; all blocks must end at or before `limit`. Fails
+    /// if separators do not rise, or if a length exceeds a limit.
     pub fn decode(bytes: Bytes, limit: u64) -> Result<Self, DecodeError> {
         let count_max = bytes.len();
         let mut from = Decoder::new(bytes);
@@ -78,7 +82,7 @@ impl TableIndex {
             let len = from.varint("block length")?;
             let begin = index.begin(block);
             let rises = block == 0 || index.separator(block - 1) < separator.as_ref();
-            // The last block has none, every other one has.
+            // Only the last block has an empty separator.
             let is_last = block + 1 == count;
             let is_sound = len <= BLOCK_BYTES_MAX
                 && begin + len + CRC_BYTES <= limit
@@ -98,27 +102,31 @@ impl TableIndex {
         Ok(index)
     }
 
-    /// How many blocks there are.
+    /// Returns the number of blocks.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
+    /// Returns the separator behind a block; empty for the last one.
     fn separator(&self, block: usize) -> &[u8] {
         let begin = block.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.separators[begin as usize..self.ends[block] as usize]
     }
 
+    /// Returns the position of a block in the file.
     fn begin(&self, block: usize) -> u64 {
         self.positions[block]
     }
 
-    /// A block's position and length.
+    /// Returns a block's position and length in bytes, without the checksum that follows. Panics if the
+    /// table has no such block.
     pub fn place(&self, block: usize) -> (u64, u64) {
         let begin = self.begin(block);
         (begin, self.positions[block + 1] - begin - CRC_BYTES)
     }
 
-    /// The only block that may hold `key`; none in an empty table.
+    /// Returns the only block that may contain `key`; `None` in an empty table. Takes a number of
+    /// comparisons that grows with the logarithm of the blocks.
     pub fn find(&self, key: &[u8]) -> Option<usize> {
         let last = self.len().checked_sub(1)?;
         let (mut low, mut high) = (0, last);
@@ -129,12 +137,12 @@ impl TableIndex {
         Some(low)
     }
 
-    /// Whether `key` may be in a block.
+    /// Returns true if `key` may be in a block; false means that a block with the key is malformed.
     pub fn admits(&self, block: usize, key: &[u8]) -> bool {
         self.find(key) == Some(block)
     }
 
-    /// About how much memory it takes, in bytes.
+    /// Returns an estimate of the index's memory in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.separators.len() + 4 * self.ends.len() + 8 * self.positions.len()
     }

@@ -1,4 +1,4 @@
-//! Reads a table: filter and index from memory, blocks from the file, each verified before it is used.
+//! Reads a table: filter and index from memory, blocks from the file; each block is verified before use.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::index::TableIndex;
 use super::{FOOTER_BYTES, MAGIC, TableKind, TableSection, TableValue, checksum};
 use crate::sealed::{self, FileDigest};
 
-/// An open table.
+/// An open table. Filter and index are in memory.
 pub struct Table {
     file: Arc<dyn File>,
     kind: TableKind,
@@ -24,7 +24,10 @@ pub struct Table {
 }
 
 impl Table {
-    /// Opens a table and verifies its footer, filter and index.
+    /// Opens a table: reads and verifies the footer, the filter and the index.
+    ///
+    /// Fails with corruption, confirmed by a second read, if the file is missing, has another length, kind,
+    /// id or format version, or if a checksum is wrong.
     pub async fn open(
         disk: &Arc<dyn Disk>,
         path: &FilePath,
@@ -63,6 +66,7 @@ impl Table {
         let entries = from.get_u64_le();
         let filter = (from.get_u64_le(), from.get_u64_le());
         let index = (from.get_u64_le(), from.get_u64_le());
+        // The sections are read through the table itself, which begins without filter and index.
         let (filter_held, index_held) = (KeyFilter::Absent, TableIndex::default());
         let mut table = Self { file, kind, id, entries, filter: filter_held, index: index_held };
         let undecodable =
@@ -74,7 +78,8 @@ impl Table {
         Ok(Arc::new(table))
     }
 
-    /// Reads a section and its checksum; all sections end at or before `limit`.
+    /// Reads a section and verifies its checksum. A section that does not end at or before `limit` is
+    /// corruption.
     async fn section(
         &self,
         section: TableSection,
@@ -95,6 +100,7 @@ impl Table {
         Ok(bytes)
     }
 
+    /// Reads a block, a second time if it is damaged.
     async fn block(&self, index: usize) -> Result<TableBlock, ReadError> {
         confirm(move || self.block_once(index)).await
     }
@@ -105,6 +111,7 @@ impl Table {
         TableBlock::new(bytes, self.kind.form()).map_err(|MalformedBlock| self.malformed(place.0))
     }
 
+    /// Makes the error for a block that no writer makes.
     fn malformed(&self, position: u64) -> ReadError {
         sealed::corruption(self.file.path(), position, "a block is malformed")
     }
@@ -113,27 +120,29 @@ impl Table {
         self.malformed(self.index.place(index).0)
     }
 
-    /// How many entries it has.
+    /// Returns the number of entries that the footer states.
     pub fn entries(&self) -> u64 {
         self.entries
     }
 
-    /// Whether an entry that was added with this hash may be there; `false` is certain.
+    /// Returns true if an entry that was added with this hash may be present; false is certain. Reads
+    /// nothing from the disk.
     pub fn may_contain(&self, hash: u64) -> bool {
         self.filter.may_contain(hash)
     }
 
-    /// About how much memory it takes, in bytes.
+    /// Returns an estimate of the memory of index and filter in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.index.memory_bytes() + self.filter.memory_bytes()
     }
 
-    /// Makes a cursor that stands nowhere until it seeks.
+    /// Makes a cursor, which has no position before its first seek.
     pub fn cursor(self: &Arc<Self>) -> TableCursor {
         TableCursor { table: self.clone(), block: None }
     }
 
-    /// Reads every block, for `fsck`; gives each fault that it finds.
+    /// Reads every block and checks the order of keys and the count of entries, for `fsck`; returns one
+    /// error for each faulty block. A fault does not end the check.
     pub async fn verify(self: &Arc<Self>) -> Vec<ReadError> {
         let mut faults = Vec::new();
         let mut entries = 0;
@@ -151,6 +160,8 @@ impl Table {
         faults
     }
 
+    /// Checks the keys of one block against the index and against the last key before; returns the number
+    /// of entries.
     async fn verify_block(&self, index: usize, last: &mut Option<Bytes>) -> Result<u64, ReadError> {
         let block = self.block(index).await?;
         let malformed = |MalformedBlock| self.malformed_block(index);
@@ -171,12 +182,13 @@ impl Table {
     }
 }
 
-/// Walks through a table in order.
+/// Reads a table's entries in ascending order of their keys. Holds one block in memory.
 pub struct TableCursor {
     table: Arc<Table>,
     block: Option<Box<TablePosition>>,
 }
 
+/// The current block and the position in it.
 struct TablePosition {
     index: usize,
     block: TableBlock,
@@ -184,32 +196,37 @@ struct TablePosition {
 }
 
 impl TableCursor {
-    /// The current entry's key; none before a seek and after the end.
+    /// Returns the current entry's key; `None` before a seek, at the end and after an error.
     pub fn key(&self) -> Option<&[u8]> {
         self.block.as_ref().map(|standing| standing.place.key.as_slice())
     }
 
-    /// The current entry's value.
+    /// Returns the current entry's value; `None` where [`TableCursor::key`] is.
     pub fn value(&self) -> Option<TableValue<'_>> {
         self.block.as_ref().map(|standing| standing.block.value(&standing.place))
     }
 
-    /// The bytes of the current entry's value.
+    /// Returns the bytes of the current entry's value without decoding the numbers; `None` where
+    /// [`TableCursor::key`] is.
     pub fn bytes(&self) -> Option<&[u8]> {
         self.block.as_ref().map(|standing| standing.block.bytes(&standing.place))
     }
 
-    /// The bytes of the current entry's value, to keep.
+    /// Returns the bytes of the current entry's value as a reference to the block's memory; `None` where
+    /// [`TableCursor::key`] is.
     pub fn value_bytes(&self) -> Option<Bytes> {
         self.block.as_ref().map(|standing| standing.block.value_bytes(&standing.place))
     }
 
-    /// Where the current block begins in the file, in bytes; for error messages.
+    /// Returns the position in the file at which the current block begins, in bytes, for error messages; 0
+    /// without a position.
     pub fn position(&self) -> u64 {
         self.block.as_ref().map_or(0, |standing| self.table.index.place(standing.index).0)
     }
 
-    /// Goes to the first entry at or above `target`, forward or backward.
+    /// Moves to the first entry at or above `target`, forward or backward; to the end if there is none.
+    /// Reads at most two blocks. Fails if a block is damaged or cannot be read; the cursor then has no
+    /// position.
     pub async fn seek(&mut self, target: &[u8]) -> Result<(), ReadError> {
         let Some(index) = self.table.index.find(target) else { return Ok(()) };
         let mut standing = match self.block.take() {
@@ -225,13 +242,13 @@ impl TableCursor {
                 standing.place = place;
                 self.block = Some(standing);
             }
-            // All of the block is below: the target falls between it and the next.
+            // All keys of the block are below the target, so the next block begins above it.
             None => self.begin(index + 1).await?,
         }
         Ok(())
     }
 
-    /// Goes to the first entry of a block; to the end when there is no such block.
+    /// Moves to the first entry of a block; to the end if there is no such block.
     async fn begin(&mut self, index: usize) -> Result<(), ReadError> {
         self.block = None;
         if index < self.table.index.len() {
@@ -243,15 +260,16 @@ impl TableCursor {
         Ok(())
     }
 
-    /// Goes to the next entry of the same block, without waiting for anything; `false` when that is not
-    /// all there is to do and [`TableCursor::advance`] must be asked.
+    /// Moves to the next entry of the same block without reading the file. Returns false at the end of the
+    /// block, where the caller must use [`TableCursor::advance`]; returns true without a position.
     pub fn advance_within(&mut self) -> Result<bool, ReadError> {
         let Some(standing) = &mut self.block else { return Ok(true) };
         let advanced = standing.block.advance(&mut standing.place);
         advanced.map_err(|MalformedBlock| self.table.malformed(self.position()))
     }
 
-    /// Goes to the next entry.
+    /// Moves to the next entry in key order, and to the end behind the last one; does nothing there. Reads
+    /// the next block where the current one ends. Fails if a block is damaged or cannot be read.
     pub async fn advance(&mut self) -> Result<(), ReadError> {
         if self.advance_within()? {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Writes a table from ascending keys.
+//! Writes a table from keys in ascending order.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use super::index::{TableIndexBuilder, separator};
 use super::{BLOCK_BYTES, FOOTER_BYTES, MAGIC, TableKind, TableSection, TableValue, checksum};
 use crate::sealed::{FileDigest, SealError, SealedWriter};
 
-/// Writes a table. Memory: a block, the index (one key a block) and 8 bytes a key for the filter.
+/// Writes a table. Memory: one block, the index (one separator for each block), and 8 bytes for each
+/// distinct hash.
 pub struct TableWriter {
     file: SealedWriter,
     kind: TableKind,
@@ -24,7 +25,7 @@ pub struct TableWriter {
 }
 
 impl TableWriter {
-    /// Creates the file; it must not exist.
+    /// Creates the file. Fails if it exists already, or the disk fails.
     pub async fn create(
         disk: &Arc<dyn Disk>,
         path: &FilePath,
@@ -43,7 +44,9 @@ impl TableWriter {
         })
     }
 
-    /// Adds an entry; keys must rise strictly. Keys that share a `hash` share their filter bits.
+    /// Adds an entry. Keys must rise strictly; otherwise the call panics. An entry with a `hash` is added
+    /// to the filter; consecutive entries with the same hash are added once. On an error the file must be
+    /// discarded.
     pub async fn add(
         &mut self,
         key: &[u8],
@@ -67,7 +70,7 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Ends the block before the entry with the key `next`, if there is one.
+    /// Ends the block before the entry with the key `next`; `None` at the end of the table.
     async fn end_block(&mut self, next: Option<&[u8]>) -> Result<(), SealError> {
         self.refuse(self.block.refused())?;
         let bytes = self.block.finish();
@@ -75,7 +78,7 @@ impl TableWriter {
         self.section(TableSection::Block, &bytes).await
     }
 
-    /// Refuses a block that could not be read back.
+    /// Converts an encoder's refusal: no reader would accept the block or the index.
     fn refuse(&self, checked: Result<(), EncodeError>) -> Result<(), SealError> {
         checked.map_err(|error| SealError::beyond(self.file.path(), error))
     }
@@ -87,7 +90,9 @@ impl TableWriter {
         self.file.append(&crc.to_le_bytes()).await
     }
 
-    /// Writes filter, index and footer, and syncs. The caller syncs the folder.
+    /// Writes filter, index and footer, in this order, and syncs the file; returns length and digest. The
+    /// caller must sync the folder before a catalog names the table. Fails if the index exceeds the limits
+    /// of readers.
     pub async fn finish(mut self) -> Result<FileDigest, SealError> {
         if !self.block.is_empty() {
             self.end_block(None).await?;
