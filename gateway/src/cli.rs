@@ -13,13 +13,13 @@ mod pager;
 pub mod shell;
 pub mod status;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::parser::ValueSource;
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::config::{self, InitArgs, ServerArgs};
+use crate::config::{self, InitArgs, ServerArgs, Sources};
 use crate::secret::Secret;
 use crate::users;
 
@@ -182,17 +182,18 @@ impl KeyArgs {
     }
 }
 
-/// Parses the process's arguments. The flag is true when a secret key stands on the server's command line, where every
-/// user of the machine can read it. Wrong arguments, `--help` and `--version` end the process here.
-pub fn parse() -> (Command, bool) {
-    let matches = Cli::command().get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    (cli.command, shows_secret(&matches))
+/// Parses the process's arguments, with the sources of the server's settings. Fails for a wrong argument or variable;
+/// `--help` and `--version` end the process here.
+pub fn parse() -> anyhow::Result<(Command, Sources)> {
+    parse_from(std::env::args_os())
 }
 
-fn shows_secret(matches: &clap::ArgMatches) -> bool {
-    let server = matches.subcommand_matches("server");
-    server.and_then(|server| server.value_source("secret_key")) == Some(ValueSource::CommandLine)
+/// Parses arguments, the program's name first; see [`parse`].
+pub fn parse_from(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> anyhow::Result<(Command, Sources)> {
+    let (cli, sources) = config::parse::<Cli>(arguments)?;
+    Ok((cli.command, sources))
 }
 
 /// `siltstone sql`: runs one query, or without one the shell. Fails when no keys are found, when the server cannot be

@@ -9,16 +9,16 @@ use gateway::server;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let (command, shows_secret) = cli::parse();
-    run(command, shows_secret).unwrap_or_else(|error| {
+    run().unwrap_or_else(|error| {
         eprintln!("siltstone: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-fn run(command: Command, shows_secret: bool) -> anyhow::Result<ExitCode> {
+fn run() -> anyhow::Result<ExitCode> {
+    let (command, sources) = cli::parse()?;
     match command {
-        Command::Server(args) => server::run(*args, shows_secret),
+        Command::Server(args) => server::run(*args, &sources),
         Command::Init(args) => server::init(&args),
         Command::Cluster(ClusterCommand::Status { admin }) => cli::cluster::status(&admin),
         Command::Compaction(CompactionCommand::Status { admin, json }) => {

@@ -4,11 +4,10 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error as _};
 
 /// A secret. Formatting it, or whatever contains it, shows that there is one and nothing of it.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -21,6 +20,16 @@ impl Secret {
 impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self(text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    /// Reads text. The error for anything else does not contain the value, unlike that of a derived implementation.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(from)? {
+            toml::Value::String(text) => Ok(Self(text)),
+            _ => Err(D::Error::custom("expected text in quotes")),
+        }
     }
 }
 

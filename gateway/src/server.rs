@@ -29,7 +29,7 @@ use crate::admin::AdminService;
 use crate::api::context::{S3Context, S3Options};
 use crate::api::request::RequestBody;
 use crate::api::service::S3Service;
-use crate::config::{InitArgs, KafkaSettings, ServerArgs, ServerSettings};
+use crate::config::{InitArgs, LogFormat, ServerArgs, ServerSettings, Sources};
 use crate::sql_service::SqlService;
 use crate::users::Users;
 use connections::ConnectionTable;
@@ -39,8 +39,8 @@ use store::Store;
 const BACKLOG: u32 = 1024;
 
 /// Runs a server until it is told to stop.
-pub fn run(args: ServerArgs, shows_secret: bool) -> anyhow::Result<ExitCode> {
-    let settings = ServerSettings::load(args)?;
+pub fn run(args: ServerArgs, sources: &Sources) -> anyhow::Result<ExitCode> {
+    let settings = ServerSettings::new(args, sources)?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("SILTSTONE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     // Colours are for people: none in files, nor where they are not wanted (https://no-color.org).
@@ -48,14 +48,15 @@ pub fn run(args: ServerArgs, shows_secret: bool) -> anyhow::Result<ExitCode> {
     let has_colours = wants_colours && std::io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let logs = logs.with_ansi(has_colours);
-    if settings.logs_json {
+    if settings.service.log_format == LogFormat::Json {
         logs.json().init();
     } else {
         logs.init();
     }
-    if shows_secret {
+    for flag in sources.secret_flags() {
         tracing::warn!(
-            "everybody on this machine can read a secret key on a command line: give --secret-key-file or SILTSTONE_SECRET_KEY"
+            flag,
+            "everybody on this machine can read a secret on a command line: use a file or a variable"
         );
     }
     permissions::tell(&settings);
@@ -66,7 +67,7 @@ pub fn run(args: ServerArgs, shows_secret: bool) -> anyhow::Result<ExitCode> {
 
 /// Sets a cluster up.
 pub fn init(args: &InitArgs) -> anyhow::Result<ExitCode> {
-    let (kafka, partitions) = KafkaSettings::for_init(args)?;
+    let (kafka, partitions) = args.settings()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let said = runtime.block_on(async {
         // It writes no file.
@@ -81,9 +82,9 @@ async fn serve(settings: ServerSettings) -> anyhow::Result<()> {
     let handles = handles::raise()?;
     let shares = handles::shares(
         handles,
-        settings.postgres.is_some(),
-        settings.connections,
-        settings.connections_per_address,
+        settings.service.postgres.is_some(),
+        settings.connections.all,
+        settings.connections.per_address,
     )?;
     let (s3, each, admin) = (shares.s3.all, shares.s3.per_address, shares.admin.all);
     let sessions = shares.postgres / handles::POSTGRES_EACH;
@@ -95,19 +96,19 @@ async fn serve(settings: ServerSettings) -> anyhow::Result<()> {
         postgres = sessions,
         "connections that may be open at a time"
     );
-    store::make_folder(&settings.data)?;
-    let listener = listen(settings.listen)?;
-    let admin = listen(settings.admin)?;
-    let postgres = settings.postgres.map(listen).transpose()?;
+    store::make_folder(&settings.service.data)?;
+    let listener = listen(settings.service.listen)?;
+    let admin = listen(settings.service.admin)?;
+    let postgres = settings.service.postgres.map(listen).transpose()?;
     let http = |tcp, name, limits| http::HttpListener {
         tcp,
         connections: ConnectionTable::new(name, limits),
-        stall: settings.stall,
+        stall: settings.connections.stall.get(),
     };
     let s3 = http(listener, "s3", shares.s3);
     let admin = http(admin, "admin", shares.admin);
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
-    let env = production::of(&settings.data)?;
+    let env = production::of(&settings.service.data)?;
     let pg_options =
         pg::PgOptions { connections: sessions, opens_early: env.mutated(Mutant::QueryBeforeLogin) };
     let listeners = Listeners { s3, admin, postgres, pg_options };
@@ -155,14 +156,14 @@ async fn serve_store(
         // Their place is told, not what they are: what a process prints is kept in many places.
         println!(
             "A root user was made. Its access key and its secret key are in {}",
-            settings.data.join("credentials").display()
+            settings.service.data.join("credentials").display()
         );
     }
     let Listeners { s3, admin, postgres, pg_options } = listeners;
     let (s3_address, admin_address) = (s3.tcp.local_addr()?, admin.tcp.local_addr()?);
     println!("S3 on http://{s3_address}, admin on http://{admin_address}");
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let engine = Arc::new(start_sql(&settings.sql)?);
+    let engine = Arc::new(start_sql(&settings.sql.options(&settings.service.data))?);
     let users = Arc::new(users);
     let sql = SqlService::new(store.clone(), users.clone(), engine);
     // Served until this function returns.
@@ -187,9 +188,9 @@ async fn serve_store(
     let stop = stop_signal()?;
     tokio::spawn(crate::admin::serve(admin, state));
     let options = S3Options {
-        region: settings.region,
-        stall: settings.stall,
-        inline_bytes_max: settings.inline_bytes_max,
+        region: settings.service.region,
+        stall: settings.connections.stall.get(),
+        inline_bytes_max: settings.storage.inline_bytes_max.get(),
     };
     let service = Arc::new(S3Service::new(S3Context::new(store.clone(), users, options), sql));
     let mut holds = store.holds_node();

@@ -52,9 +52,9 @@ impl Users {
     /// The users of the settings and the root user. Without root keys in the settings a pair is made once and kept in
     /// the data directory; the flag is true when that happened now. Fails when two users share an id or an access key.
     pub fn load(settings: &ServerSettings) -> anyhow::Result<(Self, bool)> {
-        let (root, is_new) = match &settings.root {
+        let (root, is_new) = match &settings.accounts.root {
             Some(root) => (root.clone(), false),
-            None => kept_root(&settings.data)?,
+            None => kept_root(&settings.service.data)?,
         };
         let mut users = vec![User {
             name: "root".into(),
@@ -65,7 +65,7 @@ impl Users {
             secret_key: root.1,
             derived_key: DerivedKey::default(),
         }];
-        users.extend(settings.users.iter().cloned());
+        users.extend(settings.accounts.users.iter().cloned());
         let mut by_access_key = BTreeMap::new();
         let mut by_id = BTreeMap::new();
         for user in users {

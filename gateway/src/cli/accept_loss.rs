@@ -15,7 +15,7 @@ use ingest::env::{DiskErrorKind, Env, production};
 use ingest::ids::Offset;
 use ingest::log::embedded::{self, LostRange};
 
-use crate::config::ServerSettings;
+use crate::config::StorageSettings;
 use crate::server::engine_options::log_options;
 use crate::server::identity::DataIdentity;
 use crate::server::store::{DataLock, PARTITION};
@@ -47,7 +47,7 @@ async fn accept(data: &Path) -> anyhow::Result<()> {
     let (found, _) = found.context("the catalog, which only a backup can bring back")?;
     let found_none = found.is_none();
     let catalog = found.unwrap_or_else(|| Catalog::first(own.store, PARTITION));
-    let options = log_options(&ServerSettings::for_tools(data.to_path_buf()), own);
+    let options = log_options(&StorageSettings::for_tools(), own);
     let faults = embedded::verify(&env, &options, PARTITION, catalog.next).await?;
     if faults.is_empty() {
         println!("{}: the log is whole; there is no loss to accept", data.display());

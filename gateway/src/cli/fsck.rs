@@ -25,7 +25,7 @@ use ingest::env::{Env, FilePath};
 use ingest::ids::{BulkId, PartitionId};
 use ingest::log::embedded;
 
-use crate::config::ServerSettings;
+use crate::config::StorageSettings;
 use crate::server::engine_options::{bulk_options, log_options, partition_options};
 use crate::server::identity::DataIdentity;
 use crate::server::store::DataLock;
@@ -65,20 +65,19 @@ async fn check(data: &Path) -> anyhow::Result<(DataIdentity, Vec<String>)> {
     };
     let mut faults = Vec::new();
     for id in (0..partitions).map(PartitionId::new) {
-        check_partition(&env, data, &identity, id, &mut faults).await?;
+        check_partition(&env, &identity, id, &mut faults).await?;
     }
     Ok((identity, faults))
 }
 
 async fn check_partition(
     env: &Env,
-    data: &Path,
     identity: &DataIdentity,
     id: PartitionId,
     faults: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     let store = identity.store();
-    let settings = ServerSettings::for_tools(data.to_path_buf());
+    let settings = StorageSettings::for_tools();
     let layout = PartitionLayout::new(id);
     let catalog = match catalog::read(env, &layout, store, id).await {
         Ok((found, damaged)) => {
@@ -133,7 +132,7 @@ impl ReferencedExtents {
 /// The log, and what its records above the cut refer to.
 async fn check_log(
     env: &Env,
-    settings: &ServerSettings,
+    settings: &StorageSettings,
     options: &embedded::EmbeddedLogOptions,
     layout: &PartitionLayout,
     catalog: &Catalog,

@@ -86,14 +86,14 @@ impl NodeContext {
         kafka: &KafkaSettings,
         found: Option<DataIdentity>,
     ) -> anyhow::Result<(Self, Vec<Partition>)> {
-        let own = own_identity(&settings.data, kafka, found)?;
+        let own = own_identity(&settings.service.data, kafka, found)?;
         kafka::check_connection(&kafka.connection).await?;
         let topic = kafka::describe(&kafka.connection).await?;
         check_topic(&topic, kafka, own.map(|own| own.partitions))?;
         let partitions = topic.partitions.len() as u32;
         let brokers: Arc<dyn Brokers> = Arc::new(KafkaBrokers::new(kafka.connection.clone()));
         let options = replicated::ReplicatedLogOptions {
-            reserve_bytes: settings.reserve_bytes,
+            reserve_bytes: settings.storage.reserve_bytes.get(),
             ..replicated::ReplicatedLogOptions::new(FilePath::new("spool"))
         };
         let known = own.map(|own| own.store);
@@ -104,7 +104,7 @@ impl NodeContext {
             None => {
                 let (store, node) = (log.store(), kafka.node);
                 let own = NodeIdentity { store, node, partitions, holds_id: false };
-                DataIdentity::Node(own).write(&settings.data)?;
+                DataIdentity::Node(own).write(&settings.service.data)?;
                 own
             }
         };
@@ -120,7 +120,7 @@ impl NodeContext {
                 kafka.connection.cluster()
             );
         }
-        DataIdentity::Node(NodeIdentity { holds_id: true, ..own }).write(&settings.data)?;
+        DataIdentity::Node(NodeIdentity { holds_id: true, ..own }).write(&settings.service.data)?;
         let cluster = kafka.connection.cluster().to_owned();
         Ok((Self { id: own.node, cluster, log }, partitions))
     }
@@ -161,7 +161,7 @@ async fn open_partition(
     let catalog = found.unwrap_or_else(|| Catalog::first(own.store, id));
     let log: Arc<dyn Log> = log;
     check_last(&env, &log, &catalog).await?;
-    let bulk = BulkFiles::open(env.clone(), bulk_options(settings, &catalog)).await?;
+    let bulk = BulkFiles::open(env.clone(), bulk_options(&settings.storage, &catalog)).await?;
     let options = PartitionOptions {
         write_wait: WRITE_WAIT,
         reads: kafka.reads,
@@ -170,7 +170,7 @@ async fn open_partition(
         trims: false,
         payload: PayloadRoute::Log { piece_bytes: DATA_BYTES_MAX },
         node: Some(partition::ThisNode { id: own.node, held_before: own.holds_id }),
-        ..partition_options(settings)
+        ..partition_options(&settings.storage)
     };
     Ok(Partition::open(env, log, bulk, catalog, options).await?)
 }

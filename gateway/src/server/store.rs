@@ -86,8 +86,8 @@ impl DataLock {
 impl Store {
     /// Opens the store, recovering what the last stop left.
     pub async fn open(env: Env, settings: &ServerSettings) -> anyhow::Result<Self> {
-        let lock = DataLock::take(&settings.data)?;
-        let found = DataIdentity::read(&settings.data)?;
+        let lock = DataLock::take(&settings.service.data)?;
+        let found = DataIdentity::read(&settings.service.data)?;
         match &settings.log {
             LogKind::Embedded => Self::open_embedded(env, settings, found, lock).await,
             LogKind::Kafka(kafka) => {
@@ -107,21 +107,21 @@ impl Store {
             Some(DataIdentity::Embedded(own)) => own,
             Some(DataIdentity::Node(node)) => bail!(
                 "{} is the copy of node {} of a cluster: start it with --log kafka, or give another data directory",
-                settings.data.display(),
+                settings.service.data.display(),
                 node.node
             ),
             None => {
                 let own = StoreIdentity { store: new_store()?, is_begun: false };
-                DataIdentity::Embedded(own).write(&settings.data)?;
+                DataIdentity::Embedded(own).write(&settings.service.data)?;
                 own
             }
         };
-        DataIdentity::Embedded(own).mend(&settings.data)?;
+        DataIdentity::Embedded(own).mend(&settings.service.data)?;
         let found = Partition::catalog(&env, own.store, PARTITION).await.context("the catalog")?;
         let has_catalog = found.is_some();
         let catalog = found.unwrap_or_else(|| Catalog::first(own.store, PARTITION));
         let floors = BTreeMap::from([(PARTITION, catalog.next)]);
-        let (log, report) = EmbeddedLog::open(&env, log_options(settings, own), &floors)
+        let (log, report) = EmbeddedLog::open(&env, log_options(&settings.storage, own), &floors)
             .await
             .context("the log")?;
         if let Some(corruption) = report.corruptions.get(&PARTITION) {
@@ -138,8 +138,8 @@ impl Store {
             tracing::info!(bytes = report.torn_bytes, "an unfinished batch was cut off");
         }
         let log = Arc::new(log);
-        let bulk = BulkFiles::open(env.clone(), bulk_options(settings, &catalog)).await?;
-        let options = partition_options(settings);
+        let bulk = BulkFiles::open(env.clone(), bulk_options(&settings.storage, &catalog)).await?;
+        let options = partition_options(&settings.storage);
         let partition = Partition::open(env, log.clone(), bulk, catalog, options).await?;
         if !own.is_begun {
             // Said only of a log that is there, and before anybody is served.
@@ -149,7 +149,7 @@ impl Store {
                 bail!("a new store's first log file could not be made: {reason}");
             }
             DataIdentity::Embedded(StoreIdentity { is_begun: true, ..own })
-                .write(&settings.data)?;
+                .write(&settings.service.data)?;
         }
         Ok(Self { local: vec![partition], kind: LogBackend::Embedded(log), _lock: lock })
     }

@@ -34,7 +34,12 @@ impl Harness {
     /// Opens a new store with one user and the bucket `photos`.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let settings = ServerSettings::for_tools(folder.path().to_owned());
+        let arguments = ["siltstone", "server", "--reserve-bytes", "0", "--data"];
+        let arguments = arguments.into_iter().map(OsString::from).chain([folder.path().into()]);
+        let Ok((Command::Server(args), sources)) = cli::parse_from(arguments) else {
+            panic!("the arguments of a server are not taken");
+        };
+        let settings = ServerSettings::new(*args, &sources).unwrap();
         let env = production::of(folder.path()).unwrap();
         let store = Arc::new(Store::open(env, &settings).await.unwrap());
         let (all, _) = Users::load(&settings).unwrap();
