@@ -4,10 +4,8 @@
 //! ([`ingest::entry::EntryKey`]'s order). In that order:
 //!
 //! - the first statement about a version decides the version, and older ones about it are superseded;
-//!
 //! - the first statement about version `null` decides it, and every older `null` version is superseded,
-//! because a bucket keeps at most one;
-//!
+//!   because a bucket keeps at most one;
 //! - a removal hides the version that it names and is never visible itself.
 //!
 //! Entries can therefore be written without reading older ones: superseded statements are found where runs

@@ -48,7 +48,6 @@ pub struct User {
     pub display_name: String,
     /// The address that grants name; grants are refused for now.
     #[serde(default)]
-    #[expect(dead_code, reason = "part of the file's form from the start")]
     pub email: String,
     /// The access key that requests are signed with.
     pub access_key: String,

@@ -1,5 +1,6 @@
 //! A store in a temporary folder, an S3 service on it, and signed requests.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use gateway::api::context::{S3Context, S3Options};
 use gateway::api::request::RequestBody;
 use gateway::api::service::S3Service;
+use gateway::cli::{self, Command};
 use gateway::config::ServerSettings;
 use gateway::server::store::Store;
 use gateway::sql_service::SqlService;
