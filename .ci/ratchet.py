@@ -26,7 +26,6 @@ CONTRACT = re.compile(r"\b(err|error|fail|panic|cancel|durab|order|concurren|ide
 SUBJECT = re.compile(r"[a-z][\w./, -]*: [a-z0-9`]")
 # Functions that tell one straight story, a case for each kind of record or file: splitting would scatter it.
 STRAIGHT = {
-    "ingest/src/record.rs": {"encode", "decode"},
     "compactor/src/catalog.rs": {"decode"},
     "ingest/src/log/embedded/recovery.rs": {"recover"},
     "ingest/src/log/embedded/verify.rs": {"verify_once"},

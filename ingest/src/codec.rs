@@ -3,32 +3,32 @@
 //! Every format of the project is written with [`Encoder`] and read with [`Decoder`]. A decoder never
 //! panics and never trusts a length before it has been compared with the bytes that are there.
 //!
-//! What a decoder refuses an encoder refuses, too, so that nothing is acknowledged that can never be read:
+//! An encoder refuses every value that a decoder refuses, so that no value is acknowledged that can never be read:
 //! [`Decoder::count`] has its counterpart in [`Encoder::count`], and [`Decoder::bytes`] and [`Decoder::text`]
-//! in [`Encoder::bounded`], each with the same limit. What came from outside ends in
-//! [`Encoder::try_finish`], whose error the caller hands on.
+//! in [`Encoder::bounded`], each with the same limit. Values from outside end in
+//! [`Encoder::try_finish`], whose error the caller returns.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Says where and why bytes could not be decoded.
+/// The place and the reason of bytes that could not be decoded.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("cannot decode {what} at byte {position}")]
 pub struct DecodeError {
-    /// What was expected.
+    /// The field that was expected.
     pub what: &'static str,
-    /// How far into the input, in bytes.
+    /// The position in the input, in bytes.
     pub position: usize,
 }
 
-/// Says what could not be encoded, because no decoder would take it.
+/// A value that could not be encoded, because no decoder would take it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{what} beyond its limit: {found}, and at most {limit} can be read back")]
 pub struct EncodeError {
     /// The list or text that is too long.
     pub what: &'static str,
-    /// How much there is.
+    /// The length or count of the value.
     pub found: usize,
-    /// How much there may be.
+    /// The greatest length or count that a decoder takes.
     pub limit: usize,
 }
 
@@ -38,7 +38,7 @@ pub struct Encoder {
     buffer: BytesMut,
     /// The first value that was beyond its limit.
     refused: Option<EncodeError>,
-    /// True when long values are only looked at.
+    /// True when long values are only checked.
     only_checks: bool,
 }
 
@@ -48,13 +48,13 @@ impl Encoder {
         Self::default()
     }
 
-    /// Starts with room for `bytes`.
+    /// Starts with room for a number of bytes; the buffer grows when it needs more.
     pub fn with_capacity(bytes: usize) -> Self {
         Self { buffer: BytesMut::with_capacity(bytes), ..Self::default() }
     }
 
-    /// Starts an encoding that nobody wants but for its limits: payload is not copied. See
-    /// [`Encoder::refused`].
+    /// Starts an encoding that only checks limits: bounded bytes are not copied. The result is
+    /// [`Encoder::refused`]; the bytes must not be used.
     pub fn checking() -> Self {
         Self { only_checks: true, ..Self::default() }
     }
@@ -63,6 +63,11 @@ impl Encoder {
     pub fn u8(&mut self, value: u8) -> &mut Self {
         self.buffer.put_u8(value);
         self
+    }
+
+    /// Appends a truth value as one byte: 1 for true, 0 for false.
+    pub fn bool(&mut self, value: bool) -> &mut Self {
+        self.u8(u8::from(value))
     }
 
     /// Appends two bytes.
@@ -111,7 +116,7 @@ impl Encoder {
         self.raw(bytes)
     }
 
-    /// Appends a count that must not exceed `limit`.
+    /// Appends a count as a varint. A count above `limit` makes the encoder refuse; see [`Encoder::refused`].
     pub fn count(&mut self, count: usize, limit: usize, what: &'static str) -> &mut Self {
         if count > limit {
             self.refused.get_or_insert(EncodeError { what, found: count, limit });
@@ -119,23 +124,23 @@ impl Encoder {
         self.varint(count as u64)
     }
 
-    /// Appends a varint length of at most `limit`, and the bytes.
+    /// Appends a varint length and the bytes. A length above `limit` makes the encoder refuse.
     pub fn bounded(&mut self, bytes: &[u8], limit: usize, what: &'static str) -> &mut Self {
         self.count(bytes.len(), limit, what);
         if self.only_checks { self } else { self.raw(bytes) }
     }
 
-    /// The first value that was beyond its limit, if any was.
+    /// Fails with the first value that was beyond its limit.
     pub fn refused(&self) -> Result<(), EncodeError> {
         self.refused.map_or(Ok(()), Err)
     }
 
-    /// How many bytes have been appended.
+    /// The number of bytes that have been appended.
     pub fn len(&self) -> usize {
         self.buffer.len()
     }
 
-    /// Says whether nothing has been appended.
+    /// True before the first byte is appended.
     pub fn is_empty(&self) -> bool {
         self.buffer.is_empty()
     }
@@ -145,19 +150,19 @@ impl Encoder {
         &self.buffer
     }
 
-    /// Overwrites four bytes that were appended before; for lengths and checksums.
+    /// Overwrites four bytes that were appended before, for lengths and checksums. Panics when they were not.
     pub fn patch_u32(&mut self, position: usize, value: u32) {
         self.buffer[position..position + 4].copy_from_slice(&value.to_le_bytes());
     }
 
-    /// Gives the bytes away, unless something was beyond its limit.
+    /// Returns the bytes. Fails when a value was beyond its limit.
     pub fn try_finish(self) -> Result<Bytes, EncodeError> {
         self.refused()?;
         Ok(self.buffer.freeze())
     }
 
-    /// Gives the bytes away. Panics when something was beyond its limit: for what has been checked before, or
-    /// cannot grow from outside.
+    /// Returns the bytes. Panics when a value was beyond its limit, so it is only for values that were checked before
+    /// or that no client can make longer.
     pub fn finish(self) -> Bytes {
         match self.try_finish() {
             Ok(bytes) => bytes,
@@ -179,22 +184,22 @@ impl Decoder {
         Self { input, position: 0 }
     }
 
-    /// How many bytes have been taken.
+    /// The number of bytes that have been taken.
     pub fn position(&self) -> usize {
         self.position
     }
 
-    /// How many bytes are left.
+    /// The number of bytes that are left.
     pub fn remaining(&self) -> usize {
         self.input.len() - self.position
     }
 
-    /// An error at the current place.
+    /// An error at the current position.
     pub fn error(&self, what: &'static str) -> DecodeError {
         DecodeError { what, position: self.position }
     }
 
-    /// Takes `len` bytes.
+    /// Takes `len` bytes, sharing the input's memory. Fails when fewer are left.
     pub fn raw(&mut self, len: usize, what: &'static str) -> Result<Bytes, DecodeError> {
         if len > self.remaining() {
             return Err(self.error(what));
@@ -204,7 +209,7 @@ impl Decoder {
         Ok(taken)
     }
 
-    /// Takes an array.
+    /// Takes an array. Fails when fewer bytes are left.
     pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
         let Some(taken) = self.input[self.position..].first_chunk::<N>() else {
             return Err(self.error(what));
@@ -217,6 +222,16 @@ impl Decoder {
     /// Takes one byte.
     pub fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
         Ok(self.array::<1>(what)?[0])
+    }
+
+    /// Takes a truth value off. Fails for a byte that is neither 0 nor 1, so that values have one encoding.
+    pub fn bool(&mut self, what: &'static str) -> Result<bool, DecodeError> {
+        let error = self.error(what);
+        match self.u8(what)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(error),
+        }
     }
 
     /// Takes two bytes.
@@ -257,7 +272,7 @@ impl Decoder {
         unreachable!("the loop ends at the tenth byte")
     }
 
-    /// Takes a varint that must not exceed `limit`.
+    /// Takes a varint. Fails when the number exceeds `limit`.
     pub fn count(&mut self, limit: usize, what: &'static str) -> Result<usize, DecodeError> {
         let error = self.error(what);
         match usize::try_from(self.varint(what)?) {
@@ -266,20 +281,20 @@ impl Decoder {
         }
     }
 
-    /// Takes a varint length of at most `limit`, then as many bytes.
+    /// Takes a varint length, then as many bytes. Fails when the length exceeds `limit`.
     pub fn bytes(&mut self, limit: usize, what: &'static str) -> Result<Bytes, DecodeError> {
         let len = self.count(limit, what)?;
         self.raw(len, what)
     }
 
-    /// Takes length-prefixed UTF-8 of at most `limit` bytes.
+    /// Takes length-prefixed UTF-8. Fails for more than `limit` bytes and for bytes that are not UTF-8.
     pub fn text(&mut self, limit: usize, what: &'static str) -> Result<String, DecodeError> {
         let error = self.error(what);
         let bytes = self.bytes(limit, what)?;
         String::from_utf8(bytes.to_vec()).map_err(|_| error)
     }
 
-    /// Asserts that everything has been taken.
+    /// Fails when bytes are left.
     pub fn end(&self, what: &'static str) -> Result<(), DecodeError> {
         if self.remaining() == 0 { Ok(()) } else { Err(self.error(what)) }
     }

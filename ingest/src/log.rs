@@ -31,12 +31,12 @@ mod second_look;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::env::{DiskError, DiskErrorKind, Fut};
 use crate::ids::{Offset, PartitionId};
 use crate::record::{Record, RecordId};
 use crate::time::WallTime;
 
+pub use crate::entry::LogLocation;
 pub use second_look::{confirm, mended};
 
 /// A partition's durable, ordered sequence of records. All methods may be called from many tasks at
@@ -156,36 +156,6 @@ pub struct CommittedRecord {
     pub location: LogLocation,
     /// The decoded record, inline payload included.
     pub record: Record,
-}
-
-/// The place of a record's inline payload in the log. Only the log that returned the location can read
-/// it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct LogLocation {
-    /// The file's number.
-    pub file: u64,
-    /// Where the record begins, in bytes.
-    pub position: u64,
-    /// The whole record's length in bytes.
-    pub len: u32,
-}
-
-impl LogLocation {
-    /// Appends file, position and length to `out`. Never fails; [`LogLocation::decode`] reads the same
-    /// order.
-    pub fn encode(&self, out: &mut Encoder) {
-        out.varint(self.file).varint(self.position).u32(self.len);
-    }
-
-    /// Takes a location off the front of `from`. Fails when bytes are missing or a number is not
-    /// encoded validly; an offset beyond any file is not checked here.
-    pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
-        Ok(Self {
-            file: from.varint("log file")?,
-            position: from.varint("log position")?,
-            len: from.u32("log record length")?,
-        })
-    }
 }
 
 /// The condition under which a reader has met a barrier.

@@ -1,14 +1,26 @@
 //! Every decision as a table: the record, what was there before, what becomes of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use ingest::entry::StoredChecksum;
-use ingest::ids::{BulkId, PartitionId, SegmentId};
-use ingest::log::LogLocation;
+use ingest::entry::{
+    Attributes, ETag, Entry, EntryKey, EntryValue, Extent, LogLocation, ObjectVersion, PartSummary,
+    PayloadLocation, StoredChecksum,
+};
+use ingest::ids::{BulkId, ConfigVersion, Offset, PartNumber, SegmentId, UploadId};
 use ingest::name::BucketName;
-use ingest::record::{CreateUpload, RecordId};
+use ingest::record::{
+    CompleteUpload, CreateBucket, CreateUpload, DeleteObject, PutObject, PutPart, RecordId,
+    RecordPayload, SetTags, UploadPart, Versioning,
+};
+use md5::{Digest, Md5};
 
 use super::*;
-use crate::state::decode_part;
+use crate::memtable::StateChange;
+use crate::outcome::{DeletedVersion, VersionName, WrittenVersion};
+use crate::state::{
+    BucketState, COMPLETED_UPLOAD_RECORDS, OpenUpload, StateKey, UploadState, decode_part,
+};
 
 const BUCKET: BucketId = BucketId::new(3);
 const CONFIG: ConfigVersion = ConfigVersion::new(2);
