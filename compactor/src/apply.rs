@@ -100,9 +100,7 @@ pub fn apply(
         RecordBody::DeleteBucket { bucket, seen } => {
             bucket::delete_bucket(buckets, prior, *bucket, *seen)
         }
-        RecordBody::SetVersioning { bucket, versioning } => {
-            bucket::set_versioning(buckets, *bucket, *versioning)
-        }
+        RecordBody::SetBucketConfig(set) => bucket::set_config(buckets, at, set),
         RecordBody::PutObject(put) => object::put_object(buckets, at, prior, put, committed),
         RecordBody::DeleteObject(delete) => {
             object::delete_object(buckets, at, prior, delete, &committed.record.principal)

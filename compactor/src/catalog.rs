@@ -22,8 +22,9 @@ use ingest::time::WallTime;
 use crate::layout::PartitionLayout;
 use crate::sealed::FileDigest;
 
-/// The version of this program's fold; a catalog made by a newer fold is refused at load.
-pub const FOLD_VERSION: u32 = 1;
+/// The version of the fold, and of the state and the entry headers that it writes. A catalog that another version
+/// made is refused.
+pub const FOLD_VERSION: u32 = 2;
 
 /// A partition's catalog: everything that is needed, beside the log above [`Catalog::next`], to restore the
 /// partition.
@@ -146,15 +147,14 @@ pub enum LoadError {
         /// The path of a copy of the catalog.
         file: FilePath,
     },
-    /// A newer version of this program made the catalog. Only that version or a later one can open the
-    /// store.
-    #[error("{file} was made by fold version {found}, this program knows up to {known}")]
-    Newer {
+    /// Another version of this program made the catalog. Only that version can open the store.
+    #[error("{file} was made by fold version {found}, this program reads version {known} only")]
+    OtherVersion {
         /// The path of a copy of the catalog.
         file: FilePath,
         /// The fold version in the catalog.
         found: u32,
-        /// The highest fold version that this program can load.
+        /// The fold version that this program can load.
         known: u32,
     },
 }
@@ -539,9 +539,9 @@ pub async fn read(
     if catalog.store != store || catalog.partition != partition {
         return Err(LoadError::Foreign { file });
     }
-    if catalog.fold_version > FOLD_VERSION {
+    if catalog.fold_version != FOLD_VERSION {
         let found = catalog.fold_version;
-        return Err(LoadError::Newer { file, found, known: FOLD_VERSION });
+        return Err(LoadError::OtherVersion { file, found, known: FOLD_VERSION });
     }
     Ok((Some(catalog), damaged))
 }

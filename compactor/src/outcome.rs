@@ -96,6 +96,10 @@ pub enum Rejection {
     PayloadMissing,
     /// Something was written to the bucket after it had been found empty: look again.
     BucketWritten,
+    /// The documents of the bucket's configuration would be too many, or too long together.
+    ConfigurationTooLarge,
+    /// The configuration document is not one that the fold can read.
+    ConfigurationMalformed,
 }
 
 const REJECTIONS: &[Rejection] = &[
@@ -118,6 +122,8 @@ const REJECTIONS: &[Rejection] = &[
     Rejection::StaleCut,
     Rejection::PayloadMissing,
     Rejection::BucketWritten,
+    Rejection::ConfigurationTooLarge,
+    Rejection::ConfigurationMalformed,
 ];
 
 fn encode_name(version: Option<VersionName>, out: &mut Encoder) {

@@ -12,24 +12,22 @@
 //!   w writer-id                      -> WriterState
 //! ```
 
+mod bucket;
 mod last_writes;
 mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use ingest::codec::{DecodeError, Decoder, Encoder};
-use ingest::entry::{Attributes, EntryKey, OWNER_BYTES_MAX, PARTS_MAX};
-use ingest::ids::{
-    BucketId, ConfigVersion, Epoch, Offset, PartNumber, Sequence, StreamId, UploadId, WriterId,
-};
-use ingest::name::{BUCKET_NAME_BYTES_MAX, BucketName};
-use ingest::record::{REGION_BYTES_MAX, RecordId, UploadPart, Versioning};
+use ingest::entry::{Attributes, EntryKey, PARTS_MAX};
+use ingest::ids::{BucketId, Epoch, Offset, PartNumber, Sequence, StreamId, UploadId, WriterId};
+use ingest::record::{RecordId, UploadPart};
 use ingest::time::WallTime;
 
 use crate::outcome::{RecordOutcome, Rejection, WrittenVersion};
 
+pub use bucket::{BucketState, Buckets, ConfigDocument};
 pub use last_writes::LastWrites;
 pub use stream::StreamState;
 
@@ -144,104 +142,6 @@ impl StateKey {
     /// A writer's.
     pub fn writer(writer: WriterId) -> Self {
         Self([b"w".as_slice(), &writer.0].concat().into())
-    }
-}
-
-/// A bucket.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct BucketState {
-    /// Its id.
-    pub id: BucketId,
-    /// Its name.
-    pub name: BucketName,
-    /// Its owner: canonical id.
-    pub owner: String,
-    /// The region that it was created for.
-    pub region: String,
-    /// When, by the log.
-    pub created: WallTime,
-    /// Its versioning.
-    pub versioning: Versioning,
-    /// Raised by each change of its configuration.
-    pub config: ConfigVersion,
-}
-
-impl BucketState {
-    /// Encodes the value.
-    pub fn encode(&self) -> Bytes {
-        let mut out = Encoder::new();
-        out.u64(self.id.get()).bytes(self.name.as_bytes());
-        out.bounded(self.owner.as_bytes(), OWNER_BYTES_MAX, "owner");
-        out.bounded(self.region.as_bytes(), REGION_BYTES_MAX, "region");
-        out.i64(self.created.micros()).u8(self.versioning.code()).u32(self.config.get());
-        out.finish()
-    }
-
-    /// Decodes the value.
-    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
-        let mut from = Decoder::new(bytes);
-        let id = BucketId::new(from.u64("bucket id")?);
-        let error = from.error("bucket name");
-        let bucket = Self {
-            id,
-            name: BucketName::new(from.bytes(BUCKET_NAME_BYTES_MAX, "bucket name")?)
-                .map_err(|_| error)?,
-            owner: from.text(OWNER_BYTES_MAX, "owner")?,
-            region: from.text(REGION_BYTES_MAX, "region")?,
-            created: WallTime::from_micros(from.i64("time")?),
-            versioning: Versioning::decode(&mut from)?,
-            config: ConfigVersion::new(from.u32("configuration version")?),
-        };
-        from.end("end of bucket")?;
-        Ok(bucket)
-    }
-}
-
-/// All buckets, by name; copied on change, since buckets change rarely and are read by every request.
-#[derive(Clone, Default, Debug)]
-pub struct Buckets {
-    by_name: BTreeMap<BucketName, Arc<BucketState>>,
-    by_id: BTreeMap<BucketId, Arc<BucketState>>,
-}
-
-impl Buckets {
-    /// The bucket of that name.
-    pub fn named(&self, name: &BucketName) -> Option<&Arc<BucketState>> {
-        self.by_name.get(name)
-    }
-
-    /// The bucket with that id.
-    pub fn get(&self, id: BucketId) -> Option<&Arc<BucketState>> {
-        self.by_id.get(&id)
-    }
-
-    /// All buckets in order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<BucketState>> {
-        self.by_name.values()
-    }
-
-    /// Those of them that `keep` holds for.
-    pub fn filtered(&self, keep: impl Fn(&BucketState) -> bool) -> Self {
-        let kept = |bucket: &&Arc<BucketState>| keep(bucket);
-        let kept: Vec<_> = self.by_id.values().filter(kept).cloned().collect();
-        Self {
-            by_name: kept.iter().map(|bucket| (bucket.name.clone(), bucket.clone())).collect(),
-            by_id: kept.into_iter().map(|bucket| (bucket.id, bucket)).collect(),
-        }
-    }
-
-    /// Puts a bucket in, replacing its former state.
-    pub fn insert(&mut self, bucket: BucketState) {
-        let bucket = Arc::new(bucket);
-        self.by_name.insert(bucket.name.clone(), bucket.clone());
-        self.by_id.insert(bucket.id, bucket);
-    }
-
-    /// Takes a bucket out.
-    pub fn remove(&mut self, id: BucketId) {
-        if let Some(bucket) = self.by_id.remove(&id) {
-            self.by_name.remove(&bucket.name);
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Record format v2: one fact in the log. `docs/formats/record.md` specifies the bytes.
+//! Record format v3: one fact in the log. `docs/formats/record.md` specifies the bytes.
 //!
 //! A record carries a client's request and the configuration under which the request was accepted. The outcome
 //! is decided where the log is applied, the same on every replica. Everything that the decision needs is inside:
@@ -9,6 +9,7 @@
 
 mod body;
 mod bucket;
+mod config;
 mod control;
 mod fields;
 mod kind;
@@ -26,6 +27,10 @@ use crate::time::WallTime;
 
 pub use body::RecordBody;
 pub use bucket::{CreateBucket, REGION_BYTES_MAX, Versioning};
+pub use config::{
+    CONFIG_BYTES_MAX, CONFIG_DOCUMENT_BYTES_MAX, CONFIG_DOCUMENTS_MAX, ConfigKind, SetBucketConfig,
+    decode_document, encode_document,
+};
 pub use control::{ClaimStage, CutDigest, RoomReport};
 pub use kind::RecordKind;
 pub use object::{
@@ -36,7 +41,7 @@ pub use stream::{DATA_BYTES_MAX, StreamPiece, StreamRef};
 pub use upload::{CompleteUpload, CreateUpload, PutPart, UploadPart};
 
 /// The version that this code writes and reads.
-pub const RECORD_VERSION: u8 = 2;
+pub const RECORD_VERSION: u8 = 3;
 
 /// The most bytes that a record may have, payload included.
 pub const RECORD_BYTES_MAX: usize = 8 << 20;
@@ -91,7 +96,7 @@ impl Record {
     /// True for a record that makes the store larger. When room runs out, the rest of the room is kept for records
     /// that do not: removals, and the cuts that make space free.
     pub fn grows(&self) -> bool {
-        self.body.kind().grows()
+        self.body.grows()
     }
 
     /// True when the writer numbers the record, so that it is applied once and its outcome is remembered. A record
@@ -164,7 +169,7 @@ impl Record {
         let mut from = Decoder::new(bytes);
         let version = from.u8("record version")?;
         if version != RECORD_VERSION {
-            return Err(DecodeError { what: "record version", position: 0 });
+            return Err(DecodeError { what: "a record of a version other than 3", position: 0 });
         }
         let kind = from.u8("record kind")?;
         let id = RecordId {

@@ -11,11 +11,11 @@ use compactor::outcome::RecordOutcome;
 use compactor::partition::{CutPolicy, PartitionOptions};
 use futures::StreamExt;
 use futures::stream;
-use ingest::ids::BucketId;
+use ingest::ids::{BucketId, ConfigVersion};
 use ingest::name::{BucketName, ObjectKey};
 use ingest::record::{
-    CreateBucket, DeleteObject, PutObject, RecordBody, RecordPayload, VersionRef, Versioning,
-    WriteCondition,
+    ConfigKind, CreateBucket, DeleteObject, PutObject, RecordBody, RecordPayload, SetBucketConfig,
+    VersionRef, Versioning, WriteCondition,
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -183,7 +183,12 @@ async fn buckets(
         let made = data.partition.submit(owner, "bench", RecordBody::CreateBucket(bucket)).await?;
         let RecordOutcome::BucketCreated(id) = made else { bail!("no bucket {name}: {made:?}") };
         if *name == "marked" {
-            let versioning = RecordBody::SetVersioning { bucket: id, versioning: Versioning::On };
+            let versioning = RecordBody::SetBucketConfig(SetBucketConfig {
+                bucket: id,
+                config: ConfigVersion::ZERO,
+                kind: ConfigKind::VERSIONING,
+                document: Some(Versioning::On.document()),
+            });
             data.partition.submit(owner, "bench", versioning).await?;
         }
         ids.push(id);

@@ -1,8 +1,11 @@
 //! The outcome of records about a bucket as a whole.
 
-use ingest::ids::{BucketId, ConfigVersion, Offset, PartitionId};
-use ingest::record::{CreateBucket, Versioning};
+use std::collections::BTreeMap;
 
+use ingest::ids::{BucketId, ConfigVersion, Offset, PartitionId};
+use ingest::record::{CreateBucket, SetBucketConfig, Versioning};
+
+use super::condition::configured;
 use super::effects::{LogPosition, RecordEffects};
 use super::prior::PriorState;
 use crate::memtable::StateChange;
@@ -39,6 +42,7 @@ pub fn create_bucket(
         created: at.time,
         versioning: Versioning::Off,
         config: ConfigVersion::ZERO,
+        documents: BTreeMap::new(),
     };
     change_bucket(RecordOutcome::BucketCreated(id), bucket)
 }
@@ -76,18 +80,13 @@ pub fn delete_bucket(
     }
 }
 
-/// Switches a bucket's versioning, which raises the version of the configuration.
-pub fn set_versioning(
-    buckets: &Buckets,
-    bucket: BucketId,
-    versioning: Versioning,
-) -> RecordEffects {
-    let Some(bucket) = buckets.get(bucket) else {
-        return RecordEffects::rejected(Rejection::NoSuchBucket);
-    };
-    let config = bucket.config.next();
-    change_bucket(
-        RecordOutcome::Done,
-        BucketState { versioning, config, ..BucketState::clone(bucket) },
-    )
+/// Sets or removes one configuration document, which raises the version of the configuration. The document is kept
+/// as it came; only that of versioning is read.
+pub fn set_config(buckets: &Buckets, at: LogPosition, set: &SetBucketConfig) -> RecordEffects {
+    let changed = configured(buckets, set.bucket, set.config)
+        .and_then(|bucket| bucket.configured(set.kind, set.document.as_ref(), at.time));
+    match changed {
+        Ok(bucket) => change_bucket(RecordOutcome::Done, bucket),
+        Err(rejection) => RecordEffects::rejected(rejection),
+    }
 }

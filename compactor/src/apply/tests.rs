@@ -1,8 +1,10 @@
 //! Every decision as a table: the record, what was there before, what becomes of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ingest::codec::Decoder;
 use ingest::entry::{
     Attributes, ETag, Entry, EntryKey, EntryValue, Extent, LogLocation, ObjectVersion, PartSummary,
     PayloadLocation, StoredChecksum,
@@ -10,8 +12,8 @@ use ingest::entry::{
 use ingest::ids::{BulkId, ConfigVersion, Offset, PartNumber, SegmentId, UploadId};
 use ingest::name::BucketName;
 use ingest::record::{
-    CompleteUpload, CreateBucket, CreateUpload, DeleteObject, PutObject, PutPart, RecordId,
-    RecordPayload, SetTags, UploadPart, Versioning,
+    CompleteUpload, ConfigKind, CreateBucket, CreateUpload, DeleteObject, PutObject, PutPart,
+    RecordId, RecordPayload, SetBucketConfig, SetTags, UploadPart, Versioning,
 };
 use md5::{Digest, Md5};
 
@@ -19,7 +21,8 @@ use super::*;
 use crate::memtable::StateChange;
 use crate::outcome::{DeletedVersion, VersionName, WrittenVersion};
 use crate::state::{
-    BucketState, COMPLETED_UPLOAD_RECORDS, OpenUpload, StateKey, UploadState, decode_part,
+    BucketState, COMPLETED_UPLOAD_RECORDS, ConfigDocument, OpenUpload, StateKey, UploadState,
+    decode_part,
 };
 
 const BUCKET: BucketId = BucketId::new(3);
@@ -49,6 +52,7 @@ fn bucket(versioning: Versioning) -> BucketState {
         created: WallTime::from_micros(1),
         versioning,
         config: CONFIG,
+        documents: BTreeMap::new(),
     }
 }
 
@@ -69,6 +73,10 @@ fn record(body: RecordBody) -> Record {
 }
 
 fn decide(versioning: Versioning, prior: PriorState, body: RecordBody) -> RecordEffects {
+    decide_on(&with(versioning), prior, body)
+}
+
+fn decide_on(buckets: &Buckets, prior: PriorState, body: RecordBody) -> RecordEffects {
     let committed = CommittedRecord {
         offset: AT,
         // The fold's time counts, not that of the record.
@@ -76,7 +84,7 @@ fn decide(versioning: Versioning, prior: PriorState, body: RecordBody) -> Record
         location: LOCATION,
         record: record(body),
     };
-    apply(&RULES, PartitionId::ZERO, &with(versioning), CUT, TIME, prior, &committed)
+    apply(&RULES, PartitionId::ZERO, buckets, CUT, TIME, prior, &committed)
 }
 
 fn off(prior: PriorState, body: RecordBody) -> RecordEffects {
@@ -218,6 +226,7 @@ fn a_bucket_is_created_once_and_named_by_its_offset() {
         created: TIME,
         versioning: Versioning::Off,
         config: ConfigVersion::ZERO,
+        documents: BTreeMap::new(),
     };
     let wanted = RecordEffects {
         outcome: RecordOutcome::BucketCreated(state.id),
@@ -254,19 +263,70 @@ fn only_an_empty_bucket_is_deleted_and_its_uploads_go_with_it() {
     }
 }
 
+fn set_config(kind: ConfigKind, document: Option<&[u8]>) -> SetBucketConfig {
+    let document = document.map(Bytes::copy_from_slice);
+    SetBucketConfig { bucket: BUCKET, config: CONFIG, kind, document }
+}
+
+/// The bucket after a record that sets documents, all of them at once.
+fn with_documents(documents: &[(ConfigKind, &[u8])]) -> BucketState {
+    let document = |bytes: &[u8]| ConfigDocument {
+        bytes: Bytes::copy_from_slice(bytes),
+        version: CONFIG.next(),
+        changed: TIME,
+    };
+    let documents = documents.iter().map(|(kind, bytes)| (*kind, document(bytes))).collect();
+    BucketState { documents, config: CONFIG.next(), ..bucket(Versioning::Off) }
+}
+
+fn changed(state: BucketState) -> RecordEffects {
+    RecordEffects {
+        state: vec![(StateKey::bucket(BUCKET), Some(state.encode()))],
+        bucket: Some((BUCKET, Some(state))),
+        ..done()
+    }
+}
+
 #[test]
-fn each_change_of_versioning_raises_the_configuration() {
+fn each_change_of_a_document_raises_the_configuration() {
+    let set = |set| off(PriorState::default(), RecordBody::SetBucketConfig(set));
+    let kind = ConfigKind::VERSIONING;
     for versioning in [Versioning::Off, Versioning::On, Versioning::Suspended] {
-        let set =
-            |bucket| off(PriorState::default(), RecordBody::SetVersioning { bucket, versioning });
-        assert_eq!(set(NOBODYS), rejected(Rejection::NoSuchBucket));
-        let state = BucketState { versioning, config: CONFIG.next(), ..bucket(Versioning::Off) };
-        let wanted = RecordEffects {
-            state: vec![(StateKey::bucket(BUCKET), Some(state.encode()))],
-            bucket: Some((BUCKET, Some(state))),
-            ..done()
-        };
-        assert_eq!(set(BUCKET), wanted);
+        let document = versioning.document();
+        let state = BucketState { versioning, ..with_documents(&[(kind, &document)]) };
+        assert_eq!(set(set_config(kind, Some(&document))), changed(state));
+    }
+    // What the fold does not read, it keeps as it came.
+    let unknown = ConfigKind::decode(&mut Decoder::new(Bytes::from_static(&[99]))).unwrap();
+    let state = with_documents(&[(unknown, b"<any />")]);
+    assert_eq!(set(set_config(unknown, Some(b"<any />"))), changed(state));
+    // The removal of a document that is not there is a change like any other.
+    assert_eq!(set(set_config(unknown, None)), changed(with_documents(&[])));
+    let mut buckets = with(Versioning::Off);
+    let versioned =
+        bucket(Versioning::Off).configured(kind, Some(&Versioning::On.document()), TIME).unwrap();
+    buckets.insert(BucketState { config: CONFIG, ..versioned });
+    let removed = decide_on(
+        &buckets,
+        PriorState::default(),
+        RecordBody::SetBucketConfig(set_config(kind, None)),
+    );
+    assert_eq!(removed, changed(with_documents(&[])));
+}
+
+#[test]
+fn a_document_is_refused_under_another_configuration_or_when_the_fold_cannot_read_it() {
+    let set = |set| off(PriorState::default(), RecordBody::SetBucketConfig(set)).outcome;
+    let rejected = RecordOutcome::Rejected;
+    let kind = ConfigKind::VERSIONING;
+    let good = set_config(kind, Some(&[1]));
+    let nobodys = SetBucketConfig { bucket: NOBODYS, ..good.clone() };
+    assert_eq!(set(nobodys), rejected(Rejection::NoSuchBucket));
+    let stale = SetBucketConfig { config: OTHER_CONFIG, ..good };
+    assert_eq!(set(stale), rejected(Rejection::Retry(CONFIG)));
+    for document in [&b""[..], &[3], &[1, 0]] {
+        let refused = set(set_config(kind, Some(document)));
+        assert_eq!(refused, rejected(Rejection::ConfigurationMalformed));
     }
 }
 

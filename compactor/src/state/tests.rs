@@ -1,6 +1,11 @@
-use ingest::entry::{ETag, Extent, StoredChecksum};
+use ingest::entry::{ETag, Extent, OWNER_BYTES_MAX, StoredChecksum};
 use ingest::env::FilePath;
 use ingest::ids::{BulkId, ConfigVersion};
+use ingest::name::BucketName;
+use ingest::record::{
+    CONFIG_BYTES_MAX, CONFIG_DOCUMENT_BYTES_MAX, CONFIG_DOCUMENTS_MAX, ConfigKind,
+    REGION_BYTES_MAX, Versioning,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -16,6 +21,17 @@ const BUCKET: BucketId = BucketId::new(3);
 const UPLOAD: UploadId = UploadId([0x55; 16]);
 const WRITER: WriterId = WriterId([0x77; 16]);
 
+fn kind(number: u64) -> ConfigKind {
+    let mut out = Encoder::new();
+    out.varint(number);
+    ConfigKind::decode(&mut Decoder::new(out.finish())).unwrap()
+}
+
+fn document(version: u32, bytes: &[u8]) -> ConfigDocument {
+    let (version, changed) = (ConfigVersion::new(version), WallTime::from_micros(11));
+    ConfigDocument { bytes: Bytes::copy_from_slice(bytes), version, changed }
+}
+
 fn bucket() -> BucketState {
     BucketState {
         id: BUCKET,
@@ -24,7 +40,12 @@ fn bucket() -> BucketState {
         region: "eu-central-1".into(),
         created: WallTime::from_micros(1_700_000_000_000_000),
         versioning: Versioning::Suspended,
-        config: ConfigVersion::new(2),
+        config: ConfigVersion::new(7),
+        documents: [
+            (ConfigKind::VERSIONING, document(5, &Versioning::Suspended.document())),
+            (kind(300), document(7, b"<of-a-kind-that-nobody-knows />")),
+        ]
+        .into(),
     }
 }
 
@@ -150,7 +171,7 @@ fn write() -> Vec<u8> {
 
 #[test]
 fn the_bytes_of_a_state_run_are_those_of_the_golden_file() {
-    let golden = golden::check("table-v3.state", &write());
+    let golden = golden::check("state-v2.state", &write());
     let memory = Memory::default();
     memory.put(&path(), &golden);
     let digest = FileDigest { len: golden.len() as u64, ..FileDigest::default() };
@@ -302,8 +323,8 @@ fn buckets_are_found_by_name_and_id() {
     assert_eq!(buckets.get(BUCKET).unwrap().name, bucket().name);
     let names: Vec<&str> = buckets.iter().map(|bucket| bucket.name.as_str()).collect();
     assert_eq!(names, ["a-bucket.0", "a-bucket.1"]);
-    buckets.insert(BucketState { config: ConfigVersion::new(3), ..bucket() });
-    assert_eq!(buckets.named(&bucket().name).unwrap().config, ConfigVersion::new(3));
+    buckets.insert(BucketState { config: ConfigVersion::new(9), ..bucket() });
+    assert_eq!(buckets.named(&bucket().name).unwrap().config, ConfigVersion::new(9));
     buckets.remove(BUCKET);
     assert!(buckets.get(BUCKET).is_none() && buckets.named(&bucket().name).is_none());
     buckets.remove(BUCKET);
@@ -422,15 +443,21 @@ proptest! {
     fn a_bucket_comes_back(
         id: u64, name in "[a-z0-9.-]{3,63}", owner in ".{0,64}", region in ".{0,16}",
         created: i64, versioning in 0usize..3, config: u32,
+        others in proptest::collection::btree_map(2u64..65_536, proptest::collection::vec(any::<u8>(), 0..40), 0..9),
     ) {
+        let versioning = [Versioning::Off, Versioning::On, Versioning::Suspended][versioning];
+        let mut documents: BTreeMap<ConfigKind, ConfigDocument> =
+            others.iter().map(|(number, bytes)| (kind(*number), document(config, bytes))).collect();
+        documents.insert(ConfigKind::VERSIONING, document(config, &versioning.document()));
         let state = BucketState {
             id: BucketId::new(id),
             name: BucketName::new(name).unwrap(),
             owner,
             region,
             created: WallTime::from_micros(created),
-            versioning: [Versioning::Off, Versioning::On, Versioning::Suspended][versioning],
+            versioning,
             config: ConfigVersion::new(config),
+            documents,
         };
         prop_assert_eq!(BucketState::decode(state.encode()), Ok(state));
     }
@@ -456,6 +483,46 @@ proptest! {
         let key = StateKey::upload(bucket, &name, upload);
         prop_assert_eq!(key.parse_upload(), Some((bucket, name.into(), upload)));
     }
+}
+
+#[test]
+fn documents_are_counted_against_the_limits_of_a_bucket() {
+    let long = Bytes::from(vec![b'x'; CONFIG_DOCUMENT_BYTES_MAX]);
+    let time = WallTime::from_micros(12);
+    let set = |bucket: &BucketState, number, bytes: &Bytes| {
+        bucket.configured(kind(number), Some(bytes), time)
+    };
+    let empty = BucketState { documents: BTreeMap::new(), versioning: Versioning::Off, ..bucket() };
+    let mut full = empty.clone();
+    for number in 0..(CONFIG_BYTES_MAX / CONFIG_DOCUMENT_BYTES_MAX) as u64 {
+        full = set(&full, number + 2, &long).unwrap();
+    }
+    assert_eq!(set(&full, 100, &long.slice(..1)), Err(Rejection::ConfigurationTooLarge));
+    assert_eq!(BucketState::decode(full.encode()), Ok(full.clone()));
+    let less = full.configured(kind(2), None, time).unwrap();
+    assert_eq!(set(&less, 100, &long).map(|bucket| bucket.documents.len()), Ok(4));
+    let mut many = empty;
+    for number in 0..CONFIG_DOCUMENTS_MAX as u64 {
+        many = set(&many, number + 2, &Bytes::new()).unwrap();
+    }
+    assert_eq!(set(&many, 1000, &Bytes::new()), Err(Rejection::ConfigurationTooLarge));
+    assert_eq!(BucketState::decode(many.encode()), Ok(many));
+}
+
+#[test]
+fn documents_in_another_order_or_of_no_versioning_are_refused() {
+    let bytes = bucket().encode();
+    let list = bytes.len() - (1 + (1 + 4 + 8 + 1 + 1) + (2 + 4 + 8 + 1 + 31));
+    assert_eq!(bytes[list], 2);
+    let (first, second) = (bytes.slice(list + 1..list + 16), bytes.slice(list + 16..));
+    let swapped = [&bytes[..=list], &second, &first].concat();
+    let error = BucketState::decode(swapped.into()).unwrap_err();
+    assert_eq!(error.what, "order of configuration documents");
+    let twice = [&bytes[..=list], &first, &first].concat();
+    assert!(BucketState::decode(twice.into()).is_err());
+    let mut other = bytes.to_vec();
+    other[list + 15] = 9;
+    assert_eq!(BucketState::decode(other.into()).unwrap_err().what, "versioning");
 }
 
 /// Tells that a value can be encoded; one that could not be decoded is a bug, and stops the node.

@@ -5,16 +5,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use compactor::outcome::{RecordOutcome, Rejection};
 use compactor::partition::PayloadWriter;
 use compactor::state::{BucketState, Buckets};
 use compactor::view::Snapshot;
 use ingest::ids::{BucketId, ConfigVersion, Offset, PartitionId};
 use ingest::name::BucketName;
-use ingest::record::RecordBody;
+use ingest::record::{ConfigKind, RecordBody, SetBucketConfig};
 use s3::error::{ErrorCode, S3Error};
 
-use super::errors::{payload_error, read_error, submit_error};
+use super::errors::{payload_error, read_error, submit_error, unexpected};
 use super::request::S3Request;
 use crate::server::partition_handle::PartitionHandle;
 use crate::server::store::Store;
@@ -154,6 +155,28 @@ impl S3Context {
             }
         }
         Err(ErrorCode::SlowDown.into())
+    }
+
+    /// Sets one configuration document of a bucket, which the caller has checked, or removes it (`None`). Resolves
+    /// when the change is durable and visible. Fails with `EntityTooLarge` for a document above the limit of its kind.
+    pub async fn set_config(
+        &self,
+        request: &S3Request,
+        bucket: &BucketState,
+        kind: ConfigKind,
+        document: Option<Bytes>,
+    ) -> Result<(), S3Error> {
+        if document.as_ref().is_some_and(|document| document.len() > kind.bytes_max()) {
+            return Err(ErrorCode::EntityTooLarge.into());
+        }
+        let set = |config| {
+            let (bucket, document) = (bucket.id, document.clone());
+            RecordBody::SetBucketConfig(SetBucketConfig { bucket, config, kind, document })
+        };
+        match self.submit_configured(request, bucket, set).await? {
+            RecordOutcome::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Removes the request's bucket if it is empty, and waits for the outcome. On `Ok` the outcome is durable and applied;

@@ -74,6 +74,8 @@ pub fn rejected(rejection: Rejection) -> S3Error {
         Rejection::InvalidPart => ErrorCode::InvalidPart,
         Rejection::InvalidPartOrder => ErrorCode::InvalidPartOrder,
         Rejection::EntityTooSmall => ErrorCode::EntityTooSmall,
+        Rejection::ConfigurationTooLarge => ErrorCode::EntityTooLarge,
+        Rejection::ConfigurationMalformed => ErrorCode::MalformedXml,
         Rejection::Retry(_)
         | Rejection::WrongEpoch
         | Rejection::SequenceGap

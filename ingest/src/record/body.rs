@@ -4,9 +4,9 @@ use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::ids::{BucketId, BulkId, CutNumber, NodeId, Offset, StreamId, UploadId, WriterId};
 use crate::name::{OBJECT_KEY_BYTES_MAX, ObjectKey};
 
-use super::bucket::{CreateBucket, Versioning, decode_deletion, encode_deletion};
+use super::bucket::{CreateBucket, decode_deletion, encode_deletion};
+use super::config::SetBucketConfig;
 use super::control::{ClaimStage, CutDigest, RoomReport, decode_claim, decode_cut, encode_claim};
-use super::fields::decode_bucket;
 use super::kind::RecordKind;
 use super::object::{DeleteObject, PutObject, RecordPayload, SetTags};
 use super::part::RecordPart;
@@ -28,13 +28,8 @@ pub enum RecordBody {
         /// offset can have changed that.
         seen: Offset,
     },
-    /// A bucket's versioning is switched.
-    SetVersioning {
-        /// The bucket.
-        bucket: BucketId,
-        /// On, or suspended.
-        versioning: Versioning,
-    },
+    /// One configuration document of a bucket is set or removed.
+    SetBucketConfig(SetBucketConfig),
     /// An object version is to exist.
     PutObject(PutObject),
     /// An object, or one version of an object, is to be removed.
@@ -93,7 +88,7 @@ impl RecordBody {
             RecordBody::OpenWriter => RecordKind::OpenWriter,
             RecordBody::CreateBucket(_) => RecordKind::CreateBucket,
             RecordBody::DeleteBucket { .. } => RecordKind::DeleteBucket,
-            RecordBody::SetVersioning { .. } => RecordKind::SetVersioning,
+            RecordBody::SetBucketConfig(_) => RecordKind::SetBucketConfig,
             RecordBody::PutObject(_) => RecordKind::PutObject,
             RecordBody::DeleteObject(_) => RecordKind::DeleteObject,
             RecordBody::SetTags(_) => RecordKind::SetTags,
@@ -111,15 +106,21 @@ impl RecordBody {
         }
     }
 
+    /// See [`super::Record::grows`].
+    pub(super) fn grows(&self) -> bool {
+        match self {
+            RecordBody::SetBucketConfig(set) => set.grows(),
+            other => other.kind().grows(),
+        }
+    }
+
     /// Appends the body, without its kind.
     pub(super) fn encode(&self, out: &mut Encoder) {
         match self {
             RecordBody::OpenWriter | RecordBody::Barrier => {}
             RecordBody::CreateBucket(body) => body.encode(out),
             RecordBody::DeleteBucket { bucket, seen } => encode_deletion(*bucket, *seen, out),
-            RecordBody::SetVersioning { bucket, versioning } => {
-                out.u64(bucket.get()).u8(versioning.code());
-            }
+            RecordBody::SetBucketConfig(body) => body.encode(out),
             RecordBody::PutObject(body) => body.encode(out),
             RecordBody::DeleteObject(body) => body.encode(out),
             RecordBody::SetTags(body) => body.encode(out),
@@ -154,10 +155,9 @@ impl RecordBody {
                 let (bucket, seen) = decode_deletion(from)?;
                 RecordBody::DeleteBucket { bucket, seen }
             }
-            RecordKind::SetVersioning => RecordBody::SetVersioning {
-                bucket: decode_bucket(from)?,
-                versioning: Versioning::decode(from)?,
-            },
+            RecordKind::SetBucketConfig => {
+                RecordBody::SetBucketConfig(SetBucketConfig::decode(from)?)
+            }
             RecordKind::PutObject => RecordBody::PutObject(PutObject::decode(from)?),
             RecordKind::DeleteObject => RecordBody::DeleteObject(DeleteObject::decode(from)?),
             RecordKind::SetTags => RecordBody::SetTags(SetTags::decode(from)?),
@@ -193,7 +193,7 @@ impl RecordBody {
             RecordBody::OpenWriter
             | RecordBody::CreateBucket(_)
             | RecordBody::DeleteBucket { .. }
-            | RecordBody::SetVersioning { .. }
+            | RecordBody::SetBucketConfig(_)
             | RecordBody::Cut { .. }
             | RecordBody::Data(_)
             | RecordBody::Digest(_)
@@ -215,10 +215,10 @@ impl RecordBody {
             RecordBody::Data(piece) => piece.bytes.len() + 64,
             RecordBody::Abandon { .. } | RecordBody::Room(_) => 32,
             RecordBody::CreateBucket(body) => body.bytes_estimate(),
+            RecordBody::SetBucketConfig(body) => body.bytes_estimate(),
             RecordBody::DeleteObject(body) => body.bytes_estimate(),
             RecordBody::OpenWriter
             | RecordBody::DeleteBucket { .. }
-            | RecordBody::SetVersioning { .. }
             | RecordBody::AbortUpload { .. }
             | RecordBody::Cut { .. }
             | RecordBody::Barrier

@@ -11,8 +11,8 @@ pub enum RecordKind {
     CreateBucket = 2,
     /// See [`super::RecordBody::DeleteBucket`].
     DeleteBucket = 3,
-    /// See [`super::RecordBody::SetVersioning`].
-    SetVersioning = 4,
+    /// See [`super::RecordBody::SetBucketConfig`].
+    SetBucketConfig = 4,
     /// See [`super::RecordBody::PutObject`].
     PutObject = 5,
     /// See [`super::RecordBody::DeleteObject`].
@@ -69,7 +69,7 @@ impl RecordKind {
         Self::OpenWriter,
         Self::CreateBucket,
         Self::DeleteBucket,
-        Self::SetVersioning,
+        Self::SetBucketConfig,
         Self::PutObject,
         Self::DeleteObject,
         Self::SetTags,
@@ -101,7 +101,7 @@ impl RecordKind {
             Self::OpenWriter => PLAIN,
             Self::CreateBucket => GROWS,
             Self::DeleteBucket => FREES,
-            Self::SetVersioning => FREES,
+            Self::SetBucketConfig => FREES,
             Self::PutObject => GROWS,
             Self::DeleteObject => FREES,
             Self::SetTags => GROWS,

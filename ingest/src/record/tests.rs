@@ -57,6 +57,11 @@ fn attributes() -> Attributes {
     }
 }
 
+/// The highest number that a kind of configuration can have.
+fn unknown_kind() -> ConfigKind {
+    ConfigKind::decode(&mut Decoder::new(Bytes::from_static(&[0xff, 0xff, 0x03]))).unwrap()
+}
+
 /// Every kind of record, and every variant of the pieces that they are made of.
 fn golden_bodies() -> Vec<RecordBody> {
     let (bucket, config, key, upload) =
@@ -89,6 +94,9 @@ fn golden_bodies() -> Vec<RecordBody> {
         checksum,
         extents,
     };
+    let set_config = |kind, document| {
+        RecordBody::SetBucketConfig(SetBucketConfig { bucket, config, kind, document })
+    };
     let put_part = |number, part, stream| {
         let number = PartNumber::new(number);
         RecordBody::PutPart(PutPart { bucket, key: key.clone(), upload, number, part, stream })
@@ -104,9 +112,16 @@ fn golden_bodies() -> Vec<RecordBody> {
             region: "eu-central-1".into(),
         }),
         RecordBody::DeleteBucket { bucket, seen: Offset::new(77) },
-        RecordBody::SetVersioning { bucket, versioning: Versioning::Off },
-        RecordBody::SetVersioning { bucket, versioning: Versioning::On },
-        RecordBody::SetVersioning { bucket, versioning: Versioning::Suspended },
+        set_config(ConfigKind::VERSIONING, Some(Versioning::Off.document())),
+        set_config(ConfigKind::VERSIONING, Some(Versioning::On.document())),
+        set_config(ConfigKind::VERSIONING, None),
+        // A kind that this version does not know.
+        set_config(
+            unknown_kind(),
+            Some(Bytes::from_static(
+                b"<a document of more than 64 bytes, which makes the store larger />",
+            )),
+        ),
         put(WriteCondition::Always, RecordPayload::Inline(Bytes::from_static(b"payload"))),
         put(WriteCondition::IfAbsent, RecordPayload::Inline(Bytes::new())),
         put(WriteCondition::IfPresent, RecordPayload::Bulk(extents())),
@@ -197,7 +212,7 @@ fn the_bytes_are_those_of_the_golden_file() {
         digits + "\n"
     };
     let written: String = golden_bytes().iter().map(line).collect();
-    let golden = golden::check("records-v2.hex", written.as_bytes());
+    let golden = golden::check("records-v3.hex", written.as_bytes());
     let golden = std::str::from_utf8(&golden).unwrap();
     let byte = |line: &str, at| u8::from_str_radix(&line[at..at + 2], 16).unwrap();
     let bytes = |line: &str| Bytes::from_iter((0..line.len()).step_by(2).map(|at| byte(line, at)));
@@ -215,8 +230,14 @@ fn the_bytes_are_those_of_the_golden_file() {
 #[test]
 fn another_version_or_kind_is_refused() {
     let bytes = golden_bytes()[0].to_vec();
-    let refused =
-        [(0, 0, "version"), (0, 1, "version"), (0, 3, "version"), (1, 0, "kind"), (1, 19, "kind")];
+    let refused = [
+        (0, 0, "version"),
+        (0, 1, "version"),
+        (0, 2, "version"),
+        (0, 4, "version"),
+        (1, 0, "kind"),
+        (1, 19, "kind"),
+    ];
     for (at, value, what) in refused {
         let mut other = bytes.clone();
         other[at] = value;
@@ -325,7 +346,6 @@ fn only_what_makes_the_store_larger_grows() {
             record.body,
             RecordBody::OpenWriter
                 | RecordBody::DeleteBucket { .. }
-                | RecordBody::SetVersioning { .. }
                 | RecordBody::DeleteObject(_)
                 | RecordBody::AbortUpload { .. }
                 | RecordBody::Cut { .. }
@@ -335,6 +355,10 @@ fn only_what_makes_the_store_larger_grows() {
                 | RecordBody::Room(_)
                 | RecordBody::Barrier
         );
+        let frees = match &record.body {
+            RecordBody::SetBucketConfig(set) => set.kind == ConfigKind::VERSIONING,
+            _ => frees,
+        };
         assert_eq!(record.grows(), !frees, "{record:?}");
     }
 }
@@ -510,11 +534,13 @@ fn any_body() -> impl Strategy<Value = RecordBody> {
             bucket: BucketId::new(bucket),
             seen: Offset::new(seen),
         }),
-        any::<u64>().prop_map(|bucket| RecordBody::SetVersioning {
-            bucket: BucketId::new(bucket),
-            versioning: [Versioning::Off, Versioning::On, Versioning::Suspended]
-                [(bucket % 3) as usize],
-        }),
+        (any_target(), any::<bool>(), option::of(collection::vec(any::<u8>(), 0..300))).prop_map(
+            |((bucket, config, ..), is_known, document)| {
+                let kind = if is_known { ConfigKind::VERSIONING } else { unknown_kind() };
+                let document = document.map(Bytes::from);
+                RecordBody::SetBucketConfig(SetBucketConfig { bucket, config, kind, document })
+            }
+        ),
         any::<u64>().prop_map(|number| RecordBody::Cut { number: CutNumber::new(number) }),
         any_target().prop_map(|(bucket, _, key, upload)| RecordBody::AbortUpload {
             bucket,

@@ -7,8 +7,8 @@ use ingest::entry::Attributes;
 use ingest::ids::{BucketId, PartNumber, UploadId};
 use ingest::name::ObjectKey;
 use ingest::record::{
-    CompleteUpload, CreateUpload, DeleteObject, PutPart, RecordBody, SetTags, UploadPart,
-    VersionRef, Versioning, WriteCondition,
+    CompleteUpload, ConfigKind, CreateUpload, DeleteObject, PutPart, RecordBody, SetBucketConfig,
+    SetTags, UploadPart, VersionRef, Versioning, WriteCondition,
 };
 use simulator::{Sim, SimDisk};
 
@@ -110,7 +110,15 @@ fn looked_at(count: u16, with_cut: bool) -> Vec<(&'static str, u64)> {
             ("a delete of a version", delete(VersionRef::At(seen), WriteCondition::Always)),
             ("a delete of version null", delete(VersionRef::Null, WriteCondition::Always)),
             ("a bucket of removed keys", RecordBody::DeleteBucket { bucket: emptied, seen }),
-            ("versioning", RecordBody::SetVersioning { bucket, versioning: Versioning::Suspended }),
+            (
+                "versioning",
+                RecordBody::SetBucketConfig(SetBucketConfig {
+                    bucket,
+                    config,
+                    kind: ConfigKind::VERSIONING,
+                    document: Some(Versioning::Suspended.document()),
+                }),
+            ),
         ];
         let mut found = Vec::new();
         for (name, body) in records {

@@ -486,8 +486,8 @@ impl Checked {
             Op::DeleteVersion(b, k, number) => self.delete_version(*b, *k, *number).await,
             Op::Switch(b, on) => {
                 let versioning = if *on { Versioning::On } else { Versioning::Suspended };
-                let switch = RecordBody::SetVersioning { bucket: self.ids[*b], versioning };
-                same("a switch", self.engine.submit(switch).await?, RecordOutcome::Done)?;
+                let switched = self.engine.set_versioning(self.ids[*b], versioning).await?;
+                same("a switch", switched, RecordOutcome::Done)?;
                 self.buckets[*b].versioning = versioning;
                 Ok(())
             }

@@ -20,8 +20,8 @@ use ingest::log::replicated::ReplicatedLog;
 use ingest::log::{Log, ReadError};
 use ingest::name::{BucketName, ObjectKey};
 use ingest::record::{
-    CompleteUpload, CreateBucket, CreateUpload, DeleteObject, PutObject, PutPart, RecordBody,
-    RecordPayload, UploadPart, VersionRef, Versioning, WriteCondition,
+    CompleteUpload, ConfigKind, CreateBucket, CreateUpload, DeleteObject, PutObject, PutPart,
+    RecordBody, RecordPayload, SetBucketConfig, UploadPart, VersionRef, Versioning, WriteCondition,
 };
 use query::listing::{self, ListItem, ListRequest, ListStart};
 use query::object;
@@ -193,7 +193,7 @@ impl Engine {
             return Err(format!("{created:?}"));
         };
         if versioning != Versioning::Off {
-            self.submit(RecordBody::SetVersioning { bucket, versioning }).await?;
+            self.set_versioning(bucket, versioning).await?;
         }
         Ok(bucket)
     }
@@ -234,6 +234,18 @@ impl Engine {
     pub fn config(&self, bucket: BucketId) -> ingest::ids::ConfigVersion {
         let buckets = self.partition.buckets();
         buckets.get(bucket).map_or_else(Default::default, |bucket| bucket.config)
+    }
+
+    /// Switches a bucket's versioning.
+    pub async fn set_versioning(
+        &self,
+        bucket: BucketId,
+        versioning: Versioning,
+    ) -> Result<RecordOutcome, String> {
+        let (config, kind) = (self.config(bucket), ConfigKind::VERSIONING);
+        let document = Some(versioning.document());
+        let set = SetBucketConfig { bucket, config, kind, document };
+        self.submit(RecordBody::SetBucketConfig(set)).await
     }
 
     /// Every version in the bucket with its bytes, through pages of a given size.

@@ -1,15 +1,12 @@
 //! GetBucketVersioning and PutBucketVersioning.
 
-use compactor::outcome::RecordOutcome;
-use ingest::record::{RecordBody, Versioning};
+use ingest::record::{ConfigKind, Versioning};
 use s3::error::ErrorCode;
-use s3::xml::{self, XmlWriter};
-
 use s3::operation::body::DOCUMENT_BYTES_MAX;
+use s3::xml::{self, XmlWriter};
 
 use crate::api::body;
 use crate::api::context::S3Context;
-use crate::api::errors::unexpected;
 use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult};
 
@@ -45,11 +42,7 @@ pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) ->
         Some("Suspended") => Versioning::Suspended,
         _ => return Err(ErrorCode::MalformedXml.into()),
     };
-    match context
-        .submit(request, RecordBody::SetVersioning { bucket: bucket.id, versioning })
-        .await?
-    {
-        RecordOutcome::Done => Ok(response::empty(200)),
-        other => Err(unexpected(&other)),
-    }
+    let document = Some(versioning.document());
+    context.set_config(request, &bucket, ConfigKind::VERSIONING, document).await?;
+    Ok(response::empty(200))
 }

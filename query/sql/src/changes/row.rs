@@ -127,7 +127,7 @@ fn operation(body: &RecordBody) -> Option<&'static str> {
     Some(match body {
         RecordBody::CreateBucket(_) => "CreateBucket",
         RecordBody::DeleteBucket { .. } => "DeleteBucket",
-        RecordBody::SetVersioning { .. } => "PutBucketVersioning",
+        RecordBody::SetBucketConfig(set) => set.operation(),
         RecordBody::PutObject(_) => "PutObject",
         RecordBody::DeleteObject(_) => "DeleteObject",
         RecordBody::SetTags(_) => "PutObjectTagging",
@@ -150,9 +150,8 @@ fn operation(body: &RecordBody) -> Option<&'static str> {
 fn bucket_of(body: &RecordBody, partition: PartitionId, offset: Offset) -> Option<BucketId> {
     match body {
         RecordBody::CreateBucket(_) => Some(bucket_id(partition, offset)),
-        RecordBody::DeleteBucket { bucket, .. } | RecordBody::SetVersioning { bucket, .. } => {
-            Some(*bucket)
-        }
+        RecordBody::DeleteBucket { bucket, .. } => Some(*bucket),
+        RecordBody::SetBucketConfig(set) => Some(set.bucket),
         other => other.target().map(|(bucket, _)| bucket),
     }
 }
@@ -226,7 +225,7 @@ impl ChangeOutcome {
         let changed = match body {
             RecordBody::CreateBucket(_)
             | RecordBody::DeleteBucket { .. }
-            | RecordBody::SetVersioning { .. } => state(StateKey::bucket(bucket)),
+            | RecordBody::SetBucketConfig(_) => state(StateKey::bucket(bucket)),
             RecordBody::CreateUpload(create) => {
                 state(StateKey::upload(bucket, create.key.as_bytes(), create.upload))
             }
