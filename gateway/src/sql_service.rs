@@ -354,6 +354,7 @@ mod tests {
                 created: WallTime::from_micros(0),
                 versioning: Versioning::Off,
                 config: ConfigVersion::ZERO,
+                documents: Default::default(),
             });
         }
         Arc::new(buckets)
