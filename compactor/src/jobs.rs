@@ -1,5 +1,5 @@
-//! Background jobs of a partition. Each owns a task; flush and merge write files and publish them, garbage
-//! collection removes files, the cutter asks for cuts.
+//! The background jobs of a partition. Each job owns a task: flush and merge write files and publish them,
+//! garbage collection removes files, and the cutter requests cuts.
 //!
 //! ```text
 //!   cutter ──CUT record──► log ──fold──► frozen memtable ──► flush ──run──► merge ──► garbage collection

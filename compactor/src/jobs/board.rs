@@ -1,4 +1,4 @@
-//! The record of background jobs: which run, why, and how the last ones ended.
+//! The record of background jobs: running jobs with their reasons, and the results of the last ones.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use parking_lot::Mutex;
 
 use crate::partition::context::PartitionContext;
 
-/// Kinds of background jobs.
+/// The kinds of background jobs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum JobKind {
-    /// A CUT record is asked for.
+    /// The request of a cut, by a CUT record in the log.
     Cut,
-    /// A frozen memtable is written as a run.
+    /// The write of a frozen memtable as a segment and a run.
     Flush,
-    /// Runs are merged into one.
+    /// The merge of several runs into one.
     Compaction,
-    /// Files that nothing refers to are removed.
+    /// The removal of files to which nothing refers.
     GarbageCollection,
 }
 
@@ -37,7 +37,7 @@ impl JobKind {
     }
 }
 
-/// One job, under way or ended.
+/// One job, running or ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JobReport {
     /// The kind of the job.
@@ -78,16 +78,18 @@ pub struct JobsStatus {
     pub totals: BTreeMap<JobKind, JobTotals>,
 }
 
-/// Ended jobs that are remembered.
+/// The number of ended jobs that are kept.
 pub const ENDED_MAX: usize = 32;
 
-/// Collects the reports of all jobs of one partition.
+/// Collects the reports of all jobs of one partition. The lock is held only for short copies, never across
+/// a wait.
 pub(crate) struct JobBoard {
     context: Arc<PartitionContext>,
     state: Mutex<BoardState>,
 }
 
 #[derive(Default)]
+/// The state behind the board's lock.
 struct BoardState {
     next: u64,
     running: BTreeMap<u64, (JobReport, Tick)>,
@@ -102,12 +104,13 @@ pub(crate) struct RunningJob {
 }
 
 impl JobBoard {
-    /// An empty board.
+    /// Makes a board without jobs, at the open of a partition. Reports are kept in memory only.
     pub fn new(context: Arc<PartitionContext>) -> Self {
         Self { context, state: Mutex::default() }
     }
 
-    /// Reports the start of a job that reads `entries` entries and `bytes` bytes, with its reason.
+    /// Reports the start of a job that reads `entries` entries and `bytes` bytes, for the given reason. The
+    /// returned value must be ended with [`RunningJob::end`]; dropped before, the job counts as failed.
     pub fn begin(
         self: &Arc<Self>,
         kind: JobKind,
@@ -123,7 +126,8 @@ impl JobBoard {
         RunningJob { board: self.clone(), number }
     }
 
-    /// The state of all jobs now.
+    /// Returns the state of all jobs now: running ones in the order of their start, ended ones newest
+    /// first.
     pub fn status(&self) -> JobsStatus {
         let now = self.context.env.clock.now();
         let state = self.state.lock();
@@ -138,6 +142,8 @@ impl JobBoard {
         }
     }
 
+    /// Moves a job from the running ones to the ended ones; does nothing for a number that has ended
+    /// before.
     fn end(&self, number: u64, error: Option<String>) {
         let now = self.context.env.clock.now();
         let mut state = self.state.lock();
@@ -154,7 +160,7 @@ impl JobBoard {
 }
 
 impl RunningJob {
-    /// Reports the end of the job, with its error if it failed.
+    /// Reports the end of the job, with the error if the result is one.
     pub fn end<T, E: std::fmt::Display>(self, result: &Result<T, E>) {
         self.board.end(self.number, result.as_ref().err().map(ToString::to_string));
     }
@@ -162,7 +168,7 @@ impl RunningJob {
 
 impl Drop for RunningJob {
     fn drop(&mut self) {
-        // After `end` the number is unknown, and nothing happens.
+        // After `end` the number is unknown to the board, and this call has no effect.
         self.board.end(self.number, Some("interrupted".into()));
     }
 }

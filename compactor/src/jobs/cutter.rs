@@ -1,4 +1,4 @@
-//! The cutter: asks for a cut when the memtable, the records above the last cut, or time require one.
+//! The cutter: requests a cut when the memtable is large or old, or when many records follow the last cut.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::partition::health::Health;
 use crate::partition::intake::Intake;
 use crate::partition::options::FROZEN_MAX;
 
-/// Entries that are enough for a cut when the log is short of room.
+/// The number of entries from which on a cut is requested while the log is short of space.
 const SHORT_ENTRIES: usize = 256;
 
-/// See the module's description.
+/// Requests cuts for one partition.
 pub(crate) struct Cutter {
     pub context: Arc<PartitionContext>,
     pub store: Arc<CatalogStore>,
@@ -28,13 +28,15 @@ pub(crate) struct Cutter {
 }
 
 impl Cutter {
-    /// Starts the task that makes cuts by [`crate::partition::CutPolicy`] until the fold stops.
+    /// Starts the task that requests cuts by [`crate::partition::CutPolicy`] until the fold stops. A cut
+    /// that cannot be requested is logged, and requested again at a later tick.
     pub fn start(self) -> Task {
         let env = self.context.env.clone();
         let task: Fut<'static, ()> = Box::pin(async move { self.run().await });
         env.rt.spawn("cutter", task)
     }
 
+    /// Decides at each growth of the memtable, and at least eight times within the age limit.
     async fn run(&self) {
         let age = self.context.options.cut.age;
         let clock = &self.context.env.clock;
@@ -62,7 +64,7 @@ impl Cutter {
         }
     }
 
-    /// Asks for a cut, and reports it with the reason.
+    /// Requests a cut, and reports the request on the board with its reason.
     async fn cut(&self, reason: &str) -> Result<(), SubmitError> {
         let memtable = self.store.memtable();
         let size = (memtable.len() as u64, memtable.bytes());
@@ -72,13 +74,14 @@ impl Cutter {
         requested
     }
 
-    /// The reason for a cut now: the memtable is large enough, or a start would replay too many records.
+    /// Returns the reason for a cut now: the memtable has many bytes or entries, or a start would have to
+    /// replay many records. `None` while the largest allowed number of frozen memtables waits for flushes.
     fn reason(&self) -> Option<&'static str> {
         let is_short = self.context.log.status(self.context.id).is_short;
         let view = self.store.view();
         let policy = &self.context.options.cut;
-        // While the log is short of room every record counts, and only a cut makes room again: it must not
-        // wait until none is left for itself.
+        // While the log is short of space, only a cut frees space again. The cut's own record needs space
+        // too, so the cutter must not wait until none is left.
         let entries = if is_short { policy.entries.min(SHORT_ENTRIES) } else { policy.entries };
         if view.frozen.len() >= FROZEN_MAX {
             return None;

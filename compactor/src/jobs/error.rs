@@ -7,22 +7,23 @@ use ingest::log::ReadError;
 use crate::catalog::store::EditError;
 use crate::sealed::SealError;
 
-/// A cut or merge could not write its files. Nothing has changed; it may be tried again.
+/// The error of a flush or merge, which is tried again. Readers see no change, unless the catalog was
+/// published and only the trim of the log failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// Writing failed.
+    /// A new file could not be written.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// The disk failed.
+    /// The disk failed to create, remove or sync.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// What is to be folded cannot be read.
+    /// A source cannot be read (a record in the log, a run, a segment), or the log cannot be trimmed.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Payload could not be made durable.
+    /// Payload in bulk files could not be made durable. The flush job then stops the partition.
     #[error(transparent)]
     Bulk(#[from] BulkError),
-    /// The catalog could not be published.
+    /// The catalog could not be published, or its new files could not be opened.
     #[error(transparent)]
     Edit(#[from] EditError),
 }

@@ -1,7 +1,8 @@
-//! Sealing: a frozen memtable becomes a segment and a run, and the log below the cut is let go.
+//! The flush: a frozen memtable becomes a segment and a run, and the log below the cut is released.
 //!
-//! The order is what keeps the store whole at every crash point: write the files, sync them, sync their
-//! folders, publish the catalog that names them, swap the view, and only then trim the log.
+//! The order keeps the store complete at every point of a crash: write the files, sync them, sync their
+//! folders, sync bulk payload, publish the catalog that names the files, replace the view, and only then
+//! trim the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,14 +36,14 @@ use crate::state::StateKey;
 use crate::tags::tag_keys;
 use crate::visibility::{EntryShape, Visibility, VisibilityVerdict};
 
-/// How long to wait before a cut that failed is tried again.
+/// The pause before a failed flush is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long a cut waits at most for merges that lag behind. It waits no longer, because a run that cannot
-/// be merged (damaged, say) must not stop writes.
+/// The longest time that a flush waits for merges. The limit exists because a run that cannot be merged (a
+/// damaged one, for example) must not stop writes.
 const MERGE_WAIT: Duration = Duration::from_secs(10);
 
-/// Writes frozen memtables as runs.
+/// Writes the frozen memtables of one partition as runs, in the order of their cuts.
 pub(crate) struct FlushJob {
     pub context: Arc<PartitionContext>,
     pub store: Arc<CatalogStore>,
@@ -56,14 +57,16 @@ pub(crate) struct FlushJob {
 }
 
 impl FlushJob {
-    /// Starts the task that flushes frozen memtables, oldest first, on a thread of its own where the runtime
-    /// has threads. A flush that fails is tried again; only payload that cannot be synced stops the partition.
+    /// Starts the task that flushes frozen memtables, oldest first, on its own thread if the runtime has
+    /// threads. A failed flush is tried again every second. Only payload that cannot be synced stops the
+    /// partition, since a second sync could succeed without the lost bytes.
     pub fn start(self) -> Task {
         let env = self.context.env.clone();
         let task: Fut<'static, ()> = Box::pin(async move { self.run().await });
         env.rt.spawn_dedicated("flush", task)
     }
 
+    /// Flushes one memtable after the other, and informs the other parts after each.
     async fn run(&self) {
         loop {
             let frozen = self.cuts.oldest().await;
@@ -83,7 +86,8 @@ impl FlushJob {
                     self.cuts.note_growth();
                 }
                 Err(JobError::Bulk(error)) => {
-                    // What a failed sync leaves behind is in doubt for ever; the log has it still.
+                    // After a failed sync the written bytes are undefined for good, but the log still has
+                    // them.
                     tracing::error!(%error, "payload could not be made durable");
                     self.writer.stop(format!("payload could not be made durable: {error}"));
                     return;
@@ -91,7 +95,8 @@ impl FlushJob {
                 Err(error) => {
                     tracing::error!(%error, cut = %frozen.cut, "a cut could not be sealed; trying again");
                     self.health.flushes.fail(&error);
-                    // What it wrote is garbage; on a full device its space is needed for the next try.
+                    // The failed flush has left files behind; on a full device their space is needed for
+                    // the next try.
                     self.merges.note_run();
                     self.context.env.clock.sleep(RETRY).await;
                 }
@@ -99,7 +104,8 @@ impl FlushJob {
         }
     }
 
-    /// Waits while many fresh runs stand unmerged, so that their number stays bounded under any load.
+    /// Waits while many unmerged runs exist, so that the number of runs stays bounded under any load, but
+    /// at most 10 seconds.
     async fn wait_for_merges(&self) {
         let runs_max = 3 * self.context.options.merge_fan_in;
         let fresh = || {
@@ -116,6 +122,8 @@ impl FlushJob {
         }
     }
 
+    /// Writes and publishes the run of one frozen memtable; returns the cut's digest. The run is durable
+    /// and visible when this returns.
     async fn flush(&self, frozen: &FrozenState) -> Result<[u8; 32], JobError> {
         if self.context.env.mutated(Mutant::TrimBeforePublish) {
             self.context.log.trim(self.context.id, frozen.next).await?;
@@ -164,6 +172,7 @@ impl FlushJob {
             catalog.last = frozen.last;
         };
         self.store.publish(Some(&frozen.memtable), Some(&mut ids), edit).await?;
+        // From here on the run is visible, and nothing on this node needs the log below the cut.
         self.space.look().await;
         self.context.log.release(self.context.id, frozen.next).await;
         if self.context.options.trims {
@@ -172,7 +181,8 @@ impl FlushJob {
         Ok(digest)
     }
 
-    /// Copies what is not superseded within the memtable itself, and gathers its tags; gives the number of entries.
+    /// Writes the entries that are not superseded within the memtable, and collects their tags; returns the
+    /// number of written entries. Every entry is added to the digest, superseded ones included.
     async fn fold_entries(
         &self,
         frozen: &FrozenState,
@@ -203,6 +213,8 @@ impl FlushJob {
                     EntryValue::Object(object) => match &object.payload {
                         PayloadLocation::Log(at) => {
                             Some(match self.context.log.fetch(self.context.id, *at).await {
+                                // The record's payload may be in an older run, which this statement was
+                                // derived from.
                                 Err(trimmed @ ReadError::Trimmed { .. }) => {
                                     let sealed =
                                         sealed_payload(&self.store.snapshot(), &key).await?;
@@ -227,13 +239,15 @@ impl FlushJob {
     }
 }
 
-/// The state entries of a cut in order: what the memtable changed, streams, last writes, and all writers.
+/// Returns the state entries of a cut in key order: the memtable's changes, streams, last writes, and all
+/// writers.
 fn state_entries(context: &PartitionContext, frozen: &FrozenState) -> Vec<StateChange> {
     let mut entries = frozen.memtable.states(b"", StateKey::WRITERS, Offset::MAX);
     if context.env.mutated(Mutant::ForgetUploadsAtCut) {
         entries.retain(|(key, _)| !key.0.starts_with(b"u"));
     }
-    // Streams and last writes stand before parts and uploads, where the memtable has nothing.
+    // The keys of streams and last writes come before those of parts and uploads, in a range in which the
+    // memtable has no keys.
     let place = entries.partition_point(|(key, _)| key.0.as_ref() < StateKey::STREAMS);
     let between = frozen.streams.iter().chain(&frozen.last_writes);
     entries.splice(place..place, between.cloned());

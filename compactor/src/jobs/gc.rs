@@ -1,10 +1,10 @@
-//! Garbage collection: removing files that nothing refers to.
+//! Garbage collection: removes files to which nothing refers.
 //!
-//! Roots are the catalog, the memtables' references, uploads under way, the snapshots of readers, and the bulk
-//! files that they hold without one. A file
-//! goes in two steps: the catalog that no longer names it is published, and once no reader holds a view
-//! that names it the file is removed. Nothing is collected before replay has finished, because until
-//! then the memtable does not know all that it refers to.
+//! The roots are the catalog, the references of memtables, uploads that are not finished, the snapshots of
+//! readers, and bulk files that readers hold without a snapshot. A file is removed in two steps. First a
+//! catalog that no longer names the file is published. Then, once no reader holds a view that names it, the
+//! file is removed. Nothing is collected before replay has ended, because until then the memtable does not
+//! have all references.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::partition::context::PartitionContext;
 use crate::partition::health::Health;
 use crate::partition::space::SpaceWatch;
 
-/// See the module's description.
+/// Finds and removes the garbage of one partition.
 pub(crate) struct GarbageCollector {
     pub context: Arc<PartitionContext>,
     pub store: Arc<CatalogStore>,
@@ -29,15 +29,17 @@ pub(crate) struct GarbageCollector {
     pub board: Arc<JobBoard>,
 }
 
-/// Files that nobody needs, the small ones with their length in bytes.
+/// Files to which nothing refers; segments and run files with their length in bytes.
 struct Garbage {
     bulks: Vec<BulkId>,
     files: Vec<(FilePath, u64)>,
 }
 
 impl GarbageCollector {
-    /// Drops dead segments and bulk files from the catalog, then removes files that nobody needs. Failures
-    /// are logged and met again next time: garbage that stays is no harm.
+    /// Drops segments and bulk files without references from the catalog, then removes all files that
+    /// nothing needs. Does nothing before replay has ended. Failures are logged only, since the next call
+    /// tries again and garbage is harmless. Called by the scheduler, which never runs it twice at the same
+    /// time.
     pub async fn collect(&self) {
         let collects_early = self.context.env.mutated(Mutant::CollectDuringReplay);
         if !self.health.is_replayed() && !collects_early {
@@ -51,7 +53,8 @@ impl GarbageCollector {
         }
     }
 
-    /// Publishes a catalog without the files whose last reference has gone.
+    /// Publishes a catalog without the segments and bulk files whose count of references is 0. Readers may
+    /// still use the files.
     async fn drop_dead(&self) -> Result<(), EditError> {
         let has_dead = {
             let view = self.store.view();
@@ -71,8 +74,8 @@ impl GarbageCollector {
         Ok(())
     }
 
-    /// Starts the task that gives back, once after a start, what earlier lives had reserved in bulk files and
-    /// did not write.
+    /// Starts the task that releases, once after a start, the space that earlier processes had reserved in
+    /// bulk files and not used. A file that fails is logged and keeps its reserved space.
     pub fn start_tidying(&self) -> Task {
         let context = self.context.clone();
         let task: Fut<'static, ()> = Box::pin(async move {
@@ -92,7 +95,8 @@ impl GarbageCollector {
         self.context.env.rt.spawn("tidy bulk files", task)
     }
 
-    /// Removes files that neither the catalog nor a memtable, an upload or a reader needs.
+    /// Removes files that no catalog, memtable, upload or reader needs, and reports the job if there are
+    /// any.
     async fn remove_unnamed(&self) -> Result<(), DiskError> {
         let garbage = self.find_unnamed().await?;
         if garbage.bulks.is_empty() && garbage.files.is_empty() {
@@ -107,10 +111,11 @@ impl GarbageCollector {
         removed
     }
 
-    /// Finds the files that nobody needs.
+    /// Finds the files that nothing needs.
     async fn find_unnamed(&self) -> Result<Garbage, DiskError> {
-        // The order matters. First the files that nobody writes any more, then what is being written, then the
-        // view: whatever came to be referred to in between is named, or referred to, by the view read after.
+        // The order matters. First the files that are complete, then those under construction, then the
+        // views: a file that got its first reference in between is named, or referred to, by a view that is
+        // read afterwards.
         let sealed_bulks = self.context.bulk.collectable().await?;
         let mut found = Vec::new();
         for folder in [self.context.layout.segments_folder(), self.context.layout.runs_folder()] {
@@ -134,7 +139,8 @@ impl GarbageCollector {
                 }
             }
         }
-        // A reader holds its files before it lets go of its view: asked after the views, so that none is missed.
+        // A reader holds its files before it drops its view. Read after the views, the list therefore
+        // misses no file.
         if !self.context.env.mutated(Mutant::CollectWhileRead) {
             needed.extend(self.context.bulk.being_read());
         }
@@ -145,7 +151,8 @@ impl GarbageCollector {
         Ok(Garbage { bulks, files: found })
     }
 
-    /// Removes files. One that cannot be removed does not keep the others; the last error is returned.
+    /// Removes files, then syncs their folders. A file that cannot be removed does not prevent the removal
+    /// of the others; the last error is returned.
     async fn remove(&self, garbage: Garbage) -> Result<(), DiskError> {
         let mut changed = BTreeSet::new();
         let mut failed = None;
@@ -161,14 +168,16 @@ impl GarbageCollector {
                 Err(error) => failed = Some(error),
             }
         }
-        // A removal that is lost does no harm; only a durable one gives its space back for sure.
+        // A removal that is lost in a crash is harmless, but only a durable removal frees its space for
+        // certain.
         for folder in changed {
             self.context.env.disk.sync_folder(Some(&folder)).await?;
         }
         failed.map_or(Ok(()), Err)
     }
 
-    /// After a start: removes what an interrupted cut or merge left behind.
+    /// Removes the files that an interrupted flush or merge has left behind. Called once at a start, after
+    /// replay and before the first job. Fails if a folder cannot be listed or a file cannot be removed.
     pub async fn remove_leftovers(&self) -> Result<(), DiskError> {
         self.remove_unnamed().await
     }

@@ -1,8 +1,10 @@
-//! Merging runs: neighbours of one level become one run of the next, so that their number stays bounded.
+//! Merges runs: neighbouring runs of one level become one run of the next level, so that their number stays
+//! bounded.
 //!
-//! A merge keeps what is visible and drops what is superseded; tombstones go once nothing can lie below
-//! them, which is when the oldest run takes part. Segments are not touched: entries keep pointing where
-//! they did. What a merge drops is counted, and a file that nothing refers to any more is let go.
+//! A merge keeps visible statements and drops superseded ones. Tombstones are dropped if the oldest run
+//! takes part, since no older source can then exist. Segments are not rewritten: entries keep their
+//! locations. The references of dropped entries are subtracted, and garbage collection removes files
+//! without references.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,7 +31,7 @@ use crate::tags::{entry_hash, tagged_entry};
 use crate::view::OpenRun;
 use crate::visibility::{Visibility, VisibilityVerdict};
 
-/// Merges the runs of a plan.
+/// Executes merges of one partition.
 pub(crate) struct Merger {
     pub context: Arc<PartitionContext>,
     pub store: Arc<CatalogStore>,
@@ -37,8 +39,11 @@ pub(crate) struct Merger {
 }
 
 impl Merger {
-    /// Writes the merged run and publishes it in the place of its inputs. Merges of other runs may be under way
-    /// at the same time. On an error nothing has changed for readers.
+    /// Writes the merged run and publishes it in the place of its inputs; both are durable and visible when
+    /// this returns. Merges of other runs may run at the same time, but a run must never be in two plans.
+    ///
+    /// Fails if an input is damaged, or a file or the catalog cannot be written; readers then see no
+    /// change. Only the end of the partition may drop the future, see [`CatalogStore::publish`].
     pub async fn merge(&self, plan: &MergePlan) -> Result<(), JobError> {
         let (context, view) = (&self.context, self.store.view());
         let mut inputs: Vec<Arc<OpenRun>> = Vec::new();
@@ -70,7 +75,7 @@ impl Merger {
     }
 }
 
-/// Puts the merged run where its inputs stood.
+/// Replaces the inputs of a plan with the merged run, at the same place in the order of runs.
 fn replace(
     catalog: &mut Catalog,
     plan: &MergePlan,
@@ -83,26 +88,28 @@ fn replace(
         place.expect("only merges take runs out of the catalog, and no two of them take the same");
     catalog.runs.retain(|run| !plan.runs.contains(&run.id));
     catalog.runs.insert(place, run);
-    // The new run's references come in before those of its inputs go out, so no count dips below what
-    // is really held.
+    // The new run's references are added before those of its inputs are subtracted, so that no count falls
+    // below its true value.
     written.add_to(catalog);
     dropped.add_to(catalog);
 }
 
-/// The stream of one input run.
+/// The rows of one input run.
 struct RowSource {
     cursor: ManifestCursor,
     head: Option<(EntryKey, ManifestRow)>,
 }
 
 impl RowSource {
+    /// Reads the next row; the head is `None` at the end.
     async fn advance(&mut self) -> Result<(), ReadError> {
         self.head = self.cursor.next().await?.map(|row| (row.entry_key(), row));
         Ok(())
     }
 }
 
-/// Merges rows; gives the hashes of entries with tags that are dropped.
+/// Merges rows in key order; returns the hashes of dropped entries with tags. The hashes are held in memory
+/// until the tag tables are merged.
 async fn merge_entries(
     inputs: &[Arc<OpenRun>],
     drops_tombstones: bool,
@@ -128,7 +135,7 @@ async fn merge_entries(
         let Some(index) = lowest else { return Ok(gone) };
         let Some((key, row)) = sources[index].head.take() else { return Ok(gone) };
         sources[index].advance().await?;
-        // Every input row's references go; those that are kept are counted anew by the writer.
+        // The references of every input row are subtracted; the writer counts those of kept rows again.
         dropped.count_row(&row, -1);
         if key.group() != group.as_ref() {
             group = Bytes::copy_from_slice(key.group());
@@ -146,8 +153,9 @@ async fn merge_entries(
     }
 }
 
-/// Merges tag tables, without the tags of entries that are gone. A hash that stands for another entry as well takes that
-/// entry's tags, too: with 64 bits that is less likely than a wrong bit that passes its checksum.
+/// Merges tag tables without the tags of dropped entries. An entry whose hash equals that of a dropped
+/// entry would lose its tags. With 64-bit hashes this is less likely than a damaged block with a right
+/// checksum.
 async fn merge_tags(
     inputs: &[Arc<OpenRun>],
     gone: &BTreeSet<u64>,
@@ -173,6 +181,7 @@ async fn merge_tags(
     }
 }
 
+/// Makes the error for a malformed key in a tag table.
 fn malformed(open: &OpenRun) -> ReadError {
     ReadError::Corrupt(Corruption {
         file: format!("tag table of run {}", open.run.id),
@@ -181,6 +190,7 @@ fn malformed(open: &OpenRun) -> ReadError {
     })
 }
 
+/// The state table of one input run.
 struct StateSource {
     run: u64,
     cursor: TableCursor,
@@ -192,7 +202,8 @@ impl StateSource {
     }
 }
 
-/// Merges state entries: of each key the newest run's value stays.
+/// Merges state entries in key order; for each key the newest run's value is kept. The sources are read
+/// newest first.
 async fn merge_states(
     inputs: &[Arc<OpenRun>],
     drops_tombstones: bool,

@@ -1,4 +1,4 @@
-//! Which runs are merged next: decided from the catalog and the budget alone.
+//! The policy of merges: decides which runs are merged next, from the catalog and the budget alone.
 
 use std::collections::BTreeSet;
 
@@ -10,42 +10,43 @@ use crate::partition::options::CompactionPolicy;
 /// Runs to merge: neighbours in the catalog's order, oldest first.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MergePlan {
-    /// The ids of the runs.
+    /// The ids of the runs, oldest first.
     pub runs: Vec<RunId>,
     /// The level of the new run.
     pub level: u8,
-    /// True when the oldest run takes part, so that nothing can lie below the result.
+    /// True if the oldest run takes part, so that no older source exists below the result.
     pub is_bottom: bool,
 }
 
-/// A plan with its size and the reason for it.
+/// A plan with its size and its reason.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MergeChoice {
     /// The plan.
     pub plan: MergePlan,
-    /// Entries of the runs.
+    /// The number of entries of the runs.
     pub entries: u64,
-    /// Bytes of the runs' files.
+    /// The bytes of the runs' files.
     pub bytes: u64,
-    /// The reason, for status output and logs.
+    /// The reason of the merge, for status output and logs.
     pub reason: String,
 }
 
-/// Limits for merges that run at the same time.
+/// The limits for merges that run at the same time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MergeBudget {
-    /// Merges that may run at the same time: each takes a processor.
+    /// The largest number of merges at the same time; each one uses a processor.
     pub merges_max: usize,
-    /// Free bytes of the device; `None` when the device gives no answer. One merge may always run, because a
-    /// merge is the way to free space; another one only while the files of all of them fit.
+    /// Free bytes of the device; `None` if the device does not give the number. One merge may always run,
+    /// because merges free space. A further merge may run only if the files of all running merges fit.
     pub free_bytes: Option<u64>,
 }
 
-/// Chooses the merges to start now, by the policy. `running` are those under way, `resting` are runs whose last
-/// merge failed a moment ago. The runs of a choice take part in no other one.
+/// Chooses the merges to start now, in the order in which they must be started. `running` are merges under
+/// way, `resting` are runs whose last merge failed a moment ago. No run is in two choices.
 ///
-/// A merge starts beside others only when it reads fewer entries than each of them: a long merge does not keep
-/// short ones waiting, and two long ones do not compete.
+/// A merge starts beside others only if it reads fewer entries than each of them: short merges do not wait
+/// for a long one, and two long ones never compete. The policy [`CompactionPolicy::Manual`] chooses
+/// nothing.
 pub fn choose(
     policy: CompactionPolicy,
     fan_in: usize,
@@ -81,12 +82,14 @@ pub fn choose(
     all.split_off(running.len())
 }
 
-/// Chooses one merge of everything, as an operator has requested; `None` when there is one run or none.
+/// Chooses one merge of all runs, which an operator has requested, also under the manual policy; `None` if
+/// there are fewer than two runs. The caller must wait until no other merge is running.
 pub fn choose_whole(fan_in: usize, runs: &[RunMeta]) -> Option<MergeChoice> {
     let plan = plan_whole(runs, fan_in)?;
     Some(sized(runs, plan, "one merge of all runs was requested".into()))
 }
 
+/// Adds up entries and bytes of a plan's runs.
 fn sized(runs: &[RunMeta], plan: MergePlan, reason: String) -> MergeChoice {
     let taken = runs.iter().filter(|run| plan.runs.contains(&run.id));
     let (entries, bytes) = taken.fold((0, 0), |(entries, bytes), run| {
@@ -95,10 +98,11 @@ fn sized(runs: &[RunMeta], plan: MergePlan, reason: String) -> MergeChoice {
     MergeChoice { plan, entries, bytes, reason }
 }
 
-/// Plans the next merge: the lowest level of which `fan_in` neighbours stand together, none of them busy.
+/// Plans the next merge, at the lowest level that has `fan_in` neighbouring runs which are not busy.
 ///
-/// Runs stand oldest first and levels fall from old to new, so there are at most `fan_in - 1` of each
-/// level after planning comes to rest, and the number of levels grows with the logarithm of the entries.
+/// Runs are ordered oldest first, and levels fall from old to new. When no plan is left there are therefore
+/// at most `fan_in - 1` runs of each level, and the number of levels grows with the logarithm of the
+/// entries.
 fn plan(runs: &[RunMeta], fan_in: usize, busy: &BTreeSet<RunId>) -> Option<MergePlan> {
     let mut end = runs.len();
     while end > 0 {
@@ -112,21 +116,22 @@ fn plan(runs: &[RunMeta], fan_in: usize, busy: &BTreeSet<RunId>) -> Option<Merge
                 is_bottom: start == 0,
             });
         }
-        // At least one step, also behind a busy run.
+        // Moves by at least one run, also past a busy one.
         end = start.min(end - 1);
     }
     None
 }
 
-/// Plans one merge of everything, if there is more than one run.
+/// Plans one merge of all runs, if there are at least two.
 ///
-/// The result's level is that which cuts like the smallest fresh one would come to with so many entries. Otherwise
-/// the one large run of a young store would stand at a low level, and be written anew for a handful of tiny cuts.
+/// The level of the result is the level that flushed runs of the smallest size would reach with the same
+/// number of entries. Otherwise the single large run of a young store would have a low level, and would be
+/// rewritten for a few tiny runs.
 fn plan_whole(runs: &[RunMeta], fan_in: usize) -> Option<MergePlan> {
     let highest = runs.iter().map(|run| run.level).max()?;
     let entries: u64 = runs.iter().map(|run| run.entries).sum();
     let fresh = runs.iter().filter(|run| run.level == 0 && run.entries > 0);
-    // Without a fresh run nothing says what a cut holds; the highest level stands.
+    // Without a flushed run the size of a cut is unknown, and the highest level is used.
     let cuts = fresh.map(|run| run.entries).min().map_or(1, |smallest| entries / smallest);
     let by_size = cuts.max(1).ilog(fan_in.max(2) as u64) as u8;
     (runs.len() > 1).then(|| MergePlan {

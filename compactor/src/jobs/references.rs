@@ -1,4 +1,4 @@
-//! Counts of the references to each file, by which garbage collection finds dead files.
+//! Counts of the references to each file, from which garbage collection finds files without references.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::manifest::ManifestRow;
 use crate::memtable::state_bulk_files;
 use crate::state::StateKey;
 
-/// How often each file is referred to; changes of such counts when signed.
+/// The number of references to each file, or changes of such numbers, since counts have a sign.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub struct FileReferences {
     segments: BTreeMap<SegmentId, i64>,
@@ -19,8 +19,8 @@ pub struct FileReferences {
 }
 
 impl FileReferences {
-    /// Counts a manifest row's references `by` up or down: the segment that holds its header, the one
-    /// that holds its payload when that is another, and each bulk file once.
+    /// Adds `by` to the counts of the files to which a manifest row refers: the segment with its header,
+    /// the segment with its payload if that is another, and each bulk file once.
     pub fn count_row(&mut self, row: &ManifestRow, by: i64) {
         *self.segments.entry(row.header.segment).or_default() += by;
         if let Some(segment) = row.payload_segment {
@@ -31,7 +31,8 @@ impl FileReferences {
         }
     }
 
-    /// Counts a state entry's references.
+    /// Adds `by` to the counts of the bulk files to which a state entry refers, each once. Fails with
+    /// corruption if the value cannot be decoded; no count has changed then.
     pub fn count_state(
         &mut self,
         key: &StateKey,
@@ -51,8 +52,8 @@ impl FileReferences {
         Ok(())
     }
 
-    /// Adds the counts to a catalog's. A count that falls below zero is a bug, and stops the node before
-    /// anything is removed on its account.
+    /// Adds the counts to those of a catalog, within an edit. Panics if a count would fall below 0 or a
+    /// segment is not in the catalog: such a bug must stop the node before a file is removed because of it.
     pub fn add_to(&self, catalog: &mut Catalog) {
         let add = |count: u64, by: i64| {
             count.checked_add_signed(by).expect("a file has as many references as were counted")

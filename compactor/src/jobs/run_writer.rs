@@ -1,6 +1,7 @@
-//! Writing a run: manifest, key index and state table side by side, with what they refer to counted.
+//! Writes a run: manifest, key index, tag table and state table at the same time, with a count of its
+//! references.
 //!
-//! Cuts and merges both end here, so that a run looks the same wherever it came from.
+//! Flushes and merges use the same writer, so that their runs have the same form.
 
 use std::sync::Arc;
 
@@ -23,26 +24,26 @@ use crate::state_value::encode_state_value;
 use crate::table::{TableKind, TableValue, TableWriter};
 use crate::visibility::EntryShape;
 
-/// Where the records of a run stand in the log, and its level.
+/// The range of a run in the log, and its level.
 #[derive(Clone, Copy, Debug)]
 pub struct RunSpan {
-    /// The run's level: 0 for a cut's, one more with each merge.
+    /// The run's level: 0 for a flush, otherwise the level of the merge's plan.
     pub level: u8,
-    /// Its records stand at or above this.
+    /// The lowest offset of the run's records.
     pub first: Offset,
-    /// Its records stand below this.
+    /// The offset at which the run's records end, exclusive.
     pub below: Offset,
 }
 
-/// What was written of the key whose entries are being written.
+/// The state of the key whose entries are being written.
 #[derive(Default)]
 struct WrittenKey {
-    /// The entries' bucket and key, see `ingest::entry`.
+    /// Bucket and key of the entries, see `ingest::entry`.
     group: Vec<u8>,
     has_latest: bool,
 }
 
-/// See the module's description.
+/// Writes the files of one run.
 pub struct RunWriter {
     id: RunId,
     manifest: ManifestWriter,
@@ -55,16 +56,16 @@ pub struct RunWriter {
     bulk_bytes: u64,
     is_bottom: bool,
     key: WrittenKey,
-    /// Of each index's last entry, see [`crate::index_value::IndexValue::numbers`].
+    /// The numbers of each table's last entry, see [`crate::index_value::IndexValue::numbers`].
     keys_numbers: [u64; 5],
     more_numbers: [u64; 5],
-    /// What the run refers to.
+    /// The references of everything that was written.
     pub references: FileReferences,
 }
 
 impl RunWriter {
-    /// Begins a run's files, removing what an earlier attempt may have left under their names. Below a run
-    /// that `is_bottom` lies nothing.
+    /// Creates a run's files; files that an earlier attempt has left under these names are removed before.
+    /// `is_bottom` must be true only if no older run exists. Fails if the disk fails.
     pub async fn create(
         disk: &Arc<dyn Disk>,
         layout: &PartitionLayout,
@@ -94,7 +95,8 @@ impl RunWriter {
         })
     }
 
-    /// Adds an entry; entries come in order of their sort keys, without superseded ones.
+    /// Adds an entry. Entries must come in the order of their sort keys, without superseded ones; otherwise
+    /// the call panics or marks a wrong version as the latest. After an error the files must be discarded.
     pub async fn push(&mut self, mut row: ManifestRow) -> Result<(), JobError> {
         self.references.count_row(&row, 1);
         let key = row.entry_key();
@@ -106,8 +108,8 @@ impl RunWriter {
         }
         let is_version = matches!(row.shape(), EntryShape::Version(_));
         row.is_latest = is_version && !std::mem::replace(&mut self.key.has_latest, is_version);
-        // Whoever wants current objects looks at one entry of a key. Where something may lie below that is
-        // the first, whatever it states; at the bottom only one that is a current object.
+        // A search for current objects reads one entry of each key. If older runs may exist this is the
+        // first entry, whatever its kind; in the oldest run only a current object is needed.
         let decides = match self.is_bottom {
             true => row.is_latest && row.kind == IndexValueKind::Object,
             false => is_first,
@@ -133,12 +135,13 @@ impl RunWriter {
         Ok(())
     }
 
-    /// Adds a tag of an entry; they come in order of their keys.
+    /// Adds a tag's key. Keys must rise strictly, otherwise the call panics; see [`crate::tags::tag_keys`].
     pub async fn push_tag(&mut self, key: &[u8]) -> Result<(), JobError> {
         Ok(self.tags.add(key, TableValue::default(), None).await?)
     }
 
-    /// Adds a state entry; they come in order of their keys.
+    /// Adds a state entry, `None` for a removed key. Keys must rise strictly, otherwise the call panics.
+    /// Fails with corruption if the references in a value cannot be decoded.
     pub async fn push_state(
         &mut self,
         key: &StateKey,
@@ -151,7 +154,9 @@ impl RunWriter {
         Ok(())
     }
 
-    /// Syncs the files; the caller syncs the folder, then publishes.
+    /// Ends and syncs all files; returns the run's catalog entry and the references of its content. The
+    /// caller must sync the folder, and only then publish the run. After an error none of the files may be
+    /// used.
     pub async fn finish(self, span: RunSpan) -> Result<(RunMeta, FileReferences), JobError> {
         let (manifest, sums) = self.manifest.finish().await?;
         let run = RunMeta {

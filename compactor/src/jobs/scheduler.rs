@@ -1,4 +1,5 @@
-//! The scheduler of merges and garbage collection: starts what the policy chooses, within the budget.
+//! The scheduler of merges and garbage collection: starts the merges that the policy chooses, within the
+//! budget.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,13 +20,13 @@ use crate::catalog::store::CatalogStore;
 use crate::partition::context::PartitionContext;
 use crate::partition::health::Health;
 
-/// How long the scheduler waits for a new run before it looks for garbage again: a reader may have released a
-/// file.
+/// The longest wait for a new run before garbage collection runs again: a reader may have released a file
+/// without a signal.
 const TICK: Duration = Duration::from_secs(5);
-/// How long runs rest whose merge failed.
+/// The time for which runs rest after their merge failed.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// See the module's description.
+/// Schedules the merges and the garbage collection of one partition.
 pub(crate) struct Scheduler {
     pub context: Arc<PartitionContext>,
     pub store: Arc<CatalogStore>,
@@ -36,28 +37,30 @@ pub(crate) struct Scheduler {
     pub gc: GarbageCollector,
 }
 
-/// Merges that have ended and that the scheduler has not seen yet.
+/// Merges that have ended since the scheduler's last look, with their results.
 type EndedMerges = Arc<Mutex<Vec<(Vec<RunId>, Result<(), JobError>)>>>;
 
 #[derive(Default)]
+/// The scheduler's merges.
 struct Merges {
     running: Vec<(MergeChoice, Task)>,
-    /// The runs of the requested merge of everything, while it runs.
+    /// The runs of the requested merge of all runs, while it runs.
     whole: Option<Vec<RunId>>,
-    /// Runs whose merge failed, and the moment at which they began to rest.
+    /// Runs whose merge failed, and the time at which they began to rest.
     resting: Vec<(Vec<RunId>, Tick)>,
     ended: EndedMerges,
 }
 
 impl Scheduler {
-    /// Starts the task, on a thread of its own where the runtime has threads. Dropping the task ends the merges
-    /// that it has started; what they wrote is garbage for the next start.
+    /// Starts the scheduler's task, on its own thread if the runtime has threads. Dropping the task cancels
+    /// the merges that it has started; the next start removes their files.
     pub fn start(self) -> Task {
         let env = self.context.env.clone();
         let task: Fut<'static, ()> = Box::pin(async move { self.run().await });
         env.rt.spawn_dedicated("compaction", task)
     }
 
+    /// Starts merges while the policy chooses any; otherwise collects garbage and waits for a signal.
     async fn run(&self) {
         let mut merges = Merges::default();
         loop {
@@ -74,8 +77,8 @@ impl Scheduler {
         }
     }
 
-    /// Notes merges that have ended. The runs of a failed one rest; what it wrote is collected at once, since
-    /// a full device needs the space for the next try.
+    /// Removes ended merges from the running ones. The runs of a failed merge rest. The files of the failed
+    /// merge are collected at once, since a full device needs the space for the next try.
     async fn take_ended(&self, merges: &mut Merges) {
         let now = self.context.env.clock.now();
         merges.resting.retain(|(_, since)| now.since(*since) < RETRY);
@@ -102,12 +105,13 @@ impl Scheduler {
         }
     }
 
-    /// Starts the merges that are to run now; gives their number.
+    /// Starts the merges that the policy chooses now; returns their number. A requested merge of all runs
+    /// goes first.
     async fn start_merges(&self, merges: &mut Merges) -> usize {
         let options = &self.context.options;
         let runs = self.store.view().sealed.catalog.runs.clone();
         if self.signals.wants_whole() && merges.whole.is_none() {
-            // It takes all runs, so those that are being merged must come to their end before.
+            // The requested merge reads all runs, so running merges must end before.
             if !merges.running.is_empty() {
                 return 0;
             }
@@ -123,7 +127,7 @@ impl Scheduler {
             merges.running.iter().map(|(choice, _)| choice.clone()).collect();
         let resting: BTreeSet<RunId> =
             merges.resting.iter().flat_map(|(runs, _)| runs.iter().copied()).collect();
-        // One merge may always run; the device is asked only when a second one could.
+        // One merge may always run; the free space matters only for a second one.
         let free_bytes = match running.is_empty() {
             true => None,
             false => self.context.env.disk.free_bytes().await.ok(),
@@ -138,7 +142,7 @@ impl Scheduler {
         count
     }
 
-    /// Starts one merge on a thread of its own where the runtime has threads.
+    /// Starts one merge on its own thread if the runtime has threads.
     fn start_merge(&self, merges: &mut Merges, choice: MergeChoice) {
         let job = self.board.begin(
             JobKind::Compaction,
