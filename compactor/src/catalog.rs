@@ -546,8 +546,8 @@ pub async fn read(
     Ok((Some(catalog), damaged))
 }
 
-/// Reads and decodes one copy. Fails with corruption if the file is missing, cannot be decoded, or contains
-/// another generation than its name says.
+/// Reads and decodes one copy. Fails with corruption if the file is missing, cannot be decoded, or does not
+/// contain the generation of its name.
 async fn read_copy(
     disk: &Arc<dyn ingest::env::Disk>,
     path: &FilePath,
@@ -561,7 +561,7 @@ async fn read_copy(
         crate::sealed::corruption(path, error.position as u64, error.to_string())
     })?;
     if catalog.generation != generation {
-        return Err(crate::sealed::corruption(path, 0, "it is another generation's"));
+        return Err(crate::sealed::corruption(path, 0, "the file contains another generation"));
     }
     Ok(catalog)
 }

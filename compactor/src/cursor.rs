@@ -261,8 +261,8 @@ impl EntryCursor {
         Self::over(snapshot, true, |_, table| table.may_contain(hash))
     }
 
-    /// Makes a cursor over all memtables and, for each run, the one entry that decides each key.
-    /// `docs/formats/table.md` says which entries are left out; they can matter only for keys for which
+    /// Makes a cursor over all memtables and, for each run, the one entry that decides each key. See
+    /// `docs/formats/table.md` for the entries that are left out. These can matter only for keys for which
     /// [`may_have_more`] returns true. Fails if a key index table cannot be used.
     pub fn over_heads(snapshot: &Snapshot) -> Result<Self, ReadError> {
         Self::over(snapshot, false, |_, _| true)

@@ -1,4 +1,4 @@
-//! One partition at work: records go in, are folded in order, and answered.
+//! A running partition: records are appended, folded in order, and answered.
 //!
 //! ```text
 //!   submit ──admit, append──► log ──reader──► fold: resolve, apply ──► memtable ──► outcome to submit
@@ -6,9 +6,9 @@
 //!                                               └► freeze ──► flush ──► merge ──► garbage collection
 //! ```
 //!
-//! A write is answered when it is durable *and* applied, with the outcome that `apply` gave it, so that
-//! whoever reads after the answer sees it. There is no state beside the memtable and the catalog: opening
-//! reads the catalog, replays the log from its cut, and is done.
+//! A write is answered after its record is durable *and* applied, with the outcome of `apply`, so that a
+//! read after the answer sees it. All state is in the memtable, the catalog and the log: opening reads the
+//! catalog and replays the log from the catalog's cut.
 
 mod claims;
 pub(crate) mod context;
@@ -79,10 +79,11 @@ use space::SpaceWatch;
 pub use time_bound::{DOWN_MAX, TIME_SLACK};
 use writer::Writer;
 
-/// A bucket that is to be deleted is looked through so many times while it is written to.
+/// The number of times that a bucket is searched before its deletion fails, if it is written to in between.
 const EMPTINESS_LOOKS: usize = 4;
 
-/// A partition at work. Dropping it stops its tasks; what was acknowledged is in the log.
+/// A running partition. Dropping it stops its tasks; acknowledged records are in the log and are folded at
+/// the next start.
 pub struct Partition {
     context: Arc<PartitionContext>,
     store: Arc<CatalogStore>,
@@ -98,7 +99,8 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// Reads a partition's catalog; `None` when it never had one.
+    /// Loads a partition's catalog; `None` if there never was one. Called before [`Partition::open`]. May
+    /// repair a copy of the catalog on the disk, see [`catalog::load`], with whose errors it fails.
     pub async fn catalog(
         env: &Env,
         store: StoreId,
@@ -107,10 +109,13 @@ impl Partition {
         catalog::load(env, &PartitionLayout::new(id), store, id).await
     }
 
-    /// Opens a partition: opens the catalog's files, replays the log, starts the background tasks. Returns
-    /// when everything acknowledged before is applied. A write is taken from then on.
+    /// Opens a partition: opens the catalog's files, replays the log, and starts the background tasks.
+    /// Returns after every record that was acknowledged before is applied. Writes are accepted from then
+    /// on, unless the log is read-only.
     ///
-    /// `catalog` is what [`Partition::catalog`] gave, or a first one.
+    /// `catalog` must be the result of [`Partition::catalog`], or a first catalog. Errors are those of
+    /// [`OpenError`]; files that cannot be opened at present are tried again for 30 seconds, state and
+    /// records for 60 seconds.
     pub async fn open(
         env: Env,
         log: Arc<dyn Log>,
@@ -163,8 +168,8 @@ impl Partition {
         Ok(partition)
     }
 
-    /// Replays the log, then starts the tasks. Files that an interrupted flush or merge left behind are removed
-    /// in between: earlier, the memtable would not know all that it refers to.
+    /// Replays the log, then starts the tasks. Files that an interrupted flush or merge has left behind are
+    /// removed in between: before replay has ended, the memtable does not have all references.
     async fn start(
         &mut self,
         writer: &Arc<Writer>,
@@ -237,6 +242,7 @@ impl Partition {
         [flush.start(), scheduler.start(), cutter.start()]
     }
 
+    /// Makes a garbage collector with the partition's parts.
     fn garbage_collector(&self, space: &Arc<SpaceWatch>) -> GarbageCollector {
         GarbageCollector {
             context: self.context.clone(),
@@ -247,117 +253,133 @@ impl Partition {
         }
     }
 
-    /// The partition's id.
+    /// Returns the partition's id.
     pub fn id(&self) -> PartitionId {
         self.context.id
     }
 
-    /// The log.
+    /// Returns the log to which this partition's records are appended.
     pub fn log(&self) -> &Arc<dyn Log> {
         &self.context.log
     }
 
-    /// The bulk payload files.
+    /// Returns the bulk files with this partition's large payload.
     pub fn bulk(&self) -> &Arc<BulkFiles> {
         &self.context.bulk
     }
 
-    /// The disk.
+    /// Returns the disk of the partition's environment.
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.context.env.disk
     }
 
-    /// Bytes of the device that must stay free for writes to be taken.
+    /// Returns the number of bytes that must stay free on the device; with less, only deletes are accepted.
     pub fn reserve_bytes(&self) -> u64 {
         self.context.options.reserve_bytes
     }
 
-    /// What a read sees that begins now: everything answered before.
+    /// Returns a snapshot for a read that begins now, without a wait. Every write that this node answered
+    /// before is visible; writes of other nodes may be missing, see [`Partition::fresh`].
     pub fn snapshot(&self) -> Snapshot {
         self.store.snapshot()
     }
 
-    /// What a read sees that begins now: everything acknowledged before, whichever node acknowledged it.
+    /// Returns a snapshot for a read that begins now, with everything that any node acknowledged before, as
+    /// far as [`ReadConsistency`] promises. Waits at most [`PartitionOptions::read_wait`], then fails with
+    /// [`ReadError::Unavailable`]; so does a quarantined copy.
     pub async fn fresh(&self) -> Result<Snapshot, ReadError> {
         self.reads.fresh().await
     }
 
-    /// Waits, as long as a read may, until everything below an offset is applied here.
+    /// Waits until every record below an offset is applied on this node. Fails with
+    /// [`ReadError::Unavailable`] after [`PartitionOptions::read_wait`].
     pub async fn reach(&self, offset: Offset) -> Result<(), ReadError> {
         self.reads.reach(offset).await
     }
 
-    /// Begins to take payload of so many bytes that is too large for a record.
+    /// Begins to write payload of exactly `len` bytes that is too large for a record. Must be finished
+    /// before the record that names it is submitted. Fails with [`PayloadError::Bulk`] if the device, or as
+    /// far as known another node's, has no room.
     pub async fn begin_payload(&self, len: u64) -> Result<PayloadWriter, PayloadError> {
         PayloadWriter::begin(&self.clock, &self.nodes, len).await
     }
 
-    /// Claims this node's id, on the partition that keeps account of them; gives whether it is ours.
+    /// Claims this node's id; returns true if the id belongs to this process. Must be called on partition
+    /// 0, which keeps the claims. A process that has not held the id before waits 5 seconds for an
+    /// objection, then without a limit until the log has decided. Returns true at once without a node id.
     pub async fn claim_node(&self) -> bool {
         self.nodes.claim().await
     }
 
-    /// Whether the node's id is this process's; false once another has it.
+    /// Returns a receiver that shows if the node's id belongs to this process: `None` while undecided,
+    /// false once another process has it. The process must stop then.
     pub fn holds_node(&self) -> watch::Receiver<Option<bool>> {
         self.nodes.holds()
     }
 
-    /// Why this node's copy serves nothing, if so.
+    /// Returns the reason for quarantine; `None` while this node's copy is healthy.
     pub fn quarantined(&self) -> Option<String> {
         self.health.quarantined()
     }
 
-    /// What has happened since the start.
+    /// Returns the counters of events since the partition was opened.
     pub fn counters(&self) -> &PartitionCounters {
         &self.context.counters
     }
 
-    /// The buckets.
+    /// Returns the buckets as of the last applied record. A read with a snapshot must use the buckets of
+    /// the snapshot.
     pub fn buckets(&self) -> Arc<Buckets> {
         self.store.buckets()
     }
 
-    /// Why the fold has stopped, if it has: then nothing is written until a restart, reads go on.
+    /// Returns the reason why the fold has stopped; `None` while it runs. Without the fold no write is
+    /// accepted until a restart, while reads of applied state continue.
     pub fn stopped(&self) -> Option<String> {
         self.health.stopped()
     }
 
-    /// Why what makes the store larger is refused, if the catalog names nearly as many files as it can.
+    /// Returns the reason why writes that make the store larger are refused; `None` unless the catalog
+    /// names nine tenths of the files that it may name.
     pub fn crowded(&self) -> Option<String> {
         self.store.crowded()
     }
 
-    /// How full the catalog's longest list is, from 0 to 1.
+    /// Returns the length of the catalog's longest list as a share of the limit, from 0 to 1.
     pub fn catalog_fill(&self) -> f64 {
         self.store.fill()
     }
 
-    /// The reason why the fold waits, if that lasts: writes are refused, and it goes on by itself once it can.
+    /// Returns the reason why the fold waits, once it has waited for a second or met damage; writes are
+    /// refused meanwhile. The fold continues by itself after the cause has gone.
     pub fn held(&self) -> Option<String> {
         self.health.held()
     }
 
-    /// How often the cut that is being sealed has failed in a row.
+    /// Returns the number of times that the current flush has failed in a row; 0 after a success.
     pub fn cuts_failed(&self) -> u32 {
         self.health.flushes.failed().0
     }
 
-    /// How often merges have failed in a row.
+    /// Returns the number of merges that have failed in a row; 0 after a success.
     pub fn merges_failed(&self) -> u32 {
         self.health.merges.failed().0
     }
 
-    /// The background jobs: those under way with their reasons, and how the last ones ended.
+    /// Returns the background jobs: running ones with their reasons, and the last ones that ended, newest
+    /// first.
     pub fn jobs(&self) -> JobsStatus {
         self.board.status()
     }
 
-    /// Tells that a write would be taken, or why not.
+    /// Returns `Ok` if a write would be accepted now, otherwise the gravest reason against it. Called by the
+    /// readiness probe and by metrics.
     pub fn readiness(&self) -> Result<(), UnreadyReason> {
         readiness(&self.intake.facts())
     }
 
-    /// Facts that an operator should know although writes are taken.
+    /// Returns facts that an operator should know although writes are accepted: failed merges, damaged
+    /// files, a wall clock that is not trusted. Empty in a healthy partition.
     pub fn warnings(&self) -> Vec<String> {
         let mut found = Vec::new();
         let (failed, how) = self.health.merges.failed();
@@ -375,37 +397,44 @@ impl Partition {
         found
     }
 
-    /// How far the wall clock is ahead of the time that the monotonic clock allows, in seconds; below zero when
-    /// it is behind. The second tells that it is so far ahead that it is not believed.
+    /// Returns the seconds by which the wall clock is ahead of the time that the monotonic clock allows,
+    /// negative if it is behind; true if it is so far ahead that it is not trusted.
     pub fn clock_ahead(&self) -> (f64, bool) {
         self.clock.ahead()
     }
 
-    /// Believes the wall clock from now on: an operator has seen that it is right.
+    /// Trusts the wall clock from now on. Called only after an operator has confirmed that it is right,
+    /// because the times of records never go back.
     pub fn believe_clock(&self) {
         self.clock.believe();
     }
 
-    /// Writes a record and waits for its outcome.
+    /// Appends a record and waits for its outcome. On return the record is durable and applied on this
+    /// node, and later reads see it.
     ///
-    /// Dropping the future does not undo the write; it may still be done.
+    /// Errors: see [`SubmitError`], whose docs name for each variant if the record may still be applied.
+    /// Waits at most [`PartitionOptions::write_wait`] for the outcome. Dropping the future does not undo
+    /// the write, which may still be done.
     pub async fn submit(
         &self,
         principal: &str,
         request: &str,
         body: RecordBody,
     ) -> Result<RecordOutcome, SubmitError> {
-        // On the heap: within the caller's future, its several kilobytes would be moved with every request,
-        // those that only read included.
+        // Boxed: within the caller's future, its several kilobytes would be moved with every request, reads
+        // included.
         Box::pin(self.intake.submit(principal, request, body)).await
     }
 
     /// Deletes a bucket if it is empty.
     ///
-    /// The walk through what was removed from it is done here, where nobody else waits for it. The record
-    /// carries the offset of that look, and the fold refuses it when something was written to the bucket
-    /// since; then it is looked through again, a few times. A bucket that is written to all the while gets
-    /// [`Rejection::BucketWritten`].
+    /// The search for a visible version is done here and not by the fold, where all other writes would
+    /// wait. The record carries the offset of the search, and the fold rejects it if the bucket was written
+    /// to since; the search is then repeated, up to four times in all.
+    ///
+    /// Outcomes include [`Rejection::BucketNotEmpty`], and [`Rejection::BucketWritten`] for a bucket that
+    /// is written to all the time. Fails as [`Partition::submit`], and with [`SubmitError::Unreadable`] if
+    /// an entry cannot be read.
     pub async fn delete_bucket(
         &self,
         principal: &str,
@@ -419,7 +448,7 @@ impl Partition {
                 return Ok(RecordOutcome::Rejected(Rejection::BucketNotEmpty));
             }
             let body = RecordBody::DeleteBucket { bucket, seen: snapshot.at };
-            // Files that only this look needs may go.
+            // Files that only this search needs may be removed before the outcome comes.
             drop(snapshot);
             let outcome = self.submit(principal, request, body).await?;
             if outcome != RecordOutcome::Rejected(Rejection::BucketWritten) {
@@ -429,8 +458,11 @@ impl Partition {
         Ok(RecordOutcome::Rejected(Rejection::BucketWritten))
     }
 
-    /// Merges everything that is sealed into one run, and waits until its catalog is published. Runs that
-    /// are cut meanwhile stand beside it.
+    /// Merges all published runs into one, and waits until its catalog is published. Runs that are flushed
+    /// meanwhile are not included. A call while such a merge is running ends together with that merge;
+    /// dropping the future does not cancel it.
+    ///
+    /// Fails with [`MergeError`] if the merge failed; readers then see no change.
     pub async fn merge(&self) -> Result<(), MergeError> {
         match self.merges.request_whole().await {
             FullMerge::Failed(reason) => Err(MergeError(reason)),
@@ -438,8 +470,11 @@ impl Partition {
         }
     }
 
-    /// Makes a cut and waits until its catalog is published; gives its number. Without anything to cut it
-    /// gives the last one.
+    /// Makes a cut and waits until its catalog is published; returns the cut's number. With an empty
+    /// memtable no cut is made, and the last cut is awaited instead.
+    ///
+    /// Fails as [`Partition::submit`] if the CUT record is not accepted, and with [`SubmitError::Stopped`]
+    /// if the fold stops. The wait has no other limit; dropping the future does not cancel the cut.
     pub async fn cut(&self) -> Result<CutNumber, SubmitError> {
         let mut published = self.store.follow_cut();
         if !self.store.memtable().is_empty() {
@@ -464,13 +499,13 @@ async fn create_folders(env: &Env, layout: &PartitionLayout) -> Result<(), OpenE
     Ok(env.disk.sync_folder(None).await?)
 }
 
-/// A start waits so long for files that cannot be opened now.
+/// The longest time that a start waits for files that cannot be opened at present.
 const OPEN_PATIENCE: Duration = Duration::from_secs(30);
-/// And tries so often.
+/// The pause between two tries.
 const OPEN_RETRY: Duration = Duration::from_millis(200);
 
-/// Opens what the catalog names. That handles or memory have run out must not make a run damaged for as long as
-/// the process lives.
+/// Opens the catalog's files. Exhausted handles or memory are waited for, because they must not make a run
+/// count as damaged for the life of the process.
 async fn open_sealed(
     env: &Env,
     layout: &PartitionLayout,

@@ -23,7 +23,7 @@ pub(crate) struct RestoredState {
 /// The error of reading state tables.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RestoreError {
-    /// A state table cannot be read; the read error says if a retry may help.
+    /// A state table cannot be read; see [`ReadError::is_transient`] for the use of a retry.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A state entry cannot be decoded. A retry does not help.

@@ -176,7 +176,7 @@ impl CatalogStore {
             ingest::env::yield_once().await;
         }
         super::publish(&context.env, &context.layout, &catalog).await?;
-        // This generation is durable, so no start can find an older one.
+        // The generation is durable, so no start can find an older one.
         self.ids.forget_uncertain();
         let (disk, layout) = (&context.env.disk, &context.layout);
         let sealed = SealedFiles::open(disk, layout, context.store, catalog, Some(&former)).await?;

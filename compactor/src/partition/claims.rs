@@ -1,4 +1,5 @@
-//! Whose a node id is: two nodes under one id would vote twice, and be told apart by nobody.
+//! The owner of a node id: two processes with one id would vote twice, and their records could not be
+//! distinguished.
 //!
 //! ```text
 //!   a new node:   CLAIM ──(5 s, no objection met)──► CONFIRM ──met──► holds the id
@@ -6,51 +7,53 @@
 //!                 meets CONFIRM without its OBJECT before it ──► gives the id up and stops
 //! ```
 //!
-//! Everything is decided by the order of the log, so both see it alike: an objection counts if it stands
-//! before the confirmation. A paused holder that wakes too late finds the confirmation and stops. A node
-//! that has held its id before, with the same data directory, holds it from its claim on.
+//! Every decision follows from the order of the log, so all processes come to the same result: an objection
+//! counts only if it is before the confirmation. A paused holder that wakes too late meets the confirmation
+//! and stops. A node that has held its id before, with the same data directory, holds it from its claim on.
 
 use ingest::ids::{NodeId, WriterId};
 use ingest::record::ClaimStage;
 
-/// What this process has to do next.
+/// The next action of this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClaimStep {
-    /// Nothing.
+    /// No action.
     Nothing,
     /// Append an objection to this process's claim.
     Object(WriterId),
     /// The id is this process's.
     Holds,
-    /// The id is another's: stop.
+    /// The id belongs to another process: stop.
     GivesUp,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The state of this process's claim.
 enum ClaimState {
     Claiming,
     Holding,
     Over,
 }
 
-/// What this process knows of its id.
+/// The state of this process's claim to its id.
 #[derive(Debug)]
 pub struct NodeClaim {
     node: NodeId,
     process: WriterId,
     state: ClaimState,
-    /// The claimant that an objection of this process has been met for.
+    /// The claimant against which an objection of this process has been met.
     objected: Option<WriterId>,
 }
 
 impl NodeClaim {
-    /// Begins. With `held_before` the id is this process's from the start.
+    /// Begins a claim. With `held_before` the id belongs to this process from the start.
     pub fn new(node: NodeId, process: WriterId, held_before: bool) -> Self {
         let state = if held_before { ClaimState::Holding } else { ClaimState::Claiming };
         Self { node, process, state, objected: None }
     }
 
-    /// Takes a record about some node's id, in the order of the log.
+    /// Applies a record about a node's id and returns the next action. Must be called once for each such
+    /// record, in the order of the log. Records about other ids have no effect.
     pub fn take(&mut self, node: NodeId, process: WriterId, stage: ClaimStage) -> ClaimStep {
         if node != self.node {
             return ClaimStep::Nothing;
@@ -75,7 +78,7 @@ impl NodeClaim {
                 self.state = ClaimState::Over;
                 ClaimStep::GivesUp
             }
-            // Somebody else was first.
+            // Another process was first.
             (ClaimState::Claiming, ClaimStage::Confirm, false) => {
                 self.state = ClaimState::Over;
                 ClaimStep::GivesUp

@@ -1,4 +1,5 @@
-//! Cuts between the fold, which meets them, the cutter, which asks for them, and the flush job.
+//! The queue of cuts between the fold, which freezes memtables, the cutter, which requests cuts, and the
+//! flush job.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,40 +13,40 @@ use tokio::sync::{Notify, watch};
 use crate::memtable::{Memtable, StateChange};
 use crate::state::WriterStates;
 
-/// What the fold knew when a memtable was frozen: what the cut writes beside the memtable itself.
+/// The fold's state at the freeze of a memtable, which the flush writes beside the memtable.
 #[derive(Clone)]
 pub(crate) struct FrozenState {
     pub memtable: Arc<Memtable>,
     pub cut: CutNumber,
-    /// Everything below is folded.
+    /// The offset below which every record is folded.
     pub next: Offset,
     pub time: WallTime,
     pub writers: WriterStates,
-    /// Writers that a state run may still hold and that are forgotten now.
+    /// Writers that a state table may still have and that expire with this cut.
     pub expired: Vec<WriterId>,
-    /// Streams under way, and those that have ended.
+    /// Open streams, and removals of those that have ended.
     pub streams: Vec<StateChange>,
-    /// Last writes of buckets since the cut before.
+    /// The last writes of buckets since the cut before.
     pub last_writes: Vec<StateChange>,
-    /// Hash of the record that made the cut; see [`crate::catalog::Catalog::last`].
+    /// The hash of the record that made the cut; see [`crate::catalog::Catalog::last`].
     pub last: [u8; 16],
 }
 
-/// Memtables that a cut has frozen and that wait for their flush, oldest first.
+/// Frozen memtables that wait for their flush, oldest first.
 pub(crate) struct CutQueue {
     waiting: Mutex<VecDeque<FrozenState>>,
-    /// Wakes the flush job: a memtable has been frozen.
+    /// Wakes the flush job after a memtable has been frozen.
     has_frozen: Notify,
     /// Records since the last cut.
     records: AtomicU64,
     /// The last cut that the fold has met.
     folded: watch::Sender<CutNumber>,
-    /// Wakes the cutter: the memtable may have grown enough, or a flush has made room for the next cut.
+    /// Wakes the cutter after the memtable has grown or a flush has freed a place in the queue.
     has_grown: Notify,
 }
 
 impl CutQueue {
-    /// An empty queue behind the catalog's last cut.
+    /// Makes an empty queue after the catalog's last cut.
     pub fn new(cut: CutNumber) -> Self {
         Self {
             waiting: Mutex::default(),
@@ -56,7 +57,8 @@ impl CutQueue {
         }
     }
 
-    /// Appends what a cut has frozen, and wakes the flush job.
+    /// Appends the state that a cut has frozen, and wakes the flush job. Called by the fold only, in the
+    /// order of cuts.
     pub fn push(&self, frozen: FrozenState) {
         let cut = frozen.cut;
         self.waiting.lock().push_back(frozen);
@@ -64,7 +66,8 @@ impl CutQueue {
         self.has_frozen.notify_one();
     }
 
-    /// Waits for the oldest frozen memtable. It stays in the queue until [`CutQueue::pop`].
+    /// Waits for the oldest frozen memtable, which stays in the queue until [`CutQueue::pop`], so that a
+    /// failed flush meets it again. May be cancelled. Called by the flush job only.
     pub async fn oldest(&self) -> FrozenState {
         loop {
             let waiting = self.waiting.lock().front().cloned();
@@ -75,37 +78,40 @@ impl CutQueue {
         }
     }
 
-    /// Removes the oldest frozen memtable: its run is in the catalog.
+    /// Removes the oldest frozen memtable. Called by the flush job only, after the catalog with its run is
+    /// published.
     pub fn pop(&self) {
         self.waiting.lock().pop_front();
     }
 
-    /// The last cut that the fold has met.
+    /// Returns the last cut that the fold has met, published or not.
     pub fn folded(&self) -> CutNumber {
         *self.folded.borrow()
     }
 
-    /// Counts one folded record.
+    /// Counts one folded record; repeated and rejected records count too, since a start replays them.
     pub fn count_record(&self) {
         self.records.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Begins to count again, at a cut.
+    /// Sets the count of records to 0. Called by the fold only, at a cut.
     pub fn reset_records(&self) {
         self.records.store(0, Ordering::Relaxed);
     }
 
-    /// Records since the last cut.
+    /// Returns the number of records that were folded since the last cut.
     pub fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
     }
 
-    /// Wakes the cutter.
+    /// Wakes the cutter, after records were applied or a flush has ended. Never blocks; several calls may
+    /// wake it once.
     pub fn note_growth(&self) {
         self.has_grown.notify_one();
     }
 
-    /// Waits for [`CutQueue::note_growth`]. One call before the wait is remembered.
+    /// Waits for [`CutQueue::note_growth`]. One call before the wait is remembered. May be cancelled.
+    /// Called by the cutter only.
     pub async fn grown(&self) {
         self.has_grown.notified().await;
     }

@@ -1,61 +1,67 @@
-//! Comparing what nodes made of the log: each publishes a digest per cut, and a node whose digest differs
-//! from the others' takes itself out.
+//! Comparison of the nodes' folded state: each node publishes a digest for each cut, and a node whose
+//! digest is in the minority quarantines itself.
 //!
-//! The fold is deterministic, so digests of one cut are equal unless a copy has rotted or the code has a
-//! bug. Which of two is right nobody can tell; more nodes agreeing can.
+//! The fold is deterministic, so the digests of one cut are equal unless a copy is damaged or the code has
+//! a bug. Two different digests do not show which one is right; the one on which more nodes agree is taken
+//! for right.
 
 use std::collections::BTreeMap;
 
 use ingest::ids::{CutNumber, NodeId};
 use ingest::record::CutDigest;
 
-/// Digests of so many cuts are remembered.
+/// The number of cuts whose digests are remembered.
 const CUTS: usize = 64;
 
-/// What the digests of a cut say about this node.
+/// The result of a comparison of one cut's digests, for this node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DigestVerdict {
-    /// Nothing speaks against it.
+    /// All known digests equal this node's, or this node's is not known yet.
     Agrees,
-    /// Some differ, and no more of them than agree: something is wrong, and nobody can tell where.
+    /// Some digests differ, and none of them is more frequent than this node's: an error exists, but its
+    /// place is unknown.
     Split(Vec<NodeId>),
-    /// More nodes agree on another digest than on this one.
+    /// Another digest is more frequent than this node's.
     Outvoted(Vec<NodeId>),
 }
 
-/// The digests of the last cuts.
+/// The digests of the last 64 cuts.
 #[derive(Default, Debug)]
 pub struct CutDigests {
     cuts: BTreeMap<CutNumber, DigestVotes>,
 }
 
 #[derive(Default, Debug)]
+/// The digests of one cut.
 struct DigestVotes {
     own: Option<[u8; 32]>,
     others: BTreeMap<NodeId, [u8; 32]>,
 }
 
 impl CutDigests {
-    /// Takes another node's.
+    /// Adds another node's digest, and compares the cut's digests with this node's. The order of calls does
+    /// not matter.
     pub fn take(&mut self, digest: &CutDigest) -> DigestVerdict {
         self.cuts.entry(digest.cut).or_default().others.insert(digest.node, digest.digest);
         self.forget();
         self.judge(digest.cut)
     }
 
-    /// Takes this node's own, computed and not read.
+    /// Adds this node's own digest, as computed by the flush, and compares it with the others'.
     pub fn own(&mut self, cut: CutNumber, digest: [u8; 32]) -> DigestVerdict {
         self.cuts.entry(cut).or_default().own = Some(digest);
         self.forget();
         self.judge(cut)
     }
 
+    /// Forgets the oldest cuts, so that memory stays bounded.
     fn forget(&mut self) {
         while self.cuts.len() > CUTS {
             self.cuts.pop_first();
         }
     }
 
+    /// Compares the digests of a cut. Needs this node's own digest, without which the result is agreement.
     fn judge(&self, cut: CutNumber) -> DigestVerdict {
         let Some(DigestVotes { own: Some(own), others }) = self.cuts.get(&cut) else {
             return DigestVerdict::Agrees;

@@ -1,4 +1,4 @@
-//! Errors of a partition: opening it, writing to it, merging its runs.
+//! The errors of a partition: opening it, writing to it, merging its runs.
 
 use ingest::bulk::BulkError;
 use ingest::codec::EncodeError;
@@ -8,56 +8,61 @@ use ingest::log::{AppendError, ReadError};
 use super::readiness::UnreadyReason;
 use crate::catalog::LoadError;
 
-/// A partition could not be opened.
+/// The error of opening a partition, which then serves neither reads nor writes.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The catalog cannot be used.
+    /// The catalog cannot be loaded.
     #[error(transparent)]
     Catalog(#[from] LoadError),
-    /// The log or a file cannot be read.
+    /// The log or a sealed file cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The bulk files cannot be used.
+    /// The bulk files cannot be opened.
     #[error(transparent)]
     Bulk(#[from] BulkError),
-    /// The fold stopped while it replayed.
+    /// A state entry of the catalog cannot be decoded, or this process's writer could not be opened in the
+    /// log.
     #[error("the fold stopped: {0}")]
     Fold(String),
 }
 
-/// A record was not answered.
+/// The error of a record without an outcome. For each variant the docs name the state of the record in the
+/// log.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SubmitError {
-    /// What the outcome hangs on cannot be read. Nothing was appended.
-    #[error("what was there before cannot be read: {0}")]
+    /// The prior state on which the outcome depends cannot be read. Nothing was appended.
+    #[error("the prior state cannot be read: {0}")]
     Unreadable(#[source] ReadError),
-    /// The record is longer than a record may be. Nothing was appended.
+    /// The record is longer than the format allows. Nothing was appended; a retry fails again.
     #[error("the request is larger than can be stored: {0}")]
     TooLarge(#[from] EncodeError),
-    /// The log did not take it, or says that it does not know.
+    /// The log refused the record, or this node did for lack of space; nothing was appended then. With
+    /// [`AppendError::Unknown`] the record may be in the log, and may be applied later.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// It is not in the log and never will be. Try again.
-    #[error("the log did not take it in time; nothing was done")]
+    /// The record is certainly not in effect in the log, now and later. A retry is safe.
+    #[error("the log did not accept the record in time; nothing was done")]
     NotDone,
-    /// This node's copy is not to be trusted.
+    /// The copy on this node is quarantined. Nothing was appended; another node may accept the record.
     #[error("{0}")]
     Quarantined(String),
-    /// This node could not tell the outcome in time; nothing was appended. Try again later, or another node.
+    /// The outcome could not be known in time on this node. Nothing was appended; retry later, or on
+    /// another node.
     #[error("{0}")]
     NotNow(UnreadyReason),
-    /// Cuts lag behind; nothing was appended. Try again later.
-    #[error("too much waits to be folded; try again later")]
+    /// Flushes lag behind. Nothing was appended; retry later.
+    #[error("flushes lag behind; try again later")]
     Overloaded,
-    /// The record is in the log, and the fold stopped before it came to it: the outcome is unknown.
+    /// The fold has stopped. The record may be in the log, and a restart may apply it: the outcome is
+    /// unknown.
     #[error("the fold has stopped: {0}")]
     Stopped(String),
 }
 
-/// Runs could not be merged. Nothing has changed.
+/// The error of a requested merge of all runs. Readers see no change.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the runs could not be merged: {0}")]
 pub struct MergeError(pub(crate) String);

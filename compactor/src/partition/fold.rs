@@ -1,4 +1,5 @@
-//! The fold: takes committed records in order, applies each once, answers, and freezes at cuts.
+//! The fold: reads committed records in order, applies each once, answers requests, and freezes memtables
+//! at cuts.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,7 +32,7 @@ use crate::restore::{RestoreError, restore};
 use crate::state::{BucketState, Buckets, LastWrites, RecordAdmission, WriterStates};
 use crate::visibility::EntryShape;
 
-/// The parts of a partition that the fold changes or tells what it has met.
+/// The parts of a partition that the fold changes or informs.
 #[derive(Clone)]
 pub(super) struct FoldParts {
     pub context: Arc<PartitionContext>,
@@ -44,6 +45,7 @@ pub(super) struct FoldParts {
     pub cuts: Arc<CutQueue>,
 }
 
+/// The fold's own state, which only its task changes.
 struct Fold {
     parts: FoldParts,
     writers: WriterStates,
@@ -54,10 +56,12 @@ struct Fold {
     time: WallTime,
 }
 
-/// The log is asked for its end again after so long.
+/// The pause before the log's end is requested again.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Restores the state from the catalog, replays the log to its end, and starts the task that goes on.
+/// Restores the state from the catalog, replays the log to its end, and starts the task that continues. On
+/// return every record that was acknowledged before the call is applied. Fails if state or log cannot be
+/// read, or wait longer than [`FoldHold::at_open`] allows.
 pub(super) async fn start(parts: &FoldParts) -> Result<Task, OpenError> {
     let (cut, time, next) = {
         let view = parts.store.view();
@@ -80,7 +84,7 @@ pub(super) async fn start(parts: &FoldParts) -> Result<Task, OpenError> {
     }
     let mut reader = parts.context.log.read(parts.context.id, next).await?;
     fold.replay(&mut reader).await?;
-    // Before anything is appended whose time could matter.
+    // Before any record is appended whose time could matter.
     parts.clock.restart(fold.time);
     parts.health.note_replayed();
     let (context, writer) = (parts.context.clone(), parts.writer.clone());
@@ -94,7 +98,8 @@ pub(super) async fn start(parts: &FoldParts) -> Result<Task, OpenError> {
 }
 
 impl Fold {
-    /// Folds up to what was in the log when this began.
+    /// Folds every record that was in the log when the call began. Waits without a limit for brokers that
+    /// do not give the log's end.
     async fn replay(&mut self, reader: &mut Box<dyn LogReader>) -> Result<(), OpenError> {
         let parts = self.parts.clone();
         let token = loop {
@@ -122,7 +127,8 @@ impl Fold {
         }
     }
 
-    /// Takes what the state runs know.
+    /// Takes over the state of the state tables, and keeps the numbers of bulk files with inherited streams
+    /// from being given again.
     async fn restore(&mut self) -> Result<(), OpenError> {
         let restored =
             restore(&self.parts.store.snapshot()).await.map_err(|error| match error {
@@ -141,8 +147,8 @@ impl Fold {
         Ok(())
     }
 
-    /// Folds until the log has lost what was acknowledged, or this node's copy cannot go on. What cannot be
-    /// read now is waited for, and said to be so.
+    /// Folds until the log has lost acknowledged records, or this node cannot continue; returns the error.
+    /// Errors that may pass are waited for, and reported as a hold.
     async fn run(&mut self, mut reader: Box<dyn LogReader>) -> ReadError {
         let parts = self.parts.clone();
         let mut hold = FoldHold::new(&parts.health, "the log");
@@ -160,6 +166,7 @@ impl Fold {
         }
     }
 
+    /// Folds a batch, then wakes reads and the cutter.
     async fn take(&mut self, batch: Vec<CommittedRecord>) -> Result<(), ReadError> {
         for committed in batch {
             self.fold(committed).await?;
@@ -169,6 +176,7 @@ impl Fold {
         Ok(())
     }
 
+    /// Folds one record: applies a numbered record once, and answers with the outcome.
     async fn fold(&mut self, committed: CommittedRecord) -> Result<(), ReadError> {
         let offset = committed.offset;
         let id = committed.record.id;
@@ -199,7 +207,7 @@ impl Fold {
         Ok(())
     }
 
-    /// Takes a record that has no outcome of its own.
+    /// Processes a record that has no outcome.
     async fn pass(&mut self, committed: &CommittedRecord) -> Result<(), ReadError> {
         let id = &committed.record.id;
         match &committed.record.body {
@@ -229,7 +237,8 @@ impl Fold {
         Ok(())
     }
 
-    /// Writes a piece of payload to this node's bulk files, if there is room for it.
+    /// Writes a piece of payload to this node's bulk files, if there is room. Without room the stream
+    /// counts as missing here.
     async fn take_payload(&mut self, data: &StreamPiece, time: WallTime) -> Result<(), ReadError> {
         let (context, time) = (self.parts.context.clone(), self.time.max(time));
         while context.env.mutated(Mutant::WaitForRoom)
@@ -241,7 +250,7 @@ impl Fold {
         let is_lost = loop {
             match self.streams.take(&context.bulk, data, time).await {
                 Ok(is_lost) => break is_lost,
-                // Nothing of the piece has been written, and trying again may help.
+                // No byte of the piece counts, and another try may help.
                 Err(error @ BulkError::Disk(_)) => hold.wait(&self.device_failed(&error)).await,
                 Err(error) => return Err(self.device_failed(&error)),
             }
@@ -259,13 +268,15 @@ impl Fold {
         self.parts.context.counters.streams.store(streams, Ordering::Relaxed);
     }
 
+    /// Makes the error of payload that could not be written, which may pass.
     fn device_failed(&self, error: &BulkError) -> ReadError {
         let reason = format!("payload could not be written: {error}");
         ReadError::Unavailable { partition: self.parts.context.id, reason }
     }
 
-    /// Puts this node's extents in the place of a stream that a record names. Whether the stream is whole
-    /// follows from the log, so all nodes agree; when it is not the record is not applied.
+    /// Replaces the stream that a record names with this node's extents. The completeness of a stream
+    /// follows from the log, so all nodes agree; a record with an incomplete stream is rejected. The
+    /// returned guard protects the bulk files until the memtable refers to them.
     async fn localize(
         &mut self,
         committed: &mut CommittedRecord,
@@ -297,6 +308,8 @@ impl Fold {
         Ok(Err(Rejection::PayloadMissing))
     }
 
+    /// Applies a record, makes its changes visible, and freezes the memtable at a cut; returns the outcome.
+    /// The changes become visible in one step, after all of them are in the memtable.
     async fn apply(&mut self, mut committed: CommittedRecord) -> Result<RecordOutcome, ReadError> {
         let parts = self.parts.clone();
         let context = &parts.context;
@@ -317,7 +330,7 @@ impl Fold {
         let time = self.time.max(committed.record.time);
         let RecordEffects { outcome, entries, state, bucket, freezes } =
             apply(&context.options.rules, context.id, &buckets, self.cut, time, prior, committed);
-        // What makes nothing gives no time: a clock that was wrong for a moment would date what comes later.
+        // A record without effect gives no time: a clock that was wrong for a moment would date later ones.
         if !entries.is_empty() || !state.is_empty() || bucket.is_some() {
             self.time = time;
             if !parts.writer.wrote(&committed.record.id) {
@@ -379,8 +392,8 @@ impl Fold {
         self.parts.store.set_buckets(Arc::new(buckets));
     }
 
-    /// During replay: a bulk file that a record names may be lost, and its number must not come to mean
-    /// another file.
+    /// Keeps the numbers of bulk files that a replayed record names from being given again. Such a file may
+    /// be lost, and its number must not name another file.
     fn keep_bulk_numbers(&self, entries: &[Entry], state: &[StateChange]) {
         let named = entries.iter().flat_map(|entry| bulk_files(&entry.statement));
         let parts = state.iter().flat_map(|(key, value)| {
@@ -391,7 +404,8 @@ impl Fold {
         }
     }
 
-    /// Sets the memtable aside for the flush job and goes on in a new one.
+    /// Freezes the memtable for the flush job, with the state that the cut must contain, and continues with
+    /// an empty one.
     fn freeze(&mut self, next: Offset, last: [u8; 16]) {
         let parts = self.parts.clone();
         let env = &parts.context.env;
@@ -422,10 +436,10 @@ impl Fold {
     }
 }
 
-/// Finds the facts that a record's outcome hangs on. An outcome cannot be guessed, so what cannot be read
-/// now is waited for; reads of everything that can be read go on meanwhile.
+/// Reads the prior state on which a record's outcome depends. An outcome must not be guessed, so errors are
+/// waited for; reads of other data continue meanwhile.
 async fn prior_of(parts: &FoldParts, wanted: &ReadSet) -> Result<PriorState, ReadError> {
-    let mut hold = FoldHold::new(&parts.health, "what was there before");
+    let mut hold = FoldHold::new(&parts.health, "the prior state");
     loop {
         match resolve(&parts.store.snapshot(), wanted).await {
             Ok(prior) => {
@@ -441,7 +455,8 @@ async fn prior_of(parts: &FoldParts, wanted: &ReadSet) -> Result<PriorState, Rea
     }
 }
 
-/// Tells one record from another: XXH3-128 of its encoding.
+/// Returns XXH3-128 of a record's encoding, by which a start recognises the record of its cut in the log.
+/// Equal records have equal hashes.
 pub fn hash_of(record: &ingest::record::Record) -> [u8; 16] {
     xxhash_rust::xxh3::xxh3_128(&record.encode()).to_le_bytes()
 }

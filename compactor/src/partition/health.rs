@@ -1,5 +1,5 @@
-//! The health of a partition: why it serves nothing, why the fold has stopped or waits, and how the
-//! background jobs fare. Other parts report here; readiness and warnings are read from here.
+//! The health of a partition: quarantine, a stopped or waiting fold, and failures of background jobs. Other
+//! parts report here; readiness and warnings read from here.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::context::PartitionContext;
 use super::failure_count::FailureCount;
 use crate::layout::PartitionLayout;
 
-/// See the module's description.
+/// The health of one partition.
 pub(crate) struct Health {
     context: Arc<PartitionContext>,
     /// The reason for quarantine, or `None` while the copy is healthy.
@@ -29,7 +29,7 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Starts healthy, but for the quarantine that [`read_quarantine`] found.
+    /// Begins healthy, except for the quarantine that [`read_quarantine`] has found.
     pub fn new(context: Arc<PartitionContext>, quarantine: Option<String>) -> Self {
         Self {
             context,
@@ -42,62 +42,68 @@ impl Health {
         }
     }
 
-    /// The partition that this is the health of.
+    /// Returns the context of the partition, for parts that only hold its health.
     pub fn context(&self) -> &Arc<PartitionContext> {
         &self.context
     }
 
-    /// The reason for quarantine, or `None` while the copy is healthy.
+    /// Returns the reason for quarantine, or `None` while the copy is healthy. Never becomes `None` again
+    /// within a process.
     pub fn quarantined(&self) -> Option<String> {
         self.quarantined.borrow().clone()
     }
 
-    /// The reason why the fold has stopped, or `None` while it runs.
+    /// Returns the reason why the fold has stopped, or `None` while it runs. Only a restart begins another
+    /// fold.
     pub fn stopped(&self) -> Option<String> {
         self.stopped.borrow().clone()
     }
 
-    /// Tells that the fold has stopped, without a copy of the reason.
+    /// Returns true if the fold has stopped, without a copy of the reason.
     pub fn is_stopped(&self) -> bool {
         self.stopped.borrow().is_some()
     }
 
-    /// Waits until the fold has stopped; gives the reason.
+    /// Waits until the fold has stopped; returns the reason. Ends at once after the stop. May be cancelled.
     pub async fn until_stopped(&self) -> String {
         let mut stopped = self.stopped.subscribe();
         let reason = stopped.wait_for(Option::is_some).await;
         reason.ok().and_then(|reason| reason.clone()).unwrap_or_default()
     }
 
-    /// Notes that the fold has stopped, for good: only a restart begins another one. Called by the writer,
-    /// which must answer the records that wait.
+    /// Notes that the fold has stopped for good, since only a restart begins another one. Called by the
+    /// writer only, which must then fail the waiting requests.
     pub fn note_stop(&self, reason: String) {
         self.stopped.send_replace(Some(reason));
     }
 
-    /// The reason why the fold waits, once it has waited long.
+    /// Returns the reason why the fold waits, once it has waited for a second or met damage; `None`
+    /// otherwise.
     pub fn held(&self) -> Option<String> {
         self.held.borrow().clone()
     }
 
-    /// Notes why the fold waits, or with `None` that it goes on; gives the former reason.
+    /// Notes the reason why the fold waits, or with `None` that it continues; returns the former reason.
+    /// Called by the fold only.
     pub fn note_hold(&self, reason: Option<String>) -> Option<String> {
         self.held.send_replace(reason)
     }
 
-    /// Tells that the log has been replayed. Before that memtables do not know all that they refer to, so
-    /// no file may be removed; and records about nodes are history.
+    /// Returns true once the log has been replayed. Before that the memtables do not have all references,
+    /// so no file may be removed, and records about nodes are history without effect.
     pub fn is_replayed(&self) -> bool {
         *self.replayed.borrow()
     }
 
-    /// Notes that the log has been replayed.
+    /// Notes that the log has been replayed. Called once, by the fold, before it accepts new records.
     pub fn note_replayed(&self) {
         self.replayed.send_replace(true);
     }
 
-    /// Takes this node's copy out of service, over restarts too: the reason is written to a file. The write
-    /// goes on after the return; when it fails, the quarantine ends with the process, and an error is logged.
+    /// Puts this node's copy in quarantine, also for later processes: the reason is written to a file.
+    /// Fresh reads and all writes are refused at once; the file is written after the return. If that fails,
+    /// the quarantine ends with the process, and an error is logged. Later calls only replace the reason in
+    /// memory.
     pub fn quarantine(&self, reason: String) {
         if self.quarantined.send_replace(Some(reason.clone())).is_some() {
             return;
@@ -117,8 +123,9 @@ impl Health {
     }
 }
 
-/// Reads the reason for which an earlier process took this node's copy out of service; `None` when none did.
-/// Fails when the file cannot be read for lack of handles or memory, which says nothing about the copy.
+/// Reads the reason for which an earlier process put this node's copy in quarantine; `None` if none did.
+/// Fails if handles or memory are exhausted, which does not concern the copy. A file that cannot be read
+/// otherwise counts as quarantine.
 pub(super) async fn read_quarantine(
     env: &Env,
     layout: &PartitionLayout,
@@ -128,9 +135,9 @@ pub(super) async fn read_quarantine(
     let file = match env.disk.open(&layout.quarantine(), OpenMode::Read).await {
         Ok(file) => file,
         Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(None),
-        // That handles are short says nothing of the copy, and the start is tried again;
+        // Exhausted handles do not concern the copy, and the start is tried again;
         Err(error) if !error.kind.is_of_the_bytes() => return Err(error),
-        // one that may have been taken out of service is not served.
+        // but a copy that may be in quarantine must not serve.
         Err(_) => return Ok(Some(unread())),
     };
     let len = file.len().await.unwrap_or_default() as usize;

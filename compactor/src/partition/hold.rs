@@ -1,10 +1,10 @@
-//! Waiting for what cannot be read now: the fold is held, not stopped.
+//! The hold: the fold waits for data that it cannot read at present, instead of stopping.
 //!
-//! A record's outcome follows from what was there before, so a fold that cannot read it can neither go on nor
-//! guess. Most reasons pass (handles run out, a device hiccups, a broker is away), so it tries again with
-//! growing pauses, and goes on by itself once it can. A hold that lasts is told: writes are refused before
-//! they are appended, the node is not ready, and the reason is named. Damage that was seen twice is told at
-//! once; it is tried again, too, since a file may be put back.
+//! A record's outcome depends on prior state, so a fold that cannot read this state can neither continue
+//! nor guess. Most causes pass (exhausted handles, a device error, an unreachable broker), so the fold
+//! tries again with growing pauses and continues by itself. A long hold is reported: writes are refused
+//! before they are appended, the node is not ready, and the reason is shown. Damage that two reads have
+//! found is reported at once; it is tried again too, since a file may be restored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,34 +15,36 @@ use ingest::time::Tick;
 use super::context::PartitionContext;
 use super::health::Health;
 
-/// The first pause; each is twice the one before.
+/// The first pause; each pause is twice the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// A hold is told when it has lasted so long: what blinks is nobody's business.
+/// The time after which a hold is reported. Shorter holds need no action.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
-/// A partition that is being opened waits so long; then the start fails, and says why.
+/// The longest hold while a partition is being opened; then the open fails with the error.
 const OPEN_PATIENCE: Duration = Duration::from_secs(60);
 
-/// One thing that is waited for, again and again.
+/// One hold: the repeated wait for one kind of data.
 pub(super) struct FoldHold {
     context: Arc<PartitionContext>,
     health: Arc<Health>,
-    /// The thing that is waited for, for messages.
+    /// The data that is waited for, for messages.
     what: &'static str,
-    /// When the first try failed; none before.
+    /// The time of the first failed try; `None` before.
     since: Option<Tick>,
     pause: Duration,
     is_told: bool,
 }
 
 impl FoldHold {
+    /// Begins without a failed try.
     pub fn new(health: &Arc<Health>, what: &'static str) -> Self {
         let (context, health) = (health.context().clone(), health.clone());
         Self { context, health, what, since: None, pause: PAUSE_MIN, is_told: false }
     }
 
-    /// Waits before the next try.
+    /// Waits before the next try: 10 ms at first, then twice as long each time, up to 1 second. Reports the
+    /// hold after one second, and at once if the error cannot pass by itself.
     pub async fn wait(&mut self, error: &ReadError) {
         let lasts = self.lasts();
         if !self.is_told && (lasts >= TOLD_AFTER || !error.is_transient()) {
@@ -56,7 +58,8 @@ impl FoldHold {
         self.pause().await;
     }
 
-    /// Waits before the next try while a partition is being opened; gives up on what does not pass by itself.
+    /// Waits before the next try while a partition is being opened. Fails with the error if it cannot pass
+    /// by itself, or after 60 seconds; the caller must then end the open.
     pub async fn at_open(&mut self, error: ReadError) -> Result<(), ReadError> {
         if !error.is_transient() || self.lasts() >= OPEN_PATIENCE {
             return Err(error);
@@ -69,7 +72,8 @@ impl FoldHold {
         Ok(())
     }
 
-    /// Ends the wait: the thing has been read.
+    /// Ends the hold after a successful read: the next failure begins a new one. Clears the report, if this
+    /// hold has made one.
     pub fn end(&mut self) {
         if self.is_told && self.health.note_hold(None).is_some() {
             tracing::info!(partition = %self.context.id, what = self.what, "the fold goes on");
@@ -77,6 +81,7 @@ impl FoldHold {
         (self.since, self.pause, self.is_told) = (None, PAUSE_MIN, false);
     }
 
+    /// Returns the time since the first failed try.
     fn lasts(&mut self) -> Duration {
         let now = self.context.env.clock.now();
         now.since(*self.since.get_or_insert(now))

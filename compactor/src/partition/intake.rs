@@ -1,4 +1,4 @@
-//! The way of a record into the log: refused, made to wait, or appended and answered.
+//! The intake of records: a record is refused, delayed, or appended and answered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::catalog::store::CatalogStore;
 use crate::lookup::resolve;
 use crate::outcome::RecordOutcome;
 
-/// Takes records for one partition.
+/// Accepts the records of one partition.
 pub(crate) struct Intake {
     pub context: Arc<PartitionContext>,
     pub store: Arc<CatalogStore>,
@@ -33,8 +33,11 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// Appends a record and waits for its outcome, at most [`super::PartitionOptions::write_wait`]. Refused
-    /// records are not in the log. Dropping the future does not undo the write.
+    /// Appends a record and waits for its outcome, at most [`super::PartitionOptions::write_wait`]. A
+    /// refused record is not in the log. Dropping the future does not undo the write.
+    ///
+    /// The checks are made in this order: quarantine, a held or late fold, the record's size, room in the
+    /// memtable, space, and the prior state. Errors: see [`SubmitError`].
     pub async fn submit(
         &self,
         principal: &str,
@@ -54,7 +57,7 @@ impl Intake {
             time: WallTime::default(),
             body,
         };
-        // A record that could not be read again would stop the fold for good.
+        // A record that cannot be decoded again would stop the fold for good.
         record.check()?;
         if !matches!(record.body, RecordBody::Cut { .. }) {
             self.wait_for_room().await?;
@@ -66,8 +69,8 @@ impl Intake {
                 return Err(AppendError::Full { partition: self.context.id, detail }.into());
             }
         }
-        // The fold must be able to read what it decides on. Here, before anything is appended, an
-        // unreadable prior costs one request; met by the fold it would cost the partition.
+        // The fold must be able to read the prior state. A failure here, before the append, costs one
+        // request; a failure in the fold would delay the whole partition.
         let wanted = needs(&self.store.buckets(), &record);
         let prior = resolve(&self.store.snapshot(), &wanted).await;
         let prior = prior.map_err(SubmitError::Unreadable)?;
@@ -80,14 +83,15 @@ impl Intake {
         self.writer.append(record).await
     }
 
-    /// Appends a CUT record for the cut after the last one. When another node's record for the same cut comes
-    /// first, this one has no effect.
+    /// Appends a CUT record for the cut after the last one, and waits until it is applied. If another
+    /// node's record for the same cut comes first, this record has no effect. Fails as [`Intake::submit`].
     pub async fn request_cut(&self) -> Result<(), SubmitError> {
         let number = self.cuts.folded().next();
         self.submit("", "", RecordBody::Cut { number }).await.map(|_| ())
     }
 
-    /// The reason why a write is refused before it is appended. Called for every write, so few facts are read.
+    /// Returns the reason why a write is refused before it is appended; `None` otherwise. Called for every
+    /// write, so few facts are read.
     fn refusal(&self) -> Option<UnreadyReason> {
         let (waited, wait_max) = self.waiting();
         let held = self.health.held();
@@ -95,8 +99,8 @@ impl Intake {
         readiness(&facts).err().filter(UnreadyReason::is_before_append)
     }
 
-    /// The time that the oldest record has waited for its outcome, and the longest that it may. A record that
-    /// comes later waits as long, and fails with an unknown outcome after
+    /// Returns the time that the oldest record has waited for its outcome, and the limit for that time.
+    /// Later records wait as long, and would fail with an unknown outcome after
     /// [`super::PartitionOptions::write_wait`].
     fn waiting(&self) -> (Duration, Duration) {
         let oldest = self.writer.oldest();
@@ -105,7 +109,8 @@ impl Intake {
         (waited, self.context.options.write_wait / 2)
     }
 
-    /// The facts that readiness follows from, as of now.
+    /// Returns the facts from which [`readiness`] decides, as of now. The facts are read one after the
+    /// other and may belong to slightly different moments.
     pub fn facts(&self) -> ReadinessFacts {
         let (waited, wait_max) = self.waiting();
         let status = self.context.log.status(self.context.id);
@@ -123,7 +128,8 @@ impl Intake {
         }
     }
 
-    /// Tells that as many frozen memtables wait as may wait, and that the memtable behind them is full.
+    /// Returns true if the largest allowed number of frozen memtables waits and the current memtable is
+    /// full.
     fn is_full(&self) -> bool {
         let view = self.store.view();
         let policy = &self.context.options.cut;
@@ -131,7 +137,8 @@ impl Intake {
             && (view.memtable.bytes() >= policy.bytes || view.memtable.len() >= policy.entries)
     }
 
-    /// Waits until a flush has made room, at most [`super::PartitionOptions::overload_wait`].
+    /// Waits until a flush has made room, at most [`super::PartitionOptions::overload_wait`]; then fails
+    /// with [`SubmitError::Overloaded`].
     async fn wait_for_room(&self) -> Result<(), SubmitError> {
         if !self.is_full() {
             return Ok(());

@@ -1,5 +1,5 @@
-//! Seeded bugs of the write path: wrong orders of judging, applying and answering, which tests must find. A
-//! release build without the feature `mutants` contains none of them.
+//! Seeded bugs of the write path: wrong orders of deciding, applying and answering, which tests must find.
+//! A release build without the feature `mutants` contains none of them.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use crate::apply::{PriorState, apply};
 use crate::catalog::store::CatalogStore;
 use crate::outcome::RecordOutcome;
 
-/// The seeded bug that judges a condition by what the request saw, instead of where the log is applied.
+/// The seeded bug that decides a condition by the state at the request, instead of the state at the
+/// record's place in the log.
 pub(super) fn judge_early(context: &PartitionContext, record: &mut Record, prior: &PriorState) {
     if !context.env.mutated(Mutant::JudgeConditionEarly) {
         return;
@@ -28,7 +29,8 @@ pub(super) fn judge_early(context: &PartitionContext, record: &mut Record, prior
     }
 }
 
-/// The seeded bug that applies a write to what this node knows when it is sent, and answers with that.
+/// The seeded bug that applies a write to this node's state before it is committed, and answers with that
+/// outcome.
 pub(super) fn answer_early(
     store: &CatalogStore,
     writer: &Arc<Writer>,

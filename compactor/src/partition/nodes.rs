@@ -1,4 +1,4 @@
-//! This node among the others: its digests, its id, and its room.
+//! The node within its cluster: its digests, its id, and its free space.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::digests::{CutDigests, DigestVerdict};
 use super::health::Health;
 use super::options::ThisNode;
 
-/// What a partition knows of this node and the others.
+/// The state of a partition about this node and the others.
 pub(crate) struct NodeRegistry {
     context: Arc<PartitionContext>,
     health: Arc<Health>,
@@ -27,21 +27,23 @@ pub(crate) struct NodeRegistry {
     digests: Mutex<CutDigests>,
     claims: Mutex<Option<NodeClaim>>,
     rooms: Mutex<RoomReports>,
-    /// What has to be appended, by the task that does.
+    /// Records that must be appended, in the order in which the task appends them.
     say: mpsc::Sender<RecordBody>,
-    /// Taken by that task.
+    /// The receiving end, until the task takes it.
     said: Mutex<Option<mpsc::Receiver<RecordBody>>>,
-    /// Whether the id is this process's; `None` while that is open.
+    /// True if the id belongs to this process; `None` while undecided.
     holds: watch::Sender<Option<bool>>,
 }
 
-/// Records about nodes that wait to be appended. Each may be said again later, so more are dropped.
+/// Records about nodes that may wait for their append. Further records are dropped, because each may be
+/// repeated later.
 const SAY_MAX: usize = 64;
 
-/// So long a holder has to object.
+/// The time that a holder has for an objection.
 pub const OBJECTION_WAIT: Duration = Duration::from_secs(5);
 
 impl NodeRegistry {
+    /// Makes the registry. Only partition 0 keeps claims; on all others the id counts as held.
     pub fn new(health: Arc<Health>, process: WriterId) -> Self {
         let context = health.context().clone();
         let node = context.options.node;
@@ -65,36 +67,38 @@ impl NodeRegistry {
         }
     }
 
+    /// Queues a record about this node; drops it with a warning if too many wait.
     fn say(&self, body: RecordBody) {
         if self.say.try_send(body).is_err() {
             tracing::warn!("a record about this node is left out: too many wait");
         }
     }
 
-    /// The least room that any other node has told of lately; none when none has.
+    /// Returns the least free space that any other node has reported within the last 10 minutes, in bytes;
+    /// `None` without a report.
     pub fn least_room(&self, now: Tick) -> Option<u64> {
         self.rooms.lock().least(now)
     }
 
-    /// Whether the id is this process's, as far as known.
+    /// Returns a receiver that shows if the id belongs to this process; `None` while undecided.
     pub fn holds(&self) -> watch::Receiver<Option<bool>> {
         self.holds.subscribe()
     }
 }
 
-/// A node tells its room this often, and when it has changed much.
+/// The interval at which a node reports its free space without a change.
 const ROOM_EVERY: Duration = Duration::from_secs(240);
-/// Not more often than this.
+/// The shortest interval between two reports.
 const ROOM_PAUSE: Duration = Duration::from_secs(10);
-/// Age beyond which a node's free space is not believed: a node that is gone must not keep writes out for ever.
+/// The age beyond which a report does not count, since a node that is gone must not block writes for ever.
 const ROOM_AGE_MAX: Duration = Duration::from_secs(600);
 
-/// Room for payload, of this node and the others.
+/// Reports of free space for payload, of this node and of the others.
 #[derive(Default)]
 struct RoomReports {
-    /// The free space that this node has told last, and when.
+    /// The free space that this node has reported last, and the time of the report.
     told: Option<(u64, Tick)>,
-    /// The free space that the others have told last, and when that was read.
+    /// The free space that the others have reported last, and the time at which the report was read.
     others: BTreeMap<NodeId, (u64, Tick)>,
 }
 
@@ -104,7 +108,7 @@ impl RoomReports {
         fresh.map(|(bytes, _)| *bytes).min()
     }
 
-    /// Says whether room is to be told again, and takes it as told.
+    /// Returns true if the free space must be reported again, and then counts it as reported.
     fn tells(&mut self, bytes: u64, now: Tick) -> bool {
         let tells = self.told.is_none_or(|(told, when)| {
             let age = now.since(when);
@@ -118,13 +122,14 @@ impl RoomReports {
 }
 
 impl NodeRegistry {
-    /// Starts the task that appends what this node has to say of itself.
+    /// Starts the task that appends this node's queued records, in order. A failed append is repeated every
+    /// second until the fold stops.
     pub fn start(self: &Arc<Self>) -> Task {
         let nodes = self.clone();
         let task: Fut<'static, ()> = Box::pin(async move {
             let Some(mut said) = nodes.said.lock().take() else { return };
             while let Some(body) = said.recv().await {
-                // An unknown outcome is no matter: saying it twice means the same.
+                // An unknown outcome needs no care: a repeated record has no further effect.
                 while let Err(error) = nodes.append(body.clone()).await {
                     tracing::warn!(%error, "a record about this node could not be appended");
                     nodes.context.env.clock.sleep(Duration::from_secs(1)).await;
@@ -138,14 +143,16 @@ impl NodeRegistry {
     }
 
     async fn append(&self, body: RecordBody) -> Result<(), AppendError> {
-        // Told apart by what it says, so it needs no number.
+        // Such records are distinguished by their content, so they need no number.
         let id = RecordId { writer: self.process, ..RecordId::default() };
         let record = Record::of_the_store(id, body);
         let permit = self.context.log.admit(self.context.id, record.bytes_estimate()).await?;
         self.context.log.append(permit, record).await
     }
 
-    /// Claims this node's id; gives whether it is this process's.
+    /// Claims this node's id; returns true if the id belongs to this process. Waits 5 seconds for an
+    /// objection, unless the process has held the id before, then without a limit for the decision in the
+    /// log. Must be called only on partition 0, which keeps the claims.
     pub async fn claim(&self) -> bool {
         let Some(node) = self.node else { return true };
         let claim = |stage| RecordBody::Claim { node: node.id, process: self.process, stage };
@@ -163,10 +170,11 @@ impl NodeRegistry {
         settled.ok().flatten().unwrap_or(false)
     }
 
-    /// The fold has met a record about a node's id.
+    /// Processes a record about a node's id. Called by the fold, in the order of the log; records from
+    /// before the end of replay have no effect, since they were decided long ago.
     pub fn take_claim(&self, node: NodeId, process: WriterId, stage: ClaimStage) {
         let step = match self.claims.lock().as_mut() {
-            // What is replayed has been settled long ago.
+            // A replayed claim was decided long ago.
             Some(claims) if self.health.is_replayed() => claims.take(node, process, stage),
             _ => return,
         };
@@ -184,7 +192,8 @@ impl NodeRegistry {
         }
     }
 
-    /// A cut has been published here: tells the others its digest.
+    /// Queues the digest of a cut for the other nodes, and compares it with theirs. Called by the flush
+    /// job, after the cut is published.
     pub fn publish_digest(&self, cut: CutNumber, digest: [u8; 32]) {
         let Some(node) = self.node else { return };
         let verdict = self.digests.lock().own(cut, digest);
@@ -192,7 +201,8 @@ impl NodeRegistry {
         self.say(RecordBody::Digest(CutDigest { node: node.id, cut, digest }));
     }
 
-    /// Tells the others how much room for payload this node has, if there is something new to tell.
+    /// Queues a report of this node's free space for payload, if the last report is older than 240 seconds,
+    /// or older than 10 seconds and wrong by more than an eighth. Does nothing before replay has ended.
     pub fn publish_room(&self, bytes: u64) {
         let Some(node) = self.node.filter(|_| self.health.is_replayed()) else { return };
         if self.rooms.lock().tells(bytes, self.context.env.clock.now()) {
@@ -200,7 +210,8 @@ impl NodeRegistry {
         }
     }
 
-    /// The fold has met a node's room.
+    /// Processes another node's report of its free space. Called by the fold; reports from before the end
+    /// of replay are ignored, because their age is unknown.
     pub fn take_room(&self, room: &RoomReport) {
         let is_old = !self.health.is_replayed();
         if is_old || self.node.is_none_or(|node| node.id == room.node) {
@@ -210,9 +221,10 @@ impl NodeRegistry {
         self.rooms.lock().others.insert(room.node, (room.bytes, now));
     }
 
-    /// The fold has met a digest.
+    /// Processes another node's digest, and compares it with the digests of the same cut. Called by the
+    /// fold, during replay too.
     pub fn take_digest(&self, digest: &CutDigest) {
-        // One's own is known better than it can be read.
+        // The own digest comes from this node's flush, not from the log.
         if self.node.is_none_or(|node| node.id == digest.node) {
             return;
         }
@@ -220,6 +232,7 @@ impl NodeRegistry {
         self.judge(digest.cut, &verdict);
     }
 
+    /// Acts on a comparison: a split is counted and logged, and a minority puts this node in quarantine.
     fn judge(&self, cut: CutNumber, verdict: &DigestVerdict) {
         match verdict {
             DigestVerdict::Agrees => {}

@@ -1,4 +1,4 @@
-//! Options of a partition: fixed from its opening on.
+//! The options of a partition, which do not change while it is open.
 
 use std::time::Duration;
 
@@ -7,51 +7,52 @@ use ingest::ids::NodeId;
 use crate::apply::StoreRules;
 use crate::catalog;
 
-/// How a partition is run.
+/// The options of a partition.
 #[derive(Clone, Debug)]
 pub struct PartitionOptions {
-    /// What outcomes hang on.
+    /// The rules on which outcomes depend; they must be equal on all nodes.
     pub rules: StoreRules,
-    /// When a cut is made by itself.
+    /// The limits at which the cutter requests a cut.
     pub cut: CutPolicy,
     /// The policy by which runs are chosen for a merge.
     pub compaction: CompactionPolicy,
-    /// Runs of one level that are merged into one of the next.
+    /// The number of runs of one level that are merged into one run of the next level.
     pub merge_fan_in: usize,
-    /// Merges that may run at the same time.
+    /// The largest number of merges at the same time.
     pub merges_max: usize,
-    /// For how long a write waits for cuts that lag behind.
+    /// The longest time that a write waits for flushes that lag behind.
     pub overload_wait: Duration,
-    /// For how long a write waits for its outcome; then it is told that nobody knows.
+    /// The longest time that a write waits for its outcome. After that it fails with an unknown outcome.
     pub write_wait: Duration,
-    /// What reads promise.
+    /// The consistency of reads.
     pub reads: ReadConsistency,
-    /// For how long a read waits to learn what was written last.
+    /// The longest time that a read waits for the last acknowledged record.
     pub read_wait: Duration,
-    /// Whether a cut that has been sealed here lets go of the log below it: where no other node folds it.
+    /// True if a published cut trims the log below it. Must be false where other nodes fold the same log.
     pub trims: bool,
-    /// Where large payload goes.
+    /// The destination of large payload.
     pub payload: PayloadRoute,
-    /// Which node of a cluster this is, if it is one.
+    /// The identity of this node in a cluster; `None` outside a cluster.
     pub node: Option<ThisNode>,
-    /// Bytes of the device that are kept for cuts, merges and deletes: with fewer free, what makes the
-    /// store larger is refused.
+    /// Bytes of the device that are reserved for flushes, merges and deletes. With less free space, writes
+    /// that make the store larger are refused.
     pub reserve_bytes: u64,
-    /// Most segments, runs or bulk files, of each. From half of them on it is said; from nine tenths on what
-    /// makes the store larger is refused, so that cuts, merges and deletes have room.
+    /// The largest number of segments, of runs, and of bulk files. From half of it on warnings are logged.
+    /// From nine tenths on writes that make the store larger are refused, so that flushes, merges and
+    /// deletes have room.
     pub files_max: usize,
 }
 
-/// When a cut is made by itself: at the first of these.
+/// The limits at which the cutter requests a cut; the first one that is reached counts.
 #[derive(Clone, Copy, Debug)]
 pub struct CutPolicy {
-    /// The memtable stands for so many bytes.
+    /// The memtable's estimated bytes, inline payload included.
     pub bytes: u64,
-    /// The memtable holds so many entries.
+    /// The memtable's entries, state changes included.
     pub entries: usize,
-    /// The memtable has held something for so long.
+    /// The time since the memtable became non-empty.
     pub age: Duration,
-    /// So many records stand above the last cut, whatever they are: a start replays them.
+    /// Records of any kind since the last cut, all of which a start replays.
     pub records: u64,
 }
 
@@ -93,39 +94,39 @@ impl Default for PartitionOptions {
     }
 }
 
-/// What a read promises.
+/// The consistency of reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ReadConsistency {
-    /// Linearizable, since one process writes the log and applies before it acknowledges.
+    /// Linearizable, since one process writes the log, and applies each record before the acknowledgement.
     #[default]
     Applied,
-    /// Linearizable, by a barrier.
+    /// Linearizable in a cluster, by a barrier in the log before the read.
     Barrier,
-    /// As new as the end of the log that some broker believes in. Cheaper, and *stale* where that broker
-    /// has been deposed without knowing it.
+    /// As new as the end of the log that some broker reports. Cheaper than a barrier, and *stale* if that
+    /// broker has been replaced without its knowledge.
     HighWatermark,
 }
 
-/// Where large payload goes before the record that names it.
+/// The destination of large payload before the record that names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PayloadRoute {
-    /// To bulk files, made durable here: where this machine's disk is what makes writes durable.
+    /// Bulk files, made durable on this machine. Only for logs that one machine's disk makes durable.
     Bulk,
-    /// Into the log, in pieces of so many bytes (whole frames of a bulk file).
+    /// The log, in pieces that consist of whole frames of a bulk file.
     Log {
-        /// Bytes of a piece.
+        /// The length of a piece in bytes.
         piece_bytes: usize,
     },
 }
 
-/// Which node this is.
+/// The identity of this node in a cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ThisNode {
-    /// Its id.
+    /// The node's id, unique in the cluster.
     pub id: NodeId,
-    /// Whether this data directory has held the id before.
+    /// True if this data directory has held the id before.
     pub held_before: bool,
 }
 
-/// At most so many frozen memtables wait to be sealed; then writes wait too.
+/// The largest number of frozen memtables that wait for their flush; with more, writes wait too.
 pub const FROZEN_MAX: usize = 2;

@@ -1,4 +1,5 @@
-//! Large payload on its way in: to this machine's bulk files, or through the log to every node's.
+//! Large payload of a write: stored in this machine's bulk files, or sent through the log to the bulk files
+//! of every node.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,47 +19,50 @@ use super::options::PayloadRoute;
 use super::record_clock::RecordClock;
 use crate::outcome::RecordOutcome;
 
-/// Payload could not be written. Nothing refers to what was written of it.
+/// The error of writing payload. No record refers to it, and its space is released.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
-    /// A bulk file could not be written, or other than the announced bytes came.
+    /// A bulk file could not be written, the device has no room, or the payload had another length than
+    /// announced.
     #[error(transparent)]
     Bulk(#[from] BulkError),
-    /// The log did not take a piece.
+    /// The log refused a piece, or did not acknowledge it in time.
     #[error(transparent)]
     Append(#[from] AppendError),
 }
 
 /// Payload that is durable and that no record names yet.
 pub struct WrittenPayload {
-    /// How a record names it.
+    /// The reference that a record must contain.
     pub payload: RecordPayload,
-    /// CRC-64/NVME.
+    /// CRC-64/NVME of the payload.
     pub digest: u64,
-    /// Keeps it until the record's outcome is known.
+    /// The guard that protects the payload until the record's outcome is known.
     pub guard: Option<PayloadGuard>,
 }
 
-/// Keeps payload that no record names yet. Dropping it leaves open whether one does or will.
+/// Protects payload that no record names yet. Dropping it means that the outcome is unknown: bulk files
+/// stay while a record may name them, and a stream is abandoned in the log.
 pub struct PayloadGuard {
     bulk: Option<UploadGuard>,
     stream: Option<UnnamedStream>,
 }
 
 impl PayloadGuard {
-    /// A record names the payload and has been applied.
+    /// Ends the protection because a record that names the payload has been applied.
     pub fn named(mut self) {
         self.stream = self.stream.take().and_then(UnnamedStream::end);
     }
 
-    /// No record names the payload, and none ever will: gives its space back.
+    /// Releases the payload's space. Must be called only if no record names the payload, now or later.
     pub fn refused(mut self) {
         if let Some(bulk) = self.bulk.take() {
             bulk.give_back();
         }
     }
 
-    /// Ends it as an outcome says; an error leaves it open.
+    /// Ends the protection according to the outcome: a rejection releases the space, any other outcome
+    /// keeps the payload. An error has an unknown outcome, and drops the guard.
     pub fn settle<E>(self, outcome: &Result<RecordOutcome, E>) {
         match outcome {
             Ok(RecordOutcome::Rejected(_)) => self.refused(),
@@ -68,9 +72,9 @@ impl PayloadGuard {
     }
 }
 
-/// A stream that the log has pieces of and that no record is known to name. Dropping it tells all nodes
-/// that none will, so that they give its space back at once. Should one do so all the same, it has been
-/// met before, or it is rejected on every node alike.
+/// A stream with pieces in the log that no applied record is known to name. Dropping it appends an ABANDON
+/// record, after which all nodes release the stream's space at once. A record that names the stream all the
+/// same is either before that record in the log, or is rejected by all nodes alike.
 struct UnnamedStream {
     context: Arc<PartitionContext>,
     id: StreamId,
@@ -78,6 +82,7 @@ struct UnnamedStream {
 }
 
 impl UnnamedStream {
+    /// Ends the value without an ABANDON record.
     fn end(mut self) -> Option<Self> {
         self.is_over = true;
         None
@@ -101,7 +106,7 @@ impl Drop for UnnamedStream {
             };
             match timeout(context.env.clock.as_ref(), limit, append).await {
                 Some(Ok(())) => {}
-                // A cut gives it up when it has been silent for long enough.
+                // Without the record, a cut gives the stream up after a long silence.
                 Some(Err(error)) => tracing::warn!(%error, "an abandoned stream stays for now"),
                 None => tracing::warn!("an abandoned stream stays for now: the log is behind"),
             }
@@ -110,11 +115,11 @@ impl Drop for UnnamedStream {
     }
 }
 
-/// Takes payload of a known length. Dropping it abandons what was written.
+/// Writes payload of a known length. Dropping it before the end releases the space.
 pub enum PayloadWriter {
-    /// To bulk files.
+    /// Payload for bulk files on this machine.
     Bulk(Box<PayloadUpload>),
-    /// Into the log.
+    /// Payload for the log.
     Log(Box<StreamWriter>),
 }
 
@@ -128,7 +133,7 @@ impl PayloadWriter {
         Ok(match context.options.payload {
             PayloadRoute::Bulk => Self::Bulk(Box::new(context.bulk.begin(len).await?)),
             PayloadRoute::Log { piece_bytes } => {
-                // Every node has to take it, so the one with the least room decides.
+                // Every node has to store the payload, so the node with the least room decides.
                 let elsewhere = nodes.least_room(context.env.clock.now());
                 let promise = context.bulk.promise(len, elsewhere).await?;
                 Self::Log(Box::new(StreamWriter::new(clock.clone(), len, piece_bytes, promise)))
@@ -136,7 +141,9 @@ impl PayloadWriter {
         })
     }
 
-    /// Takes the next bytes. Waits while device or log are behind.
+    /// Writes the next bytes, in the order of the payload. Waits while device or log lag behind. Fails if
+    /// more bytes come than were announced, or a write fails; after an error, or a dropped future, the
+    /// writer must be discarded.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), PayloadError> {
         match self {
             Self::Bulk(upload) => Ok(upload.write(bytes).await?),
@@ -144,7 +151,9 @@ impl PayloadWriter {
         }
     }
 
-    /// Makes everything durable.
+    /// Ends the payload and makes all of it durable, on this device or in the log; must be called before
+    /// the record that names it is submitted. Fails if fewer bytes came than were announced, or a sync or
+    /// append fails.
     pub async fn finish(self) -> Result<WrittenPayload, PayloadError> {
         match self {
             Self::Bulk(upload) => {
@@ -160,17 +169,17 @@ impl PayloadWriter {
     }
 }
 
-/// So many pieces are on their way at a time.
+/// The largest number of pieces whose append has not ended.
 const PIECES_SENT: usize = 4;
 
-/// Sends payload in pieces.
+/// Sends payload through the log in pieces, in order.
 pub struct StreamWriter {
     context: Arc<PartitionContext>,
     clock: Arc<RecordClock>,
     stream: StreamId,
-    /// Once a piece has been sent.
+    /// Set from the first sent piece on.
     open: Option<UnnamedStream>,
-    /// The space that this node will need for it.
+    /// The space on this node that the payload will need.
     promise: SpacePromise,
     total: u64,
     piece_bytes: usize,
@@ -217,7 +226,7 @@ impl StreamWriter {
         Ok(())
     }
 
-    /// Sends the piece that has been gathered, once not too many are on their way.
+    /// Sends the collected piece, once few enough pieces wait for their append.
     async fn send(&mut self) -> Result<(), PayloadError> {
         while self.sent.len() >= PIECES_SENT {
             self.settle_one().await?;
@@ -229,7 +238,7 @@ impl StreamWriter {
             total: self.total,
             bytes: self.piece.split().freeze(),
         };
-        // Told apart by stream and place, so it needs no number.
+        // Pieces are distinguished by stream and index, so they need no number.
         let id = RecordId {
             writer: WriterId(self.stream.0),
             epoch: Epoch::ZERO,
@@ -254,8 +263,8 @@ impl StreamWriter {
         Ok(())
     }
 
-    /// Waits for the oldest piece on its way. A piece whose outcome is unknown fails the whole: the client
-    /// sends it again as another stream.
+    /// Waits for the append of the oldest piece. A piece with an unknown outcome fails the whole payload:
+    /// the client must send it again, as another stream.
     async fn settle_one(&mut self) -> Result<(), PayloadError> {
         let Some(sent) = self.sent.pop_front() else { return Ok(()) };
         let (clock, limit) = (self.context.env.clock.clone(), self.context.options.write_wait);
@@ -275,7 +284,8 @@ impl StreamWriter {
         if !self.piece.is_empty() {
             self.send().await?;
         }
-        // The record that names the stream is appended after all of it was acknowledged.
+        // The record that names the stream is submitted only after all pieces were acknowledged, so it
+        // follows them in the log.
         while !self.sent.is_empty() {
             self.settle_one().await?;
         }

@@ -1,76 +1,79 @@
-//! Ready means that a write would be taken. Decided here from facts alone, so that the rule is one table.
+//! Readiness: a partition is ready if it would accept a write. Decided here from facts alone, so that the
+//! rule is one table.
 
 use std::time::Duration;
 
-/// A cut that has failed so often in a row is not a hiccup.
+/// The number of consecutive failures of a flush from which on the partition is not ready.
 pub const CUTS_FAILED_MAX: u32 = 3;
 
-/// Facts about a partition at one moment.
+/// The facts about a partition at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ReadinessFacts {
-    /// Why this node's copy serves nothing, if so.
+    /// The reason for quarantine, if this node's copy is quarantined.
     pub quarantined: Option<String>,
-    /// Why the fold has stopped, if it has.
+    /// The reason why the fold has stopped, if it has.
     pub stopped: Option<String>,
-    /// The reason why the fold waits, if that lasts.
+    /// The reason why the fold waits, if it has waited long.
     pub held: Option<String>,
-    /// Why the log takes no records, if so.
+    /// The reason why the log refuses records, if it does.
     pub refusing: Option<String>,
-    /// Less than the reserve is free on the device: only deletes are taken.
+    /// True if less than the reserve is free on the device: only deletes are accepted.
     pub is_short: bool,
-    /// Why the store must not grow, if the catalog names nearly as many files as it can.
+    /// The reason why the store must not grow, if the catalog names nearly as many files as it may.
     pub crowded: Option<String>,
-    /// How often the cut that is being sealed has failed in a row, and how it failed last.
+    /// The number of times that the current flush has failed in a row, and the last error.
     pub cuts_failed: (u32, String),
-    /// As many frozen memtables wait as may wait, and the memtable is full: writes wait.
+    /// True if writes wait: the queue of frozen memtables and the memtable are full.
     pub is_full: bool,
-    /// How long the oldest record of this process has waited for its outcome.
+    /// The time that the oldest record of this process has waited for its outcome.
     pub waited: Duration,
-    /// How long it may wait.
+    /// The limit for that time.
     pub wait_max: Duration,
 }
 
-/// Why a write would not be taken.
+/// The reason why a write would not be accepted.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum UnreadyReason {
-    /// This node's copy is not to be trusted.
+    /// The copy on this node is quarantined.
     #[error("{0}")]
     Quarantined(String),
-    /// Nothing is folded before a restart.
+    /// The fold has stopped; a restart is needed.
     #[error("{0}")]
     Stopped(String),
-    /// The fold waits for something.
+    /// The fold waits for data that it cannot read at present.
     #[error("{0}")]
     Held(String),
-    /// The log takes no records.
+    /// The log refuses records.
     #[error("{0}")]
     Refusing(String),
-    /// This node is behind: an outcome would not come in time.
+    /// The fold on this node lags behind: an outcome would not come in time.
     #[error("this node is behind: a record has waited {} s for its outcome", .0.as_secs())]
     Behind(Duration),
-    /// Too much waits to be sealed.
+    /// Flushes lag behind, and writes wait.
     #[error("too much waits to be sealed{0}")]
     Full(String),
-    /// Cuts fail, so it is a matter of time.
+    /// Flushes fail, so writes will have to wait soon.
     #[error("a cut has failed {0} times in a row: {1}")]
     CutsFail(u32, String),
     /// The device is nearly full.
     #[error("the device is nearly full: only deletes are taken")]
     Short,
-    /// The catalog names nearly as many files as it can.
+    /// The catalog names nearly as many files as it may.
     #[error("{0}")]
     Crowded(String),
 }
 
 impl UnreadyReason {
-    /// Tells whether a write is to be refused for it before anything is appended: its outcome could not be
-    /// known in time, and each retry would make another version.
+    /// Returns true if a write must be refused before it is appended: its outcome could not be known in
+    /// time, and each retry would make another version.
     pub(crate) fn is_before_append(&self) -> bool {
         matches!(self, UnreadyReason::Held(_) | UnreadyReason::Behind(_))
     }
 }
 
-/// Tells that a write would be taken, or the first reason why not: the gravest first.
+/// Returns `Ok` if a write would be accepted, otherwise the gravest reason against it. The order of gravity
+/// is: quarantine, a stopped fold, a hold, a refusing log, a late fold, full memtables, failed flushes, a
+/// full device, a full catalog.
 pub fn readiness(facts: &ReadinessFacts) -> Result<(), UnreadyReason> {
     if let Some(reason) = &facts.quarantined {
         return Err(UnreadyReason::Quarantined(reason.clone()));

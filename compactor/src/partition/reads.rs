@@ -1,4 +1,4 @@
-//! How a read learns that what it sees is fresh enough.
+//! Freshness of reads: how a read learns that its snapshot contains every acknowledged write.
 //!
 //! ```text
 //!   reads that came while ──► wait for the next one ─┐
@@ -6,10 +6,11 @@
 //!   barrier ──► log ──► met by this node's fold ──► all reads that waited for it begin
 //! ```
 //!
-//! Where several nodes write one log, what this node has applied may be old. A *barrier* is a record
-//! appended after the read came and met by content in this node's fold: everything acknowledged before the
-//! read stands before it. One is under way per partition at a time and serves all reads that came before
-//! it was sent. A log that one process writes needs none: what it has acknowledged it has applied.
+//! If several nodes write one log, the applied state of this node may be old. A *barrier* is a record that
+//! is appended after the read began, and that this node's fold then meets: everything that was acknowledged
+//! before the read is before the barrier. Each partition has one barrier under way at a time, which serves
+//! all reads that began before it was sent. A log with a single writing process needs no barrier, because
+//! acknowledged records are applied.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,20 +31,20 @@ use super::options::ReadConsistency;
 use crate::catalog::store::CatalogStore;
 use crate::view::Snapshot;
 
-/// Barriers that this node's fold has met, and reads that wait.
+/// Barriers that this node's fold has met, and the demand of reads for new ones.
 pub(crate) struct Barriers {
     demand: Mutex<BarrierDemand>,
     demanded: Notify,
-    /// The last round that is over.
+    /// The last round that has ended.
     done: ProgressMark<u64>,
-    /// The newest barrier met of each process.
+    /// The newest barrier that was met of each process.
     met: Mutex<BTreeMap<WriterId, Sequence>>,
-    /// Raised with each barrier met and each batch applied.
+    /// The applied offset, set after each batch; waiting reads then look for their barrier.
     moved: ProgressMark<Offset>,
 }
 
-/// How far something has come, and those who wait for it, woken in the order in which they came. A
-/// `watch` of tokio wakes many in an order of its own, drawn from no seed: runs would not repeat.
+/// A value that advances, and tasks that wait for it, woken in the order of their waits. A `watch` of tokio
+/// wakes many tasks in an order that no seed determines, so simulated runs would not repeat.
 struct ProgressMark<T> {
     at: Mutex<T>,
     moved: Notify,
@@ -54,11 +55,13 @@ impl<T: Copy> ProgressMark<T> {
         Self { at: Mutex::new(at), moved: Notify::new() }
     }
 
+    /// Sets the value and wakes every waiting task.
     fn set(&self, at: T) {
         *self.at.lock() = at;
         self.moved.notify_waiters();
     }
 
+    /// Waits until the value satisfies the condition.
     async fn wait_for(&self, is_far_enough: impl Fn(T) -> bool) {
         loop {
             // Registered before the look, so that no change in between is missed.
@@ -73,17 +76,19 @@ impl<T: Copy> ProgressMark<T> {
 }
 
 #[derive(Default)]
+/// Rounds of barriers that were begun and requested.
 struct BarrierDemand {
-    /// Rounds that have begun.
+    /// The number of rounds that have begun.
     begun: u64,
-    /// The highest round that somebody waits for.
+    /// The highest round for which a read waits.
     wanted: u64,
 }
 
-/// Barriers of so many processes are remembered; then only new ones are.
+/// The number of processes whose barriers are remembered; at the limit all are forgotten.
 const MET_MAX: usize = 4096;
 
 impl Barriers {
+    /// Begins with a fold that has applied everything below `at`.
     pub fn new(at: Offset) -> Self {
         Self {
             demand: Mutex::default(),
@@ -94,7 +99,8 @@ impl Barriers {
         }
     }
 
-    /// The fold has met a barrier: everything before it is applied.
+    /// Notes a barrier that the fold has met: everything before it is applied. Called by the fold, which
+    /// wakes waiting reads later, by [`Barriers::applied`].
     pub fn meet(&self, id: &RecordId) {
         let mut met = self.met.lock();
         if met.len() >= MET_MAX {
@@ -104,11 +110,13 @@ impl Barriers {
         *newest = (*newest).max(id.sequence);
     }
 
-    /// The fold has come so far.
+    /// Notes the offset below which the fold has applied everything, and wakes waiting reads. Called by the
+    /// fold after each batch.
     pub fn applied(&self, at: Offset) {
         self.moved.set(at);
     }
 
+    /// Returns true if the fold has met a token.
     fn has_met(&self, token: &BarrierToken, applied: Offset) -> bool {
         match token {
             BarrierToken::Below(offset) => applied >= *offset,
@@ -118,12 +126,12 @@ impl Barriers {
         }
     }
 
-    /// Waits until the fold has met a token.
+    /// Waits until the fold has met a token, without a limit. May be cancelled.
     pub async fn wait(&self, token: BarrierToken) {
         self.moved.wait_for(|applied| self.has_met(&token, applied)).await;
     }
 
-    /// Waits for a round that begins after this was called.
+    /// Waits for the end of a round that begins after this call.
     async fn next_round(&self) {
         let round = {
             let mut demand = self.demand.lock();
@@ -134,6 +142,7 @@ impl Barriers {
         self.done.wait_for(|done| done >= round).await;
     }
 
+    /// Waits until a read requests a round, and begins it; returns its number.
     async fn begin_round(&self) -> u64 {
         loop {
             {
@@ -148,10 +157,10 @@ impl Barriers {
     }
 }
 
-/// How long to wait before a barrier that could not be appended is tried again.
+/// The pause before a barrier that could not be appended is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Reads of one partition: gives a snapshot that is as new as the options promise.
+/// Serves snapshots that are as new as the options promise.
 pub(crate) struct Reads {
     context: Arc<PartitionContext>,
     store: Arc<CatalogStore>,
@@ -160,13 +169,14 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
-    /// Begins with a fold that stands where the store's memtable begins.
+    /// Begins with a fold that stands at the start of the store's memtable.
     pub fn new(store: Arc<CatalogStore>, health: Arc<Health>) -> Self {
         let barriers = Barriers::new(store.applied());
         Self { context: health.context().clone(), store, health, barriers }
     }
 
-    /// Starts the task that appends barriers and waits until they are met.
+    /// Starts the task that appends barriers and waits until the fold meets them, one round at a time. A
+    /// failed barrier is tried again after 100 ms.
     pub fn start(self: &Arc<Self>) -> Task {
         let reads = self.clone();
         let task: Fut<'static, ()> = Box::pin(async move {
@@ -186,19 +196,22 @@ impl Reads {
         self.context.env.rt.spawn("barriers", task)
     }
 
-    /// Appends one barrier and waits until the fold has met it.
+    /// Appends one barrier and waits until the fold has met it, at most the wait of a read.
     async fn pass(&self) -> Result<(), String> {
         let token =
             self.context.log.barrier(self.context.id).await.map_err(|error| error.to_string())?;
-        // Acknowledged, it will come; a fold that has stopped never meets it, and says so elsewhere.
+        // An acknowledged barrier will be met, unless the fold has stopped, which reads check by
+        // themselves.
         let met = self.barriers.wait(token);
         let limit = self.context.options.read_wait;
         timeout(self.context.env.clock.as_ref(), limit, met)
             .await
-            .ok_or_else(|| "it did not come".into())
+            .ok_or_else(|| "the fold did not meet it in time".into())
     }
 
-    /// What a read sees that began now; see [`ReadConsistency`].
+    /// Returns a snapshot for a read that begins now, as new as [`ReadConsistency`] promises. Fails with
+    /// [`ReadError::Unavailable`] if the copy is quarantined, the fold has stopped, or the wait exceeds
+    /// [`super::PartitionOptions::read_wait`]. May be cancelled.
     pub async fn fresh(&self) -> Result<Snapshot, ReadError> {
         if let Some(reason) = self.health.quarantined() {
             return Err(self.context.unavailable(reason));
@@ -206,7 +219,7 @@ impl Reads {
         if self.context.env.mutated(Mutant::ReadWithoutBarrier) {
             return Ok(self.store.snapshot());
         }
-        // A fold that has stopped meets no barrier any more, so nothing here can be known to be fresh.
+        // A stopped fold meets no barrier, so no snapshot can be known to be fresh.
         if self.context.options.reads != ReadConsistency::Applied
             && let Some(reason) = self.health.stopped()
         {
@@ -249,7 +262,8 @@ impl Reads {
         }
     }
 
-    /// Waits until everything below an offset is applied here.
+    /// Waits until everything below an offset is applied on this node. Fails with
+    /// [`ReadError::Unavailable`] after [`super::PartitionOptions::read_wait`]. May be cancelled.
     pub async fn reach(&self, offset: Offset) -> Result<(), ReadError> {
         let reached = self.barriers.wait(BarrierToken::Below(offset));
         let reached =

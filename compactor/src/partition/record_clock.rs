@@ -1,4 +1,4 @@
-//! The clock that dates this process's records.
+//! The clock that gives this process's records their times.
 
 use std::sync::Arc;
 
@@ -16,26 +16,27 @@ pub(crate) struct RecordClock {
 }
 
 impl RecordClock {
-    /// Begins behind `last`, the time of the last folded record.
+    /// Begins after `last`, the time of the last folded record.
     pub fn new(context: Arc<PartitionContext>, last: WallTime) -> Self {
         let clock = &context.env.clock;
         let bound = TimeBound::start(last, clock.wall(), clock.now());
         Self { bound: Mutex::new(bound), context }
     }
 
-    /// The partition whose records are dated.
+    /// Returns the context of the partition whose records get their times here.
     pub fn context(&self) -> &Arc<PartitionContext> {
         &self.context
     }
 
-    /// Begins again behind `last`. Called once, when replay has come to the end of the log, before anything
-    /// is appended.
+    /// Begins again after `last`. Called once, after replay has reached the end of the log, and before any
+    /// record is appended.
     pub fn restart(&self, last: WallTime) {
         let clock = &self.context.env.clock;
         *self.bound.lock() = TimeBound::start(last, clock.wall(), clock.now());
     }
 
-    /// The time for a record that is appended now. Logs when belief in the wall clock changes.
+    /// Returns the time for a record that is appended now. Logs every change of trust in the wall clock.
+    /// Times of successive calls need not rise; the fold keeps the log's time from going back.
     pub fn stamp(&self) -> WallTime {
         let clock = &self.context.env.clock;
         let (wall, now) = (clock.wall(), clock.now());
@@ -54,13 +55,14 @@ impl RecordClock {
         time
     }
 
-    /// Notes the time of a record that another process wrote.
+    /// Notes the time of a record that another process wrote. Called by the fold, only for records that
+    /// changed something.
     pub fn saw(&self, time: WallTime) {
         self.bound.lock().saw(time, self.context.env.clock.now());
     }
 
-    /// The seconds by which the wall clock is ahead of the time that the monotonic clock allows, below zero
-    /// when it is behind; true when it is so far ahead that it is not believed.
+    /// Returns the seconds by which the wall clock is ahead of the time that the monotonic clock allows,
+    /// negative if it is behind; true if it is so far ahead that it is not trusted.
     pub fn ahead(&self) -> (f64, bool) {
         let clock = &self.context.env.clock;
         let (wall, now) = (clock.wall(), clock.now());
@@ -68,7 +70,7 @@ impl RecordClock {
         (bound.ahead_micros(wall, now) as f64 / 1e6, bound.doubts(wall, now))
     }
 
-    /// Believes the wall clock from now on: an operator has confirmed it.
+    /// Trusts the wall clock from now on. Called only after an operator has confirmed it.
     pub fn believe(&self) {
         let clock = &self.context.env.clock;
         self.bound.lock().believe(clock.wall(), clock.now());

@@ -1,4 +1,4 @@
-//! Free space of the device: watched, published to the other nodes, and compared with the reserve.
+//! Free space of the device: observed, reported to the other nodes, and compared with the reserve.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +10,10 @@ use super::context::PartitionContext;
 use super::health::Health;
 use super::nodes::NodeRegistry;
 
-/// How often free space is looked at, besides after every publication.
+/// The interval at which free space is read, in addition to a read after every publication.
 const SPACE_EVERY: Duration = Duration::from_secs(1);
 
-/// Whether the device has less free space than the reserve, as last seen.
+/// The result of the last comparison of the device's free space with the reserve.
 pub(crate) struct SpaceWatch {
     context: Arc<PartitionContext>,
     nodes: Arc<NodeRegistry>,
@@ -21,19 +21,20 @@ pub(crate) struct SpaceWatch {
 }
 
 impl SpaceWatch {
-    /// Begins with a device that has enough.
+    /// Begins with a device that has enough space, until the first look.
     pub fn new(context: Arc<PartitionContext>, nodes: Arc<NodeRegistry>) -> Self {
         Self { context, nodes, is_short: AtomicBool::new(false) }
     }
 
-    /// Tells that less than the reserve is free, or that the log is short of room: writes that make the store
-    /// larger are refused.
+    /// Returns true if less than the reserve is free, or the log is short of space: writes that make the
+    /// store larger are refused. Does not ask the disk.
     pub fn is_short(&self) -> bool {
         self.is_short.load(Ordering::Relaxed) || self.context.log.status(self.context.id).is_short
     }
 
-    /// Asks the disk for its free space, and publishes what is above the reserve. A device that gives no
-    /// answer is taken to have enough.
+    /// Reads the disk's free space, and reports the part above the reserve to other nodes. A device that
+    /// does not give the number counts as having enough. Called after every publication, since flushes and
+    /// merges change the space.
     pub async fn look(&self) {
         let reserve = self.context.options.reserve_bytes;
         let free = self.context.env.disk.free_bytes().await;
@@ -50,7 +51,7 @@ impl SpaceWatch {
         }
     }
 
-    /// Starts the task that looks every second until the fold stops.
+    /// Starts the task that reads the free space every second until the fold stops.
     pub fn start(self: &Arc<Self>, health: &Arc<Health>) -> Task {
         let (space, health) = (self.clone(), health.clone());
         let task: Fut<'static, ()> = Box::pin(async move {

@@ -1,21 +1,21 @@
-//! Payload that comes through the log: pieces of many streams, interleaved, each written straight to a
-//! bulk file of this node's own.
+//! Payload that comes through the log: pieces of many streams, interleaved, each written to a bulk file of
+//! this node.
 //!
 //! ```text
 //!   Data{a,0} Data{b,0} Data{a,1} Put{a,2 records} ──► extents of a ──► the object's entry
 //! ```
 //!
-//! What a stream is and whether it is whole follows from the log alone, so that every node judges the
-//! record that names it alike; only the extents are each node's own. A piece that is there already, or
-//! that does not follow the one before, is dropped. Nothing is synced here: the log has it, and a cut
-//! syncs all that it contains before it publishes.
+//! The content and the completeness of a stream follow from the log alone, so every node decides the record
+//! that names it alike; only the extents are each node's own. A repeated piece, or one that does not follow
+//! the piece before, is dropped. Nothing is synced here: the log has the pieces, and a flush syncs bulk
+//! files before it publishes.
 //!
-//! A stream that is under way at a cut is written to the cut's state run with its extents so far; pieces
-//! come in whole frames, so a later life goes on behind them.
+//! A stream that is open at a cut is written to the cut's state table with its extents so far. Pieces
+//! consist of whole frames, so a later process continues after them.
 //!
-//! The fold never waits for room, since only what stands further on in the log can make room again. A
-//! stream that this node has no room for is *missing* here: its pieces are counted and dropped, the record
-//! that names it is applied as on every node, and its payload is read from other nodes.
+//! The fold never waits for room, since only later records in the log can free space. A stream for which
+//! this node has no room is *missing* here: its pieces are counted and dropped, the record that names it is
+//! applied as on every node, and reads of its payload go to other nodes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,19 +32,20 @@ use ingest::time::WallTime;
 use crate::memtable::StateChange;
 use crate::state::{StateKey, StreamState};
 
-/// A stream without a new piece for so long, by the log's time, is given up at the next cut.
+/// The time without a new piece, by the log's clock, after which a stream is given up at the next cut.
 pub const STREAM_AGE_MAX: Duration = Duration::from_secs(3600);
 
+/// One open stream.
 struct PayloadStream {
     state: StreamState,
-    /// Of earlier lives; what this life wrote lies behind them.
+    /// Extents of earlier processes; those of this process follow them.
     inherited: Vec<Extent>,
     upload: Option<PayloadUpload>,
 }
 
 impl PayloadStream {
-    /// This node has no room for it. What no state run names is given back; a start that goes on from one
-    /// may have room.
+    /// Marks the stream as missing on this node. The space is released, except for extents that a state
+    /// table names; a start that continues from that table may have room.
     fn lose(&mut self) {
         self.upload = None;
         self.inherited.clear();
@@ -55,7 +56,7 @@ impl PayloadStream {
         self.state.extents.iter().any(Extent::is_missing)
     }
 
-    /// Writes a piece behind those before it.
+    /// Writes a piece after those before it.
     async fn write(&mut self, bulk: &Arc<BulkFiles>, bytes: Bytes) -> Result<(), BulkError> {
         let rest = self.state.total - self.state.len;
         let end = self.state.len + bytes.len() as u64;
@@ -68,12 +69,13 @@ impl PayloadStream {
         match written.await {
             Ok(own) => {
                 self.state.extents = self.inherited.iter().copied().chain(own).collect();
-                // A cut may keep them from here on, so a gap would be an object's that was acknowledged.
+                // A cut may keep these extents from now on, so a gap would be missing from an acknowledged
+                // object.
                 let held: u64 = self.state.extents.iter().map(|extent| extent.len).sum();
                 if held == end { Ok(()) } else { Err(BulkError::Broken) }
             }
             Err(error) => {
-                // Nothing that counts is in an upload that has just begun: the next try begins another.
+                // An upload that has just begun has nothing that counts: the next try begins another.
                 self.upload.take_if(|_| begins);
                 Err(error)
             }
@@ -81,36 +83,40 @@ impl PayloadStream {
     }
 }
 
-/// A whole stream.
+/// A complete stream.
 pub(crate) struct WholeStream {
-    /// Bytes.
+    /// The length in bytes.
     pub len: u64,
-    /// CRC-64/NVME.
+    /// CRC-64/NVME of the payload.
     pub digest: u64,
-    /// Where it lies on this node.
+    /// The extents of the payload on this node.
     pub extents: Arc<[Extent]>,
-    /// Keeps the files until something refers to them.
+    /// Protects the files until something refers to them; `None` if no upload of this process wrote to
+    /// them.
     pub guard: Option<UploadGuard>,
 }
 
-/// The streams that are under way in a partition.
+/// The open streams of a partition. Used by the fold only.
 #[derive(Default)]
 pub(crate) struct OpenStreams {
     open: BTreeMap<StreamId, PayloadStream>,
-    /// Written to a state run and over since.
+    /// Streams that a state table may have and that have ended since.
     gone: Vec<StreamId>,
 }
 
 impl OpenStreams {
-    /// Puts a stream back, as a state run knew it.
+    /// Restores a stream as a state table has it. Called before replay; pieces that come later are written
+    /// after the inherited extents.
     pub fn restore(&mut self, id: StreamId, state: StreamState) {
         let inherited = state.extents.clone();
         self.open.insert(id, PayloadStream { state, inherited, upload: None });
     }
 
-    /// Takes a piece; says whether with it the stream has come to be missing here. On [`BulkError::Disk`]
-    /// nothing has changed, and the piece may be given again. On any other error this node's copy of the
-    /// stream is not whole, and it must not go on.
+    /// Writes a piece, in the order of the log; returns true if this piece has made the stream missing
+    /// here. A piece that does not follow the one before is ignored.
+    ///
+    /// On [`BulkError::Disk`] nothing has changed, and the same piece may be passed again. After any other
+    /// error this node's copy of the stream is incomplete, and the fold must stop.
     pub async fn take(
         &mut self,
         bulk: &Arc<BulkFiles>,
@@ -135,7 +141,7 @@ impl OpenStreams {
         let end = state.len.saturating_add(len);
         let is_last = end == state.total;
         let follows = data.index == state.next && data.total == state.total && end <= state.total;
-        // One that comes in other than whole frames could not be gone on with after a restart.
+        // A piece that does not end with a whole frame could not be continued after a restart.
         if !follows || len == 0 || !(is_last || len.is_multiple_of(FRAME_PAYLOAD_MAX)) {
             return Ok(false);
         }
@@ -148,7 +154,7 @@ impl OpenStreams {
                     tracing::warn!(%error, "no room for payload: it is missing on this node");
                     false
                 }
-                // No file to go on in. What the upload has written cannot be gone on with.
+                // There is no file to continue in, and a new upload cannot continue the bytes of this one.
                 Err(error @ BulkError::Disk(_)) if stream.upload.is_some() => {
                     tracing::warn!(%error, "no file for payload: it is missing on this node");
                     false
@@ -169,17 +175,20 @@ impl OpenStreams {
         Ok(!has_room && !was_missing)
     }
 
-    /// Ends a stream that its sender has given up.
+    /// Ends a stream that its sender has given up, and releases its space. Does nothing for an unknown
+    /// stream, for example one that a record has ended before.
     pub fn abandon(&mut self, id: StreamId) {
         let Some(stream) = self.open.remove(&id) else { return };
         self.gone.push(id);
-        // That it is over follows from the log, so no later life goes on with it.
+        // The end of the stream follows from the log, so no later process continues it.
         if let Some(upload) = stream.upload {
             upload.abandon();
         }
     }
 
-    /// Ends a stream that a record names, whatever becomes of the record; gives it when it is whole.
+    /// Ends a stream that a record names, with any outcome of the record; returns the stream if it is
+    /// complete, otherwise `None`. The bytes are not synced; a flush does that. Fails if the upload cannot
+    /// be closed, and the stream is lost on this node then.
     pub async fn end(&mut self, named: &StreamRef) -> Result<Option<WholeStream>, BulkError> {
         let Some(stream) = self.open.remove(&named.stream) else { return Ok(None) };
         self.gone.push(named.stream);
@@ -211,8 +220,9 @@ impl OpenStreams {
         Ok(Some(WholeStream { len: state.len, digest: state.digest, extents, guard }))
     }
 
-    /// What a cut writes: the streams under way, and which have ended since an earlier cut may have
-    /// written them. Streams that have been silent for too long end here.
+    /// Returns the state of a cut, in key order: the open streams, and removals of those that have ended
+    /// since an earlier cut. Streams without a piece for an hour of the log's time are ended before. Called
+    /// by the fold at each cut, on all nodes at the same record.
     pub fn freeze(&mut self, time: WallTime) -> Vec<StateChange> {
         let oldest = time.micros() - STREAM_AGE_MAX.as_micros() as i64;
         let silent: Vec<StreamId> = self
@@ -222,7 +232,8 @@ impl OpenStreams {
             .map(|(id, _)| *id)
             .collect();
         silent.into_iter().for_each(|id| self.abandon(id));
-        // The state run names what has been written of the others: the next start goes on behind it.
+        // The state table names the written part of open streams: a start continues after it, so it must
+        // stay.
         let uploads = self.open.values_mut().filter_map(|stream| stream.upload.as_mut());
         uploads.for_each(PayloadUpload::keep_written);
         let open = self
@@ -232,7 +243,8 @@ impl OpenStreams {
         let mut changes: Vec<StateChange> = open.collect();
         changes.extend(self.gone.drain(..).map(|id| (StateKey::stream(id), None)));
         changes.sort();
-        // An ended stream may have begun again under its id; the state under way comes last.
+        // An ended stream may have begun again with the same id; its open state is kept, whichever comes
+        // first.
         changes.dedup_by(|later, first| {
             later.0 == first.0 && {
                 if later.1.is_some() {
@@ -244,7 +256,7 @@ impl OpenStreams {
         changes
     }
 
-    /// How many are under way.
+    /// Returns the number of open streams, for metrics.
     pub fn count(&self) -> usize {
         self.open.len()
     }

@@ -1,30 +1,31 @@
 //! The time that this process gives its records, bounded by its monotonic clock.
 //!
-//! A wall clock may be wrong, and what it dates once stays dated: the log's time never goes back. So a record's
-//! time may run ahead of the last known time by what the monotonic clock says has passed, and a slack. Beyond
-//! that the wall clock is not believed: records get the time that the monotonic clock allows, the jump is told,
-//! and an operator who knows that the clock is right says so ([`TimeBound::believe`]).
+//! A wall clock may be wrong, and its times stay in the log, because the log's time never goes back. A
+//! record's time may therefore exceed the last known time by the time that the monotonic clock has measured
+//! since, and a slack. Beyond that the wall clock is not trusted: records get the time that the monotonic
+//! clock allows, the jump is logged, and an operator who knows that the clock is right confirms it
+//! ([`TimeBound::believe`]).
 //!
-//! The last known time is the log's at the start, then never the wall clock's again, so that small steps do not
-//! add up. Only another node's record, or an operator, moves it. How long a process was down nobody has
-//! measured: at a start a clock is believed that is at most [`DOWN_MAX`] ahead of the log. See
+//! At the start the last known time is the log's. Later the wall clock never changes it, so that small
+//! steps do not add up; only another node's record or an operator does. The time for which a process was
+//! down is unknown: at a start a clock is trusted that is at most [`DOWN_MAX`] ahead of the log. See
 //! `docs/decisions/time.md`.
 
 use std::time::Duration;
 
 use ingest::time::{Tick, WallTime};
 
-/// The wall clock may be so far ahead of what the monotonic clock allows.
+/// The largest lead of the wall clock over the time that the monotonic clock allows.
 pub const TIME_SLACK: Duration = Duration::from_secs(60);
-/// At a start the wall clock may be so far ahead of the log's last time.
+/// The largest lead of the wall clock over the log's last time at a start.
 pub const DOWN_MAX: Duration = Duration::from_secs(30 * 86_400);
 
-/// See the module's description.
+/// The last trusted time, and the decision about the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TimeBound {
-    /// A time that is believed, and when it was so.
+    /// A trusted time, and the monotonic time at which it was valid.
     known: (WallTime, Tick),
-    /// True when the last record got another time than the wall clock's.
+    /// True if the last record got another time than the wall clock's.
     is_held: bool,
 }
 
@@ -33,30 +34,34 @@ fn later(time: WallTime, by: Duration) -> WallTime {
 }
 
 impl TimeBound {
-    /// Begins behind the log's last time; the epoch where the log has none yet, which says nothing.
+    /// Begins after the log's last time. A log without a time (the epoch) gives no bound, and the wall
+    /// clock is trusted.
     pub fn start(last: WallTime, wall: WallTime, now: Tick) -> Self {
         let is_believed = last == WallTime::default() || wall <= later(last, DOWN_MAX);
-        // A clock that is behind is no evidence against the log.
+        // A wall clock that is behind the log is wrong, because the log's time is trusted.
         let known = if is_believed { wall.max(last) } else { last };
         Self { known: (known, now), is_held: false }
     }
 
-    /// The time that the monotonic clock says it is.
+    /// Returns the time that follows from the last trusted time and the monotonic clock.
     fn expected(&self, now: Tick) -> WallTime {
         later(self.known.0, now.since(self.known.1))
     }
 
-    /// How far the wall clock is ahead of what is expected, in microseconds; below zero when it is behind.
+    /// Returns the microseconds by which the wall clock is ahead of the expected time, negative if it is
+    /// behind.
     pub fn ahead_micros(&self, wall: WallTime, now: Tick) -> i64 {
         wall.micros().saturating_sub(self.expected(now).micros())
     }
 
-    /// Tells that a wall clock is not believed.
+    /// Returns true if a wall clock is not trusted: it is ahead of the expected time by more than
+    /// [`TIME_SLACK`]. A clock that is behind is never doubted.
     pub fn doubts(&self, wall: WallTime, now: Tick) -> bool {
         wall > later(self.expected(now), TIME_SLACK)
     }
 
-    /// The time for a record that is appended now; the second tells that belief in the clock has changed.
+    /// Returns the time for a record that is appended now, and true if trust in the wall clock has changed
+    /// since the last call.
     pub fn stamp(&mut self, wall: WallTime, now: Tick) -> (WallTime, bool) {
         let is_held = self.doubts(wall, now);
         let has_changed = std::mem::replace(&mut self.is_held, is_held) != is_held;
@@ -64,14 +69,15 @@ impl TimeBound {
         (time, has_changed)
     }
 
-    /// Another process's record has come with a time that it vouches for.
+    /// Notes the time of another process's record, which only moves the trusted time forward. Must be
+    /// called in the order of the log.
     pub fn saw(&mut self, time: WallTime, now: Tick) {
         if time > self.expected(now) {
             self.known = (time, now);
         }
     }
 
-    /// An operator says that the wall clock is right.
+    /// Trusts the wall clock from now on, also backward, because an operator has confirmed it.
     pub fn believe(&mut self, wall: WallTime, now: Tick) {
         *self = Self { known: (wall, now), is_held: false };
     }
@@ -93,8 +99,8 @@ mod tests {
         Tick::from_nanos(seconds * 1_000_000_000)
     }
 
-    /// The log's last time, the wall clock at the start, then the wall clock ten seconds later: the time that a
-    /// record gets.
+    /// The log's last time, the wall clock at the start, and the wall clock ten seconds later; then the
+    /// time that a record gets.
     #[test]
     fn a_record_gets_the_time_that_the_monotonic_clock_allows() {
         let expected = LAST + 5 * SECOND + 10 * SECOND;

@@ -1,5 +1,5 @@
-//! This process's way into the log: numbers records, hands outcomes to those who wait, and settles what
-//! became of records whose append did not say.
+//! The writer of this process, for one log: numbers records, passes outcomes to waiting requests, and
+//! settles records whose append had an unknown result.
 //!
 //! ```text
 //!             an append is unknown, or a record is met out of turn
@@ -9,10 +9,10 @@
 //!                    is settled, the rest will never be applied
 //! ```
 //!
-//! A record that was not acknowledged may be in the log, or come to be there later. Guessing would lose a
-//! write or do it twice. So the writer opens its next epoch: once that record is *met* in the log, every
-//! record of the old epoch either stands before it and has been answered, or will be rejected wherever it
-//! turns up. Only then may it be sent again, under a new number.
+//! A record without an acknowledgement may be in the log, or may get there later. Guessing would lose a
+//! write or apply it twice. The writer therefore opens its next epoch. Once that record is *met* in the
+//! log, every record of the old epoch is either before it and has been answered, or will be rejected
+//! wherever it appears. Only then may the record be sent again, with a new number.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,49 +34,51 @@ use super::health::Health;
 use super::record_clock::RecordClock;
 use crate::outcome::{RecordOutcome, Rejection};
 
-/// The writer of this process start, for commits. The id is random, so no start is taken for another.
+/// The writer of one process start, for one partition. The id is random, so two starts never have the same
+/// writer.
 pub(crate) struct Writer {
     context: Arc<PartitionContext>,
     health: Arc<Health>,
     clock: Arc<RecordClock>,
     session: Mutex<Session>,
-    /// Wakes the fencer: the writer does not know where it stands.
+    /// Wakes the fencer after the writer has lost step with the log.
     out_of_step: Notify,
     /// Wakes appends that wait for the next epoch.
     opened: Notify,
 }
 
-/// The numbers that this writer gives, and the records whose outcome has not come.
+/// The numbers of this writer, and the records without an outcome.
 struct Session {
     writer: WriterId,
     epoch: Epoch,
-    /// The last number given.
+    /// The last number that was given.
     last: Sequence,
     waiting: BTreeMap<Sequence, PendingRecord>,
-    /// Whether records may be numbered: not while a new epoch is being opened.
+    /// True if records may be numbered; false while a new epoch is being opened.
     is_open: bool,
-    /// Set when the fold has stopped: nobody answers any more.
+    /// True after the fold has stopped, when no record gets an outcome any more.
     is_abandoned: bool,
 }
 
-/// A record whose outcome has not come. Whoever asked may have gone; the record is in the log all the same,
-/// so what it names is held here and not by them.
+/// A record without an outcome. The request may have been dropped while the record is in the log all the
+/// same, so the bulk files that it names are protected here and not by the request.
 struct PendingRecord {
     asked: oneshot::Sender<SettledRecord>,
     held: UploadGuard,
-    /// When it got its number.
+    /// The time at which the record got its number.
     since: Tick,
 }
 
-/// What became of a record.
+/// The final state of a record.
 enum SettledRecord {
-    /// It was met and decided.
+    /// The record was met in the log and decided.
     Outcome(RecordOutcome),
-    /// It is not in the log where it could count, and never will be.
+    /// The record has no effect in the log, now and later.
     Never,
 }
 
 impl Session {
+    /// Begins epoch 1 of a new random writer.
     fn new(env: &Env) -> Self {
         Self {
             writer: WriterId(env.random_id()),
@@ -88,23 +90,24 @@ impl Session {
         }
     }
 
-    /// Tells that a record is this writer's.
+    /// Returns true if this writer wrote a record.
     fn wrote(&self, id: &RecordId) -> bool {
         id.writer == self.writer
     }
 
-    /// Since when the oldest record has waited whose outcome has not come; none when none waits.
+    /// Returns the time since which the oldest record without an outcome has waited; `None` if there is
+    /// none.
     fn oldest(&self) -> Option<Tick> {
         self.waiting.first_key_value().map(|(_, waiting)| waiting.since)
     }
 
-    /// The writer's name for a record that has no number yet.
+    /// Returns the id for a record that has no number yet.
     fn unnumbered(&self) -> RecordId {
         RecordId { writer: self.writer, epoch: self.epoch, sequence: self.last }
     }
 
-    /// The fold has met a record: hands its outcome to whoever waits for it. Says whether the writer has
-    /// come out of step with the log, so that it must be fenced.
+    /// Passes the outcome of a met record to the request that waits for it. Returns true if the writer has
+    /// lost step with the log, and must be fenced.
     fn answer(&mut self, id: &RecordId, outcome: RecordOutcome) -> bool {
         if id.writer != self.writer {
             return false;
@@ -113,19 +116,20 @@ impl Session {
             Rejection::WrongEpoch | Rejection::SequenceGap | Rejection::Expired,
         ) = outcome
         {
-            // That says where the record stood, not what became of it: another copy may count.
+            // Such a rejection concerns this copy's place in the log; another copy of the record may count.
             return self.is_open
                 && id.epoch == self.epoch
                 && self.waiting.contains_key(&id.sequence);
         }
         if let Some(waiting) = self.waiting.remove(&id.sequence) {
-            // Whoever waited may have gone; the write stands all the same.
+            // The request may have been dropped; the write is valid all the same.
             let _ = waiting.asked.send(SettledRecord::Outcome(outcome));
         }
         false
     }
 
-    /// The fold has met this writer's new epoch, opened behind `last`: everything is settled.
+    /// Opens the new epoch whose record the fold has met after number `last`: all records that still wait
+    /// will never be applied.
     fn opened(&mut self, id: &RecordId, last: Sequence) {
         if id.writer != self.writer || id.epoch != self.epoch || self.is_open {
             return;
@@ -137,8 +141,8 @@ impl Session {
         }
     }
 
-    /// Lets go of everyone who waits: the fold has stopped, outcomes are unknown. What their records name
-    /// stays until the next start.
+    /// Fails all waiting requests after the fold has stopped; their outcomes are unknown. The bulk files of
+    /// their records stay until the next start.
     fn abandon(&mut self) {
         self.is_abandoned = true;
         for (_, waiting) in std::mem::take(&mut self.waiting) {
@@ -146,7 +150,7 @@ impl Session {
         }
     }
 
-    /// Begins the next epoch: nothing is numbered until its record is met.
+    /// Begins the next epoch: no record is numbered until the epoch's own record is met.
     fn fence(&mut self) -> RecordId {
         self.is_open = false;
         self.epoch = self.epoch.next();
@@ -154,22 +158,23 @@ impl Session {
     }
 }
 
+/// Makes the record that opens a writer's epoch.
 fn opening(id: RecordId) -> Record {
     Record::of_the_store(id, RecordBody::OpenWriter)
 }
 
-/// How long to wait before another epoch is tried; each pause is twice the one before,
+/// The first pause before another epoch is tried. Pauses double while the log refuses records.
 const RETRY: Duration = Duration::from_millis(200);
-/// up to this: a log that takes no records before a restart is not asked, and told of, for ever.
+/// The longest pause: a log that refuses records until a restart then causes few requests and messages.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// A record that can be settled as never applied is sent so many times in all.
+/// The number of times that a record is sent in all, if each time it is known that it has no effect.
 const TRIES: usize = 3;
 
 type AppendedRecord =
     (Sequence, Fut<'static, Result<(), AppendError>>, oneshot::Receiver<SettledRecord>);
 
 impl Writer {
-    /// A writer of a new random id, in epoch 1.
+    /// Makes a writer with a new random id in epoch 1. Nothing is appended before [`Writer::open`].
     pub fn new(health: Arc<Health>, clock: Arc<RecordClock>) -> Self {
         let context = health.context().clone();
         let session = Mutex::new(Session::new(&context.env));
@@ -177,28 +182,29 @@ impl Writer {
         Self { context, health, clock, session, out_of_step, opened }
     }
 
-    /// The partition that this writer writes to.
+    /// Returns the context of the partition to which this writer writes.
     pub fn context(&self) -> &Arc<PartitionContext> {
         &self.context
     }
 
-    /// Tells that a record is this writer's.
+    /// Returns true if this writer wrote a record, in any epoch.
     pub fn wrote(&self, id: &RecordId) -> bool {
         self.session.lock().wrote(id)
     }
 
-    /// The moment at which the oldest record got its number whose outcome has not come; `None` when none
+    /// Returns the time at which the oldest record without an outcome got its number; `None` if no record
     /// waits.
     pub fn oldest(&self) -> Option<Tick> {
         self.session.lock().oldest()
     }
 
-    /// The id for a record that has no number yet.
+    /// Returns the id for a record that has no number yet. The append gives the number.
     pub fn unnumbered(&self) -> RecordId {
         self.session.lock().unnumbered()
     }
 
-    /// Answers the request whose record the fold has met. A record that was met out of turn wakes the fencer.
+    /// Passes the outcome of a met record to the request that waits for it. A record that was met out of
+    /// order wakes the fencer. Called by the fold, in the order of the log, after the record is applied.
     pub fn answer(&self, id: &RecordId, outcome: RecordOutcome) {
         let is_out_of_step = self.session.lock().answer(id, outcome);
         if is_out_of_step {
@@ -206,30 +212,34 @@ impl Writer {
         }
     }
 
-    /// Answers the request without a look at the order: for the seeded bug that answers too early.
+    /// Passes an outcome without regard to the order, for the seeded bug that answers too early.
     pub fn answer_ahead(&self, id: &RecordId, outcome: RecordOutcome) {
         self.session.lock().answer(id, outcome);
     }
 
-    /// Notes that the fold has met the opening of an epoch behind number `last`.
+    /// Notes that the fold has met the record of a new epoch, which follows number `last`: waiting records
+    /// of older epochs are known to have no effect, and appends continue. Called by the fold, in the order
+    /// of the log.
     pub fn opened(&self, id: &RecordId, last: Sequence) {
         self.session.lock().opened(id, last);
         self.opened.notify_waiters();
     }
 
-    /// Ends what changes the partition: nothing is written any more before a restart, reads go on. Requests
-    /// that wait for an outcome get "unknown".
+    /// Stops the partition: no record is written until a restart, while reads continue. Requests that wait
+    /// for an outcome fail with [`SubmitError::Stopped`].
     pub fn stop(&self, reason: String) {
         self.health.note_stop(reason);
         self.session.lock().abandon();
     }
 
-    /// Opens this process's writer in the log.
+    /// Appends the record that opens this process's writer. Called once, at the end of the open. A log that
+    /// refuses records makes the partition read-only, which is no error. Fails only with other errors of
+    /// the append; an unknown result wakes the fencer instead.
     pub async fn open(&self) -> Result<(), SubmitError> {
         let record = opening(self.session.lock().unnumbered());
         let permit = match self.context.log.admit(self.context.id, record.bytes_estimate()).await {
             Ok(permit) => permit,
-            // A log that takes no records still serves reads; writes will be told why.
+            // A log that refuses records still serves reads; writes fail with its reason.
             Err(error) => {
                 tracing::warn!(%error, "the partition is read-only");
                 return Ok(());
@@ -244,12 +254,15 @@ impl Writer {
         }
     }
 
-    /// The writer does not know where it stands: wakes the task that finds out.
+    /// Wakes the fencer, which opens a new epoch, because the state of the last append is unknown. Never
+    /// blocks.
     pub fn lose_step(&self) {
         self.out_of_step.notify_one();
     }
 
-    /// Starts the task that opens a new epoch whenever the writer is out of step with the log.
+    /// Starts the task that opens a new epoch whenever the writer has lost step with the log. Tries again
+    /// until the epoch's record is met or the fold stops; the pauses grow to 30 seconds while the log
+    /// refuses records.
     pub fn start_fencer(self: &Arc<Self>) -> Task {
         let writer = self.clone();
         let task: Fut<'static, ()> = Box::pin(async move {
@@ -272,7 +285,7 @@ impl Writer {
         self.context.env.rt.spawn("fencer", task)
     }
 
-    /// Appends an epoch's opening and waits until it is met; says whether it was.
+    /// Appends an epoch's record and waits until the fold has met it; returns true if so.
     async fn reopen(&self, record: Record) -> bool {
         let limit = self.context.options.write_wait;
         let appended = async {
@@ -290,6 +303,7 @@ impl Writer {
         timeout(self.context.env.clock.as_ref(), limit, self.until_open()).await.is_some()
     }
 
+    /// Waits until records may be numbered.
     async fn until_open(&self) {
         loop {
             // Registered before the look, so that no change in between is missed.
@@ -301,7 +315,13 @@ impl Writer {
         }
     }
 
-    /// Numbers and appends a record, then waits for its outcome.
+    /// Numbers and appends a record, then waits for its outcome, at most
+    /// [`super::PartitionOptions::write_wait`]. A record that is known to have no effect is sent again,
+    /// three times in all.
+    ///
+    /// Errors: [`SubmitError::NotDone`] after the last try, [`AppendError::Unknown`] after the wait, and
+    /// those of the log. Dropping the future does not undo the append, whose result is still awaited by a
+    /// task.
     pub async fn append(self: &Arc<Self>, record: Record) -> Result<RecordOutcome, SubmitError> {
         let settle = async {
             for _ in 0..TRIES {
@@ -318,11 +338,12 @@ impl Writer {
             Some(settled) => settled,
             None => Err(SubmitError::Append(AppendError::Unknown {
                 partition: self.context.id,
-                reason: "its outcome did not come in time".into(),
+                reason: "the outcome did not come in time".into(),
             })),
         }
     }
 
+    /// Appends a record once, and waits for its final state.
     async fn append_once(self: &Arc<Self>, record: Record) -> Result<SettledRecord, SubmitError> {
         if let Some(reason) = self.health.stopped() {
             return Err(SubmitError::Stopped(reason));
@@ -340,8 +361,8 @@ impl Writer {
         }
     }
 
-    /// Takes an admitted record and gives it its number and its place in the log in one step, so that numbers
-    /// rise in log order; none while the writer is fenced.
+    /// Gives an admitted record its number and its place in the log in one step, so that numbers rise in
+    /// log order; `None` while the writer is fenced.
     fn number(
         &self,
         admitted: &mut Option<(AppendPermit, Record)>,
@@ -371,8 +392,8 @@ impl Writer {
     }
 }
 
-/// An append that is under way. When whoever waits goes away, it is seen to its end all the same: what it
-/// says is needed to know where the writer stands.
+/// A running append. If the request is dropped, a task awaits the append, because its result shows if the
+/// writer is in step with the log.
 struct PendingAppend {
     writer: Arc<Writer>,
     durable: Option<Fut<'static, Result<(), AppendError>>>,
@@ -390,10 +411,11 @@ impl PendingAppend {
         let writer = &self.writer;
         if let Err(error) = appended {
             if writer.context.log.status(writer.context.id).refusing.is_some() {
-                // The log takes nothing more, so nothing can be settled before the next start.
+                // The log accepts no more records, so the record's state stays unknown until the next
+                // start.
                 let waiting = writer.session.lock().waiting.remove(&sequence);
                 if let (Some(waiting), AppendError::Unknown { .. }) = (waiting, &error) {
-                    // The record may turn up then, and its payload must be there.
+                    // The record may be found at the next start, and its payload must be there then.
                     waiting.held.keep();
                 }
                 return Err(error.into());
