@@ -399,7 +399,7 @@ impl Segment {
 
     /// Reads every object in the order of the file and calls `each` with it; returns the damage that was
     /// found, at most one error. A damaged block ends the scan, since only an intact block gives the
-    /// position of the next one. Called by `fsck` and by rebuilds, not by requests.
+    /// position of the next one. Called by `fsck` only, since the bytes of a whole segment are read.
     pub async fn scan(&self, mut each: impl FnMut(SegmentObject)) -> Vec<ReadError> {
         let mut position = 0;
         let mut counts = (0u64, 0u64);

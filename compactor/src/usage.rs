@@ -58,8 +58,8 @@ pub struct DiskUsage {
 pub const UPLOADS_LOOKED_AT: u64 = 10_000;
 
 /// Collects the numbers of a partition; `log` is the folder of its log, if the log is on this machine.
-/// Called by status requests and metrics. Fails if a folder cannot be listed or a state table cannot be
-/// read; the free space of the device is optional.
+/// Called by status requests. Fails if a folder cannot be listed or a state table cannot be read; the free
+/// space of the device is optional.
 pub async fn take(
     partition: &Partition,
     log: Option<&FilePath>,
