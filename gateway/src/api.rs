@@ -9,11 +9,14 @@
 //!     │
 //!   context, body                        what handlers call: buckets, records, payload
 //!     │
+//!   access                               may the user do what the operation does? asked for every bucket
+//!     │
 //!   request, response, conditions, errors, version_id, owner
 //! ```
 //!
 //! Imports go down only.
 
+mod access;
 pub mod body;
 mod bucket;
 mod conditions;

@@ -5,6 +5,7 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -210,41 +211,8 @@ pub fn parse(
     if authorization.is_some() && is_presigned {
         return Err(ErrorCode::InvalidArgument.because("Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter or the Authorization header should be specified"));
     }
-    let unsupported = || {
-        ErrorCode::InvalidRequest.because("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
-    };
     if let Some(value) = authorization {
-        let malformed = |detail: &str| {
-            ErrorCode::AuthorizationHeaderMalformed
-                .because(format!("The authorization header is malformed; {detail}"))
-        };
-        let said = value.to_str().map_err(|_| malformed("it is not ASCII."))?;
-        let Some(fields) = said.strip_prefix(ALGORITHM) else { return Err(unsupported()) };
-        let field = |name: &str| {
-            let mut fields = fields.split(',').map(str::trim);
-            let found = fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
-            found.ok_or_else(|| malformed(&format!("the authorization header requires {name}.")))
-        };
-        let (access_key, scope) = parse_credential(field("Credential")?, &malformed)?;
-        let date = text(&parts.headers, "x-amz-date")?.and_then(parse_amz);
-        let date = match date {
-            Some(date) => Some(date),
-            None => text(&parts.headers, "date")?
-                .and_then(|date| parse_http(date).or_else(|| parse_amz(date))),
-        };
-        let time = date.ok_or_else(|| {
-            ErrorCode::AccessDenied
-                .because("AWS authentication requires a valid Date or x-amz-date header")
-        })?;
-        let signed = field("SignedHeaders")?.split(';').map(str::to_owned).collect();
-        return Ok(Some(PresentedCredentials {
-            access_key,
-            scope,
-            signed_headers: signed,
-            signature: field("Signature")?.to_owned(),
-            time,
-            expires: None,
-        }));
+        return of_header(&parts.headers, value).map(Some);
     }
     if !is_presigned {
         // Version 2 in the query has these three.
@@ -254,6 +222,54 @@ pub fn parse(
             Ok(None)
         };
     }
+    of_query(find).map(Some)
+}
+
+/// The error for a signature of another version.
+fn unsupported() -> S3Error {
+    ErrorCode::InvalidRequest.because("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
+}
+
+/// Reads the header `Authorization`, with the time from `x-amz-date` or `date`. Fails with
+/// `AuthorizationHeaderMalformed` when a field is missing or cannot be read, and with `AccessDenied` without a time.
+fn of_header(headers: &HeaderMap, value: &HeaderValue) -> Result<PresentedCredentials, S3Error> {
+    let malformed = |detail: &str| {
+        ErrorCode::AuthorizationHeaderMalformed
+            .because(format!("The authorization header is malformed; {detail}"))
+    };
+    let said = value.to_str().map_err(|_| malformed("it is not ASCII."))?;
+    let Some(fields) = said.strip_prefix(ALGORITHM) else { return Err(unsupported()) };
+    let field = |name: &str| {
+        let mut fields = fields.split(',').map(str::trim);
+        let found = fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        found.ok_or_else(|| malformed(&format!("the authorization header requires {name}.")))
+    };
+    let (access_key, scope) = parse_credential(field("Credential")?, &malformed)?;
+    let date = text(headers, "x-amz-date")?.and_then(parse_amz);
+    let date = match date {
+        Some(date) => Some(date),
+        None => {
+            text(headers, "date")?.and_then(|date| parse_http(date).or_else(|| parse_amz(date)))
+        }
+    };
+    let time = date.ok_or_else(|| {
+        ErrorCode::AccessDenied
+            .because("AWS authentication requires a valid Date or x-amz-date header")
+    })?;
+    let signed = field("SignedHeaders")?.split(';').map(str::to_owned).collect();
+    Ok(PresentedCredentials {
+        access_key,
+        scope,
+        signed_headers: signed,
+        signature: field("Signature")?.to_owned(),
+        time,
+        expires: None,
+    })
+}
+
+/// Reads the parameters of a presigned query. Fails with `AuthorizationQueryParametersError` when one is missing,
+/// cannot be read, or allows more than a week.
+fn of_query<'a>(find: impl Fn(&str) -> Option<&'a str>) -> Result<PresentedCredentials, S3Error> {
     let malformed = |detail: &str| {
         ErrorCode::AuthorizationQueryParametersError
             .because(format!("Error parsing the X-Amz-Credential parameter; {detail}"))
@@ -285,14 +301,14 @@ pub fn parse(
         ErrorCode::AuthorizationQueryParametersError
             .because("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
     })?;
-    Ok(Some(PresentedCredentials {
+    Ok(PresentedCredentials {
         access_key,
         scope,
         signed_headers: get("X-Amz-SignedHeaders")?.split(';').map(str::to_owned).collect(),
         signature: get("X-Amz-Signature")?.to_owned(),
         time,
         expires: Some(expires),
-    }))
+    })
 }
 
 /// The request in the form that is signed.

@@ -10,24 +10,21 @@ use compactor::outcome::{RecordOutcome, Rejection};
 use compactor::partition::PayloadWriter;
 use compactor::state::{BucketState, Buckets};
 use compactor::view::Snapshot;
+use iam::BucketResource;
 use ingest::ids::{BucketId, ConfigVersion, Offset, PartitionId};
 use ingest::name::BucketName;
 use ingest::record::{ConfigKind, RecordBody, SetBucketConfig};
 use s3::error::{ErrorCode, S3Error};
 
+use super::access::{self, RequestSide};
 use super::errors::{payload_error, read_error, submit_error, unexpected};
 use super::request::S3Request;
 use crate::server::partition_handle::PartitionHandle;
 use crate::server::store::Store;
-use crate::users::{Users, owns};
+use crate::users::Users;
 
 /// The number of times that a write is submitted again after the bucket's configuration changed under it.
 const CONFIGURATION_TRIES: usize = 8;
-
-/// The header that names the owner whom the client expects.
-pub const EXPECTED_OWNER: &str = "x-amz-expected-bucket-owner";
-/// The same for the bucket of a copy's source.
-const SOURCE_EXPECTED_OWNER: &str = "x-amz-source-expected-bucket-owner";
 
 /// Options that hold for every request.
 #[derive(Clone, Debug)]
@@ -87,7 +84,7 @@ impl S3Context {
     pub async fn bucket_for_write(&self, request: &S3Request) -> Result<Arc<BucketState>, S3Error> {
         let name = bucket_name(request);
         let known = self.store.partition_of(name).known_buckets();
-        match bucket_in(&known, request, name, EXPECTED_OWNER) {
+        match bucket_in(&known, request, name, RequestSide::Own) {
             Err(error) if error.code == ErrorCode::NoSuchBucket => {
                 Ok(self.bucket_for_read(request).await?.bucket)
             }
@@ -98,7 +95,7 @@ impl S3Context {
     /// The request's bucket for a read, with every write that was acknowledged before. Fails as
     /// [`bucket_for_write`](Self::bucket_for_write) does, and when the log cannot be read.
     pub async fn bucket_for_read(&self, request: &S3Request) -> Result<BucketView<'_>, S3Error> {
-        self.view(request, bucket_name(request), EXPECTED_OWNER).await
+        self.view(request, bucket_name(request), RequestSide::Own).await
     }
 
     /// The bucket of a copy's source, under the same conditions as the request's own bucket.
@@ -107,18 +104,18 @@ impl S3Context {
         request: &S3Request,
         name: &str,
     ) -> Result<BucketView<'_>, S3Error> {
-        self.view(request, name, SOURCE_EXPECTED_OWNER).await
+        self.view(request, name, RequestSide::Source).await
     }
 
     async fn view(
         &self,
         request: &S3Request,
         name: &str,
-        owner_header: &str,
+        side: RequestSide,
     ) -> Result<BucketView<'_>, S3Error> {
         let partition = self.store.partition_of(name);
         let snapshot = partition.fresh().await.map_err(read_error)?;
-        let bucket = bucket_in(&snapshot.buckets, request, name, owner_header)?;
+        let bucket = bucket_in(&snapshot.buckets, request, name, side)?;
         Ok(BucketView { partition, bucket, snapshot })
     }
 
@@ -207,28 +204,19 @@ fn bucket_name(request: &S3Request) -> &str {
     request.bucket.as_deref().unwrap_or_default()
 }
 
-/// The bucket with a name, which must exist and belong to the requester, and to the owner that the header names.
+/// The bucket with a name, once the request may do there what its operation does. Fails with `AccessDenied`, and for a
+/// bucket that does not exist with `NoSuchBucket`.
 fn bucket_in(
     buckets: &Buckets,
     request: &S3Request,
     name: &str,
-    owner_header: &str,
+    side: RequestSide,
 ) -> Result<Arc<BucketState>, S3Error> {
-    let missing = || S3Error::from(ErrorCode::NoSuchBucket).with("BucketName", name);
     let valid = BucketName::new(name.as_bytes().to_vec())
         .map_err(|_| S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", name))?;
-    let bucket = buckets.named(&valid).ok_or_else(missing)?;
-    if !owns(&request.user, bucket) {
-        return Err(ErrorCode::AccessDenied.into());
-    }
-    check_owner(request, owner_header, &bucket.owner)?;
-    Ok(bucket.clone())
-}
-
-/// Fails with `AccessDenied` when the request's header names another owner than `owner`.
-pub fn check_owner(request: &S3Request, header: &str, owner: &str) -> Result<(), S3Error> {
-    match request.header(header)? {
-        Some(expected) if expected != owner => Err(ErrorCode::AccessDenied.into()),
-        _ => Ok(()),
-    }
+    let bucket = buckets.named(&valid);
+    let owner = bucket.map(|bucket| bucket.owner.as_str());
+    access::check(request, side, BucketResource { name, owner })?;
+    let missing = || S3Error::from(ErrorCode::NoSuchBucket).with("BucketName", name);
+    bucket.cloned().ok_or_else(missing)
 }

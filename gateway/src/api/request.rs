@@ -12,6 +12,7 @@ use ingest::name::{NameError, ObjectKey};
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
 use s3::names::number;
+use s3::operation::OperationDefinition;
 use s3::sigv4::VerifiedRequest;
 
 use crate::config::User;
@@ -68,6 +69,8 @@ pub struct S3Request {
     pub user: Arc<User>,
     /// The result of the signature's verification.
     pub verified: VerifiedRequest,
+    /// The operation of the table that the request asks for; `None` for SQL, and until it is found.
+    pub operation: Option<&'static OperationDefinition>,
     /// Method, target and headers.
     pub parts: Parts,
     /// The query's names and values, decoded, in order.

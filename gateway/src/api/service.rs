@@ -179,10 +179,10 @@ impl S3Service {
         parts: Parts,
         body: RequestBody,
     ) -> Result<http::Response<ResponseBody>, S3Error> {
-        let request = self.authenticate(id, caller, parts)?;
+        let mut request = self.authenticate(id, caller, parts)?;
         let found = operation_of(&request);
         caller.operation = Some(found);
-        let found: Option<&OperationDefinition> = match found {
+        let found: Option<&'static OperationDefinition> = match found {
             RequestOperation::Sql => {
                 return s3_endpoint::answer(&self.sql, &self.context, &request, body).await;
             }
@@ -191,6 +191,7 @@ impl S3Service {
         };
         // Fails for an operation that is not served, and for a parameter or header that it does not obey.
         let operation = operation::check(found, &parts_of(&request))?;
+        request.operation = Some(operation);
         let mut answer = dispatch::dispatch(&self.context, operation, &request, body).await?;
         if operation.is_write() {
             let at = vec![self.context.applied(request.bucket.as_deref().unwrap_or_default())];
@@ -230,6 +231,15 @@ impl S3Service {
         headers::add_from_query(&mut parts.headers, &query)?;
         headers::check_token(&parts.headers)?;
         let (bucket, key) = split_path(&path);
-        Ok(S3Request { id: id.to_owned(), user: user.clone(), verified, parts, query, bucket, key })
+        Ok(S3Request {
+            id: id.to_owned(),
+            user: user.clone(),
+            verified,
+            operation: None,
+            parts,
+            query,
+            bucket,
+            key,
+        })
     }
 }

@@ -8,8 +8,9 @@ use s3::xml;
 
 use s3::operation::body::DOCUMENT_BYTES_MAX;
 
+use crate::api::access;
 use crate::api::body;
-use crate::api::context::{EXPECTED_OWNER, S3Context, check_owner};
+use crate::api::context::S3Context;
 use crate::api::errors::unexpected;
 use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult};
@@ -17,7 +18,7 @@ use crate::api::response::{self, HandlerResult};
 /// CreateBucket. The bucket is durable and visible before the response. Creating a bucket again succeeds for its owner
 /// and fails for anybody else.
 pub async fn create(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
-    check_owner(request, EXPECTED_OWNER, &request.user.id)?;
+    access::check_without_bucket(request)?;
     let name = request.bucket.clone().unwrap_or_default();
     s3::names::check_bucket(&name)?;
     let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;

@@ -3,16 +3,16 @@
 use s3::error::ErrorCode;
 use s3::xml::XmlWriter;
 
-use crate::api::context::{EXPECTED_OWNER, S3Context, check_owner};
-use crate::api::owner;
+use crate::api::context::S3Context;
 use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult};
+use crate::api::{access, owner};
 use crate::users::owns;
 
 /// ListBuckets: the requester's buckets in the order of their names. Fails when one partition cannot be read, since the
 /// list would be short.
 pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
-    check_owner(request, EXPECTED_OWNER, &request.user.id)?;
+    access::check_without_bucket(request)?;
     let prefix = request.query("prefix").unwrap_or_default();
     let after = request.query("continuation-token").unwrap_or_default();
     let max = match request.query("max-buckets") {
