@@ -31,4 +31,5 @@ mod owner;
 pub mod request;
 pub mod response;
 pub mod service;
+mod tag_set;
 mod version_id;

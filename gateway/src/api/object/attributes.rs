@@ -7,11 +7,10 @@ use s3::headers;
 use s3::names;
 
 use crate::api::request::S3Request;
+use crate::api::tag_set::{self, Tagged};
 
 /// The largest user metadata in bytes, names and values together.
 const METADATA_BYTES_MAX: usize = 2048;
-
-const TAGS_MAX: usize = 10;
 
 /// The attributes that a request gives to an object besides its bytes: stored headers, metadata, tags, and the
 /// requester as owner. Fails for a header that cannot be stored, for metadata beyond 2 KiB, and for invalid tags.
@@ -42,7 +41,7 @@ pub fn attributes(request: &S3Request) -> Result<Attributes, S3Error> {
             .with("MaxSizeAllowed", METADATA_BYTES_MAX.to_string()));
     }
     let tags = match request.header("x-amz-tagging")? {
-        Some(text) => check_tags(names::query(text)?)?,
+        Some(text) => tag_set::check(names::query(text)?, Tagged::Object)?,
         None => Vec::new(),
     };
     Ok(Attributes {
@@ -52,27 +51,6 @@ pub fn attributes(request: &S3Request) -> Result<Attributes, S3Error> {
         tags,
         ..Attributes::default()
     })
-}
-
-/// Fails with `InvalidTag` for more tags than an object may have, for one that is too long, and for a key twice.
-pub fn check_tags(tags: Vec<(String, String)>) -> Result<Vec<(String, String)>, S3Error> {
-    if tags.len() > TAGS_MAX {
-        return Err(ErrorCode::InvalidTag.because("Object tags cannot be greater than 10"));
-    }
-    for (index, (key, value)) in tags.iter().enumerate() {
-        if key.is_empty() || key.chars().count() > 128 {
-            return Err(ErrorCode::InvalidTag.because("The TagKey you have provided is invalid"));
-        }
-        if value.chars().count() > 256 {
-            return Err(ErrorCode::InvalidTag.because("The TagValue you have provided is invalid"));
-        }
-        if tags[..index].iter().any(|(other, _)| other == key) {
-            return Err(
-                ErrorCode::InvalidTag.because("Cannot provide multiple Tags with the same key")
-            );
-        }
-    }
-    Ok(tags)
 }
 
 /// The algorithm that a header names for a checksum to compute; `None` also for an algorithm that is not stored with

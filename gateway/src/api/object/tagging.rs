@@ -3,16 +3,14 @@
 use compactor::outcome::RecordOutcome;
 use ingest::record::{RecordBody, SetTags, Versioning};
 use query::object;
-use s3::error::{ErrorCode, S3Error};
-use s3::xml::{self, XmlWriter};
 
-use super::attributes::check_tags;
 use super::find::{not_found, object_of};
 use crate::api::body;
 use crate::api::context::{BucketView, S3Context};
 use crate::api::errors::{read_error, rejected, unexpected};
 use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult};
+use crate::api::tag_set::{self, Tagged};
 use crate::api::version_id::{found_name, version_ref, version_text};
 use s3::operation::body::DOCUMENT_BYTES_MAX;
 
@@ -24,14 +22,7 @@ pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
     let found = object::lookup(snapshot, bucket.id, &key, version).await;
     let found = found.map_err(read_error)?.ok_or_else(|| not_found(request))?;
     let object = object_of(request, &found)?;
-    let root = "Tagging";
-    let mut writer = XmlWriter::new(root);
-    writer.begin("TagSet");
-    for (name, value) in &object.attributes.tags {
-        writer.begin("Tag").text("Key", name).text("Value", value).end("Tag");
-    }
-    writer.end("TagSet");
-    let mut answer = response::xml(writer.finish(root));
+    let mut answer = response::xml(tag_set::write(&object.attributes.tags));
     if bucket.versioning != Versioning::Off {
         response::set(&mut answer, "x-amz-version-id", &version_text(found_name(&found)));
     }
@@ -41,16 +32,8 @@ pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
 /// PutObjectTagging: replaces all tags of a version. Fails with `MalformedXml` or `InvalidTag` before anything changes.
 pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
     let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;
-    let read = xml::read(&document, "Tagging")?;
-    let set = read.child("TagSet").ok_or_else(|| S3Error::from(ErrorCode::MalformedXml))?;
-    let mut tags = Vec::new();
-    for tag in &set.children {
-        let (Some(key), Some(value)) = (tag.text_of("Key"), tag.text_of("Value")) else {
-            return Err(ErrorCode::MalformedXml.into());
-        };
-        tags.push((key.to_owned(), value.to_owned()));
-    }
-    change_tags(context, request, check_tags(tags)?, 200).await
+    let tags = tag_set::read(&document, Tagged::Object)?;
+    change_tags(context, request, tags, 200).await
 }
 
 /// DeleteObjectTagging: removes all tags of a version; a version without tags is not an error.
