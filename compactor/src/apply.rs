@@ -68,10 +68,11 @@ pub fn needs(buckets: &Buckets, record: &Record) -> ReadSet {
             parts: true,
             ..ReadSet::default()
         },
-        RecordBody::AbortUpload { bucket, key, upload } => {
-            let upload = Some((*bucket, key.clone(), *upload));
-            ReadSet { upload, parts: true, ..ReadSet::default() }
-        }
+        RecordBody::AbortUpload(abort) => ReadSet {
+            upload: Some((abort.bucket, abort.key.clone(), abort.upload)),
+            parts: true,
+            ..ReadSet::default()
+        },
         _ => ReadSet::default(),
     }
 }
@@ -105,15 +106,13 @@ pub fn apply(
         RecordBody::DeleteObject(delete) => {
             object::delete_object(buckets, at, prior, delete, &committed.record.principal)
         }
-        RecordBody::SetTags(set) => object::set_tags(at, prior, set),
+        RecordBody::SetTags(set) => object::set_tags(buckets, at, prior, set),
         RecordBody::CreateUpload(create) => upload::create_upload(buckets, at, create),
-        RecordBody::PutPart(put) => upload::put_part(at, prior, put),
+        RecordBody::PutPart(put) => upload::put_part(buckets, at, prior, put),
         RecordBody::CompleteUpload(complete) => {
             upload::complete_upload(rules, buckets, at, prior, complete)
         }
-        RecordBody::AbortUpload { bucket, key, upload } => {
-            upload::abort_upload(prior, *bucket, key, *upload)
-        }
+        RecordBody::AbortUpload(abort) => upload::abort_upload(buckets, prior, abort),
         RecordBody::Cut { number } if *number == cut.next() => {
             RecordEffects { freezes: true, ..RecordEffects::only(RecordOutcome::Done) }
         }

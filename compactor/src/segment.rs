@@ -25,8 +25,8 @@ use parking_lot::Mutex;
 
 use crate::sealed::{self, FileDigest, SealError, SealedWriter};
 
-const MAGIC: u32 = u32::from_le_bytes(*b"SSB1");
-const FOOTER_MAGIC: u32 = u32::from_le_bytes(*b"SSF1");
+const MAGIC: u32 = u32::from_le_bytes(*b"SSB2");
+const FOOTER_MAGIC: u32 = u32::from_le_bytes(*b"SSF2");
 const HEAD_BYTES: usize = 60;
 /// Raw bytes after which a block ends.
 const BLOCK_BYTES: usize = 16 << 10;

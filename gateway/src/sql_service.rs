@@ -355,6 +355,7 @@ mod tests {
                 versioning: Versioning::Off,
                 config: ConfigVersion::ZERO,
                 documents: Default::default(),
+                tail: Default::default(),
             });
         }
         Arc::new(buckets)

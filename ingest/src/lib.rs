@@ -34,4 +34,5 @@ mod memory;
 pub mod mutant;
 pub mod name;
 pub mod record;
+pub mod tail;
 pub mod time;

@@ -38,7 +38,7 @@ pub use object::{
     TAG_VALUE_BYTES_MAX, TAGS_MAX, VersionRef, WriteCondition,
 };
 pub use stream::{DATA_BYTES_MAX, StreamPiece, StreamRef};
-pub use upload::{CompleteUpload, CreateUpload, PutPart, UploadPart};
+pub use upload::{AbortUpload, CompleteUpload, CreateUpload, PutPart, UploadPart};
 
 /// The version that this code writes and reads.
 pub const RECORD_VERSION: u8 = 3;

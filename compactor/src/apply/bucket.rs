@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ingest::ids::{BucketId, ConfigVersion, Offset, PartitionId};
 use ingest::record::{CreateBucket, SetBucketConfig, Versioning};
+use ingest::tail::TaggedTail;
 
 use super::condition::configured;
 use super::effects::{LogPosition, RecordEffects};
@@ -43,6 +44,7 @@ pub fn create_bucket(
         versioning: Versioning::Off,
         config: ConfigVersion::ZERO,
         documents: BTreeMap::new(),
+        tail: TaggedTail::default(),
     };
     change_bucket(RecordOutcome::BucketCreated(id), bucket)
 }

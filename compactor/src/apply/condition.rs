@@ -22,20 +22,26 @@ pub fn configured(
     Ok(bucket)
 }
 
-/// Checks a write's condition on the current version. A delete marker counts as no current version.
+/// Checks a write's condition on the current version. A delete marker counts as no current version, except for
+/// [`WriteCondition::IfVersion`], which names a version of either sort.
 pub fn holds(condition: &WriteCondition, current: Option<&FoundVersion>) -> Result<(), Rejection> {
-    let etag = match current.map(|found| &found.statement) {
-        Some(EntryValue::Object(object)) => Some(object.attributes.etag),
+    let object = current.and_then(|found| match &found.statement {
+        EntryValue::Object(object) => Some(object),
         _ => None,
+    });
+    let holds = match condition {
+        WriteCondition::Always => true,
+        WriteCondition::IfAbsent => object.is_none(),
+        WriteCondition::IfPresent => object.is_some(),
+        WriteCondition::IfMatch(etag) => object.is_some_and(|it| it.attributes.etag == *etag),
+        WriteCondition::IfVersion(version) => current.is_some_and(|it| it.version == *version),
     };
-    match (condition, etag) {
-        (WriteCondition::Always, _)
-        | (WriteCondition::IfAbsent, None)
-        | (WriteCondition::IfPresent, Some(_)) => Ok(()),
-        (WriteCondition::IfMatch(wanted), Some(etag)) if etag == *wanted => Ok(()),
-        (WriteCondition::IfPresent | WriteCondition::IfMatch(_), None) => Err(Rejection::NoSuchKey),
-        (WriteCondition::IfAbsent | WriteCondition::IfMatch(_), Some(_)) => {
-            Err(Rejection::PreconditionFailed)
-        }
+    if holds {
+        return Ok(());
     }
+    let is_there = match condition {
+        WriteCondition::IfVersion(_) => current.is_some(),
+        _ => object.is_some(),
+    };
+    Err(if is_there { Rejection::PreconditionFailed } else { Rejection::NoSuchKey })
 }

@@ -131,7 +131,15 @@ pub fn delete_object(
 }
 
 /// Replaces the tags of an object version. Delete markers have none.
-pub fn set_tags(at: LogPosition, prior: PriorState, set: &SetTags) -> RecordEffects {
+pub fn set_tags(
+    buckets: &Buckets,
+    at: LogPosition,
+    prior: PriorState,
+    set: &SetTags,
+) -> RecordEffects {
+    if let Err(rejection) = configured(buckets, set.bucket, set.config) {
+        return RecordEffects::rejected(rejection);
+    }
     let Some(found) = prior.version else {
         return RecordEffects::rejected(match set.version {
             VersionRef::Current => Rejection::NoSuchKey,

@@ -12,9 +12,10 @@ use ingest::entry::{
 use ingest::ids::{BulkId, ConfigVersion, Offset, PartNumber, SegmentId, UploadId};
 use ingest::name::BucketName;
 use ingest::record::{
-    CompleteUpload, ConfigKind, CreateBucket, CreateUpload, DeleteObject, PutObject, PutPart,
-    RecordId, RecordPayload, SetBucketConfig, SetTags, UploadPart, Versioning,
+    AbortUpload, CompleteUpload, ConfigKind, CreateBucket, CreateUpload, DeleteObject, PutObject,
+    PutPart, RecordId, RecordPayload, SetBucketConfig, SetTags, UploadPart, Versioning,
 };
+use ingest::tail::TaggedTail;
 use md5::{Digest, Md5};
 
 use super::*;
@@ -53,6 +54,7 @@ fn bucket(versioning: Versioning) -> BucketState {
         versioning,
         config: CONFIG,
         documents: BTreeMap::new(),
+        tail: TaggedTail::default(),
     }
 }
 
@@ -165,6 +167,12 @@ fn conditions() -> Vec<(WriteCondition, Option<FoundVersion>, Option<Rejection>)
         (WriteCondition::IfMatch(PARTS_ETAG), there(), failed),
         (WriteCondition::IfMatch(ETAG), Some(object(PARTS_ETAG, false)), failed),
         (WriteCondition::IfMatch(PARTS_ETAG), Some(object(PARTS_ETAG, false)), None),
+        (WriteCondition::IfVersion(Offset::new(40)), None, missing),
+        (WriteCondition::IfVersion(Offset::new(40)), there(), None),
+        (WriteCondition::IfVersion(Offset::new(41)), there(), failed),
+        // A delete marker is a version, too: what expires names it.
+        (WriteCondition::IfVersion(Offset::new(41)), hidden(), None),
+        (WriteCondition::IfVersion(Offset::new(40)), hidden(), failed),
     ]
 }
 
@@ -227,6 +235,7 @@ fn a_bucket_is_created_once_and_named_by_its_offset() {
         versioning: Versioning::Off,
         config: ConfigVersion::ZERO,
         documents: BTreeMap::new(),
+        tail: TaggedTail::default(),
     };
     let wanted = RecordEffects {
         outcome: RecordOutcome::BucketCreated(state.id),
@@ -382,12 +391,40 @@ fn a_write_under_another_configuration_is_asked_again() {
         RecordBody::CompleteUpload(CompleteUpload { bucket, config, ..complete(&[1]) })
     };
     type BodyOf<'a> = &'a dyn Fn(BucketId, ConfigVersion) -> RecordBody;
-    let bodies: [BodyOf; 3] = [
+    let (upload, number) = (UPLOAD, PartNumber::new(1));
+    let bodies: [BodyOf; 8] = [
         &|bucket, config| RecordBody::PutObject(PutObject { bucket, config, ..put(inline(b"p")) }),
         &|bucket, config| {
             RecordBody::DeleteObject(DeleteObject { bucket, config, ..delete(VersionRef::Current) })
         },
         &complete,
+        &|bucket, config| {
+            let (key, version) = (key(), VersionRef::Current);
+            RecordBody::SetTags(SetTags { bucket, config, key, version, tags: Vec::new() })
+        },
+        &|bucket, config| {
+            let OpenUpload { attributes, checksum_algorithm, checksum_is_composite, .. } = open();
+            RecordBody::CreateUpload(CreateUpload {
+                bucket,
+                config,
+                key: key(),
+                upload,
+                attributes,
+                checksum_algorithm,
+                checksum_is_composite,
+            })
+        },
+        &|bucket, config| {
+            let (key, part) = (key(), part(1));
+            RecordBody::PutPart(PutPart { bucket, config, key, upload, number, part, stream: None })
+        },
+        &|bucket, config| {
+            RecordBody::AbortUpload(AbortUpload { bucket, config, key: key(), upload })
+        },
+        &|bucket, config| {
+            let (kind, document) = (ConfigKind::VERSIONING, None);
+            RecordBody::SetBucketConfig(SetBucketConfig { bucket, config, kind, document })
+        },
     ];
     for body in bodies {
         // The newer and the older configuration alike, before anything else is looked at.
@@ -467,6 +504,7 @@ fn tags_are_set_on_an_object_that_is_there() {
     let at = VersionRef::At(Offset::new(40));
     let set = |version| SetTags {
         bucket: BUCKET,
+        config: CONFIG,
         key: key(),
         version,
         tags: vec![("new".into(), "tags".into())],
@@ -523,6 +561,7 @@ fn an_upload_is_opened_in_a_bucket_that_is_there() {
         let OpenUpload { attributes, checksum_algorithm, checksum_is_composite, .. } = open();
         RecordBody::CreateUpload(CreateUpload {
             bucket,
+            config: CONFIG,
             key: key(),
             upload: UPLOAD,
             attributes,
@@ -592,11 +631,12 @@ fn complete(numbers: &[u16]) -> CompleteUpload {
 
 #[test]
 fn parts_and_their_end_need_an_open_upload() {
-    let (bucket, key, upload) = (BUCKET, key(), UPLOAD);
+    let (bucket, config, key, upload) = (BUCKET, CONFIG, key(), UPLOAD);
     let put = || {
         let (number, part) = (PartNumber::new(2), part(2));
         RecordBody::PutPart(PutPart {
             bucket,
+            config,
             key: key.clone(),
             upload,
             number,
@@ -604,7 +644,8 @@ fn parts_and_their_end_need_an_open_upload() {
             stream: None,
         })
     };
-    let abort = || RecordBody::AbortUpload { bucket, key: key.clone(), upload };
+    let abort =
+        || RecordBody::AbortUpload(AbortUpload { bucket, config, key: key.clone(), upload });
     for prior in [PriorState::default(), completed(&[1], 9)] {
         assert_eq!(off(prior.clone(), put()), rejected(Rejection::NoSuchUpload));
         assert_eq!(off(prior, abort()), rejected(Rejection::NoSuchUpload));
@@ -807,8 +848,13 @@ fn a_record_needs_what_its_outcome_hangs_on() {
         assert_eq!(needs_of(body), ReadSet { upload: upload.clone(), parts: true, ..wanted });
     }
     for version in [VersionRef::Current, VersionRef::Null, at] {
-        let body =
-            RecordBody::SetTags(SetTags { bucket: BUCKET, key: key(), version, tags: Vec::new() });
+        let body = RecordBody::SetTags(SetTags {
+            bucket: BUCKET,
+            config: CONFIG,
+            key: key(),
+            version,
+            tags: Vec::new(),
+        });
         let version = Some((BUCKET, key(), version));
         assert_eq!(needs_of(body), ReadSet { version, ..ReadSet::default() });
     }
@@ -817,9 +863,10 @@ fn a_record_needs_what_its_outcome_hangs_on() {
     assert_eq!(needs_of(delete_bucket(BUCKET)), uploads);
     assert_eq!(needs_of(delete_bucket(NOBODYS)), nothing);
     let (number, part) = (PartNumber::new(1), part(1));
+    let (bucket, config, key, id) = (BUCKET, CONFIG, key(), UPLOAD);
     let put_part =
-        PutPart { bucket: BUCKET, key: key(), upload: UPLOAD, number, part, stream: None };
-    let abort = RecordBody::AbortUpload { bucket: BUCKET, key: key(), upload: UPLOAD };
+        PutPart { bucket, config, key: key.clone(), upload: id, number, part, stream: None };
+    let abort = RecordBody::AbortUpload(AbortUpload { bucket, config, key, upload: id });
     for (body, parts) in [(RecordBody::PutPart(put_part), false), (abort, true)] {
         assert_eq!(needs_of(body), ReadSet { upload: upload.clone(), parts, ..ReadSet::default() });
     }
@@ -841,8 +888,13 @@ fn a_version_in_a_segment_is_tagged_where_it_lies() {
     if let EntryValue::Object(object) = &mut found.statement {
         object.payload = PayloadLocation::Segment(at);
     }
-    let set =
-        SetTags { bucket: BUCKET, key: key(), version: VersionRef::Current, tags: Vec::new() };
+    let set = SetTags {
+        bucket: BUCKET,
+        config: CONFIG,
+        key: key(),
+        version: VersionRef::Current,
+        tags: Vec::new(),
+    };
     let effects = off(version(Some(found)), RecordBody::SetTags(set));
     let EntryValue::Object(object) = &effects.entries[0].statement else { panic!("no object") };
     assert_eq!(object.payload, PayloadLocation::Segment(at));

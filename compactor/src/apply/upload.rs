@@ -1,9 +1,8 @@
 //! The outcome of records about multipart uploads.
 
 use ingest::entry::{Attributes, ETag, Extent, PartSummary, PayloadLocation};
-use ingest::ids::{BucketId, PartNumber, UploadId};
-use ingest::name::ObjectKey;
-use ingest::record::{CompleteUpload, CreateUpload, PutPart, UploadPart};
+use ingest::ids::{PartNumber, UploadId};
+use ingest::record::{AbortUpload, CompleteUpload, CreateUpload, PutPart, UploadPart};
 use md5::{Digest, Md5};
 
 use super::condition::{configured, holds};
@@ -19,8 +18,8 @@ use crate::state::{
 
 /// Opens an upload.
 pub fn create_upload(buckets: &Buckets, at: LogPosition, create: &CreateUpload) -> RecordEffects {
-    if buckets.get(create.bucket).is_none() {
-        return RecordEffects::rejected(Rejection::NoSuchBucket);
+    if let Err(rejection) = configured(buckets, create.bucket, create.config) {
+        return RecordEffects::rejected(rejection);
     }
     let key = StateKey::upload(create.bucket, create.key.as_bytes(), create.upload);
     let open = UploadState::Open(OpenUpload {
@@ -36,22 +35,28 @@ pub fn create_upload(buckets: &Buckets, at: LogPosition, create: &CreateUpload) 
 }
 
 /// Removes an upload and its parts.
-pub fn abort_upload(
-    prior: PriorState,
-    bucket: BucketId,
-    key: &ObjectKey,
-    upload: UploadId,
-) -> RecordEffects {
+pub fn abort_upload(buckets: &Buckets, prior: PriorState, abort: &AbortUpload) -> RecordEffects {
+    if let Err(rejection) = configured(buckets, abort.bucket, abort.config) {
+        return RecordEffects::rejected(rejection);
+    }
     if !matches!(prior.upload, Some(UploadState::Open(_))) {
         return RecordEffects::rejected(Rejection::NoSuchUpload);
     }
-    let mut state = remove_parts(upload, &prior.parts);
-    state.push((StateKey::upload(bucket, key.as_bytes(), upload), None));
+    let mut state = remove_parts(abort.upload, &prior.parts);
+    state.push((StateKey::upload(abort.bucket, abort.key.as_bytes(), abort.upload), None));
     RecordEffects { state, ..RecordEffects::only(RecordOutcome::Done) }
 }
 
 /// Stores a part; a part of the same number is replaced.
-pub fn put_part(at: LogPosition, prior: PriorState, put: &PutPart) -> RecordEffects {
+pub fn put_part(
+    buckets: &Buckets,
+    at: LogPosition,
+    prior: PriorState,
+    put: &PutPart,
+) -> RecordEffects {
+    if let Err(rejection) = configured(buckets, put.bucket, put.config) {
+        return RecordEffects::rejected(rejection);
+    }
     if !matches!(prior.upload, Some(UploadState::Open(_))) {
         return RecordEffects::rejected(Rejection::NoSuchUpload);
     }

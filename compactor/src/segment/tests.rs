@@ -108,9 +108,9 @@ fn written_bytes(added: &[Added]) -> (Vec<u8>, Vec<SegmentLocation>) {
 #[test]
 fn the_bytes_are_those_of_the_golden_file() {
     // A payload that is stored as it is, so that the bytes are our own to the last.
-    let added = added(&noise(1, 2000));
+    let added = added(&noise(1, 3000));
     let (bytes, places) = written_bytes(&added);
-    let golden = golden::check("segment-v1.seg", &bytes);
+    let golden = golden::check("segment-v2.seg", &bytes);
     assert_eq!(golden[4], STORED);
     let memory = Memory::default();
     memory.put(&path(), &golden);
@@ -129,7 +129,7 @@ fn a_golden_file_with_compressed_blocks_is_still_read() {
         Some(Bytes::from(vec![b'h'; 5000])),
     ));
     let (bytes, places) = written_bytes(&all);
-    let golden = golden::read("segment-v1-zstd.seg", || bytes);
+    let golden = golden::read("segment-v2-zstd.seg", || bytes);
     assert_eq!(golden[4], ZSTD);
     let memory = Memory::default();
     memory.put(&path(), &golden);

@@ -12,6 +12,7 @@ use ingest::record::{
     CONFIG_BYTES_MAX, CONFIG_DOCUMENTS_MAX, ConfigKind, REGION_BYTES_MAX, Versioning,
     decode_document, encode_document,
 };
+use ingest::tail::TaggedTail;
 use ingest::time::WallTime;
 
 use crate::outcome::Rejection;
@@ -36,6 +37,8 @@ pub struct BucketState {
     pub config: ConfigVersion,
     /// The configuration documents by kind, also of kinds that this version does not know.
     pub documents: BTreeMap<ConfigKind, ConfigDocument>,
+    /// Facts that were added after the version of the encoding was fixed.
+    pub tail: TaggedTail,
 }
 
 /// One configuration document of a bucket.
@@ -113,6 +116,7 @@ impl BucketState {
             kind.encode(&mut out);
             document.encode(&mut out);
         }
+        self.tail.encode(&mut out);
         out.finish()
     }
 
@@ -131,6 +135,7 @@ impl BucketState {
             versioning: Versioning::Off,
             config: ConfigVersion::new(from.u32("configuration version")?),
             documents: BTreeMap::new(),
+            tail: TaggedTail::default(),
         };
         for _ in 0..from.count(CONFIG_DOCUMENTS_MAX, "configuration documents")? {
             let error = from.error("order of configuration documents");
@@ -145,6 +150,7 @@ impl BucketState {
         if bucket.documents_bytes() > CONFIG_BYTES_MAX {
             return Err(from.error("length of configuration documents"));
         }
+        bucket.tail = TaggedTail::decode(&mut from)?;
         from.end("end of bucket")?;
         Ok(bucket)
     }

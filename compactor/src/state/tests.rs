@@ -6,6 +6,7 @@ use ingest::record::{
     CONFIG_BYTES_MAX, CONFIG_DOCUMENT_BYTES_MAX, CONFIG_DOCUMENTS_MAX, ConfigKind,
     REGION_BYTES_MAX, Versioning,
 };
+use ingest::tail::TaggedTail;
 use proptest::prelude::*;
 
 use super::*;
@@ -46,6 +47,7 @@ fn bucket() -> BucketState {
             (kind(300), document(7, b"<of-a-kind-that-nobody-knows />")),
         ]
         .into(),
+        tail: TaggedTail::decode(&mut Decoder::new(Bytes::from_static(b"\x01\x09\x02ab"))).unwrap(),
     }
 }
 
@@ -119,6 +121,10 @@ fn outcomes() -> Vec<RecordOutcome> {
         Rejection::SequenceGap,
         Rejection::Expired,
         Rejection::StaleCut,
+        Rejection::PayloadMissing,
+        Rejection::BucketWritten,
+        Rejection::ConfigurationTooLarge,
+        Rejection::ConfigurationMalformed,
     ];
     all.extend(rejections.map(RecordOutcome::Rejected));
     all
@@ -458,6 +464,7 @@ proptest! {
             versioning,
             config: ConfigVersion::new(config),
             documents,
+            tail: TaggedTail::default(),
         };
         prop_assert_eq!(BucketState::decode(state.encode()), Ok(state));
     }
@@ -465,7 +472,7 @@ proptest! {
     #[test]
     fn a_writer_comes_back(
         epoch: u32, last: u64, seen: u64,
-        chosen in proptest::collection::vec(0usize..25, 0..20),
+        chosen in proptest::collection::vec(0usize..29, 0..20),
     ) {
         let outcomes = outcomes();
         let state = WriterState {
@@ -512,13 +519,14 @@ fn documents_are_counted_against_the_limits_of_a_bucket() {
 #[test]
 fn documents_in_another_order_or_of_no_versioning_are_refused() {
     let bytes = bucket().encode();
-    let list = bytes.len() - (1 + (1 + 4 + 8 + 1 + 1) + (2 + 4 + 8 + 1 + 31));
+    let list = bytes.len() - (1 + (1 + 4 + 8 + 1 + 1) + (2 + 4 + 8 + 1 + 31) + 5);
     assert_eq!(bytes[list], 2);
-    let (first, second) = (bytes.slice(list + 1..list + 16), bytes.slice(list + 16..));
-    let swapped = [&bytes[..=list], &second, &first].concat();
+    let end = bytes.len() - 5;
+    let (first, second) = (bytes.slice(list + 1..list + 16), bytes.slice(list + 16..end));
+    let swapped = [&bytes[..=list], &second, &first, &bytes[end..]].concat();
     let error = BucketState::decode(swapped.into()).unwrap_err();
     assert_eq!(error.what, "order of configuration documents");
-    let twice = [&bytes[..=list], &first, &first].concat();
+    let twice = [&bytes[..=list], &first, &first, &bytes[end..]].concat();
     assert!(BucketState::decode(twice.into()).is_err());
     let mut other = bytes.to_vec();
     other[list + 15] = 9;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::ids::PartNumber;
+use crate::tail::TaggedTail;
 
 /// Longest name or value among an object's headers, metadata and tags, in bytes.
 pub const TEXT_BYTES_MAX: usize = 64 << 10;
@@ -70,6 +71,8 @@ pub struct Attributes {
     pub checksums: Vec<StoredChecksum>,
     /// Parts, for an object made by a multipart upload.
     pub parts: Vec<PartSummary>,
+    /// Attributes that were added after the version of the encoding was fixed.
+    pub tail: TaggedTail,
 }
 
 fn put_pairs(out: &mut Encoder, pairs: &[(String, String)], what: &'static str) {
@@ -169,6 +172,7 @@ impl Attributes {
                 checksum.encode(out);
             }
         }
+        self.tail.encode(out);
     }
 
     /// Takes attributes off. Fails for a list or text beyond its limit, and for bytes that [`Attributes::encode`]
@@ -192,6 +196,7 @@ impl Attributes {
             Ok(PartSummary { number, size, checksum })
         };
         let parts = (0..count).map(|_| part(from)).collect::<Result<_, _>>()?;
-        Ok(Self { size, etag, owner, headers, metadata, tags, checksums, parts })
+        let tail = TaggedTail::decode(from)?;
+        Ok(Self { size, etag, owner, headers, metadata, tags, checksums, parts, tail })
     }
 }

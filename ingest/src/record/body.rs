@@ -1,7 +1,7 @@
 //! The bodies of records: one variant for each kind, and the dispatch to the code of each kind.
 
 use crate::codec::{DecodeError, Decoder, Encoder};
-use crate::ids::{BucketId, BulkId, CutNumber, NodeId, Offset, StreamId, UploadId, WriterId};
+use crate::ids::{BucketId, BulkId, CutNumber, NodeId, Offset, StreamId, WriterId};
 use crate::name::{OBJECT_KEY_BYTES_MAX, ObjectKey};
 
 use super::bucket::{CreateBucket, decode_deletion, encode_deletion};
@@ -11,7 +11,7 @@ use super::kind::RecordKind;
 use super::object::{DeleteObject, PutObject, RecordPayload, SetTags};
 use super::part::RecordPart;
 use super::stream::{StreamPiece, StreamRef, decode_stream};
-use super::upload::{CompleteUpload, CreateUpload, PutPart, decode_abort, encode_abort};
+use super::upload::{AbortUpload, CompleteUpload, CreateUpload, PutPart};
 
 /// The request, or the statement of the store, that a record carries.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,14 +43,7 @@ pub enum RecordBody {
     /// An upload becomes an object.
     CompleteUpload(CompleteUpload),
     /// An upload is given up.
-    AbortUpload {
-        /// The bucket.
-        bucket: BucketId,
-        /// The key that the upload was begun for.
-        key: ObjectKey,
-        /// The upload.
-        upload: UploadId,
-    },
+    AbortUpload(AbortUpload),
     /// All records below this one are to be folded into sealed files.
     Cut {
         /// One more than the last cut. Any other number is ignored, so that races do no harm.
@@ -95,7 +88,7 @@ impl RecordBody {
             RecordBody::CreateUpload(_) => RecordKind::CreateUpload,
             RecordBody::PutPart(_) => RecordKind::PutPart,
             RecordBody::CompleteUpload(_) => RecordKind::CompleteUpload,
-            RecordBody::AbortUpload { .. } => RecordKind::AbortUpload,
+            RecordBody::AbortUpload(_) => RecordKind::AbortUpload,
             RecordBody::Cut { .. } => RecordKind::Cut,
             RecordBody::Barrier => RecordKind::Barrier,
             RecordBody::Data(_) => RecordKind::Data,
@@ -127,9 +120,7 @@ impl RecordBody {
             RecordBody::CreateUpload(body) => body.encode(out),
             RecordBody::PutPart(body) => body.encode(out),
             RecordBody::CompleteUpload(body) => body.encode(out),
-            RecordBody::AbortUpload { bucket, key, upload } => {
-                encode_abort(*bucket, key, *upload, out);
-            }
+            RecordBody::AbortUpload(body) => body.encode(out),
             RecordBody::Cut { number } => {
                 out.u64(number.get());
             }
@@ -164,10 +155,7 @@ impl RecordBody {
             RecordKind::CreateUpload => RecordBody::CreateUpload(CreateUpload::decode(from)?),
             RecordKind::PutPart => RecordBody::PutPart(PutPart::decode(from)?),
             RecordKind::CompleteUpload => RecordBody::CompleteUpload(CompleteUpload::decode(from)?),
-            RecordKind::AbortUpload => {
-                let (bucket, key, upload) = decode_abort(from)?;
-                RecordBody::AbortUpload { bucket, key, upload }
-            }
+            RecordKind::AbortUpload => RecordBody::AbortUpload(AbortUpload::decode(from)?),
             RecordKind::Cut => RecordBody::Cut { number: decode_cut(from)? },
             RecordKind::Data => RecordBody::Data(StreamPiece::decode(from)?),
             RecordKind::Digest => RecordBody::Digest(CutDigest::decode(from)?),
@@ -189,7 +177,7 @@ impl RecordBody {
             RecordBody::CreateUpload(body) => Some((body.bucket, &body.key)),
             RecordBody::PutPart(body) => Some((body.bucket, &body.key)),
             RecordBody::CompleteUpload(body) => Some((body.bucket, &body.key)),
-            RecordBody::AbortUpload { bucket, key, .. } => Some((*bucket, key)),
+            RecordBody::AbortUpload(body) => Some((body.bucket, &body.key)),
             RecordBody::OpenWriter
             | RecordBody::CreateBucket(_)
             | RecordBody::DeleteBucket { .. }
@@ -214,12 +202,12 @@ impl RecordBody {
             RecordBody::CompleteUpload(body) => body.bytes_estimate(),
             RecordBody::Data(piece) => piece.bytes.len() + 64,
             RecordBody::Abandon { .. } | RecordBody::Room(_) => 32,
+            RecordBody::AbortUpload(body) => body.bytes_estimate(),
             RecordBody::CreateBucket(body) => body.bytes_estimate(),
             RecordBody::SetBucketConfig(body) => body.bytes_estimate(),
             RecordBody::DeleteObject(body) => body.bytes_estimate(),
             RecordBody::OpenWriter
             | RecordBody::DeleteBucket { .. }
-            | RecordBody::AbortUpload { .. }
             | RecordBody::Cut { .. }
             | RecordBody::Barrier
             | RecordBody::Digest(_)

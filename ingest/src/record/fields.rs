@@ -26,6 +26,12 @@ pub fn decode_upload(from: &mut Decoder) -> Result<UploadId, DecodeError> {
     Ok(UploadId(from.array("upload id")?))
 }
 
+/// Appends the head of a request about an object: the bucket, the version of the bucket's configuration under which
+/// the request was accepted, and the key.
+pub fn encode_target(bucket: BucketId, config: ConfigVersion, key: &ObjectKey, out: &mut Encoder) {
+    out.u64(bucket.get()).u32(config.get()).bytes(key.as_bytes());
+}
+
 /// Appends a checksum that may be absent.
 pub fn encode_checksum(checksum: Option<&StoredChecksum>, out: &mut Encoder) {
     out.bool(checksum.is_some());
@@ -67,5 +73,6 @@ pub fn attributes_bytes(attributes: &Attributes) -> usize {
     let texts: usize = lists.into_iter().map(|pairs| pairs_bytes(pairs)).sum();
     let checksums = attributes.checksums.len() * (CHECKSUM_BYTES_MAX + 8);
     let parts = attributes.parts.len() * (CHECKSUM_BYTES_MAX + 32);
-    texts + checksums + parts + attributes.owner.len() + 512
+    let tail = attributes.tail.bytes_estimate();
+    texts + checksums + parts + tail + attributes.owner.len() + 512
 }

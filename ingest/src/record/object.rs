@@ -9,7 +9,9 @@ use crate::entry::{Attributes, ETag, Extent};
 use crate::ids::{BucketId, ConfigVersion, Offset};
 use crate::name::{OBJECT_KEY_BYTES_MAX, ObjectKey};
 
-use super::fields::{attributes_bytes, decode_bucket, decode_config, decode_key, pairs_bytes};
+use super::fields::{
+    attributes_bytes, decode_bucket, decode_config, decode_key, encode_target, pairs_bytes,
+};
 use super::part::RecordPart;
 use super::stream::StreamRef;
 
@@ -35,6 +37,8 @@ pub enum WriteCondition {
     IfPresent,
     /// The current version has this entity tag (`If-Match`).
     IfMatch(ETag),
+    /// The current version is the one that the record at this offset made. A delete marker is a version, too.
+    IfVersion(Offset),
 }
 
 impl RecordPart for WriteCondition {
@@ -47,6 +51,7 @@ impl RecordPart for WriteCondition {
                 etag.encode(out.u8(3));
                 out
             }
+            WriteCondition::IfVersion(version) => out.u8(4).u64(version.get()),
         };
     }
 
@@ -57,6 +62,7 @@ impl RecordPart for WriteCondition {
             1 => WriteCondition::IfAbsent,
             2 => WriteCondition::IfPresent,
             3 => WriteCondition::IfMatch(ETag::decode(from)?),
+            4 => WriteCondition::IfVersion(Offset::new(from.u64("version offset")?)),
             _ => return Err(error),
         })
     }
@@ -124,7 +130,7 @@ pub struct PutObject {
 
 impl RecordPart for PutObject {
     fn encode(&self, out: &mut Encoder) {
-        out.u64(self.bucket.get()).u32(self.config.get()).bytes(self.key.as_bytes());
+        encode_target(self.bucket, self.config, &self.key, out);
         self.condition.encode(out);
         self.attributes.encode(out);
         out.u64(self.digest);
@@ -197,7 +203,7 @@ pub struct DeleteObject {
 
 impl RecordPart for DeleteObject {
     fn encode(&self, out: &mut Encoder) {
-        out.u64(self.bucket.get()).u32(self.config.get()).bytes(self.key.as_bytes());
+        encode_target(self.bucket, self.config, &self.key, out);
         self.version.encode(out);
         self.condition.encode(out);
     }
@@ -218,6 +224,8 @@ impl RecordPart for DeleteObject {
 pub struct SetTags {
     /// The bucket.
     pub bucket: BucketId,
+    /// The version of the bucket's configuration under which the request was accepted.
+    pub config: ConfigVersion,
     /// The key.
     pub key: ObjectKey,
     /// The version.
@@ -228,7 +236,7 @@ pub struct SetTags {
 
 impl RecordPart for SetTags {
     fn encode(&self, out: &mut Encoder) {
-        out.u64(self.bucket.get()).bytes(self.key.as_bytes());
+        encode_target(self.bucket, self.config, &self.key, out);
         self.version.encode(out);
         out.count(self.tags.len(), TAGS_MAX, "tags");
         for (name, value) in &self.tags {
@@ -239,6 +247,7 @@ impl RecordPart for SetTags {
 
     fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
         let bucket = decode_bucket(from)?;
+        let config = decode_config(from)?;
         let key = decode_key(from)?;
         let version = VersionRef::decode(from)?;
         let count = from.count(TAGS_MAX, "tags")?;
@@ -247,7 +256,7 @@ impl RecordPart for SetTags {
             Ok((name, from.text(TAG_VALUE_BYTES_MAX, "tag value")?))
         };
         let tags = (0..count).map(|_| tag(from)).collect::<Result<_, DecodeError>>()?;
-        Ok(Self { bucket, key, version, tags })
+        Ok(Self { bucket, config, key, version, tags })
     }
 
     fn bytes_estimate(&self) -> usize {

@@ -15,6 +15,7 @@ use crate::ids::{
     BulkId, ConfigVersion, CutNumber, NodeId, Offset, PartNumber, SegmentId, StreamId, UploadId,
 };
 use crate::name::{BucketName, ObjectKey};
+use crate::tail::TaggedTail;
 use crate::time::WallTime;
 
 fn key(text: &str) -> ObjectKey {
@@ -54,7 +55,18 @@ fn attributes() -> Attributes {
             },
             PartSummary { number: PartNumber::new(10_000), size: 1, checksum: None },
         ],
+        tail: tail(&[1, 3, 300], b"of a later version"),
     }
+}
+
+/// A tail with one text under each tag, as a later version may write it.
+fn tail(tags: &[u16], text: &[u8]) -> TaggedTail {
+    let mut out = Encoder::new();
+    out.varint(tags.len() as u64);
+    for tag in tags {
+        out.varint(u64::from(*tag)).bytes(text);
+    }
+    TaggedTail::decode(&mut Decoder::new(out.finish())).unwrap()
 }
 
 /// The highest number that a kind of configuration can have.
@@ -99,7 +111,8 @@ fn golden_bodies() -> Vec<RecordBody> {
     };
     let put_part = |number, part, stream| {
         let number = PartNumber::new(number);
-        RecordBody::PutPart(PutPart { bucket, key: key.clone(), upload, number, part, stream })
+        let key = key.clone();
+        RecordBody::PutPart(PutPart { bucket, config, key, upload, number, part, stream })
     };
     let stream = StreamRef { stream: StreamId([0x66; 16]), records: 3 };
     let claim =
@@ -131,12 +144,14 @@ fn golden_bodies() -> Vec<RecordBody> {
         delete(VersionRef::At(Offset::new(41)), WriteCondition::IfPresent),
         RecordBody::SetTags(SetTags {
             bucket,
+            config,
             key: key.clone(),
             version: VersionRef::At(Offset::new(41)),
             tags: vec![pair("tier", "cold"), pair("", "")],
         }),
         RecordBody::CreateUpload(CreateUpload {
             bucket,
+            config,
             key: key.clone(),
             upload,
             attributes: Attributes { owner: "owner".into(), ..Attributes::default() },
@@ -163,7 +178,8 @@ fn golden_bodies() -> Vec<RecordBody> {
             condition: WriteCondition::Always,
             checksum: None,
         }),
-        RecordBody::AbortUpload { bucket, key: key.clone(), upload },
+        RecordBody::AbortUpload(AbortUpload { bucket, config, key: key.clone(), upload }),
+        delete(VersionRef::Current, WriteCondition::IfVersion(Offset::new(41))),
         RecordBody::Cut { number: CutNumber::new(12) },
         RecordBody::Barrier,
         put(WriteCondition::Always, RecordPayload::Stream(stream)),
@@ -347,7 +363,7 @@ fn only_what_makes_the_store_larger_grows() {
             RecordBody::OpenWriter
                 | RecordBody::DeleteBucket { .. }
                 | RecordBody::DeleteObject(_)
-                | RecordBody::AbortUpload { .. }
+                | RecordBody::AbortUpload(_)
                 | RecordBody::Cut { .. }
                 | RecordBody::Digest(_)
                 | RecordBody::Claim { .. }
@@ -405,10 +421,15 @@ fn any_attributes() -> impl Strategy<Value = Attributes> {
         (any_pairs(4), any_pairs(4), any_pairs(4)),
         collection::vec(any_checksum(), 0..3),
         collection::vec(part, 0..4),
+        collection::btree_set(any::<u16>(), 0..3),
     )
-        .prop_map(|(size, etag, owner, (headers, metadata, tags), checksums, parts)| {
-            Attributes { size, etag, owner, headers, metadata, tags, checksums, parts }
-        })
+        .prop_map(
+            |(size, etag, owner, (headers, metadata, tags), checksums, parts, fields)| {
+                let fields: Vec<u16> = fields.into_iter().collect();
+                let tail = tail(&fields, b"");
+                Attributes { size, etag, owner, headers, metadata, tags, checksums, parts, tail }
+            },
+        )
 }
 
 fn any_extents() -> impl Strategy<Value = Arc<[Extent]>> {
@@ -430,6 +451,7 @@ fn any_condition() -> impl Strategy<Value = WriteCondition> {
         Just(WriteCondition::IfAbsent),
         Just(WriteCondition::IfPresent),
         any_etag().prop_map(WriteCondition::IfMatch),
+        any::<u64>().prop_map(|version| WriteCondition::IfVersion(Offset::new(version))),
     ]
 }
 
@@ -478,14 +500,19 @@ fn any_body() -> impl Strategy<Value = RecordBody> {
         },
     );
     let tags = (any_target(), any_version(), any_pairs(5)).prop_map(
-        |((bucket, _, key, _), version, tags)| {
-            RecordBody::SetTags(SetTags { bucket, key, version, tags })
+        |((bucket, config, key, _), version, tags)| {
+            RecordBody::SetTags(SetTags { bucket, config, key, version, tags })
         },
     );
     let upload = (any_target(), any_attributes(), any::<(u8, bool)>()).prop_map(
-        |((bucket, _, key, upload), attributes, (checksum_algorithm, checksum_is_composite))| {
+        |(
+            (bucket, config, key, upload),
+            attributes,
+            (checksum_algorithm, checksum_is_composite),
+        )| {
             RecordBody::CreateUpload(CreateUpload {
                 bucket,
+                config,
                 key,
                 upload,
                 attributes,
@@ -501,13 +528,13 @@ fn any_body() -> impl Strategy<Value = RecordBody> {
         any_extents(),
     )
         .prop_map(
-            |((bucket, _, key, upload), (number, size, md5, digest), checksum, extents)| {
+            |((bucket, config, key, upload), (number, size, md5, digest), checksum, extents)| {
                 let part = UploadPart { size, md5, digest, checksum, extents };
                 let number = PartNumber::new(number);
                 let records = size as u32;
                 let stream =
                     part.extents.is_empty().then_some(StreamRef { stream: StreamId(md5), records });
-                RecordBody::PutPart(PutPart { bucket, key, upload, number, part, stream })
+                RecordBody::PutPart(PutPart { bucket, config, key, upload, number, part, stream })
             },
         );
     let parts = collection::vec(any::<(u16, [u8; 16])>(), 0..5);
@@ -542,10 +569,8 @@ fn any_body() -> impl Strategy<Value = RecordBody> {
             }
         ),
         any::<u64>().prop_map(|number| RecordBody::Cut { number: CutNumber::new(number) }),
-        any_target().prop_map(|(bucket, _, key, upload)| RecordBody::AbortUpload {
-            bucket,
-            key,
-            upload
+        any_target().prop_map(|(bucket, config, key, upload)| {
+            RecordBody::AbortUpload(AbortUpload { bucket, config, key, upload })
         }),
         put,
         delete,
@@ -640,8 +665,8 @@ fn put_of(attributes: Attributes) -> Record {
 }
 
 fn tags_of(tags: Vec<(String, String)>) -> Record {
-    let (bucket, version) = (BucketId::new(3), VersionRef::Current);
-    of(RecordBody::SetTags(SetTags { bucket, key: key("k"), version, tags }))
+    let (bucket, config, version) = (BucketId::new(3), ConfigVersion::ZERO, VersionRef::Current);
+    of(RecordBody::SetTags(SetTags { bucket, config, key: key("k"), version, tags }))
 }
 
 fn text(n: usize) -> String {
@@ -713,6 +738,11 @@ fn limits() -> Vec<(&'static str, usize, Sized)> {
         }),
         ("payload", INLINE_BYTES_MAX, |n| {
             put_with(Attributes::default(), RecordPayload::Inline(bytes(n)))
+        }),
+        ("configuration document", CONFIG_DOCUMENT_BYTES_MAX, |n| {
+            let (bucket, config) = (BucketId::new(3), ConfigVersion::ZERO);
+            let (kind, document) = (unknown_kind(), Some(bytes(n)));
+            of(RecordBody::SetBucketConfig(SetBucketConfig { bucket, config, kind, document }))
         }),
         ("tags", TAGS_MAX, |n| tags_of(vec![pair("", ""); n])),
         ("tag key", TAG_KEY_BYTES_MAX, |n| tags_of(vec![(text(n), String::new())])),

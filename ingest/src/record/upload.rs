@@ -9,7 +9,7 @@ use crate::name::{OBJECT_KEY_BYTES_MAX, ObjectKey};
 
 use super::fields::{
     attributes_bytes, decode_bucket, decode_checksum, decode_config, decode_key,
-    decode_named_parts, decode_upload, encode_checksum, encode_named_parts,
+    decode_named_parts, decode_upload, encode_checksum, encode_named_parts, encode_target,
 };
 use super::object::WriteCondition;
 use super::part::RecordPart;
@@ -20,6 +20,8 @@ use super::stream::StreamRef;
 pub struct CreateUpload {
     /// The bucket.
     pub bucket: BucketId,
+    /// The version of the bucket's configuration under which the request was accepted.
+    pub config: ConfigVersion,
     /// The key that the object will have.
     pub key: ObjectKey,
     /// The upload's id.
@@ -34,7 +36,8 @@ pub struct CreateUpload {
 
 impl RecordPart for CreateUpload {
     fn encode(&self, out: &mut Encoder) {
-        out.u64(self.bucket.get()).bytes(self.key.as_bytes()).raw(&self.upload.0);
+        encode_target(self.bucket, self.config, &self.key, out);
+        out.raw(&self.upload.0);
         self.attributes.encode(out);
         out.u8(self.checksum_algorithm).bool(self.checksum_is_composite);
     }
@@ -42,6 +45,7 @@ impl RecordPart for CreateUpload {
     fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
         Ok(Self {
             bucket: decode_bucket(from)?,
+            config: decode_config(from)?,
             key: decode_key(from)?,
             upload: decode_upload(from)?,
             attributes: Attributes::decode(from)?,
@@ -60,6 +64,8 @@ impl RecordPart for CreateUpload {
 pub struct PutPart {
     /// The bucket.
     pub bucket: BucketId,
+    /// The version of the bucket's configuration under which the request was accepted.
+    pub config: ConfigVersion,
     /// The key that the upload was begun for.
     pub key: ObjectKey,
     /// The upload.
@@ -74,7 +80,8 @@ pub struct PutPart {
 
 impl RecordPart for PutPart {
     fn encode(&self, out: &mut Encoder) {
-        out.u64(self.bucket.get()).bytes(self.key.as_bytes()).raw(&self.upload.0);
+        encode_target(self.bucket, self.config, &self.key, out);
+        out.raw(&self.upload.0);
         out.u16(self.number.get());
         self.part.encode(out);
         out.bool(self.stream.is_some());
@@ -86,6 +93,7 @@ impl RecordPart for PutPart {
     fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
         Ok(Self {
             bucket: decode_bucket(from)?,
+            config: decode_config(from)?,
             key: decode_key(from)?,
             upload: decode_upload(from)?,
             number: PartNumber::new(from.u16("part number")?),
@@ -158,7 +166,7 @@ pub struct CompleteUpload {
 
 impl RecordPart for CompleteUpload {
     fn encode(&self, out: &mut Encoder) {
-        out.u64(self.bucket.get()).u32(self.config.get()).bytes(self.key.as_bytes());
+        encode_target(self.bucket, self.config, &self.key, out);
         out.raw(&self.upload.0);
         encode_named_parts(&self.parts, out);
         self.condition.encode(out);
@@ -182,12 +190,31 @@ impl RecordPart for CompleteUpload {
     }
 }
 
-/// Appends the body of an upload's abort.
-pub fn encode_abort(bucket: BucketId, key: &ObjectKey, upload: UploadId, out: &mut Encoder) {
-    out.u64(bucket.get()).bytes(key.as_bytes()).raw(&upload.0);
+/// An upload is given up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AbortUpload {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The version of the bucket's configuration under which the request was accepted.
+    pub config: ConfigVersion,
+    /// The key that the upload was begun for.
+    pub key: ObjectKey,
+    /// The upload.
+    pub upload: UploadId,
 }
 
-/// Takes the body of an upload's abort off.
-pub fn decode_abort(from: &mut Decoder) -> Result<(BucketId, ObjectKey, UploadId), DecodeError> {
-    Ok((decode_bucket(from)?, decode_key(from)?, decode_upload(from)?))
+impl RecordPart for AbortUpload {
+    fn encode(&self, out: &mut Encoder) {
+        encode_target(self.bucket, self.config, &self.key, out);
+        out.raw(&self.upload.0);
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        Ok(Self {
+            bucket: decode_bucket(from)?,
+            config: decode_config(from)?,
+            key: decode_key(from)?,
+            upload: decode_upload(from)?,
+        })
+    }
 }

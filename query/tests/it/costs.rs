@@ -7,8 +7,8 @@ use ingest::entry::Attributes;
 use ingest::ids::{BucketId, PartNumber, UploadId};
 use ingest::name::ObjectKey;
 use ingest::record::{
-    CompleteUpload, ConfigKind, CreateUpload, DeleteObject, PutPart, RecordBody, SetBucketConfig,
-    SetTags, UploadPart, VersionRef, Versioning, WriteCondition,
+    AbortUpload, CompleteUpload, ConfigKind, CreateUpload, DeleteObject, PutPart, RecordBody,
+    SetBucketConfig, SetTags, UploadPart, VersionRef, Versioning, WriteCondition,
 };
 use simulator::{Sim, SimDisk};
 
@@ -23,9 +23,10 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey::new(name.as_bytes().to_vec()).expect("a short key")
 }
 
-fn create_upload(bucket: BucketId, upload: UploadId) -> RecordBody {
+fn create_upload(engine: &Engine, bucket: BucketId, upload: UploadId) -> RecordBody {
     RecordBody::CreateUpload(CreateUpload {
         bucket,
+        config: engine.config(bucket),
         key: key("large"),
         upload,
         attributes: Attributes { owner: "owner".into(), ..Attributes::default() },
@@ -35,20 +36,21 @@ fn create_upload(bucket: BucketId, upload: UploadId) -> RecordBody {
 }
 
 /// An empty part: it has no extents, so that thousands are quickly made.
-fn put_part(bucket: BucketId, upload: UploadId, number: u16) -> RecordBody {
+fn put_part(engine: &Engine, bucket: BucketId, upload: UploadId, number: u16) -> RecordBody {
     let md5 = attributes(b"").etag.md5;
     let part = UploadPart { size: 0, md5, digest: 0, checksum: None, extents: [].into() };
     let number = PartNumber::new(number);
-    RecordBody::PutPart(PutPart { bucket, key: key("large"), upload, number, part, stream: None })
+    let (config, key) = (engine.config(bucket), key("large"));
+    RecordBody::PutPart(PutPart { bucket, config, key, upload, number, part, stream: None })
 }
 
 /// A bucket with so many removed keys and an upload of so many parts beside it.
 async fn fill(engine: &Engine, count: u16) -> (BucketId, BucketId) {
     let bucket = engine.bucket("uploads", Versioning::On).await.unwrap();
     let emptied = engine.bucket("emptied", Versioning::Off).await.unwrap();
-    engine.submit(create_upload(bucket, UPLOAD)).await.unwrap();
+    engine.submit(create_upload(engine, bucket, UPLOAD)).await.unwrap();
     for number in 1..=count {
-        let taken = engine.submit(put_part(bucket, UPLOAD, number)).await.unwrap();
+        let taken = engine.submit(put_part(engine, bucket, UPLOAD, number)).await.unwrap();
         assert_eq!(taken, RecordOutcome::Done);
         let gone = key(&format!("gone-{number}"));
         engine.put(emptied, &gone, b"", WriteCondition::Always).await.unwrap();
@@ -90,18 +92,21 @@ fn looked_at(count: u16, with_cut: bool) -> Vec<(&'static str, u64)> {
         };
         let tags = SetTags {
             bucket,
+            config,
             key: key("a"),
             version: VersionRef::Current,
             tags: vec![("name".into(), "value".into())],
         };
         let seen = engine.partition.snapshot().at;
-        let abort = |upload| RecordBody::AbortUpload { bucket, key: key("large"), upload };
+        let abort = |upload| {
+            RecordBody::AbortUpload(AbortUpload { bucket, config, key: key("large"), upload })
+        };
         let records: Vec<(&str, RecordBody)> = vec![
-            ("a first part", put_part(bucket, UPLOAD, count + 1)),
-            ("a part again", put_part(bucket, UPLOAD, count / 2)),
-            ("a part of nothing", put_part(bucket, UploadId([9; 16]), 1)),
-            ("an upload", create_upload(bucket, ENDED)),
-            ("its part", put_part(bucket, ENDED, 1)),
+            ("a first part", put_part(&engine, bucket, UPLOAD, count + 1)),
+            ("a part again", put_part(&engine, bucket, UPLOAD, count / 2)),
+            ("a part of nothing", put_part(&engine, bucket, UploadId([9; 16]), 1)),
+            ("an upload", create_upload(&engine, bucket, ENDED)),
+            ("its part", put_part(&engine, bucket, ENDED, 1)),
             ("its completion", complete(vec![1])),
             ("its completion again", complete(vec![1])),
             ("the end of what has ended", abort(ENDED)),
@@ -167,7 +172,8 @@ fn the_end_of_an_upload_looks_at_its_parts_once() {
         let (bucket, _) = fill(&engine, 40).await;
         let counter = &engine.partition.counters().prior_looked_at;
         let before = counter.load(Ordering::Relaxed);
-        let abort = RecordBody::AbortUpload { bucket, key: key("large"), upload: UPLOAD };
+        let (config, key) = (engine.config(bucket), key("large"));
+        let abort = RecordBody::AbortUpload(AbortUpload { bucket, config, key, upload: UPLOAD });
         assert_eq!(engine.submit(abort).await.unwrap(), RecordOutcome::Done);
         let looked_at = counter.load(Ordering::Relaxed) - before;
         engine.close_log().await;

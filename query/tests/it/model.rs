@@ -15,8 +15,8 @@ use ingest::ids::{BucketId, Offset, PartNumber, UploadId};
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
 use ingest::record::{
-    CompleteUpload, CreateUpload, DeleteObject, PutPart, RecordBody, RecordPayload, SetTags,
-    UploadPart, VersionRef, Versioning, WriteCondition,
+    AbortUpload, CompleteUpload, CreateUpload, DeleteObject, PutPart, RecordBody, RecordPayload,
+    SetTags, UploadPart, VersionRef, Versioning, WriteCondition,
 };
 use proptest::prelude::*;
 use query::listing::{self, ListItem, ListRequest, ListStart};
@@ -40,6 +40,8 @@ enum When {
     IfPresent,
     IfMatch,
     IfMatchOther,
+    IfVersion,
+    IfVersionBefore,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +74,8 @@ fn when() -> impl Strategy<Value = When> {
         1 => Just(When::IfPresent),
         1 => Just(When::IfMatch),
         1 => Just(When::IfMatchOther),
+        1 => Just(When::IfVersion),
+        1 => Just(When::IfVersionBefore),
     ]
 }
 
@@ -226,6 +230,8 @@ impl Checked {
         let content = self.content(size);
         let key = object_key(k);
         let current = self.buckets[b].current(KEYS[k].as_bytes());
+        let newest = self.buckets[b].keys.get(KEYS[k].as_bytes()).and_then(|all| all.first());
+        let newest = newest.map(|version| version.at);
         let etag_of = |content: &Bytes| attributes(content).etag;
         let condition = match when {
             When::Always => WriteCondition::Always,
@@ -236,12 +242,16 @@ impl Checked {
                 None => WriteCondition::IfMatch(etag_of(&content)),
             },
             When::IfMatchOther => WriteCondition::IfMatch(etag_of(&Bytes::from_static(b"no such"))),
+            // A delete marker is a version, too.
+            When::IfVersion => WriteCondition::IfVersion(newest.unwrap_or(Offset::MAX)),
+            When::IfVersionBefore => WriteCondition::IfVersion(Offset::ZERO),
         };
         let holds = match when {
             When::Always => true,
             When::IfAbsent => current.is_none(),
             When::IfPresent | When::IfMatch => current.is_some(),
-            When::IfMatchOther => false,
+            When::IfVersion => newest.is_some(),
+            When::IfMatchOther | When::IfVersionBefore => false,
         };
         let outcome = self.engine.put(self.ids[b], &key, &content, condition).await?;
         match outcome {
@@ -345,7 +355,8 @@ impl Checked {
             _ => VersionRef::Current,
         };
         let (bucket, key) = (self.ids[b], object_key(k));
-        let set = SetTags { bucket, key, version, tags: tags.clone() };
+        let config = self.engine.config(bucket);
+        let set = SetTags { bucket, config, key, version, tags: tags.clone() };
         let outcome = self.engine.submit(RecordBody::SetTags(set)).await?;
         let versions = self.buckets[b].keys.get_mut(KEYS[k].as_bytes());
         let tagged = versions.and_then(|all| all.get_mut(number)).filter(|v| v.content.is_some());
@@ -370,8 +381,10 @@ impl Checked {
         let mut id = [7; 16];
         id[..8].copy_from_slice(&(self.step as u64).to_le_bytes());
         let upload = UploadId(id);
+        let config = self.engine.config(bucket);
         let create = CreateUpload {
             bucket,
+            config,
             key: key.clone(),
             upload,
             attributes: Attributes { owner: "owner".into(), ..Attributes::default() },
@@ -391,7 +404,7 @@ impl Checked {
             let (size, md5) = (*size as u64, attributes(&content).etag.md5);
             let part = UploadPart { size, md5, digest: written.digest, checksum: None, extents };
             let number = PartNumber::new(index as u16 + 1);
-            let put = PutPart { bucket, key: key.clone(), upload, number, part, stream };
+            let put = PutPart { bucket, config, key: key.clone(), upload, number, part, stream };
             same(
                 "a part",
                 self.engine.submit(RecordBody::PutPart(put)).await?,
@@ -405,12 +418,12 @@ impl Checked {
             whole.extend_from_slice(&content);
         }
         if aborts {
-            let abort = RecordBody::AbortUpload { bucket, key, upload };
+            let abort = RecordBody::AbortUpload(AbortUpload { bucket, config, key, upload });
             same("an abort", self.engine.submit(abort).await?, RecordOutcome::Done)?;
         } else {
             let complete = CompleteUpload {
                 bucket,
-                config: self.engine.config(bucket),
+                config,
                 key,
                 upload,
                 parts: named,

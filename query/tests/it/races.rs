@@ -275,6 +275,7 @@ fn tags_while_a_cut_is_sealed(seed: u64) -> Result<(), String> {
             }
             let set = ingest::record::SetTags {
                 bucket,
+                config: engine.config(bucket),
                 key: object.clone(),
                 version: ingest::record::VersionRef::Current,
                 tags: vec![("round".into(), round.to_string())],

@@ -121,7 +121,8 @@ async fn disturb(engine: &Engine, bucket: BucketId, random: &SimRandom) {
         1 => engine.delete(bucket, &key).await.map(|_| ()),
         2 => {
             let tags = vec![("a".to_owned(), "b".to_owned())];
-            let set = SetTags { bucket, key, version: VersionRef::Current, tags };
+            let (config, version) = (engine.config(bucket), VersionRef::Current);
+            let set = SetTags { bucket, config, key, version, tags };
             engine.submit(RecordBody::SetTags(set)).await.map(|_| ())
         }
         _ => {

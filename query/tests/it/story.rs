@@ -16,7 +16,8 @@ use ingest::ids::{BucketId, PartNumber, UploadId};
 use ingest::mutant::Mutant;
 use ingest::name::{BucketName, ObjectKey};
 use ingest::record::{
-    CompleteUpload, CreateUpload, PutPart, RecordBody, UploadPart, Versioning, WriteCondition,
+    AbortUpload, CompleteUpload, CreateUpload, PutPart, RecordBody, UploadPart, Versioning,
+    WriteCondition,
 };
 use simulator::{CrashSurvival, RunStopped, Sim, SimDisk};
 
@@ -173,8 +174,10 @@ async fn take(engine: &Engine, steps: &[Step], at: usize) -> Result<(), String> 
             is(outcome, matches!(outcome, RecordOutcome::Deleted(_)))
         }
         Step::Begin(number) => {
+            let bucket = bucket(engine, UPLOADS)?;
             let create = CreateUpload {
-                bucket: bucket(engine, UPLOADS)?,
+                bucket,
+                config: engine.config(bucket),
                 key: key(&upload_key(number)),
                 upload: UploadId([number; 16]),
                 attributes: Attributes { owner: "owner".into(), ..Attributes::default() },
@@ -206,7 +209,9 @@ async fn take(engine: &Engine, steps: &[Step], at: usize) -> Result<(), String> 
         Step::Abort(number) => {
             let (bucket, upload) = (bucket(engine, UPLOADS)?, UploadId([number; 16]));
             let key = key(&upload_key(number));
-            let outcome = engine.submit(RecordBody::AbortUpload { bucket, key, upload }).await?;
+            let config = engine.config(bucket);
+            let abort = RecordBody::AbortUpload(AbortUpload { bucket, config, key, upload });
+            let outcome = engine.submit(abort).await?;
             is(outcome, outcome == RecordOutcome::Done)
         }
         Step::Cut => engine.partition.cut().await.map(|_| ()).map_err(|error| error.to_string()),
@@ -222,8 +227,10 @@ async fn put_part(engine: &Engine, upload: u8, number: u16, content: Bytes) -> R
         checksum: None,
         extents: written.extents,
     };
+    let bucket = bucket(engine, UPLOADS)?;
     let put = PutPart {
-        bucket: bucket(engine, UPLOADS)?,
+        bucket,
+        config: engine.config(bucket),
         key: key(&upload_key(upload)),
         upload: UploadId([upload; 16]),
         number: PartNumber::new(number),

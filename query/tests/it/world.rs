@@ -20,8 +20,9 @@ use ingest::log::replicated::ReplicatedLog;
 use ingest::log::{Log, ReadError};
 use ingest::name::{BucketName, ObjectKey};
 use ingest::record::{
-    CompleteUpload, ConfigKind, CreateBucket, CreateUpload, DeleteObject, PutObject, PutPart,
-    RecordBody, RecordPayload, SetBucketConfig, UploadPart, VersionRef, Versioning, WriteCondition,
+    AbortUpload, CompleteUpload, ConfigKind, CreateBucket, CreateUpload, DeleteObject, PutObject,
+    PutPart, RecordBody, RecordPayload, SetBucketConfig, UploadPart, VersionRef, Versioning,
+    WriteCondition,
 };
 use query::listing::{self, ListItem, ListRequest, ListStart};
 use query::object;
@@ -544,6 +545,7 @@ impl Client {
         self.pending = Some(Pending::Nothing);
         let create = CreateUpload {
             bucket: self.bucket,
+            config: engine.config(self.bucket),
             key: key.clone(),
             upload,
             attributes: Attributes { owner: "owner".into(), ..Attributes::default() },
@@ -567,6 +569,7 @@ impl Client {
             let number = PartNumber::new(number);
             let put = PutPart {
                 bucket: self.bucket,
+                config: engine.config(self.bucket),
                 key: key.clone(),
                 upload,
                 number,
@@ -586,7 +589,12 @@ impl Client {
         }
         if self.random.chance(15) {
             let (bucket, key) = (self.bucket, key.clone());
-            let abort = RecordBody::AbortUpload { bucket, key: key.clone(), upload };
+            let abort = RecordBody::AbortUpload(AbortUpload {
+                bucket,
+                config: engine.config(bucket),
+                key: key.clone(),
+                upload,
+            });
             let outcome = engine.submit(abort).await?;
             self.ended.push((key, upload));
             return if outcome == RecordOutcome::Done {

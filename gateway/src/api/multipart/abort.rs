@@ -1,7 +1,7 @@
 //! AbortMultipartUpload.
 
 use compactor::outcome::RecordOutcome;
-use ingest::record::RecordBody;
+use ingest::record::{AbortUpload, RecordBody};
 
 use crate::api::context::S3Context;
 use crate::api::errors::unexpected;
@@ -14,10 +14,11 @@ pub async fn abort(context: &S3Context, request: &S3Request) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
     let key = request.object_key()?;
     let upload = request.upload()?;
-    match context
-        .submit(request, RecordBody::AbortUpload { bucket: bucket.id, key, upload })
-        .await?
-    {
+    let abort = |config| {
+        let key = key.clone();
+        RecordBody::AbortUpload(AbortUpload { bucket: bucket.id, config, key, upload })
+    };
+    match context.submit_configured(request, &bucket, abort).await? {
         RecordOutcome::Done => Ok(response::empty(204)),
         other => Err(unexpected(&other)),
     }

@@ -40,15 +40,19 @@ pub async fn create(context: &S3Context, request: &S3Request) -> HandlerResult {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|_| S3Error::from(ErrorCode::InternalError))?;
     let upload = UploadId(id);
-    let body = RecordBody::CreateUpload(CreateUpload {
-        bucket: bucket.id,
-        key: key.clone(),
-        upload,
-        attributes: attributes(request)?,
-        checksum_algorithm: algorithm.map_or(0, |algorithm| algorithm as u8),
-        checksum_is_composite: is_composite,
-    });
-    match context.submit(request, body).await? {
+    let attributes = attributes(request)?;
+    let create = |config| {
+        RecordBody::CreateUpload(CreateUpload {
+            bucket: bucket.id,
+            config,
+            key: key.clone(),
+            upload,
+            attributes: attributes.clone(),
+            checksum_algorithm: algorithm.map_or(0, |algorithm| algorithm as u8),
+            checksum_is_composite: is_composite,
+        })
+    };
+    match context.submit_configured(request, &bucket, create).await? {
         RecordOutcome::Done => {}
         other => return Err(unexpected(&other)),
     }

@@ -30,8 +30,11 @@ pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) ->
         extents: taken.extents(),
     };
     let stream = taken.stream();
-    let put = PutPart { bucket: bucket.id, key, upload, number, part, stream };
-    let outcome = context.submit(request, RecordBody::PutPart(put)).await;
+    let put = |config| {
+        let (bucket, key, part) = (bucket.id, key.clone(), part.clone());
+        RecordBody::PutPart(PutPart { bucket, config, key, upload, number, part, stream })
+    };
+    let outcome = context.submit_configured(request, &bucket, put).await;
     if let Some(guard) = taken.payload.guard {
         guard.settle(&outcome);
     }

@@ -117,7 +117,7 @@ impl CopyDirectives {
                 None => source.checksums.iter().filter(|c| !c.is_composite).cloned().collect(),
             },
             owner: own.owner,
-            parts: Vec::new(),
+            ..Attributes::default()
         }
     }
 }

@@ -50,8 +50,11 @@ async fn change_tags(
     let bucket = context.bucket_for_write(request).await?;
     let key = request.object_key()?;
     let version = version_ref(request.query("versionId"))?;
-    let set = SetTags { bucket: bucket.id, key, version, tags };
-    match context.submit(request, RecordBody::SetTags(set)).await? {
+    let set = |config| {
+        let (key, tags) = (key.clone(), tags.clone());
+        RecordBody::SetTags(SetTags { bucket: bucket.id, config, key, version, tags })
+    };
+    match context.submit_configured(request, &bucket, set).await? {
         RecordOutcome::Changed(version) => {
             let mut answer = response::empty(status);
             if bucket.versioning != Versioning::Off {

@@ -134,7 +134,7 @@ fn operation(body: &RecordBody) -> Option<&'static str> {
         RecordBody::CreateUpload(_) => "CreateMultipartUpload",
         RecordBody::PutPart(_) => "UploadPart",
         RecordBody::CompleteUpload(_) => "CompleteMultipartUpload",
-        RecordBody::AbortUpload { .. } => "AbortMultipartUpload",
+        RecordBody::AbortUpload(_) => "AbortMultipartUpload",
         RecordBody::OpenWriter
         | RecordBody::Cut { .. }
         | RecordBody::Barrier
@@ -229,8 +229,8 @@ impl ChangeOutcome {
             RecordBody::CreateUpload(create) => {
                 state(StateKey::upload(bucket, create.key.as_bytes(), create.upload))
             }
-            RecordBody::AbortUpload { key, upload, .. } => {
-                state(StateKey::upload(bucket, key.as_bytes(), *upload))
+            RecordBody::AbortUpload(abort) => {
+                state(StateKey::upload(bucket, abort.key.as_bytes(), abort.upload))
             }
             RecordBody::PutPart(put) => state(StateKey::part(put.upload, put.number)),
             RecordBody::DeleteObject(delete) => {

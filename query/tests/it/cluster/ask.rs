@@ -101,8 +101,10 @@ pub async fn begin_upload(
     first: usize,
 ) -> Option<CompleteUpload> {
     let owner = Attributes { owner: "owner".into(), ..Attributes::default() };
+    let config = config(&partition, bucket);
     let create = CreateUpload {
         bucket,
+        config,
         key: key.clone(),
         upload,
         attributes: owner,
@@ -119,7 +121,7 @@ pub async fn begin_upload(
         let RecordPayload::Stream(stream) = payload else { return None };
         let part = UploadPart { size, md5, digest, checksum: None, extents: Arc::new([]) };
         let key = key.clone();
-        let put = PutPart { bucket, key, upload, number, part, stream: Some(stream) };
+        let put = PutPart { bucket, config, key, upload, number, part, stream: Some(stream) };
         let outcome = submit(&partition, RecordBody::PutPart(put)).await;
         if let Some(guard) = guard {
             guard.settle(&outcome);
@@ -129,7 +131,6 @@ pub async fn begin_upload(
             _ => return None,
         }
     }
-    let config = config(&partition, bucket);
     let condition = record::WriteCondition::Always;
     Some(CompleteUpload { bucket, config, key, upload, parts, condition, checksum: None })
 }
