@@ -6,4 +6,5 @@ pub mod create;
 pub mod delete;
 pub mod head;
 pub mod location;
+pub mod tagging;
 pub mod versioning;

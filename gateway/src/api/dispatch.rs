@@ -32,6 +32,9 @@ pub async fn dispatch(
         Operation::GetBucketLocation => bucket::location::get(context, request).await,
         Operation::GetBucketVersioning => bucket::versioning::get(context, request).await,
         Operation::PutBucketVersioning => bucket::versioning::put(context, request, body).await,
+        Operation::GetBucketTagging => bucket::tagging::get(context, request).await,
+        Operation::PutBucketTagging => bucket::tagging::put(context, request, body).await,
+        Operation::DeleteBucketTagging => bucket::tagging::delete(context, request).await,
         Operation::GetBucketAcl => bucket::acl::get(context, request).await,
         Operation::GetBucketLogging => configuration::logging(context, request).await,
         Operation::GetBucketNotificationConfiguration => {

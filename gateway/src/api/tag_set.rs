@@ -16,6 +16,8 @@ const VALUE_CHARACTERS_MAX: usize = 256;
 pub enum Tagged {
     /// An object, with at most 10 tags.
     Object,
+    /// A bucket, with at most 50 tags.
+    Bucket,
 }
 
 impl Tagged {
@@ -23,6 +25,7 @@ impl Tagged {
     fn limit(self) -> (usize, &'static str) {
         match self {
             Tagged::Object => (10, "Object tags cannot be greater than 10"),
+            Tagged::Bucket => (50, "Bucket tag count cannot be greater than 50"),
         }
     }
 }
@@ -90,6 +93,12 @@ mod tests {
             let document = write(&tags(count));
             assert_eq!(read(document.as_bytes(), Tagged::Object).unwrap(), tags(count));
         }
+    }
+
+    #[test]
+    fn a_bucket_may_have_more_tags_than_an_object() {
+        assert!(check(tags(50), Tagged::Bucket).is_ok());
+        assert!(check(tags(51), Tagged::Bucket).is_err());
     }
 
     #[test]

@@ -43,17 +43,29 @@ struct KnownKind {
 }
 
 /// The registry. One more kind is one constant of [`ConfigKind`] and one row here.
-const KNOWN: &[KnownKind] = &[KnownKind {
-    kind: ConfigKind::VERSIONING,
-    name: "versioning",
-    bytes_max: 1,
-    put: "PutBucketVersioning",
-    delete: None,
-}];
+const KNOWN: &[KnownKind] = &[
+    KnownKind {
+        kind: ConfigKind::VERSIONING,
+        name: "versioning",
+        bytes_max: 1,
+        put: "PutBucketVersioning",
+        delete: None,
+    },
+    KnownKind {
+        kind: ConfigKind::TAGGING,
+        name: "tagging",
+        // 50 tags of 384 characters, each escaped by at most six.
+        bytes_max: 128 << 10,
+        put: "PutBucketTagging",
+        delete: Some("DeleteBucketTagging"),
+    },
+];
 
 impl ConfigKind {
     /// The document is one byte, see [`Versioning::document`].
     pub const VERSIONING: Self = Self(1);
+    /// The document is the S3 document `Tagging`, as GetBucketTagging answers it.
+    pub const TAGGING: Self = Self(2);
 
     fn known(self) -> Option<&'static KnownKind> {
         KNOWN.iter().find(|known| known.kind == self)

@@ -256,14 +256,17 @@ pub(super) const ROWS: &[OperationDefinition] = &[
     get(Operation::GetBucketTagging, Bucket)
         .selected_by(&["tagging"])
         .requires(&[RequiredAction::always(Action::GetBucketTagging)])
-        .absent(ErrorCode::NoSuchTagSet),
+        .served(),
     put(Operation::PutBucketTagging, Bucket)
         .selected_by(&["tagging"])
+        .headers(&[DOCUMENT])
         .requires(&[RequiredAction::always(Action::PutBucketTagging)])
-        .unread(BodyKind::Xml),
+        .document(DOCUMENT_BYTES_MAX)
+        .served(),
     delete(Operation::DeleteBucketTagging, Bucket)
         .selected_by(&["tagging"])
-        .requires(&[RequiredAction::always(Action::PutBucketTagging)]),
+        .requires(&[RequiredAction::always(Action::PutBucketTagging)])
+        .served(),
     get(Operation::GetBucketVersioning, Bucket)
         .selected_by(&["versioning"])
         .requires(&[RequiredAction::always(Action::GetBucketVersioning)])
