@@ -4,7 +4,7 @@
 //! is decided where the log is applied, the same on every replica. Everything that the decision needs is inside:
 //! no clock, no look-up by name, no default that a later version might change.
 //!
-//! [`kind`] is the table of kinds, [`body`] dispatches to the code of each; the bodies of a family stand in one
+//! `kind.rs` is the table of kinds, `body.rs` dispatches to the code of each; the bodies of a family stand in one
 //! file, encoding beside decoding.
 
 mod body;

@@ -230,8 +230,6 @@ impl Checked {
         let content = self.content(size);
         let key = object_key(k);
         let current = self.buckets[b].current(KEYS[k].as_bytes());
-        let newest = self.buckets[b].keys.get(KEYS[k].as_bytes()).and_then(|all| all.first());
-        let newest = newest.map(|version| version.at);
         let etag_of = |content: &Bytes| attributes(content).etag;
         let condition = match when {
             When::Always => WriteCondition::Always,
@@ -242,15 +240,16 @@ impl Checked {
                 None => WriteCondition::IfMatch(etag_of(&content)),
             },
             When::IfMatchOther => WriteCondition::IfMatch(etag_of(&Bytes::from_static(b"no such"))),
-            // A delete marker is a version, too.
-            When::IfVersion => WriteCondition::IfVersion(newest.unwrap_or(Offset::MAX)),
+            // The model does not know the versions of markers, so it names those of objects only.
+            When::IfVersion => {
+                WriteCondition::IfVersion(current.map_or(Offset::MAX, |version| version.at))
+            }
             When::IfVersionBefore => WriteCondition::IfVersion(Offset::ZERO),
         };
         let holds = match when {
             When::Always => true,
             When::IfAbsent => current.is_none(),
-            When::IfPresent | When::IfMatch => current.is_some(),
-            When::IfVersion => newest.is_some(),
+            When::IfPresent | When::IfMatch | When::IfVersion => current.is_some(),
             When::IfMatchOther | When::IfVersionBefore => false,
         };
         let outcome = self.engine.put(self.ids[b], &key, &content, condition).await?;
