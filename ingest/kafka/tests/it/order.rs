@@ -29,7 +29,7 @@ async fn messages_stand_in_the_order_of_the_calls() {
     for lane in ProducerKind::ALL {
         let partitions = [0, 1].map(PartitionId::new);
         let producer = trial.producer(lane);
-        let before = trial.brokers.bounds(ONE).await.unwrap().end;
+        let before = trial.end_of_one().await;
         let sent: Vec<_> = (0..COUNT)
             .flat_map(|n| partitions.map(|partition| producer.send(partition, message(n))))
             .collect();

@@ -1,7 +1,7 @@
 //! A log of its own for each test.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use ingest::ids::{Offset, PartitionId};
@@ -82,14 +82,19 @@ impl Trial {
         let replicas = if brokers < 3 { 1 } else { 3 };
         let made = kafka::create(&self.settings, partitions, replicas).await;
         assert_eq!(made, Ok(TopicCreation::Created));
-        // The leaders of a new topic are elected after it exists; until then brokers answer that they lead none.
-        let deadline = Instant::now() + PATIENCE;
-        for partition in (0..partitions).map(PartitionId::new) {
-            while let Err(error) = self.brokers.bounds(partition).await {
-                assert!(Instant::now() < deadline, "partition {partition} has no leader: {error}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    /// The end of the first partition. The leader of a new topic is elected after the topic exists; until then a
+    /// broker answers that it does not lead the partition.
+    pub async fn end_of_one(&self) -> Offset {
+        for _ in 0..PATIENCE.as_secs() {
+            match self.brokers.bounds(ONE).await {
+                Ok(bounds) => return bounds.end,
+                Err(error) => println!("asking again: {error}"),
             }
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
+        panic!("the first partition has no leader")
     }
 
     pub fn producer(&self, lane: ProducerKind) -> Box<dyn Producer> {
