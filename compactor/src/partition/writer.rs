@@ -256,7 +256,7 @@ impl Writer {
 
     /// Wakes the fencer, which opens a new epoch, because the state of the last append is unknown. Never
     /// blocks.
-    pub fn lose_step(&self) {
+    fn lose_step(&self) {
         self.out_of_step.notify_one();
     }
 
