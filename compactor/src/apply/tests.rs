@@ -305,7 +305,7 @@ fn each_change_of_a_document_raises_the_configuration() {
         let state = BucketState { versioning, ..with_documents(&[(kind, &document)]) };
         assert_eq!(set(set_config(kind, Some(&document))), changed(state));
     }
-    // What the fold does not read, it keeps as it came.
+    // Documents that the fold does not read are kept as they came.
     let unknown = ConfigKind::decode(&mut Decoder::new(Bytes::from_static(&[99]))).unwrap();
     let state = with_documents(&[(unknown, b"<any />")]);
     assert_eq!(set(set_config(unknown, Some(b"<any />"))), changed(state));

@@ -288,7 +288,7 @@ async fn state_extents(run: &OpenRun, add: &mut impl FnMut(&[Extent]), faults: &
     while let (Some(key), Some(value)) = (cursor.key(), cursor.value_bytes()) {
         let key = StateKey(Bytes::copy_from_slice(key));
         let named = match value.first() {
-            // What has come of a stream under way may have been given back since: it was given up.
+            // Pieces of a stream under way may have been given back since, when the stream was abandoned.
             Some(1) if key.is_stream() => StreamState::decode(value.slice(1..)).map(|_| Vec::new()),
             Some(1) if key.is_part() => {
                 decode_part(value.slice(1..)).map(|(_, part)| part.extents.to_vec())

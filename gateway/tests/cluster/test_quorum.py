@@ -14,7 +14,7 @@ from lib.cluster import Cluster
 pytestmark = [pytest.mark.long, pytest.mark.serial]
 
 BUCKET = "quorum"
-# What the documents state: so many seconds a request waits at most. The SDK asks twice, and the way takes a little.
+# The longest wait of a request in seconds, as the documents state it. The SDK asks twice, and the way takes a little.
 WRITE_WAIT, READ_WAIT = 2 * 15 + 5, 2 * 10 + 5
 KINDS = {"put": "small", "large put": "large", "delete": "gone"}
 

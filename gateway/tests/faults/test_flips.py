@@ -88,7 +88,7 @@ def test_a_flipped_bit_costs_what_it_touches_and_errors_name_it(made, sizes, see
     for number in range(KINDS.index(kind), sizes.samples, len(KINDS)):
         chance = random.Random(f"{seed} {number}")
         flips.append(Flip(chance.choice([image for image in made.images if image.places(kind)]), kind, chance))
-    # What is folded is not needed from the log any more, so there it makes a difference which store it is.
+    # Folded records are not needed from the log any more, so there the two stores differ.
     groups = [[flip for flip in flips if flip.image is image] for image in made.images] if kind == "log" else [flips]
     failed = []
     for group in filter(None, groups):

@@ -23,7 +23,7 @@ from lib.trace_spoiler import SPOILED, Spoiler
 from lib.trace_writer import BUCKET, Sizes, Writer
 
 CONNECTIONS = 8
-# What strace prints must hold all of the largest batch.
+# Bytes of a call that strace prints: all of the largest batch must fit.
 PRINTED_BYTES = 400_000
 FLAGS = ["--bulk-file-bytes", "3000000", "--log-file-bytes", "16777216"]
 

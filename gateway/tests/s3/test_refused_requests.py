@@ -94,7 +94,7 @@ def no_length(sender):
     return sender.ask("PUT", "/hostile/new", sign("PUT", "/hostile/new", {"host": sender.host}, UNSIGNED)[0])
 
 
-# What is wrong -> the codes or statuses of which one must come, and the request.
+# The fault -> the codes or statuses of which one must come, and the request.
 REQUESTS = {
     "a short body": (["IncompleteBody", 0], lambda s: s.put(length=10, payload=UNSIGNED, short=True)),
     "a wrong sha256": (["XAmzContentSHA256Mismatch"], lambda s: s.put(payload=EMPTY)),

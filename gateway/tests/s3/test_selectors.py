@@ -30,7 +30,7 @@ EVERYWHERE = {"x-amz-expected-bucket-owner", "x-amz-request-payer", "x-amz-bypas
               "x-amz-sdk-checksum-algorithm", "x-amz-checksum-algorithm", "x-amz-checksum-mode", "x-amz-meta-",
               "x-amz-optional-object-attributes", "x-amz-object-attributes", "x-amz-max-parts",
               "x-amz-part-number-marker"}
-# What plain writes obey besides.
+# Headers that plain writes obey besides.
 OBEYED = {("PUT", "object"): {"x-amz-tagging", "x-amz-copy-source", "content-md5", "if-match", "if-none-match"},
           ("DELETE", "object"): {"if-match", "if-none-match", "content-md5"}, ("DELETE", "bucket"): {"content-md5"},
           ("PUT", "bucket"): {"x-amz-object-ownership", "content-md5"}}

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.serial
 
 FILES = 1024
 KINDS = ["idle", "heads", "bodies", "readers"]
-# What a server's memory may grow by: connections, and what is on its way to clients that do not read.
+# The growth of a server's memory that is allowed: connections, and what is on its way to clients that do not read.
 GROWTH = 256 << 20
 BIG = 8 << 20
 

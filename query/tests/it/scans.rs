@@ -42,7 +42,7 @@ async fn listed(engine: &Engine, bucket: BucketId, shown: VersionScope) -> Resul
     Ok(rows.collect())
 }
 
-/// What a scan shows, in the order of keys, and how many of the rows are disjoint.
+/// The rows of a scan in the order of keys, and how many of the rows are disjoint.
 async fn scanned(
     engine: &Engine,
     bucket: BucketId,
