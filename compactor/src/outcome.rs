@@ -1,104 +1,107 @@
-//! What became of a record: decided where the log is applied, the same on every replica.
+//! The outcome of a record, decided where the log is applied, the same on every replica.
 
 use ingest::codec::{DecodeError, Decoder, Encoder};
 use ingest::entry::ETag;
 use ingest::ids::{BucketId, ConfigVersion, Offset};
 use ingest::time::WallTime;
 
-/// What became of a record.
+/// The outcome of a record. Part of the state: a writer that sends a record again gets the first outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RecordOutcome {
-    /// It was done, and there is nothing to tell.
+    /// The record is applied, and its outcome has no facts.
     Done,
-    /// A bucket exists now.
+    /// The bucket with this id was created.
     BucketCreated(BucketId),
-    /// An object version exists now.
+    /// An object version was written.
     Written(WrittenVersion),
-    /// An object, or a version of it, is no more.
+    /// An object, or one version of it, was deleted.
     Deleted(DeletedVersion),
-    /// A version says something new of itself (its tags).
+    /// The tags of this version were changed.
     Changed(VersionName),
-    /// It was not done.
+    /// A part was stored at this time of the log.
+    PartStored(WallTime),
+    /// The record was not applied.
     Rejected(Rejection),
 }
 
-/// See [`RecordOutcome::Written`].
+/// An object version that a record wrote.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WrittenVersion {
     /// The version; clients see it as `null` when `is_null`.
     pub version: Offset,
-    /// Whether it is version `null`.
+    /// True for version `null`.
     pub is_null: bool,
-    /// When, by the log.
+    /// The time of the log at which the version was written.
     pub created: WallTime,
-    /// Its entity tag.
+    /// The version's entity tag.
     pub etag: ETag,
-    /// Its length in bytes.
+    /// The version's length in bytes.
     pub size: u64,
 }
 
-/// See [`RecordOutcome::Deleted`].
+/// The effect of a delete.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeletedVersion {
-    /// The version that the delete made (a marker) or removed, where there is one to tell.
+    /// The version that the delete made (a marker) or removed; `None` when there was nothing to delete.
     pub version: Option<VersionName>,
-    /// Whether that version is, or was, a delete marker.
+    /// True when that version is, or was, a delete marker.
     pub is_marker: bool,
 }
 
-/// A version as clients know it.
+/// The name under which clients know a version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VersionName {
-    /// `null`.
+    /// The version `null`.
     Null,
-    /// The one made by the record at this offset.
+    /// The version that the record at this offset made.
     At(Offset),
 }
 
-/// Why a record was not done.
+/// The reason why a record was not applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rejection {
-    /// There is no such bucket (any more).
+    /// The bucket does not exist, or no longer.
     NoSuchBucket,
-    /// A bucket of that name exists; the same user owns it.
+    /// A bucket of that name exists, and the same user owns it.
     BucketAlreadyOwned,
-    /// A bucket of that name exists; another user owns it.
+    /// A bucket of that name exists, and another user owns it.
     BucketExists,
     /// The bucket holds object versions.
     BucketNotEmpty,
-    /// The bucket's configuration has changed since the request was accepted: ask again under this one.
+    /// The bucket's configuration has changed since the request was accepted. The writer may submit the record again
+    /// under this version.
     Retry(ConfigVersion),
-    /// The condition does not hold.
+    /// The record's condition does not hold.
     PreconditionFailed,
-    /// There is no such object, or its current version is a delete marker.
+    /// The object does not exist, or its current version is a delete marker.
     NoSuchKey,
-    /// There is no such version.
+    /// The version does not exist.
     NoSuchVersion,
-    /// The version is a delete marker, which has nothing of the kind.
+    /// The version is a delete marker, which has no tags.
     IsDeleteMarker,
-    /// There is no such upload.
+    /// The upload does not exist, or has ended.
     NoSuchUpload,
     /// A named part is missing or has another entity tag.
     InvalidPart,
     /// The parts are not named in ascending order.
     InvalidPartOrder,
-    /// A part other than the last is below the smallest size.
+    /// A part other than the last is smaller than the smallest part size.
     EntityTooSmall,
-    /// The writer's instance was never opened, or a newer one has been.
+    /// The writer's epoch was never opened, or a newer one has been.
     WrongEpoch,
-    /// Records of this writer are missing before this one.
+    /// Earlier records of this writer are missing.
     SequenceGap,
-    /// The record was answered so long ago that its outcome is forgotten.
+    /// The record was applied so long ago that its outcome is no longer kept.
     Expired,
-    /// The cut's number is not the next one.
+    /// The number of the cut is not the next one.
     StaleCut,
-    /// The payload that it names did not come whole before it.
+    /// The payload that the record names did not come whole before it in the log.
     PayloadMissing,
-    /// Something was written to the bucket after it had been found empty: look again.
+    /// The bucket was written to after it had been found empty. The writer may search it again.
     BucketWritten,
-    /// The documents of the bucket's configuration would be too many, or too long together.
+    /// The bucket's configuration documents would be more, or together longer, than the limit.
     ConfigurationTooLarge,
-    /// The configuration document is not one that the fold can read.
+    /// The fold cannot read the configuration document.
     ConfigurationMalformed,
 }
 
@@ -145,7 +148,7 @@ fn decode_name(from: &mut Decoder) -> Result<Option<VersionName>, DecodeError> {
 }
 
 impl RecordOutcome {
-    /// Appends it.
+    /// Appends the outcome.
     pub fn encode(&self, out: &mut Encoder) {
         match self {
             RecordOutcome::Done => {
@@ -164,6 +167,9 @@ impl RecordOutcome {
                 encode_name(deleted.version, out);
             }
             RecordOutcome::Changed(version) => encode_name(Some(*version), out.u8(5)),
+            RecordOutcome::PartStored(created) => {
+                out.u8(6).i64(created.micros());
+            }
             RecordOutcome::Rejected(rejection) => {
                 let same = |r: &&Rejection| {
                     std::mem::discriminant(*r) == std::mem::discriminant(rejection)
@@ -177,7 +183,7 @@ impl RecordOutcome {
         }
     }
 
-    /// Takes it off.
+    /// Takes an outcome off. Fails for a kind, reason or version name that [`RecordOutcome::encode`] never writes.
     pub fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
         let error = from.error("outcome");
         let flag = |from: &mut Decoder| Ok::<_, DecodeError>(from.u8("flag")? == 1);
@@ -196,6 +202,7 @@ impl RecordOutcome {
                 RecordOutcome::Deleted(DeletedVersion { version: decode_name(from)?, is_marker })
             }
             5 => RecordOutcome::Changed(decode_name(from)?.ok_or(error)?),
+            6 => RecordOutcome::PartStored(WallTime::from_micros(from.i64("time")?)),
             4 => {
                 let code = usize::from(from.u8("rejection")?);
                 RecordOutcome::Rejected(match REJECTIONS.get(code) {

@@ -653,7 +653,8 @@ fn parts_and_their_end_need_an_open_upload() {
     let effects = off(uploaded(&[2]), put());
     let value = effects.state[0].1.clone().unwrap();
     assert_eq!(decode_part(value.clone()), Ok((TIME, part(2))));
-    assert_eq!(effects, RecordEffects { state: vec![(part_key(2), Some(value))], ..done() });
+    let stored = RecordEffects { outcome: RecordOutcome::PartStored(TIME), ..done() };
+    assert_eq!(effects, RecordEffects { state: vec![(part_key(2), Some(value))], ..stored });
     let state = vec![(part_key(1), None), (part_key(7), None), (upload_key(), None)];
     assert_eq!(off(uploaded(&[1, 7]), abort()), RecordEffects { state, ..done() });
 }

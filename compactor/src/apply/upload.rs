@@ -62,7 +62,8 @@ pub fn put_part(
     }
     let key = StateKey::part(put.upload, put.number);
     let value = encode_part(&put.part, at.time);
-    RecordEffects { state: vec![(key, Some(value))], ..RecordEffects::only(RecordOutcome::Done) }
+    let outcome = RecordOutcome::PartStored(at.time);
+    RecordEffects { state: vec![(key, Some(value))], ..RecordEffects::only(outcome) }
 }
 
 fn remove_parts(upload: UploadId, parts: &[(PartNumber, UploadPart)]) -> Vec<StateChange> {

@@ -102,6 +102,7 @@ fn outcomes() -> Vec<RecordOutcome> {
         named(Some(VersionName::At(Offset::new(41))), false),
         RecordOutcome::Changed(VersionName::Null),
         RecordOutcome::Changed(VersionName::At(Offset::new(41))),
+        RecordOutcome::PartStored(WallTime::from_micros(5)),
     ];
     let rejections = [
         Rejection::NoSuchBucket,
@@ -177,7 +178,7 @@ fn write() -> Vec<u8> {
 
 #[test]
 fn the_bytes_of_a_state_run_are_those_of_the_golden_file() {
-    let golden = golden::check("state-v2.state", &write());
+    let golden = golden::check("state-v3.state", &write());
     let memory = Memory::default();
     memory.put(&path(), &golden);
     let digest = FileDigest { len: golden.len() as u64, ..FileDigest::default() };

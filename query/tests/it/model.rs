@@ -404,11 +404,10 @@ impl Checked {
             let part = UploadPart { size, md5, digest: written.digest, checksum: None, extents };
             let number = PartNumber::new(index as u16 + 1);
             let put = PutPart { bucket, config, key: key.clone(), upload, number, part, stream };
-            same(
-                "a part",
-                self.engine.submit(RecordBody::PutPart(put)).await?,
-                RecordOutcome::Done,
-            )?;
+            match self.engine.submit(RecordBody::PutPart(put)).await? {
+                RecordOutcome::PartStored(_) => {}
+                other => return Err(format!("a part is {other:?}")),
+            }
             drop(written.guard);
             if cuts {
                 self.engine.partition.cut().await.map_err(|error| error.to_string())?;

@@ -238,7 +238,7 @@ async fn put_part(engine: &Engine, upload: u8, number: u16, content: Bytes) -> R
         stream: None,
     };
     match engine.submit(RecordBody::PutPart(put)).await? {
-        RecordOutcome::Done => Ok(()),
+        RecordOutcome::PartStored(_) => Ok(()),
         other => Err(format!("a part: {other:?}")),
     }
 }

@@ -578,7 +578,7 @@ impl Client {
             };
             let outcome = engine.submit(RecordBody::PutPart(put)).await?;
             drop(written.guard);
-            if outcome != RecordOutcome::Done {
+            if !matches!(outcome, RecordOutcome::PartStored(_)) {
                 return Err(format!("a part was answered {outcome:?}"));
             }
             named.push((number, md5));

@@ -127,7 +127,7 @@ pub async fn begin_upload(
             guard.settle(&outcome);
         }
         match outcome {
-            Ok(RecordOutcome::Done) => parts.push((number, md5)),
+            Ok(RecordOutcome::PartStored(_)) => parts.push((number, md5)),
             _ => return None,
         }
     }
