@@ -23,6 +23,7 @@ use bytes::{Bytes, BytesMut};
 use compactor::partition::WrittenPayload;
 use ingest::entry::{Extent, StoredChecksum};
 use ingest::record::{RecordPayload, StreamRef};
+use query::object::ObjectBody;
 use s3::checksum::ChecksumAlgorithm;
 use s3::error::{ErrorCode, S3Error};
 use s3::names::number;
@@ -31,22 +32,21 @@ use s3::operation::body::UPLOAD_BYTES_MAX;
 use super::context::S3Context;
 use super::request::{RequestBody, S3Request};
 use super::response::VerifiedChecksum;
-use digests::BodyDigests;
+use digests::{BodyDigests, DigestSet, FinishedDigests};
 use expectation::{BodyExpectation, declared_len};
 use receive::ReceivedPieces;
+use sink::PayloadSink;
 use source::PayloadSource;
 
-pub use digests::{DigestSet, FinishedDigests};
 pub use expectation::in_headers;
-pub use sink::PayloadSink;
 
 /// A longer body that does not stay in memory is digested on another thread, beside its way to the disk.
 const BESIDE_BYTES: u64 = 1 << 20;
 /// A client that keeps up is still waited for no longer than this while it sends a document.
 const DOCUMENT_TIME: Duration = Duration::from_secs(120);
 
-/// A body that was received and verified.
-pub struct ReceivedBody {
+/// Payload that was taken from a request's body and verified, or from a stored object.
+pub struct TakenPayload {
     /// Length in bytes.
     pub size: u64,
     /// MD5.
@@ -59,7 +59,7 @@ pub struct ReceivedBody {
     pub payload: WrittenPayload,
 }
 
-impl ReceivedBody {
+impl TakenPayload {
     /// The payload's extents in bulk files; none for payload in memory or in the log.
     pub fn extents(&self) -> Arc<[Extent]> {
         match &self.payload.payload {
@@ -79,7 +79,7 @@ impl ReceivedBody {
 
 /// Moves `len` bytes from a source through digests into a sink, in order. Fails with `IncompleteBody` when the source has
 /// fewer bytes or more; the sink is not finished here, so an error leaves nothing that is referred to.
-pub async fn pour(
+async fn pour(
     source: &mut impl PayloadSource,
     len: u64,
     digests: DigestSet,
@@ -111,7 +111,7 @@ pub async fn take_payload(
     body: RequestBody,
     inline_max: u64,
     wanted: Option<ChecksumAlgorithm>,
-) -> Result<ReceivedBody, S3Error> {
+) -> Result<TakenPayload, S3Error> {
     let len = declared_len(request)?;
     if len > UPLOAD_BYTES_MAX {
         return Err(S3Error::from(ErrorCode::EntityTooLarge)
@@ -131,7 +131,27 @@ pub async fn take_payload(
         }
         checksum => (checksum.map(|(_, computed)| computed), None),
     };
-    Ok(ReceivedBody { size: len, md5: digests.md5, checksum, passing, payload })
+    Ok(TakenPayload { size: len, md5: digests.md5, checksum, passing, payload })
+}
+
+/// Copies the `len` bytes of an open object into the partition of the request's bucket; up to `inline_max` bytes stay in
+/// memory. `wanted` asks for a checksum.
+///
+/// On `Ok` the bytes are durable unless they are in memory. Fails for a source that is damaged; dropping the future
+/// abandons the copied bytes.
+pub async fn copy_payload(
+    context: &S3Context,
+    request: &S3Request,
+    source: &mut ObjectBody,
+    len: u64,
+    inline_max: u64,
+    wanted: Option<ChecksumAlgorithm>,
+) -> Result<TakenPayload, S3Error> {
+    let mut sink = PayloadSink::open(context, request, len, inline_max).await?;
+    let digests = pour(source, len, DigestSet::new(wanted, false), &mut sink).await?;
+    let payload = sink.finish().await?;
+    let checksum = digests.checksum.map(|(_, computed)| computed);
+    Ok(TakenPayload { size: len, md5: digests.md5, checksum, passing: None, payload })
 }
 
 /// Takes a small body whole, for example an XML document, and verifies it. Fails with `MalformedXml` beyond `max` bytes,

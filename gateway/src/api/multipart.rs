@@ -5,5 +5,6 @@ pub mod complete;
 pub mod create;
 pub mod open_upload;
 pub mod part;
+mod part_place;
 mod requested_parts;
 mod whole_checksum;

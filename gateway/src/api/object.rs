@@ -3,6 +3,7 @@
 pub mod acl;
 pub mod attributes;
 pub mod copy;
+pub mod copy_source;
 pub mod delete;
 pub mod delete_many;
 pub mod find;

@@ -11,6 +11,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use ingest::entry::StoredChecksum;
 use s3::checksum::{ChecksumAlgorithm, base64, etag};
 use s3::error::{ALLOW, ErrorCode, S3Error};
+use s3::xml::XmlWriter;
 
 use super::version_id::{version_text, written_name};
 
@@ -145,6 +146,13 @@ pub fn add_checksum(response: &mut Response<ResponseBody>, checksum: &StoredChec
     let Some(algorithm) = ChecksumAlgorithm::from_code(checksum.algorithm) else { return };
     set(response, algorithm.header(), &checksum.text());
     set(response, "x-amz-checksum-type", checksum.kind());
+}
+
+/// Appends the element of a stored checksum. A checksum of an algorithm that is not known appends nothing.
+pub fn checksum_element(writer: &mut XmlWriter, checksum: &StoredChecksum) {
+    if let Some(algorithm) = ChecksumAlgorithm::from_code(checksum.algorithm) {
+        writer.text(algorithm.element(), &checksum.text());
+    }
 }
 
 /// A checksum that was verified and is not kept: the algorithm and the digest.

@@ -43,9 +43,10 @@ pub fn list_request(
     })
 }
 
-/// The page size that a parameter of uploads or parts names. Fails with `InvalidArgument` for any text but a number.
-pub fn page_size(request: &S3Request, name: &str) -> Result<usize, S3Error> {
-    match request.query(name).filter(|text| !text.is_empty()) {
+/// The page size that the text of a parameter or header of uploads or parts stands for. Fails with `InvalidArgument` for
+/// any text but a number; an empty text counts as none.
+pub fn page_size(name: &str, text: Option<&str>) -> Result<usize, S3Error> {
+    match text.filter(|text| !text.is_empty()) {
         None => Ok(PAGE_MAX),
         Some(text) => number::<usize>(text).map(|max| max.min(PAGE_MAX)).ok_or_else(|| {
             ErrorCode::InvalidArgument

@@ -19,7 +19,7 @@ use crate::api::response::{self, HandlerResult};
 pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
     let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
     let style = KeyStyle::of(request)?;
-    let max = page_size(request, "max-uploads")?;
+    let max = page_size("max-uploads", request.query("max-uploads"))?;
     let prefix = request.query("prefix").unwrap_or_default();
     let delimiter = request.query("delimiter").unwrap_or_default();
     let key_marker = request.query("key-marker").unwrap_or_default();

@@ -9,7 +9,7 @@ use ingest::entry::StoredChecksum;
 use ingest::ids::PartNumber;
 use ingest::name::ObjectKey;
 use ingest::record::{CompleteUpload, RecordBody, UploadPart};
-use s3::checksum::{ChecksumAlgorithm, etag};
+use s3::checksum::etag;
 use s3::error::ErrorCode;
 use s3::operation::body::COMPLETE_BYTES_MAX;
 use s3::xml::XmlWriter;
@@ -21,7 +21,7 @@ use crate::api::conditions;
 use crate::api::context::{BucketView, S3Context};
 use crate::api::errors::{read_error, rejected, unexpected};
 use crate::api::request::{RequestBody, S3Request};
-use crate::api::response::{self, HandlerResult, add_written};
+use crate::api::response::{self, HandlerResult, add_written, checksum_element};
 
 /// CompleteMultipartUpload. The object is durable and visible before the response. Repeating a completion with the same
 /// parts succeeds; an error before the record is applied leaves the upload open.
@@ -91,10 +91,8 @@ fn result(
     writer.text("Location", &format!("http://{host}/{}/{path}", bucket.name));
     writer.text("Bucket", bucket.name.as_str()).text("Key", key.as_str());
     writer.text("ETag", &etag(&written.etag.md5, written.etag.parts));
-    if let Some(checksum) = checksum
-        && let Some(algorithm) = ChecksumAlgorithm::from_code(checksum.algorithm)
-    {
-        writer.text(algorithm.element(), &checksum.text());
+    if let Some(checksum) = checksum {
+        checksum_element(&mut writer, checksum);
         writer.text("ChecksumType", checksum.kind());
     }
     writer.finish(root)
