@@ -7,7 +7,8 @@
 //! faults.
 
 use http::{HeaderMap, StatusCode};
-use s3::xml::{self, XmlElement};
+use s3::xml::XmlDocument;
+use serde::Deserialize;
 
 use super::line::{Action, OperationEnding, OperationOutcome, SeenContent};
 use super::value::identify;
@@ -124,22 +125,42 @@ fn got(answer: &HistoryAnswer) -> Shown {
 }
 
 fn page(body: &[u8]) -> Shown {
-    let read = xml::read(body, "ListBucketResult").ok().and_then(|root| {
-        let is_truncated = root.text_of("IsTruncated")?.parse().ok()?;
-        let contents = root.children.iter().filter(|child| child.name == "Contents");
-        let entries = contents.map(entry).collect::<Option<Vec<_>>>()?;
-        Some(SeenContent::Page { entries, is_truncated })
-    });
-    match read {
-        Some(page) => Ok(Some(page)),
-        None => Err((None, "a listing that cannot be read".into())),
+    match s3::xml::read::<ListBucketResult>(body) {
+        Ok(page) => Ok(Some(SeenContent::Page {
+            entries: page.contents.into_iter().map(ListedObject::entry).collect(),
+            is_truncated: page.is_truncated,
+        })),
+        Err(_) => Err((None, "a listing that cannot be read".into())),
     }
 }
 
-fn entry(contents: &XmlElement) -> Option<(String, String, u64)> {
-    let key = contents.text_of("Key")?.to_owned();
-    let etag = unquoted(contents.text_of("ETag")?);
-    Some((key, etag, contents.text_of("Size")?.parse().ok()?))
+/// A page of a listing, as far as it is checked.
+#[derive(Deserialize)]
+struct ListBucketResult {
+    #[serde(rename = "IsTruncated")]
+    is_truncated: bool,
+    #[serde(rename = "Contents", default)]
+    contents: Vec<ListedObject>,
+}
+
+impl XmlDocument for ListBucketResult {
+    const ROOT: &'static str = "ListBucketResult";
+}
+
+/// An object of the page.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListedObject {
+    key: String,
+    #[serde(rename = "ETag")]
+    etag: String,
+    size: u64,
+}
+
+impl ListedObject {
+    fn entry(self) -> (String, String, u64) {
+        (self.key, unquoted(&self.etag), self.size)
+    }
 }
 
 fn refused(action: &Action, answer: &HistoryAnswer) -> OperationEnding {

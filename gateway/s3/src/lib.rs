@@ -4,6 +4,7 @@
 
 pub mod checksum;
 pub mod chunked;
+pub mod document;
 pub mod error;
 pub mod escape;
 pub mod headers;

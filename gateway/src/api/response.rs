@@ -10,8 +10,10 @@ use http::{HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use ingest::entry::StoredChecksum;
 use s3::checksum::{ChecksumAlgorithm, base64, etag};
+use s3::document::ChecksumElements;
 use s3::error::{ALLOW, ErrorCode, S3Error};
-use s3::xml::XmlWriter;
+use s3::xml::{XmlDocument, XmlWriter};
+use serde::Serialize;
 
 use super::version_id::{version_text, written_name};
 
@@ -76,7 +78,12 @@ pub fn empty(status: u16) -> Response<ResponseBody> {
     response
 }
 
-/// A response with an XML document and status 200.
+/// A response with a document and status 200. Fails with `InternalError` only for a type that cannot be XML.
+pub fn document(document: &(impl XmlDocument + Serialize)) -> HandlerResult {
+    Ok(xml(s3::xml::write(document)?))
+}
+
+/// A response with the text of an XML document and status 200.
 pub fn xml(text: String) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Whole(Some(text.into())));
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/xml"));
@@ -153,6 +160,17 @@ pub fn checksum_element(writer: &mut XmlWriter, checksum: &StoredChecksum) {
     if let Some(algorithm) = ChecksumAlgorithm::from_code(checksum.algorithm) {
         writer.text(algorithm.element(), &checksum.text());
     }
+}
+
+/// The elements of stored checksums; without those of algorithms that are not known.
+pub fn checksum_elements<'a>(
+    checksums: impl IntoIterator<Item = &'a StoredChecksum>,
+) -> ChecksumElements {
+    let element = |checksum: &StoredChecksum| {
+        let algorithm = ChecksumAlgorithm::from_code(checksum.algorithm)?;
+        Some((algorithm.element(), checksum.text()))
+    };
+    checksums.into_iter().filter_map(element).collect()
 }
 
 /// A checksum that was verified and is not kept: the algorithm and the digest.

@@ -1,7 +1,8 @@
 //! Tag sets: the document of the tagging operations, and the limits of S3.
 
+use s3::document::{self, Tag, Tagging};
 use s3::error::{ErrorCode, S3Error};
-use s3::xml::{self, XmlWriter};
+use s3::xml;
 
 /// Tags of one object or bucket, in the order in which they were given.
 pub type TagSet = Vec<(String, String)>;
@@ -32,28 +33,14 @@ impl Tagged {
 
 /// Reads the document `Tagging`. Fails with `MalformedXml` for another document, and as [`check`] does.
 pub fn read(document: &[u8], tagged: Tagged) -> Result<TagSet, S3Error> {
-    let read = xml::read(document, "Tagging")?;
-    let set = read.child("TagSet").ok_or_else(|| S3Error::from(ErrorCode::MalformedXml))?;
-    let mut tags = Vec::new();
-    for tag in &set.children {
-        let (Some(key), Some(value)) = (tag.text_of("Key"), tag.text_of("Value")) else {
-            return Err(ErrorCode::MalformedXml.into());
-        };
-        tags.push((key.to_owned(), value.to_owned()));
-    }
-    check(tags, tagged)
+    let read: Tagging = xml::read(document)?;
+    check(read.tag_set.tags.into_iter().map(|tag| (tag.key, tag.value)).collect(), tagged)
 }
 
-/// Writes the document `Tagging`, with the tags in their order.
-pub fn write(tags: &[(String, String)]) -> String {
-    let root = "Tagging";
-    let mut writer = XmlWriter::new(root);
-    writer.begin("TagSet");
-    for (name, value) in tags {
-        writer.begin("Tag").text("Key", name).text("Value", value).end("Tag");
-    }
-    writer.end("TagSet");
-    writer.finish(root)
+/// The document `Tagging`, with the tags in their order.
+pub fn document(tags: &[(String, String)]) -> Tagging {
+    let tag = |(key, value): &(String, String)| Tag { key: key.clone(), value: value.clone() };
+    Tagging { tag_set: document::TagSet { tags: tags.iter().map(tag).collect() } }
 }
 
 /// Fails with `InvalidTag` for more tags than the resource may have, for a key or value that is too long, and for a
@@ -90,7 +77,7 @@ mod tests {
     #[test]
     fn a_document_is_read_as_it_was_written() {
         for count in [0, 1, 10] {
-            let document = write(&tags(count));
+            let document = xml::write(&document(&tags(count))).unwrap();
             assert_eq!(read(document.as_bytes(), Tagged::Object).unwrap(), tags(count));
         }
     }

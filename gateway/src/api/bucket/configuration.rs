@@ -1,8 +1,13 @@
 //! Reads of configuration that no bucket has yet.
 
+use s3::document::{
+    AccelerateConfiguration, BucketLoggingStatus, NotificationConfiguration,
+    RequestPaymentConfiguration,
+};
 use s3::error::ErrorCode;
 use s3::operation::S3Resource;
-use s3::xml::XmlWriter;
+use s3::xml::XmlDocument;
+use serde::Serialize;
 
 use crate::api::context::S3Context;
 use crate::api::object::find::must_exist;
@@ -26,32 +31,32 @@ pub async fn absent(
 
 /// GetBucketLogging: an empty document, since no bucket logs accesses. Fails when the bucket does not exist.
 pub async fn logging(context: &S3Context, request: &S3Request) -> HandlerResult {
-    empty(context, request, "BucketLoggingStatus").await
+    constant(context, request, &BucketLoggingStatus).await
 }
 
 /// GetBucketNotificationConfiguration: an empty document, since no bucket sends notifications. Fails when the bucket
 /// does not exist.
 pub async fn notification(context: &S3Context, request: &S3Request) -> HandlerResult {
-    empty(context, request, "NotificationConfiguration").await
+    constant(context, request, &NotificationConfiguration).await
 }
 
 /// GetBucketAccelerateConfiguration: an empty document, since acceleration is never on. Fails when the bucket does not
 /// exist.
 pub async fn accelerate(context: &S3Context, request: &S3Request) -> HandlerResult {
-    empty(context, request, "AccelerateConfiguration").await
+    constant(context, request, &AccelerateConfiguration).await
 }
 
-/// An empty document, which S3 answers for configuration that a bucket does not have. Fails when the bucket does not exist.
-async fn empty(context: &S3Context, request: &S3Request, root: &'static str) -> HandlerResult {
+/// The same document for every bucket. Fails when the bucket does not exist.
+async fn constant(
+    context: &S3Context,
+    request: &S3Request,
+    document: &(impl XmlDocument + Serialize),
+) -> HandlerResult {
     context.bucket_for_read(request).await?;
-    Ok(response::xml(XmlWriter::new(root).finish(root)))
+    response::document(document)
 }
 
 /// GetBucketRequestPayment: always the bucket's owner. Fails when the bucket does not exist.
 pub async fn payer(context: &S3Context, request: &S3Request) -> HandlerResult {
-    context.bucket_for_read(request).await?;
-    let root = "RequestPaymentConfiguration";
-    let mut writer = XmlWriter::new(root);
-    writer.text("Payer", "BucketOwner");
-    Ok(response::xml(writer.finish(root)))
+    constant(context, request, &RequestPaymentConfiguration { payer: "BucketOwner" }).await
 }

@@ -3,10 +3,10 @@
 use compactor::outcome::{RecordOutcome, Rejection};
 use ingest::name::BucketName;
 use ingest::record::{CreateBucket, RecordBody};
+use s3::document::CreateBucketConfiguration;
 use s3::error::{ErrorCode, S3Error};
-use s3::xml;
-
 use s3::operation::body::DOCUMENT_BYTES_MAX;
+use s3::xml;
 
 use crate::api::access;
 use crate::api::body;
@@ -25,13 +25,13 @@ pub async fn create(context: &S3Context, request: &S3Request, body: RequestBody)
     let region = if document.is_empty() {
         String::new()
     } else {
-        let read = xml::read(&document, "CreateBucketConfiguration")?;
-        // Tags and kinds of buckets that are not made here: a bucket without them is not what was asked for.
-        if let Some(other) = read.children.iter().find(|child| child.name != "LocationConstraint") {
+        let read: CreateBucketConfiguration = xml::read(&document)?;
+        // A bucket without its tags or of another kind is not the bucket that the client wants.
+        if read.location.is_some() || read.bucket.is_some() || read.tags.is_some() {
             return Err(ErrorCode::NotImplemented
-                .because(format!("{} of a new bucket is not implemented.", other.name)));
+                .because("Tags and kinds of a new bucket are not implemented."));
         }
-        read.text_of("LocationConstraint").unwrap_or_default().to_owned()
+        read.location_constraint.unwrap_or_default()
     };
     let is_here = region.is_empty() || region == context.options.region || region == "us-east-1";
     if !is_here {

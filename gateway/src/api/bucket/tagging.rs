@@ -3,6 +3,7 @@
 use ingest::record::ConfigKind;
 use s3::error::{ErrorCode, S3Error};
 use s3::operation::body::DOCUMENT_BYTES_MAX;
+use s3::xml;
 
 use crate::api::body;
 use crate::api::context::S3Context;
@@ -24,7 +25,7 @@ pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) ->
     let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;
     let tags = tag_set::read(&document, Tagged::Bucket)?;
     // Kept as the document that a read answers, so that a read need not make it.
-    let document = tag_set::write(&tags).into();
+    let document = xml::write(&tag_set::document(&tags))?.into();
     context.set_config(request, &bucket, ConfigKind::TAGGING, Some(document)).await?;
     Ok(response::empty(204))
 }

@@ -10,9 +10,9 @@ use ingest::ids::PartNumber;
 use ingest::name::ObjectKey;
 use ingest::record::{CompleteUpload, RecordBody, UploadPart};
 use s3::checksum::etag;
+use s3::document::CompleteMultipartUploadResult;
 use s3::error::ErrorCode;
 use s3::operation::body::COMPLETE_BYTES_MAX;
-use s3::xml::XmlWriter;
 
 use super::requested_parts::{find_parts, read_parts};
 use super::whole_checksum::{check_claims, whole_checksum};
@@ -21,7 +21,7 @@ use crate::api::conditions;
 use crate::api::context::{BucketView, S3Context};
 use crate::api::errors::{read_error, rejected, unexpected};
 use crate::api::request::{RequestBody, S3Request};
-use crate::api::response::{self, HandlerResult, add_written, checksum_element};
+use crate::api::response::{self, HandlerResult, add_written, checksum_elements};
 
 /// CompleteMultipartUpload. The object is durable and visible before the response. Repeating a completion with the same
 /// parts succeeds; an error before the record is applied leaves the upload open.
@@ -71,8 +71,8 @@ pub async fn complete(
         other => return Err(unexpected(&other)),
     };
     let host = request.header("host")?.unwrap_or_default();
-    let text = result(host, &bucket, &key, &written, checksum.as_ref());
-    let mut answer = response::xml(text);
+    let result = result(host, &bucket, &key, &written, checksum.as_ref());
+    let mut answer = response::document(&result)?;
     add_written(&mut answer, &written);
     Ok(answer)
 }
@@ -84,16 +84,14 @@ fn result(
     key: &ObjectKey,
     written: &WrittenVersion,
     checksum: Option<&StoredChecksum>,
-) -> String {
-    let root = "CompleteMultipartUploadResult";
-    let mut writer = XmlWriter::new(root);
+) -> CompleteMultipartUploadResult {
     let path = s3::names::encode_path(key.as_str());
-    writer.text("Location", &format!("http://{host}/{}/{path}", bucket.name));
-    writer.text("Bucket", bucket.name.as_str()).text("Key", key.as_str());
-    writer.text("ETag", &etag(&written.etag.md5, written.etag.parts));
-    if let Some(checksum) = checksum {
-        checksum_element(&mut writer, checksum);
-        writer.text("ChecksumType", checksum.kind());
+    CompleteMultipartUploadResult {
+        location: format!("http://{host}/{}/{path}", bucket.name),
+        bucket: bucket.name.as_str().to_owned(),
+        key: key.as_str().to_owned(),
+        etag: etag(&written.etag.md5, written.etag.parts),
+        checksums: checksum_elements(checksum),
+        checksum_type: checksum.map(StoredChecksum::kind),
     }
-    writer.finish(root)
 }

@@ -4,8 +4,8 @@ use compactor::outcome::RecordOutcome;
 use ingest::ids::UploadId;
 use ingest::record::{CreateUpload, RecordBody};
 use s3::checksum::ChecksumAlgorithm;
+use s3::document::InitiateMultipartUploadResult;
 use s3::error::{ErrorCode, S3Error};
-use s3::xml::XmlWriter;
 
 use crate::api::context::S3Context;
 use crate::api::errors::unexpected;
@@ -56,11 +56,11 @@ pub async fn create(context: &S3Context, request: &S3Request) -> HandlerResult {
         RecordOutcome::Done => {}
         other => return Err(unexpected(&other)),
     }
-    let root = "InitiateMultipartUploadResult";
-    let mut writer = XmlWriter::new(root);
-    writer.text("Bucket", bucket.name.as_str()).text("Key", key.as_str());
-    writer.text("UploadId", &hex::encode(upload.0));
-    let mut answer = response::xml(writer.finish(root));
+    let mut answer = response::document(&InitiateMultipartUploadResult {
+        bucket: bucket.name.as_str().to_owned(),
+        key: key.as_str().to_owned(),
+        upload_id: hex::encode(upload.0),
+    })?;
     if let Some(algorithm) = algorithm {
         response::set(&mut answer, "x-amz-checksum-algorithm", algorithm.name());
         let kind = if is_composite { "COMPOSITE" } else { "FULL_OBJECT" };

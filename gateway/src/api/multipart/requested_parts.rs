@@ -6,8 +6,8 @@ use bytes::Bytes;
 use ingest::ids::PartNumber;
 use ingest::record::UploadPart;
 use s3::checksum::{ChecksumAlgorithm, parse_etag};
+use s3::document::{CompleteMultipartUpload, CompletedPart};
 use s3::error::{ErrorCode, S3Error};
-use s3::names::number;
 use s3::xml;
 
 use crate::api::request::PARTS_MAX;
@@ -25,29 +25,28 @@ pub struct RequestedPart {
 /// The parts that a completion names, in the order of the document. Fails with `MalformedXml` for a document without parts
 /// or with more than 10000.
 pub fn read_parts(document: &Bytes) -> Result<Vec<RequestedPart>, S3Error> {
-    let read = xml::read(document, "CompleteMultipartUpload")?;
-    let mut named = Vec::new();
-    for part in read.children.iter().filter(|child| child.name == "Part") {
-        let number = part.text_of("PartNumber").and_then(|text| number(text.trim()));
-        let number: u16 = number.ok_or_else(|| S3Error::from(ErrorCode::MalformedXml))?;
-        let tag = part.text_of("ETag").ok_or_else(|| S3Error::from(ErrorCode::MalformedXml))?;
-        let (md5, _) = parse_etag(tag).ok_or_else(|| S3Error::from(ErrorCode::InvalidPart))?;
-        let mut checksums = Vec::new();
-        for claim in part.children.iter().filter(|child| child.name.starts_with("Checksum")) {
-            let known =
-                ChecksumAlgorithm::ALL.into_iter().find(|known| known.element() == claim.name);
-            let algorithm = known.ok_or_else(|| {
-                ErrorCode::InvalidRequest
-                    .because(format!("The checksum algorithm of {} is not supported.", claim.name))
-            })?;
-            checksums.push((algorithm, algorithm.parse(&claim.text)?));
-        }
-        named.push(RequestedPart { number: PartNumber::new(number), md5, checksums });
-    }
+    let read: CompleteMultipartUpload = xml::read(document)?;
+    let named: Vec<RequestedPart> =
+        read.parts.iter().map(requested_part).collect::<Result<_, _>>()?;
     if named.is_empty() || named.len() > usize::from(PARTS_MAX) {
         return Err(ErrorCode::MalformedXml.into());
     }
     Ok(named)
+}
+
+fn requested_part(part: &CompletedPart) -> Result<RequestedPart, S3Error> {
+    let (md5, _) = parse_etag(&part.etag).ok_or_else(|| S3Error::from(ErrorCode::InvalidPart))?;
+    let claims = part.others.iter().filter(|(name, _)| name.starts_with("Checksum"));
+    let checksum = |(name, text): (&String, &String)| {
+        let known = ChecksumAlgorithm::ALL.into_iter().find(|known| known.element() == name);
+        let algorithm = known.ok_or_else(|| {
+            ErrorCode::InvalidRequest
+                .because(format!("The checksum algorithm of {name} is not supported."))
+        })?;
+        Ok((algorithm, algorithm.parse(text)?))
+    };
+    let checksums = claims.map(checksum).collect::<Result<_, S3Error>>()?;
+    Ok(RequestedPart { number: PartNumber::new(part.part_number), md5, checksums })
 }
 
 /// The named parts as they were uploaded. Fails with `InvalidPart` when one is missing or has another checksum than the

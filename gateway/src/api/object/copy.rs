@@ -3,8 +3,8 @@
 use compactor::outcome::WrittenVersion;
 use ingest::entry::{Attributes, ETag, StoredChecksum};
 use s3::checksum::etag;
+use s3::document::CopyObjectResult;
 use s3::error::{ErrorCode, S3Error};
-use s3::xml::XmlWriter;
 
 use super::attributes::{attributes, wanted_checksum};
 use super::copy_source::CopySource;
@@ -13,7 +13,7 @@ use crate::api::body::{self, TakenPayload};
 use crate::api::conditions;
 use crate::api::context::S3Context;
 use crate::api::request::S3Request;
-use crate::api::response::{self, HandlerResult, add_version, checksum_element};
+use crate::api::response::{self, HandlerResult, add_version, checksum_elements};
 
 /// The attributes that the request replaces; the others are the source's.
 struct CopyDirectives {
@@ -83,21 +83,18 @@ pub async fn copy(context: &S3Context, request: &S3Request) -> HandlerResult {
     let checksums = attributes.checksums.clone();
     let payload = copied.payload;
     let written = write(context, request, &bucket, &key, condition, attributes, payload).await?;
-    let mut answer = response::xml(document(&written, &checksums));
+    let mut answer = response::document(&result(&written, &checksums))?;
     add_version(&mut answer, &written);
     from.add_version(&mut answer);
     Ok(answer)
 }
 
 /// The document that describes a copy.
-fn document(written: &WrittenVersion, checksums: &[StoredChecksum]) -> String {
-    let root = "CopyObjectResult";
-    let mut writer = XmlWriter::new(root);
-    writer.text("ETag", &etag(&written.etag.md5, written.etag.parts));
-    writer.text("LastModified", &s3::time::xml(written.created.micros()));
-    for checksum in checksums {
-        checksum_element(&mut writer, checksum);
-        writer.text("ChecksumType", checksum.kind());
+fn result(written: &WrittenVersion, checksums: &[StoredChecksum]) -> CopyObjectResult {
+    CopyObjectResult {
+        etag: etag(&written.etag.md5, written.etag.parts),
+        last_modified: s3::time::xml(written.created.micros()),
+        checksums: checksum_elements(checksums),
+        checksum_type: checksums.first().map(StoredChecksum::kind),
     }
-    writer.finish(root)
 }

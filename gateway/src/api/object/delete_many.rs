@@ -6,10 +6,11 @@ use ingest::entry::ETag;
 use ingest::name::ObjectKey;
 use ingest::record::WriteCondition;
 use s3::checksum::parse_etag;
+use s3::document::{Delete, DeleteError, DeleteKey, DeleteResult, Deleted};
 use s3::error::{ErrorCode, S3Error};
 use s3::operation::Operation;
 use s3::operation::body::DELETE_BYTES_MAX;
-use s3::xml::{self, XmlElement, XmlWriter};
+use s3::xml;
 
 use super::delete::delete_version;
 use crate::api::body;
@@ -25,50 +26,36 @@ const DELETE_KEYS_MAX: usize = 1000;
 pub async fn delete(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
     let document = body::take_document(context, request, body, DELETE_BYTES_MAX).await?;
-    let read = xml::read(&document, "Delete")?;
-    let is_quiet = read.text_of("Quiet").is_some_and(|quiet| quiet.trim() == "true");
-    let objects: Vec<&XmlElement> =
-        read.children.iter().filter(|child| child.name == "Object").collect();
+    let Delete { objects, is_quiet } = xml::read(&document)?;
     if objects.is_empty() || objects.len() > DELETE_KEYS_MAX {
         return Err(ErrorCode::MalformedXml.into());
     }
     // All at once: they share a few group commits.
-    let deletions = objects.iter().map(|object| async {
-        let key = object.text_of("Key").unwrap_or_default().to_owned();
-        let version = object.text_of("VersionId").map(str::to_owned);
-        let outcome = delete_one(context, request, &bucket, &key, object).await;
-        (key, version, outcome)
+    let deletions = objects.into_iter().map(|object| async {
+        let outcome = delete_one(context, request, &bucket, &object).await;
+        (object.key, object.version_id, outcome)
     });
-    let deleted = futures::future::join_all(deletions).await;
-    let root = "DeleteResult";
-    let mut writer = XmlWriter::new(root);
-    for (key, version, outcome) in deleted {
+    let mut result = DeleteResult::default();
+    for (key, version_id, outcome) in futures::future::join_all(deletions).await {
         match outcome {
             Ok(_) if is_quiet => {}
-            Ok(deleted) => {
-                writer.begin("Deleted").text("Key", &key);
-                if let Some(version) = &version {
-                    writer.text("VersionId", version);
-                }
-                if deleted.is_marker {
-                    writer.text("DeleteMarker", "true");
-                    if let Some(marker) = deleted.version {
-                        writer.text("DeleteMarkerVersionId", &version_text(marker));
-                    }
-                }
-                writer.end("Deleted");
-            }
+            Ok(deleted) => result.deleted.push(Deleted {
+                key,
+                version_id,
+                delete_marker: deleted.is_marker.then_some(true),
+                delete_marker_version_id: deleted
+                    .version
+                    .filter(|_| deleted.is_marker)
+                    .map(version_text),
+            }),
             Err(error) => {
                 log_failure(request, &error);
-                writer.begin("Error").text("Key", &key);
-                if let Some(version) = &version {
-                    writer.text("VersionId", version);
-                }
-                writer.text("Code", error.code.text()).text("Message", &error.message).end("Error");
+                let code = error.code.text();
+                result.errors.push(DeleteError { key, version_id, code, message: error.message });
             }
         }
     }
-    Ok(response::xml(writer.finish(root)))
+    response::document(&result)
 }
 
 /// Logs a failure of this server on one key: the response to the request is a success, which has no line.
@@ -85,18 +72,17 @@ async fn delete_one(
     context: &S3Context,
     request: &S3Request,
     bucket: &BucketState,
-    key: &str,
-    object: &XmlElement,
+    object: &DeleteKey,
 ) -> Result<DeletedVersion, S3Error> {
-    if object.child("LastModifiedTime").is_some() || object.child("Size").is_some() {
+    if object.last_modified_time.is_some() || object.size.is_some() {
         return Err(
             ErrorCode::NotImplemented.because("Deletes by time or size are not implemented.")
         );
     }
-    let key = ObjectKey::new(key.as_bytes().to_vec())
+    let key = ObjectKey::new(object.key.as_bytes().to_vec())
         .map_err(|_| S3Error::from(ErrorCode::MalformedXml))?;
-    let version = version_ref(object.text_of("VersionId"))?;
-    let condition = match object.text_of("ETag") {
+    let version = version_ref(object.version_id.as_deref())?;
+    let condition = match object.etag.as_deref() {
         None => WriteCondition::Always,
         Some("*") => WriteCondition::IfPresent,
         Some(text) => match parse_etag(text) {

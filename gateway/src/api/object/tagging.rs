@@ -22,7 +22,7 @@ pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
     let found = object::lookup(snapshot, bucket.id, &key, version).await;
     let found = found.map_err(read_error)?.ok_or_else(|| not_found(request))?;
     let object = object_of(request, &found)?;
-    let mut answer = response::xml(tag_set::write(&object.attributes.tags));
+    let mut answer = response::document(&tag_set::document(&object.attributes.tags))?;
     if bucket.versioning != Versioning::Off {
         response::set(&mut answer, "x-amz-version-id", &version_text(found_name(&found)));
     }

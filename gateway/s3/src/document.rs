@@ -1,0 +1,27 @@
+//! The documents of S3's operations, each a type.
+
+mod access_control;
+mod bucket;
+mod copy;
+mod delete;
+mod tagging;
+mod upload;
+
+use std::collections::BTreeMap;
+
+pub use access_control::{AccessControlList, AccessControlPolicy, Grant, Grantee, Owner};
+pub use bucket::{
+    AccelerateConfiguration, BucketLoggingStatus, CreateBucketConfiguration, LocationConstraint,
+    NotificationConfiguration, RequestPaymentConfiguration, VersioningConfiguration,
+    VersioningStatus,
+};
+pub use copy::CopyObjectResult;
+pub use delete::{Delete, DeleteError, DeleteKey, DeleteResult, Deleted};
+pub use tagging::{Tag, TagSet, Tagging};
+pub use upload::{
+    CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart,
+    InitiateMultipartUploadResult,
+};
+
+/// Elements with checksums, by their names, for example `ChecksumSHA256`.
+pub type ChecksumElements = BTreeMap<&'static str, String>;

@@ -1,0 +1,95 @@
+//! The strict reader of documents: plain elements and text within bounds, and nothing else.
+
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::reader::Reader;
+
+/// The most elements inside each other.
+const DEPTH_MAX: usize = 8;
+/// The most elements of a document.
+const ELEMENTS_MAX: usize = 200_000;
+
+/// An element that was read.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct XmlElement {
+    /// The name without name space.
+    pub name: String,
+    /// The text directly in the element, with all white space.
+    pub text: String,
+    /// The elements directly in the element, in order.
+    pub children: Vec<XmlElement>,
+}
+
+/// The root element of a document; `None` for anything that is not plain elements and text within the bounds.
+pub fn parse(bytes: &[u8]) -> Option<XmlElement> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut reader = Reader::from_str(text);
+    reader.config_mut().check_end_names = true;
+    let mut open: Vec<XmlElement> = Vec::new();
+    let mut elements = 0;
+    let mut root = None;
+    loop {
+        let closed = match reader.read_event().ok()? {
+            Event::Start(start) => {
+                open.push(begin(&start, &open, &mut elements, root.is_some())?);
+                None
+            }
+            Event::Empty(start) => Some(begin(&start, &open, &mut elements, root.is_some())?),
+            Event::End(_) => Some(open.pop()?),
+            Event::Text(text) => {
+                let text = text.decode().ok()?;
+                match open.last_mut() {
+                    Some(element) => element.text.push_str(&text),
+                    None if text.trim().is_empty() => {}
+                    None => return None,
+                }
+                None
+            }
+            Event::GeneralRef(reference) => {
+                let element = open.last_mut()?;
+                match reference.resolve_char_ref().ok()? {
+                    Some(character) => element.text.push(character),
+                    None => element.text.push_str(match reference.decode().ok()?.as_ref() {
+                        "lt" => "<",
+                        "gt" => ">",
+                        "amp" => "&",
+                        "quot" => "\"",
+                        "apos" => "'",
+                        _ => return None,
+                    }),
+                }
+                None
+            }
+            Event::CData(data) => {
+                open.last_mut()?.text.push_str(std::str::from_utf8(&data).ok()?);
+                None
+            }
+            Event::Decl(_) | Event::Comment(_) => None,
+            // A document type could define entities that grow without bound.
+            Event::DocType(_) | Event::PI(_) => return None,
+            Event::Eof => break,
+        };
+        if let Some(element) = closed {
+            match open.last_mut() {
+                Some(parent) => parent.children.push(element),
+                None if root.is_none() => root = Some(element),
+                None => return None,
+            }
+        }
+    }
+    root.filter(|_| open.is_empty())
+}
+
+/// An element that begins here, empty or not; `None` where the document may not have another one.
+fn begin(
+    start: &BytesStart<'_>,
+    open: &[XmlElement],
+    elements: &mut usize,
+    has_ended: bool,
+) -> Option<XmlElement> {
+    *elements += 1;
+    if open.len() == DEPTH_MAX || *elements > ELEMENTS_MAX || has_ended {
+        return None;
+    }
+    let name = String::from_utf8(start.local_name().as_ref().to_vec()).ok()?;
+    Some(XmlElement { name, ..XmlElement::default() })
+}
