@@ -1,7 +1,7 @@
 //! Folded state besides object versions: buckets, open uploads and their parts, writers.
 //!
-//! All of it is keyed entries in a sibling of the manifest, the *state run*; a missing value is a
-//! removal. `docs/formats/state.md` specifies keys and values.
+//! A cut writes the state as keyed entries to a table beside the manifest, the *state table* of the run. A
+//! change without a value removes the key. `docs/formats/state.md` specifies keys and values.
 //!
 //! ```text
 //!   b bucket-id                      -> BucketState
@@ -31,45 +31,47 @@ pub use bucket::{BucketState, Buckets, ConfigDocument};
 pub use last_writes::LastWrites;
 pub use stream::StreamState;
 
-/// Sort key of a state entry; see the table above. Numbers are big-endian, so that bytes compare as
-/// numbers do.
+/// The sort key of a state entry, as the table of the module shows. Numbers are big-endian, because keys
+/// are ordered by their bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StateKey(pub Bytes);
 
 impl StateKey {
-    /// A bucket's.
+    /// The key of a bucket. Keys of buckets are in the order of the bucket ids.
     pub fn bucket(bucket: BucketId) -> Self {
         Self([b"b".as_slice(), &bucket.get().to_be_bytes()].concat().into())
     }
 
-    /// Begins every bucket's.
+    /// The first byte of the keys of all buckets, and of no other key.
     pub const BUCKETS: &[u8] = b"b";
 
-    /// A stream's.
+    /// The key of a stream of payload that is still incomplete at a cut. The order of stream ids, which are
+    /// random, has no meaning.
     pub fn stream(stream: StreamId) -> Self {
         Self([b"d".as_slice(), &stream.0].concat().into())
     }
 
-    /// Begins every stream's.
+    /// The first byte of the keys of all streams, and of no other key.
     pub const STREAMS: &[u8] = b"d";
 
-    /// Whether it is a stream's.
+    /// Returns true for the key of a stream. Only the first byte is read, so the rest may be malformed.
     pub fn is_stream(&self) -> bool {
         self.0.first() == Some(&b'd')
     }
 
-    /// A bucket's last write.
+    /// The key of the offset of a bucket's last write; see [`LastWrites`]. Must be removed with the bucket.
     pub fn last_write(bucket: BucketId) -> Self {
         Self([Self::LAST_WRITES, &bucket.get().to_be_bytes()].concat().into())
     }
 
-    /// Begins every last write's.
+    /// The first byte of the keys of all last writes, and of no other key.
     pub const LAST_WRITES: &[u8] = b"l";
 
-    /// Begins every writer's.
+    /// The first byte of the keys of all writers, and of no other key.
     pub const WRITERS: &[u8] = b"w";
 
-    /// An upload's.
+    /// The key of an upload of an object. Uploads of one bucket are in the order of their object keys, then of
+    /// their ids.
     pub fn upload(bucket: BucketId, key: &[u8], upload: UploadId) -> Self {
         let mut out = Self::uploads_from(bucket, key).to_vec();
         out.extend_from_slice(&[0, 0]);
@@ -77,108 +79,118 @@ impl StateKey {
         Self(out.into())
     }
 
-    /// At or below the uploads for `key` and all later keys of the bucket.
+    /// The lower bound of the uploads for `key` and for all later keys of the bucket. The uploads for earlier
+    /// keys are below the bound.
     pub fn uploads_from(bucket: BucketId, key: &[u8]) -> Bytes {
         [b"u".as_slice(), &EntryKey::seek_key(bucket, key)].concat().into()
     }
 
-    /// Above the uploads for `key`, at or below those for all later keys of the bucket.
+    /// The bound after the uploads for `key`: above all of them, and at or below the uploads for all later
+    /// keys of the bucket.
     pub fn uploads_after(bucket: BucketId, key: &[u8]) -> Bytes {
         [b"u".as_slice(), &EntryKey::seek_after_key(bucket, key)].concat().into()
     }
 
-    /// Above the uploads for keys that begin with `prefix`; `None` when nothing can be above within the
-    /// bucket.
+    /// The bound after the uploads for keys that begin with `prefix`. `None` if no key of the bucket can come
+    /// after them, because the prefix is empty or consists of bytes `FF` only.
     pub fn uploads_after_prefix(bucket: BucketId, prefix: &[u8]) -> Option<Bytes> {
         let after = EntryKey::seek_after_prefix(bucket, prefix)?;
         Some([b"u".as_slice(), &after].concat().into())
     }
 
-    /// Above all uploads of the bucket.
+    /// The bound after all uploads of the bucket, at or below the uploads of buckets with higher ids.
     pub fn uploads_end(bucket: BucketId) -> Bytes {
         [b"u".as_slice(), &EntryKey::seek_after_bucket(bucket)].concat().into()
     }
 
-    /// The key and the id in an upload's state key.
+    /// Parses the key of an upload into bucket, object key and upload id. `None` for a key of another kind,
+    /// and for bytes that [`Self::upload`] never makes; callers must treat the second case as corruption.
     pub fn parse_upload(&self) -> Option<(BucketId, Bytes, UploadId)> {
         let body = self.0.strip_prefix(b"u")?;
         let (entry, upload) = body.split_last_chunk::<16>()?;
-        // Completed with a version and a sequence it has the form of an entry key, which can be taken apart.
+        // With a version and an offset at its end the rest has the form of an entry key, which can be parsed.
         let entry = [entry, &[0u8; 16]].concat();
         let entry = EntryKey::from_bytes(entry.into()).ok()?;
         Some((entry.bucket(), entry.object_key(), UploadId(*upload)))
     }
 
-    /// Tells that the value of an upload's state key is an open upload's, without decoding the rest.
+    /// Returns true if the value of an upload's key is that of an open upload, not of a completed one. Only
+    /// the first byte is read, so a damaged rest is not detected.
     pub fn is_open_upload(value: &[u8]) -> bool {
         value.first() == Some(&1)
     }
 
-    /// A part's.
+    /// The key of a part of an upload. Keys of one upload's parts are in the order of the part numbers.
     pub fn part(upload: UploadId, number: PartNumber) -> Self {
         Self([b"p".as_slice(), &upload.0, &number.get().to_be_bytes()].concat().into())
     }
 
-    /// At or below the parts of an upload from `number` on.
+    /// The lower bound of the parts of an upload from `number` on, that number included. Parts with lower
+    /// numbers are below the bound.
     pub fn parts_from(upload: UploadId, number: PartNumber) -> Bytes {
         Self::part(upload, number).0
     }
 
-    /// Above all parts of the upload.
+    /// The bound after all parts of the upload, up to the highest number that a key can have.
     pub fn parts_end(upload: UploadId) -> Bytes {
         [b"p".as_slice(), &upload.0, &[0xff, 0xff, 0]].concat().into()
     }
 
-    /// The number in a part's state key.
+    /// The part number in the key of a part, which must have been checked by [`Self::is_part`] before. `None`
+    /// only for a key of fewer than two bytes.
     pub fn part_number(&self) -> Option<PartNumber> {
         self.0.last_chunk().map(|bytes| PartNumber::new(u16::from_be_bytes(*bytes)))
     }
 
-    /// Whether it is a part's.
+    /// Returns true for the key of a part. Only the first byte is read, so the rest may be malformed.
     pub fn is_part(&self) -> bool {
         self.0.first() == Some(&b'p')
     }
 
-    /// A writer's.
+    /// The key of a writer's state. The order of writer ids, which are random, has no meaning.
     pub fn writer(writer: WriterId) -> Self {
         Self([b"w".as_slice(), &writer.0].concat().into())
     }
 }
 
-/// A multipart upload.
+/// The state of a multipart upload. An aborted upload has none.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum UploadState {
-    /// Parts may come.
+    /// Parts are accepted.
     Open(OpenUpload),
-    /// It has become an object. Kept for a while, so that completing it again gets the same answer.
+    /// The upload has become an object. The state stays for [`COMPLETED_UPLOAD_RECORDS`] records, so that a
+    /// repeated completion gets the first outcome.
     Completed {
-        /// The answer.
+        /// The outcome of the completion.
         written: WrittenVersion,
-        /// The parts that were named.
+        /// The number and MD5 of each part that the completion named, in its order.
         parts: Vec<(PartNumber, [u8; 16])>,
-        /// The record that completed it.
+        /// The offset of the record that completed the upload.
         at: Offset,
     },
 }
 
-/// See [`UploadState::Open`].
+/// An upload that accepts parts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OpenUpload {
-    /// When it was begun, by the log.
+    /// The time of the record that created the upload.
     pub created: WallTime,
-    /// What the object's attributes will be, as far as they are known.
+    /// The attributes of the future object, as far as they are known before the completion.
     pub attributes: Attributes,
-    /// The checksum algorithm announced; 0 for none.
+    /// The number of the checksum algorithm that the client announced; 0 for none.
     pub checksum_algorithm: u8,
-    /// Whether the object's checksum is to be one over the parts' checksums.
+    /// True if the object's checksum must be computed from the parts' checksums, false if it must be that of the whole
+    /// object.
     pub checksum_is_composite: bool,
 }
 
-/// For how many records a completed upload answers a repeated completion.
+/// The number of records after its completion for which a completed upload answers a repeated completion with the first
+/// outcome.
 pub const COMPLETED_UPLOAD_RECORDS: u64 = 1_000_000;
 
 impl UploadState {
-    /// Encodes the value.
+    /// Encodes the value of an upload's key. Panics for more than [`PARTS_MAX`] parts, which no completion may
+    /// name.
     pub fn encode(&self) -> Bytes {
         let mut out = Encoder::new();
         match self {
@@ -199,7 +211,8 @@ impl UploadState {
         out.finish()
     }
 
-    /// Decodes the value.
+    /// Decodes the value of an upload's key. Fails for an unknown kind, for a completion whose outcome is not
+    /// `Written`, for more than [`PARTS_MAX`] parts, and for bytes that are missing or left over.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut from = Decoder::new(bytes);
         let error = from.error("upload state");
@@ -230,7 +243,7 @@ impl UploadState {
     }
 }
 
-/// Encodes a part's value.
+/// Encodes the value of a part's key. `created` is the time of the record that stored the part.
 pub fn encode_part(part: &UploadPart, created: WallTime) -> Bytes {
     let mut out = Encoder::new();
     out.i64(created.micros());
@@ -238,7 +251,8 @@ pub fn encode_part(part: &UploadPart, created: WallTime) -> Bytes {
     out.finish()
 }
 
-/// Decodes a part's value: when it came, and what is known of it.
+/// Decodes the value of a part's key: the time of the record that stored the part, and the part. Fails for
+/// bytes that [`encode_part`] never writes.
 pub fn decode_part(bytes: Bytes) -> Result<(WallTime, UploadPart), DecodeError> {
     let mut from = Decoder::new(bytes);
     let created = WallTime::from_micros(from.i64("time")?);
@@ -247,27 +261,28 @@ pub fn decode_part(bytes: Bytes) -> Result<(WallTime, UploadPart), DecodeError> 
     Ok((created, part))
 }
 
-/// How many outcomes of a writer are remembered.
+/// The number of latest outcomes that are kept for each writer.
 pub const OUTCOMES_MAX: usize = 1024;
 
-/// For how many records a silent writer is remembered.
+/// The number of records in the log after a writer's last record for which the writer's state is kept.
 pub const WRITER_RECORDS: u64 = 1_000_000;
 
-/// What the fold knows of one writer.
+/// The state of one writer, by which the fold recognises repeated records.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WriterState {
-    /// Its newest instance.
+    /// The number of the newest instance. Records of older instances are rejected.
     pub epoch: Epoch,
-    /// The last record taken from it.
+    /// The number of the writer's last record that the fold has processed.
     pub last: Sequence,
-    /// Where in the log that was.
+    /// The offset of that record, or of the record that opened the newest instance, if that is later.
     pub seen: Offset,
-    /// The outcomes of its latest records, `last` at the back.
+    /// The outcomes of the writer's latest records, at most [`OUTCOMES_MAX`]; that of `last` is at the back.
     pub outcomes: VecDeque<RecordOutcome>,
 }
 
 impl WriterState {
-    /// Encodes the value.
+    /// Encodes the value of a writer's key. Panics for more than [`OUTCOMES_MAX`] outcomes, which
+    /// [`WriterStates::record`] never keeps.
     pub fn encode(&self) -> Bytes {
         let mut out = Encoder::new();
         out.u32(self.epoch.get()).u64(self.last.get()).u64(self.seen.get());
@@ -278,7 +293,8 @@ impl WriterState {
         out.finish()
     }
 
-    /// Decodes the value.
+    /// Decodes the value of a writer's key. Fails for more than [`OUTCOMES_MAX`] outcomes, and for bytes that
+    /// are missing or left over.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut from = Decoder::new(bytes);
         let epoch = Epoch::new(from.u32("epoch")?);
@@ -293,40 +309,46 @@ impl WriterState {
     }
 }
 
-/// What the fold makes of a record's name.
+/// The decision about a numbered record, by its writer, epoch and sequence alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RecordAdmission {
-    /// It is the writer's next record.
+    /// The record is the writer's next one and must be applied.
     Next,
-    /// It was applied before, with this outcome.
+    /// The record was processed before, with this outcome, and must not be applied again.
     Repeated(RecordOutcome),
-    /// It must not be applied.
+    /// The record must not be applied.
     Rejected(Rejection),
 }
 
-/// All writers that are remembered. A record is applied once, however often the log delivers it.
+/// The states of all writers that are kept. With them the fold applies a record once, even if the log
+/// contains copies of the record.
 #[derive(Clone, Default, Debug)]
 pub struct WriterStates {
     by_id: BTreeMap<WriterId, WriterState>,
 }
 
 impl WriterStates {
-    /// Puts a writer back, as a state run knew it.
+    /// Restores a writer from the state tables. Called at a start, before any record is folded.
     pub fn restore(&mut self, id: WriterId, state: WriterState) {
         self.by_id.insert(id, state);
     }
 
-    /// All writers.
+    /// The states of all writers, in the order of their ids, as a cut must write them.
     pub fn iter(&self) -> impl Iterator<Item = (&WriterId, &WriterState)> {
         self.by_id.iter()
     }
 
-    /// The last record taken from a writer.
+    /// The number of the last record of a writer that was processed; `None` for a writer that was never
+    /// opened or has expired.
     pub fn last(&self, id: &WriterId) -> Option<Sequence> {
         self.by_id.get(id).map(|writer| writer.last)
     }
 
-    /// Says whether a record is to be applied.
+    /// Decides if a numbered record must be applied. Changes nothing; after the record has been applied, its
+    /// outcome must be passed to [`Self::record`] before the next record is decided.
+    ///
+    /// An unknown writer and another epoch than the newest give `WrongEpoch`, a number after the next one gives
+    /// `SequenceGap`, and a repetition whose outcome is no longer kept gives `Expired`.
     pub fn admit(&self, id: &RecordId) -> RecordAdmission {
         let Some(writer) = self.by_id.get(&id.writer) else {
             return RecordAdmission::Rejected(Rejection::WrongEpoch);
@@ -349,14 +371,15 @@ impl WriterStates {
         }
     }
 
-    /// Opens an instance of a writer, which continues after `id.sequence`. An instance that is not newer
-    /// than the known one changes nothing.
+    /// Opens an instance of a writer. An unknown writer begins after `id.sequence`; a known one continues after
+    /// its last processed record. An instance that is not newer than the known one changes nothing, and the
+    /// outcome is `WrongEpoch`.
     pub fn open(&mut self, id: &RecordId, at: Offset) -> RecordOutcome {
         match self.by_id.get_mut(&id.writer) {
             Some(writer) if id.epoch <= writer.epoch => {
                 return RecordOutcome::Rejected(Rejection::WrongEpoch);
             }
-            // What the old instance wrote stays answered; the new one goes on where the fold stands.
+            // Outcomes of the old instance stay, so that a repeated record gets the first outcome.
             Some(writer) => {
                 writer.epoch = id.epoch;
                 writer.seen = at;
@@ -374,7 +397,8 @@ impl WriterStates {
         RecordOutcome::Done
     }
 
-    /// Remembers what became of the writer's next record.
+    /// Stores the outcome of the writer's next record, for which [`Self::admit`] has returned `Next`. The oldest
+    /// outcome is dropped when there are more than [`OUTCOMES_MAX`].
     pub fn record(&mut self, id: &RecordId, at: Offset, outcome: RecordOutcome) {
         let Some(writer) = self.by_id.get_mut(&id.writer) else {
             return;
@@ -387,8 +411,8 @@ impl WriterStates {
         writer.outcomes.push_back(outcome);
     }
 
-    /// Forgets writers that have been silent for [`WRITER_RECORDS`]; gives their ids. Decided by log
-    /// position, so that replicas agree.
+    /// Removes the writers whose last record is more than [`WRITER_RECORDS`] offsets before `now`, and returns
+    /// their ids in order. Called only at cuts. The decision depends on offsets alone, so all nodes agree.
     pub fn expire(&mut self, now: Offset) -> Vec<WriterId> {
         let is_silent =
             |writer: &WriterState| now.get().saturating_sub(writer.seen.get()) > WRITER_RECORDS;

@@ -2,7 +2,7 @@
 //!
 //! The numbers are cheap enough for a query every few seconds: sums in the catalog, and the lengths of the
 //! files in two folders. *Named* bytes are an upper bound of live bytes: an overwritten or removed object
-//! counts until the runs with both statements are merged.
+//! counts until the runs with its statement and with the newer one are merged.
 
 use ingest::env::{DiskError, FilePath};
 

@@ -1,4 +1,4 @@
-//! Buckets and their configuration documents, as the fold keeps them.
+//! Buckets and their configuration documents, as the fold keeps them in memory and a cut writes them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use ingest::time::WallTime;
 
 use crate::outcome::Rejection;
 
-/// A bucket.
+/// The state of one bucket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BucketState {
     /// The bucket's id.
@@ -37,16 +37,16 @@ pub struct BucketState {
     pub config: ConfigVersion,
     /// The configuration documents by kind, also of kinds that this version does not know.
     pub documents: BTreeMap<ConfigKind, ConfigDocument>,
-    /// Facts that were added after the version of the encoding was fixed.
+    /// Fields with tags that this version does not know, written back unchanged.
     pub tail: TaggedTail,
 }
 
 /// One configuration document of a bucket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigDocument {
-    /// The document, as the gateway checked it.
+    /// The document in the form in which the gateway accepted it.
     pub bytes: Bytes,
-    /// The version of the bucket's configuration that the document came with.
+    /// The version of the bucket's configuration that the change of this document made.
     pub version: ConfigVersion,
     /// The time of the record that set the document.
     pub changed: WallTime,
@@ -62,16 +62,17 @@ impl ConfigDocument {
         Ok(Self {
             version: ConfigVersion::new(from.u32("configuration version")?),
             changed: WallTime::from_micros(from.i64("time")?),
-            // A copy, so that a bucket does not keep a whole block of a run in memory.
+            // A slice would keep the whole block of the state table in memory.
             bytes: Bytes::copy_from_slice(&decode_document(from)?),
         })
     }
 }
 
 impl BucketState {
-    /// The bucket after a document was set (`Some`) or removed (`None`), with the next version of its configuration.
-    /// Fails for a versioning document that states no versioning, and when the documents of the bucket would be more
-    /// than [`CONFIG_DOCUMENTS_MAX`] or longer than [`CONFIG_BYTES_MAX`].
+    /// Returns the bucket after a document was set (`Some`) or removed (`None`), with the next version of its
+    /// configuration. Fails with `ConfigurationMalformed` for a versioning document that cannot be read. Fails with
+    /// `ConfigurationTooLarge` if the bucket would have more than [`CONFIG_DOCUMENTS_MAX`] documents, or more than
+    /// [`CONFIG_BYTES_MAX`] bytes of them.
     pub fn configured(
         &self,
         kind: ConfigKind,
@@ -103,8 +104,8 @@ impl BucketState {
         self.documents.values().map(|document| document.bytes.len()).sum()
     }
 
-    /// Encodes the value. Panics for a name or documents beyond a limit, which neither a record nor
-    /// [`BucketState::configured`] lets in.
+    /// Encodes the value of a bucket's key. Panics for text or documents beyond a limit; records and
+    /// [`BucketState::configured`] never exceed the limits.
     pub fn encode(&self) -> Bytes {
         let mut out = Encoder::new();
         out.u64(self.id.get()).bytes(self.name.as_bytes());
@@ -120,7 +121,8 @@ impl BucketState {
         out.finish()
     }
 
-    /// Decodes the value. Fails for bytes that [`BucketState::encode`] never writes.
+    /// Decodes the value of a bucket's key. Fails if bytes are missing or left over, if a text or the documents exceed
+    /// their limits, if kinds of documents are not in ascending order, and if the versioning document cannot be read.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut from = Decoder::new(bytes);
         let id = BucketId::new(from.u64("bucket id")?);
@@ -156,7 +158,8 @@ impl BucketState {
     }
 }
 
-/// All buckets, by name; copied on change, since buckets change rarely and are read by every request.
+/// All buckets, by name and by id. Readers share the set behind an `Arc` and the fold replaces it on a change, because
+/// buckets change rarely and every request reads them.
 #[derive(Clone, Default, Debug)]
 pub struct Buckets {
     by_name: BTreeMap<BucketName, Arc<BucketState>>,
@@ -164,7 +167,7 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    /// The bucket of a name; `None` when no bucket has it.
+    /// The bucket that has a name now; `None` before the bucket is created and after it is deleted.
     pub fn named(&self, name: &BucketName) -> Option<&Arc<BucketState>> {
         self.by_name.get(name)
     }
@@ -174,12 +177,13 @@ impl Buckets {
         self.by_id.get(&id)
     }
 
-    /// All buckets in order of their names.
+    /// All buckets, in the byte order of their names, which is the order of S3's list of buckets.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<BucketState>> {
         self.by_name.values()
     }
 
-    /// The buckets for which `keep` holds, in both orders.
+    /// Returns a set with only those buckets for which `keep` returns true. `keep` is called once for each bucket,
+    /// in the order of ids; the bucket states are shared with this set.
     pub fn filtered(&self, keep: impl Fn(&BucketState) -> bool) -> Self {
         let kept = |bucket: &&Arc<BucketState>| keep(bucket);
         let kept: Vec<_> = self.by_id.values().filter(kept).cloned().collect();
@@ -189,14 +193,15 @@ impl Buckets {
         }
     }
 
-    /// Adds a bucket, or replaces its former state.
+    /// Adds a bucket, or replaces the former state of the bucket with the same id. The name of an existing bucket must
+    /// not change.
     pub fn insert(&mut self, bucket: BucketState) {
         let bucket = Arc::new(bucket);
         self.by_name.insert(bucket.name.clone(), bucket.clone());
         self.by_id.insert(bucket.id, bucket);
     }
 
-    /// Removes a bucket; an unknown id changes nothing.
+    /// Removes the bucket with an id, so that its name can be used again. An unknown id changes nothing.
     pub fn remove(&mut self, id: BucketId) {
         if let Some(bucket) = self.by_id.remove(&id) {
             self.by_name.remove(&bucket.name);

@@ -1,7 +1,9 @@
-//! When each bucket was last written to: what makes the deletion of a bucket a comparison of two offsets.
+//! The offset of the last write to each bucket. With it the fold decides the deletion of a bucket by comparing
+//! two offsets.
 //!
-//! Whoever deletes a bucket looks through it outside the fold and tells the offset of that look; the fold then
-//! asks only whether anything was written since. `docs/decisions/bucket-emptiness.md` says why.
+//! The deleting request searches the bucket outside the fold and puts the offset of that search into the
+//! record. The fold accepts the record only if nothing was written to the bucket since.
+//! `docs/decisions/bucket-emptiness.md` gives the reasons.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +14,25 @@ use ingest::ids::{BucketId, Offset};
 use crate::memtable::StateChange;
 use crate::state::StateKey;
 
-/// The last write of each bucket. Follows from the log alone, so all nodes agree; carried over cuts in the
-/// state run.
+/// The last write of each bucket. The content follows from the log alone, so all nodes agree. A cut writes the
+/// changes to the state table.
 #[derive(Clone, Default, Debug)]
 pub struct LastWrites {
     by_bucket: BTreeMap<BucketId, LastWrite>,
-    /// Buckets that are no more since the last cut.
+    /// Buckets that were deleted since the last cut.
     gone: Vec<BucketId>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct LastWrite {
     at: Offset,
-    /// True when the last cut does not have it.
+    /// True if no cut has written this offset yet.
     is_new: bool,
 }
 
 impl LastWrites {
-    /// Puts a bucket's last write back, as a state run knew it.
+    /// Restores a bucket's last write from the value in a state table. Called at a start, before any record is
+    /// folded. Fails unless the value is exactly one offset.
     pub fn restore(&mut self, bucket: BucketId, value: Bytes) -> Result<(), DecodeError> {
         let mut from = Decoder::new(value);
         let at = Offset::new(from.u64("offset of a last write")?);
@@ -38,23 +41,25 @@ impl LastWrites {
         Ok(())
     }
 
-    /// Notes a write to a bucket.
+    /// Records a write to a bucket at an offset. Called by the fold in the order of the log, for each record that
+    /// makes or restates a version or a delete marker.
     pub fn note(&mut self, bucket: BucketId, at: Offset) {
         self.by_bucket.insert(bucket, LastWrite { at, is_new: true });
     }
 
-    /// Forgets a bucket that is no more.
+    /// Removes a bucket that a record has deleted. The next cut removes the bucket's key from the state.
     pub fn forget(&mut self, bucket: BucketId) {
         self.by_bucket.remove(&bucket);
         self.gone.push(bucket);
     }
 
-    /// The offset of the last write to a bucket; none when there never was one.
+    /// The offset of the last write to a bucket; `None` if the bucket was never written to.
     pub fn of(&self, bucket: BucketId) -> Option<Offset> {
         self.by_bucket.get(&bucket).map(|last| last.at)
     }
 
-    /// The changes that a cut writes, in order: all since the last one.
+    /// Returns the changes since the last cut in key order, and counts them as written. The caller must pass them to
+    /// the flush of this cut, since no later call returns them again.
     pub fn freeze(&mut self) -> Vec<StateChange> {
         let new = self.by_bucket.iter_mut().filter(|(_, last)| last.is_new);
         let mut changes: Vec<StateChange> = new
@@ -65,7 +70,7 @@ impl LastWrites {
                 (StateKey::last_write(*bucket), Some(value.finish()))
             })
             .collect();
-        // Ids of buckets are not used again, so no bucket is both.
+        // Ids of buckets are never reused, so no bucket is in both sets.
         changes.extend(self.gone.drain(..).map(|id| (StateKey::last_write(id), None)));
         changes.sort();
         changes

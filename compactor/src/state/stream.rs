@@ -1,29 +1,29 @@
-//! Payload that is on its way through the log, as a cut keeps it.
+//! Streams of payload in the log that are still incomplete at a cut.
 
 use bytes::Bytes;
 use ingest::codec::{DecodeError, Decoder, Encoder};
 use ingest::entry::Extent;
 use ingest::time::WallTime;
 
-/// What a cut keeps of a stream that is under way.
+/// The state of an incomplete stream. A start restores it and continues the stream with the next piece.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StreamState {
-    /// The index that comes next.
+    /// The index of the next piece, from 0.
     pub next: u32,
-    /// Bytes of the whole stream.
+    /// The length of the whole stream in bytes, as its pieces announce it.
     pub total: u64,
-    /// Bytes that have come.
+    /// The length in bytes of the pieces so far.
     pub len: u64,
-    /// CRC-64/NVME of these.
+    /// The CRC-64/NVME of the bytes so far.
     pub digest: u64,
-    /// When the last piece came, by the log.
+    /// The time of the last piece: that of its record, or that of an earlier record if that is later.
     pub seen: WallTime,
-    /// Where they lie on this node.
+    /// The extents of the bytes so far in this node's bulk files; a missing extent if this node had no room.
     pub extents: Vec<Extent>,
 }
 
 impl StreamState {
-    /// Encodes the value.
+    /// Encodes the value of a stream's key. The extents are this node's, so values differ between nodes.
     pub fn encode(&self) -> Bytes {
         let mut out = Encoder::new();
         out.u32(self.next).u64(self.total).u64(self.len).u64(self.digest);
@@ -32,7 +32,8 @@ impl StreamState {
         out.finish()
     }
 
-    /// Decodes the value.
+    /// Decodes the value of a stream's key. Fails if bytes are missing or left over, and for more extents than
+    /// a stream may have.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut from = Decoder::new(bytes);
         let state = Self {
