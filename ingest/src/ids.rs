@@ -1,8 +1,8 @@
 //! Identifiers and counters, each as a type of its own.
 //!
-//! An [`Offset`] counts records in a partition's log, a [`Position`] counts bytes in a file; the two
-//! never mix. Fields are private and there is no arithmetic between kinds. On disk each of them is a
-//! little-endian integer of the width that it has here.
+//! An [`Offset`] counts records in a partition's log, a [`Position`] counts bytes in a file. Fields are private
+//! and there is no arithmetic between kinds, so the two cannot be mixed by mistake. The formats define how each
+//! is encoded.
 
 use std::fmt;
 
@@ -18,19 +18,19 @@ macro_rules! number {
             /// The highest value.
             pub const MAX: Self = Self(<$inner>::MAX);
 
-            /// Wraps a number of the same width. Every value is accepted; its meaning is checked where
-            /// it is used, never here.
+            /// Wraps a number of the same width. Every value is accepted; callers must check that it is
+            /// valid where they use it.
             pub const fn new(value: $inner) -> Self {
                 Self(value)
             }
 
-            /// Returns the plain number, for encoding and for arithmetic that only its caller can
-            /// justify.
+            /// Returns the plain number, for encoding and for arithmetic whose correctness only the caller
+            /// knows.
             pub const fn get(self) -> $inner {
                 self.0
             }
 
-            /// Returns the number after this one. Panics after the highest, which no real run reaches.
+            /// Returns the number after this one. Panics for the highest number, which no store reaches.
             #[must_use]
             pub const fn next(self) -> Self {
                 match self.0.checked_add(1) {
@@ -64,16 +64,16 @@ macro_rules! number {
 }
 
 number! {
-    /// Names one ordered log of a store. Embedded there is one, in a cluster several.
+    /// Names one ordered log of a store. An embedded store has one partition, a cluster one or more.
     PartitionId(u32)
 }
 number! {
-    /// A record's place in its partition's log. Dense and counted from zero in the embedded log,
-    /// strictly increasing elsewhere.
+    /// A record's number in its partition's log. Counted from zero without gaps in the embedded log,
+    /// strictly increasing, perhaps with gaps, in a log on brokers.
     Offset(u64)
 }
 number! {
-    /// A byte's place in a file.
+    /// The distance of a byte from the beginning of its file, in bytes.
     Position(u64)
 }
 number! {
@@ -85,7 +85,8 @@ number! {
     Sequence(u64)
 }
 number! {
-    /// Names a bucket for ever; never reused, so that a late write cannot enter a re-created bucket.
+    /// Names a bucket. Never reused after a deletion, so that a late write cannot reach a new bucket of the
+    /// same name.
     BucketId(u64)
 }
 number! {
@@ -129,11 +130,11 @@ pub struct WriterId(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct UploadId(pub [u8; 16]);
 
-/// Names one stream of payload on its way through the log. Random, 128 bits.
+/// Names one stream of payload that is sent through the log in pieces. Random, 128 bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct StreamId(pub [u8; 16]);
 
-/// Names one store (one data directory, or one cluster). Drawn when the store is first made, and fixed
-/// from then on.
+/// Names one store (one data directory, or one cluster). Random, 128 bits; chosen when the store is created,
+/// and never changed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct StoreId(pub [u8; 16]);

@@ -29,7 +29,7 @@ pub enum NameError {
     Character,
 }
 
-/// An object's key: 1 to 1,024 bytes of UTF-8, taken literally. `..` and `//` are ordinary.
+/// An object's key: 1 to 1,024 bytes of UTF-8, taken literally. `..` and `//` have no special meaning.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(Bytes);
 
@@ -71,14 +71,14 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// A bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens. The gateway checks S3's finer
-/// rules; this type keeps only those on which the formats rely.
+/// A bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens. The gateway checks S3's further
+/// rules; this type checks only those on which the formats depend.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BucketName(Bytes);
 
 impl BucketName {
-    /// Validates a name without copying it. Fails when it is empty or too long, and with
-    /// [`NameError::Character`] when it is shorter than 3 bytes or has another character.
+    /// Validates a name without copying it. Fails with [`NameError::Empty`] or [`NameError::TooLong`], and with
+    /// [`NameError::Character`] for a name of fewer than 3 bytes or with another character, in this order.
     pub fn new(name: impl Into<Bytes>) -> Result<Self, NameError> {
         let name = name.into();
         if name.is_empty() {

@@ -1,7 +1,7 @@
 //! Wall-clock time and monotonic time, each as a type of its own.
 
-/// A point of wall-clock time in microseconds since 1970 (UTC). Not an order of events: clocks jump and
-/// differ.
+/// A point of wall-clock time in microseconds since 1970 (UTC). Must not be used to order events, because
+/// clocks jump and differ between machines.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct WallTime(i64);
 
