@@ -1,4 +1,4 @@
-//! The checksums that clients send with objects, and entity tags.
+//! The checksums of S3 objects: algorithms, their names, computation and text form; and entity tags.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,7 +11,8 @@ use xxhash_rust::xxh64::Xxh64;
 
 use crate::error::{ErrorCode, S3Error};
 
-/// An algorithm of S3's. The numbers of those that are [kept](Algorithm::KEPT) are those that the store keeps.
+/// A checksum algorithm of S3. Records and object headers contain the numbers of the [kept](ChecksumAlgorithm::KEPT)
+/// algorithms, which must therefore never change.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum ChecksumAlgorithm {
@@ -37,12 +38,12 @@ pub enum ChecksumAlgorithm {
     Xxhash128 = 10,
 }
 
-/// The names of an algorithm.
+/// The names of an algorithm and the length of its digest.
 struct AlgorithmNames {
     name: &'static str,
     header: &'static str,
     element: &'static str,
-    /// Bytes of a digest.
+    /// The length of a digest in bytes.
     len: usize,
 }
 
@@ -56,7 +57,7 @@ const fn names(
 }
 
 impl ChecksumAlgorithm {
-    /// All of them: each is verified where a client sends it.
+    /// All algorithms. A checksum of any of them is verified when a client sends it.
     pub const ALL: [ChecksumAlgorithm; 10] = [
         ChecksumAlgorithm::Crc32,
         ChecksumAlgorithm::Crc32c,
@@ -70,7 +71,7 @@ impl ChecksumAlgorithm {
         ChecksumAlgorithm::Xxhash128,
     ];
 
-    /// Those that are kept with an object.
+    /// The algorithms whose checksums are stored with an object.
     pub const KEPT: [ChecksumAlgorithm; 5] = [
         ChecksumAlgorithm::Crc32,
         ChecksumAlgorithm::Crc32c,
@@ -79,7 +80,8 @@ impl ChecksumAlgorithm {
         ChecksumAlgorithm::Sha256,
     ];
 
-    /// Tells whether checksums of this kind are kept with an object. The others are verified and told in the answer.
+    /// Returns true if checksums of this algorithm are stored with an object. Checksums of the other algorithms are
+    /// only verified, and returned in the response to the upload.
     pub fn is_kept(self) -> bool {
         Self::KEPT.contains(&self)
     }
@@ -113,49 +115,51 @@ impl ChecksumAlgorithm {
         }
     }
 
-    /// The name in headers such as `x-amz-checksum-algorithm`.
+    /// The name of the algorithm, in upper case, as the header `x-amz-checksum-algorithm` and XML documents have it.
     pub fn name(self) -> &'static str {
         self.names().name
     }
 
-    /// The header that carries such a checksum.
+    /// The header whose value is a checksum of this algorithm, in lower case, such as `x-amz-checksum-crc32`.
     pub fn header(self) -> &'static str {
         self.names().header
     }
 
-    /// The XML element that carries such a checksum.
+    /// The XML element whose text is a checksum of this algorithm, such as `ChecksumCRC32`.
     pub fn element(self) -> &'static str {
         self.names().element
     }
 
-    /// The algorithm whose checksums a header carries.
+    /// The algorithm whose checksum a header contains. `None` unless `header` is the [header](Self::header) of an
+    /// algorithm, in lower case.
     pub fn with_header(header: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.header() == header)
     }
 
-    /// The algorithm of a name, in any case.
+    /// The algorithm with a name, in any case of letters; `None` for a name that S3 does not define.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 
-    /// The kept algorithm with a number.
+    /// The kept algorithm with a number, as records contain it; `None` for any other number, 0 included.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::KEPT.into_iter().find(|algorithm| *algorithm as u8 == code)
     }
 
-    /// Bytes of a digest.
+    /// The length in bytes of a digest of this algorithm, before it is written as base64.
     pub fn digest_len(self) -> usize {
         self.names().len
     }
 
-    /// The digest of bytes.
+    /// Computes the digest of bytes that are all in memory, most significant byte first.
     pub fn digest(self, bytes: &[u8]) -> Vec<u8> {
         let mut hasher = ChecksumHasher::new(self);
         hasher.update(bytes);
         hasher.finish()
     }
 
-    /// Whether checksums of parts combine to that of the whole.
+    /// Returns true if the checksum of the whole can be computed from the checksums of its parts. True only for
+    /// the CRCs; [`Self::combine`] does the computation.
     pub fn combines(self) -> bool {
         matches!(
             self,
@@ -172,7 +176,8 @@ impl ChecksumAlgorithm {
         }
     }
 
-    /// The checksum of two stretches from those of each.
+    /// Computes the checksum of two consecutive ranges of bytes from the checksum of each and the length of the
+    /// second in bytes. `None` unless the algorithm [combines](Self::combines).
     pub fn combine(self, first: &[u8], second: &[u8], second_len: u64) -> Option<Vec<u8>> {
         let number = |bytes: &[u8]| bytes.iter().fold(0u64, |n, b| n << 8 | u64::from(*b));
         let combined =
@@ -180,7 +185,8 @@ impl ChecksumAlgorithm {
         Some(combined.to_be_bytes()[8 - self.digest_len()..].to_vec())
     }
 
-    /// Parses a checksum as headers carry it.
+    /// Parses a checksum from base64. Fails with `InvalidRequest`, and names the header, unless the text decodes to
+    /// exactly [`Self::digest_len`] bytes.
     pub fn parse(self, text: &str) -> Result<Vec<u8>, S3Error> {
         let bytes =
             BASE64.decode(text.trim()).ok().filter(|bytes| bytes.len() == self.digest_len());
@@ -191,18 +197,18 @@ impl ChecksumAlgorithm {
     }
 }
 
-/// Base64, as checksums are written.
+/// Encodes bytes as base64 with padding, the text form of checksums in headers and XML.
 pub fn base64(bytes: &[u8]) -> String {
     BASE64.encode(bytes)
 }
 
-/// Parses a `Content-MD5`.
+/// Parses the value of the header `Content-MD5`. Fails with `InvalidDigest` unless it is the base64 of 16 bytes.
 pub fn parse_content_md5(text: &str) -> Result<[u8; 16], S3Error> {
     let bytes = BASE64.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or_else(|| ErrorCode::InvalidDigest.into())
 }
 
-/// Computes one checksum as bytes come.
+/// Computes one checksum of bytes that arrive in pieces.
 pub struct ChecksumHasher {
     algorithm: ChecksumAlgorithm,
     state: HasherState,
@@ -225,7 +231,7 @@ impl HasherState {
 }
 
 impl ChecksumHasher {
-    /// Starts.
+    /// Starts a computation. Without further bytes the result is the digest of an empty body.
     pub fn new(algorithm: ChecksumAlgorithm) -> Self {
         let state = match algorithm {
             ChecksumAlgorithm::Crc32 => HasherState::crc(CrcAlgorithm::Crc32IsoHdlc),
@@ -243,12 +249,12 @@ impl ChecksumHasher {
         Self { algorithm, state }
     }
 
-    /// The algorithm.
+    /// The algorithm with which the computation was started, for the name of the result.
     pub fn algorithm(&self) -> ChecksumAlgorithm {
         self.algorithm
     }
 
-    /// Takes bytes.
+    /// Adds bytes to the computation. Pieces must be added in the order of the body; their sizes have no effect.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.state {
             HasherState::Crc(crc) => crc.update(bytes),
@@ -261,7 +267,8 @@ impl ChecksumHasher {
         }
     }
 
-    /// The digest, most significant byte first.
+    /// Ends the computation and returns the digest, most significant byte first. The length is always
+    /// [`ChecksumAlgorithm::digest_len`].
     pub fn finish(self) -> Vec<u8> {
         match self.state {
             HasherState::Crc(crc) => {
@@ -280,23 +287,24 @@ impl ChecksumHasher {
     }
 }
 
-/// MD5 as bytes come, for entity tags.
+/// Computes the MD5 of bytes that arrive in pieces, for entity tags.
 #[derive(Clone, Default)]
 pub struct Md5Hasher(Md5);
 
 impl Md5Hasher {
-    /// Takes bytes.
+    /// Adds bytes to the computation. Pieces must be added in the order of the body; their sizes have no effect.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest.
+    /// Ends the computation and returns the MD5 of all bytes that were added before.
     pub fn finish(self) -> [u8; 16] {
         self.0.finalize().into()
     }
 }
 
-/// An entity tag as headers carry it: quoted, with the number of parts where there are parts.
+/// Formats an entity tag in quotes. The number of parts follows a hyphen for an object that a multipart upload has
+/// made; `parts` must be 0 for any other object.
 pub fn etag(md5: &[u8; 16], parts: u16) -> String {
     if parts == 0 {
         format!("\"{}\"", hex::encode(md5))
@@ -305,7 +313,8 @@ pub fn etag(md5: &[u8; 16], parts: u16) -> String {
     }
 }
 
-/// Parses an entity tag, quoted or not; `None` for one that this store never gives.
+/// Parses an entity tag, in quotes or without, into the MD5 and the number of parts (0 without one). `None` unless the
+/// text is 32 hexadecimal digits, perhaps with a hyphen and a number of at most 65,535.
 pub fn parse_etag(text: &str) -> Option<([u8; 16], u16)> {
     let text = text.trim().trim_matches('"');
     let (md5, parts) = text.split_once('-').unwrap_or((text, "0"));

@@ -1,16 +1,17 @@
-//! The aws-chunked encoding: chunks with lengths, signatures and trailers inside the body.
+//! The decoder of the aws-chunked encoding, in which a body contains chunks with lengths, signatures and trailers.
 //!
 //! ```text
 //!   10000;chunk-signature=ad80...\r\n <65536 bytes> \r\n  ...  0;chunk-signature=b6c6...\r\n
 //!   x-amz-checksum-crc32c:sOO8/Q==\r\n x-amz-trailer-signature:63bd...\r\n \r\n
 //! ```
 //!
-//! minio-go ends trailers with `\n`, and what would be their `\r\n` follows the last of them: an empty line before
-//! the one that ends the body, or before the trailers' signature. That one line is passed over.
+//! minio-go ends a trailer with `\n` alone. After the last trailer it adds an empty line with `\r\n`, before the
+//! empty line that ends the body or before the signature of the trailers. The decoder skips this one line.
 //!
-//! Bytes are handed on as they come, so memory stays bounded whatever a chunk's length; a chunk whose
-//! signature does not fit is found at its end, and the whole body fails. The caller believes nothing
-//! before [`Decoder::finish`]. The decoder is total: any bytes, split anywhere, give bytes or an error.
+//! Decoded bytes are returned at once, so memory is bounded for chunks of any length. The signature of a chunk is
+//! checked at the end of the chunk, after its bytes were returned; a wrong signature fails the whole body. The caller
+//! must therefore not use any byte before [`ChunkedDecoder::finish`] has succeeded. Arbitrary bytes, split at any
+//! place, give bytes or an error and never a panic.
 
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
@@ -19,34 +20,38 @@ use subtle::ConstantTimeEq;
 use crate::error::{ErrorCode, S3Error};
 use crate::sigv4::{PayloadHash, VerifiedRequest, chunk_signature, trailer_signature};
 
+/// The largest length of a line in bytes, its end included.
 const LINE_BYTES_MAX: usize = 1024;
+/// The largest length of all trailers together in bytes, without line ends.
 const TRAILER_BYTES_MAX: usize = 8 << 10;
 
+/// The position of the decoder within the encoding.
 enum ChunkState {
-    /// Before a chunk's line.
+    /// In the line with the length of a chunk.
     Head,
-    /// Within a chunk.
+    /// In the bytes of a chunk, of which `left` bytes are missing.
     Data { left: u64 },
-    /// Before the line end that follows a chunk.
+    /// In the line end that follows the bytes of a chunk.
     DataEnd,
     /// In the trailers.
     Trailers,
-    /// After everything.
+    /// After the empty line that ends the body.
     End,
 }
 
-/// See the module's description.
+/// The decoder of one request body; the module describes the encoding. The payload of the verified request must be one
+/// of the chunked kinds.
 pub struct ChunkedDecoder {
     verified: VerifiedRequest,
     is_signed: bool,
     has_trailers: bool,
-    /// The decoded length that the client announced.
+    /// The decoded length in bytes that the client announced.
     expected: u64,
     decoded: u64,
     state: ChunkState,
-    /// An unfinished line.
+    /// The beginning of a line whose end has not arrived.
     line: BytesMut,
-    /// The signature before, and that which the current chunk claims.
+    /// The signature of the chunk before, and the signature that the current chunk contains.
     previous: String,
     claimed: String,
     hash: Sha256,
@@ -55,14 +60,14 @@ pub struct ChunkedDecoder {
     line_end: LineEnd,
 }
 
-/// The way in which the trailer before ended.
+/// The line end of the last trailer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LineEnd {
-    /// With CR and LF.
+    /// CR and LF.
     Whole,
-    /// With LF alone: its CR and LF may still come.
+    /// LF alone. An empty line may follow, which is skipped.
     Lf,
-    /// With LF alone, and then CR and LF.
+    /// LF alone, and the empty line after it has been skipped.
     Late,
 }
 
@@ -71,7 +76,8 @@ fn malformed() -> S3Error {
 }
 
 impl ChunkedDecoder {
-    /// Starts a body that decodes to `expected` bytes.
+    /// Starts the decoder of a body that decodes to `expected` bytes, as `x-amz-decoded-content-length` announces. The
+    /// verified request decides if chunks must be signed and if trailers are permitted.
     pub fn new(verified: VerifiedRequest, expected: u64) -> Self {
         let is_signed = matches!(
             verified.payload,
@@ -95,7 +101,9 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Takes bytes of the body; hands decoded bytes to `out`.
+    /// Decodes the next bytes of the body and appends decoded bytes to `out`, in order and without a copy. Fails with
+    /// `InvalidRequest` for a malformed body, `SignatureDoesNotMatch` for a missing or wrong signature, and
+    /// `IncompleteBody` for more than the expected bytes. After an error the decoder must not be used again.
     pub fn feed(&mut self, mut input: Bytes, out: &mut Vec<Bytes>) -> Result<(), S3Error> {
         while !input.is_empty() {
             match &mut self.state {
@@ -126,7 +134,7 @@ impl ChunkedDecoder {
         Ok(())
     }
 
-    /// Takes a whole line off the input, without its end; `None` when it is not all there.
+    /// Returns the next line without its end, and removes it from the input; `None` if the end has not arrived.
     fn take_line(&mut self, input: &mut Bytes) -> Result<Option<String>, S3Error> {
         let (piece, is_whole) = match input.iter().position(|byte| *byte == b'\n') {
             Some(at) => (input.split_to(at + 1), true),
@@ -186,7 +194,7 @@ impl ChunkedDecoder {
         Ok(())
     }
 
-    /// Compares the signature of the chunk that has just ended.
+    /// Compares the signature of the chunk that has just ended, in constant time. Does nothing for unsigned chunks.
     fn check_chunk(&mut self) -> Result<(), S3Error> {
         if !self.is_signed {
             return Ok(());
@@ -234,15 +242,17 @@ impl ChunkedDecoder {
         Ok(())
     }
 
-    /// Ends the body: gives the trailers. Only now may what was decoded be believed.
+    /// Ends the body and returns the trailers in order: names in lower case and values, without the signature. Fails
+    /// with `IncompleteBody` if the end or decoded bytes are missing, and with `SignatureDoesNotMatch` for wrong
+    /// trailers. Only after success may the decoded bytes be used.
     pub fn finish(mut self) -> Result<Vec<(String, String)>, S3Error> {
         match self.state {
             ChunkState::End => {}
-            // All trailers are there; only the body's last empty line is not.
+            // All trailers have arrived, and only the empty line that ends the body is missing.
             ChunkState::Trailers if self.line.is_empty() && self.line_end == LineEnd::Late => {
                 self.check_trailers()?;
             }
-            // Some clients leave out the last empty line when there are no trailers.
+            // Some clients omit the last empty line when there are no trailers.
             ChunkState::Trailers if self.line.is_empty() && self.trailers.is_empty() => {
                 self.check_trailers_absent()?;
             }

@@ -6,23 +6,23 @@ use crate::escape::escape;
 
 macro_rules! codes {
     ($($name:ident $text:literal $status:literal $message:literal,)*) => {
-        /// An error code of S3's. Each says by itself what a client should make of it.
+        /// An error code of S3, with its HTTP status and its standard message.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[allow(missing_docs, reason = "the names are S3's own, and documented there")]
         pub enum ErrorCode { $($name,)* }
 
         impl ErrorCode {
-            /// The code as it stands in the XML.
+            /// The text of the code in the XML document of an error, by which clients distinguish errors.
             pub fn text(self) -> &'static str {
                 match self { $(ErrorCode::$name => $text,)* }
             }
 
-            /// The HTTP status.
+            /// The HTTP status of a response with this error code, always between 400 and 599.
             pub fn status(self) -> u16 {
                 match self { $(ErrorCode::$name => $status,)* }
             }
 
-            /// What AWS says with it.
+            /// The message that AWS sends with this code unless the error has a more specific one.
             pub fn message(self) -> &'static str {
                 match self { $(ErrorCode::$name => $message,)* }
             }
@@ -88,18 +88,18 @@ codes! {
     XAmzContentSha256Mismatch "XAmzContentSHA256Mismatch" 400 "The provided 'x-amz-content-sha256' header does not match what was computed.",
 }
 
-/// The extra element that is a header instead: the methods that are allowed.
+/// The name of the extra value that a response contains as the header `Allow`, never as an XML element.
 pub const ALLOW: &str = "Allow";
 
-/// An S3 error: what the client is told.
+/// An error of S3 as a client receives it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{}: {message}", code.text())]
 pub struct S3Error {
-    /// The code.
+    /// The code, by which programs distinguish errors.
     pub code: ErrorCode,
-    /// For people.
+    /// The message, for people.
     pub message: String,
-    /// Further elements of the XML: name and value.
+    /// Further elements of the XML document: names and values, in order.
     pub extra: Vec<(&'static str, String)>,
 }
 
@@ -110,21 +110,24 @@ impl From<ErrorCode> for S3Error {
 }
 
 impl ErrorCode {
-    /// The error with words of its own.
+    /// Makes an error with this code and a specific message, which replaces the standard message. The client sees the
+    /// message, so it must contain nothing secret.
     pub fn because(self, message: impl Into<String>) -> S3Error {
         S3Error { code: self, message: message.into(), extra: Vec::new() }
     }
 }
 
 impl S3Error {
-    /// Adds an element to the XML.
+    /// Adds an element to the XML document, after those added before. The value is escaped when the document is
+    /// written.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.extra.push((name, value.into()));
         self
     }
 
-    /// The error as XML.
+    /// Formats the error as S3's XML document: code, message, further elements in order, then the path of the resource,
+    /// the request id and the host id. Values are escaped; [`ALLOW`] is left out.
     pub fn to_xml(&self, resource: &str, request: &str, host: &str) -> String {
         let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
         let mut element = |name: &str, value: &str| {

@@ -1,10 +1,11 @@
-//! Text in XML documents: those of answers and those of errors.
+//! Escaping of text in the XML documents of responses and errors.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Replaces the characters of a text that cannot stand in an XML element. Those that XML 1.0 cannot hold become
-/// numeric references, as AWS writes them; clients that care ask for `encoding-type=url`.
+/// Replaces `<`, `>`, `&` and `"` by entities. Control characters below U+0020, except tab and line feed, become
+/// numeric references, as AWS writes them, although XML 1.0 permits only some of these; a client gets a readable
+/// document only with `encoding-type=url`. Returns the text itself without a copy if nothing must be replaced.
 pub fn escape(text: &str) -> Cow<'_, str> {
     let is_plain = |b: u8| b >= 0x20 && !matches!(b, b'<' | b'>' | b'&' | b'"');
     if text.bytes().all(is_plain) {

@@ -1,7 +1,7 @@
-//! Headers of requests: their text, those that a query stands for, and those that an operation must obey.
+//! Headers of requests: their text, headers in presigned queries, and headers that an operation does not support.
 //!
-//! A header that matters is there once and is text: one that cannot be read is refused, since a condition that is
-//! dropped is an unconditional overwrite.
+//! Every header with a meaning for S3 must be present at most once and must be text. A header that cannot be read is
+//! refused and never ignored, because a write whose condition is ignored overwrites an object unconditionally.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -9,7 +9,7 @@ use crate::checksum::{ChecksumAlgorithm, base64};
 use crate::error::{ErrorCode, S3Error};
 use crate::operation::OperationDefinition;
 
-/// Headers that are stored with an object and may hold any UTF-8.
+/// Headers that are stored with an object. Their values may be any UTF-8.
 pub const STORED: [&str; 6] = [
     "content-type",
     "cache-control",
@@ -19,21 +19,23 @@ pub const STORED: [&str; 6] = [
     "expires",
 ];
 
-/// User metadata: any names, any UTF-8, and as often as the client likes.
+/// The prefix of headers with user metadata. Their values may be any UTF-8, and a name may be present several times.
 pub const METADATA: &str = "x-amz-meta-";
 
-/// The beginning of headers with checksums.
+/// The prefix of headers with checksums, and of three headers about checksums.
 pub const CHECKSUM: &str = "x-amz-checksum-";
 
-/// Tells whether a header carries a checksum, of an algorithm that is known or not.
+/// Returns true if a header contains a checksum, of a known algorithm or not. `name` must be in lower case. False for
+/// the headers `x-amz-checksum-algorithm`, `-mode` and `-type`.
 pub fn is_checksum(name: &str) -> bool {
     name.strip_prefix(CHECKSUM).is_some_and(|of| !matches!(of, "algorithm" | "mode" | "type"))
 }
 
-/// Lists, which HTTP lets a client spread over several headers. An SDK that says `aws-chunked` does.
+/// Headers whose value is a list, which HTTP permits to be split over several headers. SDKs that add `aws-chunked` to
+/// `content-encoding` do so.
 const LISTS: [&str; 3] = ["cache-control", "content-encoding", "content-language"];
 
-/// Query names of a signature. All other `x-amz-` names of a query stand for headers.
+/// The query parameters of a signature. Every other parameter whose name begins with `x-amz-` is a header.
 const SIGNATURE: [&str; 7] = [
     "x-amz-algorithm",
     "x-amz-credential",
@@ -44,13 +46,13 @@ const SIGNATURE: [&str; 7] = [
     "x-amz-content-sha256",
 ];
 
-/// The kinds of text that a header may hold.
+/// The kind of text that a header may contain.
 enum HeaderText {
     Ascii,
     Utf8,
 }
 
-/// The kind of text in a header that matters; none for one that says nothing here.
+/// The kind of text that a header with a meaning for S3 must contain; `None` for a header without such a meaning.
 fn text_of(name: &str) -> Option<HeaderText> {
     if STORED.contains(&name) || name.starts_with(METADATA) {
         return Some(HeaderText::Utf8);
@@ -65,7 +67,8 @@ fn invalid(name: &str, message: String) -> S3Error {
     ErrorCode::InvalidArgument.because(message).with("ArgumentName", name)
 }
 
-/// Refuses headers that matter and are not text, or are there twice.
+/// Checks all headers with a meaning for S3. Fails with `InvalidArgument`, and names the header, if one is not text or
+/// is present twice. Called for every request before its signature is verified.
 pub fn check_text(headers: &HeaderMap) -> Result<(), S3Error> {
     for (name, value) in headers {
         let name = name.as_str();
@@ -84,7 +87,7 @@ pub fn check_text(headers: &HeaderMap) -> Result<(), S3Error> {
     Ok(())
 }
 
-/// Refuses headers that matter and are there twice.
+/// Fails with `InvalidArgument` if a header with a meaning for S3 is present twice and must not be.
 fn check_repeated(headers: &HeaderMap) -> Result<(), S3Error> {
     for name in headers.keys().map(HeaderName::as_str) {
         let may_repeat = name.starts_with(METADATA) || LISTS.contains(&name);
@@ -95,7 +98,8 @@ fn check_repeated(headers: &HeaderMap) -> Result<(), S3Error> {
     Ok(())
 }
 
-/// A header's text in ASCII; none where it is not there. Not ASCII, or there twice: refused.
+/// The text of a header; `None` if the header is absent. Fails with `InvalidArgument` if the header is present twice,
+/// or contains anything but visible ASCII characters, spaces and tabs.
 pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, S3Error> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -106,7 +110,8 @@ pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, S
     text.map(Some).map_err(|_| invalid(name, format!("The header {name} is not text.")))
 }
 
-/// A stored header's text in UTF-8, its lines joined; none where it is not there.
+/// The UTF-8 text of a header that is stored with an object; `None` if the header is absent. Several values are joined
+/// with commas, in the order of the request. Fails with `InvalidArgument` for a value that is not UTF-8.
 pub fn stored(headers: &HeaderMap, name: &str) -> Result<Option<String>, S3Error> {
     let mut joined: Option<String> = None;
     for value in headers.get_all(name) {
@@ -120,13 +125,15 @@ pub fn stored(headers: &HeaderMap, name: &str) -> Result<Option<String>, S3Error
     Ok(joined)
 }
 
-/// Tells whether a query name stands for a header or belongs to the signature.
+/// Returns true if a query parameter is a header or a part of the signature. The name of such a parameter begins with
+/// `x-amz-`, in any case of letters.
 pub fn is_header_in_query(name: &str) -> bool {
     name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"))
 }
 
-/// Adds the headers that the query stands for: SDKs that presign place them there, in any case of letters. The query
-/// is signed whole, so these headers are. A header that says otherwise is refused.
+/// Adds the headers that a query contains. SDKs put headers there when they presign a request, in any case of letters.
+/// The signature covers the whole query, so these headers are signed. Fails with `InvalidArgument` if a parameter
+/// cannot be a header, or if a header of the same name is present with another value.
 pub fn add_from_query(headers: &mut HeaderMap, query: &[(String, String)]) -> Result<(), S3Error> {
     let mut is_changed = false;
     for (name, value) in query.iter().filter(|(name, _)| is_header_in_query(name)) {
@@ -152,28 +159,28 @@ pub fn add_from_query(headers: &mut HeaderMap, query: &[(String, String)]) -> Re
     if is_changed { check_text(headers) } else { Ok(()) }
 }
 
-/// An SDK that computes checksums by itself presigns an upload with that of the body that it has then: none. The
-/// body that the URL's holder sends is another.
+/// Returns true for the checksum of an empty body. An SDK that adds checksums by itself presigns an upload with this
+/// checksum, because there is no body when the URL is made. The body that is sent with the URL later is another one.
 fn is_digest_of_nothing(name: &str, value: &str) -> bool {
     ChecksumAlgorithm::with_header(name)
         .is_some_and(|algorithm| base64(&algorithm.digest(b"")) == value)
 }
 
-/// The fate of a header that an operation does not obey.
+/// The treatment of a header that an operation does not support.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum UnobeyedHeader {
-    /// Nothing: it promises nothing to this operation.
+    /// Accepted without an effect, because the operation would have the same result with the header.
     Ignored,
-    /// Refused on writes.
+    /// Refused by operations that write, and without an effect otherwise.
     RefusedOnWrites,
-    /// Refused.
+    /// Refused by every operation.
     Refused,
-    /// Refused on writes but for these values, which ask for what is done anyway. No operation obeys it in full.
+    /// Refused by operations that write, except for these values, which request the default behaviour.
     Only(&'static [&'static str]),
 }
 
-/// The rule for a header that an operation does not obey. A name that nobody knows is refused where it begins like
-/// those that bind or protect.
+/// The treatment of a header that an operation does not support. An unknown name is refused if it begins with one of
+/// [`BINDING`], and ignored otherwise.
 fn unobeyed(name: &str) -> UnobeyedHeader {
     use UnobeyedHeader::{Ignored, Only, Refused, RefusedOnWrites};
     match name {
@@ -200,7 +207,7 @@ fn unobeyed(name: &str) -> UnobeyedHeader {
         | "x-amz-confirm-remove-self-bucket-access"
         | "x-amz-skip-destination-validation"
         | "x-amz-transition-default-minimum-object-size" => Refused,
-        // Every operation obeys the first; the others are hints.
+        // Every operation checks the first. The others change nothing about the result of the operation.
         "x-amz-expected-bucket-owner" | "x-amz-checksum-algorithm" | "x-amz-checksum-mode" => {
             Ignored
         }
@@ -210,7 +217,7 @@ fn unobeyed(name: &str) -> UnobeyedHeader {
     }
 }
 
-/// The beginnings of headers that bind or protect.
+/// The prefixes of headers that protect data or make an operation conditional. Ignoring such a header could lose data.
 const BINDING: [&str; 12] = [
     "x-amz-server-side-encryption",
     "x-amz-copy-source",
@@ -226,7 +233,7 @@ const BINDING: [&str; 12] = [
     "x-amz-append-",
 ];
 
-/// Storage classes of AWS's.
+/// The storage classes of AWS.
 const STORAGE_CLASSES: [&str; 12] = [
     "STANDARD",
     "REDUCED_REDUNDANCY",
@@ -242,7 +249,8 @@ const STORAGE_CLASSES: [&str; 12] = [
     "FSX_OPENZFS",
 ];
 
-/// Refuses headers that bind or protect something and that the operation does not obey.
+/// Fails with `NotImplemented` if a request has a header that the operation does not support and must not ignore, and
+/// with `InvalidStorageClass` for a storage class that AWS does not have.
 pub(crate) fn check(definition: &OperationDefinition, headers: &HeaderMap) -> Result<(), S3Error> {
     for name in headers.keys().map(HeaderName::as_str) {
         if definition.obeys(name) {
@@ -270,7 +278,8 @@ pub(crate) fn check(definition: &OperationDefinition, headers: &HeaderMap) -> Re
     Ok(())
 }
 
-/// Refuses temporary credentials: nobody gives any out here, so a token is nobody's.
+/// Fails with `InvalidToken` for a request with a session token. No token can be valid, because this server issues no
+/// temporary credentials.
 pub fn check_token(headers: &HeaderMap) -> Result<(), S3Error> {
     match headers.get("x-amz-security-token") {
         None => Ok(()),

@@ -1,24 +1,27 @@
-//! Bucket names and percent-encoding.
+//! Bucket names, percent-encoding, query strings, and numbers in text.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::error::{ErrorCode, S3Error};
 
-/// What stays as it is in signatures and listings.
+/// All characters except those that signatures and listings do not encode: letters, digits, `-`, `.`, `_` and `~`.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 
-/// Encodes everything but unreserved characters.
+/// Percent-encodes every character except letters, digits, `-`, `.`, `_` and `~`, as names and values of a signed query
+/// must be encoded.
 pub fn encode(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
-/// Encodes everything but unreserved characters and `/`.
+/// Percent-encodes as [`encode`], but leaves `/` as it is. For paths of signatures, and for keys in listings with
+/// `encoding-type=url`.
 pub fn encode_path(text: &str) -> String {
     utf8_percent_encode(text, PATH).to_string()
 }
 
-/// Decodes percent-encoding; `+` stays what it is. Text that is not UTF-8 is refused.
+/// Decodes percent-encoding. `+` and a `%` without two hexadecimal digits are left as they are. Fails with `InvalidURI`
+/// if the result is not UTF-8.
 pub fn decode(text: &str) -> Result<String, S3Error> {
     percent_decode_str(text)
         .decode_utf8()
@@ -26,7 +29,8 @@ pub fn decode(text: &str) -> Result<String, S3Error> {
         .map_err(|_| ErrorCode::InvalidUri.into())
 }
 
-/// A query string as names and values, decoded (`+` is a space), in order.
+/// Splits a query string into names and values, decoded, in the order of the query. `+` is a space, and a name without
+/// `=` has an empty value. Fails with `InvalidURI` if a name or value is not UTF-8.
 pub fn query(text: &str) -> Result<Vec<(String, String)>, S3Error> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     pairs
@@ -37,19 +41,23 @@ pub fn query(text: &str) -> Result<Vec<(String, String)>, S3Error> {
         .collect()
 }
 
-/// A number in digits alone: a sign is no part of one. None too where it does not fit.
+/// Parses a number that consists of decimal digits only. `None` for a sign, a space or empty text, and for a number
+/// that does not fit in the type.
 pub fn number<N: std::str::FromStr>(text: &str) -> Option<N> {
     let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_digits)
 }
 
-/// A number in hexadecimal digits alone.
+/// Parses a number that consists of hexadecimal digits only. `None` for a sign, a space or empty text, and for a number
+/// above 64 bits.
 pub fn hex_number(text: &str) -> Option<u64> {
     let is_digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     u64::from_str_radix(text, 16).ok().filter(|_| is_digits)
 }
 
-/// Refuses names that S3 does not allow for buckets.
+/// Fails with `InvalidBucketName` unless a text follows S3's rules for names of buckets: 3 to 63 lower-case letters,
+/// digits, dots and hyphens, a letter or digit at both ends, no two dots in a row, no IPv4 address, and no reserved
+/// prefix or suffix.
 pub fn check_bucket(name: &str) -> Result<(), S3Error> {
     let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
     let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());

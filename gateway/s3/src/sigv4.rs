@@ -1,4 +1,4 @@
-//! AWS Signature Version 4: verification in header and query, and a signer.
+//! AWS Signature Version 4: verification of signed headers and presigned queries, and a signer.
 //!
 //! Source: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API reference. S3's own rules:
 //! the path is encoded once and not normalised (`//` and `..` stay), and the payload hash is a header.
@@ -15,15 +15,15 @@ use crate::headers::text;
 use crate::names;
 use crate::time::{amz, parse_amz, parse_http};
 
-/// How far a request's time may be from ours, in seconds.
+/// The largest difference between the time of a request and that of this server, in seconds.
 const SKEW: i64 = 15 * 60;
-/// How long a presigned request may be good, in seconds.
+/// The longest validity of a presigned request, in seconds.
 const EXPIRES_MAX: i64 = 7 * 24 * 3600;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// SHA-256 of nothing.
+/// The SHA-256 of an empty body, in hexadecimal.
 pub const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// HMAC-SHA256.
+/// Computes HMAC-SHA256 of bytes with a key of any length. Never fails.
 pub fn hmac(key: &[u8], bytes: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(bytes);
@@ -34,18 +34,18 @@ fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// What the client says of the body.
+/// The statement of a request about its body, from `x-amz-content-sha256`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PayloadHash {
-    /// Its SHA-256.
+    /// The SHA-256 of the body.
     Sha256([u8; 32]),
-    /// Nothing.
+    /// No statement: the signature does not cover the body.
     Unsigned,
-    /// It comes in chunks, unsigned, with trailers.
+    /// The body has unsigned chunks, and trailers.
     StreamingUnsignedTrailer,
-    /// It comes in signed chunks.
+    /// The body has signed chunks.
     StreamingSigned,
-    /// It comes in signed chunks, with signed trailers.
+    /// The body has signed chunks, and signed trailers.
     StreamingSignedTrailer,
 }
 
@@ -73,7 +73,7 @@ impl PayloadHash {
         })
     }
 
-    /// Whether the body is in aws-chunked encoding.
+    /// Returns true if the body has the aws-chunked encoding and must be decoded before it is used.
     pub fn is_chunked(self) -> bool {
         !matches!(self, PayloadHash::Sha256(_) | PayloadHash::Unsigned)
     }
@@ -82,19 +82,19 @@ impl PayloadHash {
 /// The scope of a signature.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CredentialScope {
-    /// `20130524`.
+    /// The date of the signing key, such as `20130524`.
     pub date: String,
-    /// `us-east-1`.
+    /// The region of the signing key, such as `us-east-1`.
     pub region: String,
 }
 
 impl CredentialScope {
-    /// As it stands in what is signed.
+    /// The text of the scope in the string to sign: date, region, service and the terminal, in this order.
     pub fn text(&self) -> String {
         format!("{}/{}/s3/aws4_request", self.date, self.region)
     }
 
-    /// The signing key: HMAC over date, region and service.
+    /// Derives the signing key from a secret key, by HMACs over date, region, service and terminal in this order.
     pub fn key(&self, secret: &str) -> [u8; 32] {
         let date = hmac(format!("AWS4{secret}").as_bytes(), self.date.as_bytes());
         let region = hmac(&date, self.region.as_bytes());
@@ -102,8 +102,8 @@ impl CredentialScope {
     }
 }
 
-/// The signing key that was derived last from a secret key. Clients sign from midnight to midnight (UTC) with
-/// one, and deriving it costs four times as much as the signature itself.
+/// A cache of the signing key that was derived last from a secret key. Clients use one signing key for a day (UTC) and
+/// region, and the derivation takes four HMACs, where the signature takes one. A clone begins empty.
 #[derive(Default)]
 pub struct DerivedKey(RwLock<Option<(CredentialScope, [u8; 32])>>);
 
@@ -130,46 +130,46 @@ impl std::fmt::Debug for DerivedKey {
     }
 }
 
-/// The secret key of the user whom a request names.
+/// The secret key of the user whose access key a request contains.
 #[derive(Clone, Copy)]
 pub struct SecretKey<'a> {
-    /// The secret.
+    /// The secret key itself.
     pub secret: &'a str,
-    /// The key that was derived from it last; changed only by a request that is verified with another.
+    /// The signing key that was derived last, replaced only after a request with another scope was verified.
     pub derived: &'a DerivedKey,
 }
 
-/// Credentials as a request presents them, not verified yet.
+/// The credentials that a request contains, unproven before [`PresentedCredentials::verify`] has succeeded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PresentedCredentials {
-    /// Whose key it claims.
+    /// The access key in the request.
     pub access_key: String,
     /// The scope of the signature.
     pub scope: CredentialScope,
     signed_headers: Vec<String>,
     signature: String,
     time: i64,
-    /// Set for a presigned request: for how many seconds it is good.
+    /// The validity of a presigned request in seconds; `None` for a signature in a header.
     expires: Option<i64>,
 }
 
-/// A verified request.
+/// The facts about a request whose signature was verified.
 #[derive(Clone, PartialEq, Eq)]
 pub struct VerifiedRequest {
-    /// What the client says of the body.
+    /// The statement of the request about its body, which is not compared with the body yet.
     pub payload: PayloadHash,
-    /// The signature: the seed of chunk signatures.
+    /// The signature of the request, which the signature of the first chunk covers.
     pub signature: String,
-    /// The scope.
+    /// The scope of the signature.
     pub scope: CredentialScope,
-    /// The signing key.
+    /// The signing key, with which chunks and trailers are verified.
     pub key: [u8; 32],
-    /// The request's time as it was signed, `20130524T000000Z`.
+    /// The time in the string to sign, such as `20130524T000000Z`.
     pub time: String,
 }
 
 impl std::fmt::Debug for VerifiedRequest {
-    /// Shows all but the key, and the signature that later ones are made from.
+    /// Shows neither the signing key nor the signature.
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = out.debug_struct("Verified");
         shown.field("payload", &self.payload).field("scope", &self.scope).field("time", &self.time);
@@ -200,7 +200,8 @@ fn parse_credential(
     Ok((access_key.into(), CredentialScope { date: date.into(), region: region.into() }))
 }
 
-/// Takes the credentials of a request, from header or query; `None` for an anonymous request.
+/// Reads the credentials of a request, from the header `Authorization` or a presigned `query`; `None` for an anonymous
+/// request. Fails if both contain credentials, for other signature versions, and for missing or malformed fields.
 pub fn parse(
     parts: &Parts,
     query: &[(String, String)],
@@ -215,7 +216,7 @@ pub fn parse(
         return of_header(&parts.headers, value).map(Some);
     }
     if !is_presigned {
-        // Version 2 in the query has these three.
+        // Presigned queries of signature version 2 have these parameters.
         return if find("AWSAccessKeyId").is_some() && find("Signature").is_some() {
             Err(unsupported())
         } else {
@@ -311,7 +312,7 @@ fn of_query<'a>(find: impl Fn(&str) -> Option<&'a str>) -> Result<PresentedCrede
     })
 }
 
-/// The request in the form that is signed.
+/// The canonical request, whose hash the signature covers.
 fn canonical(
     parts: &Parts,
     path: &str,
@@ -353,7 +354,9 @@ fn string_to_sign(time: &str, scope: &CredentialScope, canonical: &str) -> Strin
 }
 
 impl PresentedCredentials {
-    /// Verifies the signature. `path` is the decoded path, `now` seconds since 1970, `region` ours.
+    /// Verifies the signature of a request, without the body. `path` is decoded, `now` is in seconds since 1970,
+    /// `region` is this server's. Checks in this order, and fails with the first error: the region, the time or
+    /// expiry, the set of signed headers, the statement about the body, the signature (in constant time).
     pub fn verify(
         &self,
         parts: &Parts,
@@ -399,7 +402,7 @@ impl PresentedCredentials {
         Ok(VerifiedRequest { payload, signature: wanted, scope: self.scope.clone(), key, time })
     }
 
-    /// Refuses a request that is too old, or not good yet.
+    /// Fails for a request whose time differs too much, and for a presigned request that has expired or begins later.
     fn check_time(&self, now: i64) -> Result<(), S3Error> {
         match self.expires {
             None if (now - self.time).abs() > SKEW => {
@@ -419,7 +422,8 @@ impl PresentedCredentials {
         }
     }
 
-    /// The client's word on the body: in a header, or in a presigned query, where it may say nothing.
+    /// The value of `x-amz-content-sha256` in the header or, for a presigned request, in the query. Without a value a
+    /// presigned request has an unsigned body, and any other request fails. Fails for two different values.
     fn payload_text<'a>(
         &self,
         parts: &'a Parts,
@@ -446,7 +450,8 @@ impl PresentedCredentials {
         Ok(in_header.or(said).unwrap_or("UNSIGNED-PAYLOAD"))
     }
 
-    /// `host` and every `x-amz-` header must be signed, and what is signed must be there.
+    /// Fails with `AccessDenied` unless `host` and all headers that begin with `x-amz-` are signed, and with
+    /// `SignatureDoesNotMatch` if a signed header is absent. A presigned request need not sign `x-amz-content-sha256`.
     fn check_signed_headers(&self, parts: &Parts) -> Result<(), S3Error> {
         let is_signed = |name: &str| self.signed_headers.iter().any(|signed| signed == name);
         let must = |name: &str| {
@@ -470,8 +475,9 @@ impl PresentedCredentials {
     }
 }
 
-/// Signs a request: gives the `Authorization` header. The request must have `host`, `x-amz-date` and
-/// `x-amz-content-sha256` already; all its headers are signed.
+/// Signs a request and returns the value of its header `Authorization`. `path` and `query` must be decoded. All headers
+/// are signed, so they must be complete before; `host` must be among them. `None` if `x-amz-date` or
+/// `x-amz-content-sha256` is missing or cannot be read.
 pub fn sign(
     parts: &Parts,
     path: &str,
@@ -495,7 +501,8 @@ pub fn sign(
     ))
 }
 
-/// The signature of a chunk, given that of the one before.
+/// Computes the signature of a chunk from the SHA-256 of its bytes. `previous` is the signature of the chunk before, or
+/// of the request for the first chunk, so chunks cannot change their order.
 pub fn chunk_signature(verified: &VerifiedRequest, previous: &str, chunk_sha256: &[u8]) -> String {
     let to_sign = format!(
         "AWS4-HMAC-SHA256-PAYLOAD\n{}\n{}\n{previous}\n{EMPTY_SHA256}\n{}",
@@ -506,7 +513,8 @@ pub fn chunk_signature(verified: &VerifiedRequest, previous: &str, chunk_sha256:
     hex::encode(hmac(&verified.key, to_sign.as_bytes()))
 }
 
-/// The signature of the trailers, given that of the last chunk.
+/// Computes the signature of the trailers: a line `name:value` with LF for each, in the order of the body.
+/// `previous` is the signature of the last chunk, which is empty.
 pub fn trailer_signature(verified: &VerifiedRequest, previous: &str, trailers: &str) -> String {
     let to_sign = format!(
         "AWS4-HMAC-SHA256-TRAILER\n{}\n{}\n{previous}\n{}",

@@ -18,7 +18,7 @@ use write::ElementSerializer;
 
 pub use writer::XmlWriter;
 
-/// The name space of S3's documents.
+/// The XML namespace of S3's documents.
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 /// A type that is an XML document.

@@ -3,23 +3,24 @@
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::reader::Reader;
 
-/// The most elements inside each other.
+/// The largest depth of elements that is read, the root included.
 const DEPTH_MAX: usize = 8;
-/// The most elements of a document.
+/// The largest number of elements that is read from one document.
 const ELEMENTS_MAX: usize = 200_000;
 
-/// An element that was read.
+/// An element of a document that was read: its name, its text, and its child elements. Attributes are dropped.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct XmlElement {
-    /// The name without name space.
+    /// The name without a namespace prefix.
     pub name: String,
-    /// The text directly in the element, with all white space.
+    /// The text directly in the element, with all white space and without that of child elements; references are resolved.
     pub text: String,
-    /// The elements directly in the element, in order.
+    /// The child elements, in the order of the document.
     pub children: Vec<XmlElement>,
 }
 
-/// The root element of a document; `None` for anything that is not plain elements and text within the bounds.
+/// The root element of a document. `None` for bytes that are not UTF-8, for malformed XML, for a document type or processing
+/// instruction, for unknown entities, for more than 8 levels, and for more than 200,000 elements.
 pub fn parse(bytes: &[u8]) -> Option<XmlElement> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut reader = Reader::from_str(text);
@@ -64,7 +65,7 @@ pub fn parse(bytes: &[u8]) -> Option<XmlElement> {
                 None
             }
             Event::Decl(_) | Event::Comment(_) => None,
-            // A document type could define entities that grow without bound.
+            // A document type could define entities that expand without bound.
             Event::DocType(_) | Event::PI(_) => return None,
             Event::Eof => break,
         };
@@ -79,7 +80,7 @@ pub fn parse(bytes: &[u8]) -> Option<XmlElement> {
     root.filter(|_| open.is_empty())
 }
 
-/// An element that begins here, empty or not; `None` where the document may not have another one.
+/// Makes the element of a start tag. `None` beyond the bounds of depth and number, and after the end of the root.
 fn begin(
     start: &BytesStart<'_>,
     open: &[XmlElement],
