@@ -1,4 +1,4 @@
-//! Running it: joins the real parts, listens, drains, stops.
+//! The server process: creates the real parts, opens the listeners and the store, serves, and stops in order.
 
 pub mod connections;
 pub mod engine_options;
@@ -35,15 +35,16 @@ use crate::users::Users;
 use connections::ConnectionTable;
 use store::Store;
 
-/// Connections that may wait to be accepted. Beyond, the system lets clients try again after a second.
+/// The number of connections that may wait to be accepted. The system drops attempts beyond it, which clients repeat.
 const BACKLOG: u32 = 1024;
 
-/// Runs a server until it is told to stop.
+/// Runs a server until SIGTERM or SIGINT, then stops it in order. Fails if the settings are invalid, if an address
+/// is in use, if the store cannot be opened, and if another process claims this node's id.
 pub fn run(args: ServerArgs, sources: &Sources) -> anyhow::Result<ExitCode> {
     let settings = ServerSettings::new(args, sources)?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("SILTSTONE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    // Colours are for people: none in files, nor where they are not wanted (https://no-color.org).
+    // Colours only in a terminal, and never with the variable NO_COLOR (https://no-color.org).
     let wants_colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let has_colours = wants_colours && std::io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -56,7 +57,7 @@ pub fn run(args: ServerArgs, sources: &Sources) -> anyhow::Result<ExitCode> {
     for flag in sources.secret_flags() {
         tracing::warn!(
             flag,
-            "everybody on this machine can read a secret on a command line: use a file or a variable"
+            "a secret on the command line can be read by every user of this machine: use a file or a variable"
         );
     }
     permissions::tell(&settings);
@@ -65,12 +66,13 @@ pub fn run(args: ServerArgs, sources: &Sources) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sets a cluster up.
+/// `siltstone init`: creates the topic of a cluster and prints the result. Repeating the command is harmless. Fails
+/// if the settings are invalid, if the brokers do not answer, and if the topic is not safe.
 pub fn init(args: &InitArgs) -> anyhow::Result<ExitCode> {
     let (kafka, partitions) = args.settings()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let said = runtime.block_on(async {
-        // It writes no file.
+        // The folder does not matter, because the command writes no file.
         let env = production::of(std::path::Path::new("."))?;
         node::init(&env, &kafka, partitions).await
     })?;
@@ -113,7 +115,7 @@ async fn serve(settings: ServerSettings) -> anyhow::Result<()> {
         pg::PgOptions { connections: sessions, opens_early: env.mutated(Mutant::QueryBeforeLogin) };
     let listeners = Listeners { s3, admin, postgres, pg_options };
     let store = Arc::new(Store::open(env, &settings).await?);
-    // However it ends, the store is closed before the runtime goes: its threads use the runtime's clock.
+    // The store is closed before the runtime ends, also after an error, because its threads use the runtime's clock.
     let served = serve_store(&store, settings, listeners, metrics).await;
     store.close().await;
     served?;
@@ -121,14 +123,14 @@ async fn serve(settings: ServerSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Listens on an address.
+/// Opens a listening socket. Fails if the address is in use or does not belong to this machine.
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listen = || {
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
-        // A restart need not wait for what the last process left.
+        // Without the option a restart would wait for the end of connections of the last process.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
@@ -136,7 +138,7 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     listen().with_context(|| format!("cannot listen on {address}"))
 }
 
-/// Where the server is reached.
+/// The listening sockets of the server.
 struct Listeners {
     s3: http::HttpListener,
     admin: http::HttpListener,
@@ -144,7 +146,8 @@ struct Listeners {
     pg_options: pg::PgOptions,
 }
 
-/// Serves an open store on all its addresses, until it is told to stop.
+/// Serves an open store on all addresses until a signal, and returns after the requests under way on S3. Fails if users
+/// or SQL cannot be set up, and if another process claims this node's id.
 async fn serve_store(
     store: &Arc<Store>,
     settings: ServerSettings,
@@ -153,7 +156,7 @@ async fn serve_store(
 ) -> anyhow::Result<()> {
     let (users, made) = Users::load(&settings)?;
     if made {
-        // Their place is told, not what they are: what a process prints is kept in many places.
+        // The keys themselves are not printed, because the output of a process is often stored.
         println!(
             "A root user was made. Its access key and its secret key are in {}",
             settings.service.data.join("credentials").display()
@@ -166,7 +169,7 @@ async fn serve_store(
     let engine = Arc::new(start_sql(&settings.sql.options(&settings.service.data))?);
     let users = Arc::new(users);
     let sql = SqlService::new(store.clone(), users.clone(), engine);
-    // Served until this function returns.
+    // Dropped, and so stopped, when this function returns.
     let _postgres = match postgres {
         None => None,
         Some(postgres) => {
@@ -184,7 +187,7 @@ async fn serve_store(
         all,
         admin_address.port(),
     );
-    // Whoever learns that this server is ready may tell it to stop.
+    // Before the admin address answers: a program that has seen the server ready may send a signal at once.
     let stop = stop_signal()?;
     tokio::spawn(crate::admin::serve(admin, state));
     let options = S3Options {
@@ -197,15 +200,16 @@ async fn serve_store(
     tokio::select! {
         () = s3.serve(move |request| service.clone().handle(request.map(RequestBody::Wire)), stop) => {}
         _ = holds.wait_for(|holds| *holds == Some(false)) => {
-            anyhow::bail!("another process runs under this node's id; this one stops");
+            anyhow::bail!("another process uses this node's id; this process stops");
         }
     }
-    // The admin address goes on answering, "stopping" that is, until the process ends.
+    // The admin address continues to answer until the process ends, now with "stopping".
     ready.store(false, std::sync::atomic::Ordering::Relaxed);
     Ok(())
 }
 
-/// Starts the threads that run queries; what those of a former process could not hold in memory is removed.
+/// Starts the threads that run queries. Spill files of a former process are removed before. Fails if the folder for
+/// spill files cannot be emptied or made.
 fn start_sql(options: &sql::SqlOptions) -> anyhow::Result<sql::SqlEngine> {
     if let Some((folder, _)) = &options.spill {
         match std::fs::remove_dir_all(folder) {
@@ -220,7 +224,8 @@ fn start_sql(options: &sql::SqlOptions) -> anyhow::Result<sql::SqlEngine> {
     Ok(sql::SqlEngine::new(options)?)
 }
 
-/// Resolves when the process is told to stop. From now on, not from when this is awaited, a signal ends nothing else.
+/// Returns a future that resolves at SIGTERM or SIGINT. From this call on, also before the future is polled, these
+/// signals do not end the process. Fails if the signals cannot be registered.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

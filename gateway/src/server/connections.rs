@@ -1,21 +1,22 @@
-//! Connections: how many there may be, and which one makes room for another.
+//! The bounds on the number of connections, and the choice of a connection that is closed for a new one.
 //!
-//! Each connection takes a file handle and memory, and the engine needs handles, too. So there is a bound for
-//! each listener, and one for each address. At the bound a newcomer is not simply refused, or whoever opens
-//! connections and says nothing would keep everybody out: a connection that does nothing is closed for it.
-//! In this order:
+//! Each connection takes a file handle and memory, and the engine needs handles, too. Therefore each listener has
+//! a bound on all its connections and a bound on those of one address. A new connection at a bound is not simply
+//! refused, because then a client with many silent connections could exclude all others: an inactive connection
+//! is closed instead. The candidates are, in this order:
 //!
-//! 1. those between requests that never sent one with valid credentials (silent, half a head, refused), the
-//!    one that has waited longest first, if it had the time to send one;
-//! 2. those between requests that did, and those in the middle of a request whose client neither sends nor
-//!    takes what it should: the one that has done nothing for longest first;
-//! 3. those of the first kind that have only just come.
+//! 1. connections between requests, without a request with valid credentials so far (silent, with an incomplete
+//!    head, or refused), that are older than 500 ms; the one that has been between requests for longest first;
+//! 2. connections between requests for 3 s or more that have sent a request with valid credentials, and
+//!    connections within a request whose client has neither sent nor received 4 KiB in 500 ms of waiting for it;
+//!    the one that has been inactive for longest first;
+//! 3. connections as in 1, of less than 500 ms.
 //!
-//! A request that moves, or that waits for this server, is never cut off. When there is nobody to close, the
-//! newcomer waits for a moment and is then refused.
+//! A request that makes progress, or that waits for this server, is never closed. Without a candidate the new
+//! connection waits for at most 1.5 s at the listener's bound, or not at all at the address's, and is then refused.
 //!
-//! A request costs a few writes to its own connection and no lock. Who makes room is found by a look at all
-//! connections, which only a newcomer at the bound has to pay.
+//! A request costs a few writes to the state of its own connection and takes no lock. Only a new connection at a
+//! bound searches all connections for a candidate.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -28,91 +29,98 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Bytes that show that a request moves.
+/// The number of bytes after which a request has made progress.
 const STEP_BYTES: u64 = 4 << 10;
-/// A request is stalled, when places are short, after its client was waited for so long since the last step.
+/// The wait for a client since the last progress, in milliseconds, after which its request may be closed.
 const STALLED_MS: u64 = 500;
-/// A newcomer has so long for its first request; before, others that stall make room instead of it.
+/// The time of a new connection for its first request, in milliseconds. Before, other candidates are closed first.
 const HEAD_MS: u64 = 500;
-/// A connection that has sent good requests is idle after so long.
+/// The time between requests, in milliseconds, after which a connection that has sent valid requests may be closed.
 const IDLE_MS: u64 = 3000;
-/// A newcomer waits so long for a place.
+/// The longest wait of a new connection for a place.
 const PATIENCE: Duration = Duration::from_millis(1500);
-/// While newcomers wait, who has stalled by now is looked for this often.
+/// The interval of the search for a candidate while a new connection waits.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How many connections there may be.
+/// The bounds on the connections of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Of all addresses together.
+    /// The largest number of connections of all addresses together.
     pub all: usize,
-    /// Of one address.
+    /// The largest number of connections of one address.
     pub per_address: usize,
-    /// Loopback is no one client's address: a TLS proxy brings everybody from there. Only `all` binds it.
+    /// True if loopback addresses have no bound of their own, because a TLS proxy on this machine forwards all clients
+    /// from there.
     pub spares_loopback: bool,
 }
 
 impl ConnectionLimits {
-    /// Connections that were told to end and are not gone yet: so many handles more are needed for a moment.
+    /// The largest number of connections that are being closed for others and still have a handle, in addition to
+    /// `all`: an eighth of it, but at least 4 and at most 64.
     pub fn leaving(&self) -> usize {
         (self.all / 8).clamp(4, 64)
     }
 }
 
-/// One connection, as its own task and the requests on it see it.
+/// The state of one connection, shared by its own task, the requests on it and the search for a candidate.
 pub struct ConnectionHandle {
     id: u64,
     peer: SocketAddr,
     started: Instant,
     is_proven: AtomicBool,
-    /// Set when it has to make room.
+    /// Notified when the connection must close for another.
     ends: Notify,
-    /// Bytes since the last step.
+    /// Bytes since the last progress.
     moved: AtomicU64,
-    /// Milliseconds that the client was waited for since the last step, without the wait that is under way.
+    /// Milliseconds of waiting for the client since the last progress, without a wait that has not ended.
     waited: AtomicU64,
-    /// When the wait under way began, plus one; 0 for none.
+    /// The begin of the current wait for the client in milliseconds, plus 1; 0 without a wait.
     waits_since: AtomicU64,
-    /// The request under way announced a body whose end has not been read.
+    /// True if the last request announced a body whose end has not been read.
     owes_body: AtomicBool,
-    /// Bytes came since the last request: part of a head.
+    /// True if bytes have arrived since the last request ended: a part of the next head.
     has_part: AtomicBool,
-    /// When it came to be between requests, in milliseconds plus one; 0 while a request is under way.
+    /// The begin of the time between requests in milliseconds, plus 1; 0 while a request is under way.
     between_since: AtomicU64,
 }
 
 impl ConnectionHandle {
-    /// The client's address.
+    /// The address and port of the peer. For a connection through a proxy these are the proxy's.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// Notes that a request with valid credentials came.
+    /// Records that a request with valid credentials has arrived. Called after a signature was verified, and on the
+    /// admin address after a response of success. Such a connection is closed for others only after a longer time.
     pub fn prove(&self) {
         self.is_proven.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that the body of the request under way has been read to its end.
+    /// Records that the body of the current request has been read to its end. Must be called by every reader of
+    /// bodies, otherwise the connection is closed after an error response.
     pub fn body_ended(&self) {
         self.owes_body.store(false, Ordering::Relaxed);
     }
 
-    /// Tells that the client may still be sending something that nobody will read.
+    /// Returns true if the client may still send bytes that no request will read: the rest of a body, or a part of a
+    /// head. Before the socket is closed these bytes must be drained.
     pub fn owes(&self) -> bool {
         self.owes_body() || self.has_part.load(Ordering::Relaxed)
     }
 
-    /// Tells that the body of the last request has not been read to its end.
+    /// Returns true if the body of the last request has not been read to its end. After an error response the
+    /// connection must be closed then.
     pub fn owes_body(&self) -> bool {
         self.owes_body.load(Ordering::Relaxed)
     }
 
-    /// Waits until it has to make room.
+    /// Waits until this connection must close for another. The future may be dropped and called again without losing
+    /// the notification.
     pub async fn displaced(&self) {
         self.ends.notified().await;
     }
 
-    /// Notes that bytes came.
+    /// Records that bytes were received. Between requests they count as a part of the next head.
     pub fn received(&self, bytes: usize) {
         if bytes > 0 && self.between_since.load(Ordering::Relaxed) > 0 {
             self.has_part.store(true, Ordering::Relaxed);
@@ -120,7 +128,8 @@ impl ConnectionHandle {
         self.moved(bytes);
     }
 
-    /// Notes that bytes came or went.
+    /// Records that bytes were received or sent. After 4 KiB the request has made progress, and the wait for the client
+    /// counts from 0 again.
     pub fn moved(&self, bytes: usize) {
         let sum = self.moved.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         if sum >= STEP_BYTES {
@@ -136,14 +145,16 @@ impl ConnectionHandle {
         }
     }
 
-    /// Notes that the client is waited for, until [`ConnectionHandle::came`].
+    /// Records that the server waits for the client, until [`ConnectionHandle::came`]. A second call before that has no
+    /// effect.
     pub fn waits(&self) {
         if self.waits_since.load(Ordering::Relaxed) == 0 {
             self.waits_since.store(self.now() + 1, Ordering::Relaxed);
         }
     }
 
-    /// Notes that the client is not waited for any more.
+    /// Records that the server no longer waits for the client, and adds the time of the wait. Without a wait the call
+    /// has no effect.
     pub fn came(&self) {
         let since = self.waits_since.swap(0, Ordering::Relaxed);
         if since > 0 {
@@ -152,7 +163,7 @@ impl ConnectionHandle {
         }
     }
 
-    /// Milliseconds that the client has been waited for since the last step; none when it is not waited for.
+    /// Milliseconds of waiting for the client since the last progress; `None` if the server does not wait for it now.
     fn stalled(&self, now: u64) -> Option<u64> {
         let since = self.waits_since.load(Ordering::Relaxed);
         let waits = (now + 1).saturating_sub(since);
@@ -163,7 +174,7 @@ impl ConnectionHandle {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// Milliseconds that it has been between requests; none while one is under way.
+    /// Milliseconds since the last request ended; `None` while a request is under way.
     fn between(&self, now: u64) -> Option<u64> {
         let since = self.between_since.load(Ordering::Relaxed);
         (since > 0).then(|| (now + 1).saturating_sub(since))
@@ -175,7 +186,7 @@ struct OpenConnections {
     next: u64,
     all: BTreeMap<u64, Arc<ConnectionHandle>>,
     by_address: HashMap<IpAddr, usize>,
-    /// Told to end, not gone yet.
+    /// The number of connections that were asked to close for others and are still open.
     leaving: usize,
 }
 
@@ -192,9 +203,9 @@ impl OpenConnections {
         Some(connection)
     }
 
-    /// Chooses the connection that makes room, of one address or of all; see the module's description.
+    /// Chooses the connection that is closed for another, of one address or of all, as the module describes.
     fn victim(&self, address: Option<IpAddr>, now: u64) -> Option<u64> {
-        // Each with the time that speaks against it, in milliseconds.
+        // The best candidates so far, with their inactive time in milliseconds.
         let (mut unproven, mut idle_or_stalled) = (None, None);
         for (id, connection) in &self.all {
             if address.is_some_and(|ip| connection.peer.ip() != ip) {
@@ -205,7 +216,7 @@ impl OpenConnections {
                 None if stalled.is_some_and(|ms| ms >= STALLED_MS) => {
                     idle_or_stalled = idle_or_stalled.max(stalled.map(|ms| (ms, *id)));
                 }
-                // The last answer may still be on its way to a client that takes it.
+                // The end of the last response may still be on its way to a client that receives it.
                 Some(_) if stalled.is_some_and(|ms| ms < STALLED_MS) => {}
                 Some(age) if !connection.is_proven.load(Ordering::Relaxed) => {
                     unproven = unproven.max(Some((age, Reverse(*id))));
@@ -222,32 +233,32 @@ impl OpenConnections {
     }
 }
 
-/// Why there is no place.
+/// The bound at which a new connection was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoPlaceReason {
-    /// The listener's places are taken.
+    /// The bound on all connections of the listener.
     All,
-    /// The address's places are taken.
+    /// The bound on the connections of the client's address.
     Address,
 }
 
-/// The state that a listener's connections share.
+/// The open connections of one listener, with their bounds and counters.
 pub struct ConnectionTable {
-    /// Which listener's they are.
+    /// The name of the listener, in metrics and log lines.
     pub name: &'static str,
     limits: ConnectionLimits,
     started: Instant,
     open: Mutex<OpenConnections>,
-    /// A place may have become free.
+    /// Notified when a place may have become free.
     left: Notify,
-    /// Newcomers that wait for a place.
+    /// The number of new connections that wait for a place.
     newcomers: AtomicUsize,
     displaced: AtomicU64,
     refused: AtomicU64,
 }
 
 impl ConnectionTable {
-    /// No connections yet.
+    /// Makes a table without connections. `name` must differ between listeners, because metrics contain it.
     pub fn new(name: &'static str, limits: ConnectionLimits) -> Arc<Self> {
         Arc::new(Self {
             name,
@@ -261,7 +272,8 @@ impl ConnectionTable {
         })
     }
 
-    /// How many are open, how many made room so far, and how many were refused.
+    /// The number of open connections, and since the start the numbers of those that were closed for others and of
+    /// those that were refused, in this order.
     pub fn counts(&self) -> (usize, u64, u64) {
         let open = self.open.lock().all.len();
         (open, self.displaced.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
@@ -271,7 +283,9 @@ impl ConnectionTable {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// Finds a place for a newcomer; waits for one if there is hope.
+    /// Finds a place for a new connection, and closes another one for it at a bound. Waits at most 1.5 s; the
+    /// listener accepts no other connection meanwhile. Fails at once with [`NoPlaceReason::Address`] if the address
+    /// is at its bound without a candidate, and after the wait with [`NoPlaceReason::All`].
     pub async fn admit(
         self: &Arc<Self>,
         peer: SocketAddr,
@@ -286,7 +300,7 @@ impl ConnectionTable {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 return Err(full);
             }
-            // Somebody leaves, or has stalled for long enough when it is looked next.
+            // A connection may end, or become a candidate until the next search.
             self.newcomers.fetch_add(1, Ordering::Relaxed);
             let _ = tokio::time::timeout(LOOK, self.left.notified()).await;
             self.newcomers.fetch_sub(1, Ordering::Relaxed);
@@ -342,26 +356,27 @@ impl ConnectionTable {
 
     fn ends(&self, connection: &ConnectionHandle) {
         connection.between_since.store(self.now() + 1, Ordering::Relaxed);
-        // One that is missed here is found by the next look.
+        // A new connection that is missed here repeats its search after `LOOK`.
         if self.newcomers.load(Ordering::Relaxed) > 0 {
             self.left.notify_one();
         }
     }
 }
 
-/// A connection's place, held until its socket is closed.
+/// The place of a connection in its table, freed when this is dropped. Must be dropped after the socket.
 pub struct ConnectionSlot {
     connections: Arc<ConnectionTable>,
     connection: Arc<ConnectionHandle>,
 }
 
 impl ConnectionSlot {
-    /// The connection that has it.
+    /// The state of the connection that has the place, for its task and its requests.
     pub fn connection(&self) -> &Arc<ConnectionHandle> {
         &self.connection
     }
 
-    /// Notes that a request begins; it is under way until the answer has been handed over.
+    /// Records that a request begins. The request is under way until the guard is dropped, which must be after the
+    /// body of the response.
     pub fn begin(&self, has_body: bool) -> RequestGuard {
         let connection = &self.connection;
         connection.between_since.store(0, Ordering::Relaxed);
@@ -383,7 +398,7 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// A request under way.
+/// Marks a request as under way until it is dropped.
 pub struct RequestGuard {
     connections: Arc<ConnectionTable>,
     connection: Arc<ConnectionHandle>,

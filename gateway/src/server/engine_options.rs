@@ -16,7 +16,8 @@ pub fn log_folder(partition: PartitionId) -> FilePath {
     FilePath::new("log").join(format!("{:04}", partition.get()))
 }
 
-/// How the log is kept under these settings.
+/// The options of the log on this machine. Also called by the tools that check or repair a data
+/// directory, which must find the same files as the server.
 pub fn log_options(settings: &StorageSettings, own: StoreIdentity) -> embedded::EmbeddedLogOptions {
     embedded::EmbeddedLogOptions {
         folder: FilePath::new("log"),
@@ -28,7 +29,8 @@ pub fn log_options(settings: &StorageSettings, own: StoreIdentity) -> embedded::
     }
 }
 
-/// How bulk files are kept under these settings.
+/// The options of a partition's bulk files. New files get numbers from the catalog's next one on. Also called by the
+/// tool that checks a data directory.
 pub fn bulk_options(settings: &StorageSettings, catalog: &Catalog) -> bulk::BulkOptions {
     bulk::BulkOptions {
         folder: PartitionLayout::new(catalog.partition).bulk_folder(),
@@ -36,13 +38,15 @@ pub fn bulk_options(settings: &StorageSettings, catalog: &Catalog) -> bulk::Bulk
         partition: catalog.partition,
         next: catalog.next_bulk,
         file_bytes_max: settings.bulk_file_bytes.get(),
-        // The log's syncs wait behind these on the device: small enough for a small PUT beside an upload.
+        // A sync of the log waits for a sync of this size on the device. Larger ones would delay small PUTs during
+        // an upload.
         sync_bytes: 4 << 20,
         reserve_bytes: settings.reserve_bytes.get(),
     }
 }
 
-/// How partitions are run under these settings, wherever their log is.
+/// The options of a partition that follow from the settings alone, for both kinds of log. All others have their
+/// defaults, unless the caller changes them.
 pub fn partition_options(settings: &StorageSettings) -> PartitionOptions {
     PartitionOptions {
         cut: settings.cut_policy(),

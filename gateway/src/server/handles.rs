@@ -1,51 +1,54 @@
-//! File handles: how many this process may have, and who may take how many.
+//! File handles: the limit of this process, and its division among the engine and the listeners.
 //!
-//! Connections must never take the handles that the engine needs to read a file or to seal a cut. So half of
-//! all handles are the engine's, and connections share the rest.
+//! Connections must never take the handles that the engine needs to read a file or to write one. Therefore half
+//! of all handles are reserved for the engine, and connections share the rest.
 
 use anyhow::bail;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::connections::ConnectionLimits;
 
-/// A process with fewer cannot serve.
+/// The smallest limit with which a server starts.
 const HANDLES_MIN: u64 = 128;
-/// More than this are not asked for, whatever the system allows.
+/// The largest limit that a process requests, even if the system allows more.
 const HANDLES_MAX: u64 = 1 << 20;
-/// Connections to S3, unless the settings say more: a bound on their memory, about 100 KiB each.
+/// The largest number of connections to S3 without a setting. With about 100 KiB for each, it bounds their memory.
 const CONNECTIONS_DEFAULT: usize = 4096;
-/// Connections to the admin address: a person, a probe, a scraper, some queries.
+/// The largest number of connections to the admin address, which serves probes, metrics and queries.
 const ADMIN_MAX: usize = 1100;
-/// Handles that a connection to PostgreSQL's door takes: its socket, and a pair inside.
+/// Handles of one PostgreSQL connection: its socket and an internal pair.
 pub const POSTGRES_EACH: usize = 3;
-/// The most handles that PostgreSQL's door takes.
+/// The largest number of handles of all PostgreSQL connections.
 const POSTGRES_HANDLES: usize = 240 * POSTGRES_EACH;
 
-/// How many connections each listener may have.
+/// The bounds on the connections of each listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandleShares {
-    /// S3.
+    /// The bounds of the S3 address.
     pub s3: ConnectionLimits,
-    /// The admin address.
+    /// The bounds of the admin address.
     pub admin: ConnectionLimits,
-    /// PostgreSQL's door: handles kept for it, [`POSTGRES_EACH`] for each of its connections.
+    /// The handles of the PostgreSQL address, [`POSTGRES_EACH`] for each of its connections; 0 without the address.
     pub postgres: usize,
 }
 
-/// Raises the process's limit of open files as far as the system allows; gives the limit in force.
+/// Raises the process's limit of open files as far as the system allows, up to 1,048,576, and returns the limit in
+/// force. Only logs a warning if the limit cannot be raised. Fails if it cannot be read. Called once, before any
+/// listener opens.
 pub fn raise() -> anyhow::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let wanted = hard.min(HANDLES_MAX).max(soft);
     if wanted > soft
         && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
     {
-        tracing::warn!(%error, soft, hard, "the limit of open files stays as it is");
+        tracing::warn!(%error, soft, hard, "the limit of open files cannot be raised");
         return Ok(soft);
     }
     Ok(wanted)
 }
 
-/// Divides handles among the engine and the listeners. What the settings ask for must fit.
+/// Divides `handles` among the engine and the listeners. `connections` and `per_address` are the settings of the S3
+/// address. Fails for fewer than 128 handles, for more connections than the share of S3 has, and for a setting of 0.
 pub fn shares(
     handles: u64,
     has_postgres: bool,
@@ -53,9 +56,11 @@ pub fn shares(
     per_address: Option<usize>,
 ) -> anyhow::Result<HandleShares> {
     if handles < HANDLES_MIN {
-        bail!("a server needs {HANDLES_MIN} file handles at least, and may open {handles}");
+        bail!(
+            "a server needs at least {HANDLES_MIN} file handles, and this process may open only {handles}"
+        );
     }
-    // Connections that make room for others have a handle for a moment: an eighth of all, see `Limits`.
+    // Connections that are being closed for others need an eighth more; see `ConnectionLimits::leaving`.
     let half = usize::try_from(handles / 2)?;
     let half = half - half / 8;
     let admin = ADMIN_MAX.min(half / 8).max(4);
@@ -64,11 +69,11 @@ pub fn shares(
     let all = connections.unwrap_or_else(|| room.min(CONNECTIONS_DEFAULT));
     if all > room || all == 0 {
         bail!(
-            "connections is 1 to {room} here, not {all}: the process may open {handles} files, and half of them are kept for the store's own"
+            "connections must be 1 to {room} here, not {all}: the process may open {handles} files, and half of them are reserved for the store"
         );
     }
     if per_address == Some(0) {
-        bail!("connections_per_address is 1 at least");
+        bail!("connections_per_address must be at least 1");
     }
     let s3 = ConnectionLimits {
         all,

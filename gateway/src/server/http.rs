@@ -1,4 +1,5 @@
-//! Serves HTTP/1.1 on a listener: takes connections within their bounds, hands requests over, drains at a stop.
+//! Serves HTTP/1.1 on a listener: accepts connections within their bounds, passes requests to a handler, and waits for
+//! requests under way at a stop.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -21,16 +22,16 @@ use super::connections::{ConnectionSlot, ConnectionTable, NoPlaceReason, Request
 use super::stream::PacedStream;
 use crate::log_limit::LogLimit;
 
-/// A client gets so long to send its headers, and may be silent for so long between requests.
+/// The longest time for the head of a request, and the longest silence between requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The bytes that a connection reads ahead, and so the longest head that is answered in S3's words; beyond, hyper
-/// answers 431.
+/// The size of a connection's read buffer in bytes, and so the longest head that the handler receives. For a longer
+/// head hyper answers 431 without an S3 error.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
-/// Requests that are under way get so long at a stop.
+/// The longest wait for requests under way at a stop.
 const DRAIN: Duration = Duration::from_secs(30);
-/// How long to wait after a connection could not be accepted.
+/// The pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The answer to a connection without a place.
+/// The response to a connection that is refused at a bound.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
     content-type: application/xml\r\ncontent-length: 127\r\n\r\n\
     <?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code>\
@@ -39,19 +40,21 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nr
 static UNACCEPTED: LogLimit = LogLimit::new();
 static REFUSED: LogLimit = LogLimit::new();
 
-/// A listener and what holds for its connections.
+/// A listening socket with the bounds of its connections.
 pub struct HttpListener {
-    /// The socket that connections come in by.
+    /// The listening socket.
     pub tcp: TcpListener,
-    /// Those that are open.
+    /// The open connections.
     pub connections: Arc<ConnectionTable>,
-    /// A client must send, and take, 64 KiB before it has been waited for this long.
+    /// The longest time of waiting for a client in which it must receive 64 KiB of a response. Handlers apply the same
+    /// limit to the bodies that they read.
     pub stall: Duration,
 }
 
 impl HttpListener {
-    /// Serves connections until `stop`, then lets requests under way end. A request's extensions hold its
-    /// `Arc<Connection>`.
+    /// Serves connections until `stop` resolves, then waits at most 30 s for requests under way. The extensions of a
+    /// request contain its `Arc<ConnectionHandle>`. A connection that cannot be accepted or served never ends the
+    /// listener.
     pub async fn serve<H, A, B>(self, handle: H, stop: impl Future<Output = ()>)
     where
         H: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
@@ -73,17 +76,17 @@ impl HttpListener {
         drop(self);
         tracing::info!("stopping: no new connections, waiting for requests under way");
         if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-            tracing::warn!("some requests did not end in time");
+            tracing::warn!("some requests under way did not end within the time of a stop");
         }
     }
 
-    /// The next connection that has a place.
+    /// Returns the next connection that has a place. Connections without one are refused here.
     async fn next(&self) -> (TcpStream, ConnectionSlot) {
         loop {
             let (stream, peer) = match self.tcp.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of file handles, say: what is open goes on, new connections wait.
+                    // For example without a free file handle. Open connections continue and new ones wait.
                     if let Some(unsaid) = UNACCEPTED.take() {
                         let listener = self.connections.name;
                         tracing::warn!(%error, listener, unsaid, "a connection could not be accepted");
@@ -100,12 +103,12 @@ impl HttpListener {
     }
 
     fn refuse(&self, stream: &TcpStream, peer: std::net::SocketAddr, full: NoPlaceReason) {
-        // Whoever cannot take even this much is not waited for.
+        // Best effort: the refusal never waits for the client.
         let _ = stream.try_write(BUSY);
         if let Some(unsaid) = REFUSED.take() {
             let why = match full {
-                NoPlaceReason::All => "all places are taken",
-                NoPlaceReason::Address => "all places of its address are taken",
+                NoPlaceReason::All => "the listener is at its bound",
+                NoPlaceReason::Address => "its address is at its bound",
             };
             let listener = self.connections.name;
             tracing::warn!(listener, %peer, unsaid, "a connection is refused: {why}");
@@ -113,7 +116,7 @@ impl HttpListener {
     }
 }
 
-/// Serves a connection to its end, or until it makes room for another.
+/// Serves a connection to its end, or until it must close for another.
 async fn serve_connection<H, A, B>(
     stream: TcpStream,
     place: ConnectionSlot,
@@ -137,7 +140,7 @@ async fn serve_connection<H, A, B>(
             let mut response = handle(request).await;
             let status = response.status();
             if connection.owes_body() && (status.is_client_error() || status.is_server_error()) {
-                // The rest of the body is dropped; the client is told not to go on behind it.
+                // The rest of the body is never read, so no further request can follow on this connection.
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
@@ -158,12 +161,12 @@ async fn serve_connection<H, A, B>(
             }
         }
         () = connection.displaced() => {
-            tracing::debug!(peer = %connection.peer(), "a connection made room for another");
+            tracing::debug!(peer = %connection.peer(), "a connection was closed for another");
         }
     }
 }
 
-/// An answer's body: its request is under way until it has been handed over, or given up.
+/// The body of a response. The request is under way until the body has been sent or dropped.
 struct TrackedBody<B> {
     body: B,
     _under_way: RequestGuard,

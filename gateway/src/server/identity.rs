@@ -1,6 +1,6 @@
-//! Whose a data directory is: a store on one machine, or a node's copy of a cluster's.
+//! The identity of a data directory: a store on one machine, or a node's copy of a cluster's store.
 //!
-//! Two copies of one line with a checksum; `docs/formats/directory.md` specifies it.
+//! Two files have the same line with a checksum; `docs/formats/directory.md` specifies the line.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use ingest::ids::{NodeId, StoreId};
 
-/// Whose a data directory is.
+/// The identity of a data directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DataIdentity {
     /// A store with a log of its own.
@@ -19,31 +19,31 @@ pub enum DataIdentity {
     Node(NodeIdentity),
 }
 
-/// See [`DataIdentity::Embedded`].
+/// The identity of a store with a log of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StoreIdentity {
-    /// The store.
+    /// The id of the store.
     pub store: StoreId,
-    /// True once the store has been opened: its log's first record was durable before this was said. A begun
-    /// store without a log has lost it.
+    /// True once the first record of the store's log is durable, which happens at the first start. Such a store without
+    /// a log has lost the log.
     pub is_begun: bool,
 }
 
-/// See [`DataIdentity::Node`].
+/// The identity of a node's copy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NodeIdentity {
-    /// The store, which all nodes share.
+    /// The id of the store, the same on all nodes.
     pub store: StoreId,
-    /// Which node.
+    /// The id of the node.
     pub node: NodeId,
-    /// How many partitions the store has.
+    /// The number of partitions of the store.
     pub partitions: u32,
-    /// Whether the node's id has been confirmed for this directory.
+    /// True once the node's id was confirmed for this directory. Later starts need not claim the id again.
     pub holds_id: bool,
 }
 
 impl DataIdentity {
-    /// The store.
+    /// The id of the store to which the directory belongs, of either kind.
     pub fn store(&self) -> StoreId {
         match self {
             DataIdentity::Embedded(own) => own.store,
@@ -96,13 +96,15 @@ impl DataIdentity {
         [data.join("identity.a"), data.join("identity.b")]
     }
 
-    /// Reads whose a directory is; none when it is new.
+    /// Reads the identity of a directory; `None` for a new directory. One readable copy is enough. Fails if no copy is
+    /// readable and a damaged one is there, if a store of an earlier version made the directory, and if there is data
+    /// without an identity.
     pub fn read(data: &Path) -> anyhow::Result<Option<Self>> {
         let mut damaged = Vec::new();
         let mut found = Vec::new();
         for path in &Self::copies(data) {
             match fs::read(path) {
-                // A copy that is not even text is damaged like any other.
+                // A copy that is not UTF-8 counts as damaged.
                 Ok(bytes) => match Self::parse(&String::from_utf8_lossy(&bytes)) {
                     Some(identity) => found.push(identity),
                     None if bytes.starts_with(b"siltstone store 1 ") => bail!(
@@ -115,7 +117,7 @@ impl DataIdentity {
                 Err(error) => bail!("cannot read {}: {error}", path.display()),
             }
         }
-        // Power may be lost between the two: what either says of the past has happened.
+        // Power may be lost between the writes of the two copies. A step that one copy has recorded has been done.
         let says_more = |identity: &&DataIdentity| match identity {
             DataIdentity::Embedded(own) => own.is_begun,
             DataIdentity::Node(own) => own.holds_id,
@@ -126,14 +128,15 @@ impl DataIdentity {
         if !damaged.is_empty() {
             bail!("the store's identity is corrupt: {}", damaged.join(", "));
         }
-        // Without an identity there must be no data either.
+        // Data without an identity must not be taken for a new directory.
         if let Some(name) = data_in(data)? {
             bail!("{} holds data ({name}) and no identity file", data.display());
         }
         Ok(None)
     }
 
-    /// Writes the copies again if one of them is missing or says something else.
+    /// Writes both copies again if one of them is missing, damaged or different. Does nothing otherwise. Fails if a
+    /// copy cannot be written.
     pub fn mend(&self, data: &Path) -> anyhow::Result<()> {
         let says_so = |path: &PathBuf| {
             fs::read(path).is_ok_and(|bytes| {
@@ -143,11 +146,12 @@ impl DataIdentity {
         if Self::copies(data).iter().all(says_so) {
             return Ok(());
         }
-        tracing::warn!("a copy of the store's identity is mended from the other");
+        tracing::warn!("a copy of the store's identity is restored from the other copy");
         self.write(data)
     }
 
-    /// Writes whose a directory is, durably.
+    /// Writes the two copies one after the other. On return both are durable; after an error one copy is complete,
+    /// old or new.
     pub fn write(&self, data: &Path) -> anyhow::Result<()> {
         let line = self.line();
         let text = format!("{line} {:08x}\n", crc32c::crc32c(line.as_bytes()));
@@ -155,7 +159,7 @@ impl DataIdentity {
     }
 }
 
-/// The name of something in a directory that only a store makes, if there is such.
+/// The name of a file or folder in a directory that only a store makes; `None` if there is no such name.
 fn data_in(data: &Path) -> anyhow::Result<Option<String>> {
     let is_data = |name: &str| {
         let is_partition = name.strip_prefix('p').is_some_and(|number| {
@@ -176,14 +180,15 @@ fn data_in(data: &Path) -> anyhow::Result<Option<String>> {
     Ok(None)
 }
 
-/// Draws an id for a new store.
+/// Makes the random id of a new store, 128 bits. Fails if the system provides no randomness.
 pub fn new_store() -> anyhow::Result<StoreId> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
     Ok(StoreId(id))
 }
 
-/// Makes the name of a file or folder durable.
+/// Makes the name of a file or folder durable, by a sync of the folder that contains it. Fails if that folder cannot be
+/// opened or synced.
 pub fn sync_folder_of(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
@@ -191,7 +196,8 @@ pub fn sync_folder_of(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a file that only its owner may read, durably and at once.
+/// Writes a file that only its owner may read, through a temporary file with the extension `tmp`. On return the content
+/// and the name are durable. After an error or a crash the file has its former content or the new one, never a part.
 pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let temporary = path.with_extension("tmp");
     let mut options = fs::OpenOptions::new();

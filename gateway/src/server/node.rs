@@ -1,8 +1,11 @@
 //! One node of a cluster: a copy of every partition, folded from a log on brokers.
 //!
-//! A start asks before it believes. Is the topic safe to trust with the only copy? Is it the log that this
-//! directory was folded from, and does it still hold the record that was folded last? Does another
-//! process run under this node's id? Each `no` is a refusal in words that changes nothing.
+//! A start makes three checks and fails with a message if one of them fails. The topic must be safe for the only copy
+//! of the data. The topic must be the log from which this directory was folded, and must still contain the record of
+//! the last cut. No other process may use this node's id.
+//!
+//! The topic is checked before anything is written. The last record is checked for each partition before this
+//! partition is opened. The id is decided by records in the log, after all partitions have been opened.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,24 +27,24 @@ use super::engine_options::{bulk_options, partition_options};
 use super::identity::{DataIdentity, NodeIdentity, new_store};
 use crate::config::{KafkaSettings, ServerSettings};
 
-/// A write waits so long for its outcome; then it is told that nobody knows.
+/// The longest time that a write waits for its outcome. After that it fails with an unknown outcome.
 const WRITE_WAIT: Duration = Duration::from_secs(15);
-/// A read waits so long to learn what was written last.
+/// The longest time that a read waits for its barrier.
 const READ_WAIT: Duration = Duration::from_secs(10);
-/// The last folded record is looked for so long.
+/// The longest wait for the record of the last cut at a start.
 const LAST_RECORD_WAIT: Duration = Duration::from_secs(30);
 
-/// What belongs to a node rather than to a partition.
+/// The parts of a node that all its partitions share.
 pub struct NodeContext {
-    /// Its id.
+    /// The node's id.
     pub id: NodeId,
     /// The cluster's name.
     pub cluster: String,
-    /// The log.
+    /// The log of all partitions, on brokers.
     pub log: Arc<ReplicatedLog>,
 }
 
-/// Refuses what is unsafe about a topic, all of it at once.
+/// Fails for a topic with unsafe settings, and with a message that lists all problems and their remedies.
 fn check_topic(
     topic: &TopicDescription,
     kafka: &KafkaSettings,
@@ -58,7 +61,9 @@ fn check_topic(
     bail!("topic {} is not safe to keep a store in:\n{}", topic.name, lines.join("\n"));
 }
 
-/// `siltstone init`: makes the topic and writes whose it is. Repeating it does no harm.
+/// `siltstone init`: creates the topic and writes the identity of the store to it; returns a message for the
+/// operator. A repeated call changes nothing. Fails if the brokers do not answer, if the topic is not safe, and if
+/// an existing topic has another number of partitions or belongs to another cluster.
 pub async fn init(env: &Env, kafka: &KafkaSettings, partitions: u32) -> anyhow::Result<String> {
     kafka::check_connection(&kafka.connection).await?;
     let replicas = kafka.safety.replicas_min;
@@ -79,7 +84,9 @@ pub async fn init(env: &Env, kafka: &KafkaSettings, partitions: u32) -> anyhow::
 }
 
 impl NodeContext {
-    /// Joins the cluster: opens every partition and claims the node's id.
+    /// Joins the cluster: checks the topic, opens and folds every partition, and claims the node's id, in this order.
+    /// Fails if a check fails, if a partition cannot be opened, and if another process uses the id. On return the
+    /// directory's identity, with the confirmed id, is durable.
     pub async fn open(
         env: Env,
         settings: &ServerSettings,
@@ -126,7 +133,7 @@ impl NodeContext {
     }
 }
 
-/// The identity of a node's directory, if it has one, and if it is this node's.
+/// The identity of a node's directory; `None` for a new directory. Fails for an embedded store and for another node.
 fn own_identity(
     data: &Path,
     kafka: &KafkaSettings,
@@ -166,7 +173,7 @@ async fn open_partition(
         write_wait: WRITE_WAIT,
         reads: kafka.reads,
         read_wait: READ_WAIT,
-        // Other nodes need it; it is let go of when all have sealed what lies below.
+        // Other nodes may still need records that this node has flushed.
         trims: false,
         payload: PayloadRoute::Log { piece_bytes: DATA_BYTES_MAX },
         node: Some(partition::ThisNode { id: own.node, held_before: own.holds_id }),
@@ -175,8 +182,8 @@ async fn open_partition(
     Ok(Partition::open(env, log, bulk, catalog, options).await?)
 }
 
-/// Finds the record that made the last cut where it was: then this is the log that was folded, and it
-/// has lost nothing of it.
+/// Fails unless the log has the record of the catalog's last cut at its offset. With another log, or after a loss in
+/// the log, another record or none is there.
 async fn check_last(env: &Env, log: &Arc<dyn Log>, catalog: &Catalog) -> anyhow::Result<()> {
     let Some(last) = catalog.next.get().checked_sub(1).map(Offset::new) else { return Ok(()) };
     let partition = catalog.partition;

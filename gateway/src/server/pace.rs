@@ -1,13 +1,13 @@
-//! The least rate at which a client must send or take: so many bytes in each stretch of waiting for it.
+//! The least rate at which a client must send or receive: 64 KiB within a bounded time of waiting for the client.
 //!
-//! Only waiting counts. A disk that is slow, or a query that takes long, is not the client's fault.
+//! Only the time in which the server waits for the client counts, not the time of a slow disk or of a long query.
 
 use std::time::Duration;
 
-/// Bytes that must move within each stretch.
+/// The number of bytes that must be sent or received before the time of waiting begins again at 0.
 const LEAST_BYTES: u64 = 64 << 10;
 
-/// How a client keeps up.
+/// The bytes and the time of waiting of one client, for one direction of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientPace {
     within: Duration,
@@ -16,22 +16,23 @@ pub struct ClientPace {
 }
 
 impl ClientPace {
-    /// A stretch begins: 64 KiB must move before the client has been waited for this long.
+    /// Starts with no bytes and no wait. 64 KiB must be sent or received before the server has waited for the
+    /// client for the time `within`.
     pub fn new(within: Duration) -> Self {
         Self { within, bytes: 0, waited: Duration::ZERO }
     }
 
-    /// How much longer the client may be waited for.
+    /// The time that the server may still wait for the client; zero once the client is too slow and must be given up.
     pub fn left(&self) -> Duration {
         self.within.saturating_sub(self.waited)
     }
 
-    /// Notes that the client was waited for.
+    /// Adds a time of waiting for the client. Called when the wait has ended, before [`Self::moved`].
     pub fn waited(&mut self, time: Duration) {
         self.waited += time;
     }
 
-    /// Notes that bytes moved.
+    /// Adds bytes that were sent or received. After 64 KiB the time of waiting begins again at 0.
     pub fn moved(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
         if self.bytes >= LEAST_BYTES {

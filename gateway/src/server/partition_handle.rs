@@ -23,7 +23,7 @@ pub struct PartitionHandle<'a> {
 }
 
 impl<'a> PartitionHandle<'a> {
-    /// A handle for a partition whose copy is in this process.
+    /// Makes a handle for a partition whose copy is in this process. Called by the store only.
     pub fn new(local: &'a Partition) -> Self {
         Self { local }
     }
@@ -56,8 +56,8 @@ impl<'a> PartitionHandle<'a> {
         self.local.submit(principal, request, body).await
     }
 
-    /// Removes a bucket if it is empty, with its open uploads. The outcome is `Rejected` when a version is in it, or when it
-    /// is written to at every try.
+    /// Removes a bucket if it is empty, with its open uploads. The outcome is `Rejected` when a version is in it,
+    /// or when it is written to at every try.
     pub async fn delete_bucket(
         &self,
         principal: &str,
@@ -96,8 +96,8 @@ impl<'a> PartitionHandle<'a> {
         self.local.log().status(self.local.id()).end
     }
 
-    /// Waits until every record below `offset` is applied to this copy. Fails when that takes too long, or when the copy
-    /// has stopped.
+    /// Waits until every record below `offset` is applied to this copy. Fails when that takes too long, or when the
+    /// copy has stopped.
     pub async fn reach(&self, offset: Offset) -> Result<(), ReadError> {
         self.local.reach(offset).await
     }

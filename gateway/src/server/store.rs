@@ -1,4 +1,4 @@
-//! The store in a data directory: its lock, its partitions, its log.
+//! The store in a data directory: the lock, the partitions and the log.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,10 +29,10 @@ use crate::config::{LogKind, ServerSettings};
 /// The one partition of an embedded store.
 pub const PARTITION: PartitionId = PartitionId::ZERO;
 
-/// A stop waits so long for its cut. A cut that cannot be sealed must not keep a server from stopping.
+/// The longest wait for the last cut at a stop. A cut that cannot be published must not keep a server from stopping.
 const LAST_CUT: Duration = Duration::from_secs(60);
 
-/// A store at work.
+/// An open store.
 pub struct Store {
     /// The copies of all partitions, in the order of their ids.
     local: Vec<Partition>,
@@ -45,14 +45,15 @@ pub struct Store {
 pub enum LogBackend {
     /// A log on this machine.
     Embedded(Arc<EmbeddedLog>),
-    /// Brokers; this is one of several nodes.
+    /// A log on brokers, of which this process is one node.
     Node(NodeContext),
 }
 
-/// Makes the data directory, and its name durable in every folder above that was made with it.
+/// Makes the data directory with mode 700, and missing folders above it. On return the names of all new folders are
+/// durable. Fails if a folder cannot be made or synced; an existing directory is left as it is.
 pub fn make_folder(data: &Path) -> anyhow::Result<()> {
     let missing: Vec<&Path> = data.ancestors().take_while(|folder| !folder.exists()).collect();
-    // What is in it is for the server alone. Folders above it are made as others make them.
+    // Only the server may read the data. Folders above get the usual permissions.
     let made = data.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
         fs::DirBuilder::new()
             .mode(0o700)
@@ -66,11 +67,13 @@ pub fn make_folder(data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keeps other processes out of the data directory. The system lets go of it when the process ends.
+/// The exclusive lock of a data directory, held until it is dropped. The system releases the lock when the process
+/// ends.
 pub struct DataLock(#[expect(dead_code, reason = "held, not read")] fs::File);
 
 impl DataLock {
-    /// Takes the lock, or says who has it.
+    /// Takes the lock without waiting. Fails if another process has the lock, and if the file `LOCK` cannot be opened.
+    /// Nothing in the directory may be read or changed before.
     pub fn take(data: &Path) -> anyhow::Result<Self> {
         let path = data.join("LOCK");
         let mut options = fs::OpenOptions::new();
@@ -84,7 +87,10 @@ impl DataLock {
 }
 
 impl Store {
-    /// Opens the store, recovering what the last stop left.
+    /// Opens the store: takes the lock, reads or makes the identity, recovers the log and replays it. On return
+    /// every record that was acknowledged before is applied. Fails if the directory is in use, belongs to another
+    /// node or kind of log, or is damaged. Records that are lost from the log are never
+    /// passed over here.
     pub async fn open(env: Env, settings: &ServerSettings) -> anyhow::Result<Self> {
         let lock = DataLock::take(&settings.service.data)?;
         let found = DataIdentity::read(&settings.service.data)?;
@@ -135,18 +141,21 @@ impl Store {
             );
         }
         if report.torn_bytes > 0 {
-            tracing::info!(bytes = report.torn_bytes, "an unfinished batch was cut off");
+            tracing::info!(
+                bytes = report.torn_bytes,
+                "an unfinished batch at the end of the log was overwritten"
+            );
         }
         let log = Arc::new(log);
         let bulk = BulkFiles::open(env.clone(), bulk_options(&settings.storage, &catalog)).await?;
         let options = partition_options(&settings.storage);
         let partition = Partition::open(env, log.clone(), bulk, catalog, options).await?;
         if !own.is_begun {
-            // Said only of a log that is there, and before anybody is served.
+            // Only when the log's first file is there, and before the first request is served.
             let status = partition.log().status(PARTITION);
             if status.end == Offset::ZERO {
                 let reason = status.refusing.map_or("no room for it".into(), |e| e.to_string());
-                bail!("a new store's first log file could not be made: {reason}");
+                bail!("cannot create the first log file of a new store: {reason}");
             }
             DataIdentity::Embedded(StoreIdentity { is_begun: true, ..own })
                 .write(&settings.service.data)?;
@@ -191,7 +200,8 @@ impl Store {
         futures::future::try_join_all(self.local.iter().map(Partition::fresh)).await
     }
 
-    /// Why a write would not be taken in some partition, if so.
+    /// The reason for which a write would be refused, of the first partition with a reason; `None` if every partition
+    /// accepts writes.
     pub fn trouble(&self) -> Option<String> {
         let of = |partition: &Partition| {
             let reason = partition.readiness().err()?;
@@ -200,7 +210,8 @@ impl Store {
         self.local.iter().find_map(of)
     }
 
-    /// Facts that an operator should know although writes are taken.
+    /// Facts that an operator should know although writes are accepted, in the order of the partitions. Empty for a
+    /// healthy store.
     pub fn warnings(&self) -> Vec<String> {
         let of = |partition: &Partition| {
             let id = partition.id();
@@ -210,7 +221,8 @@ impl Store {
         self.local.iter().flat_map(of).collect()
     }
 
-    /// The state of the clock in words; the second tells that it is believed everywhere.
+    /// A message about the wall clock, and true if all partitions trust it. Otherwise the message is about the first
+    /// partition that does not.
     pub fn clock(&self) -> (String, bool) {
         let doubted = self.local.iter().find(|partition| partition.clock_ahead().1);
         match doubted {
@@ -226,7 +238,9 @@ impl Store {
         }
     }
 
-    /// Folds what is not folded yet, and stops.
+    /// Closes the store. An embedded store makes a last cut in each partition, waits for it for at most 60 s, and
+    /// closes the log; a node only closes its log, since cuts concern all nodes. Never fails: without the cut the
+    /// next start replays the log.
     pub async fn close(&self) {
         match &self.kind {
             LogBackend::Embedded(log) => {
@@ -234,16 +248,16 @@ impl Store {
                 match tokio::time::timeout(LAST_CUT, cuts).await {
                     Ok(cuts) => {
                         for error in cuts.into_iter().filter_map(Result::err) {
-                            tracing::warn!(%error, "no last cut; the next start replays the log instead");
+                            tracing::warn!(%error, "the last cut failed; the next start replays the log");
                         }
                     }
                     Err(_) => tracing::warn!(
-                        "the last cut takes too long; the next start replays the log"
+                        "the last cut was not published in time; the next start replays the log"
                     ),
                 }
                 log.close().await;
             }
-            // A cut is everybody's; the others make theirs when it is time.
+            // A cut record makes all nodes cut, so a node makes none for its own stop.
             LogBackend::Node(node) => node.log.close().await,
         }
     }

@@ -1,9 +1,10 @@
-//! A connection's bytes: a client that does not take its answer is given up, and a connection is closed so
-//! that the client can read the last answer.
+//! The byte stream of a connection: a client that does not read its response is given up, and a connection is closed
+//! in such a way that the client can read the last response.
 //!
-//! A socket that is closed while bytes come in is reset, and a reset throws away what the client has not read
-//! yet: a request that is refused before its body has come would look like a broken connection. So the end is
-//! in two steps: first nothing more is sent, then what still comes is read and dropped, within bounds.
+//! The system resets a socket that is closed while bytes arrive, and a reset discards bytes that the client has not
+//! read yet. Without care, a request that is refused before the end of its body would look like a broken connection.
+//! Therefore a connection ends in two steps: the sending side is closed first, then arriving bytes are read and
+//! dropped, within bounds.
 
 use std::io;
 use std::pin::Pin;
@@ -17,21 +18,22 @@ use tokio::time::{Instant, Sleep};
 use super::connections::ConnectionHandle;
 use super::pace::ClientPace;
 
-/// What still comes after the last answer is dropped up to so many bytes,
+/// The largest number of bytes that are dropped after the last response.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
-/// for so long,
+/// The longest time in which bytes are dropped after the last response.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(20);
-/// and until nothing came for so long.
+/// The time without a byte after which no more are expected.
 const DRAIN_IDLE_MAX: Duration = Duration::from_secs(2);
-/// Bytes that one read drops.
+/// The largest number of bytes that one read drops.
 const DRAIN_STEP: usize = 16 << 10;
 
-/// See the module's description.
+/// A stream with the bounds that the module describes. The read side only counts bytes; readers of bodies must bound
+/// their waits themselves.
 pub struct PacedStream<S> {
     inner: S,
     connection: Arc<ConnectionHandle>,
     pace: ClientPace,
-    /// When the client has been waited for since, and the timer that ends it.
+    /// The begin of the current wait for the client, and the timer that ends the wait.
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
     drain: Option<Drain>,
 }
@@ -43,7 +45,8 @@ struct Drain {
 }
 
 impl<S> PacedStream<S> {
-    /// A connection whose client must take 64 KiB of an answer in each `stall` of waiting.
+    /// Wraps a socket. A write fails with [`io::ErrorKind::TimedOut`] after the time `stall` of waiting for the
+    /// client in which it has received less than 64 KiB.
     pub fn new(inner: S, connection: Arc<ConnectionHandle>, stall: Duration) -> Self {
         Self { inner, connection, pace: ClientPace::new(stall), blocked: None, drain: None }
     }
@@ -57,7 +60,7 @@ impl<S> PacedStream<S> {
         self.connection.moved(bytes);
     }
 
-    /// Waits for the client, unless it has been waited for too long.
+    /// Continues the wait for the client. Fails if the client has exceeded the time of waiting.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let left = self.pace.left();
         let connection = &self.connection;
@@ -67,7 +70,7 @@ impl<S> PacedStream<S> {
             (now, Box::pin(tokio::time::sleep_until(now + left)))
         });
         ready!(timer.as_mut().poll(context));
-        let told = "the client does not take its answer";
+        let told = "the client does not read the response";
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, told)))
     }
 }
@@ -151,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
                     let idle = Instant::now() + DRAIN_IDLE_MAX;
                     drain.timer.as_mut().reset(idle.min(drain.until));
                 }
-                // The client has closed, or is gone.
+                // The client has closed the connection, or the connection is broken.
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => {
                     ready!(drain.timer.as_mut().poll(context));
