@@ -1,7 +1,7 @@
 //! The command line: its arguments, and one module for each command that is not the server itself.
 //!
-//! Commands either ask a running server over its addresses ([`client`]) or read a data directory that no server has
-//! open ([`fsck`], [`accept_loss`]).
+//! A command either sends requests to a running server ([`client`]) or reads a data directory that no server has open
+//! ([`fsck`], [`accept_loss`]).
 
 pub mod accept_loss;
 pub mod client;
@@ -36,62 +36,62 @@ struct Cli {
 pub enum Command {
     /// Serve S3 from a data directory.
     Server(Box<ServerArgs>),
-    /// Set a cluster up: make its topic on Kafka and write whose it is.
+    /// Set up a cluster: create its topic on Kafka and write the identity of the store to it.
     Init(Box<InitArgs>),
-    /// See how a cluster is.
+    /// Show the state of a cluster.
     #[command(subcommand)]
     Cluster(ClusterCommand),
-    /// See how much a running server holds: live, dead and free bytes, files, uploads. Exits 1 if it is not
-    /// ready.
+    /// Show the space that a running server uses: live, dead and free bytes, files, uploads. Exits 1 if the server is
+    /// not ready.
     Status {
         /// The server's admin address.
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
-        /// As JSON, in bytes.
+        /// Print JSON, with sizes in bytes.
         #[arg(long)]
         json: bool,
     },
-    /// Fold everything that is not folded yet, on a running server.
+    /// Make a running server write everything that it has in memory to sealed files, and wait for the end.
     Cut {
         /// The server's admin address.
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
     },
-    /// Merge all that is folded into one run, on a running server: for a store that is read much more than
-    /// it is written.
+    /// Make a running server merge all runs into one, and wait for the end. Useful for a store that is read much more
+    /// than it is written.
     Merge {
         /// The server's admin address.
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
     },
-    /// See the background jobs of a running server.
+    /// Show the background jobs of a running server.
     #[command(subcommand)]
     Compaction(CompactionCommand),
-    /// See whether a running server believes its wall clock. It does not when the clock has jumped ahead: what is
-    /// written gets the time without the jump.
+    /// Show if a running server trusts its wall clock. After a jump of the clock into the future the server does not
+    /// trust it, and new objects get times without the jump.
     Clock {
-        /// Say that the clock is right: it is believed from now on, and what is written gets its time.
+        /// Confirm that the clock is right. The server trusts it from now on, and new objects get its time.
         #[arg(long)]
         believe: bool,
         /// The server's admin address.
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
     },
-    /// Ask a running server in SQL.
+    /// Run SQL queries on a running server.
     Sql {
-        /// The query. Without one, statements are read from standard input; a terminal gets a shell.
+        /// The query. Without it, statements are read from standard input; in a terminal by a shell with editing.
         query: Option<String>,
         /// The server's address.
         #[command(flatten)]
         address: client::SqlAddress,
-        /// The keys that the query is made with.
+        /// The keys of the user who runs the query.
         #[command(flatten)]
         keys: KeyArgs,
-        /// `table`, `json`, `jsonl`, `csv`, `arrow` or `parquet`.
+        /// The output format: `table`, `json`, `jsonl`, `csv`, `arrow` or `parquet`.
         #[arg(long, default_value = "table")]
         format: String,
     },
-    /// Write an inventory of a bucket, in the columns of S3 Inventory, as of one moment.
+    /// Write an inventory of a bucket at one moment, with the columns of S3 Inventory.
     Export {
         /// The bucket, the columns and the files.
         #[command(flatten)]
@@ -99,27 +99,27 @@ pub enum Command {
         /// The server's address.
         #[command(flatten)]
         address: client::SqlAddress,
-        /// The keys that the query is made with.
+        /// The keys of the user who makes the inventory.
         #[command(flatten)]
         keys: KeyArgs,
     },
-    /// Check every byte of a data directory that no server has open. Exits 1 if something is wrong.
+    /// Check every byte of a data directory that no server has open. Exits 1 if there is a fault.
     Fsck {
         /// The data directory.
         dir: PathBuf,
-        /// Make a store that cannot be opened one that can, of everything that can be read. Lists what is
-        /// lost; what was damaged is set aside, not removed.
+        /// Repair the log of a store that cannot be opened, so that it can be opened without the records that cannot be
+        /// read. Prints the lost records. Damaged files are moved aside and never removed.
         #[arg(long)]
         accept_loss: bool,
     },
-    /// Tell the version.
+    /// Print the version.
     Version,
 }
 
 /// Commands that concern all nodes of a cluster.
 #[derive(Subcommand)]
 pub enum ClusterCommand {
-    /// Ask every node, and compare. Exits 1 if a node does not answer or something differs.
+    /// Compare the states of all nodes. Exits 1 if a node does not answer, is out of service, or differs from another.
     Status {
         /// The nodes' admin addresses, separated by commas.
         #[arg(long, default_value = "http://127.0.0.1:9001")]
@@ -130,19 +130,19 @@ pub enum ClusterCommand {
 /// Commands about the background jobs of one server.
 #[derive(Subcommand)]
 pub enum CompactionCommand {
-    /// List cuts, flushes, compactions and garbage collections: those under way with their reasons, and how the
-    /// last ones ended.
+    /// List cuts, flushes, compactions and garbage collections: running ones with their reasons, and the results of the
+    /// last ones.
     Status {
         /// The server's admin address.
         #[arg(long, default_value = "http://127.0.0.1:9001")]
         admin: String,
-        /// As JSON, in bytes and seconds.
+        /// Print JSON, with bytes and seconds.
         #[arg(long)]
         json: bool,
     },
 }
 
-/// The keys of the user who asks. Rows of other users' buckets are not in the result.
+/// The keys of a user. Results contain only rows of buckets that this user may query.
 #[derive(clap::Args)]
 pub struct KeyArgs {
     /// The access key.
@@ -151,13 +151,15 @@ pub struct KeyArgs {
     /// The secret key.
     #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
     secret_key: Option<Secret>,
-    /// Without keys: the server's data directory, which keeps the ones of its root user; ./data if it has.
+    /// The server's data directory, from which the root user's keys are read if no keys are given. Default: ./data, if
+    /// it contains keys.
     #[arg(long, env = "SILTSTONE_DATA")]
     data: Option<PathBuf>,
 }
 
 impl KeyArgs {
-    /// The key pair: as given, or the root user's from the server's data directory. Fails when neither is there.
+    /// Returns the key pair as given, or the root user's from a data directory. Fails if only one key of the pair is
+    /// given, and if there are neither given keys nor keys in the directory.
     pub fn find(self) -> anyhow::Result<client::KeyPair> {
         let given = (self.access_key, self.secret_key);
         if given == (None, None)
@@ -170,20 +172,20 @@ impl KeyArgs {
             (Some(access_key), Some(secret_key), _) => Ok((access_key, secret_key)),
             (None, None, Some(data)) => users::kept_keys(&data)?.ok_or_else(|| {
                 anyhow::anyhow!(
-                    "{} keeps no keys: give --access-key and --secret-key",
+                    "{} contains no keys: give --access-key and --secret-key",
                     data.display()
                 )
             }),
             _ => anyhow::bail!(
-                "who asks? Give --access-key and --secret-key (or AWS_ACCESS_KEY_ID and \
+                "no credentials: give --access-key and --secret-key (or AWS_ACCESS_KEY_ID and \
                  AWS_SECRET_ACCESS_KEY), or the server's --data directory"
             ),
         }
     }
 }
 
-/// Parses the process's arguments, with the sources of the server's settings. Fails for a wrong argument or variable;
-/// `--help` and `--version` end the process here.
+/// Parses the process's arguments, with the sources of the server's settings. Fails for an invalid argument or
+/// variable; `--help` and `--version` end the process here.
 pub fn parse() -> anyhow::Result<(Command, Sources)> {
     parse_from(std::env::args_os())
 }

@@ -1,9 +1,9 @@
-//! `siltstone fsck --accept-loss`: makes a store that cannot be opened one that can.
+//! `siltstone fsck --accept-loss`: repairs the log of a store that cannot be opened because records are lost.
 //!
-//! It is a tool of its own and no setting of the server, so that what is lost is listed to somebody who asked,
-//! once, and a server that restarts by itself never decides it. It mends the log of a store on one machine.
-//! A node of a cluster is made anew from the brokers instead; a catalog or a state run of which no copy is
-//! left can only come from a backup, since they say which buckets there are.
+//! The repair is a command and not a setting of the server, so that an operator sees the list of lost records, and
+//! a server that restarts by itself never accepts a loss. Only the log of a store on one machine is repaired. A
+//! node of a cluster is folded again from the log on brokers instead. A catalog or a state table without a readable
+//! copy can only come from a backup, since the buckets are defined there.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,10 +20,13 @@ use crate::server::engine_options::log_options;
 use crate::server::identity::DataIdentity;
 use crate::server::store::{DataLock, PARTITION};
 
-/// The most key hashes that are told for each stretch.
+/// The largest number of key hashes that are printed for each lost range.
 const HASHES_MAX: usize = 20;
 
-/// Lists what is lost of a data directory's log, and makes a log of the rest.
+/// Prints the records that the log of a data directory has lost, and makes a log of the rest. Damaged files are moved
+/// aside before. Changes nothing if the log has no fault. Fails, without a change, if a process has the directory open,
+/// if the directory is a node's copy, and if the catalog cannot be read or is missing although sealed files depend on
+/// it.
 pub fn run(data: &Path) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(accept(data))?;
@@ -44,7 +47,7 @@ async fn accept(data: &Path) -> anyhow::Result<()> {
     let env = production::of(data)?;
     let layout = PartitionLayout::new(PARTITION);
     let found = catalog::read(&env, &layout, own.store, PARTITION).await;
-    let (found, _) = found.context("the catalog, which only a backup can bring back")?;
+    let (found, _) = found.context("the catalog, which can only be restored from a backup")?;
     let found_none = found.is_none();
     let catalog = found.unwrap_or_else(|| Catalog::first(own.store, PARTITION));
     let options = log_options(&StorageSettings::for_tools(), own);
@@ -60,8 +63,8 @@ async fn accept(data: &Path) -> anyhow::Result<()> {
     let loses_first = loss.lost.first().is_some_and(|lost| lost.from == Offset::ZERO);
     if found_none && loses_first && holds_sealed(&env, &layout).await? {
         bail!(
-            "{} has no catalog, and the log does not reach back to its beginning: what is sealed would be \
-             lost with it. Put the catalog back, or use a backup; nothing has been changed",
+            "{} has no catalog, and the beginning of the log is lost: all sealed files would be lost \
+             with it. Restore the catalog, or use a backup; nothing has been changed",
             layout.catalog_folder()
         );
     }
@@ -69,11 +72,11 @@ async fn accept(data: &Path) -> anyhow::Result<()> {
         println!("{}", words(lost));
     }
     if loss.lost.is_empty() {
-        println!("nothing that is known of is lost; what was acknowledged last may be");
+        println!("no known record is lost; the records that were acknowledged last may be");
     }
     println!(
-        "kept: everything below offset {}, and {} records above it. Of these, writes that hang on \
-         something lost (a bucket, an upload, a condition) may come to nothing",
+        "kept: everything below offset {}, and {} records above it. Of these records, writes that depend on \
+         something lost (a bucket, an upload, a condition) may be rejected",
         catalog.next, loss.kept
     );
     for path in loss.accept(&env, catalog.time).await? {
@@ -83,7 +86,7 @@ async fn accept(data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells that there are sealed files.
+/// Returns true if a folder of the partition has a file. Fails if a folder cannot be listed.
 async fn holds_sealed(env: &Env, layout: &PartitionLayout) -> anyhow::Result<bool> {
     for folder in layout.folders() {
         match env.disk.list(&folder).await {
@@ -96,7 +99,7 @@ async fn holds_sealed(env: &Env, layout: &PartitionLayout) -> anyhow::Result<boo
     Ok(false)
 }
 
-/// A stretch that is lost, as far as it is known.
+/// Describes a lost range of offsets, with the hashes of keys as far as they are known.
 fn words(lost: &LostRange) -> String {
     let last = lost.below.get().saturating_sub(1);
     let mut words = format!("lost: offsets {} to {last}", lost.from);

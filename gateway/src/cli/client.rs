@@ -1,4 +1,4 @@
-//! What the commands ask of a running server: on its admin address, and in SQL on its S3 address, too.
+//! The HTTP client of the commands: requests to the admin address of a server, and SQL to the admin or the S3 address.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -17,13 +17,14 @@ use tokio::runtime::Runtime;
 
 use crate::secret::Secret;
 
-/// A connection that is given up gets so long to end.
+/// The time in which a connection that is given up is closed.
 const CONNECTION_END: Duration = Duration::from_millis(10);
 
 /// An access key and its secret key.
 pub type KeyPair = (String, Secret);
 
-/// Posts to the admin address and prints the answer, which is short.
+/// Sends a POST to the admin address and prints the response, all of which is kept in memory. Fails if the server
+/// cannot be reached, and for a status other than success, with the text of the response.
 pub fn post(admin: &str, path: &str) -> anyhow::Result<ExitCode> {
     print!("{}", short(admin, http::Request::post(path))?);
     Ok(ExitCode::SUCCESS)
@@ -33,21 +34,21 @@ fn runtime() -> anyhow::Result<Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-/// Where a server is asked in SQL.
+/// The address to which queries are sent.
 #[derive(clap::Args)]
 pub struct SqlAddress {
-    /// The server's admin address, on the same machine.
+    /// The server's admin address, which is reached on the same machine only.
     #[arg(long, default_value = "http://127.0.0.1:9001")]
     admin: String,
-    /// Instead: the server's S3 address, from any machine; requests are signed.
+    /// The server's S3 address instead of its admin address, for use from other machines. Requests are signed.
     #[arg(long, conflicts_with = "admin")]
     endpoint: Option<String>,
-    /// With an S3 address: the region that the server expects.
+    /// The region that the server expects in signatures, with --endpoint.
     #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
     region: String,
 }
 
-/// A server that is asked in SQL, with somebody's keys.
+/// A client that sends queries to one server with one user's keys.
 pub struct SqlClient {
     address: SqlAddress,
     keys: KeyPair,
@@ -55,12 +56,12 @@ pub struct SqlClient {
 }
 
 impl SqlClient {
-    /// The server at an address.
+    /// Makes a client without connecting. Fails if the runtime of the client cannot be started.
     pub fn new(address: SqlAddress, keys: KeyPair) -> anyhow::Result<Self> {
         Ok(Self { address, keys, runtime: runtime()? })
     }
 
-    /// Sends a query; gives the answer if it is a success.
+    /// Sends a query and returns the response. Fails for a status other than success.
     async fn ask(&self, query: &str, format: &str) -> anyhow::Result<http::Response<Incoming>> {
         let (access_key, secret_key) = (&self.keys.0, self.keys.1.expose());
         let Some(endpoint) = &self.address.endpoint else {
@@ -87,7 +88,9 @@ impl SqlClient {
         exchange(endpoint, http::Request::from_parts(parts, body)).await
     }
 
-    /// Runs a query and hands its answer over as it comes: first its headers. An interrupt ends it.
+    /// Runs a query and passes the response on as it arrives: first its headers to `head`, then its bytes to
+    /// `piece`, in order. Fails if the query fails, if the response ends early, if `head` or `piece` fails, and on
+    /// Ctrl-C, which closes the connection, so that the server cancels the query.
     pub fn stream(
         &self,
         query: &str,
@@ -101,7 +104,7 @@ impl SqlClient {
                 head(answer.headers())?;
                 let mut body = answer.into_body();
                 while let Some(frame) = body.frame().await {
-                    let frame = frame.context("the answer broke off; this is not all of it")?;
+                    let frame = frame.context("the response ended early and is incomplete")?;
                     if let Ok(bytes) = frame.into_data() {
                         piece(bytes)?;
                     }
@@ -111,8 +114,8 @@ impl SqlClient {
             tokio::select! {
                 answered = answer => answered,
                 _ = tokio::signal::ctrl_c() => {
-                    // The connection ends in a task of its own, which runs only while this one waits; and
-                    // only then does the server learn that nobody wants the answer.
+                    // The task of the connection runs only while this task waits. Without the wait the socket would
+                    // stay open, and the server would continue the query.
                     tokio::time::sleep(CONNECTION_END).await;
                     bail!("the query was ended")
                 }
@@ -120,14 +123,15 @@ impl SqlClient {
         })
     }
 
-    /// Runs a query and copies its answer to standard output as it comes.
+    /// Runs a query and copies the response to standard output as it arrives. Fails as [`Self::stream`], and if
+    /// standard output cannot be written; bytes before the failure have been written.
     pub fn run(&self, query: &str, format: &str) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         self.stream(query, format, |_| Ok(()), |bytes| Ok(out.write_all(&bytes)?))?;
         Ok(out.flush()?)
     }
 
-    /// Runs a query; gives its answer, which is short.
+    /// Runs a query and returns the whole response as text, which must fit in memory. Fails if the query fails.
     pub fn text(&self, query: &str, format: &str) -> anyhow::Result<String> {
         self.runtime.block_on(async {
             let answer = self.ask(query, format).await?;
@@ -137,7 +141,8 @@ impl SqlClient {
     }
 }
 
-/// Gets something short from the admin address.
+/// Sends a GET to the admin address and returns the response as text, which must fit in memory. Fails if the server
+/// cannot be reached, and for a status other than success.
 pub fn get(admin: &str, path: &str) -> anyhow::Result<String> {
     short(admin, http::Request::get(path))
 }
@@ -150,21 +155,22 @@ fn short(admin: &str, request: http::request::Builder) -> anyhow::Result<String>
     })
 }
 
-/// Host and port of an address.
+/// The host and port of an address. Fails for `https`, which this client does not support.
 fn host(address: &str) -> anyhow::Result<&str> {
     if address.starts_with("https://") {
-        bail!("{address}: there is no TLS here");
+        bail!("{address}: TLS is not supported");
     }
     Ok(address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/'))
 }
 
-/// Sends a request with a body of text; gives the answer if it is a success.
+/// Sends a request with text as its body and returns the response. Fails for a status other than success.
 async fn send(
     address: &str,
     request: http::request::Builder,
     body: String,
 ) -> anyhow::Result<http::Response<Incoming>> {
-    // No page in a browser can send this header to another server without asking it first.
+    // The header `x-siltstone` shows that the request is not from a web page: a browser sends it to another origin only
+    // after the server has permitted that.
     let request = request
         .header("host", host(address)?)
         .header("x-siltstone", "1")
@@ -173,7 +179,8 @@ async fn send(
     exchange(address, request).await
 }
 
-/// Sends a request; gives the answer if it is a success.
+/// Sends a request on a new connection and returns the response. Fails for a status other than success, with the text
+/// of the response.
 async fn exchange(
     address: &str,
     request: http::Request<Full<Bytes>>,

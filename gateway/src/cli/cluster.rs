@@ -10,7 +10,8 @@ use anyhow::Context;
 use super::client;
 use crate::admin::cluster::NodeReport;
 
-/// `siltstone cluster status`: asks every node, shows a table, and exits 1 if something is wrong.
+/// `siltstone cluster status`: requests a report from every node, in the order of the addresses, and prints a
+/// table. Exits 1 if a node does not answer, a copy is quarantined or has stopped, or nodes differ.
 pub fn status(admins: &str) -> anyhow::Result<ExitCode> {
     let mut wrong = Vec::new();
     let mut reports = Vec::new();
@@ -54,7 +55,7 @@ pub fn status(admins: &str) -> anyhow::Result<ExitCode> {
     for line in &wrong {
         writeln!(table, "{line}")?;
     }
-    // Whoever reads it may have seen enough, as `head` does.
+    // The reader may have closed the pipe, as `head` does.
     let _ = std::io::stdout().write_all(table.as_bytes());
     Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -64,7 +65,7 @@ fn ask_node(admin: &str) -> anyhow::Result<NodeReport> {
     serde_json::from_str(&text).context("the answer is not a node's report")
 }
 
-/// What nodes that should be equal differ in.
+/// The differences between nodes that should be equal: store ids, and digests of the same cut.
 fn differences(reports: &[&NodeReport]) -> Vec<String> {
     let mut found = Vec::new();
     let Some(first) = reports.first() else { return found };
@@ -76,7 +77,7 @@ fn differences(reports: &[&NodeReport]) -> Vec<String> {
             ));
         }
     }
-    // Only copies at one cut can be compared.
+    // Only digests of the same cut can be compared.
     let mut digests: BTreeMap<(u32, u64), BTreeMap<&str, Vec<u32>>> = BTreeMap::new();
     for report in reports {
         for copy in &report.partitions {

@@ -10,7 +10,7 @@ use super::client;
 use super::status::size;
 use crate::admin::compaction::{Job, PartitionJobs};
 
-/// Ended jobs that are shown for each partition.
+/// The largest number of ended jobs that are shown for each partition.
 const SHOWN: usize = 8;
 
 fn line(text: &mut String, state: &str, job: &Job) -> std::fmt::Result {
@@ -52,8 +52,8 @@ fn words(report: &[PartitionJobs]) -> Result<String, std::fmt::Error> {
     Ok(text)
 }
 
-/// `siltstone compaction status`: asks a running server for its background jobs and prints them. Fails when the
-/// server cannot be reached.
+/// `siltstone compaction status`: prints the background jobs of a running server. Fails if the server cannot be reached
+/// and if its response is not a report.
 pub fn status(admin: &str, is_json: bool) -> anyhow::Result<ExitCode> {
     let text = client::get(admin, "/compaction")?;
     let report: Vec<PartitionJobs> =

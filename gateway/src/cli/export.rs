@@ -1,11 +1,11 @@
-//! `siltstone export`: an inventory of a bucket, in the columns of S3 Inventory, at one moment.
+//! `siltstone export`: an inventory of a bucket at one moment, with the columns of S3 Inventory.
 //!
 //! ```text
-//!   one query ─▶ Arrow, as it comes ─▶ Parquet, CSV or JSON lines ─▶ temporary file ─▶ sync, rename
+//!   one query ─▶ Arrow, streamed ─▶ Parquet, CSV or JSON lines ─▶ temporary file ─▶ sync, rename
 //! ```
-//! The server keeps the snapshot that the query reads as long as the answer goes on, so that what is written
-//! meanwhile is not in it. Nothing here holds more than a batch and, for Parquet, a row group. A file has
-//! its name only once it is whole.
+//! The server keeps the snapshot of the query until the response ends, so later writes are not in the inventory. The
+//! memory is bounded by one batch and, for Parquet, one row group. A file gets its name only after all of it has been
+//! written.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -27,30 +27,30 @@ use super::client::SqlClient;
 use crate::server::identity::sync_folder_of;
 use crate::sql_service::OFFSET_HEADER;
 
-/// What to export.
+/// The options of an export.
 #[derive(clap::Args)]
 pub struct ExportOptions {
     /// The bucket.
     bucket: String,
-    /// How it is written.
+    /// The format of the inventory.
     #[arg(long)]
     format: InventoryFormat,
     /// The file; `-` for standard output.
     #[arg(long, default_value = "-")]
     output: PathBuf,
-    /// Every version and delete marker, not only current objects.
+    /// Include every version and delete marker, not only current objects.
     #[arg(long)]
     versions: bool,
 }
 
-/// How an inventory is written.
+/// The format of an inventory.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum InventoryFormat {
-    /// With the names and types that S3 Inventory gives its columns.
+    /// Parquet, with the names and types of S3 Inventory's columns.
     Parquet,
-    /// As S3 Inventory writes it: everything quoted, keys percent-encoded, no line of names.
+    /// CSV in S3 Inventory's form: all values quoted, keys percent-encoded, no header line.
     Csv,
-    /// An object to a line.
+    /// JSON, one object on each line.
     Jsonl,
 }
 
@@ -58,8 +58,7 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// The query whose rows are the inventory. A scan of one bucket gives keys in order, and versions of a key
-/// newest first.
+/// The query whose rows are the inventory, in the order of the keys.
 fn query(bucket: &str, with_versions: bool) -> String {
     let (table, of_versions) = match with_versions {
         true => ("versions", "version_id, is_latest, is_delete_marker, "),
@@ -75,7 +74,9 @@ fn query(bucket: &str, with_versions: bool) -> String {
     )
 }
 
-/// Exports what is wished for, from a server.
+/// Writes an inventory to a file or to standard output, and prints the number of rows and the offset to standard error.
+/// Fails if the user may not list the bucket, if the query fails, and if the output cannot be written. A file is
+/// durable on return, and gets its name only after all of it is durable.
 pub fn run(sql: &SqlClient, wishes: &ExportOptions) -> anyhow::Result<ExitCode> {
     let bucket = &wishes.bucket;
     let known = format!("SELECT count(*) AS n FROM buckets WHERE name = {}", quoted(bucket));
@@ -95,7 +96,8 @@ pub fn run(sql: &SqlClient, wishes: &ExportOptions) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a file under a temporary name and gives it its own once all of it is durable.
+/// Writes a file under a temporary name and renames it after all of it is durable. After an error the temporary file is
+/// removed.
 fn write_file<T>(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<T>,
@@ -116,13 +118,13 @@ fn write_file<T>(
     };
     let written = written();
     if written.is_err() {
-        // What is half written helps nobody; that it may not be there is no further error.
+        // Best effort: the file may not even have been created.
         let _ = std::fs::remove_file(&temporary);
     }
     written
 }
 
-/// Writes a query's rows as they come; gives how many there were, and where the answer stands.
+/// Writes the rows of a query as they arrive. Returns the number of rows, and the offset of the snapshot.
 fn write(
     sql: &SqlClient,
     query: &str,
@@ -159,7 +161,7 @@ fn write(
 }
 
 enum InventoryWriter {
-    /// As the server would write it.
+    /// The format of the server's own results.
     Plain(RowEncoder),
     Csv,
 }
@@ -195,11 +197,11 @@ impl InventoryWriter {
     }
 }
 
-/// Writes rows as S3 Inventory does.
+/// Writes rows in S3 Inventory's form of CSV.
 fn write_csv(batch: &RecordBatch, out: &mut impl Write) -> anyhow::Result<()> {
     let key = batch.schema().index_of("key")?;
     let mut columns = batch.columns().to_vec();
-    let keys = columns[key].as_string_opt::<i32>().context("keys are no text")?;
+    let keys = columns[key].as_string_opt::<i32>().context("the column of keys is not text")?;
     columns[key] = Arc::new(encoded(keys)) as ArrayRef;
     let batch = RecordBatch::try_new(batch.schema(), columns)?;
     let mut writer = WriterBuilder::new()

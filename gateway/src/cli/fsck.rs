@@ -1,9 +1,9 @@
-//! `siltstone fsck`: reads every byte of a data directory that something refers to, recomputes every checksum,
-//! and compares what refers to what. It changes nothing.
+//! `siltstone fsck`: reads every referenced byte of a data directory, recomputes every checksum, and checks that all
+//! references have a target. Nothing is changed.
 //!
-//! What refers to payload: the catalog's segments and state runs, and the records of the log above its cut, which
-//! are folded here once more, in memory. Memory: what a start takes for these records, and 16 bytes for each
-//! extent in bulk files.
+//! References to payload are in the catalog's segments and state tables, and in the records of the log above the
+//! catalog's cut. These records are folded again, in memory. The check takes the memory of a start for these records,
+//! and 16 bytes for each extent in bulk files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -30,7 +30,8 @@ use crate::server::engine_options::{bulk_options, log_options, partition_options
 use crate::server::identity::DataIdentity;
 use crate::server::store::DataLock;
 
-/// Checks a data directory; prints what is wrong, and exits 1 if anything is.
+/// Checks a data directory, prints a line for each fault, and exits 1 if there is one. Fails if another process has the
+/// directory open, and if the directory has no readable identity of a store.
 pub fn run(data: &Path) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (identity, faults) = runtime.block_on(check(data))?;
@@ -39,8 +40,8 @@ pub fn run(data: &Path) -> anyhow::Result<ExitCode> {
     }
     if let DataIdentity::Node(node) = &identity {
         println!(
-            "{}: node {} of a cluster. Not looked at: the log, which brokers keep, and what only the log \
-             refers to yet",
+            "{}: node {} of a cluster. Not checked: the log, which is on brokers, and payload to which only \
+             the log refers",
             data.display(),
             node.node
         );
@@ -92,7 +93,7 @@ async fn check_partition(
     };
     check_sealed(env, &layout, &catalog, faults).await?;
     let mut extents = ReferencedExtents::default();
-    // A node's log is with the brokers, and its spool is made anew by each start.
+    // A node's log is on brokers, and each start makes the spool again.
     if let DataIdentity::Embedded(own) = identity {
         let options = log_options(&settings, *own);
         check_log(env, &settings, &options, &layout, &catalog, &mut extents, faults).await?;
@@ -108,7 +109,7 @@ async fn check_partition(
     Ok(())
 }
 
-/// Extents that something refers to, by file: position and length.
+/// The referenced extents by file: position and length in bytes.
 #[derive(Default)]
 struct ReferencedExtents {
     by_file: BTreeMap<BulkId, Vec<(u64, u64)>>,
@@ -119,8 +120,8 @@ impl ReferencedExtents {
         self.by_file.entry(extent.file).or_default().push((extent.position, extent.len));
     }
 
-    /// Those of a file, in order, each once. A stream that was under way at a cut was shorter then than the
-    /// object that it became: the longest counts.
+    /// Removes and returns the extents of a file in the order of their positions. Of several extents at one
+    /// position only the longest is returned.
     fn take(&mut self, file: BulkId) -> Vec<Extent> {
         let mut of_file = self.by_file.remove(&file).unwrap_or_default();
         of_file.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
@@ -129,7 +130,7 @@ impl ReferencedExtents {
     }
 }
 
-/// The log, and what its records above the cut refer to.
+/// Checks the log, and collects the extents to which its records above the cut refer.
 async fn check_log(
     env: &Env,
     settings: &StorageSettings,
@@ -156,12 +157,13 @@ async fn check_log(
         anyhow::Ok(())
     };
     if let Err(error) = folded.await {
-        faults.push(format!("{error:#}; payload that only later records name was not looked at"));
+        faults.push(format!("{error:#}; payload that only later records name was not checked"));
     }
     Ok(())
 }
 
-/// Every file that the catalog names: its digest, and its own checksums for the place.
+/// Checks every file that the catalog names: the digest in the catalog, and the checksums in the file, which give the
+/// position of damage.
 async fn check_sealed(
     env: &Env,
     layout: &PartitionLayout,
@@ -204,7 +206,7 @@ async fn check_sealed(
     Ok(())
 }
 
-/// The tables of a run: every block, and the number of rows in the manifest.
+/// Checks every block of the tables of a run, and the number of rows in its manifest.
 async fn check_run(run: &OpenRun, faults: &mut Vec<String>) -> anyhow::Result<()> {
     for table in [&run.keys, &run.more, &run.tags, &run.state].into_iter().flatten() {
         let found: Vec<_> = Arc::clone(table).verify().await;
@@ -238,7 +240,7 @@ async fn referenced(
     extents: &mut ReferencedExtents,
     faults: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    // A segment still names what has died in it, and the files of that may be gone.
+    // A segment also has dead objects, whose bulk files may have been removed.
     let known: BTreeSet<BulkId> = catalog.bulks.iter().map(|bulk| bulk.id).collect();
     let mut missing = (0u64, 0u64);
     let mut add = |from: &[Extent]| {
@@ -252,7 +254,7 @@ async fn referenced(
         let path: FilePath = layout.segment(segment.id);
         let open =
             Segment::open(&env.disk, &path, catalog.store, segment.id, segment.file.len, &handles);
-        // What is damaged here has been told by the check of the segment itself.
+        // Damage has been reported by the check of the segment itself.
         open.scan(|object| {
             if let EntryValue::Object(ObjectVersion {
                 payload: PayloadLocation::Bulk(of), ..
@@ -270,15 +272,15 @@ async fn referenced(
     if missing.0 > 0 {
         let (places, bytes) = missing;
         faults.push(format!(
-            "partition {}: {bytes} bytes of payload in {places} places are not on this node, which had no room when they came; remove its directory and start it to have them from the log",
+            "partition {}: {bytes} bytes of payload in {places} places are missing on this node, which had no room when they arrived; to restore them from the log, remove the data directory and start the node",
             catalog.partition
         ));
     }
     Ok(())
 }
 
-/// Gives `add` the extents that the parts of a run's state name. What cannot be read is a fault, or has been reported by the check of
-/// the table.
+/// Passes the extents of the parts in a run's state table to `add`. An entry that cannot be decoded is a fault. A block
+/// that cannot be read ends the loop, because the check of the table has reported it.
 async fn state_extents(run: &OpenRun, add: &mut impl FnMut(&[Extent]), faults: &mut Vec<String>) {
     let Ok(state) = &run.state else { return };
     let mut cursor = state.cursor();
@@ -288,7 +290,7 @@ async fn state_extents(run: &OpenRun, add: &mut impl FnMut(&[Extent]), faults: &
     while let (Some(key), Some(value)) = (cursor.key(), cursor.value_bytes()) {
         let key = StateKey(Bytes::copy_from_slice(key));
         let named = match value.first() {
-            // Pieces of a stream under way may have been given back since, when the stream was abandoned.
+            // The space of an incomplete stream may have been released since, after the stream was abandoned.
             Some(1) if key.is_stream() => StreamState::decode(value.slice(1..)).map(|_| Vec::new()),
             Some(1) if key.is_part() => {
                 decode_part(value.slice(1..)).map(|(_, part)| part.extents.to_vec())

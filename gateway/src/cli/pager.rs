@@ -1,27 +1,28 @@
-//! Answers that are taller than the terminal, page by page.
+//! Output that is taller than the terminal, through a pager.
 //!
-//! What comes is held back until it is taller than a page or at its end. Then it goes to the pager, and
-//! what follows with it; or, if it fits, to the terminal. Whoever leaves the pager early wants no more.
+//! Output is held back until it is taller than the terminal or has ended. Output that is taller goes to the pager, with
+//! all further output; output that fits goes to the terminal. After the user has left the pager, further output fails
+//! with [`ErrorKind::BrokenPipe`].
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::process::{Child, Command, Stdio};
 
-/// A page: the terminal's size in characters.
+/// The size of the terminal in characters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TerminalSize {
-    /// Its width.
+    /// The width in columns.
     pub columns: usize,
-    /// Its height.
+    /// The height in rows.
     pub rows: usize,
 }
 
-/// An answer on its way to the terminal or to the pager.
+/// The output of one query, to the terminal or to the pager.
 pub struct PagedOutput {
     page: TerminalSize,
-    /// How many rows of the terminal what is held back takes.
+    /// The number of complete rows of the output that is held back.
     height: usize,
-    /// How wide the row is that has not ended yet.
+    /// The width of the last, incomplete row.
     width: usize,
     out: OutputTarget,
 }
@@ -32,7 +33,8 @@ enum OutputTarget {
     Pager(Child),
 }
 
-/// Starts what `PAGER` says, or `less`; none where there is no pager.
+/// Starts the command in the variable `PAGER`, or `less`. `None` if the variable is empty or the pager cannot be
+/// started.
 fn start() -> Option<Child> {
     let mut command = match std::env::var_os("PAGER") {
         None => Command::new("less"),
@@ -47,12 +49,13 @@ fn start() -> Option<Child> {
 }
 
 impl PagedOutput {
-    /// An answer that goes to the pager once it is taller than this.
+    /// Makes an output that goes to the pager once it is taller than `page`. No pager is started before.
     pub fn new(page: TerminalSize) -> Self {
         Self { page, height: 0, width: 0, out: OutputTarget::Held(Vec::new()) }
     }
 
-    /// Whether the answer is taller than a page, with more of it. The prompt takes a row, too.
+    /// Adds bytes to the measured size and returns true if the output is taller than the terminal. One row is
+    /// needed for the prompt.
     fn exceeds(&mut self, bytes: &[u8]) -> bool {
         for letter in String::from_utf8_lossy(bytes).chars() {
             if letter == '\n' || self.width == self.page.columns {
@@ -66,7 +69,8 @@ impl PagedOutput {
         self.height >= self.page.rows
     }
 
-    /// Takes more of the answer. [`ErrorKind::BrokenPipe`] when no more is wanted.
+    /// Adds output, which is shown in the order of the calls. Fails with [`ErrorKind::BrokenPipe`] after the user
+    /// has left the pager, and if the terminal cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let OutputTarget::Held(held) = &mut self.out {
             held.extend_from_slice(bytes);
@@ -81,7 +85,7 @@ impl PagedOutput {
         }
     }
 
-    /// Hands over what has been held back.
+    /// Sends the output that has been held back to the pager, or to the terminal without one.
     fn let_go(&mut self, pager: Option<Child>) -> io::Result<()> {
         let out = pager.map_or(OutputTarget::Terminal, OutputTarget::Pager);
         match std::mem::replace(&mut self.out, out) {
@@ -90,7 +94,8 @@ impl PagedOutput {
         }
     }
 
-    /// Ends the answer, and waits until it has been read.
+    /// Ends the output, and waits until the user has left the pager. Must be called also after a failed write,
+    /// otherwise the pager and the shell read from the terminal at once. Fails if the terminal cannot be written.
     pub fn end(mut self) -> io::Result<()> {
         if matches!(self.out, OutputTarget::Held(_)) {
             self.let_go(None)?;
@@ -105,7 +110,7 @@ impl PagedOutput {
     }
 }
 
-/// Whether an error says no more than that the pager was left.
+/// Returns true if an error means only that the user has left the pager, which is never shown as an error.
 pub fn was_left(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }

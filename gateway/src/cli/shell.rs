@@ -1,8 +1,8 @@
-//! `siltstone sql` without a query: statements one after the other, from a terminal or from a file.
+//! `siltstone sql` without a query: runs statements one after the other, from a terminal or from a file.
 //!
-//! A statement ends with `;` and may go over several lines. What begins with `\` is for the shell itself.
-//! From a terminal there are history, editing and completion, and Ctrl-C ends the query that runs; from a
-//! file the first error ends it all.
+//! A statement ends with `;` and may have several lines. A line that begins with `\` is a command of the shell. In a
+//! terminal there are history, editing and completion, and Ctrl-C cancels the running query. In a file the first error
+//! ends the run.
 
 use std::borrow::Cow;
 use std::io::IsTerminal as _;
@@ -22,34 +22,34 @@ use rustyline::{CompletionType, Config, Context, Editor, Helper};
 use super::client::SqlClient;
 use super::pager::{self, PagedOutput, TerminalSize};
 
-const HELP: &str = r"a statement ends with ; and may go over several lines
-\d           the tables
-\d NAME      a table's columns
-\timing      tell how long each statement takes, or stop telling
-\format NAME table, json or csv
-\pset pager  show what is taller than the terminal with $PAGER or less: on, off
-\q           end
+const HELP: &str = r"a statement ends with ; and may have several lines
+\d           list the tables
+\d NAME      list the columns of a table
+\timing      show the time of each statement: on, off
+\format NAME set the output format: table, json or csv
+\pset pager  show results that are taller than the terminal with $PAGER or less: on, off
+\q           quit
 ";
 
-/// Words of SQL that are completed besides tables and columns.
+/// The words of SQL that are completed, in addition to tables and columns.
 const KEYWORDS: [&str; 24] = [
     "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "OFFSET", "HAVING", "JOIN", "AND",
     "OR", "NOT", "LIKE", "BETWEEN", "IN", "IS NULL", "AS", "DISTINCT", "COUNT(", "SUM(", "MAX(",
     "MIN(", "EXPLAIN", "DESC",
 ];
 
-/// What a line means.
+/// The result of one line of input.
 #[derive(PartialEq, Eq, Debug)]
 enum ShellInput {
-    /// Nothing yet: the statement goes on.
+    /// The statement is incomplete.
     More,
-    /// A whole statement, without its `;`.
+    /// A complete statement, without its `;`.
     Statement(String),
-    /// For the shell.
+    /// A command of the shell, without its `\`.
     Command(String),
 }
 
-/// Gathers lines into statements.
+/// The lines of a statement that is incomplete.
 #[derive(Default)]
 struct StatementBuffer(String);
 
@@ -81,7 +81,8 @@ impl StatementBuffer {
     }
 }
 
-/// Where the `;` stands that ends a text: the last thing in it, outside quotes and comments.
+/// The position of the `;` that ends a text: the last character outside quotes, comments and space. `None` for an
+/// incomplete statement.
 fn ends_statement(text: &str) -> Option<usize> {
     let mut quote = None;
     let mut end = None;
@@ -111,13 +112,13 @@ struct Shell {
     sql: SqlClient,
     format: String,
     tells_time: bool,
-    /// Whether tall answers are shown page by page.
+    /// True if results that are taller than the terminal go to the pager.
     pages: bool,
-    /// The terminal, as far as it has a size.
+    /// The size of the terminal; `None` without a terminal or a known size.
     page: Option<TerminalSize>,
 }
 
-/// What becomes of the shell after an input.
+/// The next step of the shell after a line.
 #[derive(PartialEq, Eq)]
 enum ShellStep {
     GoOn,
@@ -174,7 +175,7 @@ impl Shell {
                     "{COLUMNS} AND table_name = '{table}' ORDER BY ordinal_position"
                 ))?;
             }
-            _ => bail!("no such command: \\{command} (\\? tells which there are)"),
+            _ => bail!("no such command: \\{command} (\\? lists the commands)"),
         }
         Ok(ShellStep::GoOn)
     }
@@ -193,7 +194,9 @@ const TABLES: &str = "SELECT table_name AS \"table\" FROM information_schema.tab
 const COLUMNS: &str = "SELECT column_name AS \"column\", data_type AS type, is_nullable AS nullable \
                        FROM information_schema.columns WHERE table_schema = 'public'";
 
-/// Runs what comes from standard input.
+/// Runs the statements and commands from standard input. In a terminal errors are printed and the shell continues;
+/// in a file the first error ends the run and is returned. Fails also if the terminal cannot be read or the history
+/// cannot be saved.
 pub fn run(sql: SqlClient, format: String) -> anyhow::Result<ExitCode> {
     let mut shell = Shell { sql, format, tells_time: false, pages: true, page: None };
     if std::io::stdin().is_terminal() { from_terminal(&mut shell) } else { from_file(&mut shell) }
@@ -206,7 +209,7 @@ fn from_file(shell: &mut Shell) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    // The last statement may do without its end.
+    // The last statement may lack its `;`.
     let rest = gathered.0.trim();
     if !rest.is_empty() {
         shell.run(rest)?;
@@ -221,10 +224,10 @@ fn from_terminal(shell: &mut Shell) -> anyhow::Result<ExitCode> {
     editor.set_helper(Some(WordCompleter::ask(&shell.sql)));
     let kept = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".siltstone_history"));
     if let Some(kept) = &kept {
-        // There is none at first.
+        // The first start has no history.
         let _ = editor.load_history(kept);
     }
-    println!("\\? for help, \\q to end");
+    println!("\\? for help, \\q to quit");
     let mut gathered = StatementBuffer::default();
     loop {
         let prompt = if gathered.0.is_empty() { "siltstone> " } else { "      ...> " };
@@ -238,7 +241,7 @@ fn from_terminal(shell: &mut Shell) -> anyhow::Result<ExitCode> {
                     Err(error) => eprintln!("{error:#}"),
                 }
             }
-            // What has been typed of a statement is given up.
+            // Ctrl-C discards an incomplete statement.
             Err(ReadlineError::Interrupted) => gathered.0.clear(),
             Err(ReadlineError::Eof) => break,
             Err(error) => return Err(error.into()),
@@ -250,7 +253,7 @@ fn from_terminal(shell: &mut Shell) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The size of the terminal; a terminal that says nothing of it has none.
+/// The size of the terminal; `None` if the terminal does not report one.
 fn page(editor: &mut Editor<WordCompleter, DefaultHistory>) -> Option<TerminalSize> {
     let (columns, rows) = editor.dimensions()?;
     let page = TerminalSize { columns: columns.into(), rows: rows.into() };
@@ -264,7 +267,7 @@ struct WordCompleter {
 }
 
 impl WordCompleter {
-    /// Learns tables and columns; a server that does not tell them is no reason not to go on.
+    /// Requests the names of tables and columns from the server. Without a response only the keywords are completed.
     fn ask(sql: &SqlClient) -> Self {
         let names = "SELECT DISTINCT table_name FROM information_schema.columns WHERE table_schema = 'public' \
                      UNION SELECT DISTINCT column_name FROM information_schema.columns WHERE table_schema = 'public'";
@@ -276,7 +279,7 @@ impl WordCompleter {
     }
 }
 
-/// Where the word begins that ends at a place.
+/// The begin of the word that ends at a position.
 fn word_start(line: &str, at: usize) -> usize {
     let is_of_word = |letter: char| letter.is_alphanumeric() || letter == '_';
     line[..at].rfind(|letter| !is_of_word(letter)).map_or(0, |before| before + 1)

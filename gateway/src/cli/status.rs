@@ -1,4 +1,4 @@
-//! `siltstone status`: prints the report of a running server in words and units.
+//! `siltstone status`: prints the report of a running server as text, with units.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use anyhow::Context;
 use super::client;
 use crate::admin::status::StatusReport;
 
-/// Bytes with a unit that leaves at most four digits.
+/// Formats a number of bytes with a binary unit and at most four digits before the decimal point, for people only.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
@@ -24,7 +24,7 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// The report in words.
+/// The report as text, with units.
 fn words(report: &StatusReport) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     let state = match &report.trouble {
@@ -73,12 +73,13 @@ fn words(report: &StatusReport) -> Result<String, std::fmt::Error> {
     Ok(text)
 }
 
-/// `siltstone status`: asks a running server and prints what it says. Exits 1 when it is not ready.
+/// `siltstone status`: prints the report of a running server, as text or as JSON. Exits 1 if the server is not ready.
+/// Fails if the server cannot be reached and if its response is not a report.
 pub fn run(admin: &str, is_json: bool) -> anyhow::Result<ExitCode> {
     let text = client::get(admin, "/status")?;
     let report: StatusReport = serde_json::from_str(&text).context("the answer is not a status")?;
     let shown = if is_json { text + "\n" } else { words(&report)? };
-    // Whoever reads it may have seen enough, as `head` does.
+    // The reader may have closed the pipe, as `head` does.
     let _ = std::io::stdout().write_all(shown.as_bytes());
     Ok(if report.trouble.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
