@@ -1,5 +1,5 @@
-//! The admin address: health, metrics, SQL, cuts. Loopback only: what is sent is not encrypted, and only SQL
-//! asks for credentials. Pages in a browser on this machine are kept out; see [`guard`].
+//! The admin address: health, metrics, SQL, cuts. The address is on loopback only, because nothing is encrypted and only
+//! SQL requires credentials. Requests of web pages in a browser on this machine are refused; see [`guard`].
 
 pub mod cluster;
 pub mod compaction;
@@ -31,12 +31,13 @@ use crate::server::pace::ClientPace;
 use crate::server::store::Store;
 use crate::sql_service::{QueryOptions, SqlService};
 
-/// Cuts and merges that wait for one another; more are refused.
+/// The largest number of cuts and merges that run or wait; further requests are refused.
 const ORDERS_MAX: usize = 64;
-/// Cuts and merges begin so far apart at the least: each makes files that others must merge.
+/// The least time between the begins of two requested cuts, or of two merges. Each one makes files that must be merged
+/// later.
 const ORDERS_APART: Duration = Duration::from_millis(10);
 
-/// The parts that the admin address answers from.
+/// The state from which the admin address makes its responses.
 #[derive(Clone)]
 pub struct AdminService {
     store: Arc<Store>,
@@ -48,7 +49,7 @@ pub struct AdminService {
     orders: Arc<MaintenanceQueue>,
 }
 
-/// Cuts and merges that were ordered: each kind one after the other.
+/// The queue of requested cuts and merges. Of each kind one runs at a time.
 struct MaintenanceQueue {
     places: Semaphore,
     cuts: Mutex<()>,
@@ -56,7 +57,8 @@ struct MaintenanceQueue {
 }
 
 impl AdminService {
-    /// Puts the parts together. `port` is where the address is reached.
+    /// Makes the service. `ready` is set to false once the server stops. `port` is the port of the address, which a
+    /// request must name in its header `Host`.
     pub fn new(
         store: Arc<Store>,
         sql: SqlService,
@@ -74,7 +76,8 @@ impl AdminService {
     }
 }
 
-/// Serves the admin address until the task is ended.
+/// Serves the admin address until the future is dropped; never returns. A response of success proves a connection, so
+/// that it is closed for others only after a longer time.
 pub async fn serve(listener: HttpListener, admin: AdminService) {
     let stall = listener.stall;
     let routes = Router::new()
@@ -110,12 +113,12 @@ pub async fn serve(listener: HttpListener, admin: AdminService) {
     listener.serve(handle, std::future::pending()).await;
 }
 
-/// A request's body, whose client must keep up.
+/// The body of a request. Reading it fails if the client sends less than 64 KiB in the bounded time of waiting for it.
 struct PacedBody {
     body: Incoming,
     connection: Option<Arc<ConnectionHandle>>,
     pace: ClientPace,
-    /// When the client has been waited for since, and the timer that ends it.
+    /// The begin of the current wait for the client, and the timer that ends the wait.
     blocked: Option<(tokio::time::Instant, Pin<Box<tokio::time::Sleep>>)>,
 }
 
@@ -156,7 +159,7 @@ impl Body for PacedBody {
                     (now, Box::pin(tokio::time::sleep_until(now + left)))
                 });
                 std::task::ready!(timer.as_mut().poll(context));
-                Poll::Ready(Some(Err("the body does not come".into())))
+                Poll::Ready(Some(Err("the body did not arrive in time".into())))
             }
         }
     }
@@ -170,7 +173,7 @@ impl Body for PacedBody {
     }
 }
 
-/// Answers that a write would be taken, or why not, and what an operator should know all the same.
+/// `/health/ready`: 200 with warnings if writes are accepted, otherwise 503 with the reason. Also 503 during a stop.
 async fn is_ready(State(admin): State<AdminService>) -> (StatusCode, String) {
     match admin.store.trouble() {
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
@@ -185,19 +188,19 @@ async fn is_ready(State(admin): State<AdminService>) -> (StatusCode, String) {
     }
 }
 
-/// Answers that the wall clock is believed, or by how much it is ahead.
+/// `/health/clock`: 200 if every partition trusts the wall clock, otherwise 503 with the seconds that it is ahead.
 async fn clock(State(admin): State<AdminService>) -> (StatusCode, String) {
     let (text, is_believed) = admin.store.clock();
     (if is_believed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
 }
 
-/// An operator says that the wall clock is right.
+/// `/clock/believe`: makes every partition trust the wall clock from now on. Called by an operator who has checked it.
 async fn believe_clock(State(admin): State<AdminService>) -> String {
     admin.store.local().iter().for_each(Partition::believe_clock);
     admin.store.clock().0
 }
 
-/// Answers that a barrier passes in every partition, so that the whole store answers, or which one fails.
+/// `/health/cluster`: 200 after a fresh read in every partition, otherwise 503 with the error of one.
 async fn answers(State(admin): State<AdminService>) -> (StatusCode, String) {
     match admin.store.fresh().await {
         Ok(snapshots) => (StatusCode::OK, format!("{} partitions answer\n", snapshots.len())),
@@ -220,7 +223,7 @@ async fn jobs(State(admin): State<AdminService>) -> axum::Json<Vec<compaction::P
     axum::Json(compaction::report(&admin.store))
 }
 
-/// A status and why.
+/// The status and the text of an error response.
 type StatusError = (StatusCode, String);
 
 async fn render(State(admin): State<AdminService>) -> String {
@@ -230,7 +233,8 @@ async fn render(State(admin): State<AdminService>) -> String {
     admin.metrics.render()
 }
 
-/// Gives an order its turn, or refuses it when too many wait.
+/// Runs a requested cut or merge after the former ones of its kind; 429 if too many wait. Dropping the future gives
+/// up the place in the queue, but not a cut or merge that has begun.
 async fn ordered(
     admin: &AdminService,
     turns: &Mutex<()>,

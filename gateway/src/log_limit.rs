@@ -1,34 +1,35 @@
-//! A bound on lines of the log that anybody can cause: a burst, then some per second, and how many were not
-//! written in between.
+//! A bound on log lines that any client can cause: 100 at once, then 10 a second, and a count of the lines that were
+//! not written.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Lines that may come at once.
+/// The number of lines that may be written at once.
 const BURST: u32 = 100;
-/// One more each so often.
+/// The time after which one more line may be written.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// One kind of line.
+/// The bound on one kind of line, shared by all threads.
 pub struct LogLimit {
     state: Mutex<LimitState>,
 }
 
 struct LimitState {
     lines: u32,
-    /// When lines were last added; none before the first.
+    /// The time at which permitted lines were last added; `None` before the first line.
     at: Option<Instant>,
     unsaid: u64,
 }
 
 impl LogLimit {
-    /// A kind of which nothing has been written yet.
+    /// Makes the bound of a kind of which no line has been written. A burst is permitted at once.
     pub const fn new() -> Self {
         Self { state: Mutex::new(LimitState { lines: BURST, at: None, unsaid: 0 }) }
     }
 
-    /// Takes the right to write a line now; gives how many were not written since the last one.
+    /// Takes the permission to write one line now, and returns the number of lines that were not written since the last
+    /// one. `None` if no line may be written; the caller must not write it, and the line is counted.
     pub fn take(&self) -> Option<u64> {
         self.take_at(Instant::now())
     }

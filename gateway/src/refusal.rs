@@ -1,6 +1,6 @@
-//! What was refused or has failed, told in the log: one line with code, operation, who and from where.
+//! Log lines about requests that were refused or have failed: one line with code, operation, client and address.
 //!
-//! Anybody can cause these lines, so their number is bounded, and what clients send is cut short and escaped.
+//! Any client can cause these lines, so their number is bounded, and text of clients is shortened and escaped.
 
 use std::net::SocketAddr;
 
@@ -9,34 +9,34 @@ use crate::request_operation::RequestOperation;
 
 /// Lines about requests without valid credentials or rights.
 static DENIED: LogLimit = LogLimit::new();
-/// Lines about requests that are wrong in themselves.
+/// Lines about requests that are invalid or not supported.
 static REFUSED: LogLimit = LogLimit::new();
-/// Lines about requests that this server could not do.
+/// Lines about requests that this server could not perform.
 static FAILED: LogLimit = LogLimit::new();
 
 /// The largest number of characters of a client's text in a line.
 const SHOWN: usize = 200;
 
-/// The client, as far as it is known.
+/// The facts about a client that are known when a request ends.
 #[derive(Clone, Default, Debug)]
 pub struct ClientInfo {
     /// The access key that the request names.
     pub access_key: Option<String>,
-    /// The user's name, once the request is known to be theirs.
+    /// The name of the user whose signature or keys were verified.
     pub user: Option<String>,
-    /// The address that the connection comes from.
+    /// The address of the connection's other end, which may be a proxy.
     pub address: Option<SocketAddr>,
 }
 
-/// A request that ended with an error, for the log.
+/// The facts about a request that ended with an error, for its log line.
 pub struct RefusedRequest<'a> {
-    /// The request's id; empty where there is none.
+    /// The request's id; empty for requests without ids.
     pub request: &'a str,
-    /// The operation that the request asks for.
+    /// The operation of the request.
     pub operation: RequestOperation,
     /// The path, as it was received.
     pub path: &'a str,
-    /// The answer's status.
+    /// The status of the response.
     pub status: u16,
     /// The error's code.
     pub code: &'a str,
@@ -46,8 +46,7 @@ pub struct RefusedRequest<'a> {
     pub who: &'a ClientInfo,
 }
 
-/// The limit and the text of the line that an answer's status makes; none for everyday answers like "there is no such
-/// key".
+/// The limit and the text of the line for a status; `None` for a status of everyday requests, such as 404.
 fn line_of(status: u16) -> Option<(&'static LogLimit, &'static str)> {
     match status {
         401 | 403 => Some((&DENIED, "a request was denied")),
@@ -57,13 +56,14 @@ fn line_of(status: u16) -> Option<(&'static LogLimit, &'static str)> {
     }
 }
 
-/// True when a response of this status makes a line in the log.
+/// Returns true if a response with a status causes a log line at `warn`, unless the bound on lines is reached.
+/// False for success and for everyday errors such as 404.
 pub fn is_told(status: u16) -> bool {
     line_of(status).is_some()
 }
 
 impl RefusedRequest<'_> {
-    /// Writes the line, unless the status is an everyday one such as 404 or the limit for such lines is reached. Never
+    /// Writes the log line, unless [`is_told`] is false for the status or the bound on such lines is reached. Never
     /// fails.
     pub fn tell(&self) {
         let Some((limit, told)) = line_of(self.status) else { return };
@@ -88,7 +88,7 @@ impl RefusedRequest<'_> {
     }
 }
 
-/// A client's text, cut short, with nothing in it that a terminal would obey.
+/// Shortens text of a client to 200 characters and escapes control characters, which a terminal would obey.
 fn shown(text: &str) -> String {
     text.chars().take(SHOWN).flat_map(char::escape_debug).collect()
 }

@@ -1,8 +1,8 @@
 //! The counter of answered requests, by operation, method and status.
 //!
-//! A counter is registered when the first request of its labels is answered, and kept: counting is one load and one
-//! addition, without a lock or an allocation. The labels are bounded by the table of operations, S3's methods and the
-//! statuses that this server answers.
+//! A counter is registered when the first request with its labels has been answered, and kept. Later requests cost one
+//! load and one addition, without a lock or an allocation. The number of labels is bounded by the table of operations,
+//! S3's methods and the statuses of this server.
 
 use std::sync::OnceLock;
 
@@ -15,22 +15,23 @@ use crate::request_operation::{RequestOperation, method_label};
 /// The counters that the process exports.
 pub static COUNTERS: RequestCounters = RequestCounters::new();
 
-/// The statuses whose counters are kept: those of S3's and SQL's answers.
+/// The statuses whose counters are kept. A request with another status looks its counter up in the recorder.
 const STATUSES: [u16; 17] =
     [200, 204, 206, 304, 400, 401, 403, 404, 405, 409, 411, 412, 416, 422, 500, 501, 503];
-/// S3's methods, and one place for all others.
+/// The number of methods: those of S3, and one place for all others.
 const METHOD_PLACES: usize = METHODS.len() + 1;
-/// One place for each operation of S3's, which has one method. SQL, PostgreSQL logins and unknown operations have one
-/// for each method.
+/// The number of places. An operation of S3 has one method and so one place. SQL, PostgreSQL logins and unknown
+/// operations have one place for each method.
 const PLACES: usize = Operation::COUNT + 3 * METHOD_PLACES;
 
-/// One counter for each operation, method and status.
+/// The counters of answered requests, one for each operation, method and status.
 pub struct RequestCounters {
     kept: [[OnceLock<Counter>; STATUSES.len()]; PLACES],
 }
 
 impl RequestCounters {
-    /// Counters of which none is registered. Each registers with the recorder that is installed at its first use.
+    /// Makes the counters, of which none is registered. Each registers with the recorder that is installed at its first
+    /// use.
     pub const fn new() -> Self {
         Self { kept: [const { [const { OnceLock::new() }; STATUSES.len()] }; PLACES] }
     }

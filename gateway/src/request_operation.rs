@@ -1,29 +1,29 @@
-//! The operation that a request asked for, as metrics and log lines name it: never a text of the client's.
+//! The operation of a request, by its name in metrics and log lines. The name is never text of a client.
 
 use http::{HeaderMap, HeaderValue, Method};
 use s3::names;
 use s3::operation::{self, METHODS, Operation, S3Resource};
 
-/// The header that makes a copy of a PUT.
+/// The header that makes a PUT a copy.
 const COPY_SOURCE: &str = "x-amz-copy-source";
-/// The path that SQL has on the S3 address, and the beginning of paths below it. No bucket has this name.
+/// The prefix of the paths of SQL on the S3 address. No bucket can have this name.
 const OWN: &str = "/-";
 
-/// The operation that a request asked for.
+/// The operation of a request, also of one that was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RequestOperation {
-    /// One of S3's.
+    /// An operation of S3.
     S3(Operation),
     /// A query in SQL, over HTTP.
     Sql,
     /// A login over PostgreSQL's protocol.
     PostgresLogin,
-    /// None: the resource has no operation with the request's method.
+    /// No operation: the resource has none with the request's method.
     Unknown,
 }
 
 impl RequestOperation {
-    /// The name in the label and field `operation`.
+    /// The name in the metric label and the log field `operation`, the same as AWS's for operations of S3.
     pub fn name(self) -> &'static str {
         match self {
             RequestOperation::S3(operation) => operation.name(),
@@ -33,8 +33,8 @@ impl RequestOperation {
         }
     }
 
-    /// The operation that a request's head asks for, for a request that was refused before its query and headers
-    /// were read. A query that cannot be decoded is taken for an empty one.
+    /// Finds the operation from the head of a request that was refused before its query and headers were read. A query
+    /// that cannot be decoded counts as empty. Every path below `/-` counts as SQL.
     pub fn of_head(method: &Method, path: &str, query: &str, is_copy: bool) -> Self {
         if path.strip_prefix(OWN).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
             return RequestOperation::Sql;
@@ -48,14 +48,16 @@ impl RequestOperation {
         Self::find(&operation::RequestParts { method, resource, query: &query, headers: &headers })
     }
 
-    /// The operation of S3's that a request asks for, whatever else it asks for; `Unknown` unless the table has one.
+    /// Finds the operation of S3 for a request, also if the request has parameters that the operation does not support.
+    /// `Unknown` unless the table has an operation.
     pub fn find(request: &operation::RequestParts<'_>) -> Self {
         operation::find(request)
             .map_or(RequestOperation::Unknown, |found| RequestOperation::S3(found.operation))
     }
 }
 
-/// The kind of resource that a path names, encoded or not.
+/// The kind of resource that a path names, percent-encoded or not. Leading slashes are ignored; a bucket may be
+/// followed by one slash without a key.
 pub fn resource(path: &str) -> S3Resource {
     match path.trim_start_matches('/').split_once('/') {
         Some((_, key)) if !key.is_empty() => S3Resource::Object,
@@ -64,8 +66,8 @@ pub fn resource(path: &str) -> S3Resource {
     }
 }
 
-/// A method as it may stand in metrics and logs: `other` unless S3 has an operation with it, since a client can send
-/// any word.
+/// The name of a method for metrics and logs: `other` unless S3 has an operation with the method, because a client can
+/// send any text as a method.
 pub fn method_label(method: &Method) -> &'static str {
     METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }

@@ -11,13 +11,13 @@ use crate::request_operation::RequestOperation;
 pub struct RequestReport<'a> {
     /// The request's id.
     pub id: &'a str,
-    /// The operation that the request asked for.
+    /// The operation of the request.
     pub operation: RequestOperation,
     /// The request's method.
     pub method: &'a Method,
-    /// The path as it came, encoded.
+    /// The path as it was received, percent-encoded.
     pub path: &'a str,
-    /// The answer's status.
+    /// The status of the response.
     pub status: u16,
     /// The error's code; empty for a success.
     pub code: &'a str,
@@ -26,7 +26,8 @@ pub struct RequestReport<'a> {
 }
 
 impl RequestReport<'_> {
-    /// Counts the request and writes its lines. `client` is called only where a line names the client.
+    /// Counts the request and writes its log lines. Called once, after the response has been made. `client` is
+    /// called only if a line needs the client. Never fails.
     pub fn write(&self, client: impl FnOnce() -> ClientInfo) {
         self.write_to(&COUNTERS, client);
     }

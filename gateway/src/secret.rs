@@ -1,4 +1,4 @@
-//! Text that must not be shown: keys and passwords.
+//! Text that must never be printed: keys and passwords.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -6,12 +6,13 @@ use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 
-/// A secret. Formatting it, or whatever contains it, shows that there is one and nothing of it.
+/// A secret text. The debug format is the same for every secret, so no log line or error can contain the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The secret itself, for what needs it: signing, comparing, writing it to its file.
+    /// The text of the secret. Only for signing, comparison, and writing to a protected file; the caller must never
+    /// print it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -24,7 +25,8 @@ impl From<String> for Secret {
 }
 
 impl<'de> Deserialize<'de> for Secret {
-    /// Reads text. The error for anything else does not contain the value, unlike that of a derived implementation.
+    /// Reads text. The error for a value of another type does not contain the value, unlike that of a derived
+    /// implementation.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         match toml::Value::deserialize(from)? {
             toml::Value::String(text) => Ok(Self(text)),

@@ -1,7 +1,7 @@
-//! SQL over HTTP: authentication, what each user may see, and the form of results.
+//! SQL over HTTP: authentication, the buckets that each user may query, and the response.
 //!
-//! The admin address takes keys as they are, since only this machine reaches it. The S3 address takes requests that are
-//! signed like any other request of S3 (see [`s3_endpoint`]). Both run queries and write results alike.
+//! The admin address accepts keys without encryption, since only this machine reaches it. The S3 address accepts signed
+//! requests, as for all operations of S3 (see [`s3_endpoint`]). Both run queries and write results in the same way.
 
 pub mod s3_endpoint;
 
@@ -38,7 +38,8 @@ use crate::users::{Users, may, may_inspect_store};
 /// query, or is applied after a write (that write included).
 pub const OFFSET_HEADER: &str = "x-siltstone-offset";
 
-/// Offsets as [`OFFSET_HEADER`] and `min_offset` write them, `0:17,3:201`.
+/// Formats offsets as [`OFFSET_HEADER`] and the parameter `min_offset` contain them, such as `0:17,3:201`, in the given
+/// order.
 pub fn offset_text(at: &ReadOffsets) -> String {
     let pairs = at.iter().map(|(partition, offset)| format!("{partition}:{offset}"));
     pairs.collect::<Vec<_>>().join(",")
@@ -53,12 +54,12 @@ fn parse_offsets(text: &str, partitions: usize) -> Result<ReadOffsets, String> {
         ((partition as usize) < partitions).then(|| (PartitionId::new(partition), offset))
     };
     let wrong = |pair| {
-        format!("`{pair}` is no partition and offset of this store, as {OFFSET_HEADER} writes them")
+        format!("`{pair}` is not a partition and offset of this store, as in {OFFSET_HEADER}")
     };
     pairs.map(|pair| offset(pair).ok_or_else(|| wrong(pair))).collect()
 }
 
-/// The store as one user may see it.
+/// The store with only those buckets that one user may query or follow.
 struct UserView {
     store: Arc<Store>,
     user: Arc<User>,
@@ -101,7 +102,7 @@ impl StoreSource for UserView {
 fn visible_buckets(user: &User, all: &Arc<Buckets>) -> (Arc<Buckets>, Arc<Buckets>) {
     let queried = all.filtered(|bucket| may(user, Action::QueryBucket, bucket));
     let is_followed = |bucket: &BucketState| may(user, Action::FollowBucket, bucket);
-    // An operator follows all, which need not be copied.
+    // An operator may follow all buckets, so no copy is needed.
     let followed = if all.iter().all(|bucket| is_followed(bucket)) {
         all.clone()
     } else {
@@ -126,23 +127,23 @@ pub struct SqlService {
     store: Arc<Store>,
     users: Arc<Users>,
     engine: Arc<SqlEngine>,
-    /// Queries that wait for an offset, by user: shared by all requests.
+    /// The number of queries that wait for an offset, by user id; shared by all requests.
     early: Arc<Mutex<HashMap<String, usize>>>,
 }
 
 impl SqlService {
-    /// An endpoint for queries over a store. `engine` runs them; only users in `users` may send them.
+    /// Makes the endpoint for queries over a store. `engine` runs the queries; only users in `users` may send them.
     pub fn new(store: Arc<Store>, users: Arc<Users>, engine: Arc<SqlEngine>) -> Self {
         Self { store, users, engine, early: Arc::default() }
     }
 
-    /// The engine that runs the queries of all endpoints.
+    /// The engine that runs the queries of this endpoint and of the PostgreSQL address, with common limits.
     pub fn engine(&self) -> &Arc<SqlEngine> {
         &self.engine
     }
 
-    /// The user whose keys are in `Authorization: Basic`; `None` without valid keys. `who` gets the access key before
-    /// it is checked.
+    /// The user whose keys are in `Authorization: Basic`; `None` without valid keys. The access key is written to `who`
+    /// before it is checked.
     fn asker(&self, headers: &HeaderMap, who: &mut ClientInfo) -> Option<&Arc<User>> {
         let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let (scheme, encoded) = given.split_once(' ')?;
@@ -156,8 +157,9 @@ impl SqlService {
         self.users.with_keys(access_key, secret_key)
     }
 
-    /// Waits until every record below the offsets is applied here. The query takes no place among running queries
-    /// meanwhile. Fails for an offset beyond the end of an embedded log, which no response ever had.
+    /// Waits until every record below the offsets is applied here. Meanwhile the query takes no place among running
+    /// queries. Fails if the user has too many waiting queries, if the wait takes too long, and for an offset
+    /// beyond the end of an embedded log, which no response can have contained.
     async fn reach(&self, user: &User, at_least: &ReadOffsets) -> Result<(), SqlError> {
         if at_least.is_empty() {
             return Ok(());
@@ -169,7 +171,7 @@ impl SqlService {
                 .ok_or_else(|| SqlError::refused(format!("the store has no partition {id}")))?;
             let end = partition.log_end();
             if matches!(self.store.kind, LogBackend::Embedded(_)) && *offset > end {
-                let text = format!("min_offset {id}:{offset} lies beyond the log's end, {end}");
+                let text = format!("min_offset {id}:{offset} is beyond the end of the log, {end}");
                 return Err(SqlError::refused(text));
             }
             partition.reach(*offset).await.map_err(|error| SqlError::reading(&error))?;
@@ -177,7 +179,8 @@ impl SqlService {
         Ok(())
     }
 
-    /// Answers a query of the user whose keys are in the headers; 401 without valid keys, before the query is parsed.
+    /// Runs a query of the user whose keys are in the headers, as [`Self::answer_to`]. Without valid keys the
+    /// response is 401, before the query is parsed, and the refusal is logged.
     pub async fn answer(
         &self,
         headers: &HeaderMap,
@@ -206,8 +209,9 @@ impl SqlService {
         }
     }
 
-    /// Answers a user's query, streamed. An error before the first piece has its own status. A later error breaks the
-    /// response off, so that no client takes a part for the whole.
+    /// Runs a query of an authenticated user and streams the result. An error before the first piece of the result
+    /// gives a response with its own status. A later error ends the response early with a broken transfer, so that
+    /// no client takes a part of the result for the whole. Dropping the body cancels the query.
     pub async fn answer_to(
         &self,
         user: &Arc<User>,
@@ -232,7 +236,7 @@ impl SqlService {
             Ok(rows) => rows,
             Err(error) => return error_answer(&error),
         };
-        // The first piece is made before the answer begins: most of what can go wrong has its own status.
+        // The first piece is made before the response begins, so that most errors still get their own status.
         let first = match rows.next().await.transpose() {
             Ok(first) => first.unwrap_or_default(),
             Err(error) => return error_answer(&error),
@@ -254,7 +258,7 @@ impl SqlService {
     }
 }
 
-/// A query that waits for an offset.
+/// The place of a query that waits for an offset, freed when this is dropped.
 struct OffsetWait {
     all: Arc<Mutex<HashMap<String, usize>>>,
     user: String,
@@ -287,7 +291,7 @@ impl Drop for OffsetWait {
     }
 }
 
-/// The same users, through PostgreSQL's protocol.
+/// Gives PostgreSQL's protocol the same users and views.
 impl pg::Accounts for SqlService {
     fn secret_key(&self, access_key: &str) -> Option<String> {
         self.users.with_key(access_key).map(|user| user.secret_key.expose().to_owned())

@@ -1,4 +1,4 @@
-//! Who may ask: users by access key.
+//! The users of the server, and the decisions about a user's access.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,24 +14,26 @@ use crate::config::{ServerSettings, User};
 use crate::secret::Secret;
 use crate::server::identity::write_private;
 
-/// The root user's canonical id. It must not change with the keys: buckets belong to it.
+/// The canonical id of the root user. Must never change, also when the keys do, because buckets belong to the id.
 pub static ROOT_ID: LazyLock<String> =
     LazyLock::new(|| hex::encode(Sha256::digest(b"siltstone root user")));
 
-/// The user as the principal of a decision. Only for a user whose signature or secret key was verified.
+/// Makes the principal of a decision from a user. Must be called only after the user's signature or secret key was
+/// verified.
 pub fn principal(user: &User) -> iam::Principal<'_> {
     let is_operator = user.id == *ROOT_ID;
     iam::Principal::User(UserPrincipal { name: &user.name, id: &user.id, is_operator })
 }
 
-/// Returns true if a user may perform an action on a bucket that exists, unless the client expects another owner.
+/// Returns true if a user may perform an action on an existing bucket, without conditions of a request such as an
+/// expected owner.
 pub fn may(user: &User, action: Action, bucket: &BucketState) -> bool {
     let resource = BucketResource { name: bucket.name.as_str(), owner: Some(&bucket.owner) };
     let context = RequestContext::default();
     authorize(&principal(user), action, &Resource::Bucket(resource), &context).is_allowed()
 }
 
-/// Returns true if a user may read files, settings and errors of the store itself; only operators may.
+/// Returns true if a user may read files, settings and errors of the store itself, which only operators may.
 pub fn may_inspect_store(user: &User) -> bool {
     let context = RequestContext::default();
     authorize(&principal(user), Action::InspectStore, &Resource::Service, &context).is_allowed()
@@ -49,8 +51,9 @@ pub struct Users {
 }
 
 impl Users {
-    /// The users of the settings and the root user. Without root keys in the settings a pair is made once and kept in
-    /// the data directory; the flag is true when that happened now. Fails when two users share an id or an access key.
+    /// Loads the users of the settings and the root user. Without root keys in the settings the first call makes a pair
+    /// and stores it durably in the data directory; the flag is true for that call. Fails if two users have the same id
+    /// or access key, and if the file of keys cannot be read or written.
     pub fn load(settings: &ServerSettings) -> anyhow::Result<(Self, bool)> {
         let (root, is_new) = match &settings.accounts.root {
             Some(root) => (root.clone(), false),
@@ -88,19 +91,19 @@ impl Users {
     /// right.
     pub fn with_keys(&self, access_key: &str, secret_key: &str) -> Option<&Arc<User>> {
         let user = self.with_key(access_key)?;
-        // Digests are compared: how many leading bytes are equal tells nothing about the secrets.
+        // Digests are compared, because the time of their comparison reveals nothing about the secrets.
         let is_same = Sha256::digest(user.secret_key.expose()) == Sha256::digest(secret_key);
         is_same.then_some(user)
     }
 
-    /// The display name of a canonical id; the id itself for a user who is not known any more.
+    /// The display name of the user with a canonical id; the id itself for a user who is no longer in the settings.
     pub fn display_name<'a>(&'a self, id: &'a str) -> &'a str {
         self.by_id.get(id).map_or(id, String::as_str)
     }
 }
 
-/// The root user's keys that the data directory keeps; `None` when it keeps none. Fails when the file cannot be read or
-/// is malformed.
+/// Reads the root user's keys from a data directory; `None` if there is no file of keys. Fails if the file cannot
+/// be read or is malformed. Also called by commands on the same machine.
 pub fn kept_keys(data: &Path) -> anyhow::Result<Option<(String, Secret)>> {
     let path = data.join("credentials");
     match std::fs::read_to_string(&path) {
@@ -113,7 +116,8 @@ pub fn kept_keys(data: &Path) -> anyhow::Result<Option<(String, Secret)>> {
     }
 }
 
-/// The root user's keys in the data directory, made if there are none. The flag is true when they were made now.
+/// Reads the root user's keys from a data directory, and makes them before if there are none. The flag is true if
+/// they were made by this call; they are durable then.
 fn kept_root(data: &Path) -> anyhow::Result<((String, Secret), bool)> {
     if let Some(keys) = kept_keys(data)? {
         return Ok((keys, false));

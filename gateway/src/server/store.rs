@@ -89,8 +89,7 @@ impl DataLock {
 impl Store {
     /// Opens the store: takes the lock, reads or makes the identity, recovers the log and replays it. On return
     /// every record that was acknowledged before is applied. Fails if the directory is in use, belongs to another
-    /// node or kind of log, or is damaged. Records that are lost from the log are never
-    /// passed over here.
+    /// node or kind of log, or is damaged. Records that are lost from the log are never passed over here.
     pub async fn open(env: Env, settings: &ServerSettings) -> anyhow::Result<Self> {
         let lock = DataLock::take(&settings.service.data)?;
         let found = DataIdentity::read(&settings.service.data)?;
