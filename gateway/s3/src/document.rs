@@ -1,6 +1,7 @@
 //! The documents of S3's operations, each a type.
 
 mod access_control;
+mod attributes;
 mod bucket;
 mod copy;
 mod delete;
@@ -10,6 +11,9 @@ mod upload;
 use std::collections::BTreeMap;
 
 pub use access_control::{AccessControlList, AccessControlPolicy, Grant, Grantee, Owner};
+pub use attributes::{
+    ChecksumAttributes, GetObjectAttributesResponse, ObjectParts, PartAttributes,
+};
 pub use bucket::{
     AccelerateConfiguration, BucketLoggingStatus, CreateBucketConfiguration, LocationConstraint,
     NotificationConfiguration, RequestPaymentConfiguration, VersioningConfiguration,

@@ -33,7 +33,8 @@ pub fn is_checksum(name: &str) -> bool {
 
 /// Headers whose value is a list, which HTTP permits to be split over several headers. SDKs that add `aws-chunked` to
 /// `content-encoding` do so.
-const LISTS: [&str; 3] = ["cache-control", "content-encoding", "content-language"];
+const LISTS: [&str; 4] =
+    ["cache-control", "content-encoding", "content-language", "x-amz-object-attributes"];
 
 /// The query parameters of a signature. Every other parameter whose name begins with `x-amz-` is a header.
 const SIGNATURE: [&str; 7] = [
@@ -305,11 +306,12 @@ mod tests {
 
     #[test]
     fn a_header_that_matters_is_text_and_there_once() {
-        let good: [&[(&str, &[u8])]; 5] = [
+        let good: [&[(&str, &[u8])]; 6] = [
             &[("if-match", b"\"a\"")],
             &[("content-disposition", "attachment; filename=\"ž\"".as_bytes())],
             &[("x-amz-meta-a", b"1"), ("x-amz-meta-a", "ž".as_bytes())],
             &[("content-encoding", b"aws-chunked"), ("content-encoding", b"gzip")],
+            &[("x-amz-object-attributes", b"ETag"), ("x-amz-object-attributes", b"Checksum")],
             &[("user-agent", b"\xff"), ("accept", b"a"), ("accept", b"b")],
         ];
         for headers in good {

@@ -53,6 +53,7 @@ pub async fn dispatch(
 
         Operation::GetObject => object::get::get(context, request).await,
         Operation::HeadObject => object::get::head(context, request).await,
+        Operation::GetObjectAttributes => object::get_attributes::get(context, request).await,
         Operation::PutObject => object::put::put(context, request, body).await,
         // On the heap: the largest, it would be moved with every request.
         Operation::CopyObject => Box::pin(object::copy::copy(context, request)).await,

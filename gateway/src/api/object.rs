@@ -8,6 +8,7 @@ pub mod delete;
 pub mod delete_many;
 pub mod find;
 pub mod get;
+pub mod get_attributes;
 pub mod put;
 mod read;
 pub mod tagging;

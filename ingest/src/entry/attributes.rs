@@ -41,10 +41,11 @@ pub struct StoredChecksum {
     pub digest: Bytes,
 }
 
-/// One part of a completed multipart upload, as GetObjectAttributes and `partNumber` show it.
+/// One part of a completed multipart upload. GetObjectAttributes and reads by `partNumber` count parts by their
+/// place in the object, from 1 on.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PartSummary {
-    /// The part's number.
+    /// The part's number in the upload.
     pub number: PartNumber,
     /// The part's length in bytes.
     pub size: u64,

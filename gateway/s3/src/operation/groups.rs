@@ -50,16 +50,14 @@ pub(super) const SELECT: &[&str] = &["select-type"];
 
 /// Headers of conditional writes.
 pub(super) const CONDITIONS: &[&str] = &["if-match", "if-none-match"];
-/// Headers of reads of an object.
-pub(super) const READ: &[&str] = &[
-    "if-match",
-    "if-none-match",
-    "if-modified-since",
-    "if-unmodified-since",
-    "if-range",
-    "range",
-    "x-amz-checksum-mode",
-];
+/// Headers of conditional reads of an object.
+pub(super) const READ_CONDITIONS: &[&str] =
+    &["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
+/// Headers of reads of an object's bytes.
+pub(super) const READ: &[&str] = &["if-range", "range", "x-amz-checksum-mode"];
+/// Headers of GetObjectAttributes.
+pub(super) const ATTRIBUTES: &[&str] =
+    &["x-amz-object-attributes", "x-amz-max-parts", "x-amz-part-number-marker"];
 /// The headers of a document's checksum.
 pub(super) const DOCUMENT: &[&str] =
     &["content-md5", headers::CHECKSUM, "x-amz-trailer", "x-amz-decoded-content-length"];

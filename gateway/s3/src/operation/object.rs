@@ -6,7 +6,8 @@ use super::body::{BodyKind, DELETE_BYTES_MAX, UPLOAD_BYTES_MAX};
 use super::definition::S3Resource::{Bucket, Object};
 use super::definition::{OperationDefinition, delete, get, head, post, put};
 use super::groups::{
-    BODY, CONDITIONS, COPY, DOCUMENT, OVERRIDES, PART, READ, SELECT, STORED, VERSION,
+    ATTRIBUTES, BODY, CONDITIONS, COPY, DOCUMENT, OVERRIDES, PART, READ, READ_CONDITIONS, SELECT,
+    STORED, VERSION,
 };
 use super::name::Operation;
 use super::required_action::ActionTarget::{Bucket as OnBucket, CopySource, EachKey};
@@ -54,23 +55,25 @@ pub(super) const ROWS: &[OperationDefinition] = &[
         .unread(BodyKind::Form),
     get(Operation::GetObject, Object)
         .parameters(&[OVERRIDES, VERSION, PART])
-        .headers(&[READ])
+        .headers(&[READ_CONDITIONS, READ])
         .requires(READ_OBJECT)
         .served(),
     head(Operation::HeadObject, Object)
         .parameters(&[OVERRIDES, VERSION, PART])
-        .headers(&[READ])
+        .headers(&[READ_CONDITIONS, READ])
         .requires(READ_OBJECT)
         .served(),
     get(Operation::GetObjectAttributes, Object)
         .selected_by(&["attributes"])
         .parameters(&[VERSION])
+        .headers(&[READ_CONDITIONS, ATTRIBUTES])
         .requires(&[
             RequiredAction::of_latest(Action::GetObject),
             RequiredAction::of_latest(Action::GetObjectAttributes),
             RequiredAction::of_version(Action::GetObjectVersion),
             RequiredAction::of_version(Action::GetObjectVersionAttributes),
-        ]),
+        ])
+        .served(),
     get(Operation::GetObjectTorrent, Object)
         .selected_by(&["torrent"])
         .requires(&[RequiredAction::always(Action::GetObjectTorrent)]),
