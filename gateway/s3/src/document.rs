@@ -19,7 +19,7 @@ pub use bucket::{
     NotificationConfiguration, RequestPaymentConfiguration, VersioningConfiguration,
     VersioningStatus,
 };
-pub use copy::CopyObjectResult;
+pub use copy::{CopyObjectResult, CopyPartResult};
 pub use delete::{Delete, DeleteError, DeleteKey, DeleteResult, Deleted};
 pub use tagging::{Tag, TagSet, Tagging};
 pub use upload::{

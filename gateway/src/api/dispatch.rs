@@ -55,7 +55,7 @@ pub async fn dispatch(
         Operation::HeadObject => object::get::head(context, request).await,
         Operation::GetObjectAttributes => object::get_attributes::get(context, request).await,
         Operation::PutObject => object::put::put(context, request, body).await,
-        // On the heap: the largest, it would be moved with every request.
+        // On the heap: the futures of copies are the largest, and would be moved with every request.
         Operation::CopyObject => Box::pin(object::copy::copy(context, request)).await,
         Operation::DeleteObject => object::delete::delete(context, request).await,
         Operation::GetObjectTagging => object::tagging::get(context, request).await,
@@ -65,6 +65,7 @@ pub async fn dispatch(
 
         Operation::CreateMultipartUpload => multipart::create::create(context, request).await,
         Operation::UploadPart => multipart::part::put(context, request, body).await,
+        Operation::UploadPartCopy => Box::pin(multipart::part_copy::copy(context, request)).await,
         Operation::CompleteMultipartUpload => {
             multipart::complete::complete(context, request, body).await
         }

@@ -5,6 +5,7 @@ pub mod complete;
 pub mod create;
 pub mod open_upload;
 pub mod part;
+pub mod part_copy;
 mod part_place;
 mod requested_parts;
 mod whole_checksum;

@@ -1,4 +1,4 @@
-//! The response of CopyObject.
+//! The responses of copies.
 
 use serde::Serialize;
 
@@ -24,4 +24,22 @@ pub struct CopyObjectResult {
 
 impl XmlDocument for CopyObjectResult {
     const ROOT: &'static str = "CopyObjectResult";
+}
+
+/// The response of UploadPartCopy.
+#[derive(Debug, Serialize)]
+pub struct CopyPartResult {
+    /// The time at which the part was stored.
+    #[serde(rename = "LastModified")]
+    pub last_modified: String,
+    /// The entity tag of the part.
+    #[serde(rename = "ETag")]
+    pub etag: String,
+    /// The checksums of the part.
+    #[serde(flatten)]
+    pub checksums: ChecksumElements,
+}
+
+impl XmlDocument for CopyPartResult {
+    const ROOT: &'static str = "CopyPartResult";
 }

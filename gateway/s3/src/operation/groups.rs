@@ -71,18 +71,20 @@ pub(super) const BODY: &[&str] = &[
 ];
 /// Headers that set more than an object and its metadata.
 pub(super) const STORED: &[&str] = &["x-amz-tagging"];
-/// Headers of CopyObject.
-pub(super) const COPY: &[&str] = &[
+/// Headers of a copy's source.
+pub(super) const COPY_FROM: &[&str] = &[
     COPY_SOURCE,
     "x-amz-copy-source-if-match",
     "x-amz-copy-source-if-none-match",
     "x-amz-copy-source-if-modified-since",
     "x-amz-copy-source-if-unmodified-since",
     "x-amz-source-expected-bucket-owner",
-    "x-amz-metadata-directive",
-    "x-amz-tagging-directive",
-    "x-amz-checksum-algorithm",
 ];
+/// The header of the source's bytes that become a part.
+pub(super) const COPY_RANGE: &[&str] = &["x-amz-copy-source-range"];
+/// Headers of CopyObject alone.
+pub(super) const COPY: &[&str] =
+    &["x-amz-metadata-directive", "x-amz-tagging-directive", "x-amz-checksum-algorithm"];
 /// Headers of CreateMultipartUpload.
 pub(super) const UPLOAD: &[&str] = &["x-amz-checksum-algorithm", "x-amz-checksum-type"];
 /// Headers of CompleteMultipartUpload.

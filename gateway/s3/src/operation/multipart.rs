@@ -5,7 +5,10 @@ use iam::Action;
 use super::body::{COMPLETE_BYTES_MAX, UPLOAD_BYTES_MAX};
 use super::definition::S3Resource::{Bucket, Object};
 use super::definition::{OperationDefinition, delete, get, post, put};
-use super::groups::{BODY, COMPLETE, CONDITIONS, DOCUMENT, PART, PARTS, STORED, UPLOAD, UPLOADS};
+use super::groups::{
+    BODY, COMPLETE, CONDITIONS, COPY_FROM, COPY_RANGE, DOCUMENT, PART, PARTS, STORED, UPLOAD,
+    UPLOADS,
+};
 use super::name::Operation;
 use super::object::STORE_OBJECT;
 use super::required_action::ActionTarget::CopySource;
@@ -29,11 +32,13 @@ pub(super) const ROWS: &[OperationDefinition] = &[
         .selected_by(&["uploadId"])
         .selected_by_header(COPY_SOURCE)
         .parameters(&[PART])
+        .headers(&[COPY_FROM, COPY_RANGE])
         .requires(&[
             RequiredAction::of_latest(Action::GetObject).on(CopySource),
             RequiredAction::of_version(Action::GetObjectVersion).on(CopySource),
             RequiredAction::always(Action::PutObject),
-        ]),
+        ])
+        .served(),
     post(Operation::CompleteMultipartUpload, Object)
         .selected_by(&["uploadId"])
         .headers(&[CONDITIONS, COMPLETE, DOCUMENT])

@@ -6,8 +6,8 @@ use super::body::{BodyKind, DELETE_BYTES_MAX, UPLOAD_BYTES_MAX};
 use super::definition::S3Resource::{Bucket, Object};
 use super::definition::{OperationDefinition, delete, get, head, post, put};
 use super::groups::{
-    ATTRIBUTES, BODY, CONDITIONS, COPY, DOCUMENT, OVERRIDES, PART, READ, READ_CONDITIONS, SELECT,
-    STORED, VERSION,
+    ATTRIBUTES, BODY, CONDITIONS, COPY, COPY_FROM, DOCUMENT, OVERRIDES, PART, READ,
+    READ_CONDITIONS, SELECT, STORED, VERSION,
 };
 use super::name::Operation;
 use super::required_action::ActionTarget::{Bucket as OnBucket, CopySource, EachKey};
@@ -79,7 +79,7 @@ pub(super) const ROWS: &[OperationDefinition] = &[
         .requires(&[RequiredAction::always(Action::GetObjectTorrent)]),
     put(Operation::CopyObject, Object)
         .selected_by_header(COPY_SOURCE)
-        .headers(&[CONDITIONS, COPY, STORED])
+        .headers(&[CONDITIONS, COPY_FROM, COPY, STORED])
         .requires(COPY_OBJECT)
         .served(),
     put(Operation::RenameObject, Object)

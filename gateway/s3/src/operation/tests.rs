@@ -189,7 +189,6 @@ fn headers_are_obeyed_or_refused() {
         let method = if query == "uploads" { "POST" } else { "PUT" };
         refused(method, Object, query, &[(name, "*")]);
     }
-    refused("PUT", Object, "uploadId=1&partNumber=2", &[("x-amz-copy-source", "b/k")]);
     refused("PUT", Object, "tagging", &[("x-amz-copy-source", "b/k")]);
     refused("GET", Object, "", &[("x-amz-copy-source", "b/k")]);
     refused("PUT", Object, "", &[("x-amz-acl", "public-read")]);
@@ -213,6 +212,12 @@ fn headers_are_obeyed_or_refused() {
     let copy = ("x-amz-copy-source", "b/k");
     obeyed("PUT", Object, "", &[copy, ("x-amz-source-expected-bucket-owner", "1")]);
     obeyed("PUT", Object, "", &[copy, ("x-amz-copy-source-if-match", "*")]);
+    let (part, range) = ("uploadId=1&partNumber=2", ("x-amz-copy-source-range", "bytes=0-1"));
+    obeyed("PUT", Object, part, &[copy, range, ("x-amz-copy-source-if-match", "*")]);
+    refused("PUT", Object, part, &[range]);
+    refused("PUT", Object, "", &[copy, range]);
+    refused("PUT", Object, part, &[copy, ("x-amz-metadata-directive", "REPLACE")]);
+    refused("PUT", Object, part, &[copy, ("x-amz-tagging", "a=1")]);
 }
 
 #[test]
