@@ -437,13 +437,14 @@ fn generation_of(path: &FilePath) -> Option<(Generation, char)> {
     Some((Generation::new(number.parse().ok()?), copy))
 }
 
-/// Loads the newest generation; `None` if none was ever published. Repairs a copy that is missing or
-/// damaged while the other copy is whole, and gives an unrenamed copy of an interrupted publication its
-/// name; these changes are durable when the function returns.
+/// Repairs a copy of the newest generation that is missing or damaged while the other copy is whole, gives
+/// an unrenamed copy of an interrupted publication its name, and returns the generation; `None` if none was
+/// ever published. The changes are durable when the function returns.
 ///
-/// Called once at a start, before anything else writes to the folder. Errors: see [`LoadError`]; nothing is
-/// repaired when no copy can be read.
-pub async fn load(
+/// Called once at a start, after the log has been recovered and before anything else writes to the folder:
+/// a start that the log refuses changes nothing. Errors: see [`LoadError`]; nothing is repaired when no copy
+/// can be read.
+pub async fn mend(
     env: &Env,
     layout: &PartitionLayout,
     store: StoreId,
@@ -489,6 +490,24 @@ async fn is_unfinished(
         Err(ReadError::Corrupt(_)) => Ok(false),
         Err(error) => Err(LoadError::NotNow(error)),
     }
+}
+
+/// Reads the newest generation as [`read`] does, and makes its name durable.
+///
+/// A process that ended between the renames of a publication and the sync of their folder leaves a
+/// generation that a power cut may take away. The log may reuse files below a generation's offsets only
+/// when that generation stays, so recovery and repair of the log come after this.
+pub async fn read_durable(
+    env: &Env,
+    layout: &PartitionLayout,
+    store: StoreId,
+    partition: PartitionId,
+) -> Result<Option<Catalog>, LoadError> {
+    let (newest, _) = read(env, layout, store, partition).await?;
+    if newest.is_some() && !env.mutated(Mutant::TrustUnsyncedCatalog) {
+        env.disk.sync_folder(Some(&layout.catalog_folder())).await?;
+    }
+    Ok(newest)
 }
 
 /// The newest catalog, and its copies that are missing or damaged, each with the corruption that was found.

@@ -99,17 +99,19 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// Loads a partition's catalog; `None` if there never was one. Called before [`Partition::open`]. May
-    /// repair a copy of the catalog on the disk, see [`catalog::load`], with whose errors it fails.
+    /// Reads a partition's catalog; `None` if there never was one. Called before the log is recovered, which
+    /// gives up files below its offsets, and before [`Partition::open`]. The generation is durable when this
+    /// returns; no name and no byte on the disk changes. Fails as [`catalog::read_durable`] does.
     pub async fn catalog(
         env: &Env,
         store: StoreId,
         id: PartitionId,
     ) -> Result<Option<Catalog>, LoadError> {
-        catalog::load(env, &PartitionLayout::new(id), store, id).await
+        catalog::read_durable(env, &PartitionLayout::new(id), store, id).await
     }
 
-    /// Opens a partition: opens the catalog's files, replays the log, and starts the background tasks.
+    /// Opens a partition: mends the copies of the catalog, opens the catalog's files, replays the log, and
+    /// starts the background tasks.
     /// Returns after every record that was acknowledged before is applied. Writes are accepted from then
     /// on, unless the log is read-only.
     ///
@@ -126,6 +128,7 @@ impl Partition {
         let (store, id) = (catalog.store, catalog.partition);
         let layout = PartitionLayout::new(id);
         create_folders(&env, &layout).await?;
+        let catalog = catalog::mend(&env, &layout, store, id).await?.unwrap_or(catalog);
         let (cut, time) = (catalog.cut, catalog.time);
         let quarantine = read_quarantine(&env, &layout).await?;
         let sealed = open_sealed(&env, &layout, catalog).await?;

@@ -39,6 +39,8 @@ mutants! {
     PublishBeforeSync,
     /// The catalog's folder is not synced after the rename.
     SkipCatalogFolderSync,
+    /// A start recovers the log by a catalog whose name may not be durable.
+    TrustUnsyncedCatalog,
     /// A write is answered before it has been applied.
     AnswerBeforeApply,
     /// Open uploads are left out of a cut.

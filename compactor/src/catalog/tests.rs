@@ -196,17 +196,17 @@ fn generation(number: u64) -> Catalog {
     Catalog { generation: Generation::new(number), ..golden_catalog() }
 }
 
-fn load_from(memory: &Memory) -> Result<Option<Catalog>, LoadError> {
-    ready(load(&memory.env(), &layout(), STORE, PARTITION))
+fn mended(memory: &Memory) -> Result<Option<Catalog>, LoadError> {
+    ready(mend(&memory.env(), &layout(), STORE, PARTITION))
 }
 
 #[test]
 fn what_is_published_is_loaded_and_what_was_before_is_gone() {
     let memory = Memory::default();
-    assert_eq!(load_from(&memory), Ok(None));
+    assert_eq!(mended(&memory), Ok(None));
     for number in [0, 1, 2] {
         ready(publish(&memory.env(), &layout(), &generation(number))).unwrap();
-        assert_eq!(load_from(&memory), Ok(Some(generation(number))));
+        assert_eq!(mended(&memory), Ok(Some(generation(number))));
     }
     assert_eq!(memory.names(), [path(2, 'a').as_str(), path(2, 'b').as_str()]);
     assert_eq!(memory.get(&path(2, 'a')), memory.get(&path(2, 'b')));
@@ -235,7 +235,7 @@ fn a_publication_that_was_interrupted_between_its_renames_is_not_damage() {
             ready(read(&memory.env(), &layout(), STORE, PARTITION)).expect("one copy is whole");
         assert_eq!(found, Some(generation(1)));
         assert_eq!(damaged.is_empty(), is_unfinished, "{damaged:?}");
-        assert_eq!(load_from(&memory), Ok(Some(generation(1))));
+        assert_eq!(mended(&memory), Ok(Some(generation(1))));
         assert_eq!(memory.get(&path(1, 'a')), memory.get(&path(1, 'b')), "the start finishes it");
         assert_eq!(memory.get(&layout().catalog_temporary('a')), None);
     }
@@ -249,7 +249,7 @@ fn publishing_over_what_an_earlier_attempt_left_succeeds() {
         b"a longer scrap than any catalog".repeat(99).as_slice(),
     );
     ready(publish(&memory.env(), &layout(), &generation(1))).unwrap();
-    assert_eq!(load_from(&memory), Ok(Some(generation(1))));
+    assert_eq!(mended(&memory), Ok(Some(generation(1))));
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn a_later_generation_is_not_removed_by_an_earlier_one() {
     let memory = Memory::default();
     ready(publish(&memory.env(), &layout(), &generation(3))).unwrap();
     ready(publish(&memory.env(), &layout(), &generation(2))).unwrap();
-    assert_eq!(load_from(&memory), Ok(Some(generation(3))));
+    assert_eq!(mended(&memory), Ok(Some(generation(3))));
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn the_highest_generation_counts_and_no_other_name_does() {
     {
         memory.put(&layout().catalog_folder().join(name), b"no catalog");
     }
-    assert_eq!(load_from(&memory), Ok(Some(generation(10))));
+    assert_eq!(mended(&memory), Ok(Some(generation(10))));
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn a_copy_that_is_damaged_or_missing_is_mended_from_the_other() {
             assert_eq!(damaged.iter().map(|(copy, _)| *copy).collect::<Vec<_>>(), [bad]);
             assert_eq!(damaged[0].1.file, path(5, bad).as_str());
             assert_eq!(memory.get(&path(5, bad)).as_deref(), damage);
-            assert_eq!(load_from(&memory), Ok(Some(generation(5))));
+            assert_eq!(mended(&memory), Ok(Some(generation(5))));
             assert_eq!(memory.get(&path(5, bad)), memory.get(&path(5, good)));
         }
     }
@@ -300,7 +300,7 @@ fn an_older_generation_never_stands_in_for_a_damaged_one() {
     let memory = Memory::default();
     ready(publish(&memory.env(), &layout(), &generation(4))).unwrap();
     memory.put(&path(5, 'a'), b"rot");
-    let Err(LoadError::Corrupt(corruption)) = load_from(&memory) else {
+    let Err(LoadError::Corrupt(corruption)) = mended(&memory) else {
         panic!("the damaged generation was passed over");
     };
     assert_eq!(corruption.file, path(5, 'a').as_str());
@@ -327,7 +327,7 @@ fn a_foreign_or_newer_catalog_is_refused() {
     for catalog in foreign {
         let memory = Memory::default();
         memory.put(&path(3, 'a'), &catalog.encode().unwrap());
-        assert_eq!(load_from(&memory), Err(LoadError::Foreign { file: path(3, 'a') }));
+        assert_eq!(mended(&memory), Err(LoadError::Foreign { file: path(3, 'a') }));
     }
     for (fold_version, is_known) in [(0, false), (2, false), (3, true), (4, false)] {
         let memory = Memory::default();
@@ -336,7 +336,7 @@ fn a_foreign_or_newer_catalog_is_refused() {
         memory.put(&path(3, 'b'), &catalog.encode().unwrap());
         let newer = LoadError::OtherVersion { file: path(3, 'a'), found: fold_version, known: 3 };
         let wanted = if is_known { Ok(Some(catalog)) } else { Err(newer) };
-        assert_eq!(load_from(&memory), wanted);
+        assert_eq!(mended(&memory), wanted);
     }
 }
 
@@ -434,7 +434,7 @@ fn a_list_that_cannot_be_read_back_is_not_written() {
             publish(&env, &layout, &first).await.unwrap();
             let refused = publish(&env, &layout, &next).await;
             assert!(matches!(refused, Err(PublishError::Encode { .. })), "{refused:?}");
-            let found = load(&env, &layout, STORE, PARTITION).await.unwrap();
+            let found = mend(&env, &layout, STORE, PARTITION).await.unwrap();
             assert_eq!(found, Some(first));
         });
     }

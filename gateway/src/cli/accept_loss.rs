@@ -46,8 +46,8 @@ async fn accept(data: &Path) -> anyhow::Result<()> {
     };
     let env = production::of(data)?;
     let layout = PartitionLayout::new(PARTITION);
-    let found = catalog::read(&env, &layout, own.store, PARTITION).await;
-    let (found, _) = found.context("the catalog, which can only be restored from a backup")?;
+    let found = catalog::read_durable(&env, &layout, own.store, PARTITION).await;
+    let found = found.context("the catalog, which can only be restored from a backup")?;
     let found_none = found.is_none();
     let catalog = found.unwrap_or_else(|| Catalog::first(own.store, PARTITION));
     let options = log_options(&StorageSettings::for_tools(), own);

@@ -121,7 +121,6 @@ impl Store {
                 own
             }
         };
-        DataIdentity::Embedded(own).mend(&settings.service.data)?;
         let found = Partition::catalog(&env, own.store, PARTITION).await.context("the catalog")?;
         let has_catalog = found.is_some();
         let catalog = found.unwrap_or_else(|| Catalog::first(own.store, PARTITION));
@@ -145,6 +144,7 @@ impl Store {
                 "an unfinished batch at the end of the log was overwritten"
             );
         }
+        DataIdentity::Embedded(own).mend(&settings.service.data)?;
         let log = Arc::new(log);
         let bulk = BulkFiles::open(env.clone(), bulk_options(&settings.storage, &catalog)).await?;
         let options = partition_options(&settings.storage);

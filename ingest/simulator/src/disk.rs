@@ -223,6 +223,16 @@ impl SimDisk {
         state.folders.retain(is_outside);
     }
 
+    /// Starts the disk again after its process ended and the system did not: everything stays visible, and
+    /// nothing becomes durable by it. Faults are removed, and operations begun before never end.
+    pub(crate) fn outlive_process(&self) {
+        let mut state = self.state.lock();
+        state.faults.clear();
+        state.crash_at = None;
+        state.is_dead = false;
+        state.power_cuts += 1;
+    }
+
     /// Decides which unsynced bytes and names survive, and starts the disk again with these, all of
     /// them durable. Faults are removed, and operations begun before never end.
     pub(crate) fn lose_power(&self, survival: CrashSurvival) {

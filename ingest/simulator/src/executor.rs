@@ -318,6 +318,13 @@ impl Sim {
         disk.lose_power(survival);
     }
 
+    /// Ends all tasks of all nodes at the planned operation of a disk ([`SimDisk::crash_at`]) as a kill of their
+    /// processes would: bytes and names written before stay visible, and are not more durable than before.
+    pub fn kill(&self, disk: &SimDisk) {
+        self.stop();
+        disk.outlive_process();
+    }
+
     /// Ends all tasks of all nodes as a kill of their processes would. Bytes written before stay
     /// visible, since the system survives, but are not more durable than before. Brokers and other
     /// timers of the world continue.

@@ -24,4 +24,5 @@ mod room;
 mod rot;
 mod scans;
 mod story;
+mod unsynced;
 mod world;

@@ -170,7 +170,8 @@ fn what_is_missing_is_named_or_harmless() {
 /// was made before: the other mark tells of the file.
 #[test]
 fn the_newest_log_file_is_missed_though_its_mark_went_with_it() {
-    for seed in 0..seeds(3) {
+    // Some of these stores stopped between the renames of a publication (seed 12 among the first).
+    for seed in 0..seeds(16) {
         let store = make(seed, Life::Long);
         let is_log = |file: &FilePath| file.as_str().ends_with(".log");
         let files: Vec<FilePath> = store.disk.files().into_iter().filter(is_log).collect();

@@ -203,7 +203,7 @@ fn publish_beyond(mutant: Option<Mutant>) -> Result<(), String> {
         let segments = vec![segment; catalog::LIST_MAX + 1];
         let beyond = Catalog { generation, segments, ..first.clone() };
         let published = catalog::publish(&env, &layout, &beyond).await;
-        match catalog::load(&env, &layout, STORE, ID).await {
+        match catalog::mend(&env, &layout, STORE, ID).await {
             Ok(Some(found)) if found == first => {}
             other => return Err(format!("the store cannot be opened: {:?}", other.err())),
         }
