@@ -10,6 +10,7 @@
 //! which a test compares. The id of the argument is the key in the settings file.
 
 mod accounts;
+mod compaction;
 mod connections;
 mod file;
 mod kafka;
@@ -31,6 +32,7 @@ use std::path::PathBuf;
 use clap::{Args as _, Command, Parser};
 
 pub use accounts::{Accounts, User};
+pub use compaction::CompactionSettings;
 pub use connections::ConnectionSettings;
 pub use log::{KafkaSettings, LogKind, LogSettings, NodeSettings};
 pub use service::{DATA, LogFormat, ServiceSettings};
@@ -55,6 +57,8 @@ pub struct ServerArgs {
     connections: ConnectionSettings,
     #[command(flatten)]
     storage: StorageSettings,
+    #[command(flatten)]
+    compaction: CompactionSettings,
     #[command(flatten)]
     sql: SqlSettings,
     #[command(flatten)]
@@ -86,6 +90,8 @@ pub struct ServerSettings {
     pub connections: ConnectionSettings,
     /// When the memtable is flushed, and the sizes of files.
     pub storage: StorageSettings,
+    /// When runs are merged, and how many merges run at a time.
+    pub compaction: CompactionSettings,
     /// The resources of SQL queries.
     pub sql: SqlSettings,
     /// The log.
@@ -111,14 +117,24 @@ fn schema() -> Command {
 impl ServerSettings {
     /// Checks what concerns several settings and reads the files of secrets. Fails before anything is changed.
     pub fn new(args: ServerArgs, sources: &Sources) -> anyhow::Result<Self> {
-        let ServerArgs { config, service, root, connections, storage, sql, node, log } = args;
+        let ServerArgs { config, service, root, connections, storage, compaction, sql, node, log } =
+            args;
         service.check(sources)?;
         let kind = LogKind::of_server(&log, &node, sources)?;
         storage.check(kind.inline_limit(), sources)?;
         let accounts = Accounts::new(&root, sources.users.clone())?;
         let secret_files = [config.as_ref(), root.secret_key_file.as_ref(), log.password_file()];
         let secret_files = secret_files.into_iter().flatten().cloned().collect();
-        Ok(Self { service, connections, storage, sql, log: kind, accounts, secret_files })
+        Ok(Self {
+            service,
+            connections,
+            storage,
+            compaction,
+            sql,
+            log: kind,
+            accounts,
+            secret_files,
+        })
     }
 }
 

@@ -28,6 +28,7 @@ use crate::partition::context::PartitionContext;
 use crate::partition::cut_queue::{CutQueue, FrozenState};
 use crate::partition::health::Health;
 use crate::partition::nodes::NodeRegistry;
+use crate::partition::options::CompactionPolicy;
 use crate::partition::space::SpaceWatch;
 use crate::partition::writer::Writer;
 use crate::sealed::remove_if_there;
@@ -105,8 +106,11 @@ impl FlushJob {
     }
 
     /// Waits while many unmerged runs exist, so that the number of runs stays bounded under any load, but
-    /// at most 10 seconds.
+    /// at most 10 seconds. Returns at once where merges start by request only.
     async fn wait_for_merges(&self) {
+        if self.context.options.compaction == CompactionPolicy::Manual {
+            return;
+        }
         let runs_max = 3 * self.context.options.merge_fan_in;
         let fresh = || {
             let view = self.store.view();

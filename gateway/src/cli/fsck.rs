@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use compactor::apply::StoreRules;
 use compactor::catalog::{self, Catalog, LoadError};
 use compactor::layout::PartitionLayout;
 use compactor::refold::Refold;
@@ -26,7 +27,7 @@ use ingest::ids::{BulkId, PartitionId};
 use ingest::log::embedded;
 
 use crate::config::StorageSettings;
-use crate::server::engine_options::{bulk_options, log_options, partition_options};
+use crate::server::engine_options::{bulk_options, log_options};
 use crate::server::identity::DataIdentity;
 use crate::server::store::DataLock;
 
@@ -96,7 +97,7 @@ async fn check_partition(
     // A node's log is on brokers, and each start makes the spool again.
     if let DataIdentity::Embedded(own) = identity {
         let options = log_options(&settings, *own);
-        check_log(env, &settings, &options, &layout, &catalog, &mut extents, faults).await?;
+        check_log(env, &options, &layout, &catalog, &mut extents, faults).await?;
     }
     referenced(env, &layout, &catalog, &mut extents, faults).await?;
     let options = bulk_options(&settings, &catalog);
@@ -133,7 +134,6 @@ impl ReferencedExtents {
 /// Checks the log, and collects the extents to which its records above the cut refer.
 async fn check_log(
     env: &Env,
-    settings: &StorageSettings,
     options: &embedded::EmbeddedLogOptions,
     layout: &PartitionLayout,
     catalog: &Catalog,
@@ -144,7 +144,7 @@ async fn check_log(
     let found = embedded::verify_noting(env, options, id, catalog.next, &mut batches).await?;
     faults.extend(found.into_iter().map(|corruption| corruption.to_string()));
     let sealed = SealedFiles::open(&env.disk, layout, catalog.store, catalog.clone(), None).await?;
-    let rules = partition_options(settings).rules;
+    let rules = StoreRules::default();
     let folded = async {
         let mut fold = Refold::begin(rules, Arc::new(sealed)).await?;
         for place in &batches {

@@ -42,6 +42,9 @@ inline_bytes_max = "4KiB"
 log_file_bytes = "32MiB"
 bulk_file_bytes = 3_000_000
 reserve_bytes = 0
+compaction_policy = "manual"
+compaction_fan_in = 8
+compactions_max = 3
 sql_memory_bytes = "256MiB"
 sql_spill_bytes = 0
 sql_queries = 3
@@ -114,6 +117,10 @@ fn defaults_are_accepted_and_are_those_of_the_engine() {
     let cut = settings.storage.cut_policy();
     let engine = compactor::partition::CutPolicy::default();
     assert_eq!((cut.bytes, cut.entries, cut.age), (engine.bytes, engine.entries, engine.age));
+    let compaction = compactor::partition::PartitionOptions::default();
+    assert_eq!(settings.compaction.policy(), compaction.compaction);
+    assert_eq!(settings.compaction.fan_in, compaction.merge_fan_in);
+    assert_eq!(settings.compaction.at_once, compaction.merges_max);
     assert_eq!(settings.service.data, Path::new(DATA));
     assert_eq!(settings.sql.options(Path::new("d")).spill, Some(("d/spill".into(), 4 << 30)));
     let tools = StorageSettings::for_tools();

@@ -9,7 +9,7 @@ use ingest::ids::PartitionId;
 use ingest::log::embedded;
 
 use super::identity::StoreIdentity;
-use crate::config::StorageSettings;
+use crate::config::{ServerSettings, StorageSettings};
 
 /// The folder of a partition's log below the data directory, where the log is on this machine.
 pub fn log_folder(partition: PartitionId) -> FilePath {
@@ -47,10 +47,14 @@ pub fn bulk_options(settings: &StorageSettings, catalog: &Catalog) -> bulk::Bulk
 
 /// The options of a partition that follow from the settings alone, for both kinds of log. All others have their
 /// defaults, unless the caller changes them.
-pub fn partition_options(settings: &StorageSettings) -> PartitionOptions {
+pub fn partition_options(settings: &ServerSettings) -> PartitionOptions {
+    let (storage, compaction) = (&settings.storage, &settings.compaction);
     PartitionOptions {
-        cut: settings.cut_policy(),
-        reserve_bytes: settings.reserve_bytes.get(),
+        cut: storage.cut_policy(),
+        compaction: compaction.policy(),
+        merge_fan_in: compaction.fan_in,
+        merges_max: compaction.at_once,
+        reserve_bytes: storage.reserve_bytes.get(),
         ..PartitionOptions::default()
     }
 }

@@ -177,7 +177,7 @@ async fn open_partition(
         trims: false,
         payload: PayloadRoute::Log { piece_bytes: DATA_BYTES_MAX },
         node: Some(partition::ThisNode { id: own.node, held_before: own.holds_id }),
-        ..partition_options(&settings.storage)
+        ..partition_options(settings)
     };
     Ok(Partition::open(env, log, bulk, catalog, options).await?)
 }

@@ -147,7 +147,7 @@ impl Store {
         DataIdentity::Embedded(own).mend(&settings.service.data)?;
         let log = Arc::new(log);
         let bulk = BulkFiles::open(env.clone(), bulk_options(&settings.storage, &catalog)).await?;
-        let options = partition_options(&settings.storage);
+        let options = partition_options(settings);
         let partition = Partition::open(env, log.clone(), bulk, catalog, options).await?;
         if !own.is_begun {
             // Only when the log's first file is there, and before the first request is served.
