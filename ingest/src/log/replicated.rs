@@ -17,6 +17,7 @@
 
 mod client;
 mod message;
+mod progress;
 mod reader;
 mod spool;
 
@@ -38,10 +39,10 @@ use crate::log::{
     AppendError, AppendPermit, BarrierToken, Log, LogLocation, LogReader, LogStatus, ReadError,
 };
 use crate::record::{Record, RecordBody, RecordId};
-use crate::time::Tick;
 
 use client::ProducerClient;
 use message::{LogIdentity, MessageContent};
+use progress::PartitionProgress;
 use spool::Spool;
 
 pub use client::ProducerTimeouts;
@@ -148,61 +149,6 @@ struct ReplicatedPartition {
     progress: Mutex<PartitionProgress>,
 }
 
-/// Knowledge of this process about a partition: acknowledged records, and records that were read.
-#[derive(Default)]
-struct PartitionProgress {
-    first: Offset,
-    /// The offset after the last record that is delivered or known.
-    end: Offset,
-    /// The newest acknowledged record of each writer of this process.
-    acknowledged: BTreeMap<WriterId, (Epoch, Sequence)>,
-    /// The newest delivered record of each writer of this process.
-    seen: BTreeMap<WriterId, (Epoch, Sequence)>,
-    /// Time since which an acknowledged record is unread.
-    unread_since: Option<Tick>,
-    delivered: Tick,
-}
-
-impl PartitionProgress {
-    fn acknowledged(&mut self, id: &RecordId, now: Tick) {
-        let newest = self.acknowledged.entry(id.writer).or_default();
-        *newest = (*newest).max((id.epoch, id.sequence));
-        if self.has_unread() {
-            self.unread_since.get_or_insert(now);
-        }
-    }
-
-    /// Notes a writer before its record is sent, since the record may be read before it is acknowledged.
-    fn sends(&mut self, writer: WriterId) {
-        self.seen.entry(writer).or_default();
-    }
-
-    fn delivered(&mut self, ids: impl Iterator<Item = RecordId>, next: Offset, now: Tick) {
-        for id in ids {
-            if let Some(newest) = self.seen.get_mut(&id.writer) {
-                *newest = (*newest).max((id.epoch, id.sequence));
-            }
-        }
-        self.end = self.end.max(next);
-        self.delivered = now;
-        if !self.has_unread() {
-            self.unread_since = None;
-        }
-    }
-
-    fn has_unread(&self) -> bool {
-        self.acknowledged
-            .iter()
-            .any(|(writer, newest)| self.seen.get(writer).is_none_or(|seen| seen < newest))
-    }
-
-    /// True when a consumer made at `born` delivers nothing although an acknowledged record is unread.
-    fn is_stalled(&self, born: Tick, stall: Duration, now: Tick) -> bool {
-        let Some(unread) = self.unread_since else { return false };
-        now.since(unread.max(self.delivered).max(born)) >= stall
-    }
-}
-
 /// Interval at which clients and consumers are checked.
 const LOOK: Duration = Duration::from_millis(500);
 /// Time for which an open waits for a first message where brokers report an empty partition.
@@ -228,11 +174,7 @@ impl ReplicatedLog {
             store = Some(check_identity(env, &brokers, id, partitions, bounds, store).await?);
             let spool_folder = options.folder.join(format!("p{:04}", id.get()));
             let spool = Spool::open(env.clone(), spool_folder, id, options.spool_file_bytes);
-            let progress = PartitionProgress {
-                first: bounds.first,
-                end: bounds.end,
-                ..PartitionProgress::default()
-            };
+            let progress = PartitionProgress::new(bounds.first, bounds.end);
             found.insert(
                 id,
                 ReplicatedPartition { spool: spool.await?, progress: Mutex::new(progress) },

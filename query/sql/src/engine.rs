@@ -263,15 +263,7 @@ impl SqlEngine {
             let result = result.unwrap_or(Err(SqlError::Deadline(deadline.as_secs())));
             ended.is_done = result.is_ok();
             if began.elapsed() >= slow {
-                let (seconds, rows) = (began.elapsed().as_secs_f64(), result.as_ref().ok());
-                tracing::warn!(
-                    operation = "SQL",
-                    asker = asker.name,
-                    seconds,
-                    rows,
-                    text,
-                    "a slow query"
-                );
+                warn_slow(&asker.name, began.elapsed(), result.as_ref().ok().copied(), &text);
             }
             if let Err(error) = result {
                 // The receiver may have been dropped.
@@ -344,6 +336,12 @@ impl SqlEngine {
         });
         done.await.unwrap_or_else(|error| Err(SqlError::Failed(error.to_string())))
     }
+}
+
+/// Logs a query that took longer than the limit; `rows` is `None` for a query that failed.
+fn warn_slow(asker: &str, took: Duration, rows: Option<usize>, text: &str) {
+    let seconds = took.as_secs_f64();
+    tracing::warn!(operation = "SQL", asker, seconds, rows, text, "a slow query");
 }
 
 /// Returns the error as the principal may see it. Errors that name files of the store, or other users' queries,
