@@ -71,7 +71,7 @@ pub struct StorageSettings {
         within(ByteSize::mib(1)..=ByteSize::mib(1 << 20))
     )]
     pub bulk_file_bytes: ByteSize,
-    /// Refuse writes while the disk has less free space than this. Reads go on.
+    /// Refuse writes that make the store larger while the disk has less free space than this. Reads and deletes go on.
     #[arg(long, env = "SILTSTONE_RESERVE_BYTES", value_name = "SIZE", default_value = "512MiB")]
     pub reserve_bytes: ByteSize,
 }

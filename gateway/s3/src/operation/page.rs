@@ -13,7 +13,7 @@ use super::table::{FAMILIES, OPERATIONS};
 const HEAD: &str = "\
 # S3 operations
 
-<!-- Generated from gateway/s3/src/operation/ by: SILTSTONE_WRITE=1 cargo test -p s3 --lib page -->
+<!-- Generated from gateway/s3/src/operation/ by: SILTSTONE_WRITE=1 cargo test --workspace --lib page -->
 
 Every operation of S3's API, with the request that selects it, the query names that it obeys besides those, the IAM
 actions that it requires, the body that it takes with the most bytes, and its state: *served*, or the error that is the
@@ -119,7 +119,7 @@ mod tests {
         let written = std::fs::read_to_string(path).unwrap_or_default();
         assert!(
             written == page(),
-            "docs/s3.md is not what the table says; run: SILTSTONE_WRITE=1 cargo test -p s3 --lib page"
+            "docs/s3.md is not what the table says; run: SILTSTONE_WRITE=1 cargo test --workspace --lib page"
         );
     }
 }
