@@ -25,6 +25,22 @@ pub enum RequestSide {
     Source,
 }
 
+/// The key that is checked together with its bucket, and the side of the request that names both.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckedObject<'a> {
+    /// The side.
+    pub side: RequestSide,
+    /// The key; empty for an operation on a bucket.
+    pub key: &'a str,
+}
+
+impl<'a> CheckedObject<'a> {
+    /// The key of the request's path.
+    pub fn own(request: &'a S3Request) -> Self {
+        Self { side: RequestSide::Own, key: request.key.as_deref().unwrap_or_default() }
+    }
+}
+
 impl RequestSide {
     fn has(self, target: ActionTarget) -> bool {
         (self == RequestSide::Source) == (target == ActionTarget::CopySource)
@@ -54,9 +70,10 @@ impl RequestSide {
 /// access without a rule is never granted.
 pub fn check(
     request: &S3Request,
-    side: RequestSide,
+    object: CheckedObject<'_>,
     bucket: BucketResource<'_>,
 ) -> Result<(), S3Error> {
+    let CheckedObject { side, key } = object;
     let has_version = side.has_version(request)?;
     let applies = |required: &&RequiredAction| {
         side.has(required.target) && required.applies(has_version, &request.parts.headers)
@@ -67,9 +84,7 @@ pub fn check(
         let resource = match required.action.level() {
             ResourceLevel::Service => Resource::Service,
             ResourceLevel::Bucket => Resource::Bucket(bucket),
-            ResourceLevel::Object => {
-                Resource::Object { bucket, key: request.key.as_deref().unwrap_or_default() }
-            }
+            ResourceLevel::Object => Resource::Object { bucket, key },
         };
         decide(request, side, required, &resource)?;
         is_checked = true;
@@ -81,7 +96,7 @@ pub fn check(
 /// operation makes.
 pub fn check_without_bucket(request: &S3Request) -> Result<(), S3Error> {
     let name = request.bucket.as_deref().unwrap_or_default();
-    check(request, RequestSide::Own, BucketResource { name, owner: None })
+    check(request, CheckedObject::own(request), BucketResource { name, owner: None })
 }
 
 fn decide(

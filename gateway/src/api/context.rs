@@ -16,7 +16,7 @@ use ingest::name::BucketName;
 use ingest::record::{ConfigKind, RecordBody, SetBucketConfig};
 use s3::error::{ErrorCode, S3Error};
 
-use super::access::{self, RequestSide};
+use super::access::{self, CheckedObject, RequestSide};
 use super::errors::{payload_error, read_error, submit_error, unexpected};
 use super::request::S3Request;
 use crate::server::partition_handle::PartitionHandle;
@@ -84,7 +84,7 @@ impl S3Context {
     pub async fn bucket_for_write(&self, request: &S3Request) -> Result<Arc<BucketState>, S3Error> {
         let name = bucket_name(request);
         let known = self.store.partition_of(name).known_buckets();
-        match bucket_in(&known, request, name, RequestSide::Own) {
+        match bucket_in(&known, request, name, CheckedObject::own(request)) {
             Err(error) if error.code == ErrorCode::NoSuchBucket => {
                 Ok(self.bucket_for_read(request).await?.bucket)
             }
@@ -95,27 +95,28 @@ impl S3Context {
     /// The request's bucket for a read, with every write that was acknowledged before. Fails as
     /// [`bucket_for_write`](Self::bucket_for_write) does, and when the log cannot be read.
     pub async fn bucket_for_read(&self, request: &S3Request) -> Result<BucketView<'_>, S3Error> {
-        self.view(request, bucket_name(request), RequestSide::Own).await
+        self.view(request, bucket_name(request), CheckedObject::own(request)).await
     }
 
-    /// The bucket of a copy's source, under the same conditions as the request's own bucket.
+    /// The bucket of a copy's source, under the same conditions as the request's own bucket. `key` is the source's.
     pub async fn copy_source_bucket(
         &self,
         request: &S3Request,
         name: &str,
+        key: &str,
     ) -> Result<BucketView<'_>, S3Error> {
-        self.view(request, name, RequestSide::Source).await
+        self.view(request, name, CheckedObject { side: RequestSide::Source, key }).await
     }
 
     async fn view(
         &self,
         request: &S3Request,
         name: &str,
-        side: RequestSide,
+        object: CheckedObject<'_>,
     ) -> Result<BucketView<'_>, S3Error> {
         let partition = self.store.partition_of(name);
         let snapshot = partition.fresh().await.map_err(read_error)?;
-        let bucket = bucket_in(&snapshot.buckets, request, name, side)?;
+        let bucket = bucket_in(&snapshot.buckets, request, name, object)?;
         Ok(BucketView { partition, bucket, snapshot })
     }
 
@@ -210,13 +211,13 @@ fn bucket_in(
     buckets: &Buckets,
     request: &S3Request,
     name: &str,
-    side: RequestSide,
+    object: CheckedObject<'_>,
 ) -> Result<Arc<BucketState>, S3Error> {
     let valid = BucketName::new(name.as_bytes().to_vec())
         .map_err(|_| S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", name))?;
     let bucket = buckets.named(&valid);
     let owner = bucket.map(|bucket| bucket.owner.as_str());
-    access::check(request, side, BucketResource { name, owner })?;
+    access::check(request, object, BucketResource { name, owner })?;
     let missing = || S3Error::from(ErrorCode::NoSuchBucket).with("BucketName", name);
     bucket.cloned().ok_or_else(missing)
 }

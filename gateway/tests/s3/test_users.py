@@ -43,6 +43,13 @@ def test_others_are_refused_and_do_not_see_the_bucket(server, alice, who):
     refused("AccessDenied", other.list_objects_v2, Bucket="alices")
     refused("AccessDenied", other.delete_bucket, Bucket="alices")
     refused("AccessDenied", other.copy_object, Bucket="alices", Key="l", CopySource="alices/k")
+    refused("AccessDenied", other.get_object_attributes, Bucket="alices", Key="k", ObjectAttributes=["ETag"])
+    upload = alice.create_multipart_upload(Bucket="alices", Key="m")["UploadId"]
+    part = {"Bucket": "alices", "Key": "m", "UploadId": upload, "PartNumber": 1}
+    refused("AccessDenied", other.upload_part, **part, Body=b"theirs")
+    refused("AccessDenied", other.upload_part_copy, **part, CopySource="alices/k")
+    assert "Parts" not in alice.list_parts(Bucket="alices", Key="m", UploadId=upload), "no part of theirs"
+    alice.abort_multipart_upload(Bucket="alices", Key="m", UploadId=upload)
     refused("BucketAlreadyExists", other.create_bucket, Bucket="alices")
     assert other.list_buckets()["Buckets"] == [], "others do not see the bucket"
     assert alice.get_object(Bucket="alices", Key="k")["Body"].read() == b"hers", "the object is as it was"
@@ -52,6 +59,15 @@ def test_nobody_copies_from_a_bucket_of_another_user(server, alice):
     bob = client_of(server, "bob")
     bob.create_bucket(Bucket="bobs")
     refused("AccessDenied", bob.copy_object, Bucket="bobs", Key="k", CopySource="alices/k")
+    upload = bob.create_multipart_upload(Bucket="bobs", Key="m")["UploadId"]
+    part = {"Bucket": "bobs", "Key": "m", "UploadId": upload, "PartNumber": 1}
+    refused("AccessDenied", bob.upload_part_copy, **part, CopySource="alices/k")
+    bob.put_object(Bucket="bobs", Key="own", Body=b"own")
+    refused("AccessDenied", bob.upload_part_copy, **part, CopySource="bobs/own", ExpectedSourceBucketOwner="f" * 64)
+    refused("AccessDenied", bob.upload_part_copy, **part, CopySource="bobs/own", ExpectedBucketOwner="f" * 64)
+    assert "Parts" not in bob.list_parts(Bucket="bobs", Key="m", UploadId=upload)
+    bob.abort_multipart_upload(Bucket="bobs", Key="m", UploadId=upload)
+    bob.delete_object(Bucket="bobs", Key="own")
     bob.delete_bucket(Bucket="bobs")
 
 

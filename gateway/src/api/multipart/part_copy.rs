@@ -25,8 +25,7 @@ pub async fn copy(context: &S3Context, request: &S3Request) -> HandlerResult {
     let source = CopySource::of(request)?;
     let range = request.header(RANGE)?;
     let mut from = source.open(context, request, |size| source_range(range, size)).await?;
-    let (len, wanted) = (from.opened.plan.len(), place.algorithm);
-    let bytes = &mut from.opened.body;
+    let (bytes, len, wanted) = (&mut from.body, from.len, place.algorithm);
     let copied = body::copy_payload(context, request, bytes, len, INLINE_BYTES_MAX, wanted).await?;
     let (part, created) = place.store(context, request, copied).await?;
     let mut answer = response::document(&CopyPartResult {

@@ -75,11 +75,9 @@ pub async fn copy(context: &S3Context, request: &S3Request) -> HandlerResult {
         return Err(ErrorCode::InvalidRequest.because("This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."));
     }
     let inline_max = context.options.inline_bytes_max;
-    let len = from.opened.plan.len();
-    let bytes = &mut from.opened.body;
+    let (bytes, len) = (&mut from.body, from.len);
     let copied = body::copy_payload(context, request, bytes, len, inline_max, wanted).await?;
-    let copied_from = &source.object(&from.opened.found)?.attributes;
-    let attributes = directives.attributes(own, copied_from, &copied);
+    let attributes = directives.attributes(own, &from.object.attributes, &copied);
     let checksums = attributes.checksums.clone();
     let payload = copied.payload;
     let written = write(context, request, &bucket, &key, condition, attributes, payload).await?;

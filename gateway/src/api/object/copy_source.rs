@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use compactor::outcome::VersionName;
 use compactor::state::BucketState;
 use http::Response;
 use ingest::entry::{EntryValue, ObjectVersion};
 use ingest::name::ObjectKey;
 use ingest::record::Versioning;
-use query::object::FoundObject;
+use query::object::{FoundObject, ObjectBody};
 use s3::error::{ErrorCode, S3Error};
 use s3::names;
 use s3::operation::body::UPLOAD_BYTES_MAX;
@@ -31,12 +32,17 @@ pub struct CopySource {
     pub version: Option<String>,
 }
 
-/// A source whose bytes are open.
+/// A source whose bytes are open. Holds no snapshot, which a long copy would keep from being freed.
 pub struct OpenedSource {
     /// The source's bucket.
     pub bucket: Arc<BucketState>,
-    /// The version, which is an object, and its bytes.
-    pub opened: OpenedObject,
+    /// The object.
+    pub object: ObjectVersion,
+    /// The bytes that were chosen, verified as they are read.
+    pub body: ObjectBody,
+    /// The number of these bytes.
+    pub len: u64,
+    version: VersionName,
 }
 
 impl CopySource {
@@ -69,7 +75,7 @@ impl CopySource {
         range_of: impl Fn(u64) -> Result<Range<u64>, S3Error>,
     ) -> Result<OpenedSource, S3Error> {
         let BucketView { partition, bucket, snapshot } =
-            context.copy_source_bucket(request, &self.bucket).await?;
+            context.copy_source_bucket(request, &self.bucket, self.key.as_str()).await?;
         let version = version_ref(self.version.as_deref())?;
         let plan_of = |found: &FoundObject| {
             let object = self.object(found)?;
@@ -77,7 +83,16 @@ impl CopySource {
             Ok(plan(range_of(object.attributes.size)?)?)
         };
         match open(partition, snapshot, bucket.id, &self.key, version, plan_of).await {
-            Ok(Some(opened)) => Ok(OpenedSource { bucket, opened }),
+            Ok(Some(OpenedObject { found, plan, body })) => {
+                let object = self.object(&found)?.clone();
+                Ok(OpenedSource {
+                    bucket,
+                    object,
+                    body,
+                    len: plan.len(),
+                    version: found_name(&found),
+                })
+            }
             Ok(None) => Err(self.not_found()),
             Err(EarlyResponse::Read(error)) => Err(read_error(error)),
             Err(EarlyResponse::S3(error)) => Err(error),
@@ -86,7 +101,7 @@ impl CopySource {
     }
 
     /// The object of a version that was found. Fails for a delete marker.
-    pub fn object<'a>(&self, found: &'a FoundObject) -> Result<&'a ObjectVersion, S3Error> {
+    fn object<'a>(&self, found: &'a FoundObject) -> Result<&'a ObjectVersion, S3Error> {
         match &found.statement {
             EntryValue::Object(object) => Ok(object),
             _ if self.version.is_some() => Err(ErrorCode::InvalidRequest.because(
@@ -128,7 +143,7 @@ impl OpenedSource {
     /// Adds the version id of the source, unless its bucket never had versioning.
     pub fn add_version(&self, answer: &mut Response<ResponseBody>) {
         if self.bucket.versioning != Versioning::Off {
-            let name = version_text(found_name(&self.opened.found));
+            let name = version_text(self.version);
             response::set(answer, "x-amz-copy-source-version-id", &name);
         }
     }
