@@ -6,6 +6,8 @@ mod bucket;
 mod copy;
 mod delete;
 mod tagging;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -23,7 +25,7 @@ pub use copy::{CopyObjectResult, CopyPartResult};
 pub use delete::{Delete, DeleteError, DeleteKey, DeleteResult, Deleted};
 pub use tagging::{Tag, TagSet, Tagging};
 pub use upload::{
-    CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart,
+    CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, ElementText,
     InitiateMultipartUploadResult,
 };
 

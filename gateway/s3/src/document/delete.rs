@@ -11,18 +11,25 @@ pub struct Delete {
     /// The keys, in the order of the document.
     #[serde(rename = "Object", default)]
     pub objects: Vec<DeleteKey>,
-    /// True when the response has the failures only.
     #[serde(rename = "Quiet", default)]
-    pub is_quiet: bool,
+    quiet: String,
+}
+
+impl Delete {
+    /// True when the response has the failures only. Any other text than `true` means false, as an empty element does.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet.trim() == "true"
+    }
 }
 
 impl XmlDocument for Delete {
     const ROOT: &'static str = "Delete";
 }
 
-/// A key, or one version of it.
+/// A key, or one version of it. An unknown element is refused: it may be a condition, and without it the delete would be
+/// unconditional.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct DeleteKey {
     /// The key, not validated.
     pub key: String,
@@ -37,7 +44,8 @@ pub struct DeleteKey {
     pub size: Option<IgnoredAny>,
 }
 
-/// The response of DeleteObjects.
+/// The response of DeleteObjects: first the keys that were deleted, then those that were not, each in the order of the
+/// request.
 #[derive(Debug, Default, Serialize)]
 pub struct DeleteResult {
     /// The keys that were deleted.

@@ -1,8 +1,10 @@
 //! The documents of multipart uploads.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::ChecksumElements;
 use crate::xml::XmlDocument;
@@ -44,9 +46,36 @@ pub struct CompletedPart {
     /// The entity tag that the client states.
     #[serde(rename = "ETag")]
     pub etag: String,
-    /// All other elements by name: checksums, of algorithms that are known or not.
+    /// All other elements by name: checksums, of algorithms that are known or not, and elements without a meaning here.
     #[serde(flatten)]
-    pub others: BTreeMap<String, String>,
+    pub others: BTreeMap<String, ElementText>,
+}
+
+/// The text of an element; `None` for one that holds elements.
+#[derive(Debug)]
+pub struct ElementText(pub Option<String>);
+
+impl<'de> Deserialize<'de> for ElementText {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct TextOrElements;
+        impl<'de> Visitor<'de> for TextOrElements {
+            type Value = ElementText;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an element")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ElementText, E> {
+                Ok(ElementText(Some(text.to_owned())))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ElementText, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(ElementText(None))
+            }
+        }
+        from.deserialize_any(TextOrElements)
+    }
 }
 
 /// The response of CompleteMultipartUpload.

@@ -36,7 +36,6 @@ impl serde::de::Error for TypeError {
 }
 
 /// The elements of one name inside an element; never none.
-#[derive(Clone)]
 pub struct XmlField<'a> {
     elements: Vec<&'a XmlElement>,
 }
@@ -66,7 +65,7 @@ impl<'a> XmlField<'a> {
     }
 }
 
-/// Deserializes a number through its text.
+/// Deserializes a number without a sign through its text.
 macro_rules! numbers {
     ($($method:ident $visit:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
@@ -103,8 +102,7 @@ impl<'de> Deserializer<'de> for XmlField<'de> {
     }
 
     numbers! {
-        deserialize_u8 visit_u8 deserialize_u16 visit_u16 deserialize_u32 visit_u32 deserialize_u64 visit_u64
-        deserialize_i32 visit_i32 deserialize_i64 visit_i64
+        deserialize_u16 visit_u16 deserialize_u32 visit_u32 deserialize_u64 visit_u64
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
@@ -150,7 +148,7 @@ impl<'de> Deserializer<'de> for XmlField<'de> {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i128 u128 f32 f64 char string bytes byte_buf unit unit_struct tuple tuple_struct identifier
+        i8 i16 i32 i64 i128 u8 u128 f32 f64 char string bytes byte_buf unit unit_struct tuple tuple_struct identifier
     }
 }
 

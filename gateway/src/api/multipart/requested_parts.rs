@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ingest::ids::PartNumber;
 use ingest::record::UploadPart;
 use s3::checksum::{ChecksumAlgorithm, parse_etag};
-use s3::document::{CompleteMultipartUpload, CompletedPart};
+use s3::document::{CompleteMultipartUpload, CompletedPart, ElementText};
 use s3::error::{ErrorCode, S3Error};
 use s3::xml;
 
@@ -37,13 +37,13 @@ pub fn read_parts(document: &Bytes) -> Result<Vec<RequestedPart>, S3Error> {
 fn requested_part(part: &CompletedPart) -> Result<RequestedPart, S3Error> {
     let (md5, _) = parse_etag(&part.etag).ok_or_else(|| S3Error::from(ErrorCode::InvalidPart))?;
     let claims = part.others.iter().filter(|(name, _)| name.starts_with("Checksum"));
-    let checksum = |(name, text): (&String, &String)| {
+    let checksum = |(name, text): (&String, &ElementText)| {
         let known = ChecksumAlgorithm::ALL.into_iter().find(|known| known.element() == name);
         let algorithm = known.ok_or_else(|| {
             ErrorCode::InvalidRequest
                 .because(format!("The checksum algorithm of {name} is not supported."))
         })?;
-        Ok((algorithm, algorithm.parse(text)?))
+        Ok((algorithm, algorithm.parse(text.0.as_deref().unwrap_or_default())?))
     };
     let checksums = claims.map(checksum).collect::<Result<_, S3Error>>()?;
     Ok(RequestedPart { number: PartNumber::new(part.part_number), md5, checksums })

@@ -26,7 +26,8 @@ const DELETE_KEYS_MAX: usize = 1000;
 pub async fn delete(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
     let document = body::take_document(context, request, body, DELETE_BYTES_MAX).await?;
-    let Delete { objects, is_quiet } = xml::read(&document)?;
+    let read: Delete = xml::read(&document)?;
+    let (is_quiet, objects) = (read.is_quiet(), read.objects);
     if objects.is_empty() || objects.len() > DELETE_KEYS_MAX {
         return Err(ErrorCode::MalformedXml.into());
     }
