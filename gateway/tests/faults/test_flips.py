@@ -1,7 +1,7 @@
 """One flipped bit at a time in the files of a real store, and the real binary over it, see `lib/damage.py`.
 
 A flip in a segment, manifest, key index or bulk file does not stop the server, and one in a block of payload concerns the
-objects of that block only. `query/tests/it/flips.rs` goes over every byte in memory; this takes a sample, evenly over the
+objects of that block only. `query/simulation/tests/it/flips.rs` goes over every byte in memory; this takes a sample, evenly over the
 kinds of files.
 
 Left out: `LOCK` is empty. A flip in `credentials` changes who may ask, and the server cannot know: there, and only there,

@@ -3,7 +3,7 @@
 
 Whatever it is: a start is refused with its name, or the answers are right, or errors name what is missing; never
 less in silence. Then losses of the log are accepted with `siltstone fsck --accept-loss`: what can be read is
-served again, and what was set aside is still there. `query/tests/it/missing.rs` does the same in memory over more
+served again, and what was set aside is still there. `query/simulation/tests/it/missing.rs` does the same in memory over more
 kinds of stores.
 
 Left out: both copies of the identity at once, and a data directory that is gone as a whole: that is a new store.
