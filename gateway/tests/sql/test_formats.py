@@ -18,6 +18,13 @@ pytestmark = pytest.mark.usefixtures("filled")
 
 
 @pytest.fixture(scope="module")
+def server(serve, other_user):
+    """A server that merges nothing by itself: a merge would remove a run between the moment when a program lists the folder and
+    the one when it opens the file."""
+    return serve("--compaction-policy", "manual", *other_user)
+
+
+@pytest.fixture(scope="module")
 def rows(server, filled):
     """The rows that every form must have."""
     rows = server.sql(QUERY)
