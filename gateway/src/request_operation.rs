@@ -2,10 +2,8 @@
 
 use http::{HeaderMap, HeaderValue, Method};
 use s3::names;
-use s3::operation::{self, METHODS, Operation, S3Resource};
+use s3::operation::{self, COPY_SOURCE, METHODS, Operation, S3Resource};
 
-/// The header that makes a PUT a copy.
-const COPY_SOURCE: &str = "x-amz-copy-source";
 /// The prefix of the paths of SQL on the S3 address. No bucket can have this name.
 const OWN: &str = "/-";
 

@@ -5,6 +5,7 @@
 //! written by [`XmlWriter`], since the XML of a page is most of its work.
 
 pub mod element;
+mod error;
 mod read;
 mod write;
 mod writer;

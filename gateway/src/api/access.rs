@@ -4,13 +4,11 @@
 
 use iam::{BucketResource, Decision, RequestContext, Resource, ResourceLevel, authorize};
 use s3::error::{ErrorCode, S3Error};
-use s3::operation::{ActionTarget, RequiredAction};
+use s3::operation::{ActionTarget, COPY_SOURCE, RequiredAction};
 
 use super::request::S3Request;
 use crate::users::principal;
 
-/// The header that names the source of a copy.
-const COPY_SOURCE: &str = "x-amz-copy-source";
 /// The header that names the owner whom the client expects.
 const EXPECTED_OWNER: &str = "x-amz-expected-bucket-owner";
 /// The same for the bucket of a copy's source.

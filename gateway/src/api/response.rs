@@ -148,17 +148,22 @@ pub fn add_version(response: &mut Response<ResponseBody>, written: &WrittenVersi
     }
 }
 
+/// The algorithm of a stored checksum, and the text that clients see; `None` for an algorithm that is not known.
+pub fn known_checksum(checksum: &StoredChecksum) -> Option<(ChecksumAlgorithm, String)> {
+    Some((ChecksumAlgorithm::from_code(checksum.algorithm)?, checksum.text()))
+}
+
 /// Adds a stored checksum and its type. A checksum of an algorithm that is not known adds nothing.
 pub fn add_checksum(response: &mut Response<ResponseBody>, checksum: &StoredChecksum) {
-    let Some(algorithm) = ChecksumAlgorithm::from_code(checksum.algorithm) else { return };
-    set(response, algorithm.header(), &checksum.text());
+    let Some((algorithm, text)) = known_checksum(checksum) else { return };
+    set(response, algorithm.header(), &text);
     set(response, "x-amz-checksum-type", checksum.kind());
 }
 
 /// Appends the element of a stored checksum. A checksum of an algorithm that is not known appends nothing.
 pub fn checksum_element(writer: &mut XmlWriter, checksum: &StoredChecksum) {
-    if let Some(algorithm) = ChecksumAlgorithm::from_code(checksum.algorithm) {
-        writer.text(algorithm.element(), &checksum.text());
+    if let Some((algorithm, text)) = known_checksum(checksum) {
+        writer.text(algorithm.element(), &text);
     }
 }
 
@@ -166,11 +171,8 @@ pub fn checksum_element(writer: &mut XmlWriter, checksum: &StoredChecksum) {
 pub fn checksum_elements<'a>(
     checksums: impl IntoIterator<Item = &'a StoredChecksum>,
 ) -> ChecksumElements {
-    let element = |checksum: &StoredChecksum| {
-        let algorithm = ChecksumAlgorithm::from_code(checksum.algorithm)?;
-        Some((algorithm.element(), checksum.text()))
-    };
-    checksums.into_iter().filter_map(element).collect()
+    let known = checksums.into_iter().filter_map(known_checksum);
+    known.map(|(algorithm, text)| (algorithm.element(), text)).collect()
 }
 
 /// A checksum that was verified and is not kept: the algorithm and the digest.

@@ -144,7 +144,7 @@ impl S3Service {
         let mut caller = Caller::default();
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let expects = parts.headers.contains_key("expect");
-        let is_copy = parts.headers.contains_key("x-amz-copy-source");
+        let is_copy = parts.headers.contains_key(s3::operation::COPY_SOURCE);
         let is_empty = body.is_end_stream();
         let answered = self.answer(&id, &mut caller, parts, body).await;
         let error = answered.as_ref().err();

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fmt::{self, Display};
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
@@ -15,25 +14,8 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::element::XmlElement;
+use super::error::XmlError;
 use crate::names::number;
-
-/// The reason why a document is not of its type. Clients see only that the document is malformed.
-#[derive(Debug)]
-pub struct TypeError(String);
-
-impl Display for TypeError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for TypeError {}
-
-impl serde::de::Error for TypeError {
-    fn custom<T: Display>(message: T) -> Self {
-        TypeError(message.to_string())
-    }
-}
 
 /// The elements of one name inside an element; never none.
 pub struct XmlField<'a> {
@@ -47,20 +29,20 @@ impl<'a> XmlField<'a> {
     }
 
     /// The only element. Fails when there are several: none of them may be passed over.
-    fn one(&self) -> Result<&'a XmlElement, TypeError> {
+    fn one(&self) -> Result<&'a XmlElement, XmlError> {
         match self.elements[..] {
             [element] => Ok(element),
-            _ => Err(TypeError::invalid_length(self.elements.len(), &"one element")),
+            _ => Err(XmlError::invalid_length(self.elements.len(), &"one element")),
         }
     }
 
     /// The text of the only element. Fails for an element with elements in it.
-    fn text(&self) -> Result<&'a str, TypeError> {
+    fn text(&self) -> Result<&'a str, XmlError> {
         let element = self.one()?;
         if element.children.is_empty() {
             Ok(&element.text)
         } else {
-            Err(TypeError::invalid_type(Unexpected::Map, &"text"))
+            Err(XmlError::invalid_type(Unexpected::Map, &"text"))
         }
     }
 }
@@ -68,19 +50,19 @@ impl<'a> XmlField<'a> {
 /// Deserializes a number without a sign through its text.
 macro_rules! numbers {
     ($($method:ident $visit:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, XmlError> {
             let text = self.text()?.trim();
             let parsed = number(text);
-            let wrong = || TypeError::invalid_value(Unexpected::Str(text), &"a number");
+            let wrong = || XmlError::invalid_value(Unexpected::Str(text), &"a number");
             visitor.$visit(parsed.ok_or_else(wrong)?)
         }
     )*};
 }
 
 impl<'de> Deserializer<'de> for XmlField<'de> {
-    type Error = TypeError;
+    type Error = XmlError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, XmlError> {
         if self.one()?.children.is_empty() {
             self.deserialize_str(visitor)
         } else {
@@ -88,16 +70,16 @@ impl<'de> Deserializer<'de> for XmlField<'de> {
         }
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, XmlError> {
         visitor.visit_borrowed_str(self.text()?)
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, XmlError> {
         let text = self.text()?.trim();
         match text.to_ascii_lowercase().as_str() {
             "true" | "1" => visitor.visit_bool(true),
             "false" | "0" => visitor.visit_bool(false),
-            _ => Err(TypeError::invalid_value(Unexpected::Str(text), &"true or false")),
+            _ => Err(XmlError::invalid_value(Unexpected::Str(text), &"true or false")),
         }
     }
 
@@ -105,7 +87,7 @@ impl<'de> Deserializer<'de> for XmlField<'de> {
         deserialize_u16 visit_u16 deserialize_u32 visit_u32 deserialize_u64 visit_u64
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, XmlError> {
         visitor.visit_some(self)
     }
 
@@ -113,15 +95,15 @@ impl<'de> Deserializer<'de> for XmlField<'de> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, TypeError> {
+    ) -> Result<V::Value, XmlError> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, XmlError> {
         visitor.visit_seq(Elements(self.elements.into_iter()))
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, XmlError> {
         visitor.visit_map(Fields::of(self.one()?))
     }
 
@@ -130,7 +112,7 @@ impl<'de> Deserializer<'de> for XmlField<'de> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, TypeError> {
+    ) -> Result<V::Value, XmlError> {
         self.deserialize_map(visitor)
     }
 
@@ -139,11 +121,11 @@ impl<'de> Deserializer<'de> for XmlField<'de> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, TypeError> {
+    ) -> Result<V::Value, XmlError> {
         visitor.visit_enum(Variant(self.text()?.trim()))
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, XmlError> {
         visitor.visit_unit()
     }
 
@@ -156,12 +138,12 @@ impl<'de> Deserializer<'de> for XmlField<'de> {
 struct Elements<'a>(std::vec::IntoIter<&'a XmlElement>);
 
 impl<'de> SeqAccess<'de> for Elements<'de> {
-    type Error = TypeError;
+    type Error = XmlError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, TypeError> {
+    ) -> Result<Option<T::Value>, XmlError> {
         self.0.next().map(|element| seed.deserialize(XmlField::root(element))).transpose()
     }
 }
@@ -190,19 +172,19 @@ impl<'a> Fields<'a> {
 }
 
 impl<'de> MapAccess<'de> for Fields<'de> {
-    type Error = TypeError;
+    type Error = XmlError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
-    ) -> Result<Option<K::Value>, TypeError> {
+    ) -> Result<Option<K::Value>, XmlError> {
         self.value = self.rest.next();
         let Some(field) = &self.value else { return Ok(None) };
         seed.deserialize(StrDeserializer::new(&field.elements[0].name)).map(Some)
     }
 
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, TypeError> {
-        let field = self.value.take().ok_or_else(|| TypeError::custom("a value without a name"))?;
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, XmlError> {
+        let field = self.value.take().ok_or_else(|| XmlError::custom("a value without a name"))?;
         seed.deserialize(field)
     }
 }
@@ -211,13 +193,13 @@ impl<'de> MapAccess<'de> for Fields<'de> {
 struct Variant<'a>(&'a str);
 
 impl<'de> EnumAccess<'de> for Variant<'de> {
-    type Error = TypeError;
+    type Error = XmlError;
     type Variant = UnitVariant;
 
     fn variant_seed<V: DeserializeSeed<'de>>(
         self,
         seed: V,
-    ) -> Result<(V::Value, UnitVariant), TypeError> {
+    ) -> Result<(V::Value, UnitVariant), XmlError> {
         Ok((seed.deserialize(StrDeserializer::new(self.0))?, UnitVariant))
     }
 }
@@ -226,25 +208,25 @@ impl<'de> EnumAccess<'de> for Variant<'de> {
 struct UnitVariant;
 
 impl<'de> VariantAccess<'de> for UnitVariant {
-    type Error = TypeError;
+    type Error = XmlError;
 
-    fn unit_variant(self) -> Result<(), TypeError> {
+    fn unit_variant(self) -> Result<(), XmlError> {
         Ok(())
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, _: T) -> Result<T::Value, TypeError> {
-        Err(TypeError::custom("a variant has no data"))
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, _: T) -> Result<T::Value, XmlError> {
+        Err(XmlError::custom("a variant has no data"))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, TypeError> {
-        Err(TypeError::custom("a variant has no data"))
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, XmlError> {
+        Err(XmlError::custom("a variant has no data"))
     }
 
     fn struct_variant<V: Visitor<'de>>(
         self,
         _: &'static [&'static str],
         _: V,
-    ) -> Result<V::Value, TypeError> {
-        Err(TypeError::custom("a variant has no data"))
+    ) -> Result<V::Value, XmlError> {
+        Err(XmlError::custom("a variant has no data"))
     }
 }

@@ -11,25 +11,8 @@ use serde::ser::{
 };
 
 use super::NAMESPACE;
+use super::error::XmlError;
 use crate::escape::escape;
-
-/// The reason why a type is no document: a mistake in the type, which its test finds.
-#[derive(Debug)]
-pub struct NotXml(String);
-
-impl Display for NotXml {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for NotXml {}
-
-impl serde::ser::Error for NotXml {
-    fn custom<T: Display>(message: T) -> Self {
-        NotXml(message.to_string())
-    }
-}
 
 /// A value as text, for names of fields and values of attributes. Fails for a value that is neither text, number nor truth value.
 struct AsText<'a, T: ?Sized>(&'a T);
@@ -40,11 +23,11 @@ impl<T: Serialize + ?Sized> Display for AsText<'_, T> {
     }
 }
 
-fn text_of(value: &(impl Serialize + ?Sized)) -> Result<String, NotXml> {
+fn text_of(value: &(impl Serialize + ?Sized)) -> Result<String, XmlError> {
     let mut text = String::new();
     match write!(text, "{}", AsText(value)) {
         Ok(()) => Ok(text),
-        Err(_) => Err(NotXml::custom("neither text nor a number")),
+        Err(_) => Err(XmlError::custom("neither text nor a number")),
     }
 }
 
@@ -71,7 +54,7 @@ impl<'a> ElementSerializer<'a> {
         OpenElement { out: self.out, name: self.name, is_start_open: true }
     }
 
-    fn text(self, text: &str) -> Result<(), NotXml> {
+    fn text(self, text: &str) -> Result<(), XmlError> {
         let mut open = self.begin();
         open.end_start();
         open.out.push_str(&escape(text));
@@ -83,7 +66,7 @@ impl<'a> ElementSerializer<'a> {
 /// Serializes numbers and truth values through their text.
 macro_rules! texts {
     ($($method:ident $type:ty),*) => {$(
-        fn $method(self, value: $type) -> Result<(), NotXml> {
+        fn $method(self, value: $type) -> Result<(), XmlError> {
             self.text(&value.to_string())
         }
     )*};
@@ -91,29 +74,29 @@ macro_rules! texts {
 
 impl<'a> Serializer for ElementSerializer<'a> {
     type Ok = ();
-    type Error = NotXml;
+    type Error = XmlError;
     type SerializeSeq = Items<'a>;
     type SerializeMap = OpenElement<'a>;
     type SerializeStruct = OpenElement<'a>;
-    type SerializeTuple = Impossible<(), NotXml>;
-    type SerializeTupleStruct = Impossible<(), NotXml>;
-    type SerializeTupleVariant = Impossible<(), NotXml>;
-    type SerializeStructVariant = Impossible<(), NotXml>;
+    type SerializeTuple = Impossible<(), XmlError>;
+    type SerializeTupleStruct = Impossible<(), XmlError>;
+    type SerializeTupleVariant = Impossible<(), XmlError>;
+    type SerializeStructVariant = Impossible<(), XmlError>;
 
     texts! {
         serialize_bool bool, serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64,
         serialize_u8 u8, serialize_u16 u16, serialize_u32 u32, serialize_u64 u64, serialize_char char
     }
 
-    fn serialize_str(self, text: &str) -> Result<(), NotXml> {
+    fn serialize_str(self, text: &str) -> Result<(), XmlError> {
         self.text(text)
     }
 
-    fn serialize_unit(self) -> Result<(), NotXml> {
+    fn serialize_unit(self) -> Result<(), XmlError> {
         self.text("")
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), NotXml> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), XmlError> {
         self.text("")
     }
 
@@ -122,15 +105,15 @@ impl<'a> Serializer for ElementSerializer<'a> {
         _: &'static str,
         _: u32,
         variant: &'static str,
-    ) -> Result<(), NotXml> {
+    ) -> Result<(), XmlError> {
         self.text(variant)
     }
 
-    fn serialize_none(self) -> Result<(), NotXml> {
+    fn serialize_none(self) -> Result<(), XmlError> {
         Ok(())
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), NotXml> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), XmlError> {
         value.serialize(self)
     }
 
@@ -138,32 +121,32 @@ impl<'a> Serializer for ElementSerializer<'a> {
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<(), NotXml> {
+    ) -> Result<(), XmlError> {
         value.serialize(self)
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Items<'a>, NotXml> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Items<'a>, XmlError> {
         Ok(Items { out: self.out, name: self.name })
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<OpenElement<'a>, NotXml> {
+    fn serialize_map(self, _: Option<usize>) -> Result<OpenElement<'a>, XmlError> {
         Ok(self.begin())
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<OpenElement<'a>, NotXml> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<OpenElement<'a>, XmlError> {
         Ok(self.begin())
     }
 
-    fn serialize_f32(self, _: f32) -> Result<(), NotXml> {
-        Err(NotXml::custom("a float"))
+    fn serialize_f32(self, _: f32) -> Result<(), XmlError> {
+        Err(XmlError::custom("a float"))
     }
 
-    fn serialize_f64(self, _: f64) -> Result<(), NotXml> {
-        Err(NotXml::custom("a float"))
+    fn serialize_f64(self, _: f64) -> Result<(), XmlError> {
+        Err(XmlError::custom("a float"))
     }
 
-    fn serialize_bytes(self, _: &[u8]) -> Result<(), NotXml> {
-        Err(NotXml::custom("bytes"))
+    fn serialize_bytes(self, _: &[u8]) -> Result<(), XmlError> {
+        Err(XmlError::custom("bytes"))
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -172,20 +155,20 @@ impl<'a> Serializer for ElementSerializer<'a> {
         _: u32,
         _: &'static str,
         _: &T,
-    ) -> Result<(), NotXml> {
-        Err(NotXml::custom("a variant with data"))
+    ) -> Result<(), XmlError> {
+        Err(XmlError::custom("a variant with data"))
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, NotXml> {
-        Err(NotXml::custom("a tuple"))
+    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, XmlError> {
+        Err(XmlError::custom("a tuple"))
     }
 
     fn serialize_tuple_struct(
         self,
         _: &'static str,
         _: usize,
-    ) -> Result<Self::SerializeTupleStruct, NotXml> {
-        Err(NotXml::custom("a tuple"))
+    ) -> Result<Self::SerializeTupleStruct, XmlError> {
+        Err(XmlError::custom("a tuple"))
     }
 
     fn serialize_tuple_variant(
@@ -194,8 +177,8 @@ impl<'a> Serializer for ElementSerializer<'a> {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self::SerializeTupleVariant, NotXml> {
-        Err(NotXml::custom("a variant with data"))
+    ) -> Result<Self::SerializeTupleVariant, XmlError> {
+        Err(XmlError::custom("a variant with data"))
     }
 
     fn serialize_struct_variant(
@@ -204,8 +187,8 @@ impl<'a> Serializer for ElementSerializer<'a> {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self::SerializeStructVariant, NotXml> {
-        Err(NotXml::custom("a variant with data"))
+    ) -> Result<Self::SerializeStructVariant, XmlError> {
+        Err(XmlError::custom("a variant with data"))
     }
 }
 
@@ -217,13 +200,13 @@ pub struct Items<'a> {
 
 impl SerializeSeq for Items<'_> {
     type Ok = ();
-    type Error = NotXml;
+    type Error = XmlError;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotXml> {
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), XmlError> {
         value.serialize(ElementSerializer { out: self.out, name: self.name, is_root: false })
     }
 
-    fn end(self) -> Result<(), NotXml> {
+    fn end(self) -> Result<(), XmlError> {
         Ok(())
     }
 }
@@ -248,10 +231,10 @@ impl OpenElement<'_> {
         let _ = write!(self.out, "</{}>", self.name);
     }
 
-    fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), NotXml> {
+    fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), XmlError> {
         if let Some(attribute) = name.strip_prefix('@') {
             if !self.is_start_open {
-                return Err(NotXml::custom("an attribute after an element"));
+                return Err(XmlError::custom("an attribute after an element"));
             }
             let _ = write!(self.out, " {attribute}=\"{}\"", escape(&text_of(value)?));
             return Ok(());
@@ -263,17 +246,17 @@ impl OpenElement<'_> {
 
 impl SerializeStruct for OpenElement<'_> {
     type Ok = ();
-    type Error = NotXml;
+    type Error = XmlError;
 
     fn serialize_field<T: Serialize + ?Sized>(
         &mut self,
         name: &'static str,
         value: &T,
-    ) -> Result<(), NotXml> {
+    ) -> Result<(), XmlError> {
         self.field(name, value)
     }
 
-    fn end(self) -> Result<(), NotXml> {
+    fn end(self) -> Result<(), XmlError> {
         self.end_element();
         Ok(())
     }
@@ -281,25 +264,25 @@ impl SerializeStruct for OpenElement<'_> {
 
 impl SerializeMap for OpenElement<'_> {
     type Ok = ();
-    type Error = NotXml;
+    type Error = XmlError;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, _: &T) -> Result<(), NotXml> {
-        Err(NotXml::custom("a name without a value"))
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, _: &T) -> Result<(), XmlError> {
+        Err(XmlError::custom("a name without a value"))
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, _: &T) -> Result<(), NotXml> {
-        Err(NotXml::custom("a value without a name"))
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, _: &T) -> Result<(), XmlError> {
+        Err(XmlError::custom("a value without a name"))
     }
 
     fn serialize_entry<K: Serialize + ?Sized, T: Serialize + ?Sized>(
         &mut self,
         name: &K,
         value: &T,
-    ) -> Result<(), NotXml> {
+    ) -> Result<(), XmlError> {
         self.field(&text_of(name)?, value)
     }
 
-    fn end(self) -> Result<(), NotXml> {
+    fn end(self) -> Result<(), XmlError> {
         self.end_element();
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! UploadPart.
 
-use s3::checksum::{ChecksumAlgorithm, etag};
+use s3::checksum::etag;
 
 use super::part_place::{INLINE_BYTES_MAX, PartPlace};
 use crate::api::body;
@@ -18,10 +18,8 @@ pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) ->
     let (part, _) = place.store(context, request, taken).await?;
     let mut answer = response::empty(200);
     response::set(&mut answer, "etag", &etag(&part.md5, 0));
-    if let Some(checksum) = &part.checksum
-        && let Some(algorithm) = ChecksumAlgorithm::from_code(checksum.algorithm)
-    {
-        response::set(&mut answer, algorithm.header(), &checksum.text());
+    if let Some((algorithm, text)) = part.checksum.as_ref().and_then(response::known_checksum) {
+        response::set(&mut answer, algorithm.header(), &text);
     }
     response::add_passing(&mut answer, passing.as_ref());
     Ok(answer)

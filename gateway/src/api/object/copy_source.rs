@@ -12,6 +12,7 @@ use ingest::record::Versioning;
 use query::object::{FoundObject, ObjectBody};
 use s3::error::{ErrorCode, S3Error};
 use s3::names;
+use s3::operation::COPY_SOURCE;
 use s3::operation::body::UPLOAD_BYTES_MAX;
 
 use super::read::{EarlyResponse, OpenedObject, ReadPlan, open};
@@ -48,7 +49,7 @@ pub struct OpenedSource {
 impl CopySource {
     /// The source in `x-amz-copy-source`. Fails with `InvalidArgument` unless that is a bucket and a key.
     pub fn of(request: &S3Request) -> Result<Self, S3Error> {
-        let source = request.header("x-amz-copy-source")?.unwrap_or_default();
+        let source = request.header(COPY_SOURCE)?.unwrap_or_default();
         let (path, version) = match source.split_once("?versionId=") {
             Some((path, version)) => (path, Some(version.to_owned())),
             None => (source, None),

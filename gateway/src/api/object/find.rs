@@ -49,12 +49,17 @@ pub fn not_found(request: &S3Request) -> S3Error {
     S3Error::from(code).with("Key", request.key.clone().unwrap_or_default())
 }
 
-/// Fails when the object or the version that the request names is not there.
-pub async fn must_exist(context: &S3Context, request: &S3Request) -> Result<(), S3Error> {
-    let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
+/// The version that the request names, which may be a delete marker, in the bucket that the request reads. Fails when it is
+/// not there.
+pub async fn find(view: BucketView<'_>, request: &S3Request) -> Result<FoundObject, S3Error> {
     let key = request.object_key()?;
     let version = version_ref(request.query("versionId"))?;
-    let found = object::lookup(snapshot, bucket.id, &key, version).await;
-    let found = found.map_err(read_error)?.ok_or_else(|| not_found(request))?;
+    let found = object::lookup(view.snapshot, view.bucket.id, &key, version).await;
+    found.map_err(read_error)?.ok_or_else(|| not_found(request))
+}
+
+/// Fails when the object or the version that the request names is not there.
+pub async fn must_exist(context: &S3Context, request: &S3Request) -> Result<(), S3Error> {
+    let found = find(context.bucket_for_read(request).await?, request).await?;
     object_of(request, &found).map(|_| ())
 }

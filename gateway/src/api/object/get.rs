@@ -5,15 +5,14 @@ use compactor::state::BucketState;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use ingest::entry::ObjectVersion;
 use ingest::record::Versioning;
-use query::object::{self, FoundObject, ObjectBody};
+use query::object::{FoundObject, ObjectBody};
 use s3::checksum::etag;
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
 use s3::operation::Operation;
 
-use super::find::{not_found, object_of};
-use super::read::{EarlyResponse, OpenedObject, ReadPlan, open};
-use crate::api::conditions::{ReadVerdict, judge};
+use super::find::{find, not_found, object_of};
+use super::read::{EarlyResponse, OpenedObject, ReadPlan, check_conditions, open};
 use crate::api::context::{BucketView, S3Context};
 use crate::api::errors::read_error;
 use crate::api::request::S3Request;
@@ -39,11 +38,9 @@ pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
 
 /// HeadObject: as GetObject, without reading a byte of the payload.
 pub async fn head(context: &S3Context, request: &S3Request) -> HandlerResult {
-    let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
-    let key = request.object_key()?;
-    let version = version_ref(request.query("versionId"))?;
-    let found = object::lookup(snapshot, bucket.id, &key, version).await;
-    let found = found.map_err(read_error)?.ok_or_else(|| not_found(request))?;
+    let view = context.bucket_for_read(request).await?;
+    let bucket = view.bucket.clone();
+    let found = find(view, request).await?;
     match plan(request, &found) {
         Ok(plan) => answer(request, &bucket, &found, &plan, ResponseBody::Head(plan.len())),
         Err(early) => early.into_answer(),
@@ -54,12 +51,8 @@ pub async fn head(context: &S3Context, request: &S3Request) -> HandlerResult {
 /// part that the object does not have.
 fn plan(request: &S3Request, found: &FoundObject) -> Result<ReadPlan, EarlyResponse> {
     let object = object_of(request, found)?;
-    let etag = object.attributes.etag;
-    match judge(&request.parts.headers, "", etag, object.created.micros())? {
-        ReadVerdict::Pass => Ok(ReadPlan::of(request, object)?),
-        ReadVerdict::NotModified => Err(EarlyResponse::NotModified(etag)),
-        ReadVerdict::Failed => Err(S3Error::from(ErrorCode::PreconditionFailed).into()),
-    }
+    check_conditions(request, object)?;
+    Ok(ReadPlan::of(request, object)?)
 }
 
 /// The response for an object: its headers, and those of the range.

@@ -2,20 +2,18 @@
 
 use ingest::entry::{Attributes, PartSummary};
 use ingest::record::Versioning;
-use query::object;
 use s3::checksum::etag;
 use s3::document::{ChecksumAttributes, GetObjectAttributesResponse, ObjectParts, PartAttributes};
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
 
-use super::find::{not_found, object_of};
-use crate::api::conditions::{ReadVerdict, judge};
-use crate::api::context::{BucketView, S3Context};
-use crate::api::errors::read_error;
+use super::find::{find, object_of};
+use super::read::check_conditions;
+use crate::api::context::S3Context;
 use crate::api::list::part_page::PartPage;
 use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult, checksum_elements};
-use crate::api::version_id::{found_name, version_ref, version_text};
+use crate::api::version_id::{found_name, version_text};
 
 /// The header that names the attributes to answer.
 const WANTED: &str = "x-amz-object-attributes";
@@ -60,30 +58,21 @@ impl WantedAttributes {
 /// GetObjectAttributes: the named attributes of a version, without its bytes. Fails as HeadObject does, and with
 /// `InvalidArgument` for an attribute that no object has.
 pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
-    let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
-    let key = request.object_key()?;
-    let version = version_ref(request.query("versionId"))?;
+    let view = context.bucket_for_read(request).await?;
+    let bucket = view.bucket.clone();
     let list = headers::stored(&request.parts.headers, WANTED)?.unwrap_or_default();
     let wanted = WantedAttributes::of(&list)?;
     let page = PartPage::of(
         (PARTS_MAX, request.header(PARTS_MAX)?),
         (PARTS_MARKER, request.header(PARTS_MARKER)?),
     )?;
-    let found = object::lookup(snapshot, bucket.id, &key, version).await;
-    let found = found.map_err(read_error)?.ok_or_else(|| not_found(request))?;
+    let found = find(view, request).await?;
     let object = object_of(request, &found)?;
-    let (tag, created) = (object.attributes.etag, object.created.micros());
-    match judge(&request.parts.headers, "", tag, created)? {
-        ReadVerdict::Pass => {}
-        ReadVerdict::NotModified => {
-            let mut answer = response::empty(304);
-            response::set(&mut answer, "etag", &etag(&tag.md5, tag.parts));
-            return Ok(answer);
-        }
-        ReadVerdict::Failed => return Err(ErrorCode::PreconditionFailed.into()),
+    if let Err(early) = check_conditions(request, object) {
+        return early.into_answer();
     }
     let mut answer = response::document(&result(wanted, &object.attributes, &page))?;
-    response::set(&mut answer, "last-modified", &s3::time::http(created));
+    response::set(&mut answer, "last-modified", &s3::time::http(object.created.micros()));
     if bucket.versioning != Versioning::Off {
         response::set(&mut answer, "x-amz-version-id", &version_text(found_name(&found)));
     }

@@ -12,7 +12,7 @@ use query::object::{FoundObject, ObjectBody};
 use s3::checksum::etag;
 use s3::error::{ErrorCode, S3Error};
 
-use crate::api::conditions::{self, may_take_range};
+use crate::api::conditions::{self, ReadVerdict, judge, may_take_range};
 use crate::api::errors::read_error;
 use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult};
@@ -121,6 +121,16 @@ impl EarlyResponse {
                 Ok(answer)
             }
         }
+    }
+}
+
+/// Fails with the response of a read whose conditions do not hold for an object.
+pub fn check_conditions(request: &S3Request, object: &ObjectVersion) -> Result<(), EarlyResponse> {
+    let etag = object.attributes.etag;
+    match judge(&request.parts.headers, "", etag, object.created.micros())? {
+        ReadVerdict::Pass => Ok(()),
+        ReadVerdict::NotModified => Err(EarlyResponse::NotModified(etag)),
+        ReadVerdict::Failed => Err(S3Error::from(ErrorCode::PreconditionFailed).into()),
     }
 }
 

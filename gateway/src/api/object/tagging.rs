@@ -2,12 +2,11 @@
 
 use compactor::outcome::RecordOutcome;
 use ingest::record::{RecordBody, SetTags, Versioning};
-use query::object;
 
-use super::find::{not_found, object_of};
+use super::find::{find, object_of};
 use crate::api::body;
-use crate::api::context::{BucketView, S3Context};
-use crate::api::errors::{read_error, rejected, unexpected};
+use crate::api::context::S3Context;
+use crate::api::errors::{rejected, unexpected};
 use crate::api::request::{RequestBody, S3Request};
 use crate::api::response::{self, HandlerResult};
 use crate::api::tag_set::{self, Tagged};
@@ -16,11 +15,9 @@ use s3::operation::body::DOCUMENT_BYTES_MAX;
 
 /// GetObjectTagging. Fails when the version does not exist or is a delete marker.
 pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
-    let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
-    let key = request.object_key()?;
-    let version = version_ref(request.query("versionId"))?;
-    let found = object::lookup(snapshot, bucket.id, &key, version).await;
-    let found = found.map_err(read_error)?.ok_or_else(|| not_found(request))?;
+    let view = context.bucket_for_read(request).await?;
+    let bucket = view.bucket.clone();
+    let found = find(view, request).await?;
     let object = object_of(request, &found)?;
     let mut answer = response::document(&tag_set::document(&object.attributes.tags))?;
     if bucket.versioning != Versioning::Off {
