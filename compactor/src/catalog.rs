@@ -22,9 +22,9 @@ use ingest::time::WallTime;
 use crate::layout::PartitionLayout;
 use crate::sealed::FileDigest;
 
-/// The version of the fold, and of the state and the entry headers that it writes. A catalog that another version
-/// made is refused.
-pub const FOLD_VERSION: u32 = 3;
+/// The version of the fold, and of the state, the entry headers and the values of key indexes that it writes. A catalog
+/// that another version made is refused.
+pub const FOLD_VERSION: u32 = 4;
 
 /// A partition's catalog: everything that is needed, beside the log above [`Catalog::next`], to restore the
 /// partition.

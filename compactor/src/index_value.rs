@@ -6,7 +6,9 @@
 //! bytes; `docs/decisions/key-index-value.md` explains why ETags are included.
 
 use ingest::codec::{DecodeError, Encoder};
-use ingest::entry::{ETag, EntryValue, SegmentLocation};
+use ingest::entry::{
+    ETag, EntryValue, ObjectVersion, SegmentLocation, StorageClass, StoredChecksum,
+};
 use ingest::ids::SegmentId;
 use ingest::time::WallTime;
 
@@ -15,7 +17,7 @@ use crate::table::TableValue;
 /// The mask of the kind's number in the first byte of a value; the other bits are flags.
 const KIND: u8 = 0x07;
 const HAS_PARTS: u8 = 0x20;
-const HAS_CHECKSUMS: u8 = 0x40;
+const HAS_LABELS: u8 = 0x40;
 const IS_NULL: u8 = 0x80;
 
 /// The kind of an entry's statement.
@@ -65,6 +67,60 @@ impl IndexValueKind {
     }
 }
 
+/// The facts that listings show about an object besides size, entity tag and time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ObjectLabels {
+    /// The algorithms of the checksums: bit n is set for algorithm n. Never 0.
+    checksums: u16,
+    /// The storage class.
+    pub class: StorageClass,
+}
+
+/// The bit of [`ObjectLabels`] that is set for checksums over the checksums of parts.
+const IS_COMPOSITE: u16 = 1 << 15;
+
+impl Default for ObjectLabels {
+    /// The labels of most objects: a CRC-64/NVME of the whole object, and the class `STANDARD`.
+    fn default() -> Self {
+        Self { checksums: 1 << StoredChecksum::CRC64_NVME, class: StorageClass::Standard }
+    }
+}
+
+impl ObjectLabels {
+    /// Makes the labels of an object version. An object without a checksum of its client has the labels of CRC-64/NVME.
+    pub fn of(object: &ObjectVersion) -> Self {
+        Self::new(&object.checksums(), object.attributes.storage_class())
+    }
+
+    /// Makes labels of the checksums that clients see, and of a storage class. An algorithm above 14 has no bit.
+    pub fn new(checksums: &[StoredChecksum], class: StorageClass) -> Self {
+        let bit = |checksum: &StoredChecksum| match checksum.algorithm {
+            algorithm @ 0..15 => 1u16 << algorithm | u16::from(checksum.is_composite) << 15,
+            _ => 0,
+        };
+        Self { checksums: checksums.iter().fold(0, |bits, checksum| bits | bit(checksum)), class }
+    }
+
+    /// Returns true if the object has a checksum of the algorithm with a number; never true for a number above 14.
+    pub fn has_checksum(&self, algorithm: u8) -> bool {
+        algorithm < 15 && self.checksums & 1 << algorithm != 0
+    }
+
+    /// S3's name for the bytes that the checksums cover: `COMPOSITE` only where they are over the checksums of parts.
+    pub fn checksum_kind(&self) -> &'static str {
+        if self.checksums & IS_COMPOSITE != 0 { "COMPOSITE" } else { "FULL_OBJECT" }
+    }
+
+    fn encode(&self, out: &mut Encoder) {
+        out.u16(self.checksums).u8(self.class as u8);
+    }
+
+    fn decode([low, high, class]: [u8; 3]) -> Result<Self, DecodeError> {
+        let class = StorageClass::from_code(class).ok_or(malformed("storage class"))?;
+        Ok(Self { checksums: u16::from_le_bytes([low, high]), class })
+    }
+}
+
 /// The value of one key index entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IndexValue {
@@ -78,8 +134,8 @@ pub struct IndexValue {
     pub etag: ETag,
     /// The creation time of the version; 1970 for tombstones.
     pub created: WallTime,
-    /// The algorithms of the object's checksums: bit n is set for algorithm n.
-    pub checksums: u8,
+    /// The checksums and the storage class; the default for all other kinds.
+    pub labels: ObjectLabels,
     /// The location of the entry's header.
     pub location: SegmentLocation,
 }
@@ -94,7 +150,7 @@ impl IndexValue {
             size: 0,
             etag: ETag::default(),
             created: WallTime::default(),
-            checksums: 0,
+            labels: ObjectLabels::default(),
             location,
         };
         match statement {
@@ -102,7 +158,7 @@ impl IndexValue {
                 size: object.attributes.size,
                 etag: object.attributes.etag,
                 created: object.created,
-                checksums: checksum_bits(&object.attributes.checksums),
+                labels: ObjectLabels::of(object),
                 ..bare
             },
             EntryValue::Marker { created, .. } => Self { created: *created, ..bare },
@@ -125,19 +181,19 @@ impl IndexValue {
         [created, size, segment.get(), position, index.into()]
     }
 
-    /// Appends the variable part of the value: kind, flags, and for objects the ETag and the checksum bits.
+    /// Appends the variable part of the value: kind, flags, and for objects the ETag and the labels.
     pub fn encode(&self, out: &mut Encoder) {
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         let has_parts = flag(self.etag.parts > 0, HAS_PARTS);
-        let has_checksums = flag(self.checksums > 0, HAS_CHECKSUMS);
-        out.u8(self.kind.code() | flag(self.is_null, IS_NULL) | has_parts | has_checksums);
+        let has_labels = flag(self.labels != ObjectLabels::default(), HAS_LABELS);
+        out.u8(self.kind.code() | flag(self.is_null, IS_NULL) | has_parts | has_labels);
         if self.kind == IndexValueKind::Object {
             out.raw(&self.etag.md5);
             if has_parts != 0 {
                 out.u16(self.etag.parts);
             }
-            if has_checksums != 0 {
-                out.u8(self.checksums);
+            if has_labels != 0 {
+                self.labels.encode(out);
             }
         }
     }
@@ -155,21 +211,21 @@ impl IndexValue {
     pub fn decode(value: TableValue<'_>) -> Result<Self, DecodeError> {
         let (kind, is_null) = Self::kind_of(value.bytes)?;
         let (flags, mut rest) = (value.bytes[0], &value.bytes[1..]);
-        let (mut checksums, mut etag) = (0, ETag::default());
+        let (mut labels, mut etag) = (ObjectLabels::default(), ETag::default());
         if kind == IndexValueKind::Object {
             etag.md5 = take(&mut rest)?;
             if flags & HAS_PARTS != 0 {
                 etag.parts = u16::from_le_bytes(take(&mut rest)?);
             }
-            if flags & HAS_CHECKSUMS != 0 {
-                [checksums] = take(&mut rest)?;
+            if flags & HAS_LABELS != 0 {
+                labels = ObjectLabels::decode(take(&mut rest)?)?;
             }
         }
         // A value has exactly one encoding, so that equal entries have equal bytes.
         let is_sound = rest.is_empty()
-            && flags & !(KIND | IS_NULL | HAS_PARTS | HAS_CHECKSUMS) == 0
+            && flags & !(KIND | IS_NULL | HAS_PARTS | HAS_LABELS) == 0
             && (flags & HAS_PARTS != 0) == (etag.parts > 0)
-            && (flags & HAS_CHECKSUMS != 0) == (checksums > 0);
+            && (flags & HAS_LABELS != 0) == (labels != ObjectLabels::default());
         if !is_sound {
             return Err(malformed("entry"));
         }
@@ -183,7 +239,7 @@ impl IndexValue {
         let index = u32::try_from(index).map_err(|_| malformed("segment index"))?;
         let location = SegmentLocation { segment: SegmentId::new(segment), position, index };
         let created = WallTime::from_micros(created as i64);
-        Ok(Self { kind, is_null, size, etag, created, checksums, location })
+        Ok(Self { kind, is_null, size, etag, created, labels, location })
     }
 }
 
@@ -196,11 +252,4 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], DecodeError> {
     let (taken, rest) = bytes.split_first_chunk().ok_or(malformed("entry"))?;
     *bytes = rest;
     Ok(*taken)
-}
-
-/// Returns the algorithms of checksums as a bit set. An algorithm above 7 has no bit.
-pub fn checksum_bits(checksums: &[ingest::entry::StoredChecksum]) -> u8 {
-    checksums
-        .iter()
-        .fold(0, |bits, checksum| bits | 1u8.checked_shl(checksum.algorithm.into()).unwrap_or(0))
 }

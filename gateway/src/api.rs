@@ -11,7 +11,7 @@
 //!     │
 //!   access                               may the user do what the operation does? asked for every bucket
 //!     │
-//!   request, response, conditions, errors, version_id, owner
+//!   request, response, conditions, errors, error_details, version_id, owner
 //! ```
 //!
 //! Imports go down only.
@@ -22,6 +22,7 @@ mod bucket;
 mod conditions;
 pub mod context;
 mod dispatch;
+mod error_details;
 mod errors;
 mod header_names;
 mod list;

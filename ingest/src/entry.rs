@@ -7,6 +7,7 @@
 mod attributes;
 mod key;
 mod payload;
+mod storage_class;
 mod value;
 
 pub use attributes::{
@@ -15,6 +16,7 @@ pub use attributes::{
 };
 pub use key::{EntryKey, EntryParts, entry_parts};
 pub use payload::{EXTENTS_MAX, Extent, LogLocation, PayloadLocation, SegmentLocation};
+pub use storage_class::StorageClass;
 pub use value::{Entry, EntryValue, ObjectVersion};
 
 #[cfg(test)]
@@ -44,7 +46,8 @@ mod tests {
         for (told, name, kind, text) in [
             (checksum(1, false, b"1234"), Some("CRC32"), "FULL_OBJECT", "MTIzNA=="),
             (checksum(2, true, b"1234\x03\0"), Some("CRC32C"), "COMPOSITE", "MTIzNA==-3"),
-            (checksum(9, false, b"12"), None, "FULL_OBJECT", "MTI="),
+            (checksum(9, false, b"12345678"), Some("XXHASH3"), "FULL_OBJECT", "MTIzNDU2Nzg="),
+            (checksum(11, false, b"12"), None, "FULL_OBJECT", "MTI="),
             (checksum(0, false, b""), None, "FULL_OBJECT", ""),
         ] {
             assert_eq!((told.name(), told.kind(), told.text().as_str()), (name, kind, text));

@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use compactor::cursor::{CursorEntry, CursorItem, EntryCursor, HistoryScope, may_have_more};
-use compactor::index_value::{IndexValueKind, checksum_bits};
+use compactor::index_value::{IndexValueKind, ObjectLabels};
 use compactor::lookup::find;
 use compactor::view::{EntryData, Snapshot};
 use compactor::visibility::{EntryShape, Visibility, VisibilityVerdict};
@@ -70,8 +70,8 @@ pub struct ListedVersion {
     pub etag: ETag,
     /// The time of the record that made the version.
     pub created: WallTime,
-    /// The algorithms of the object's checksums, one bit each; see [`compactor::index_value::checksum_bits`].
-    pub checksums: u8,
+    /// Checksums and storage class; the default for a delete marker.
+    pub labels: ObjectLabels,
 }
 
 /// One item of a page.
@@ -399,7 +399,7 @@ fn line(key: Bytes, version: Offset, what: &EntryData, is_latest: bool) -> Liste
         size: 0,
         etag: ETag::default(),
         created: WallTime::default(),
-        checksums: 0,
+        labels: ObjectLabels::default(),
     };
     match what {
         EntryData::Run(listed) => ListedVersion {
@@ -408,7 +408,7 @@ fn line(key: Bytes, version: Offset, what: &EntryData, is_latest: bool) -> Liste
             size: listed.size,
             etag: listed.etag,
             created: listed.created,
-            checksums: listed.checksums,
+            labels: listed.labels,
             ..bare
         },
         EntryData::Memtable(EntryValue::Object(object)) => ListedVersion {
@@ -417,7 +417,7 @@ fn line(key: Bytes, version: Offset, what: &EntryData, is_latest: bool) -> Liste
             size: object.attributes.size,
             etag: object.attributes.etag,
             created: object.created,
-            checksums: checksum_bits(&object.attributes.checksums),
+            labels: ObjectLabels::of(object),
             ..bare
         },
         EntryData::Memtable(EntryValue::Marker { is_null, created, .. }) => {

@@ -35,6 +35,7 @@ pub fn holds(condition: &WriteCondition, current: Option<&FoundVersion>) -> Resu
         WriteCondition::IfPresent => object.is_some(),
         WriteCondition::IfMatch(etag) => object.is_some_and(|it| it.attributes.etag == *etag),
         WriteCondition::IfVersion(version) => current.is_some_and(|it| it.version == *version),
+        WriteCondition::IfNoneMatch(etag) => object.is_none_or(|it| it.attributes.etag != *etag),
     };
     if holds {
         return Ok(());

@@ -147,10 +147,7 @@ pub fn set_tags(
         });
     };
     let EntryValue::Object(mut object) = found.statement else {
-        return RecordEffects::rejected(match set.version {
-            VersionRef::Current => Rejection::NoSuchKey,
-            VersionRef::Null | VersionRef::At(_) => Rejection::IsDeleteMarker,
-        });
+        return RecordEffects::rejected(Rejection::IsDeleteMarker);
     };
     let mut attributes = Attributes::clone(&object.attributes);
     attributes.tags.clone_from(&set.tags);

@@ -513,7 +513,7 @@ fn tags_are_set_on_an_object_that_is_there() {
         (VersionRef::Current, None, Rejection::NoSuchKey),
         (VersionRef::Null, None, Rejection::NoSuchVersion),
         (at, None, Rejection::NoSuchVersion),
-        (VersionRef::Current, Some(marker(false)), Rejection::NoSuchKey),
+        (VersionRef::Current, Some(marker(false)), Rejection::IsDeleteMarker),
         (VersionRef::Null, Some(marker(true)), Rejection::IsDeleteMarker),
         (at, Some(marker(false)), Rejection::IsDeleteMarker),
     ] {

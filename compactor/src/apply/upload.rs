@@ -161,7 +161,7 @@ fn join_parts(
     let summary = |(number, part): &(PartNumber, &UploadPart)| PartSummary {
         number: *number,
         size: part.size,
-        checksum: part.checksum.clone(),
+        checksum: Some(part.visible_checksum()),
     };
     let attributes = Attributes {
         size,

@@ -2,12 +2,13 @@
 
 use ingest::codec::Encoder;
 use ingest::entry::{
-    EntryKey, EntryValue, ObjectVersion, PayloadLocation, SegmentLocation, StoredChecksum,
+    EntryKey, EntryValue, ObjectVersion, PayloadLocation, SegmentLocation, StorageClass,
+    StoredChecksum,
 };
 use ingest::ids::{BucketId, BulkId, Offset, SegmentId};
 use ingest::time::WallTime;
 
-use crate::index_value::{IndexValue, IndexValueKind, checksum_bits};
+use crate::index_value::{IndexValue, IndexValueKind, ObjectLabels};
 use crate::memtable::bulk_files;
 use crate::visibility::EntryShape;
 
@@ -60,16 +61,21 @@ pub struct ObjectColumns {
     pub metadata: Vec<(String, String)>,
     /// The tags.
     pub tags: Vec<(String, String)>,
-    /// The checksums.
+    /// The checksums that clients see.
     pub checksums: Vec<StoredChecksum>,
+    /// The storage class.
+    pub storage_class: StorageClass,
 }
 
 impl ObjectColumns {
-    /// Makes the columns of an object version. The header `content-type` becomes a column of its own.
+    /// Makes the columns of an object version. The headers of the content type and of the storage
+    /// class become columns of their own.
     pub fn of(object: &ObjectVersion) -> Self {
         let attributes = &object.attributes;
         let is_type = |(name, _): &&(String, String)| name == "content-type";
-        let others = attributes.headers.iter().filter(|header| !is_type(header));
+        let is_class = |(name, _): &&(String, String)| name == StorageClass::HEADER;
+        let others =
+            attributes.headers.iter().filter(|header| !is_type(header) && !is_class(header));
         Self {
             size: attributes.size,
             md5: attributes.etag.md5,
@@ -78,8 +84,14 @@ impl ObjectColumns {
             headers: others.cloned().collect(),
             metadata: attributes.metadata.clone(),
             tags: attributes.tags.clone(),
-            checksums: attributes.checksums.clone(),
+            checksums: object.checksums().into_owned(),
+            storage_class: attributes.storage_class(),
         }
+    }
+
+    /// The labels that listings show.
+    fn labels(&self) -> ObjectLabels {
+        ObjectLabels::new(&self.checksums, self.storage_class)
     }
 }
 
@@ -147,7 +159,7 @@ impl ManifestRow {
                 parts: object.parts,
             }),
             created: self.created,
-            checksums: object.map_or(0, |object| checksum_bits(&object.checksums)),
+            labels: object.map_or_else(Default::default, ObjectColumns::labels),
             location: self.header,
         }
     }

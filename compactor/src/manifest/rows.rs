@@ -11,7 +11,7 @@ use arrow::array::{
 use arrow::datatypes::UInt64Type;
 use futures::StreamExt;
 use ingest::codec::Decoder;
-use ingest::entry::{SegmentLocation, StoredChecksum};
+use ingest::entry::{SegmentLocation, StorageClass, StoredChecksum};
 use ingest::ids::{BulkId, SegmentId};
 use ingest::log::ReadError;
 use ingest::time::WallTime;
@@ -122,6 +122,7 @@ fn rows(columns: &RecordBatch) -> Option<Vec<ManifestRow>> {
     let payload_segment = number(19)?;
     let bulk_files = column(20).downcast_ref::<ListArray>()?;
     let is_latest = column(21).downcast_ref::<BooleanArray>()?;
+    let storage_class = column(22).downcast_ref::<StringArray>()?;
     let mut found = Vec::with_capacity(columns.num_rows());
     for row in 0..columns.num_rows() {
         let kind = IndexValueKind::from_code(kind.value(row))?;
@@ -137,6 +138,7 @@ fn rows(columns: &RecordBatch) -> Option<Vec<ManifestRow>> {
                 metadata: pairs(metadata, row)?,
                 tags: pairs(tags, row)?,
                 checksums: checksums(sums.value(row))?,
+                storage_class: StorageClass::named(storage_class.value(row))?,
             }),
             _ => None,
         };

@@ -5,7 +5,7 @@ use arrow::array::{
     ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, UInt8Array, UInt64Array,
 };
 use bytes::Bytes;
-use ingest::entry::{SegmentLocation, StoredChecksum};
+use ingest::entry::{SegmentLocation, StorageClass, StoredChecksum};
 use ingest::env::FilePath;
 use ingest::ids::{BulkId, RunId, SegmentId};
 use ingest::log::ReadError;
@@ -71,6 +71,7 @@ fn rows() -> Vec<ManifestRow> {
             StoredChecksum { algorithm: 2, is_composite: false, digest },
             StoredChecksum { algorithm: 5, is_composite: true, digest: vec![9; 32].into() },
         ],
+        storage_class: StorageClass::GlacierIr,
     };
     let empty = ObjectColumns {
         size: 0,
@@ -81,6 +82,7 @@ fn rows() -> Vec<ManifestRow> {
         metadata: Vec::new(),
         tags: Vec::new(),
         checksums: Vec::new(),
+        storage_class: StorageClass::Standard,
     };
     vec![
         ManifestRow {
@@ -164,8 +166,8 @@ fn sums_of(manifest: &[u8]) -> Bytes {
 fn the_golden_file_is_still_read_and_its_sums_are_ours() {
     // Parquet's bytes are the library's; what it once wrote must be readable, and the sums over it are
     // pinned to the byte.
-    let golden = golden::read("manifest-v3.parquet", || write(&rows()).0);
-    let golden_sums = golden::check("manifest-v3.sums", &sums_of(&golden));
+    let golden = golden::read("manifest-v4.parquet", || write(&rows()).0);
+    let golden_sums = golden::check("manifest-v4.sums", &sums_of(&golden));
     assert_eq!(read_files(&golden, &golden_sums), Ok(rows()));
 }
 

@@ -87,6 +87,7 @@ pub fn schema() -> SchemaRef {
         Field::new("payload_segment", DataType::UInt64, true),
         Field::new("bulk_files", files, false),
         Field::new("is_latest", DataType::Boolean, false),
+        Field::new("storage_class", DataType::Utf8, true),
     ]))
 }
 
@@ -306,6 +307,7 @@ pub fn record_batch(rows: &[ManifestRow]) -> Result<RecordBatch, arrow::error::A
         numbers(&|row| row.payload_segment.map(|segment| segment.get())),
         Arc::new(bulks.finish()),
         Arc::new(latest.finish()),
+        texts(&|row| row.object.as_ref().map(|object| object.storage_class.name().to_owned())),
     ];
     RecordBatch::try_new(schema(), columns)
 }

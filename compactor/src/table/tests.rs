@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ingest::codec::{Decoder, Encoder};
-use ingest::entry::{ETag, EntryKey, SegmentLocation};
+use ingest::entry::{ETag, EntryKey, SegmentLocation, StorageClass, StoredChecksum};
 use ingest::env::FilePath;
 use ingest::ids::{BucketId, Offset, SegmentId};
 use ingest::log::ReadError;
@@ -17,7 +17,7 @@ use super::filter::KeyFilter;
 use super::*;
 use crate::fuzz::{Mutator, rounds};
 use crate::golden;
-use crate::index_value::{IndexValue, IndexValueKind};
+use crate::index_value::{IndexValue, IndexValueKind, ObjectLabels};
 use crate::memory::{Memory, ready};
 use crate::sealed::FileDigest;
 
@@ -86,6 +86,12 @@ fn plain(entries: &Entries) -> Vec<(Bytes, Held)> {
     entries.iter().map(|(key, value, _)| (key.clone(), value.clone())).collect()
 }
 
+/// The labels of an object with a CRC32C.
+fn crc32c() -> ObjectLabels {
+    let checksum = StoredChecksum { algorithm: 2, is_composite: false, digest: Bytes::new() };
+    ObjectLabels::new(&[checksum], StorageClass::Standard)
+}
+
 fn listed(number: u64) -> IndexValue {
     let location = SegmentLocation {
         segment: SegmentId::new(3),
@@ -106,7 +112,7 @@ fn listed(number: u64) -> IndexValue {
         size: if is_object { number * 1000 } else { 0 },
         etag: if is_object { ETag { md5: [number as u8; 16], parts: 2 } } else { ETag::default() },
         created: WallTime::from_micros(if has_time { 1_700_000_000_000_000 } else { 0 }),
-        checksums: if is_object { 0b100 } else { 0 },
+        labels: if is_object { crc32c() } else { ObjectLabels::default() },
         location,
     }
 }
@@ -487,7 +493,8 @@ proptest! {
         position: u64,
         size: u64,
         parts: u16,
-        checksums: u8,
+        checksums: Vec<(u8, bool)>,
+        class in 0..StorageClass::ALL.len(),
     ) {
         let mut wanted = listed(number.into());
         wanted.is_null = is_null;
@@ -495,7 +502,13 @@ proptest! {
         if wanted.kind == IndexValueKind::Object {
             wanted.size = size;
             wanted.etag.parts = parts;
-            wanted.checksums = checksums;
+            let checksum = |(algorithm, is_composite)| StoredChecksum {
+                algorithm,
+                is_composite,
+                digest: Bytes::new(),
+            };
+            let checksums: Vec<_> = checksums.into_iter().map(checksum).collect();
+            wanted.labels = ObjectLabels::new(&checksums, StorageClass::ALL[class]);
         }
         prop_assert_eq!(IndexValue::decode(value(&encoded(&wanted))), Ok(wanted));
     }

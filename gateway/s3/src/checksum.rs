@@ -11,8 +11,7 @@ use xxhash_rust::xxh64::Xxh64;
 
 use crate::error::{ErrorCode, S3Error};
 
-/// A checksum algorithm of S3. Records and object headers contain the numbers of the [kept](ChecksumAlgorithm::KEPT)
-/// algorithms, which must therefore never change.
+/// A checksum algorithm of S3. Records and object headers contain the numbers, which must therefore never change.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum ChecksumAlgorithm {
@@ -57,7 +56,7 @@ const fn names(
 }
 
 impl ChecksumAlgorithm {
-    /// All algorithms. A checksum of any of them is verified when a client sends it.
+    /// All algorithms. A checksum of any of them is verified when a client sends it, and stored with the object.
     pub const ALL: [ChecksumAlgorithm; 10] = [
         ChecksumAlgorithm::Crc32,
         ChecksumAlgorithm::Crc32c,
@@ -70,21 +69,6 @@ impl ChecksumAlgorithm {
         ChecksumAlgorithm::Xxhash3,
         ChecksumAlgorithm::Xxhash128,
     ];
-
-    /// The algorithms whose checksums are stored with an object.
-    pub const KEPT: [ChecksumAlgorithm; 5] = [
-        ChecksumAlgorithm::Crc32,
-        ChecksumAlgorithm::Crc32c,
-        ChecksumAlgorithm::Crc64Nvme,
-        ChecksumAlgorithm::Sha1,
-        ChecksumAlgorithm::Sha256,
-    ];
-
-    /// Returns true if checksums of this algorithm are stored with an object. Checksums of the other algorithms are
-    /// only verified, and returned in the response to the upload.
-    pub fn is_kept(self) -> bool {
-        Self::KEPT.contains(&self)
-    }
 
     fn names(self) -> AlgorithmNames {
         match self {
@@ -141,9 +125,9 @@ impl ChecksumAlgorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 
-    /// The kept algorithm with a number, as records contain it; `None` for any other number, 0 included.
+    /// The algorithm with a number, as records contain it; `None` for any other number, 0 included.
     pub fn from_code(code: u8) -> Option<Self> {
-        Self::KEPT.into_iter().find(|algorithm| *algorithm as u8 == code)
+        Self::ALL.into_iter().find(|algorithm| *algorithm as u8 == code)
     }
 
     /// The length in bytes of a digest of this algorithm, before it is written as base64.
@@ -185,15 +169,17 @@ impl ChecksumAlgorithm {
         Some(combined.to_be_bytes()[8 - self.digest_len()..].to_vec())
     }
 
-    /// Parses a checksum from base64. Fails with `InvalidRequest`, and names the header, unless the text decodes to
-    /// exactly [`Self::digest_len`] bytes.
+    /// Parses a checksum from base64. Fails with `BadDigest` for a text that is not base64, and with `InvalidRequest`,
+    /// which names the header, unless the text decodes to exactly [`Self::digest_len`] bytes.
     pub fn parse(self, text: &str) -> Result<Vec<u8>, S3Error> {
-        let bytes =
-            BASE64.decode(text.trim()).ok().filter(|bytes| bytes.len() == self.digest_len());
-        bytes.ok_or_else(|| {
-            ErrorCode::InvalidRequest
-                .because(format!("Value for {} header is invalid.", self.header()))
-        })
+        let invalid = |code: ErrorCode| {
+            code.because(format!("Value for {} header is invalid.", self.header()))
+        };
+        let bytes = BASE64.decode(text.trim()).map_err(|_| invalid(ErrorCode::BadDigest))?;
+        if bytes.len() != self.digest_len() {
+            return Err(invalid(ErrorCode::InvalidRequest));
+        }
+        Ok(bytes)
     }
 }
 
@@ -314,13 +300,17 @@ pub fn etag(md5: &[u8; 16], parts: u16) -> String {
 }
 
 /// Parses an entity tag, in quotes or without, into the MD5 and the number of parts (0 without one). `None` unless the
-/// text is 32 hexadecimal digits, perhaps with a hyphen and a number of at most 65,535.
+/// text is 32 hexadecimal digits, perhaps with a hyphen and a number from 1 to 65,535 without leading zeros.
 pub fn parse_etag(text: &str) -> Option<([u8; 16], u16)> {
     let text = text.trim().trim_matches('"');
-    let (md5, parts) = text.split_once('-').unwrap_or((text, "0"));
+    let (md5, parts) = match text.split_once('-') {
+        Some((_, parts)) if parts.starts_with('0') => return None,
+        Some((md5, parts)) => (md5, crate::names::number(parts)?),
+        None => (text, 0),
+    };
     let mut bytes = [0; 16];
     hex::decode_to_slice(md5, &mut bytes).ok()?;
-    Some((bytes, crate::names::number(parts)?))
+    Some((bytes, parts))
 }
 
 #[cfg(test)]
@@ -367,10 +357,7 @@ mod tests {
             assert_eq!(ChecksumAlgorithm::with_header(algorithm.header()), Some(algorithm));
             assert_eq!(ChecksumAlgorithm::named(algorithm.name()), Some(algorithm));
             let code = algorithm as u8;
-            assert_eq!(
-                ChecksumAlgorithm::from_code(code),
-                algorithm.is_kept().then_some(algorithm)
-            );
+            assert_eq!(ChecksumAlgorithm::from_code(code), Some(algorithm));
         }
     }
 

@@ -71,8 +71,9 @@ enum LineEnd {
     Late,
 }
 
+/// The error for a body that is not in valid encoding, as AWS answers it: to AWS such a body ends where the encoding does.
 fn malformed() -> S3Error {
-    ErrorCode::InvalidRequest.because("The request body is not in valid aws-chunked encoding.")
+    ErrorCode::IncompleteBody.because("The request body is not in valid aws-chunked encoding.")
 }
 
 impl ChunkedDecoder {
@@ -102,7 +103,7 @@ impl ChunkedDecoder {
     }
 
     /// Decodes the next bytes of the body and appends decoded bytes to `out`, in order and without a copy. Fails with
-    /// `InvalidRequest` for a malformed body, `SignatureDoesNotMatch` for a missing or wrong signature, and
+    /// `IncompleteBody` for a malformed body, `SignatureDoesNotMatch` for a missing or wrong signature, and
     /// `IncompleteBody` for more than the expected bytes. After an error the decoder must not be used again.
     pub fn feed(&mut self, mut input: Bytes, out: &mut Vec<Bytes>) -> Result<(), S3Error> {
         while !input.is_empty() {

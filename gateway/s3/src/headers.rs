@@ -186,7 +186,7 @@ fn unobeyed(name: &str) -> UnobeyedHeader {
     use UnobeyedHeader::{Ignored, Only, Refused, RefusedOnWrites};
     match name {
         "x-amz-acl" => Only(&["private", "bucket-owner-full-control"]),
-        "x-amz-storage-class" => Only(&["STANDARD"]),
+        "x-amz-storage-class" => RefusedOnWrites,
         "x-amz-bucket-object-lock-enabled" => Only(&["false", "False", "FALSE"]),
         "x-amz-bucket-namespace" => Only(&["global"]),
         "x-amz-checksum-type" => Only(&["FULL_OBJECT"]),
@@ -234,24 +234,55 @@ const BINDING: [&str; 12] = [
     "x-amz-append-",
 ];
 
-/// The storage classes of AWS.
-const STORAGE_CLASSES: [&str; 12] = [
+/// The canned ACLs of AWS.
+const CANNED_ACLS: [&str; 8] = [
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+    "log-delivery-write",
+];
+
+/// The storage classes that an object here can have.
+pub const STORAGE_CLASSES: [&str; 8] = [
     "STANDARD",
     "REDUCED_REDUNDANCY",
     "STANDARD_IA",
     "ONEZONE_IA",
     "INTELLIGENT_TIERING",
+    "GLACIER_IR",
     "GLACIER",
     "DEEP_ARCHIVE",
-    "OUTPOSTS",
-    "GLACIER_IR",
-    "SNOW",
-    "EXPRESS_ONEZONE",
-    "FSX_OPENZFS",
 ];
 
-/// Fails with `NotImplemented` if a request has a header that the operation does not support and must not ignore, and
-/// with `InvalidStorageClass` for a storage class that AWS does not have.
+/// Storage classes of AWS that no object here can have.
+const OTHER_CLASSES: [&str; 4] = ["OUTPOSTS", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS"];
+
+/// Fails with `InvalidArgument` for an ACL that AWS does not have, with `InvalidStorageClass` for such a storage class, and
+/// with `NotImplemented` for a storage class that only other kinds of buckets have.
+pub(crate) fn check_values(headers: &HeaderMap) -> Result<(), S3Error> {
+    let acl = text(headers, "x-amz-acl")?;
+    if let Some(acl) = acl.filter(|acl| !CANNED_ACLS.contains(acl)) {
+        let error = S3Error::from(ErrorCode::InvalidArgument);
+        return Err(error.with("ArgumentName", "x-amz-acl").with("ArgumentValue", acl));
+    }
+    let name = "x-amz-storage-class";
+    let Some(class) = text(headers, name)? else { return Ok(()) };
+    if STORAGE_CLASSES.contains(&class) {
+        return Ok(());
+    }
+    if OTHER_CLASSES.contains(&class) {
+        return Err(ErrorCode::NotImplemented
+            .because(format!("The storage class {class} is not implemented."))
+            .with("Header", name));
+    }
+    Err(S3Error::from(ErrorCode::InvalidStorageClass).with("StorageClassRequested", class))
+}
+
+/// Fails with `NotImplemented` if a request has a header that the operation does not support and must not ignore.
 pub(crate) fn check(definition: &OperationDefinition, headers: &HeaderMap) -> Result<(), S3Error> {
     for name in headers.keys().map(HeaderName::as_str) {
         if definition.obeys(name) {
@@ -263,10 +294,6 @@ pub(crate) fn check(definition: &OperationDefinition, headers: &HeaderMap) -> Re
             UnobeyedHeader::RefusedOnWrites => definition.is_write(),
             UnobeyedHeader::Only(values) => {
                 let value = text(headers, name)?.unwrap_or_default();
-                if name == "x-amz-storage-class" && !STORAGE_CLASSES.contains(&value) {
-                    return Err(S3Error::from(ErrorCode::InvalidStorageClass)
-                        .with("StorageClassRequested", value));
-                }
                 definition.is_write() && !values.contains(&value)
             }
         };

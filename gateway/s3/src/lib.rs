@@ -5,6 +5,7 @@
 pub mod checksum;
 pub mod chunked;
 pub mod document;
+pub mod encoded_word;
 pub mod error;
 pub mod escape;
 pub mod headers;

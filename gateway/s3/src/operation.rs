@@ -127,6 +127,7 @@ pub fn check(
         return Err(not_allowed(request, selector.map_or("", String::as_str)));
     };
     check_query(found, request)?;
+    headers::check_values(request.headers)?;
     if found.state == OperationSupport::Refused {
         return Err(
             ErrorCode::NotImplemented.because(format!("{} is not implemented.", found.name))

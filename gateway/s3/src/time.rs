@@ -10,6 +10,14 @@ const AMZ: &[BorrowedFormatItem<'_>] =
 const HTTP: &[BorrowedFormatItem<'_>] = format_description!(
     "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
 );
+/// The obsolete form of RFC 850, with the year in four digits.
+const RFC850: &[BorrowedFormatItem<'_>] = format_description!(
+    "[weekday repr:long], [day]-[month repr:short]-[year] [hour]:[minute]:[second] GMT"
+);
+/// The obsolete form of C's `asctime`.
+const ASCTIME: &[BorrowedFormatItem<'_>] = format_description!(
+    "[weekday repr:short] [month repr:short] [day padding:space] [hour]:[minute]:[second] [year]"
+);
 const XML: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
@@ -29,10 +37,21 @@ pub fn amz(seconds: i64) -> String {
     from_micros(seconds.saturating_mul(1_000_000)).format(AMZ).unwrap_or_default()
 }
 
-/// Parses an HTTP date, such as `Fri, 24 May 2013 00:00:00 GMT`, and returns seconds since 1970. `None` for any other
-/// text, the obsolete forms of HTTP dates included.
+/// Parses an HTTP date, such as `Fri, 24 May 2013 00:00:00 GMT`, and returns seconds since 1970. The two obsolete forms
+/// (RFC 9110, 5.6.7) are read, too; years of two digits are those from 1970 to 2069. `None` for any other text.
 pub fn parse_http(text: &str) -> Option<i64> {
-    PrimitiveDateTime::parse(text, HTTP).ok().map(|time| time.assume_utc().unix_timestamp())
+    let parse = |text: &str, form| PrimitiveDateTime::parse(text, form).ok();
+    let time = parse(text, HTTP).or_else(|| parse(text, ASCTIME));
+    let time = time.or_else(|| parse(&with_century(text)?, RFC850))?;
+    Some(time.assume_utc().unix_timestamp())
+}
+
+/// A date of RFC 850 with a year of four digits in place of two; `None` for another form.
+fn with_century(text: &str) -> Option<String> {
+    let (day, rest) = text.rsplit_once('-')?;
+    let (year, time) = rest.split_once(' ').filter(|(year, _)| year.len() == 2)?;
+    let century = if crate::names::number::<u8>(year)? < 70 { 20 } else { 19 };
+    Some(format!("{day}-{century}{year} {time}"))
 }
 
 /// Formats microseconds since 1970 as an HTTP date, without the fraction of a second. A time outside the supported
@@ -52,4 +71,27 @@ pub fn xml(micros: i64) -> String {
 pub fn parse_any(text: &str) -> Option<i64> {
     let rfc3339 = || OffsetDateTime::parse(text, &Rfc3339).ok().map(|time| time.unix_timestamp());
     parse_http(text).or_else(|| parse_amz(text)).or_else(rfc3339)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_forms_of_an_http_date_are_read() {
+        for (text, seconds) in [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(784_111_777)),
+            ("Sun Nov  6 08:49:37 1994", Some(784_111_777)),
+            ("Friday, 24-May-13 00:00:00 GMT", Some(1_369_353_600)),
+            ("Sun, 6 Nov 1994 08:49:37 GMT", None),
+            ("Sunday, 06-Nov-1994 08:49:37 GMT", None),
+            ("Sun, 06 Nov 1994 08:49:37 CET", None),
+            ("Sunday, 06-Nov-9é 08:49:37 GMT", None),
+            ("-", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_http(text), seconds, "{text}");
+        }
+    }
 }

@@ -118,13 +118,13 @@ fn mutated_chunked_bodies_are_refused_or_mean_the_same() {
 fn lines_and_trailers_of_a_chunked_body_are_bounded() {
     let payload = PayloadHash::StreamingUnsignedTrailer;
     let line = vec![b'a'; 1 << 20];
-    assert_eq!(decode(payload, &line.into(), 5, 4096), Err(ErrorCode::InvalidRequest));
+    assert_eq!(decode(payload, &line.into(), 5, 4096), Err(ErrorCode::IncompleteBody));
     let trailers = format!("0\r\n{}\r\n", "x-amz-meta-a:bbbbbbbbbbbbbbbbbbb\r\n".repeat(1000));
-    assert_eq!(decode(payload, &trailers.into(), 0, 4096), Err(ErrorCode::InvalidRequest));
+    assert_eq!(decode(payload, &trailers.into(), 0, 4096), Err(ErrorCode::IncompleteBody));
     let huge = Bytes::from_static(b"ffffffffffffffff\r\nabc");
     assert_eq!(decode(payload, &huge, 2, 1), Err(ErrorCode::IncompleteBody));
     let longer = Bytes::from_static(b"10000000000000000\r\nabc");
-    assert_eq!(decode(payload, &longer, 5, 1), Err(ErrorCode::InvalidRequest));
+    assert_eq!(decode(payload, &longer, 5, 1), Err(ErrorCode::IncompleteBody));
 }
 
 /// How deep an element goes, how many there are, and how much text they have.

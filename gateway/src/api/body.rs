@@ -31,7 +31,6 @@ use s3::operation::body::UPLOAD_BYTES_MAX;
 
 use super::context::S3Context;
 use super::request::{RequestBody, S3Request};
-use super::response::VerifiedChecksum;
 use digests::{BodyDigests, DigestSet, FinishedDigests};
 use expectation::{BodyExpectation, declared_len};
 use receive::ReceivedPieces;
@@ -51,15 +50,20 @@ pub struct TakenPayload {
     pub size: u64,
     /// MD5.
     pub md5: [u8; 16],
-    /// The checksum that the client sent or wanted, if its algorithm is one that is stored with objects.
+    /// The checksum that the client sent or wanted.
     pub checksum: Option<StoredChecksum>,
-    /// The checksum that the client sent, if its algorithm is one that is verified only.
-    pub passing: Option<VerifiedChecksum>,
     /// The bytes, durable unless they are small, and the guard that keeps them until a record's outcome is known.
     pub payload: WrittenPayload,
 }
 
 impl TakenPayload {
+    /// The checksum that clients see: the one that was verified or wanted, and without such a one the CRC-64/NVME that
+    /// every payload has.
+    pub fn visible_checksum(&self) -> StoredChecksum {
+        let given = self.checksum.clone();
+        given.unwrap_or_else(|| StoredChecksum::of_digest(self.payload.digest))
+    }
+
     /// The payload's extents in bulk files; none for payload in memory or in the log.
     pub fn extents(&self) -> Arc<[Extent]> {
         match &self.payload.payload {
@@ -125,13 +129,8 @@ pub async fn take_payload(
     let digests = pour(&mut source, len, expectation.digests(wanted), &mut sink).await?;
     expectation.verify(&digests, source.trailers())?;
     let payload = sink.finish().await?;
-    let (checksum, passing) = match digests.checksum {
-        Some((algorithm, computed)) if !algorithm.is_kept() => {
-            (None, Some((algorithm, computed.digest.to_vec())))
-        }
-        checksum => (checksum.map(|(_, computed)| computed), None),
-    };
-    Ok(TakenPayload { size: len, md5: digests.md5, checksum, passing, payload })
+    let checksum = digests.checksum.map(|(_, computed)| computed);
+    Ok(TakenPayload { size: len, md5: digests.md5, checksum, payload })
 }
 
 /// Copies the `len` bytes of an open object into the partition of the request's bucket; up to `inline_max` bytes stay in
@@ -151,7 +150,7 @@ pub async fn copy_payload(
     let digests = pour(source, len, DigestSet::new(wanted, false), &mut sink).await?;
     let payload = sink.finish().await?;
     let checksum = digests.checksum.map(|(_, computed)| computed);
-    Ok(TakenPayload { size: len, md5: digests.md5, checksum, passing: None, payload })
+    Ok(TakenPayload { size: len, md5: digests.md5, checksum, payload })
 }
 
 /// Takes a small body whole, for example an XML document, and verifies it. Fails with `MalformedXml` beyond `max` bytes,

@@ -16,24 +16,41 @@ pub enum ReadVerdict {
     Pass,
     /// The client has this version already (304).
     NotModified,
-    /// A condition does not hold (412).
-    Failed,
+    /// A condition does not hold (412): the name of its header without a prefix, as S3 writes it.
+    Failed(&'static str),
 }
 
-fn names(list: &str, etag: ETag) -> bool {
+/// The comparison of entity tags that a condition asks for (RFC 9110, 8.8.3.2).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    /// A weak tag is never equal.
+    Strong,
+    /// A weak tag counts like a strong one.
+    Weak,
+}
+
+/// Returns true if a list of entity tags contains one, or is `*`.
+fn names(list: &str, etag: ETag, comparison: Comparison) -> bool {
     let matches = |one: &str| {
-        one.trim() == "*" || parse_etag(one).is_some_and(|(md5, parts)| ETag { md5, parts } == etag)
+        let one = one.trim();
+        let one = match comparison {
+            Comparison::Strong => one,
+            Comparison::Weak => one.strip_prefix("W/").unwrap_or(one),
+        };
+        one == "*" || parse_etag(one).is_some_and(|(md5, parts)| ETag { md5, parts } == etag)
     };
     list.split(',').any(matches)
 }
 
 /// Evaluates the conditions of a read in the order of RFC 9110, 13.2.2. `prefix` is empty, or the prefix of the
 /// conditions on a copy's source. Fails for a header that cannot be read; of the dates only those of a copy are errors.
+/// `now` is in seconds since 1970: nothing can have been modified since a time that has not come, so such a date is void.
 pub fn judge(
     headers: &HeaderMap,
     prefix: &str,
     etag: ETag,
     modified_micros: i64,
+    now: i64,
 ) -> Result<ReadVerdict, S3Error> {
     let header = |name: &str| text(headers, &format!("{prefix}{name}"));
     let date = |name: &str| match header(name)? {
@@ -48,19 +65,21 @@ pub fn judge(
     };
     let modified = modified_micros.div_euclid(1_000_000);
     match header("if-match")? {
-        Some(list) if !names(list, etag) => return Ok(ReadVerdict::Failed),
+        Some(list) if !names(list, etag, Comparison::Strong) => {
+            return Ok(ReadVerdict::Failed("If-Match"));
+        }
         Some(_) => {}
         None => {
             if date("if-unmodified-since")?.is_some_and(|since| modified > since) {
-                return Ok(ReadVerdict::Failed);
+                return Ok(ReadVerdict::Failed("If-Unmodified-Since"));
             }
         }
     }
     Ok(match header("if-none-match")? {
-        Some(list) if names(list, etag) => ReadVerdict::NotModified,
+        Some(list) if names(list, etag, Comparison::Weak) => ReadVerdict::NotModified,
         Some(_) => ReadVerdict::Pass,
         None => match date("if-modified-since")? {
-            Some(since) if modified <= since => ReadVerdict::NotModified,
+            Some(since) if modified <= since && since <= now => ReadVerdict::NotModified,
             _ => ReadVerdict::Pass,
         },
     })
@@ -94,10 +113,11 @@ pub fn of_write(headers: &HeaderMap) -> Result<WriteCondition, S3Error> {
             // An entity tag that no object here can have: the condition cannot hold.
             None => WriteCondition::IfMatch(ETag { md5: [0xff; 16], parts: u16::MAX }),
         }),
-        (None, Some(_)) => {
-            Err(refused("If-None-Match with an entity tag on a write")
-                .with("Header", "If-None-Match"))
-        }
+        (None, Some(etag)) => Ok(match parse_etag(etag) {
+            Some((md5, parts)) => WriteCondition::IfNoneMatch(ETag { md5, parts }),
+            // No object here can have this entity tag.
+            None => WriteCondition::Always,
+        }),
         (Some(_), Some(_)) => Err(refused("If-Match together with If-None-Match")),
     }
 }
@@ -120,7 +140,8 @@ pub fn range(header: Option<&str>, size: u64) -> Result<Option<std::ops::Range<u
         (Some(first), Some(last)) => Ok(Some(first..last.saturating_add(1).min(size))),
         (Some(first), None) if last.is_empty() => Ok(Some(first..size)),
         (None, Some(0)) if first.is_empty() => Err(refused()),
-        (None, Some(_)) if first.is_empty() && size == 0 => Err(refused()),
+        // The last bytes of nothing are nothing, which is no range that a response could name.
+        (None, Some(_)) if first.is_empty() && size == 0 => Ok(None),
         (None, Some(last)) if first.is_empty() => Ok(Some(size.saturating_sub(last)..size)),
         _ => Ok(None),
     }
@@ -146,6 +167,8 @@ mod tests {
         assert!(of("bytes=10-").is_err());
         assert!(of("bytes=-0").is_err());
         assert!(range(Some("bytes=0-"), 0).is_err());
+        assert!(range(Some("bytes=-0"), 0).is_err());
+        assert_eq!(range(Some("bytes=-5"), 0), Ok(None));
     }
 
     fn of(name: &'static str, value: &[u8]) -> HeaderMap {
@@ -158,7 +181,7 @@ mod tests {
     fn a_condition_that_cannot_be_read_is_refused() {
         let etag = ETag { md5: [0; 16], parts: 0 };
         for name in ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"] {
-            assert!(judge(&of(name, b"\xff"), "", etag, 0).is_err(), "{name}");
+            assert!(judge(&of(name, b"\xff"), "", etag, 0, 0).is_err(), "{name}");
         }
         for name in ["if-match", "if-none-match"] {
             assert!(of_write(&of(name, b"\xff")).is_err(), "{name}");
@@ -168,9 +191,47 @@ mod tests {
         }
         let copy = "x-amz-copy-source-";
         assert!(
-            judge(&of("x-amz-copy-source-if-unmodified-since", b"soon"), copy, etag, 0).is_err()
+            judge(&of("x-amz-copy-source-if-unmodified-since", b"soon"), copy, etag, 0, 0).is_err()
         );
-        assert_eq!(judge(&of("if-unmodified-since", b"soon"), "", etag, 0), Ok(ReadVerdict::Pass));
+        let unread = of("if-unmodified-since", b"soon");
+        assert_eq!(judge(&unread, "", etag, 0, 0), Ok(ReadVerdict::Pass));
+    }
+
+    #[test]
+    fn conditions_of_a_read_are_judged_as_http_demands() {
+        use ReadVerdict::{Failed, NotModified, Pass};
+        let etag = ETag { md5: [0; 16], parts: 0 };
+        let (same, other) = ("\"00000000000000000000000000000000\"", "\"1\"");
+        let second = 1_369_353_600;
+        let table = [
+            ("if-match", same.to_owned(), Pass),
+            ("if-match", format!("{other}, {same}"), Pass),
+            ("if-match", "*".to_owned(), Pass),
+            ("if-match", other.to_owned(), Failed("If-Match")),
+            ("if-match", format!("W/{same}"), Failed("If-Match")),
+            ("if-none-match", same.to_owned(), NotModified),
+            ("if-none-match", format!("W/{same}"), NotModified),
+            ("if-none-match", format!("{other},W/{same}"), NotModified),
+            ("if-none-match", other.to_owned(), Pass),
+            ("if-modified-since", "Fri, 24 May 2013 00:00:00 GMT".to_owned(), NotModified),
+            ("if-modified-since", "Friday, 24-May-13 00:00:00 GMT".to_owned(), NotModified),
+            ("if-modified-since", "Fri May 24 00:00:00 2013".to_owned(), NotModified),
+            ("if-modified-since", "Thu, 23 May 2013 23:59:59 GMT".to_owned(), Pass),
+            ("if-modified-since", "Fri, 24 May 2013 00:00:09 GMT".to_owned(), NotModified),
+            ("if-modified-since", "Fri, 24 May 2013 00:00:11 GMT".to_owned(), Pass),
+            ("if-unmodified-since", "Fri, 24 May 2013 00:00:00 GMT".to_owned(), Pass),
+            ("if-unmodified-since", "Fri, 24 May 2013 00:00:11 GMT".to_owned(), Pass),
+            (
+                "if-unmodified-since",
+                "Thu, 23 May 2013 23:59:59 GMT".to_owned(),
+                Failed("If-Unmodified-Since"),
+            ),
+        ];
+        for (name, value, verdict) in table {
+            let headers = of(name, value.as_bytes());
+            let judged = judge(&headers, "", etag, second * 1_000_000 + 5, second + 10);
+            assert_eq!(judged, Ok(verdict), "{name}: {value}");
+        }
     }
 
     #[test]

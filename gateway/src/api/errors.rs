@@ -4,7 +4,7 @@ use compactor::outcome::{RecordOutcome, Rejection};
 use compactor::partition::{PayloadError, SubmitError};
 use ingest::bulk::BulkError;
 use ingest::log::{AppendError, ReadError};
-use s3::error::{ErrorCode, S3Error};
+use s3::error::{ALLOW, ErrorCode, S3Error};
 
 /// The S3 error for a read that failed. A corruption's message has the file and the position, so
 /// that the owner of the object learns what happened to it.
@@ -60,7 +60,7 @@ pub fn unexpected(outcome: &RecordOutcome) -> S3Error {
 
 /// The S3 error for a record that was rejected when it was applied.
 pub fn rejected(rejection: Rejection) -> S3Error {
-    match rejection {
+    let code = match rejection {
         Rejection::NoSuchBucket => ErrorCode::NoSuchBucket,
         Rejection::BucketAlreadyOwned => ErrorCode::BucketAlreadyOwnedByYou,
         Rejection::BucketExists => ErrorCode::BucketAlreadyExists,
@@ -82,6 +82,12 @@ pub fn rejected(rejection: Rejection) -> S3Error {
         | Rejection::Expired
         | Rejection::PayloadMissing
         | Rejection::StaleCut => ErrorCode::ServiceUnavailable,
+    };
+    match rejection {
+        Rejection::IsDeleteMarker => S3Error::from(code)
+            .with(ALLOW, "DELETE")
+            .with("ResourceType", "DeleteMarker")
+            .with("DeleteMarker", "true"),
+        _ => code.into(),
     }
-    .into()
 }

@@ -9,7 +9,7 @@ use futures::Stream;
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use ingest::entry::StoredChecksum;
-use s3::checksum::{ChecksumAlgorithm, base64, etag};
+use s3::checksum::{ChecksumAlgorithm, etag};
 use s3::document::ChecksumElements;
 use s3::error::{ALLOW, ErrorCode, S3Error};
 use s3::xml::{XmlDocument, XmlWriter};
@@ -103,7 +103,7 @@ pub fn error(error: &S3Error, path: &str, id: &str, is_head: bool) -> Response<R
     let mut response = if is_head {
         empty(error.code.status())
     } else {
-        let mut response = xml(error.to_xml(path, id, "siltstone"));
+        let mut response = xml(error.to_xml(path, id, id));
         *response.status_mut() =
             StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response
@@ -120,6 +120,9 @@ pub fn error(error: &S3Error, path: &str, id: &str, is_head: bool) -> Response<R
             "DeleteMarker" => set(&mut response, "x-amz-delete-marker", value),
             "VersionId" => set(&mut response, "x-amz-version-id", value),
             "LastModified" => set(&mut response, "last-modified", value),
+            "ActualObjectSize" if error.code == ErrorCode::InvalidRange => {
+                set(&mut response, "content-range", &format!("bytes */{value}"));
+            }
             ALLOW => set(&mut response, "allow", value),
             _ => {}
         }
@@ -173,14 +176,4 @@ pub fn checksum_elements<'a>(
 ) -> ChecksumElements {
     let known = checksums.into_iter().filter_map(known_checksum);
     known.map(|(algorithm, text)| (algorithm.element(), text)).collect()
-}
-
-/// A checksum that was verified and is not kept: the algorithm and the digest.
-pub type VerifiedChecksum = (ChecksumAlgorithm, Vec<u8>);
-
-/// Adds a checksum that was verified and is not kept, if there is one.
-pub fn add_passing(response: &mut Response<ResponseBody>, passing: Option<&VerifiedChecksum>) {
-    if let Some((algorithm, digest)) = passing {
-        set(response, algorithm.header(), &base64(digest));
-    }
 }

@@ -19,6 +19,7 @@ use s3::operation::{self, OperationDefinition, RequestParts, S3Resource};
 use s3::sigv4::{self, SecretKey};
 
 use super::context::S3Context;
+use super::error_details::with_details;
 use super::request::{RequestBody, S3Request};
 use super::response::{self, ResponseBody};
 use super::{dispatch, header_names};
@@ -192,7 +193,8 @@ impl S3Service {
         // Fails for an operation that is not served, and for a parameter or header that it does not obey.
         let operation = operation::check(found, &parts_of(&request))?;
         request.operation = Some(operation);
-        let mut answer = dispatch::dispatch(&self.context, operation, &request, body).await?;
+        let answer = dispatch::dispatch(&self.context, operation, &request, body).await;
+        let mut answer = answer.map_err(|error| with_details(error, &request))?;
         if operation.is_write() {
             let at = vec![self.context.applied(request.bucket.as_deref().unwrap_or_default())];
             response::set(&mut answer, OFFSET_HEADER, &offset_text(&at));

@@ -2,6 +2,7 @@
 
 use s3::document::{self, Tag, Tagging};
 use s3::error::{ErrorCode, S3Error};
+use s3::names;
 use s3::xml;
 
 /// Tags of one object or bucket, in the order in which they were given.
@@ -22,13 +23,33 @@ pub enum Tagged {
 }
 
 impl Tagged {
-    /// The most tags, and the message for more.
-    fn limit(self) -> (usize, &'static str) {
+    /// The most tags, and the error for more.
+    fn limit(self) -> (usize, ErrorCode, &'static str) {
         match self {
-            Tagged::Object => (10, "Object tags cannot be greater than 10"),
-            Tagged::Bucket => (50, "Bucket tag count cannot be greater than 50"),
+            Tagged::Object => (10, ErrorCode::BadRequest, "Object tags cannot be greater than 10"),
+            Tagged::Bucket => {
+                (50, ErrorCode::InvalidTag, "Bucket tag count cannot be greater than 50")
+            }
         }
     }
+}
+
+/// Reads the header `x-amz-tagging`: tags as a query. Fails with `InvalidArgument` where the text is not such a query or
+/// has a key twice, and as [`check`] does.
+pub fn of_header(text: &str) -> Result<TagSet, S3Error> {
+    let tags = names::query(text)?;
+    let is_twice = |(index, (key, _)): (usize, &(String, String))| {
+        tags[..index].iter().any(|(other, _)| other == key)
+    };
+    let is_malformed =
+        tags.iter().any(|(key, _)| key.is_empty()) || tags.iter().enumerate().any(is_twice);
+    if is_malformed {
+        return Err(ErrorCode::InvalidArgument
+            .because("The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
+            .with("ArgumentName", "x-amz-tagging")
+            .with("ArgumentValue", text));
+    }
+    check(tags, Tagged::Object)
 }
 
 /// Reads the document `Tagging`. Fails with `MalformedXml` for another document, and as [`check`] does.
@@ -43,24 +64,37 @@ pub fn document(tags: &[(String, String)]) -> Tagging {
     Tagging { tag_set: document::TagSet { tags: tags.iter().map(tag).collect() } }
 }
 
-/// Fails with `InvalidTag` for more tags than the resource may have, for a key or value that is too long, and for a
-/// key twice.
+/// Returns true if a text has only characters that AWS permits in tags: letters, digits and spaces of any language, and
+/// `_ . : / = + - @`.
+fn is_permitted(text: &str) -> bool {
+    let is_space = |c: char| c.is_whitespace() && !c.is_control();
+    text.chars().all(|c| c.is_alphanumeric() || is_space(c) || "_.:/=+-@".contains(c))
+}
+
+/// The prefix of keys that AWS keeps for itself.
+const RESERVED: &str = "aws:";
+
+/// Fails with `BadRequest` for more tags than an object may have, and with `InvalidTag` for more tags than a bucket may
+/// have, for a key or value that is too long or has other characters than AWS permits, for a key that begins with `aws:`, and for a key twice.
 pub fn check(tags: TagSet, tagged: Tagged) -> Result<TagSet, S3Error> {
-    let (max, too_many) = tagged.limit();
+    let (max, code, message) = tagged.limit();
     if tags.len() > max {
-        return Err(ErrorCode::InvalidTag.because(too_many));
+        return Err(code.because(message));
     }
     for (index, (key, value)) in tags.iter().enumerate() {
-        if key.is_empty() || key.chars().count() > KEY_CHARACTERS_MAX {
-            return Err(ErrorCode::InvalidTag.because("The TagKey you have provided is invalid"));
+        let invalid =
+            |message: &str| Err(ErrorCode::InvalidTag.because(message).with("TagKey", key));
+        if key.is_empty() || key.chars().count() > KEY_CHARACTERS_MAX || !is_permitted(key) {
+            return invalid("The TagKey you have provided is invalid");
         }
-        if value.chars().count() > VALUE_CHARACTERS_MAX {
-            return Err(ErrorCode::InvalidTag.because("The TagValue you have provided is invalid"));
+        if key.starts_with(RESERVED) {
+            return invalid("System tags cannot be added/updated by requester");
+        }
+        if value.chars().count() > VALUE_CHARACTERS_MAX || !is_permitted(value) {
+            return invalid("The TagValue you have provided is invalid");
         }
         if tags[..index].iter().any(|(other, _)| other == key) {
-            return Err(
-                ErrorCode::InvalidTag.because("Cannot provide multiple Tags with the same key")
-            );
+            return invalid("Cannot provide multiple Tags with the same key");
         }
     }
     Ok(tags)
@@ -71,7 +105,7 @@ mod tests {
     use super::*;
 
     fn tags(count: usize) -> TagSet {
-        (0..count).map(|at| (format!("key-{at}"), "väl<ue".to_owned())).collect()
+        (0..count).map(|at| (format!("key-{at}"), "väl ue+".to_owned())).collect()
     }
 
     #[test]
@@ -91,19 +125,45 @@ mod tests {
     #[test]
     fn limits_are_those_of_s3() {
         let long = |key: usize, value: usize| vec![("k".repeat(key), "v".repeat(value))];
-        let twice = vec![("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
-        for (given, is_taken) in [
-            (tags(10), true),
-            (tags(11), false),
-            (long(128, 256), true),
-            (long(129, 1), false),
-            (long(1, 257), false),
-            (long(0, 1), false),
-            (twice, false),
+        let one = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+        let twice = [one("a", "1"), one("a", "2")].concat();
+        let invalid = Some(ErrorCode::InvalidTag);
+        for (given, code) in [
+            (tags(10), None),
+            (tags(11), Some(ErrorCode::BadRequest)),
+            (long(128, 256), None),
+            (long(129, 1), invalid),
+            (long(1, 257), invalid),
+            (long(0, 1), invalid),
+            (twice, invalid),
+            (one("a b_.:/=+-@é日", "x y_.:/=+-@é日本"), None),
+            (one("a,b", "1"), invalid),
+            (one("a", "1,2"), invalid),
+            (one("a", "<x>"), invalid),
+            (one("a", "1\t2"), invalid),
+            (one("a\n", "1"), invalid),
+            (one("aws:x", "1"), invalid),
+            (one("Aws:x", "aws:"), None),
         ] {
-            let checked = check(given.clone(), Tagged::Object);
-            assert_eq!(checked.is_ok(), is_taken, "{given:?}");
-            assert!(checked.err().is_none_or(|error| error.code == ErrorCode::InvalidTag));
+            let refused = check(given.clone(), Tagged::Object).err().map(|error| error.code);
+            assert_eq!(refused, code, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_a_query_without_doubles() {
+        for (text, code) in [
+            ("a=1&b=2", None),
+            ("a&b=&&", None),
+            ("&", None),
+            ("a=1&A=2", None),
+            ("k=1&k=2", Some(ErrorCode::InvalidArgument)),
+            ("=", Some(ErrorCode::InvalidArgument)),
+            ("=v", Some(ErrorCode::InvalidArgument)),
+            ("aws:x=1", Some(ErrorCode::InvalidTag)),
+            ("a=1%2C2", Some(ErrorCode::InvalidTag)),
+        ] {
+            assert_eq!(of_header(text).err().map(|error| error.code), code, "{text}");
         }
     }
 }

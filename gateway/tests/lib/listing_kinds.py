@@ -95,7 +95,8 @@ class Listing:
     def object_row(self, key, version, with_owner):
         row = {"Key": key, "LastModified": Told(version)}
         if version.etag:
-            row |= {"ETag": version.etag, "Size": str(version.size), "StorageClass": "STANDARD"}
+            row |= {"ETag": version.etag, "Size": str(version.size), "StorageClass": "STANDARD",
+                    "ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"}
         return row | ({"Owner": self.owner} if with_owner else {})
 
 
@@ -165,7 +166,8 @@ class Versions(Listing):
         if named and chance.random() < 0.7:
             self.after = key, version = chance.choice(named)
             self.query |= {"key-marker": key, "version-id-marker": version.id}
-            self.is_after = model.after_version(key, version, self.bucket)
+            in_prefix = key.startswith(self.prefix) and model.common_prefix(key, self.prefix, self.delimiter)
+            self.is_after = model.after_prefix(in_prefix) if in_prefix else model.after_version(key, version, self.bucket)
         else:
             self.query["key-marker"], self.is_after = marker, model.after_marker(marker, self.prefix, self.delimiter)
 
@@ -249,7 +251,7 @@ class Parts(Listing):
                  "PartNumberMarker": self.query.get("part-number-marker", "0"), "MaxParts": str(self.most), "IsTruncated": str(page.is_truncated).lower()}
         if page.last:
             plain["NextPartNumberMarker"] = str(page.last[0])
-        return plain, [("Part", {"PartNumber": str(number), "LastModified": Told(part), "ETag": part.etag, "Size": str(part.size)}) for number, part in page.listed]
+        return plain, [("Part", {"PartNumber": str(number), "LastModified": Told(part), "ETag": part.etag, "Size": str(part.size), "ChecksumCRC64NVME": Something()}) for number, part in page.listed]
 
     def go_on(self, found, page):
         self.begin_after(int(found["NextPartNumberMarker"]))

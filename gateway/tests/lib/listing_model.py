@@ -86,9 +86,9 @@ def after_prefix(marker):
 
 
 def after_marker(marker, prefix, delimiter):
-    """A marker that is a common prefix, which a page may end with, stands for all keys under it."""
-    is_common = marker.startswith(prefix) and common_prefix(marker, prefix, delimiter) == marker
-    return after_prefix(marker) if is_common else after_key(marker)
+    """A marker within a common prefix stands for all keys under the prefix, which was told with an earlier one."""
+    common = common_prefix(marker, prefix, delimiter) if marker.startswith(prefix) else None
+    return after_key(marker) if common is None else after_prefix(common)
 
 
 def after_version(marker, version, bucket):

@@ -203,7 +203,7 @@ def test_a_header_of_a_completion_binds(wire, headers, wanted):
 @pytest.mark.parametrize(("element", "wanted"), [
     (f"<ChecksumMD5>{ABC['md5']}</ChecksumMD5>", 200), (f"<ChecksumCRC32>{ABC['crc32']}</ChecksumCRC32>", 200),
     (f"<ChecksumCRC32>{wrong(ABC['crc32'])}</ChecksumCRC32>", (400, "InvalidPart")), (f"<ChecksumSHA512>{wrong(ABC['sha512'])}</ChecksumSHA512>", (400, "InvalidPart")),
-    ("<ChecksumCRC64NVME>x</ChecksumCRC64NVME>", (400, "InvalidRequest")), ("<ChecksumBLAKE3>AAAA</ChecksumBLAKE3>", (400, "InvalidRequest"))])
+    ("<ChecksumCRC64NVME>x</ChecksumCRC64NVME>", (400, "BadDigest")), ("<ChecksumCRC64NVME>AAAA</ChecksumCRC64NVME>", (400, "InvalidRequest")), ("<ChecksumBLAKE3>AAAA</ChecksumBLAKE3>", (400, "InvalidRequest"))])
 def test_a_checksum_of_a_part_binds_a_completion(wire, element, wanted):
     upload = wire.upload("plain")
     etag = header_of(wire.part("plain", upload, headers={"x-amz-checksum-crc32": ABC["crc32"]}), "etag")

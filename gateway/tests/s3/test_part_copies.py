@@ -1,5 +1,6 @@
 """UploadPartCopy: ranges, versions, conditions, checksums, and refusals that leave the upload as it was."""
 import base64
+import datetime
 import hashlib
 import os
 
@@ -85,7 +86,7 @@ def test_a_refused_copy_leaves_the_upload_as_it_was(s3, bucket, source):
     place = {"Bucket": bucket, "Key": "copy", "UploadId": upload, "PartNumber": 1}
     kept = s3.upload_part(**place, Body=b"kept")["ETag"]
     tag = f'"{hashlib.md5(CONTENT).hexdigest()}"'
-    wrong = {"CopySourceIfMatch": '"' + "0" * 32 + '"'}, {"CopySourceIfNoneMatch": tag}, {"CopySourceIfModifiedSince": "2100-01-01"}, {"CopySourceIfUnmodifiedSince": "2000-01-01"}
+    wrong = {"CopySourceIfMatch": '"' + "0" * 32 + '"'}, {"CopySourceIfNoneMatch": tag}, {"CopySourceIfModifiedSince": datetime.datetime.now(datetime.UTC)}, {"CopySourceIfUnmodifiedSince": "2000-01-01"}
     for condition in wrong:
         refused("PreconditionFailed", s3.upload_part_copy, **place, CopySource=source, **condition)
     for text in ("0-2", "bytes=0", "bytes=hello-world", "bytes=0-bar", "bytes=hello-", "bytes=0-2,3-5", "bytes=-5", "bytes=5-", "bytes=3-2"):

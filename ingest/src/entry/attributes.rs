@@ -8,6 +8,8 @@ use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::ids::PartNumber;
 use crate::tail::TaggedTail;
 
+use super::storage_class::StorageClass;
+
 /// Longest name or value among an object's headers, metadata and tags, in bytes.
 pub const TEXT_BYTES_MAX: usize = 64 << 10;
 /// Most headers, metadata or tags of an object, of each.
@@ -18,8 +20,8 @@ pub const PARTS_MAX: usize = 10_000;
 pub const OWNER_BYTES_MAX: usize = 256;
 /// Most checksums of an object.
 pub const CHECKSUMS_MAX: usize = 16;
-/// Longest checksum, in bytes.
-pub const CHECKSUM_BYTES_MAX: usize = 64;
+/// Longest checksum, in bytes: SHA-512, and the number of parts of a composite one.
+pub const CHECKSUM_BYTES_MAX: usize = 66;
 
 /// An entity tag: the MD5 of a simple object, or the MD5 of the parts' MD5s and the number of parts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -33,7 +35,8 @@ pub struct ETag {
 /// A checksum of S3, verified when the object was written, and returned on request.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct StoredChecksum {
-    /// The algorithm: 1 CRC32, 2 CRC32C, 3 CRC64NVME, 4 SHA-1, 5 SHA-256.
+    /// The algorithm: 1 CRC32, 2 CRC32C, 3 CRC64NVME, 4 SHA-1, 5 SHA-256, 6 SHA-512, 7 MD5, 8 XXHASH64, 9 XXHASH3,
+    /// 10 XXHASH128.
     pub algorithm: u8,
     /// True for a checksum over the parts' checksums.
     pub is_composite: bool,
@@ -62,7 +65,8 @@ pub struct Attributes {
     pub etag: ETag,
     /// The canonical id of the user who wrote the version, 64 hex digits.
     pub owner: String,
-    /// Standard headers stored with the version, lower-case names (`content-type`, `cache-control`, ...).
+    /// Headers stored with the version, lower-case names (`content-type`, `cache-control`, ...). A storage class other
+    /// than `STANDARD` is one of them.
     pub headers: Vec<(String, String)>,
     /// User metadata, names without the `x-amz-meta-` prefix, lower case.
     pub metadata: Vec<(String, String)>,
@@ -92,10 +96,30 @@ fn get_pairs(from: &mut Decoder, what: &'static str) -> Result<Vec<(String, Stri
 }
 
 /// S3's names of checksum algorithms, each with the bytes of its digest; numbered from 1.
-const ALGORITHMS: [(&str, usize); 5] =
-    [("CRC32", 4), ("CRC32C", 4), ("CRC64NVME", 8), ("SHA1", 20), ("SHA256", 32)];
+const ALGORITHMS: [(&str, usize); 10] = [
+    ("CRC32", 4),
+    ("CRC32C", 4),
+    ("CRC64NVME", 8),
+    ("SHA1", 20),
+    ("SHA256", 32),
+    ("SHA512", 64),
+    ("MD5", 16),
+    ("XXHASH64", 8),
+    ("XXHASH3", 8),
+    ("XXHASH128", 16),
+];
 
 impl StoredChecksum {
+    /// The number of CRC-64/NVME, which every object has: its record names the payload by this digest.
+    pub const CRC64_NVME: u8 = 3;
+
+    /// The checksum of an object or part that has no other: the CRC-64/NVME of its payload, in the order of bytes that
+    /// clients see.
+    pub fn of_digest(digest: u64) -> Self {
+        let digest = Bytes::copy_from_slice(&digest.to_be_bytes());
+        Self { algorithm: Self::CRC64_NVME, is_composite: false, digest }
+    }
+
     fn algorithm_facts(&self) -> Option<(&'static str, usize)> {
         ALGORITHMS.get(usize::from(self.algorithm).checked_sub(1)?).copied()
     }
@@ -154,6 +178,16 @@ impl ETag {
 }
 
 impl Attributes {
+    /// The value of a stored header, by its name, which must be in lower case; `None` without the header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The storage class. Must not fail: a class that this version does not know counts as `STANDARD`.
+    pub fn storage_class(&self) -> StorageClass {
+        self.header(StorageClass::HEADER).and_then(StorageClass::named).unwrap_or_default()
+    }
+
     /// Appends the attributes. A list or text beyond its limit makes the encoder refuse.
     pub fn encode(&self, out: &mut Encoder) {
         out.varint(self.size);

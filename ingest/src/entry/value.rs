@@ -1,11 +1,12 @@
 //! The statement of an entry: an object version, a delete marker, or a removal.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::time::WallTime;
 
-use super::attributes::{Attributes, OWNER_BYTES_MAX};
+use super::attributes::{Attributes, OWNER_BYTES_MAX, StoredChecksum};
 use super::key::EntryKey;
 use super::payload::PayloadLocation;
 
@@ -22,6 +23,17 @@ pub struct ObjectVersion {
     pub attributes: Arc<Attributes>,
     /// The place of the version's bytes.
     pub payload: PayloadLocation,
+}
+
+impl ObjectVersion {
+    /// The checksums that clients see, never none: an object for which no client gave one has the CRC-64/NVME of its
+    /// payload.
+    pub fn checksums(&self) -> Cow<'_, [StoredChecksum]> {
+        match self.attributes.checksums.as_slice() {
+            [] => Cow::Owned(vec![StoredChecksum::of_digest(self.digest)]),
+            given => Cow::Borrowed(given),
+        }
+    }
 }
 
 /// The statement of one entry.

@@ -39,6 +39,8 @@ pub enum WriteCondition {
     IfMatch(ETag),
     /// The current version is the one that the record at this offset made. A delete marker is a version, too.
     IfVersion(Offset),
+    /// The current version has another entity tag, or there is none (`If-None-Match`).
+    IfNoneMatch(ETag),
 }
 
 impl RecordPart for WriteCondition {
@@ -52,6 +54,10 @@ impl RecordPart for WriteCondition {
                 out
             }
             WriteCondition::IfVersion(version) => out.u8(4).u64(version.get()),
+            WriteCondition::IfNoneMatch(etag) => {
+                etag.encode(out.u8(5));
+                out
+            }
         };
     }
 
@@ -63,6 +69,7 @@ impl RecordPart for WriteCondition {
             2 => WriteCondition::IfPresent,
             3 => WriteCondition::IfMatch(ETag::decode(from)?),
             4 => WriteCondition::IfVersion(Offset::new(from.u64("version offset")?)),
+            5 => WriteCondition::IfNoneMatch(ETag::decode(from)?),
             _ => return Err(error),
         })
     }

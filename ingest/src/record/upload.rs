@@ -126,6 +126,11 @@ pub struct UploadPart {
 }
 
 impl UploadPart {
+    /// The checksum that clients see, never none: the CRC-64/NVME of the part unless another was verified or computed.
+    pub fn visible_checksum(&self) -> StoredChecksum {
+        self.checksum.clone().unwrap_or_else(|| StoredChecksum::of_digest(self.digest))
+    }
+
     /// Appends the part, as records and the state run hold it.
     pub fn encode(&self, out: &mut Encoder) {
         out.varint(self.size).raw(&self.md5).u64(self.digest);

@@ -7,8 +7,7 @@ use compactor::manifest;
 use compactor::state::Buckets;
 use compactor::view::Snapshot;
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, StringBuilder, UInt8Array,
-    UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, StringBuilder, UInt64Array,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, UInt8Type};
 use datafusion::catalog::Session;
@@ -44,8 +43,6 @@ pub enum TableColumn {
     IsDeleteMarker,
     /// The entity tag, without quotes.
     ETag,
-    /// The storage class, of objects only.
-    StorageClass,
     /// A map from algorithms to checksums.
     Checksums,
     /// The type of the checksums: of the whole object or of its parts.
@@ -67,7 +64,7 @@ const OBJECTS: [(&str, TableColumn); 14] = [
     ("headers", TableColumn::Manifest("headers")),
     ("metadata", TableColumn::Manifest("metadata")),
     ("tags", TableColumn::Manifest("tags")),
-    ("storage_class", TableColumn::StorageClass),
+    ("storage_class", TableColumn::Manifest("storage_class")),
     ("checksums", TableColumn::Checksums),
     ("checksum_type", TableColumn::ChecksumType),
 ];
@@ -91,9 +88,7 @@ impl TableColumn {
             TableColumn::IsLatest | TableColumn::IsDeleteMarker => {
                 Field::new(name, DataType::Boolean, false)
             }
-            TableColumn::ETag | TableColumn::StorageClass | TableColumn::ChecksumType => {
-                Field::new(name, DataType::Utf8, true)
-            }
+            TableColumn::ETag | TableColumn::ChecksumType => Field::new(name, DataType::Utf8, true),
             TableColumn::Checksums => manifest::schema().field(at("tags")).clone().with_name(name),
             TableColumn::Manifest(source) => {
                 manifest::schema().field(at(source)).clone().with_name(name)
@@ -107,7 +102,7 @@ impl TableColumn {
             TableColumn::Bucket => vec![at("bucket_id")],
             TableColumn::Key => vec![at("key")],
             TableColumn::VersionId => vec![at("version"), at("is_null_version")],
-            TableColumn::IsDeleteMarker | TableColumn::StorageClass => vec![at("kind")],
+            TableColumn::IsDeleteMarker => vec![at("kind")],
             TableColumn::IsLatest => Vec::new(),
             TableColumn::ETag => vec![at("md5"), at("parts")],
             TableColumn::Checksums | TableColumn::ChecksumType => vec![at("checksums")],
@@ -195,7 +190,6 @@ impl RowProjection {
                     Arc::new(BooleanArray::from_iter(is_marker.map(|kind| Some(*kind == marker))))
                 }
                 TableColumn::ETag => etags(&source("md5"), &source("parts")),
-                TableColumn::StorageClass => storage_classes(source("kind").as_primitive()),
                 TableColumn::Checksums => checksums::texts(source("checksums").as_binary())?,
                 TableColumn::ChecksumType => checksums::kinds(source("checksums").as_binary())?,
                 TableColumn::Manifest(name) => source(name),
@@ -230,13 +224,6 @@ fn bucket_names(ids: &UInt64Array, buckets: &Buckets) -> ArrayRef {
             Arc::new(names.finish())
         }
     }
-}
-
-/// Returns the storage class of objects, of which there is one. S3's listings have none for delete markers.
-fn storage_classes(kinds: &UInt8Array) -> ArrayRef {
-    let object = compactor::index_value::IndexValueKind::Object.code();
-    let classes = kinds.values().iter().map(|kind| (*kind == object).then_some("STANDARD"));
-    Arc::new(classes.collect::<StringArray>())
 }
 
 /// Returns versions' ids as clients know them.

@@ -70,7 +70,8 @@ pub(super) const BODY: &[&str] = &[
     "x-amz-sdk-checksum-algorithm",
 ];
 /// Headers that set more than an object and its metadata.
-pub(super) const STORED: &[&str] = &["x-amz-tagging"];
+pub(super) const STORED: &[&str] =
+    &["x-amz-tagging", "x-amz-storage-class", "x-amz-website-redirect-location"];
 /// Headers of a copy's source.
 pub(super) const COPY_FROM: &[&str] = &[
     COPY_SOURCE,

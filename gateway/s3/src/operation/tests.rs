@@ -192,15 +192,21 @@ fn headers_are_obeyed_or_refused() {
     refused("PUT", Object, "tagging", &[("x-amz-copy-source", "b/k")]);
     refused("GET", Object, "", &[("x-amz-copy-source", "b/k")]);
     refused("PUT", Object, "", &[("x-amz-acl", "public-read")]);
-    refused("PUT", Object, "", &[("x-amz-storage-class", "GLACIER")]);
+    refused("PUT", Object, "", &[("x-amz-storage-class", "SNOW")]);
+    refused("PUT", Object, "tagging", &[("x-amz-storage-class", "GLACIER")]);
     for value in ["true", "True", "TRUE", "1", ""] {
         refused("PUT", Bucket, "", &[("x-amz-bucket-object-lock-enabled", value)]);
     }
     let class = [("x-amz-storage-class", "NONE")];
     assert_eq!(decided("PUT", Object, "", &class), Err(ErrorCode::InvalidStorageClass));
+    let acl = [("x-amz-acl", "public-ready")];
+    for query in ["", "acl"] {
+        assert_eq!(decided("PUT", Object, query, &acl), Err(ErrorCode::InvalidArgument));
+    }
 
     obeyed("PUT", Bucket, "", &[("x-amz-bucket-object-lock-enabled", "False")]);
-    obeyed("PUT", Object, "", &[("x-amz-acl", "private"), ("x-amz-storage-class", "STANDARD")]);
+    obeyed("PUT", Object, "", &[("x-amz-acl", "private"), ("x-amz-storage-class", "GLACIER")]);
+    obeyed("PUT", Object, "", &[("x-amz-website-redirect-location", "/a")]);
     obeyed("PUT", Object, "", &[("if-none-match", "*"), ("x-amz-tagging", "a=1")]);
     obeyed("PUT", Object, "", &[("x-amz-checksum-sha512", "AA=="), ("x-amz-meta-a", "1")]);
     obeyed("PUT", Object, "", &[("x-amz-checksum-type", "FULL_OBJECT")]);

@@ -11,17 +11,18 @@ pub fn version_fields(writer: &mut XmlWriter, line: &ListedVersion, owner: Optio
     writer.text("LastModified", &s3::time::xml(line.created.micros()));
     if !line.is_marker {
         writer.text("ETag", &etag(&line.etag.md5, line.etag.parts)).raw("Size", line.size);
-        for algorithm in ChecksumAlgorithm::KEPT {
-            if line.checksums & 1 << (algorithm as u8) != 0 {
+        for algorithm in ChecksumAlgorithm::ALL {
+            if line.labels.has_checksum(algorithm as u8) {
                 writer.text("ChecksumAlgorithm", algorithm.name());
             }
         }
+        writer.text("ChecksumType", line.labels.checksum_kind());
     }
     if let Some(owner) = owner {
         writer.raw("Owner", owner);
     }
     if !line.is_marker {
-        writer.text("StorageClass", "STANDARD");
+        writer.text("StorageClass", line.labels.class.name());
     }
 }
 

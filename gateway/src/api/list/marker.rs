@@ -35,15 +35,43 @@ pub fn parse_token(text: &str) -> Result<ListStart, S3Error> {
     })
 }
 
-/// The place after a marker. A marker that ends like a common prefix means the place after every key below it.
+/// The place after a marker. A marker within a common prefix means the place after every key below that prefix, which was
+/// on an earlier page.
 pub fn after_marker(marker: &str, prefix: &str, delimiter: &str) -> ListStart {
     if marker.is_empty() {
         return ListStart::Start;
     }
-    let key = Bytes::copy_from_slice(marker.as_bytes());
-    let is_prefix = !delimiter.is_empty()
-        && marker.strip_prefix(prefix).is_some_and(|rest| {
-            rest.find(delimiter) == Some(rest.len().wrapping_sub(delimiter.len()))
-        });
-    if is_prefix { ListStart::AfterPrefix(key) } else { ListStart::After(key) }
+    let after_delimiter = match marker.strip_prefix(prefix).filter(|_| !delimiter.is_empty()) {
+        Some(rest) => rest.find(delimiter).map(|at| prefix.len() + at + delimiter.len()),
+        None => None,
+    };
+    match after_delimiter {
+        Some(end) => ListStart::AfterPrefix(Bytes::copy_from_slice(&marker.as_bytes()[..end])),
+        None => ListStart::After(Bytes::copy_from_slice(marker.as_bytes())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_within_a_common_prefix_is_after_all_of_the_prefix() {
+        let key = |text: &str| ListStart::After(Bytes::copy_from_slice(text.as_bytes()));
+        let common = |text: &str| ListStart::AfterPrefix(Bytes::copy_from_slice(text.as_bytes()));
+        for (marker, prefix, delimiter, wanted) in [
+            ("", "a/", "/", ListStart::Start),
+            ("a/b/c", "a/", "/", common("a/b/")),
+            ("a/b/", "a/", "/", common("a/b/")),
+            ("a/b", "a/", "/", key("a/b")),
+            ("a/b/c", "", "/", common("a/")),
+            ("a/b/c", "a/b/", "/", key("a/b/c")),
+            ("a/b/c", "b/", "/", key("a/b/c")),
+            ("a/b/c", "a/", "", key("a/b/c")),
+            ("aéxxb", "a", "é", common("aé")),
+            ("a--b--", "", "--", common("a--")),
+        ] {
+            assert_eq!(after_marker(marker, prefix, delimiter), wanted, "{marker}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ fn max_keys(request: &S3Request) -> Result<usize, S3Error> {
     let max = parsed.ok_or_else(|| {
         ErrorCode::InvalidArgument
             .because("Argument maxKeys must be an integer between 0 and 2147483647")
-            .with("ArgumentName", "max-keys")
+            .with("ArgumentName", "maxKeys")
             .with("ArgumentValue", text)
     })?;
     Ok((max as usize).min(PAGE_MAX))

@@ -33,7 +33,9 @@ pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
     writer.text("Bucket", bucket.name.as_str()).text("Key", key.as_str());
     writer.text("UploadId", &hex::encode(upload.0));
     owners(&mut writer, context, &open.attributes.owner);
-    writer.text("StorageClass", "STANDARD").raw("PartNumberMarker", page.marker);
+    writer
+        .text("StorageClass", open.attributes.storage_class().name())
+        .raw("PartNumberMarker", page.marker);
     if let Some((last, ..)) = parts.last() {
         writer.raw("NextPartNumberMarker", last);
     }
@@ -43,7 +45,7 @@ pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
         writer.begin("Part").raw("PartNumber", number);
         writer.text("LastModified", &s3::time::xml(created.micros()));
         writer.text("ETag", &etag(&part.md5, 0)).raw("Size", part.size);
-        part.checksum.iter().for_each(|checksum| checksum_element(&mut writer, checksum));
+        checksum_element(&mut writer, &part.visible_checksum());
         writer.end("Part");
     }
     Ok(response::xml(writer.finish(root)))

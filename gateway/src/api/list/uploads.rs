@@ -87,7 +87,7 @@ fn write_upload(
     style.text(writer, "Key", &upload.key);
     writer.text("UploadId", &hex::encode(upload.id.0));
     owners(writer, context, &open.attributes.owner);
-    writer.text("StorageClass", "STANDARD");
+    writer.text("StorageClass", open.attributes.storage_class().name());
     writer.text("Initiated", &s3::time::xml(open.created.micros()));
     checksum_algorithm(writer, open);
     writer.end("Upload");

@@ -1,6 +1,5 @@
 //! ListObjectVersions.
 
-use bytes::Bytes;
 use compactor::lookup::find;
 use compactor::outcome::VersionName;
 use compactor::view::Snapshot;
@@ -36,10 +35,11 @@ pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
                 .because("A version-id marker cannot be specified without a key marker."));
         }
         Some(text) => {
-            let key = Bytes::copy_from_slice(marker.as_bytes());
-            match version_marker(&snapshot, bucket.id, marker, text).await? {
-                Some(offset) => ListStart::AfterVersion(key, offset),
-                None => ListStart::After(key),
+            let offset = version_marker(&snapshot, bucket.id, marker, text).await?;
+            match (after_marker(marker, prefix, delimiter), offset) {
+                (ListStart::After(key), Some(offset)) => ListStart::AfterVersion(key, offset),
+                // A key within a common prefix has no line of its own.
+                (start, _) => start,
             }
         }
     };

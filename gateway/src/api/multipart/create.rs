@@ -14,18 +14,15 @@ use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult};
 
 /// CreateMultipartUpload: attributes and checksum algorithm of the later object are fixed here. Fails with
-/// `InvalidRequest` for an algorithm that is not stored with objects.
+/// `InvalidRequest` for an unknown algorithm.
 pub async fn create(context: &S3Context, request: &S3Request) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
     let key = request.object_key()?;
     let algorithm = match request.header("x-amz-checksum-algorithm")? {
         None => None,
-        Some(name) => {
-            let known = ChecksumAlgorithm::named(name).filter(|algorithm| algorithm.is_kept());
-            Some(known.ok_or_else(|| {
-                ErrorCode::InvalidRequest.because("Checksum algorithm provided is unsupported.")
-            })?)
-        }
+        Some(name) => Some(ChecksumAlgorithm::named(name).ok_or_else(|| {
+            ErrorCode::InvalidRequest.because("Checksum algorithm provided is unsupported.")
+        })?),
     };
     let is_composite = match (request.header("x-amz-checksum-type")?, algorithm) {
         (None, Some(algorithm)) => algorithm != ChecksumAlgorithm::Crc64Nvme,

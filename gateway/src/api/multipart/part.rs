@@ -13,14 +13,12 @@ use crate::api::response::{self, HandlerResult};
 pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
     let place = PartPlace::of(context, request).await?;
     let wanted = place.algorithm;
-    let mut taken = body::take_payload(context, request, body, INLINE_BYTES_MAX, wanted).await?;
-    let passing = taken.passing.take();
+    let taken = body::take_payload(context, request, body, INLINE_BYTES_MAX, wanted).await?;
     let (part, _) = place.store(context, request, taken).await?;
     let mut answer = response::empty(200);
     response::set(&mut answer, "etag", &etag(&part.md5, 0));
-    if let Some((algorithm, text)) = part.checksum.as_ref().and_then(response::known_checksum) {
+    if let Some((algorithm, text)) = response::known_checksum(&part.visible_checksum()) {
         response::set(&mut answer, algorithm.header(), &text);
     }
-    response::add_passing(&mut answer, passing.as_ref());
     Ok(answer)
 }

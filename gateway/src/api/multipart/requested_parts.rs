@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use compactor::apply::StoreRules;
 use ingest::ids::PartNumber;
 use ingest::record::UploadPart;
-use s3::checksum::{ChecksumAlgorithm, parse_etag};
+use s3::checksum::{ChecksumAlgorithm, etag, parse_etag};
 use s3::document::{CompleteMultipartUpload, CompletedPart, ElementText};
 use s3::error::{ErrorCode, S3Error};
 use s3::xml;
 
 use crate::api::request::PARTS_MAX;
+
+/// The parts of an upload by their numbers.
+pub type UploadedParts = BTreeMap<PartNumber, UploadPart>;
 
 /// A part that a completion names: number, MD5, and the checksums that the client states.
 pub struct RequestedPart {
@@ -49,15 +53,20 @@ fn requested_part(part: &CompletedPart) -> Result<RequestedPart, S3Error> {
     Ok(RequestedPart { number: PartNumber::new(part.part_number), md5, checksums })
 }
 
-/// The named parts as they were uploaded. Fails with `InvalidPart` when one is missing or has another checksum than the
-/// client states.
+/// The named parts as they were uploaded. Fails with `InvalidPart`, which names the part, when one is missing or has
+/// another entity tag or checksum than the client states.
 pub fn find_parts<'a>(
     named: &[RequestedPart],
-    parts: &'a BTreeMap<PartNumber, UploadPart>,
+    parts: &'a UploadedParts,
 ) -> Result<Vec<&'a UploadPart>, S3Error> {
-    let invalid = || S3Error::from(ErrorCode::InvalidPart);
     let find = |named: &RequestedPart| {
-        let part = parts.get(&named.number).ok_or_else(invalid)?;
+        let invalid = || {
+            S3Error::from(ErrorCode::InvalidPart)
+                .with("PartNumber", named.number.to_string())
+                .with("ETag", etag(&named.md5, 0))
+        };
+        let part = parts.get(&named.number).filter(|part| part.md5 == named.md5);
+        let part = part.ok_or_else(invalid)?;
         for (algorithm, claimed) in &named.checksums {
             let stored = part.checksum.as_ref();
             let is_same = match stored.filter(|stored| stored.algorithm == *algorithm as u8) {
@@ -75,4 +84,20 @@ pub fn find_parts<'a>(
         Ok(part)
     };
     named.iter().map(find).collect()
+}
+
+/// The error for the first of the named parts that is smaller than a part may be, unless it is the last. Called after the
+/// fold has refused the completion.
+pub fn too_small(named: &[RequestedPart], parts: &UploadedParts) -> S3Error {
+    let min = StoreRules::default().part_bytes_min;
+    let error = S3Error::from(ErrorCode::EntityTooSmall);
+    let mut found = named.iter().filter_map(|named| parts.get_key_value(&named.number));
+    match found.find(|(_, part)| part.size < min) {
+        None => error,
+        Some((number, part)) => error
+            .with("ProposedSize", part.size.to_string())
+            .with("MinSizeAllowed", min.to_string())
+            .with("PartNumber", number.to_string())
+            .with("ETag", etag(&part.md5, 0)),
+    }
 }

@@ -3,7 +3,7 @@
 use compactor::state::OpenUpload;
 use ingest::entry::StoredChecksum;
 use ingest::record::UploadPart;
-use s3::checksum::{ChecksumAlgorithm, ChecksumHasher, base64};
+use s3::checksum::{ChecksumAlgorithm, ChecksumHasher};
 use s3::error::{ErrorCode, S3Error};
 use s3::names::number;
 
@@ -44,19 +44,17 @@ pub fn whole_checksum(
     }))
 }
 
-/// CRC-64/NVME of all parts together. Every part has this digest in its record, so it exists for every upload.
-fn whole_crc64(parts: &[&UploadPart]) -> Option<Vec<u8>> {
-    let mut combined: Option<Vec<u8>> = None;
-    for part in parts {
+/// CRC-64/NVME of all parts together: the checksum that clients see of an object whose upload was begun without an
+/// algorithm. Every part has this digest in its record, so it never fails; `None` without parts.
+pub fn whole_crc64(parts: &[&UploadPart]) -> Option<StoredChecksum> {
+    let (first, others) = parts.split_first()?;
+    let join = |before: Vec<u8>, part: &&UploadPart| {
         let digest = part.digest.to_be_bytes();
-        combined = match combined {
-            None => Some(digest.to_vec()),
-            Some(before) => {
-                Some(ChecksumAlgorithm::Crc64Nvme.combine(&before, &digest, part.size)?)
-            }
-        };
-    }
-    combined
+        ChecksumAlgorithm::Crc64Nvme.combine(&before, &digest, part.size)
+    };
+    let digest = others.iter().try_fold(first.digest.to_be_bytes().to_vec(), join)?;
+    let algorithm = StoredChecksum::CRC64_NVME;
+    Some(StoredChecksum { algorithm, is_composite: false, digest: digest.into() })
 }
 
 /// Compares size, checksum type and checksum in the request's headers with those of the object. Fails for the first
@@ -92,7 +90,7 @@ pub fn check_claims(
                 claimed == whole || digest.is_some_and(|(digest, _)| claimed == digest)
             }
             _ if algorithm == ChecksumAlgorithm::Crc64Nvme => {
-                whole_crc64(parts).is_some_and(|digest| claimed == base64(&digest))
+                whole_crc64(parts).is_some_and(|whole| claimed == whole.text())
             }
             _ => {
                 return Err(ErrorCode::InvalidRequest.because(format!(

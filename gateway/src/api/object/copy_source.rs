@@ -15,13 +15,16 @@ use s3::names;
 use s3::operation::COPY_SOURCE;
 use s3::operation::body::UPLOAD_BYTES_MAX;
 
-use super::read::{EarlyResponse, OpenedObject, ReadPlan, open};
-use crate::api::conditions::{ReadVerdict, judge};
+use super::read::{EarlyResponse, OpenedObject, ReadPlan, judged, open};
+use crate::api::conditions::ReadVerdict;
 use crate::api::context::{BucketView, S3Context};
 use crate::api::errors::read_error;
 use crate::api::request::S3Request;
 use crate::api::response::{self, ResponseBody};
 use crate::api::version_id::{found_name, version_ref, version_text};
+
+/// The prefix of the headers with conditions on the source.
+const PREFIX: &str = "x-amz-copy-source-";
 
 /// The source that a request names.
 pub struct CopySource {
@@ -113,11 +116,15 @@ impl CopySource {
     }
 
     fn check_conditions(&self, request: &S3Request, object: &ObjectVersion) -> Result<(), S3Error> {
-        let (etag, created) = (object.attributes.etag, object.created.micros());
-        match judge(&request.parts.headers, "x-amz-copy-source-", etag, created)? {
+        match judged(request, PREFIX, object)? {
             ReadVerdict::Pass => Ok(()),
-            ReadVerdict::NotModified | ReadVerdict::Failed => {
-                Err(ErrorCode::PreconditionFailed.into())
+            ReadVerdict::NotModified | ReadVerdict::Failed(_) => {
+                let names =
+                    ["if-none-match", "if-modified-since", "if-match", "if-unmodified-since"];
+                let names = names.map(|name| format!("{PREFIX}{name}"));
+                let given = names.into_iter().find(|name| request.parts.headers.contains_key(name));
+                let error = S3Error::from(ErrorCode::PreconditionFailed);
+                Err(error.with("Condition", given.unwrap_or_default()))
             }
         }
     }
@@ -131,7 +138,7 @@ impl CopySource {
 
 /// The plan to read a range of the source. Fails for more bytes than one request may store.
 fn plan(range: Range<u64>) -> Result<ReadPlan, S3Error> {
-    let plan = ReadPlan { range, is_partial: false, parts: None };
+    let plan = ReadPlan { range, is_partial: false, part: None };
     if plan.len() > UPLOAD_BYTES_MAX {
         return Err(ErrorCode::InvalidRequest.because(format!(
             "The specified copy source is larger than the maximum allowable size for a copy source: {UPLOAD_BYTES_MAX}"

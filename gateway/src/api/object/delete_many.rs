@@ -82,7 +82,9 @@ async fn delete_one(
     }
     let key = ObjectKey::new(object.key.as_bytes().to_vec())
         .map_err(|_| S3Error::from(ErrorCode::MalformedXml))?;
-    let version = version_ref(object.version_id.as_deref())?;
+    // Of one key among many AWS says so of every id that no version has.
+    let version = version_ref(object.version_id.as_deref())
+        .map_err(|_| S3Error::from(ErrorCode::NoSuchVersion))?;
     let condition = match object.etag.as_deref() {
         None => WriteCondition::Always,
         Some("*") => WriteCondition::IfPresent,

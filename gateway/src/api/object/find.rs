@@ -15,18 +15,25 @@ pub fn object_of<'a>(
     request: &S3Request,
     found: &'a FoundObject,
 ) -> Result<&'a ObjectVersion, S3Error> {
+    let is_named = request.query("versionId").is_some();
+    object_or(found, if is_named { ErrorCode::MethodNotAllowed } else { ErrorCode::NoSuchKey })
+}
+
+/// The object of a version whose tags a request reads. A delete marker has none: fails with `MethodNotAllowed`, also for
+/// the current version.
+pub fn tagged_object_of(found: &FoundObject) -> Result<&ObjectVersion, S3Error> {
+    object_or(found, ErrorCode::MethodNotAllowed)
+}
+
+/// The object of a version that was found. Fails with `code` for a delete marker.
+fn object_or(found: &FoundObject, code: ErrorCode) -> Result<&ObjectVersion, S3Error> {
     match &found.statement {
         EntryValue::Object(object) => Ok(object),
         EntryValue::Marker { created, .. } => {
-            let code = if request.query("versionId").is_some() {
-                ErrorCode::MethodNotAllowed
-            } else {
-                ErrorCode::NoSuchKey
-            };
             let error = S3Error::from(code);
             // A marker can be removed by its version, and nothing else be done with it.
             let error = if code == ErrorCode::MethodNotAllowed {
-                error.with(ALLOW, "DELETE")
+                error.with(ALLOW, "DELETE").with("ResourceType", "DeleteMarker")
             } else {
                 error
             };
@@ -46,7 +53,7 @@ pub fn not_found(request: &S3Request) -> S3Error {
     } else {
         ErrorCode::NoSuchKey
     };
-    S3Error::from(code).with("Key", request.key.clone().unwrap_or_default())
+    code.into()
 }
 
 /// The version that the request names, which may be a delete marker, in the bucket that the request reads. Fails when it is

@@ -3,14 +3,16 @@
 use compactor::outcome::VersionName;
 use compactor::state::BucketState;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use ingest::entry::ObjectVersion;
+use ingest::entry::{ObjectVersion, StorageClass, StoredChecksum};
 use ingest::record::Versioning;
 use query::object::{FoundObject, ObjectBody};
 use s3::checksum::etag;
+use s3::encoded_word::encoded_word;
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
 use s3::operation::Operation;
 
+use super::attributes::REDIRECT_LOCATION;
 use super::find::{find, not_found, object_of};
 use super::read::{EarlyResponse, OpenedObject, ReadPlan, check_conditions, open};
 use crate::api::context::{BucketView, S3Context};
@@ -66,6 +68,7 @@ fn answer(
     let object = object_of(request, found)?;
     let mut answer = Response::new(body);
     describe(&mut answer, request, bucket, object, found_name(found))?;
+    add_checksums(&mut answer, request, object, plan)?;
     response::set(&mut answer, "content-length", &plan.len().to_string());
     if plan.is_partial {
         *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -73,7 +76,7 @@ fn answer(
         let text = format!("bytes {}-{last}/{}", plan.range.start, object.attributes.size);
         response::set(&mut answer, "content-range", &text);
     }
-    if let Some(parts) = plan.parts {
+    if let Some(parts) = plan.part.as_ref().and_then(|part| part.count) {
         response::set(&mut answer, "x-amz-mp-parts-count", &parts.to_string());
     }
     Ok(answer)
@@ -121,6 +124,11 @@ fn describe(
             response::set(answer, name, value);
         }
     }
+    for name in [StorageClass::HEADER, REDIRECT_LOCATION] {
+        if let Some(value) = attributes.header(name) {
+            response::set(answer, name, value);
+        }
+    }
     for name in headers::STORED {
         let parameter = format!("response-{name}");
         if let Some(value) = request.query(&parameter) {
@@ -130,7 +138,7 @@ fn describe(
     }
     for (name, value) in &attributes.metadata {
         let name = HeaderName::try_from(format!("x-amz-meta-{name}"));
-        let value = HeaderValue::from_bytes(value.as_bytes());
+        let value = HeaderValue::from_str(&encoded_word(value));
         if let (Ok(name), Ok(value)) = (name, value) {
             answer.headers_mut().append(name, value);
         }
@@ -141,10 +149,33 @@ fn describe(
     if bucket.versioning != Versioning::Off {
         response::set(answer, "x-amz-version-id", &version_text(version));
     }
+    Ok(())
+}
+
+/// Adds the checksums of the bytes that are sent, if the request wants them: those of the object, or that of the part.
+/// The type is the object's in both cases. A range has none.
+fn add_checksums(
+    answer: &mut Response<ResponseBody>,
+    request: &S3Request,
+    object: &ObjectVersion,
+    plan: &ReadPlan,
+) -> Result<(), S3Error> {
     let mode = request.header("x-amz-checksum-mode")?;
-    let wants = mode.is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"));
-    if wants && request.header("range")?.is_none() {
-        attributes.checksums.iter().for_each(|checksum| add_checksum(answer, checksum));
+    if !mode.is_some_and(|mode| mode.eq_ignore_ascii_case("enabled")) {
+        return Ok(());
+    }
+    let checksums = object.checksums();
+    match &plan.part {
+        Some(part) => {
+            let Some(checksum) = &part.checksum else { return Ok(()) };
+            add_checksum(answer, checksum);
+            let kind = checksums.first().map_or("FULL_OBJECT", StoredChecksum::kind);
+            response::set(answer, "x-amz-checksum-type", kind);
+        }
+        None if request.header("range")?.is_none() => {
+            checksums.iter().for_each(|checksum| add_checksum(answer, checksum));
+        }
+        None => {}
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! GetObjectAttributes.
 
-use ingest::entry::{Attributes, PartSummary};
+use ingest::entry::{ObjectVersion, PartSummary};
 use ingest::record::Versioning;
 use s3::checksum::etag;
 use s3::document::{ChecksumAttributes, GetObjectAttributesResponse, ObjectParts, PartAttributes};
@@ -71,7 +71,7 @@ pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
     if let Err(early) = check_conditions(request, object) {
         return early.into_answer();
     }
-    let mut answer = response::document(&result(wanted, &object.attributes, &page))?;
+    let mut answer = response::document(&result(wanted, object, &page))?;
     response::set(&mut answer, "last-modified", &s3::time::http(object.created.micros()));
     if bucket.versioning != Versioning::Off {
         response::set(&mut answer, "x-amz-version-id", &version_text(found_name(&found)));
@@ -82,12 +82,14 @@ pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
 /// The attributes that are wanted; those that the object does not have are left out.
 fn result(
     wanted: WantedAttributes,
-    attributes: &Attributes,
+    object: &ObjectVersion,
     page: &PartPage,
 ) -> GetObjectAttributesResponse {
+    let attributes = &object.attributes;
     let tag = etag(&attributes.etag.md5, attributes.etag.parts);
-    let checksum = attributes.checksums.first().map(|first| ChecksumAttributes {
-        checksums: checksum_elements(&attributes.checksums),
+    let checksums = object.checksums();
+    let checksum = checksums.first().map(|first| ChecksumAttributes {
+        checksums: checksum_elements(checksums.iter()),
         kind: first.kind(),
     });
     let has_parts = wanted.parts && !attributes.parts.is_empty();
@@ -96,7 +98,7 @@ fn result(
         etag: wanted.etag.then(|| tag.trim_matches('"').to_owned()),
         checksum: checksum.filter(|_| wanted.checksum),
         object_parts: has_parts.then(|| parts(&attributes.parts, page)),
-        storage_class: wanted.storage_class.then_some("STANDARD"),
+        storage_class: wanted.storage_class.then(|| attributes.storage_class().name()),
         object_size: wanted.size.then_some(attributes.size),
     }
 }

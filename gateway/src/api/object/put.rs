@@ -8,7 +8,7 @@ use crate::api::body;
 use crate::api::conditions;
 use crate::api::context::S3Context;
 use crate::api::request::{RequestBody, S3Request};
-use crate::api::response::{self, HandlerResult, add_checksum, add_passing, add_written};
+use crate::api::response::{self, HandlerResult, add_checksum, add_written};
 
 /// PutObject. The response comes after the object is durable and visible. The object appears as a whole or not at all.
 pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
@@ -19,19 +19,17 @@ pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) ->
     let wanted = wanted_checksum(request, "x-amz-sdk-checksum-algorithm")?;
     let inline_max = context.options.inline_bytes_max;
     let taken = body::take_payload(context, request, body, inline_max, wanted).await?;
+    let checksum = taken.visible_checksum();
     let attributes = Attributes {
         size: taken.size,
         etag: ETag { md5: taken.md5, parts: 0 },
-        checksums: taken.checksum.iter().cloned().collect(),
+        checksums: taken.checksum.into_iter().collect(),
         ..attributes
     };
     let written =
         write(context, request, &bucket, &key, condition, attributes, taken.payload).await?;
     let mut answer = response::empty(200);
     add_written(&mut answer, &written);
-    if let Some(checksum) = &taken.checksum {
-        add_checksum(&mut answer, checksum);
-    }
-    add_passing(&mut answer, taken.passing.as_ref());
+    add_checksum(&mut answer, &checksum);
     Ok(answer)
 }

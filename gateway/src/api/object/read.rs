@@ -1,9 +1,11 @@
 //! Reading an object's bytes: a plan made from its attributes, and the body that the plan opens.
 
 use std::ops::Range;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use compactor::view::Snapshot;
-use ingest::entry::{ETag, ObjectVersion};
+use http::Response;
+use ingest::entry::{ObjectVersion, StoredChecksum};
 use ingest::ids::BucketId;
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
@@ -15,7 +17,7 @@ use s3::error::{ErrorCode, S3Error};
 use crate::api::conditions::{self, ReadVerdict, judge, may_take_range};
 use crate::api::errors::read_error;
 use crate::api::request::S3Request;
-use crate::api::response::{self, HandlerResult};
+use crate::api::response::{self, HandlerResult, ResponseBody};
 use crate::server::partition_handle::PartitionHandle;
 
 /// The bytes of an object that a request reads.
@@ -24,14 +26,22 @@ pub struct ReadPlan {
     pub range: Range<u64>,
     /// True when the response says which bytes these are (206), even if they are all.
     pub is_partial: bool,
-    /// The number of the object's parts, where the request names a part by its number.
-    pub parts: Option<u16>,
+    /// The part that the request names by its number.
+    pub part: Option<ReadPart>,
+}
+
+/// The part of an object that a request reads.
+pub struct ReadPart {
+    /// The number of the object's parts; `None` for an object that was written in one piece.
+    pub count: Option<u16>,
+    /// The checksum of the part's bytes, if it is known.
+    pub checksum: Option<StoredChecksum>,
 }
 
 impl ReadPlan {
     /// All bytes of an object.
     pub fn whole(size: u64) -> Self {
-        Self { range: 0..size, is_partial: false, parts: None }
+        Self { range: 0..size, is_partial: false, part: None }
     }
 
     /// The number of bytes.
@@ -40,7 +50,8 @@ impl ReadPlan {
     }
 
     /// The bytes that a request's range or part number names. A range that is not well-formed, or that `If-Range` makes
-    /// void, means all bytes. Fails with `InvalidRange` for bytes or a part that the object does not have.
+    /// void, means all bytes. Fails with `InvalidRange` for bytes that the object does not have, and with
+    /// `InvalidPartNumber` for such a part.
     pub fn of(request: &S3Request, object: &ObjectVersion) -> Result<Self, S3Error> {
         let attributes = &object.attributes;
         let size = attributes.size;
@@ -50,30 +61,7 @@ impl ReadPlan {
                 return Err(ErrorCode::InvalidRequest
                     .because("Cannot specify both Range header and partNumber query parameter"));
             }
-            let number = request.part_number()?.get();
-            let refused = || {
-                S3Error::from(ErrorCode::InvalidRange)
-                    .with("ActualPartCount", attributes.etag.parts.to_string())
-            };
-            if attributes.parts.is_empty() {
-                return if number == 1 {
-                    Ok(Self { range: 0..size, is_partial: size > 0, parts: None })
-                } else {
-                    Err(refused())
-                };
-            }
-            let mut start = 0;
-            for (index, part) in attributes.parts.iter().enumerate() {
-                if index + 1 == usize::from(number) {
-                    return Ok(Self {
-                        range: start..start + part.size,
-                        is_partial: true,
-                        parts: Some(attributes.etag.parts),
-                    });
-                }
-                start += part.size;
-            }
-            return Err(refused());
+            return Self::of_part(request.part_number()?.get(), object);
         }
         let headers = &request.parts.headers;
         let range = match range {
@@ -81,8 +69,33 @@ impl ReadPlan {
             range => range,
         };
         Ok(match conditions::range(range, size)? {
-            Some(range) => Self { range, is_partial: true, parts: None },
+            Some(range) => Self { range, is_partial: true, part: None },
             None => Self::whole(size),
+        })
+    }
+
+    /// The bytes of a part. An object that was written in one piece has one. Parts are counted from 1 on, whatever
+    /// their numbers in the upload were.
+    fn of_part(number: u16, object: &ObjectVersion) -> Result<Self, S3Error> {
+        let attributes = &object.attributes;
+        let (size, parts) = (attributes.size, &attributes.parts);
+        if number == 1 && parts.is_empty() {
+            let checksum = object.checksums().first().cloned();
+            let part = Some(ReadPart { count: None, checksum });
+            return Ok(Self { range: 0..size, is_partial: size > 0, part });
+        }
+        let before = usize::from(number) - 1;
+        let Some(part) = parts.get(before) else {
+            return Err(S3Error::from(ErrorCode::InvalidPartNumber)
+                .with("ActualPartCount", parts.len().max(1).to_string())
+                .with("PartNumberRequested", number.to_string()));
+        };
+        let start: u64 = parts[..before].iter().map(|part| part.size).sum();
+        let count = Some(attributes.etag.parts);
+        Ok(Self {
+            range: start..start + part.size,
+            is_partial: true,
+            part: Some(ReadPart { count, checksum: part.checksum.clone() }),
         })
     }
 }
@@ -93,8 +106,8 @@ pub enum EarlyResponse {
     Read(ReadError),
     /// An error that the client caused.
     S3(S3Error),
-    /// The client has this version already.
-    NotModified(ETag),
+    /// The client has this object already.
+    NotModified(Box<ObjectVersion>),
 }
 
 impl From<ReadError> for EarlyResponse {
@@ -115,23 +128,47 @@ impl EarlyResponse {
         match self {
             EarlyResponse::Read(error) => Err(read_error(error)),
             EarlyResponse::S3(error) => Err(error),
-            EarlyResponse::NotModified(tag) => {
-                let mut answer = response::empty(304);
-                response::set(&mut answer, "etag", &etag(&tag.md5, tag.parts));
-                Ok(answer)
-            }
+            EarlyResponse::NotModified(object) => Ok(not_modified(&object)),
         }
     }
 }
 
+/// The response to a client that has the object already: the headers of the object's response by which a cache is kept
+/// (RFC 9110, 15.4.5).
+fn not_modified(object: &ObjectVersion) -> Response<ResponseBody> {
+    let mut answer = response::empty(304);
+    let tag = object.attributes.etag;
+    response::set(&mut answer, "etag", &etag(&tag.md5, tag.parts));
+    response::set(&mut answer, "last-modified", &s3::time::http(object.created.micros()));
+    for name in ["cache-control", "expires"] {
+        if let Some(value) = object.attributes.header(name) {
+            response::set(&mut answer, name, value);
+        }
+    }
+    answer
+}
+
 /// Fails with the response of a read whose conditions do not hold for an object.
 pub fn check_conditions(request: &S3Request, object: &ObjectVersion) -> Result<(), EarlyResponse> {
-    let etag = object.attributes.etag;
-    match judge(&request.parts.headers, "", etag, object.created.micros())? {
+    match judged(request, "", object)? {
         ReadVerdict::Pass => Ok(()),
-        ReadVerdict::NotModified => Err(EarlyResponse::NotModified(etag)),
-        ReadVerdict::Failed => Err(S3Error::from(ErrorCode::PreconditionFailed).into()),
+        ReadVerdict::NotModified => Err(EarlyResponse::NotModified(Box::new(object.clone()))),
+        ReadVerdict::Failed(condition) => {
+            Err(S3Error::from(ErrorCode::PreconditionFailed).with("Condition", condition).into())
+        }
     }
+}
+
+/// Evaluates the conditions of a read whose headers have a prefix, as [`judge`] does. Fails for a header that cannot be
+/// read.
+pub fn judged(
+    request: &S3Request,
+    prefix: &str,
+    object: &ObjectVersion,
+) -> Result<ReadVerdict, S3Error> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (etag, created) = (object.attributes.etag, object.created.micros());
+    judge(&request.parts.headers, prefix, etag, created, now as i64)
 }
 
 /// A version whose bytes are open.

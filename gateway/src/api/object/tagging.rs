@@ -3,7 +3,7 @@
 use compactor::outcome::RecordOutcome;
 use ingest::record::{RecordBody, SetTags, Versioning};
 
-use super::find::{find, object_of};
+use super::find::{find, tagged_object_of};
 use crate::api::body;
 use crate::api::context::S3Context;
 use crate::api::errors::{rejected, unexpected};
@@ -18,7 +18,7 @@ pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
     let view = context.bucket_for_read(request).await?;
     let bucket = view.bucket.clone();
     let found = find(view, request).await?;
-    let object = object_of(request, &found)?;
+    let object = tagged_object_of(&found)?;
     let mut answer = response::document(&tag_set::document(&object.attributes.tags))?;
     if bucket.versioning != Versioning::Off {
         response::set(&mut answer, "x-amz-version-id", &version_text(found_name(&found)));
