@@ -4,6 +4,7 @@ mod access_control;
 mod attributes;
 mod bucket;
 mod copy;
+mod cors;
 mod delete;
 mod tagging;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use bucket::{
     VersioningStatus,
 };
 pub use copy::{CopyObjectResult, CopyPartResult};
+pub use cors::{CorsConfiguration, CorsRule};
 pub use delete::{Delete, DeleteError, DeleteKey, DeleteResult, Deleted};
 pub use tagging::{Tag, TagSet, Tagging};
 pub use upload::{

@@ -32,6 +32,7 @@ macro_rules! codes {
 
 codes! {
     AccessDenied "AccessDenied" 403 "Access Denied",
+    AccessForbidden "AccessForbidden" 403 "Access forbidden.",
     AuthorizationHeaderMalformed "AuthorizationHeaderMalformed" 400 "The authorization header is malformed.",
     AuthorizationQueryParametersError "AuthorizationQueryParametersError" 400 "The authorization query parameters are malformed.",
     BadDigest "BadDigest" 400 "The Content-MD5 or checksum value that you specified did not match what the server received.",
@@ -41,6 +42,7 @@ codes! {
     BucketNotEmpty "BucketNotEmpty" 409 "The bucket you tried to delete is not empty.",
     EntityTooLarge "EntityTooLarge" 400 "Your proposed upload exceeds the maximum allowed size.",
     EntityTooSmall "EntityTooSmall" 400 "Your proposed upload is smaller than the minimum allowed size.",
+    IllegalLocationConstraint "IllegalLocationConstraintException" 400 "The location constraint is incompatible for the region specific endpoint this request was sent to.",
     IncompleteBody "IncompleteBody" 400 "You did not provide the number of bytes specified by the Content-Length HTTP header.",
     InternalError "InternalError" 500 "We encountered an internal error. Please try again.",
     InvalidAccessKeyId "InvalidAccessKeyId" 403 "The AWS access key ID you provided does not exist in our records.",

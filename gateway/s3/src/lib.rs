@@ -4,6 +4,7 @@
 
 pub mod checksum;
 pub mod chunked;
+pub mod cors;
 pub mod document;
 pub mod encoded_word;
 pub mod error;
