@@ -10,6 +10,7 @@ mod tagging;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod website;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,10 @@ pub use tagging::{Tag, TagSet, Tagging};
 pub use upload::{
     CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, ElementText,
     InitiateMultipartUploadResult,
+};
+pub use website::{
+    ErrorDocument, IndexDocument, RedirectAllRequestsTo, RoutingCondition, RoutingRedirect,
+    RoutingRule, RoutingRules, WebsiteConfiguration,
 };
 
 /// Elements with checksums, by their names, for example `ChecksumSHA256`.

@@ -14,4 +14,5 @@ pub mod names;
 pub mod operation;
 pub mod sigv4;
 pub mod time;
+pub mod website;
 pub mod xml;

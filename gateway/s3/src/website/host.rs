@@ -1,0 +1,113 @@
+//! The hosts that serve websites.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::request::Parts;
+use http::uri::Authority;
+
+/// The longest name of a host in bytes.
+const HOST_BYTES_MAX: usize = 253;
+
+/// The domains below which hosts are named by buckets: `bucket.domain` serves the website of `bucket`.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct WebsiteDomains(Vec<String>);
+
+/// The error for a text that is not the name of a domain.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected names of domains, separated by commas, and `{0}` is none")]
+pub struct NotDomain(String);
+
+impl FromStr for WebsiteDomains {
+    type Err = NotDomain;
+
+    /// Reads names that are separated by commas; no domain for an empty text. Fails for a name with another character
+    /// than letters, digits, dots and hyphens.
+    fn from_str(text: &str) -> Result<Self, NotDomain> {
+        let names = text.split(',').map(|name| name.trim().to_ascii_lowercase());
+        let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        let is_domain = |name: &&String| {
+            name.len() <= HOST_BYTES_MAX
+                && name.split('.').all(|label| !label.is_empty() && label.bytes().all(allowed))
+        };
+        match names.iter().find(|name| !is_domain(name)) {
+            Some(wrong) => Err(NotDomain(wrong.clone())),
+            None => Ok(Self(names)),
+        }
+    }
+}
+
+impl fmt::Display for WebsiteDomains {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0.join(","))
+    }
+}
+
+impl WebsiteDomains {
+    /// The host of a request, with its port, from the header before the target; empty for a request without one.
+    pub fn host<'a>(&self, parts: &'a Parts) -> &'a str {
+        let header = parts.headers.get("host").and_then(|host| host.to_str().ok());
+        header.or(parts.uri.authority().map(Authority::as_str)).unwrap_or_default()
+    }
+
+    /// The bucket that a host names, with or without a port, in lower case; empty for a domain itself. The name is not
+    /// validated and must be looked up. `None` for a host that serves no websites.
+    pub fn bucket_of(&self, host: &str) -> Option<String> {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let below = |domain: &String| {
+            let at = name.len().checked_sub(domain.len())?;
+            let (bucket, end) = name.split_at_checked(at)?;
+            if !end.eq_ignore_ascii_case(domain) {
+                return None;
+            }
+            if bucket.is_empty() { Some(bucket) } else { bucket.strip_suffix('.') }
+        };
+        self.0.iter().find_map(below).map(str::to_ascii_lowercase)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_names_the_bucket_below_a_domain() {
+        let domains: WebsiteDomains = "S3-website.localhost, pages.example.com".parse().unwrap();
+        assert_eq!(domains.to_string(), "s3-website.localhost,pages.example.com");
+        for (host, bucket) in [
+            ("photos.s3-website.localhost", Some("photos")),
+            ("photos.s3-website.localhost:9000", Some("photos")),
+            ("photos.s3-website.localhost.", Some("photos")),
+            ("Photos.S3-Website.LocalHost:9000", Some("photos")),
+            ("www.example.com.pages.example.com", Some("www.example.com")),
+            ("s3-website.localhost:9000", Some("")),
+            (".s3-website.localhost", Some("")),
+            ("photoss3-website.localhost", None),
+            ("s3-website.localhost.evil.com", None),
+            ("photos.s3-website.localhost:port", None),
+            ("localhost:9000", None),
+            ("127.0.0.1:9000", None),
+            ("[::1]:9000", None),
+            ("é.s3-website.localhost", Some("é")),
+            ("é", None),
+            ("", None),
+        ] {
+            assert_eq!(domains.bucket_of(host).as_deref(), bucket, "{host}");
+        }
+        let none: WebsiteDomains = "".parse().unwrap();
+        assert_eq!(none.bucket_of("photos.s3-website.localhost"), None);
+        assert_eq!(none.bucket_of(""), None);
+    }
+
+    #[test]
+    fn other_texts_are_no_domains() {
+        for wrong in ["a b", "a..b", "a.", ".a", "a/b", "a:80", "a,b_c", "ž", &"a".repeat(254)] {
+            assert!(wrong.parse::<WebsiteDomains>().is_err(), "{wrong}");
+        }
+    }
+}
