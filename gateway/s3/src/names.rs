@@ -55,28 +55,40 @@ pub fn hex_number(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok().filter(|_| is_digits)
 }
 
-/// Fails with `InvalidBucketName` unless a text follows S3's rules for names of buckets: 3 to 63 lower-case letters,
-/// digits, dots and hyphens, a letter or digit at both ends, no two dots in a row, no IPv4 address, and no reserved
-/// prefix or suffix.
+/// Prefixes of names that AWS keeps for itself.
+const RESERVED_PREFIXES: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
+/// Suffixes of names that AWS keeps for aliases and for other kinds of buckets.
+const RESERVED_SUFFIXES: [&str; 5] = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
+
+/// Fails with `InvalidBucketName` unless a text follows S3's rules for names of new buckets: 3 to 63 lower-case letters,
+/// digits, dots and hyphens, a letter or digit at both ends of each label between dots, no form of an IPv4 address, and
+/// no reserved prefix or suffix. Buckets of other names that exist already stay usable.
 pub fn check_bucket(name: &str) -> Result<(), S3Error> {
     let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
-    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
-    let looks_like_address = name.parse::<std::net::Ipv4Addr>().is_ok();
+    let is_label =
+        |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+    let is_number = |label: &str| label.bytes().all(|b| b.is_ascii_digit());
+    let looks_like_address = name.split('.').count() == 4 && name.split('.').all(is_number);
     let is_good = (3..=63).contains(&name.len())
         && name.bytes().all(allowed)
-        && edge(name.bytes().next())
-        && edge(name.bytes().last())
-        && !name.contains("..")
+        && name.split('.').all(is_label)
         && !looks_like_address
-        && !name.starts_with("xn--")
-        && !name.starts_with("sthree-")
-        && !name.ends_with("-s3alias")
-        && !name.ends_with("--ol-s3");
+        && !RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        && !RESERVED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
     if is_good {
         Ok(())
     } else {
         Err(S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", name))
     }
+}
+
+/// Returns true if a text has the form of the name of an AWS region, such as `eu-west-1` or `us-gov-east-1`. The region of
+/// a server may have another form, so it must be compared before.
+pub fn is_region(text: &str) -> bool {
+    let Some((words, number)) = text.rsplit_once('-') else { return false };
+    let is_word = |word: &str| word.len() >= 2 && word.bytes().all(|b| b.is_ascii_lowercase());
+    let is_number = (1..=2).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+    is_number && words.contains('-') && words.split('-').all(is_word)
 }
 
 #[cfg(test)]
@@ -85,13 +97,81 @@ mod tests {
 
     #[test]
     fn bucket_names_are_checked() {
-        for good in ["abc", "a.b-c", "123", &"x".repeat(63)] {
+        let good = [
+            "abc",
+            "a.b-c",
+            "123",
+            "1.2.3",
+            "1.2.3.4.5",
+            "1.2.3.a",
+            "a--b",
+            "a.b.c",
+            "x--x-s3-a",
+            "mrap",
+            "sthree",
+            "s3alias",
+            "192-168-1-1",
+            &"x".repeat(63),
+        ];
+        for good in good {
             assert!(check_bucket(good).is_ok(), "{good}");
         }
-        for bad in
-            ["ab", "Abc", "a_b", "-ab", "ab-", "a..b", "192.168.1.1", &"x".repeat(64), "xn--abc"]
+        let bad = [
+            "",
+            "a",
+            "ab",
+            "Abc",
+            "a_b",
+            "a b",
+            "až",
+            "-ab",
+            "ab-",
+            ".ab",
+            "ab.",
+            "a..b",
+            "a.-b",
+            "a-.b",
+            "192.168.1.1",
+            "999.999.999.999",
+            "1.2.3.004",
+            &"x".repeat(64),
+            "xn--abc",
+            "sthree-abc",
+            "sthree-configurator",
+            "amzn-s3-demo-abc",
+            "abc-s3alias",
+            "abc--ol-s3",
+            "abc.mrap",
+            "abc--x-s3",
+            "abc--table-s3",
+            "a/b",
+        ];
+        for bad in bad {
+            let error = check_bucket(bad).unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidBucketName, "{bad}");
+        }
+    }
+
+    #[test]
+    fn regions_are_told_by_their_form() {
+        for region in
+            ["us-east-1", "eu-central-2", "us-gov-east-1", "us-isob-east-1", "eusc-de-east-1"]
         {
-            assert!(check_bucket(bad).is_err(), "{bad}");
+            assert!(is_region(region), "{region}");
+        }
+        for other in [
+            "",
+            "EU",
+            "us-east",
+            "us-east-",
+            "-1",
+            "us-1",
+            "us-east-1a",
+            "US-EAST-1",
+            "us--1",
+            "us-east-123",
+        ] {
+            assert!(!is_region(other), "{other}");
         }
     }
 

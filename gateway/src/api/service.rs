@@ -18,6 +18,7 @@ use s3::names;
 use s3::operation::{self, OperationDefinition, RequestParts, S3Resource};
 use s3::sigv4::{self, SecretKey};
 
+use super::bucket::head::add_region;
 use super::context::S3Context;
 use super::error_details::with_details;
 use super::request::{RequestBody, S3Request};
@@ -159,13 +160,14 @@ impl S3Service {
         if expects && (is_empty || !answer.status().is_success()) {
             response::set(&mut answer, "connection", "close");
         }
-        response::add_ids(&mut answer, &id);
-        header_names::spell(&mut answer);
-        let status = answer.status().as_u16();
         let path = uri.path();
         let operation = caller.operation.unwrap_or_else(|| {
             RequestOperation::of_head(&method, path, uri.query().unwrap_or_default(), is_copy)
         });
+        add_region(&mut answer, operation, &self.context);
+        response::add_ids(&mut answer, &id);
+        header_names::spell(&mut answer);
+        let status = answer.status().as_u16();
         let (method, cause) = (&method, cause.as_deref());
         RequestReport { id: &id, operation, method, path, status, code, cause }
             .write(|| caller.who(address));

@@ -1,6 +1,7 @@
 //! ListBuckets.
 
 use s3::error::ErrorCode;
+use s3::names;
 use s3::xml::XmlWriter;
 
 use crate::api::context::S3Context;
@@ -18,19 +19,28 @@ pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
     let max = match request.query("max-buckets") {
         None => usize::MAX,
         Some(text) => {
-            s3::names::number(text).filter(|max| (1..=10_000).contains(max)).ok_or_else(|| {
-                ErrorCode::InvalidArgument.because("max-buckets is not between 1 and 10000")
+            names::number(text).filter(|max| (1..=10_000).contains(max)).ok_or_else(|| {
+                ErrorCode::InvalidArgument
+                    .because("max-buckets is not between 1 and 10000")
+                    .with("ArgumentName", "max-buckets")
+                    .with("ArgumentValue", text)
             })?
         }
     };
     // All of a store's buckets are in its region.
-    let elsewhere =
-        request.query("bucket-region").is_some_and(|region| region != context.options.region);
+    let own = context.options.region.as_str();
+    let elsewhere = request.query("bucket-region").filter(|region| *region != own);
+    if let Some(region) = elsewhere.filter(|region| !names::is_region(region)) {
+        return Err(ErrorCode::InvalidArgument
+            .because(format!("Argument value {region} is not a valid AWS Region"))
+            .with("ArgumentName", "bucket-region")
+            .with("ArgumentValue", region));
+    }
     let snapshots = context.all_partitions().await?;
     let mut mine: Vec<_> = snapshots
         .iter()
         .flat_map(|snapshot| snapshot.buckets.iter())
-        .filter(|bucket| !elsewhere && owns(&request.user, bucket))
+        .filter(|bucket| elsewhere.is_none() && owns(&request.user, bucket))
         .filter(|bucket| bucket.name.as_str().starts_with(prefix) && bucket.name.as_str() > after)
         .collect();
     mine.sort_by(|a, b| a.name.cmp(&b.name));
@@ -41,7 +51,7 @@ pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
     for bucket in mine.iter().take(max) {
         writer.begin("Bucket").text("Name", bucket.name.as_str());
         writer.text("CreationDate", &s3::time::xml(bucket.created.micros()));
-        writer.text("BucketRegion", &context.options.region).end("Bucket");
+        writer.text("BucketRegion", own).end("Bucket");
     }
     writer.end("Buckets");
     if let Some(last) = mine.get(max.wrapping_sub(1)).filter(|_| mine.len() > max) {
