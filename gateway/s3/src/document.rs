@@ -6,6 +6,7 @@ mod bucket;
 mod copy;
 mod cors;
 mod delete;
+mod ownership;
 mod tagging;
 #[cfg(test)]
 mod tests;
@@ -19,13 +20,14 @@ pub use attributes::{
     ChecksumAttributes, GetObjectAttributesResponse, ObjectParts, PartAttributes,
 };
 pub use bucket::{
-    AccelerateConfiguration, BucketLoggingStatus, CreateBucketConfiguration, LocationConstraint,
-    NotificationConfiguration, RequestPaymentConfiguration, VersioningConfiguration,
-    VersioningStatus,
+    AccelerateConfiguration, AccelerateStatus, BucketLoggingStatus, CreateBucketConfiguration,
+    LocationConstraint, NotificationConfiguration, Payer, RequestPaymentConfiguration,
+    VersioningConfiguration, VersioningStatus,
 };
 pub use copy::{CopyObjectResult, CopyPartResult};
 pub use cors::{CorsConfiguration, CorsRule};
 pub use delete::{Delete, DeleteError, DeleteKey, DeleteResult, Deleted};
+pub use ownership::{ObjectOwnership, OwnershipControls, OwnershipRule};
 pub use tagging::{Tag, TagSet, Tagging};
 pub use upload::{
     CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, ElementText,

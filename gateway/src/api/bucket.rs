@@ -6,5 +6,6 @@ pub mod create;
 pub mod delete;
 pub mod head;
 pub mod location;
+pub mod ownership;
 pub mod tagging;
 pub mod versioning;

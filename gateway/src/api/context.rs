@@ -92,6 +92,21 @@ impl S3Context {
         }
     }
 
+    /// The request's bucket, which this request has created or found created by its user. Fails with `NoSuchBucket` when
+    /// another request has removed the bucket meanwhile.
+    pub fn created_bucket(&self, request: &S3Request) -> Result<Arc<BucketState>, S3Error> {
+        let missing = || S3Error::from(ErrorCode::NoSuchBucket);
+        let bucket = self.known_bucket(bucket_name(request)).ok_or_else(missing)?;
+        if bucket.owner == request.user.id { Ok(bucket) } else { Err(missing()) }
+    }
+
+    /// The bucket of a name as this node knows it, which may be older than a write acknowledged by another node. Nothing
+    /// is checked: the caller must not tell a client more of it than everybody may know.
+    pub fn known_bucket(&self, name: &str) -> Option<Arc<BucketState>> {
+        let name = BucketName::new(name.as_bytes().to_vec()).ok()?;
+        self.store.partition_of(name.as_str()).known_buckets().named(&name).cloned()
+    }
+
     /// The request's bucket for a read, with every write that was acknowledged before. Fails as
     /// [`bucket_for_write`](Self::bucket_for_write) does, and when the log cannot be read.
     pub async fn bucket_for_read(&self, request: &S3Request) -> Result<BucketView<'_>, S3Error> {

@@ -41,7 +41,7 @@ pub async fn dispatch(
             configuration::notification(context, request).await
         }
         Operation::GetBucketAccelerateConfiguration => {
-            configuration::accelerate(context, request).await
+            configuration::acceleration(context, request).await
         }
         Operation::GetBucketRequestPayment => configuration::payer(context, request).await,
         Operation::ListObjects | Operation::ListObjectsV2 => {
@@ -72,6 +72,32 @@ pub async fn dispatch(
         Operation::AbortMultipartUpload => multipart::abort::abort(context, request).await,
         Operation::ListParts => list::parts::list(context, request).await,
 
+        _ => dispatch_configuration(context, definition, request, body).await,
+    }
+}
+
+/// The same for the configuration of buckets.
+async fn dispatch_configuration(
+    context: &S3Context,
+    definition: &OperationDefinition,
+    request: &S3Request,
+    body: RequestBody,
+) -> HandlerResult {
+    match definition.operation {
+        Operation::GetBucketOwnershipControls => bucket::ownership::get(context, request).await,
+        Operation::PutBucketOwnershipControls => {
+            bucket::ownership::put(context, request, body).await
+        }
+        Operation::DeleteBucketOwnershipControls => {
+            bucket::ownership::delete(context, request).await
+        }
+        Operation::PutBucketLogging => configuration::put_logging(context, request, body).await,
+        Operation::PutBucketAccelerateConfiguration => {
+            configuration::put_acceleration(context, request, body).await
+        }
+        Operation::PutBucketRequestPayment => {
+            configuration::put_payer(context, request, body).await
+        }
         _ => {
             Err(ErrorCode::NotImplemented
                 .because(format!("{} is not implemented.", definition.name)))

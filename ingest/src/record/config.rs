@@ -59,6 +59,35 @@ const KNOWN: &[KnownKind] = &[
         put: "PutBucketTagging",
         delete: Some("DeleteBucketTagging"),
     },
+    KnownKind {
+        kind: ConfigKind::CORS,
+        name: "cors",
+        // 64 KiB from the client; escaping makes some characters longer.
+        bytes_max: CONFIG_DOCUMENT_BYTES_MAX,
+        put: "PutBucketCors",
+        delete: Some("DeleteBucketCors"),
+    },
+    KnownKind {
+        kind: ConfigKind::WEBSITE,
+        name: "website",
+        bytes_max: CONFIG_DOCUMENT_BYTES_MAX,
+        put: "PutBucketWebsite",
+        delete: Some("DeleteBucketWebsite"),
+    },
+    KnownKind {
+        kind: ConfigKind::OWNERSHIP,
+        name: "ownership controls",
+        bytes_max: 1 << 10,
+        put: "PutBucketOwnershipControls",
+        delete: Some("DeleteBucketOwnershipControls"),
+    },
+    KnownKind {
+        kind: ConfigKind::ACCELERATION,
+        name: "acceleration",
+        bytes_max: 1 << 10,
+        put: "PutBucketAccelerateConfiguration",
+        delete: None,
+    },
 ];
 
 impl ConfigKind {
@@ -66,6 +95,14 @@ impl ConfigKind {
     pub const VERSIONING: Self = Self(1);
     /// The document is the S3 document `Tagging`, as GetBucketTagging answers it.
     pub const TAGGING: Self = Self(2);
+    /// The document is the S3 document `CORSConfiguration`, as GetBucketCors answers it.
+    pub const CORS: Self = Self(3);
+    /// The document is the S3 document `WebsiteConfiguration`, as GetBucketWebsite answers it.
+    pub const WEBSITE: Self = Self(4);
+    /// The document is the S3 document `OwnershipControls`, as GetBucketOwnershipControls answers it.
+    pub const OWNERSHIP: Self = Self(5);
+    /// The document is the S3 document `AccelerateConfiguration`, as GetBucketAccelerateConfiguration answers it.
+    pub const ACCELERATION: Self = Self(6);
 
     fn known(self) -> Option<&'static KnownKind> {
         KNOWN.iter().find(|known| known.kind == self)

@@ -55,11 +55,20 @@ impl XmlDocument for VersioningConfiguration {
 }
 
 /// The payer of requests to a bucket.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct RequestPaymentConfiguration {
-    /// `BucketOwner` or `Requester`.
-    pub payer: &'static str,
+    /// The payer.
+    pub payer: Payer,
+}
+
+/// A payer of requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Payer {
+    /// The bucket's owner.
+    BucketOwner,
+    /// The user who makes a request.
+    Requester,
 }
 
 impl XmlDocument for RequestPaymentConfiguration {
@@ -67,8 +76,13 @@ impl XmlDocument for RequestPaymentConfiguration {
 }
 
 /// The logging of accesses to a bucket; empty for none.
-#[derive(Debug, Serialize)]
-pub struct BucketLoggingStatus;
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct BucketLoggingStatus {
+    /// The place of the log, in documents that turn logging on.
+    #[serde(skip_serializing)]
+    pub logging_enabled: Option<IgnoredAny>,
+}
 
 impl XmlDocument for BucketLoggingStatus {
     const ROOT: &'static str = "BucketLoggingStatus";
@@ -82,9 +96,22 @@ impl XmlDocument for NotificationConfiguration {
     const ROOT: &'static str = "NotificationConfiguration";
 }
 
-/// The acceleration of transfers to a bucket; empty where it was never on.
-#[derive(Debug, Serialize)]
-pub struct AccelerateConfiguration;
+/// The acceleration of transfers to a bucket; empty where it was never set.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct AccelerateConfiguration {
+    /// The state; `None` for a bucket whose acceleration was never set.
+    pub status: Option<AccelerateStatus>,
+}
+
+/// The state of a bucket's acceleration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AccelerateStatus {
+    /// Transfers may use the accelerated address.
+    Enabled,
+    /// Transfers may not.
+    Suspended,
+}
 
 impl XmlDocument for AccelerateConfiguration {
     const ROOT: &'static str = "AccelerateConfiguration";

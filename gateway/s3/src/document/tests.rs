@@ -107,7 +107,25 @@ fn responses_have_the_bytes_that_clients_know() {
         "<AccessControlPolicy><Owner><ID>1</ID><DisplayName>a&lt;b</DisplayName></Owner><AccessControlList><Grant><Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\"><ID>1</ID><DisplayName>a&lt;b</DisplayName></Grantee><Permission>READ</Permission></Grant></AccessControlList></AccessControlPolicy>"
     );
     assert_eq!(written(&LocationConstraint("")), "<LocationConstraint></LocationConstraint>");
-    assert_eq!(written(&BucketLoggingStatus), "<BucketLoggingStatus></BucketLoggingStatus>");
+    assert_eq!(
+        written(&BucketLoggingStatus::default()),
+        "<BucketLoggingStatus></BucketLoggingStatus>"
+    );
+    assert_eq!(
+        written(&AccelerateConfiguration { status: None }),
+        "<AccelerateConfiguration></AccelerateConfiguration>"
+    );
+    assert_eq!(
+        written(&RequestPaymentConfiguration { payer: Payer::BucketOwner }),
+        "<RequestPaymentConfiguration><Payer>BucketOwner</Payer></RequestPaymentConfiguration>"
+    );
+    let controls = OwnershipControls::named("ObjectWriter").unwrap();
+    assert_eq!(
+        written(&controls),
+        "<OwnershipControls><Rule><ObjectOwnership>ObjectWriter</ObjectOwnership></Rule></OwnershipControls>"
+    );
+    assert_eq!(xml::read::<OwnershipControls>(written(&controls).as_bytes()), Ok(controls));
+    assert_eq!(OwnershipControls::named("objectwriter"), None);
     assert_eq!(
         written(&VersioningConfiguration::default()),
         "<VersioningConfiguration></VersioningConfiguration>"

@@ -26,8 +26,10 @@ pub(super) const ROWS: &[OperationDefinition] = &[
         .served(),
     put(Operation::PutBucketAccelerateConfiguration, Bucket)
         .selected_by(&["accelerate"])
+        .headers(&[DOCUMENT])
         .requires(&[RequiredAction::always(Action::PutAccelerateConfiguration)])
-        .unread(BodyKind::Xml),
+        .document(DOCUMENT_BYTES_MAX)
+        .served(),
     get(Operation::GetBucketAcl, Bucket)
         .selected_by(&["acl"])
         .requires(&[RequiredAction::always(Action::GetBucketAcl)])
@@ -125,8 +127,10 @@ pub(super) const ROWS: &[OperationDefinition] = &[
         .served(),
     put(Operation::PutBucketLogging, Bucket)
         .selected_by(&["logging"])
+        .headers(&[DOCUMENT])
         .requires(&[RequiredAction::always(Action::PutBucketLogging)])
-        .unread(BodyKind::Xml),
+        .document(DOCUMENT_BYTES_MAX)
+        .served(),
     put(Operation::UpdateBucketMetadataAnnotationTableConfiguration, Bucket)
         .selected_by(&["metadataAnnotationTable"])
         .requires(&[RequiredAction::always(
@@ -200,14 +204,17 @@ pub(super) const ROWS: &[OperationDefinition] = &[
     get(Operation::GetBucketOwnershipControls, Bucket)
         .selected_by(&["ownershipControls"])
         .requires(&[RequiredAction::always(Action::GetBucketOwnershipControls)])
-        .absent(ErrorCode::OwnershipControlsNotFound),
+        .served(),
     put(Operation::PutBucketOwnershipControls, Bucket)
         .selected_by(&["ownershipControls"])
+        .headers(&[DOCUMENT])
         .requires(&[RequiredAction::always(Action::PutBucketOwnershipControls)])
-        .unread(BodyKind::Xml),
+        .document(DOCUMENT_BYTES_MAX)
+        .served(),
     delete(Operation::DeleteBucketOwnershipControls, Bucket)
         .selected_by(&["ownershipControls"])
-        .requires(&[RequiredAction::always(Action::PutBucketOwnershipControls)]),
+        .requires(&[RequiredAction::always(Action::PutBucketOwnershipControls)])
+        .served(),
     get(Operation::GetBucketPolicy, Bucket)
         .selected_by(&["policy"])
         .requires(&[RequiredAction::always(Action::GetBucketPolicy)])
@@ -251,8 +258,10 @@ pub(super) const ROWS: &[OperationDefinition] = &[
         .served(),
     put(Operation::PutBucketRequestPayment, Bucket)
         .selected_by(&["requestPayment"])
+        .headers(&[DOCUMENT])
         .requires(&[RequiredAction::always(Action::PutBucketRequestPayment)])
-        .unread(BodyKind::Xml),
+        .document(DOCUMENT_BYTES_MAX)
+        .served(),
     get(Operation::GetBucketTagging, Bucket)
         .selected_by(&["tagging"])
         .requires(&[RequiredAction::always(Action::GetBucketTagging)])

@@ -8,6 +8,7 @@ use s3::error::{ErrorCode, S3Error};
 use s3::operation::body::DOCUMENT_BYTES_MAX;
 use s3::{names, xml};
 
+use super::ownership;
 use crate::api::access;
 use crate::api::body;
 use crate::api::context::S3Context;
@@ -26,6 +27,7 @@ pub async fn create(context: &S3Context, request: &S3Request, body: RequestBody)
     names::check_bucket(&name)?;
     let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;
     let region = location(&context.options.region, &document)?;
+    let ownership = ownership::of_new_bucket(request)?;
     let valid = BucketName::new(name.clone().into_bytes());
     let valid = valid.map_err(|_| S3Error::from(ErrorCode::InvalidBucketName))?;
     let create = CreateBucket { name: valid, owner: request.user.id.clone(), region };
@@ -41,6 +43,10 @@ pub async fn create(context: &S3Context, request: &S3Request, body: RequestBody)
             return Err(S3Error::from(ErrorCode::BucketAlreadyExists).with("BucketName", name));
         }
         other => return Err(unexpected(&other)),
+    }
+    // A record of its own: without the controls the bucket means the same, and a request that is repeated sets them.
+    if let Some(controls) = ownership {
+        ownership::set_of_new_bucket(context, request, &controls).await?;
     }
     let mut answer = response::empty(200);
     response::set(&mut answer, "location", &format!("/{name}"));
