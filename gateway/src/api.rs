@@ -5,13 +5,15 @@
 //!     │
 //!   dispatch    one match from operation to handler
 //!     │
+//!   cors                                 preflight requests, and headers for pages of other origins
+//!     │
 //!   bucket, object, list, multipart      one file for each operation or for a few that share their work
 //!     │
 //!   context, body                        what handlers call: buckets, records, payload
 //!     │
 //!   access                               may the user do what the operation does? asked for every bucket
 //!     │
-//!   request, response, conditions, errors, error_details, version_id, owner
+//!   parsed_documents, request, response, target, conditions, errors, error_details, version_id, owner
 //! ```
 //!
 //! Imports go down only.
@@ -21,6 +23,7 @@ pub mod body;
 mod bucket;
 mod conditions;
 pub mod context;
+mod cors;
 mod dispatch;
 mod error_details;
 mod errors;
@@ -29,8 +32,10 @@ mod list;
 mod multipart;
 mod object;
 mod owner;
+mod parsed_documents;
 pub mod request;
 pub mod response;
 pub mod service;
 mod tag_set;
+mod target;
 mod version_id;

@@ -16,6 +16,8 @@ pub enum RequestOperation {
     Sql,
     /// A login over PostgreSQL's protocol.
     PostgresLogin,
+    /// A request of a browser that asks for permission to make another request.
+    Preflight,
     /// No operation: the resource has none with the request's method.
     Unknown,
 }
@@ -27,6 +29,7 @@ impl RequestOperation {
             RequestOperation::S3(operation) => operation.name(),
             RequestOperation::Sql => "SQL",
             RequestOperation::PostgresLogin => "PostgreSQL login",
+            RequestOperation::Preflight => "Preflight",
             RequestOperation::Unknown => "Unknown",
         }
     }

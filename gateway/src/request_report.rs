@@ -76,6 +76,7 @@ mod tests {
         };
         let mut all: Vec<_> = Operation::ALL.iter().map(of_s3).collect();
         all.push((RequestOperation::Sql, Method::POST));
+        all.push((RequestOperation::Preflight, Method::OPTIONS));
         all.push((RequestOperation::Unknown, Method::PATCH));
         all
     }

@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod configuration;
+pub mod cors;
 pub mod create;
 pub mod delete;
 pub mod head;

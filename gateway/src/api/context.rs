@@ -14,10 +14,12 @@ use iam::BucketResource;
 use ingest::ids::{BucketId, ConfigVersion, Offset, PartitionId};
 use ingest::name::BucketName;
 use ingest::record::{ConfigKind, RecordBody, SetBucketConfig};
+use s3::document::CorsConfiguration;
 use s3::error::{ErrorCode, S3Error};
 
 use super::access::{self, CheckedObject, RequestSide};
 use super::errors::{payload_error, read_error, submit_error, unexpected};
+use super::parsed_documents::ParsedDocuments;
 use super::request::S3Request;
 use crate::server::partition_handle::PartitionHandle;
 use crate::server::store::Store;
@@ -41,6 +43,8 @@ pub struct S3Options {
 pub struct S3Context {
     store: Arc<Store>,
     users: Arc<Users>,
+    /// The rules of buckets for pages of other origins.
+    pub cors: ParsedDocuments<CorsConfiguration>,
     /// Options that hold for every request.
     pub options: S3Options,
 }
@@ -58,7 +62,8 @@ pub struct BucketView<'a> {
 impl S3Context {
     /// A context for requests to a store.
     pub fn new(store: Arc<Store>, users: Arc<Users>, options: S3Options) -> Self {
-        Self { store, users, options }
+        let cors = ParsedDocuments::new(ConfigKind::CORS);
+        Self { store, users, cors, options }
     }
 
     /// The users who may sign requests.

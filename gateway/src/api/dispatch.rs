@@ -84,6 +84,9 @@ async fn dispatch_configuration(
     body: RequestBody,
 ) -> HandlerResult {
     match definition.operation {
+        Operation::GetBucketCors => bucket::cors::get(context, request).await,
+        Operation::PutBucketCors => bucket::cors::put(context, request, body).await,
+        Operation::DeleteBucketCors => bucket::cors::delete(context, request).await,
         Operation::GetBucketOwnershipControls => bucket::ownership::get(context, request).await,
         Operation::PutBucketOwnershipControls => {
             bucket::ownership::put(context, request, body).await

@@ -22,10 +22,12 @@ const FEW: &[u8] =
     b"GET / HTTP/1.1\r\nAccept-Ranges: 1\r\nConnection: close\r\nContent-Length: 0\r\n\
 Content-Type: 1\r\nDate: 1\r\nETag: 1\r\nLast-Modified: 1\r\nServer: 1\r\n\r\n";
 /// The header names of all responses.
-const ALL: &[u8] = b"GET / HTTP/1.1\r\nAccept-Ranges: 1\r\nAllow: 1\r\nCache-Control: 1\r\nConnection: close\r\n\
+const ALL: &[u8] = b"GET / HTTP/1.1\r\nAccept-Ranges: 1\r\nAccess-Control-Allow-Credentials: 1\r\n\
+Access-Control-Allow-Headers: 1\r\nAccess-Control-Allow-Methods: 1\r\nAccess-Control-Allow-Origin: 1\r\n\
+Access-Control-Expose-Headers: 1\r\nAccess-Control-Max-Age: 1\r\nAllow: 1\r\nCache-Control: 1\r\nConnection: close\r\n\
 Content-Disposition: 1\r\nContent-Encoding: 1\r\nContent-Language: 1\r\nContent-Length: 0\r\nContent-Range: 1\r\n\
 Content-Type: 1\r\nDate: 1\r\nETag: 1\r\nExpires: 1\r\nLast-Modified: 1\r\nLocation: 1\r\nRetry-After: 1\r\n\
-Server: 1\r\n\r\n";
+Server: 1\r\nVary: 1\r\n\r\n";
 
 thread_local! {
     /// One for each thread: cloning counts references, and a count that all threads share would make each
@@ -104,6 +106,12 @@ mod tests {
             ("server", "Siltstone"),
         ];
         let rare = [
+            ("access-control-allow-credentials", "true"),
+            ("access-control-allow-headers", "a"),
+            ("access-control-allow-methods", "GET"),
+            ("access-control-allow-origin", "*"),
+            ("access-control-expose-headers", "b"),
+            ("access-control-max-age", "1"),
             ("allow", "GET"),
             ("cache-control", "no-store"),
             ("content-disposition", "inline"),
@@ -113,6 +121,7 @@ mod tests {
             ("expires", "now"),
             ("location", "/"),
             ("retry-after", "1"),
+            ("vary", "Origin"),
         ];
         let spelt_everyday = [
             "ETag: \"a\"",
@@ -126,6 +135,12 @@ mod tests {
             "Server: Siltstone",
         ];
         let spelt_rare = [
+            "Access-Control-Allow-Credentials: true",
+            "Access-Control-Allow-Headers: a",
+            "Access-Control-Allow-Methods: GET",
+            "Access-Control-Allow-Origin: *",
+            "Access-Control-Expose-Headers: b",
+            "Access-Control-Max-Age: 1",
             "Allow: GET",
             "Cache-Control: no-store",
             "Content-Disposition: inline",
@@ -135,6 +150,7 @@ mod tests {
             "Expires: now",
             "Location: /",
             "Retry-After: 1",
+            "Vary: Origin",
         ];
         let answer = written(&everyday).await;
         let both = written(&[&everyday[..], &rare[..]].concat()).await;

@@ -21,8 +21,10 @@ use s3::sigv4::{self, SecretKey};
 use super::bucket::head::add_region;
 use super::context::S3Context;
 use super::error_details::with_details;
+use super::cors::{self, CrossOriginRequest};
 use super::request::{RequestBody, S3Request};
 use super::response::{self, ResponseBody};
+use super::target::RequestTarget;
 use super::{dispatch, header_names};
 use crate::config::User;
 use crate::refusal::ClientInfo;
@@ -40,10 +42,9 @@ pub struct S3Service {
     requests: AtomicU64,
 }
 
-/// Fails for methods that S3 does not know. OPTIONS passes: browsers send it without a signature, and get that error
-/// instead.
+/// Fails for methods that S3 does not know.
 fn check_method(parts: &Parts) -> Result<(), S3Error> {
-    if method_label(&parts.method) != "other" || parts.method == http::Method::OPTIONS {
+    if method_label(&parts.method) != "other" {
         return Ok(());
     }
     let (resource, headers) =
@@ -88,14 +89,6 @@ impl Caller<'_> {
         let access_key = self.unknown_key.or(self.named.map(|user| user.access_key.clone()));
         ClientInfo { access_key, user, address }
     }
-}
-
-/// Splits `/bucket/key`; the key is everything after the second slash, taken literally.
-fn split_path(path: &str) -> (Option<String>, Option<String>) {
-    let rest = path.strip_prefix('/').unwrap_or(path);
-    let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    (some(bucket), some(key))
 }
 
 /// The parts of a request that name its operation.
@@ -148,7 +141,13 @@ impl S3Service {
         let expects = parts.headers.contains_key("expect");
         let is_copy = parts.headers.contains_key(s3::operation::COPY_SOURCE);
         let is_empty = body.is_end_stream();
-        let answered = self.answer(&id, &mut caller, parts, body).await;
+        let page = CrossOriginRequest::of(&parts);
+        let answered = if method == http::Method::OPTIONS {
+            caller.operation = Some(RequestOperation::Preflight);
+            check_head(&parts).and_then(|()| cors::preflight(&self.context, page.as_ref()))
+        } else {
+            self.answer(&id, &mut caller, parts, body).await
+        };
         let error = answered.as_ref().err();
         let code = error.map_or("", |error| error.code.text());
         let cause = error.filter(|error| error.code.status() >= 500).map(|e| e.message.clone());
@@ -159,6 +158,9 @@ impl S3Service {
         // its next request on the connection, which then waits in vain. So the connection ends here.
         if expects && (is_empty || !answer.status().is_success()) {
             response::set(&mut answer, "connection", "close");
+        }
+        if let Some(page) = &page {
+            page.permit(&self.context, &mut answer);
         }
         let path = uri.path();
         let operation = caller.operation.unwrap_or_else(|| {
@@ -190,7 +192,9 @@ impl S3Service {
                 return s3_endpoint::answer(&self.sql, &self.context, &request, body).await;
             }
             RequestOperation::S3(operation) => Some(operation.definition()),
-            RequestOperation::PostgresLogin | RequestOperation::Unknown => None,
+            RequestOperation::PostgresLogin
+            | RequestOperation::Preflight
+            | RequestOperation::Unknown => None,
         };
         // Fails for an operation that is not served, and for a parameter or header that it does not obey.
         let operation = operation::check(found, &parts_of(&request))?;
@@ -234,7 +238,7 @@ impl S3Service {
         }
         headers::add_from_query(&mut parts.headers, &query)?;
         headers::check_token(&parts.headers)?;
-        let (bucket, key) = split_path(&path);
+        let RequestTarget { bucket, key } = RequestTarget::of_path(&path);
         Ok(S3Request {
             id: id.to_owned(),
             user: user.clone(),

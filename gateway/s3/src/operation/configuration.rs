@@ -2,6 +2,7 @@
 
 use iam::Action;
 
+use crate::cors::CORS_BYTES_MAX;
 use crate::error::ErrorCode;
 
 use super::body::{BodyKind, DOCUMENT_BYTES_MAX};
@@ -57,14 +58,17 @@ pub(super) const ROWS: &[OperationDefinition] = &[
     get(Operation::GetBucketCors, Bucket)
         .selected_by(&["cors"])
         .requires(&[RequiredAction::always(Action::GetBucketCORS)])
-        .absent(ErrorCode::NoSuchCorsConfiguration),
+        .served(),
     put(Operation::PutBucketCors, Bucket)
         .selected_by(&["cors"])
+        .headers(&[DOCUMENT])
         .requires(&[RequiredAction::always(Action::PutBucketCORS)])
-        .unread(BodyKind::Xml),
+        .document(CORS_BYTES_MAX)
+        .served(),
     delete(Operation::DeleteBucketCors, Bucket)
         .selected_by(&["cors"])
-        .requires(&[RequiredAction::always(Action::PutBucketCORS)]),
+        .requires(&[RequiredAction::always(Action::PutBucketCORS)])
+        .served(),
     get(Operation::GetBucketEncryption, Bucket)
         .selected_by(&["encryption"])
         .requires(&[RequiredAction::always(Action::GetEncryptionConfiguration)])
