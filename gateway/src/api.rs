@@ -3,7 +3,7 @@
 //! ```text
 //!   service     receives, authenticates, finds the operation, turns errors into responses
 //!     │
-//!   dispatch    one match from operation to handler
+//!   dispatch, website    one match from operation to handler; requests to hosts of websites
 //!     │
 //!   cors                                 preflight requests, and headers for pages of other origins
 //!     │
@@ -39,3 +39,4 @@ pub mod service;
 mod tag_set;
 mod target;
 mod version_id;
+mod website;

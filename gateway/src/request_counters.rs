@@ -20,9 +20,9 @@ const STATUSES: [u16; 17] =
     [200, 204, 206, 304, 400, 401, 403, 404, 405, 409, 411, 412, 416, 422, 500, 501, 503];
 /// The number of methods: those of S3, and one place for all others.
 const METHOD_PLACES: usize = METHODS.len() + 1;
-/// The number of places. An operation of S3 has one method and so one place. SQL, PostgreSQL logins, preflight requests
-/// and unknown operations have one place for each method.
-const PLACES: usize = Operation::COUNT + 4 * METHOD_PLACES;
+/// The number of places. An operation of S3 has one method and so one place. SQL, PostgreSQL logins, preflight requests,
+/// websites and unknown operations have one place for each method.
+const PLACES: usize = Operation::COUNT + 5 * METHOD_PLACES;
 
 /// The counters of answered requests, one for each operation, method and status.
 pub struct RequestCounters {
@@ -57,7 +57,8 @@ fn place(operation: RequestOperation, method: &str) -> usize {
         RequestOperation::Sql => own(0),
         RequestOperation::PostgresLogin => own(1),
         RequestOperation::Preflight => own(2),
-        RequestOperation::Unknown => own(3),
+        RequestOperation::Website => own(3),
+        RequestOperation::Unknown => own(4),
     }
 }
 

@@ -18,6 +18,8 @@ pub enum RequestOperation {
     PostgresLogin,
     /// A request of a browser that asks for permission to make another request.
     Preflight,
+    /// A request to the website of a bucket.
+    Website,
     /// No operation: the resource has none with the request's method.
     Unknown,
 }
@@ -30,6 +32,7 @@ impl RequestOperation {
             RequestOperation::Sql => "SQL",
             RequestOperation::PostgresLogin => "PostgreSQL login",
             RequestOperation::Preflight => "Preflight",
+            RequestOperation::Website => "Website",
             RequestOperation::Unknown => "Unknown",
         }
     }

@@ -77,6 +77,7 @@ mod tests {
         let mut all: Vec<_> = Operation::ALL.iter().map(of_s3).collect();
         all.push((RequestOperation::Sql, Method::POST));
         all.push((RequestOperation::Preflight, Method::OPTIONS));
+        all.push((RequestOperation::Website, Method::GET));
         all.push((RequestOperation::Unknown, Method::PATCH));
         all
     }

@@ -192,6 +192,7 @@ async fn serve_store(
     tokio::spawn(crate::admin::serve(admin, state));
     let options = S3Options {
         region: settings.service.region,
+        website_domains: settings.service.website_domains,
         stall: settings.connections.stall.get(),
         inline_bytes_max: settings.storage.inline_bytes_max.get(),
     };

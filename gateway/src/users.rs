@@ -18,9 +18,30 @@ use crate::server::identity::write_private;
 pub static ROOT_ID: LazyLock<String> =
     LazyLock::new(|| hex::encode(Sha256::digest(b"siltstone root user")));
 
+/// The user of requests without a signature: has no id, no keys and no buckets, and [`principal`] makes
+/// [`iam::Principal::Anonymous`] of it. Never a user of the
+/// settings, whose ids have 64 digits.
+pub fn anonymous() -> &'static Arc<User> {
+    static ANONYMOUS: LazyLock<Arc<User>> = LazyLock::new(|| {
+        Arc::new(User {
+            name: "anonymous".into(),
+            id: String::new(),
+            display_name: "anonymous".into(),
+            email: String::new(),
+            access_key: String::new(),
+            secret_key: Secret::from(String::new()),
+            derived_key: DerivedKey::default(),
+        })
+    });
+    &ANONYMOUS
+}
+
 /// Makes the principal of a decision from a user. Must be called only after the user's signature or secret key was
-/// verified.
+/// verified, or for the user [`anonymous`].
 pub fn principal(user: &User) -> iam::Principal<'_> {
+    if user.id.is_empty() {
+        return iam::Principal::Anonymous;
+    }
     let is_operator = user.id == *ROOT_ID;
     iam::Principal::User(UserPrincipal { name: &user.name, id: &user.id, is_operator })
 }
@@ -128,4 +149,24 @@ fn kept_root(data: &Path) -> anyhow::Result<((String, Secret), bool)> {
     let secret = hex::encode(&bytes[8..]);
     write_private(&data.join("credentials"), format!("{access} {secret}\n").as_bytes())?;
     Ok(((access, Secret::from(secret)), true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request without a signature must never pass for one of a user, whatever it asks for.
+    #[test]
+    fn the_anonymous_user_is_the_anonymous_principal() {
+        let anonymous = anonymous();
+        assert_eq!(principal(anonymous), iam::Principal::Anonymous);
+        assert!(!may_inspect_store(anonymous));
+        let bucket = BucketResource { name: "photos", owner: Some("") };
+        let resource = Resource::Object { bucket, key: "key" };
+        let context = RequestContext::default();
+        for action in [Action::GetObject, Action::PutObject] {
+            let decision = authorize(&principal(anonymous), action, &resource, &context);
+            assert!(!decision.is_allowed());
+        }
+    }
 }

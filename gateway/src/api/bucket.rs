@@ -10,3 +10,4 @@ pub mod location;
 pub mod ownership;
 pub mod tagging;
 pub mod versioning;
+pub mod website;

@@ -14,8 +14,9 @@ use iam::BucketResource;
 use ingest::ids::{BucketId, ConfigVersion, Offset, PartitionId};
 use ingest::name::BucketName;
 use ingest::record::{ConfigKind, RecordBody, SetBucketConfig};
-use s3::document::CorsConfiguration;
+use s3::document::{CorsConfiguration, WebsiteConfiguration};
 use s3::error::{ErrorCode, S3Error};
+use s3::website::host::WebsiteDomains;
 
 use super::access::{self, CheckedObject, RequestSide};
 use super::errors::{payload_error, read_error, submit_error, unexpected};
@@ -33,6 +34,8 @@ const CONFIGURATION_TRIES: usize = 8;
 pub struct S3Options {
     /// The region that clients sign for.
     pub region: String,
+    /// The domains below which hosts serve buckets as websites.
+    pub website_domains: WebsiteDomains,
     /// The longest time that a client is waited for while fewer than 64 KiB come.
     pub stall: Duration,
     /// Payload up to this number of bytes is stored inside its log record.
@@ -45,6 +48,8 @@ pub struct S3Context {
     users: Arc<Users>,
     /// The rules of buckets for pages of other origins.
     pub cors: ParsedDocuments<CorsConfiguration>,
+    /// The website configurations of buckets.
+    pub websites: ParsedDocuments<WebsiteConfiguration>,
     /// Options that hold for every request.
     pub options: S3Options,
 }
@@ -63,7 +68,8 @@ impl S3Context {
     /// A context for requests to a store.
     pub fn new(store: Arc<Store>, users: Arc<Users>, options: S3Options) -> Self {
         let cors = ParsedDocuments::new(ConfigKind::CORS);
-        Self { store, users, cors, options }
+        let websites = ParsedDocuments::new(ConfigKind::WEBSITE);
+        Self { store, users, cors, websites, options }
     }
 
     /// The users who may sign requests.

@@ -45,14 +45,14 @@ fn list(headers: &HeaderMap, name: &str) -> Option<String> {
 
 impl CrossOriginRequest {
     /// The request, if it names an origin; costs a search for one header otherwise. Called before the signature is verified.
-    pub fn of(parts: &Parts) -> Option<Self> {
+    pub fn of(parts: &Parts, context: &S3Context) -> Option<Self> {
         let origin = parts.headers.get("origin")?.to_str().ok()?.to_owned();
         Some(Self {
             origin,
             method: parts.method.to_string(),
             asked_method: list(&parts.headers, METHOD),
             asked_headers: list(&parts.headers, HEADERS),
-            target: RequestTarget::of(parts),
+            target: RequestTarget::of(parts, &context.options.website_domains),
         })
     }
 

@@ -94,6 +94,9 @@ async fn dispatch_configuration(
         Operation::DeleteBucketOwnershipControls => {
             bucket::ownership::delete(context, request).await
         }
+        Operation::GetBucketWebsite => bucket::website::get(context, request).await,
+        Operation::PutBucketWebsite => bucket::website::put(context, request, body).await,
+        Operation::DeleteBucketWebsite => bucket::website::delete(context, request).await,
         Operation::PutBucketLogging => configuration::put_logging(context, request, body).await,
         Operation::PutBucketAccelerateConfiguration => {
             configuration::put_acceleration(context, request, body).await

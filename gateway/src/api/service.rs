@@ -25,7 +25,7 @@ use super::cors::{self, CrossOriginRequest};
 use super::request::{RequestBody, S3Request};
 use super::response::{self, ResponseBody};
 use super::target::RequestTarget;
-use super::{dispatch, header_names};
+use super::{dispatch, header_names, website};
 use crate::config::User;
 use crate::refusal::ClientInfo;
 use crate::request_operation::{self, RequestOperation, method_label};
@@ -141,10 +141,15 @@ impl S3Service {
         let expects = parts.headers.contains_key("expect");
         let is_copy = parts.headers.contains_key(s3::operation::COPY_SOURCE);
         let is_empty = body.is_end_stream();
-        let page = CrossOriginRequest::of(&parts);
+        let page = CrossOriginRequest::of(&parts, &self.context);
+        let site = RequestTarget::of_website(&parts, &self.context.options.website_domains);
+        let is_site = site.is_some() && method != http::Method::OPTIONS;
         let answered = if method == http::Method::OPTIONS {
             caller.operation = Some(RequestOperation::Preflight);
             check_head(&parts).and_then(|()| cors::preflight(&self.context, page.as_ref()))
+        } else if let Some(site) = site {
+            caller.operation = Some(RequestOperation::Website);
+            self.answer_website(&id, &mut caller, parts, site).await
         } else {
             self.answer(&id, &mut caller, parts, body).await
         };
@@ -152,7 +157,12 @@ impl S3Service {
         let code = error.map_or("", |error| error.code.text());
         let cause = error.filter(|error| error.code.status() >= 500).map(|e| e.message.clone());
         let mut answer = answered.unwrap_or_else(|error| {
-            response::error(&error, uri.path(), &id, method == http::Method::HEAD)
+            let is_head = method == http::Method::HEAD;
+            if is_site {
+                website::page(&error, &id, is_head)
+            } else {
+                response::error(&error, uri.path(), &id, is_head)
+            }
         });
         // A final answer without `100 Continue` before it is legal, and botocore takes it for an answer to
         // its next request on the connection, which then waits in vain. So the connection ends here.
@@ -176,6 +186,25 @@ impl S3Service {
         answer
     }
 
+    /// Serves one request to the website of a bucket.
+    async fn answer_website<'a>(
+        &'a self,
+        id: &str,
+        caller: &mut Caller<'a>,
+        parts: Parts,
+        site: RequestTarget,
+    ) -> Result<http::Response<ResponseBody>, S3Error> {
+        check_head(&parts)?;
+        website::check_method(&parts.method)?;
+        let request = if website::is_signed(&parts) {
+            self.authenticate(id, caller, parts)?
+        } else {
+            website::anonymous(id, parts)?
+        };
+        // On the heap: the futures of other requests would grow with the largest.
+        Box::pin(website::serve(&self.context, request, site)).await
+    }
+
     /// Serves one request up to the response of its handler.
     async fn answer<'a>(
         &'a self,
@@ -194,6 +223,7 @@ impl S3Service {
             RequestOperation::S3(operation) => Some(operation.definition()),
             RequestOperation::PostgresLogin
             | RequestOperation::Preflight
+            | RequestOperation::Website
             | RequestOperation::Unknown => None,
         };
         // Fails for an operation that is not served, and for a parameter or header that it does not obey.

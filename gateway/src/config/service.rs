@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::ValueEnum;
 use ingest::record::REGION_BYTES_MAX;
+use s3::website::host::WebsiteDomains;
 
 use super::sources::Sources;
 use super::units::SettingArg as _;
@@ -47,6 +48,15 @@ pub struct ServiceSettings {
     /// The region that clients sign their requests for. At most 64 bytes.
     #[arg(long, env = "SILTSTONE_REGION", default_value = "us-east-1")]
     pub region: String,
+    /// The domains below which buckets are served as websites, separated by commas: with the default the host
+    /// `photos.s3-website.localhost` serves the website of the bucket `photos`. An empty text serves no websites.
+    #[arg(
+        long,
+        env = "SILTSTONE_WEBSITE_DOMAINS",
+        value_name = "DOMAINS",
+        default_value = "s3-website.localhost"
+    )]
+    pub website_domains: WebsiteDomains,
     /// The form of log lines on standard error. The variable `SILTSTONE_LOG` selects the events.
     #[arg(long, env = "SILTSTONE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,

@@ -28,6 +28,7 @@ listen = "0.0.0.0:9100"
 admin = "127.0.0.1:9101"
 postgres = "127.0.0.1:5432"
 insecure_listen = true
+website_domains = "sites.example.com"
 region = "eu-central-1"
 log_format = "json"
 access_key = "AKIDROOT"

@@ -51,6 +51,7 @@ impl Harness {
         let sql = SqlService::new(store.clone(), all.clone(), engine);
         let options = S3Options {
             region: REGION.into(),
+            website_domains: "s3-website.localhost".parse().unwrap(),
             stall: Duration::from_secs(60),
             inline_bytes_max: INLINE_BYTES_MAX,
         };

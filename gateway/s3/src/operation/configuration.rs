@@ -4,6 +4,7 @@ use iam::Action;
 
 use crate::cors::CORS_BYTES_MAX;
 use crate::error::ErrorCode;
+use crate::website::WEBSITE_BYTES_MAX;
 
 use super::body::{BodyKind, DOCUMENT_BYTES_MAX};
 use super::definition::S3Resource::Bucket;
@@ -293,12 +294,15 @@ pub(super) const ROWS: &[OperationDefinition] = &[
     get(Operation::GetBucketWebsite, Bucket)
         .selected_by(&["website"])
         .requires(&[RequiredAction::always(Action::GetBucketWebsite)])
-        .absent(ErrorCode::NoSuchWebsiteConfiguration),
+        .served(),
     put(Operation::PutBucketWebsite, Bucket)
         .selected_by(&["website"])
+        .headers(&[DOCUMENT])
         .requires(&[RequiredAction::always(Action::PutBucketWebsite)])
-        .unread(BodyKind::Xml),
+        .document(WEBSITE_BYTES_MAX)
+        .served(),
     delete(Operation::DeleteBucketWebsite, Bucket)
         .selected_by(&["website"])
-        .requires(&[RequiredAction::always(Action::DeleteBucketWebsite)]),
+        .requires(&[RequiredAction::always(Action::DeleteBucketWebsite)])
+        .served(),
 ];
