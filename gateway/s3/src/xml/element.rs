@@ -19,10 +19,20 @@ pub struct XmlElement {
     pub children: Vec<XmlElement>,
 }
 
-/// The root element of a document. `None` for bytes that are not UTF-8, for malformed XML, for a document type or processing
-/// instruction, for unknown entities, for more than 8 levels, and for more than 200,000 elements.
+/// Returns true for a character that XML 1.0 permits in a document.
+fn is_permitted(character: char) -> bool {
+    match character {
+        '\t' | '\n' | '\r' => true,
+        '\u{fffe}' | '\u{ffff}' => false,
+        other => other >= ' ',
+    }
+}
+
+/// The root element of a document. `None` for bytes that are not UTF-8, for characters that XML 1.0 forbids, for malformed
+/// XML, for a document type or processing instruction, for unknown entities, for more than 8 levels, and for more than
+/// 200,000 elements. A reference to a control character other than U+0000 is accepted, because listings contain such.
 pub fn parse(bytes: &[u8]) -> Option<XmlElement> {
-    let text = std::str::from_utf8(bytes).ok()?;
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.chars().all(is_permitted))?;
     let mut reader = Reader::from_str(text);
     reader.config_mut().check_end_names = true;
     let mut open: Vec<XmlElement> = Vec::new();
