@@ -269,6 +269,10 @@ impl S3Service {
         headers::add_from_query(&mut parts.headers, &query)?;
         headers::check_token(&parts.headers)?;
         let RequestTarget { bucket, key } = RequestTarget::of_path(&path);
+        // `//key`: an empty name is no bucket, and the service has no keys.
+        if bucket.is_none() && key.is_some() {
+            return Err(ErrorCode::InvalidUri.into());
+        }
         Ok(S3Request {
             id: id.to_owned(),
             user: user.clone(),
