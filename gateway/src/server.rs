@@ -3,6 +3,7 @@
 pub mod connections;
 pub mod engine_options;
 mod handles;
+pub mod head_check;
 pub mod http;
 pub mod identity;
 pub mod node;
@@ -106,6 +107,7 @@ async fn serve(settings: ServerSettings) -> anyhow::Result<()> {
         tcp,
         connections: ConnectionTable::new(name, limits),
         stall: settings.connections.stall.get(),
+        requests_max: settings.connections.requests,
     };
     let s3 = http(listener, "s3", shares.s3);
     let admin = http(admin, "admin", shares.admin);

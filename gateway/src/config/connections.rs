@@ -21,6 +21,17 @@ pub struct ConnectionSettings {
         within(1usize..)
     )]
     pub per_address: Option<usize>,
+    /// The most requests on one connection to S3. The response to the last one says that the connection closes, and the
+    /// client opens another. A smaller value spreads long-lived clients over the nodes behind a load balancer.
+    #[arg(
+        id = "requests_per_connection",
+        long = "requests-per-connection",
+        env = "SILTSTONE_REQUESTS_PER_CONNECTION",
+        value_name = "NUMBER",
+        default_value = "10000",
+        within(1usize..)
+    )]
+    pub requests: usize,
     /// Close a connection when the server has waited this long for its client to send or take 64 KiB. Time that
     /// the server needs itself does not count.
     #[arg(

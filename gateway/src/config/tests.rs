@@ -35,6 +35,7 @@ access_key = "AKIDROOT"
 secret_key_file = "SECRET_KEY_FILE"
 connections = 1000
 connections_per_address = 100
+requests_per_connection = 500
 stall_seconds = "2m"
 cut_bytes = "8MiB"
 cut_entries = 1000

@@ -13,7 +13,9 @@
 //! 3. connections as in 1, of less than 500 ms.
 //!
 //! A request that makes progress, or that waits for this server, is never closed. Without a candidate the new
-//! connection waits for at most 1.5 s at the listener's bound, or not at all at the address's, and is then refused.
+//! connection waits for at most 1.5 s at the listener's bound, or not at all at the address's, and is then refused. New
+//! connections wait beside each other, and the listener accepts others meanwhile. The number of those that wait is
+//! bounded, because each has a file handle; beyond it new connections are refused at once.
 //!
 //! A request costs a few writes to the state of its own connection and takes no lock. Only a new connection at a
 //! bound searches all connections for a candidate.
@@ -55,10 +57,16 @@ pub struct ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    /// The largest number of connections that are being closed for others and still have a handle, in addition to
-    /// `all`: an eighth of it, but at least 4 and at most 64.
+    /// The largest number of connections that have a handle in addition to `all`, because they are being closed for others
+    /// or wait for a place: an eighth of it, but at least 4 and at most 64.
     pub fn leaving(&self) -> usize {
         (self.all / 8).clamp(4, 64)
+    }
+
+    /// The largest number of new connections that wait for a place: half of [`Self::leaving`]. The other half must
+    /// remain for connections that are being closed, because no place becomes free without them.
+    pub fn waiting(&self) -> usize {
+        self.leaving() / 2
     }
 }
 
@@ -68,6 +76,8 @@ pub struct ConnectionHandle {
     peer: SocketAddr,
     started: Instant,
     is_proven: AtomicBool,
+    /// The number of requests that have begun.
+    requests: AtomicUsize,
     /// Notified when the connection must close for another.
     ends: Notify,
     /// Bytes since the last progress.
@@ -88,6 +98,11 @@ impl ConnectionHandle {
     /// The address and port of the peer. For a connection through a proxy these are the proxy's.
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// The number of requests that have begun on this connection, the one under way included. Never decreases.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Records that a request with valid credentials has arrived. Called after a signature was verified, and on the
@@ -251,8 +266,8 @@ pub struct ConnectionTable {
     open: Mutex<OpenConnections>,
     /// Notified when a place may have become free.
     left: Notify,
-    /// The number of new connections that wait for a place.
-    newcomers: AtomicUsize,
+    /// The number of new connections that wait for a place. Read without the lock at the end of each request.
+    waiting: AtomicUsize,
     displaced: AtomicU64,
     refused: AtomicU64,
 }
@@ -266,7 +281,7 @@ impl ConnectionTable {
             started: Instant::now(),
             open: Mutex::default(),
             left: Notify::new(),
-            newcomers: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             displaced: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         })
@@ -283,28 +298,21 @@ impl ConnectionTable {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// Finds a place for a new connection, and closes another one for it at a bound. Waits at most 1.5 s; the
-    /// listener accepts no other connection meanwhile. Fails at once with [`NoPlaceReason::Address`] if the address
-    /// is at its bound without a candidate, and after the wait with [`NoPlaceReason::All`].
-    pub async fn admit(
-        self: &Arc<Self>,
-        peer: SocketAddr,
-    ) -> Result<ConnectionSlot, NoPlaceReason> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let full = match self.try_admit(peer, self.now()) {
-                Ok(place) => return Ok(place),
-                Err(full) => full,
-            };
-            if full == NoPlaceReason::Address || Instant::now() >= until {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                return Err(full);
-            }
-            // A connection may end, or become a candidate until the next search.
-            self.newcomers.fetch_add(1, Ordering::Relaxed);
-            let _ = tokio::time::timeout(LOOK, self.left.notified()).await;
-            self.newcomers.fetch_sub(1, Ordering::Relaxed);
+    /// Finds a place for a new connection, and closes another one for it at a bound. Never waits: without a candidate
+    /// the new connection may wait in a task of its own, or is refused.
+    pub fn arrive(self: &Arc<Self>, peer: SocketAddr) -> ConnectionArrival {
+        let full = match self.try_admit(peer, self.now()) {
+            Ok(slot) => return ConnectionArrival::Placed(slot),
+            Err(full) => full,
+        };
+        let one_more = |waiting| (waiting < self.limits.waiting()).then_some(waiting + 1);
+        let may_wait = full == NoPlaceReason::All
+            && self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
+        if may_wait {
+            return ConnectionArrival::Waits(WaitingConnection { connections: self.clone(), peer });
         }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        ConnectionArrival::Refused(full)
     }
 
     fn try_admit(
@@ -324,7 +332,8 @@ impl ConnectionTable {
             None
         };
         if let Some((from, full)) = is_short {
-            if open.leaving >= self.limits.leaving() {
+            let waiting = self.waiting.load(Ordering::Relaxed);
+            if open.leaving + waiting >= self.limits.leaving() {
                 return Err(NoPlaceReason::All);
             }
             let victim = open.victim(from, now).and_then(|id| open.remove(id));
@@ -340,6 +349,7 @@ impl ConnectionTable {
             peer,
             started: self.started,
             is_proven: AtomicBool::new(false),
+            requests: AtomicUsize::new(0),
             ends: Notify::new(),
             moved: AtomicU64::new(0),
             waited: AtomicU64::new(0),
@@ -357,9 +367,52 @@ impl ConnectionTable {
     fn ends(&self, connection: &ConnectionHandle) {
         connection.between_since.store(self.now() + 1, Ordering::Relaxed);
         // A new connection that is missed here repeats its search after `LOOK`.
-        if self.newcomers.load(Ordering::Relaxed) > 0 {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
             self.left.notify_one();
         }
+    }
+}
+
+/// The fate of a new connection.
+pub enum ConnectionArrival {
+    /// The connection has a place.
+    Placed(ConnectionSlot),
+    /// The connection may wait for a place.
+    Waits(WaitingConnection),
+    /// The connection is refused.
+    Refused(NoPlaceReason),
+}
+
+/// The permission of a new connection to wait for a place, given back when this is dropped.
+pub struct WaitingConnection {
+    connections: Arc<ConnectionTable>,
+    peer: SocketAddr,
+}
+
+impl WaitingConnection {
+    /// Waits at most 1.5 s for a place. Fails with the bound at which there is none. The permission stays with the caller,
+    /// who may need it until the refusal has been received. The future may be dropped.
+    pub async fn wait(&self) -> Result<ConnectionSlot, NoPlaceReason> {
+        let connections = &self.connections;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            // A connection may end, or become a candidate until the next search.
+            let _ = tokio::time::timeout(LOOK, connections.left.notified()).await;
+            let full = match connections.try_admit(self.peer, connections.now()) {
+                Ok(slot) => return Ok(slot),
+                Err(full) => full,
+            };
+            if full == NoPlaceReason::Address || Instant::now() >= until {
+                connections.refused.fetch_add(1, Ordering::Relaxed);
+                return Err(full);
+            }
+        }
+    }
+}
+
+impl Drop for WaitingConnection {
+    fn drop(&mut self) {
+        self.connections.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -379,6 +432,7 @@ impl ConnectionSlot {
     /// body of the response.
     pub fn begin(&self, has_body: bool) -> RequestGuard {
         let connection = &self.connection;
+        connection.requests.fetch_add(1, Ordering::Relaxed);
         connection.between_since.store(0, Ordering::Relaxed);
         connection.has_part.store(false, Ordering::Relaxed);
         connection.owes_body.store(has_body, Ordering::Relaxed);

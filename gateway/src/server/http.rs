@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,9 +17,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::connections::{ConnectionSlot, ConnectionTable, NoPlaceReason, RequestGuard};
+use super::connections::{
+    ConnectionArrival, ConnectionSlot, ConnectionTable, NoPlaceReason, RequestGuard,
+    WaitingConnection,
+};
+use super::head_check;
 use super::stream::PacedStream;
 use crate::log_limit::LogLimit;
 
@@ -29,6 +35,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// The longest wait for requests under way at a stop.
 const DRAIN: Duration = Duration::from_secs(30);
+/// The longest time in which the bytes of a refused client are dropped, so that it can read why.
+const LINGER: Duration = Duration::from_millis(500);
 /// The pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The response to a connection that is refused at a bound.
@@ -49,6 +57,8 @@ pub struct HttpListener {
     /// The longest time of waiting for a client in which it must receive 64 KiB of a response. Handlers apply the same
     /// limit to the bodies that they read.
     pub stall: Duration,
+    /// The largest number of requests on one connection. The response to the last one says that the connection closes.
+    pub requests_max: usize,
 }
 
 impl HttpListener {
@@ -65,13 +75,34 @@ impl HttpListener {
         let graceful = GracefulShutdown::new();
         let mut stop = std::pin::pin!(stop);
         loop {
-            let (stream, place) = tokio::select! {
-                next = self.next() => next,
+            let (stream, peer) = tokio::select! {
+                next = self.accept() => next,
                 () = &mut stop => break,
             };
-            let served =
-                serve_connection(stream, place, self.stall, handle.clone(), graceful.watcher());
-            tokio::spawn(served);
+            let (stall, requests_max) = (self.stall, self.requests_max);
+            let (handle, watcher) = (handle.clone(), graceful.watcher());
+            let serve = move |stream, place| {
+                serve_connection(stream, place, stall, requests_max, handle, watcher)
+            };
+            match self.connections.arrive(peer) {
+                ConnectionArrival::Placed(place) => {
+                    tokio::spawn(serve(stream, place));
+                }
+                ConnectionArrival::Waits(waiting) => {
+                    let listener = self.connections.name;
+                    tokio::spawn(async move {
+                        if let Some((stream, place)) =
+                            await_place(stream, peer, listener, waiting).await
+                        {
+                            serve(stream, place).await;
+                        }
+                    });
+                }
+                // Best effort: the refusal never waits for the client.
+                ConnectionArrival::Refused(full) => {
+                    refuse(&stream, peer, self.connections.name, full);
+                }
+            }
         }
         drop(self);
         tracing::info!("stopping: no new connections, waiting for requests under way");
@@ -80,39 +111,62 @@ impl HttpListener {
         }
     }
 
-    /// Returns the next connection that has a place. Connections without one are refused here.
-    async fn next(&self) -> (TcpStream, ConnectionSlot) {
+    /// Returns the next connection. While none can be accepted, for example without a free file handle, open connections
+    /// continue and new ones wait.
+    async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
-            let (stream, peer) = match self.tcp.accept().await {
-                Ok(accepted) => accepted,
+            match self.tcp.accept().await {
+                Ok(accepted) => return accepted,
                 Err(error) => {
-                    // For example without a free file handle. Open connections continue and new ones wait.
                     if let Some(unsaid) = UNACCEPTED.take() {
                         let listener = self.connections.name;
                         tracing::warn!(%error, listener, unsaid, "a connection could not be accepted");
                     }
                     tokio::time::sleep(PAUSE).await;
-                    continue;
                 }
-            };
-            match self.connections.admit(peer).await {
-                Ok(place) => return (stream, place),
-                Err(full) => self.refuse(&stream, peer, full),
             }
         }
     }
+}
 
-    fn refuse(&self, stream: &TcpStream, peer: std::net::SocketAddr, full: NoPlaceReason) {
-        // Best effort: the refusal never waits for the client.
-        let _ = stream.try_write(BUSY);
-        if let Some(unsaid) = REFUSED.take() {
-            let why = match full {
-                NoPlaceReason::All => "the listener is at its bound",
-                NoPlaceReason::Address => "its address is at its bound",
-            };
-            let listener = self.connections.name;
-            tracing::warn!(listener, %peer, unsaid, "a connection is refused: {why}");
+/// Waits for a place. Without one the client is told to try again, and `None` is returned once it has read that, or
+/// after 500 ms.
+async fn await_place(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: &'static str,
+    waiting: WaitingConnection,
+) -> Option<(TcpStream, ConnectionSlot)> {
+    match waiting.wait().await {
+        Ok(place) => Some((stream, place)),
+        Err(full) => {
+            refuse(&stream, peer, listener, full);
+            let _ = tokio::time::timeout(LINGER, drop_arriving(stream)).await;
+            None
         }
+    }
+}
+
+/// Closes the sending side and drops bytes that arrive, until the client closes the connection. The system would
+/// otherwise reset the connection, and the client might not see the response.
+async fn drop_arriving(mut stream: TcpStream) {
+    let mut dropped = vec![0; 4 << 10];
+    if stream.shutdown().await.is_ok() {
+        while stream.read(&mut dropped).await.is_ok_and(|len| len > 0) {}
+    }
+}
+
+/// Writes the response for a connection without a place. Never waits for the client.
+fn refuse(stream: &TcpStream, peer: SocketAddr, listener: &str, full: NoPlaceReason) {
+    // A request that has come already is read, because the system resets a socket with unread bytes.
+    let _ = stream.try_read(&mut [0; 4 << 10]);
+    let _ = stream.try_write(BUSY);
+    if let Some(unsaid) = REFUSED.take() {
+        let why = match full {
+            NoPlaceReason::All => "the listener is at its bound",
+            NoPlaceReason::Address => "its address is at its bound",
+        };
+        tracing::warn!(listener, %peer, unsaid, "a connection is refused: {why}");
     }
 }
 
@@ -121,6 +175,7 @@ async fn serve_connection<H, A, B>(
     stream: TcpStream,
     place: ConnectionSlot,
     stall: Duration,
+    requests_max: usize,
     handle: H,
     watcher: Watcher,
 ) where
@@ -137,10 +192,15 @@ async fn serve_connection<H, A, B>(
         request.extensions_mut().insert(own.clone());
         let (handle, connection) = (handle.clone(), own.clone());
         async move {
-            let mut response = handle(request).await;
+            let checked = head_check::check(&request);
+            let mut response = match checked {
+                Ok(()) => handle(request).await.map(SentBody::Handled),
+                Err(refusal) => refusal.response(),
+            };
             let status = response.status();
-            if connection.owes_body() && (status.is_client_error() || status.is_server_error()) {
-                // The rest of the body is never read, so no further request can follow on this connection.
+            let is_refused = status.is_client_error() || status.is_server_error();
+            // The rest of the body of a refused request is never read, so no further request can follow.
+            if connection.owes_body() && is_refused || connection.requests() >= requests_max {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
@@ -166,29 +226,52 @@ async fn serve_connection<H, A, B>(
     }
 }
 
+/// The body of a response of the handler, or the text of a refusal before the handler.
+enum SentBody<B> {
+    Handled(B),
+    Refusal(Option<Bytes>),
+}
+
+impl<B> From<Bytes> for SentBody<B> {
+    fn from(text: Bytes) -> Self {
+        SentBody::Refusal(Some(text))
+    }
+}
+
 /// The body of a response. The request is under way until the body has been sent or dropped.
 struct TrackedBody<B> {
-    body: B,
+    body: SentBody<B>,
     _under_way: RequestGuard,
 }
 
-impl<B: Body + Unpin> Body for TrackedBody<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes> + Unpin> Body for TrackedBody<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        match &mut self.body {
+            SentBody::Handled(body) => Pin::new(body).poll_frame(context),
+            SentBody::Refusal(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.body {
+            SentBody::Handled(body) => body.is_end_stream(),
+            SentBody::Refusal(text) => text.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.body {
+            SentBody::Handled(body) => body.size_hint(),
+            SentBody::Refusal(text) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+        }
     }
 }
 

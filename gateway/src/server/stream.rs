@@ -169,20 +169,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    use super::super::connections::{ConnectionLimits, ConnectionTable};
+    use super::super::connections::{ConnectionArrival, ConnectionLimits, ConnectionTable};
     use super::*;
 
-    async fn place() -> super::super::connections::ConnectionSlot {
+    fn place() -> super::super::connections::ConnectionSlot {
         let all = ConnectionTable::new(
             "test",
             ConnectionLimits { all: 1, per_address: 1, spares_loopback: true },
         );
-        all.admit(([127, 0, 0, 1], 1).into()).await.unwrap()
+        let ConnectionArrival::Placed(slot) = all.arrive(([127, 0, 0, 1], 1).into()) else {
+            panic!("an empty table has a place")
+        };
+        slot
     }
 
     #[tokio::test]
     async fn a_client_that_takes_nothing_is_given_up() {
-        let (place, (near, mut far)) = (place().await, duplex(1024));
+        let (place, (near, mut far)) = (place(), duplex(1024));
         let stall = Duration::from_millis(50);
         let mut stream = PacedStream::new(near, place.connection().clone(), stall);
         let error = stream.write_all(&[7; 4096]).await.unwrap_err();
@@ -203,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_still_comes_is_dropped_until_the_client_has_read_its_answer() {
-        let (place, (near, mut far)) = (place().await, duplex(1024));
+        let (place, (near, mut far)) = (place(), duplex(1024));
         let _request = place.begin(true);
         let stall = Duration::from_secs(60);
         let mut stream = PacedStream::new(near, place.connection().clone(), stall);
@@ -224,7 +227,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_owes_nothing_is_not_waited_for() {
-        let (place, (near, _far)) = (place().await, duplex(1024));
+        let (place, (near, _far)) = (place(), duplex(1024));
         let stall = Duration::from_secs(60);
         let mut stream = PacedStream::new(near, place.connection().clone(), stall);
         stream.shutdown().await.unwrap();

@@ -1,13 +1,15 @@
 """Strangers, mistaken clients and slow ones: who is refused can read why, and who stands still is cut off."""
 import http.client
 import re
+import signal
 import socket
+import threading
 import time
 
 import pytest
 
 from lib.requests import head
-from lib.server import basic
+from lib.server import Server, basic
 from lib.signing import sign
 from lib.sockets import send, slow_reader
 
@@ -155,3 +157,132 @@ def drained(reader):
         pass
     reader.close()
     return got
+
+
+# The last request of a connection, the bound on connections, and a stop.
+
+
+@pytest.fixture(scope="module")
+def narrow(serve):
+    """A server with four connections of five requests each."""
+    server = serve("--connections", "4", "--requests-per-connection", "5", "--stall-seconds", str(STALL))
+    s3 = server.client()
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="small", Body=b"small")
+    s3.close()
+    return server
+
+
+def test_a_connection_says_that_its_last_request_was_the_last(narrow):
+    connection = http.client.HTTPConnection("127.0.0.1", narrow.port, timeout=30)
+    for number in range(1, 11):
+        connection.request("GET", "/bucket/small", headers=signed(narrow, "GET", "/bucket/small"))
+        answer = connection.getresponse()
+        assert answer.read() == b"small", f"request {number}"
+        assert answer.will_close == (number % 5 == 0), f"request {number}: {answer.getheaders()}"
+    connection.close()
+
+
+def upload(server, size=1 << 20, first=1 << 19):
+    """A connection in an upload of which the first bytes have been sent."""
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    client.sendall(head("PUT", "/bucket/slow", {**signed(server, "PUT", "/bucket/slow"), "content-length": str(size)}) + b"u" * first)
+    return client
+
+
+def whole_answer(client):
+    answer = http.client.HTTPResponse(client)
+    answer.begin()
+    return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+
+class Steady:
+    """Uploads that go on: each makes progress, so that none is closed for another connection."""
+
+    def __init__(self, server, count):
+        self.clients = [upload(server, 1 << 30, 1) for _ in range(count)]
+        self.ends = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+        # Until their heads have been read: a connection without a request would be closed for another.
+        time.sleep(1)
+
+    def run(self):
+        while not self.ends.wait(0.05):
+            for client in self.clients:
+                client.sendall(b"u" * 16384)
+
+    def close(self):
+        self.ends.set()
+        self.thread.join()
+        for client in self.clients:
+            client.close()
+
+
+@pytest.mark.serial
+def test_who_finds_no_place_is_told_to_try_again_and_holds_up_nobody(narrow):
+    """Those who may wait get a place as soon as there is one; all others learn at once that they should come later."""
+    steady = Steady(narrow, 4)
+    try:
+        began = time.monotonic()
+        newcomers = [socket.create_connection(("127.0.0.1", narrow.port), timeout=30) for _ in range(12)]
+        ask = head("GET", "/bucket/small", signed(narrow, "GET", "/bucket/small"))
+        took = []
+        for client in newcomers:
+            try:
+                client.sendall(ask)
+            except OSError:
+                # Refused before the request; the answer can be read all the same.
+                pass
+            status, headers, body = whole_answer(client)
+            took.append(time.monotonic() - began)
+            assert (status, headers["retry-after"], headers["connection"]) == (503, "1", "close") and b"SlowDown" in body, f"{status} {headers} {body}"
+        assert took[-1] < 6, f"twelve connections that wait one after the other: {took}"
+    finally:
+        steady.close()
+    for _ in range(50):
+        # The places of the uploads are free once their ends were seen.
+        if http_get(narrow) == 200:
+            return
+        time.sleep(0.1)
+    raise AssertionError("no place is free when the others have gone")
+
+
+def http_get(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        connection.request("GET", "/bucket/small", headers=signed(server, "GET", "/bucket/small"))
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+def test_a_stop_ends_idle_connections_and_answers_requests_under_way(serve):
+    server = serve()
+    server.client().create_bucket(Bucket="bucket")
+    idle = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    idle.request("GET", "/", headers=signed(server, "GET", "/"))
+    idle.getresponse().read()
+    client = upload(server)
+    time.sleep(0.3)
+    server.process.send_signal(signal.SIGTERM)
+    assert idle.sock.recv(1) == b"", "an idle connection is closed"
+    refused = False
+    for _ in range(50):
+        try:
+            socket.create_connection(("127.0.0.1", server.port), timeout=5).close()
+        except ConnectionRefusedError:
+            refused = True
+            break
+        time.sleep(0.1)
+    assert refused, "new connections come in while the server stops"
+    client.sendall(b"u" * (1 << 19))
+    status, headers, _ = whole_answer(client)
+    assert (status, headers.get("connection")) == (200, "close"), f"{status} {headers}"
+    assert client.recv(1) == b"" and server.process.wait(timeout=30) == 0, "the server ends after its last request"
+    Server.running.discard(server)
+    server.start()
+    got = server.client().get_object(Bucket="bucket", Key="slow")["Body"].read()
+    assert got == b"u" * (1 << 20), "what was acknowledged while the server stopped"

@@ -148,3 +148,43 @@ fn few_at_a_time_are_told_to_leave() {
     drop(places);
     assert!(all.try_admit(peer(2), 200).is_ok());
 }
+
+#[tokio::test]
+async fn some_wait_for_a_place_beside_each_other_and_others_are_refused_at_once() {
+    let all = connections(32, 32);
+    let places: Vec<ConnectionSlot> =
+        (0..32).map(|at| all.try_admit(peer(1), at).unwrap()).collect();
+    let _requests: Vec<RequestGuard> = places.iter().map(|place| place.begin(false)).collect();
+    let mut waiting = Vec::new();
+    let refused = loop {
+        match all.arrive(peer(2)) {
+            ConnectionArrival::Waits(newcomer) => waiting.push(newcomer),
+            ConnectionArrival::Placed(_) => panic!("every place is taken by a request under way"),
+            ConnectionArrival::Refused(full) => break full,
+        }
+    };
+    assert_eq!((refused, waiting.len()), (NoPlaceReason::All, all.limits.waiting()));
+    // The others end: all who wait get places, none behind the time of another.
+    let ended = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(places);
+    };
+    let began = Instant::now();
+    let waits = futures::future::join_all(waiting.iter().map(WaitingConnection::wait));
+    let (results, ()) = tokio::join!(waits, ended);
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), waiting.len());
+    drop((results, waiting));
+    assert_eq!(all.waiting.load(Ordering::Relaxed), 0);
+    assert_eq!(all.counts(), (0, 0, 1));
+}
+
+#[tokio::test]
+async fn a_wait_for_a_place_ends() {
+    let all = connections(1, 1);
+    let place = all.try_admit(peer(1), 0).unwrap();
+    let _request = place.begin(false);
+    let ConnectionArrival::Waits(newcomer) = all.arrive(peer(2)) else { panic!("one may wait") };
+    assert_eq!(newcomer.wait().await.err(), Some(NoPlaceReason::All));
+    assert_eq!(all.counts(), (1, 0, 1));
+}

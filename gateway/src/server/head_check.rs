@@ -1,0 +1,117 @@
+//! Checks of heads that hyper accepts and RFC 9112 does not: the host, and the coding of the body.
+//!
+//! Proxies and servers that read such a head differently can be made to see different requests in the same bytes.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+
+/// The refusal of a head. The connection must be closed after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeadRefusal {
+    /// No host in HTTP/1.1, more than one, or one that is not a host.
+    Host,
+    /// A transfer coding other than one `chunked`. The server would take the encoded bytes for the content.
+    Coding,
+}
+
+/// Fails for a head that must be refused before anything else is read from it.
+pub fn check<B>(request: &Request<B>) -> Result<(), HeadRefusal> {
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    let is_chunked =
+        |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if coding.is_some_and(|coding| !is_chunked(coding)) || codings.next().is_some() {
+        return Err(HeadRefusal::Coding);
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let is_good = match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(host), None) => is_host(host.as_bytes()),
+        (Some(_), Some(_)) => false,
+    };
+    if is_good { Ok(()) } else { Err(HeadRefusal::Host) }
+}
+
+/// Returns true for a host with or without a port, and for an empty host, which RFC 9110 permits.
+fn is_host(text: &[u8]) -> bool {
+    let Ok(authority) = Authority::try_from(text) else { return text.is_empty() };
+    let authority_text = authority.as_str();
+    let has_port = authority_text.len() > authority.host().len();
+    !authority_text.contains('@') && (!has_port || authority.port_u16().is_some())
+}
+
+impl HeadRefusal {
+    /// The response, in the form of S3's errors, with `connection: close`. Never fails.
+    pub fn response<B: From<Bytes>>(self) -> Response<B> {
+        let (status, code, message) = match self {
+            HeadRefusal::Host => (
+                StatusCode::BAD_REQUEST,
+                "InvalidRequest",
+                "The Host header must be one valid host.",
+            ),
+            HeadRefusal::Coding => (
+                StatusCode::NOT_IMPLEMENTED,
+                "NotImplemented",
+                "The only Transfer-Encoding that is implemented is chunked.",
+            ),
+        };
+        let text = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        );
+        let mut response = Response::new(B::from(Bytes::from(text)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(version: Version, headers: &[(&str, &str)]) -> Result<(), HeadRefusal> {
+        let mut request = Request::get("/").version(version);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        check(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn a_head_has_one_host_that_is_one() {
+        for host in ["", "a", "a:80", "my_bucket.example", "127.0.0.1:9000", "[::1]", "[::1]:9000"]
+        {
+            assert_eq!(of(Version::HTTP_11, &[("host", host)]), Ok(()), "{host}");
+        }
+        for host in ["a b", "a/b", "user@a", "a:99999", "a:b", "[::1", "a?b", "a,b c"] {
+            let refused = Err(HeadRefusal::Host);
+            assert_eq!(of(Version::HTTP_11, &[("host", host)]), refused, "{host}");
+            assert_eq!(of(Version::HTTP_10, &[("host", host)]), refused, "{host}");
+        }
+        assert_eq!(of(Version::HTTP_11, &[]), Err(HeadRefusal::Host));
+        assert_eq!(of(Version::HTTP_10, &[]), Ok(()));
+        let twice = [("host", "a"), ("host", "a")];
+        assert_eq!(of(Version::HTTP_11, &twice), Err(HeadRefusal::Host));
+    }
+
+    #[test]
+    fn a_body_is_chunked_once_or_not_at_all() {
+        for (codings, is_taken) in [
+            (&["chunked"][..], true),
+            (&["Chunked "], true),
+            (&["gzip, chunked"], false),
+            (&["chunked, chunked"], false),
+            (&["chunked", "chunked"], false),
+            (&["gzip", "chunked"], false),
+            (&[""], false),
+        ] {
+            let mut headers = vec![("host", "a")];
+            headers.extend(codings.iter().map(|coding| ("transfer-encoding", *coding)));
+            assert_eq!(of(Version::HTTP_11, &headers).is_ok(), is_taken, "{codings:?}");
+        }
+    }
+}
