@@ -39,11 +39,32 @@ pub enum LoadWork {
         /// True if the SHA-256 of the body is signed with the request.
         signs_payload: bool,
     },
-    /// Reads and verifies existing objects, in random order.
-    Get {
+    /// Reads existing objects, in random order, and verifies their bytes if they come.
+    Read {
         /// The number of objects, which must have been written before with the numbers from 0 on.
         keys: u64,
+        /// The method of the requests.
+        method: ReadMethod,
     },
+}
+
+/// The method by which objects are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadMethod {
+    /// The bytes of the object come.
+    Get,
+    /// Only the headers come.
+    Head,
+}
+
+impl ReadMethod {
+    /// The name of the method in reports, in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReadMethod::Get => "get",
+            ReadMethod::Head => "head",
+        }
+    }
 }
 
 /// The end of a load.
@@ -208,7 +229,13 @@ async fn drive(
                 (number, Method::PUT, body, hash)
             }
             // The hash of the number: random for a cache, and the same in every run.
-            LoadWork::Get { keys } => (mix(turn) % keys, Method::GET, Bytes::new(), None),
+            LoadWork::Read { keys, method } => {
+                let method = match method {
+                    ReadMethod::Get => Method::GET,
+                    ReadMethod::Head => Method::HEAD,
+                };
+                (mix(turn) % keys, method, Bytes::new(), None)
+            }
         };
         objects.path(number, &mut path);
         let call = SignedCall { method, path: &path, query: "", payload: Payload::Whole(body) };
@@ -230,7 +257,7 @@ async fn drive(
             continue;
         }
         latencies.record(took);
-        if let LoadWork::Get { .. } = run.load.work {
+        if let LoadWork::Read { method: ReadMethod::Get, .. } = run.load.work {
             let depth =
                 if turn % WHOLE_EVERY == 0 { CompareDepth::Whole } else { CompareDepth::Edges };
             if let Some(fault) = objects.fault(number, &answer, depth) {
@@ -246,7 +273,7 @@ mod tests {
     use super::*;
 
     fn load(until: LoadEnd) -> RunContext {
-        let work = LoadWork::Get { keys: 1 };
+        let work = LoadWork::Read { keys: 1, method: ReadMethod::Get };
         let objects = ObjectSet::new("b", "", 1);
         let load = Load { work, objects, connections: 1, until, rate: Some(4.0) };
         let (next, failures) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -13,6 +13,7 @@ mod latency;
 mod list;
 mod load;
 mod mixed;
+mod null_server;
 mod object;
 mod payload;
 mod probe;
@@ -24,6 +25,7 @@ mod suite;
 mod upload;
 mod xml;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,7 +35,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use client::LoadTarget;
 use cuts::CutLoop;
-use load::{Load, LoadEnd, LoadWork};
+use load::{Load, LoadEnd, LoadWork, ReadMethod};
 use object::ObjectSet;
 use sign::Credentials;
 
@@ -59,6 +61,8 @@ enum Command {
     Put(PutArgs),
     /// Reads, in random order, and verifies the objects that `put` or `fill` wrote.
     Get(GetArgs),
+    /// Asks, in random order, for the headers of objects that `put` or `fill` wrote.
+    Head(GetArgs),
     /// Writes a given number of small objects.
     Fill(FillArgs),
     /// Writes one large object.
@@ -67,6 +71,8 @@ enum Command {
     Mixed(MixedArgs),
     /// Lists all keys and verifies their order.
     List(ListArgs),
+    /// Serves a map in memory over HTTP, the measure for the processor time of a request.
+    NullServer(NullServerArgs),
     /// Takes every published figure, and prints it beside its target.
     Suite(SuiteArgs),
     /// Records the requests of concurrent clients and their answers.
@@ -252,6 +258,13 @@ struct ListArgs {
 }
 
 #[derive(Args)]
+struct NullServerArgs {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:9000")]
+    listen: SocketAddr,
+}
+
+#[derive(Args)]
 struct SuiteArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -295,7 +308,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         match cli.command {
             Command::Probe(args) => probe::Probe::from(args).run()?.report().print(as_json),
             Command::Put(args) => put(args, as_json).await,
-            Command::Get(args) => get(args, as_json).await,
+            Command::Get(args) => get(args, ReadMethod::Get, as_json).await,
+            Command::Head(args) => get(args, ReadMethod::Head, as_json).await,
+            Command::NullServer(args) => null_server::serve(args.listen).await,
             Command::Fill(args) => fill(args, as_json).await,
             Command::Upload(args) => upload(args, as_json).await,
             Command::Mixed(args) => mixed(args, as_json).await,
@@ -327,12 +342,12 @@ async fn put(args: PutArgs, as_json: bool) -> anyhow::Result<()> {
     report.print(as_json)
 }
 
-async fn get(args: GetArgs, as_json: bool) -> anyhow::Result<()> {
+async fn get(args: GetArgs, method: ReadMethod, as_json: bool) -> anyhow::Result<()> {
     let target = args.object.target.target()?;
     let until = LoadEnd::Elapsed(Duration::from_secs(args.seconds));
-    let load =
-        Load { rate: args.rate, ..args.object.load(LoadWork::Get { keys: args.keys }, until) };
-    load::run(&target, load).await?.report("get").print(as_json)
+    let work = LoadWork::Read { keys: args.keys, method };
+    let load = Load { rate: args.rate, ..args.object.load(work, until) };
+    load::run(&target, load).await?.report(method.name()).print(as_json)
 }
 
 async fn fill(args: FillArgs, as_json: bool) -> anyhow::Result<()> {

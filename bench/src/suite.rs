@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::client::LoadTarget;
 use crate::cuts::{self, CutLoop};
 use crate::list;
-use crate::load::{self, Load, LoadEnd, LoadWork};
+use crate::load::{self, Load, LoadEnd, LoadWork, ReadMethod};
 use crate::mixed::Mixed;
 use crate::object::ObjectSet;
 use crate::probe::Probe;
@@ -137,7 +137,11 @@ impl Suite {
 
     async fn get(&self, target: &LoadTarget, keys: u64) -> anyhow::Result<SuiteRow> {
         anyhow::ensure!(keys > 0, "nothing was written that could be read");
-        let get = self.load(LoadWork::Get { keys }, &self.bucket, LoadEnd::Elapsed(self.time));
+        let get = self.load(
+            LoadWork::Read { keys, method: ReadMethod::Get },
+            &self.bucket,
+            LoadEnd::Elapsed(self.time),
+        );
         let measured = load::run(target, get).await?;
         measured.report("get").count("keys", keys).print(self.as_json)?;
         Ok(SuiteRow {

@@ -20,8 +20,8 @@ use s3::sigv4::{self, SecretKey};
 
 use super::bucket::head::add_region;
 use super::context::S3Context;
-use super::error_details::with_details;
 use super::cors::{self, CrossOriginRequest};
+use super::error_details::with_details;
 use super::request::{RequestBody, S3Request};
 use super::response::{self, ResponseBody};
 use super::target::RequestTarget;
