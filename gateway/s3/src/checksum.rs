@@ -289,14 +289,28 @@ impl Md5Hasher {
     }
 }
 
+/// Appends bytes as hexadecimal digits in lower case. Several times as fast as collecting characters.
+pub fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 0xf)]));
+    }
+}
+
 /// Formats an entity tag in quotes. The number of parts follows a hyphen for an object that a multipart upload has
 /// made; `parts` must be 0 for any other object.
 pub fn etag(md5: &[u8; 16], parts: u16) -> String {
-    if parts == 0 {
-        format!("\"{}\"", hex::encode(md5))
-    } else {
-        format!("\"{}-{parts}\"", hex::encode(md5))
+    // Every answer about an object has one: the digits are written into one text of the right size.
+    let mut text = String::with_capacity(40);
+    text.push('"');
+    push_hex(&mut text, md5);
+    if parts > 0 {
+        text.push('-');
+        text.push_str(&parts.to_string());
     }
+    text.push('"');
+    text
 }
 
 /// Parses an entity tag, in quotes or without, into the MD5 and the number of parts (0 without one). `None` unless the

@@ -57,7 +57,33 @@ fn with_century(text: &str) -> Option<String> {
 /// Formats microseconds since 1970 as an HTTP date, without the fraction of a second. A time outside the supported
 /// years is written as 1970, never as an error.
 pub fn http(micros: i64) -> String {
-    from_micros(micros).format(HTTP).unwrap_or_default()
+    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let time = from_micros(micros);
+    let day = DAYS[usize::from(time.weekday().number_days_from_monday())];
+    let month = MONTHS[usize::from(u8::from(time.month())) - 1];
+    // Every answer about an object has one, so the digits are written without an interpreter of formats.
+    let mut text = String::with_capacity(29);
+    let two = |text: &mut String, number: u8| {
+        text.push(char::from(b'0' + number / 10));
+        text.push(char::from(b'0' + number % 10));
+    };
+    text.push_str(day);
+    text.push_str(", ");
+    two(&mut text, time.day());
+    text.push(' ');
+    text.push_str(month);
+    text.push(' ');
+    let year = time.year().clamp(0, 9999) as u16;
+    two(&mut text, (year / 100) as u8);
+    two(&mut text, (year % 100) as u8);
+    for (before, number) in [(' ', time.hour()), (':', time.minute()), (':', time.second())] {
+        text.push(before);
+        two(&mut text, number);
+    }
+    text.push_str(" GMT");
+    text
 }
 
 /// Formats microseconds since 1970 in the form of S3's XML, `2013-05-24T00:00:00.000Z`. A time outside the supported
@@ -76,6 +102,13 @@ pub fn parse_any(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_date_is_written_as_the_format_says() {
+        for micros in [0, 784_111_777_000_000, 1_369_353_600_999_999, 253_402_300_799_000_000, -1] {
+            assert_eq!(http(micros), from_micros(micros).format(HTTP).unwrap(), "{micros}");
+        }
+    }
 
     #[test]
     fn the_three_forms_of_an_http_date_are_read() {

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use compactor::outcome::WrittenVersion;
 use futures::Stream;
+use http::header::SERVER;
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use ingest::entry::StoredChecksum;
@@ -132,9 +133,11 @@ pub fn error(error: &S3Error, path: &str, id: &str, is_head: bool) -> Response<R
 
 /// Adds the headers that every response has: the request's id, and the server's name.
 pub fn add_ids(response: &mut Response<ResponseBody>, id: &str) {
-    set(response, "x-amz-request-id", id);
-    set(response, "x-amz-id-2", id);
-    set(response, "server", "Siltstone");
+    if let Ok(id) = HeaderValue::from_str(id) {
+        response.headers_mut().insert("x-amz-request-id", id.clone());
+        response.headers_mut().insert("x-amz-id-2", id);
+    }
+    response.headers_mut().insert(SERVER, HeaderValue::from_static("Siltstone"));
 }
 
 /// Adds the entity tag and the version id of a version that was written.

@@ -2,6 +2,7 @@
 
 use compactor::outcome::VersionName;
 use compactor::state::BucketState;
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use ingest::entry::{ObjectVersion, StorageClass, StoredChecksum};
 use ingest::record::Versioning;
@@ -20,6 +21,9 @@ use crate::api::errors::read_error;
 use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult, ResponseBody, add_checksum};
 use crate::api::version_id::{found_name, version_ref, version_text};
+
+/// The content type of an object for which the client gave none.
+const DEFAULT_TYPE: HeaderValue = HeaderValue::from_static("binary/octet-stream");
 
 /// GetObject. The first bytes are read and verified before the response begins; a later error resets the connection, so
 /// that a client never takes a part for the whole.
@@ -69,7 +73,7 @@ fn answer(
     let mut answer = Response::new(body);
     describe(&mut answer, request, bucket, object, found_name(found))?;
     add_checksums(&mut answer, request, object, plan)?;
-    response::set(&mut answer, "content-length", &plan.len().to_string());
+    answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(plan.len()));
     if plan.is_partial {
         *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
         let last = plan.range.end.saturating_sub(1);
@@ -117,8 +121,10 @@ fn describe(
     let attributes = &object.attributes;
     response::set(answer, "etag", &etag(&attributes.etag.md5, attributes.etag.parts));
     response::set(answer, "last-modified", &s3::time::http(object.created.micros()));
-    response::set(answer, "accept-ranges", "bytes");
-    response::set(answer, "content-type", "binary/octet-stream");
+    answer.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if attributes.header("content-type").is_none() {
+        answer.headers_mut().insert(CONTENT_TYPE, DEFAULT_TYPE);
+    }
     for (name, value) in &attributes.headers {
         if let Some(name) = headers::STORED.into_iter().find(|known| known == name) {
             response::set(answer, name, value);
@@ -129,13 +135,7 @@ fn describe(
             response::set(answer, name, value);
         }
     }
-    for name in headers::STORED {
-        let parameter = format!("response-{name}");
-        if let Some(value) = request.query(&parameter) {
-            check_override(&parameter, value)?;
-            response::set(answer, name, value);
-        }
-    }
+    add_overrides(answer, request)?;
     for (name, value) in &attributes.metadata {
         let name = HeaderName::try_from(format!("x-amz-meta-{name}"));
         let value = HeaderValue::from_str(&encoded_word(value));
@@ -176,6 +176,17 @@ fn add_checksums(
             checksums.iter().for_each(|checksum| add_checksum(answer, checksum));
         }
         None => {}
+    }
+    Ok(())
+}
+
+/// Sets the headers that the query overrides. Fails for a value that no header can have.
+fn add_overrides(answer: &mut Response<ResponseBody>, request: &S3Request) -> Result<(), S3Error> {
+    for (parameter, value) in &request.query {
+        let Some(name) = parameter.strip_prefix("response-") else { continue };
+        let Some(name) = headers::STORED.into_iter().find(|known| *known == name) else { continue };
+        check_override(parameter, value)?;
+        response::set(answer, name, value);
     }
     Ok(())
 }
