@@ -1,6 +1,7 @@
 """CORS: rules of buckets, preflight requests, and the headers of every answer to a page of another origin."""
 import re
 import socket
+import threading
 
 import pytest
 
@@ -85,6 +86,38 @@ def test_hostile_documents_are_refused_and_change_nothing(server, s3, bucket, do
     body = document if isinstance(document, bytes) else document.encode()
     assert put_document(server, bucket, body) == (400, "MalformedXML")
     assert s3.get_bucket_cors(Bucket=bucket)["CORSRules"] == [rule(ID="kept")]
+
+
+def test_a_document_that_escaping_makes_too_long_is_refused_and_changes_nothing(server, s3, bucket):
+    put_rules(s3, bucket, rule(ID="kept"))
+    quotes = "<CORSConfiguration>" + RULE.replace("*", '"' * 60_000) + "</CORSConfiguration>"
+    assert put_document(server, bucket, quotes.encode()) == (400, "EntityTooLarge")
+    assert s3.get_bucket_cors(Bucket=bucket)["CORSRules"] == [rule(ID="kept")]
+    put_rules(s3, bucket, rule(origins=['"' * 30_000]))
+    assert s3.get_bucket_cors(Bucket=bucket)["CORSRules"] == [rule(origins=['"' * 30_000])]
+
+
+def test_answers_are_of_one_document_while_rules_are_replaced(server, s3, bucket):
+    """A page must never get the origin of one document with the methods of another."""
+    documents = [rule(["GET"], ["https://page"], MaxAgeSeconds=1), rule(["GET", "PUT"], ["*"], MaxAgeSeconds=2)]
+    wanted = [allowed("https://page", "GET", max_age="1"), allowed("*", "GET, PUT", max_age="2")]
+    put_rules(s3, bucket, documents[0])
+    ends = threading.Event()
+
+    def replace():
+        for turn in range(40):
+            put_rules(s3, bucket, documents[turn % 2])
+        ends.set()
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    seen = []
+    while not ends.is_set():
+        answer = ask(server, "OPTIONS", f"/{bucket}/key", {"Origin": "https://page", "Access-Control-Request-Method": "GET"})
+        assert answer.cors() in wanted
+        seen.append(answer.cors())
+    writer.join()
+    assert all(one in seen for one in wanted), f"{len(seen)} answers"
 
 
 @pytest.fixture(scope="module")
