@@ -10,6 +10,7 @@ pub mod encoded_word;
 pub mod error;
 pub mod escape;
 pub mod headers;
+pub mod host;
 pub mod names;
 pub mod operation;
 pub mod sigv4;
