@@ -42,7 +42,8 @@ pub struct Signer {
     authorization: String,
     /// HMAC with the day's signing key, before any message.
     key: Hmac<Sha256>,
-    scope: CredentialScope,
+    /// The day of the key, such as `20130524`; empty before the first request.
+    date: String,
     buffer: String,
 }
 
@@ -74,7 +75,6 @@ impl Signer {
     /// A signer for requests to one host. Keys are derived only with the first request of a day. `host` must
     /// equal the request's `host` header.
     pub fn new(credentials: Credentials, host: String) -> Self {
-        let scope = CredentialScope { date: String::new(), region: credentials.region.clone() };
         Self {
             credentials,
             host,
@@ -83,7 +83,7 @@ impl Signer {
             head: String::new(),
             authorization: String::new(),
             key: keyed(b""),
-            scope,
+            date: String::new(),
             buffer: String::new(),
         }
     }
@@ -126,16 +126,17 @@ impl Signer {
     /// Updates the time to another second and, if it has changed, the day.
     fn turn(&mut self, now: i64) {
         let time = amz(now);
-        if !time.starts_with(&self.scope.date) || self.scope.date.is_empty() {
-            self.scope.date = time[..8].to_owned();
-            self.key = keyed(&self.scope.key(&self.credentials.secret_key));
+        let scope = CredentialScope { date: &time[..8], region: &self.credentials.region };
+        if self.date != scope.date {
+            self.date = scope.date.to_owned();
+            self.key = keyed(&scope.key(&self.credentials.secret_key));
             self.authorization = format!(
                 "AWS4-HMAC-SHA256 Credential={}/{},SignedHeaders=host;x-amz-content-sha256;x-amz-date,Signature=",
                 self.credentials.access_key,
-                self.scope.text()
+                scope.text()
             );
         }
-        self.head = format!("AWS4-HMAC-SHA256\n{time}\n{}\n", self.scope.text());
+        self.head = format!("AWS4-HMAC-SHA256\n{time}\n{}\n", scope.text());
         self.time = HeaderValue::from_str(&time).expect("an amz time is ASCII");
         self.second = now;
     }
@@ -149,8 +150,9 @@ pub fn payload_hash(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use s3::credentials::{self, RequestCredentials};
+    use s3::names;
     use s3::sigv4::{DerivedKey, EMPTY_SHA256, SecretKey};
-    use s3::{names, sigv4};
 
     use super::*;
 
@@ -203,10 +205,14 @@ mod tests {
                     .header("authorization", signed.authorization);
                 let parts = request.body(()).unwrap().into_parts().0;
                 let query = names::query(query).unwrap();
-                let presented = sigv4::parse(&parts, &query).unwrap().unwrap();
+                let Some(RequestCredentials::V4(presented)) =
+                    credentials::parse(&parts, &query).unwrap()
+                else {
+                    panic!("the signature is not found");
+                };
                 let secret = SecretKey { secret: SECRET, derived: &DerivedKey::default() };
                 let decoded = names::decode(path).unwrap();
-                presented.verify(&parts, &decoded, &query, secret, now, "us-east-1").unwrap();
+                presented.verify(&parts, &decoded, &query, secret, now, Some("us-east-1")).unwrap();
             }
         }
     }

@@ -1,7 +1,9 @@
 //! The S3 API.
 //!
 //! ```text
-//!   service     receives, authenticates, finds the operation, turns errors into responses
+//!   service     receives, finds the operation, turns errors into responses
+//!     │
+//!   authentication, address     who signed, for which bucket and key
 //!     │
 //!   dispatch, website    one match from operation to handler; requests to hosts of websites
 //!     │
@@ -19,6 +21,8 @@
 //! Imports go down only.
 
 mod access;
+mod address;
+pub mod authentication;
 pub mod body;
 mod bucket;
 mod conditions;

@@ -35,7 +35,7 @@ pub use accounts::{Accounts, User};
 pub use compaction::CompactionSettings;
 pub use connections::ConnectionSettings;
 pub use log::{KafkaSettings, LogKind, LogSettings, NodeSettings};
-pub use service::{DATA, LogFormat, ServiceSettings};
+pub use service::{DATA, LogFormat, ServiceSettings, SignatureV2};
 pub use sources::Sources;
 pub use sql::SqlSettings;
 pub use storage::StorageSettings;

@@ -15,7 +15,7 @@ pub struct RequestReport<'a> {
     pub operation: RequestOperation,
     /// The request's method.
     pub method: &'a Method,
-    /// The path as it was received, percent-encoded.
+    /// The path as it was received, percent-encoded; the bucket that the host names comes first.
     pub path: &'a str,
     /// The status of the response.
     pub status: u16,

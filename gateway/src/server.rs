@@ -27,6 +27,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::AdminService;
+use crate::api::authentication::AuthenticationOptions;
 use crate::api::context::{S3Context, S3Options};
 use crate::api::request::RequestBody;
 use crate::api::service::S3Service;
@@ -193,8 +194,9 @@ async fn serve_store(
     let stop = stop_signal()?;
     tokio::spawn(crate::admin::serve(admin, state));
     let options = S3Options {
-        region: settings.service.region,
-        website_domains: settings.service.website_domains,
+        region: settings.service.told_region().to_owned(),
+        authentication: AuthenticationOptions::new(&settings.service),
+        website_domains: settings.service.website_domains.clone(),
         stall: settings.connections.stall.get(),
         inline_bytes_max: settings.storage.inline_bytes_max.get(),
     };

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::error::{ErrorCode, S3Error};
-use crate::sigv4::{PayloadHash, VerifiedRequest, chunk_signature, trailer_signature};
+use crate::sigv4::{ChunkSigner, PayloadHash, VerifiedRequest};
 
 /// The largest length of a line in bytes, its end included.
 const LINE_BYTES_MAX: usize = 1024;
@@ -42,8 +42,9 @@ enum ChunkState {
 /// The decoder of one request body; the module describes the encoding. The payload of the verified request must be one
 /// of the chunked kinds.
 pub struct ChunkedDecoder {
-    verified: VerifiedRequest,
     is_signed: bool,
+    /// The signer of the chunks and trailers, without which no signed chunk is right.
+    signer: Option<ChunkSigner>,
     has_trailers: bool,
     /// The decoded length in bytes that the client announced.
     expected: u64,
@@ -80,15 +81,12 @@ impl ChunkedDecoder {
     /// Starts the decoder of a body that decodes to `expected` bytes, as `x-amz-decoded-content-length` announces. The
     /// verified request decides if chunks must be signed and if trailers are permitted.
     pub fn new(verified: VerifiedRequest, expected: u64) -> Self {
-        let is_signed = matches!(
-            verified.payload,
-            PayloadHash::StreamingSigned | PayloadHash::StreamingSignedTrailer
-        );
         let has_trailers = verified.payload != PayloadHash::StreamingSigned;
+        let signer = verified.chunk_signer;
         Self {
-            previous: verified.signature.clone(),
-            verified,
-            is_signed,
+            is_signed: verified.payload.is_signed_in_chunks(),
+            previous: signer.as_ref().map_or_else(String::new, |signer| signer.signature.clone()),
+            signer,
             has_trailers,
             expected,
             decoded: 0,
@@ -200,8 +198,9 @@ impl ChunkedDecoder {
         if !self.is_signed {
             return Ok(());
         }
+        let signer = self.signer.as_ref().ok_or(ErrorCode::SignatureDoesNotMatch)?;
         let hash = self.hash.finalize_reset();
-        let wanted = chunk_signature(&self.verified, &self.previous, &hash);
+        let wanted = signer.chunk(&self.previous, &hash);
         if !bool::from(wanted.as_bytes().ct_eq(self.claimed.as_bytes())) {
             return Err(ErrorCode::SignatureDoesNotMatch.into());
         }
@@ -234,8 +233,9 @@ impl ChunkedDecoder {
         if !self.is_signed || !self.has_trailers {
             return Ok(());
         }
+        let signer = self.signer.as_ref().ok_or(ErrorCode::SignatureDoesNotMatch)?;
         let text: String = self.trailers.iter().map(|(n, v)| format!("{n}:{v}\n")).collect();
-        let wanted = trailer_signature(&self.verified, &self.previous, &text);
+        let wanted = signer.trailer(&self.previous, &text);
         let claimed = claimed.unwrap_or_default();
         if !bool::from(wanted.as_bytes().ct_eq(claimed.as_bytes())) {
             return Err(ErrorCode::SignatureDoesNotMatch.into());
@@ -284,10 +284,12 @@ mod tests {
 
     fn verified(payload: PayloadHash) -> VerifiedRequest {
         // The chunked upload of AWS's documentation.
-        let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
+        let scope = CredentialScope { date: "20130524", region: "us-east-1" };
         let key = scope.key("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
         let signature = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9".into();
-        VerifiedRequest { payload, signature, scope, key, time: "20130524T000000Z".into() }
+        let signer = ChunkSigner::new(signature, &scope, key, "20130524T000000Z");
+        let chunk_signer = payload.is_signed_in_chunks().then_some(signer);
+        VerifiedRequest { payload, is_presigned: false, chunk_signer }
     }
 
     fn documented() -> Bytes {
@@ -402,12 +404,12 @@ mod tests {
     #[test]
     fn signed_trailers_may_end_with_a_line_feed() {
         let payload = PayloadHash::StreamingSignedTrailer;
-        let verified = verified(payload);
+        let signer = verified(payload).chunk_signer.unwrap();
         let hash = |bytes: &[u8]| Sha256::digest(bytes).to_vec();
-        let first = chunk_signature(&verified, &verified.signature, &hash(b"hello"));
-        let last = chunk_signature(&verified, &first, &hash(b""));
+        let first = signer.chunk(&signer.signature, &hash(b"hello"));
+        let last = signer.chunk(&first, &hash(b""));
         let trailer = "x-amz-checksum-crc32:NhCmhg==";
-        let signature = trailer_signature(&verified, &last, &format!("{trailer}\n"));
+        let signature = signer.trailer(&last, &format!("{trailer}\n"));
         let chunks = format!("5;chunk-signature={first}\r\nhello\r\n0;chunk-signature={last}\r\n");
         let signed = format!("x-amz-trailer-signature:{signature}");
         for good in [

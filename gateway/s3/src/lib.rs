@@ -2,9 +2,11 @@
 //! no clock (the time comes in as an argument), nothing of the engine.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod auth_error;
 pub mod checksum;
 pub mod chunked;
 pub mod cors;
+pub mod credentials;
 pub mod document;
 pub mod encoded_word;
 pub mod error;
@@ -13,6 +15,7 @@ pub mod headers;
 pub mod host;
 pub mod names;
 pub mod operation;
+pub mod sigv2;
 pub mod sigv4;
 pub mod time;
 pub mod website;

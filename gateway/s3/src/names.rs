@@ -1,5 +1,7 @@
 //! Bucket names, percent-encoding, query strings, and numbers in text.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::error::{ErrorCode, S3Error};
@@ -12,6 +14,18 @@ const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 /// must be encoded.
 pub fn encode(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED).to_string()
+}
+
+/// Percent-encodes as [`encode`], without a copy of a text that stays as it is. Never fails.
+pub fn encoded(text: &str) -> Cow<'_, str> {
+    utf8_percent_encode(text, UNRESERVED).into()
+}
+
+/// Appends a text to bytes, percent-encoded as by [`encode_path`]. The bytes before stay as they are.
+pub fn encode_path_to(out: &mut Vec<u8>, text: &str) {
+    for piece in utf8_percent_encode(text, PATH) {
+        out.extend_from_slice(piece.as_bytes());
+    }
 }
 
 /// Percent-encodes as [`encode`], but leaves `/` as it is. For paths of signatures, and for keys in listings with

@@ -62,7 +62,8 @@ fn is_strong(name: &str) -> bool {
     !matches!(name, "list-type" | "id" | "annotationName")
 }
 
-fn is_selector(name: &str) -> bool {
+/// Returns true if a query parameter with this name selects another operation than a request without it.
+pub(crate) fn is_selector(name: &str) -> bool {
     is_strong(name) && OPERATIONS.iter().any(|definition| definition.selectors.contains(&name))
 }
 

@@ -1,7 +1,7 @@
 //! The text forms of times in S3. All times are seconds or microseconds since 1970 (UTC).
 
 use time::format_description::BorrowedFormatItem;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::well_known::{Rfc2822, Rfc3339};
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
@@ -18,6 +18,8 @@ const RFC850: &[BorrowedFormatItem<'_>] = format_description!(
 const ASCTIME: &[BorrowedFormatItem<'_>] = format_description!(
     "[weekday repr:short] [month repr:short] [day padding:space] [hour]:[minute]:[second] [year]"
 );
+const ISO: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 const XML: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
@@ -35,6 +37,18 @@ pub fn parse_amz(text: &str) -> Option<i64> {
 /// years is written as 1970, never as an error.
 pub fn amz(seconds: i64) -> String {
     from_micros(seconds.saturating_mul(1_000_000)).format(AMZ).unwrap_or_default()
+}
+
+/// Formats seconds since 1970 as `2013-05-24T00:00:00Z`, the form of times in errors. A time outside the supported years
+/// is written as 1970, never as an error.
+pub fn iso(seconds: i64) -> String {
+    from_micros(seconds.saturating_mul(1_000_000)).format(ISO).unwrap_or_default()
+}
+
+/// Parses a date with a zone, such as `Fri, 24 May 2013 00:00:00 +0000`, and returns seconds since 1970, negative for a
+/// date before. `None` for any other text.
+pub fn parse_mail(text: &str) -> Option<i64> {
+    OffsetDateTime::parse(text, &Rfc2822).ok().map(|time| time.unix_timestamp())
 }
 
 /// Parses an HTTP date, such as `Fri, 24 May 2013 00:00:00 GMT`, and returns seconds since 1970. The two obsolete forms

@@ -7,12 +7,13 @@ use http::HeaderValue;
 use http::request::Parts;
 use s3::checksum::{ChecksumAlgorithm, base64, etag, parse_content_md5, parse_etag};
 use s3::chunked::ChunkedDecoder;
+use s3::credentials::{self, RequestCredentials};
 use s3::document::{CompleteMultipartUpload, CreateBucketConfiguration, Delete, Tagging};
 use s3::error::ErrorCode;
 use s3::names;
 use s3::sigv4::{
-    self, CredentialScope, DerivedKey, EMPTY_SHA256, PayloadHash, PresentedCredentials, SecretKey,
-    VerifiedRequest, chunk_signature, trailer_signature,
+    self, ChunkSigner, CredentialScope, DerivedKey, EMPTY_SHA256, PayloadHash, SecretKey,
+    VerifiedRequest,
 };
 use s3::xml::element::{XmlElement, parse};
 use s3::xml::{self, XmlDocument};
@@ -32,24 +33,25 @@ const CHUNKED: [PayloadHash; 3] = [
 ];
 
 fn verified(payload: PayloadHash) -> VerifiedRequest {
-    let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
-    let key = scope.key(SECRET);
+    let scope = CredentialScope { date: "20130524", region: "us-east-1" };
     let signature = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9".into();
-    VerifiedRequest { payload, signature, scope, key, time: "20130524T000000Z".into() }
+    let signer = ChunkSigner::new(signature, &scope, scope.key(SECRET), "20130524T000000Z");
+    let chunk_signer = payload.is_signed_in_chunks().then_some(signer);
+    VerifiedRequest { payload, is_presigned: false, chunk_signer }
 }
 
 /// A body as clients send it, in chunks of the given lengths.
 fn encoded(payload: PayloadHash, data: &[u8], lens: &[usize]) -> Vec<u8> {
     let verified = verified(payload);
-    let is_signed = payload != PayloadHash::StreamingUnsignedTrailer;
-    let mut previous = verified.signature.clone();
+    let signer = verified.chunk_signer.as_ref();
+    let mut previous = signer.map_or_else(String::new, |signer| signer.signature.clone());
     let mut body = Vec::new();
     let mut rest = data;
     for len in lens.iter().chain([&0]) {
         let (chunk, others) = rest.split_at((*len).min(rest.len()));
         rest = others;
-        let extension = if is_signed {
-            previous = chunk_signature(&verified, &previous, &Sha256::digest(chunk));
+        let extension = if let Some(signer) = signer {
+            previous = signer.chunk(&previous, &Sha256::digest(chunk));
             format!(";chunk-signature={previous}")
         } else {
             String::new()
@@ -62,9 +64,9 @@ fn encoded(payload: PayloadHash, data: &[u8], lens: &[usize]) -> Vec<u8> {
     if payload != PayloadHash::StreamingSigned {
         body.extend_from_slice(b"x-amz-checksum-crc32c:sOO8/Q==\r\n");
     }
-    if payload == PayloadHash::StreamingSignedTrailer {
+    if let (PayloadHash::StreamingSignedTrailer, Some(signer)) = (payload, signer) {
         let text = "x-amz-checksum-crc32c:sOO8/Q==\n";
-        let signature = trailer_signature(&verified, &previous, text);
+        let signature = signer.trailer(&previous, text);
         body.extend_from_slice(format!("x-amz-trailer-signature:{signature}\r\n").as_bytes());
     }
     body.extend_from_slice(b"\r\n");
@@ -211,16 +213,22 @@ fn request(uri: &str, headers: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
+/// The facts that the signature proves. The key's name is not under the signature: it chooses the secret, which is given
+/// here.
 fn verify(
     parts: &Parts,
+    path: &str,
     query: &[(String, String)],
-) -> Option<(PresentedCredentials, VerifiedRequest)> {
-    let mut presented = sigv4::parse(parts, query).ok()??;
+) -> Option<(String, VerifiedRequest)> {
+    let credentials = credentials::parse(parts, query).ok()??;
+    let RequestCredentials::V4(presented) = credentials else {
+        let RequestCredentials::V2(presented) = credentials else { return None };
+        let verified = presented.verify(parts, None, query, SECRET, NOW).ok()?;
+        return Some((String::new(), verified));
+    };
     let secret = SecretKey { secret: SECRET, derived: &DerivedKey::default() };
-    let verified = presented.verify(parts, "/a", query, secret, NOW, "us-east-1").ok()?;
-    // The key's name is not under the signature: it chooses the secret, which is given here.
-    presented.access_key.clear();
-    Some((presented, verified))
+    let verified = presented.verify(parts, path, query, secret, NOW, None).ok()?;
+    Some((presented.scope.text(), verified))
 }
 
 #[test]
@@ -235,7 +243,7 @@ fn mutated_authorization_headers_are_refused_or_mean_the_same() {
     );
     let authorization = sigv4::sign(&parts, "/a", &[], "key", SECRET, "us-east-1").unwrap();
     parts.headers.insert("authorization", authorization.parse().unwrap());
-    let wanted = verify(&parts, &[]).unwrap();
+    let wanted = verify(&parts, "/a", &[]).unwrap();
     let mut mutator = Mutator::new(22);
     let mut accepted = 0;
     for _ in 0..rounds(8000) {
@@ -245,7 +253,7 @@ fn mutated_authorization_headers_are_refused_or_mean_the_same() {
         let value = mutator.mutated(&[parts.headers[name].as_bytes(), authorization.as_bytes()]);
         let Ok(value) = HeaderValue::from_bytes(&value) else { continue };
         other.headers.insert(name, value);
-        if let Some(found) = verify(&other, &[]) {
+        if let Some(found) = verify(&other, "/a", &[]) {
             assert_eq!(found, wanted);
             accepted += 1;
         }
@@ -257,24 +265,51 @@ fn mutated_authorization_headers_are_refused_or_mean_the_same() {
 fn mutated_presigned_queries_are_refused_or_mean_the_same() {
     let text = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
     let parts = request("/test.txt", &[("host", "examplebucket.s3.amazonaws.com")]);
-    let verify = |query: &[(String, String)]| {
-        let presented = sigv4::parse(&parts, query).ok()??;
-        let secret = SecretKey { secret: SECRET, derived: &DerivedKey::default() };
-        presented.verify(&parts, "/test.txt", query, secret, NOW, "us-east-1").ok()
-    };
-    let wanted = verify(&names::query(text).unwrap()).unwrap();
+    let wanted = verify(&parts, "/test.txt", &names::query(text).unwrap()).unwrap();
     let mut mutator = Mutator::new(23);
     let mut accepted = 0;
     for _ in 0..rounds(8000) {
         let bytes = mutator.mutated(&[text]);
         let Ok(text) = String::from_utf8(bytes) else { continue };
         let Ok(query) = names::query(&text) else { continue };
-        if let Some(found) = verify(&query) {
+        if let Some(found) = verify(&parts, "/test.txt", &query) {
             assert_eq!(found, wanted);
             accepted += 1;
         }
     }
     assert!(accepted > 10, "the mutations are too coarse: {accepted} passed");
+}
+
+#[test]
+fn mutated_requests_of_version_2_are_refused_or_mean_the_same() {
+    let authorization = "AWS AKIAIOSFODNN7EXAMPLE:Rnv0wcudspwfl6t5H/Uug16k0w0=";
+    let query = "acl&versionId=7&Expires=1369353700&AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Signature=J21p9MCJ6KgJeiJRanUB8oKDQK4%3D";
+    let in_header = |date: &[u8], authorization: &[u8]| {
+        let mut parts = request("/a/b?acl", &[("host", "h"), ("x-amz-meta-a", "b")]);
+        for (name, value) in [("date", date), ("authorization", authorization)] {
+            parts.headers.insert(name, HeaderValue::from_bytes(value).ok()?);
+        }
+        verify(&parts, "", &names::query("acl").unwrap())
+    };
+    let in_query =
+        |query: &str| verify(&request("/a/b", &[("host", "h")]), "", &names::query(query).ok()?);
+    let date = "Fri, 24 May 2013 00:00:00 GMT";
+    assert!(in_header(date.as_bytes(), authorization.as_bytes()).is_some());
+    let wanted = in_query(query);
+    assert!(wanted.is_some());
+    let mut mutator = Mutator::new(26);
+    let mut accepted = [0; 2];
+    for _ in 0..rounds(8000) {
+        let mutated = mutator.mutated(&[authorization.as_bytes(), date.as_bytes()]);
+        accepted[0] += usize::from(in_header(date.as_bytes(), &mutated).is_some());
+        accepted[0] += usize::from(in_header(&mutated, authorization.as_bytes()).is_some());
+        let Ok(mutated) = String::from_utf8(mutator.mutated(&[query])) else { continue };
+        if let Some(found) = in_query(&mutated) {
+            assert_eq!(Some(found), wanted);
+            accepted[1] += 1;
+        }
+    }
+    assert!(accepted.iter().all(|count| *count > 5), "{accepted:?} passed");
 }
 
 #[test]

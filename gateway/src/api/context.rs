@@ -19,6 +19,7 @@ use s3::error::{ErrorCode, S3Error};
 use s3::website::host::WebsiteDomains;
 
 use super::access::{self, CheckedObject, RequestSide};
+use super::authentication::AuthenticationOptions;
 use super::errors::{payload_error, read_error, submit_error, unexpected};
 use super::parsed_documents::ParsedDocuments;
 use super::request::S3Request;
@@ -32,10 +33,12 @@ const CONFIGURATION_TRIES: usize = 8;
 /// Options that hold for every request.
 #[derive(Clone, Debug)]
 pub struct S3Options {
-    /// The region that clients sign for.
+    /// The region that clients are told.
     pub region: String,
     /// The domains below which hosts serve buckets as websites.
     pub website_domains: WebsiteDomains,
+    /// The signatures that are taken, and the hosts that name buckets.
+    pub authentication: AuthenticationOptions,
     /// The longest time that a client is waited for while fewer than 64 KiB come.
     pub stall: Duration,
     /// Payload up to this number of bytes is stored inside its log record.

@@ -2,22 +2,19 @@
 //!
 //! ```text
 //!   request ──► path, query ──► signature ──► operation ──► dispatch ──► response
-//!                               (sigv4)      (operation)    (handlers)   (errors become responses here)
+//!                           (authentication) (operation)    (handlers)   (errors become responses here)
 //! ```
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
 use hyper::body::Body as _;
 use s3::error::{ErrorCode, S3Error};
-use s3::headers;
-use s3::names;
 use s3::operation::{self, OperationDefinition, RequestParts, S3Resource};
-use s3::sigv4::{self, SecretKey};
 
+use super::address;
+use super::authentication::{self, Caller};
 use super::bucket::head::add_region;
 use super::context::S3Context;
 use super::cors::{self, CrossOriginRequest};
@@ -26,8 +23,6 @@ use super::request::{RequestBody, S3Request};
 use super::response::{self, ResponseBody};
 use super::target::RequestTarget;
 use super::{dispatch, header_names, website};
-use crate::config::User;
-use crate::refusal::ClientInfo;
 use crate::request_operation::{self, RequestOperation, method_label};
 use crate::request_report::RequestReport;
 use crate::server::connections::ConnectionHandle;
@@ -42,13 +37,12 @@ pub struct S3Service {
     requests: AtomicU64,
 }
 
-/// Fails for methods that S3 does not know.
-fn check_method(parts: &Parts) -> Result<(), S3Error> {
+/// Fails for methods that S3 does not know. `path` names the bucket.
+fn check_method(parts: &Parts, path: &str) -> Result<(), S3Error> {
     if method_label(&parts.method) != "other" {
         return Ok(());
     }
-    let (resource, headers) =
-        (request_operation::resource(parts.uri.path()), http::HeaderMap::new());
+    let (resource, headers) = (request_operation::resource(path), http::HeaderMap::new());
     let method = parts.method.as_str();
     operation::decide(&RequestParts { method, resource, query: &[], headers: &headers }).map(|_| ())
 }
@@ -69,26 +63,6 @@ fn check_head(parts: &Parts) -> Result<(), S3Error> {
     }
     Err(S3Error::from(ErrorCode::RequestHeaderSectionTooLarge)
         .with("MaxSizeAllowed", HEAD_BYTES_MAX.to_string()))
-}
-
-/// The user whose access key a request names. Names are copied only for a line in the log.
-#[derive(Default)]
-struct Caller<'a> {
-    named: Option<&'a User>,
-    /// True once the signature is verified.
-    is_verified: bool,
-    /// The access key that the request names, if no user has it.
-    unknown_key: Option<String>,
-    /// The operation that the request asks for, once the signature is verified.
-    operation: Option<RequestOperation>,
-}
-
-impl Caller<'_> {
-    fn who(self, address: Option<SocketAddr>) -> ClientInfo {
-        let user = self.named.filter(|_| self.is_verified).map(|user| user.name.clone());
-        let access_key = self.unknown_key.or(self.named.map(|user| user.access_key.clone()));
-        ClientInfo { access_key, user, address }
-    }
 }
 
 /// The parts of a request that name its operation.
@@ -114,15 +88,10 @@ fn operation_of(request: &S3Request) -> RequestOperation {
     }
 }
 
-/// Seconds since 1970.
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
-}
-
 impl S3Service {
     /// A service for requests in a context; SQL on the S3 address goes to `sql`.
     pub fn new(context: S3Context, sql: SqlService) -> Self {
-        Self { context, sql, start: now() as u32, requests: AtomicU64::new(0) }
+        Self { context, sql, start: authentication::now() as u32, requests: AtomicU64::new(0) }
     }
 
     /// Serves one request. Never fails: an error becomes S3's response for it. Dropping the future ends the work at its
@@ -144,6 +113,13 @@ impl S3Service {
         let page = CrossOriginRequest::of(&parts, &self.context);
         let site = RequestTarget::of_website(&parts, &self.context.options.website_domains);
         let is_site = site.is_some() && method != http::Method::OPTIONS;
+        let domains = &self.context.options.authentication.domains;
+        let host_bucket = match &site {
+            Some(_) => None,
+            None => address::bucket_of_host(&parts, domains),
+        };
+        let bucket = host_bucket.as_deref();
+        let path = &address::resource_path(uri.path(), bucket);
         let answered = if method == http::Method::OPTIONS {
             caller.operation = Some(RequestOperation::Preflight);
             check_head(&parts).and_then(|()| cors::preflight(&self.context, page.as_ref()))
@@ -151,7 +127,10 @@ impl S3Service {
             caller.operation = Some(RequestOperation::Website);
             self.answer_website(&id, &mut caller, parts, site).await
         } else {
-            self.answer(&id, &mut caller, parts, body).await
+            match check_method(&parts, path).and_then(|()| check_head(&parts)) {
+                Ok(()) => self.answer(&id, &mut caller, parts, bucket, body).await,
+                Err(error) => Err(error),
+            }
         };
         let error = answered.as_ref().err();
         let code = error.map_or("", |error| error.code.text());
@@ -161,7 +140,7 @@ impl S3Service {
             if is_site {
                 website::page(&error, &id, is_head)
             } else {
-                response::error(&error, uri.path(), &id, is_head)
+                response::error(&error, path, &id, is_head)
             }
         });
         // A final answer without `100 Continue` before it is legal, and botocore takes it for an answer to
@@ -172,7 +151,6 @@ impl S3Service {
         if let Some(page) = &page {
             page.permit(&self.context, &mut answer);
         }
-        let path = uri.path();
         let operation = caller.operation.unwrap_or_else(|| {
             RequestOperation::of_head(&method, path, uri.query().unwrap_or_default(), is_copy)
         });
@@ -197,7 +175,9 @@ impl S3Service {
         check_head(&parts)?;
         website::check_method(&parts.method)?;
         let request = if website::is_signed(&parts) {
-            self.authenticate(id, caller, parts)?
+            let (options, users) = (&self.context.options.authentication, self.context.users());
+            let bucket = site.bucket.as_deref();
+            authentication::authenticate(options, users, id, caller, parts, bucket)?
         } else {
             website::anonymous(id, parts)?
         };
@@ -211,9 +191,12 @@ impl S3Service {
         id: &str,
         caller: &mut Caller<'a>,
         parts: Parts,
+        host_bucket: Option<&str>,
         body: RequestBody,
     ) -> Result<http::Response<ResponseBody>, S3Error> {
-        let mut request = self.authenticate(id, caller, parts)?;
+        let (options, users) = (&self.context.options.authentication, self.context.users());
+        let mut request =
+            authentication::authenticate(options, users, id, caller, parts, host_bucket)?;
         let found = operation_of(&request);
         caller.operation = Some(found);
         let found: Option<&'static OperationDefinition> = match found {
@@ -236,52 +219,5 @@ impl S3Service {
             response::set(&mut answer, OFFSET_HEADER, &offset_text(&at));
         }
         Ok(answer)
-    }
-
-    /// The request, once its signature is verified. Fails when the head cannot be read, when the credentials are missing or
-    /// unknown, and when the signature does not match. `caller` learns as much as is known before a failure.
-    fn authenticate<'a>(
-        &'a self,
-        id: &str,
-        caller: &mut Caller<'a>,
-        mut parts: Parts,
-    ) -> Result<S3Request, S3Error> {
-        check_method(&parts)?;
-        check_head(&parts)?;
-        headers::check_text(&parts.headers)?;
-        let path = names::decode(parts.uri.path())?;
-        let query = names::query(parts.uri.query().unwrap_or_default())?;
-        let presented = sigv4::parse(&parts, &query)?;
-        let Some(presented) = presented else { return Err(ErrorCode::AccessDenied.into()) };
-        let Some(user) = self.context.users().with_key(&presented.access_key) else {
-            caller.unknown_key = Some(presented.access_key.clone());
-            return Err(S3Error::from(ErrorCode::InvalidAccessKeyId)
-                .with("AWSAccessKeyId", presented.access_key.clone()));
-        };
-        caller.named = Some(user);
-        let region = &self.context.options.region;
-        let secret = SecretKey { secret: user.secret_key.expose(), derived: &user.derived_key };
-        let verified = presented.verify(&parts, &path, &query, secret, now(), region)?;
-        caller.is_verified = true;
-        if let Some(connection) = parts.extensions.get::<Arc<ConnectionHandle>>() {
-            connection.prove();
-        }
-        headers::add_from_query(&mut parts.headers, &query)?;
-        headers::check_token(&parts.headers)?;
-        let RequestTarget { bucket, key } = RequestTarget::of_path(&path);
-        // `//key`: an empty name is no bucket, and the service has no keys.
-        if bucket.is_none() && key.is_some() {
-            return Err(ErrorCode::InvalidUri.into());
-        }
-        Ok(S3Request {
-            id: id.to_owned(),
-            user: user.clone(),
-            verified,
-            operation: None,
-            parts,
-            query,
-            bucket,
-            key,
-        })
     }
 }

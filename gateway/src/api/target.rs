@@ -1,8 +1,11 @@
 //! The bucket and key that a request names.
 
 use http::request::Parts;
+use s3::host::Domains;
 use s3::names;
 use s3::website::host::WebsiteDomains;
+
+use super::address;
 
 /// The bucket and key of a request whose signature is not verified. Neither is validated.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -14,14 +17,20 @@ pub struct RequestTarget {
 }
 
 impl RequestTarget {
-    /// The target that a request names, by its path, or by host and path on a website domain. Neither bucket nor key for a
-    /// path that is not UTF-8.
-    pub fn of(parts: &Parts, domains: &WebsiteDomains) -> Self {
-        if let Some(target) = Self::of_website(parts, domains) {
+    /// The target that a request names by host and path: that of a website before that of a bucket. Neither bucket nor key
+    /// for a path that is not UTF-8.
+    pub fn of(parts: &Parts, websites: &WebsiteDomains, domains: &Domains) -> Self {
+        if let Some(target) = Self::of_website(parts, websites) {
             return target;
         }
-        names::decode(parts.uri.path())
-            .map_or_else(|_| Self::default(), |path| Self::of_path(&path))
+        let host_bucket = address::bucket_of_host(parts, domains);
+        names::decode(parts.uri.path()).map_or_else(
+            |_| Self::default(),
+            |path| {
+                let (bucket, key) = address::bucket_and_key(&path, host_bucket.as_deref());
+                Self { bucket, key }
+            },
+        )
     }
 
     /// The target of a request whose host is below a website domain; `None` for other hosts. Must be asked before the path,
@@ -31,13 +40,5 @@ impl RequestTarget {
         let path = names::decode(parts.uri.path()).unwrap_or_default();
         let key = path.strip_prefix('/').unwrap_or(&path).to_owned();
         Some(Self { bucket, key: Some(key).filter(|key| !key.is_empty()) })
-    }
-
-    /// Splits `/bucket/key`, which is decoded already; the key is everything after the second slash, taken literally.
-    pub fn of_path(path: &str) -> Self {
-        let rest = path.strip_prefix('/').unwrap_or(path);
-        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        Self { bucket: some(bucket), key: some(key) }
     }
 }

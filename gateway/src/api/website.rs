@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use s3::document::WebsiteConfiguration;
 use s3::error::{ALLOW, ErrorCode, S3Error};
 use s3::operation::{self, Operation, RequestParts, S3Resource};
-use s3::sigv4::{CredentialScope, PayloadHash, VerifiedRequest};
+use s3::sigv4::{PayloadHash, VerifiedRequest};
 use s3::website::page::{error_page, without_document};
 use s3::website::{self, Redirect, Route, WebsiteRequest};
 use s3::{headers, names};
@@ -54,13 +54,11 @@ pub fn check_method(method: &Method) -> Result<(), S3Error> {
 pub fn anonymous(id: &str, parts: Parts) -> Result<S3Request, S3Error> {
     headers::check_text(&parts.headers)?;
     names::decode(parts.uri.path())?;
-    let scope = CredentialScope { date: String::new(), region: String::new() };
-    let (signature, time) = (String::new(), String::new());
     let payload = PayloadHash::Unsigned;
     Ok(S3Request {
         id: id.to_owned(),
         user: users::anonymous().clone(),
-        verified: VerifiedRequest { payload, signature, scope, key: [0; 32], time },
+        verified: VerifiedRequest { payload, is_presigned: false, chunk_signer: None },
         operation: None,
         parts,
         query: Vec::new(),

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::ValueEnum;
+use clap::builder::NonEmptyStringValueParser;
 use ingest::record::REGION_BYTES_MAX;
+use s3::host::Domains;
 use s3::website::host::WebsiteDomains;
 
 use super::sources::Sources;
@@ -22,6 +24,20 @@ pub enum LogFormat {
     /// A JSON object for each event.
     Json,
 }
+
+/// The signatures of version 2 that are taken.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SignatureV2 {
+    /// In the header and in presigned URLs.
+    On,
+    /// In presigned URLs alone.
+    Presigned,
+    /// None.
+    Off,
+}
+
+/// The region that clients are told where the settings name none.
+const DEFAULT_REGION: &str = "us-east-1";
 
 /// The data directory, the addresses, and how the process presents itself.
 #[derive(clap::Args, Clone, Debug)]
@@ -45,9 +61,18 @@ pub struct ServiceSettings {
     /// setting only behind a TLS proxy or on a network that is trusted.
     #[arg(long, env = "SILTSTONE_INSECURE_LISTEN", default_value = "false", switch())]
     pub insecure_listen: bool,
-    /// The region that clients sign their requests for. At most 64 bytes.
-    #[arg(long, env = "SILTSTONE_REGION", default_value = "us-east-1")]
-    pub region: String,
+    /// The only region that clients may sign their requests for, at most 64 bytes. Without this setting any region
+    /// is taken, and clients are told `us-east-1`.
+    #[arg(long, env = "SILTSTONE_REGION", value_parser = NonEmptyStringValueParser::new())]
+    pub region: Option<String>,
+    /// Domains below which a host names a bucket, separated by commas: with `s3.example.com` the host
+    /// `photos.s3.example.com` is the bucket `photos`. `localhost` is always one of them.
+    #[arg(long, env = "SILTSTONE_DOMAINS", value_name = "DOMAIN,...")]
+    pub domains: Option<Domains>,
+    /// The signatures of version 2 that are taken beside version 4: those of presigned URLs, also those in headers
+    /// (`on`), or none (`off`). Version 2 does not cover the body.
+    #[arg(long, env = "SILTSTONE_SIGNATURE_V2", value_name = "WHERE", default_value = "presigned")]
+    pub signature_v2: SignatureV2,
     /// The domains below which buckets are served as websites, separated by commas: with the default the host
     /// `photos.s3-website.localhost` serves the website of the bucket `photos`. An empty text serves no websites.
     #[arg(
@@ -67,6 +92,11 @@ fn loopback(port: u16) -> SocketAddr {
 }
 
 impl ServiceSettings {
+    /// The region that clients are told. Never empty.
+    pub fn told_region(&self) -> &str {
+        self.region.as_deref().unwrap_or(DEFAULT_REGION)
+    }
+
     /// Refuses addresses that other machines reach unencrypted, and a region that no record can hold.
     pub fn check(&self, sources: &Sources) -> anyhow::Result<()> {
         let served = [("listen", Some(self.listen)), ("postgres", self.postgres)];
@@ -85,8 +115,10 @@ impl ServiceSettings {
                 self.admin
             );
         }
-        if self.region.len() > REGION_BYTES_MAX {
-            let (setting, len) = (sources.name("region"), self.region.len());
+        if let Some(region) = &self.region
+            && region.len() > REGION_BYTES_MAX
+        {
+            let (setting, len) = (sources.name("region"), region.len());
             bail!("{setting} has {len} bytes: expected at most {REGION_BYTES_MAX}");
         }
         Ok(())

@@ -35,13 +35,11 @@ pub async fn answer(
         return Err(ErrorCode::MethodNotAllowed.into());
     }
     // Other signatures are good for any body: whoever comes by one could ask whatever its user may.
-    let is_presigned =
-        request.query.iter().any(|(name, _)| name.eq_ignore_ascii_case("X-Amz-Signature"));
     let covers_body = matches!(
         request.verified.payload,
         PayloadHash::Sha256(_) | PayloadHash::StreamingSigned | PayloadHash::StreamingSignedTrailer
     );
-    if is_presigned || !covers_body {
+    if request.verified.is_presigned || !covers_body {
         return Err(ErrorCode::AccessDenied.because(
             "The signature of a query must cover its body: sign in the Authorization header, with the SHA-256 of the body in x-amz-content-sha256.",
         ));

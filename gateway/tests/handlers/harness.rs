@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use gateway::api::authentication::AuthenticationOptions;
 use gateway::api::context::{S3Context, S3Options};
 use gateway::api::request::RequestBody;
 use gateway::api::service::S3Service;
@@ -51,6 +52,7 @@ impl Harness {
         let sql = SqlService::new(store.clone(), all.clone(), engine);
         let options = S3Options {
             region: REGION.into(),
+            authentication: AuthenticationOptions::new(&settings.service),
             website_domains: "s3-website.localhost".parse().unwrap(),
             stall: Duration::from_secs(60),
             inline_bytes_max: INLINE_BYTES_MAX,

@@ -105,7 +105,6 @@ REQUESTS = {
     "two checksums": (["InvalidRequest"], lambda s: s.put(extra={"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-sha1": "qZk+NkcGgWq6PiVxeFDCbJzQ2J0="})),
     "another secret": (["SignatureDoesNotMatch"], lambda s: s.put(secret="wrong")),
     "another user": (["InvalidAccessKeyId"], lambda s: s.put(access="NOBODY")),
-    "another region": (["AuthorizationHeaderMalformed"], lambda s: s.put(region="eu-west-1")),
     "an old request": (["RequestTimeTooSkewed"], lambda s: s.put(when=at(minutes=-16))),
     "a request of tomorrow": (["RequestTimeTooSkewed"], lambda s: s.put(when=at(days=1))),
     "a changed path": (["SignatureDoesNotMatch"], lambda s: s.put(to="/hostile/kept")),

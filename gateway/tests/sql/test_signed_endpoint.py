@@ -91,7 +91,7 @@ def test_the_sql_command_reaches_it(siltstone, server):
 
 
 @pytest.mark.parametrize(("extra", "word"), [
-    (["--region", "eu-west-1", "SELECT 1"], "eu-west-1"), (["--secret-key", "wrong", "SELECT 1"], "403"), (["SELEC"], "400"),
+    (["--access-key", "NOBODY", "SELECT 1"], "InvalidAccessKeyId"), (["--secret-key", "wrong", "SELECT 1"], "403"), (["SELEC"], "400"),
     (["--admin", "http://127.0.0.1:1", "SELECT 1"], "cannot be used")])
 def test_the_sql_command_says_why_it_fails(siltstone, server, extra, word):
     told = run(siltstone, "sql", "--endpoint", server.url, "--format", "csv", *extra)
