@@ -13,7 +13,7 @@ use compactor::view::Snapshot;
 use iam::BucketResource;
 use ingest::ids::{BucketId, ConfigVersion, Offset, PartitionId};
 use ingest::name::BucketName;
-use ingest::record::{ConfigKind, RecordBody, SetBucketConfig};
+use ingest::record::{ConfigKind, REGION_BYTES_MAX, RecordBody, SetBucketConfig};
 use s3::document::{CorsConfiguration, WebsiteConfiguration};
 use s3::error::{ErrorCode, S3Error};
 use s3::website::host::WebsiteDomains;
@@ -43,6 +43,26 @@ pub struct S3Options {
     pub stall: Duration,
     /// Payload up to this number of bytes is stored inside its log record.
     pub inline_bytes_max: u64,
+}
+
+impl S3Options {
+    /// The region of a bucket, as clients are told: the server's if the settings name one or if the bucket was created
+    /// without a location constraint, otherwise that constraint. Never empty.
+    pub fn region_of<'a>(&'a self, bucket: &'a BucketState) -> &'a str {
+        if self.authentication.region.is_some() || bucket.region.is_empty() {
+            return &self.region;
+        }
+        &bucket.region
+    }
+
+    /// Returns true if a bucket can be created with a location constraint, which must not be empty: the server's own
+    /// region, `us-east-1`, or any name of a region if the settings name none.
+    pub fn has_location(&self, region: &str) -> bool {
+        let is_name = region.len() <= REGION_BYTES_MAX
+            && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let is_any = self.authentication.region.is_none() && is_name;
+        is_any || region == self.region || region == "us-east-1"
+    }
 }
 
 /// Everything that a handler calls. Shared by all requests.

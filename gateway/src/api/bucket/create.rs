@@ -26,7 +26,8 @@ pub async fn create(context: &S3Context, request: &S3Request, body: RequestBody)
     let name = request.bucket.clone().unwrap_or_default();
     names::check_bucket(&name)?;
     let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;
-    let region = location(&context.options.region, &document)?;
+    let options = &context.options;
+    let region = location(&options.region, |region| options.has_location(region), &document)?;
     let ownership = ownership::of_new_bucket(request)?;
     let valid = BucketName::new(name.clone().into_bytes());
     let valid = valid.map_err(|_| S3Error::from(ErrorCode::InvalidBucketName))?;
@@ -53,9 +54,10 @@ pub async fn create(context: &S3Context, request: &S3Request, body: RequestBody)
     Ok(answer)
 }
 
-/// The location constraint of a request's document; empty without one. The region of the server and us-east-1 are taken.
-/// Fails with `IllegalLocationConstraint` for another region, and with `InvalidLocationConstraint` for a text that is none.
-fn location(own: &str, document: &[u8]) -> Result<String, S3Error> {
+/// The location constraint of a request's document; empty without one. `own` is the region of the server, and `is_here` is
+/// true for a region in which the server makes buckets. Fails with `IllegalLocationConstraint` for another region, and with
+/// `InvalidLocationConstraint` for a text that is none.
+fn location(own: &str, is_here: impl Fn(&str) -> bool, document: &[u8]) -> Result<String, S3Error> {
     if document.is_empty() {
         return Ok(String::new());
     }
@@ -66,11 +68,7 @@ fn location(own: &str, document: &[u8]) -> Result<String, S3Error> {
             .because("Tags and kinds of a new bucket are not implemented."));
     }
     let region = read.location_constraint.unwrap_or_default();
-    let is_here = region.is_empty()
-        || region == own
-        || region == FIRST_REGION
-        || region == "EU" && own == "eu-west-1";
-    if is_here {
+    if region.is_empty() || is_here(&region) || region == "EU" && own == "eu-west-1" {
         return Ok(region);
     }
     if !names::is_region(&region) {
@@ -93,7 +91,8 @@ mod tests {
             let document = format!(
                 "<CreateBucketConfiguration><LocationConstraint>{region}</LocationConstraint></CreateBucketConfiguration>"
             );
-            location(own, document.as_bytes()).map_err(|error| error.code)
+            let is_here = |region: &str| region == own || region == FIRST_REGION;
+            location(own, is_here, document.as_bytes()).map_err(|error| error.code)
         };
         let illegal = Err(ErrorCode::IllegalLocationConstraint);
         let invalid = Err(ErrorCode::InvalidLocationConstraint);
@@ -113,8 +112,9 @@ mod tests {
         ] {
             assert_eq!(of(own, region), wanted, "{region} at {own}");
         }
-        assert_eq!(location("us-east-1", b""), Ok(String::new()));
-        assert!(location("us-east-1", b"<CreateBucketConfiguration/>").is_ok());
-        assert!(location("us-east-1", b"<CreateBucket/>").is_err());
+        let without = |document: &[u8]| location("us-east-1", |_| false, document);
+        assert_eq!(without(b""), Ok(String::new()));
+        assert!(without(b"<CreateBucketConfiguration/>").is_ok());
+        assert!(without(b"<CreateBucket/>").is_err());
     }
 }

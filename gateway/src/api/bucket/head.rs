@@ -8,14 +8,20 @@ use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult, ResponseBody};
 use crate::request_operation::RequestOperation;
 
+/// The header of a bucket's region.
+const REGION: &str = "x-amz-bucket-region";
+
 /// HeadBucket. Fails when the bucket does not exist or belongs to another user.
 pub async fn head(context: &S3Context, request: &S3Request) -> HandlerResult {
-    context.bucket_for_read(request).await?;
-    Ok(response::empty(200))
+    let bucket = context.bucket_for_read(request).await?.bucket;
+    let mut answer = response::empty(200);
+    response::set(&mut answer, REGION, context.options.region_of(&bucket));
+    Ok(answer)
 }
 
-/// Adds the region to an answer about a bucket, also to an error. Clients ask for the region without a signature, so an answer that refuses
-/// access has the header, too; all buckets are in one region, so nothing is told of a bucket that the client may not see.
+/// Adds the region to an answer about a bucket that does not have one yet, also to an error. Clients ask for the region
+/// without a signature, so an answer that refuses access has the header, too: with the server's own region, which tells
+/// nothing of a bucket that the client may not see.
 pub fn add_region(
     answer: &mut Response<ResponseBody>,
     operation: RequestOperation,
@@ -27,7 +33,8 @@ pub fn add_region(
             Operation::HeadBucket | Operation::ListObjects | Operation::ListObjectsV2
         )
     );
-    if is_told && answer.status() != StatusCode::NOT_FOUND {
-        response::set(answer, "x-amz-bucket-region", &context.options.region);
+    let has_region = answer.headers().contains_key(REGION);
+    if is_told && !has_region && answer.status() != StatusCode::NOT_FOUND {
+        response::set(answer, REGION, &context.options.region);
     }
 }

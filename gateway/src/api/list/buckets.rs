@@ -27,10 +27,10 @@ pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
             })?
         }
     };
-    // All of a store's buckets are in its region.
-    let own = context.options.region.as_str();
-    let elsewhere = request.query("bucket-region").filter(|region| *region != own);
-    if let Some(region) = elsewhere.filter(|region| !names::is_region(region)) {
+    let region = request.query("bucket-region");
+    let is_none =
+        |region: &&str| !names::is_region(region) && !context.options.has_location(region);
+    if let Some(region) = region.filter(is_none) {
         return Err(ErrorCode::InvalidArgument
             .because(format!("Argument value {region} is not a valid AWS Region"))
             .with("ArgumentName", "bucket-region")
@@ -40,7 +40,8 @@ pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
     let mut mine: Vec<_> = snapshots
         .iter()
         .flat_map(|snapshot| snapshot.buckets.iter())
-        .filter(|bucket| elsewhere.is_none() && owns(&request.user, bucket))
+        .filter(|bucket| owns(&request.user, bucket))
+        .filter(|bucket| region.is_none_or(|region| region == context.options.region_of(bucket)))
         .filter(|bucket| bucket.name.as_str().starts_with(prefix) && bucket.name.as_str() > after)
         .collect();
     mine.sort_by(|a, b| a.name.cmp(&b.name));
@@ -51,7 +52,7 @@ pub async fn list(context: &S3Context, request: &S3Request) -> HandlerResult {
     for bucket in mine.iter().take(max) {
         writer.begin("Bucket").text("Name", bucket.name.as_str());
         writer.text("CreationDate", &s3::time::xml(bucket.created.micros()));
-        writer.text("BucketRegion", own).end("Bucket");
+        writer.text("BucketRegion", context.options.region_of(bucket)).end("Bucket");
     }
     writer.end("Buckets");
     if let Some(last) = mine.get(max.wrapping_sub(1)).filter(|_| mine.len() > max) {
