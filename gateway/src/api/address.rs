@@ -9,6 +9,7 @@ use http::request::Parts;
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
 use s3::host::Domains;
+use s3::names;
 
 /// The host of a request: that of an absolute target, before the header `host`. Empty without both, and for a header that
 /// is not text. A proxy's `x-forwarded-host` counts nothing: anybody can send it.
@@ -59,6 +60,16 @@ pub fn bucket_and_key(path: &str, host_bucket: Option<&str>) -> (Option<String>,
     (some(bucket), some(key))
 }
 
+/// The URL of an object, for a client that has sent its request to a host. The host stays as it is, so that the client
+/// reaches the object through the same proxies; the path names the bucket unless the host does.
+pub fn object_url(host: &str, domains: &Domains, bucket: &str, key: &str) -> String {
+    let key = names::encode_path(key);
+    match domains.bucket_of(host) {
+        Some(named) if named == bucket => format!("http://{host}/{key}"),
+        _ => format!("http://{host}/{bucket}/{key}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +105,17 @@ mod tests {
                 (bucket, key),
                 "{target} {hosts:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_url_of_an_object_names_the_bucket_once() {
+        for (host, url) in [
+            ("h:1", "http://h:1/pics/a%20b"),
+            ("pics.localhost:1", "http://pics.localhost:1/a%20b"),
+            ("other.localhost", "http://other.localhost/pics/a%20b"),
+        ] {
+            assert_eq!(object_url(host, &Domains::default(), "pics", "a b"), url);
         }
     }
 

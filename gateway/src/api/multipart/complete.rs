@@ -16,6 +16,7 @@ use s3::operation::body::COMPLETE_BYTES_MAX;
 
 use super::requested_parts::{UploadedParts, find_parts, read_parts, too_small};
 use super::whole_checksum::{check_claims, whole_checksum, whole_crc64};
+use crate::api::address;
 use crate::api::body;
 use crate::api::conditions;
 use crate::api::context::{BucketView, S3Context};
@@ -78,7 +79,9 @@ pub async fn complete(
         visible = checksum_of(snapshot, &bucket, &key, &written).await?;
     }
     let host = request.header("host")?.unwrap_or_default();
-    let result = result(host, &bucket, &key, &written, visible.as_ref());
+    let domains = &context.options.authentication.domains;
+    let location = address::object_url(host, domains, bucket.name.as_str(), key.as_str());
+    let result = result(location, &bucket, &key, &written, visible.as_ref());
     let mut answer = response::document(&result)?;
     add_written(&mut answer, &written);
     Ok(answer)
@@ -109,15 +112,14 @@ async fn checksum_of(
 
 /// The document that describes the object that was made.
 fn result(
-    host: &str,
+    location: String,
     bucket: &BucketState,
     key: &ObjectKey,
     written: &WrittenVersion,
     checksum: Option<&StoredChecksum>,
 ) -> CompleteMultipartUploadResult {
-    let path = s3::names::encode_path(key.as_str());
     CompleteMultipartUploadResult {
-        location: format!("http://{host}/{}/{path}", bucket.name),
+        location,
         bucket: bucket.name.as_str().to_owned(),
         key: key.as_str().to_owned(),
         etag: etag(&written.etag.md5, written.etag.parts),
