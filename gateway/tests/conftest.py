@@ -25,6 +25,7 @@ CHECKS = pytest.StashKey[int]()
 # Sizes of samples: name, default, meaning. The defaults are what `deploy/test` runs.
 SIZES = [
     ("pairs-of-names", 400, "pairs of S3's query names in one request (all: 1500)"),
+    ("signatures", 320, "signed requests of other implementations, each again with one bit changed"),
     ("listings", 3000, "pages of listings that are compared with the model"),
     ("listing-keys", 300, "keys of a bucket that is listed"),
     ("listing-workers", 4, "processes that list at the same time"),
