@@ -115,7 +115,7 @@ impl Drop for UnnamedStream {
     }
 }
 
-/// Writes payload of a known length. Dropping it before the end releases the space.
+/// Writes payload of an announced length, which the end may make shorter. Dropping it before the end releases the space.
 pub enum PayloadWriter {
     /// Payload for bulk files on this machine.
     Bulk(Box<PayloadUpload>),
@@ -148,6 +148,18 @@ impl PayloadWriter {
         match self {
             Self::Bulk(upload) => Ok(upload.write(bytes).await?),
             Self::Log(stream) => stream.write(&bytes).await,
+        }
+    }
+
+    /// Makes the bytes written so far the whole payload, and releases the rest of the announced space. No byte may
+    /// follow. Fails as [`Self::write`] does, and the writer must be discarded then.
+    pub async fn shorten(&mut self) -> Result<(), PayloadError> {
+        match self {
+            Self::Bulk(upload) => Ok(upload.shorten().await?),
+            Self::Log(stream) => {
+                stream.total = stream.given;
+                Ok(())
+            }
         }
     }
 
@@ -216,12 +228,14 @@ impl StreamWriter {
         }
         self.digest.update(bytes);
         while !bytes.is_empty() {
-            let taken = bytes.len().min(self.piece_bytes - self.piece.len());
-            self.piece.extend_from_slice(&bytes[..taken]);
-            bytes = &bytes[taken..];
+            // A full piece waits for the byte behind it: the last piece says how long the stream is, and
+            // only the end of the payload tells that a piece is the last.
             if self.piece.len() == self.piece_bytes {
                 self.send().await?;
             }
+            let taken = bytes.len().min(self.piece_bytes - self.piece.len());
+            self.piece.extend_from_slice(&bytes[..taken]);
+            bytes = &bytes[taken..];
         }
         Ok(())
     }

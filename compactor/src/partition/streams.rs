@@ -10,6 +10,8 @@
 //! the piece before, is dropped. Nothing is synced here: the log has the pieces, and a flush syncs bulk
 //! files before it publishes.
 //!
+//! A stream may be announced longer than it becomes: its last piece, and no other, has the length that it has.
+//!
 //! A stream that is open at a cut is written to the cut's state table with its extents so far. Pieces
 //! consist of whole frames, so a later process continues after them.
 //!
@@ -56,14 +58,22 @@ impl PayloadStream {
         self.state.extents.iter().any(Extent::is_missing)
     }
 
-    /// Writes a piece after those before it.
-    async fn write(&mut self, bulk: &Arc<BulkFiles>, bytes: Bytes) -> Result<(), BulkError> {
-        let rest = self.state.total - self.state.len;
+    /// Writes a piece after those before it. `total` is the length of the stream as this piece says it.
+    async fn write(
+        &mut self,
+        bulk: &Arc<BulkFiles>,
+        bytes: Bytes,
+        total: u64,
+    ) -> Result<(), BulkError> {
+        let rest = total - self.state.len;
         let end = self.state.len + bytes.len() as u64;
         let begins = self.upload.is_none();
         let upload = self.upload.get_or_insert_with(|| bulk.begin_admitted(rest));
         let written = async {
             upload.write(bytes).await?;
+            if end == total {
+                upload.shorten().await?;
+            }
             upload.flush().await
         };
         match written.await {
@@ -139,8 +149,9 @@ impl OpenStreams {
         let Some(stream) = self.open.get_mut(&data.stream) else { return Ok(false) };
         let state = &stream.state;
         let end = state.len.saturating_add(len);
-        let is_last = end == state.total;
-        let follows = data.index == state.next && data.total == state.total && end <= state.total;
+        let is_last = end == data.total;
+        let is_announced = data.total == state.total || is_last && data.total < state.total;
+        let follows = data.index == state.next && is_announced && end <= data.total;
         // A piece that does not end with a whole frame could not be continued after a restart.
         if !follows || len == 0 || !(is_last || len.is_multiple_of(FRAME_PAYLOAD_MAX)) {
             return Ok(false);
@@ -148,7 +159,7 @@ impl OpenStreams {
         let was_missing = stream.is_missing();
         let has_room = match was_missing {
             true => false,
-            false => match stream.write(bulk, data.bytes.clone()).await {
+            false => match stream.write(bulk, data.bytes.clone(), data.total).await {
                 Ok(()) => true,
                 Err(error @ BulkError::Full { .. }) => {
                     tracing::warn!(%error, "no room for payload: it is missing on this node");
@@ -167,6 +178,7 @@ impl OpenStreams {
         state.digest =
             crc_fast::checksum_combine(CrcAlgorithm::Crc64Nvme, state.digest, piece, len);
         state.len = end;
+        state.total = data.total;
         state.next += 1;
         state.seen = time;
         if !has_room {

@@ -10,7 +10,7 @@ use ingest::time::WallTime;
 pub struct StreamState {
     /// The index of the next piece, from 0.
     pub next: u32,
-    /// The length of the whole stream in bytes, as its pieces announce it.
+    /// The length of the whole stream in bytes, as its pieces announce it: an upper bound until the last has come.
     pub total: u64,
     /// The length in bytes of the pieces so far.
     pub len: u64,

@@ -80,6 +80,32 @@ impl ExtentWriter {
         Some((position, filled))
     }
 
+    /// Ends the extent behind the bytes that were taken, and returns the place and bytes that were not returned yet;
+    /// none when all were. Afterwards the extent is full, and has no byte if none was taken.
+    pub fn shorten(&mut self) -> Option<(u64, Bytes)> {
+        if self.is_full() {
+            return None;
+        }
+        let begun = self.stretch.len() - self.frame_at - FRAME_HEADER_BYTES;
+        self.extent.len = self.frame * format::FRAME_PAYLOAD_MAX + begun as u64;
+        if begun > 0 {
+            let frame = FrameRef::of(&self.extent, self.frame);
+            frame.seal(&self.identity, &mut self.stretch[self.frame_at..]);
+            self.frame += 1;
+        } else {
+            self.stretch.truncate(self.frame_at);
+        }
+        let len = self.stretch.len().next_multiple_of(BLOCK as usize);
+        self.stretch.resize(len, 0);
+        let rest = std::mem::take(&mut self.stretch).freeze();
+        (!rest.is_empty()).then_some((self.position, rest))
+    }
+
+    /// The extent; after [`Self::shorten`] it has only the bytes that were taken.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
     /// Takes bytes off the front of the input until it is empty or a stretch is ready, and returns the
     /// position and bytes of that stretch. Must be called again until it returns none or the extent is
     /// full.

@@ -78,6 +78,22 @@ impl BulkFiles {
         self.env.rt.spawn("bulk give back", task).detach();
     }
 
+    /// Returns the rest of a piece that has become shorter, in a task of its own: the blocks behind the bytes that were
+    /// written, and the place up to `end`, where the piece ended before. No later write of the piece may go there.
+    pub(super) fn give_back_rest(self: &Arc<Self>, piece: &mut UploadPiece, end: u64) {
+        let place = AbandonedPiece { end, ..AbandonedPiece::of(piece) };
+        // From now on these blocks are another upload's, whatever becomes of this one.
+        piece.allocated = piece.written;
+        if self.env.mutated(Mutant::KeepAbandoned) {
+            return;
+        }
+        let bulk = self.clone();
+        let task: Fut<'static, ()> = Box::pin(async move {
+            bulk.give_back_place(&place, ReclaimScope::Unwritten).await;
+        });
+        self.env.rt.spawn("bulk give back", task).detach();
+    }
+
     /// Returns the blocks of one piece, then its place if no other upload has reserved behind it.
     async fn give_back_place(&self, place: &AbandonedPiece, which: ReclaimScope) {
         let start = match which {

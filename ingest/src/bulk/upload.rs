@@ -196,6 +196,34 @@ impl PayloadUpload {
         Ok(())
     }
 
+    /// Makes the bytes taken so far the whole payload, and gives back the rest of what was announced. No byte may follow;
+    /// [`PayloadUpload::finish`] makes the payload durable, as without this call.
+    ///
+    /// After an error, or when the future is dropped before its end, the upload cannot continue.
+    pub async fn shorten(&mut self) -> Result<(), BulkError> {
+        self.check()?;
+        // Stays set when this fails or is dropped at an `.await` below.
+        self.is_broken = true;
+        if let (Some(mut filler), Some(piece)) = (self.filler.take(), self.pieces.last_mut()) {
+            let end = piece.end();
+            let rest = filler.shorten();
+            // Before the last write, so that no more blocks are reserved than it needs.
+            piece.extent = filler.extent();
+            if let Some((position, rest)) = rest {
+                self.submit(position, rest).await?;
+            }
+            if let Some(piece) = self.pieces.last_mut() {
+                self.bulk.give_back_rest(piece, end);
+            }
+            // A piece without a byte has nothing left that would have to be given back.
+            self.pieces.pop_if(|piece| piece.extent.len == 0);
+        }
+        self.len = self.given;
+        self.promise = None;
+        self.is_broken = false;
+        Ok(())
+    }
+
     /// Makes the payload and the names of its files durable, and returns its extents and digest. Only
     /// then may a record name the payload. Fails when fewer bytes came than were announced, or when a
     /// file has failed.

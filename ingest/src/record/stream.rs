@@ -18,7 +18,7 @@ pub struct StreamPiece {
     pub stream: StreamId,
     /// The place of the piece in the stream, from 0.
     pub index: u32,
-    /// The length of the whole stream in bytes.
+    /// The length of the whole stream in bytes. In all pieces but the last an upper bound, the same in each.
     pub total: u64,
     /// The piece's payload; [`DATA_BYTES_MAX`] bytes unless the piece is the last.
     pub bytes: Bytes,

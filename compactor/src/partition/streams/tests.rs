@@ -113,6 +113,60 @@ fn a_later_life_goes_on_where_a_cut_left_off() {
     }
 }
 
+/// Pieces that announce more than comes; the last says how much came.
+fn shortened(stream: u8, len: usize, announced: u64) -> Vec<StreamPiece> {
+    let mut pieces = pieces(stream, len);
+    let last = pieces.len() - 1;
+    pieces[..last].iter_mut().for_each(|piece| piece.total = announced);
+    pieces
+}
+
+/// A browser's file: its length is known at its end, and all nodes, those that start in between as well, take the
+/// same bytes.
+#[test]
+fn a_stream_that_ends_early_is_whole_with_its_last_piece() {
+    let frame = FRAME_PAYLOAD_MAX as usize;
+    for (len, cut) in [1, frame - 1, frame, frame + 1, 3 * frame, 20 * frame + 17]
+        .into_iter()
+        .flat_map(|len| [None, Some(1), Some(2), Some(19)].map(|cut| (len, cut)))
+    {
+        let sim = Sim::new(9);
+        let disk = SimDisk::new(&sim);
+        let run = sim.block_on(&disk, async {
+            let all = shortened(1, len, 5_000_000);
+            let mut bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
+            let mut streams = OpenStreams::default();
+            for (index, piece) in all.iter().enumerate() {
+                // A piece that says less and is not the last is no piece of the stream.
+                let odd = StreamPiece { total: 4_000_000, ..piece.clone() };
+                if index > 0 && index + 1 < all.len() {
+                    streams.take(&bulk, &odd, TIME).await.unwrap();
+                }
+                streams.take(&bulk, piece, TIME).await.unwrap();
+                if cut == Some(index + 1) {
+                    let kept = streams.freeze(TIME);
+                    bulk.sync_written().await.unwrap();
+                    drop(streams);
+                    sim.sleep(Duration::from_secs(1)).await;
+                    bulk = BulkFiles::open(sim.env(&disk), options(BulkId::new(1))).await.unwrap();
+                    streams = OpenStreams::default();
+                    let state = StreamState::decode(kept[0].1.clone().unwrap()).unwrap();
+                    streams.restore(id(1), state);
+                }
+            }
+            // Whatever follows the last piece does not count.
+            let more = StreamPiece { index: all.len() as u32, total: 5_000_000, ..all[0].clone() };
+            streams.take(&bulk, &more, TIME).await.unwrap();
+            let named = StreamRef { stream: id(1), records: all.len() as u32 };
+            let whole = streams.end(&named).await.unwrap().unwrap();
+            let digest = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &content(1, len));
+            assert_eq!((whole.len, whole.digest), (len as u64, digest), "{len} {cut:?}");
+            assert_eq!(read(&bulk, &whole).await, content(1, len), "{len} {cut:?}");
+        });
+        run.unwrap();
+    }
+}
+
 /// A cut after so many pieces of a stream, and a later life that meets them all again.
 fn goes_on_behind(frames: usize, came: usize) {
     let sim = Sim::new(5);

@@ -222,6 +222,57 @@ fn an_abandoned_upload_leaves_its_space_to_nobody() {
     });
 }
 
+/// The length of a browser's file is known at its end only: the rest of what was announced is the next upload's.
+#[test]
+fn a_shortened_upload_leaves_its_rest_to_the_next() {
+    let frame = 65_504;
+    for len in [
+        0,
+        1,
+        4064,
+        4065,
+        frame - 1,
+        frame,
+        frame + 1,
+        4 * frame,
+        4 * frame + 1,
+        300_000,
+        1_043_000,
+    ] {
+        run(len as u64, async |sim, disk| {
+            let bulk = open(sim, disk).await;
+            let bytes = payload(1, len);
+            let mut upload = bulk.begin(3_000_000).await.expect("begun");
+            for at in (0..len).step_by(50_000) {
+                upload.write(bytes.slice(at..len.min(at + 50_000))).await.expect("taken");
+            }
+            upload.shorten().await.expect("shortened");
+            assert!(upload.write(payload(9, 1)).await.is_err(), "{len}: no byte follows");
+            drop(upload);
+            let mut upload = bulk.begin(3_000_000).await.expect("begun");
+            upload.write(bytes.clone()).await.expect("taken");
+            upload.shorten().await.expect("shortened");
+            let written = upload.finish().await.expect("finished");
+            let same = super::bulk::upload(&bulk, &bytes, &[50_000]).await.expect("written");
+            assert_eq!(written.digest, same.digest, "{len}");
+            let lens =
+                |of: &UploadedPayload| of.extents.iter().map(|extent| extent.len).sum::<u64>();
+            assert_eq!((lens(&written), lens(&same)), (len as u64, len as u64));
+            for of in [&written, &same] {
+                let found = read(&bulk, &of.extents, 0..len as u64).await.expect("read");
+                assert!(found == bytes, "{len}");
+            }
+            let blocks = (len + len.div_ceil(frame) * 32).next_multiple_of(4096) as u64;
+            let taken = taken(sim, disk, &bulk).await;
+            assert!(taken <= 2 * blocks + 3 * 4096, "{len}: {taken} bytes are taken");
+            // The place is free as well: beside the two, another upload fits into the same file.
+            let next = super::bulk::upload(&bulk, &payload(2, 100), &[100]).await.expect("written");
+            let last = same.extents.last().map_or(next.extents[0].file, |extent| extent.file);
+            assert!(next.extents[0].file <= last.next(), "{len}");
+        });
+    }
+}
+
 #[test]
 fn a_dropped_write_cannot_be_finished() {
     // Some seed makes the device slow enough for a write to wait.
@@ -463,12 +514,12 @@ fn a_promise_counts_for_what_comes() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Uploads come and go beside each other, finished, abandoned and refused: those that are kept are
-    /// whole, and nothing else takes space.
+    /// Uploads come and go beside each other, finished, shortened, abandoned and refused: those that are
+    /// kept are whole, and nothing else takes space.
     #[test]
     fn only_what_is_kept_takes_space(
         seed: u64,
-        steps in prop::collection::vec((0usize..4, 0u8..4, 1usize..400_000), 1..40),
+        steps in prop::collection::vec((0usize..4, 0u8..7, 1usize..400_000), 1..40),
     ) {
         run(seed, async |sim, disk| {
             let bulk = open(sim, disk).await;
@@ -490,6 +541,17 @@ proptest! {
                     2 => {
                         upload.write(bytes.slice(given..)).await.expect("taken");
                         upload.finish().await.expect("finished").guard.give_back();
+                    }
+                    3..6 => {
+                        upload.shorten().await.expect("shortened");
+                        match what {
+                            3 => drop(upload),
+                            4 => upload.finish().await.expect("finished").guard.give_back(),
+                            _ => {
+                                let written = upload.finish().await.expect("finished");
+                                kept.push((written, bytes.slice(..given)));
+                            }
+                        }
                     }
                     _ => {
                         let more = given.max((given + len).min(bytes.len()));
