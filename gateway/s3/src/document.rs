@@ -7,6 +7,7 @@ mod copy;
 mod cors;
 mod delete;
 mod ownership;
+mod post;
 mod tagging;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use copy::{CopyObjectResult, CopyPartResult};
 pub use cors::{CorsConfiguration, CorsRule};
 pub use delete::{Delete, DeleteError, DeleteKey, DeleteResult, Deleted};
 pub use ownership::{ObjectOwnership, OwnershipControls, OwnershipRule};
+pub use post::PostResponse;
 pub use tagging::{Tag, TagSet, Tagging};
 pub use upload::{
     CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, ElementText,

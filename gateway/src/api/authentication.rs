@@ -55,7 +55,26 @@ pub struct Caller<'a> {
     pub operation: Option<RequestOperation>,
 }
 
-impl Caller<'_> {
+impl<'a> Caller<'a> {
+    /// The user whom an access key names. Nothing is proven yet. Fails with `InvalidAccessKeyId` for a key that no user has.
+    pub fn find(&mut self, users: &'a Users, key: &str) -> Result<&'a Arc<User>, S3Error> {
+        let Some(user) = users.with_key(key) else {
+            self.unknown_key = Some(key.to_owned());
+            return Err(S3Error::from(ErrorCode::InvalidAccessKeyId).with("AWSAccessKeyId", key));
+        };
+        self.named = Some(user);
+        Ok(user)
+    }
+
+    /// States that the signature of the user was verified. The connection of the request counts as that of a user from
+    /// here on.
+    pub fn prove(&mut self, parts: &Parts) {
+        self.is_verified = true;
+        if let Some(connection) = parts.extensions.get::<Arc<ConnectionHandle>>() {
+            connection.prove();
+        }
+    }
+
     /// The facts for a line in the log: the name of the user only after the signature was verified. `address` is the other
     /// end of the connection.
     pub fn who(self, address: Option<SocketAddr>) -> ClientInfo {
@@ -87,12 +106,7 @@ pub fn authenticate<'a>(
     let query = names::query(parts.uri.query().unwrap_or_default())?;
     let presented = credentials::parse(&parts, &query)?.ok_or(ErrorCode::AccessDenied)?;
     check_version(&presented, options.signature_v2)?;
-    let Some(user) = users.with_key(presented.access_key()) else {
-        let access_key = presented.access_key();
-        caller.unknown_key = Some(access_key.to_owned());
-        return Err(S3Error::from(ErrorCode::InvalidAccessKeyId).with("AWSAccessKeyId", access_key));
-    };
-    caller.named = Some(user);
+    let user = caller.find(users, presented.access_key())?;
     let secret = SecretKey { secret: user.secret_key.expose(), derived: &user.derived_key };
     let region = options.region.as_deref();
     let verified: VerifiedRequest = match presented {
@@ -103,10 +117,7 @@ pub fn authenticate<'a>(
             presented.verify(&parts, host_bucket, &query, secret.secret, now())?
         }
     };
-    caller.is_verified = true;
-    if let Some(connection) = parts.extensions.get::<Arc<ConnectionHandle>>() {
-        connection.prove();
-    }
+    caller.prove(&parts);
     headers::add_from_query(&mut parts.headers, &query)?;
     headers::check_token(&parts.headers)?;
     let (bucket, key) = address::bucket_and_key(&path, host_bucket);

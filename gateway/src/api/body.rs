@@ -12,6 +12,7 @@
 
 mod digests;
 mod expectation;
+mod form;
 mod receive;
 mod sink;
 mod source;
@@ -38,6 +39,7 @@ use sink::PayloadSink;
 use source::PayloadSource;
 
 pub use expectation::in_headers;
+pub use form::{FormBody, FormFile};
 
 /// A longer body that does not stay in memory is digested on another thread, beside its way to the disk.
 const BESIDE_BYTES: u64 = 1 << 20;
@@ -89,6 +91,19 @@ async fn pour(
     digests: DigestSet,
     sink: &mut PayloadSink,
 ) -> Result<FinishedDigests, S3Error> {
+    match pour_at_most(source, len, digests, sink).await? {
+        (digests, came) if came == len => Ok(digests),
+        _ => Err(ErrorCode::IncompleteBody.into()),
+    }
+}
+
+/// Moves the bytes of a source, at most `len`, as [`pour`] does; returns their number as well.
+async fn pour_at_most(
+    source: &mut impl PayloadSource,
+    len: u64,
+    digests: DigestSet,
+    sink: &mut PayloadSink,
+) -> Result<(FinishedDigests, u64), S3Error> {
     let mut digests = BodyDigests::new(digests, sink.is_large() && len > BESIDE_BYTES);
     let mut came = 0u64;
     while let Some(bytes) = source.next().await? {
@@ -99,10 +114,7 @@ async fn pour(
         digests.update(&bytes).await?;
         sink.write(bytes).await?;
     }
-    if came != len {
-        return Err(ErrorCode::IncompleteBody.into());
-    }
-    digests.finish().await
+    Ok((digests.finish().await?, came))
 }
 
 /// Takes a body that is stored. Up to `inline_max` bytes stay in memory; a longer body is written to its partition while
@@ -129,8 +141,41 @@ pub async fn take_payload(
     let digests = pour(&mut source, len, expectation.digests(wanted), &mut sink).await?;
     expectation.verify(&digests, source.trailers())?;
     let payload = sink.finish().await?;
+    Ok(taken(len, digests, payload))
+}
+
+/// Takes the file of a form, of a size that only its end tells. Up to `inline_max` bytes stay in memory; a longer file is
+/// written to its partition while it comes, under a reservation of what the request may still have.
+///
+/// On `Ok` the whole form has come, the file has been verified and is durable unless it is in memory. Dropping the future
+/// abandons the bytes.
+pub async fn take_file(
+    context: &S3Context,
+    request: &S3Request,
+    mut file: FormFile,
+    inline_max: u64,
+    wanted: Option<ChecksumAlgorithm>,
+) -> Result<TakenPayload, S3Error> {
+    let expectation = BodyExpectation::of(request)?;
+    let len = match file.look_ahead(inline_max).await? {
+        Some(len) => len,
+        None => file.len_max(),
+    };
+    let mut sink = PayloadSink::open(context, request, len, inline_max).await?;
+    let digests = expectation.digests(wanted);
+    let (digests, came) = pour_at_most(&mut file, len, digests, &mut sink).await?;
+    expectation.verify(&digests, &[])?;
+    if came < len {
+        sink.shorten().await?;
+    }
+    let payload = sink.finish().await?;
+    Ok(taken(came, digests, payload))
+}
+
+/// The payload of a request with what is known of it.
+fn taken(size: u64, digests: FinishedDigests, payload: WrittenPayload) -> TakenPayload {
     let checksum = digests.checksum.map(|(_, computed)| computed);
-    Ok(TakenPayload { size: len, md5: digests.md5, checksum, payload })
+    TakenPayload { size, md5: digests.md5, checksum, payload }
 }
 
 /// Copies the `len` bytes of an open object into the partition of the request's bucket; up to `inline_max` bytes stay in

@@ -55,6 +55,8 @@ pub async fn dispatch(
         Operation::HeadObject => object::get::head(context, request).await,
         Operation::GetObjectAttributes => object::get_attributes::get(context, request).await,
         Operation::PutObject => object::put::put(context, request, body).await,
+        // A form without a signature in its head never comes here.
+        Operation::PostObject => object::post::signed(request),
         // On the heap: the futures of copies are the largest, and would be moved with every request.
         Operation::CopyObject => Box::pin(object::copy::copy(context, request)).await,
         Operation::DeleteObject => object::delete::delete(context, request).await,

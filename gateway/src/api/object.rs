@@ -9,6 +9,7 @@ pub mod delete_many;
 pub mod find;
 pub mod get;
 pub mod get_attributes;
+pub mod post;
 pub mod put;
 mod read;
 pub mod tagging;

@@ -19,6 +19,7 @@ use super::bucket::head::add_region;
 use super::context::S3Context;
 use super::cors::{self, CrossOriginRequest};
 use super::error_details::with_details;
+use super::object::post;
 use super::request::{RequestBody, S3Request};
 use super::response::{self, ResponseBody};
 use super::target::RequestTarget;
@@ -194,6 +195,10 @@ impl S3Service {
         host_bucket: Option<&str>,
         body: RequestBody,
     ) -> Result<http::Response<ResponseBody>, S3Error> {
+        if post::is_form(&parts, host_bucket) {
+            // On the heap: the future would be moved with every request.
+            return Box::pin(self.answer_form(id, caller, parts, host_bucket, body)).await;
+        }
         let (options, users) = (&self.context.options.authentication, self.context.users());
         let mut request =
             authentication::authenticate(options, users, id, caller, parts, host_bucket)?;
@@ -218,6 +223,29 @@ impl S3Service {
             let at = vec![self.context.applied(request.bucket.as_deref().unwrap_or_default())];
             response::set(&mut answer, OFFSET_HEADER, &offset_text(&at));
         }
+        Ok(answer)
+    }
+
+    /// Serves a browser's form, whose fields have the signature.
+    async fn answer_form<'a>(
+        &'a self,
+        id: &str,
+        caller: &mut Caller<'a>,
+        parts: Parts,
+        host_bucket: Option<&str>,
+        body: RequestBody,
+    ) -> Result<http::Response<ResponseBody>, S3Error> {
+        address::check_host(&parts)?;
+        let form = post::PostForm::open(&self.context, &parts, body).await?;
+        let user = caller.find(self.context.users(), form.access_key())?;
+        form.verify(user, &self.context.options.authentication)?;
+        caller.prove(&parts);
+        let now = authentication::now();
+        let (request, sizes) = form.request(id, user, parts, host_bucket, now)?;
+        let answer = post::put(&self.context, &request, sizes, form).await;
+        let mut answer = answer.map_err(|error| with_details(error, &request))?;
+        let at = vec![self.context.applied(request.bucket.as_deref().unwrap_or_default())];
+        response::set(&mut answer, OFFSET_HEADER, &offset_text(&at));
         Ok(answer)
     }
 }

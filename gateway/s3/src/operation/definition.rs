@@ -162,6 +162,11 @@ impl OperationDefinition {
         Self { body: BodyKind::Payload, body_bytes_max: bytes_max, ..self }
     }
 
+    /// Sets a body of a form, whose file may have this number of bytes.
+    pub(super) const fn form(self, bytes_max: u64) -> Self {
+        Self { body: BodyKind::Form, body_bytes_max: bytes_max, ..self }
+    }
+
     /// Sets a body of XML; one of more than this number of bytes is refused, and never kept in memory beyond it.
     pub(super) const fn document(self, bytes_max: usize) -> Self {
         Self { body: BodyKind::Xml, body_bytes_max: bytes_max as u64, ..self }

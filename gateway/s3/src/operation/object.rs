@@ -12,6 +12,7 @@ use super::groups::{
 use super::name::Operation;
 use super::required_action::ActionTarget::{Bucket as OnBucket, CopySource, EachKey};
 use super::required_action::{COPY_SOURCE, RequiredAction};
+use crate::headers;
 
 /// The actions that a read of an object's bytes or headers requires.
 const READ_OBJECT: &[RequiredAction] = &[
@@ -38,6 +39,9 @@ const COPY_OBJECT: &[RequiredAction] = &[
     STORE_OBJECT[4],
 ];
 
+/// The headers that a form's fields stand for, besides those that every operation obeys.
+const FORM: &[&str] = &["content-md5", headers::CHECKSUM, "x-amz-sdk-checksum-algorithm"];
+
 const BYPASS: RequiredAction = RequiredAction::with_header(
     "x-amz-bypass-governance-retention",
     Action::BypassGovernanceRetention,
@@ -51,8 +55,10 @@ pub(super) const ROWS: &[OperationDefinition] = &[
         .payload(UPLOAD_BYTES_MAX)
         .served(),
     post(Operation::PostObject, Bucket)
-        .requires(&[RequiredAction::always(Action::PutObject)])
-        .unread(BodyKind::Form),
+        .headers(&[STORED, FORM])
+        .requires(STORE_OBJECT)
+        .form(UPLOAD_BYTES_MAX)
+        .served(),
     get(Operation::GetObject, Object)
         .parameters(&[OVERRIDES, VERSION, PART])
         .headers(&[READ_CONDITIONS, READ])

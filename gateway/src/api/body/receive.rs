@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
+use http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame};
 use s3::chunked::ChunkedDecoder;
@@ -42,13 +43,18 @@ impl ReceivedPieces {
     ) -> Self {
         let is_chunked = request.verified.payload.is_chunked();
         let decoder = is_chunked.then(|| ChunkedDecoder::new(request.verified.clone(), len));
-        let connection = request.parts.extensions.get::<Arc<ConnectionHandle>>().cloned();
+        Self { decoder, ..Self::undecoded(&request.parts, body, stall, left) }
+    }
+
+    /// A body that needs no decoding, of a request that need not be verified yet. The client is waited for as with
+    /// [`Self::new`].
+    pub fn undecoded(parts: &Parts, body: RequestBody, stall: Duration, left: Duration) -> Self {
         Self {
             body,
-            connection,
+            connection: parts.extensions.get::<Arc<ConnectionHandle>>().cloned(),
             pace: ClientPace::new(stall),
             left,
-            decoder,
+            decoder: None,
             ready: VecDeque::new(),
             trailers: Vec::new(),
             ended: false,
@@ -84,6 +90,11 @@ impl ReceivedPieces {
         let frame = frame.map_err(|_| S3Error::from(ErrorCode::RequestTimeout))?;
         self.connection.iter().for_each(|connection| connection.came());
         Ok(frame)
+    }
+
+    /// Sets the time that the client may be waited for in all, from now on. The stall limit holds as before.
+    pub fn wait_in_all(&mut self, left: Duration) {
+        self.left = left;
     }
 
     /// The trailers of an aws-chunked body; none before the end.

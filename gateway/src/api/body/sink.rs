@@ -10,7 +10,7 @@ use crate::api::context::S3Context;
 use crate::api::errors::payload_error;
 use crate::api::request::S3Request;
 
-/// The sink of a payload of known length. Dropping it abandons the bytes.
+/// The sink of a payload of announced length. Dropping it abandons the bytes.
 pub enum PayloadSink {
     /// For payload that its record carries.
     Memory(BytesMut),
@@ -46,6 +46,15 @@ impl PayloadSink {
             PayloadSink::Large(writer) => writer.write(bytes).await.map_err(payload_error)?,
         }
         Ok(())
+    }
+
+    /// Makes the bytes so far the whole payload, where fewer came than the sink was opened for, and gives the rest of the
+    /// space back. After an error the sink must be dropped.
+    pub async fn shorten(&mut self) -> Result<(), S3Error> {
+        match self {
+            PayloadSink::Memory(_) => Ok(()),
+            PayloadSink::Large(writer) => writer.shorten().await.map_err(payload_error),
+        }
     }
 
     /// Ends the payload. On `Ok` large payload is durable. Fails with `IncompleteBody` when fewer bytes came than the sink

@@ -1,10 +1,12 @@
 //! PutObject.
 
 use ingest::entry::{Attributes, ETag};
+use s3::checksum::ChecksumAlgorithm;
+use s3::error::S3Error;
 
 use super::attributes::{attributes, wanted_checksum};
 use super::write::write;
-use crate::api::body;
+use crate::api::body::{self, TakenPayload};
 use crate::api::conditions;
 use crate::api::context::S3Context;
 use crate::api::request::{RequestBody, S3Request};
@@ -12,13 +14,29 @@ use crate::api::response::{self, HandlerResult, add_checksum, add_written};
 
 /// PutObject. The response comes after the object is durable and visible. The object appears as a whole or not at all.
 pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
+    let inline_max = context.options.inline_bytes_max;
+    put_with(context, request, |wanted| {
+        body::take_payload(context, request, body, inline_max, wanted)
+    })
+    .await
+}
+
+/// PutObject with payload that `take` takes, once everything else about the request is known to be right. `take` gets the
+/// algorithm of the checksum that the request wants.
+pub async fn put_with<T>(
+    context: &S3Context,
+    request: &S3Request,
+    take: impl FnOnce(Option<ChecksumAlgorithm>) -> T,
+) -> HandlerResult
+where
+    T: Future<Output = Result<TakenPayload, S3Error>>,
+{
     let bucket = context.bucket_for_write(request).await?;
     let key = request.object_key()?;
     let condition = conditions::of_write(&request.parts.headers)?;
     let attributes = attributes(request)?;
     let wanted = wanted_checksum(request, "x-amz-sdk-checksum-algorithm")?;
-    let inline_max = context.options.inline_bytes_max;
-    let taken = body::take_payload(context, request, body, inline_max, wanted).await?;
+    let taken = take(wanted).await?;
     let checksum = taken.visible_checksum();
     let attributes = Attributes {
         size: taken.size,
