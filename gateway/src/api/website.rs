@@ -15,6 +15,7 @@ use s3::website::{self, Redirect, Route, WebsiteRequest};
 use s3::{headers, names};
 
 use super::context::S3Context;
+use super::error_details::with_details;
 use super::object::find::must_exist;
 use super::object::get;
 use super::request::S3Request;
@@ -129,10 +130,11 @@ async fn read(context: &S3Context, request: &mut S3Request, key: String) -> Hand
     };
     request.operation = Some(operation::check(Some(operation.definition()), &parts)?);
     let answer = if is_head {
-        get::head(context, request).await?
+        get::head(context, request).await
     } else {
-        get::get(context, request).await?
+        get::get(context, request).await
     };
+    let answer = answer.map_err(|error| with_details(error, request))?;
     let location = answer.headers().get(REDIRECT_LOCATION).and_then(|value| value.to_str().ok());
     match location {
         Some(location) => Ok(redirect(&Redirect { status: 301, location: location.to_owned() })),
@@ -195,7 +197,7 @@ fn add_error(answer: &mut Response<ResponseBody>, error: &S3Error) {
 pub fn page(error: &S3Error, id: &str, is_head: bool) -> Response<ResponseBody> {
     let mut answer = response::error(error, "", id, true);
     if !is_head {
-        *answer.body_mut() = ResponseBody::Whole(Some(error_page(error, id, "siltstone").into()));
+        *answer.body_mut() = ResponseBody::Whole(Some(error_page(error, id, id).into()));
         response::set(&mut answer, "content-type", "text/html; charset=utf-8");
     }
     add_error(&mut answer, error);

@@ -20,6 +20,12 @@ OTHER = "other-bucket"
 GROWTH = 96 << 20
 
 
+@pytest.fixture(scope="module")
+def server(serve, other_user):
+    """A server with a region: one without takes signatures and buckets of every region."""
+    return serve("--region", "us-east-1", *other_user)
+
+
 class Store:
     """All that requests could change: buckets and objects of two users, and an open upload of each."""
 
