@@ -39,6 +39,10 @@ use store::Store;
 
 /// The number of connections that may wait to be accepted. The system drops attempts beyond it, which clients repeat.
 const BACKLOG: u32 = 1024;
+/// The number of unsent bytes in a new socket above which a write waits. Without the bound the system takes up to 4 MiB for a
+/// client that reads nothing: a crowd of such clients would have gigabytes read and verified for nobody, and all others
+/// would wait meanwhile. The bound ends for a client that has taken some of its response.
+const UNSENT_BYTES_MAX: u32 = 256 << 10;
 
 /// Runs a server until SIGTERM or SIGINT, then stops it in order. Fails if the settings are invalid, if an address
 /// is in use, if the store cannot be opened, and if another process claims this node's id.
@@ -135,6 +139,8 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         };
         // Without the option a restart would wait for the end of connections of the last process.
         socket.set_reuseaddr(true)?;
+        // Accepted sockets inherit the option.
+        socket2::SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };

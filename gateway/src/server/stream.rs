@@ -18,6 +18,9 @@ use tokio::time::{Instant, Sleep};
 use super::connections::ConnectionHandle;
 use super::pace::ClientPace;
 
+/// The number of bytes that a client must have been sent before the system may take as many for it as it likes. More than
+/// the bound on unsent bytes of a new socket, so a client that reads nothing never comes here.
+const TAKEN_BYTES: u64 = 512 << 10;
 /// The largest number of bytes that are dropped after the last response.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
 /// The longest time in which bytes are dropped after the last response.
@@ -33,6 +36,9 @@ pub struct PacedStream<S> {
     inner: S,
     connection: Arc<ConnectionHandle>,
     pace: ClientPace,
+    sent: u64,
+    /// Called once, when the client has been sent 512 KiB.
+    on_taken: Option<fn(&S)>,
     /// The begin of the current wait for the client, and the timer that ends the wait.
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
     drain: Option<Drain>,
@@ -46,9 +52,16 @@ struct Drain {
 
 impl<S> PacedStream<S> {
     /// Wraps a socket. A write fails with [`io::ErrorKind::TimedOut`] after the time `stall` of waiting for the
-    /// client in which it has received less than 64 KiB.
-    pub fn new(inner: S, connection: Arc<ConnectionHandle>, stall: Duration) -> Self {
-        Self { inner, connection, pace: ClientPace::new(stall), blocked: None, drain: None }
+    /// client in which it has received less than 64 KiB. `on_taken` is called once, after 512 KiB have been sent.
+    pub fn new(
+        inner: S,
+        connection: Arc<ConnectionHandle>,
+        stall: Duration,
+        on_taken: fn(&S),
+    ) -> Self {
+        let pace = ClientPace::new(stall);
+        let (sent, on_taken) = (0, Some(on_taken));
+        Self { inner, connection, pace, sent, on_taken, blocked: None, drain: None }
     }
 
     fn went(&mut self, bytes: usize) {
@@ -58,6 +71,12 @@ impl<S> PacedStream<S> {
         }
         self.pace.moved(bytes);
         self.connection.moved(bytes);
+        self.sent += bytes as u64;
+        if self.sent >= TAKEN_BYTES
+            && let Some(on_taken) = self.on_taken.take()
+        {
+            on_taken(&self.inner);
+        }
     }
 
     /// Continues the wait for the client. Fails if the client has exceeded the time of waiting.
@@ -187,7 +206,7 @@ mod tests {
     async fn a_client_that_takes_nothing_is_given_up() {
         let (place, (near, mut far)) = (place(), duplex(1024));
         let stall = Duration::from_millis(50);
-        let mut stream = PacedStream::new(near, place.connection().clone(), stall);
+        let mut stream = PacedStream::new(near, place.connection().clone(), stall, |_| {});
         let error = stream.write_all(&[7; 4096]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         // One that reads is not, however much there is.
@@ -199,7 +218,7 @@ mod tests {
             }
         };
         let stall = Duration::from_secs(60);
-        let mut stream = PacedStream::new(stream.inner, place.connection().clone(), stall);
+        let mut stream = PacedStream::new(stream.inner, place.connection().clone(), stall, |_| {});
         let (written, ()) = tokio::join!(stream.write_all(&[7; 100_000]), all);
         written.unwrap();
     }
@@ -209,7 +228,7 @@ mod tests {
         let (place, (near, mut far)) = (place(), duplex(1024));
         let _request = place.begin(true);
         let stall = Duration::from_secs(60);
-        let mut stream = PacedStream::new(near, place.connection().clone(), stall);
+        let mut stream = PacedStream::new(near, place.connection().clone(), stall, |_| {});
         let client = async {
             far.write_all(&[1; 50_000]).await.unwrap();
             let mut answer = Vec::new();
@@ -229,7 +248,7 @@ mod tests {
     async fn who_owes_nothing_is_not_waited_for() {
         let (place, (near, _far)) = (place(), duplex(1024));
         let stall = Duration::from_secs(60);
-        let mut stream = PacedStream::new(near, place.connection().clone(), stall);
+        let mut stream = PacedStream::new(near, place.connection().clone(), stall, |_| {});
         stream.shutdown().await.unwrap();
         assert!(stream.drain.is_none());
     }
