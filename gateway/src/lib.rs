@@ -14,6 +14,9 @@ mod admin;
 pub mod api;
 pub mod cli;
 pub mod config;
+#[cfg(test)]
+#[path = "../../ingest/src/fuzz.rs"]
+mod fuzz;
 mod log_limit;
 mod refusal;
 mod request_counters;

@@ -160,6 +160,48 @@ pub fn range(header: Option<&str>, size: u64) -> Result<Option<std::ops::Range<u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Mutator, rounds};
+
+    #[test]
+    fn mutated_ranges_and_conditions_never_panic_and_stay_within_the_object() {
+        let ranges = [
+            "bytes=0-3",
+            "bytes=5-",
+            "bytes=-3",
+            "bytes=18446744073709551615-18446744073709551616",
+        ];
+        let dates = ["Fri, 24 May 2013 00:00:00 GMT", "20130524T000000Z", "\"a\", W/\"b\"", "*"];
+        let etag = ETag { md5: [7; 16], parts: 0 };
+        let mut mutator = Mutator::new(40);
+        let mut partial = 0;
+        for _ in 0..rounds(20_000) {
+            let text = String::from_utf8_lossy(&mutator.mutated(&ranges)).into_owned();
+            let size = mutator.edge(10);
+            if let Ok(Some(found)) = range(Some(&text), size) {
+                assert!(
+                    found.start < found.end && found.end <= size,
+                    "{text}: {found:?} of {size}"
+                );
+                partial += 1;
+            }
+            let mut headers = HeaderMap::new();
+            for name in [
+                "if-match",
+                "if-none-match",
+                "if-modified-since",
+                "if-unmodified-since",
+                "if-range",
+            ] {
+                if let Ok(value) = http::HeaderValue::from_bytes(&mutator.mutated(&dates)) {
+                    headers.insert(name, value);
+                }
+            }
+            let modified = mutator.next() as i64;
+            let _ = (judge(&headers, "", etag, modified), may_take_range(&headers, etag, modified));
+            let _ = of_write(&headers);
+        }
+        assert!(partial > 1000, "the mutations are too coarse: {partial} ranges");
+    }
 
     #[test]
     fn ranges_are_read_as_aws_reads_them() {

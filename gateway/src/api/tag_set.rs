@@ -109,6 +109,22 @@ mod tests {
     }
 
     #[test]
+    fn mutated_documents_are_refused_or_have_tags_within_the_limits() {
+        let seeds = [0, 1, 3, 10].map(|count| xml::write(&document(&tags(count))).unwrap());
+        let mut mutator = crate::fuzz::Mutator::new(44);
+        let mut accepted = 0;
+        for _ in 0..crate::fuzz::rounds(10_000) {
+            if let Ok(found) = read(&mutator.mutated(&seeds), Tagged::Object) {
+                assert!(found.len() <= 10 && found.iter().all(|(key, _)| !key.is_empty()));
+                let again = xml::write(&document(&found)).unwrap();
+                assert_eq!(read(again.as_bytes(), Tagged::Object).unwrap(), found);
+                accepted += 1;
+            }
+        }
+        assert!(accepted > 100, "the mutations are too coarse: {accepted} passed");
+    }
+
+    #[test]
     fn a_document_is_read_as_it_was_written() {
         for count in [0, 1, 10] {
             let document = xml::write(&document(&tags(count))).unwrap();

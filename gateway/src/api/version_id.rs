@@ -40,3 +40,30 @@ pub fn written_name(written: &WrittenVersion) -> VersionName {
 pub fn found_name(found: &FoundObject) -> VersionName {
     if found.statement.is_null() { VersionName::Null } else { VersionName::At(found.version) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::request::upload_id;
+    use crate::fuzz::{Mutator, rounds};
+
+    #[test]
+    fn mutated_ids_are_refused_or_have_one_meaning() {
+        let seeds =
+            ["000000000000000000000000000000ff", "null", "", "00112233445566778899aabbccddeeff"];
+        let mut mutator = Mutator::new(41);
+        let mut accepted = 0;
+        for _ in 0..rounds(20_000) {
+            let text = String::from_utf8_lossy(&mutator.mutated(&seeds)).into_owned();
+            if let Ok(VersionRef::At(offset)) = version_ref(Some(&text)) {
+                assert_eq!(version_text(VersionName::At(offset)), text.to_ascii_lowercase());
+                accepted += 1;
+            }
+            if let Some(id) = upload_id(&text) {
+                assert_eq!(hex::encode(id.0), text.to_ascii_lowercase());
+                accepted += 1;
+            }
+        }
+        assert!(accepted > 500, "the mutations are too coarse: {accepted} passed");
+    }
+}

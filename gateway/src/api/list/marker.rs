@@ -75,3 +75,31 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::{Mutator, rounds};
+
+    #[test]
+    fn mutated_tokens_are_refused_or_are_told_as_they_were_given() {
+        let seeds = [
+            token(&ListStart::After(Bytes::from_static(b"folder/key"))),
+            token(&ListStart::AfterPrefix(Bytes::from_static(b"folder/"))),
+            token(&ListStart::Start),
+        ];
+        let mut mutator = Mutator::new(42);
+        let mut accepted = 0;
+        for _ in 0..rounds(20_000) {
+            let text = String::from_utf8_lossy(&mutator.mutated(&seeds)).into_owned();
+            if let Ok(start) = parse_token(&text) {
+                assert_eq!(token(&start), text);
+                accepted += 1;
+            }
+            let delimiter =
+                String::from_utf8_lossy(&mutator.mutated(&["/", "a/", "ä"])).into_owned();
+            let _ = after_marker(&text, "fol", &delimiter);
+        }
+        assert!(accepted > 100, "the mutations are too coarse: {accepted} passed");
+    }
+}

@@ -101,3 +101,31 @@ pub fn too_small(named: &[RequestedPart], parts: &UploadedParts) -> S3Error {
             .with("ETag", etag(&part.md5, 0)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::{Mutator, rounds};
+
+    #[test]
+    fn mutated_completions_are_refused_or_name_parts_within_bounds() {
+        let tag = "0123456789abcdef0123456789abcdef";
+        let part = format!(
+            "<Part><PartNumber>1</PartNumber><ETag>\"{tag}\"</ETag><ChecksumCRC32>NSRBwg==</ChecksumCRC32></Part>"
+        );
+        let document =
+            |parts: &str| format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+        let seeds = [document(&part), document(&part.repeat(3)), document("")];
+        let mut mutator = Mutator::new(43);
+        let mut accepted = 0;
+        for _ in 0..rounds(20_000) {
+            let bytes = Bytes::from(mutator.mutated(&seeds));
+            if let Ok(parts) = read_parts(&bytes) {
+                assert!(!parts.is_empty() && parts.len() <= bytes.len() / tag.len());
+                let _ = find_parts(&parts, &BTreeMap::new());
+                accepted += 1;
+            }
+        }
+        assert!(accepted > 100, "the mutations are too coarse: {accepted} passed");
+    }
+}
