@@ -27,7 +27,6 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::AdminService;
-use crate::api::authentication::AuthenticationOptions;
 use crate::api::context::{S3Context, S3Options};
 use crate::api::request::RequestBody;
 use crate::api::service::S3Service;
@@ -199,13 +198,7 @@ async fn serve_store(
     // Before the admin address answers: a program that has seen the server ready may send a signal at once.
     let stop = stop_signal()?;
     tokio::spawn(crate::admin::serve(admin, state));
-    let options = S3Options {
-        region: settings.service.told_region().to_owned(),
-        authentication: AuthenticationOptions::new(&settings.service),
-        website_domains: settings.service.website_domains.clone(),
-        stall: settings.connections.stall.get(),
-        inline_bytes_max: settings.storage.inline_bytes_max.get(),
-    };
+    let options = S3Options::new(&settings);
     let service = Arc::new(S3Service::new(S3Context::new(store.clone(), users, options), sql));
     let mut holds = store.holds_node();
     tokio::select! {

@@ -23,6 +23,7 @@ use super::authentication::AuthenticationOptions;
 use super::errors::{payload_error, read_error, submit_error, unexpected};
 use super::parsed_documents::ParsedDocuments;
 use super::request::S3Request;
+use crate::config::ServerSettings;
 use crate::server::partition_handle::PartitionHandle;
 use crate::server::store::Store;
 use crate::users::Users;
@@ -46,6 +47,17 @@ pub struct S3Options {
 }
 
 impl S3Options {
+    /// The options that the settings give, which must have been checked.
+    pub fn new(settings: &ServerSettings) -> Self {
+        Self {
+            region: settings.service.told_region().to_owned(),
+            authentication: AuthenticationOptions::new(&settings.service),
+            website_domains: settings.service.website_domains.clone(),
+            stall: settings.connections.stall.get(),
+            inline_bytes_max: settings.storage.inline_bytes_max.get(),
+        }
+    }
+
     /// The region of a bucket, as clients are told: the server's if the settings name one or if the bucket was created
     /// without a location constraint, otherwise that constraint. Never empty.
     pub fn region_of<'a>(&'a self, bucket: &'a BucketState) -> &'a str {

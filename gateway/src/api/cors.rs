@@ -47,14 +47,12 @@ impl CrossOriginRequest {
     /// The request, if it names an origin; costs a search for one header otherwise. Called before the signature is verified.
     pub fn of(parts: &Parts, context: &S3Context) -> Option<Self> {
         let origin = parts.headers.get("origin")?.to_str().ok()?.to_owned();
-        let options = &context.options;
-        let (websites, domains) = (&options.website_domains, &options.authentication.domains);
         Some(Self {
             origin,
             method: parts.method.to_string(),
             asked_method: list(&parts.headers, METHOD),
             asked_headers: list(&parts.headers, HEADERS),
-            target: RequestTarget::of(parts, websites, domains),
+            target: RequestTarget::of(parts, &context.options),
         })
     }
 

@@ -22,7 +22,7 @@ use super::error_details::with_details;
 use super::object::post;
 use super::request::{RequestBody, S3Request};
 use super::response::{self, ResponseBody};
-use super::target::RequestTarget;
+use super::target::{HostTarget, RequestTarget};
 use super::{dispatch, header_names, website};
 use crate::request_operation::{self, RequestOperation, method_label};
 use crate::request_report::RequestReport;
@@ -89,6 +89,16 @@ fn operation_of(request: &S3Request) -> RequestOperation {
     }
 }
 
+/// The facts about a request that are known before its signature is looked at.
+struct RequestPlace<'a> {
+    /// The place that the host names.
+    host: &'a HostTarget,
+    /// The path with the bucket, also where the host names the bucket.
+    path: &'a str,
+    /// The request as one of a page of another origin, if a browser says so.
+    page: Option<&'a CrossOriginRequest>,
+}
+
 impl S3Service {
     /// A service for requests in a context; SQL on the S3 address goes to `sql`.
     pub fn new(context: S3Context, sql: SqlService) -> Self {
@@ -112,27 +122,11 @@ impl S3Service {
         let is_copy = parts.headers.contains_key(s3::operation::COPY_SOURCE);
         let is_empty = body.is_end_stream();
         let page = CrossOriginRequest::of(&parts, &self.context);
-        let site = RequestTarget::of_website(&parts, &self.context.options.website_domains);
-        let is_site = site.is_some() && method != http::Method::OPTIONS;
-        let domains = &self.context.options.authentication.domains;
-        let host_bucket = match &site {
-            Some(_) => None,
-            None => address::bucket_of_host(&parts, domains),
-        };
-        let bucket = host_bucket.as_deref();
-        let path = &address::resource_path(uri.path(), bucket);
-        let answered = if method == http::Method::OPTIONS {
-            caller.operation = Some(RequestOperation::Preflight);
-            check_head(&parts).and_then(|()| cors::preflight(&self.context, page.as_ref()))
-        } else if let Some(site) = site {
-            caller.operation = Some(RequestOperation::Website);
-            self.answer_website(&id, &mut caller, parts, site).await
-        } else {
-            match check_method(&parts, path).and_then(|()| check_head(&parts)) {
-                Ok(()) => self.answer(&id, &mut caller, parts, bucket, body).await,
-                Err(error) => Err(error),
-            }
-        };
+        let host = HostTarget::of(&parts, &self.context.options);
+        let is_site = host.is_website() && method != http::Method::OPTIONS;
+        let path = &address::resource_path(uri.path(), host.bucket());
+        let place = RequestPlace { host: &host, path, page: page.as_ref() };
+        let answered = self.answer_at(place, &id, &mut caller, parts, body).await;
         let error = answered.as_ref().err();
         let code = error.map_or("", |error| error.code.text());
         let cause = error.filter(|error| error.code.status() >= 500).map(|e| e.message.clone());
@@ -163,6 +157,33 @@ impl S3Service {
         RequestReport { id: &id, operation, method, path, status, code, cause }
             .write(|| caller.who(address));
         answer
+    }
+
+    /// Serves one request to the endpoint that its method and its host name: preflight requests, websites, or S3.
+    async fn answer_at<'a>(
+        &'a self,
+        RequestPlace { host, path, page }: RequestPlace<'_>,
+        id: &str,
+        caller: &mut Caller<'a>,
+        parts: Parts,
+        body: RequestBody,
+    ) -> Result<http::Response<ResponseBody>, S3Error> {
+        if parts.method == http::Method::OPTIONS {
+            caller.operation = Some(RequestOperation::Preflight);
+            check_head(&parts)?;
+            return cors::preflight(&self.context, page);
+        }
+        match host {
+            HostTarget::Website(site) => {
+                caller.operation = Some(RequestOperation::Website);
+                self.answer_website(id, caller, parts, site.clone()).await
+            }
+            HostTarget::Bucket(_) | HostTarget::Path => {
+                check_method(&parts, path)?;
+                check_head(&parts)?;
+                self.answer(id, caller, parts, host.bucket(), body).await
+            }
+        }
     }
 
     /// Serves one request to the website of a bucket.

@@ -129,11 +129,8 @@ async fn read(context: &S3Context, request: &mut S3Request, key: String) -> Hand
         headers: &request.parts.headers,
     };
     request.operation = Some(operation::check(Some(operation.definition()), &parts)?);
-    let answer = if is_head {
-        get::head(context, request).await
-    } else {
-        get::get(context, request).await
-    };
+    let answer =
+        if is_head { get::head(context, request).await } else { get::get(context, request).await };
     let answer = answer.map_err(|error| with_details(error, request))?;
     let location = answer.headers().get(REDIRECT_LOCATION).and_then(|value| value.to_str().ok());
     match location {

@@ -16,14 +16,14 @@ pub struct WebsiteDomains(Vec<String>);
 /// The error for a text that is not the name of a domain.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("expected names of domains, separated by commas, and `{0}` is none")]
-pub struct NotDomain(String);
+pub struct NotWebsiteDomain(String);
 
 impl FromStr for WebsiteDomains {
-    type Err = NotDomain;
+    type Err = NotWebsiteDomain;
 
     /// Reads names that are separated by commas; no domain for an empty text. Fails for a name with another character
     /// than letters, digits, dots and hyphens.
-    fn from_str(text: &str) -> Result<Self, NotDomain> {
+    fn from_str(text: &str) -> Result<Self, NotWebsiteDomain> {
         let names = text.split(',').map(|name| name.trim().to_ascii_lowercase());
         let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
@@ -32,7 +32,7 @@ impl FromStr for WebsiteDomains {
                 && name.split('.').all(|label| !label.is_empty() && label.bytes().all(allowed))
         };
         match names.iter().find(|name| !is_domain(name)) {
-            Some(wrong) => Err(NotDomain(wrong.clone())),
+            Some(wrong) => Err(NotWebsiteDomain(wrong.clone())),
             None => Ok(Self(names)),
         }
     }

@@ -54,6 +54,7 @@ pub fn after_marker(marker: &str, prefix: &str, delimiter: &str) -> ListStart {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{Mutator, rounds};
 
     #[test]
     fn a_marker_within_a_common_prefix_is_after_all_of_the_prefix() {
@@ -74,12 +75,6 @@ mod tests {
             assert_eq!(after_marker(marker, prefix, delimiter), wanted, "{marker}");
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fuzz::{Mutator, rounds};
 
     #[test]
     fn mutated_tokens_are_refused_or_are_told_as_they_were_given() {
