@@ -18,6 +18,7 @@ import pytest
 
 # Before any of its modules is imported: assertions of the libraries count and explain themselves like those of tests.
 pytest.register_assert_rewrite("lib")
+pytest_plugins = ["lib.client_jobs"]
 
 from lib.server import Server, write_other_user  # noqa: E402
 
@@ -42,6 +43,8 @@ SIZES = [
     ("rounds", 8, "rounds of uploads that are given up"),
     ("requests", 600, "requests under a tracer"),
     ("spoils", 3, "spoiled traces of each kind"),
+    ("client-keys", 1100, "keys of a bucket that clients list"),
+    ("client-mib", 24, "MiB of the largest object that clients move"),
     ("tree-files", 20_000, "files that the tree of `--tree` must have at least"),
 ]
 FLAGS = [
