@@ -147,7 +147,7 @@ def test_storage_class(aws, s3, bucket, tree, samples, stored, compared):
     assert s3.head_object(Bucket=bucket, Key="k")["StorageClass"] == "STANDARD_IA"
 
 
-@job("s3 website", pending="websites")
+@job("s3 website")
 def test_website(aws, s3, bucket):
     aws("s3", "website", f"s3://{bucket}", "--index-document", "index.html")
     assert s3.get_bucket_website(Bucket=bucket)["IndexDocument"] == {"Suffix": "index.html"}

@@ -486,18 +486,37 @@ def test_website_redirect(client, bucket):
     assert client.head_object(Bucket=bucket, Key="k")["WebsiteRedirectLocation"] == "/other"
 
 
-@job("CORS of a bucket", pending="CORS")
-def test_cors(client, bucket):
+@job("CORS of a bucket, with a preflight")
+def test_cors(client, server, bucket):
     rules = [{"AllowedMethods": ["GET", "PUT"], "AllowedOrigins": ["https://example.com"], "AllowedHeaders": ["*"], "ExposeHeaders": ["ETag"], "MaxAgeSeconds": 60}]
     client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": rules})
     assert client.get_bucket_cors(Bucket=bucket)["CORSRules"] == rules
+    asked = {"Origin": "https://example.com", "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "x-amz-meta-a"}
+    preflight = urllib.request.Request(f"{server.url}/{bucket}/k", method="OPTIONS", headers=asked)
+    with urllib.request.urlopen(preflight, timeout=60) as answer:
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://example.com"
+        assert "PUT" in answer.headers["Access-Control-Allow-Methods"]
+    preflight.add_header("Origin", "https://other.example")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(preflight, timeout=60)
+    client.delete_bucket_cors(Bucket=bucket)
+    refused("404 NoSuchCORSConfiguration", client.get_bucket_cors, Bucket=bucket)
 
 
-@job("website of a bucket", pending="websites")
+@job("website of a bucket")
 def test_website(client, bucket):
     website = {"IndexDocument": {"Suffix": "index.html"}, "ErrorDocument": {"Key": "error.html"}}
     client.put_bucket_website(Bucket=bucket, WebsiteConfiguration=website)
     assert {name: client.get_bucket_website(Bucket=bucket)[name] for name in website} == website
+    client.delete_bucket_website(Bucket=bucket)
+    refused("404 NoSuchWebsiteConfiguration", client.get_bucket_website, Bucket=bucket)
+
+
+@job("ownership controls of a bucket")
+def test_ownership(client, bucket):
+    controls = {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    client.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls=controls)
+    assert client.get_bucket_ownership_controls(Bucket=bucket)["OwnershipControls"] == controls
 
 
 # What is refused.
@@ -515,7 +534,6 @@ REFUSED = {
     "object lock of a bucket": ("put_object_lock_configuration", {"ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled"}}),
     "policy of a bucket": ("put_bucket_policy", {"Policy": "{}"}),
     "public access block": ("put_public_access_block", {"PublicAccessBlockConfiguration": {"BlockPublicAcls": True}}),
-    "ownership controls": ("put_bucket_ownership_controls", {"OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}}),
     "lifecycle of a bucket": ("put_bucket_lifecycle_configuration", {"LifecycleConfiguration": {"Rules": [{"ID": "a", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}]}}),
     "replication of a bucket": ("put_bucket_replication", {"ReplicationConfiguration": {"Role": "r", "Rules": [{"Status": "Enabled", "Destination": {"Bucket": "arn:aws:s3:::b"}}]}}),
     "restore from an archive": ("restore_object", {"Key": "k", "RestoreRequest": {"Days": 1}}),

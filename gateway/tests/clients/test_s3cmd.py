@@ -149,7 +149,7 @@ def test_storage_class(s3cmd, bucket, tree, samples, stored, compared):
     compared.same_tree(stored(bucket), {"k": samples["small.txt"]})
 
 
-@job("website of a bucket: ws-create", pending="websites")
+@job("website of a bucket: ws-create")
 def test_website(s3cmd, s3, bucket):
     s3cmd("ws-create", "--ws-index=index.html", f"s3://{bucket}")
     assert s3.get_bucket_website(Bucket=bucket)["IndexDocument"] == {"Suffix": "index.html"}
