@@ -13,7 +13,7 @@ from lib.server import ACCESS_KEY, SECRET_KEY
 
 HERE = pathlib.Path(__file__).parent / "object_store"
 CLIENT = Client("object_store", lambda: re.search(r'name = "object_store"\nversion = "(.*)"', (HERE / "Cargo.lock").read_text())[1],
-                ("AWS_ENDPOINT", "AWS_ALLOW_HTTP=true"), "crates.io object_store")
+                ("AWS_ENDPOINT", "AWS_ALLOW_HTTP=true"), "Rust crate object_store")
 # Building the program takes minutes.
 pytestmark = [pytest.mark.long, pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo is not installed")]
 TESTS = [
