@@ -129,7 +129,7 @@ def test_presign(aws, s3, bucket, compared, tmp_path):
     compared.same(fetch(url), b"content")
 
 
-@job("s3 presign as it is by default, signature version 2", pending="signature version 2")
+@job("s3 presign as it is by default, signature version 2")
 def test_presign_by_default(aws, s3, bucket, compared):
     s3.put_object(Bucket=bucket, Key="k ü", Body=b"content")
     compared.same(fetch(aws("s3", "presign", f"s3://{bucket}/k ü").decode().strip()), b"content")

@@ -419,7 +419,7 @@ def test_presigned(server, bucket, compared):
         refused("404 NoSuchKey", client.get_object, **name)
 
 
-@job("presigned URLs as boto3 makes them by default, signature version 2", pending="signature version 2")
+@job("presigned URLs as boto3 makes them by default, signature version 2")
 def test_presigned_by_default(client, bucket, compared):
     for key in ["k", "odd key/ü+%&=?"]:
         name = {"Bucket": bucket, "Key": key}
@@ -429,7 +429,7 @@ def test_presigned_by_default(client, bucket, compared):
         compared.same(ask("GET", client.generate_presigned_url("get_object", name)), b"content", key)
 
 
-@job("POST form with a policy", pending="POST forms")
+@job("POST form with a policy")
 def test_post_form(client, bucket, compared):
     form = client.generate_presigned_post(bucket, "folder/${filename}", Conditions=[["content-length-range", 1, 100]])
     boundary = uuid.uuid4().hex
@@ -442,7 +442,7 @@ def test_post_form(client, bucket, compared):
 # Addresses and buckets.
 
 
-@job("virtual-host addressing", flags='endpoint_url="http://localhost:port", Config(s3={"addressing_style": "virtual"})', pending="virtual-host addressing")
+@job("virtual-host addressing", flags='endpoint_url="http://localhost:port", Config(s3={"addressing_style": "virtual"})')
 def test_virtual_hosts(server, bucket, localhost_names, compared):
     client = boto3.client("s3", endpoint_url=f"http://localhost:{server.port}", region_name="us-east-1", aws_access_key_id=ACCESS_KEY,
                           aws_secret_access_key=SECRET_KEY, config=Config(s3={"addressing_style": "virtual"}))

@@ -129,13 +129,13 @@ def test_presigned(sdk, bucket, stored, compared):
     compared.same_tree(stored(bucket), {key: f"content of {key}".encode() for key in keys})
 
 
-@job("POST form with a policy", pending="POST forms")
+@job("POST form with a policy")
 def test_post_form(sdk, bucket, stored, compared):
     sdk("form")
     compared.same_tree(stored(bucket), {"folder/file.txt": b"content"})
 
 
-@job("virtual-host addressing", flags="forcePathStyle: false, endpoint http://localhost:port", pending="virtual-host addressing")
+@job("virtual-host addressing", flags="forcePathStyle: false, endpoint http://localhost:port")
 def test_virtual_hosts(sdk, server, script, bucket, stored, compared):
     told = sdk("put", flags=["--import", script.parent / "localhost.mjs"], url=f"http://localhost:{server.port}", settings={"forcePathStyle": False}, input={})
     assert told == "not refused"

@@ -174,7 +174,7 @@ def test_buckets(client):
     assert not client.bucket_exists(name)
 
 
-@job("POST form with a policy", pending="POST forms")
+@job("POST form with a policy")
 def test_post_form(client, server, bucket, compared):
     policy = PostPolicy(bucket, datetime.now(timezone.utc) + timedelta(hours=1))
     policy.add_starts_with_condition("key", "folder/")

@@ -22,20 +22,23 @@ PARTS = ["--s3-chunk-size", "5Mi", "--s3-upload-cutoff", "5Mi", "--s3-copy-cutof
 pytestmark = pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not installed")
 
 
+class Rclone:
+    """Runs rclone with a remote `s:`."""
+
+    def __init__(self, run, server):
+        settings = {"TYPE": "s3", "PROVIDER": "Other", "ENDPOINT": server.url, "REGION": "us-east-1", "ACCESS_KEY_ID": ACCESS_KEY, "SECRET_ACCESS_KEY": SECRET_KEY}
+        self.run, self.environment = run, {f"RCLONE_CONFIG_S_{name}": value for name, value in settings.items()} | {"RCLONE_CONFIG": "/dev/null"}
+
+    def __call__(self, *words, **options):
+        return self.run("rclone", *words, **self.environment, **options)
+
+    def refused(self, refusal, *words, **options):
+        return self.run.refused(refusal, "rclone", *words, **self.environment, **options)
+
+
 @pytest.fixture
 def rclone(run, server):
-    """Runs rclone with a remote `s:`."""
-    settings = {"TYPE": "s3", "PROVIDER": "Other", "ENDPOINT": server.url, "REGION": "us-east-1", "ACCESS_KEY_ID": ACCESS_KEY, "SECRET_ACCESS_KEY": SECRET_KEY}
-    env = {f"RCLONE_CONFIG_S_{name}": value for name, value in settings.items()} | {"RCLONE_CONFIG": "/dev/null"}
-
-    class Rclone:
-        def __call__(self, *words, **options):
-            return run("rclone", *words, **env, **options)
-
-        def refused(self, refusal, *words, **options):
-            return run.refused(refusal, "rclone", *words, **env, **options)
-
-    return Rclone()
+    return Rclone(run, server)
 
 
 @job("sync a tree and read it back, large files in parts", flags="--s3-chunk-size 5Mi --s3-upload-cutoff 5Mi")
@@ -139,10 +142,15 @@ def test_link(rclone, s3, bucket, compared):
         compared.same(answer.read(), b"content")
 
 
-@job("signature version 2", flags="--s3-v2-auth", pending="signature version 2")
-def test_version_2(rclone, bucket, tree, samples, stored, compared):
-    rclone("copy", "--s3-v2-auth", "--retries", "1", "--low-level-retries", "1", tree / "small.txt", f"s:{bucket}")
-    compared.same_tree(stored(bucket), {"small.txt": samples["small.txt"]})
+@job("all requests signed with version 2", flags='--s3-v2-auth; the server needs signature_v2 = "on"')
+def test_version_2(run, serve, tree, samples, compared):
+    server = serve("--signature-v2", "on")
+    rclone = Rclone(run, server)
+    rclone("copy", "--s3-v2-auth", *PARTS, tree, "s:bucket/in ü+")
+    rclone("check", "--s3-v2-auth", "--download", tree, "s:bucket/in ü+")
+    s3 = server.client()
+    keys = [one["Key"] for one in s3.list_objects_v2(Bucket="bucket")["Contents"]]
+    compared.same_tree({key: s3.get_object(Bucket="bucket", Key=key)["Body"].read() for key in keys}, {f"in ü+/{name}": content for name, content in samples.items()})
 
 
 @job("storage class STANDARD_IA", flags="--s3-storage-class STANDARD_IA")

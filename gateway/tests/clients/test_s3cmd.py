@@ -119,7 +119,7 @@ def test_uploads(s3cmd, s3, bucket):
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
 
 
-@job("signurl, signature version 2", pending="signature version 2")
+@job("signurl, signature version 2")
 def test_signurl(s3cmd, s3, bucket, compared):
     s3.put_object(Bucket=bucket, Key="k", Body=b"content")
     url = s3cmd("signurl", f"s3://{bucket}/k", f"+{3600}").decode().strip()
@@ -133,7 +133,7 @@ def test_version_2(s3cmd, bucket, tree, samples, stored, compared):
     compared.same_tree(stored(bucket), {"k": samples["small.txt"]})
 
 
-@job("virtual-host addressing", flags="host_base = localhost:port, host_bucket = %(bucket)s.localhost:port", pending="virtual-host addressing")
+@job("virtual-host addressing", flags="host_base = localhost:port, host_bucket = %(bucket)s.localhost:port")
 def test_virtual_hosts(s3cmd, server, s3, bucket, localhost_names, tree, samples, stored, compared, tmp_path):
     hosts = [f"--host=localhost:{server.port}", f"--host-bucket=%(bucket)s.localhost:{server.port}"]
     s3.put_object(Bucket=bucket, Key="old", Body=b"content")
