@@ -202,7 +202,7 @@ mod tests {
             let _ = may_take_range(&headers, etag, modified);
             let _ = of_write(&headers);
         }
-        assert!(partial > 1000, "the mutations are too coarse: {partial} ranges");
+        assert!(partial > 100, "the mutations are too coarse: {partial} ranges");
     }
 
     #[test]

@@ -179,8 +179,8 @@ impl S3Service {
                 self.answer_website(id, caller, parts, site.clone()).await
             }
             HostTarget::Bucket(_) | HostTarget::Path => {
-                check_method(&parts, path)?;
                 check_head(&parts)?;
+                check_method(&parts, path)?;
                 self.answer(id, caller, parts, host.bucket(), body).await
             }
         }
