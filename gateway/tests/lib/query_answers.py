@@ -21,7 +21,7 @@ TABLES = ["objects", "versions", "buckets", "uploads"]
 COMPONENTS = ["a", "b", "photos", "Photos", "é", "e\u0301", "日本", "🎉", "\uffff", "\U00010000", "ß", "", "", "'", '"', "%", "_", "a_b", "50%", "+", " ", "a b", "\\", "\\%", ";--",
               "&<>", "..", ".", "x.tar.gz", "img.JPG", ".hidden", "2024", "0001", "\t", "\n", "\x01", "\x00", "%2F", "NULL", "?versionId=1", "{}", "$1", "/*", "abc"]
 TYPES = [None, None, "text/plain", "image/jpeg", "application/json", "text/plain; charset=utf-8", "TEXT/PLAIN"]
-TAGS = [{}, {}, {"team": "red"}, {"team": "blue"}, {"team": "rot-é"}, {"team": "", "it's": "so"}, {"it's": "50%_\\", "é": "1"}, {"team": "red", "a": "1", "z": "26"}]
+TAGS = [{}, {}, {"team": "red"}, {"team": "blue"}, {"team": "rot-é"}, {"team": "", "it:s": "so"}, {"it:s": "50_=/", "é": "1"}, {"team": "red", "a": "1", "z": "26"}]
 CAMERAS = [None, None, "old", "new one", "red", "100%"]
 
 

@@ -43,7 +43,7 @@ KNOWN = {
         ("{}.version_id", lambda row: row["version_id"]),
         ("{}.content_type", lambda row: row["content_type"]),
         ("{}.tags['team']", entry("tags", "team")),
-        ("{}.tags['it''s']", entry("tags", "it's")),
+        ("{}.tags['it:s']", entry("tags", "it:s")),
         ("{}.metadata['camera']", entry("metadata", "camera")),
         ("{}.headers['cache-control']", entry("headers", "cache-control")),
         ("left({}.etag, 1)", lambda row: row["etag"] and row["etag"][:1]),

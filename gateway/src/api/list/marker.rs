@@ -95,6 +95,6 @@ mod tests {
                 String::from_utf8_lossy(&mutator.mutated(&["/", "a/", "ä"])).into_owned();
             let _ = after_marker(&text, "fol", &delimiter);
         }
-        assert!(accepted > 100, "the mutations are too coarse: {accepted} passed");
+        assert!(accepted > 20, "the mutations are too coarse: {accepted} passed");
     }
 }
