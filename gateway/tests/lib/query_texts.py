@@ -406,7 +406,7 @@ def numbers(m):
 def maps(m):
     table, row = m.table()
     column = m.one("tags", "tags", "metadata", "headers")
-    name = m.one(*(dict(row[column] or {}) or ["team"]), "team", "camera", "it's", "no such", "é", "")
+    name = m.one(*(dict(row[column] or {}) or ["team"]), "team", "camera", "it:s", "no such", "é", "")
     value = f"t.{column}[{literal(name)}]"
     made = [value, f"cardinality(t.{column})", f"map_keys(t.{column})", f"map_values(t.{column})", f"t.{column}", f"coalesce({value}, '-')", f"{value} IS NULL", f"length({value})",
             f"{value} || t.key", "t.tags['team'] = t.metadata['camera']", "upper(t.tags['team'])", f"{value} IN ('red', 'blue')"]
