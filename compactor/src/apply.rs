@@ -7,6 +7,7 @@
 mod bucket;
 mod condition;
 mod effects;
+mod events;
 mod object;
 mod prior;
 mod rules;
@@ -22,11 +23,10 @@ use crate::outcome::{RecordOutcome, Rejection};
 use crate::state::Buckets;
 
 pub use bucket::bucket_id;
-pub use effects::RecordEffects;
+pub use effects::{LogPosition, RecordEffects};
+pub use events::observed;
 pub use prior::{FoundVersion, PriorState, ReadSet};
 pub use rules::StoreRules;
-
-use effects::LogPosition;
 
 /// Returns the prior facts that a record's outcome depends on. Blind writes need none.
 ///
@@ -73,6 +73,9 @@ pub fn needs(buckets: &Buckets, record: &Record) -> ReadSet {
             parts: true,
             ..ReadSet::default()
         },
+        RecordBody::EventCursor(cursor) => {
+            ReadSet { queue: Some(cursor.queue.clone()), ..ReadSet::default() }
+        }
         _ => ReadSet::default(),
     }
 }
@@ -89,6 +92,21 @@ pub fn apply(
     committed: &CommittedRecord,
 ) -> RecordEffects {
     let at = LogPosition { offset: committed.offset, time };
+    let effects = decide(rules, partition, buckets, cut, at, prior, committed);
+    let events = events::events_of(buckets, at, committed, &effects);
+    RecordEffects { events, ..effects }
+}
+
+/// Decides the effects of a record without its events.
+fn decide(
+    rules: &StoreRules,
+    partition: PartitionId,
+    buckets: &Buckets,
+    cut: CutNumber,
+    at: LogPosition,
+    prior: PriorState,
+    committed: &CommittedRecord,
+) -> RecordEffects {
     match &committed.record.body {
         RecordBody::OpenWriter
         | RecordBody::Barrier
@@ -113,6 +131,7 @@ pub fn apply(
             upload::complete_upload(rules, buckets, at, prior, complete)
         }
         RecordBody::AbortUpload(abort) => upload::abort_upload(buckets, prior, abort),
+        RecordBody::EventCursor(cursor) => events::move_cursor(prior.queue, cursor),
         RecordBody::Cut { number } if *number == cut.next() => {
             RecordEffects { freezes: true, ..RecordEffects::only(RecordOutcome::Done) }
         }

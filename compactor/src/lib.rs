@@ -11,6 +11,7 @@
 pub mod apply;
 pub mod catalog;
 pub mod cursor;
+pub mod delivery;
 #[cfg(test)]
 #[path = "../../ingest/src/fuzz.rs"]
 mod fuzz;

@@ -103,6 +103,8 @@ pub enum Rejection {
     ConfigurationTooLarge,
     /// The fold cannot read the configuration document.
     ConfigurationMalformed,
+    /// Another process delivers the events of the queue.
+    StaleLease,
 }
 
 const REJECTIONS: &[Rejection] = &[
@@ -127,6 +129,7 @@ const REJECTIONS: &[Rejection] = &[
     Rejection::BucketWritten,
     Rejection::ConfigurationTooLarge,
     Rejection::ConfigurationMalformed,
+    Rejection::StaleLease,
 ];
 
 fn encode_name(version: Option<VersionName>, out: &mut Encoder) {

@@ -15,6 +15,7 @@ pub(crate) mod context;
 pub(crate) mod cut_queue;
 mod digests;
 pub mod error;
+pub(crate) mod event_board;
 mod failure_count;
 mod fold;
 pub(crate) mod health;
@@ -46,6 +47,7 @@ use tokio::sync::watch;
 
 use crate::catalog::store::CatalogStore;
 use crate::catalog::{self, Catalog, LoadError};
+use crate::delivery::{Delivery, DeliveryCounters, DeliveryOptions, DeliveryParts, EventReceiver};
 use crate::jobs::board::{JobBoard, JobsStatus};
 use crate::jobs::cutter::Cutter;
 use crate::jobs::flush::FlushJob;
@@ -55,13 +57,15 @@ use crate::jobs::scheduler::Scheduler;
 use crate::jobs::signals::{FullMerge, MergeSignals};
 use crate::layout::PartitionLayout;
 use crate::outcome::{RecordOutcome, Rejection};
-use crate::state::Buckets;
+use crate::state::{Buckets, EventQueue};
 use crate::view::{SealedFiles, Snapshot};
 
 use context::PartitionContext;
 pub use context::PartitionCounters;
 use cut_queue::CutQueue;
 pub use error::{MergeError, OpenError, SubmitError};
+use event_board::EventBoard;
+pub use event_board::EventListener;
 use fold::FoldParts;
 pub use fold::hash_of;
 use health::{Health, read_quarantine};
@@ -92,9 +96,12 @@ pub struct Partition {
     nodes: Arc<NodeRegistry>,
     reads: Arc<Reads>,
     cuts: Arc<CutQueue>,
+    events: Arc<EventBoard>,
     merges: Arc<MergeSignals>,
     board: Arc<JobBoard>,
     intake: Arc<Intake>,
+    /// The id under which this process delivers events; random.
+    process: WriterId,
     _tasks: Vec<Task>,
 }
 
@@ -162,9 +169,11 @@ impl Partition {
             nodes,
             reads,
             cuts,
+            events: Arc::new(EventBoard::new()),
             merges,
             board,
             intake,
+            process,
             _tasks: Vec::new(),
         };
         partition.start(&writer, &space).await?;
@@ -192,6 +201,7 @@ impl Partition {
             nodes: self.nodes.clone(),
             reads: self.reads.clone(),
             cuts: self.cuts.clone(),
+            events: self.events.clone(),
         };
         let fold = fold::start(&parts).await?;
         let gc = self.garbage_collector(space);
@@ -224,6 +234,7 @@ impl Partition {
             context: self.context.clone(),
             store: self.store.clone(),
             space: space.clone(),
+            events: self.events.clone(),
         };
         let scheduler = Scheduler {
             context: self.context.clone(),
@@ -459,6 +470,45 @@ impl Partition {
             }
         }
         Ok(RecordOutcome::Rejected(Rejection::BucketWritten))
+    }
+
+    /// Starts the delivery of a queue of events to a receiver, or, without a receiver, the end of events that are too
+    /// old or too many. Must be called once for a queue; dropping the task ends the delivery, which the next start
+    /// continues.
+    pub fn deliver(
+        &self,
+        queue: &str,
+        receiver: Option<Arc<dyn EventReceiver>>,
+        options: DeliveryOptions,
+    ) -> (Task, Arc<DeliveryCounters>) {
+        let counters = Arc::new(DeliveryCounters::default());
+        let parts = DeliveryParts {
+            context: self.context.clone(),
+            store: self.store.clone(),
+            events: self.events.clone(),
+            health: self.health.clone(),
+            intake: self.intake.clone(),
+            process: self.process,
+        };
+        let (queue, counted) = (queue.to_owned(), counters.clone());
+        let delivery = Delivery { parts, queue, receiver, options, counters };
+        (delivery.start(), counted)
+    }
+
+    /// Returns the queues of events, in the order of their names.
+    pub fn event_queues(&self) -> Vec<(String, EventQueue)> {
+        self.events.all()
+    }
+
+    /// Begins to listen to the events of all buckets, in the order of the log, from the next folded record on. Nothing is
+    /// kept for a listener that is not there.
+    pub fn listen(&self) -> EventListener {
+        self.events.listen()
+    }
+
+    /// Returns a receiver that is woken after records have changed a queue of events.
+    pub fn follow_events(&self) -> watch::Receiver<Offset> {
+        self.events.follow()
     }
 
     /// Merges all published runs into one, and waits until its catalog is published. Runs that are flushed

@@ -17,7 +17,7 @@ use crate::lookup::resolve;
 use crate::memtable::Memtable;
 use crate::outcome::{RecordOutcome, Rejection};
 use crate::restore::restore;
-use crate::state::{Buckets, LastWrites, RecordAdmission, WriterStates, decode_part};
+use crate::state::{Buckets, EventQueues, LastWrites, RecordAdmission, WriterStates, decode_part};
 use crate::view::{ReadView, SealedFiles, Snapshot};
 use crate::visibility::EntryShape;
 
@@ -34,6 +34,7 @@ pub struct Refold {
     buckets: Arc<Buckets>,
     writers: WriterStates,
     last_writes: LastWrites,
+    events: EventQueues,
     cut: CutNumber,
     time: WallTime,
 }
@@ -56,6 +57,7 @@ impl Refold {
             buckets: Arc::new(restored.buckets),
             writers: restored.writers,
             last_writes: restored.last_writes,
+            events: restored.events,
             cut,
             time,
         })
@@ -95,8 +97,9 @@ impl Refold {
         let wanted = needs(&self.buckets, &committed.record);
         let mut prior = resolve(&self.snapshot(), &wanted).await?;
         prior.last_write = wanted.uploads_of.and_then(|bucket| self.last_writes.of(bucket));
+        prior.queue = wanted.queue.and_then(|queue| self.events.get(&queue));
         let time = self.time.max(committed.record.time);
-        let RecordEffects { outcome, entries, state, bucket, freezes } =
+        let RecordEffects { outcome, entries, mut state, bucket, queue, events, freezes } =
             apply(&self.rules, self.id, &self.buckets, self.cut, time, prior, committed);
         if !entries.is_empty() || !state.is_empty() || bucket.is_some() {
             self.time = time;
@@ -126,6 +129,13 @@ impl Refold {
         for value in parts.filter_map(|(_, value)| value.clone()) {
             let (_, part) = decode_part(value).expect("apply encoded this value itself");
             extents.extend_from_slice(&part.extents);
+        }
+        for event in events {
+            self.events.add(&event);
+            state.push((event.key(), Some(event.value)));
+        }
+        if let Some((name, queue)) = queue {
+            self.events.set(&name, queue);
         }
         self.writers.record(id, offset, outcome);
         self.view.memtable.insert(offset, entries, state);

@@ -6,11 +6,11 @@ use ingest::log::ReadError;
 
 use crate::lookup::states;
 use crate::state::{
-    BucketState, Buckets, LastWrites, StateKey, StreamState, WriterState, WriterStates,
+    BucketState, Buckets, EventQueues, LastWrites, StateKey, StreamState, WriterState, WriterStates,
 };
 use crate::view::Snapshot;
 
-/// Buckets, writers, open streams and last writes. Uploads and parts are read from the state tables when
+/// Buckets, writers, open streams, last writes and queues of events. Uploads, parts and events are read from the state tables when
 /// they are needed.
 #[derive(Default)]
 pub(crate) struct RestoredState {
@@ -18,6 +18,7 @@ pub(crate) struct RestoredState {
     pub writers: WriterStates,
     pub streams: Vec<(StreamId, StreamState)>,
     pub last_writes: LastWrites,
+    pub events: EventQueues,
 }
 
 /// The error of reading state tables.
@@ -50,6 +51,13 @@ pub(crate) async fn restore(snapshot: &Snapshot) -> Result<RestoredState, Restor
         let bucket = BucketId::new(u64::from_be_bytes(id_in(&key, "a last write")?));
         let taken = restored.last_writes.restore(bucket, value);
         taken.map_err(|e| undecodable("a last write", e))?;
+    }
+    for (key, value) in states(snapshot, StateKey::EVENT_QUEUES, b"n", usize::MAX).await? {
+        let name = std::str::from_utf8(&key.0[StateKey::EVENT_QUEUES.len()..]);
+        let name =
+            name.map_err(|e| RestoreError::Undecodable(format!("a queue of events: {e}")))?;
+        let taken = restored.events.restore(name, value);
+        taken.map_err(|e| undecodable("a queue of events", e))?;
     }
     for (key, value) in states(snapshot, StateKey::WRITERS, b"x", usize::MAX).await? {
         let state = WriterState::decode(value).map_err(|e| undecodable("a writer", e))?;

@@ -7,12 +7,16 @@
 //!   b bucket-id                      -> BucketState
 //!   d stream-id                      -> StreamState
 //!   l bucket-id                      -> offset of the last write, see LastWrites
+//!   m queue                          -> EventQueue
+//!   n queue 00 offset rule           -> ObjectEvent
 //!   u bucket-id key 00 00 upload-id  -> UploadState
 //!   p upload-id part-number          -> Part
 //!   w writer-id                      -> WriterState
 //! ```
 
 mod bucket;
+mod event;
+mod event_queue;
 mod last_writes;
 mod stream;
 
@@ -28,6 +32,8 @@ use ingest::time::WallTime;
 use crate::outcome::{RecordOutcome, Rejection, WrittenVersion};
 
 pub use bucket::{BucketState, Buckets, ConfigDocument};
+pub use event::{DueEvent, NewEvent, ObjectEvent, event_bytes};
+pub use event_queue::{EventFloors, EventQueue, EventQueues};
 pub use last_writes::LastWrites;
 pub use stream::StreamState;
 

@@ -357,6 +357,7 @@ mod tests {
                 region: String::new(),
                 created: WallTime::from_micros(0),
                 versioning: Versioning::Off,
+                notifications: None,
                 config: ConfigVersion::ZERO,
                 documents: Default::default(),
                 tail: Default::default(),

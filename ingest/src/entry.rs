@@ -12,7 +12,7 @@ mod value;
 
 pub use attributes::{
     Attributes, CHECKSUM_BYTES_MAX, CHECKSUMS_MAX, ETag, OWNER_BYTES_MAX, PAIRS_MAX, PARTS_MAX,
-    PartSummary, StoredChecksum, TEXT_BYTES_MAX,
+    PartSummary, StoredChecksum, TEXT_BYTES_MAX, WriteOrigin,
 };
 pub use key::{EntryKey, EntryParts, entry_parts};
 pub use payload::{EXTENTS_MAX, Extent, LogLocation, PayloadLocation, SegmentLocation};

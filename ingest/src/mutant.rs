@@ -103,6 +103,12 @@ mutants! {
     WaitForRoom,
     /// A reader does not protect its files from garbage collection.
     CollectWhileRead,
+    /// Events that wait for their delivery are left out of a cut.
+    ForgetEventsAtCut,
+    /// The cursors of queues of events are left out of a cut.
+    ForgetEventQueuesAtCut,
+    /// The cursor of a queue moves before the receiver has acknowledged the events.
+    PassEventsBeforeDelivery,
     /// The PostgreSQL listener runs queries of clients whose login has failed or is not complete. Found by
     /// `test_conversations.py`.
     QueryBeforeLogin,

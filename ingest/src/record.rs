@@ -11,8 +11,10 @@ mod body;
 mod bucket;
 mod config;
 mod control;
+mod event_cursor;
 mod fields;
 mod kind;
+mod notification;
 mod object;
 mod part;
 mod stream;
@@ -32,7 +34,12 @@ pub use config::{
     decode_document, encode_document,
 };
 pub use control::{ClaimStage, CutDigest, RoomReport};
+pub use event_cursor::{EventCursor, EventPosition};
 pub use kind::RecordKind;
+pub use notification::{
+    ARN_BYTES_MAX, EventName, NOTIFICATION_RULES_MAX, NotificationRule, NotificationRules,
+    QUEUE_BYTES_MAX, RULE_ID_BYTES_MAX, RuleElement,
+};
 pub use object::{
     DeleteObject, INLINE_BYTES_MAX, PutObject, RecordPayload, SetTags, TAG_KEY_BYTES_MAX,
     TAG_VALUE_BYTES_MAX, TAGS_MAX, VersionRef, WriteCondition,

@@ -45,6 +45,20 @@ impl TaggedTail {
         Ok(Self { fields })
     }
 
+    /// The field with a tag, if there is one.
+    pub fn get(&self, tag: u16) -> Option<&Bytes> {
+        let place = self.fields.binary_search_by_key(&tag, |(tag, _)| *tag).ok()?;
+        Some(&self.fields[place].1)
+    }
+
+    /// Sets the field with a tag, and replaces an earlier one. The order of tags stays ascending.
+    pub fn set(&mut self, tag: u16, field: Bytes) {
+        match self.fields.binary_search_by_key(&tag, |(tag, _)| *tag) {
+            Ok(place) => self.fields[place].1 = field,
+            Err(place) => self.fields.insert(place, (tag, field)),
+        }
+    }
+
     /// A bound on the encoded bytes.
     pub fn bytes_estimate(&self) -> usize {
         let field = |(_, field): &(u16, Bytes)| field.len() + FIELD_HEAD_BYTES;
@@ -85,6 +99,20 @@ mod tests {
             assert_eq!(out.finish(), bytes);
             assert!(bytes.len() <= tail.bytes_estimate());
         }
+    }
+
+    #[test]
+    fn a_field_that_is_set_is_found_among_the_others() {
+        let mut tail = decode(&encoded(&[(2, b"b"), (5, b"e")])).unwrap();
+        for (tag, field) in [(3, b"c"), (1, b"a"), (9, b"i"), (2, b"B")] {
+            tail.set(tag, Bytes::from_static(field));
+        }
+        let mut out = Encoder::new();
+        tail.encode(&mut out);
+        let wanted = [(1, &b"a"[..]), (2, b"B"), (3, b"c"), (5, b"e"), (9, b"i")];
+        assert_eq!(out.finish(), encoded(&wanted));
+        assert_eq!(tail.get(3), Some(&Bytes::from_static(b"c")));
+        assert_eq!(tail.get(4), None);
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub fn create_bucket(
         region: create.region.clone(),
         created: at.time,
         versioning: Versioning::Off,
+        notifications: None,
         config: ConfigVersion::ZERO,
         documents: BTreeMap::new(),
         tail: TaggedTail::default(),
@@ -83,7 +84,7 @@ pub fn delete_bucket(
 }
 
 /// Sets or removes one configuration document, which raises the version of the configuration. The document is kept
-/// as it came; only that of versioning is read.
+/// as it came; only those of versioning and of notifications are read.
 pub fn set_config(buckets: &Buckets, at: LogPosition, set: &SetBucketConfig) -> RecordEffects {
     let changed = configured(buckets, set.bucket, set.config)
         .and_then(|bucket| bucket.configured(set.kind, set.document.as_ref(), at.time));

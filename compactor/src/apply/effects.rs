@@ -6,7 +6,7 @@ use ingest::time::WallTime;
 
 use crate::memtable::StateChange;
 use crate::outcome::{RecordOutcome, Rejection};
-use crate::state::BucketState;
+use crate::state::{BucketState, EventQueue, NewEvent};
 
 /// The effects of one record: its outcome, and the changes of entries and state that go into the memtable.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +19,10 @@ pub struct RecordEffects {
     pub state: Vec<StateChange>,
     /// A bucket that has changed, with its new state; `None` beside the id when the bucket was removed.
     pub bucket: Option<(BucketId, Option<BucketState>)>,
+    /// A queue of events whose cursor has moved, with its new state.
+    pub queue: Option<(String, EventQueue)>,
+    /// Events that are reported, in the order of their positions.
+    pub events: Vec<NewEvent>,
     /// True when the memtable freezes after this record.
     pub freezes: bool,
 }
@@ -26,7 +30,15 @@ pub struct RecordEffects {
 impl RecordEffects {
     /// Effects that are an outcome and no change.
     pub(super) fn only(outcome: RecordOutcome) -> Self {
-        Self { outcome, entries: Vec::new(), state: Vec::new(), bucket: None, freezes: false }
+        Self {
+            outcome,
+            entries: Vec::new(),
+            state: Vec::new(),
+            bucket: None,
+            queue: None,
+            events: Vec::new(),
+            freezes: false,
+        }
     }
 
     /// Effects that are a rejection.

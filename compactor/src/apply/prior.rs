@@ -5,7 +5,7 @@ use ingest::ids::{BucketId, Offset, PartNumber, UploadId};
 use ingest::name::ObjectKey;
 use ingest::record::{UploadPart, VersionRef};
 
-use crate::state::{StateKey, UploadState};
+use crate::state::{EventQueue, StateKey, UploadState};
 
 /// The prior facts that a record's outcome depends on.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -20,6 +20,8 @@ pub struct ReadSet {
     pub upload: Option<(BucketId, ObjectKey, UploadId)>,
     /// True when the parts of that upload are needed, too.
     pub parts: bool,
+    /// The queue of events that is needed.
+    pub queue: Option<String>,
 }
 
 /// The prior facts, resolved.
@@ -38,6 +40,8 @@ pub struct PriorState {
     pub upload: Option<UploadState>,
     /// The upload's parts in order of their numbers; see [`ReadSet::parts`].
     pub parts: Vec<(PartNumber, UploadPart)>,
+    /// See [`ReadSet::queue`]. Only the fold knows it, and adds it.
+    pub queue: Option<EventQueue>,
     /// The number of entries and state values that were read for all this. No outcome depends on it.
     pub looked_at: u64,
 }

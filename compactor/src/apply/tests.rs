@@ -7,13 +7,14 @@ use bytes::Bytes;
 use ingest::codec::Decoder;
 use ingest::entry::{
     Attributes, ETag, Entry, EntryKey, EntryValue, Extent, LogLocation, ObjectVersion, PartSummary,
-    PayloadLocation, StoredChecksum,
+    PayloadLocation, StoredChecksum, WriteOrigin,
 };
 use ingest::ids::{BulkId, ConfigVersion, Offset, PartNumber, SegmentId, UploadId};
 use ingest::name::BucketName;
 use ingest::record::{
-    AbortUpload, CompleteUpload, ConfigKind, CreateBucket, CreateUpload, DeleteObject, PutObject,
-    PutPart, RecordId, RecordPayload, SetBucketConfig, SetTags, UploadPart, Versioning,
+    AbortUpload, CompleteUpload, ConfigKind, CreateBucket, CreateUpload, DeleteObject, EventCursor,
+    EventName, EventPosition, NotificationRule, NotificationRules, PutObject, PutPart, RecordId,
+    RecordPayload, RuleElement, SetBucketConfig, SetTags, UploadPart, Versioning,
 };
 use ingest::tail::TaggedTail;
 use md5::{Digest, Md5};
@@ -22,8 +23,8 @@ use super::*;
 use crate::memtable::StateChange;
 use crate::outcome::{DeletedVersion, VersionName, WrittenVersion};
 use crate::state::{
-    BucketState, COMPLETED_UPLOAD_RECORDS, ConfigDocument, OpenUpload, StateKey, UploadState,
-    decode_part,
+    BucketState, COMPLETED_UPLOAD_RECORDS, ConfigDocument, EventQueue, ObjectEvent, OpenUpload,
+    StateKey, UploadState, decode_part,
 };
 
 const BUCKET: BucketId = BucketId::new(3);
@@ -52,6 +53,7 @@ fn bucket(versioning: Versioning) -> BucketState {
         region: "region".into(),
         created: WallTime::from_micros(1),
         versioning,
+        notifications: None,
         config: CONFIG,
         documents: BTreeMap::new(),
         tail: TaggedTail::default(),
@@ -99,6 +101,8 @@ fn rejected(rejection: Rejection) -> RecordEffects {
         entries: Vec::new(),
         state: Vec::new(),
         bucket: None,
+        queue: None,
+        events: Vec::new(),
         freezes: false,
     }
 }
@@ -233,6 +237,7 @@ fn a_bucket_is_created_once_and_named_by_its_offset() {
         region: "there".into(),
         created: TIME,
         versioning: Versioning::Off,
+        notifications: None,
         config: ConfigVersion::ZERO,
         documents: BTreeMap::new(),
         tail: TaggedTail::default(),
@@ -899,4 +904,155 @@ fn a_version_in_a_segment_is_tagged_where_it_lies() {
     let effects = off(version(Some(found)), RecordBody::SetTags(set));
     let EntryValue::Object(object) = &effects.entries[0].statement else { panic!("no object") };
     assert_eq!(object.payload, PayloadLocation::Segment(at));
+}
+
+/// A bucket whose rules report everything but copies to `all`, and tagging to `tags`, too.
+fn reporting(versioning: Versioning) -> Buckets {
+    let rule = |queue: &str, events: &[&str]| NotificationRule {
+        element: RuleElement::Queue,
+        id: format!("to {queue}"),
+        arn: String::new(),
+        queue: queue.into(),
+        events: events.iter().map(|name| EventName::named(name).unwrap()).collect(),
+        prefix: Some("a/".into()),
+        suffix: None,
+    };
+    let all = [
+        "s3:ObjectCreated:Put",
+        "s3:ObjectCreated:Post",
+        "s3:ObjectCreated:CompleteMultipartUpload",
+        "s3:ObjectRemoved:*",
+        "s3:ObjectTagging:*",
+    ];
+    let rules = vec![rule("all", &all), rule("tags", &["s3:ObjectTagging:Put"])];
+    let notifications = Some(Arc::new(NotificationRules { rules }));
+    let mut buckets = Buckets::default();
+    buckets.insert(BucketState { notifications, ..bucket(versioning) });
+    buckets
+}
+
+fn wrote(origin: WriteOrigin) -> RecordBody {
+    let mut attributes = attributes(ETAG);
+    attributes.set_origin(origin);
+    RecordBody::PutObject(PutObject { attributes, ..put(inline(b"payload")) })
+}
+
+fn deletes(version: VersionRef, condition: WriteCondition) -> RecordBody {
+    RecordBody::DeleteObject(DeleteObject { condition, ..delete(version) })
+}
+
+fn tags(tags: &[(&str, &str)]) -> RecordBody {
+    let tags = tags.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    let (config, key, version) = (CONFIG, key(), VersionRef::Current);
+    RecordBody::SetTags(SetTags { bucket: BUCKET, config, key, version, tags })
+}
+
+/// One decision: versioning, what is there, the record, and the events: queue, name, version, size.
+type EventCase<'a> =
+    (Versioning, PriorState, RecordBody, &'a [(&'a str, EventName, Option<Offset>, Option<u64>)]);
+
+#[test]
+fn a_record_makes_the_events_that_its_bucket_reports() {
+    use Versioning::{Off, On, Suspended};
+    let none = PriorState::default;
+    let is_there = || version(Some(object(ETAG, false)));
+    let old = VersionRef::At(Offset::new(40));
+    let any = WriteCondition::Always;
+    let (made, found) = (Some(AT), Some(Offset::new(40)));
+    let failing = WriteCondition::IfPresent;
+    let completes = || RecordBody::CompleteUpload(complete(&[1]));
+    let cases: &[EventCase<'_>] = &[
+        (Off, none(), wrote(WriteOrigin::Put), &[("all", EventName::CREATED_PUT, None, Some(7))]),
+        (On, none(), wrote(WriteOrigin::Put), &[("all", EventName::CREATED_PUT, made, Some(7))]),
+        (Off, none(), wrote(WriteOrigin::Post), &[("all", EventName::CREATED_POST, None, Some(7))]),
+        (Off, none(), wrote(WriteOrigin::Copy), &[]),
+        (
+            Off,
+            none(),
+            deletes(VersionRef::Current, any),
+            &[("all", EventName::REMOVED_DELETE, None, None)],
+        ),
+        (
+            On,
+            none(),
+            deletes(VersionRef::Current, any),
+            &[("all", EventName::REMOVED_MARKER, made, None)],
+        ),
+        (
+            Suspended,
+            none(),
+            deletes(VersionRef::Current, any),
+            &[("all", EventName::REMOVED_MARKER, None, None)],
+        ),
+        (On, is_there(), deletes(old, any), &[("all", EventName::REMOVED_DELETE, found, None)]),
+        // Nothing is there, or the condition fails: nothing is reported.
+        (On, none(), deletes(old, any), &[]),
+        (On, none(), deletes(VersionRef::Current, failing), &[]),
+        (
+            On,
+            is_there(),
+            tags(&[("a", "b")]),
+            &[
+                ("all", EventName::TAGGING_PUT, found, Some(7)),
+                ("tags", EventName::TAGGING_PUT, found, Some(7)),
+            ],
+        ),
+        (On, is_there(), tags(&[]), &[("all", EventName::TAGGING_DELETE, found, Some(7))]),
+        (On, none(), tags(&[]), &[]),
+        (On, uploaded(&[1]), completes(), &[("all", EventName::CREATED_COMPLETE, made, Some(101))]),
+        // A completion that is repeated reports nothing again.
+        (On, completed(&[1], 1_999_999), completes(), &[]),
+    ];
+    for (versioning, prior, body, wanted) in cases {
+        let decided = |buckets: &Buckets| decide_on(buckets, prior.clone(), body.clone());
+        let effects = decided(&reporting(*versioning));
+        let found: Vec<_> = effects
+            .events
+            .iter()
+            .map(|event| {
+                let read = ObjectEvent::decode(event.value.clone()).unwrap();
+                let of = (read.bucket.as_str(), read.key.as_str(), read.principal.as_str());
+                assert_eq!(of, ("bucket", "a/b", "principal"));
+                assert_eq!((read.time, read.rule), (TIME, format!("to {}", event.queue)));
+                assert_eq!(event.position.offset, AT);
+                let size = read.object.map(|(size, _)| size);
+                (event.queue.clone(), read.name, read.version, size)
+            })
+            .collect();
+        let wanted: Vec<_> = wanted
+            .iter()
+            .map(|(queue, name, version, size)| ((*queue).to_owned(), *name, *version, *size))
+            .collect();
+        assert_eq!(found, wanted, "{versioning:?} {body:?}");
+        // Without rules the record has the same effects, and no event.
+        let quiet = decided(&with(*versioning));
+        assert_eq!(quiet, RecordEffects { events: Vec::new(), ..effects });
+    }
+}
+
+#[test]
+fn a_cursor_moves_under_its_lease_only() {
+    let cursor = |lease| EventCursor {
+        queue: "hook".into(),
+        lease,
+        process: ingest::ids::WriterId([1; 16]),
+        position: EventPosition { offset: AT, rule: 1 },
+        delivered: 5,
+        dropped: 0,
+        bytes: 100,
+    };
+    let body = RecordBody::EventCursor(cursor(3));
+    let wanted = ReadSet { queue: Some("hook".into()), ..ReadSet::default() };
+    assert_eq!(needs(&with(Versioning::Off), &record(body.clone())), wanted);
+    for (lease, is_taken) in [(1, false), (2, true), (3, false)] {
+        let queue = EventQueue { lease, ..EventQueue::default() };
+        let prior = PriorState { queue: Some(queue), ..PriorState::default() };
+        let effects = off(prior, body.clone());
+        let wanted = match queue.moved(&cursor(3)) {
+            Ok(moved) => RecordEffects { queue: Some(("hook".into(), moved)), ..done() },
+            Err(rejection) => rejected(rejection),
+        };
+        assert_eq!(effects, wanted);
+        assert_eq!(effects.queue.is_some(), is_taken, "lease {lease}");
+    }
 }

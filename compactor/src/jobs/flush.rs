@@ -247,17 +247,22 @@ impl FlushJob {
     }
 }
 
-/// Returns the state entries of a cut in key order: the memtable's changes, streams, last writes, and all
-/// writers.
+/// Returns the state entries of a cut in key order: the memtable's changes, streams, last writes, queues of events, and
+/// all writers.
 fn state_entries(context: &PartitionContext, frozen: &FrozenState) -> Vec<StateChange> {
     let mut entries = frozen.memtable.states(b"", StateKey::WRITERS, Offset::MAX);
     if context.env.mutated(Mutant::ForgetUploadsAtCut) {
         entries.retain(|(key, _)| !key.0.starts_with(b"u"));
     }
-    // The keys of streams and last writes come before those of parts and uploads, in a range in which the
-    // memtable has no keys.
+    if context.env.mutated(Mutant::ForgetEventsAtCut) {
+        entries.retain(|(key, _)| key.parse_event().is_none());
+    }
+    // An event that was delivered before the cut is never written.
+    entries.retain(|(key, _)| !frozen.event_floors.has_passed(key));
+    // The keys of streams, last writes and queues come before those of events, parts and uploads, in a range in which
+    // the memtable has no keys.
     let place = entries.partition_point(|(key, _)| key.0.as_ref() < StateKey::STREAMS);
-    let between = frozen.streams.iter().chain(&frozen.last_writes);
+    let between = frozen.streams.iter().chain(&frozen.last_writes).chain(&frozen.event_queues);
     entries.splice(place..place, between.cloned());
     let writers =
         frozen.writers.iter().map(|(id, state)| (StateKey::writer(*id), Some(state.encode())));

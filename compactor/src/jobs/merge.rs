@@ -23,8 +23,9 @@ use crate::catalog::store::CatalogStore;
 use crate::catalog::{Catalog, RunMeta};
 use crate::manifest::{ManifestCursor, ManifestRow};
 use crate::partition::context::PartitionContext;
+use crate::partition::event_board::EventBoard;
 use crate::partition::space::SpaceWatch;
-use crate::state::StateKey;
+use crate::state::{EventFloors, StateKey};
 use crate::state_value::{decode_state_value, is_forgotten};
 use crate::table::TableCursor;
 use crate::tags::{entry_hash, tagged_entry};
@@ -36,6 +37,7 @@ pub(crate) struct Merger {
     pub context: Arc<PartitionContext>,
     pub store: Arc<CatalogStore>,
     pub space: Arc<SpaceWatch>,
+    pub events: Arc<EventBoard>,
 }
 
 impl Merger {
@@ -63,7 +65,9 @@ impl Merger {
         let gone = merge_entries(&inputs, drops_tombstones, &mut writer, &mut dropped).await?;
         merge_tags(&inputs, &gone, &mut writer).await?;
         let next = view.sealed.catalog.next;
-        merge_states(&inputs, drops_tombstones, next, &mut writer, &mut dropped).await?;
+        // Cursors are in the log before they are here, so no start finds a lower one.
+        let limits = StateLimits { drops_tombstones, next, floors: self.events.floors() };
+        merge_states(&inputs, &limits, &mut writer, &mut dropped).await?;
         let first = inputs.iter().map(|open| open.run.first).min().unwrap_or_default();
         let below = inputs.iter().map(|open| open.run.below).max().unwrap_or_default();
         let (run, written) = writer.finish(RunSpan { level: plan.level, first, below }).await?;
@@ -202,12 +206,21 @@ impl StateSource {
     }
 }
 
+/// The state entries that a merge leaves out.
+struct StateLimits {
+    /// Leaves out the marks of removed keys.
+    drops_tombstones: bool,
+    /// The offset by which completed uploads are forgotten.
+    next: Offset,
+    /// The positions below which events are not needed any more.
+    floors: EventFloors,
+}
+
 /// Merges state entries in key order; for each key the newest run's value is kept. The sources are read
 /// newest first.
 async fn merge_states(
     inputs: &[Arc<OpenRun>],
-    drops_tombstones: bool,
-    next: Offset,
+    limits: &StateLimits,
     writer: &mut RunWriter,
     dropped: &mut FileReferences,
 ) -> Result<(), JobError> {
@@ -230,8 +243,11 @@ async fn merge_states(
             newest.get_or_insert(value);
             source.cursor.advance().await?;
         }
-        let value = newest.flatten().filter(|value| !is_forgotten(&key, Some(value), next));
-        if value.is_some() || !drops_tombstones {
+        if limits.floors.has_passed(&key) {
+            continue;
+        }
+        let value = newest.flatten().filter(|value| !is_forgotten(&key, Some(value), limits.next));
+        if value.is_some() || !limits.drops_tombstones {
             writer.push_state(&key, value.as_ref()).await?;
         }
     }

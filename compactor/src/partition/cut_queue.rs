@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::memtable::{Memtable, StateChange};
-use crate::state::WriterStates;
+use crate::state::{EventFloors, WriterStates};
 
 /// The fold's state at the freeze of a memtable, which the flush writes beside the memtable.
 #[derive(Clone)]
@@ -28,6 +28,10 @@ pub(crate) struct FrozenState {
     pub streams: Vec<StateChange>,
     /// The last writes of buckets since the cut before.
     pub last_writes: Vec<StateChange>,
+    /// The queues of events that have changed since the cut before.
+    pub event_queues: Vec<StateChange>,
+    /// The positions below which events are not needed any more.
+    pub event_floors: EventFloors,
     /// The hash of the record that made the cut; see [`crate::catalog::Catalog::last`].
     pub last: [u8; 16],
 }

@@ -10,12 +10,13 @@ use ingest::env::{Fut, Task};
 use ingest::ids::{BucketId, CutNumber, Offset, WriterId};
 use ingest::log::{CommittedRecord, LogReader, ReadError};
 use ingest::mutant::Mutant;
-use ingest::record::{RecordBody, RecordPayload, StreamPiece};
+use ingest::record::{EventPosition, RecordBody, RecordPayload, StreamPiece};
 use ingest::time::WallTime;
 
 use super::context::PartitionContext;
 use super::cut_queue::{CutQueue, FrozenState};
 use super::error::OpenError;
+use super::event_board::EventBoard;
 use super::health::Health;
 use super::hold::FoldHold;
 use super::nodes::NodeRegistry;
@@ -23,13 +24,15 @@ use super::reads::Reads;
 use super::record_clock::RecordClock;
 use super::streams::{OpenStreams, WholeStream};
 use super::writer::Writer;
-use crate::apply::{PriorState, ReadSet, RecordEffects, apply, needs};
+use crate::apply::{LogPosition, PriorState, ReadSet, RecordEffects, apply, needs, observed};
 use crate::catalog::store::CatalogStore;
 use crate::lookup::resolve;
 use crate::memtable::{StateChange, bulk_files, state_bulk_files};
 use crate::outcome::{RecordOutcome, Rejection};
 use crate::restore::{RestoreError, restore};
-use crate::state::{BucketState, Buckets, LastWrites, RecordAdmission, WriterStates};
+use crate::state::{
+    BucketState, Buckets, DueEvent, EventQueue, LastWrites, NewEvent, RecordAdmission, WriterStates,
+};
 use crate::visibility::EntryShape;
 
 /// The parts of a partition that the fold changes or informs.
@@ -43,6 +46,7 @@ pub(super) struct FoldParts {
     pub nodes: Arc<NodeRegistry>,
     pub reads: Arc<Reads>,
     pub cuts: Arc<CutQueue>,
+    pub events: Arc<EventBoard>,
 }
 
 /// The fold's own state, which only its task changes.
@@ -143,6 +147,8 @@ impl Fold {
         }
         self.writers = restored.writers;
         self.last_writes = restored.last_writes;
+        let now = self.parts.context.env.clock.now();
+        self.parts.events.restore(restored.events, now);
         self.parts.store.set_buckets(Arc::new(restored.buckets));
         Ok(())
     }
@@ -171,7 +177,9 @@ impl Fold {
         for committed in batch {
             self.fold(committed).await?;
         }
-        self.parts.reads.barriers.applied(self.parts.store.applied());
+        let applied = self.parts.store.applied();
+        self.parts.reads.barriers.applied(applied);
+        self.parts.events.announce(applied);
         self.parts.cuts.note_growth();
         Ok(())
     }
@@ -328,8 +336,10 @@ impl Fold {
         let buckets = parts.store.buckets();
         let prior = self.prior(&needs(&buckets, &committed.record)).await?;
         let time = self.time.max(committed.record.time);
-        let RecordEffects { outcome, entries, state, bucket, freezes } =
+        let effects =
             apply(&context.options.rules, context.id, &buckets, self.cut, time, prior, committed);
+        self.tell_listeners(&buckets, time, committed, &effects);
+        let RecordEffects { outcome, entries, mut state, bucket, queue, events, freezes } = effects;
         // A record without effect gives no time: a clock that was wrong for a moment would date later ones.
         if !entries.is_empty() || !state.is_empty() || bucket.is_some() {
             self.time = time;
@@ -355,6 +365,7 @@ impl Fold {
         {
             held.give_back();
         }
+        self.take_events(queue, events, &mut state);
         self.writers.record(&committed.record.id, offset, outcome);
         let memtable = parts.store.memtable();
         if !parts.health.is_replayed() {
@@ -376,7 +387,46 @@ impl Fold {
         let ignores_writes = context.env.mutated(Mutant::DeleteBucketBlindly);
         let bucket = wanted.uploads_of.filter(|_| !ignores_writes);
         prior.last_write = bucket.and_then(|bucket| self.last_writes.of(bucket));
+        prior.queue = wanted.queue.as_ref().and_then(|queue| self.parts.events.get(queue));
         Ok(prior)
+    }
+
+    /// Tells those who listen now of a change. Costs one load while nobody listens.
+    fn tell_listeners(
+        &self,
+        buckets: &Buckets,
+        time: WallTime,
+        committed: &CommittedRecord,
+        effects: &RecordEffects,
+    ) {
+        if !self.parts.events.is_listened_to() {
+            return;
+        }
+        let at = LogPosition { offset: committed.offset, time };
+        if let Some(event) = observed(buckets, at, committed, effects) {
+            let position = EventPosition { offset: at.offset, rule: 0 };
+            self.parts.events.tell(DueEvent { position, event, bytes: 0 });
+        }
+    }
+
+    /// Takes over a queue whose cursor has moved, and counts new events, which become state.
+    fn take_events(
+        &self,
+        queue: Option<(String, EventQueue)>,
+        events: Vec<NewEvent>,
+        state: &mut Vec<StateChange>,
+    ) {
+        if queue.is_none() && events.is_empty() {
+            return;
+        }
+        let now = self.parts.context.env.clock.now();
+        if let Some((name, queue)) = queue {
+            self.parts.events.set(&name, queue, now);
+        }
+        for event in events {
+            self.parts.events.add(&event, now);
+            state.push((event.key(), Some(event.value)));
+        }
     }
 
     /// Puts a changed bucket in place of the former one, or removes it.
@@ -412,6 +462,7 @@ impl Fold {
         parts.cuts.reset_records();
         self.cut = self.cut.next();
         self.expired.extend(self.writers.expire(next));
+        let (event_queues, event_floors) = self.parts.events.freeze();
         let frozen = FrozenState {
             memtable: parts.store.freeze(next),
             cut: self.cut,
@@ -429,6 +480,12 @@ impl Fold {
             } else {
                 self.last_writes.freeze()
             },
+            event_queues: if env.mutated(Mutant::ForgetEventQueuesAtCut) {
+                Vec::new()
+            } else {
+                event_queues
+            },
+            event_floors,
             last,
         };
         self.count_streams();

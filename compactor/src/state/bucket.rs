@@ -9,8 +9,8 @@ use ingest::entry::OWNER_BYTES_MAX;
 use ingest::ids::{BucketId, ConfigVersion};
 use ingest::name::{BUCKET_NAME_BYTES_MAX, BucketName};
 use ingest::record::{
-    CONFIG_BYTES_MAX, CONFIG_DOCUMENTS_MAX, ConfigKind, REGION_BYTES_MAX, Versioning,
-    decode_document, encode_document,
+    CONFIG_BYTES_MAX, CONFIG_DOCUMENTS_MAX, ConfigKind, NotificationRules, REGION_BYTES_MAX,
+    Versioning, decode_document, encode_document,
 };
 use ingest::tail::TaggedTail;
 use ingest::time::WallTime;
@@ -33,6 +33,9 @@ pub struct BucketState {
     /// The versioning that the document of [`ConfigKind::VERSIONING`] states; off without one. Set only together with
     /// that document.
     pub versioning: Versioning,
+    /// The rules that the document of [`ConfigKind::NOTIFICATION`] states; `None` without one. Set only together with
+    /// that document.
+    pub notifications: Option<Arc<NotificationRules>>,
     /// The version of the configuration, raised by each change of a document.
     pub config: ConfigVersion,
     /// The configuration documents by kind, also of kinds that this version does not know.
@@ -70,7 +73,7 @@ impl ConfigDocument {
 
 impl BucketState {
     /// Returns the bucket after a document was set (`Some`) or removed (`None`), with the next version of its
-    /// configuration. Fails with `ConfigurationMalformed` for a versioning document that cannot be read. Fails with
+    /// configuration. Fails with `ConfigurationMalformed` for a document that the fold reads and cannot. Fails with
     /// `ConfigurationTooLarge` if the bucket would have more than [`CONFIG_DOCUMENTS_MAX`] documents, or more than
     /// [`CONFIG_BYTES_MAX`] bytes of them.
     pub fn configured(
@@ -85,6 +88,10 @@ impl BucketState {
         if kind == ConfigKind::VERSIONING {
             let versioning = Versioning::of_document(document);
             bucket.versioning = versioning.map_err(|_| Rejection::ConfigurationMalformed)?;
+        }
+        if kind == ConfigKind::NOTIFICATION {
+            let rules = rules_of(document);
+            bucket.notifications = rules.map_err(|_| Rejection::ConfigurationMalformed)?;
         }
         match document {
             Some(document) => {
@@ -122,7 +129,7 @@ impl BucketState {
     }
 
     /// Decodes the value of a bucket's key. Fails if bytes are missing or left over, if a text or the documents exceed
-    /// their limits, if kinds of documents are not in ascending order, and if the versioning document cannot be read.
+    /// their limits, if kinds of documents are not in ascending order, and if a document that the fold reads cannot be read.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut from = Decoder::new(bytes);
         let id = BucketId::new(from.u64("bucket id")?);
@@ -135,6 +142,7 @@ impl BucketState {
             region: from.text(REGION_BYTES_MAX, "region")?,
             created: WallTime::from_micros(from.i64("time")?),
             versioning: Versioning::Off,
+            notifications: None,
             config: ConfigVersion::new(from.u32("configuration version")?),
             documents: BTreeMap::new(),
             tail: TaggedTail::default(),
@@ -149,6 +157,8 @@ impl BucketState {
         }
         let versioning = bucket.documents.get(&ConfigKind::VERSIONING);
         bucket.versioning = Versioning::of_document(versioning.map(|found| &found.bytes))?;
+        let rules = bucket.documents.get(&ConfigKind::NOTIFICATION);
+        bucket.notifications = rules_of(rules.map(|found| &found.bytes))?;
         if bucket.documents_bytes() > CONFIG_BYTES_MAX {
             return Err(from.error("length of configuration documents"));
         }
@@ -156,6 +166,11 @@ impl BucketState {
         from.end("end of bucket")?;
         Ok(bucket)
     }
+}
+
+/// The rules that a document states; `None` without a document.
+fn rules_of(document: Option<&Bytes>) -> Result<Option<Arc<NotificationRules>>, DecodeError> {
+    document.map(|document| NotificationRules::of_document(document).map(Arc::new)).transpose()
 }
 
 /// All buckets, by name and by id. Readers share the set behind an `Arc` and the fold replaces it on a change, because

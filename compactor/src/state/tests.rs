@@ -1,10 +1,10 @@
 use ingest::entry::{ETag, Extent, OWNER_BYTES_MAX, StoredChecksum};
 use ingest::env::FilePath;
 use ingest::ids::{BulkId, ConfigVersion};
-use ingest::name::BucketName;
+use ingest::name::{BucketName, ObjectKey};
 use ingest::record::{
-    CONFIG_BYTES_MAX, CONFIG_DOCUMENT_BYTES_MAX, CONFIG_DOCUMENTS_MAX, ConfigKind,
-    REGION_BYTES_MAX, Versioning,
+    CONFIG_BYTES_MAX, CONFIG_DOCUMENT_BYTES_MAX, CONFIG_DOCUMENTS_MAX, ConfigKind, EventName,
+    EventPosition, REGION_BYTES_MAX, Versioning,
 };
 use ingest::tail::TaggedTail;
 use proptest::prelude::*;
@@ -41,6 +41,7 @@ fn bucket() -> BucketState {
         region: "eu-central-1".into(),
         created: WallTime::from_micros(1_700_000_000_000_000),
         versioning: Versioning::Suspended,
+        notifications: None,
         config: ConfigVersion::new(7),
         documents: [
             (ConfigKind::VERSIONING, document(5, &Versioning::Suspended.document())),
@@ -141,11 +142,45 @@ fn writer() -> WriterState {
 }
 
 /// A state run with every kind of entry, a removal among them, in order.
+const POSITION: EventPosition = EventPosition { offset: Offset::new(41), rule: 1 };
+
+fn queue() -> EventQueue {
+    EventQueue {
+        lease: 7,
+        process: WRITER,
+        position: POSITION,
+        added: 1_004,
+        delivered: 1_000,
+        dropped: 3,
+        added_bytes: 300_400,
+        done_bytes: 300_000,
+    }
+}
+
+fn event() -> ObjectEvent {
+    ObjectEvent {
+        name: EventName::CREATED_PUT,
+        time: WallTime::from_micros(1_700_000_000_000_000),
+        rule: "rule".into(),
+        bucket: BucketName::new("a-bucket.1").unwrap(),
+        region: "eu-central-1".into(),
+        owner: "owner".into(),
+        principal: "principal".into(),
+        request: "request".into(),
+        key: ObjectKey::new("a/\u{0}b").unwrap(),
+        version: Some(Offset::new(41)),
+        object: Some((300, ETag { md5: [0x11; 16], parts: 2 })),
+        tail: TaggedTail::default(),
+    }
+}
+
 fn golden_entries() -> Vec<(StateKey, Option<Bytes>)> {
     let key = "a/\u{0}b".as_bytes();
     vec![
         (StateKey::bucket(BUCKET), Some(bucket().encode())),
         (StateKey::bucket(BUCKET.next()), None),
+        (StateKey::event_queue("hook"), Some(queue().encode())),
+        (StateKey::event("hook", POSITION), Some(event().encode())),
         (
             StateKey::part(UPLOAD, PartNumber::new(1)),
             Some(encode_part(&part(), WallTime::from_micros(6))),
@@ -178,7 +213,7 @@ fn write() -> Vec<u8> {
 
 #[test]
 fn the_bytes_of_a_state_run_are_those_of_the_golden_file() {
-    let golden = golden::check("state-v3.state", &write());
+    let golden = golden::check("state-v4.state", &write());
     let memory = Memory::default();
     memory.put(&path(), &golden);
     let digest = FileDigest { len: golden.len() as u64, ..FileDigest::default() };
@@ -197,10 +232,12 @@ fn the_bytes_of_a_state_run_are_those_of_the_golden_file() {
     assert_eq!(found, golden_entries());
     let value = |at: usize| found[at].1.clone().unwrap();
     assert_eq!(BucketState::decode(value(0)), Ok(bucket()));
-    assert_eq!(decode_part(value(2)), Ok((WallTime::from_micros(6), part())));
-    assert_eq!(UploadState::decode(value(4)), Ok(open_upload()));
-    assert_eq!(UploadState::decode(value(5)), Ok(completed_upload()));
-    assert_eq!(WriterState::decode(value(6)), Ok(writer()));
+    assert_eq!(EventQueue::decode(value(2)), Ok(queue()));
+    assert_eq!(ObjectEvent::decode(value(3)), Ok(event()));
+    assert_eq!(decode_part(value(4)), Ok((WallTime::from_micros(6), part())));
+    assert_eq!(UploadState::decode(value(6)), Ok(open_upload()));
+    assert_eq!(UploadState::decode(value(7)), Ok(completed_upload()));
+    assert_eq!(WriterState::decode(value(8)), Ok(writer()));
 }
 
 #[test]
@@ -248,11 +285,12 @@ fn mutated_values_never_panic() {
 #[test]
 fn a_value_that_ends_early_or_late_is_refused() {
     type IsDecoded = fn(Bytes) -> bool;
-    let values: [(Bytes, IsDecoded); 5] = [
+    let values: [(Bytes, IsDecoded); 6] = [
         (bucket().encode(), |bytes| BucketState::decode(bytes).is_ok()),
         (open_upload().encode(), |bytes| UploadState::decode(bytes).is_ok()),
         (completed_upload().encode(), |bytes| UploadState::decode(bytes).is_ok()),
         (writer().encode(), |bytes| WriterState::decode(bytes).is_ok()),
+        (queue().encode(), |bytes| EventQueue::decode(bytes).is_ok()),
         (encode_part(&part(), WallTime::default()), |bytes| decode_part(bytes).is_ok()),
     ];
     for (value, is_decoded) in values {
@@ -463,6 +501,7 @@ proptest! {
             region,
             created: WallTime::from_micros(created),
             versioning,
+            notifications: None,
             config: ConfigVersion::new(config),
             documents,
             tail: TaggedTail::default(),
@@ -511,7 +550,7 @@ fn documents_are_counted_against_the_limits_of_a_bucket() {
     assert_eq!(set(&less, 100, &long).map(|bucket| bucket.documents.len()), Ok(4));
     let mut many = empty;
     for number in 0..CONFIG_DOCUMENTS_MAX as u64 {
-        many = set(&many, number + 2, &Bytes::new()).unwrap();
+        many = set(&many, number + 100, &Bytes::new()).unwrap();
     }
     assert_eq!(set(&many, 1000, &Bytes::new()), Err(Rejection::ConfigurationTooLarge));
     assert_eq!(BucketState::decode(many.encode()), Ok(many));

@@ -81,6 +81,7 @@ pub fn rejected(rejection: Rejection) -> S3Error {
         | Rejection::SequenceGap
         | Rejection::Expired
         | Rejection::PayloadMissing
+        | Rejection::StaleLease
         | Rejection::StaleCut => ErrorCode::ServiceUnavailable,
     };
     match rejection {

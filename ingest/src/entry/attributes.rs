@@ -80,6 +80,43 @@ pub struct Attributes {
     pub tail: TaggedTail,
 }
 
+/// The tag of [`WriteOrigin`] in the tail of attributes.
+const ORIGIN_TAG: u16 = 1;
+
+/// The operation by which a client wrote an object in one piece. Events name it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum WriteOrigin {
+    /// PutObject.
+    #[default]
+    Put,
+    /// A form of a browser.
+    Post,
+    /// CopyObject.
+    Copy,
+}
+
+impl Attributes {
+    /// The operation that wrote the version; PutObject unless the attributes name another.
+    pub fn origin(&self) -> WriteOrigin {
+        match self.tail.get(ORIGIN_TAG).map(|field| field.as_ref()) {
+            Some([1]) => WriteOrigin::Post,
+            Some([2]) => WriteOrigin::Copy,
+            _ => WriteOrigin::Put,
+        }
+    }
+
+    /// Names the operation that writes the version. Takes no space for PutObject, unless another was named before.
+    pub fn set_origin(&mut self, origin: WriteOrigin) {
+        let number: &[u8] = match origin {
+            WriteOrigin::Put if self.origin() == WriteOrigin::Put => return,
+            WriteOrigin::Put => &[0],
+            WriteOrigin::Post => &[1],
+            WriteOrigin::Copy => &[2],
+        };
+        self.tail.set(ORIGIN_TAG, Bytes::from_static(number));
+    }
+}
+
 fn put_pairs(out: &mut Encoder, pairs: &[(String, String)], what: &'static str) {
     out.count(pairs.len(), PAIRS_MAX, what);
     for (name, value) in pairs {

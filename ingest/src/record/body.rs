@@ -7,6 +7,7 @@ use crate::name::{OBJECT_KEY_BYTES_MAX, ObjectKey};
 use super::bucket::{CreateBucket, decode_deletion, encode_deletion};
 use super::config::SetBucketConfig;
 use super::control::{ClaimStage, CutDigest, RoomReport, decode_claim, decode_cut, encode_claim};
+use super::event_cursor::EventCursor;
 use super::kind::RecordKind;
 use super::object::{DeleteObject, PutObject, RecordPayload, SetTags};
 use super::part::RecordPart;
@@ -72,6 +73,8 @@ pub enum RecordBody {
     },
     /// The free space of a node.
     Room(RoomReport),
+    /// Events of a queue have been delivered, or a process takes over their delivery.
+    EventCursor(EventCursor),
 }
 
 impl RecordBody {
@@ -96,6 +99,7 @@ impl RecordBody {
             RecordBody::Claim { .. } => RecordKind::Claim,
             RecordBody::Abandon { .. } => RecordKind::Abandon,
             RecordBody::Room(_) => RecordKind::Room,
+            RecordBody::EventCursor(_) => RecordKind::EventCursor,
         }
     }
 
@@ -133,6 +137,7 @@ impl RecordBody {
                 out.raw(&stream.0);
             }
             RecordBody::Room(report) => report.encode(out),
+            RecordBody::EventCursor(cursor) => cursor.encode(out),
         }
     }
 
@@ -165,6 +170,7 @@ impl RecordBody {
             }
             RecordKind::Abandon => RecordBody::Abandon { stream: decode_stream(from)? },
             RecordKind::Room => RecordBody::Room(RoomReport::decode(from)?),
+            RecordKind::EventCursor => RecordBody::EventCursor(EventCursor::decode(from)?),
         })
     }
 
@@ -188,6 +194,7 @@ impl RecordBody {
             | RecordBody::Claim { .. }
             | RecordBody::Abandon { .. }
             | RecordBody::Room(_)
+            | RecordBody::EventCursor(_)
             | RecordBody::Barrier => None,
         }
     }
@@ -202,6 +209,7 @@ impl RecordBody {
             RecordBody::CompleteUpload(body) => body.bytes_estimate(),
             RecordBody::Data(piece) => piece.bytes.len() + 64,
             RecordBody::Abandon { .. } | RecordBody::Room(_) => 32,
+            RecordBody::EventCursor(cursor) => cursor.bytes_estimate(),
             RecordBody::AbortUpload(body) => body.bytes_estimate(),
             RecordBody::CreateBucket(body) => body.bytes_estimate(),
             RecordBody::SetBucketConfig(body) => body.bytes_estimate(),

@@ -1,7 +1,7 @@
 //! The configuration of a bucket: documents, each of one kind.
 //!
-//! [`KNOWN`] is the registry of kinds. The fold keeps every document as it came and reads only the one of
-//! [`ConfigKind::VERSIONING`]; the gateway checks a document before it is appended. A number that this version does
+//! [`KNOWN`] is the registry of kinds. The fold keeps every document as it came and reads only those of
+//! [`ConfigKind::VERSIONING`] and [`ConfigKind::NOTIFICATION`]; the gateway checks a document before it is appended. A number that this version does
 //! not know survives decoding and encoding, so nodes of two versions keep the same state.
 
 use std::fmt;
@@ -88,6 +88,13 @@ const KNOWN: &[KnownKind] = &[
         put: "PutBucketAccelerateConfiguration",
         delete: None,
     },
+    KnownKind {
+        kind: ConfigKind::NOTIFICATION,
+        name: "notification",
+        bytes_max: CONFIG_DOCUMENT_BYTES_MAX,
+        put: "PutBucketNotificationConfiguration",
+        delete: Some("PutBucketNotificationConfiguration"),
+    },
 ];
 
 impl ConfigKind {
@@ -103,6 +110,8 @@ impl ConfigKind {
     pub const OWNERSHIP: Self = Self(5);
     /// The document is the S3 document `AccelerateConfiguration`, as GetBucketAccelerateConfiguration answers it.
     pub const ACCELERATION: Self = Self(6);
+    /// The document is that of [`super::NotificationRules`].
+    pub const NOTIFICATION: Self = Self(8);
 
     fn known(self) -> Option<&'static KnownKind> {
         KNOWN.iter().find(|known| known.kind == self)

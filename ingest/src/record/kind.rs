@@ -41,6 +41,8 @@ pub enum RecordKind {
     Abandon = 17,
     /// See [`super::RecordBody::Room`].
     Room = 18,
+    /// See [`super::RecordBody::EventCursor`].
+    EventCursor = 19,
 }
 
 /// The facts that hold for every record of a kind.
@@ -62,7 +64,7 @@ const PAYLOAD: KindFacts = KindFacts { grows: true, is_numbered: false };
 
 impl RecordKind {
     /// The highest number that a kind has.
-    const LAST: u8 = Self::Room as u8;
+    const LAST: u8 = Self::EventCursor as u8;
 
     /// The kinds in order of their numbers, which have no gaps.
     const ALL: [Self; Self::LAST as usize] = [
@@ -84,6 +86,7 @@ impl RecordKind {
         Self::Claim,
         Self::Abandon,
         Self::Room,
+        Self::EventCursor,
     ];
 
     /// The number of the kind in the encoding.
@@ -116,6 +119,7 @@ impl RecordKind {
             Self::Claim => PLAIN,
             Self::Abandon => PLAIN,
             Self::Room => PLAIN,
+            Self::EventCursor => FREES,
         }
     }
 

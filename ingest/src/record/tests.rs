@@ -199,6 +199,15 @@ fn golden_bodies() -> Vec<RecordBody> {
         claim(ClaimStage::Confirm),
         RecordBody::Abandon { stream: stream.stream },
         RecordBody::Room(RoomReport { node: NodeId::new(2), bytes: 5 << 30 }),
+        RecordBody::EventCursor(EventCursor {
+            queue: "hook".into(),
+            lease: 7,
+            process: WriterId([0x77; 16]),
+            position: EventPosition { offset: Offset::new(41), rule: 1 },
+            delivered: 1000,
+            dropped: 3,
+            bytes: 300_000,
+        }),
     ]
 }
 
@@ -252,7 +261,7 @@ fn another_version_or_kind_is_refused() {
         (0, 2, "version"),
         (0, 4, "version"),
         (1, 0, "kind"),
-        (1, 19, "kind"),
+        (1, 20, "kind"),
     ];
     for (at, value, what) in refused {
         let mut other = bytes.clone();
@@ -369,6 +378,7 @@ fn only_what_makes_the_store_larger_grows() {
                 | RecordBody::Claim { .. }
                 | RecordBody::Abandon { .. }
                 | RecordBody::Room(_)
+                | RecordBody::EventCursor(_)
                 | RecordBody::Barrier
         );
         let frees = match &record.body {
@@ -631,7 +641,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(kind in 0u8..16, bytes: Vec<u8>) {
+    fn arbitrary_bytes_never_panic(kind in 0u8..21, bytes: Vec<u8>) {
         let _ = Record::decode(bytes.clone().into());
         // Behind a good head, so that every kind's body is reached.
         let mut whole = golden_bytes()[0].to_vec();
@@ -756,6 +766,17 @@ fn limits() -> Vec<(&'static str, usize, Sized)> {
                 parts: vec![(PartNumber::new(1), [0; 16]); n],
                 condition: WriteCondition::Always,
                 checksum: None,
+            }))
+        }),
+        ("queue of events", QUEUE_BYTES_MAX, |n| {
+            of(RecordBody::EventCursor(EventCursor {
+                queue: text(n),
+                lease: 0,
+                process: WriterId([1; 16]),
+                position: EventPosition::default(),
+                delivered: 0,
+                dropped: 0,
+                bytes: 0,
             }))
         }),
         ("payload of a stream", DATA_BYTES_MAX, |n| {

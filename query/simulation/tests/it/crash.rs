@@ -218,6 +218,11 @@ fn a_seed_runs_twice_with_equal_traces() {
     }
 }
 
+/// These need events and a receiver: see `events.rs`.
+#[cfg(feature = "mutants")]
+pub const OF_EVENTS: [Mutant; 3] =
+    [Mutant::ForgetEventsAtCut, Mutant::ForgetEventQueuesAtCut, Mutant::PassEventsBeforeDelivery];
+
 #[cfg(feature = "mutants")]
 #[test]
 fn seeded_bugs_are_found() {
@@ -254,7 +259,7 @@ fn seeded_bugs_are_found() {
     ];
     // A server and its clients find this one: `gateway/tests/sql/test_conversations.py`.
     let of_the_doors = [Mutant::QueryBeforeLogin];
-    let elsewhere: [&[Mutant]; 7] = [
+    let elsewhere: [&[Mutant]; 8] = [
         &of_the_log,
         &of_the_cluster,
         &of_damage,
@@ -262,6 +267,7 @@ fn seeded_bugs_are_found() {
         &of_the_world,
         &of_room,
         &of_the_doors,
+        &OF_EVENTS,
     ];
     let is_elsewhere = |bug: &&Mutant| elsewhere.iter().any(|bugs| bugs.contains(bug));
     for bug in Mutant::ALL.iter().filter(|bug| !is_elsewhere(bug)) {

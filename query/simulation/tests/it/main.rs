@@ -11,6 +11,7 @@ mod cluster;
 mod costs;
 mod crash;
 mod crowded;
+mod events;
 mod faults;
 mod flips;
 mod full;

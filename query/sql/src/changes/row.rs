@@ -142,7 +142,8 @@ fn operation(body: &RecordBody) -> Option<&'static str> {
         | RecordBody::Digest(_)
         | RecordBody::Claim { .. }
         | RecordBody::Abandon { .. }
-        | RecordBody::Room(_) => return None,
+        | RecordBody::Room(_)
+        | RecordBody::EventCursor(_) => return None,
     })
 }
 

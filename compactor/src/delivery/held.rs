@@ -1,0 +1,73 @@
+//! A queue under the lease of this process: how far it has come, and what no record says yet.
+
+use ingest::ids::WriterId;
+use ingest::record::{EventCursor, EventPosition};
+use ingest::time::Tick;
+
+use crate::state::{DueEvent, EventQueue};
+
+/// A queue under this process's lease.
+pub(super) struct HeldQueue {
+    /// The number of the lease.
+    pub lease: u64,
+    /// The position of the next event to deliver, at or above that of the last cursor's record.
+    pub position: EventPosition,
+    /// The totals of the queue, with what no record has yet.
+    pub totals: EventQueue,
+    /// The time at which the oldest event without a record was delivered or dropped.
+    pub unsaid_since: Option<Tick>,
+    /// The number of events in the last record.
+    pub said: u64,
+    /// The number of tries that have failed in a row.
+    pub failures: u32,
+    /// The time of the last message about dropped events.
+    pub warned: Option<Tick>,
+}
+
+impl HeldQueue {
+    /// Begins where the last cursor's record has left the queue. The caller must have the lease.
+    pub fn new(queue: EventQueue) -> Self {
+        let (lease, position) = (queue.lease, queue.position);
+        let said = queue.delivered + queue.dropped;
+        let (unsaid_since, failures, warned) = (None, 0, None);
+        Self { lease, position, totals: queue, unsaid_since, said, failures, warned }
+    }
+
+    /// Counts delivered events and moves behind them. Must be called only after the receiver has acknowledged them.
+    pub fn delivered(&mut self, events: &[DueEvent], now: Tick) {
+        self.totals.delivered += events.len() as u64;
+        self.pass(events, now);
+    }
+
+    /// Counts events that are given up and moves behind them. The caller must tell the operator.
+    pub fn dropped(&mut self, events: &[DueEvent], now: Tick) {
+        self.totals.dropped += events.len() as u64;
+        self.pass(events, now);
+    }
+
+    fn pass(&mut self, events: &[DueEvent], now: Tick) {
+        let Some(last) = events.last() else { return };
+        self.position = last.position.next();
+        self.totals.done_bytes += events.iter().map(|event| event.bytes).sum::<u64>();
+        self.unsaid_since.get_or_insert(now);
+    }
+
+    /// True when events were delivered or dropped that no record has yet.
+    pub fn has_unsaid(&self) -> bool {
+        self.unsaid_since.is_some()
+    }
+
+    /// The record of the cursor, with totals, so that a retry of the same record is harmless.
+    pub fn cursor(&mut self, queue: &str, process: WriterId) -> EventCursor {
+        self.said = self.totals.delivered + self.totals.dropped;
+        EventCursor {
+            queue: queue.to_owned(),
+            lease: self.lease,
+            process,
+            position: self.position,
+            delivered: self.totals.delivered,
+            dropped: self.totals.dropped,
+            bytes: self.totals.done_bytes,
+        }
+    }
+}
