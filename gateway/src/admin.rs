@@ -25,6 +25,7 @@ use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, Semaphore};
 
+use crate::events::EventDeliveries;
 use crate::server::connections::{ConnectionHandle, ConnectionTable};
 use crate::server::http::HttpListener;
 use crate::server::pace::ClientPace;
@@ -41,6 +42,7 @@ const ORDERS_APART: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub struct AdminService {
     store: Arc<Store>,
+    events: Arc<EventDeliveries>,
     sql: SqlService,
     metrics: PrometheusHandle,
     ready: Arc<AtomicBool>,
@@ -61,6 +63,7 @@ impl AdminService {
     /// request must name in its header `Host`.
     pub fn new(
         store: Arc<Store>,
+        events: Arc<EventDeliveries>,
         sql: SqlService,
         metrics: PrometheusHandle,
         ready: Arc<AtomicBool>,
@@ -72,7 +75,7 @@ impl AdminService {
             cuts: Mutex::default(),
             merges: Mutex::default(),
         };
-        Self { store, sql, metrics, ready, listeners, port, orders: Arc::new(orders) }
+        Self { store, events, sql, metrics, ready, listeners, port, orders: Arc::new(orders) }
     }
 }
 
@@ -215,7 +218,7 @@ async fn cluster(State(admin): State<AdminService>) -> axum::Json<cluster::NodeR
 async fn status(
     State(admin): State<AdminService>,
 ) -> Result<axum::Json<status::StatusReport>, StatusError> {
-    let report = status::report(&admin.store).await;
+    let report = status::report(&admin.store, &admin.events).await;
     report.map(axum::Json).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")))
 }
 
@@ -229,6 +232,7 @@ type StatusError = (StatusCode, String);
 async fn render(State(admin): State<AdminService>) -> String {
     admin.listeners.iter().for_each(|connections| metrics::take_connections(connections));
     metrics::take(&admin.store).await;
+    admin.events.take_metrics().await;
     metrics::take_sql(admin.sql.engine());
     admin.metrics.render()
 }

@@ -12,6 +12,7 @@
 mod accounts;
 mod compaction;
 mod connections;
+mod destinations;
 mod file;
 mod kafka;
 mod log;
@@ -34,6 +35,7 @@ use clap::{Args as _, Command, Parser};
 pub use accounts::{Accounts, User};
 pub use compaction::CompactionSettings;
 pub use connections::ConnectionSettings;
+pub use destinations::{DestinationKind, EventDestination};
 pub use log::{KafkaSettings, LogKind, LogSettings, NodeSettings};
 pub use service::{DATA, LogFormat, ServiceSettings, SignatureV2};
 pub use sources::Sources;
@@ -96,6 +98,8 @@ pub struct ServerSettings {
     pub sql: SqlSettings,
     /// The log.
     pub log: LogKind,
+    /// The destinations of events.
+    pub destinations: Vec<EventDestination>,
     /// The users.
     pub accounts: Accounts,
     /// Files that hold secrets.
@@ -122,6 +126,7 @@ impl ServerSettings {
         service.check(sources)?;
         let kind = LogKind::of_server(&log, &node, sources)?;
         storage.check(kind.inline_limit(), sources)?;
+        let destinations = destinations::destinations(&sources.destinations)?;
         let accounts = Accounts::new(&root, sources.users.clone())?;
         let secret_files = [config.as_ref(), root.secret_key_file.as_ref(), log.password_file()];
         let secret_files = secret_files.into_iter().flatten().cloned().collect();
@@ -132,6 +137,7 @@ impl ServerSettings {
             compaction,
             sql,
             log: kind,
+            destinations,
             accounts,
             secret_files,
         })

@@ -14,6 +14,7 @@ mod admin;
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod events;
 #[cfg(test)]
 #[path = "../../ingest/src/fuzz.rs"]
 mod fuzz;

@@ -25,12 +25,14 @@ use ingest::mutant::Mutant;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::admin::AdminService;
 use crate::api::context::{S3Context, S3Options};
 use crate::api::request::RequestBody;
 use crate::api::service::S3Service;
 use crate::config::{InitArgs, LogFormat, ServerArgs, ServerSettings, Sources};
+use crate::events::EventDeliveries;
 use crate::sql_service::SqlService;
 use crate::users::Users;
 use connections::ConnectionTable;
@@ -178,17 +180,14 @@ async fn serve_store(
     let users = Arc::new(users);
     let sql = SqlService::new(store.clone(), users.clone(), engine);
     // Dropped, and so stopped, when this function returns.
-    let _postgres = match postgres {
-        None => None,
-        Some(postgres) => {
-            println!("PostgreSQL's protocol on {}", postgres.local_addr()?);
-            let (engine, accounts) = (sql.engine().clone(), Arc::new(sql.clone()));
-            Some(pg::PgServer::start(postgres.into_std()?, engine, accounts, pg_options)?)
-        }
-    };
+    let _postgres = start_postgres(postgres, &sql, pg_options)?;
+    let destinations = Arc::new(settings.destinations.clone());
+    let region = settings.service.told_region();
+    let events = EventDeliveries::start(store.clone(), destinations, region)?;
     let all = [s3.connections.clone(), admin.connections.clone()];
     let state = AdminService::new(
         store.clone(),
+        events,
         sql.clone(),
         metrics,
         ready.clone(),
@@ -196,9 +195,9 @@ async fn serve_store(
         admin_address.port(),
     );
     // Before the admin address answers: a program that has seen the server ready may send a signal at once.
-    let stop = stop_signal()?;
+    let (stop, stopping) = stop_signal()?;
     tokio::spawn(crate::admin::serve(admin, state));
-    let options = S3Options::new(&settings);
+    let options = S3Options::new(&settings, stopping);
     let service = Arc::new(S3Service::new(S3Context::new(store.clone(), users, options), sql));
     let mut holds = store.holds_node();
     tokio::select! {
@@ -210,6 +209,19 @@ async fn serve_store(
     // The admin address continues to answer until the process ends, now with "stopping".
     ready.store(false, std::sync::atomic::Ordering::Relaxed);
     Ok(())
+}
+
+/// Serves PostgreSQL's protocol until the result is dropped; `None` without a listener. Fails if a thread cannot be
+/// started.
+fn start_postgres(
+    listener: Option<TcpListener>,
+    sql: &SqlService,
+    options: pg::PgOptions,
+) -> anyhow::Result<Option<pg::PgServer>> {
+    let Some(listener) = listener else { return Ok(None) };
+    println!("PostgreSQL's protocol on {}", listener.local_addr()?);
+    let (engine, accounts) = (sql.engine().clone(), Arc::new(sql.clone()));
+    Ok(Some(pg::PgServer::start(listener.into_std()?, engine, accounts, options)?))
 }
 
 /// Starts the threads that run queries. Spill files of a former process are removed before. Fails if the folder for
@@ -228,15 +240,18 @@ fn start_sql(options: &sql::SqlOptions) -> anyhow::Result<sql::SqlEngine> {
     Ok(sql::SqlEngine::new(options)?)
 }
 
-/// Returns a future that resolves at SIGTERM or SIGINT. From this call on, also before the future is polled, these
+/// Returns a future that resolves at SIGTERM or SIGINT, and a receiver that is true from then on. From this call on, also before the future is polled, these
 /// signals do not end the process. Fails if the signals cannot be registered.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+fn stop_signal() -> anyhow::Result<(impl Future<Output = ()>, watch::Receiver<bool>)> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+    let (stops, stopping) = watch::channel(false);
+    let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    })
+        stops.send_replace(true);
+    };
+    Ok((stop, stopping))
 }

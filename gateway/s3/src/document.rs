@@ -6,6 +6,7 @@ mod bucket;
 mod copy;
 mod cors;
 mod delete;
+mod notification;
 mod ownership;
 mod post;
 mod tagging;
@@ -22,12 +23,16 @@ pub use attributes::{
 };
 pub use bucket::{
     AccelerateConfiguration, AccelerateStatus, BucketLoggingStatus, CreateBucketConfiguration,
-    LocationConstraint, NotificationConfiguration, Payer, RequestPaymentConfiguration,
-    VersioningConfiguration, VersioningStatus,
+    LocationConstraint, Payer, RequestPaymentConfiguration, VersioningConfiguration,
+    VersioningStatus,
 };
 pub use copy::{CopyObjectResult, CopyPartResult};
 pub use cors::{CorsConfiguration, CorsRule};
 pub use delete::{Delete, DeleteError, DeleteKey, DeleteResult, Deleted};
+pub use notification::{
+    CloudFunctionConfiguration, EventFilter, FilterRule, KeyFilter, NotificationConfiguration,
+    QueueConfiguration, TopicConfiguration,
+};
 pub use ownership::{ObjectOwnership, OwnershipControls, OwnershipRule};
 pub use post::PostResponse;
 pub use tagging::{Tag, TagSet, Tagging};

@@ -67,6 +67,11 @@ pub(crate) fn is_selector(name: &str) -> bool {
     is_strong(name) && OPERATIONS.iter().any(|definition| definition.selectors.contains(&name))
 }
 
+/// A query name that may occur several times.
+fn is_list(name: &str) -> bool {
+    name == "events"
+}
+
 fn is_parameter(name: &str) -> bool {
     OPERATIONS.iter().any(|definition| definition.takes(name))
 }
@@ -141,7 +146,8 @@ pub fn check(
 fn check_query(found: &OperationDefinition, request: &RequestParts<'_>) -> Result<(), S3Error> {
     for (index, (name, value)) in request.query.iter().enumerate() {
         let name = name.as_str();
-        if request.query[..index].iter().any(|(other, _)| other == name) && is_parameter(name) {
+        let is_twice = request.query[..index].iter().any(|(other, _)| other == name);
+        if is_twice && is_parameter(name) && !is_list(name) {
             return Err(invalid(name, value, format!("The parameter {name} is given twice.")));
         }
         if found.takes(name) {

@@ -4,6 +4,8 @@ use compactor::usage::{self, DiskUsage};
 use ingest::log::ReadError;
 use serde::{Deserialize, Serialize};
 
+use crate::events::EventDeliveries;
+use crate::events::report::QueueReport;
 use crate::server::engine_options::log_folder;
 use crate::server::store::{LogBackend, Store};
 
@@ -34,6 +36,9 @@ pub struct StatusReport {
     pub index_bytes: u64,
     /// Each partition.
     pub partitions: Vec<PartitionReport>,
+    /// Each queue of events.
+    #[serde(default)]
+    pub events: Vec<QueueReport>,
 }
 
 /// A server's report of a partition.
@@ -70,7 +75,7 @@ pub struct PartitionReport {
 }
 
 /// Makes this server's report.
-pub async fn report(store: &Store) -> Result<StatusReport, ReadError> {
+pub async fn report(store: &Store, events: &EventDeliveries) -> Result<StatusReport, ReadError> {
     let id = store.id();
     let mut report = StatusReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -85,6 +90,7 @@ pub async fn report(store: &Store) -> Result<StatusReport, ReadError> {
         bulk_bytes: 0,
         index_bytes: 0,
         partitions: Vec::new(),
+        events: events.report().await,
     };
     for partition in store.local() {
         let log = match &store.kind {

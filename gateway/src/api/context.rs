@@ -17,12 +17,14 @@ use ingest::record::{ConfigKind, REGION_BYTES_MAX, RecordBody, SetBucketConfig};
 use s3::document::{CorsConfiguration, WebsiteConfiguration};
 use s3::error::{ErrorCode, S3Error};
 use s3::website::host::WebsiteDomains;
+use tokio::sync::watch;
 
 use super::access::{self, CheckedObject, RequestSide};
 use super::authentication::AuthenticationOptions;
 use super::errors::{payload_error, read_error, submit_error, unexpected};
 use super::parsed_documents::ParsedDocuments;
 use super::request::S3Request;
+use crate::config::EventDestination;
 use crate::config::ServerSettings;
 use crate::server::partition_handle::PartitionHandle;
 use crate::server::store::Store;
@@ -44,17 +46,23 @@ pub struct S3Options {
     pub stall: Duration,
     /// Payload up to this number of bytes is stored inside its log record.
     pub inline_bytes_max: u64,
+    /// The destinations that rules about events may name.
+    pub destinations: Arc<Vec<EventDestination>>,
+    /// True once the server stops: answers without an end then end.
+    pub stopping: watch::Receiver<bool>,
 }
 
 impl S3Options {
-    /// The options that the settings give, which must have been checked.
-    pub fn new(settings: &ServerSettings) -> Self {
+    /// The options that the settings give, which must have been checked. `stopping` is true once the server stops.
+    pub fn new(settings: &ServerSettings, stopping: watch::Receiver<bool>) -> Self {
         Self {
             region: settings.service.told_region().to_owned(),
             authentication: AuthenticationOptions::new(&settings.service),
             website_domains: settings.service.website_domains.clone(),
             stall: settings.connections.stall.get(),
             inline_bytes_max: settings.storage.inline_bytes_max.get(),
+            destinations: Arc::new(settings.destinations.clone()),
+            stopping,
         }
     }
 
@@ -105,6 +113,11 @@ impl S3Context {
         let cors = ParsedDocuments::new(ConfigKind::CORS);
         let websites = ParsedDocuments::new(ConfigKind::WEBSITE);
         Self { store, users, cors, websites, options }
+    }
+
+    /// The store, for an answer that goes on after its handler has returned.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// The users who may sign requests.

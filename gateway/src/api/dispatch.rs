@@ -38,8 +38,12 @@ pub async fn dispatch(
         Operation::GetBucketAcl => bucket::acl::get(context, request).await,
         Operation::GetBucketLogging => configuration::logging(context, request).await,
         Operation::GetBucketNotificationConfiguration => {
-            configuration::notification(context, request).await
+            bucket::notification::get(context, request).await
         }
+        Operation::PutBucketNotificationConfiguration => {
+            bucket::notification::put(context, request, body).await
+        }
+        Operation::ListenBucketNotification => bucket::listen::listen(context, request).await,
         Operation::GetBucketAccelerateConfiguration => {
             configuration::acceleration(context, request).await
         }

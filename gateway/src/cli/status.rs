@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use super::client;
 use crate::admin::status::StatusReport;
+use crate::events::report::QueueReport;
 
 /// Formats a number of bytes with a binary unit and at most four digits before the decimal point, for people only.
 pub fn size(bytes: u64) -> String {
@@ -70,7 +71,31 @@ fn words(report: &StatusReport) -> Result<String, std::fmt::Error> {
             one.open_uploads,
         )?;
     }
+    for queue in &report.events {
+        writeln!(text, "{}", queue_words(queue))?;
+    }
     Ok(text)
+}
+
+/// One line about a queue of events.
+fn queue_words(queue: &QueueReport) -> String {
+    let mut line = format!(
+        "events to {}, partition {}: {} wait in {}",
+        queue.destination,
+        queue.partition,
+        queue.waiting,
+        size(queue.waiting_bytes)
+    );
+    if let Some(seconds) = queue.oldest_seconds {
+        let _ = write!(line, ", the oldest for {seconds:.0} s");
+    }
+    let (delivered, dropped) = (queue.delivered, queue.dropped);
+    let _ =
+        write!(line, "; {delivered} delivered, {dropped} dropped, {} failed tries", queue.failures);
+    if let Some(error) = &queue.error {
+        let _ = write!(line, "; the last try: {error}");
+    }
+    line
 }
 
 /// `siltstone status`: prints the report of a running server, as text or as JSON. Exits 1 if the server is not ready.
@@ -133,6 +158,16 @@ mod tests {
             bulk_bytes: 0,
             index_bytes: 0,
             partitions: vec![one],
+            events: vec![QueueReport {
+                destination: "hook".into(),
+                waiting: 3,
+                waiting_bytes: 2048,
+                oldest_seconds: Some(61.5),
+                delivered: 10,
+                dropped: 1,
+                error: Some("down".into()),
+                ..QueueReport::default()
+            }],
         };
         let text = words(&report).unwrap();
         for part in [
@@ -143,6 +178,7 @@ mod tests {
             "below 1.0 GiB",
             "cut 7",
             "3 or more open uploads",
+            "events to hook, partition 0: 3 wait in 2.0 KiB, the oldest for 62 s; 10 delivered, 1 dropped, 0 failed tries; the last try: down",
         ] {
             assert!(text.contains(part), "{part} in:\n{text}");
         }

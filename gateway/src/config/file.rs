@@ -9,9 +9,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::accounts::User;
+use super::destinations::DestinationTable;
 
 /// The key of the tables that define users.
 const USERS: &str = "users";
+/// The key of the tables that define destinations of events.
+const DESTINATIONS: &str = "event_destinations";
 /// The least likeness, between 0 and 1, of a known key that an error proposes for an unknown one.
 const LIKENESS_MIN: f64 = 0.7;
 
@@ -31,13 +34,17 @@ pub struct SettingsFile {
     pub values: BTreeMap<String, FileValue>,
     /// The users, in the order of the file.
     pub users: Vec<User>,
+    /// The destinations of events, in the order of the file.
+    pub destinations: Vec<DestinationTable>,
 }
 
-/// The form of the users in the file; other keys are left to [`SettingsFile::parse`].
-#[derive(Deserialize)]
-struct UserTables {
+/// The form of the lists of tables in the file; other keys are left to [`SettingsFile::parse`].
+#[derive(Deserialize, Default)]
+struct ListedTables {
     #[serde(default)]
     users: Vec<User>,
+    #[serde(default)]
+    event_destinations: Vec<DestinationTable>,
 }
 
 impl SettingsFile {
@@ -52,12 +59,12 @@ impl SettingsFile {
         let table = DeTable::parse(text).map_err(fail)?;
         let mut values = BTreeMap::new();
         collect(text, "", table.get_ref(), known, &mut values)?;
-        let users = if table.get_ref().contains_key(USERS) {
-            toml::from_str::<UserTables>(text).map_err(fail)?.users
-        } else {
-            Vec::new()
+        let has_lists = [USERS, DESTINATIONS].iter().any(|key| table.get_ref().contains_key(*key));
+        let ListedTables { users, event_destinations: destinations } = match has_lists {
+            true => toml::from_str(text).map_err(fail)?,
+            false => ListedTables::default(),
         };
-        Ok(Self { values, users })
+        Ok(Self { values, users, destinations })
     }
 }
 
@@ -72,7 +79,7 @@ fn collect(
     for (name, value) in table {
         let key = format!("{prefix}{}", name.get_ref());
         let line = line_of(text, &name.span());
-        if key == USERS {
+        if key == USERS || key == DESTINATIONS {
             continue;
         }
         if !known.contains(&key) {

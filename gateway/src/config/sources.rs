@@ -16,6 +16,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, Parser};
 
 use super::accounts::User;
+use super::destinations::DestinationTable;
 use super::file::SettingsFile;
 use super::units::Expected;
 
@@ -40,7 +41,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// The sources of the settings in force, for messages, and the users of the file.
+/// The sources of the settings in force, for messages, and the tables of the file.
 #[derive(Clone, Default, Debug)]
 pub struct Sources {
     by_setting: BTreeMap<String, Source>,
@@ -48,6 +49,8 @@ pub struct Sources {
     secret_flags: Vec<String>,
     /// The users of the settings file.
     pub users: Vec<User>,
+    /// The destinations of events in the settings file.
+    pub destinations: Vec<DestinationTable>,
 }
 
 impl Sources {
@@ -108,7 +111,8 @@ pub fn parse<C: Parser>(
     });
     let secret_flags = secret_flags.collect();
     let by_setting = merged.into_iter().map(|setting| (setting.id, setting.source)).collect();
-    let sources = Sources { by_setting, secret_flags, users: content.users };
+    let SettingsFile { users, destinations, .. } = content;
+    let sources = Sources { by_setting, secret_flags, users, destinations };
     Ok((C::from_arg_matches(&matches)?, sources))
 }
 

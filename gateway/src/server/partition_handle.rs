@@ -6,15 +6,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use compactor::delivery::EventPage;
 use compactor::outcome::RecordOutcome;
-use compactor::partition::{Partition, PayloadError, PayloadWriter, SubmitError};
+use compactor::partition::{EventListener, Partition, PayloadError, PayloadWriter, SubmitError};
 use compactor::state::Buckets;
 use compactor::view::Snapshot;
 use ingest::ids::{BucketId, Offset, PartitionId};
 use ingest::log::{Log, ReadError};
 use ingest::name::ObjectKey;
-use ingest::record::{RecordBody, VersionRef};
+use ingest::record::{EventPosition, RecordBody, VersionRef};
 use query::object::{self, FoundObject, ObjectBody};
+use tokio::sync::watch;
 
 /// One partition as a request uses it.
 #[derive(Clone, Copy)]
@@ -84,6 +86,35 @@ impl<'a> PartitionHandle<'a> {
         range_of: impl FnMut(&FoundObject) -> Result<Range<u64>, E>,
     ) -> Result<Option<(FoundObject, ObjectBody)>, E> {
         object::get(self.local, snapshot, bucket, key, version, range_of).await
+    }
+
+    /// Begins to listen to the events of all of the partition's buckets from now on, in the order of the log. The caller must
+    /// leave out events of buckets that the client may not read.
+    pub fn listen(&self) -> EventListener {
+        self.local.listen()
+    }
+
+    /// Wakes after a queue of events has changed.
+    pub fn follow_events(&self) -> watch::Receiver<Offset> {
+        self.local.follow_events()
+    }
+
+    /// The position below which a queue has no events any more; the beginning for a queue that never had one.
+    pub fn events_begin(&self, queue: &str) -> EventPosition {
+        let queues = self.local.event_queues();
+        let found = queues.into_iter().find(|(name, _)| name == queue);
+        found.map_or_else(EventPosition::default, |(_, queue)| queue.position)
+    }
+
+    /// Reads events that a queue keeps, from a position on, at most `events_max`. Fails when the state cannot be read.
+    pub async fn events(
+        &self,
+        queue: &str,
+        from: EventPosition,
+        events_max: usize,
+        bytes_max: u64,
+    ) -> Result<EventPage, ReadError> {
+        EventPage::read(&self.local.snapshot(), queue, from, events_max, bytes_max).await
     }
 
     /// The partition's log, for readers that follow changes.

@@ -56,6 +56,8 @@ impl Harness {
             website_domains: "s3-website.localhost".parse().unwrap(),
             stall: Duration::from_secs(60),
             inline_bytes_max: INLINE_BYTES_MAX,
+            destinations: Arc::default(),
+            stopping: tokio::sync::watch::channel(false).1,
         };
         let context = S3Context::new(store.clone(), all, options);
         let harness = Self {

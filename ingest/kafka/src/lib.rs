@@ -18,6 +18,7 @@ mod admin;
 mod connection;
 mod consumer;
 mod context;
+mod events;
 mod preflight;
 mod producer;
 mod settings;
@@ -35,6 +36,7 @@ use admin::{PartitionInquiry, on_thread};
 
 pub use connection::{ConnectionError, check_connection};
 pub use consumer::consumer_config;
+pub use events::EventProducer;
 pub use preflight::{TopicProblem, TopicSafety, problems};
 pub use producer::producer_config;
 pub use settings::{

@@ -88,14 +88,6 @@ impl XmlDocument for BucketLoggingStatus {
     const ROOT: &'static str = "BucketLoggingStatus";
 }
 
-/// The notifications of a bucket; empty for none.
-#[derive(Debug, Serialize)]
-pub struct NotificationConfiguration;
-
-impl XmlDocument for NotificationConfiguration {
-    const ROOT: &'static str = "NotificationConfiguration";
-}
-
 /// The acceleration of transfers to a bucket; empty where it was never set.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]

@@ -9,7 +9,7 @@ use crate::website::WEBSITE_BYTES_MAX;
 use super::body::{BodyKind, DOCUMENT_BYTES_MAX};
 use super::definition::S3Resource::Bucket;
 use super::definition::{OperationDefinition, delete, get, post, put};
-use super::groups::{DOCUMENT, ID, TOKEN};
+use super::groups::{DOCUMENT, ID, LISTEN, TOKEN};
 use super::name::Operation;
 use super::required_action::RequiredAction;
 
@@ -196,8 +196,15 @@ pub(super) const ROWS: &[OperationDefinition] = &[
     put(Operation::PutBucketNotificationConfiguration, Bucket)
         .older("PutBucketNotification")
         .selected_by(&["notification"])
+        .headers(&[DOCUMENT])
         .requires(&[RequiredAction::always(Action::PutBucketNotification)])
-        .unread(BodyKind::Xml),
+        .document(DOCUMENT_BYTES_MAX)
+        .served(),
+    get(Operation::ListenBucketNotification, Bucket)
+        .selected_by(&["events"])
+        .parameters(&[LISTEN])
+        .requires(&[RequiredAction::always(Action::GetBucketNotification)])
+        .served(),
     get(Operation::GetObjectLockConfiguration, Bucket)
         .selected_by(&["object-lock"])
         .requires(&[RequiredAction::always(Action::GetBucketObjectLockConfiguration)])

@@ -30,6 +30,8 @@ pub(super) const UPLOADS: &[&str] =
     &["delimiter", "encoding-type", "key-marker", "max-uploads", "prefix", "upload-id-marker"];
 /// Query names of ListParts.
 pub(super) const PARTS: &[&str] = &["max-parts", "part-number-marker"];
+/// Query names of ListenBucketNotification.
+pub(super) const LISTEN: &[&str] = &["prefix", "suffix", "ping", "cursor"];
 /// Query names of ListBuckets.
 pub(super) const BUCKETS: &[&str] =
     &["max-buckets", "continuation-token", "prefix", "bucket-region"];

@@ -98,6 +98,7 @@ operations! {
     ListObjects
     ListObjectsV2
     ListParts
+    ListenBucketNotification
     PostObject
     PutBucketAbac
     PutBucketAccelerateConfiguration

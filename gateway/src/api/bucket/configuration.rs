@@ -3,8 +3,8 @@
 use compactor::state::BucketState;
 use ingest::record::ConfigKind;
 use s3::document::{
-    AccelerateConfiguration, AccelerateStatus, BucketLoggingStatus, NotificationConfiguration,
-    Payer, RequestPaymentConfiguration,
+    AccelerateConfiguration, AccelerateStatus, BucketLoggingStatus, Payer,
+    RequestPaymentConfiguration,
 };
 use s3::error::{ErrorCode, S3Error};
 use s3::operation::S3Resource;
@@ -87,12 +87,6 @@ pub async fn put_logging(
         None => Ok(response::empty(200)),
         Some(_) => Err(ErrorCode::NotImplemented.because("Logs of accesses are not implemented.")),
     }
-}
-
-/// GetBucketNotificationConfiguration: an empty document, since no bucket sends notifications. Fails when the bucket
-/// does not exist.
-pub async fn notification(context: &S3Context, request: &S3Request) -> HandlerResult {
-    constant(context, request, &NotificationConfiguration).await
 }
 
 /// GetBucketAccelerateConfiguration: an empty document, or the state `Suspended` where that was set. Acceleration is never

@@ -1,7 +1,7 @@
 //! CopyObject: the source is read, then written. The copy shares no bytes with its source.
 
 use compactor::outcome::WrittenVersion;
-use ingest::entry::{Attributes, ETag, StorageClass, StoredChecksum};
+use ingest::entry::{Attributes, ETag, StorageClass, StoredChecksum, WriteOrigin};
 use ingest::record::Versioning;
 use s3::checksum::{ChecksumAlgorithm, etag};
 use s3::document::CopyObjectResult;
@@ -58,7 +58,7 @@ impl CopyDirectives {
     ) -> Attributes {
         let described = if self.replaces_metadata { &own } else { source };
         let metadata = described.metadata.clone();
-        Attributes {
+        let mut attributes = Attributes {
             size: source.size,
             etag: ETag { md5: copied.md5, parts: 0 },
             headers: self.headers(&own, source),
@@ -70,7 +70,9 @@ impl CopyDirectives {
             },
             owner: own.owner,
             ..Attributes::default()
-        }
+        };
+        attributes.set_origin(WriteOrigin::Copy);
+        attributes
     }
 }
 

@@ -1,8 +1,9 @@
 //! PutObject.
 
-use ingest::entry::{Attributes, ETag};
+use ingest::entry::{Attributes, ETag, WriteOrigin};
 use s3::checksum::ChecksumAlgorithm;
 use s3::error::S3Error;
+use s3::operation::Operation;
 
 use super::attributes::{attributes, wanted_checksum};
 use super::write::write;
@@ -38,12 +39,15 @@ where
     let wanted = wanted_checksum(request, "x-amz-sdk-checksum-algorithm")?;
     let taken = take(wanted).await?;
     let checksum = taken.visible_checksum();
-    let attributes = Attributes {
+    let mut attributes = Attributes {
         size: taken.size,
         etag: ETag { md5: taken.md5, parts: 0 },
         checksums: taken.checksum.into_iter().collect(),
         ..attributes
     };
+    if request.operation.is_some_and(|row| row.operation == Operation::PostObject) {
+        attributes.set_origin(WriteOrigin::Post);
+    }
     let written =
         write(context, request, &bucket, &key, condition, attributes, taken.payload).await?;
     let mut answer = response::empty(200);
