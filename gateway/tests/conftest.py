@@ -39,6 +39,7 @@ SIZES = [
     ("queries", 400, "queries that are compared with DuckDB's answers"),
     ("pairs", 200, "pairs of a write and a question about it"),
     ("kills", 8, "kill -9 under load"),
+    ("events", 4000, "writes whose events go to a receiver that is killed (long: 100000)"),
     ("samples", 60, "flipped bits"),
     ("rounds", 8, "rounds of uploads that are given up"),
     ("requests", 600, "requests under a tracer"),

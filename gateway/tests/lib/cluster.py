@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT / "deploy" / "kafka"))
 import jars
 from kafka import Kafka
 from kafka import KafkaError as KafkaError
+from kafka import java
 from layout import LOOPBACK, Layout
 
 NAME = "test"
@@ -53,6 +54,15 @@ def free_ports(count):
             except OSError:
                 continue
     raise ClusterError(f"there are no {count} free ports in a row")
+
+
+def tool(cluster, name, *flags, within=120):
+    """Runs a tool of Kafka; returns what it prints."""
+    command = java(name, "--bootstrap-server", cluster.kafka.bootstrap, *flags)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=within)
+    if done.returncode != 0:
+        raise ClusterError(f"{name} ends with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 class Broker:

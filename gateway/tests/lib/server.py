@@ -52,6 +52,14 @@ def write_other_user(path):
     return "--config", str(path)
 
 
+def write_destinations(path, destinations):
+    """Writes a configuration file with destinations of events; returns the flags that name the file."""
+    tables = ["\n".join(["[[event_destinations]]", *(f"{key} = {json.dumps(value)}" for key, value in one.items())]) for one in destinations]
+    path.write_text("\n".join(tables) + "\n")
+    path.chmod(0o600)
+    return "--config", str(path)
+
+
 class Server:
     """One server process over a data directory; the ports stay the same over restarts.
 
@@ -156,6 +164,11 @@ class Server:
         """The sum of a metric over all its labels."""
         lines = [line for line in self.metrics().splitlines() if line.partition("{")[0].partition(" ")[0] == name]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    def status(self):
+        """The report of `siltstone status`."""
+        with urllib.request.urlopen(self.admin + "/status", timeout=30) as answer:
+            return json.loads(answer.read())
 
     def resident(self):
         """Bytes of anonymous memory that the process holds."""
