@@ -102,6 +102,7 @@ mod tests {
             region: String::new(),
             created: WallTime::from_micros(0),
             versioning: Versioning::Off,
+            notifications: None,
             config: ConfigVersion::new(0),
             documents: Default::default(),
             tail: TaggedTail::default(),
