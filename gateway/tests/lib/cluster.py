@@ -57,8 +57,8 @@ def free_ports(count):
 
 
 def tool(cluster, name, *flags, within=120):
-    """Runs a tool of Kafka; returns what it prints."""
-    command = java(name, "--bootstrap-server", cluster.kafka.bootstrap, *flags)
+    """Runs a tool of Kafka; returns what it prints, without its log, whose lines would stand among those of the result."""
+    command = java("-Dlevel=off", name, "--bootstrap-server", cluster.kafka.bootstrap, *flags)
     done = subprocess.run(command, capture_output=True, text=True, timeout=within)
     if done.returncode != 0:
         raise ClusterError(f"{name} ends with {done.returncode}:\n{done.stdout}{done.stderr}")
