@@ -121,6 +121,9 @@ pub struct SignedCall<'a> {
 /// One connection to a target, with its signer. Requests are sent one after the other.
 pub struct ClientConnection {
     sender: SendRequest<Payload>,
+    authority: String,
+    /// True after an answer that said that the server closes the connection. The next request opens another one.
+    is_closing: bool,
     host: HeaderValue,
     signer: Signer,
 }
@@ -132,7 +135,18 @@ impl ClientConnection {
     pub async fn open(target: &LoadTarget) -> anyhow::Result<Self> {
         let signer = Signer::new(target.credentials.clone(), target.authority.clone());
         let sender = dial(&target.authority).await?;
-        Ok(Self { sender, host: target.host.clone(), signer })
+        let (authority, host) = (target.authority.clone(), target.host.clone());
+        Ok(Self { sender, authority, is_closing: false, host, signer })
+    }
+
+    /// Opens another connection if the server closes this one, as servers do after a number of requests. Fails if the
+    /// server cannot be reached.
+    async fn reopen(&mut self) -> anyhow::Result<()> {
+        if self.is_closing {
+            self.sender = dial(&self.authority).await?;
+            self.is_closing = false;
+        }
+        Ok(())
     }
 
     /// Sends a request whose body is not signed, and reads the answer's body into `answer`, which is cleared
@@ -160,7 +174,10 @@ impl ClientConnection {
         answer: &mut Vec<u8>,
     ) -> anyhow::Result<(StatusCode, HeaderMap)> {
         let request = self.request(call, payload_hash)?;
-        read(&mut self.sender, request, answer).await
+        self.reopen().await?;
+        let answered = read(&mut self.sender, request, answer).await?;
+        self.is_closing = says_close(&answered.1);
+        Ok(answered)
     }
 
     /// Sends a request like [`Self::exchange`], with more headers, which are not signed, and with a time
@@ -180,6 +197,7 @@ impl ClientConnection {
         for (name, value) in headers {
             request.headers_mut().insert(name, value.clone());
         }
+        self.reopen().await.map_err(LostRequest::Unsent)?;
         let sender = &mut self.sender;
         let exchange = async {
             sender.ready().await.map_err(|error| LostRequest::Unsent(error.into()))?;
@@ -198,7 +216,10 @@ impl ClientConnection {
             }
             Ok((parts.status, parts.headers))
         };
-        tokio::time::timeout(within, exchange).await.unwrap_or(Err(LostRequest::Late))
+        let answered = tokio::time::timeout(within, exchange).await;
+        let answered = answered.unwrap_or(Err(LostRequest::Late))?;
+        self.is_closing = says_close(&answered.1);
+        Ok(answered)
     }
 
     fn request(
@@ -243,6 +264,11 @@ impl ClientConnection {
         ensure!(status.is_success(), "{what}: {status}: {}", String::from_utf8_lossy(answer));
         Ok(headers)
     }
+}
+
+/// Returns true for the headers of the last answer on a connection.
+fn says_close(headers: &HeaderMap) -> bool {
+    headers.get("connection").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
 /// Posts to the server's admin address, unsigned and without a body, over a new connection.
