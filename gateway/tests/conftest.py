@@ -20,6 +20,7 @@ import pytest
 pytest.register_assert_rewrite("lib")
 pytest_plugins = ["lib.client_jobs"]
 
+from lib.receiver import Receiver  # noqa: E402
 from lib.server import Server, write_other_user  # noqa: E402
 
 CHECKS = pytest.StashKey[int]()
@@ -234,6 +235,14 @@ def other_user(tmp_path_factory):
 def server(serve, other_user):
     """A server for all tests of a module; modules that need other flags have a fixture of this name of their own."""
     return serve(*other_user)
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory):
+    """A receiver of events in a process of its own, for all tests of a module."""
+    receiver = Receiver(tmp_path_factory.mktemp("receiver")).start()
+    yield receiver
+    receiver.kill()
 
 
 @pytest.fixture(scope="module")

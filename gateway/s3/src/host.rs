@@ -46,31 +46,45 @@ impl std::str::FromStr for Domains {
 }
 
 fn is_domain(name: &str) -> bool {
+    is_name(name) && name.parse::<IpAddr>().is_err()
+}
+
+/// Returns true for labels of letters, digits and hyphens that are separated by dots, together not longer than a host
+/// name may be. An address of IPv4 is such a text, too.
+pub(crate) fn is_name(name: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
-    name.len() <= NAME_BYTES_MAX && name.split('.').all(is_label) && name.parse::<IpAddr>().is_err()
+    name.len() <= NAME_BYTES_MAX && name.split('.').all(is_label)
+}
+
+/// The name in a host, without a port and without a dot at its end. Never fails: another text stays as it is.
+pub(crate) fn name_of(host: &str) -> &str {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// The text before a domain at the end of a name, in any case of letters; empty for the domain itself. `None` for a name
+/// that does not end with the domain.
+pub(crate) fn before_domain<'a>(name: &'a str, domain: &str) -> Option<&'a str> {
+    let (before, end) = name.split_at_checked(name.len().checked_sub(domain.len())?)?;
+    end.eq_ignore_ascii_case(domain).then_some(before)
 }
 
 impl Domains {
     /// The bucket that a host names, in lower case and not validated; `None` unless the host is below one of the domains.
     /// The host may have a port, and a dot at its end. The longest domain decides.
     pub fn bucket_of(&self, host: &str) -> Option<String> {
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => host,
-        };
-        let name = name.strip_suffix('.').unwrap_or(name);
+        let name = name_of(host);
         for domain in &self.0 {
-            let Some(at) = name.len().checked_sub(domain.len()) else { continue };
-            let is_below = name.is_char_boundary(at) && name[at..].eq_ignore_ascii_case(domain);
-            if !is_below {
-                continue;
-            }
-            if at == 0 {
+            let Some(before) = before_domain(name, domain) else { continue };
+            if before.is_empty() {
                 return None;
             }
-            if let Some(bucket) = name[..at].strip_suffix('.').filter(|name| !name.is_empty()) {
+            if let Some(bucket) = before.strip_suffix('.').filter(|name| !name.is_empty()) {
                 return Some(bucket.to_ascii_lowercase());
             }
         }

@@ -18,7 +18,7 @@ pub use canonical::ALGORITHM;
 pub use chunk::ChunkSigner;
 pub(crate) use payload::content_sha256;
 pub use payload::{EMPTY_SHA256, PayloadHash};
-pub use presented::{PresentedCredentials, is_mark, of_header, of_query};
+pub use presented::{PresentedCredentials, is_mark, of_header, of_query, split_credential};
 pub use scope::{CredentialScope, DerivedKey, SecretKey, hmac};
 pub use sign::sign;
 pub use verified::VerifiedRequest;

@@ -16,6 +16,7 @@ use s3::{headers, names};
 
 use super::context::S3Context;
 use super::error_details::with_details;
+use super::object::attributes::REDIRECT_LOCATION;
 use super::object::find::must_exist;
 use super::object::get;
 use super::request::S3Request;
@@ -23,8 +24,6 @@ use super::response::{self, HandlerResult, ResponseBody};
 use super::target::RequestTarget;
 use crate::users;
 
-/// The header of an object that sends readers of the website elsewhere.
-const REDIRECT_LOCATION: &str = "x-amz-website-redirect-location";
 /// The headers that concern the object that was asked for, and not the error document.
 const OF_OBJECT: [&str; 6] =
     ["range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];

@@ -8,20 +8,13 @@ import botocore.exceptions
 import pytest
 
 from lib.cluster import Cluster, tool
-from lib.receiver import Receiver, check_order, key_of
+from lib.receiver import check_order, key_of
 from lib.server import ROOT_KEYS, write_destinations
 
 pytestmark = pytest.mark.serial
 
 TOPIC = "bucket-events"
 WRITES = 400
-
-
-@pytest.fixture(scope="module")
-def receiver(tmp_path_factory):
-    receiver = Receiver(tmp_path_factory.mktemp("receiver")).start()
-    yield receiver
-    receiver.kill()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import time
 import botocore.exceptions
 import pytest
 
-from lib.receiver import Receiver, check_order, key_of
+from lib.receiver import check_order, key_of
 from lib.server import write_destinations
 
 WRITERS = 8
@@ -39,13 +39,6 @@ class Writer(threading.Thread):
                 # The server was killed; it comes back on the same port.
                 time.sleep(0.1)
                 s3 = self.server.client()
-
-
-@pytest.fixture(scope="module")
-def receiver(tmp_path_factory):
-    receiver = Receiver(tmp_path_factory.mktemp("receiver")).start()
-    yield receiver
-    receiver.kill()
 
 
 @pytest.fixture(scope="module")

@@ -5,18 +5,11 @@ import uuid
 import botocore.exceptions
 import pytest
 
-from lib.receiver import Receiver, key_of
+from lib.receiver import key_of
 from lib.server import write_destinations
 
 HOOK = "arn:siltstone:sqs::hook:webhook"
 ALL = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:ObjectTagging:*"]
-
-
-@pytest.fixture(scope="module")
-def receiver(tmp_path_factory):
-    receiver = Receiver(tmp_path_factory.mktemp("receiver")).start()
-    yield receiver
-    receiver.kill()
 
 
 @pytest.fixture(scope="module")

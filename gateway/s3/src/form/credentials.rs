@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq;
 use super::fields::FormFields;
 use crate::error::{ErrorCode, S3Error};
 use crate::sigv2;
-use crate::sigv4::{self, CredentialScope};
+use crate::sigv4::{self, CredentialScope, split_credential};
 use crate::time::parse_amz;
 
 /// The fields of a signature of version 4, in the order in which AWS misses them.
@@ -38,27 +38,13 @@ struct FormScope {
     time: String,
 }
 
-/// Splits a credential into the access key and the scope. Fails with AWS's message.
-fn split_credential(text: &str) -> Result<(&str, CredentialScope<'_>), &'static str> {
-    let fields: Vec<&str> = text.rsplitn(5, '/').collect();
-    let [end, service, region, date, access_key] = fields[..] else {
-        return Err(
-            "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".",
-        );
-    };
-    if end != "aws4_request" {
-        return Err("incorrect terminal. This endpoint belongs to \"aws4_request\".");
-    }
-    if service != "s3" {
-        return Err("incorrect service. This endpoint belongs to \"s3\".");
-    }
-    if date.len() != 8 || !date.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("incorrect date format. It must be in the format \"yyyyMMdd\".");
-    }
+/// Splits the credential of a form, which must name an access key. Fails with AWS's message.
+fn parse_credential(text: &str) -> Result<(&str, CredentialScope<'_>), &'static str> {
+    let (access_key, scope) = split_credential(text)?;
     if access_key.is_empty() {
         return Err("a non-empty Access Key (AKID) must be provided in the credential.");
     }
-    Ok((access_key, CredentialScope { date, region }))
+    Ok((access_key, scope))
 }
 
 impl FormCredentials {
@@ -97,7 +83,7 @@ impl FormCredentials {
             return Err(wrong(VERSION_4[0], &algorithm, message));
         }
         let malformed = |message| wrong(VERSION_4[1], &credential, message);
-        let (access_key, scope) = split_credential(&credential).map_err(malformed)?;
+        let (access_key, scope) = parse_credential(&credential).map_err(malformed)?;
         let access_key = access_key.to_owned();
         let (day, region) = (scope.date.to_owned(), scope.region.to_owned());
         if parse_amz(&date).is_none() {

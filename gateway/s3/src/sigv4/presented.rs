@@ -98,31 +98,37 @@ fn fields(text: &str) -> Result<(&str, &str, &str), S3Error> {
     }
 }
 
-/// Splits a credential into access key and scope. The access key may contain slashes.
+/// Splits a credential into access key and scope, neither of which is checked for being empty. The access key may contain
+/// slashes. Fails with AWS's message.
+pub fn split_credential(text: &str) -> Result<(&str, CredentialScope<'_>), &'static str> {
+    let fields: Vec<&str> = text.rsplitn(5, '/').collect();
+    let [end, service, region, date, access_key] = fields[..] else {
+        return Err(
+            "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".",
+        );
+    };
+    if end != "aws4_request" {
+        return Err("incorrect terminal. This endpoint belongs to \"aws4_request\".");
+    }
+    if service != "s3" {
+        return Err("incorrect service. This endpoint belongs to \"s3\".");
+    }
+    if date.len() != 8 || !date.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("incorrect date format. It must be in the format \"yyyyMMdd\".");
+    }
+    Ok((access_key, CredentialScope { date, region }))
+}
+
+/// Splits the credential of a request, which must name a region. Fails with the error that `malformed` makes.
 fn parse_credential(
     text: &str,
     malformed: fn(&str) -> S3Error,
 ) -> Result<(&str, CredentialScope<'_>), S3Error> {
-    let mut fields = text.rsplitn(5, '/');
-    let mut next = || {
-        fields.next().ok_or_else(|| {
-            malformed("the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".")
-        })
-    };
-    let (end, service, region, date, access_key) = (next()?, next()?, next()?, next()?, next()?);
-    if end != "aws4_request" {
-        return Err(malformed("incorrect terminal. This endpoint belongs to \"aws4_request\"."));
-    }
-    if service != "s3" {
-        return Err(malformed("incorrect service. This endpoint belongs to \"s3\"."));
-    }
-    if date.len() != 8 || !date.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(malformed("incorrect date format. It must be in the format \"yyyyMMdd\"."));
-    }
-    if region.is_empty() {
+    let (access_key, scope) = split_credential(text).map_err(malformed)?;
+    if scope.region.is_empty() {
         return Err(malformed("the region is missing."));
     }
-    Ok((access_key, CredentialScope { date, region }))
+    Ok((access_key, scope))
 }
 
 /// Reads the credentials in a header `Authorization`, of which `said` is the text after the algorithm, with the time from

@@ -6,8 +6,7 @@ use std::str::FromStr;
 use http::request::Parts;
 use http::uri::Authority;
 
-/// The longest name of a host in bytes.
-const HOST_BYTES_MAX: usize = 253;
+use crate::host::{before_domain, is_name, name_of};
 
 /// The domains below which hosts are named by buckets: `bucket.domain` serves the website of `bucket`.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -26,12 +25,7 @@ impl FromStr for WebsiteDomains {
     fn from_str(text: &str) -> Result<Self, NotWebsiteDomain> {
         let names = text.split(',').map(|name| name.trim().to_ascii_lowercase());
         let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        let is_domain = |name: &&String| {
-            name.len() <= HOST_BYTES_MAX
-                && name.split('.').all(|label| !label.is_empty() && label.bytes().all(allowed))
-        };
-        match names.iter().find(|name| !is_domain(name)) {
+        match names.iter().find(|name| !is_name(name)) {
             Some(wrong) => Err(NotWebsiteDomain(wrong.clone())),
             None => Ok(Self(names)),
         }
@@ -54,18 +48,10 @@ impl WebsiteDomains {
     /// The bucket that a host names, with or without a port, in lower case; empty for a domain itself. The name is not
     /// validated and must be looked up. `None` for a host that serves no websites.
     pub fn bucket_of(&self, host: &str) -> Option<String> {
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-            _ => host,
-        };
-        let name = name.strip_suffix('.').unwrap_or(name);
+        let name = name_of(host);
         let below = |domain: &String| {
-            let at = name.len().checked_sub(domain.len())?;
-            let (bucket, end) = name.split_at_checked(at)?;
-            if !end.eq_ignore_ascii_case(domain) {
-                return None;
-            }
-            if bucket.is_empty() { Some(bucket) } else { bucket.strip_suffix('.') }
+            let before = before_domain(name, domain)?;
+            if before.is_empty() { Some(before) } else { before.strip_suffix('.') }
         };
         self.0.iter().find_map(below).map(str::to_ascii_lowercase)
     }

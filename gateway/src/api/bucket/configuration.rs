@@ -1,6 +1,7 @@
 //! Documents of configuration: those that are kept as they are answered, and those of which one state is possible.
 
-use compactor::state::BucketState;
+use compactor::state::{BucketState, ConfigDocument};
+use http::Response;
 use ingest::record::ConfigKind;
 use s3::document::{
     AccelerateConfiguration, AccelerateStatus, BucketLoggingStatus, Payer,
@@ -11,12 +12,13 @@ use s3::operation::S3Resource;
 use s3::operation::body::DOCUMENT_BYTES_MAX;
 use s3::xml::{self, XmlDocument};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::api::body;
 use crate::api::context::S3Context;
 use crate::api::object::find::must_exist;
 use crate::api::request::{RequestBody, S3Request};
-use crate::api::response::{self, HandlerResult};
+use crate::api::response::{self, HandlerResult, ResponseBody};
 
 /// Answers a read of configuration that is absent with S3's error `code` for it. Fails with another error when the bucket,
 /// or the object that the request names, does not exist.
@@ -42,9 +44,23 @@ pub async fn kept(
 ) -> HandlerResult {
     let bucket = context.bucket_for_read(request).await?.bucket;
     match bucket.documents.get(&kind) {
-        Some(document) => Ok(response::xml(String::from_utf8_lossy(&document.bytes).into_owned())),
+        Some(document) => Ok(as_kept(document)),
         None => Err(S3Error::from(missing).with("BucketName", bucket.name.as_str())),
     }
+}
+
+/// The answer with a document as it is kept.
+fn as_kept(document: &ConfigDocument) -> Response<ResponseBody> {
+    response::xml(String::from_utf8_lossy(&document.bytes).into_owned())
+}
+
+/// Reads the document of a request. Fails with `MalformedXml` for another one, and when its body does not come whole.
+async fn document_of<T: XmlDocument + DeserializeOwned>(
+    context: &S3Context,
+    request: &S3Request,
+    body: RequestBody,
+) -> Result<T, S3Error> {
+    xml::read(&body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?)
 }
 
 /// Keeps a document, which the caller has checked, in place of an earlier one of its kind; reads answer it as it is
@@ -81,8 +97,7 @@ pub async fn put_logging(
     body: RequestBody,
 ) -> HandlerResult {
     context.bucket_for_read(request).await?;
-    let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;
-    let status: BucketLoggingStatus = xml::read(&document)?;
+    let status: BucketLoggingStatus = document_of(context, request, body).await?;
     match status.logging_enabled {
         None => Ok(response::empty(200)),
         Some(_) => Err(ErrorCode::NotImplemented.because("Logs of accesses are not implemented.")),
@@ -94,7 +109,7 @@ pub async fn put_logging(
 pub async fn acceleration(context: &S3Context, request: &S3Request) -> HandlerResult {
     let bucket = context.bucket_for_read(request).await?.bucket;
     match bucket.documents.get(&ConfigKind::ACCELERATION) {
-        Some(document) => Ok(response::xml(String::from_utf8_lossy(&document.bytes).into_owned())),
+        Some(document) => Ok(as_kept(document)),
         None => response::document(&AccelerateConfiguration { status: None }),
     }
 }
@@ -106,8 +121,7 @@ pub async fn put_acceleration(
     body: RequestBody,
 ) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
-    let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;
-    let configuration: AccelerateConfiguration = xml::read(&document)?;
+    let configuration: AccelerateConfiguration = document_of(context, request, body).await?;
     if bucket.name.as_str().contains('.') {
         return Err(ErrorCode::InvalidRequest.because(
             "S3 Transfer Acceleration is not supported for buckets with periods (.) in their names",
@@ -149,8 +163,7 @@ pub async fn put_payer(
     body: RequestBody,
 ) -> HandlerResult {
     context.bucket_for_read(request).await?;
-    let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;
-    let configuration: RequestPaymentConfiguration = xml::read(&document)?;
+    let configuration: RequestPaymentConfiguration = document_of(context, request, body).await?;
     match configuration.payer {
         Payer::BucketOwner => Ok(response::empty(200)),
         Payer::Requester => {

@@ -1,7 +1,6 @@
 //! Reading an object's bytes: a plan made from its attributes, and the body that the plan opens.
 
 use std::ops::Range;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use compactor::view::Snapshot;
 use http::Response;
@@ -14,6 +13,7 @@ use query::object::{FoundObject, ObjectBody};
 use s3::checksum::etag;
 use s3::error::{ErrorCode, S3Error};
 
+use crate::api::authentication::now;
 use crate::api::conditions::{self, ReadVerdict, judge, may_take_range};
 use crate::api::errors::read_error;
 use crate::api::request::S3Request;
@@ -166,9 +166,8 @@ pub fn judged(
     prefix: &str,
     object: &ObjectVersion,
 ) -> Result<ReadVerdict, S3Error> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (etag, created) = (object.attributes.etag, object.created.micros());
-    judge(&request.parts.headers, prefix, etag, created, now as i64)
+    judge(&request.parts.headers, prefix, etag, created, now())
 }
 
 /// A version whose bytes are open.
