@@ -494,6 +494,8 @@ proptest! {
         let mut documents: BTreeMap<ConfigKind, ConfigDocument> =
             others.iter().map(|(number, bytes)| (kind(*number), document(config, bytes))).collect();
         documents.insert(ConfigKind::VERSIONING, document(config, &versioning.document()));
+        // Rules of notification have a form of their own: other bytes are refused (below).
+        documents.remove(&ConfigKind::NOTIFICATION);
         let state = BucketState {
             id: BucketId::new(id),
             name: BucketName::new(name).unwrap(),
@@ -506,7 +508,13 @@ proptest! {
             documents,
             tail: TaggedTail::default(),
         };
-        prop_assert_eq!(BucketState::decode(state.encode()), Ok(state));
+        prop_assert_eq!(BucketState::decode(state.encode()), Ok(state.clone()));
+
+        // The same bucket with bytes that are no rules is refused, not read as one without rules.
+        let mut broken = state;
+        broken.documents.insert(ConfigKind::NOTIFICATION, document(config, &[]));
+        let refused = BucketState::decode(broken.encode()).unwrap_err();
+        prop_assert_eq!(refused.what, "rules of a bucket");
     }
 
     #[test]
