@@ -139,6 +139,12 @@ impl Marker {
         self.write_to(1, durable).await
     }
 
+    /// Writes the mark to both files if one of them has no mark yet. After success a start finds a mark, whatever
+    /// happens next. After an error the next mark still goes to both.
+    pub async fn settle(&mut self, durable: Offset) -> Result<(), DiskError> {
+        if self.owes_both { self.write_both(durable).await } else { Ok(()) }
+    }
+
     /// Writes the mark to both files, one after the other. Both are durable when this returns; after an
     /// error only the first may be.
     pub async fn write_both(&mut self, durable: Offset) -> Result<(), DiskError> {

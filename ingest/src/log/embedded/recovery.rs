@@ -189,7 +189,7 @@ pub(super) async fn recover(
         for file in files.drain(walk.file + 1..) {
             recovered.spare.push((file.number, file.file));
         }
-        settle(&files, &walk, durable).await?;
+        settle(&mut files, &walk, durable).await?;
     }
     recovered.files = files.into_iter().map(|file| Arc::new(file.into_log_file())).collect();
     Ok(recovered)
@@ -435,10 +435,14 @@ async fn keep_aside(env: &Env, folder: &FilePath, number: u64, bytes: Bytes) {
 ///
 /// Each batch is verified again right before it is written, so that wrong bytes of one bad read are
 /// never written. Fails when a batch that was valid a moment ago is not valid now.
-async fn settle(files: &[FoundFile], walk: &ChainWalk, durable: Offset) -> Result<(), DiskError> {
+async fn settle(
+    files: &mut [FoundFile],
+    walk: &ChainWalk,
+    durable: Offset,
+) -> Result<(), DiskError> {
     let ends = [(walk.file.checked_sub(1), walk.left), (Some(walk.file), walk.position)];
     for (at, end) in ends {
-        let Some(found) = at.map(|at| &files[at]) else { continue };
+        let Some(found) = at.map(|at| &mut files[at]) else { continue };
         if let Some(header) = found.header.filter(|header| header.base >= durable) {
             found.file.write_at(0, header.encode(&found.identity).freeze()).await?;
         }
@@ -456,6 +460,8 @@ async fn settle(files: &[FoundFile], walk: &ChainWalk, durable: Offset) -> Resul
             found.file.write_at(position, bytes.freeze()).await?;
             position += header.span();
         }
+        // A batch counts without the zeros that end it, which are missing when the file was cut off in them.
+        found.len = found.len.max(position);
         found.file.sync().await?;
     }
     Ok(())

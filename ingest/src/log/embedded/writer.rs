@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::batch::{self, BLOCK, BatchHeader, FileHeader, LogFileId};
 use super::mark::Marker;
 use super::{AdmissionSpace, EmbeddedPartition, LogFile, QueuedRecord, file_path};
-use crate::env::{DiskError, DiskErrorKind, File, OpenMode, Task, timeout};
+use crate::env::{DiskError, DiskErrorKind, File, FilePath, OpenMode, Task, timeout};
 use crate::ids::Offset;
 use crate::log::{AppendError, CommittedRecord, LogLocation};
 use crate::mutant::Mutant;
@@ -52,14 +52,17 @@ struct BatchWriter {
 }
 
 /// Opens the mark files and starts the two tasks of a partition, after recovery and before any
-/// admission. Returns the tasks: dropping one cancels it. Fails when the mark files cannot be opened or
-/// made.
+/// admission. Both mark files have a mark when this returns. Returns the tasks: dropping one cancels it.
+/// Fails when the mark files cannot be opened, made or written.
 pub(super) async fn start(
     partition: &Arc<EmbeddedPartition>,
     start: WriterStart,
 ) -> Result<Vec<Task>, DiskError> {
     let env = partition.env.clone();
-    let marker = Marker::open(&env, &partition.options, partition.id).await?;
+    let mut marker = Marker::open(&env, &partition.options, partition.id).await?;
+    // The store's identity soon says that the store has begun, and from then on a start without a readable mark is refused.
+    // A life that goes on in the file of the life before writes no mark with its first batch, so the mark comes first.
+    marker.settle(partition.end()).await?;
     let (sender, prepared) = mpsc::channel(1);
     // Before the next file is prepared, only bytes that fit into the current file may be admitted.
     let current = partition.files.lock().back().cloned();
@@ -147,7 +150,10 @@ async fn make_file(partition: &EmbeddedPartition, number: u64) -> Result<Arc<dyn
             // The old content stays and is harmless: it names the old number, by which recovery
             // recognizes it.
             disk.rename(&file_path(&partition.folder, old), &path).await?;
-            disk.open(&path, OpenMode::Write).await?
+            let file = disk.open(&path, OpenMode::Write).await?;
+            // A spare file may be short: power was lost while it was made, or the files were smaller then.
+            let len = file.len().await?;
+            fill(partition, &path, file, len).await?
         }
         None => new_file(partition, number).await?,
     };
@@ -165,26 +171,49 @@ async fn make_file(partition: &EmbeddedPartition, number: u64) -> Result<Arc<dyn
     Ok(file)
 }
 
-/// Writes a file full of zeros and syncs it, so that no commit extends a file or finds the device full.
-/// Fails with `NoSpace`, before anything is made, when the reserve would not stay free. A half-made
-/// file is removed.
+/// Makes a file full of zeros. Fails as [`fill`] does.
 async fn new_file(partition: &EmbeddedPartition, number: u64) -> Result<Arc<dyn File>, DiskError> {
-    let disk = &partition.env.disk_dedicated;
     let path = file_path(&partition.folder, number);
-    let len = partition.options.file_bytes;
-    let free = disk.free_bytes().await?;
-    if free < len + partition.options.reserve_bytes {
-        return Err(DiskError {
-            kind: DiskErrorKind::NoSpace,
-            operation: "make",
-            path,
-            detail: format!("{free} bytes are free, {len} and the reserve are needed"),
-        });
+    has_room(partition, &path, partition.options.file_bytes).await?;
+    let file = partition.env.disk_dedicated.open(&path, OpenMode::Create).await?;
+    fill(partition, &path, file, 0).await
+}
+
+/// Fails with `NoSpace` when the reserve would not stay free beside so many bytes of a file.
+async fn has_room(
+    partition: &EmbeddedPartition,
+    path: &FilePath,
+    bytes: u64,
+) -> Result<(), DiskError> {
+    let free = partition.env.disk_dedicated.free_bytes().await?;
+    if free >= bytes + partition.options.reserve_bytes {
+        return Ok(());
     }
-    let file = disk.open(&path, OpenMode::Create).await?;
+    Err(DiskError {
+        kind: DiskErrorKind::NoSpace,
+        operation: "make",
+        path: path.clone(),
+        detail: format!("{free} bytes are free, {bytes} and the reserve are needed"),
+    })
+}
+
+/// Writes zeros behind the present length of a file, until the file has the length of a log file, and syncs it, so that
+/// no commit extends a file or finds the device full. Fails with `NoSpace` when the reserve would not stay free. A file
+/// that cannot be filled is removed.
+async fn fill(
+    partition: &EmbeddedPartition,
+    path: &FilePath,
+    file: Arc<dyn File>,
+    present: u64,
+) -> Result<Arc<dyn File>, DiskError> {
+    let len = partition.options.file_bytes;
+    if present >= len {
+        return Ok(file);
+    }
     let made = async {
-        file.allocate(0..len).await?;
-        let mut position = 0;
+        has_room(partition, path, len - present).await?;
+        file.allocate(present..len).await?;
+        let mut position = present;
         while position < len {
             let step = (len - position).min(1 << 20);
             file.write_at(position, Bytes::from(vec![0; step as usize])).await?;
@@ -192,11 +221,13 @@ async fn new_file(partition: &EmbeddedPartition, number: u64) -> Result<Arc<dyn 
         }
         file.sync().await
     };
-    if let Err(error) = made.await {
-        disk.remove(&path).await?;
-        return Err(error);
+    match made.await {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            partition.env.disk_dedicated.remove(path).await?;
+            Err(error)
+        }
     }
-    Ok(file)
 }
 
 impl BatchWriter {

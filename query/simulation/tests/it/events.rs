@@ -219,14 +219,6 @@ fn run(seed: u64, crash_at: Option<u64>, mutant: Option<Mutant>) -> Result<bool,
     let sim = sim;
     let disk = SimDisk::new(&sim);
     let (receiver, acknowledged) = (Arc::new(Receiver::default()), Mutex::default());
-    let made = sim.block_on(&disk, async {
-        let engine = open(&sim, &disk).await?;
-        reporting(&engine).await?;
-        engine.close().await;
-        Ok::<(), String>(())
-    });
-    made.map_err(|stopped| format!("{stopped:?}"))??;
-    sim.stop();
     let mut crashed = false;
     for round in 0..4u64 {
         let is_last = round == 3;

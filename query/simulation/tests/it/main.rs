@@ -13,6 +13,7 @@ mod crash;
 mod crowded;
 mod events;
 mod faults;
+mod first_lives;
 mod flips;
 mod full;
 mod limits;

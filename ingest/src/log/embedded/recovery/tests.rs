@@ -257,6 +257,18 @@ fn a_file_that_was_begun_and_got_no_batch_is_spare_again() {
 }
 
 #[test]
+fn a_batch_without_the_zeros_that_end_it_is_whole() {
+    let file = three();
+    let end = file.bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let memory = Memory::default();
+    memory.put(&path(1), &file.bytes[..end]);
+    let recovered = recover_from(&memory, 10);
+    assert_eq!((recovered.end, recovered.position), (Offset::new(16), 4 * BLOCK));
+    // Readers take a batch only where the file holds all its blocks.
+    assert_eq!(recovered.files[0].len, 4 * BLOCK);
+}
+
+#[test]
 fn a_file_that_does_not_continue_the_chain_is_not_followed() {
     let first = three();
     let other = Layer { chain: first.chain ^ 1, ..three() };
