@@ -16,6 +16,10 @@
 //! takes over when no cursor came for [`LEASE`] although events wait; the process that has the lease writes a cursor at
 //! least every [`RENEW`], and does not begin a delivery before that. So two processes deliver at a time only when one of
 //! them is stopped for the time of a delivery.
+//!
+//! A lease ends early by a record of no process: at a clean stop, and in a cluster when a node's deliveries have failed
+//! for [`YIELD`], since another node may reach the receiver. A node whose settings lack the destination takes over
+//! only after [`ORPHANED`], and never renews.
 
 mod counters;
 mod held;
@@ -35,13 +39,16 @@ use tokio::sync::watch;
 use crate::catalog::store::CatalogStore;
 use crate::outcome::RecordOutcome;
 use crate::partition::context::PartitionContext;
-use crate::partition::event_board::EventBoard;
+use crate::partition::event_board::{EventBoard, QueueView};
 use crate::partition::health::Health;
 use crate::partition::intake::Intake;
+use crate::partition::reads::Reads;
+use crate::partition::record_clock::RecordClock;
 pub use crate::state::DueEvent;
+use crate::state::EventQueue;
 
 pub use counters::DeliveryCounters;
-pub use page::EventPage;
+pub use page::{DamagedEvent, EventPage};
 
 use held::HeldQueue;
 
@@ -59,6 +66,14 @@ const RETRY: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(45);
 /// The age of the last cursor from which on another one must come before a delivery.
 const RENEW: Duration = Duration::from_secs(15);
+/// The time of failures after which a node of a cluster leaves a queue to the others.
+const YIELD: Duration = Duration::from_secs(60);
+/// The silence after which a node takes over a queue that it cannot deliver, to keep it within its bounds.
+const ORPHANED: Duration = Duration::from_secs(600);
+/// The longest time for one delivery, whatever the receiver does. Together with [`RENEW`] below [`LEASE`].
+const DELIVERY_MAX: Duration = Duration::from_secs(25);
+/// The longest time for the record that ends a lease, at a stop.
+const RELEASE_MAX: Duration = Duration::from_secs(2);
 /// The longest wait without a look at the queue.
 const LOOK: Duration = Duration::from_secs(60);
 /// The least time between two messages about dropped events of one queue.
@@ -68,7 +83,8 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 pub trait EventReceiver: Send + Sync {
     /// Delivers events, which are in the order of the queue and never none. `Ok` means that every one is acknowledged.
     /// After an error, with its text, some may have been delivered; all of them are delivered again. Must resolve
-    /// within 20 seconds. Dropping the future may leave events delivered.
+    /// within 20 seconds; a delivery that takes longer than 25 is dropped and counts as failed. Dropping the future may
+    /// leave events delivered.
     fn deliver<'a>(&'a self, events: &'a [DueEvent]) -> Fut<'a, Result<(), String>>;
 }
 
@@ -95,7 +111,31 @@ pub(crate) struct DeliveryParts {
     pub events: Arc<EventBoard>,
     pub health: Arc<Health>,
     pub intake: Arc<Intake>,
+    pub reads: Arc<Reads>,
+    pub clock: Arc<RecordClock>,
     pub process: WriterId,
+}
+
+/// A delivery that runs. Dropping it ends the delivery at once, and its lease after 45 seconds.
+pub struct RunningDelivery {
+    /// The numbers of this process.
+    pub counters: Arc<DeliveryCounters>,
+    stop: watch::Sender<bool>,
+    /// Changes to true, or loses its sender, when the task has ended.
+    ended: watch::Receiver<bool>,
+    _task: Task,
+}
+
+impl RunningDelivery {
+    /// Tells the delivery to end, and its lease with it. The future resolves when that is done, within about two
+    /// seconds. Events under way may come again.
+    pub fn stop(&self) -> Fut<'static, ()> {
+        self.stop.send_replace(true);
+        let mut ended = self.ended.clone();
+        Box::pin(async move {
+            let _ = ended.wait_for(|ended| *ended).await;
+        })
+    }
 }
 
 /// The delivery of one queue.
@@ -109,18 +149,44 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// Starts the task, which ends only when the fold has stopped. Errors are retried, and counted.
-    pub fn start(self) -> Task {
+    /// Starts the task, which ends only at a stop or when the fold has stopped. Errors are retried, and counted.
+    pub fn start(self) -> RunningDelivery {
         let env = self.parts.context.env.clone();
-        let task: Fut<'static, ()> = Box::pin(async move { self.run().await });
-        env.rt.spawn("delivery of events", task)
+        let ((stop, stopping), (end, ended)) = (watch::channel(false), watch::channel(false));
+        let counters = self.counters.clone();
+        let task: Fut<'static, ()> = Box::pin(async move {
+            self.run(stopping).await;
+            end.send_replace(true);
+        });
+        let _task = env.rt.spawn("delivery of events", task);
+        RunningDelivery { counters, stop, ended, _task }
     }
 
-    async fn run(&self) {
+    async fn run(&self, mut stopping: watch::Receiver<bool>) {
+        let mut held = None;
+        {
+            let stopped = std::pin::pin!(stopping.wait_for(|stops| *stops));
+            let delivered = std::pin::pin!(self.deliver_all(&mut held));
+            futures::future::select(stopped, delivered).await;
+        }
+        if let Some(mut held) = held
+            && self.has_lease(&held)
+        {
+            let clock = self.parts.context.env.clock.as_ref();
+            let _ = timeout(clock, RELEASE_MAX, self.release(&mut held)).await;
+        }
+    }
+
+    /// Takes leases and delivers under them until the fold has stopped. `held` is the queue under the present lease. May be
+    /// cancelled.
+    async fn deliver_all(&self, held: &mut Option<HeldQueue>) {
         let mut changes = self.parts.events.follow();
         while !self.parts.health.is_stopped() {
-            if let Some(mut held) = self.take_lease(&mut changes).await {
-                while self.step(&mut held, &mut changes).await {}
+            *held = self.take_lease(&mut changes).await;
+            while let Some(present) = held {
+                if !self.step(present, &mut changes).await {
+                    *held = None;
+                }
             }
         }
     }
@@ -145,7 +211,12 @@ impl Delivery {
                 return true;
             }
         };
-        if page.events.is_empty() {
+        if let Some(damaged) = &page.damaged {
+            held.lost(damaged, self.now());
+            self.counters.note_dropped(1);
+            let (queue, sequencer) = (self.queue.as_str(), damaged.position.offset.get());
+            tracing::error!(queue, sequencer, "an event cannot be decoded and is lost");
+        } else if page.events.is_empty() {
             self.wait_for_events(held, changes).await;
         } else if excess > 0 {
             self.drop_events(held, page.first_of(excess), "the queue is full");
@@ -159,7 +230,7 @@ impl Delivery {
     async fn deliver(&self, held: &mut HeldQueue, page: &EventPage) {
         let old = match &self.receiver {
             Some(_) if held.failures == 0 => &page.events[..0],
-            _ => page.older_than(self.parts.context.env.clock.wall(), self.options.age_max),
+            _ => page.older_than(self.parts.clock.trusted(), self.options.age_max),
         };
         if !old.is_empty() {
             return self.drop_events(held, old, "the events are too old");
@@ -172,7 +243,9 @@ impl Delivery {
             held.delivered(&page.events, self.now());
             self.say(held).await;
         }
-        match receiver.deliver(&page.events).await {
+        let clock = self.parts.context.env.clock.as_ref();
+        let delivered = timeout(clock, DELIVERY_MAX, receiver.deliver(&page.events)).await;
+        match delivered.unwrap_or_else(|| Err("the receiver did not answer in time".into())) {
             Ok(()) => {
                 if held.failures > 0 {
                     tracing::info!(
@@ -181,34 +254,38 @@ impl Delivery {
                         "events are delivered again"
                     );
                 }
-                held.failures = 0;
+                (held.failures, held.failing_since) = (0, None);
                 held.delivered(&page.events, self.now());
                 self.counters.note_delivered(page.events.len() as u64);
             }
-            Err(error) => {
-                held.failures += 1;
-                // Of a receiver that is down for days, one line for each doubling of the tries.
-                if held.failures.is_power_of_two() {
-                    let (queue, tries) = (self.queue.as_str(), held.failures);
-                    tracing::warn!(
-                        error,
-                        queue,
-                        tries,
-                        "events could not be delivered; trying again"
-                    );
-                }
-                self.counters.note_failed(error);
-                if held.has_unsaid() {
-                    self.say(held).await;
-                }
-                let env = &self.parts.context.env;
-                let doubled = BACK_OFF * 2u32.saturating_pow(held.failures.min(16) - 1);
-                let longest = doubled.min(BACK_OFF_MAX);
-                // Between half of the pause and all of it, so that many queues do not try in step.
-                let jitter = 500 + (env.random.next() % 501) as u32;
-                self.pause(longest * jitter / 1000).await;
-            }
+            Err(error) => self.note_failure(held, error).await,
         }
+    }
+
+    /// Counts a delivery that failed, and waits before the next try, or leaves the queue to other nodes.
+    async fn note_failure(&self, held: &mut HeldQueue, error: String) {
+        held.failures += 1;
+        let failing_since = *held.failing_since.get_or_insert(self.now());
+        // Of a receiver that is down for days, one line for each doubling of the tries.
+        if held.failures.is_power_of_two() {
+            let (queue, tries) = (self.queue.as_str(), held.failures);
+            tracing::warn!(error, queue, tries, "events could not be delivered; trying again");
+        }
+        self.counters.note_failed(error);
+        if held.has_unsaid() {
+            self.say(held).await;
+        }
+        if self.is_in_cluster() && self.now().since(failing_since) >= YIELD {
+            self.release(held).await;
+            // The other nodes are first, and then this one tries again.
+            return self.pause(LEASE).await;
+        }
+        let env = &self.parts.context.env;
+        let doubled = BACK_OFF * 2u32.saturating_pow(held.failures.min(16) - 1);
+        let longest = doubled.min(BACK_OFF_MAX);
+        // Between half of the pause and all of it, so that many queues do not try in step.
+        let jitter = 500 + (env.random.next() % 501) as u32;
+        self.pause(longest * jitter / 1000).await;
     }
 
     /// Gives up events at the beginning of the queue.
@@ -263,6 +340,35 @@ impl Delivery {
         }
     }
 
+    /// Gives the lease back. After an error another process has to wait for the lease to end.
+    async fn release(&self, held: &mut HeldQueue) {
+        let body = RecordBody::EventCursor(held.release(&self.queue));
+        if let Err(error) = self.parts.intake.submit("", "", body).await {
+            tracing::debug!(%error, queue = self.queue, "the lease of a queue could not be given back");
+        }
+    }
+
+    /// True for a process of a cluster, in which other nodes can deliver.
+    fn is_in_cluster(&self) -> bool {
+        self.parts.context.options.node.is_some()
+    }
+
+    /// True where the settings have the queue's destination.
+    fn has_destination(&self) -> bool {
+        self.receiver.is_some() || self.options.expects_drops
+    }
+
+    /// The silence after which this process may take a queue over.
+    fn patience(&self, queue: &EventQueue) -> Duration {
+        match (self.is_in_cluster(), self.has_destination()) {
+            (false, _) => Duration::ZERO,
+            (true, false) => ORPHANED,
+            // A queue that nobody delivers.
+            (true, true) if queue.process == WriterId::default() => Duration::ZERO,
+            (true, true) => LEASE,
+        }
+    }
+
     /// Waits for events, then takes the queue over; `None` when that must be tried again.
     async fn take_lease(&self, changes: &mut watch::Receiver<Offset>) -> Option<HeldQueue> {
         changes.borrow_and_update();
@@ -274,9 +380,19 @@ impl Delivery {
         if view.queue.process == self.parts.process {
             return Some(HeldQueue::new(view.queue));
         }
-        let quiet = self.now().since(view.heard);
-        if self.parts.context.options.node.is_some() && quiet < LEASE {
-            self.pause((LEASE - quiet).min(RETRY)).await;
+        let quiet = |view: &QueueView| self.now().since(view.heard);
+        let patience = self.patience(&view.queue);
+        if quiet(&view) < patience {
+            self.pause((patience - quiet(&view)).min(RETRY)).await;
+            return None;
+        }
+        // A node whose fold is behind the log has not heard of the newest cursors, so the decision is made at the log's end.
+        if self.is_in_cluster() && self.parts.reads.fresh().await.is_err() {
+            self.pause(RETRY).await;
+            return None;
+        }
+        let view = self.parts.events.view(&self.queue);
+        if view.queue.process == self.parts.process || quiet(&view) < self.patience(&view.queue) {
             return None;
         }
         let mut wanted = HeldQueue::new(view.queue);
@@ -311,7 +427,8 @@ impl Delivery {
             .unsaid_since
             .is_some_and(|since| unsaid >= CURSOR_EVENTS || now.since(since) >= CURSOR_PAUSE);
         let view = self.parts.events.view(&self.queue);
-        let must_renew = self.parts.context.options.node.is_some()
+        let must_renew = self.is_in_cluster()
+            && self.has_destination()
             && view.queue.waiting() > 0
             && now.since(view.heard) >= RENEW;
         is_due || must_renew

@@ -26,8 +26,8 @@ pub(crate) mod nodes;
 pub(crate) mod options;
 mod payload;
 mod readiness;
-mod reads;
-mod record_clock;
+pub(crate) mod reads;
+pub(crate) mod record_clock;
 pub(crate) mod space;
 mod streams;
 mod time_bound;
@@ -47,7 +47,9 @@ use tokio::sync::watch;
 
 use crate::catalog::store::CatalogStore;
 use crate::catalog::{self, Catalog, LoadError};
-use crate::delivery::{Delivery, DeliveryCounters, DeliveryOptions, DeliveryParts, EventReceiver};
+use crate::delivery::{
+    Delivery, DeliveryCounters, DeliveryOptions, DeliveryParts, EventReceiver, RunningDelivery,
+};
 use crate::jobs::board::{JobBoard, JobsStatus};
 use crate::jobs::cutter::Cutter;
 use crate::jobs::flush::FlushJob;
@@ -473,14 +475,13 @@ impl Partition {
     }
 
     /// Starts the delivery of a queue of events to a receiver, or, without a receiver, the end of events that are too
-    /// old or too many. Must be called once for a queue; dropping the task ends the delivery, which the next start
-    /// continues.
+    /// old or too many. Must be called once for a queue; the next start continues a delivery that has ended.
     pub fn deliver(
         &self,
         queue: &str,
         receiver: Option<Arc<dyn EventReceiver>>,
         options: DeliveryOptions,
-    ) -> (Task, Arc<DeliveryCounters>) {
+    ) -> RunningDelivery {
         let counters = Arc::new(DeliveryCounters::default());
         let parts = DeliveryParts {
             context: self.context.clone(),
@@ -488,11 +489,11 @@ impl Partition {
             events: self.events.clone(),
             health: self.health.clone(),
             intake: self.intake.clone(),
+            reads: self.reads.clone(),
+            clock: self.clock.clone(),
             process: self.process,
         };
-        let (queue, counted) = (queue.to_owned(), counters.clone());
-        let delivery = Delivery { parts, queue, receiver, options, counters };
-        (delivery.start(), counted)
+        Delivery { parts, queue: queue.to_owned(), receiver, options, counters }.start()
     }
 
     /// Returns the queues of events, in the order of their names.

@@ -12,8 +12,7 @@ mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compactor::delivery::{DeliveryCounters, DeliveryOptions, EventReceiver};
-use ingest::env::Task;
+use compactor::delivery::{DeliveryOptions, EventReceiver, RunningDelivery};
 use ingest::ids::PartitionId;
 use parking_lot::Mutex;
 
@@ -33,18 +32,17 @@ const LEFT_BYTES: u64 = 1 << 30;
 const LEFT_AGE: Duration = Duration::from_secs(7 * 86_400);
 
 /// The delivery of one queue in one partition.
-struct RunningDelivery {
+struct QueueDelivery {
     partition: PartitionId,
     queue: String,
-    counters: Arc<DeliveryCounters>,
-    _task: Task,
+    running: RunningDelivery,
 }
 
-/// The deliveries of this process. Dropping it ends them; the next start continues.
+/// The deliveries of this process. The next start continues them.
 pub struct EventDeliveries {
     store: Arc<Store>,
     destinations: Arc<Vec<EventDestination>>,
-    running: Mutex<Vec<RunningDelivery>>,
+    running: Mutex<Vec<QueueDelivery>>,
 }
 
 impl EventDeliveries {
@@ -89,9 +87,15 @@ impl EventDeliveries {
         receiver: Option<Arc<dyn EventReceiver>>,
         options: DeliveryOptions,
     ) {
-        let (task, counters) = partition.deliver(queue, receiver, options);
-        let (id, queue) = (partition.id(), queue.to_owned());
-        self.running.lock().push(RunningDelivery { partition: id, queue, counters, _task: task });
+        let running = partition.deliver(queue, receiver, options);
+        let (partition, queue) = (partition.id(), queue.to_owned());
+        self.running.lock().push(QueueDelivery { partition, queue, running });
+    }
+
+    /// Ends all deliveries and their leases, so that other nodes go on at once; at most two seconds.
+    pub async fn stop(&self) {
+        let stops: Vec<_> = self.running.lock().iter().map(|queue| queue.running.stop()).collect();
+        futures::future::join_all(stops).await;
     }
 
     /// Bounds queues whose destination the settings do not have: their events wait until they are too old or too many.

@@ -187,7 +187,7 @@ async fn serve_store(
     let all = [s3.connections.clone(), admin.connections.clone()];
     let state = AdminService::new(
         store.clone(),
-        events,
+        events.clone(),
         sql.clone(),
         metrics,
         ready.clone(),
@@ -208,6 +208,7 @@ async fn serve_store(
     }
     // The admin address continues to answer until the process ends, now with "stopping".
     ready.store(false, std::sync::atomic::Ordering::Relaxed);
+    events.stop().await;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use ingest::ids::WriterId;
 use ingest::record::{EventCursor, EventPosition};
 use ingest::time::Tick;
 
+use super::page::DamagedEvent;
 use crate::state::{DueEvent, EventQueue};
 
 /// A queue under this process's lease.
@@ -20,6 +21,8 @@ pub(super) struct HeldQueue {
     pub said: u64,
     /// The number of tries that have failed in a row.
     pub failures: u32,
+    /// The time of the first of these.
+    pub failing_since: Option<Tick>,
     /// The time of the last message about dropped events.
     pub warned: Option<Tick>,
 }
@@ -29,8 +32,16 @@ impl HeldQueue {
     pub fn new(queue: EventQueue) -> Self {
         let (lease, position) = (queue.lease, queue.position);
         let said = queue.delivered + queue.dropped;
-        let (unsaid_since, failures, warned) = (None, 0, None);
-        Self { lease, position, totals: queue, unsaid_since, said, failures, warned }
+        Self {
+            lease,
+            position,
+            totals: queue,
+            unsaid_since: None,
+            said,
+            failures: 0,
+            failing_since: None,
+            warned: None,
+        }
     }
 
     /// Counts delivered events and moves behind them. Must be called only after the receiver has acknowledged them.
@@ -43,6 +54,14 @@ impl HeldQueue {
     pub fn dropped(&mut self, events: &[DueEvent], now: Tick) {
         self.totals.dropped += events.len() as u64;
         self.pass(events, now);
+    }
+
+    /// Counts an event that cannot be read as dropped and moves behind it. The caller must tell the operator.
+    pub fn lost(&mut self, event: &DamagedEvent, now: Tick) {
+        self.totals.dropped += 1;
+        self.position = event.position.next();
+        self.totals.done_bytes += event.bytes;
+        self.unsaid_since.get_or_insert(now);
     }
 
     fn pass(&mut self, events: &[DueEvent], now: Tick) {
@@ -69,5 +88,11 @@ impl HeldQueue {
             dropped: self.totals.dropped,
             bytes: self.totals.done_bytes,
         }
+    }
+
+    /// The record that ends the lease: the next one, of no process. Any process may take the queue over at once.
+    pub fn release(&mut self, queue: &str) -> EventCursor {
+        let lease = self.lease + 1;
+        EventCursor { lease, ..self.cursor(queue, WriterId::default()) }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use ingest::log::ReadError;
 use ingest::record::EventPosition;
 use ingest::time::WallTime;
@@ -17,11 +16,24 @@ use crate::view::Snapshot;
 pub struct EventPage {
     /// The events.
     pub events: Vec<DueEvent>,
+    /// The first event of the page if that event cannot be decoded. The page then has no other, and readers go on behind
+    /// the damaged one.
+    pub damaged: Option<DamagedEvent>,
+}
+
+/// An event that is there and cannot be decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct DamagedEvent {
+    /// The place in the queue.
+    pub position: EventPosition,
+    /// The bytes in the state, key included.
+    pub bytes: u64,
 }
 
 impl EventPage {
     /// Reads events at or above a position, up to a number of them, and until their bytes reach a limit. At least one
-    /// if there is one. Fails if the state cannot be read or an event cannot be decoded.
+    /// if there is one. A page ends before an event that cannot be decoded, unless that event is the first. Fails if the
+    /// state cannot be read.
     pub async fn read(
         snapshot: &Snapshot,
         queue: &str,
@@ -36,9 +48,18 @@ impl EventPage {
             && bytes < bytes_max
             && let Some((key, value)) = cursor.next().await?
         {
-            let due = due_event(queue, &key, value)?;
-            bytes += due.bytes;
-            page.events.push(due);
+            let Some((_, position)) = key.parse_event() else {
+                return Err(state_corruption(0, "the key of an event"));
+            };
+            let event_bytes = event_bytes(queue, &value);
+            let Ok(event) = ObjectEvent::decode(value) else {
+                if page.events.is_empty() {
+                    page.damaged = Some(DamagedEvent { position, bytes: event_bytes });
+                }
+                break;
+            };
+            bytes += event_bytes;
+            page.events.push(DueEvent { position, event, bytes: event_bytes });
         }
         Ok(page)
     }
@@ -60,13 +81,4 @@ impl EventPage {
         let count = self.events.iter().take_while(|due| due.event.time.micros() < oldest).count();
         &self.events[..count]
     }
-}
-
-fn due_event(queue: &str, key: &StateKey, value: Bytes) -> Result<DueEvent, ReadError> {
-    let corrupt = |_| state_corruption(0, "an event");
-    let (_, position) =
-        key.parse_event().ok_or_else(|| state_corruption(0, "the key of an event"))?;
-    let bytes = event_bytes(queue, &value);
-    let event = ObjectEvent::decode(value).map_err(corrupt)?;
-    Ok(DueEvent { position, event, bytes })
 }

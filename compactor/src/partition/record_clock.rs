@@ -55,6 +55,13 @@ impl RecordClock {
         time
     }
 
+    /// Returns the present time for comparisons with times of records: a wall clock that has jumped ahead is not believed.
+    pub fn trusted(&self) -> WallTime {
+        let clock = &self.context.env.clock;
+        let bound = *self.bound.lock();
+        bound.trusted(clock.wall(), clock.now())
+    }
+
     /// Notes the time of a record that another process wrote. Called by the fold, only for records that
     /// changed something.
     pub fn saw(&self, time: WallTime) {

@@ -65,8 +65,13 @@ impl TimeBound {
     pub fn stamp(&mut self, wall: WallTime, now: Tick) -> (WallTime, bool) {
         let is_held = self.doubts(wall, now);
         let has_changed = std::mem::replace(&mut self.is_held, is_held) != is_held;
-        let time = if is_held { self.expected(now) } else { wall };
-        (time, has_changed)
+        (self.trusted(wall, now), has_changed)
+    }
+
+    /// Returns the wall clock's time if the clock is trusted, and else the expected time. For comparisons with times of
+    /// records; changes nothing.
+    pub fn trusted(&self, wall: WallTime, now: Tick) -> WallTime {
+        if self.doubts(wall, now) { self.expected(now) } else { wall }
     }
 
     /// Notes the time of another process's record, which only moves the trusted time forward. Must be

@@ -49,12 +49,12 @@ impl EventDeliveries {
                     report.oldest_seconds = oldest.ok().flatten();
                 }
                 let running = self.running.lock();
-                let is_it = |one: &&super::RunningDelivery| {
+                let is_it = |one: &&super::QueueDelivery| {
                     one.partition == partition.id() && one.queue == destination
                 };
                 if let Some(one) = running.iter().find(is_it) {
-                    report.failures = one.counters.failed();
-                    report.error = one.counters.error();
+                    report.failures = one.running.counters.failed();
+                    report.error = one.running.counters.error();
                 }
                 drop(running);
                 report.destination = destination;

@@ -207,10 +207,15 @@ impl KeptEvents {
             }
             self.changes.borrow_and_update();
             let partition = store.partition_of(bucket);
+            let page = partition.events(&self.queue, self.next, PAGE_EVENTS, PAGE_BYTES).await?;
+            // After the read: the page lacks events that have become too old since.
             if partition.events_begin(&self.queue) > self.next {
                 return Ok(None);
             }
-            let page = partition.events(&self.queue, self.next, PAGE_EVENTS, PAGE_BYTES).await?;
+            if let Some(damaged) = page.damaged {
+                self.next = damaged.position.next();
+                continue;
+            }
             self.read = page.events.into();
             if self.read.is_empty() && self.changes.changed().await.is_err() {
                 return Ok(None);

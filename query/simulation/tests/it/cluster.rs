@@ -22,6 +22,7 @@ mod client;
 mod ending;
 mod faults;
 mod history;
+mod leases;
 pub mod node;
 mod quarantine;
 mod world;

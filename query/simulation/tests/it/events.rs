@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use compactor::delivery::{DeliveryOptions, DueEvent, EventPage, EventReceiver};
+use compactor::delivery::{DeliveryOptions, DueEvent, EventPage, EventReceiver, RunningDelivery};
 use compactor::outcome::RecordOutcome;
-use compactor::state::EventQueue;
-use ingest::env::{Env, Fut, Task};
+use compactor::state::{EventQueue, StateKey};
+use ingest::env::{Env, Fut};
 use ingest::ids::{BucketId, Offset};
 use ingest::mutant::Mutant;
 use ingest::name::{BucketName, ObjectKey};
@@ -22,7 +22,8 @@ use simulator::{CrashSurvival, RunStopped, Sim, SimDisk};
 use crate::crash::seeds;
 use crate::world::{Engine, open};
 
-const QUEUE: &str = "hook";
+/// The destination of all events.
+pub const QUEUE: &str = "hook";
 const BUCKET: &str = "reporting";
 
 /// A receiver outside of the store, which keeps what came through every crash of the store.
@@ -84,13 +85,13 @@ fn connect(
     engine: &Engine,
     receiver: &Arc<Receiver>,
     bytes_max: u64,
-) -> Task {
+) -> RunningDelivery {
     let connection = Connection { receiver: receiver.clone(), env: sim.env(disk) };
-    engine.partition.deliver(QUEUE, Some(Arc::new(connection)), options(bytes_max)).0
+    engine.partition.deliver(QUEUE, Some(Arc::new(connection)), options(bytes_max))
 }
 
 /// Makes the bucket that reports everything, if it is not there yet.
-async fn reporting(engine: &Engine) -> Result<BucketId, String> {
+pub async fn reporting(engine: &Engine) -> Result<BucketId, String> {
     let name = BucketName::new(BUCKET).expect("a good name");
     let known = engine.partition.buckets().named(&name).map(|bucket| bucket.id);
     let bucket = match known {
@@ -313,6 +314,71 @@ fn a_queue_without_a_receiver_stays_within_its_bound() {
         let came: BTreeSet<Offset> = receiver.came.lock().iter().map(|(_, at)| *at).collect();
         let newest = acknowledged.lock()[drained.dropped as usize..].to_vec();
         assert_eq!(came, newest.iter().map(|(_, at)| *at).collect());
+        engine.close().await;
+        Ok::<(), String>(())
+    });
+    lived.unwrap_or_else(|stopped| panic!("{stopped:?}")).unwrap();
+    sim.stop();
+}
+
+/// Events that cannot be decoded, first in the queue and between others: each costs itself only, and is counted.
+#[test]
+fn a_damaged_event_stops_no_other_one() {
+    let sim = Sim::new(8);
+    let disk = SimDisk::new(&sim);
+    let receiver = Arc::new(Receiver::default());
+    let lived = sim.block_on(&disk, async {
+        let engine = open(&sim, &disk).await?;
+        let bucket = reporting(&engine).await?;
+        for key in ["a", "b", "c", "d", "e"] {
+            let key = ObjectKey::new(key.as_bytes().to_vec()).expect("a short key");
+            engine.put(bucket, &key, b"bytes", WriteCondition::Always).await?;
+        }
+        let snapshot = engine.partition.snapshot();
+        let page = EventPage::read(&snapshot, QUEUE, EventPosition::default(), 9, u64::MAX).await;
+        let events = page.map_err(|error| error.to_string())?.events;
+        for at in [0, 2, 3] {
+            let position = events[at].position;
+            let change = (StateKey::event(QUEUE, position), Some("no event".into()));
+            snapshot.view.memtable.insert(position.offset, Vec::new(), vec![change]);
+        }
+        let _delivery = connect(&sim, &disk, &engine, &receiver, ROOMY);
+        drain(&sim, &disk, &engine).await?;
+        let came: BTreeSet<String> =
+            receiver.came.lock().iter().map(|(key, _)| key.clone()).collect();
+        assert_eq!(came, BTreeSet::from(["b".to_owned(), "e".to_owned()]));
+        let queue = queue(&engine);
+        assert_eq!((queue.added, queue.delivered, queue.dropped), (5, 2, 3));
+        engine.close().await;
+        Ok::<(), String>(())
+    });
+    lived.unwrap_or_else(|stopped| panic!("{stopped:?}")).unwrap();
+    sim.stop();
+}
+
+/// A wall clock that jumps ahead while a receiver is down: no event is too old by that.
+#[test]
+fn a_clock_that_jumps_ahead_drops_no_event() {
+    let sim = Sim::new(6);
+    let disk = SimDisk::new(&sim);
+    let (receiver, acknowledged) = (Arc::new(Receiver::default()), Mutex::default());
+    *receiver.is_down.lock() = true;
+    let lived = sim.block_on(&disk, async {
+        let engine = open(&sim, &disk).await?;
+        let connection = Connection { receiver: receiver.clone(), env: sim.env(&disk) };
+        let bounds = DeliveryOptions { age_max: Duration::from_secs(200), ..options(ROOMY) };
+        let delivery = engine.partition.deliver(QUEUE, Some(Arc::new(connection)), bounds);
+        let bucket = reporting(&engine).await?;
+        write(&sim, &engine, bucket, &acknowledged).await?;
+        sim.jump_wall_clock(86_400 * 1_000_000);
+        sim.sleep(Duration::from_secs(100)).await;
+        assert_eq!(queue(&engine).dropped, 0);
+        // By the clock that counts they become too old all the same.
+        sim.sleep(Duration::from_secs(300)).await;
+        assert_eq!(queue(&engine).waiting(), 0);
+        assert_eq!(queue(&engine).dropped, acknowledged.lock().len() as u64);
+        delivery.stop().await;
+        assert_eq!(queue(&engine).process, ingest::ids::WriterId::default(), "given back");
         engine.close().await;
         Ok::<(), String>(())
     });
