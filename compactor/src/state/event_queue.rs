@@ -54,14 +54,20 @@ impl EventQueue {
         if !takes_over && !is_own {
             return Err(Rejection::StaleLease);
         }
+        let delivered = self.delivered.max(cursor.delivered);
+        let dropped = self.dropped.max(cursor.dropped);
+        let done_bytes = self.done_bytes.max(cursor.bytes);
         Ok(Self {
             lease: cursor.lease,
             process: cursor.process,
             position: self.position.max(cursor.position),
-            delivered: self.delivered.max(cursor.delivered),
-            dropped: self.dropped.max(cursor.dropped),
-            done_bytes: self.done_bytes.max(cursor.bytes),
-            ..*self
+            // Records of events may be lost whose delivery a cursor has counted. Otherwise as many new ones would not count as
+            // waiting.
+            added: self.added.max(delivered.saturating_add(dropped)),
+            added_bytes: self.added_bytes.max(done_bytes),
+            delivered,
+            dropped,
+            done_bytes,
         })
     }
 
@@ -205,6 +211,17 @@ mod tests {
         let second = first.moved(&cursor(2, SECOND, 7)).unwrap();
         assert_eq!((second.process, second.position, second.delivered), (SECOND, at(7), 2));
         assert_eq!(second.moved(&cursor(1, FIRST, 9)), Err(Rejection::StaleLease));
+    }
+
+    /// The records of two events are lost, and the cursor behind them is not.
+    #[test]
+    fn lost_events_do_not_hide_new_ones() {
+        let moved = EventQueue { added: 1, ..EventQueue::default() }.moved(&cursor(1, FIRST, 5));
+        let mut queues = EventQueues::default();
+        queues.set("hook", moved.unwrap());
+        queues.add(&event(9));
+        let queue = queues.get("hook").unwrap();
+        assert_eq!((queue.waiting(), queue.waiting_bytes()), (1, event(9).bytes()));
     }
 
     #[test]
