@@ -4,6 +4,8 @@
 //! A preflight request is about the method of `Access-Control-Request-Method`. An actual request is about its own method,
 //! unless it has that header. AWS decides so, and tells all methods of the rule in the answer.
 
+use std::collections::BTreeSet;
+
 use crate::document::{CorsConfiguration, CorsRule};
 use crate::error::{ErrorCode, S3Error};
 
@@ -83,38 +85,59 @@ fn check_rule(rule: &CorsRule) -> Result<(), S3Error> {
     Ok(())
 }
 
+/// The most names of headers that are compared with rules. A browser asks for those that a page sets.
+const ASKED_MAX: usize = 100;
+
 /// The permission of the first rule, in the order of the document, that matches a request; `None` if no rule does, and then
 /// a preflight request must be refused. Origins are compared with case, names of
 /// headers without. A `*` in a pattern stands for any text, also for none.
+///
+/// No rule matches a request for more than 100 headers: anybody may send it, so its work must be bounded by the rules alone.
 pub fn grant<'a>(
     configuration: &'a CorsConfiguration,
     request: &CorsRequest<'a>,
 ) -> Option<CorsGrant<'a>> {
-    configuration.rules.iter().find_map(|rule| grant_of(rule, request))
+    let asked = request.headers.unwrap_or_default().split(',').map(str::trim);
+    let asked = asked.filter(|name| !name.is_empty()).take(ASKED_MAX + 1);
+    let asked: Vec<String> = asked.map(str::to_ascii_lowercase).collect();
+    if asked.len() > ASKED_MAX {
+        return None;
+    }
+    let (rule, origin) = configuration.rules.iter().find_map(|rule| {
+        let origin = granted_origin(rule, request)?;
+        allows_all(&rule.allowed_headers, &asked).then_some((rule, origin))
+    })?;
+    Some(CorsGrant { rule, origin, headers: asked })
 }
 
-fn grant_of<'a>(rule: &'a CorsRule, request: &CorsRequest<'a>) -> Option<CorsGrant<'a>> {
+/// The origin that the answer names, if a rule has the method and the origin of a request.
+fn granted_origin<'a>(rule: &CorsRule, request: &CorsRequest<'a>) -> Option<&'a str> {
     if !rule.allowed_methods.iter().any(|method| method == request.method) {
         return None;
     }
     let origin = request.origin.as_bytes();
     let of_origin = |pattern: &&String| is_match(pattern, origin, <[u8]>::eq);
     let pattern = rule.allowed_origins.iter().find(of_origin)?;
-    let asked = request.headers.unwrap_or_default().split(',').map(str::trim);
-    let asked: Vec<&str> = asked.filter(|name| !name.is_empty()).collect();
-    let is_allowed = |name: &&str| {
-        let of_header =
-            |pattern: &String| is_match(pattern, name.as_bytes(), <[u8]>::eq_ignore_ascii_case);
-        rule.allowed_headers.iter().any(of_header)
-    };
-    if !asked.iter().all(is_allowed) {
-        return None;
+    Some(if pattern == "*" { "*" } else { request.origin })
+}
+
+/// Returns true if each of the names, which are in lower case, matches a pattern. Only patterns with a `*` are compared with
+/// every name.
+fn allows_all(patterns: &[String], names: &[String]) -> bool {
+    let mut missing: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    for pattern in patterns {
+        if missing.is_empty() {
+            return true;
+        }
+        if pattern.contains('*') {
+            let is_missing =
+                |name: &str| !is_match(pattern, name.as_bytes(), <[u8]>::eq_ignore_ascii_case);
+            missing.retain(|name| is_missing(name));
+        } else {
+            missing.remove(pattern.to_ascii_lowercase().as_str());
+        }
     }
-    Some(CorsGrant {
-        rule,
-        origin: if pattern == "*" { "*" } else { request.origin },
-        headers: asked.into_iter().map(str::to_ascii_lowercase).collect(),
-    })
+    missing.is_empty()
 }
 
 /// Returns true if a text is the pattern's, whose first `*` stands for any text. `is_same` compares texts of one length.

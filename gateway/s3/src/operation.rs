@@ -18,6 +18,7 @@
 //! | on a write an unknown name without a value, which is how selectors are written | 501 |
 //! | any other name | ignored, as AWS does: SDKs add `x-id=GetObject` and the like |
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use http::HeaderMap;
@@ -64,7 +65,10 @@ fn is_strong(name: &str) -> bool {
 
 /// Returns true if a query parameter with this name selects another operation than a request without it.
 pub(crate) fn is_selector(name: &str) -> bool {
-    is_strong(name) && OPERATIONS.iter().any(|definition| definition.selectors.contains(&name))
+    static SELECTORS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+        OPERATIONS.iter().flat_map(|definition| definition.selectors).copied().collect()
+    });
+    is_strong(name) && SELECTORS.contains(name)
 }
 
 /// A query name that may occur several times.
@@ -72,8 +76,11 @@ fn is_list(name: &str) -> bool {
     name == "events"
 }
 
+/// Returns true if an operation takes a query parameter with this name, as a selector or as a further one.
 fn is_parameter(name: &str) -> bool {
-    OPERATIONS.iter().any(|definition| definition.takes(name))
+    static PARAMETERS: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| OPERATIONS.iter().flat_map(|definition| definition.taken()).collect());
+    PARAMETERS.contains(name)
 }
 
 impl OperationDefinition {
@@ -144,9 +151,10 @@ pub fn check(
 }
 
 fn check_query(found: &OperationDefinition, request: &RequestParts<'_>) -> Result<(), S3Error> {
-    for (index, (name, value)) in request.query.iter().enumerate() {
+    let mut seen = HashSet::new();
+    for (name, value) in request.query {
         let name = name.as_str();
-        let is_twice = request.query[..index].iter().any(|(other, _)| other == name);
+        let is_twice = !seen.insert(name);
         if is_twice && is_parameter(name) && !is_list(name) {
             return Err(invalid(name, value, format!("The parameter {name} is given twice.")));
         }

@@ -12,6 +12,8 @@ mod condition;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
@@ -136,13 +138,14 @@ impl PostPolicy {
                 return Err(denied(format!("Policy Condition failed: {}", condition.shown())));
             }
         }
-        let is_free = |name: &str| !self.conditions.iter().any(|condition| condition.names(name));
+        let named = self.conditions.iter().filter_map(PolicyCondition::field_name);
+        let named: HashSet<String> = named.map(str::to_ascii_lowercase).collect();
         let given = fields.all().map(|(name, _)| name.to_owned());
         let mut names: Vec<String> = given.filter(|name| !needs_no_condition(name)).collect();
         if !names.iter().any(|name| name.eq_ignore_ascii_case("bucket")) {
             names.push("bucket".to_owned());
         }
-        names.retain(|name| is_free(name));
+        names.retain(|name| !named.contains(&name.to_ascii_lowercase()));
         if names.is_empty() {
             return Ok(());
         }

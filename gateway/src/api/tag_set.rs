@@ -1,5 +1,7 @@
 //! Tag sets: the document of the tagging operations, and the limits of S3.
 
+use std::collections::HashSet;
+
 use s3::document::{self, Tag, Tagging};
 use s3::error::{ErrorCode, S3Error};
 use s3::names;
@@ -38,12 +40,8 @@ impl Tagged {
 /// has a key twice, and as [`check`] does.
 pub fn of_header(text: &str) -> Result<TagSet, S3Error> {
     let tags = names::query(text)?;
-    let is_twice = |(index, (key, _)): (usize, &(String, String))| {
-        tags[..index].iter().any(|(other, _)| other == key)
-    };
-    let is_malformed =
-        tags.iter().any(|(key, _)| key.is_empty()) || tags.iter().enumerate().any(is_twice);
-    if is_malformed {
+    let keys: HashSet<&str> = tags.iter().map(|(key, _)| key.as_str()).collect();
+    if keys.contains("") || keys.len() < tags.len() {
         return Err(ErrorCode::InvalidArgument
             .because("The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
             .with("ArgumentName", "x-amz-tagging")

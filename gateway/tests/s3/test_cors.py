@@ -221,6 +221,22 @@ def test_rules_take_effect_when_they_are_put_and_end_when_they_are_removed(serve
     assert error_of(ask(server, "OPTIONS", f"/{bucket}/key", preflight))[2] == NOT_ENABLED
 
 
+@pytest.mark.parametrize("pattern", ["x-{}", "y*{}", "*"], ids=["names", "patterns", "all"])
+def test_anybody_may_ask_and_nobody_gets_unbounded_work(server, s3, bucket, pattern):
+    """The largest documents, and as many names as a head may have and more: each answer is that of a small request."""
+    patterns = [pattern] if pattern == "*" else [pattern.format(at) for at in range(1500)]
+    put_rules(s3, bucket, rule(AllowedHeaders=patterns))
+    for count, wanted in [(100, 403 if "y" in pattern else 200), (101, 403), (1500, 403)]:
+        names = ",".join(f"x-{at}" for at in range(count))
+        asked = {"Origin": "https://page", "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": names}
+        answer = ask(server, "OPTIONS", f"/{bucket}/key", asked)
+        assert (answer.status, "access-control-allow-origin" in answer.headers) == (wanted, wanted == 200), count
+        # The same names on a request of another kind, and on one whose head is refused.
+        assert ("access-control-allow-origin" in ask(server, "GET", f"/{bucket}", asked, keys=ROOT_KEYS).headers) == (wanted == 200)
+        too_long = ask(server, "GET", f"/{bucket}", asked | {"x-filler": "a" * (16 << 10)})
+        assert (too_long.status, "access-control-allow-origin" in too_long.headers) == (400, wanted == 200)
+
+
 # What a page asks for, and the status of the answer: each has the headers, so that the page can read it.
 ACTUAL = [
     ("GET", "/cors-site/key", {}, ROOT_KEYS, 200),

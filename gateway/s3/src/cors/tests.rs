@@ -166,6 +166,36 @@ fn an_answer_has_the_headers_that_aws_sends() {
     assert_eq!(named[0].1, "https://b", "the element that matches first names the origin");
 }
 
+#[test]
+fn the_work_for_a_request_is_bounded_by_the_rules() {
+    let names = |count| (0..count).map(|at| format!("x-{at}")).collect::<Vec<_>>();
+    let of = |allowed: Vec<String>| {
+        let mut one = rule(&["GET"], &["*"], &[]);
+        one.allowed_headers = allowed;
+        rules(&[one])
+    };
+    // The largest documents: patterns that match nothing, and those that match the last name.
+    let many: Vec<String> = (0..1500).map(|at| format!("y*{at}")).collect();
+    let all = of(vec!["*".into()]);
+    let exact = of(names(2000));
+    let patterns = of([many, vec!["X-*".into()]].concat());
+    for (count, is_allowed) in [(1, true), (100, true), (101, false), (8000, false)] {
+        let names = names(count);
+        let doubled = names.iter().map(|name| format!("{},{name}", name.to_uppercase()));
+        for asked in [names.join(","), format!(" ,{},, ", names.join(" , "))] {
+            for configuration in [&all, &exact, &patterns] {
+                let found = answer(configuration, ("https://a", "GET", Some(&asked)));
+                assert_eq!(found.is_some(), is_allowed, "{count} names");
+            }
+        }
+        let doubled = doubled.collect::<Vec<_>>().join(",");
+        assert_eq!(answer(&exact, ("https://a", "GET", Some(&doubled))).is_some(), count <= 50);
+    }
+    assert!(answer(&all, ("https://a", "GET", Some(&",".repeat(60_000)))).is_some(), "no name");
+    let one_too_many = [names(99), vec!["z".into()]].concat().join(",");
+    assert!(answer(&exact, ("https://a", "GET", Some(&one_too_many))).is_none());
+}
+
 /// The obvious matcher: tries every length of the text that `*` stands for.
 fn naive(pattern: &str, text: &str) -> bool {
     match pattern.find('*') {
@@ -195,13 +225,13 @@ proptest! {
             (
                 prop::sample::subsequence(CORS_METHODS.to_vec(), 1..3),
                 prop::collection::vec("[ab]?\\*?[ab]?", 1..3),
-                prop::collection::vec("[xy]\\*?", 0..3),
+                prop::collection::vec("[xyX]?\\*?[yz]?", 0..4),
             ),
             1..5,
         ),
         origin in "[ab]{0,3}",
         method in prop::sample::select(CORS_METHODS.to_vec()),
-        headers in prop::collection::vec("[xyz]{1,2}", 0..3),
+        headers in prop::collection::vec("[xyzY]{1,3}", 0..4),
     ) {
         let configuration = CorsConfiguration {
             rules: rules.iter().map(|(methods, origins, allowed)| CorsRule {
@@ -215,7 +245,10 @@ proptest! {
         let first = configuration.rules.iter().position(|rule| {
             rule.allowed_methods.iter().any(|allowed| allowed == method)
                 && rule.allowed_origins.iter().any(|pattern| naive(pattern, &origin))
-                && headers.iter().all(|name| rule.allowed_headers.iter().any(|pattern| naive(pattern, name)))
+                && headers.iter().all(|name| {
+                    let naive = |pattern: &String| naive(&pattern.to_lowercase(), &name.to_lowercase());
+                    rule.allowed_headers.iter().any(naive)
+                })
         });
         let found = found.map(|grant| configuration.rules.iter().position(|rule| std::ptr::eq(rule, grant.rule)));
         prop_assert_eq!(found.flatten(), first);

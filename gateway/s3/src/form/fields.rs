@@ -1,5 +1,7 @@
 //! The fields of a form before its file.
 
+use std::collections::HashMap;
+
 use crate::error::{ErrorCode, S3Error};
 
 /// The text in a field that stands for the name of the file.
@@ -15,6 +17,8 @@ const IGNORED: &str = "x-ignore-";
 #[derive(Clone, Default, Debug)]
 pub struct FormFields {
     fields: Vec<(String, String)>,
+    /// The place of each field in `fields`, by its name in lower case: anybody may send a form with very many fields.
+    places: HashMap<String, usize>,
     filename: Option<String>,
 }
 
@@ -34,7 +38,7 @@ impl FormFields {
         if is_ignored {
             return Ok(());
         }
-        if self.raw(&name).is_some() {
+        if self.places.insert(name.to_ascii_lowercase(), self.fields.len()).is_some() {
             return Err(ErrorCode::InvalidArgument
                 .because(format!("The field {name} is given twice."))
                 .with("ArgumentName", name));
@@ -59,8 +63,8 @@ impl FormFields {
     }
 
     fn raw(&self, name: &str) -> Option<&str> {
-        let mut fields = self.fields.iter();
-        fields.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        let place = self.places.get(&name.to_ascii_lowercase())?;
+        self.fields.get(*place).map(|(_, value)| value.as_str())
     }
 
     /// A text with the name of the file in place of `${filename}`; the same text before the file name is known.

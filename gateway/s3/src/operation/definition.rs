@@ -198,6 +198,12 @@ impl OperationDefinition {
         self.selectors.contains(&name) || self.parameters.iter().any(|group| group.contains(&name))
     }
 
+    /// The query names that the operation takes, selectors first.
+    pub(super) fn taken(&self) -> impl Iterator<Item = &'static str> {
+        let parameters = self.parameters.iter().copied().flatten();
+        self.selectors.iter().chain(parameters).copied()
+    }
+
     /// Returns true if the operation obeys a header; one that it does not obey is ignored only if nothing depends on it.
     pub fn obeys(&self, name: &str) -> bool {
         let is_checksum = headers::is_checksum(name);

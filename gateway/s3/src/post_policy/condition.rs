@@ -147,10 +147,11 @@ impl PolicyCondition {
         }
     }
 
-    /// True if the condition is about the field with a name, in any case of letters. Never true of sizes.
-    pub fn names(&self, field: &str) -> bool {
-        let Self::Field { name, .. } = self else { return false };
-        name.strip_prefix('$').is_some_and(|name| name.eq_ignore_ascii_case(field))
+    /// The name of the field that the condition is about, in the spelling of the policy; `None` for sizes, and for a name
+    /// without `$`, which is the name of no field.
+    pub fn field_name(&self) -> Option<&str> {
+        let Self::Field { name, .. } = self else { return None };
+        name.strip_prefix('$')
     }
 
     /// The least and the greatest size that the condition allows; `None` unless the condition is about sizes.
