@@ -223,3 +223,56 @@ fn a_mismatch_shows_what_was_signed() {
     assert_eq!(error.extra[2].1, "c2ln");
     assert!(error.extra[3].1.starts_with("47 45 54 0a 0a 0a 54"));
 }
+
+/// The holder of a URL that was signed together with headers must send each of them. `x-amz-date` and its like are no headers
+/// when they are in the query, so nothing else would look at their values.
+#[test]
+fn no_parameter_stands_for_a_header_that_was_signed() {
+    let end = "Thu, 29 Mar 2007 03:40:20 +0000";
+    let date = "Tue, 27 Mar 2007 19:36:42 GMT";
+    let signed = |method: &str, lines: &str| {
+        let signature = signature(SECRET, &format!("{method}\n\n\n1175139620\n{lines}/b/k"));
+        crate::names::encode(&signature)
+    };
+    let target = |signature: &str, more: &str| {
+        format!("/b/k?AWSAccessKeyId=A&Signature={signature}&Expires=1175139620{more}")
+    };
+    let whole = signed("PUT", &format!("x-amz-date:{date}\nx-amz-meta-limit:1\n"));
+    let headers = [("x-amz-date", date), ("x-amz-meta-limit", "1")];
+    assert!(verify(&request("PUT", &target(&whole, ""), &headers), None, end).is_ok());
+    let date = crate::names::encode(date);
+    let in_query = format!("&x-amz-date={date}");
+    assert!(verify(&request("PUT", &target(&whole, &in_query), &headers[1..]), None, end).is_ok());
+    let refused = |more: &str| {
+        let parts = request("PUT", &target(&whole, more), &[]);
+        verify(&parts, None, end).unwrap_err().code
+    };
+    for name in ["x-amz-date", "X-Amz-Date"] {
+        for line_end in ["%0A", "%0a"] {
+            let more = format!("&{name}={date}{line_end}x-amz-meta-limit:1");
+            assert_eq!(refused(&more), ErrorCode::InvalidArgument, "{more}");
+        }
+    }
+    let in_name = format!("&x-amz-date:{date}%0Ax-amz-meta-limit=1");
+    assert_eq!(refused(&in_name), ErrorCode::InvalidArgument);
+    // The same in every parameter that becomes no header, and in some that do.
+    for name in [
+        "x-amz-algorithm",
+        "x-amz-content-sha256",
+        "x-amz-credential",
+        "x-amz-date",
+        "x-amz-expires",
+        "x-amz-signature",
+        "x-amz-signedheaders",
+        "x-amz-checksum-crc32",
+        "x-amz-meta-a",
+        "x-amz-security-token",
+    ] {
+        for value in ["1%0Ax-amz-z:2", "1%0D%0Ax-amz-z:2", "%0A", "1%0Dx"] {
+            let query = names::query(&format!("{name}={value}")).unwrap();
+            assert!(to_sign::check_values(&query).is_err(), "{name}={value}");
+        }
+        let query = names::query(&format!("{name}=a%20b:c%2Cd")).unwrap();
+        assert!(to_sign::check_values(&query).is_ok(), "{name}");
+    }
+}

@@ -29,15 +29,30 @@ fn is_signed(name: &str) -> bool {
     SIGNED.contains(&name) || operation::is_selector(name)
 }
 
-/// Fails with `InvalidArgument` for a signed parameter whose value contains `&` and the name of another one. The string
-/// to sign has values as they are decoded, so the signature of such a request is also that of a request with the two
-/// parameters, and the holder of a URL could take its `versionId` away.
+/// Returns true for a value with `&` and the name of a signed parameter behind: it reads as two parameters.
+fn is_several(value: &str) -> bool {
+    let after = value.split('&').skip(1);
+    after.map(|pair| pair.split('=').next().unwrap_or_default()).any(is_signed)
+}
+
+/// Returns true for a header in the query that reads as several lines, or whose name ends elsewhere than it does.
+fn is_several_lines(name: &str, value: &str) -> bool {
+    name.contains([':', '\n', '\r']) || value.contains(['\n', '\r'])
+}
+
+/// Fails with `InvalidArgument` for a parameter whose line in the string to sign has a second meaning. The string has names
+/// and values as they are decoded, so one signature would cover two requests:
+///
+/// - a signed parameter whose value contains `&` and the name of another one is also a request with the two parameters, and
+///   the holder of a URL could take its `versionId` away;
+/// - a header in the query whose value contains a line end is also a request with two headers, and the holder could leave a
+///   header out that was signed, for example one that limits what may be stored.
 pub(super) fn check_values(query: &[(String, String)]) -> Result<(), S3Error> {
-    let is_ambiguous = |value: &str| {
-        let after = value.split('&').skip(1);
-        after.map(|pair| pair.split('=').next().unwrap_or_default()).any(is_signed)
+    let is_ambiguous = |(name, value): &&(String, String)| {
+        is_signed(name) && is_several(value)
+            || is_header_in_query(name) && is_several_lines(name, value)
     };
-    match query.iter().find(|(name, value)| is_signed(name) && is_ambiguous(value)) {
+    match query.iter().find(is_ambiguous) {
         None => Ok(()),
         Some((name, _)) => Err(ErrorCode::InvalidArgument
             .because("Version 2 of signatures cannot cover this value: use version 4.")
