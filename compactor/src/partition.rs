@@ -16,6 +16,7 @@ pub(crate) mod cut_queue;
 mod digests;
 pub mod error;
 pub(crate) mod event_board;
+mod event_listeners;
 mod failure_count;
 mod fold;
 pub(crate) mod health;
@@ -42,6 +43,7 @@ use ingest::env::{Disk, Env, Task};
 use ingest::ids::{BucketId, CutNumber, Offset, PartitionId, StoreId, WriterId};
 use ingest::log::{Log, ReadError};
 use ingest::mutant::Mutant;
+use ingest::name::BucketName;
 use ingest::record::RecordBody;
 use tokio::sync::watch;
 
@@ -67,7 +69,7 @@ pub use context::PartitionCounters;
 use cut_queue::CutQueue;
 pub use error::{MergeError, OpenError, SubmitError};
 use event_board::EventBoard;
-pub use event_board::EventListener;
+pub use event_listeners::EventListener;
 use fold::FoldParts;
 pub use fold::hash_of;
 use health::{Health, read_quarantine};
@@ -501,10 +503,10 @@ impl Partition {
         self.events.all()
     }
 
-    /// Begins to listen to the events of all buckets, in the order of the log, from the next folded record on. Nothing is
+    /// Begins to listen to the events of a bucket, in the order of the log, from the next folded record on. Nothing is
     /// kept for a listener that is not there.
-    pub fn listen(&self) -> EventListener {
-        self.events.listen()
+    pub fn listen(&self, bucket: &BucketName) -> EventListener {
+        self.events.listen(bucket)
     }
 
     /// Returns a receiver that is woken after records have changed a queue of events.

@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ingest::ids::Offset;
+use ingest::name::BucketName;
 use ingest::time::Tick;
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
+use super::event_listeners::{EventListener, EventListeners};
 use crate::memtable::StateChange;
 use crate::state::{DueEvent, EventFloors, EventQueue, EventQueues, NewEvent};
-
-/// The events that a listener may be behind; beyond, it is cut off.
-const LISTENED_MAX: usize = 4096;
 
 /// A queue as this process sees it.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +27,7 @@ pub(crate) struct EventBoard {
     content: Mutex<BoardContent>,
     /// The offset below which everything is applied, as of the last batch with a change of a queue.
     changed: watch::Sender<Offset>,
-    /// The number of those who listen; while it is 0, no event is made for them.
-    listeners: Arc<AtomicUsize>,
-    feed: broadcast::Sender<Arc<DueEvent>>,
+    listeners: Arc<EventListeners>,
 }
 
 #[derive(Default)]
@@ -43,23 +39,9 @@ struct BoardContent {
     heard_now: Vec<Arc<DueEvent>>,
 }
 
-/// Events of all buckets from now on, without those before. A listener that is too far behind gets an error, and must
-/// begin again.
-pub struct EventListener {
-    events: broadcast::Receiver<Arc<DueEvent>>,
-    listeners: Arc<AtomicUsize>,
-}
-
-impl EventListener {
-    /// Waits for the next event; `None` once events were missed or the partition has ended. May be cancelled.
-    pub async fn next(&mut self) -> Option<Arc<DueEvent>> {
-        self.events.recv().await.ok()
-    }
-}
-
-impl Drop for EventListener {
+impl Drop for EventBoard {
     fn drop(&mut self) {
-        self.listeners.fetch_sub(1, Ordering::Relaxed);
+        self.listeners.end();
     }
 }
 
@@ -70,7 +52,6 @@ impl EventBoard {
             content: Mutex::default(),
             changed: watch::Sender::new(Offset::ZERO),
             listeners: Arc::default(),
-            feed: broadcast::Sender::new(LISTENED_MAX),
         }
     }
 
@@ -136,18 +117,17 @@ impl EventBoard {
         let has_changed = std::mem::take(&mut content.has_changed);
         let heard = std::mem::take(&mut content.heard_now);
         drop(content);
-        for event in heard {
-            // Nobody may be left who listens.
-            let _ = self.feed.send(event);
+        if !heard.is_empty() {
+            self.listeners.pass(heard);
         }
         if has_changed {
             self.changed.send_replace(applied);
         }
     }
 
-    /// Returns true while somebody listens to all events. Takes no lock.
+    /// Returns true while somebody listens to a bucket. Takes no lock.
     pub fn is_listened_to(&self) -> bool {
-        self.listeners.load(Ordering::Relaxed) > 0
+        self.listeners.has_any()
     }
 
     /// Keeps an event for listeners until [`EventBoard::announce`]. Called by the fold only, in the order of the log.
@@ -155,10 +135,9 @@ impl EventBoard {
         self.content.lock().heard_now.push(Arc::new(event));
     }
 
-    /// Begins to listen to the events of all buckets. Records that are folded after the call are heard.
-    pub fn listen(&self) -> EventListener {
-        self.listeners.fetch_add(1, Ordering::Relaxed);
-        EventListener { events: self.feed.subscribe(), listeners: self.listeners.clone() }
+    /// Begins to listen to the events of a bucket. Records that are folded after the call are heard.
+    pub fn listen(&self, bucket: &BucketName) -> EventListener {
+        self.listeners.listen(bucket)
     }
 
     /// Returns a receiver of changes. Several changes may be seen as one, but never none.

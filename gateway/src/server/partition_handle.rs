@@ -13,7 +13,7 @@ use compactor::state::Buckets;
 use compactor::view::Snapshot;
 use ingest::ids::{BucketId, Offset, PartitionId};
 use ingest::log::{Log, ReadError};
-use ingest::name::ObjectKey;
+use ingest::name::{BucketName, ObjectKey};
 use ingest::record::{EventPosition, RecordBody, VersionRef};
 use query::object::{self, FoundObject, ObjectBody};
 use tokio::sync::watch;
@@ -88,10 +88,10 @@ impl<'a> PartitionHandle<'a> {
         object::get(self.local, snapshot, bucket, key, version, range_of).await
     }
 
-    /// Begins to listen to the events of all of the partition's buckets from now on, in the order of the log. The caller must
-    /// leave out events of buckets that the client may not read.
-    pub fn listen(&self) -> EventListener {
-        self.local.listen()
+    /// Begins to listen to the events of the buckets of a name from now on, in the order of the log. The caller must leave
+    /// out events of buckets that the client may not read: the name may get another owner.
+    pub fn listen(&self, bucket: &BucketName) -> EventListener {
+        self.local.listen(bucket)
     }
 
     /// Wakes after a queue of events has changed.

@@ -56,7 +56,7 @@ pub async fn listen(context: &S3Context, request: &S3Request) -> HandlerResult {
     let wanted = WantedEvents::of(request, &view.bucket)?;
     let pulse = Pulse::of(request)?;
     let source = match request.query("cursor") {
-        None => EventSource::Live(view.partition.listen()),
+        None => EventSource::Live(view.partition.listen(&view.bucket.name)),
         Some(text) => {
             let queue = kept_queue(&view.bucket, &context.options.destinations)?;
             let begin = view.partition.events_begin(&queue);
