@@ -27,6 +27,15 @@ pub struct EventDestination {
     pub waiting_bytes_max: u64,
     /// The age from which on events are dropped while deliveries fail; of a stream, how long events can be read.
     pub age_max: Duration,
+    /// The names of the users who may set rules for the destination, whose bounds they share; `None` for all users.
+    pub users: Option<Vec<String>>,
+}
+
+impl EventDestination {
+    /// Returns true if a user may set rules for the destination.
+    pub fn is_for(&self, user: &str) -> bool {
+        self.users.as_ref().is_none_or(|users| users.iter().any(|known| known == user))
+    }
 }
 
 /// The way to the receiver of events.
@@ -76,6 +85,7 @@ pub struct DestinationTable {
     topic: Option<String>,
     waiting_bytes_max: Option<toml::Value>,
     age_max: Option<toml::Value>,
+    users: Option<Vec<String>>,
 }
 
 /// Checks the tables. Fails with the name of the destination for a key that is missing, that another kind has, or whose
@@ -108,11 +118,15 @@ impl DestinationTable {
         if !(TimeSpan::secs(1)..=YEAR).contains(&age) {
             bail!("age_max must be 1s to 365d");
         }
+        if self.users.as_ref().is_some_and(Vec::is_empty) {
+            bail!("users is empty: name a user, or leave it out for all users");
+        }
         Ok(EventDestination {
             name: self.name.clone(),
             kind: self.kind()?,
             waiting_bytes_max: waiting.get(),
             age_max: age.get(),
+            users: self.users.clone(),
         })
     }
 
@@ -217,7 +231,8 @@ mod tests {
     fn each_kind_is_read_with_its_keys() {
         let webhook = "name = \"hook\"\nkind = \"webhook\"\nurl = \"http://[::1]:80/a?b\"\ntoken = \"t\"\ntimeout_seconds = \"500ms\"";
         let kafka = "name = \"lake_1\"\nkind = \"kafka\"\nbrokers = \"a:1, [::1]:2\"\ntopic = \"events\"\nwaiting_bytes_max = \"2GiB\"";
-        let stream = "name = \"s\"\nkind = \"stream\"\nage_max = \"1h\"";
+        let stream =
+            "name = \"s\"\nkind = \"stream\"\nage_max = \"1h\"\nusers = [\"ann\", \"root\"]";
         let read = read(&[webhook, kafka, stream].map(table).concat()).unwrap();
         let [webhook, kafka, stream] = &read[..] else { panic!("{read:?}") };
         let DestinationKind::Webhook { url, token, timeout } = &webhook.kind else { panic!() };
@@ -232,6 +247,10 @@ mod tests {
         );
         assert!(matches!(stream.kind, DestinationKind::Stream));
         assert_eq!(stream.age_max, Duration::from_secs(3600));
+        let of = |destination: &EventDestination| {
+            ["ann", "root", "bob", ""].map(|user| destination.is_for(user))
+        };
+        assert_eq!((of(stream), of(webhook)), ([true, true, false, false], [true; 4]));
     }
 
     #[test]
@@ -254,6 +273,7 @@ mod tests {
             ("name = \"a\"\nkind = \"kafka\"\nbrokers = \"b:1\"\ntopic = \"t t\"".into(), "topic"),
             ("name = \"a\"\nkind = \"stream\"\ntoken = \"t\"".into(), "has no token"),
             ("name = \"a\"\nkind = \"queue\"".into(), "expected webhook, kafka or stream"),
+            ("name = \"a\"\nkind = \"stream\"\nusers = []".into(), "users is empty"),
         ] {
             let error = format!("{:#}", read(&table(&keys)).unwrap_err());
             assert!(error.contains(reason), "{keys}: {error}");

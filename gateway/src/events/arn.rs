@@ -36,11 +36,11 @@ impl<'a> DestinationArn<'a> {
         (is_arn && next().is_none() && !name.is_empty()).then_some(Self { name, kind })
     }
 
-    /// The destination of the settings; `None` unless one has this name and this kind.
-    pub fn find(self, destinations: &[EventDestination]) -> Option<&EventDestination> {
+    /// The destination among those of the settings; `None` unless one has this name and this kind.
+    pub fn find<'d>(self, destinations: &[&'d EventDestination]) -> Option<&'d EventDestination> {
         let is =
             |known: &&EventDestination| known.name == self.name && known.kind.name() == self.kind;
-        destinations.iter().find(is)
+        destinations.iter().copied().find(is)
     }
 }
 

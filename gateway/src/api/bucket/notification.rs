@@ -31,11 +31,13 @@ pub async fn get(context: &S3Context, request: &S3Request) -> HandlerResult {
 
 /// PutBucketNotificationConfiguration: replaces all rules; an empty document removes them. Events of writes that are
 /// applied after the answer are reported by the new rules. Fails before anything changes for a rule that S3 refuses, and
-/// for a destination that the settings do not have.
+/// for a destination that the settings do not have for the user.
 pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
     let bucket = context.bucket_for_write(request).await?;
     let document = body::take_document(context, request, body, DOCUMENT_BYTES_MAX).await?;
-    let rules = rules_of(xml::read(&document)?, &context.options.destinations, &request.id)?;
+    let all = context.options.destinations.iter();
+    let destinations: Vec<_> = all.filter(|one| one.is_for(&request.user.name)).collect();
+    let rules = rules_of(xml::read(&document)?, &destinations, &request.id)?;
     let document = match rules.rules.is_empty() {
         true => None,
         false => Some(rules.document().map_err(|_| S3Error::from(ErrorCode::EntityTooLarge))?),
@@ -78,10 +80,10 @@ fn argument(message: &str, name: &str, value: &str) -> S3Error {
         .with("ArgumentValue", value)
 }
 
-/// Checks a document, as S3 does. `request` makes ids for rules without one.
+/// Checks a document, as S3 does. `destinations` are those that the rules may name, `request` makes ids for rules without one.
 fn rules_of(
     document: NotificationConfiguration,
-    destinations: &[EventDestination],
+    destinations: &[&EventDestination],
     request: &str,
 ) -> Result<NotificationRules, S3Error> {
     if document.event_bridge.is_some() {
@@ -112,7 +114,7 @@ fn rules_of(
 
 fn rule_of(
     given: GivenRule,
-    destinations: &[EventDestination],
+    destinations: &[&EventDestination],
     fallback: String,
 ) -> Result<NotificationRule, S3Error> {
     let GivenRule { element, id, arn, events, filter } = given;
@@ -139,7 +141,7 @@ fn rule_of(
 fn queue_of(
     arn: &str,
     element: RuleElement,
-    destinations: &[EventDestination],
+    destinations: &[&EventDestination],
 ) -> Result<String, S3Error> {
     let name = match element {
         RuleElement::Topic => "Topic",
@@ -240,6 +242,7 @@ mod tests {
             kind,
             waiting_bytes_max: 1 << 20,
             age_max: Duration::from_secs(60),
+            users: None,
         };
         let (url, timeout) = (http::Uri::from_static("http://h/"), Duration::from_secs(1));
         let hook = DestinationKind::Webhook { url, token: None, timeout };
@@ -248,7 +251,8 @@ mod tests {
 
     fn read(inner: &str) -> Result<NotificationRules, S3Error> {
         let text = format!("<NotificationConfiguration>{inner}</NotificationConfiguration>");
-        rules_of(xml::read(text.as_bytes())?, &destinations(), "REQUEST")
+        let destinations = destinations();
+        rules_of(xml::read(text.as_bytes())?, &destinations.iter().collect::<Vec<_>>(), "REQUEST")
     }
 
     fn queue(id: &str, events: &[&str], filters: &[(&str, &str)]) -> String {
@@ -275,7 +279,9 @@ mod tests {
         assert_eq!(read_rules.rules[0].id, "REQUEST-1");
         assert_eq!(read_rules.rules[0].queue, "kept");
         let written = xml::write(&document_of(&read_rules)).unwrap();
-        let again = rules_of(xml::read(written.as_bytes()).unwrap(), &destinations(), "").unwrap();
+        let destinations = destinations();
+        let destinations: Vec<_> = destinations.iter().collect();
+        let again = rules_of(xml::read(written.as_bytes()).unwrap(), &destinations, "").unwrap();
         assert_eq!(again, read_rules);
         assert!(written.contains("<Name>Prefix</Name><Value>a/</Value>"), "{written}");
         assert_eq!(read("").unwrap(), NotificationRules::default());
