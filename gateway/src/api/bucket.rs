@@ -6,6 +6,7 @@ pub mod cors;
 pub mod create;
 pub mod delete;
 pub mod head;
+mod kept_events;
 pub mod listen;
 pub mod location;
 pub mod notification;

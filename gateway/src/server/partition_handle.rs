@@ -106,15 +106,17 @@ impl<'a> PartitionHandle<'a> {
         found.map_or_else(EventPosition::default, |(_, queue)| queue.position)
     }
 
-    /// Reads events that a queue keeps, from a position on, at most `events_max`. Fails when the state cannot be read.
-    pub async fn events(
+    /// Reads events that a queue keeps, from a position on, at most `events_max`, as they are at the call: a caller that looks
+    /// at [`Self::events_begin`] afterwards knows that none was left out behind it. Fails when the state cannot be read.
+    pub fn events(
         &self,
         queue: &str,
         from: EventPosition,
         events_max: usize,
         bytes_max: u64,
-    ) -> Result<EventPage, ReadError> {
-        EventPage::read(&self.local.snapshot(), queue, from, events_max, bytes_max).await
+    ) -> impl Future<Output = Result<EventPage, ReadError>> + Send + use<> {
+        let (snapshot, queue) = (self.local.snapshot(), queue.to_owned());
+        async move { EventPage::read(&snapshot, &queue, from, events_max, bytes_max).await }
     }
 
     /// The partition's log, for readers that follow changes.

@@ -1,9 +1,11 @@
 """Events over HTTP, as MinIO's clients ask for them: from now on, or from a cursor that survives interruptions."""
+import concurrent.futures
 import http.client
 import json
 import time
 import uuid
 
+import botocore.exceptions
 import pytest
 
 from lib.receiver import check_order, key_of
@@ -20,7 +22,8 @@ def server(serve, tmp_path_factory):
     path = tmp_path_factory.mktemp("settings") / "siltstone.toml"
     write_other_user(path)
     users = path.read_text()
-    flags = write_destinations(path, [{"name": "kept", "kind": "stream", "age_max": "1h"}, {"name": "brief", "kind": "stream", "age_max": "2s"}])
+    flags = write_destinations(path, [{"name": "kept", "kind": "stream", "age_max": "1h"}, {"name": "brief", "kind": "stream", "age_max": "2s"},
+                                      {"name": "others", "kind": "stream", "users": ["other"]}])
     path.write_text(path.read_text() + users)
     return serve(*flags, "--cut-seconds", "1")
 
@@ -146,6 +149,70 @@ def test_a_listener_does_not_see_a_bucket_of_another_user(server, s3):
     other.create_bucket(Bucket=name)
     put(other, name, "secret")
     assert stream.record() is None
+
+
+def test_events_of_a_former_owner_of_the_name_are_passed_over(server, s3):
+    """They are another user's. A reader that stopped there would never come to its own."""
+    name, other = f"bucket-{uuid.uuid4()}", server.client(OTHER_KEYS)
+    other.create_bucket(Bucket=name)
+    keep(other, name)
+    secrets = [f"secret-{number}" for number in range(250)]
+    put(other, name, *secrets)
+    for first in range(0, len(secrets), 100):
+        other.delete_objects(Bucket=name, Delete={"Objects": [{"Key": key} for key in secrets[first:first + 100]]})
+    other.delete_bucket(Bucket=name)
+    s3.create_bucket(Bucket=name)
+    keep(s3, name)
+    put(s3, name, "a", "b")
+    stream = Stream(server, name, cursor="oldest")
+    first = stream.record()
+    assert [key_of(first), *stream.keys(1)] == ["a", "b"]
+    # The name changes hands again: nothing of the next owner is seen, and the answer ends.
+    s3.delete_objects(Bucket=name, Delete={"Objects": [{"Key": "a"}, {"Key": "b"}]})
+    s3.delete_bucket(Bucket=name)
+    other.create_bucket(Bucket=name)
+    keep(other, name)
+    put(other, name, "secret")
+    assert stream.keys(2) == ["a", "b"], "the deletes"
+    assert stream.record() is None
+    assert Stream(server, name, cursor=first["s3"]["object"]["sequencer"]).status == 403
+    mine = Stream(server, name, keys=OTHER_KEYS, cursor="oldest")
+    assert mine.keys(250)[-1] == "secret-249"
+
+
+def test_many_events_of_one_bucket_end_no_answer_about_another(server, s3, bucket):
+    """A listener is cut off only when it is itself behind: these would be one batch of the log on a busy server."""
+    quiet, small = f"bucket-{uuid.uuid4()}", f"bucket-{uuid.uuid4()}"
+    for name in (quiet, small):
+        s3.create_bucket(Bucket=name)
+    streams = {name: Stream(server, name, wait=60) for name in (quiet, small)}
+
+    def delete(name, turn):
+        keys = [f"{turn}/{number}" for number in range(1000)]
+        s3.delete_objects(Bucket=name, Delete={"Objects": [{"Key": key} for key in keys]})
+        return keys
+
+    with concurrent.futures.ThreadPoolExecutor(11) as pool:
+        # Nobody listens to the first; of the other so many events come that a listener that does not read yet keeps them.
+        busy = [pool.submit(delete, bucket, turn) for turn in range(8)]
+        wanted = [key for turn in range(3) for key in pool.submit(delete, small, turn).result()]
+        assert all(one.result() for one in busy)
+    put(s3, quiet, "a")
+    assert streams[quiet].keys(1) == ["a"]
+    assert sorted(streams[small].keys(3000)) == sorted(wanted)
+
+
+def test_a_destination_of_other_users_cannot_be_named(server, s3, bucket):
+    """Its bounds are theirs: nobody else's events may push theirs out."""
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        keep(s3, bucket, "others")
+    assert caught.value.response["Error"]["Code"] == "InvalidArgument"
+    assert "Unable to validate" in caught.value.response["Error"]["Message"]
+    name, other = f"bucket-{uuid.uuid4()}", server.client(OTHER_KEYS)
+    other.create_bucket(Bucket=name)
+    keep(other, name, "others")
+    put(other, name, "a")
+    assert Stream(server, name, keys=OTHER_KEYS, cursor="oldest").keys(1) == ["a"]
 
 
 def test_a_listener_does_not_hold_up_a_stop(server, s3, bucket):

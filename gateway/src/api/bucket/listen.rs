@@ -6,7 +6,6 @@
 //! Without a cursor the answer has what happens from now on, and nothing is kept for a client that is not there. With a
 //! cursor it has what a destination of kind `stream` keeps: after the event with that sequencer, or from the oldest on.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +15,14 @@ use compactor::partition::EventListener;
 use compactor::state::BucketState;
 use http::{HeaderValue, Response};
 use ingest::ids::Offset;
-use ingest::log::ReadError;
+use ingest::name::BucketName;
 use ingest::record::{EventName, EventPosition};
 use s3::error::{ErrorCode, S3Error};
 use s3::names::number;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::kept_events::{KeptEvents, StoredPages};
 use crate::api::context::S3Context;
 use crate::api::request::S3Request;
 use crate::api::response::{HandlerResult, ResponseBody};
@@ -34,9 +34,6 @@ use crate::server::store::Store;
 const BLANKS: Duration = Duration::from_secs(5);
 /// The longest interval that a client may ask for, in seconds.
 const PING_SECONDS_MAX: u64 = 3600;
-/// Events that are read from the store at a time.
-const PAGE_EVENTS: usize = 100;
-const PAGE_BYTES: u64 = 256 << 10;
 
 /// Names of events and groups that MinIO has and S3 does not. Such an event never happens here, and clients ask for them
 /// together with others.
@@ -62,7 +59,9 @@ pub async fn listen(context: &S3Context, request: &S3Request) -> HandlerResult {
             let begin = view.partition.events_begin(&queue);
             let next = position(text, begin)?;
             let changes = view.partition.follow_events();
-            EventSource::Kept(KeptEvents { queue, next, changes, read: VecDeque::new() })
+            let (store, bucket) = (context.store().clone(), view.bucket.name.clone());
+            let pages = StoredPages { store, bucket, queue };
+            EventSource::Kept(KeptEvents::new(pages, next, changes))
         }
     };
     let listening = Listening {
@@ -124,7 +123,7 @@ fn position(text: &str, begin: EventPosition) -> Result<EventPosition, S3Error> 
 
 /// The events that a client wants.
 struct WantedEvents {
-    bucket: String,
+    bucket: BucketName,
     owner: String,
     names: Vec<EventName>,
     prefix: String,
@@ -146,14 +145,15 @@ impl WantedEvents {
         }
         let text = |name| request.query(name).unwrap_or_default().to_owned();
         let (prefix, suffix) = (text("prefix"), text("suffix"));
-        let (bucket, owner) = (bucket.name.as_str().to_owned(), bucket.owner.clone());
+        let (bucket, owner) = (bucket.name.clone(), bucket.owner.clone());
         Ok(Self { bucket, owner, names, prefix, suffix })
     }
 
     fn has(&self, due: &DueEvent) -> bool {
         let event = &due.event;
         let key = event.key.as_str();
-        event.bucket.as_str() == self.bucket
+        event.bucket == self.bucket
+            && event.owner == self.owner
             && self.names.iter().any(|name| name.covers(event.name))
             && key.starts_with(&self.prefix)
             && key.ends_with(&self.suffix)
@@ -161,7 +161,13 @@ impl WantedEvents {
 
     /// True for an event of another user's bucket with the same name: the client may not see it.
     fn is_of_another(&self, due: &DueEvent) -> bool {
-        due.event.bucket.as_str() == self.bucket && due.event.owner != self.owner
+        due.event.bucket == self.bucket && due.event.owner != self.owner
+    }
+
+    /// True while the bucket is not known to be another user's. A bucket that is missing may come again.
+    fn may_follow(&self, store: &Store) -> bool {
+        let known = store.partition_of(self.bucket.as_str()).known_buckets();
+        known.named(&self.bucket).is_none_or(|bucket| bucket.owner == self.owner)
     }
 }
 
@@ -186,42 +192,7 @@ impl Pulse {
 /// The source of a client's events.
 enum EventSource {
     Live(EventListener),
-    Kept(KeptEvents),
-}
-
-/// Events that a queue keeps, from a position on.
-struct KeptEvents {
-    queue: String,
-    next: EventPosition,
-    changes: watch::Receiver<Offset>,
-    read: VecDeque<DueEvent>,
-}
-
-impl KeptEvents {
-    /// Waits for the next event; `None` once it is no longer kept. May be cancelled.
-    async fn next(&mut self, store: &Store, bucket: &str) -> Result<Option<DueEvent>, ReadError> {
-        loop {
-            if let Some(due) = self.read.pop_front() {
-                self.next = due.position.next();
-                return Ok(Some(due));
-            }
-            self.changes.borrow_and_update();
-            let partition = store.partition_of(bucket);
-            let page = partition.events(&self.queue, self.next, PAGE_EVENTS, PAGE_BYTES).await?;
-            // After the read: the page lacks events that have become too old since.
-            if partition.events_begin(&self.queue) > self.next {
-                return Ok(None);
-            }
-            if let Some(damaged) = page.damaged {
-                self.next = damaged.position.next();
-                continue;
-            }
-            self.read = page.events.into();
-            if self.read.is_empty() && self.changes.changed().await.is_err() {
-                return Ok(None);
-            }
-        }
-    }
+    Kept(KeptEvents<StoredPages>),
 }
 
 /// One client that listens.
@@ -244,9 +215,10 @@ impl Listening {
             let due = tokio::select! {
                 _ = stopping.wait_for(|stops| *stops) => return None,
                 () = &mut pulse => return Some(Bytes::from_static(self.pulse.line)),
-                due = next_of(source, store, &wanted.bucket) => due?,
+                due = next_of(source) => due?,
             };
-            if wanted.is_of_another(&due) {
+            // Kept events may be of a former owner of the name, and another one of a new owner.
+            if wanted.is_of_another(&due) && !wanted.may_follow(store) {
                 return None;
             }
             if wanted.has(&due) {
@@ -256,10 +228,10 @@ impl Listening {
     }
 }
 
-async fn next_of(source: &mut EventSource, store: &Store, bucket: &str) -> Option<Arc<DueEvent>> {
+async fn next_of(source: &mut EventSource) -> Option<Arc<DueEvent>> {
     match source {
         EventSource::Live(listener) => listener.next().await,
-        EventSource::Kept(kept) => match kept.next(store, bucket).await {
+        EventSource::Kept(kept) => match kept.next().await {
             Ok(due) => due.map(Arc::new),
             Err(error) => {
                 tracing::warn!(%error, "the answer with kept events ends early");
