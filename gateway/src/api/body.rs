@@ -38,7 +38,7 @@ use receive::ReceivedPieces;
 use sink::PayloadSink;
 use source::PayloadSource;
 
-pub use expectation::in_headers;
+pub use expectation::{check_algorithm, in_headers};
 pub use form::{FormBody, FormFile};
 
 /// A longer body that does not stay in memory is digested on another thread, beside its way to the disk.

@@ -32,10 +32,11 @@ class Requests:
                 if attempt:
                     raise
 
-    def ask(self, method, path, query="", headers=None, body=b"", pairs=()):
+    def ask(self, method, path, query="", headers=None, body=b"", pairs=(), payload=None):
+        """Signs and sends; `payload` is the statement about the body where that is not its digest."""
         target = path + ("?" + query if query else "")
         headers = dict(headers or {}, host=self.host)
-        headers, *_ = sign(method, target, headers, hashlib.sha256(body).hexdigest())
+        headers, *_ = sign(method, target, headers, payload or hashlib.sha256(body).hexdigest())
         return self.send(method, target, dict(headers, **{"content-length": str(len(body))}), body, pairs)
 
 

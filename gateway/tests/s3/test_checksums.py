@@ -163,3 +163,56 @@ def test_a_part_that_is_not_there_is_named(s3, kept):
         assert error["ResponseMetadata"]["HTTPStatusCode"] == 416
         assert (error["Error"]["ActualPartCount"], error["Error"]["PartNumberRequested"]) == ("1", "2")
         assert kept.to("GET", key, "partNumber=1")[2] == b"abc"
+
+
+@pytest.mark.parametrize("algorithm", ABC)
+@pytest.mark.parametrize("way", ["header", "trailer", "copy"])
+def test_a_part_with_another_checksum_than_its_upload_is_refused(kept, algorithm, way):
+    """No completion could take it, and the client would learn so only then."""
+    kind = "FULL_OBJECT" if algorithm == "CRC64NVME" else "COMPOSITE"
+    create = {"x-amz-checksum-algorithm": algorithm, "x-amz-checksum-type": kind}
+    upload = re.search(rb"<UploadId>(.*?)<", kept.to("POST", "k", "uploads=", create)[2]).group(1).decode()
+    kept.to("PUT", "source", body=b"abc")
+
+    def put(name):
+        path, query = f"/{kept.name}/k", f"partNumber=1&uploadId={upload}"
+        if way == "header":
+            return kept.ask("PUT", path, query, {f"x-amz-checksum-{name.lower()}": ABC[name]}, b"abc")
+        if way == "copy":
+            return kept.ask("PUT", path, query, {f"x-amz-checksum-{name.lower()}": ABC[name], "x-amz-copy-source": f"/{kept.name}/source"})
+        headers = {"x-amz-trailer": f"x-amz-checksum-{name.lower()}", "x-amz-decoded-content-length": "3", "content-encoding": "aws-chunked"}
+        body = f"3\r\nabc\r\n0\r\nx-amz-checksum-{name.lower()}:{ABC[name]}\r\n\r\n".encode()
+        return kept.ask("PUT", path, query, headers, body, payload="STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+
+    for other in ABC:
+        answer = put(other)
+        if way == "copy":
+            # A copy has no body to bind.
+            assert code(answer) == (501, "NotImplemented")
+        elif other == algorithm:
+            assert answer[0] == 200 and header_of(answer, f"x-amz-checksum-{other.lower()}") == ABC[other]
+        else:
+            told = f"Checksum Type mismatch occurred, expected checksum Type: {algorithm.lower()}, actual checksum Type: {other.lower()}"
+            assert code(answer) == (400, "InvalidRequest") and told.encode() in answer[2]
+    listed = kept.to("GET", "k", f"uploadId={upload}")[2].decode()
+    assert re.findall("<Checksum(?!Algorithm|Type)(.*?)>", listed) == ([] if way == "copy" else [algorithm])
+
+
+def test_a_part_of_an_upload_without_an_algorithm_may_have_any_checksum(kept):
+    upload = re.search(rb"<UploadId>(.*?)<", kept.to("POST", "k", "uploads=")[2]).group(1).decode()
+    for number, (name, value) in enumerate(ABC.items(), 1):
+        kept.to("PUT", "k", f"partNumber={number}&uploadId={upload}", {f"x-amz-checksum-{name.lower()}": value}, b"abc")
+
+
+def test_an_empty_part_is_no_range(kept):
+    """A range has a byte at least: `Content-Range: bytes 5-4/5` is not one, and clients refuse it."""
+    kept.upload("k", "CRC32", "COMPOSITE", [os.urandom(5 << 20), b""])
+    kept.upload("empty", "CRC32", "COMPOSITE", [b""])
+    for key, number, count in [("k", 2, "2"), ("empty", 1, "1")]:
+        for method in ("GET", "HEAD"):
+            answer = kept.to(method, key, f"partNumber={number}", {"x-amz-checksum-mode": "ENABLED"})
+            assert (answer[0], answer[2], header_of(answer, "content-length")) == (200, b"", "0")
+            assert (header_of(answer, "content-range"), header_of(answer, "x-amz-mp-parts-count")) == (None, count)
+            assert kept.of_headers(answer)["CRC32"] == "AAAAAA=="
+    first = kept.to("GET", "k", "partNumber=1")
+    assert (first[0], header_of(first, "content-range")) == (206, f"bytes 0-{(5 << 20) - 1}/{5 << 20}")

@@ -102,6 +102,30 @@ pub fn in_headers(request: &S3Request) -> Result<Vec<(ChecksumAlgorithm, &str)>,
     Ok(found)
 }
 
+/// The algorithm of the checksum that comes in a trailer; `None` without an announcement. Fails with `InvalidRequest` for any
+/// other trailer.
+fn in_trailer(request: &S3Request) -> Result<Option<ChecksumAlgorithm>, S3Error> {
+    let Some(trailer) = request.header("x-amz-trailer")? else { return Ok(None) };
+    let algorithm = ChecksumAlgorithm::with_header(&trailer.trim().to_ascii_lowercase());
+    let unknown = || {
+        ErrorCode::InvalidRequest
+            .because("The value specified in the x-amz-trailer header is not supported")
+    };
+    algorithm.map(Some).ok_or_else(unknown)
+}
+
+/// Fails with `InvalidRequest` for a checksum, in a header or announced for a trailer, of another algorithm than `wanted`.
+pub fn check_algorithm(request: &S3Request, wanted: ChecksumAlgorithm) -> Result<(), S3Error> {
+    let in_headers = in_headers(request)?.into_iter().map(|(algorithm, _)| algorithm);
+    let other = in_headers.chain(in_trailer(request)?).find(|given| *given != wanted);
+    let Some(other) = other else { return Ok(()) };
+    Err(ErrorCode::InvalidRequest.because(format!(
+        "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
+        wanted.name().to_ascii_lowercase(),
+        other.name().to_ascii_lowercase(),
+    )))
+}
+
 /// The checksum that the client announces: its algorithm, and its value if that is in a header.
 fn announced(
     request: &S3Request,
@@ -117,12 +141,7 @@ fn announced(
         [(algorithm, text)] => Some((algorithm, Some(algorithm.parse(text)?))),
         _ => return Err(several()),
     };
-    let Some(trailer) = request.header("x-amz-trailer")? else { return Ok(in_header) };
-    let algorithm = ChecksumAlgorithm::with_header(&trailer.trim().to_ascii_lowercase());
-    let algorithm = algorithm.ok_or_else(|| {
-        ErrorCode::InvalidRequest
-            .because("The value specified in the x-amz-trailer header is not supported")
-    })?;
+    let Some(algorithm) = in_trailer(request)? else { return Ok(in_header) };
     if in_header.is_some() {
         return Err(several());
     }

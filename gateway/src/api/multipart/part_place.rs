@@ -12,7 +12,7 @@ use s3::checksum::ChecksumAlgorithm;
 use s3::error::S3Error;
 
 use super::open_upload::open_upload;
-use crate::api::body::TakenPayload;
+use crate::api::body::{self, TakenPayload};
 use crate::api::context::{BucketView, S3Context};
 use crate::api::errors::unexpected;
 use crate::api::request::S3Request;
@@ -31,8 +31,9 @@ pub struct PartPlace {
 }
 
 impl PartPlace {
-    /// The place that a request names. Fails with `NoSuchUpload` unless the upload is open, and with `InvalidArgument`
-    /// for a number that no part can have; a request is refused so before its payload is taken.
+    /// The place that a request names. Fails with `NoSuchUpload` unless the upload is open, with `InvalidArgument` for a
+    /// number that no part can have, and with `InvalidRequest` for a checksum of another algorithm than the upload has; a
+    /// request is refused so before its payload is taken.
     pub async fn of(context: &S3Context, request: &S3Request) -> Result<Self, S3Error> {
         let BucketView { bucket, snapshot, .. } = context.bucket_for_read(request).await?;
         let key = request.object_key()?;
@@ -40,6 +41,10 @@ impl PartPlace {
         let number = request.part_number()?;
         let open = open_upload(&snapshot, bucket.id, &key, upload).await?;
         let algorithm = ChecksumAlgorithm::from_code(open.checksum_algorithm);
+        if let Some(algorithm) = algorithm {
+            // With another checksum no completion could take the part.
+            body::check_algorithm(request, algorithm)?;
+        }
         Ok(Self { bucket, key, upload, number, algorithm })
     }
 

@@ -94,7 +94,7 @@ impl ReadPlan {
         let count = Some(attributes.etag.parts);
         Ok(Self {
             range: start..start + part.size,
-            is_partial: true,
+            is_partial: part.size > 0,
             part: Some(ReadPart { count, checksum: part.checksum.clone() }),
         })
     }
