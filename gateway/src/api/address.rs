@@ -5,15 +5,16 @@
 
 use std::borrow::Cow;
 
+use http::HeaderMap;
 use http::request::Parts;
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
 use s3::host::Domains;
 use s3::names;
 
-/// The host of a request: that of an absolute target, before the header `host`. Empty without both, and for a header that
-/// is not text. A proxy's `x-forwarded-host` counts nothing: anybody can send it.
-fn host(parts: &Parts) -> &str {
+/// The host of a request, with its port: that of an absolute target, before the header `host` (RFC 9112, 3.2.2). Empty
+/// without both, and for a header that is not text. A proxy's `x-forwarded-host` counts nothing: anybody can send it.
+pub fn host(parts: &Parts) -> &str {
     match parts.uri.authority() {
         Some(authority) => authority.as_str(),
         None => parts.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default(),
@@ -60,13 +61,22 @@ pub fn bucket_and_key(path: &str, host_bucket: Option<&str>) -> (Option<String>,
     (some(bucket), some(key))
 }
 
-/// The URL of an object, for a client that has sent its request to a host. The host stays as it is, so that the client
-/// reaches the object through the same proxies; the path names the bucket unless the host does.
-pub fn object_url(host: &str, domains: &Domains, bucket: &str, key: &str) -> String {
+/// The protocol by which a client came, as the proxy in front says in `x-forwarded-proto`: the server has no TLS itself. Only
+/// for URLs that the same client is told, because anybody can send the header. The first proxy's word counts.
+pub fn protocol(headers: &HeaderMap) -> &'static str {
+    let said = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
+    let first = said.and_then(|said| said.split(',').next()).unwrap_or_default();
+    if first.trim().eq_ignore_ascii_case("https") { "https" } else { "http" }
+}
+
+/// The URL of an object, for the client of a request. The host stays as it is, so that the client reaches the object through
+/// the same proxies; the path names the bucket unless the host does.
+pub fn object_url(parts: &Parts, domains: &Domains, bucket: &str, key: &str) -> String {
+    let (protocol, host) = (protocol(&parts.headers), host(parts));
     let key = names::encode_path(key);
     match domains.bucket_of(host) {
-        Some(named) if named == bucket => format!("http://{host}/{key}"),
-        _ => format!("http://{host}/{bucket}/{key}"),
+        Some(named) if named == bucket => format!("{protocol}://{host}/{key}"),
+        _ => format!("{protocol}://{host}/{bucket}/{key}"),
     }
 }
 
@@ -110,12 +120,38 @@ mod tests {
 
     #[test]
     fn the_url_of_an_object_names_the_bucket_once() {
-        for (host, url) in [
-            ("h:1", "http://h:1/pics/a%20b"),
-            ("pics.localhost:1", "http://pics.localhost:1/a%20b"),
-            ("other.localhost", "http://other.localhost/pics/a%20b"),
+        for (target, hosts, url) in [
+            ("/pics/a", &["h:1"][..], "http://h:1/pics/a%20b"),
+            ("/a", &["pics.localhost:1"], "http://pics.localhost:1/a%20b"),
+            ("/a", &["other.localhost"], "http://other.localhost/pics/a%20b"),
+            ("http://h:1/pics/a", &["h:1"], "http://h:1/pics/a%20b"),
+            ("http://pics.localhost/a", &[], "http://pics.localhost/a%20b"),
         ] {
-            assert_eq!(object_url(host, &Domains::default(), "pics", "a b"), url);
+            let parts = parts(target, hosts);
+            assert_eq!(object_url(&parts, &Domains::default(), "pics", "a b"), url);
+        }
+    }
+
+    #[test]
+    fn a_url_has_the_protocol_that_the_first_proxy_names() {
+        for (said, protocol) in [
+            (&[][..], "http"),
+            (&["https"], "https"),
+            (&["HTTPS"], "https"),
+            (&[" https , http"], "https"),
+            (&["http"], "http"),
+            (&["http,https"], "http"),
+            (&["http", "https"], "http"),
+            (&["https://evil"], "http"),
+            (&["javascript"], "http"),
+            (&[""], "http"),
+        ] {
+            let mut parts = parts("/pics/a", &["h:1"]);
+            for value in said {
+                parts.headers.append("x-forwarded-proto", value.parse().unwrap());
+            }
+            let url = object_url(&parts, &Domains::default(), "pics", "a");
+            assert_eq!(url, format!("{protocol}://h:1/pics/a"), "{said:?}");
         }
     }
 

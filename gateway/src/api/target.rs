@@ -71,7 +71,7 @@ impl RequestTarget {
     /// The target of a request whose host is below a website domain; `None` for other hosts. Must be asked before the path,
     /// and before domains of buckets that a website domain is below.
     pub fn of_website(parts: &Parts, domains: &WebsiteDomains) -> Option<Self> {
-        let bucket = Some(domains.bucket_of(domains.host(parts))?).filter(|name| !name.is_empty());
+        let bucket = Some(domains.bucket_of(address::host(parts))?).filter(|name| !name.is_empty());
         let path = names::decode(parts.uri.path()).unwrap_or_default();
         let key = path.strip_prefix('/').unwrap_or(&path).to_owned();
         Some(Self { bucket, key: Some(key).filter(|key| !key.is_empty()) })

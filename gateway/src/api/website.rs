@@ -5,7 +5,7 @@
 //! configuration is the one that this node knows. Redirects that it contains are answered to everybody, as AWS does.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use s3::document::WebsiteConfiguration;
 use s3::error::{ALLOW, ErrorCode, S3Error};
 use s3::operation::{self, Operation, RequestParts, S3Resource};
@@ -14,6 +14,7 @@ use s3::website::page::{error_page, without_document};
 use s3::website::{self, Redirect, Route, WebsiteRequest};
 use s3::{headers, names};
 
+use super::address;
 use super::context::S3Context;
 use super::error_details::with_details;
 use super::object::attributes::REDIRECT_LOCATION;
@@ -27,6 +28,9 @@ use crate::users;
 /// The headers that concern the object that was asked for, and not the error document.
 const OF_OBJECT: [&str; 6] =
     ["range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
+
+/// The header that says that a delete marker was found.
+const DELETE_MARKER: &str = "x-amz-delete-marker";
 
 /// Returns true if a request names credentials, in a header or in its query. They must be verified then: a request with
 /// wrong credentials is never an anonymous one.
@@ -85,8 +89,8 @@ pub async fn serve(
     request.query.clear();
     request.bucket = Some(name);
     let key = target.key.unwrap_or_default();
-    let host = context.options.website_domains.host(&request.parts).to_owned();
-    let protocol = protocol(&request.parts.headers);
+    let host = address::host(&request.parts).to_owned();
+    let protocol = address::protocol(&request.parts.headers);
     let asked = WebsiteRequest { protocol, host: &host, key: &key, query: &query };
     let object = match website::route(&site, &asked) {
         Route::Redirect(to) => return Ok(redirect(&to)),
@@ -105,14 +109,6 @@ pub async fn serve(
     match website::route_of_error(&site, &asked, error.code.status()) {
         Some(to) => Ok(redirect(&to)),
         None => document_of(context, request, &site, error).await,
-    }
-}
-
-/// The protocol by which the client came, as a proxy in front says; the server has no TLS itself.
-fn protocol(headers: &HeaderMap) -> &'static str {
-    match headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
-        Some(b"https") => "https",
-        _ => "http",
     }
 }
 
@@ -192,6 +188,11 @@ fn add_error(answer: &mut Response<ResponseBody>, error: &S3Error) {
 /// The page of an error, which a response to HEAD does not have.
 pub fn page(error: &S3Error, id: &str, is_head: bool) -> Response<ResponseBody> {
     let mut answer = response::error(error, "", id, true);
+    // S3 alone says that no marker was found, and only to a HEAD.
+    let marker = answer.headers().get(DELETE_MARKER);
+    if marker.is_some_and(|marker| marker == "false") {
+        answer.headers_mut().remove(DELETE_MARKER);
+    }
     if !is_head {
         *answer.body_mut() = ResponseBody::Whole(Some(error_page(error, id, id).into()));
         response::set(&mut answer, "content-type", "text/html; charset=utf-8");

@@ -201,3 +201,33 @@ def test_settings_name_the_domains(serve, other_user):
 def test_metrics_name_requests_to_websites(site, visit, server):
     visit("/")
     assert 'method="GET",status="200",operation="Website"' in server.metrics()
+
+
+def test_an_absolute_target_decides_before_the_host(site, server, s3, bucket):
+    """RFC 9112, 3.2.2: a proxy that has looked at the target must have seen the bucket that is served."""
+    site(RedirectAllRequestsTo={"HostName": "example.com"})
+    own, other = host_of(server, bucket), f"there-is-none.s3-website.localhost:{server.port}"
+    for target, host, wanted in [("/a", own, 301), ("/a", other, 404), (f"http://{own}/a", own, 301), (f"http://{own}/a", other, 301),
+                                 (f"http://{other}/a", own, 404), (f"http://{own}/a", f"127.0.0.1:{server.port}", 301), (f"http://{own}/a", "", 301)]:
+        assert ask(server, "GET", target, host=host or None, headers={}).status == wanted, (target, host)
+    # A target of S3 is none of a website, whatever the host is; S3 takes no second host.
+    answer = ask(server, "GET", f"http://127.0.0.1:{server.port}/{bucket}", host=own)
+    assert (answer.status, answer.headers["content-type"]) == (400, "application/xml")
+    # The redirect goes to the host that was asked.
+    site(IndexDocument={"Suffix": "i"}, RoutingRules=[{"Redirect": {"ReplaceKeyWith": "b"}}])
+    assert ask(server, "GET", f"http://{own}/a", host=other).headers["location"] == f"http://{own}/b"
+
+
+def test_pages_say_nothing_of_markers_that_are_not_there(site, visit, s3, bucket):
+    for method in ("GET", "HEAD"):
+        for target, keys in [("/none", ROOT_KEYS), ("/none/", ROOT_KEYS), ("/none", None), ("/none", OTHER_KEYS)]:
+            assert "x-amz-delete-marker" not in visit(target, method, keys=keys).headers, (method, target)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    s3.delete_object(Bucket=bucket, Key="plain")
+    for method in ("GET", "HEAD"):
+        answer = visit("/plain", method)
+        # The folder of this name takes its place.
+        assert answer.status == 302
+        s3.delete_object(Bucket=bucket, Key="error.html")
+        marked = visit("/error.html", method)
+        assert (marked.status, marked.headers["x-amz-delete-marker"]) == (404, "true")

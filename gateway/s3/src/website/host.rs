@@ -3,9 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use http::request::Parts;
-use http::uri::Authority;
-
 use crate::host::{before_domain, is_name, name_of};
 
 /// The domains below which hosts are named by buckets: `bucket.domain` serves the website of `bucket`.
@@ -39,12 +36,6 @@ impl fmt::Display for WebsiteDomains {
 }
 
 impl WebsiteDomains {
-    /// The host of a request, with its port, from the header before the target; empty for a request without one.
-    pub fn host<'a>(&self, parts: &'a Parts) -> &'a str {
-        let header = parts.headers.get("host").and_then(|host| host.to_str().ok());
-        header.or(parts.uri.authority().map(Authority::as_str)).unwrap_or_default()
-    }
-
     /// The bucket that a host names, with or without a port, in lower case; empty for a domain itself. The name is not
     /// validated and must be looked up. `None` for a host that serves no websites.
     pub fn bucket_of(&self, host: &str) -> Option<String> {

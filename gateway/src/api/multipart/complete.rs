@@ -78,9 +78,8 @@ pub async fn complete(
     if let Some(UploadState::Completed { .. }) = state {
         visible = checksum_of(snapshot, &bucket, &key, &written).await?;
     }
-    let host = request.header("host")?.unwrap_or_default();
-    let domains = &context.options.authentication.domains;
-    let location = address::object_url(host, domains, bucket.name.as_str(), key.as_str());
+    let (parts, domains) = (&request.parts, &context.options.authentication.domains);
+    let location = address::object_url(parts, domains, bucket.name.as_str(), key.as_str());
     let result = result(location, &bucket, &key, &written, visible.as_ref());
     let mut answer = response::document(&result)?;
     add_written(&mut answer, &written);

@@ -30,8 +30,7 @@ pub fn answer(
         stored.headers_mut().insert("location", location);
         return stored;
     }
-    let host = request.header("host").ok().flatten().unwrap_or_default();
-    let mut location = address::object_url(host, domains, &bucket, "");
+    let mut location = address::object_url(&request.parts, domains, &bucket, "");
     location.push_str(&names::encode(&key));
     response::set(&mut stored, "location", &location);
     match fields.get("success_action_status").as_deref().map(str::trim) {
