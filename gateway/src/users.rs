@@ -36,10 +36,15 @@ pub fn anonymous() -> &'static Arc<User> {
     &ANONYMOUS
 }
 
+/// Returns true for the user [`anonymous`] alone.
+pub fn is_anonymous(user: &User) -> bool {
+    user.id.is_empty()
+}
+
 /// Makes the principal of a decision from a user. Must be called only after the user's signature or secret key was
 /// verified, or for the user [`anonymous`].
 pub fn principal(user: &User) -> iam::Principal<'_> {
-    if user.id.is_empty() {
+    if is_anonymous(user) {
         return iam::Principal::Anonymous;
     }
     let is_operator = user.id == *ROOT_ID;

@@ -28,7 +28,7 @@ use crate::config::EventDestination;
 use crate::config::ServerSettings;
 use crate::server::partition_handle::PartitionHandle;
 use crate::server::store::Store;
-use crate::users::Users;
+use crate::users::{self, Users};
 
 /// The number of times that a write is submitted again after the bucket's configuration changed under it.
 const CONFIGURATION_TRIES: usize = 8;
@@ -189,6 +189,11 @@ impl S3Context {
         object: CheckedObject<'_>,
     ) -> Result<BucketView<'_>, S3Error> {
         let partition = self.store.partition_of(name);
+        if users::is_anonymous(&request.user) {
+            // In a cluster a fresh snapshot costs a record in the log: nobody gets one without a right to read, even if the
+            // right has just been given on another node.
+            bucket_in(&partition.known_buckets(), request, name, object)?;
+        }
         let snapshot = partition.fresh().await.map_err(read_error)?;
         let bucket = bucket_in(&snapshot.buckets, request, name, object)?;
         Ok(BucketView { partition, bucket, snapshot })

@@ -4,9 +4,11 @@ fault. Which fault it is changes from day to day.
 With `--endpoints` only the operations are tried, on a cluster that runs already.
 """
 import hashlib
+import http.client
 import itertools
 import os
 import random
+import re
 import threading
 import time
 import uuid
@@ -104,6 +106,30 @@ def test_an_object_is_there_through_every_node(nodes, bucket):
             assert got["Body"].read() == body and got["Metadata"] == {"key": key}, f"{key} is there through every node"
     for s3 in nodes:
         assert keys_of(s3, bucket) == sorted(bodies), "every node lists all keys"
+
+
+def barriers(node):
+    """The barriers that a node has appended to the log so far."""
+    found = re.search(r"^siltstone_log_barriers_total(?:\{.*\})? (\d+)", node.must("/metrics"), re.MULTILINE)
+    return int(found.group(1))
+
+
+def test_strangers_append_no_barriers(cluster, nodes, bucket):
+    """Anybody may ask for a page of a website. Only who may read it may cost the log a record."""
+    nodes[0].put_object(Bucket=bucket, Key="index.html", Body=b"page")
+    for configuration in ({"IndexDocument": {"Suffix": "index.html"}}, {"IndexDocument": {"Suffix": "index.html"}, "ErrorDocument": {"Key": "index.html"}}):
+        nodes[0].put_bucket_website(Bucket=bucket, WebsiteConfiguration=configuration)
+        for node, s3 in zip(cluster.nodes, nodes):
+            s3.get_object(Bucket=bucket, Key="index.html")["Body"].read()
+            before = barriers(node)
+            for target in ["/", "/index.html", "/none", "/none/", "/folder"] * 5:
+                connection = http.client.HTTPConnection(node.host, node.port, timeout=60)
+                connection.request("GET", target, headers={"host": f"{bucket}.s3-website.localhost"})
+                assert connection.getresponse().status == 403, "the bucket and its website are known"
+                connection.close()
+            assert barriers(node) == before, node.name
+            s3.get_object(Bucket=bucket, Key="index.html")["Body"].read()
+            assert barriers(node) > before, "a reader gets a fresh snapshot"
 
 
 def test_one_writer_wins_a_race(nodes, bucket):
