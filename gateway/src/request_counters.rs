@@ -10,7 +10,7 @@ use http::Method;
 use metrics::Counter;
 use s3::operation::{METHODS, Operation};
 
-use crate::request_operation::{RequestOperation, method_label};
+use crate::request_operation::{OTHER_METHOD, RequestOperation, method_label};
 
 /// The counters that the process exports.
 pub static COUNTERS: RequestCounters = RequestCounters::new();
@@ -39,7 +39,15 @@ impl RequestCounters {
     /// Counts one answered request. The recorder must be installed before the first call, since a counter that was
     /// registered without one counts nothing.
     pub fn count(&self, operation: RequestOperation, method: &Method, status: u16) {
-        let method = method_label(method);
+        self.count_labelled(operation, method_label(method), status);
+    }
+
+    /// Counts a request whose head could not be read, as [`Self::count`] does.
+    pub fn count_unreadable(&self, status: u16) {
+        self.count_labelled(RequestOperation::Unknown, OTHER_METHOD, status);
+    }
+
+    fn count_labelled(&self, operation: RequestOperation, method: &'static str, status: u16) {
         match STATUSES.iter().position(|known| *known == status) {
             Some(index) => self.kept[place(operation, method)][index]
                 .get_or_init(|| register(operation, method, status))

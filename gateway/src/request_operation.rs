@@ -70,10 +70,13 @@ pub fn resource(path: &str) -> S3Resource {
     }
 }
 
+/// The name of every method that S3 does not have.
+pub const OTHER_METHOD: &str = "other";
+
 /// The name of a method for metrics and logs: `other` unless S3 has an operation with the method, because a client can
 /// send any text as a method.
 pub fn method_label(method: &Method) -> &'static str {
-    METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+    METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or(OTHER_METHOD)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The report of an answered request: one counter, one line at `debug`, and a line at `warn` for a request that was
 //! refused or has failed. Each has the operation's name.
 
-use http::Method;
+use std::net::SocketAddr;
+
+use http::{Method, StatusCode};
 
 use crate::refusal::{self, ClientInfo, RefusedRequest};
 use crate::request_counters::{COUNTERS, RequestCounters};
@@ -26,6 +28,16 @@ pub struct RequestReport<'a> {
 }
 
 impl RequestReport<'_> {
+    /// Counts a request whose head is not one of HTTP/1.1, and writes a log line unless the head was too long. Such a request
+    /// has no id and no path, and its method is not known.
+    pub fn unreadable(status: StatusCode, address: SocketAddr) {
+        COUNTERS.count_unreadable(status.as_u16());
+        let who = &ClientInfo { address: Some(address), ..ClientInfo::default() };
+        let (operation, status) = (RequestOperation::Unknown, status.as_u16());
+        let (request, path, code, cause) = ("", "", "", Some("the head is not one of HTTP/1.1"));
+        RefusedRequest { request, operation, path, status, code, cause, who }.tell();
+    }
+
     /// Counts the request and writes its log lines. Called once, after the response has been made. `client` is
     /// called only if a line needs the client. Never fails.
     pub fn write(&self, client: impl FnOnce() -> ClientInfo) {

@@ -33,6 +33,7 @@ use crate::api::request::RequestBody;
 use crate::api::service::S3Service;
 use crate::config::{InitArgs, LogFormat, ServerArgs, ServerSettings, Sources};
 use crate::events::EventDeliveries;
+use crate::request_report::RequestReport;
 use crate::sql_service::SqlService;
 use crate::users::Users;
 use connections::ConnectionTable;
@@ -114,8 +115,10 @@ async fn serve(settings: ServerSettings) -> anyhow::Result<()> {
         connections: ConnectionTable::new(name, limits),
         stall: settings.connections.stall.get(),
         requests_max: settings.connections.requests,
+        on_unreadable: |_, _| {},
     };
-    let s3 = http(listener, "s3", shares.s3);
+    let on_unreadable = RequestReport::unreadable;
+    let s3 = http::HttpListener { on_unreadable, ..http(listener, "s3", shares.s3) };
     let admin = http(admin, "admin", shares.admin);
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
     let env = production::of(&settings.service.data)?;

@@ -24,7 +24,7 @@ use super::request::{RequestBody, S3Request};
 use super::response::{self, ResponseBody};
 use super::target::{HostTarget, RequestTarget};
 use super::{dispatch, header_names, website};
-use crate::request_operation::{self, RequestOperation, method_label};
+use crate::request_operation::{self, OTHER_METHOD, RequestOperation, method_label};
 use crate::request_report::RequestReport;
 use crate::server::connections::ConnectionHandle;
 use crate::sql_service::{OFFSET_HEADER, SqlService, offset_text, s3_endpoint};
@@ -40,7 +40,7 @@ pub struct S3Service {
 
 /// Fails for methods that S3 does not know. `path` names the bucket.
 fn check_method(parts: &Parts, path: &str) -> Result<(), S3Error> {
-    if method_label(&parts.method) != "other" {
+    if method_label(&parts.method) != OTHER_METHOD {
         return Ok(());
     }
     let (resource, headers) = (request_operation::resource(path), http::HeaderMap::new());

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,8 +21,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connections::{
-    ConnectionArrival, ConnectionSlot, ConnectionTable, NoPlaceReason, RequestGuard,
-    WaitingConnection,
+    ConnectionArrival, ConnectionHandle, ConnectionSlot, ConnectionTable, NoPlaceReason,
+    RequestGuard, WaitingConnection,
 };
 use super::head_check;
 use super::stream::PacedStream;
@@ -33,6 +33,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The size of a connection's read buffer in bytes, and so the longest head that the handler receives. For a longer
 /// head hyper answers 431 without an S3 error.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// The most headers of a request. The bytes of a head bound its metadata, of which 2 KiB may be many short entries. Each request
+/// costs memory for so many, so there are no more.
+const HEADERS_MAX: usize = 256;
 /// The longest wait for requests under way at a stop.
 const DRAIN: Duration = Duration::from_secs(30);
 /// The longest time in which the bytes of a refused client are dropped, so that it can read why.
@@ -59,6 +62,8 @@ pub struct HttpListener {
     pub stall: Duration,
     /// The largest number of requests on one connection. The response to the last one says that the connection closes.
     pub requests_max: usize,
+    /// Called with status and client for each request that no handler gets, because its head is not one of HTTP/1.1.
+    pub on_unreadable: fn(StatusCode, SocketAddr),
 }
 
 impl HttpListener {
@@ -79,11 +84,14 @@ impl HttpListener {
                 next = self.accept() => next,
                 () = &mut stop => break,
             };
-            let (stall, requests_max) = (self.stall, self.requests_max);
-            let (handle, watcher) = (handle.clone(), graceful.watcher());
-            let serve = move |stream, place| {
-                serve_connection(stream, place, stall, requests_max, handle, watcher)
+            let rules = ConnectionRules {
+                stall: self.stall,
+                requests_max: self.requests_max,
+                on_unreadable: self.on_unreadable,
             };
+            let (handle, watcher) = (handle.clone(), graceful.watcher());
+            let serve =
+                move |stream, place| serve_connection(stream, place, rules, handle, watcher);
             match self.connections.arrive(peer) {
                 ConnectionArrival::Placed(place) => {
                     tokio::spawn(serve(stream, place));
@@ -170,12 +178,40 @@ fn refuse(stream: &TcpStream, peer: SocketAddr, listener: &str, full: NoPlaceRea
     }
 }
 
+/// The fields of a listener that hold for each of its connections.
+#[derive(Clone, Copy)]
+struct ConnectionRules {
+    stall: Duration,
+    requests_max: usize,
+    on_unreadable: fn(StatusCode, SocketAddr),
+}
+
+/// The status with which hyper has refused a request that could not be read; `None` for another end of a connection.
+fn refused_status(error: &hyper::Error) -> Option<StatusCode> {
+    if error.is_parse_too_large() {
+        // Also of a target that is too long, which has 414.
+        return Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    }
+    (error.is_parse() && !error.is_parse_version_h2()).then_some(StatusCode::BAD_REQUEST)
+}
+
+/// Notes the end of a connection by an error, and the request that hyper has refused with it.
+fn note_end(
+    error: &hyper::Error,
+    connection: &ConnectionHandle,
+    on_unreadable: fn(StatusCode, SocketAddr),
+) {
+    if let Some(status) = refused_status(error) {
+        on_unreadable(status, connection.peer());
+    }
+    tracing::debug!(%error, "a connection ended early");
+}
+
 /// Serves a connection to its end, or until it must close for another.
 async fn serve_connection<H, A, B>(
     stream: TcpStream,
     place: ConnectionSlot,
-    stall: Duration,
-    requests_max: usize,
+    rules: ConnectionRules,
     handle: H,
     watcher: Watcher,
 ) where
@@ -185,6 +221,7 @@ async fn serve_connection<H, A, B>(
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let _ = stream.set_nodelay(true);
+    let ConnectionRules { stall, requests_max, on_unreadable } = rules;
     let connection = place.connection().clone();
     let (own, begins) = (connection.clone(), &place);
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -195,7 +232,11 @@ async fn serve_connection<H, A, B>(
             let checked = head_check::check(&request);
             let mut response = match checked {
                 Ok(()) => handle(request).await.map(SentBody::Handled),
-                Err(refusal) => refusal.response(),
+                Err(refusal) => {
+                    let response = refusal.response();
+                    on_unreadable(response.status(), connection.peer());
+                    response
+                }
             };
             let status = response.status();
             let is_refused = status.is_client_error() || status.is_server_error();
@@ -211,6 +252,7 @@ async fn serve_connection<H, A, B>(
     http.timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(BUFFER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
         .half_close(false);
     let stream =
         TokioIo::new(PacedStream::new(stream, connection.clone(), stall, lift_unsent_bound));
@@ -218,7 +260,7 @@ async fn serve_connection<H, A, B>(
     tokio::select! {
         served = served => {
             if let Err(error) = served {
-                tracing::debug!(%error, "a connection ended early");
+                note_end(&error, &connection, on_unreadable);
             }
         }
         () = connection.displaced() => {

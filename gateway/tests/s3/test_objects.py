@@ -1,5 +1,6 @@
 """Objects through boto3: content, metadata, tags, checksums, conditions, keys, listings, copies and deletes."""
 import hashlib
+import http.client
 import os
 import time
 
@@ -128,3 +129,14 @@ def test_nothing_waits_behind_an_empty_body_or_a_refusal(s3, bucket):
     assert "ETag" in s3.put_object(Bucket=bucket, Key="after", Body=b"a refusal"), "the answer is to this request"
     # Not a measure of speed: a stall is thirty seconds long, and there are six chances for one.
     assert time.monotonic() - began < 30, "nothing stalls behind an empty body or a refusal"
+
+
+def test_metadata_may_have_very_many_entries(s3, bucket, monkeypatch):
+    """2 KiB of metadata, as AWS takes it, are more headers than most servers take, and more than this client reads."""
+    monkeypatch.setattr(http.client, "_MAXHEADERS", 1000)
+    metadata = {f"key-{number}": str(number) for number in range(200)}
+    assert sum(len(name) + len(value) for name, value in metadata.items()) < 2048
+    s3.put_object(Bucket=bucket, Key="k", Body=b"", Metadata=metadata)
+    assert s3.head_object(Bucket=bucket, Key="k")["Metadata"] == metadata
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "k"})
+    assert s3.get_object(Bucket=bucket, Key="copy")["Metadata"] == metadata

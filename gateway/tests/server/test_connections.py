@@ -44,6 +44,28 @@ def test_no_metric_remembers_an_odd_method(server):
     assert len(series) < 100, f"{len(series)} series"
 
 
+UNREADABLE = [(b"GET / HTTP/1.1\r\nhost\r\n\r\n", 400), (b"\0\r\n\r\n", 400), (b"GET / HTTP/1.1\r\n\r\n", 400), (b"GET  / HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+              (b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"x" * (1 << 20) + b"\r\n\r\n", 431), (b"GET / HTTP/1.1\r\nhost: a\r\n" + b"a: b\r\n" * 300 + b"\r\n", 431),
+              (b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n", 501)]
+
+
+@pytest.mark.parametrize(("request_bytes", "status"), UNREADABLE, ids=range(len(UNREADABLE)))
+def test_requests_that_cannot_be_read_are_counted(server, request_bytes, status):
+    """They never come to a handler. An attack or a broken proxy that sends nothing else must be seen all the same."""
+    series = f'siltstone_requests_total{{method="other",status="{status}",operation="Unknown"}}'
+
+    def count():
+        found = re.search(re.escape(series) + r" (\d+)", server.metrics())
+        return int(found.group(1)) if found else 0
+
+    before = count()
+    assert send(server.port, request_bytes).startswith(f"HTTP/1.1 {status} ".encode())
+    deadline = time.monotonic() + 10
+    while count() == before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert count() == before + 1
+
+
 def without_signature(server):
     return {"host": server.address}, "/bucket/key"
 
