@@ -3,18 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "corpora are files")]
 
+#[path = "../../fuzz/repeat.rs"]
+mod repeat;
 #[path = "../../fuzz/targets/compactor.rs"]
 mod targets;
 
-/// Calls a target with every file of its corpus. Fails without one.
-fn repeat(name: &str, target: impl Fn(&[u8])) {
-    let folder = format!("{}/../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
-    let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap()).collect();
-    assert!(!files.is_empty(), "{folder} is empty");
-    for file in files {
-        target(&std::fs::read(file.path()).unwrap());
-    }
-}
+use repeat::repeat;
 
 #[test]
 fn catalogs_have_one_encoding() {

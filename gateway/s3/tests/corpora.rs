@@ -2,18 +2,12 @@
 //! by every run of the tests. `fuzz/README.md` says how the corpora grow.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "../../../fuzz/repeat.rs"]
+mod repeat;
 #[path = "../../../fuzz/targets/s3.rs"]
 mod targets;
 
-/// Calls a target with every file of its corpus. Fails without one.
-fn repeat(name: &str, target: impl Fn(&[u8])) {
-    let folder = format!("{}/../../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
-    let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap()).collect();
-    assert!(!files.is_empty(), "{folder} is empty");
-    for file in files {
-        target(&std::fs::read(file.path()).unwrap());
-    }
-}
+use repeat::repeat;
 
 #[test]
 fn documents_stay_within_their_bounds() {

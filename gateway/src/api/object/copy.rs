@@ -108,7 +108,7 @@ pub async fn copy(context: &S3Context, request: &S3Request) -> HandlerResult {
     let copied = body::copy_payload(context, request, bytes, len, inline_max, wanted).await?;
     let attributes = directives.attributes(own, &from.object.attributes, &copied);
     let checksums = match attributes.checksums.as_slice() {
-        [] => vec![StoredChecksum::of_digest(copied.payload.digest)],
+        [] => vec![copied.visible_checksum()],
         given => given.to_vec(),
     };
     let payload = copied.payload;
