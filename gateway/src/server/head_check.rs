@@ -1,4 +1,5 @@
-//! Checks of heads that hyper accepts and RFC 9112 does not: the host, and the coding of the body.
+//! Checks of heads that hyper accepts and RFC 9112 does not: the host, and the coding of the body. And the texts of refusals,
+//! also of heads that hyper cannot read.
 //!
 //! Proxies and servers that read such a head differently can be made to see different requests in the same bytes.
 
@@ -57,9 +58,7 @@ impl HeadRefusal {
                 "The only Transfer-Encoding that is implemented is chunked.",
             ),
         };
-        let text = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-        );
+        let text = error_text(code, message);
         let mut response = Response::new(B::from(Bytes::from(text)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -67,6 +66,36 @@ impl HeadRefusal {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         response
     }
+}
+
+/// A document in the form of S3's errors. Neither text is a client's.
+fn error_text(code: &str, message: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    )
+}
+
+/// The bytes of an answer with a document, in place of the one that hyper gives to a head that it cannot read. `sent` begins
+/// with hyper's answer; `None` for any other status than those of such heads.
+pub fn unreadable_answer(sent: &[u8]) -> Option<Bytes> {
+    let status = sent.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    let status = StatusCode::from_bytes(status).ok()?;
+    let (code, message) = match status {
+        StatusCode::BAD_REQUEST => {
+            ("BadRequest", "An error occurred when parsing the HTTP request.")
+        }
+        StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+            "RequestHeaderSectionTooLarge",
+            "Your request header and query parameters used to make the request exceed the maximum allowed size.",
+        ),
+        _ => return None,
+    };
+    let text = error_text(code, message);
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: application/xml\r\ncontent-length: {}\r\n\r\n{text}",
+        text.len()
+    );
+    Some(answer.into())
 }
 
 #[cfg(test)]
@@ -112,6 +141,34 @@ mod tests {
             let mut headers = vec![("host", "a")];
             headers.extend(codings.iter().map(|coding| ("transfer-encoding", *coding)));
             assert_eq!(of(Version::HTTP_11, &headers).is_ok(), is_taken, "{codings:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_an_unreadable_head_has_a_document() {
+        for (sent, line, code) in [
+            (
+                &b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n"[..],
+                "400 Bad Request",
+                "BadRequest",
+            ),
+            (b"HTTP/1.1 414 ", "414 URI Too Long", "RequestHeaderSectionTooLarge"),
+            (
+                b"HTTP/1.1 431",
+                "431 Request Header Fields Too Large",
+                "RequestHeaderSectionTooLarge",
+            ),
+        ] {
+            let answer = String::from_utf8(unreadable_answer(sent).unwrap().to_vec()).unwrap();
+            let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {line}\r\n")), "{answer}");
+            assert!(head.ends_with(&format!("content-length: {}", text.len())), "{answer}");
+            assert!(text.contains(&format!("<Code>{code}</Code>")), "{answer}");
+        }
+        for other in
+            [&b""[..], b"HTTP/1.1 4", b"HTTP/1.1 200 OK", b"HTTP/1.0 400 Bad Request", b"<html>"]
+        {
+            assert_eq!(unreadable_answer(other), None, "{other:?}");
         }
     }
 }

@@ -5,6 +5,10 @@
 //! read yet. Without care, a request that is refused before the end of its body would look like a broken connection.
 //! Therefore a connection ends in two steps: the sending side is closed first, then arriving bytes are read and
 //! dropped, within bounds.
+//!
+//! hyper answers a head that it cannot read without a document. Where that head is the first of its connection, its answer is the
+//! first that is sent, and is replaced by one with a document. Later ones stand behind answers with clients' data and cannot
+//! be told from these with certainty, so they stay as they are.
 
 use std::io;
 use std::pin::Pin;
@@ -12,10 +16,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::connections::ConnectionHandle;
+use super::head_check;
 use super::pace::ClientPace;
 
 /// The number of bytes that a client must have been sent before the system may take as many for it as it likes. More than
@@ -42,6 +48,8 @@ pub struct PacedStream<S> {
     /// The begin of the current wait for the client, and the timer that ends the wait.
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
     drain: Option<Drain>,
+    /// The bytes that are still to be sent in place of hyper's answer; empty once they are.
+    refusal: Option<Bytes>,
 }
 
 struct Drain {
@@ -60,8 +68,8 @@ impl<S> PacedStream<S> {
         on_taken: fn(&S),
     ) -> Self {
         let pace = ClientPace::new(stall);
-        let (sent, on_taken) = (0, Some(on_taken));
-        Self { inner, connection, pace, sent, on_taken, blocked: None, drain: None }
+        let (sent, on_taken, refusal) = (0, Some(on_taken), None);
+        Self { inner, connection, pace, sent, on_taken, blocked: None, drain: None, refusal }
     }
 
     fn went(&mut self, bytes: usize) {
@@ -94,6 +102,48 @@ impl<S> PacedStream<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> PacedStream<S> {
+    /// Sends the refusal of a connection's first head in place of hyper's answer, which begins with `first`; `None` for all
+    /// other bytes, which must be sent as they are.
+    fn poll_refusal(
+        &mut self,
+        context: &mut Context<'_>,
+        first: &[u8],
+    ) -> Option<Poll<io::Result<()>>> {
+        // Before the first request is served, nobody but hyper itself has anything to send.
+        if self.connection.requests() > 0 {
+            return None;
+        }
+        if self.refusal.is_none() {
+            self.refusal = head_check::unreadable_answer(first);
+        }
+        let mut rest = self.refusal.take()?;
+        let mut polled = Poll::Ready(Ok(()));
+        while !rest.is_empty() {
+            match Pin::new(&mut self.inner).poll_write(context, &rest) {
+                Poll::Ready(Ok(0)) => {
+                    polled = Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                    break;
+                }
+                Poll::Ready(Ok(count)) => {
+                    self.went(count);
+                    rest.advance(count);
+                }
+                Poll::Ready(Err(error)) => {
+                    polled = Poll::Ready(Err(error));
+                    break;
+                }
+                Poll::Pending => {
+                    polled = self.wait(context).map_ok(|_| ());
+                    break;
+                }
+            }
+        }
+        self.refusal = Some(rest);
+        Some(polled)
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -113,6 +163,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(refused) = self.poll_refusal(context, bytes) {
+            return refused.map_ok(|()| bytes.len());
+        }
         match Pin::new(&mut self.inner).poll_write(context, bytes) {
             Poll::Ready(result) => {
                 self.went(*result.as_ref().unwrap_or(&0));
@@ -127,6 +180,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&b""[..], |slice| slice);
+        if let Some(refused) = self.poll_refusal(context, first) {
+            return refused.map_ok(|()| slices.iter().map(|slice| slice.len()).sum());
+        }
         match Pin::new(&mut self.inner).poll_write_vectored(context, slices) {
             Poll::Ready(result) => {
                 self.went(*result.as_ref().unwrap_or(&0));
@@ -251,5 +308,39 @@ mod tests {
         let mut stream = PacedStream::new(near, place.connection().clone(), stall, |_| {});
         stream.shutdown().await.unwrap();
         assert!(stream.drain.is_none());
+    }
+
+    /// What comes out at the other end of a stream into which a text is written in pieces.
+    async fn written(pieces: &[&[u8]], has_request: bool) -> Vec<u8> {
+        let (place, (near, mut far)) = (place(), duplex(100));
+        let _request = has_request.then(|| place.begin(false));
+        let stall = Duration::from_secs(60);
+        let mut stream = PacedStream::new(near, place.connection().clone(), stall, |_| {});
+        let server = async {
+            for piece in pieces {
+                stream.write_all(piece).await.unwrap();
+            }
+            stream.shutdown().await.unwrap();
+            drop(stream);
+        };
+        let mut came = Vec::new();
+        let ((), read) = tokio::join!(server, far.read_to_end(&mut came));
+        read.unwrap();
+        came
+    }
+
+    #[tokio::test]
+    async fn only_the_answer_to_an_unreadable_first_head_is_replaced() {
+        let own = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let document = head_check::unreadable_answer(own).unwrap();
+        assert!(document.len() > 100, "longer than the pipe");
+        let (start, end) = own.split_at(20);
+        for pieces in [&[&own[..]][..], &[start, end]] {
+            assert_eq!(written(pieces, false).await, document);
+            // The same bytes of an object.
+            assert_eq!(written(pieces, true).await, own);
+        }
+        let other = b"HTTP/1.1 200 OK\r\n\r\n";
+        assert_eq!(written(&[other], false).await, other);
     }
 }

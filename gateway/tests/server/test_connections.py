@@ -49,6 +49,18 @@ UNREADABLE = [(b"GET / HTTP/1.1\r\nhost\r\n\r\n", 400), (b"\0\r\n\r\n", 400), (b
               (b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n", 501)]
 
 
+def test_only_the_first_answer_of_a_connection_is_replaced(server):
+    """The object has the bytes of an answer of the server itself, which a client must get as it stored them."""
+    text = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\ndate: Mon, 30 Nov 2026 00:00:00 GMT\r\n\r\n"
+    s3 = server.client()
+    s3.put_object(Bucket="bucket", Key="answer", Body=text)
+    assert s3.get_object(Bucket="bucket", Key="answer")["Body"].read() == text
+    ask = head("GET", "/bucket/answer", signed(server, "GET", "/bucket/answer"))
+    for behind in (b"", b"\0\r\n\r\n", ask):
+        answer = send(server.port, ask + behind, timeout=2)
+        assert answer.partition(b"\r\n\r\n")[2].startswith(text)
+
+
 @pytest.mark.parametrize(("request_bytes", "status"), UNREADABLE, ids=range(len(UNREADABLE)))
 def test_requests_that_cannot_be_read_are_counted(server, request_bytes, status):
     """They never come to a handler. An attack or a broken proxy that sends nothing else must be seen all the same."""
@@ -59,7 +71,10 @@ def test_requests_that_cannot_be_read_are_counted(server, request_bytes, status)
         return int(found.group(1)) if found else 0
 
     before = count()
-    assert send(server.port, request_bytes).startswith(f"HTTP/1.1 {status} ".encode())
+    head, _, text = send(server.port, request_bytes).partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    code = {400: b"<Code>BadRequest<|<Code>InvalidRequest<", 431: b"<Code>RequestHeaderSectionTooLarge<", 501: b"<Code>NotImplemented<"}[status]
+    assert re.search(code, text) and f"content-length: {len(text)}".encode() in head.lower()
     deadline = time.monotonic() + 10
     while count() == before and time.monotonic() < deadline:
         time.sleep(0.05)
