@@ -36,7 +36,7 @@ pub fn parse<'a>(
 ) -> Result<Option<RequestCredentials<'a>>, S3Error> {
     let has = |is_mark: fn(&str) -> bool| query.iter().any(|(name, _)| is_mark(name));
     let (is_v4, is_v2) = (has(sigv4::is_mark), has(sigv2::is_mark));
-    let authorization = text(&parts.headers, "authorization")?;
+    let authorization = text(&parts.headers, &http::header::AUTHORIZATION)?;
     match (authorization, is_v4, is_v2) {
         (None, false, false) => Ok(None),
         (Some(said), false, false) => of_header(parts, said).map(Some),

@@ -16,6 +16,7 @@ pub mod headers;
 pub mod host;
 pub mod names;
 pub mod operation;
+pub mod parsed_names;
 pub mod post_policy;
 pub mod sigv2;
 pub mod sigv4;

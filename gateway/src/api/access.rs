@@ -2,17 +2,18 @@
 //!
 //! The table of operations says which actions are required on which target, and `iam` decides each of them.
 
+use http::HeaderName;
 use iam::{BucketResource, Decision, RequestContext, Resource, ResourceLevel, authorize};
 use s3::error::{ErrorCode, S3Error};
 use s3::operation::{ActionTarget, COPY_SOURCE, RequiredAction};
+use s3::parsed_names::EXPECTED_OWNER;
 
 use super::request::S3Request;
 use crate::users::principal;
 
-/// The header that names the owner whom the client expects.
-const EXPECTED_OWNER: &str = "x-amz-expected-bucket-owner";
-/// The same for the bucket of a copy's source.
-const SOURCE_EXPECTED_OWNER: &str = "x-amz-source-expected-bucket-owner";
+/// The header that names the owner of the copy's source whom the client expects.
+static SOURCE_EXPECTED_OWNER: HeaderName =
+    HeaderName::from_static("x-amz-source-expected-bucket-owner");
 
 /// The resources of a request that are checked together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,8 +47,8 @@ impl RequestSide {
 
     fn expected_owner(self, request: &S3Request) -> Result<Option<&str>, S3Error> {
         request.header(match self {
-            RequestSide::Own => EXPECTED_OWNER,
-            RequestSide::Source => SOURCE_EXPECTED_OWNER,
+            RequestSide::Own => &EXPECTED_OWNER,
+            RequestSide::Source => &SOURCE_EXPECTED_OWNER,
         })
     }
 

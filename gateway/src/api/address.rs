@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
+use http::header::HOST;
 use http::request::Parts;
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
@@ -17,7 +18,7 @@ use s3::names;
 pub fn host(parts: &Parts) -> &str {
     match parts.uri.authority() {
         Some(authority) => authority.as_str(),
-        None => parts.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        None => parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
     }
 }
 
@@ -30,7 +31,7 @@ pub fn bucket_of_host(parts: &Parts, domains: &Domains) -> Option<String> {
 /// Fails for a request with several hosts: the header twice, or another one than in its target. A proxy before this
 /// server may have decided by the other one.
 pub fn check_host(parts: &Parts) -> Result<(), S3Error> {
-    let in_header = headers::text(&parts.headers, "host")?;
+    let in_header = headers::text(&parts.headers, &HOST)?;
     match (parts.uri.authority(), in_header) {
         (Some(authority), Some(host)) if !host.eq_ignore_ascii_case(authority.as_str()) => {
             Err(ErrorCode::InvalidRequest

@@ -1,6 +1,7 @@
 //! Conditions and ranges of requests.
 
-use http::HeaderMap;
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
+use http::{HeaderMap, HeaderName};
 use ingest::entry::ETag;
 use ingest::record::WriteCondition;
 use s3::checksum::parse_etag;
@@ -53,11 +54,11 @@ pub fn judge(
     now: i64,
 ) -> Result<ReadVerdict, S3Error> {
     // Reads have no prefix, and most have no conditions: nothing is allocated for them.
-    let header = |name: &str| match prefix {
+    let header = |name: &HeaderName| match prefix {
         "" => text(headers, name),
         _ => text(headers, &format!("{prefix}{name}")),
     };
-    let date = |name: &str| match header(name)? {
+    let date = |name: &HeaderName| match header(name)? {
         None => Ok(None),
         Some(text) => match parse_any(text) {
             // The HTTP standard has a date that cannot be read ignored; a copy's conditions are S3's own.
@@ -68,21 +69,21 @@ pub fn judge(
         },
     };
     let modified = modified_micros.div_euclid(1_000_000);
-    match header("if-match")? {
+    match header(&IF_MATCH)? {
         Some(list) if !names(list, etag, Comparison::Strong) => {
             return Ok(ReadVerdict::Failed("If-Match"));
         }
         Some(_) => {}
         None => {
-            if date("if-unmodified-since")?.is_some_and(|since| modified > since) {
+            if date(&IF_UNMODIFIED_SINCE)?.is_some_and(|since| modified > since) {
                 return Ok(ReadVerdict::Failed("If-Unmodified-Since"));
             }
         }
     }
-    Ok(match header("if-none-match")? {
+    Ok(match header(&IF_NONE_MATCH)? {
         Some(list) if names(list, etag, Comparison::Weak) => ReadVerdict::NotModified,
         Some(_) => ReadVerdict::Pass,
-        None => match date("if-modified-since")? {
+        None => match date(&IF_MODIFIED_SINCE)? {
             Some(since) if modified <= since && since <= now => ReadVerdict::NotModified,
             _ => ReadVerdict::Pass,
         },
@@ -96,7 +97,7 @@ pub fn may_take_range(
     etag: ETag,
     modified_micros: i64,
 ) -> Result<bool, S3Error> {
-    let Some(said) = text(headers, "if-range")? else { return Ok(true) };
+    let Some(said) = text(headers, &IF_RANGE)? else { return Ok(true) };
     if let Some(date) = parse_any(said) {
         return Ok(modified_micros.div_euclid(1_000_000) == date);
     }
@@ -108,7 +109,7 @@ pub fn may_take_range(
 pub fn of_write(headers: &HeaderMap) -> Result<WriteCondition, S3Error> {
     let refused =
         |what: &str| ErrorCode::NotImplemented.because(format!("{what} is not implemented."));
-    match (text(headers, "if-match")?, text(headers, "if-none-match")?) {
+    match (text(headers, &IF_MATCH)?, text(headers, &IF_NONE_MATCH)?) {
         (None, None) => Ok(WriteCondition::Always),
         (None, Some("*")) => Ok(WriteCondition::IfAbsent),
         (Some("*"), None) => Ok(WriteCondition::IfPresent),

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use http::header::ORIGIN;
 use http::request::Parts;
 use http::{HeaderMap, Response};
 use s3::cors::{self, CORS_METHODS, CorsRequest};
@@ -46,7 +47,7 @@ fn list(headers: &HeaderMap, name: &str) -> Option<String> {
 impl CrossOriginRequest {
     /// The request, if it names an origin; costs a search for one header otherwise. Called before the signature is verified.
     pub fn of(parts: &Parts, context: &S3Context) -> Option<Self> {
-        let origin = parts.headers.get("origin")?.to_str().ok()?.to_owned();
+        let origin = parts.headers.get(ORIGIN)?.to_str().ok()?.to_owned();
         Some(Self {
             origin,
             method: parts.method.to_string(),

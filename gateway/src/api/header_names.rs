@@ -83,7 +83,7 @@ mod tests {
         let service = service_fn(|_: http::Request<hyper::body::Incoming>| async {
             let mut response = response::xml("<a/>".into());
             for (name, value) in headers {
-                response::set(&mut response, name, value);
+                response::set(&mut response, *name, value);
             }
             spell(&mut response);
             Ok::<_, std::convert::Infallible>(response)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::AsHeaderName;
 use http::request::Parts;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use ingest::ids::{PartNumber, UploadId};
@@ -90,7 +91,10 @@ impl S3Request {
 
     /// The text of a header; `None` without the header. Fails for a header that is not text and for one that occurs
     /// twice.
-    pub fn header(&self, name: &str) -> Result<Option<&str>, S3Error> {
+    pub fn header<N>(&self, name: N) -> Result<Option<&str>, S3Error>
+    where
+        N: AsHeaderName + AsRef<str> + Copy,
+    {
         headers::text(&self.parts.headers, name)
     }
 

@@ -6,13 +6,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use compactor::outcome::WrittenVersion;
 use futures::Stream;
-use http::header::SERVER;
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{CONTENT_TYPE, ETAG, IntoHeaderName, SERVER};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use ingest::entry::StoredChecksum;
 use s3::checksum::{ChecksumAlgorithm, etag};
 use s3::document::ChecksumElements;
 use s3::error::{ALLOW, ErrorCode, S3Error};
+use s3::parsed_names::{CHECKSUM_TYPE, ID_2, REQUEST_ID};
 use s3::xml::{XmlDocument, XmlWriter};
 use serde::Serialize;
 
@@ -72,9 +73,19 @@ impl Body for ResponseBody {
     }
 }
 
+/// The number of headers for which a response has space at once, enough for an object without metadata.
+const HEADERS_TYPICAL: usize = 12;
+
+/// A response with a body and status 200, and with space for its headers.
+pub fn with_body(body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS_TYPICAL);
+    response
+}
+
 /// A response without a body. An invalid status becomes 200.
 pub fn empty(status: u16) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::Whole(None));
+    let mut response = with_body(ResponseBody::Whole(None));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     response
 }
@@ -87,12 +98,13 @@ pub fn document(document: &(impl XmlDocument + Serialize)) -> HandlerResult {
 /// A response with the text of an XML document and status 200.
 pub fn xml(text: String) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Whole(Some(text.into())));
-    response.headers_mut().insert("content-type", HeaderValue::from_static("application/xml"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response
 }
 
-/// Sets a header and replaces an earlier one of its name. A value that HTTP does not allow is left out.
-pub fn set(response: &mut Response<ResponseBody>, name: &'static str, value: &str) {
+/// Sets a header and replaces an earlier one of its name. A value that HTTP does not allow is left out. A name that is
+/// parsed already, which [`HeaderName::from_static`] does without a copy, costs less than one in text.
+pub fn set(response: &mut Response<ResponseBody>, name: impl IntoHeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
@@ -134,15 +146,15 @@ pub fn error(error: &S3Error, path: &str, id: &str, is_head: bool) -> Response<R
 /// Adds the headers that every response has: the request's id, and the server's name.
 pub fn add_ids(response: &mut Response<ResponseBody>, id: &str) {
     if let Ok(id) = HeaderValue::from_str(id) {
-        response.headers_mut().insert("x-amz-request-id", id.clone());
-        response.headers_mut().insert("x-amz-id-2", id);
+        response.headers_mut().insert(&REQUEST_ID, id.clone());
+        response.headers_mut().insert(&ID_2, id);
     }
     response.headers_mut().insert(SERVER, HeaderValue::from_static("Siltstone"));
 }
 
 /// Adds the entity tag and the version id of a version that was written.
 pub fn add_written(response: &mut Response<ResponseBody>, written: &WrittenVersion) {
-    set(response, "etag", &etag(&written.etag.md5, written.etag.parts));
+    set(response, ETAG, &etag(&written.etag.md5, written.etag.parts));
     add_version(response, written);
 }
 
@@ -162,8 +174,8 @@ pub fn known_checksum(checksum: &StoredChecksum) -> Option<(ChecksumAlgorithm, S
 /// Adds a stored checksum and its type. A checksum of an algorithm that is not known adds nothing.
 pub fn add_checksum(response: &mut Response<ResponseBody>, checksum: &StoredChecksum) {
     let Some((algorithm, text)) = known_checksum(checksum) else { return };
-    set(response, algorithm.header(), &text);
-    set(response, "x-amz-checksum-type", checksum.kind());
+    set(response, HeaderName::from_static(algorithm.header()), &text);
+    set(response, &CHECKSUM_TYPE, checksum.kind());
 }
 
 /// Appends the element of a stored checksum. A checksum of an algorithm that is not known appends nothing.

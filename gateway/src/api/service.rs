@@ -8,10 +8,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::HeaderName;
+use http::header::{CONNECTION, EXPECT};
 use http::request::Parts;
 use hyper::body::Body as _;
 use s3::error::{ErrorCode, S3Error};
 use s3::operation::{self, OperationDefinition, RequestParts, S3Resource};
+use s3::parsed_names::COPY_SOURCE;
 
 use super::address;
 use super::authentication::{self, Caller};
@@ -89,6 +92,18 @@ fn operation_of(request: &S3Request) -> RequestOperation {
     }
 }
 
+/// The id of a request: the start in 8 hexadecimal digits, and the number in 12.
+fn request_id(start: u32, number: u64) -> String {
+    let mut id = String::with_capacity(20);
+    // Every response has one, so the digits are written without an interpreter of formats.
+    for (number, digits) in [(u64::from(start), 8), (number, 12)] {
+        for digit in (0..digits).rev().map(|place| number >> (4 * place) & 0xf) {
+            id.push(char::from(b"0123456789ABCDEF"[digit as usize]));
+        }
+    }
+    id
+}
+
 /// The facts about a request that are known before its signature is looked at.
 struct RequestPlace<'a> {
     /// The place that the host names.
@@ -112,14 +127,14 @@ impl S3Service {
         request: http::Request<RequestBody>,
     ) -> http::Response<ResponseBody> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{:08X}{number:012X}", self.start);
+        let id = request_id(self.start, number);
         let (parts, body) = request.into_parts();
         let address =
             parts.extensions.get::<Arc<ConnectionHandle>>().map(|connection| connection.peer());
         let mut caller = Caller::default();
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
-        let expects = parts.headers.contains_key("expect");
-        let is_copy = parts.headers.contains_key(s3::operation::COPY_SOURCE);
+        let expects = parts.headers.contains_key(EXPECT);
+        let is_copy = parts.headers.contains_key(&COPY_SOURCE);
         let is_empty = body.is_end_stream();
         let page = CrossOriginRequest::of(&parts, &self.context);
         let host = HostTarget::of(&parts, &self.context.options);
@@ -141,7 +156,7 @@ impl S3Service {
         // A final answer without `100 Continue` before it is legal, and botocore takes it for an answer to
         // its next request on the connection, which then waits in vain. So the connection ends here.
         if expects && (is_empty || !answer.status().is_success()) {
-            response::set(&mut answer, "connection", "close");
+            response::set(&mut answer, CONNECTION, "close");
         }
         if let Some(page) = &page {
             page.permit(&self.context, &mut answer);
@@ -242,7 +257,7 @@ impl S3Service {
         let mut answer = answer.map_err(|error| with_details(error, &request))?;
         if operation.is_write() {
             let at = vec![self.context.applied(request.bucket.as_deref().unwrap_or_default())];
-            response::set(&mut answer, OFFSET_HEADER, &offset_text(&at));
+            response::set(&mut answer, HeaderName::from_static(OFFSET_HEADER), &offset_text(&at));
         }
         Ok(answer)
     }
@@ -266,7 +281,7 @@ impl S3Service {
         let answer = post::put(&self.context, &request, sizes, form).await;
         let mut answer = answer.map_err(|error| with_details(error, &request))?;
         let at = vec![self.context.applied(request.bucket.as_deref().unwrap_or_default())];
-        response::set(&mut answer, OFFSET_HEADER, &offset_text(&at));
+        response::set(&mut answer, HeaderName::from_static(OFFSET_HEADER), &offset_text(&at));
         Ok(answer)
     }
 }

@@ -10,6 +10,7 @@ use crate::auth_error::{header_time, parameters, without_time};
 use crate::error::{ErrorCode, S3Error};
 use crate::headers::text;
 use crate::names;
+use crate::parsed_names::DATE;
 use crate::time::{amz, parse_amz};
 
 /// The longest validity of a presigned request, in seconds.
@@ -101,8 +102,11 @@ fn fields(text: &str) -> Result<(&str, &str, &str), S3Error> {
 /// Splits a credential into access key and scope, neither of which is checked for being empty. The access key may contain
 /// slashes. Fails with AWS's message.
 pub fn split_credential(text: &str) -> Result<(&str, CredentialScope<'_>), &'static str> {
-    let fields: Vec<&str> = text.rsplitn(5, '/').collect();
-    let [end, service, region, date, access_key] = fields[..] else {
+    let mut fields = text.rsplitn(5, '/');
+    let mut next = || fields.next();
+    let (Some(end), Some(service), Some(region), Some(date), Some(access_key)) =
+        (next(), next(), next(), next(), next())
+    else {
         return Err(
             "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".",
         );
@@ -140,9 +144,9 @@ pub fn of_header<'a>(
 ) -> Result<PresentedCredentials<'a>, S3Error> {
     let (credential, signed_headers, signature) = fields(said)?;
     let (access_key, scope) = parse_credential(credential, header_error)?;
-    let sent = match text(headers, "x-amz-date")? {
+    let sent = match text(headers, &DATE)? {
         Some(sent) => Some(sent),
-        None => text(headers, "date")?,
+        None => text(headers, &http::header::DATE)?,
     };
     let sent = sent.ok_or_else(without_time)?;
     let seconds = header_time(sent).ok_or_else(without_time)?;

@@ -12,6 +12,7 @@ use super::verified::VerifiedRequest;
 use crate::auth_error::{SKEW, expired, mismatch, too_skewed};
 use crate::error::{ErrorCode, S3Error};
 use crate::headers::text;
+use crate::parsed_names;
 
 impl PresentedCredentials<'_> {
     /// Verifies the signature of a request, without the body. `path` and `query` are decoded, `now` is in seconds since
@@ -98,7 +99,7 @@ impl PresentedCredentials<'_> {
             let said = content_sha256(&parts.headers, query)?;
             return Ok(said.unwrap_or("UNSIGNED-PAYLOAD"));
         }
-        text(&parts.headers, CONTENT_SHA256)?.ok_or_else(|| {
+        text(&parts.headers, &parsed_names::CONTENT_SHA256)?.ok_or_else(|| {
             ErrorCode::InvalidRequest
                 .because("Missing required header for this request: x-amz-content-sha256")
         })

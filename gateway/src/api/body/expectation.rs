@@ -4,6 +4,7 @@ use s3::checksum::{ChecksumAlgorithm, parse_content_md5};
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
 use s3::names::number;
+use s3::parsed_names::{CONTENT_MD5, TRAILER};
 use s3::sigv4::PayloadHash;
 
 use super::digests::{DigestSet, FinishedDigests};
@@ -45,7 +46,7 @@ impl BodyExpectation {
     }
 
     fn with(request: &S3Request, given: &[(ChecksumAlgorithm, &str)]) -> Result<Self, S3Error> {
-        let content_md5 = request.header("content-md5")?.map(parse_content_md5).transpose()?;
+        let content_md5 = request.header(&CONTENT_MD5)?.map(parse_content_md5).transpose()?;
         let checksum = announced(request, given)?;
         let sha256 = match request.verified.payload {
             PayloadHash::Sha256(expected) => Some(expected),
@@ -105,7 +106,7 @@ pub fn in_headers(request: &S3Request) -> Result<Vec<(ChecksumAlgorithm, &str)>,
 /// The algorithm of the checksum that comes in a trailer; `None` without an announcement. Fails with `InvalidRequest` for any
 /// other trailer.
 fn in_trailer(request: &S3Request) -> Result<Option<ChecksumAlgorithm>, S3Error> {
-    let Some(trailer) = request.header("x-amz-trailer")? else { return Ok(None) };
+    let Some(trailer) = request.header(&TRAILER)? else { return Ok(None) };
     let algorithm = ChecksumAlgorithm::with_header(&trailer.trim().to_ascii_lowercase());
     let unknown = || {
         ErrorCode::InvalidRequest

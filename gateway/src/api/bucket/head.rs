@@ -2,20 +2,18 @@
 
 use http::{Response, StatusCode};
 use s3::operation::Operation;
+use s3::parsed_names::BUCKET_REGION;
 
 use crate::api::context::S3Context;
 use crate::api::request::S3Request;
 use crate::api::response::{self, HandlerResult, ResponseBody};
 use crate::request_operation::RequestOperation;
 
-/// The header of a bucket's region.
-const REGION: &str = "x-amz-bucket-region";
-
 /// HeadBucket. Fails when the bucket does not exist or belongs to another user.
 pub async fn head(context: &S3Context, request: &S3Request) -> HandlerResult {
     let bucket = context.bucket_for_read(request).await?.bucket;
     let mut answer = response::empty(200);
-    response::set(&mut answer, REGION, context.options.region_of(&bucket));
+    response::set(&mut answer, &BUCKET_REGION, context.options.region_of(&bucket));
     Ok(answer)
 }
 
@@ -33,8 +31,8 @@ pub fn add_region(
             Operation::HeadBucket | Operation::ListObjects | Operation::ListObjectsV2
         )
     );
-    let has_region = answer.headers().contains_key(REGION);
-    if is_told && !has_region && answer.status() != StatusCode::NOT_FOUND {
-        response::set(answer, REGION, &context.options.region);
+    let has_region = || answer.headers().contains_key(&BUCKET_REGION);
+    if is_told && !has_region() && answer.status() != StatusCode::NOT_FOUND {
+        response::set(answer, &BUCKET_REGION, &context.options.region);
     }
 }

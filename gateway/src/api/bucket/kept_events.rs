@@ -163,7 +163,9 @@ mod tests {
             self.reads.fetch_add(1, Ordering::Relaxed);
             let (sender, receiver) = oneshot::channel();
             self.waiting.lock().push(sender);
-            Box::pin(async move { Ok(EventPage { events: receiver.await.unwrap(), damaged: None }) })
+            Box::pin(
+                async move { Ok(EventPage { events: receiver.await.unwrap(), damaged: None }) },
+            )
         }
     }
 

@@ -4,6 +4,7 @@ use ingest::entry::{Attributes, StorageClass};
 use s3::checksum::ChecksumAlgorithm;
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
+use s3::parsed_names::{STORAGE_CLASS, TAGGING};
 
 use crate::api::request::S3Request;
 use crate::api::tag_set;
@@ -52,7 +53,7 @@ pub fn attributes(request: &S3Request) -> Result<Attributes, S3Error> {
             .with("Size", bytes.to_string())
             .with("MaxSizeAllowed", METADATA_BYTES_MAX.to_string()));
     }
-    let tags = match request.header("x-amz-tagging")? {
+    let tags = match request.header(&TAGGING)? {
         Some(text) => tag_set::of_header(text)?,
         None => Vec::new(),
     };
@@ -68,7 +69,7 @@ pub fn attributes(request: &S3Request) -> Result<Attributes, S3Error> {
 /// The storage class that a request sets; `None` for `STANDARD`. The class was checked with the request's other headers,
 /// so an unknown one is an error only of this server.
 fn storage_class(request: &S3Request) -> Result<Option<StorageClass>, S3Error> {
-    let Some(name) = request.header(StorageClass::HEADER)? else { return Ok(None) };
+    let Some(name) = request.header(&STORAGE_CLASS)? else { return Ok(None) };
     let class = StorageClass::named(name).ok_or_else(|| {
         S3Error::from(ErrorCode::InvalidStorageClass).with("StorageClassRequested", name)
     })?;

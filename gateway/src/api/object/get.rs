@@ -2,7 +2,7 @@
 
 use compactor::outcome::VersionName;
 use compactor::state::BucketState;
-use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, RANGE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use ingest::entry::{ObjectVersion, StorageClass, StoredChecksum};
 use ingest::record::Versioning;
@@ -12,6 +12,7 @@ use s3::encoded_word::encoded_word;
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
 use s3::operation::Operation;
+use s3::parsed_names::{CHECKSUM_MODE, CHECKSUM_TYPE};
 
 use super::attributes::REDIRECT_LOCATION;
 use super::find::{find, not_found, object_of};
@@ -70,7 +71,7 @@ fn answer(
     body: ResponseBody,
 ) -> HandlerResult {
     let object = object_of(request, found)?;
-    let mut answer = Response::new(body);
+    let mut answer = response::with_body(body);
     describe(&mut answer, request, bucket, object, found_name(found))?;
     add_checksums(&mut answer, request, object, plan)?;
     answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(plan.len()));
@@ -119,8 +120,8 @@ fn describe(
     version: VersionName,
 ) -> Result<(), S3Error> {
     let attributes = &object.attributes;
-    response::set(answer, "etag", &etag(&attributes.etag.md5, attributes.etag.parts));
-    response::set(answer, "last-modified", &s3::time::http(object.created.micros()));
+    response::set(answer, ETAG, &etag(&attributes.etag.md5, attributes.etag.parts));
+    response::set(answer, LAST_MODIFIED, &s3::time::http(object.created.micros()));
     answer.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if attributes.header("content-type").is_none() {
         answer.headers_mut().insert(CONTENT_TYPE, DEFAULT_TYPE);
@@ -160,7 +161,7 @@ fn add_checksums(
     object: &ObjectVersion,
     plan: &ReadPlan,
 ) -> Result<(), S3Error> {
-    let mode = request.header("x-amz-checksum-mode")?;
+    let mode = request.header(&CHECKSUM_MODE)?;
     if !mode.is_some_and(|mode| mode.eq_ignore_ascii_case("enabled")) {
         return Ok(());
     }
@@ -170,9 +171,9 @@ fn add_checksums(
             let Some(checksum) = &part.checksum else { return Ok(()) };
             add_checksum(answer, checksum);
             let kind = checksums.first().map_or("FULL_OBJECT", StoredChecksum::kind);
-            response::set(answer, "x-amz-checksum-type", kind);
+            response::set(answer, &CHECKSUM_TYPE, kind);
         }
-        None if request.header("range")?.is_none() => {
+        None if request.header(&RANGE)?.is_none() => {
             checksums.iter().for_each(|checksum| add_checksum(answer, checksum));
         }
         None => {}

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use compactor::view::Snapshot;
 use http::Response;
+use http::header::RANGE;
 use ingest::entry::{ObjectVersion, StoredChecksum};
 use ingest::ids::BucketId;
 use ingest::log::ReadError;
@@ -55,7 +56,7 @@ impl ReadPlan {
     pub fn of(request: &S3Request, object: &ObjectVersion) -> Result<Self, S3Error> {
         let attributes = &object.attributes;
         let size = attributes.size;
-        let range = request.header("range")?;
+        let range = request.header(&RANGE)?;
         if request.query("partNumber").is_some() {
             if range.is_some() {
                 return Err(ErrorCode::InvalidRequest
