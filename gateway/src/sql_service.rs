@@ -6,6 +6,7 @@
 pub mod s3_endpoint;
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -41,8 +42,14 @@ pub const OFFSET_HEADER: &str = "x-siltstone-offset";
 /// Formats offsets as [`OFFSET_HEADER`] and the parameter `min_offset` contain them, such as `0:17,3:201`, in the given
 /// order.
 pub fn offset_text(at: &ReadOffsets) -> String {
-    let pairs = at.iter().map(|(partition, offset)| format!("{partition}:{offset}"));
-    pairs.collect::<Vec<_>>().join(",")
+    let mut text = String::new();
+    for (partition, offset) in at {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        let _ = write!(text, "{partition}:{offset}");
+    }
+    text
 }
 
 fn parse_offsets(text: &str, partitions: usize) -> Result<ReadOffsets, String> {

@@ -273,6 +273,11 @@ impl ChecksumHasher {
     }
 }
 
+/// Computes CRC-64/NVME of bytes that are in memory, for the digest that every payload has.
+pub fn crc64_nvme(bytes: &[u8]) -> u64 {
+    crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes)
+}
+
 /// Computes the MD5 of bytes that arrive in pieces, for entity tags.
 #[derive(Clone, Default)]
 pub struct Md5Hasher(Md5);
@@ -350,6 +355,17 @@ mod tests {
             }
             assert_eq!(algorithm.parse(&base64(&digest)).unwrap(), digest);
         }
+    }
+
+    #[test]
+    fn the_digest_of_every_payload_is_the_checksum_of_its_bytes() {
+        for len in [0, 1, 9, 4096, 70_000] {
+            let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+            let mut hasher = ChecksumHasher::new(ChecksumAlgorithm::Crc64Nvme);
+            bytes.chunks(1000).for_each(|piece| hasher.update(piece));
+            assert_eq!(crc64_nvme(&bytes).to_be_bytes().to_vec(), hasher.finish(), "{len}");
+        }
+        assert_eq!(crc64_nvme(b"123456789"), 0xae8b_1486_0a79_9888);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 use time::macros::format_description;
-use time::{OffsetDateTime, PrimitiveDateTime};
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
 const AMZ: &[BorrowedFormatItem<'_>] =
     format_description!("[year][month][day]T[hour][minute][second]Z");
@@ -30,7 +30,16 @@ fn from_micros(micros: i64) -> OffsetDateTime {
 
 /// Parses a time of the form `20130524T000000Z` and returns seconds since 1970. `None` for any other text.
 pub fn parse_amz(text: &str) -> Option<i64> {
-    PrimitiveDateTime::parse(text, AMZ).ok().map(|time| time.assume_utc().unix_timestamp())
+    // Every signed request has one, so the digits are read without an interpreter of formats.
+    let digits = |at: std::ops::Range<usize>| text.get(at).and_then(crate::names::number::<u16>);
+    let two = |at: usize| digits(at..at + 2).and_then(|number| u8::try_from(number).ok());
+    if text.len() != 16 || text.get(8..9) != Some("T") || !text.ends_with('Z') {
+        return None;
+    }
+    let month = Month::try_from(two(4)?).ok()?;
+    let date = Date::from_calendar_date(digits(0..4)?.into(), month, two(6)?).ok()?;
+    let time = Time::from_hms(two(9)?, two(11)?, two(13)?).ok()?;
+    Some(PrimitiveDateTime::new(date, time).assume_utc().unix_timestamp())
 }
 
 /// Formats seconds since 1970 as `20130524T000000Z`, the form of the header `x-amz-date`. A time outside the supported
@@ -106,16 +115,47 @@ pub fn xml(micros: i64) -> String {
     from_micros(micros).format(XML).unwrap_or_default()
 }
 
-/// Parses a date in a header and returns seconds since 1970, without the fraction of a second. Tries an HTTP date, then
-/// `20130524T000000Z`, then RFC 3339; `None` for text of none of these forms.
+/// Parses a date in a header and returns seconds since 1970, without the fraction of a second: an HTTP date,
+/// `20130524T000000Z`, or RFC 3339. `None` for text of none of these forms.
 pub fn parse_any(text: &str) -> Option<i64> {
     let rfc3339 = || OffsetDateTime::parse(text, &Rfc3339).ok().map(|time| time.unix_timestamp());
-    parse_http(text).or_else(|| parse_amz(text)).or_else(rfc3339)
+    // No text has two of the forms, so the one that every signed request has comes first.
+    parse_amz(text).or_else(|| parse_http(text)).or_else(rfc3339)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each byte of a time is replaced by others; the format of the crate `time` decides what is a time.
+    #[test]
+    fn a_time_of_a_request_is_read_as_the_format_says() {
+        let mut texts = vec![String::new(), "-20130524T000000Z".to_owned()];
+        for time in ["20130524T000000Z", "20240229T235959Z", "00000101T000000Z", "20231131T245960Z"]
+        {
+            for at in 0..=time.len() {
+                texts.push(time[..at].to_owned());
+                texts.push(format!("{}0{}", &time[..at], &time[at..]));
+                for byte in ["0", "1", "3", "9", "T", "Z", "-", "+", " ", "é", "t"] {
+                    texts.push(format!(
+                        "{}{byte}{}",
+                        &time[..at],
+                        time.get(at + 1..).unwrap_or("")
+                    ));
+                }
+            }
+        }
+        let mut known = 0;
+        for text in texts {
+            let time = PrimitiveDateTime::parse(&text, AMZ).ok();
+            // A sign before the year is no time of a request.
+            let time = time.filter(|_| !text.starts_with(['-', '+']));
+            let seconds = time.map(|time| time.assume_utc().unix_timestamp());
+            assert_eq!(parse_amz(&text), seconds, "{text}");
+            known += usize::from(seconds.is_some());
+        }
+        assert!(known > 50, "{known}");
+    }
 
     #[test]
     fn a_date_is_written_as_the_format_says() {

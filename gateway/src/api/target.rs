@@ -71,6 +71,9 @@ impl RequestTarget {
     /// The target of a request whose host is below a website domain; `None` for other hosts. Must be asked before the path,
     /// and before domains of buckets that a website domain is below.
     pub fn of_website(parts: &Parts, domains: &WebsiteDomains) -> Option<Self> {
+        if domains.is_empty() {
+            return None;
+        }
         let bucket = Some(domains.bucket_of(address::host(parts))?).filter(|name| !name.is_empty());
         let path = names::decode(parts.uri.path()).unwrap_or_default();
         let key = path.strip_prefix('/').unwrap_or(&path).to_owned();

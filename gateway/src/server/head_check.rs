@@ -37,6 +37,26 @@ pub fn check<B>(request: &Request<B>) -> Result<(), HeadRefusal> {
 
 /// Returns true for a host with or without a port, and for an empty host, which RFC 9110 permits.
 fn is_host(text: &[u8]) -> bool {
+    is_plain_host(text) || is_authority(text)
+}
+
+/// Returns true for a name of letters, digits, dots and hyphens, or an address of IPv4, with or without a port. Decides
+/// for nearly all requests, and takes less time than [`is_authority`].
+fn is_plain_host(text: &[u8]) -> bool {
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let end = text.iter().position(|byte| !is_of_name(byte)).unwrap_or(text.len());
+    match text[end..].split_first() {
+        None => end > 0,
+        Some((b':', port)) => {
+            let number = std::str::from_utf8(port).ok().and_then(s3::names::number::<u16>);
+            end > 0 && number.is_some()
+        }
+        Some(_) => false,
+    }
+}
+
+/// Returns true for everything that is a host, with or without a port, and for an empty text.
+fn is_authority(text: &[u8]) -> bool {
     let Ok(authority) = Authority::try_from(text) else { return text.is_empty() };
     let authority_text = authority.as_str();
     let has_port = authority_text.len() > authority.host().len();
@@ -125,6 +145,23 @@ mod tests {
         assert_eq!(of(Version::HTTP_10, &[]), Ok(()));
         let twice = [("host", "a"), ("host", "a")];
         assert_eq!(of(Version::HTTP_11, &twice), Err(HeadRefusal::Host));
+    }
+
+    #[test]
+    fn a_plain_host_is_an_authority() {
+        let names = ["a", "A.b-c.9", "127.0.0.1", "-", ".", "", "a_b", "a@b", "ž", "[::1]", "a b"];
+        for name in names {
+            for port in ["", ":", ":0", ":0080", ":9999", ":65535", ":70000", ":8a", ":80:80", " "]
+            {
+                let text = format!("{name}{port}");
+                if is_plain_host(text.as_bytes()) {
+                    assert!(is_authority(text.as_bytes()), "{text}");
+                }
+            }
+        }
+        for plain in ["localhost", "127.0.0.1:9000", "photos.s3.example.com:80"] {
+            assert!(is_plain_host(plain.as_bytes()), "{plain}");
+        }
     }
 
     #[test]

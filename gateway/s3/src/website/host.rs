@@ -36,6 +36,11 @@ impl fmt::Display for WebsiteDomains {
 }
 
 impl WebsiteDomains {
+    /// Returns true without any domain: no host serves a website then.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The bucket that a host names, with or without a port, in lower case; empty for a domain itself. The name is not
     /// validated and must be looked up. `None` for a host that serves no websites.
     pub fn bucket_of(&self, host: &str) -> Option<String> {

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use compactor::partition::{PayloadWriter, WrittenPayload};
 use ingest::record::RecordPayload;
-use s3::checksum::{ChecksumAlgorithm, ChecksumHasher};
+use s3::checksum::crc64_nvme;
 use s3::error::S3Error;
 
 use crate::api::context::S3Context;
@@ -62,18 +62,11 @@ impl PayloadSink {
     pub async fn finish(self) -> Result<WrittenPayload, S3Error> {
         match self {
             PayloadSink::Memory(memory) => {
-                let digest = crc64(&memory);
+                let digest = crc64_nvme(&memory);
                 let payload = RecordPayload::Inline(memory.freeze());
                 Ok(WrittenPayload { payload, digest, guard: None })
             }
             PayloadSink::Large(writer) => writer.finish().await.map_err(payload_error),
         }
     }
-}
-
-/// CRC-64/NVME.
-fn crc64(bytes: &[u8]) -> u64 {
-    let mut hasher = ChecksumHasher::new(ChecksumAlgorithm::Crc64Nvme);
-    hasher.update(bytes);
-    hasher.finish().iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
