@@ -143,10 +143,7 @@ fn newest_in_memtable(
 ) -> Option<CursorItem> {
     let newest = EntryKey::new(bucket, key.as_bytes(), Offset::MAX, Offset::MAX);
     for (memtable, at) in snapshot.memtables() {
-        let (found, _) = memtable.entries(newest.as_bytes(), at, 1);
-        if let Some((found, statement)) = found.into_iter().next()
-            && found.group() == newest.group()
-        {
+        if let Some((found, statement)) = memtable.first_of_key(&newest, at) {
             let item = CursorItem { key: found, what: crate::view::EntryData::Memtable(statement) };
             let is_version = matches!(item.shape(), EntryShape::Version(_));
             return (is_version && item.key.version() >= memtable.first()).then_some(item);

@@ -147,6 +147,18 @@ impl Memtable {
         (found, None)
     }
 
+    /// Returns the first entry of a key at or after `from` in key order that was made below offset `at`; `None` if there
+    /// is none. `from` names the key, and a version of it.
+    pub fn first_of_key(&self, from: &EntryKey, at: Offset) -> Option<(EntryKey, EntryValue)> {
+        let contents = self.contents.read();
+        let mut of_key = contents
+            .entries
+            .range::<EntryKey, _>(from..)
+            .take_while(|(key, _)| key.group() == from.group());
+        let found = of_key.find(|(key, _)| key.sequence() < at);
+        found.map(|(key, statement)| (key.clone(), statement.clone()))
+    }
+
     /// Returns the entry that the record at offset `at` made of a key; `None` if the record did not change
     /// the key.
     pub fn made_at(

@@ -98,6 +98,23 @@ fn a_reader_goes_on_where_its_limit_stopped_it() {
 }
 
 #[test]
+fn the_first_entry_of_a_key_is_the_first_of_a_list_that_is_the_keys() {
+    let memtable = filled();
+    for name in ["", "a", "aa", "b", "c", "d"] {
+        for version in [0, 10, 11, 12, 13, u64::MAX] {
+            for offset in 9..15 {
+                let from = key(name, version, u64::MAX);
+                let (listed, _) = memtable.entries(from.as_bytes(), at(offset), 100);
+                let wanted = listed.into_iter().find(|(key, _)| key.group() == from.group());
+                let found = memtable.first_of_key(&from, at(offset));
+                assert_eq!(found, wanted, "{name} {version} at {offset}");
+            }
+        }
+    }
+    assert!(memtable.first_of_key(&key("a", u64::MAX, u64::MAX), at(14)).is_some());
+}
+
+#[test]
 #[should_panic(expected = "two statements of one record about one version")]
 fn a_statement_is_never_overwritten() {
     let memtable = filled();
