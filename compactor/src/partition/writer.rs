@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use ingest::bulk::UploadGuard;
 use ingest::env::{Env, Fut, Task, timeout};
 use ingest::ids::{Epoch, Sequence, WriterId};
@@ -400,13 +401,22 @@ struct PendingAppend {
 }
 
 impl PendingAppend {
+    /// Waits for the record's final state. The outcome comes from the fold, which only meets committed records, and then
+    /// the append's own result says nothing more.
     async fn wait(
         mut self,
-        receiver: oneshot::Receiver<SettledRecord>,
+        mut receiver: oneshot::Receiver<SettledRecord>,
         sequence: Sequence,
     ) -> Result<SettledRecord, SubmitError> {
         let durable = self.durable.as_mut().expect("taken when it is dropped");
-        let appended = durable.await;
+        let (appended, settled) = match select(&mut receiver, durable).await {
+            Either::Left((Ok(SettledRecord::Outcome(outcome)), _)) => {
+                self.durable = None;
+                return Ok(SettledRecord::Outcome(outcome));
+            }
+            Either::Left((settled, durable)) => (durable.await, Some(settled)),
+            Either::Right((appended, _)) => (appended, None),
+        };
         self.durable = None;
         let writer = &self.writer;
         if let Err(error) = appended {
@@ -422,7 +432,11 @@ impl PendingAppend {
             }
             writer.lose_step();
         }
-        receiver.await.map_err(|_| SubmitError::Stopped(writer.stop_reason()))
+        let settled = match settled {
+            Some(settled) => settled,
+            None => receiver.await,
+        };
+        settled.map_err(|_| SubmitError::Stopped(writer.stop_reason()))
     }
 }
 

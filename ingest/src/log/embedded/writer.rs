@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::batch::{self, BLOCK, BatchHeader, FileHeader, LogFileId};
 use super::mark::Marker;
@@ -47,6 +47,8 @@ struct BatchWriter {
     chain: u128,
     hashes: Vec<u64>,
     end: Offset,
+    /// The callers of committed records who are not told yet.
+    untold: Vec<oneshot::Sender<Result<(), AppendError>>>,
     /// True while the durability of the last batch is recorded nowhere on the disk.
     owes_mark: bool,
 }
@@ -83,6 +85,7 @@ pub(super) async fn start(
         chain: start.chain,
         hashes: start.hashes,
         end,
+        untold: Vec::new(),
         // The recovered records are durable by now, and possibly no mark has that end yet.
         owes_mark: end > Offset::ZERO,
     };
@@ -237,6 +240,9 @@ impl BatchWriter {
         let partition = self.partition.clone();
         loop {
             let batch = self.take();
+            if batch.is_empty() {
+                self.tell();
+            }
             let done = if !batch.is_empty() {
                 self.commit(batch).await
             // Only with an empty queue, so that every queued record gets its outcome before the end.
@@ -254,6 +260,7 @@ impl BatchWriter {
                 Ok(())
             };
             if let Err(error) = done {
+                self.tell();
                 self.poison(&error);
                 return;
             }
@@ -278,9 +285,10 @@ impl BatchWriter {
         taken
     }
 
-    /// Writes one batch, syncs it, shows it to readers, then wakes the callers: a caller never learns
-    /// of success before readers can deliver its record. On failure every caller gets
-    /// [`AppendError::Unknown`], since the device may hold the batch.
+    /// Writes one batch, syncs it, shows it to readers, and tells the callers with the end of the next batch, or at
+    /// once without a next one: a caller never learns of success before readers can deliver its record. Most callers
+    /// wait for their record's outcome, which the fold has given by then, and need not be woken twice. On failure
+    /// every caller gets [`AppendError::Unknown`], since the device may hold the batch.
     async fn commit(&mut self, queued: Vec<QueuedRecord>) -> Result<(), DiskError> {
         let env = self.partition.env.clone();
         let records: Vec<Bytes> = queued.iter().map(|queued| queued.encoded.clone()).collect();
@@ -297,6 +305,7 @@ impl BatchWriter {
             }
         }
         let written = self.write(&records).await;
+        self.tell();
         let (header, positions) = match written {
             Ok(written) => written,
             Err(error) => {
@@ -324,16 +333,20 @@ impl BatchWriter {
             })
             .collect();
         self.publish(committed, header.records_len as usize);
-        for (done, permit) in waiting {
-            // The caller may have dropped its future; the record stays committed.
-            let _ = done.send(Ok(()));
-            drop(permit);
-        }
+        self.untold.extend(waiting.into_iter().map(|(done, _)| done));
         self.owes_mark = true;
         if env.clock.now().since(self.marked_at) >= MARK_EVERY {
             self.write_mark().await?;
         }
         Ok(())
+    }
+
+    /// Tells the callers of committed records.
+    fn tell(&mut self) {
+        for done in self.untold.drain(..) {
+            // The caller may have dropped its future; the record stays committed.
+            let _ = done.send(Ok(()));
+        }
     }
 
     /// Adds committed records to those in memory, then moves the end, which wakes readers. The order
