@@ -28,6 +28,8 @@ pub mod embedded;
 pub mod replicated;
 mod second_look;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -60,8 +62,11 @@ pub trait Log: Send + Sync {
     /// other error it is not and never will be.
     ///
     /// Panics, in the embedded log, when the encoded record is longer than the permit admits.
-    fn append(&self, permit: AppendPermit, record: Record)
-    -> Fut<'static, Result<(), AppendError>>;
+    fn append(
+        &self,
+        permit: AppendPermit,
+        record: Arc<Record>,
+    ) -> Fut<'static, Result<(), AppendError>>;
 
     /// Begins to read committed records at an offset, in order; the reader waits for more records at
     /// the end. Fails with [`ReadError::Trimmed`], here or at the reader's first [`LogReader::next`],
@@ -154,8 +159,8 @@ pub struct CommittedRecord {
     pub time: WallTime,
     /// The place at which [`Log::fetch`] reads the inline payload again.
     pub location: LogLocation,
-    /// The decoded record, inline payload included.
-    pub record: Record,
+    /// The decoded record, inline payload included. The log, its readers and the writer share it.
+    pub record: Arc<Record>,
 }
 
 /// The condition under which a reader has met a barrier.

@@ -86,7 +86,7 @@ fn decide_on(buckets: &Buckets, prior: PriorState, body: RecordBody) -> RecordEf
         // The fold's time counts, not that of the record.
         time: WallTime::from_micros(9),
         location: LOCATION,
-        record: record(body),
+        record: Arc::new(record(body)),
     };
     apply(&RULES, PartitionId::ZERO, buckets, CUT, TIME, prior, &committed)
 }

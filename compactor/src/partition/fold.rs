@@ -296,7 +296,7 @@ impl Fold {
             return Ok(Err(Rejection::PayloadMissing));
         };
         let WholeStream { len, digest, extents, guard } = whole;
-        let fits = match &mut committed.record.body {
+        let fits = match &mut Arc::make_mut(&mut committed.record).body {
             RecordBody::PutObject(put) => {
                 put.payload = RecordPayload::Bulk(extents);
                 put.attributes.size == len && put.digest == digest

@@ -47,7 +47,7 @@ pub(super) fn answer_early(
         offset: store.applied(),
         time: context.env.clock.wall(),
         location: LogLocation { file: 0, position: 0, len: 0 },
-        record: record.clone(),
+        record: Arc::new(record.clone()),
     };
     let buckets = store.buckets();
     let rules = &context.options.rules;

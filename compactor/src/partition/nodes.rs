@@ -147,7 +147,7 @@ impl NodeRegistry {
         let id = RecordId { writer: self.process, ..RecordId::default() };
         let record = Record::of_the_store(id, body);
         let permit = self.context.log.admit(self.context.id, record.bytes_estimate()).await?;
-        self.context.log.append(permit, record).await
+        self.context.log.append(permit, record.into()).await
     }
 
     /// Claims this node's id; returns true if the id belongs to this process. Waits 5 seconds for an

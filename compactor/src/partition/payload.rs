@@ -102,7 +102,7 @@ impl Drop for UnnamedStream {
             let limit = context.options.write_wait;
             let append = async {
                 let permit = context.log.admit(context.id, record.bytes_estimate()).await?;
-                context.log.append(permit, record).await
+                context.log.append(permit, record.into()).await
             };
             match timeout(context.env.clock.as_ref(), limit, append).await {
                 Some(Ok(())) => {}
@@ -273,7 +273,7 @@ impl StreamWriter {
             let (context, id) = (self.context.clone(), self.stream);
             self.open = Some(UnnamedStream { context, id, is_over: false });
         }
-        self.sent.push_back(self.context.log.append(permit, record));
+        self.sent.push_back(self.context.log.append(permit, record.into()));
         Ok(())
     }
 

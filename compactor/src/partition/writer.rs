@@ -171,8 +171,14 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// The number of times that a record is sent in all, if each time it is known that it has no effect.
 const TRIES: usize = 3;
 
-type AppendedRecord =
-    (Sequence, Fut<'static, Result<(), AppendError>>, oneshot::Receiver<SettledRecord>);
+/// A record that was numbered and given to the log.
+struct AppendedRecord {
+    sequence: Sequence,
+    /// The record, to be sent again if it is known to have no effect.
+    record: Arc<Record>,
+    durable: Fut<'static, Result<(), AppendError>>,
+    settled: oneshot::Receiver<SettledRecord>,
+}
 
 impl Writer {
     /// Makes a writer with a new random id in epoch 1. Nothing is appended before [`Writer::open`].
@@ -246,7 +252,7 @@ impl Writer {
                 return Ok(());
             }
         };
-        match self.context.log.append(permit, record).await {
+        match self.context.log.append(permit, record.into()).await {
             Err(AppendError::Unknown { .. }) => {
                 self.lose_step();
                 Ok(())
@@ -291,7 +297,7 @@ impl Writer {
         let limit = self.context.options.write_wait;
         let appended = async {
             let permit = self.context.log.admit(self.context.id, record.bytes_estimate()).await?;
-            self.context.log.append(permit, record).await
+            self.context.log.append(permit, record.into()).await
         };
         match timeout(self.context.env.clock.as_ref(), limit, appended).await {
             Some(Ok(())) => {}
@@ -325,10 +331,11 @@ impl Writer {
     /// task.
     pub async fn append(self: &Arc<Self>, record: Record) -> Result<RecordOutcome, SubmitError> {
         let settle = async {
+            let mut record = Arc::new(record);
             for _ in 0..TRIES {
-                match self.append_once(record.clone()).await? {
-                    SettledRecord::Outcome(outcome) => return Ok(outcome),
-                    SettledRecord::Never => {}
+                match self.append_once(record).await? {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(unsettled) => record = unsettled,
                 }
             }
             Err(SubmitError::NotDone)
@@ -344,8 +351,11 @@ impl Writer {
         }
     }
 
-    /// Appends a record once, and waits for its final state.
-    async fn append_once(self: &Arc<Self>, record: Record) -> Result<SettledRecord, SubmitError> {
+    /// Appends a record once, and waits for its final state: the outcome, or the record itself if it has no effect.
+    async fn append_once(
+        self: &Arc<Self>,
+        record: Arc<Record>,
+    ) -> Result<Result<RecordOutcome, Arc<Record>>, SubmitError> {
         if let Some(reason) = self.health.stopped() {
             return Err(SubmitError::Stopped(reason));
         }
@@ -353,9 +363,12 @@ impl Writer {
         let mut admitted = Some((permit, record));
         loop {
             match self.number(&mut admitted)? {
-                Some((sequence, durable, receiver)) => {
+                Some(AppendedRecord { sequence, record, durable, settled }) => {
                     let settling = PendingAppend { writer: self.clone(), durable: Some(durable) };
-                    return settling.wait(receiver, sequence).await;
+                    return Ok(match settling.wait(settled, sequence).await? {
+                        SettledRecord::Outcome(outcome) => Ok(outcome),
+                        SettledRecord::Never => Err(record),
+                    });
                 }
                 None => self.until_open().await,
             }
@@ -366,7 +379,7 @@ impl Writer {
     /// log order; `None` while the writer is fenced.
     fn number(
         &self,
-        admitted: &mut Option<(AppendPermit, Record)>,
+        admitted: &mut Option<(AppendPermit, Arc<Record>)>,
     ) -> Result<Option<AppendedRecord>, SubmitError> {
         let mut session = self.session.lock();
         if session.is_abandoned {
@@ -377,15 +390,18 @@ impl Writer {
             return Ok(None);
         }
         let (permit, mut record) = admitted.take().expect("a record is appended once");
-        let (asked, receiver) = oneshot::channel();
+        let (asked, settled) = oneshot::channel();
         session.last = session.last.next();
-        record.id = session.unnumbered();
-        record.time = self.clock.stamp();
+        // A record that is sent again is copied if the log still has it.
+        let numbered = Arc::make_mut(&mut record);
+        numbered.id = session.unnumbered();
+        numbered.time = self.clock.stamp();
         let (sequence, held) =
             (record.id.sequence, self.context.bulk.prolong(&record.bulk_files()));
         let since = self.context.env.clock.now();
         session.waiting.insert(sequence, PendingRecord { asked, held, since });
-        Ok(Some((sequence, self.context.log.append(permit, record), receiver)))
+        let durable = self.context.log.append(permit, record.clone());
+        Ok(Some(AppendedRecord { sequence, record, durable, settled }))
     }
 
     fn stop_reason(&self) -> String {

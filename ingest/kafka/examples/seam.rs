@@ -88,7 +88,7 @@ async fn append(log: &Arc<dyn Log>, arguments: &Arguments) -> anyhow::Result<()>
         let record = record(number, payload.clone(), arguments.data);
         async move {
             let permit = log.admit(PARTITION, record.bytes_estimate()).await?;
-            log.append(permit, record).await
+            log.append(permit, record.into()).await
         }
     };
     // The first one waits for connections.

@@ -102,7 +102,7 @@ pub fn record(caller: u8, sequence: u64, payload: &[u8]) -> Record {
 /// Admits and appends a record, and returns after it is durable. Fails as admission or the append does.
 pub async fn append(log: &Arc<dyn Log>, record: Record) -> Result<(), ingest::log::AppendError> {
     let permit = log.admit(PARTITION, record.bytes_estimate()).await?;
-    log.append(permit, record).await
+    log.append(permit, record.into()).await
 }
 
 /// Reads from an offset on, in order, until all records are read that were acknowledged before this
@@ -181,7 +181,7 @@ async fn a_restart_keeps_everything(factory: &dyn LogFactory) {
     factory.close(log).await;
     let log = factory.open().await;
     let after = read_all(&log, log.status(PARTITION).first).await.expect("read");
-    let contents = |found: &[CommittedRecord]| -> Vec<(Offset, Record)> {
+    let contents = |found: &[CommittedRecord]| -> Vec<(Offset, Arc<Record>)> {
         found.iter().map(|r| (r.offset, r.record.clone())).collect()
     };
     let (before, after) = (contents(&before), contents(&after));
@@ -215,11 +215,11 @@ async fn a_dropped_append_may_still_be_done_and_is_whole(factory: &dyn LogFactor
     let log = factory.open().await;
     let dropped = record(4, 1, b"dropped");
     let permit = log.admit(PARTITION, dropped.bytes_estimate()).await.expect("room");
-    drop(log.append(permit, dropped.clone()));
+    drop(log.append(permit, dropped.clone().into()));
     append(&log, record(4, 2, b"kept")).await.expect("appended");
     let found = read_all(&log, log.status(PARTITION).first).await.expect("read");
     for found in found.iter().filter(|r| r.record.id == dropped.id) {
-        assert_eq!(found.record, dropped);
+        assert_eq!(*found.record, dropped);
     }
     factory.close(log).await;
 }
@@ -245,7 +245,7 @@ async fn a_review_delivers_what_reading_does(factory: &dyn LogFactory) {
     let mut reader = log.review(PARTITION, first).await.expect("a reader");
     let token = BarrierToken::Below(last.next());
     let reviewed = read_until(&mut reader, first, token).await.expect("reviewed");
-    let contents = |found: &[CommittedRecord]| -> Vec<(Offset, Record)> {
+    let contents = |found: &[CommittedRecord]| -> Vec<(Offset, Arc<Record>)> {
         found.iter().map(|r| (r.offset, r.record.clone())).collect()
     };
     let reviewed = contents(&reviewed);

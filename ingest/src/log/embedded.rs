@@ -103,7 +103,7 @@ struct LogFile {
 
 /// A record that waits for the writer task, with the capacity that it holds and the caller to wake.
 struct QueuedRecord {
-    record: Record,
+    record: Arc<Record>,
     encoded: Bytes,
     permit: AppendPermit,
     done: oneshot::Sender<Result<(), AppendError>>,
@@ -381,7 +381,7 @@ impl Log for EmbeddedLog {
     fn append(
         &self,
         permit: AppendPermit,
-        record: Record,
+        record: Arc<Record>,
     ) -> Fut<'static, Result<(), AppendError>> {
         let partition = self.partition(permit.partition).clone();
         // Encoded by the caller, outside the lock and before the writer task needs the bytes.

@@ -457,7 +457,7 @@ impl Log for ReplicatedLog {
     fn append(
         &self,
         permit: AppendPermit,
-        record: Record,
+        record: Arc<Record>,
     ) -> Fut<'static, Result<(), AppendError>> {
         let sent = self.shared.send(permit.partition, &record);
         Box::pin(async move {

@@ -41,7 +41,7 @@ fn look(sim: &Sim, disk: &SimDisk) -> Result<usize, String> {
         let shared: Arc<dyn Log> = log.clone();
         let found = read_all(&shared, Offset::ZERO).await.map_err(|error| error.to_string())?;
         for (index, found) in found.iter().enumerate() {
-            assert_eq!(found.record, record(1, index as u64 + 1, &[index as u8 + 1; 900]));
+            assert_eq!(*found.record, record(1, index as u64 + 1, &[index as u8 + 1; 900]));
         }
         Ok(found.len())
     });

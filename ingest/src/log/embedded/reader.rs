@@ -196,7 +196,7 @@ pub(super) fn decode(
             offset: Offset::new(header.base.get() + index as u64),
             time: header.time,
             location: LogLocation { file: identity.file, position, len },
-            record,
+            record: Arc::new(record),
         });
     }
     Ok(found)

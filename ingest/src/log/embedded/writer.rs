@@ -318,7 +318,7 @@ impl BatchWriter {
         };
         let file = self.current.as_ref().map_or(0, |file| file.identity.file);
         // Repeated by the next batch, so that the keys of this one are known if it is lost.
-        self.hashes = committed.iter().map(crate::record::Record::key_hash).collect();
+        self.hashes = committed.iter().map(|record| record.key_hash()).collect();
         let committed = committed.into_iter().zip(positions).zip(&records).enumerate();
         let committed: Vec<CommittedRecord> = committed
             .map(|(index, ((record, position), bytes))| CommittedRecord {

@@ -240,7 +240,7 @@ impl TailReader {
                         offset: message.offset,
                         time: message.time,
                         location: place.unwrap_or(nowhere),
-                        record,
+                        record: Arc::new(record),
                     }
                 };
             return Ok(decoded.into_iter().zip(places).map(committed).collect());

@@ -44,7 +44,7 @@ impl Log for Stutter {
     fn append(
         &self,
         permit: AppendPermit,
-        record: Record,
+        record: Arc<Record>,
     ) -> Fut<'static, Result<(), AppendError>> {
         self.0.append(permit, record)
     }

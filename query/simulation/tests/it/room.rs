@@ -264,7 +264,7 @@ fn payload_is_admitted_by_the_least_room_of_all_nodes() {
         let record = Record::of_the_store(id, room);
         let permit = lonely.log.admit(PartitionId::ZERO, record.bytes_estimate()).await;
         let permit = permit.map_err(|error| error.to_string())?;
-        lonely.log.append(permit, record).await.map_err(|error| error.to_string())?;
+        lonely.log.append(permit, record.into()).await.map_err(|error| error.to_string())?;
         lonely.sim.sleep(Duration::from_secs(5)).await;
         found.extend([begin(2 << 20).await?, begin(1 << 19).await?]);
         // It says nothing more: it may be gone.

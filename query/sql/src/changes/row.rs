@@ -196,8 +196,8 @@ impl ChangeRow {
             operation,
             bucket,
             key: record.body.target().map(|(_, key)| key.as_str().to_owned()),
-            principal: some(record.principal),
-            request: some(record.request),
+            principal: some(record.principal.clone()),
+            request: some(record.request.clone()),
             became,
         })
     }

@@ -34,7 +34,7 @@ async fn say(log: &ReplicatedLog, node: u32, cut: CutNumber, digest: [u8; 32]) {
     let body = RecordBody::Digest(CutDigest { node: NodeId::new(node), cut, digest });
     let record = Record::of_the_store(id, body);
     let permit = log.admit(PartitionId::ZERO, record.bytes_estimate()).await.expect("room");
-    log.append(permit, record).await.expect("appended");
+    log.append(permit, record.into()).await.expect("appended");
 }
 
 async fn assert_serves_nothing(engine: &Engine) {
