@@ -84,8 +84,8 @@ impl Domains {
             if before.is_empty() {
                 return None;
             }
-            if let Some(bucket) = before.strip_suffix('.').filter(|name| !name.is_empty()) {
-                return Some(bucket.to_ascii_lowercase());
+            if let Some(bucket) = before.strip_suffix('.') {
+                return (!bucket.is_empty()).then(|| bucket.to_ascii_lowercase());
             }
         }
         None
@@ -131,6 +131,7 @@ mod tests {
             (":9000", None),
             (".", None),
             (".localhost", None),
+            (".s3.example.com", None),
             ("..localhost", Some(".")),
             ("\u{e9}.localhost", Some("\u{e9}")),
             ("\u{e9}localhost", None),

@@ -41,15 +41,17 @@ impl WebsiteDomains {
         self.0.is_empty()
     }
 
-    /// The bucket that a host names, with or without a port, in lower case; empty for a domain itself. The name is not
-    /// validated and must be looked up. `None` for a host that serves no websites.
+    /// The bucket that a host names, with or without a port, in lower case; empty for a domain itself. The longest domain
+    /// decides. The name is not validated and must be looked up. `None` for a host that serves no websites.
     pub fn bucket_of(&self, host: &str) -> Option<String> {
         let name = name_of(host);
         let below = |domain: &String| {
             let before = before_domain(name, domain)?;
             if before.is_empty() { Some(before) } else { before.strip_suffix('.') }
         };
-        self.0.iter().find_map(below).map(str::to_ascii_lowercase)
+        // Below the longest domain the least text is left.
+        let bucket = self.0.iter().filter_map(below).min_by_key(|bucket| bucket.len());
+        bucket.map(str::to_ascii_lowercase)
     }
 }
 
@@ -81,6 +83,10 @@ mod tests {
         ] {
             assert_eq!(domains.bucket_of(host).as_deref(), bucket, "{host}");
         }
+        let nested: WebsiteDomains = "example.com,pages.example.com".parse().unwrap();
+        assert_eq!(nested.bucket_of("photos.pages.example.com").unwrap(), "photos");
+        assert_eq!(nested.bucket_of("pages.example.com").unwrap(), "");
+        assert_eq!(nested.bucket_of("photos.example.com").unwrap(), "photos");
         let none: WebsiteDomains = "".parse().unwrap();
         assert_eq!(none.bucket_of("photos.s3-website.localhost"), None);
         assert_eq!(none.bucket_of(""), None);
