@@ -195,7 +195,8 @@ impl FormParser {
     fn take_head(&mut self, events: &mut VecDeque<FormEvent>) -> Result<bool, S3Error> {
         let from = self.searched;
         let Some(at) = memchr::memmem::find(&self.buffer[from..], b"\r\n\r\n") else {
-            if self.buffer.len() > HEAD_BYTES_MAX {
+            // The longest head has a line end in front, and all but one byte of the empty line behind it may have come.
+            if self.buffer.len() > 2 + HEAD_BYTES_MAX + 3 {
                 return Err(malformed());
             }
             self.searched = self.buffer.len().saturating_sub(3);

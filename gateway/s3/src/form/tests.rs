@@ -118,6 +118,20 @@ fn reference(body: &[u8]) -> Option<(WholeFields, Option<Vec<u8>>)> {
     Some((fields, file))
 }
 
+#[test]
+fn the_bound_of_a_head_is_the_same_wherever_the_body_is_split() {
+    let start = "Content-Disposition: form-data; name=\"a\"\r\nX: ";
+    for len in HEAD_BYTES_MAX - 6..HEAD_BYTES_MAX + 6 {
+        let head = format!("{start}{}", "x".repeat(len - start.len()));
+        let body = form(&[part(&head, b"1"), file(b"2")]);
+        let whole = parsed(&body, &[]);
+        assert_eq!(whole.is_ok(), len <= HEAD_BYTES_MAX, "{len}");
+        for pieces in [1, 2, 3, 4, 5, 7, HEAD_BYTES_MAX] {
+            assert_eq!(parsed(&body, &[pieces]), whole, "{len} bytes in pieces of {pieces}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn a_form_comes_out_as_it_went_in_wherever_it_is_split(
