@@ -11,10 +11,13 @@ use s3::checksum::{ChecksumAlgorithm, base64, etag, parse_content_md5, parse_eta
 use s3::chunked::ChunkedDecoder;
 use s3::credentials::{self, RequestCredentials};
 use s3::document::{
-    CompleteMultipartUpload, CreateBucketConfiguration, Delete, Tagging, VersioningConfiguration,
+    CompleteMultipartUpload, CreateBucketConfiguration, Delete, NotificationConfiguration, Tagging,
+    VersioningConfiguration,
 };
 use s3::error::{ErrorCode, S3Error};
+use s3::host::Domains;
 use s3::operation::{self, RequestParts, S3Resource};
+use s3::sigv2::{self, PresentedV2};
 use s3::sigv4::{
     ChunkSigner, CredentialScope, DerivedKey, PayloadHash, SecretKey, VerifiedRequest,
 };
@@ -56,6 +59,13 @@ pub fn xml(data: &[u8]) {
     if let Ok(tags) = xml::read::<Tagging>(data) {
         let text = xml::write(&tags).unwrap();
         assert_eq!(xml::read::<Tagging>(text.as_bytes()), Ok(tags));
+    }
+    if let Ok(events) = xml::read::<NotificationConfiguration>(data) {
+        let text = xml::write(&events).unwrap();
+        let again = xml::read::<NotificationConfiguration>(text.as_bytes()).unwrap();
+        assert_eq!(again.topics, events.topics);
+        assert_eq!(again.queues, events.queues);
+        assert_eq!(again.functions, events.functions);
     }
 }
 
@@ -197,5 +207,139 @@ pub fn values(data: &[u8]) {
     let written = writer.finish("Root");
     if let Some(root) = parse(written.as_bytes()) {
         assert_eq!(root.children[0].text, text, "a text is read as it was written");
+    }
+}
+
+/// A request with a signature of version 2, as the server sees it.
+#[derive(Clone)]
+struct SignedV2 {
+    parts: Parts,
+    bucket: Option<String>,
+    query: Vec<(String, String)>,
+}
+
+/// Names of parameters that a signature of version 2 must cover: taken away or changed, each makes another request.
+const COVERED: [&str; 16] = [
+    "acl",
+    "cors",
+    "delete",
+    "lifecycle",
+    "location",
+    "notification",
+    "partNumber",
+    "policy",
+    "response-content-disposition",
+    "response-content-type",
+    "tagging",
+    "uploadId",
+    "uploads",
+    "versionId",
+    "versioning",
+    "website",
+];
+
+impl SignedV2 {
+    /// Verifies the signature, if the request has one of version 2. Fails for a request that is refused for its headers.
+    fn verify(&self) -> Option<Result<VerifiedRequest, S3Error>> {
+        let Ok(Some(RequestCredentials::V2(presented))) =
+            credentials::parse(&self.parts, &self.query)
+        else {
+            return None;
+        };
+        headers::check_text(&self.parts.headers).ok()?;
+        headers::add_from_query(&mut self.parts.headers.clone(), &self.query).ok()?;
+        Some(presented.verify(&self.parts, self.bucket.as_deref(), &self.query, SECRET, NOW))
+    }
+
+    fn is_right(&self) -> bool {
+        matches!(self.verify(), Some(Ok(_)))
+    }
+
+    /// Signs the request with the string to sign that the refusal of a wrong signature tells. `None` for a request that is
+    /// refused for another reason.
+    fn signed(mut self) -> Option<Self> {
+        let refused = self.verify()?.err()?;
+        if refused.code != ErrorCode::SignatureDoesNotMatch {
+            return None;
+        }
+        let told = |wanted: &str| refused.extra.iter().find(|(name, _)| *name == wanted);
+        let (_, bytes) = told("StringToSignBytes")?;
+        let bytes = bytes.split(' ').map(|byte| u8::from_str_radix(byte, 16).unwrap());
+        let to_sign = String::from_utf8(bytes.collect()).ok()?;
+        let signature = sigv2::signature(SECRET, &to_sign);
+        if let Some((_, place)) = self.query.iter_mut().find(|(name, _)| name == "Signature") {
+            *place = signature;
+        } else {
+            let said = text_of(&self.parts, "authorization")?;
+            let PresentedV2 { access_key, .. } =
+                sigv2::of_header(said.strip_prefix("AWS ")?).ok()?;
+            let said = format!("AWS {access_key}:{signature}");
+            self.parts.headers.insert("authorization", said.parse().ok()?);
+        }
+        Some(self)
+    }
+
+    /// The request with another query.
+    fn with_query(&self, change: impl FnOnce(&mut Vec<(String, String)>)) -> Self {
+        let mut other = self.clone();
+        change(&mut other.query);
+        other
+    }
+}
+
+fn text_of<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
+    parts.headers.get(name)?.to_str().ok()
+}
+
+/// Signs a request with version 2, in its header or its query, and changes it in each way that must be noticed. The input
+/// is a head as that of [`head`], with any text for a signature. The host names a bucket below `localhost`.
+pub fn sigv2(data: &[u8]) {
+    // A target without a path is a host, which these requests do not have.
+    let Some(parts) = head_of(data).filter(|parts| parts.uri.path().starts_with('/')) else {
+        return;
+    };
+    let Ok(query) = names::query(parts.uri.query().unwrap_or_default()) else { return };
+    let host = text_of(&parts, "host").unwrap_or_default();
+    let bucket = Domains::default().bucket_of(host);
+    let Some(signed) = (SignedV2 { parts, bucket, query }).signed() else { return };
+    assert!(signed.is_right(), "a signature of the string to sign is wrong");
+    let refused = |other: &SignedV2, what: &str| assert!(!other.is_right(), "{what}");
+    let mut other = signed.clone();
+    other.parts.method = if signed.parts.method == "PUT" { Method::GET } else { Method::PUT };
+    refused(&other, "another method");
+    let mut other = signed.clone();
+    let path = format!("{}x", signed.parts.uri.path());
+    if let Ok(uri) = path.parse() {
+        other.parts.uri = uri;
+        refused(&other, "another path");
+    }
+    let mut other = signed.clone();
+    other.bucket = Some(signed.bucket.as_ref().map_or("x".into(), |bucket| format!("{bucket}x")));
+    refused(&other, "another bucket");
+    for name in signed.parts.headers.keys() {
+        let name = name.as_str();
+        if !name.starts_with("x-amz-") && !["content-md5", "content-type"].contains(&name) {
+            continue;
+        }
+        let mut other = signed.clone();
+        other.parts.headers.insert(name.parse::<HeaderName>().unwrap(), "another".parse().unwrap());
+        assert!(
+            !other.is_right() || text_of(&signed.parts, name) == Some("another"),
+            "another {name}"
+        );
+    }
+    for header in ["x-amz-acl", "x-amz-meta-more", "x-amz-copy-source"] {
+        let mut other = signed.clone();
+        if other.parts.headers.insert(header, "value".parse().unwrap()).is_none() {
+            let in_query = |(name, _): &(String, String)| name.eq_ignore_ascii_case(header);
+            assert!(!other.is_right() || signed.query.iter().any(in_query), "a new {header}");
+        }
+    }
+    for name in COVERED {
+        let more = signed.with_query(|query| query.push((name.into(), "x".into())));
+        refused(&more, "one more parameter");
+        let Some(at) = signed.query.iter().position(|(known, _)| known == name) else { continue };
+        refused(&signed.with_query(|query| drop(query.remove(at))), "one parameter less");
+        refused(&signed.with_query(|query| query[at].1.push('x')), "another value");
     }
 }

@@ -19,3 +19,8 @@ fn records_have_one_encoding() {
 fn values_of_entries_have_one_encoding() {
     repeat("entry", targets::entry);
 }
+
+#[test]
+fn rules_for_notifications_have_one_encoding() {
+    repeat("notification", targets::notification);
+}
