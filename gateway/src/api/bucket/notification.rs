@@ -354,4 +354,46 @@ mod tests {
             assert!(read(&inner).is_ok(), "{inner}");
         }
     }
+
+    /// Rules with each choice of some events, prefixes and suffixes.
+    fn choices() -> Vec<NotificationRule> {
+        let names = ["s3:ObjectCreated:*", "s3:ObjectCreated:Put", "s3:ObjectRemoved:*"];
+        let texts = [None, Some(""), Some("a"), Some("ab"), Some("b")];
+        let mut rules = Vec::new();
+        for name in names {
+            for (prefix, suffix) in texts.iter().flat_map(|a| texts.iter().map(move |b| (a, b))) {
+                rules.push(NotificationRule {
+                    element: RuleElement::Queue,
+                    id: String::new(),
+                    arn: String::new(),
+                    queue: String::new(),
+                    events: vec![EventName::named(name).unwrap()],
+                    prefix: prefix.map(str::to_owned),
+                    suffix: suffix.map(str::to_owned),
+                });
+            }
+        }
+        rules
+    }
+
+    #[test]
+    fn two_rules_overlap_if_an_event_of_some_key_is_one_of_both() {
+        let mut keys = vec![String::new()];
+        for at in 0.. {
+            if keys[at].len() == 4 {
+                break;
+            }
+            keys.extend(["a", "b"].map(|letter| format!("{}{letter}", keys[at])));
+        }
+        let events = [EventName::CREATED_PUT, EventName::CREATED_COPY, EventName::REMOVED_DELETE];
+        let rules = choices();
+        for (one, other) in rules.iter().flat_map(|a| rules.iter().map(move |b| (a, b))) {
+            let takes = |rule: &NotificationRule, key: &String| {
+                events.map(|event| rule.takes(event, key.as_bytes()))
+            };
+            let is_shared =
+                |key: &String| takes(one, key).iter().zip(takes(other, key)).any(|(a, b)| *a && b);
+            assert_eq!(overlap(one, other), keys.iter().any(is_shared), "{one:?} {other:?}");
+        }
+    }
 }
