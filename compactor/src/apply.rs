@@ -10,17 +10,18 @@ mod effects;
 mod events;
 mod object;
 mod prior;
+mod rename;
 mod rules;
 mod upload;
 
 use ingest::ids::{BucketId, CutNumber, PartitionId};
 use ingest::log::CommittedRecord;
 use ingest::name::ObjectKey;
-use ingest::record::{Record, RecordBody, VersionRef, WriteCondition};
+use ingest::record::{Record, RecordBody, RenameCondition, VersionRef, WriteCondition};
 use ingest::time::WallTime;
 
 use crate::outcome::{RecordOutcome, Rejection};
-use crate::state::Buckets;
+use crate::state::{Buckets, StateKey};
 
 pub use bucket::bucket_id;
 pub use effects::{LogPosition, RecordEffects};
@@ -71,6 +72,16 @@ pub fn needs(buckets: &Buckets, record: &Record) -> ReadSet {
         RecordBody::AbortUpload(abort) => ReadSet {
             upload: Some((abort.bucket, abort.key.clone(), abort.upload)),
             parts: true,
+            ..ReadSet::default()
+        },
+        RecordBody::RenameObject(rename) => ReadSet {
+            current: match rename.condition == RenameCondition::default() {
+                true => None,
+                false => target(rename.bucket, &rename.key),
+            },
+            version: Some((rename.bucket, rename.source.clone(), VersionRef::Current)),
+            renamed: (!rename.token.is_empty())
+                .then(|| StateKey::rename(rename.bucket, &rename.token)),
             ..ReadSet::default()
         },
         RecordBody::EventCursor(cursor) => {
@@ -131,6 +142,10 @@ fn decide(
             upload::complete_upload(rules, buckets, at, prior, complete)
         }
         RecordBody::AbortUpload(abort) => upload::abort_upload(buckets, prior, abort),
+        RecordBody::RenameObject(body) => {
+            let principal = &committed.record.principal;
+            rename::rename_object(buckets, at, prior, body, principal)
+        }
         RecordBody::EventCursor(cursor) => events::move_cursor(prior.queue, cursor),
         RecordBody::Cut { number } if *number == cut.next() => {
             RecordEffects { freezes: true, ..RecordEffects::only(RecordOutcome::Done) }

@@ -24,7 +24,7 @@ use crate::sealed::FileDigest;
 
 /// The version of the fold, and of the state, the entry headers and the values of key indexes that it writes. A catalog
 /// that another version made is refused.
-pub const FOLD_VERSION: u32 = 4;
+pub const FOLD_VERSION: u32 = 5;
 
 /// A partition's catalog: everything that is needed, beside the log above [`Catalog::next`], to restore the
 /// partition.

@@ -3,8 +3,10 @@
 //! An unreadable prior never counts as absent: every function here fails with the error that the read met.
 //! All functions only read, so their futures may be dropped at any time.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use ingest::entry::{EntryKey, EntryValue, ObjectVersion, PayloadLocation};
+use ingest::entry::{EntryKey, EntryValue, LoggedPayload, ObjectVersion, PayloadLocation};
 use ingest::env::yield_once;
 use ingest::ids::{BucketId, Offset, PartNumber, UploadId};
 use ingest::log::ReadError;
@@ -14,7 +16,7 @@ use ingest::record::{UploadPart, VersionRef, key_hash};
 use crate::apply::{FoundVersion, PriorState, ReadSet};
 use crate::cursor::{CursorItem, EntryCursor};
 use crate::index_value::IndexValueKind;
-use crate::state::{StateKey, UploadState, decode_part};
+use crate::state::{CompletedRename, StateKey, UploadState, decode_part};
 use crate::state_cursor::StateCursor;
 use crate::state_value::{decode_state_value, state_corruption};
 use crate::view::{EntryData, Snapshot};
@@ -94,18 +96,30 @@ async fn find_counted(
     }
 }
 
-/// Returns the inline payload of a version from the runs, without the memtables; `None` if no run has the
-/// version with inline payload.
+/// Returns the inline payload of an entry from the runs, without the memtables; `None` if no run has it.
 ///
-/// Needed for a statement that names a place in the log which has been trimmed. Such a statement (a change
-/// of tags, for example) was copied from a statement in an older memtable, while that memtable was being
-/// flushed. Memtables are flushed in order, so the older statement is in a run, together with the payload.
+/// Needed for a statement that names a place in the log which has been trimmed. Such a statement (a change of tags or a
+/// rename) was derived from a statement in an older memtable, while that memtable was being flushed. Memtables are
+/// flushed in order, so the older statement is in a run, together with the payload. The entry's own key comes first:
+/// once its memtable is flushed, too, merges may drop the older statement.
 ///
 /// Fails if a key index or a segment cannot be read.
 pub async fn sealed_payload(
     snapshot: &Snapshot,
     key: &EntryKey,
+    logged: &LoggedPayload,
 ) -> Result<Option<Bytes>, ReadError> {
+    if let Some(payload) = payload_under(snapshot, key).await? {
+        return Ok(Some(payload));
+    }
+    match &logged.sealed_as {
+        Some(key) => payload_under(snapshot, key).await,
+        None => Ok(None),
+    }
+}
+
+/// Returns the inline payload that a run has for the version of a key; `None` if no run has any.
+async fn payload_under(snapshot: &Snapshot, key: &EntryKey) -> Result<Option<Bytes>, ReadError> {
     let newest = EntryKey::new(key.bucket(), &key.object_key(), key.version(), Offset::MAX);
     let sealed = &snapshot.view.sealed;
     let mut cursor = EntryCursor::over_key(snapshot, key_hash(key.bucket(), &key.object_key()))?;
@@ -277,6 +291,12 @@ pub async fn resolve(snapshot: &Snapshot, needs: &ReadSet) -> Result<PriorState,
         prior.bucket_uploads = bucket_uploads(snapshot, bucket).await?;
         *looked_at += prior.bucket_uploads.len() as u64;
     }
+    if let Some(key) = &needs.renamed {
+        let value = state(snapshot, key).await?;
+        let decoded = value.map(CompletedRename::decode).transpose();
+        prior.renamed = decoded.map_err(|_| state_corruption(0, "rename"))?;
+        *looked_at += 1;
+    }
     if let Some((bucket, key, id)) = &needs.upload {
         prior.upload = upload(snapshot, *bucket, key, *id).await?;
         *looked_at += 1;
@@ -290,13 +310,22 @@ pub async fn resolve(snapshot: &Snapshot, needs: &ReadSet) -> Result<PriorState,
     Ok(prior)
 }
 
-/// Reads the whole statement of a found entry, from its segment if a run has it.
+/// Reads the whole statement of a found entry, from its segment if a run has it. The place of inline payload holds for
+/// entries of the newest memtable, too.
 async fn load(
     snapshot: &Snapshot,
     item: Option<CursorItem>,
 ) -> Result<Option<FoundVersion>, ReadError> {
     let Some(item) = item else { return Ok(None) };
-    let statement = snapshot.statement(&item.what).await?;
+    let mut statement = snapshot.statement(&item.what).await?;
+    // A statement that is derived from this one may outlive this one's memtable, and with it the record in the log.
+    // The payload of a statement in the newest memtable may come from an older one already, which stays its source.
+    if let EntryValue::Object(object) = &mut statement
+        && let PayloadLocation::Log(logged) = &mut object.payload
+        && item.key.sequence() < snapshot.view.memtable.first()
+    {
+        logged.sealed_as = Some(Arc::new(item.key.clone()));
+    }
     Ok(Some(FoundVersion { version: item.key.version(), statement }))
 }
 

@@ -244,7 +244,7 @@ fn statement_bytes(entry: &Entry) -> u64 {
                 pairs.iter().map(|(name, value)| (name.len() + value.len() + 48) as u64).sum()
             };
             let inline = match &object.payload {
-                PayloadLocation::Log(location) => u64::from(location.len),
+                PayloadLocation::Log(logged) => u64::from(logged.at.len),
                 PayloadLocation::Bulk(extents) => 24 * extents.len() as u64,
                 PayloadLocation::Empty | PayloadLocation::Segment(_) => 0,
             };

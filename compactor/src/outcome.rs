@@ -105,6 +105,12 @@ pub enum Rejection {
     ConfigurationMalformed,
     /// Another process delivers the events of the queue.
     StaleLease,
+    /// The bucket keeps versions, and objects of such a bucket are not renamed.
+    KeepsVersions,
+    /// Another request was done under the token.
+    TokenReused,
+    /// The condition on the source of a rename does not hold.
+    SourceConditionFailed,
 }
 
 const REJECTIONS: &[Rejection] = &[
@@ -130,6 +136,9 @@ const REJECTIONS: &[Rejection] = &[
     Rejection::ConfigurationTooLarge,
     Rejection::ConfigurationMalformed,
     Rejection::StaleLease,
+    Rejection::KeepsVersions,
+    Rejection::TokenReused,
+    Rejection::SourceConditionFailed,
 ];
 
 fn encode_name(version: Option<VersionName>, out: &mut Encoder) {

@@ -9,12 +9,14 @@
 //!   l bucket-id                      -> offset of the last write, see LastWrites
 //!   m queue                          -> EventQueue
 //!   n queue 00 offset rule           -> ObjectEvent
+//!   r bucket-id token                -> CompletedRename
 //!   u bucket-id key 00 00 upload-id  -> UploadState
 //!   p upload-id part-number          -> Part
 //!   w writer-id                      -> WriterState
 //! ```
 
 mod bucket;
+mod completed_rename;
 mod event;
 mod event_queue;
 mod last_writes;
@@ -32,6 +34,7 @@ use ingest::time::WallTime;
 use crate::outcome::{RecordOutcome, Rejection, WrittenVersion};
 
 pub use bucket::{BucketState, Buckets, ConfigDocument};
+pub use completed_rename::{CompletedRename, RENAME_TOKEN_RECORDS};
 pub use event::{DueEvent, NewEvent, ObjectEvent, event_bytes};
 pub use event_queue::{EventFloors, EventQueue, EventQueues};
 pub use last_writes::LastWrites;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ingest::ids::Offset;
 use ingest::log::{Corruption, ReadError};
 
-use crate::state::{COMPLETED_UPLOAD_RECORDS, StateKey, UploadState};
+use crate::state::{COMPLETED_UPLOAD_RECORDS, CompletedRename, StateKey, UploadState};
 
 /// Encodes a value for a state table: byte 1 and the value, or the single byte 0 for a removed key.
 pub(crate) fn encode_state_value(value: Option<&Bytes>) -> Bytes {
@@ -33,10 +33,14 @@ pub(crate) fn state_corruption(run: u64, what: &str) -> ReadError {
     })
 }
 
-/// Returns true if a completed upload can be dropped at a cut that ends before offset `next`: more than
-/// [`COMPLETED_UPLOAD_RECORDS`] records have followed it. A client that repeats its completion later gets
-/// `NoSuchUpload`.
+/// Returns true if a completed upload or the token of a rename can be dropped at a cut that ends before offset `next`:
+/// more than [`COMPLETED_UPLOAD_RECORDS`] or [`crate::state::RENAME_TOKEN_RECORDS`] records have followed. A client
+/// that repeats its completion later gets `NoSuchUpload`; a repeated rename is a new one.
 pub(crate) fn is_forgotten(key: &StateKey, value: Option<&Bytes>, next: Offset) -> bool {
+    if key.0.starts_with(StateKey::RENAMES) {
+        let done = value.and_then(|value| CompletedRename::decode(value.clone()).ok());
+        return done.is_some_and(|done| done.is_forgotten(next));
+    }
     let Some(value) = value.filter(|_| key.0.starts_with(b"u")) else {
         return false;
     };

@@ -6,7 +6,9 @@
 use bytes::Bytes;
 use compactor::catalog::Catalog;
 use compactor::index_value::IndexValue;
-use compactor::state::{BucketState, StateKey, UploadState, WriterState, decode_part, encode_part};
+use compactor::state::{
+    BucketState, CompletedRename, StateKey, UploadState, WriterState, decode_part, encode_part,
+};
 use compactor::table::TableValue;
 use ingest::codec::Encoder;
 
@@ -36,6 +38,9 @@ pub fn state(data: &[u8]) {
     }
     if let Ok(value) = WriterState::decode(bytes.clone()) {
         assert_eq!(WriterState::decode(value.encode()), Ok(value));
+    }
+    if let Ok(value) = CompletedRename::decode(bytes.clone()) {
+        assert_eq!(CompletedRename::decode(value.encode()), Ok(value));
     }
     if let Ok((created, part)) = decode_part(bytes.clone()) {
         assert_eq!(encode_part(&part, created), bytes);

@@ -15,7 +15,9 @@ pub use attributes::{
     PartSummary, StoredChecksum, TEXT_BYTES_MAX, WriteOrigin,
 };
 pub use key::{EntryKey, EntryParts, entry_parts};
-pub use payload::{EXTENTS_MAX, Extent, LogLocation, PayloadLocation, SegmentLocation};
+pub use payload::{
+    EXTENTS_MAX, Extent, LogLocation, LoggedPayload, PayloadLocation, SegmentLocation,
+};
 pub use storage_class::StorageClass;
 pub use value::{Entry, EntryValue, ObjectVersion};
 

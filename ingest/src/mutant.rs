@@ -109,6 +109,8 @@ mutants! {
     ForgetEventQueuesAtCut,
     /// The cursor of a queue moves before the receiver has acknowledged the events.
     PassEventsBeforeDelivery,
+    /// A flush looks for the payload of a renamed object under its new key only.
+    ForgetSealedKey,
     /// The PostgreSQL listener runs queries of clients whose login has failed or is not complete. Found by
     /// `test_conversations.py`.
     QueryBeforeLogin,

@@ -17,6 +17,7 @@ mod kind;
 mod notification;
 mod object;
 mod part;
+mod rename;
 mod stream;
 mod upload;
 
@@ -44,6 +45,7 @@ pub use object::{
     DeleteObject, INLINE_BYTES_MAX, PutObject, RecordPayload, SetTags, TAG_KEY_BYTES_MAX,
     TAG_VALUE_BYTES_MAX, TAGS_MAX, VersionRef, WriteCondition,
 };
+pub use rename::{CLIENT_TOKEN_BYTES_MAX, RenameCondition, RenameObject};
 pub use stream::{DATA_BYTES_MAX, StreamPiece, StreamRef};
 pub use upload::{AbortUpload, CompleteUpload, CreateUpload, PutPart, UploadPart};
 

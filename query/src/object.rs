@@ -129,12 +129,14 @@ pub async fn read(
             let held = partition.bulk().hold_for_reading(wanted);
             return Ok(ObjectBody::Bulk(partition.bulk().read(extents.clone(), range), held));
         }
-        PayloadLocation::Log(location) => {
+        PayloadLocation::Log(logged) => {
             // An entry of a frozen memtable may still name the log although a flush has put the payload into a
             // segment and the log has been trimmed: the current runs then have it.
-            match partition.log().fetch(partition.id(), *location).await {
+            match partition.log().fetch(partition.id(), logged.at).await {
                 Err(trimmed @ ReadError::Trimmed { .. }) => {
-                    sealed_payload(&partition.snapshot(), &found.key).await?.ok_or(trimmed)?
+                    sealed_payload(&partition.snapshot(), &found.key, logged)
+                        .await?
+                        .ok_or(trimmed)?
                 }
                 fetched => fetched?,
             }

@@ -4,8 +4,8 @@
 //! without a version id in a bucket without versions makes one also where there is no object: the fold does not look
 //! for the object, so that damaged ones can be removed.
 
-use ingest::entry::{EntryValue, WriteOrigin};
-use ingest::ids::{BucketId, Offset};
+use ingest::entry::{ETag, EntryValue, WriteOrigin};
+use ingest::ids::Offset;
 use ingest::log::CommittedRecord;
 use ingest::name::ObjectKey;
 use ingest::record::{EventCursor, EventName, EventPosition, RecordBody};
@@ -15,52 +15,68 @@ use super::effects::{LogPosition, RecordEffects};
 use crate::outcome::{RecordOutcome, VersionName};
 use crate::state::{BucketState, Buckets, EventQueue, NewEvent, ObjectEvent};
 
-/// Returns the events that a record makes, in the order of the bucket's rules. Costs only one look at the bucket where
-/// no rule reports anything. Must be called with the effects that were decided for the record.
+/// A change of one object, as an event reports it.
+struct ReportedChange<'a> {
+    key: &'a ObjectKey,
+    name: EventName,
+    /// The version; `None` for version `null`.
+    version: Option<Offset>,
+    /// The size in bytes and the entity tag; `None` for a removal.
+    object: Option<(u64, ETag)>,
+}
+
+/// Returns the events that a record makes: of its changes in their order, and of a change in the order of the bucket's
+/// rules. Costs only one look at the bucket where no rule reports anything. Must be called with the effects that were
+/// decided for the record.
 pub fn events_of(
     buckets: &Buckets,
     at: LogPosition,
     committed: &CommittedRecord,
     effects: &RecordEffects,
 ) -> Vec<NewEvent> {
-    let Some((bucket, key)) = changed(buckets, committed, effects) else { return Vec::new() };
-    let Some(rules) = bucket.notifications.as_ref() else { return Vec::new() };
-    let Some((name, version)) = named(&committed.record.body, effects) else { return Vec::new() };
-    let taken = rules.rules.iter().enumerate();
-    let taken = taken.filter(|(_, rule)| rule.takes(name, key.as_bytes()));
-    taken
-        .map(|(place, rule)| NewEvent {
-            queue: rule.queue.clone(),
-            position: EventPosition { offset: at.offset, rule: place as u16 },
-            value: event(bucket, key, (name, version), at, committed, effects, &rule.id).encode(),
-        })
-        .collect()
+    let Some(bucket) = changed_bucket(buckets, committed, effects) else { return Vec::new() };
+    let Some(rules) = bucket.notifications.as_ref().map(|found| &found.rules) else {
+        return Vec::new();
+    };
+    let mut events = Vec::new();
+    for (index, change) in changes(&committed.record.body, effects).iter().enumerate() {
+        let taken = rules.iter().enumerate();
+        let taken = taken.filter(|(_, rule)| rule.takes(change.name, change.key.as_bytes()));
+        events.extend(taken.map(|(place, rule)| {
+            // Two changes of a record, and two rules that report one change, have places of their own.
+            let place = index * rules.len() + place;
+            NewEvent {
+                queue: rule.queue.clone(),
+                position: EventPosition { offset: at.offset, rule: place as u16 },
+                value: event(bucket, change, at, committed, &rule.id).encode(),
+            }
+        }));
+    }
+    events
 }
 
-/// Returns the event that a record makes, whatever the rules of its bucket report; `None` for a record that changed no
-/// object. Must not decide anything: only readers that listen now get the event.
+/// Returns the events that a record makes, whatever the rules of its bucket report; none for a record that changed no
+/// object. Must not decide anything: only readers that listen now get the events.
 pub fn observed(
     buckets: &Buckets,
     at: LogPosition,
     committed: &CommittedRecord,
     effects: &RecordEffects,
-) -> Option<ObjectEvent> {
-    let (bucket, key) = changed(buckets, committed, effects)?;
-    let named = named(&committed.record.body, effects)?;
-    Some(event(bucket, key, named, at, committed, effects, ""))
+) -> Vec<ObjectEvent> {
+    let Some(bucket) = changed_bucket(buckets, committed, effects) else { return Vec::new() };
+    let changes = changes(&committed.record.body, effects);
+    changes.iter().map(|change| event(bucket, change, at, committed, "")).collect()
 }
 
 fn event(
     bucket: &BucketState,
-    key: &ObjectKey,
-    (name, version): (EventName, Option<Offset>),
+    change: &ReportedChange<'_>,
     at: LogPosition,
     committed: &CommittedRecord,
-    effects: &RecordEffects,
     rule: &str,
 ) -> ObjectEvent {
     ObjectEvent {
-        name,
+        name: change.name,
         time: at.time,
         rule: rule.to_owned(),
         bucket: bucket.name.clone(),
@@ -68,24 +84,39 @@ fn event(
         owner: bucket.owner.clone(),
         principal: committed.record.principal.clone(),
         request: committed.record.request.clone(),
-        key: key.clone(),
-        version,
-        object: object_of(effects),
+        key: change.key.clone(),
+        version: change.version,
+        object: change.object,
         tail: TaggedTail::default(),
     }
 }
 
-/// Returns the bucket and the key, for a record that changed an object.
-fn changed<'a>(
+/// Returns the bucket, for a record that changed an object.
+fn changed_bucket<'a>(
     buckets: &'a Buckets,
-    committed: &'a CommittedRecord,
+    committed: &CommittedRecord,
     effects: &RecordEffects,
-) -> Option<(&'a BucketState, &'a ObjectKey)> {
+) -> Option<&'a BucketState> {
     if effects.entries.is_empty() {
         return None;
     }
-    let (bucket, key): (BucketId, _) = committed.record.body.target()?;
-    Some((buckets.get(bucket)?, key))
+    let (bucket, _) = committed.record.body.target()?;
+    buckets.get(bucket).map(|bucket| &**bucket)
+}
+
+/// Returns the changes of a record that has changed an object. A rename is reported as the copy and the removal that a
+/// client without it makes, in this order, so that who follows the events has the object at every time.
+fn changes<'a>(body: &'a RecordBody, effects: &RecordEffects) -> Vec<ReportedChange<'a>> {
+    let Some((_, key)) = body.target() else { return Vec::new() };
+    let Some((name, version)) = named(body, effects) else { return Vec::new() };
+    let change = ReportedChange { key, name, version, object: object_of(effects) };
+    match body {
+        RecordBody::RenameObject(rename) => {
+            let (key, name) = (&rename.source, EventName::REMOVED_DELETE);
+            vec![change, ReportedChange { key, name, version: None, object: None }]
+        }
+        _ => vec![change],
+    }
 }
 
 /// Returns the name of the event and the version that it is about; no version for `null`.
@@ -106,6 +137,7 @@ fn named(body: &RecordBody, effects: &RecordEffects) -> Option<(EventName, Optio
         (RecordBody::CompleteUpload(_), RecordOutcome::Written(written)) => {
             (EventName::CREATED_COMPLETE, (!written.is_null).then_some(written.version))
         }
+        (RecordBody::RenameObject(_), RecordOutcome::Written(_)) => (EventName::CREATED_COPY, None),
         (RecordBody::DeleteObject(_), RecordOutcome::Deleted(deleted)) => {
             let makes_marker = effects
                 .entries
@@ -127,7 +159,7 @@ fn named(body: &RecordBody, effects: &RecordEffects) -> Option<(EventName, Optio
 }
 
 /// Returns size and entity tag of the object that the record states; `None` for a removal.
-fn object_of(effects: &RecordEffects) -> Option<(u64, ingest::entry::ETag)> {
+fn object_of(effects: &RecordEffects) -> Option<(u64, ETag)> {
     effects.entries.iter().find_map(|entry| match &entry.statement {
         EntryValue::Object(object) => Some((object.attributes.size, object.attributes.etag)),
         _ => None,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use ingest::entry::{Attributes, Entry, EntryKey, EntryValue, ObjectVersion, PayloadLocation};
+use ingest::entry::{
+    Attributes, Entry, EntryKey, EntryValue, LoggedPayload, ObjectVersion, PayloadLocation,
+};
 use ingest::ids::Offset;
 use ingest::log::CommittedRecord;
 use ingest::name::ObjectKey;
@@ -59,7 +61,7 @@ pub fn put_object(
     }
     let payload = match &put.payload {
         RecordPayload::Inline(bytes) if bytes.is_empty() => PayloadLocation::Empty,
-        RecordPayload::Inline(_) => PayloadLocation::Log(committed.location),
+        RecordPayload::Inline(_) => PayloadLocation::Log(LoggedPayload::new(committed.location)),
         RecordPayload::Bulk(extents) => PayloadLocation::Bulk(extents.clone()),
         // The fold has put this node's extents in its place.
         RecordPayload::Stream(_) => return RecordEffects::rejected(Rejection::PayloadMissing),

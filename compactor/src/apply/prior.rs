@@ -5,7 +5,7 @@ use ingest::ids::{BucketId, Offset, PartNumber, UploadId};
 use ingest::name::ObjectKey;
 use ingest::record::{UploadPart, VersionRef};
 
-use crate::state::{EventQueue, StateKey, UploadState};
+use crate::state::{CompletedRename, EventQueue, StateKey, UploadState};
 
 /// The prior facts that a record's outcome depends on.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -22,6 +22,8 @@ pub struct ReadSet {
     pub parts: bool,
     /// The queue of events that is needed.
     pub queue: Option<String>,
+    /// The key of the earlier rename that is needed.
+    pub renamed: Option<StateKey>,
 }
 
 /// The prior facts, resolved.
@@ -42,6 +44,8 @@ pub struct PriorState {
     pub parts: Vec<(PartNumber, UploadPart)>,
     /// See [`ReadSet::queue`]. Only the fold knows it, and adds it.
     pub queue: Option<EventQueue>,
+    /// See [`ReadSet::renamed`].
+    pub renamed: Option<CompletedRename>,
     /// The number of entries and state values that were read for all this. No outcome depends on it.
     pub looked_at: u64,
 }

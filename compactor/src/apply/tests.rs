@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ingest::codec::Decoder;
 use ingest::entry::{
-    Attributes, ETag, Entry, EntryKey, EntryValue, Extent, LogLocation, ObjectVersion, PartSummary,
-    PayloadLocation, StoredChecksum, WriteOrigin,
+    Attributes, ETag, Entry, EntryKey, EntryValue, Extent, LogLocation, LoggedPayload,
+    ObjectVersion, PartSummary, PayloadLocation, StoredChecksum, WriteOrigin,
 };
 use ingest::ids::{BulkId, ConfigVersion, Offset, PartNumber, SegmentId, UploadId};
 use ingest::name::BucketName;
@@ -26,6 +26,8 @@ use crate::state::{
     BucketState, COMPLETED_UPLOAD_RECORDS, ConfigDocument, EventQueue, ObjectEvent, OpenUpload,
     StateKey, UploadState, decode_part,
 };
+
+mod rename;
 
 const BUCKET: BucketId = BucketId::new(3);
 const CONFIG: ConfigVersion = ConfigVersion::new(2);
@@ -353,7 +355,7 @@ fn a_put_makes_a_version_or_replaces_null() {
     {
         for (payload, wanted) in [
             (inline(b""), PayloadLocation::Empty),
-            (inline(b"payload"), PayloadLocation::Log(LOCATION)),
+            (inline(b"payload"), PayloadLocation::Log(LoggedPayload::new(LOCATION))),
             (RecordPayload::Bulk(extents.clone()), PayloadLocation::Bulk(extents.clone())),
         ] {
             let effects =

@@ -329,12 +329,12 @@ fn a_foreign_or_newer_catalog_is_refused() {
         memory.put(&path(3, 'a'), &catalog.encode().unwrap());
         assert_eq!(mended(&memory), Err(LoadError::Foreign { file: path(3, 'a') }));
     }
-    for (fold_version, is_known) in [(0, false), (3, false), (4, true), (5, false)] {
+    for (fold_version, is_known) in [(0, false), (4, false), (5, true), (6, false)] {
         let memory = Memory::default();
         let catalog = Catalog { fold_version, ..own.clone() };
         memory.put(&path(3, 'a'), &catalog.encode().unwrap());
         memory.put(&path(3, 'b'), &catalog.encode().unwrap());
-        let newer = LoadError::OtherVersion { file: path(3, 'a'), found: fold_version, known: 4 };
+        let newer = LoadError::OtherVersion { file: path(3, 'a'), found: fold_version, known: 5 };
         let wanted = if is_known { Ok(Some(catalog)) } else { Err(newer) };
         assert_eq!(mended(&memory), wanted);
     }

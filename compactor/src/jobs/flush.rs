@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ingest::entry::{EntryValue, PayloadLocation};
+use ingest::entry::{EntryKey, EntryValue, LoggedPayload, PayloadLocation};
 use ingest::env::{Fut, Task, timeout};
 use ingest::ids::Offset;
 use ingest::log::ReadError;
@@ -219,17 +219,8 @@ impl FlushJob {
                 }
                 let payload = match &statement {
                     EntryValue::Object(object) => match &object.payload {
-                        PayloadLocation::Log(at) => {
-                            Some(match self.context.log.fetch(self.context.id, *at).await {
-                                // The record's payload may be in an older run, which this statement was
-                                // derived from.
-                                Err(trimmed @ ReadError::Trimmed { .. }) => {
-                                    let sealed =
-                                        sealed_payload(&self.store.snapshot(), &key).await?;
-                                    sealed.ok_or(trimmed)?
-                                }
-                                fetched => fetched?,
-                            })
+                        PayloadLocation::Log(logged) => {
+                            Some(self.logged_payload(&key, logged).await?)
                         }
                         _ => None,
                     },
@@ -244,6 +235,24 @@ impl FlushJob {
             }
         }
         Ok(objects)
+    }
+
+    /// Returns the inline payload of an entry. Fails if neither the log nor a run has it.
+    async fn logged_payload(
+        &self,
+        key: &EntryKey,
+        logged: &LoggedPayload,
+    ) -> Result<Bytes, ReadError> {
+        match self.context.log.fetch(self.context.id, logged.at).await {
+            // The payload may be in an older run, with the entry from which this one was derived.
+            Err(trimmed @ ReadError::Trimmed { .. }) => {
+                let forgets = self.context.env.mutated(Mutant::ForgetSealedKey);
+                let own = LoggedPayload::new(logged.at);
+                let logged = if forgets { &own } else { logged };
+                sealed_payload(&self.store.snapshot(), key, logged).await?.ok_or(trimmed)
+            }
+            fetched => fetched,
+        }
     }
 }
 

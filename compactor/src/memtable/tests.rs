@@ -1,8 +1,7 @@
 use std::sync::Arc;
 
-use ingest::entry::{Attributes, ObjectVersion};
+use ingest::entry::{Attributes, LogLocation, LoggedPayload, ObjectVersion};
 use ingest::ids::{BucketId, PartNumber, UploadId};
-use ingest::log::LogLocation;
 use ingest::record::UploadPart;
 use ingest::time::WallTime;
 
@@ -18,6 +17,10 @@ fn at(offset: u64) -> Offset {
 
 fn key(name: &str, version: u64, sequence: u64) -> EntryKey {
     EntryKey::new(BUCKET, name.as_bytes(), at(version), at(sequence))
+}
+
+fn logged(len: u32) -> PayloadLocation {
+    PayloadLocation::Log(LoggedPayload::new(LogLocation { file: 7, position: 0, len }))
 }
 
 fn removed(name: &str, offset: u64) -> Entry {
@@ -186,9 +189,7 @@ fn every_bulk_file_that_is_referred_to_is_named_once() {
     assert_eq!(state_bulk_files(&part_key, None), Ok(Vec::new()));
     assert_eq!(state_bulk_files(&upload_key, Some(&encoded)), Ok(Vec::new()));
     assert!(state_bulk_files(&part_key, Some(&Bytes::from_static(b"rot"))).is_err());
-    for payload in
-        [PayloadLocation::Empty, PayloadLocation::Log(LogLocation { file: 7, position: 0, len: 9 })]
-    {
+    for payload in [PayloadLocation::Empty, logged(9)] {
         assert_eq!(bulk_files(&object("b", 11, payload).statement), []);
     }
 }
@@ -202,7 +203,7 @@ fn its_bytes_stand_for_what_it_holds_and_what_the_log_holds_for_it() {
     };
     let bare = bytes_of(vec![removed("a", 10)], Vec::new());
     assert_eq!(bare, key("a", 10, 10).as_bytes().len() as u64 + 256);
-    let log = PayloadLocation::Log(LogLocation { file: 7, position: 0, len: 1000 });
+    let log = logged(1000);
     assert_eq!(bytes_of(vec![object("a", 10, log)], Vec::new()), bare + 1000);
     let bulk = PayloadLocation::Bulk(extents(&[7, 8]));
     assert_eq!(bytes_of(vec![object("a", 10, bulk)], Vec::new()), bare + 48);

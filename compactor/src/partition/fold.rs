@@ -403,8 +403,8 @@ impl Fold {
             return;
         }
         let at = LogPosition { offset: committed.offset, time };
-        if let Some(event) = observed(buckets, at, committed, effects) {
-            let position = EventPosition { offset: at.offset, rule: 0 };
+        for (place, event) in observed(buckets, at, committed, effects).into_iter().enumerate() {
+            let position = EventPosition { offset: at.offset, rule: place as u16 };
             self.parts.events.tell(DueEvent { position, event, bytes: 0 });
         }
     }

@@ -13,7 +13,7 @@ use super::*;
 use crate::fuzz::{Mutator, rounds};
 use crate::golden;
 use crate::memory::{Memory, ready};
-use crate::outcome::{DeletedVersion, VersionName};
+use crate::outcome::{DeletedVersion, VersionName, WrittenVersion};
 use crate::sealed::FileDigest;
 use crate::state_value::{decode_state_value, encode_state_value};
 use crate::table::{Table, TableKind, TableValue, TableWriter};
@@ -174,6 +174,14 @@ fn event() -> ObjectEvent {
     }
 }
 
+fn renamed() -> CompletedRename {
+    let etag = ETag { md5: [0x11; 16], parts: 0 };
+    let created = WallTime::from_micros(7);
+    let written =
+        WrittenVersion { version: Offset::new(43), is_null: true, created, etag, size: 300 };
+    CompletedRename { at: Offset::new(43), request: [0x77; 16], written }
+}
+
 fn golden_entries() -> Vec<(StateKey, Option<Bytes>)> {
     let key = "a/\u{0}b".as_bytes();
     vec![
@@ -186,6 +194,7 @@ fn golden_entries() -> Vec<(StateKey, Option<Bytes>)> {
             Some(encode_part(&part(), WallTime::from_micros(6))),
         ),
         (StateKey::part(UPLOAD, PartNumber::new(10_000)), None),
+        (StateKey::rename(BUCKET, "a token"), Some(renamed().encode())),
         (StateKey::upload(BUCKET, key, UPLOAD), Some(open_upload().encode())),
         (StateKey::upload(BUCKET, key, UploadId([0x66; 16])), Some(completed_upload().encode())),
         (StateKey::writer(WRITER), Some(writer().encode())),
@@ -213,7 +222,7 @@ fn write() -> Vec<u8> {
 
 #[test]
 fn the_bytes_of_a_state_run_are_those_of_the_golden_file() {
-    let golden = golden::check("state-v4.state", &write());
+    let golden = golden::check("state-v5.state", &write());
     let memory = Memory::default();
     memory.put(&path(), &golden);
     let digest = FileDigest { len: golden.len() as u64, ..FileDigest::default() };
@@ -235,9 +244,10 @@ fn the_bytes_of_a_state_run_are_those_of_the_golden_file() {
     assert_eq!(EventQueue::decode(value(2)), Ok(queue()));
     assert_eq!(ObjectEvent::decode(value(3)), Ok(event()));
     assert_eq!(decode_part(value(4)), Ok((WallTime::from_micros(6), part())));
-    assert_eq!(UploadState::decode(value(6)), Ok(open_upload()));
-    assert_eq!(UploadState::decode(value(7)), Ok(completed_upload()));
-    assert_eq!(WriterState::decode(value(8)), Ok(writer()));
+    assert_eq!(CompletedRename::decode(value(6)), Ok(renamed()));
+    assert_eq!(UploadState::decode(value(7)), Ok(open_upload()));
+    assert_eq!(UploadState::decode(value(8)), Ok(completed_upload()));
+    assert_eq!(WriterState::decode(value(9)), Ok(writer()));
 }
 
 #[test]
@@ -268,6 +278,10 @@ fn decode_all(bytes: &Bytes) -> usize {
         assert_eq!(encode_part(&part, created), bytes);
         accepted += 1;
     }
+    if let Ok(value) = CompletedRename::decode(bytes.clone()) {
+        assert_eq!(CompletedRename::decode(value.encode()), Ok(value));
+        accepted += 1;
+    }
     accepted
 }
 
@@ -285,7 +299,8 @@ fn mutated_values_never_panic() {
 #[test]
 fn a_value_that_ends_early_or_late_is_refused() {
     type IsDecoded = fn(Bytes) -> bool;
-    let values: [(Bytes, IsDecoded); 6] = [
+    let values: [(Bytes, IsDecoded); 7] = [
+        (renamed().encode(), |bytes| CompletedRename::decode(bytes).is_ok()),
         (bucket().encode(), |bytes| BucketState::decode(bytes).is_ok()),
         (open_upload().encode(), |bytes| UploadState::decode(bytes).is_ok()),
         (completed_upload().encode(), |bytes| UploadState::decode(bytes).is_ok()),
@@ -461,6 +476,25 @@ fn numbers_at_their_ends_do_not_overflow() {
     assert_eq!(writers.admit(&id(1, u64::MAX)), rejected(Rejection::Expired));
     writers.record(&id(1, u64::MAX), AT, RecordOutcome::Done);
     assert_eq!(writers.admit(&id(1, u64::MAX)), RecordAdmission::Repeated(RecordOutcome::Done));
+}
+
+#[test]
+fn a_token_is_forgotten_by_log_position() {
+    let key = StateKey::rename(BUCKET, "a token");
+    let value = renamed().encode();
+    let at = renamed().at.get();
+    for (next, is_forgotten) in [
+        (at, false),
+        (at + RENAME_TOKEN_RECORDS, false),
+        (at + RENAME_TOKEN_RECORDS + 1, true),
+        (u64::MAX, true),
+    ] {
+        let found = crate::state_value::is_forgotten(&key, Some(&value), Offset::new(next));
+        assert_eq!(found, is_forgotten, "{next}");
+    }
+    assert!(!crate::state_value::is_forgotten(&key, None, Offset::MAX));
+    let rot = Bytes::from_static(b"rot");
+    assert!(!crate::state_value::is_forgotten(&key, Some(&rot), Offset::MAX));
 }
 
 #[test]

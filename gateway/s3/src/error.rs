@@ -42,6 +42,7 @@ codes! {
     BucketNotEmpty "BucketNotEmpty" 409 "The bucket you tried to delete is not empty.",
     EntityTooLarge "EntityTooLarge" 400 "Your proposed upload exceeds the maximum allowed size.",
     EntityTooSmall "EntityTooSmall" 400 "Your proposed upload is smaller than the minimum allowed size.",
+    IdempotencyParameterMismatch "IdempotencyParameterMismatch" 400 "Parameters on this idempotent request are inconsistent with parameters used in previous request(s).",
     IllegalLocationConstraint "IllegalLocationConstraintException" 400 "The location constraint is incompatible for the region specific endpoint this request was sent to.",
     IncompleteBody "IncompleteBody" 400 "You did not provide the number of bytes specified by the Content-Length HTTP header.",
     InternalError "InternalError" 500 "We encountered an internal error. Please try again.",

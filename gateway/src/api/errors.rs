@@ -66,7 +66,9 @@ pub fn rejected(rejection: Rejection) -> S3Error {
         Rejection::BucketExists => ErrorCode::BucketAlreadyExists,
         Rejection::BucketNotEmpty => ErrorCode::BucketNotEmpty,
         Rejection::BucketWritten => ErrorCode::OperationAborted,
-        Rejection::PreconditionFailed => ErrorCode::PreconditionFailed,
+        Rejection::PreconditionFailed | Rejection::SourceConditionFailed => {
+            ErrorCode::PreconditionFailed
+        }
         Rejection::NoSuchKey => ErrorCode::NoSuchKey,
         Rejection::NoSuchVersion => ErrorCode::NoSuchVersion,
         Rejection::IsDeleteMarker => ErrorCode::MethodNotAllowed,
@@ -76,6 +78,8 @@ pub fn rejected(rejection: Rejection) -> S3Error {
         Rejection::EntityTooSmall => ErrorCode::EntityTooSmall,
         Rejection::ConfigurationTooLarge => ErrorCode::EntityTooLarge,
         Rejection::ConfigurationMalformed => ErrorCode::MalformedXml,
+        Rejection::KeepsVersions => ErrorCode::NotImplemented,
+        Rejection::TokenReused => ErrorCode::IdempotencyParameterMismatch,
         Rejection::Retry(_)
         | Rejection::WrongEpoch
         | Rejection::SequenceGap
@@ -89,6 +93,9 @@ pub fn rejected(rejection: Rejection) -> S3Error {
             .with(ALLOW, "DELETE")
             .with("ResourceType", "DeleteMarker")
             .with("DeleteMarker", "true"),
+        Rejection::KeepsVersions => code.because(
+            "Objects of a bucket whose versioning is enabled or suspended are not renamed.",
+        ),
         _ => code.into(),
     }
 }

@@ -1,6 +1,8 @@
 //! The message of an event: AWS's JSON, version 2.3.
 
 use compactor::delivery::DueEvent;
+use ingest::ids::Offset;
+use ingest::record::EventPosition;
 use s3::checksum::etag;
 use s3::names;
 use serde_json::{Map, Value, json};
@@ -23,8 +25,8 @@ impl EventMessages {
 
     /// One event.
     ///
-    /// The address of the client is not in the log, so `sourceIPAddress` is empty. The sequencer is the offset of the
-    /// record in 16 hexadecimal digits: of two events of a key the later one has the greater text.
+    /// The address of the client is not in the log, so `sourceIPAddress` is empty. Of two events of a key the later one
+    /// has the greater sequencer.
     pub fn record(&self, due: &DueEvent) -> Value {
         let event = &due.event;
         let region = if event.region.is_empty() { &self.region } else { &event.region };
@@ -62,9 +64,25 @@ impl EventMessages {
     }
 }
 
-/// The place of an event in the order of its partition's log, in fixed width.
+/// The place of an event in the order of its partition's log: the offset of the record in 16 hexadecimal digits, and, for
+/// an event that is not the record's first, its place among the record's events in digits behind them. The texts have the
+/// order of the events.
 pub fn sequencer(due: &DueEvent) -> String {
-    format!("{:016X}", due.position.offset.get())
+    let EventPosition { offset, rule } = due.position;
+    match rule {
+        0 => format!("{:016X}", offset.get()),
+        place => format!("{:016X}{place:04X}", offset.get()),
+    }
+}
+
+/// The position of the event with a sequencer; `None` for a text that no event has.
+pub fn position_of(sequencer: &str) -> Option<EventPosition> {
+    let (offset, place) = sequencer.split_at_checked(16)?;
+    if !sequencer.bytes().all(|byte| byte.is_ascii_hexdigit()) || !matches!(place.len(), 0 | 4) {
+        return None;
+    }
+    let rule = if place.is_empty() { 0 } else { u16::from_str_radix(place, 16).ok()? };
+    Some(EventPosition { offset: Offset::new(u64::from_str_radix(offset, 16).ok()?), rule })
 }
 
 /// A key as AWS writes it into events: as in a form, with slashes as they are.
@@ -139,5 +157,16 @@ mod tests {
         let object = json!({ "key": "a+b/%C3%A4%2Bc.txt", "sequencer": "000000000000001F" });
         assert_eq!(removed["s3"]["object"], object);
         assert_eq!(removed["eventName"], "ObjectRemoved:Delete");
+    }
+
+    #[test]
+    fn sequencers_have_the_order_of_the_events_and_name_them() {
+        let at = |offset, rule| EventPosition { offset: Offset::new(offset), rule };
+        let positions = [at(0, 0), at(7, 0), at(7, 1), at(7, 199), at(8, 0), at(u64::MAX, 0xffff)];
+        let texts = positions.map(|position| {
+            sequencer(&DueEvent { position, ..due(EventName::CREATED_PUT, None, None) })
+        });
+        assert!(texts.is_sorted(), "{texts:?}");
+        assert_eq!(texts.each_ref().map(|text| position_of(text)), positions.map(Some));
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::ids::{BulkId, SegmentId};
 
+use super::key::EntryKey;
+
 /// Most extents of an object: one of 5 TiB, whose pieces came through the log between those of others, has
 /// 5.6 million.
 pub const EXTENTS_MAX: usize = 6_000_000;
@@ -42,12 +44,30 @@ impl SegmentLocation {
 pub enum PayloadLocation {
     /// The object has no bytes.
     Empty,
-    /// Inside the record, in the log.
-    Log(LogLocation),
+    /// Inside a record, in the log.
+    Log(LoggedPayload),
     /// Inside a segment, where a fold has copied them.
     Segment(SegmentLocation),
     /// In bulk files, in this order.
     Bulk(Arc<[Extent]>),
+}
+
+/// The place of inline payload that no segment of its entry has yet.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct LoggedPayload {
+    /// The place of the record in the log, as long as the log has the record.
+    pub at: LogLocation,
+    /// The entry of an older memtable from which this one was derived. Once that memtable is flushed, its run has the
+    /// payload under this key, and the log may be trimmed. `None` for an entry that is in the memtable of its payload's
+    /// record. Only memory has this key: an entry in a file never has its payload in the log.
+    pub sealed_as: Option<Arc<EntryKey>>,
+}
+
+impl LoggedPayload {
+    /// Makes the place of payload whose record belongs to the entry's own memtable.
+    pub const fn new(at: LogLocation) -> Self {
+        Self { at, sealed_as: None }
+    }
 }
 
 /// The place of a record's inline payload in the log. Only the log that gave the place can use it.
@@ -119,9 +139,9 @@ impl PayloadLocation {
             PayloadLocation::Empty => {
                 out.u8(0);
             }
-            PayloadLocation::Log(at) => {
+            PayloadLocation::Log(logged) => {
                 out.u8(1);
-                at.encode(out);
+                logged.at.encode(out);
             }
             PayloadLocation::Segment(at) => {
                 out.u8(2).varint(at.segment.get()).varint(at.position).varint(at.index.into());
@@ -138,7 +158,7 @@ impl PayloadLocation {
         let error = from.error("payload kind");
         Ok(match from.u8("payload kind")? {
             0 => PayloadLocation::Empty,
-            1 => PayloadLocation::Log(LogLocation::decode(from)?),
+            1 => PayloadLocation::Log(LoggedPayload::new(LogLocation::decode(from)?)),
             2 => PayloadLocation::Segment(SegmentLocation {
                 segment: SegmentId::new(from.varint("segment")?),
                 position: from.varint("segment position")?,

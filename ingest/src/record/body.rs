@@ -11,6 +11,7 @@ use super::event_cursor::EventCursor;
 use super::kind::RecordKind;
 use super::object::{DeleteObject, PutObject, RecordPayload, SetTags};
 use super::part::RecordPart;
+use super::rename::RenameObject;
 use super::stream::{StreamPiece, StreamRef, decode_stream};
 use super::upload::{AbortUpload, CompleteUpload, CreateUpload, PutPart};
 
@@ -75,6 +76,8 @@ pub enum RecordBody {
     Room(RoomReport),
     /// Events of a queue have been delivered, or a process takes over their delivery.
     EventCursor(EventCursor),
+    /// An object gets another key.
+    RenameObject(RenameObject),
 }
 
 impl RecordBody {
@@ -100,6 +103,7 @@ impl RecordBody {
             RecordBody::Abandon { .. } => RecordKind::Abandon,
             RecordBody::Room(_) => RecordKind::Room,
             RecordBody::EventCursor(_) => RecordKind::EventCursor,
+            RecordBody::RenameObject(_) => RecordKind::RenameObject,
         }
     }
 
@@ -138,6 +142,7 @@ impl RecordBody {
             }
             RecordBody::Room(report) => report.encode(out),
             RecordBody::EventCursor(cursor) => cursor.encode(out),
+            RecordBody::RenameObject(body) => body.encode(out),
         }
     }
 
@@ -171,10 +176,12 @@ impl RecordBody {
             RecordKind::Abandon => RecordBody::Abandon { stream: decode_stream(from)? },
             RecordKind::Room => RecordBody::Room(RoomReport::decode(from)?),
             RecordKind::EventCursor => RecordBody::EventCursor(EventCursor::decode(from)?),
+            RecordKind::RenameObject => RecordBody::RenameObject(RenameObject::decode(from)?),
         })
     }
 
-    /// The bucket and the key, for a record about an object; `None` for every other record.
+    /// The bucket and the key, for a record about an object; `None` for every other record. The key of a rename is the
+    /// new one.
     pub fn target(&self) -> Option<(BucketId, &ObjectKey)> {
         match self {
             RecordBody::PutObject(body) => Some((body.bucket, &body.key)),
@@ -184,6 +191,7 @@ impl RecordBody {
             RecordBody::PutPart(body) => Some((body.bucket, &body.key)),
             RecordBody::CompleteUpload(body) => Some((body.bucket, &body.key)),
             RecordBody::AbortUpload(body) => Some((body.bucket, &body.key)),
+            RecordBody::RenameObject(body) => Some((body.bucket, &body.key)),
             RecordBody::OpenWriter
             | RecordBody::CreateBucket(_)
             | RecordBody::DeleteBucket { .. }
@@ -214,6 +222,7 @@ impl RecordBody {
             RecordBody::CreateBucket(body) => body.bytes_estimate(),
             RecordBody::SetBucketConfig(body) => body.bytes_estimate(),
             RecordBody::DeleteObject(body) => body.bytes_estimate(),
+            RecordBody::RenameObject(body) => body.bytes_estimate(),
             RecordBody::OpenWriter
             | RecordBody::DeleteBucket { .. }
             | RecordBody::Cut { .. }

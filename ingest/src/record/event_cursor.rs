@@ -10,7 +10,8 @@ use crate::ids::{Offset, WriterId};
 pub struct EventPosition {
     /// The offset of the record that made the event.
     pub offset: Offset,
-    /// The place of the rule among those of the bucket: two rules may report one record to one queue.
+    /// The place of the event among those of its record. Of the first change the place is that of the rule among those
+    /// of the bucket: two rules may report one record to one queue. Of a second change it is behind those of all rules.
     pub rule: u16,
 }
 

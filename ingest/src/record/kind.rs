@@ -43,6 +43,8 @@ pub enum RecordKind {
     Room = 18,
     /// See [`super::RecordBody::EventCursor`].
     EventCursor = 19,
+    /// See [`super::RecordBody::RenameObject`].
+    RenameObject = 20,
 }
 
 /// The facts that hold for every record of a kind.
@@ -64,7 +66,7 @@ const PAYLOAD: KindFacts = KindFacts { grows: true, is_numbered: false };
 
 impl RecordKind {
     /// The highest number that a kind has.
-    const LAST: u8 = Self::EventCursor as u8;
+    const LAST: u8 = Self::RenameObject as u8;
 
     /// The kinds in order of their numbers, which have no gaps.
     const ALL: [Self; Self::LAST as usize] = [
@@ -87,6 +89,7 @@ impl RecordKind {
         Self::Abandon,
         Self::Room,
         Self::EventCursor,
+        Self::RenameObject,
     ];
 
     /// The number of the kind in the encoding.
@@ -120,6 +123,7 @@ impl RecordKind {
             Self::Abandon => PLAIN,
             Self::Room => PLAIN,
             Self::EventCursor => FREES,
+            Self::RenameObject => GROWS,
         }
     }
 

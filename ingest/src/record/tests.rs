@@ -6,7 +6,7 @@ use proptest::{collection, option};
 use super::*;
 use crate::entry::{
     Attributes, CHECKSUM_BYTES_MAX, CHECKSUMS_MAX, ETag, EXTENTS_MAX, EntryValue, Extent,
-    LogLocation, ObjectVersion, PAIRS_MAX, PARTS_MAX, PartSummary, PayloadLocation,
+    LogLocation, LoggedPayload, ObjectVersion, PAIRS_MAX, PARTS_MAX, PartSummary, PayloadLocation,
     SegmentLocation, StoredChecksum, TEXT_BYTES_MAX,
 };
 use crate::fuzz::{Mutator, rounds};
@@ -208,6 +208,19 @@ fn golden_bodies() -> Vec<RecordBody> {
             dropped: 3,
             bytes: 300_000,
         }),
+        RecordBody::RenameObject(RenameObject {
+            bucket,
+            config,
+            key: key.clone(),
+            condition: RenameCondition::default(),
+            source: self::key("old"),
+            source_condition: RenameCondition {
+                write: WriteCondition::IfNoneMatch(etag),
+                modified_since: Some(WallTime::from_micros(1_700_000_000_000_000)),
+                unmodified_since: Some(WallTime::from_micros(-1)),
+            },
+            token: "a token".into(),
+        }),
     ]
 }
 
@@ -261,7 +274,7 @@ fn another_version_or_kind_is_refused() {
         (0, 2, "version"),
         (0, 4, "version"),
         (1, 0, "kind"),
-        (1, 20, "kind"),
+        (1, 21, "kind"),
     ];
     for (at, value, what) in refused {
         let mut other = bytes.clone();
@@ -308,7 +321,7 @@ fn mutated_statements_are_refused_or_have_one_encoding() {
     let log = LogLocation { file: 7, position: 4232, len: 900 };
     let places = [
         PayloadLocation::Empty,
-        PayloadLocation::Log(log),
+        PayloadLocation::Log(LoggedPayload::new(log)),
         PayloadLocation::Segment(segment),
         PayloadLocation::Bulk(extents()),
     ];
@@ -462,7 +475,32 @@ fn any_condition() -> impl Strategy<Value = WriteCondition> {
         Just(WriteCondition::IfPresent),
         any_etag().prop_map(WriteCondition::IfMatch),
         any::<u64>().prop_map(|version| WriteCondition::IfVersion(Offset::new(version))),
+        any_etag().prop_map(WriteCondition::IfNoneMatch),
     ]
+}
+
+fn any_rename_condition() -> impl Strategy<Value = RenameCondition> {
+    let date = || option::of(any::<i64>().prop_map(WallTime::from_micros));
+    (any_condition(), date(), date()).prop_map(|(write, modified_since, unmodified_since)| {
+        RenameCondition { write, modified_since, unmodified_since }
+    })
+}
+
+fn any_rename() -> impl Strategy<Value = RecordBody> {
+    let conditions = (any_rename_condition(), any_rename_condition());
+    (any_target(), any_key(), conditions, "[!-~]{0,64}").prop_map(
+        |((bucket, config, key, _), source, (condition, source_condition), token)| {
+            RecordBody::RenameObject(RenameObject {
+                bucket,
+                config,
+                key,
+                condition,
+                source,
+                source_condition,
+                token,
+            })
+        },
+    )
 }
 
 fn any_version() -> impl Strategy<Value = VersionRef> {
@@ -588,15 +626,16 @@ fn any_body() -> impl Strategy<Value = RecordBody> {
         upload,
         part,
         complete,
+        any_rename(),
     ]
 }
 
 fn any_statement() -> impl Strategy<Value = EntryValue> {
     let place = prop_oneof![
         Just(PayloadLocation::Empty),
-        any::<(u64, u64, u32)>().prop_map(|(file, position, len)| PayloadLocation::Log(
-            LogLocation { file, position, len }
-        )),
+        any::<(u64, u64, u32)>().prop_map(|(file, position, len)| {
+            PayloadLocation::Log(LoggedPayload::new(LogLocation { file, position, len }))
+        }),
         any::<(u64, u64, u32)>().prop_map(|(segment, position, index)| {
             let segment = SegmentId::new(segment);
             PayloadLocation::Segment(SegmentLocation { segment, position, index })
@@ -641,7 +680,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(kind in 0u8..21, bytes: Vec<u8>) {
+    fn arbitrary_bytes_never_panic(kind in 0u8..22, bytes: Vec<u8>) {
         let _ = Record::decode(bytes.clone().into());
         // Behind a good head, so that every kind's body is reached.
         let mut whole = golden_bytes()[0].to_vec();
@@ -677,6 +716,43 @@ fn put_of(attributes: Attributes) -> Record {
 fn tags_of(tags: Vec<(String, String)>) -> Record {
     let (bucket, config, version) = (BucketId::new(3), ConfigVersion::ZERO, VersionRef::Current);
     of(RecordBody::SetTags(SetTags { bucket, config, key: key("k"), version, tags }))
+}
+
+fn rename() -> RenameObject {
+    RenameObject {
+        bucket: BucketId::new(3),
+        config: ConfigVersion::ZERO,
+        key: key("new"),
+        condition: RenameCondition::default(),
+        source: key("old"),
+        source_condition: RenameCondition::default(),
+        token: String::new(),
+    }
+}
+
+/// A retried request must be the same whatever has happened to the bucket's configuration since, and no other.
+#[test]
+fn the_fingerprint_of_a_rename_covers_all_but_the_configuration() {
+    let own = rename().fingerprint("me");
+    let newer = RenameObject { config: ConfigVersion::new(9), ..rename() };
+    assert_eq!(newer.fingerprint("me"), own);
+    let other = RenameCondition { write: WriteCondition::IfAbsent, ..<_>::default() };
+    let dated = RenameCondition { modified_since: Some(WallTime::default()), ..<_>::default() };
+    let undated = RenameCondition { unmodified_since: Some(WallTime::default()), ..<_>::default() };
+    let others = [
+        RenameObject { bucket: BucketId::new(4), ..rename() },
+        RenameObject { key: key("other"), ..rename() },
+        RenameObject { source: key("other"), ..rename() },
+        RenameObject { condition: other, ..rename() },
+        RenameObject { source_condition: other, ..rename() },
+        RenameObject { source_condition: dated, ..rename() },
+        RenameObject { source_condition: undated, ..rename() },
+        RenameObject { token: "token".into(), ..rename() },
+    ];
+    let mut found: std::collections::BTreeSet<_> =
+        others.iter().map(|rename| rename.fingerprint("me")).collect();
+    found.extend([own, rename().fingerprint("you")]);
+    assert_eq!(found.len(), others.len() + 2);
 }
 
 fn text(n: usize) -> String {
@@ -778,6 +854,9 @@ fn limits() -> Vec<(&'static str, usize, Sized)> {
                 dropped: 0,
                 bytes: 0,
             }))
+        }),
+        ("token of a client", CLIENT_TOKEN_BYTES_MAX, |n| {
+            of(RecordBody::RenameObject(RenameObject { token: text(n), ..rename() }))
         }),
         ("payload of a stream", DATA_BYTES_MAX, |n| {
             let (stream, index, total) = (StreamId([1; 16]), 0, 1);

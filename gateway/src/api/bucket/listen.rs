@@ -27,7 +27,7 @@ use crate::api::context::S3Context;
 use crate::api::request::S3Request;
 use crate::api::response::{HandlerResult, ResponseBody};
 use crate::config::{DestinationKind, EventDestination};
-use crate::events::message::EventMessages;
+use crate::events::message::{EventMessages, position_of};
 use crate::server::store::Store;
 
 /// The interval of blanks that keep a connection without events alive.
@@ -108,12 +108,12 @@ fn position(text: &str, begin: EventPosition) -> Result<EventPosition, S3Error> 
     if text == "oldest" {
         return Ok(begin);
     }
-    let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let offset = u64::from_str_radix(text, 16).ok().filter(|_| is_hex);
     let wrong =
         || argument("The cursor must be a sequencer of an event, or oldest", "cursor", text);
-    let after = offset.and_then(|offset| Offset::new(offset).checked_add(1)).ok_or_else(wrong)?;
-    let next = EventPosition { offset: after, rule: 0 };
+    let seen = position_of(text).ok_or_else(wrong)?;
+    let after = EventPosition { offset: seen.offset.checked_add(1).ok_or_else(wrong)?, rule: 0 };
+    // The rest of the record's events are behind the cursor, unless they are dropped: then the queue begins among them.
+    let next = if begin == after { after } else { seen.next() };
     if next < begin {
         let message = "The cursor is too old: events after it are no longer kept";
         return Err(argument(message, "cursor", text));
@@ -256,12 +256,21 @@ mod tests {
     fn a_cursor_is_a_sequencer_whose_successors_are_kept() {
         let at = |offset| EventPosition { offset: Offset::new(offset), rule: 0 };
         assert_eq!(position("oldest", at(7)), Ok(at(7)));
-        assert_eq!(position("000000000000001F", at(7)), Ok(at(32)));
+        let second = |offset, rule| EventPosition { rule, ..at(offset) };
+        assert_eq!(position("000000000000001F", at(7)), Ok(second(31, 1)));
+        // The event that follows in the same record may be the next one.
+        assert_eq!(position("000000000000001F0003", at(7)), Ok(second(31, 4)));
+        assert_eq!(position("000000000000001F0003", second(31, 4)), Ok(second(31, 4)));
         assert_eq!(position("0000000000000006", at(7)), Ok(at(7)));
-        let far = EventPosition { offset: Offset::new(7), rule: 1 };
+        let far = second(7, 1);
         for (text, begin) in [
             ("0000000000000005", at(7)),
             ("0000000000000006", far),
+            ("0000000000000007", second(7, 2)),
+            ("00000000000000070001", second(7, 3)),
+            ("000000000000000700001", at(0)),
+            ("0000000000000007001", at(0)),
+            ("ffffffffffffffff0000", at(0)),
             ("6", at(0)),
             ("", at(0)),
             ("+00000000000001F", at(0)),

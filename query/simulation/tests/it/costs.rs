@@ -8,7 +8,8 @@ use ingest::ids::{BucketId, PartNumber, UploadId};
 use ingest::name::ObjectKey;
 use ingest::record::{
     AbortUpload, CompleteUpload, ConfigKind, CreateUpload, DeleteObject, PutPart, RecordBody,
-    SetBucketConfig, SetTags, UploadPart, VersionRef, Versioning, WriteCondition,
+    RenameCondition, RenameObject, SetBucketConfig, SetTags, UploadPart, VersionRef, Versioning,
+    WriteCondition,
 };
 use simulator::{Sim, SimDisk};
 
@@ -97,6 +98,16 @@ fn looked_at(count: u16, with_cut: bool) -> Vec<(&'static str, u64)> {
             version: VersionRef::Current,
             tags: vec![("name".into(), "value".into())],
         };
+        let present = RenameCondition { write: WriteCondition::IfPresent, ..<_>::default() };
+        let rename = RenameObject {
+            bucket,
+            config,
+            key: key("moved"),
+            condition: RenameCondition { write: WriteCondition::IfAbsent, ..present },
+            source: key("large"),
+            source_condition: present,
+            token: "token".into(),
+        };
         let seen = engine.partition.snapshot().at;
         let abort = |upload| {
             RecordBody::AbortUpload(AbortUpload { bucket, config, key: key("large"), upload })
@@ -114,6 +125,8 @@ fn looked_at(count: u16, with_cut: bool) -> Vec<(&'static str, u64)> {
             ("a delete under a condition", delete(VersionRef::Current, WriteCondition::IfPresent)),
             ("a delete of a version", delete(VersionRef::At(seen), WriteCondition::Always)),
             ("a delete of version null", delete(VersionRef::Null, WriteCondition::Always)),
+            ("a rename", RecordBody::RenameObject(rename.clone())),
+            ("a rename again", RecordBody::RenameObject(rename)),
             ("a bucket of removed keys", RecordBody::DeleteBucket { bucket: emptied, seen }),
             (
                 "versioning",

@@ -22,6 +22,7 @@ mod model;
 mod races;
 mod reads;
 mod refold;
+mod renames;
 mod room;
 mod rot;
 mod scans;

@@ -1,6 +1,6 @@
 //! Any sequence of operations, against a model of S3 that fits on a page.
 //!
-//! Generated and shrunk by proptest: puts with every condition, deletes of keys and versions, versioning
+//! Generated and shrunk by proptest: puts with every condition, deletes of keys and versions, renames, versioning
 //! switched, tags, multipart uploads over cuts, cuts, clean restarts and power cuts between operations.
 //! Listings of every mix of prefix, delimiter, start and page size are compared page by page. [`logs`] runs
 //! it on each log that the engine can have.
@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use compactor::outcome::{RecordOutcome, Rejection};
+use futures::future::join;
 use ingest::entry::{Attributes, ETag, EntryValue};
 use ingest::ids::{BucketId, Offset, PartNumber, UploadId};
 use ingest::log::ReadError;
 use ingest::name::ObjectKey;
 use ingest::record::{
     AbortUpload, CompleteUpload, CreateUpload, DeleteObject, PutPart, RecordBody, RecordPayload,
-    SetTags, UploadPart, VersionRef, Versioning, WriteCondition,
+    RenameCondition, RenameObject, SetTags, UploadPart, VersionRef, Versioning, WriteCondition,
 };
 use proptest::prelude::*;
 use query::listing::{self, ListItem, ListRequest, ListStart};
@@ -58,6 +59,7 @@ enum Op {
     DeleteVersion(usize, usize, usize),
     Switch(usize, bool),
     Tag(usize, usize, usize),
+    Rename { bucket: usize, from: usize, to: usize, when: When, cuts: bool },
     Multipart { bucket: usize, key: usize, parts: Vec<usize>, cuts: bool, aborts: bool },
     Cut,
     Merge,
@@ -65,6 +67,30 @@ enum Op {
     PowerCut,
     List { bucket: usize, prefix: usize, delimiter: usize, start: Start, page: usize },
     ListVersions { bucket: usize, prefix: usize, delimiter: usize, page: usize },
+}
+
+impl When {
+    /// The condition on a key's current object, and whether it holds.
+    fn on(&self, current: Option<&Version>) -> (WriteCondition, bool) {
+        let other = attributes(b"no such").etag;
+        let condition = match self {
+            When::Always => WriteCondition::Always,
+            When::IfAbsent => WriteCondition::IfAbsent,
+            When::IfPresent => WriteCondition::IfPresent,
+            When::IfMatch => WriteCondition::IfMatch(current.map_or(other, |it| it.etag)),
+            When::IfMatchOther => WriteCondition::IfMatch(other),
+            // The model does not know the versions of markers, so it names those of objects only.
+            When::IfVersion => WriteCondition::IfVersion(current.map_or(Offset::MAX, |it| it.at)),
+            When::IfVersionBefore => WriteCondition::IfVersion(Offset::ZERO),
+        };
+        let holds = match self {
+            When::Always => true,
+            When::IfAbsent => current.is_none(),
+            When::IfPresent | When::IfMatch | When::IfVersion => current.is_some(),
+            When::IfMatchOther | When::IfVersionBefore => false,
+        };
+        (condition, holds)
+    }
 }
 
 fn when() -> impl Strategy<Value = When> {
@@ -98,6 +124,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (bucket.clone(), key.clone(), 0..3usize).prop_map(|(b, k, n)| Op::DeleteVersion(b, k, n)),
         1 => (bucket.clone(), any::<bool>()).prop_map(|(b, on)| Op::Switch(b, on)),
         2 => (bucket.clone(), key.clone(), 0..3usize).prop_map(|(b, k, n)| Op::Tag(b, k, n)),
+        3 => (bucket.clone(), key.clone(), key.clone(), when(), any::<bool>()).prop_map(
+            |(bucket, from, to, when, cuts)| Op::Rename { bucket, from, to, when, cuts }),
         2 => (bucket.clone(), key, sizes, any::<bool>(), any::<bool>()).prop_map(
             |(bucket, key, parts, cuts, aborts)| Op::Multipart { bucket, key, parts, cuts, aborts }),
         2 => Just(Op::Cut),
@@ -229,29 +257,7 @@ impl Checked {
     async fn put(&mut self, b: usize, k: usize, size: usize, when: &When) -> Result<(), String> {
         let content = self.content(size);
         let key = object_key(k);
-        let current = self.buckets[b].current(KEYS[k].as_bytes());
-        let etag_of = |content: &Bytes| attributes(content).etag;
-        let condition = match when {
-            When::Always => WriteCondition::Always,
-            When::IfAbsent => WriteCondition::IfAbsent,
-            When::IfPresent => WriteCondition::IfPresent,
-            When::IfMatch => match current {
-                Some(version) => WriteCondition::IfMatch(version.etag),
-                None => WriteCondition::IfMatch(etag_of(&content)),
-            },
-            When::IfMatchOther => WriteCondition::IfMatch(etag_of(&Bytes::from_static(b"no such"))),
-            // The model does not know the versions of markers, so it names those of objects only.
-            When::IfVersion => {
-                WriteCondition::IfVersion(current.map_or(Offset::MAX, |version| version.at))
-            }
-            When::IfVersionBefore => WriteCondition::IfVersion(Offset::ZERO),
-        };
-        let holds = match when {
-            When::Always => true,
-            When::IfAbsent => current.is_none(),
-            When::IfPresent | When::IfMatch | When::IfVersion => current.is_some(),
-            When::IfMatchOther | When::IfVersionBefore => false,
-        };
+        let (condition, holds) = when.on(self.buckets[b].current(KEYS[k].as_bytes()));
         let outcome = self.engine.put(self.ids[b], &key, &content, condition).await?;
         match outcome {
             RecordOutcome::Written(written) if holds => {
@@ -313,6 +319,59 @@ impl Checked {
             _ => self.buckets[b].add(name, Offset::MAX, ETag::default(), None),
         }
         self.get(b, k).await
+    }
+
+    /// Renames the current object, also while the memtable that has it becomes a run, and once more under its token.
+    async fn rename(
+        &mut self,
+        b: usize,
+        (from, to): (usize, usize),
+        when: &When,
+        cuts: bool,
+    ) -> Result<(), String> {
+        self.step += 1;
+        let (source, target) = (KEYS[from].as_bytes(), KEYS[to].as_bytes());
+        let found = self.buckets[b].current(source).cloned();
+        let (write, holds) = when.on(self.buckets[b].current(target));
+        let rename = RecordBody::RenameObject(RenameObject {
+            bucket: self.ids[b],
+            config: self.engine.config(self.ids[b]),
+            key: object_key(to),
+            condition: RenameCondition { write, ..RenameCondition::default() },
+            source: object_key(from),
+            source_condition: RenameCondition::default(),
+            token: self.step.to_string(),
+        });
+        let renamed = self.engine.submit(rename.clone());
+        let outcome = match cuts {
+            true => {
+                let (cut, outcome) = join(self.engine.partition.cut(), renamed).await;
+                cut.map_err(|error| error.to_string())?;
+                outcome?
+            }
+            false => renamed.await?,
+        };
+        let wanted = match found {
+            _ if self.buckets[b].versioning != Versioning::Off => Rejection::KeepsVersions,
+            None => Rejection::NoSuchKey,
+            Some(_) if !holds => Rejection::PreconditionFailed,
+            Some(version) => {
+                let RecordOutcome::Written(written) = outcome else {
+                    return Err(format!("a rename: {outcome:?}"));
+                };
+                same("a rename again", self.engine.submit(rename).await?, outcome)?;
+                if from != to {
+                    let moved = Version { at: written.version, ..version };
+                    self.buckets[b].keys.remove(source);
+                    self.buckets[b].keys.insert(target.to_vec(), vec![moved]);
+                }
+                self.get(b, from).await?;
+                return self.get(b, to).await;
+            }
+        };
+        same("a rename", outcome, RecordOutcome::Rejected(wanted))?;
+        self.get(b, from).await?;
+        self.get(b, to).await
     }
 
     async fn delete_version(&mut self, b: usize, k: usize, number: usize) -> Result<(), String> {
@@ -503,6 +562,9 @@ impl Checked {
                 Ok(())
             }
             Op::Tag(b, k, number) => self.tag(*b, *k, *number).await,
+            Op::Rename { bucket, from, to, when, cuts } => {
+                self.rename(*bucket, (*from, *to), when, *cuts).await
+            }
             Op::Multipart { bucket, key, parts, cuts, aborts } => {
                 self.multipart(*bucket, *key, parts, *cuts, *aborts).await
             }

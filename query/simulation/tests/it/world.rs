@@ -21,8 +21,8 @@ use ingest::log::{Log, ReadError};
 use ingest::name::{BucketName, ObjectKey};
 use ingest::record::{
     AbortUpload, CompleteUpload, ConfigKind, CreateBucket, CreateUpload, DeleteObject, PutObject,
-    PutPart, RecordBody, RecordPayload, SetBucketConfig, UploadPart, VersionRef, Versioning,
-    WriteCondition,
+    PutPart, RecordBody, RecordPayload, RenameCondition, RenameObject, SetBucketConfig, UploadPart,
+    VersionRef, Versioning, WriteCondition,
 };
 use query::listing::{self, ListItem, ListRequest, ListStart};
 use query::object;
@@ -377,6 +377,7 @@ pub enum Pending {
     Write(Bytes, Bytes),
     Delete(Bytes),
     DeleteVersion(Bytes, Version),
+    Rename(Bytes, Bytes),
     Nothing,
 }
 
@@ -441,6 +442,7 @@ impl Client {
             Some(Pending::DeleteVersion(key, version)) => {
                 model.entry(key).or_default().retain(|old| *old != version);
             }
+            Some(Pending::Rename(from, to)) => Self::renamed(&mut model, &from, to),
         }
         model.retain(|_, versions| !versions.is_empty());
         model
@@ -452,6 +454,7 @@ impl Client {
             0..=3 => self.put(engine, WriteCondition::Always).await,
             4 => self.put(engine, WriteCondition::IfAbsent).await,
             5 | 6 => self.delete(engine).await,
+            7 if self.versioning == Versioning::Off => self.rename(engine).await,
             7 => self.delete_version(engine).await,
             8 => self.multipart(engine).await,
             _ => self.cut(engine).await,
@@ -521,6 +524,42 @@ impl Client {
         }
         self.model.retain(|_, versions| !versions.is_empty());
         Ok(())
+    }
+
+    /// Applies a rename to the model.
+    fn renamed(model: &mut Model, from: &Bytes, to: Bytes) {
+        if let Some(versions) = model.remove(from) {
+            model.insert(to, versions);
+        }
+    }
+
+    async fn rename(&mut self, engine: &Engine) -> Result<(), String> {
+        let (source, key) = (self.key(), self.key());
+        let name = |key: &ObjectKey| Bytes::copy_from_slice(key.as_bytes());
+        let (from, to) = (name(&source), name(&key));
+        self.step += 1;
+        self.pending = Some(Pending::Rename(from.clone(), to.clone()));
+        let rename = RecordBody::RenameObject(RenameObject {
+            bucket: self.bucket,
+            config: engine.config(self.bucket),
+            key,
+            condition: RenameCondition::default(),
+            source,
+            source_condition: RenameCondition::default(),
+            token: format!("{}-{}-{}", self.number, self.step, self.random.below(1 << 40)),
+        });
+        let outcome = engine.submit(rename.clone()).await?;
+        let is_there = self.model.contains_key(&from);
+        match outcome {
+            RecordOutcome::Written(_) if is_there => Self::renamed(&mut self.model, &from, to),
+            RecordOutcome::Rejected(Rejection::NoSuchKey) if !is_there => return Ok(()),
+            other => return Err(format!("a rename of {from:?}: {other:?}")),
+        }
+        let again = engine.submit(rename).await?;
+        match again == outcome {
+            true => Ok(()),
+            false => Err(format!("renamed again: {again:?}, first {outcome:?}")),
+        }
     }
 
     async fn submit_delete(

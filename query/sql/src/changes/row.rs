@@ -31,6 +31,7 @@ pub fn schema() -> SchemaRef {
         field("operation", DataType::Utf8, false),
         field("bucket", DataType::Utf8, true),
         field("key", DataType::Utf8, true),
+        field("source_key", DataType::Utf8, true),
         field("version_id", DataType::Utf8, true),
         field("size", DataType::Int64, true),
         field("principal", DataType::Utf8, true),
@@ -86,6 +87,7 @@ impl ChangeColumns {
                 "operation" => texts(rows.map(|row| some(row.operation))),
                 "bucket" => texts(rows.map(|row| row.bucket.as_deref())),
                 "key" => texts(rows.map(|row| row.key.as_deref())),
+                "source_key" => texts(rows.map(|row| row.source_key.as_deref())),
                 "version_id" => texts(rows.map(|row| row.became.version_id.as_deref())),
                 "size" => Arc::new(rows.map(|row| row.became.size).collect::<Int64Array>()),
                 "principal" => texts(rows.map(|row| row.principal.as_deref())),
@@ -108,6 +110,8 @@ pub struct ChangeRow {
     operation: &'static str,
     bucket: Option<String>,
     key: Option<String>,
+    /// The former key of a renamed object.
+    source_key: Option<String>,
     principal: Option<String>,
     request: Option<String>,
     became: ChangeOutcome,
@@ -131,6 +135,7 @@ fn operation(body: &RecordBody) -> Option<&'static str> {
         RecordBody::PutObject(_) => "PutObject",
         RecordBody::DeleteObject(_) => "DeleteObject",
         RecordBody::SetTags(_) => "PutObjectTagging",
+        RecordBody::RenameObject(_) => "RenameObject",
         RecordBody::CreateUpload(_) => "CreateMultipartUpload",
         RecordBody::PutPart(_) => "UploadPart",
         RecordBody::CompleteUpload(_) => "CompleteMultipartUpload",
@@ -196,6 +201,10 @@ impl ChangeRow {
             operation,
             bucket,
             key: record.body.target().map(|(_, key)| key.as_str().to_owned()),
+            source_key: match &record.body {
+                RecordBody::RenameObject(rename) => Some(rename.source.as_str().to_owned()),
+                _ => None,
+            },
             principal: some(record.principal.clone()),
             request: some(record.request.clone()),
             became,
@@ -270,9 +279,10 @@ impl ChangeOutcome {
         };
         let made = Some(version_id(key.version(), statement.is_null()));
         let size = match (body, &statement) {
-            (RecordBody::CompleteUpload(_), EntryValue::Object(object)) => {
-                i64::try_from(object.attributes.size).ok()
-            }
+            (
+                RecordBody::CompleteUpload(_) | RecordBody::RenameObject(_),
+                EntryValue::Object(object),
+            ) => i64::try_from(object.attributes.size).ok(),
             _ => size,
         };
         Self { version_id: named.or(made), size, changed }
