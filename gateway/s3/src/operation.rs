@@ -42,7 +42,9 @@ mod table;
 pub use definition::{METHODS, OperationDefinition, OperationSupport, S3Resource};
 pub use name::Operation;
 pub use page::page;
-pub use required_action::{ActionCondition, ActionTarget, COPY_SOURCE, RequiredAction};
+pub use required_action::{
+    ActionCondition, ActionTarget, COPY_SOURCE, RENAME_SOURCE, RequiredAction,
+};
 pub use table::{FAMILIES, OPERATIONS, OperationFamily};
 
 /// The request's parts that name its operation.

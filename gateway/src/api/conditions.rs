@@ -3,7 +3,8 @@
 use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
 use http::{HeaderMap, HeaderName};
 use ingest::entry::ETag;
-use ingest::record::WriteCondition;
+use ingest::record::{RenameCondition, WriteCondition};
+use ingest::time::WallTime;
 use s3::checksum::parse_etag;
 use s3::error::{ErrorCode, S3Error};
 use s3::headers::text;
@@ -107,9 +108,43 @@ pub fn may_take_range(
 /// The condition under which a write is applied. Fails with `NotImplemented` for combinations that S3 does not have,
 /// before anything is written.
 pub fn of_write(headers: &HeaderMap) -> Result<WriteCondition, S3Error> {
+    of_tags(headers, "")
+}
+
+/// The condition on one of the two objects of a rename. `prefix` is empty for the object that has the new key. Where a
+/// condition on the entity tag is given, the date of the same sense is no condition, as in reads. Fails with
+/// `InvalidArgument` for a date that cannot be read: without it the rename would be another.
+pub fn of_rename(headers: &HeaderMap, prefix: &str) -> Result<RenameCondition, S3Error> {
+    let date = |name: &str, tag: &str| {
+        let name = format!("{prefix}{name}");
+        match text(headers, &name)? {
+            Some(date) if !headers.contains_key(format!("{prefix}{tag}")) => {
+                let seconds = parse_any(date).ok_or_else(|| {
+                    ErrorCode::InvalidArgument
+                        .because(format!("{name} is not a date."))
+                        .with("ArgumentName", name)
+                        .with("ArgumentValue", date)
+                })?;
+                Ok::<_, S3Error>(Some(WallTime::from_micros(seconds.saturating_mul(1_000_000))))
+            }
+            _ => Ok(None),
+        }
+    };
+    Ok(RenameCondition {
+        write: of_tags(headers, prefix)?,
+        modified_since: date("if-modified-since", "if-none-match")?,
+        unmodified_since: date("if-unmodified-since", "if-match")?,
+    })
+}
+
+fn of_tags(headers: &HeaderMap, prefix: &str) -> Result<WriteCondition, S3Error> {
+    let header = |name: &str| match prefix {
+        "" => text(headers, name),
+        _ => text(headers, &format!("{prefix}{name}")),
+    };
     let refused =
         |what: &str| ErrorCode::NotImplemented.because(format!("{what} is not implemented."));
-    match (text(headers, &IF_MATCH)?, text(headers, &IF_NONE_MATCH)?) {
+    match (header("if-match")?, header("if-none-match")?) {
         (None, None) => Ok(WriteCondition::Always),
         (None, Some("*")) => Ok(WriteCondition::IfAbsent),
         (Some("*"), None) => Ok(WriteCondition::IfPresent),
@@ -202,6 +237,7 @@ mod tests {
             let _ = judge(&headers, "", etag, modified, now);
             let _ = may_take_range(&headers, etag, modified);
             let _ = of_write(&headers);
+            let _ = of_rename(&headers, "");
         }
         assert!(partial > 100, "the mutations are too coarse: {partial} ranges");
     }
@@ -254,6 +290,53 @@ mod tests {
         );
         let unread = of("if-unmodified-since", b"soon");
         assert_eq!(judge(&unread, "", etag, 0, 0), Ok(ReadVerdict::Pass));
+    }
+
+    #[test]
+    fn conditions_of_a_rename_are_all_kept_or_refused() {
+        let date = "Fri, 24 May 2013 00:00:00 GMT";
+        let since = Some(WallTime::from_micros(1_369_353_600_000_000));
+        let tag = "\"00000000000000000000000000000000\"";
+        let etag = ETag { md5: [0; 16], parts: 0 };
+        let none = RenameCondition::default();
+        let of_tag = |write| RenameCondition { write, ..none };
+        let matches = of_tag(WriteCondition::IfMatch(etag));
+        let differs = of_tag(WriteCondition::IfNoneMatch(etag));
+        let table: &[(&[(&str, &str)], Option<RenameCondition>)] = &[
+            (&[], Some(none)),
+            (&[("if-match", tag)], Some(matches)),
+            (&[("if-match", "*")], Some(of_tag(WriteCondition::IfPresent))),
+            (&[("if-none-match", "*")], Some(of_tag(WriteCondition::IfAbsent))),
+            (
+                &[("if-modified-since", date)],
+                Some(RenameCondition { modified_since: since, ..none }),
+            ),
+            (
+                &[("if-unmodified-since", date)],
+                Some(RenameCondition { unmodified_since: since, ..none }),
+            ),
+            (&[("if-match", tag), ("if-unmodified-since", date)], Some(matches)),
+            (&[("if-none-match", tag), ("if-modified-since", date)], Some(differs)),
+            (
+                &[("if-match", tag), ("if-modified-since", date)],
+                Some(RenameCondition { modified_since: since, ..matches }),
+            ),
+            (&[("if-match", tag), ("if-none-match", tag)], None),
+            (&[("if-modified-since", "soon")], None),
+            (&[("if-unmodified-since", "")], None),
+        ];
+        for (given, wanted) in table {
+            for (prefix, other) in [("", "x-amz-rename-source-"), ("x-amz-rename-source-", "")] {
+                let mut headers = HeaderMap::new();
+                for (name, value) in *given {
+                    let name: http::HeaderName = format!("{prefix}{name}").parse().unwrap();
+                    headers.insert(name, value.parse().unwrap());
+                }
+                assert_eq!(of_rename(&headers, prefix).ok(), *wanted, "{prefix}: {given:?}");
+                // The conditions on one object are none on the other.
+                assert_eq!(of_rename(&headers, other), Ok(none), "{other}: {given:?}");
+            }
+        }
     }
 
     #[test]

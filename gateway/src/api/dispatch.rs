@@ -63,6 +63,7 @@ pub async fn dispatch(
         Operation::PostObject => object::post::signed(request),
         // On the heap: the futures of copies are the largest, and would be moved with every request.
         Operation::CopyObject => Box::pin(object::copy::copy(context, request)).await,
+        Operation::RenameObject => object::rename::rename(context, request).await,
         Operation::DeleteObject => object::delete::delete(context, request).await,
         Operation::GetObjectTagging => object::tagging::get(context, request).await,
         Operation::PutObjectTagging => object::tagging::put(context, request, body).await,

@@ -35,9 +35,14 @@ pub fn with_details(error: S3Error, request: &S3Request) -> S3Error {
     }
 }
 
-/// The condition of a write, which can have only one.
+/// The condition of a write: that on the entity tag, if there are several.
 fn write_condition(request: &S3Request) -> Option<&'static str> {
-    let conditions = [("if-match", "If-Match"), ("if-none-match", "If-None-Match")];
+    let conditions = [
+        ("if-match", "If-Match"),
+        ("if-none-match", "If-None-Match"),
+        ("if-modified-since", "If-Modified-Since"),
+        ("if-unmodified-since", "If-Unmodified-Since"),
+    ];
     let is_given = |(name, _): &(&str, &str)| request.parts.headers.contains_key(*name);
     conditions.into_iter().find(is_given).map(|(_, name)| name)
 }

@@ -12,5 +12,6 @@ pub mod get_attributes;
 pub mod post;
 pub mod put;
 mod read;
+pub mod rename;
 pub mod tagging;
 mod write;

@@ -11,14 +11,14 @@ WRITERS = 16
 
 
 class Writer(threading.Thread):
-    """Writes, overwrites, deletes and uploads in parts under keys of its own; remembers what was answered."""
+    """Writes, overwrites, renames, deletes and uploads in parts under keys of its own; remembers what was answered."""
 
     def __init__(self, server, number, seed):
         super().__init__(daemon=True)
         self.server, self.number = server, number
         self.random = random.Random(seed * 1000 + number)
         self.known = {}      # key -> digest, or None when deleted
-        self.pending = None  # (key, digest or None): asked and not answered
+        self.pending = {}    # what becomes known once the request under way is answered
         self.operations = 0
         self.stopping = threading.Event()
         self.error = None
@@ -40,23 +40,33 @@ class Writer(threading.Thread):
     def step(self, s3, key):
         kind = self.random.random()
         if kind < 0.15:
-            self.pending = (key, None)
+            self.pending = {key: None}
             s3.delete_object(Bucket="kills", Key=key)
-            self.known[key], self.pending = None, None
+            self.answered()
+            return
+        source = f"writer-{self.number}/{self.random.randrange(12)}"
+        if kind < 0.25 and self.known.get(source) and source != key:
+            self.pending = {source: None, key: self.known[source]}
+            s3.rename_object(Bucket="kills", Key=key, RenameSource=source)
+            self.answered()
             return
         size = self.random.choice([0, 100, 4000, 4000, 50_000, 400_000])
         body = self.random.randbytes(size) + f"{key} {self.operations} {time.time()}".encode()
         digest = hashlib.sha256(body).hexdigest()
-        if kind < 0.25:
+        if kind < 0.35:
             upload = s3.create_multipart_upload(Bucket="kills", Key=key)["UploadId"]
             put = s3.upload_part(Bucket="kills", Key=key, UploadId=upload, PartNumber=1, Body=body)
             parts = {"Parts": [{"PartNumber": 1, "ETag": put["ETag"]}]}
-            self.pending = (key, digest)
+            self.pending = {key: digest}
             s3.complete_multipart_upload(Bucket="kills", Key=key, UploadId=upload, MultipartUpload=parts)
         else:
-            self.pending = (key, digest)
+            self.pending = {key: digest}
             s3.put_object(Bucket="kills", Key=key, Body=body)
-        self.known[key], self.pending = digest, None
+        self.answered()
+
+    def answered(self):
+        self.known.update(self.pending)
+        self.pending = {}
 
 
 def verify(server, writers):
@@ -66,21 +76,21 @@ def verify(server, writers):
         listed |= {o["Key"] for o in page.get("Contents", [])}
     for writer in writers:
         assert writer.error is None, f"a request was refused: {writer.error}"
-        keys = set(writer.known) | ({writer.pending[0]} if writer.pending else set())
-        for key in keys:
+        state = {}
+        for key in {**writer.known, **writer.pending}:
             found = None
             try:
                 got = s3.get_object(Bucket="kills", Key=key)
                 found = hashlib.sha256(got["Body"].read()).hexdigest()
             except botocore.exceptions.ClientError as error:
                 assert error.response["Error"]["Code"] == "NoSuchKey", f"{key}: {error}"
-            allowed = {writer.known.get(key)}
-            if writer.pending and writer.pending[0] == key:
-                allowed.add(writer.pending[1])
-            assert found in allowed, f"{key} is {found}, allowed are {allowed}"
+            state[key] = found
             assert (key in listed) == (found is not None), f"{key} is {'not ' if key not in listed else ''}listed, and its bytes say otherwise"
-            writer.known[key] = found
-        writer.pending = None
+        # All of the request under way is done, or nothing: a rename has two keys.
+        before = {key: writer.known.get(key) for key in state}
+        allowed = [before, {**before, **writer.pending}]
+        assert state in allowed, f"{state} is there, allowed are {allowed}"
+        writer.known, writer.pending = state, {}
 
 
 @pytest.fixture(scope="module")

@@ -176,6 +176,11 @@ class Server:
         [line] = [line for line in status.splitlines() if line.startswith("RssAnon:")]
         return int(line.split()[1]) << 10
 
+    def written_bytes(self):
+        """Bytes that the process has written so far, to files and to sockets."""
+        counts = pathlib.Path(f"/proc/{self.process.pid}/io").read_text()
+        return int(counts.partition("wchar: ")[2].split()[0])
+
     def sql(self, query, keys=None, **wishes):
         """Rows as dictionaries."""
         return json.loads(self.sql_bytes(query, keys, **wishes)[0])

@@ -111,6 +111,24 @@ def test_a_cursor_continues_after_an_interruption_and_after_a_crash(server, s3, 
         stream.close()
 
 
+def test_a_cursor_between_the_two_events_of_a_rename_loses_none(server, s3, bucket):
+    keep(s3, bucket)
+    put(s3, bucket, "old")
+    live = Stream(server, bucket)
+    s3.rename_object(Bucket=bucket, Key="new", RenameSource="old")
+    put(s3, bucket, "last")
+    assert live.keys(3) == ["new", "old", "last"]
+    stream = Stream(server, bucket, cursor="oldest")
+    found = [stream.record() for _ in range(4)]
+    check_order(found)
+    order = [key_of(one) for one in found]
+    assert order == ["old", "new", "old", "last"]
+    for number, one in enumerate(found[:-1], 1):
+        rest = Stream(server, bucket, cursor=one["s3"]["object"]["sequencer"])
+        assert rest.keys(len(order) - number) == order[number:]
+        rest.close()
+
+
 def test_events_that_are_too_old_are_refused_and_not_skipped(server, s3, bucket):
     keep(s3, bucket, "brief")
     put(s3, bucket, "a", "b")

@@ -2,7 +2,7 @@
 
 use crate::headers;
 
-use super::required_action::COPY_SOURCE;
+use super::required_action::{COPY_SOURCE, RENAME_SOURCE};
 
 /// Query names that replace headers of the answer.
 pub(super) const OVERRIDES: &[&str] = &[
@@ -82,6 +82,15 @@ pub(super) const COPY_FROM: &[&str] = &[
     "x-amz-copy-source-if-modified-since",
     "x-amz-copy-source-if-unmodified-since",
     "x-amz-source-expected-bucket-owner",
+];
+/// Headers of RenameObject alone.
+pub(super) const RENAME: &[&str] = &[
+    RENAME_SOURCE,
+    "x-amz-rename-source-if-match",
+    "x-amz-rename-source-if-none-match",
+    "x-amz-rename-source-if-modified-since",
+    "x-amz-rename-source-if-unmodified-since",
+    "x-amz-client-token",
 ];
 /// The header of the source's bytes that become a part.
 pub(super) const COPY_RANGE: &[&str] = &["x-amz-copy-source-range"];

@@ -7,7 +7,7 @@ use super::definition::S3Resource::{Bucket, Object};
 use super::definition::{OperationDefinition, delete, get, head, post, put};
 use super::groups::{
     ATTRIBUTES, BODY, CONDITIONS, COPY, COPY_FROM, DOCUMENT, OVERRIDES, PART, READ,
-    READ_CONDITIONS, SELECT, STORED, VERSION,
+    READ_CONDITIONS, RENAME, SELECT, STORED, VERSION,
 };
 use super::name::Operation;
 use super::required_action::ActionTarget::{Bucket as OnBucket, CopySource, EachKey};
@@ -90,7 +90,9 @@ pub(super) const ROWS: &[OperationDefinition] = &[
         .served(),
     put(Operation::RenameObject, Object)
         .selected_by(&["renameObject"])
-        .requires(&[RequiredAction::always(Action::CreateSession).on(OnBucket)]),
+        .headers(&[READ_CONDITIONS, RENAME])
+        .requires(&[RequiredAction::always(Action::CreateSession).on(OnBucket)])
+        .served(),
     delete(Operation::DeleteObject, Object)
         .parameters(&[VERSION])
         .headers(&[CONDITIONS])

@@ -5,6 +5,8 @@ use iam::Action;
 
 /// The header that names the source of a copy.
 pub const COPY_SOURCE: &str = "x-amz-copy-source";
+/// The header that names the source of a rename.
+pub const RENAME_SOURCE: &str = "x-amz-rename-source";
 
 /// The resource on which an action is required.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -14,7 +14,6 @@ use compactor::delivery::DueEvent;
 use compactor::partition::EventListener;
 use compactor::state::BucketState;
 use http::{HeaderValue, Response};
-use ingest::ids::Offset;
 use ingest::name::BucketName;
 use ingest::record::{EventName, EventPosition};
 use s3::error::{ErrorCode, S3Error};
