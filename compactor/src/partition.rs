@@ -322,6 +322,16 @@ impl Partition {
         PayloadWriter::begin(&self.clock, &self.nodes, len).await
     }
 
+    /// Begins to write payload of at most `len_max` bytes, whose length only its end tells; must be shortened there, as
+    /// [`PayloadWriter::shorten`] says. Fails as [`Self::begin_payload`] does; on one machine only the bytes that come
+    /// need room, and a write fails where it ends.
+    pub async fn begin_unannounced_payload(
+        &self,
+        len_max: u64,
+    ) -> Result<PayloadWriter, PayloadError> {
+        PayloadWriter::begin_unannounced(&self.clock, &self.nodes, len_max).await
+    }
+
     /// Claims this node's id; returns true if the id belongs to this process. Must be called on partition
     /// 0, which keeps the claims. A process that has not held the id before waits 5 seconds for an
     /// objection, then without a limit until the log has decided. Returns true at once without a node id.

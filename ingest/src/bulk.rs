@@ -280,13 +280,32 @@ impl BulkFiles {
     /// may leave an empty file, which is garbage.
     pub async fn begin(self: &Arc<Self>, len: u64) -> Result<PayloadUpload, BulkError> {
         let (promise, first) = self.reserve(len).await?;
-        Ok(PayloadUpload::new(self.clone(), len, Some(promise), first))
+        Ok(PayloadUpload::new(self.clone(), len, len, Some(promise), first))
+    }
+
+    /// Begins an upload of at most `len_max` bytes, whose length only its end tells: see [`PayloadUpload::shorten`], which
+    /// must be called before the end unless all of them came. Announces a part of them, and as many again whenever these
+    /// have come, so that a short upload keeps no room from others and shares its file with them.
+    ///
+    /// Fails as [`BulkFiles::begin`] does; later a write fails with [`BulkError::Full`] when there is no room for more.
+    pub async fn begin_unannounced(
+        self: &Arc<Self>,
+        len_max: u64,
+    ) -> Result<PayloadUpload, BulkError> {
+        let len = len_max.min(self.first_announcement());
+        let (promise, first) = self.reserve(len).await?;
+        Ok(PayloadUpload::new(self.clone(), len, len_max, Some(promise), first))
     }
 
     /// Begins an upload that was admitted elsewhere and may be longer than the free space. Never fails
-    /// or waits: [`BulkError::Full`] comes from the first write that does not fit.
+    /// or waits: [`BulkError::Full`] comes from the first write that does not fit. Of an upload that no file holds whole
+    /// a part takes a place at a time, since its length may be no more than a bound.
     pub fn begin_admitted(self: &Arc<Self>, len: u64) -> PayloadUpload {
-        PayloadUpload::new(self.clone(), len, None, None)
+        let first = match len > self.file_capacity() {
+            true => len.min(self.first_announcement()),
+            false => len,
+        };
+        PayloadUpload::new(self.clone(), first, len, None, None)
     }
 
     /// Makes all payload durable that [`PayloadUpload::close`] and [`PayloadUpload::flush`] left

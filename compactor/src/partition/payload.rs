@@ -141,6 +141,22 @@ impl PayloadWriter {
         })
     }
 
+    /// Begins payload of at most `len_max` bytes, whose length only its end tells.
+    pub(super) async fn begin_unannounced(
+        clock: &Arc<RecordClock>,
+        nodes: &NodeRegistry,
+        len_max: u64,
+    ) -> Result<Self, PayloadError> {
+        let context = clock.context();
+        match context.options.payload {
+            PayloadRoute::Bulk => {
+                Ok(Self::Bulk(Box::new(context.bulk.begin_unannounced(len_max).await?)))
+            }
+            // The records of a stream have one bound from the first to the last but one.
+            PayloadRoute::Log { .. } => Self::begin(clock, nodes, len_max).await,
+        }
+    }
+
     /// Writes the next bytes, in the order of the payload. Waits while device or log lag behind. Fails if
     /// more bytes come than were announced, or a write fails; after an error, or a dropped future, the
     /// writer must be discarded.

@@ -202,9 +202,20 @@ impl BulkFiles {
         came.clamp(least, most).next_multiple_of(BLOCK)
     }
 
+    /// The bytes that are announced first for an upload of unknown length: a number of whole frames, at least one.
+    pub(super) fn first_announcement(&self) -> u64 {
+        let frames = 2 * self.options.sync_bytes / format::FRAME_PAYLOAD_MAX;
+        frames.max(1) * format::FRAME_PAYLOAD_MAX
+    }
+
+    /// The bytes of payload that one file holds.
+    pub(super) fn file_capacity(&self) -> u64 {
+        format::part_capacity(self.file_end() - BLOCK)
+    }
+
     /// The most bytes of the device that an upload may take, headers of new files included.
     fn bytes_needed(&self, len: u64) -> u64 {
-        let files = len / format::part_capacity(self.file_end() - BLOCK) + 1;
+        let files = len / self.file_capacity() + 1;
         format::span(len).saturating_add(files.saturating_mul(2 * BLOCK))
     }
 

@@ -16,7 +16,7 @@ use super::{BulkError, BulkFiles, InFlightGuard};
 use crate::entry::Extent;
 use crate::env::{DiskError, Fut};
 
-/// Payload of a known length on its way into bulk files.
+/// Payload on its way into bulk files, of a known length or of one that only its end tells.
 ///
 /// Dropping it abandons the upload and returns its space. At most 512 KiB are held in memory; beyond
 /// that [`PayloadUpload::write`] waits for the device.
@@ -26,7 +26,11 @@ pub struct PayloadUpload {
     /// others are full.
     pieces: Vec<UploadPiece>,
     filler: Option<ExtentWriter>,
+    /// The bytes that are announced so far.
     len: u64,
+    /// The bytes that may be announced in all. More than `len` where only the end tells the length: then the announcement
+    /// grows as bytes come, and `len` is a number of whole frames.
+    len_max: u64,
     given: u64,
     /// The announced bytes that have no blocks yet. None for an upload that was admitted elsewhere.
     promise: Option<SpacePromise>,
@@ -97,10 +101,11 @@ impl fmt::Debug for UploadGuard {
 
 impl PayloadUpload {
     /// An upload with its first piece, or without any, for one that reserves space with its first
-    /// bytes. Does no I/O.
+    /// bytes. `len` bytes are announced, and may become `len_max`. Does no I/O.
     pub(super) fn new(
         bulk: Arc<BulkFiles>,
         len: u64,
+        len_max: u64,
         promise: Option<SpacePromise>,
         first: Option<UploadPiece>,
     ) -> Self {
@@ -109,6 +114,7 @@ impl PayloadUpload {
             pieces: Vec::new(),
             filler: None,
             len,
+            len_max,
             given: 0,
             promise,
             digest: Digest::new(CrcAlgorithm::Crc64Nvme),
@@ -133,6 +139,9 @@ impl PayloadUpload {
     async fn begin_piece(&mut self) -> Result<(), BulkError> {
         let placed: u64 = self.pieces.iter().map(|piece| piece.extent.len).sum();
         self.filler = None;
+        if placed >= self.len && self.len < self.len_max {
+            self.announce_more().await?;
+        }
         if placed < self.len {
             let step = self.bulk.step(placed);
             let piece = self.bulk.reserve_next(self.len - placed, step).await?;
@@ -140,6 +149,17 @@ impl PayloadUpload {
             self.pieces.push(piece);
             self.fill_last();
         }
+        Ok(())
+    }
+
+    /// Announces as many bytes again, up to the most that the upload may have. Fails with [`BulkError::Full`] when there
+    /// is no room for them beside the announcements of others.
+    async fn announce_more(&mut self) -> Result<(), BulkError> {
+        let more = self.len.min(self.len_max - self.len);
+        if self.promise.is_some() {
+            self.promise = Some(self.bulk.promise(more, None).await?);
+        }
+        self.len += more;
         Ok(())
     }
 
@@ -173,7 +193,7 @@ impl PayloadUpload {
         // Stays set when this fails or is dropped at an `.await` below: bytes would be missing.
         self.is_broken = true;
         self.given = self.given.saturating_add(bytes.len() as u64);
-        if self.given > self.len {
+        if self.given > self.len_max {
             return Err(self.wrong_length());
         }
         self.digest.update(&bytes);
@@ -219,6 +239,7 @@ impl PayloadUpload {
             self.pieces.pop_if(|piece| piece.extent.len == 0);
         }
         self.len = self.given;
+        self.len_max = self.given;
         self.promise = None;
         self.is_broken = false;
         Ok(())
@@ -372,7 +393,7 @@ impl PayloadUpload {
 
     /// The error of an upload with another length than announced.
     fn wrong_length(&self) -> BulkError {
-        BulkError::WrongLength { announced: self.len, given: self.given }
+        BulkError::WrongLength { announced: self.len_max, given: self.given }
     }
 }
 

@@ -273,6 +273,74 @@ fn a_shortened_upload_leaves_its_rest_to_the_next() {
     }
 }
 
+/// A body may say nothing of its length: an upload takes place as bytes come, and has the same bytes as any other.
+#[test]
+fn an_upload_of_unknown_length_takes_place_as_it_comes() {
+    let (frame, most) = (65_504, 3_000_000);
+    for len in [
+        0,
+        1,
+        frame - 1,
+        frame,
+        2 * frame - 1,
+        2 * frame,
+        2 * frame + 1,
+        4 * frame,
+        4 * frame + 1,
+        9 * frame,
+        1_043_000,
+        most - 1,
+        most,
+    ] {
+        run(len as u64, async |sim, disk| {
+            let bulk = open(sim, disk).await;
+            let bytes = payload(1, len);
+            let mut abandoned = bulk.begin_unannounced(most as u64).await.expect("begun");
+            abandoned.write(bytes.clone()).await.expect("taken");
+            drop(abandoned);
+            let mut upload = bulk.begin_unannounced(most as u64).await.expect("begun");
+            for at in (0..len).step_by(50_000) {
+                upload.write(bytes.slice(at..len.min(at + 50_000))).await.expect("taken");
+            }
+            if len < most {
+                upload.shorten().await.expect("shortened");
+            }
+            let written = upload.finish().await.expect("finished");
+            let same = super::bulk::upload(&bulk, &bytes, &[50_000]).await.expect("written");
+            assert_eq!(written.digest, same.digest, "{len}");
+            let sum: u64 = written.extents.iter().map(|extent| extent.len).sum();
+            assert_eq!(sum, len as u64);
+            let (last, others) = match written.extents.split_last() {
+                Some((last, others)) => (last.len, others),
+                None => (1, &[][..]),
+            };
+            let is_whole = |extent: &Extent| extent.len.is_multiple_of(frame as u64);
+            assert!(last > 0 && others.iter().all(is_whole), "{len}: {:?}", written.extents);
+            let found = read(&bulk, &written.extents, 0..len as u64).await.expect("read");
+            assert!(found == bytes, "{len}");
+            let blocks = (len + len.div_ceil(frame) * 32).next_multiple_of(4096) as u64;
+            let taken = taken(sim, disk, &bulk).await;
+            assert!(taken <= 2 * blocks + 8 * 4096, "{len}: {taken} bytes are taken");
+        });
+    }
+    run(1, async |sim, disk| {
+        let bulk = open(sim, disk).await;
+        let mut long = bulk.begin_unannounced(1000).await.expect("begun");
+        let refused = long.write(payload(1, 1001)).await.expect_err("a byte too many");
+        assert_eq!(refused, BulkError::WrongLength { announced: 1000, given: 1001 });
+        // A short one keeps no place from the next.
+        let mut files = Vec::new();
+        for _ in 0..5 {
+            let mut short = bulk.begin_unannounced(1 << 40).await.expect("begun");
+            short.write(payload(1, 1000)).await.expect("taken");
+            short.shorten().await.expect("shortened");
+            files.push(short.finish().await.expect("finished").extents[0].file);
+        }
+        files.dedup();
+        assert!(files.len() <= 2, "{files:?}");
+    });
+}
+
 #[test]
 fn a_dropped_write_cannot_be_finished() {
     // Some seed makes the device slow enough for a write to wait.

@@ -321,18 +321,23 @@ pub async fn give(
 }
 
 /// Gives payload beside the record, however little it is. Some of it is announced longer than it becomes, as a browser's
-/// file is.
+/// file is, and some is not announced.
 pub async fn give_beside(
     partition: &Partition,
     payload: &[u8],
 ) -> Result<partition::WrittenPayload, String> {
     let more = payload.first().map_or(0, |byte| u64::from(byte % 4)) * 50_000;
-    let begun = partition.begin_payload(payload.len() as u64 + more).await;
+    let is_unannounced = payload.last().is_some_and(|byte| byte % 3 == 0);
+    let len_max = payload.len() as u64 + more;
+    let begun = match is_unannounced {
+        true => partition.begin_unannounced_payload(len_max + 1).await,
+        false => partition.begin_payload(len_max).await,
+    };
     let mut writer = begun.map_err(|e| e.to_string())?;
     for piece in payload.chunks(40_000) {
         writer.write(Bytes::copy_from_slice(piece)).await.map_err(|e| e.to_string())?;
     }
-    if more > 0 {
+    if more > 0 || is_unannounced {
         writer.shorten().await.map_err(|e| e.to_string())?;
     }
     writer.finish().await.map_err(|e| e.to_string())
