@@ -4,6 +4,7 @@ pub mod connections;
 pub mod engine_options;
 mod handles;
 pub mod head_check;
+mod head_scan;
 pub mod http;
 pub mod identity;
 pub mod node;

@@ -16,6 +16,7 @@ mod form;
 mod receive;
 mod sink;
 mod source;
+mod unannounced;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,10 +34,11 @@ use s3::operation::body::UPLOAD_BYTES_MAX;
 use super::context::S3Context;
 use super::request::{RequestBody, S3Request};
 use digests::{BodyDigests, DigestSet, FinishedDigests};
-use expectation::{BodyExpectation, declared_len};
+use expectation::{BodyExpectation, declared_len, is_of_unknown_length, too_large};
 use receive::ReceivedPieces;
 use sink::PayloadSink;
 use source::PayloadSource;
+use unannounced::UnannouncedPieces;
 
 pub use expectation::{check_algorithm, in_headers};
 pub use form::{FormBody, FormFile};
@@ -128,11 +130,13 @@ pub async fn take_payload(
     inline_max: u64,
     wanted: Option<ChecksumAlgorithm>,
 ) -> Result<TakenPayload, S3Error> {
+    if is_of_unknown_length(request) {
+        // On the heap: the future would be moved with every request.
+        return Box::pin(take_unannounced(context, request, body, inline_max, wanted)).await;
+    }
     let len = declared_len(request)?;
     if len > UPLOAD_BYTES_MAX {
-        return Err(S3Error::from(ErrorCode::EntityTooLarge)
-            .with("ProposedSize", len.to_string())
-            .with("MaxSizeAllowed", UPLOAD_BYTES_MAX.to_string()));
+        return Err(too_large(len));
     }
     let expectation = BodyExpectation::of(request)?;
     let stall = context.options.stall;
@@ -142,6 +146,36 @@ pub async fn take_payload(
     expectation.verify(&digests, source.trailers())?;
     let payload = sink.finish().await?;
     Ok(taken(len, digests, payload))
+}
+
+/// Takes a body as [`take_payload`] does, of a length that only its end tells. Fails with `EntityTooLarge` as soon as
+/// more than 5 GiB have come, and with `SlowDown` where the room of the device ends.
+async fn take_unannounced(
+    context: &S3Context,
+    request: &S3Request,
+    body: RequestBody,
+    inline_max: u64,
+    wanted: Option<ChecksumAlgorithm>,
+) -> Result<TakenPayload, S3Error> {
+    let expectation = BodyExpectation::of(request)?;
+    let stall = context.options.stall;
+    let pieces = ReceivedPieces::new(request, body, 0, stall, Duration::MAX);
+    let mut source = UnannouncedPieces::new(pieces);
+    let digests = expectation.digests(wanted);
+    let (mut sink, len) = match source.look_ahead(inline_max).await? {
+        Some(len) => (PayloadSink::open(context, request, len, inline_max).await?, len),
+        None => {
+            let sink = PayloadSink::open_unannounced(context, request, UPLOAD_BYTES_MAX).await?;
+            (sink, UPLOAD_BYTES_MAX)
+        }
+    };
+    let (digests, came) = pour_at_most(&mut source, len, digests, &mut sink).await?;
+    expectation.verify(&digests, &[])?;
+    if came < len {
+        sink.shorten().await?;
+    }
+    let payload = sink.finish().await?;
+    Ok(taken(came, digests, payload))
 }
 
 /// Takes the file of a form, of a size that only its end tells. Up to `inline_max` bytes stay in memory; a longer file is

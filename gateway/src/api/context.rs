@@ -278,6 +278,17 @@ impl S3Context {
         let partition = self.store.partition_of(bucket_name(request));
         partition.begin_payload(len).await.map_err(payload_error)
     }
+
+    /// Begins payload of at most `len_max` bytes, whose length only its end tells, in the partition of the request's
+    /// bucket. Fails with `SlowDown` when there is no room for a beginning.
+    pub async fn begin_unannounced_payload(
+        &self,
+        request: &S3Request,
+        len_max: u64,
+    ) -> Result<PayloadWriter, S3Error> {
+        let partition = self.store.partition_of(bucket_name(request));
+        partition.begin_unannounced_payload(len_max).await.map_err(payload_error)
+    }
 }
 
 fn bucket_name(request: &S3Request) -> &str {

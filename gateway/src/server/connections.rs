@@ -88,6 +88,8 @@ pub struct ConnectionHandle {
     waits_since: AtomicU64,
     /// True if the last request announced a body whose end has not been read.
     owes_body: AtomicBool,
+    /// The number of the last request in whose head a content length was seen.
+    lengths_at: AtomicUsize,
     /// True if bytes have arrived since the last request ended: a part of the next head.
     has_part: AtomicBool,
     /// The begin of the time between requests in milliseconds, plus 1; 0 while a request is under way.
@@ -135,9 +137,25 @@ impl ConnectionHandle {
         self.ends.notified().await;
     }
 
+    /// Returns true while no request is under way.
+    pub fn is_between(&self) -> bool {
+        self.between_since.load(Ordering::Relaxed) > 0
+    }
+
+    /// Records that the head of the next request has a content length.
+    pub fn saw_length(&self) {
+        self.lengths_at.store(self.requests() + 1, Ordering::Relaxed);
+    }
+
+    /// Returns true if a content length was seen in the head of the request that began last. May be false for a head that
+    /// came before the request before had ended.
+    pub fn has_length(&self) -> bool {
+        self.lengths_at.load(Ordering::Relaxed) == self.requests()
+    }
+
     /// Records that bytes were received. Between requests they count as a part of the next head.
     pub fn received(&self, bytes: usize) {
-        if bytes > 0 && self.between_since.load(Ordering::Relaxed) > 0 {
+        if bytes > 0 && self.is_between() {
             self.has_part.store(true, Ordering::Relaxed);
         }
         self.moved(bytes);
@@ -355,6 +373,7 @@ impl ConnectionTable {
             waited: AtomicU64::new(0),
             waits_since: AtomicU64::new(0),
             owes_body: AtomicBool::new(false),
+            lengths_at: AtomicUsize::new(0),
             has_part: AtomicBool::new(false),
             between_since: AtomicU64::new(now + 1),
         });

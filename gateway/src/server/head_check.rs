@@ -1,5 +1,5 @@
-//! Checks of heads that hyper accepts and RFC 9112 does not: the host, and the coding of the body. And the texts of refusals,
-//! also of heads that hyper cannot read.
+//! Checks of heads that hyper accepts and RFC 9112 does not: the host, and the coding and length of the body. And the texts
+//! of refusals, also of heads that hyper cannot read.
 //!
 //! Proxies and servers that read such a head differently can be made to see different requests in the same bytes.
 
@@ -13,18 +13,24 @@ use http::{HeaderValue, Request, Response, StatusCode, Version};
 pub enum HeadRefusal {
     /// No host in HTTP/1.1, more than one, or one that is not a host.
     Host,
+    /// A transfer coding and a length: others on the way may have gone by the length.
+    Lengths,
     /// A transfer coding other than one `chunked`. The server would take the encoded bytes for the content.
     Coding,
 }
 
-/// Fails for a head that must be refused before anything else is read from it.
-pub fn check<B>(request: &Request<B>) -> Result<(), HeadRefusal> {
+/// Fails for a head that must be refused before anything else is read from it. `has_length` is true if a content length was
+/// seen in the bytes of the head, since hyper removes one beside a coding from the headers.
+pub fn check<B>(request: &Request<B>, has_length: bool) -> Result<(), HeadRefusal> {
     let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
     let coding = codings.next();
     let is_chunked =
         |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
     if coding.is_some_and(|coding| !is_chunked(coding)) || codings.next().is_some() {
         return Err(HeadRefusal::Coding);
+    }
+    if coding.is_some() && has_length {
+        return Err(HeadRefusal::Lengths);
     }
     let mut hosts = request.headers().get_all(HOST).iter();
     let is_good = match (hosts.next(), hosts.next()) {
@@ -71,6 +77,11 @@ impl HeadRefusal {
                 StatusCode::BAD_REQUEST,
                 "InvalidRequest",
                 "The Host header must be one valid host.",
+            ),
+            HeadRefusal::Lengths => (
+                StatusCode::BAD_REQUEST,
+                "InvalidRequest",
+                "A request has a Content-Length or a Transfer-Encoding, and not both.",
             ),
             HeadRefusal::Coding => (
                 StatusCode::NOT_IMPLEMENTED,
@@ -127,7 +138,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        check(&request.body(()).unwrap())
+        check(&request.body(()).unwrap(), false)
     }
 
     #[test]
@@ -162,6 +173,21 @@ mod tests {
         for plain in ["localhost", "127.0.0.1:9000", "photos.s3.example.com:80"] {
             assert!(is_plain_host(plain.as_bytes()), "{plain}");
         }
+    }
+
+    #[test]
+    fn a_body_has_a_length_or_a_coding() {
+        let of = |coding: Option<&str>, has_length| {
+            let request = Request::put("/").version(Version::HTTP_11).header("host", "a");
+            let request = coding
+                .into_iter()
+                .fold(request, |request, coding| request.header("transfer-encoding", coding));
+            check(&request.body(()).unwrap(), has_length)
+        };
+        assert_eq!(of(Some("chunked"), true), Err(HeadRefusal::Lengths));
+        assert_eq!(of(Some("chunked"), false), Ok(()));
+        assert_eq!(of(None, true), Ok(()));
+        assert_eq!(of(None, false), Ok(()));
     }
 
     #[test]

@@ -229,7 +229,7 @@ async fn serve_connection<H, A, B>(
         request.extensions_mut().insert(own.clone());
         let (handle, connection) = (handle.clone(), own.clone());
         async move {
-            let checked = head_check::check(&request);
+            let checked = head_check::check(&request, connection.has_length());
             let mut response = match checked {
                 Ok(()) => handle(request).await.map(SentBody::Handled),
                 Err(refusal) => {

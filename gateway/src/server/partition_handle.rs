@@ -75,6 +75,15 @@ impl<'a> PartitionHandle<'a> {
         self.local.begin_payload(len).await
     }
 
+    /// Begins payload of at most `len_max` bytes, whose length only its end tells. Fails when there is no room for a
+    /// beginning; dropping the writer abandons the bytes written so far.
+    pub async fn begin_unannounced_payload(
+        &self,
+        len_max: u64,
+    ) -> Result<PayloadWriter, PayloadError> {
+        self.local.begin_unannounced_payload(len_max).await
+    }
+
     /// Finds a version of an object and opens bytes of it. `range_of` chooses the bytes or refuses; it is called again
     /// when the log has dropped the payload between look-up and read. `None` when there is no such version.
     pub async fn open_object<E: From<ReadError>>(

@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::connections::ConnectionHandle;
 use super::head_check;
+use super::head_scan::HeadScan;
 use super::pace::ClientPace;
 
 /// The number of bytes that a client must have been sent before the system may take as many for it as it likes. More than
@@ -36,8 +37,8 @@ const DRAIN_IDLE_MAX: Duration = Duration::from_secs(2);
 /// The largest number of bytes that one read drops.
 const DRAIN_STEP: usize = 16 << 10;
 
-/// A stream with the bounds that the module describes. The read side only counts bytes; readers of bodies must bound
-/// their waits themselves.
+/// A stream with the bounds that the module describes. The read side only counts bytes and looks at heads; readers of
+/// bodies must bound their waits themselves.
 pub struct PacedStream<S> {
     inner: S,
     connection: Arc<ConnectionHandle>,
@@ -50,6 +51,7 @@ pub struct PacedStream<S> {
     drain: Option<Drain>,
     /// The bytes that are still to be sent in place of hyper's answer; empty once they are.
     refusal: Option<Bytes>,
+    head: HeadScan,
 }
 
 struct Drain {
@@ -69,7 +71,8 @@ impl<S> PacedStream<S> {
     ) -> Self {
         let pace = ClientPace::new(stall);
         let (sent, on_taken, refusal) = (0, Some(on_taken), None);
-        Self { inner, connection, pace, sent, on_taken, blocked: None, drain: None, refusal }
+        let head = HeadScan::default();
+        Self { inner, connection, pace, sent, on_taken, blocked: None, drain: None, refusal, head }
     }
 
     fn went(&mut self, bytes: usize) {
@@ -152,7 +155,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
-        self.connection.received(buffer.filled().len() - before);
+        let stream = &mut *self;
+        let came = &buffer.filled()[before..];
+        stream.connection.received(came.len());
+        if stream.connection.is_between() && stream.head.feed(came, stream.connection.requests()) {
+            stream.connection.saw_length();
+        }
         Poll::Ready(Ok(()))
     }
 }

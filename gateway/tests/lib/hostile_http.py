@@ -5,6 +5,9 @@ GET = Ask(method="GET", target="/hostile/kept", body=b"", length=None)
 # What no server may ever do: the second request of these bytes, hidden in the body of the first.
 HIDDEN = Ask(method="DELETE", target="/hostile/kept", body=b"", length=None)
 
+# The digest of an empty body.
+NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
 
 def raw(line, *headers, body=b"", **how):
     """A request without a signature; the server knows its host."""
@@ -109,15 +112,22 @@ HEADERS = [
     Row("a connection that closes and stays", "one that closes wins", get(b"connection: close", b"connection: keep-alive"), "200", False),
 ]
 
-BOTH = "411 MissingContentLength|400|501 NotImplemented"
+BOTH = "400 InvalidRequest"
 
 LENGTHS = [
     Row("a length and chunks", "a proxy that believes the length would see another request behind it", framed(b"transfer-encoding: chunked", length=3, body=b"3\r\nabc\r\n0\r\n\r\n"), BOTH, False),
     Row("chunks and a length", "in the other order", framed(b"transfer-encoding: chunked", b"content-length: 3", body=b"3\r\nabc\r\n0\r\n\r\n"), BOTH, False),
     Row("a length of 0 and chunks with a request", "the hidden request is never served", framed(b"content-length: 0", b"transfer-encoding: chunked", body=b"0\r\n\r\n", after=HIDDEN), BOTH, False),
     Row("a length that hides a request behind chunks", "the hidden request is never served", framed(b"transfer-encoding: chunked", length=400, body=b"0\r\n\r\n", after=HIDDEN), BOTH, False),
-    Row("a length and chunks in a GET", "the hidden request is never served", get(b"content-length: 5", b"transfer-encoding: chunked", after=b"0\r\n\r\n"), "200|400|501", False),
-    Row("chunks without a length", "S3 wants to know the length first", framed(b"transfer-encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n"), "411 MissingContentLength|501 NotImplemented", None),
+    Row("a length and chunks in a GET", "the hidden request is never served", get(b"content-length: 5", b"transfer-encoding: chunked", after=b"0\r\n\r\n"), BOTH, False),
+    Row("chunks without a length", "their end is the end of the body", framed(b"transfer-encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n"), "200", True, {"new": b"abc"}),
+    Row("no chunk without a length", "an empty body", framed(b"transfer-encoding: chunked", body=b"0\r\n\r\n"), "200", True, {"new": b""}),
+    Row("chunks without a last one", "never a shorter object", framed(b"transfer-encoding: chunked", body=b"3\r\nabc\r\n", ends=True), "400 IncompleteBody", False),
+    Row("a chunk that ends early", "never a shorter object", framed(b"transfer-encoding: chunked", body=b"9\r\nabc", ends=True), "400 IncompleteBody", False),
+    Row("chunks of another digest", "the signature covers the body", Ask(payload=NOTHING, length=None, lines=(b"transfer-encoding: chunked",), body=b"3\r\nabc\r\n0\r\n\r\n"), "400 XAmzContentSHA256Mismatch", None),
+    Row("a chunk of a length above 64 bits", "must not wrap to 3", framed(b"transfer-encoding: chunked", body=b"10000000000000003\r\nabc\r\n0\r\n\r\n"), "400 IncompleteBody", False),
+    Row("a request behind chunks without a length", "the next request, and no part of the body", framed(b"transfer-encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n", after=GET), ("200", "200"), True, {"new": b"abc"}),
+    Row("a length in a trailer of HTTP", "trailers say nothing of a body", framed(b"transfer-encoding: chunked", body=b"3\r\nabc\r\n0\r\ncontent-length: 2\r\n\r\n"), "200|400", None, {"new": b"abc"}),
     Row("two different lengths", "a proxy may believe the other", framed(b"content-length: 3", b"content-length: 4"), "400", False),
     Row("two different lengths, the longer first", "a proxy may believe the other", framed(b"content-length: 4", b"content-length: 3"), "400", False),
     Row("twice the same length", "may be taken for one", framed(b"content-length: 3", b"content-length: 3"), "200|400", None, {"new": b"abc"}),

@@ -4,11 +4,21 @@ use s3::checksum::{ChecksumAlgorithm, parse_content_md5};
 use s3::error::{ErrorCode, S3Error};
 use s3::headers;
 use s3::names::number;
+use s3::operation::body::UPLOAD_BYTES_MAX;
 use s3::parsed_names::{CONTENT_MD5, TRAILER};
 use s3::sigv4::PayloadHash;
 
 use super::digests::{DigestSet, FinishedDigests};
 use crate::api::request::S3Request;
+
+/// Returns true for a body whose length only its end tells: sent in chunks of HTTP, and not in chunks of S3, whose decoded
+/// length AWS wants to know.
+pub fn is_of_unknown_length(request: &S3Request) -> bool {
+    let headers = &request.parts.headers;
+    !request.verified.payload.is_chunked()
+        && headers.contains_key("transfer-encoding")
+        && !headers.contains_key("content-length")
+}
 
 /// The length that a request declares for its decoded body. Fails with `MissingContentLength` without one.
 pub fn declared_len(request: &S3Request) -> Result<u64, S3Error> {
@@ -21,6 +31,13 @@ pub fn declared_len(request: &S3Request) -> Result<u64, S3Error> {
         request.header(name)?.ok_or_else(|| S3Error::from(ErrorCode::MissingContentLength))?;
     number(text.trim())
         .ok_or_else(|| ErrorCode::InvalidArgument.because(format!("{name} is not a number")))
+}
+
+/// The error for a payload of more bytes than one request may have.
+pub fn too_large(len: u64) -> S3Error {
+    S3Error::from(ErrorCode::EntityTooLarge)
+        .with("ProposedSize", len.to_string())
+        .with("MaxSizeAllowed", UPLOAD_BYTES_MAX.to_string())
 }
 
 /// The digests that a request announces for its body.

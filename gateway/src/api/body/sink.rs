@@ -34,6 +34,16 @@ impl PayloadSink {
         })
     }
 
+    /// Opens a sink for more bytes than stay in memory, at most `len_max`; their number is known at the end, where
+    /// [`Self::shorten`] must be called. Fails with `SlowDown` when there is no room.
+    pub async fn open_unannounced(
+        context: &S3Context,
+        request: &S3Request,
+        len_max: u64,
+    ) -> Result<Self, S3Error> {
+        Ok(PayloadSink::Large(context.begin_unannounced_payload(request, len_max).await?))
+    }
+
     /// True when the bytes do not stay in memory.
     pub fn is_large(&self) -> bool {
         matches!(self, PayloadSink::Large(_))

@@ -249,6 +249,8 @@ fn line(mut record: Value) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use ingest::ids::Offset;
+
     use super::*;
 
     #[test]
