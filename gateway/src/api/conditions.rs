@@ -302,7 +302,8 @@ mod tests {
         let of_tag = |write| RenameCondition { write, ..none };
         let matches = of_tag(WriteCondition::IfMatch(etag));
         let differs = of_tag(WriteCondition::IfNoneMatch(etag));
-        let table: &[(&[(&str, &str)], Option<RenameCondition>)] = &[
+        type Row<'a> = (&'a [(&'a str, &'a str)], Option<RenameCondition>);
+        let table: &[Row<'_>] = &[
             (&[], Some(none)),
             (&[("if-match", tag)], Some(matches)),
             (&[("if-match", "*")], Some(of_tag(WriteCondition::IfPresent))),
