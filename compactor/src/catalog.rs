@@ -6,7 +6,8 @@
 //! generation. If neither copy of that generation can be read, the result is an error of corruption, never
 //! an older generation.
 
-mod file_ids;
+pub(crate) mod file_ids;
+mod segment_meta;
 pub mod store;
 
 use std::sync::Arc;
@@ -17,10 +18,13 @@ use ingest::env::{DiskError, DiskErrorKind, Env, FilePath, OpenMode};
 use ingest::ids::{BulkId, CutNumber, Generation, Offset, PartitionId, RunId, SegmentId, StoreId};
 use ingest::log::{Corruption, ReadError, confirm};
 use ingest::mutant::Mutant;
+use ingest::place::{PerPlace, Place};
 use ingest::time::WallTime;
 
 use crate::layout::PartitionLayout;
 use crate::sealed::FileDigest;
+
+pub use segment_meta::SegmentMeta;
 
 /// The version of the fold, and of the state, the entry headers and the values of key indexes that it writes. A catalog
 /// that another version made is refused.
@@ -56,8 +60,8 @@ pub struct Catalog {
     pub next_segment: SegmentId,
     /// The next free run id.
     pub next_run: RunId,
-    /// The next free bulk file id.
-    pub next_bulk: BulkId,
+    /// The next free bulk file id of each place.
+    pub next_bulk: PerPlace<BulkId>,
     /// The runs, oldest first; this order decides which run is newer for a state key.
     pub runs: Vec<RunMeta>,
     /// The segments that entries of the runs refer to, and those that garbage collection has not dropped
@@ -103,19 +107,6 @@ impl RunMeta {
     pub fn files(&self) -> impl Iterator<Item = &FileDigest> {
         [&self.manifest, &self.sums, &self.keys, &self.more, &self.tags, &self.state].into_iter()
     }
-}
-
-/// A segment and the count of its references.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SegmentMeta {
-    /// The segment's id, from which its path follows.
-    pub id: SegmentId,
-    /// The length and BLAKE3 of the segment's file.
-    pub file: FileDigest,
-    /// The number of references from the runs' entries. At 0 garbage collection drops the segment.
-    pub references: u64,
-    /// The number of entries that were written to the segment.
-    pub objects: u64,
 }
 
 /// A bulk file and the count of its references.
@@ -184,7 +175,9 @@ pub enum PublishError {
     },
 }
 
-const MAGIC: &[u8; 8] = b"SILTCAT4";
+const MAGIC: &[u8; 8] = b"SILTCAT5";
+/// The part of the magic number that catalogs of all versions have.
+const MAGIC_PREFIX: &[u8] = b"SILTCAT";
 /// The largest number of runs, of segments, and of bulk files that a catalog may name.
 pub const LIST_MAX: usize = 1 << 20;
 // The order of writing, renaming and reading. A rename of `b` alone already makes its generation the
@@ -208,7 +201,7 @@ impl Catalog {
             previous: [0; 32],
             next_segment: SegmentId::new(1),
             next_run: RunId::new(1),
-            next_bulk: BulkId::new(1),
+            next_bulk: BulkId::first(),
             runs: Vec::new(),
             segments: Vec::new(),
             bulks: Vec::new(),
@@ -218,7 +211,8 @@ impl Catalog {
     /// Returns the paths of the segments, then of the run files that this catalog names. Bulk files are
     /// left out.
     pub fn files(&self, layout: &PartitionLayout) -> Vec<FilePath> {
-        let segments = self.segments.iter().map(|segment| layout.segment(segment.id));
+        let segments = self.segments.iter();
+        let segments = segments.map(|segment| layout.segment(segment.place, segment.id));
         let runs = self.runs.iter().flat_map(|run| layout.run_files(run.id));
         segments.chain(runs).collect()
     }
@@ -250,7 +244,10 @@ impl Catalog {
         out.raw(&self.store.0).u32(self.partition.get()).u32(self.fold_version);
         out.u64(self.generation.get()).u64(self.cut.get()).u64(self.next.get());
         out.i64(self.time.micros()).raw(&self.digest).raw(&self.last).raw(&self.previous);
-        out.u64(self.next_segment.get()).u64(self.next_run.get()).u64(self.next_bulk.get());
+        out.u64(self.next_segment.get()).u64(self.next_run.get());
+        for place in Place::ALL {
+            out.u64(self.next_bulk[place].get());
+        }
         out.count(self.runs.len(), list_max, "runs");
         for run in &self.runs {
             out.u64(run.id.get()).u8(run.level).u64(run.first.get()).u64(run.below.get());
@@ -261,10 +258,7 @@ impl Catalog {
             }
         }
         out.count(self.segments.len(), list_max, "segments");
-        for segment in &self.segments {
-            out.u64(segment.id.get()).u64(segment.references).u64(segment.objects);
-            segment.file.encode(&mut out);
-        }
+        self.segments.iter().for_each(|segment| segment.encode(&mut out));
         out.count(self.bulks.len(), list_max, "bulk files");
         for bulk in &self.bulks {
             out.u64(bulk.id.get()).u64(bulk.references);
@@ -288,7 +282,11 @@ impl Catalog {
         let mut from = Decoder::new(bytes.slice(..body_len));
         let magic: [u8; 8] = from.array("catalog magic")?;
         let len = from.u32("catalog length")? as usize;
-        if magic != *MAGIC || len != whole || crc != bytes[body_len..] {
+        let is_whole = len == whole && crc == bytes[body_len..];
+        if is_whole && magic != *MAGIC && magic.starts_with(MAGIC_PREFIX) {
+            return Err(DecodeError { what: "catalog of version 5", position: 0 });
+        }
+        if magic != *MAGIC || !is_whole {
             return Err(DecodeError { what: "catalog checksum", position: body_len });
         }
         let store = StoreId(from.array("store")?);
@@ -303,7 +301,10 @@ impl Catalog {
         let previous = from.array("previous digest")?;
         let next_segment = SegmentId::new(from.u64("next segment")?);
         let next_run = RunId::new(from.u64("next run")?);
-        let next_bulk = BulkId::new(from.u64("next bulk file")?);
+        let mut next_bulk = BulkId::first();
+        for place in Place::ALL {
+            next_bulk[place] = id_in_place(&mut from, place)?;
+        }
         let count = from.count(LIST_MAX, "runs")?;
         let run = |from: &mut Decoder| {
             Ok(RunMeta {
@@ -324,16 +325,9 @@ impl Catalog {
         };
         let runs = (0..count).map(|_| run(&mut from)).collect::<Result<_, DecodeError>>()?;
         let count = from.count(LIST_MAX, "segments")?;
-        let segment = |from: &mut Decoder| {
-            Ok(SegmentMeta {
-                id: SegmentId::new(from.u64("segment")?),
-                references: from.u64("references")?,
-                objects: from.u64("objects")?,
-                file: FileDigest::decode(from)?,
-            })
-        };
-        let segments =
-            (0..count).map(|_| segment(&mut from)).collect::<Result<_, DecodeError>>()?;
+        let segments = (0..count)
+            .map(|_| SegmentMeta::decode(&mut from))
+            .collect::<Result<_, DecodeError>>()?;
         let count = from.count(LIST_MAX, "bulk files")?;
         let bulk = |from: &mut Decoder| {
             let id = BulkId::new(from.u64("bulk file")?);
@@ -360,6 +354,13 @@ impl Catalog {
             bulks,
         })
     }
+}
+
+/// Decodes the next id of a bulk file in a place. Fails for the id of a file in another place.
+fn id_in_place(from: &mut Decoder, place: Place) -> Result<BulkId, DecodeError> {
+    let error = from.error("next bulk file");
+    let id = BulkId::new(from.u64("next bulk file")?);
+    if id.place() == place { Ok(id) } else { Err(error) }
 }
 
 /// Makes a generation durable: writes and syncs both temporaries, renames both, syncs the folder, then

@@ -7,6 +7,7 @@
 
 pub mod board;
 mod cut_digest;
+mod cut_segments;
 pub(crate) mod cutter;
 pub mod error;
 pub(crate) mod flush;

@@ -8,10 +8,12 @@
 //!                        .tags         tag table
 //!   p0000/bulk/0000000007.bulk         payload written before its record
 //!   p0000/quarantine                   the reason for quarantine, while this copy serves nothing
+//!   cold/p0000/segments/  bulk/        segments and bulk files of the cold place
 //! ```
 
 use ingest::env::FilePath;
 use ingest::ids::{Generation, PartitionId, RunId, SegmentId};
+use ingest::place::Place;
 
 /// Makes the paths of one partition, relative to the data directory. Only computes names: no file is
 /// opened.
@@ -20,10 +22,11 @@ pub struct PartitionLayout {
     root: FilePath,
 }
 
-/// Returns the partition that a path belongs to, from the first component of the path; partition 0 for any
+/// Returns the partition that a path belongs to, from the first component behind the place; partition 0 for any
 /// other path. Called for error reports only.
 pub(crate) fn partition_of(path: &FilePath) -> PartitionId {
-    let root = path.as_str().split('/').next().and_then(|name| name.strip_prefix('p'));
+    let mut names = path.as_str().split('/').filter(|name| *name != Place::FOLDER);
+    let root = names.next().and_then(|name| name.strip_prefix('p'));
     root.and_then(|digits| digits.parse().ok()).map_or(PartitionId::ZERO, PartitionId::new)
 }
 
@@ -44,9 +47,9 @@ impl PartitionLayout {
         self.root.join("catalog")
     }
 
-    /// Returns the folder of the segments, in which only garbage collection removes files.
-    pub fn segments_folder(&self) -> FilePath {
-        self.root.join("segments")
+    /// Returns the folder of the segments in a place, in which only garbage collection removes files.
+    pub fn segments_folder(&self, place: Place) -> FilePath {
+        self.root.join("segments").within(place)
     }
 
     /// Returns the folder of the runs: manifests, checksums, key indexes, tag tables and state tables.
@@ -54,7 +57,7 @@ impl PartitionLayout {
         self.root.join("runs")
     }
 
-    /// Returns the folder of the bulk files. Only [`ingest::bulk::BulkFiles`] creates and removes files
+    /// Returns the folder of the bulk files in the hot place; see [`FilePath::within`] for the cold one. Only [`ingest::bulk::BulkFiles`] creates and removes files
     /// there.
     pub fn bulk_folder(&self) -> FilePath {
         self.root.join("bulk")
@@ -66,10 +69,10 @@ impl PartitionLayout {
         self.root.join("quarantine")
     }
 
-    /// Returns the folders of sealed files: segments, then runs. Both must be synced before a catalog that
-    /// names new files is published.
-    pub fn folders(&self) -> [FilePath; 2] {
-        [self.segments_folder(), self.runs_folder()]
+    /// Returns the folders of sealed files: segments of the hot and of the cold place, then runs.
+    pub fn folders(&self) -> [FilePath; 3] {
+        let [hot, cold] = Place::ALL.map(|place| self.segments_folder(place));
+        [hot, cold, self.runs_folder()]
     }
 
     /// Returns the path of one of the two copies of a generation, `a` or `b`. Loading parses the name, so
@@ -84,10 +87,10 @@ impl PartitionLayout {
         self.catalog_folder().join(format!("tmp.{copy}"))
     }
 
-    /// Returns the path of a segment. Ids are never used again, so a path never names two different
+    /// Returns the path of a segment in a place. Ids are never used again, so a path never names two different
     /// published segments.
-    pub fn segment(&self, id: SegmentId) -> FilePath {
-        self.segments_folder().join(format!("{:010}.seg", id.get()))
+    pub fn segment(&self, place: Place, id: SegmentId) -> FilePath {
+        self.segments_folder(place).join(format!("{:010}.seg", id.get()))
     }
 
     fn run(&self, id: RunId, ending: &str) -> FilePath {

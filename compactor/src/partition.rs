@@ -44,6 +44,7 @@ use ingest::ids::{BucketId, CutNumber, Offset, PartitionId, StoreId, WriterId};
 use ingest::log::{Log, ReadError};
 use ingest::mutant::Mutant;
 use ingest::name::BucketName;
+use ingest::place::Place;
 use ingest::record::RecordBody;
 use tokio::sync::watch;
 
@@ -291,6 +292,11 @@ impl Partition {
         &self.context.env.disk
     }
 
+    /// Returns the reason why no payload can be taken for the cold place; `None` while it is ready.
+    pub fn cold_refusal(&self) -> Option<String> {
+        self.intake.space.cold_refusal()
+    }
+
     /// Returns the number of bytes that must stay free on the device; with less, only deletes are accepted.
     pub fn reserve_bytes(&self) -> u64 {
         self.context.options.reserve_bytes
@@ -315,11 +321,16 @@ impl Partition {
         self.reads.reach(offset).await
     }
 
-    /// Begins to write payload of exactly `len` bytes that is too large for a record. Must be finished
-    /// before the record that names it is submitted. Fails with [`PayloadError::Bulk`] if the device, or as
-    /// far as known another node's, has no room.
-    pub async fn begin_payload(&self, len: u64) -> Result<PayloadWriter, PayloadError> {
-        PayloadWriter::begin(&self.clock, &self.nodes, len).await
+    /// Begins to write payload of exactly `len` bytes that is too large for a record, to a place; payload that
+    /// goes through the log is always in the hot one. Must be finished before the record that names it is
+    /// submitted. Fails with [`PayloadError::Bulk`] if the place's device, or as far as known another node's,
+    /// has no room or is not there.
+    pub async fn begin_payload(
+        &self,
+        place: Place,
+        len: u64,
+    ) -> Result<PayloadWriter, PayloadError> {
+        PayloadWriter::begin(&self.clock, &self.nodes, place, len).await
     }
 
     /// Begins to write payload of at most `len_max` bytes, whose length only its end tells; must be shortened there, as
@@ -327,9 +338,10 @@ impl Partition {
     /// need room, and a write fails where it ends.
     pub async fn begin_unannounced_payload(
         &self,
+        place: Place,
         len_max: u64,
     ) -> Result<PayloadWriter, PayloadError> {
-        PayloadWriter::begin_unannounced(&self.clock, &self.nodes, len_max).await
+        PayloadWriter::begin_unannounced(&self.clock, &self.nodes, place, len_max).await
     }
 
     /// Claims this node's id; returns true if the id belongs to this process. Must be called on partition
@@ -414,6 +426,7 @@ impl Partition {
         if failed > 0 {
             found.push(format!("a merge has failed {failed} times in a row: {how}"));
         }
+        found.extend(self.intake.space.cold_refusal());
         let view = self.store.view();
         let damaged = view.sealed.runs.iter().filter_map(|run| run.damage());
         found.extend(damaged.map(|corruption| format!("damaged: {corruption}")));
@@ -561,7 +574,10 @@ async fn create_folders(env: &Env, layout: &PartitionLayout) -> Result<(), OpenE
     for folder in layout.folders().iter().chain([&layout.catalog_folder()]) {
         env.disk.create_folder(folder).await?;
     }
-    env.disk.sync_folder(Some(layout.root())).await?;
+    for root in Place::ALL.map(|place| layout.root().within(place)) {
+        env.disk.sync_folder(Some(&root)).await?;
+        env.disk.sync_folder(root.folder().as_ref()).await?;
+    }
     Ok(env.disk.sync_folder(None).await?)
 }
 

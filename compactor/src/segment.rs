@@ -21,6 +21,7 @@ use ingest::entry::{EntryKey, EntryValue, PayloadLocation, SegmentLocation};
 use ingest::env::{Disk, File, FilePath};
 use ingest::ids::{SegmentId, StoreId};
 use ingest::log::{ReadError, confirm};
+use ingest::place::Place;
 use parking_lot::Mutex;
 
 use crate::sealed::{self, FileDigest, SealError, SealedWriter};
@@ -28,8 +29,11 @@ use crate::sealed::{self, FileDigest, SealError, SealedWriter};
 const MAGIC: u32 = u32::from_le_bytes(*b"SSB2");
 const FOOTER_MAGIC: u32 = u32::from_le_bytes(*b"SSF2");
 const HEAD_BYTES: usize = 60;
-/// Raw bytes after which a block ends.
-const BLOCK_BYTES: usize = 16 << 10;
+/// Raw bytes after which a block ends, for payload of the hot and of the cold place. A longer block compresses better, and
+/// costs more for the read of one small object.
+const BLOCK_BYTES: [usize; 2] = [16 << 10, 128 << 10];
+/// The level of zstd for payload of the hot and of the cold place. Reads take the same time for each.
+const ZSTD_LEVELS: [i32; 2] = [1, 12];
 /// Bytes of the first read of a block: enough for most blocks, so that they need no second read.
 const READ_AHEAD: usize = 20 << 10;
 /// The largest raw length of a block in bytes: a header with the largest number of extents needs 90 MiB.
@@ -41,7 +45,7 @@ const KEY_BYTES_MAX: usize = 1 << 16;
 const STORED: u8 = 0;
 const ZSTD: u8 = 1;
 
-/// Writes a segment. Memory: one block of 16 KiB, or the largest object, and the buffer of
+/// Writes a segment. Memory: one block of 16 or 128 KiB, or the largest object, and the buffer of
 /// [`SealedWriter`].
 pub struct SegmentWriter {
     file: SealedWriter,
@@ -51,18 +55,43 @@ pub struct SegmentWriter {
     in_block: u32,
     objects: u64,
     blocks: u64,
+    /// Raw bytes after which a block ends.
+    block_bytes: usize,
+    zstd_level: i32,
 }
 
 impl SegmentWriter {
-    /// Creates the file. Fails if it exists already, or the disk fails.
+    /// Creates the file for payload of a place, which decides how hard it is compressed. Fails if the file exists
+    /// already, or the disk fails.
     pub async fn create(
         disk: &Arc<dyn Disk>,
         path: &FilePath,
         store: StoreId,
         id: SegmentId,
+        payload: Place,
     ) -> Result<Self, SealError> {
         let file = SealedWriter::create(disk, path).await?;
-        Ok(Self { file, store, id, block: BytesMut::new(), in_block: 0, objects: 0, blocks: 0 })
+        Ok(Self {
+            file,
+            store,
+            id,
+            block: BytesMut::new(),
+            in_block: 0,
+            objects: 0,
+            blocks: 0,
+            block_bytes: BLOCK_BYTES[payload as usize],
+            zstd_level: ZSTD_LEVELS[payload as usize],
+        })
+    }
+
+    /// Returns the segment's id.
+    pub fn id(&self) -> SegmentId {
+        self.id
+    }
+
+    /// Returns the number of entries that were added.
+    pub fn objects(&self) -> u64 {
+        self.objects
     }
 
     /// Adds an entry's header and, for inline payload, the payload; returns the location of the header,
@@ -77,7 +106,7 @@ impl SegmentWriter {
         let payload_len = payload.as_ref().map_or(0, Bytes::len);
         // A payload that would enlarge a block begins the next one, so that other objects stay cheap to
         // read.
-        if self.in_block > 0 && self.block.len() + payload_len > BLOCK_BYTES {
+        if self.in_block > 0 && self.block.len() + payload_len > self.block_bytes {
             self.end_block().await?;
         }
         let location = SegmentLocation {
@@ -104,7 +133,7 @@ impl SegmentWriter {
         self.block.put_u32_le(crc);
         self.in_block += 1;
         self.objects += 1;
-        if self.block.len() >= BLOCK_BYTES {
+        if self.block.len() >= self.block_bytes {
             self.end_block().await?;
         }
         Ok(location)
@@ -121,7 +150,7 @@ impl SegmentWriter {
         whole.count(self.block.len(), RAW_BYTES_MAX, "bytes of a segment's block");
         self.refuse(whole.refused())?;
         let raw = self.block.split().freeze();
-        let compressed = zstd::bulk::compress(&raw, 1).ok();
+        let compressed = zstd::bulk::compress(&raw, self.zstd_level).ok();
         // Compression must pay for the time that every read spends on undoing it.
         let compressed = compressed.filter(|bytes| bytes.len() + raw.len() / 8 <= raw.len());
         let (codec, stored) = match compressed {

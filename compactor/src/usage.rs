@@ -5,6 +5,7 @@
 //! counts until the runs with its statement and with the newer one are merged.
 
 use ingest::env::{DiskError, FilePath};
+use ingest::place::Place;
 
 use crate::catalog::Catalog;
 use crate::partition::Partition;
@@ -48,10 +49,23 @@ pub struct DiskUsage {
     pub open_uploads: u64,
     /// True if uploads were left uncounted.
     pub has_more_uploads: bool,
-    /// Free bytes of the device; `None` if the device does not give the number.
+    /// Free bytes of the device of the hot place; `None` if the device does not give the number.
     pub free_bytes: Option<u64>,
+    /// The share of the cold place in the numbers above, and its own free space.
+    pub cold: ColdUsage,
     /// Bytes that must stay free; with less, only deletes are accepted.
     pub reserve_bytes: u64,
+}
+
+/// The space of the cold place.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct ColdUsage {
+    /// The length in bytes of the segments in the cold place, as the catalog has it.
+    pub segment_file_bytes: u64,
+    /// The length in bytes of the bulk files in the cold place; 0 if the place is not there.
+    pub bulk_file_bytes: u64,
+    /// Free bytes of the device of the cold place; `None` if the place is not there.
+    pub free_bytes: Option<u64>,
 }
 
 /// The largest number of uploads that are read in order to count the open ones.
@@ -78,7 +92,10 @@ pub async fn take(
         usage.named_bulk_bytes += memtable.bulk_bytes();
     }
     usage.frozen_memtables = snapshot.view.frozen.len();
-    let bulks = partition.bulk().files().await.map_err(unreadable)?;
+    let mut bulks = partition.bulk().files(Place::Hot).await.map_err(unreadable)?;
+    let cold = partition.bulk().files(Place::Cold).await.unwrap_or_default();
+    usage.cold.bulk_file_bytes = cold.iter().map(|(_, len)| len).sum();
+    bulks.extend(cold);
     usage.bulk_files = bulks.len();
     usage.bulk_file_bytes = bulks.iter().map(|(_, len)| len).sum();
     usage.dead_bulk_bytes = usage.bulk_file_bytes.saturating_sub(usage.named_bulk_bytes);
@@ -86,7 +103,8 @@ pub async fn take(
         let files = disk.list(folder).await.map_err(unreadable)?;
         usage.log_file_bytes = files.iter().map(|(_, len)| len).sum();
     }
-    usage.free_bytes = disk.free_bytes().await.ok();
+    usage.free_bytes = disk.free_bytes(Place::Hot).await.ok();
+    usage.cold.free_bytes = disk.free_bytes(Place::Cold).await.ok();
     usage.reserve_bytes = partition.reserve_bytes();
     let mut uploads = StateCursor::new(&snapshot, b"u", b"v").await?;
     let mut looked_at = 0;
@@ -116,6 +134,9 @@ fn of_catalog(catalog: &Catalog) -> DiskUsage {
     }
     for segment in &catalog.segments {
         usage.segment_file_bytes += segment.file.len;
+        if segment.place == Place::Cold {
+            usage.cold.segment_file_bytes += segment.file.len;
+        }
         // An entry whose payload is in another segment than its header counts in both.
         let named = segment.references.min(segment.objects);
         let dead = u128::from(segment.file.len) * u128::from(segment.objects - named);
@@ -138,7 +159,9 @@ mod tests {
         let file = |len| FileDigest { len, ..FileDigest::default() };
         for (objects, references) in [(10, 10), (10, 5), (10, 0), (10, 12), (0, 0)] {
             let id = SegmentId::new(objects + references);
-            catalog.segments.push(SegmentMeta { id, file: file(1_000), references, objects });
+            let place = Place::Cold;
+            let file = file(1_000);
+            catalog.segments.push(SegmentMeta { id, place, file, references, objects });
         }
         catalog.runs.push(RunMeta {
             entries: 7,
@@ -150,7 +173,7 @@ mod tests {
         });
         let usage = of_catalog(&catalog);
         assert_eq!(usage.dead_segment_bytes, 1_500);
-        assert_eq!(usage.segment_file_bytes, 5_000);
+        assert_eq!((usage.segment_file_bytes, usage.cold.segment_file_bytes), (5_000, 5_000));
         assert_eq!((usage.run_entries, usage.run_file_bytes), (7, 11));
         assert_eq!((usage.named_inline_bytes, usage.named_bulk_bytes), (70, 700));
     }

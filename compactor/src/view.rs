@@ -150,7 +150,7 @@ impl SealedFiles {
                 Some(open) => open,
                 None => Segment::open(
                     disk,
-                    &layout.segment(segment.id),
+                    &layout.segment(segment.place, segment.id),
                     store,
                     segment.id,
                     segment.file.len,

@@ -13,6 +13,8 @@
 //! sees.
 //!
 //! Invariants:
+//! - A file is in the hot or in the cold place, as its id tells. Each place has files, reservations and free space of
+//!   its own, so that a full or absent cold device keeps no other payload out.
 //! - A file is written by one process only, and takes reservations until it is full or has failed;
 //!   after that, and after a restart, it is *sealed*: only read, or removed as a whole.
 //! - No byte of a file is written twice. Bytes that were never written read as zeros, so a lost write
@@ -46,6 +48,7 @@ use parking_lot::Mutex;
 use crate::entry::Extent;
 use crate::env::{DiskError, DiskErrorKind, Env, FilePath};
 use crate::ids::{BulkId, PartitionId, StoreId};
+use crate::place::{PerPlace, Place};
 
 use file::BulkFile;
 use format::{BLOCK, FILE_END_MAX, FRAME_BYTES};
@@ -61,14 +64,14 @@ pub use verify::verify;
 /// Options of the bulk files of one partition.
 #[derive(Clone, Debug)]
 pub struct BulkOptions {
-    /// The folder below the data directory.
+    /// The folder of the hot place below the data directory; that of the cold place corresponds to it.
     pub folder: FilePath,
     /// The store that the files belong to.
     pub store: StoreId,
     /// The partition that the files belong to.
     pub partition: PartitionId,
-    /// The lowest number that a new file may get: above every number that the catalog names.
-    pub next: BulkId,
+    /// The lowest id that a new file of each place may get: above every id that the catalog names.
+    pub next: PerPlace<BulkId>,
     /// The greatest length of a file in bytes. No reservation ends beyond it.
     pub file_bytes_max: u64,
     /// Bytes after which an upload requests a sync. The steps in which blocks are reserved follow from
@@ -82,14 +85,20 @@ pub struct BulkOptions {
 impl BulkOptions {
     /// The path of the file with a number.
     fn path(&self, id: BulkId) -> FilePath {
-        self.folder.join(format!("{:010}.bulk", id.get()))
+        self.folder_of(id.place()).join(format!("{:010}.bulk", id.number()))
+    }
+
+    /// The folder of the files in a place.
+    fn folder_of(&self, place: Place) -> FilePath {
+        self.folder.within(place)
     }
 }
 
-/// The number in a file's name; none when the name is not a bulk file's.
+/// The id of the file with a path; none when the name is not a bulk file's.
 fn id_of(path: &FilePath) -> Option<BulkId> {
     let digits = path.name().strip_suffix(".bulk").filter(|digits| digits.len() >= 10)?;
-    digits.parse().ok().map(BulkId::new)
+    let number = digits.parse().ok().filter(|number| *number < u64::MAX >> 1)?;
+    Some(BulkId::of(path.place(), number))
 }
 
 /// An error of writing payload. No record refers to the bytes that were written.
@@ -134,18 +143,18 @@ pub enum BulkError {
 pub struct BulkFiles {
     env: Env,
     options: BulkOptions,
-    /// Held while space is reserved, also across the disk's work: one reservation at a time, so that no
-    /// two of them count the same free space.
-    turn: tokio::sync::Mutex<()>,
+    /// Held while space of a place is reserved, also across the disk's work: one reservation at a time, so
+    /// that no two of them count the same free space.
+    turn: PerPlace<tokio::sync::Mutex<()>>,
     state: Mutex<BulkState>,
     handles: HandleCache,
 }
 
 struct BulkState {
-    /// The number of the next file.
-    next: BulkId,
-    /// The file that takes reservations; none before the first and after a failed attempt.
-    current: Option<CurrentFile>,
+    /// The id of the next file in each place.
+    next: PerPlace<BulkId>,
+    /// The file of each place that takes reservations; none before the first and after a failed attempt.
+    current: PerPlace<Option<CurrentFile>>,
     /// Number of pieces and guards that hold each file. Files without any are left out.
     in_flight: BTreeMap<BulkId, usize>,
     /// Files with payload of closed or flushed uploads that a sync may not cover yet.
@@ -171,14 +180,14 @@ impl CurrentFile {
 }
 
 impl BulkState {
-    fn take_id(&mut self) -> BulkId {
-        let id = self.next;
-        self.next = id.next();
+    fn take_id(&mut self, place: Place) -> BulkId {
+        let id = self.next[place];
+        self.next[place] = id.next();
         id
     }
 
     fn advance(&mut self, id: BulkId, end: u64) {
-        if let Some(current) = &mut self.current
+        if let Some(current) = &mut self.current[id.place()]
             && current.file.identity.file == id
         {
             current.end = end;
@@ -186,8 +195,8 @@ impl BulkState {
     }
 
     fn is_sealed(&self, id: BulkId) -> bool {
-        let current = self.current.as_ref().filter(|current| current.is_open());
-        id < self.next
+        let current = self.current[id.place()].as_ref().filter(|current| current.is_open());
+        id < self.next[id.place()]
             && !self.in_flight.contains_key(&id)
             && current.is_none_or(|current| current.file.identity.file != id)
     }
@@ -227,28 +236,30 @@ impl fmt::Debug for InFlightGuard {
 }
 
 impl BulkFiles {
-    /// Opens the folder, and makes it when it is missing; its name is durable when this returns. Makes
-    /// no file before the first upload, and never writes to a file that an earlier process made.
+    /// Opens the folder of each place, and makes it when it is missing; its name is durable when this returns.
+    /// Makes no file before the first upload, and never writes to a file that an earlier process made.
     ///
     /// Fails when the disk does. Panics when the greatest file length could not hold one frame, or
     /// exceeds the format.
     pub async fn open(env: Env, options: BulkOptions) -> Result<Arc<Self>, DiskError> {
         let bounds = BLOCK + FRAME_BYTES..=FILE_END_MAX;
         assert!(bounds.contains(&options.file_bytes_max), "a bulk file has at least one frame");
-        env.disk.create_folder(&options.folder).await?;
-        // The folder's own name, and those of all folders above it, up to the data directory.
-        let mut above = options.folder.folder();
-        loop {
-            env.disk.sync_folder(above.as_ref()).await?;
-            let Some(folder) = above else { break };
-            above = folder.folder();
+        for folder in Place::ALL.map(|place| options.folder_of(place)) {
+            env.disk.create_folder(&folder).await?;
+            // The folder's own name, and those of all folders above it, up to the data directory.
+            let mut above = folder.folder();
+            loop {
+                env.disk.sync_folder(above.as_ref()).await?;
+                let Some(folder) = above else { break };
+                above = folder.folder();
+            }
         }
         let bulk = Self {
             env,
-            turn: tokio::sync::Mutex::default(),
+            turn: PerPlace::default(),
             state: Mutex::new(BulkState {
-                next: options.next.max(BulkId::new(1)),
-                current: None,
+                next: PerPlace::each(|place| options.next[place].max(BulkId::of(place, 1))),
+                current: PerPlace::default(),
                 in_flight: BTreeMap::new(),
                 unsynced: BTreeMap::new(),
                 read: BTreeMap::new(),
@@ -258,46 +269,53 @@ impl BulkFiles {
             handles: HandleCache::default(),
             options,
         };
-        if let Some(last) = bulk.list().await?.last() {
-            bulk.skip_to(last.next());
+        for id in bulk.list().await? {
+            bulk.skip_to(id.next());
         }
         Ok(Arc::new(bulk))
     }
 
-    /// Ensures that no new file gets a number below `next`. Called by replay for every number in a
-    /// record, before any upload: the file of a record may be lost, and its number must never name
-    /// another file.
+    /// Ensures that no new file of the place of `next` gets an id below `next`. Called by replay for every id
+    /// in a record, before any upload: the file of a record may be lost, and its id must never name another
+    /// file.
     pub fn skip_to(&self, next: BulkId) {
         let mut state = self.state.lock();
-        state.next = state.next.max(next);
+        let place = next.place();
+        state.next[place] = state.next[place].max(next);
     }
 
-    /// Begins an upload of exactly `len` bytes, if the device has room for all of them beside the
+    /// Begins an upload of exactly `len` bytes to a place, if its device has room for all of them beside the
     /// announcements of others. Reserves the place and the first blocks; more blocks are reserved as
     /// bytes come. Waits for other reservations, first come, first served.
     ///
     /// After [`BulkError::Full`] nothing is reserved. Dropping the future returns what it reserved, but
     /// may leave an empty file, which is garbage.
-    pub async fn begin(self: &Arc<Self>, len: u64) -> Result<PayloadUpload, BulkError> {
-        let (promise, first) = self.reserve(len).await?;
-        Ok(PayloadUpload::new(self.clone(), len, len, Some(promise), first))
+    pub async fn begin(
+        self: &Arc<Self>,
+        place: Place,
+        len: u64,
+    ) -> Result<PayloadUpload, BulkError> {
+        let (promise, first) = self.reserve(place, len).await?;
+        Ok(PayloadUpload::new(self.clone(), place, len, len, Some(promise), first))
     }
 
-    /// Begins an upload of at most `len_max` bytes, whose length only its end tells: see [`PayloadUpload::shorten`], which
-    /// must be called before the end unless all of them came. Announces a part of them, and as many again whenever these
-    /// have come, so that a short upload keeps no room from others and shares its file with them.
+    /// Begins an upload of at most `len_max` bytes to a place, whose length only its end tells: see
+    /// [`PayloadUpload::shorten`], which must be called before the end unless all of them came. Announces a part of them, and
+    /// as many again whenever these have come, so that a short upload keeps no room from others and shares its file with
+    /// them.
     ///
     /// Fails as [`BulkFiles::begin`] does; later a write fails with [`BulkError::Full`] when there is no room for more.
     pub async fn begin_unannounced(
         self: &Arc<Self>,
+        place: Place,
         len_max: u64,
     ) -> Result<PayloadUpload, BulkError> {
         let len = len_max.min(self.first_announcement());
-        let (promise, first) = self.reserve(len).await?;
-        Ok(PayloadUpload::new(self.clone(), len, len_max, Some(promise), first))
+        let (promise, first) = self.reserve(place, len).await?;
+        Ok(PayloadUpload::new(self.clone(), place, len, len_max, Some(promise), first))
     }
 
-    /// Begins an upload that was admitted elsewhere and may be longer than the free space. Never fails
+    /// Begins an upload to the hot place that was admitted elsewhere and may be longer than the free space. Never fails
     /// or waits: [`BulkError::Full`] comes from the first write that does not fit. Of an upload that no file holds whole
     /// a part takes a place at a time, since its length may be no more than a bound.
     pub fn begin_admitted(self: &Arc<Self>, len: u64) -> PayloadUpload {
@@ -305,7 +323,7 @@ impl BulkFiles {
             true => len.min(self.first_announcement()),
             false => len,
         };
-        PayloadUpload::new(self.clone(), first, len, None, None)
+        PayloadUpload::new(self.clone(), Place::Hot, first, len, None, None)
     }
 
     /// Makes all payload durable that [`PayloadUpload::close`] and [`PayloadUpload::flush`] left
@@ -374,8 +392,9 @@ impl BulkFiles {
     pub fn open_files(&self) -> Vec<BulkId> {
         let state = self.state.lock();
         let mut open: Vec<BulkId> = state.in_flight.keys().copied().collect();
-        let current = state.current.as_ref().filter(|current| current.is_open());
-        open.extend(current.map(|current| current.file.identity.file));
+        for current in Place::ALL.into_iter().filter_map(|place| state.current[place].as_ref()) {
+            open.extend(current.is_open().then_some(current.file.identity.file));
+        }
         open.sort();
         open.dedup();
         open
@@ -387,33 +406,38 @@ impl BulkFiles {
         self.state.lock().is_sealed(id)
     }
 
-    /// The highest number that is or was in use, or that was skipped; 0 before the first. New files
-    /// always get a higher one.
-    pub fn highest(&self) -> BulkId {
-        BulkId::new(self.state.lock().next.get() - 1)
+    /// The next id of each place: above every id that is or was in use, or that was skipped. New files get it
+    /// or a higher one.
+    pub fn next(&self) -> PerPlace<BulkId> {
+        self.state.lock().next
     }
 
-    /// The numbers of the files in the folder, in ascending order, sealed or not. Fails when the folder
-    /// cannot be listed.
+    /// The ids of the files in both folders, in ascending order, sealed or not. Fails when a folder cannot
+    /// be listed.
     pub async fn list(&self) -> Result<Vec<BulkId>, DiskError> {
-        Ok(self.files().await?.into_iter().map(|(id, _)| id).collect())
+        let mut found = Vec::new();
+        for place in Place::ALL {
+            found.extend(self.files(place).await?.into_iter().map(|(id, _)| id));
+        }
+        Ok(found)
     }
 
-    /// The files in the folder with their lengths in bytes, in ascending order of their numbers. Files
-    /// with other names are skipped. Fails when the folder cannot be listed.
-    pub async fn files(&self) -> Result<Vec<(BulkId, u64)>, DiskError> {
-        let found = self.env.disk.list(&self.options.folder).await?;
+    /// The files of a place with their lengths in bytes, in ascending order of their ids. Files with other
+    /// names are skipped. Fails when the folder cannot be listed.
+    pub async fn files(&self, place: Place) -> Result<Vec<(BulkId, u64)>, DiskError> {
+        let found = self.env.disk.list(&self.options.folder_of(place)).await?;
         let ids = found.iter().filter_map(|(path, len)| Some((id_of(path)?, *len)));
         let mut files: Vec<(BulkId, u64)> = ids.collect();
         files.sort();
         Ok(files)
     }
 
-    /// The sealed files in the folder, in ascending order. The caller must search for references
-    /// *after* this returns: a file without a reference is garbage then, since its last holder is gone
-    /// before.
-    pub async fn collectable(&self) -> Result<Vec<BulkId>, DiskError> {
-        let mut found = self.list().await?;
+    /// The sealed files of a place, in ascending order. The caller must search for references *after* this
+    /// returns: a file without a reference is garbage then, since its last holder is gone before. Fails when
+    /// the folder cannot be listed.
+    pub async fn collectable(&self, place: Place) -> Result<Vec<BulkId>, DiskError> {
+        let mut found: Vec<BulkId> =
+            self.files(place).await?.into_iter().map(|(id, _)| id).collect();
         let state = self.state.lock();
         found.retain(|id| state.is_sealed(*id));
         Ok(found)

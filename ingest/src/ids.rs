@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::place::{PerPlace, Place};
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
@@ -102,8 +104,37 @@ number! {
     RunId(u64)
 }
 number! {
-    /// Names a bulk payload file within its partition.
+    /// Names a bulk payload file within its partition, and tells the place of the file. Files are numbered in each place
+    /// on its own; the highest bit is set for files of the cold place.
     BulkId(u64)
+}
+
+impl BulkId {
+    const COLD: u64 = 1 << 63;
+
+    /// The id of the file with a number in a place. A number must be below 2^63.
+    pub const fn of(place: Place, number: u64) -> Self {
+        assert!(number < Self::COLD, "the numbers of bulk files have run out");
+        match place {
+            Place::Hot => Self(number),
+            Place::Cold => Self(number | Self::COLD),
+        }
+    }
+
+    /// The first id that a store gives in each place.
+    pub fn first() -> PerPlace<Self> {
+        PerPlace::each(|place| Self::of(place, 1))
+    }
+
+    /// Returns the place of the file.
+    pub const fn place(self) -> Place {
+        if self.0 & Self::COLD == 0 { Place::Hot } else { Place::Cold }
+    }
+
+    /// Returns the number of the file in its place, from 1.
+    pub const fn number(self) -> u64 {
+        self.0 & !Self::COLD
+    }
 }
 number! {
     /// Names a node of a cluster; chosen by the operator.

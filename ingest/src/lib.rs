@@ -33,6 +33,7 @@ pub mod log;
 mod memory;
 pub mod mutant;
 pub mod name;
+pub mod place;
 pub mod record;
 pub mod tail;
 pub mod time;

@@ -18,6 +18,7 @@ use ingest::env::{
     Clock, Disk, DiskError, DiskErrorKind, Env, File, FilePath, Fut, OpenMode, Random, Runtime,
     Task,
 };
+use ingest::place::Place;
 use ingest::time::{Tick, WallTime};
 use parking_lot::Mutex;
 
@@ -204,7 +205,7 @@ impl Disk for Memory {
         now(Ok(()))
     }
 
-    fn free_bytes(&self) -> Fut<'_, Result<u64, DiskError>> {
+    fn free_bytes(&self, _place: Place) -> Fut<'_, Result<u64, DiskError>> {
         now(Ok(u64::MAX))
     }
 }

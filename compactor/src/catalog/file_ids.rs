@@ -1,10 +1,11 @@
-//! Ids for the files of new segments and runs, and protection of these files while they are being written.
+//! Ids for the files of new segments and runs, one segment for each place of payload, and protection of these files while they are being written.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ingest::env::FilePath;
 use ingest::ids::{RunId, SegmentId};
+use ingest::place::Place;
 use parking_lot::Mutex;
 
 use super::Catalog;
@@ -23,11 +24,14 @@ struct Ids {
     uncertain: BTreeSet<(SegmentId, RunId)>,
 }
 
-/// One id for a segment and one for a run, taken for files that are being written. Garbage collection
+/// Ids for two segments and for a run, taken for files that are being written. Garbage collection
 /// leaves these files alone until the value is dropped: by then a catalog names the files, or none ever
 /// will. Dropping after [`TakenIds::keep`] extends the protection.
 pub(crate) struct TakenIds {
+    /// The id of the segment for all headers, and for payload of the hot place.
     pub segment: SegmentId,
+    /// The id of the segment for payload of the cold place, in whichever place the file is written.
+    pub cold_segment: SegmentId,
     pub run: RunId,
     ids: Arc<Mutex<Ids>>,
     stays: bool,
@@ -61,14 +65,15 @@ impl FileIds {
         Self { ids: Arc::new(Mutex::new(Ids { next, taken, uncertain })) }
     }
 
-    /// Takes an id for a new segment and an id for a new run, both higher than all before. Garbage
-    /// collection spares the files of both until the returned value is dropped.
+    /// Takes ids for two new segments and for a new run, all higher than all before. Garbage collection spares
+    /// the files of all until the returned value is dropped.
     pub fn take(&self) -> TakenIds {
         let mut ids = self.ids.lock();
         let (segment, run) = ids.next;
-        ids.next = (segment.next(), run.next());
+        let cold_segment = segment.next();
+        ids.next = (cold_segment.next(), run.next());
         ids.taken.insert((segment, run));
-        TakenIds { segment, run, ids: self.ids.clone(), stays: false }
+        TakenIds { segment, cold_segment, run, ids: self.ids.clone(), stays: false }
     }
 
     /// Returns the next free ids. Every catalog is published with them, so that a later process never
@@ -82,7 +87,9 @@ impl FileIds {
     pub fn being_written(&self, layout: &PartitionLayout) -> BTreeSet<FilePath> {
         let ids = self.ids.lock();
         let files = |(segment, run): &(SegmentId, RunId)| {
-            std::iter::once(layout.segment(*segment)).chain(layout.run_files(*run))
+            let cold = Place::ALL.map(|place| layout.segment(place, segment.next()));
+            let segments = [layout.segment(Place::Hot, *segment)].into_iter().chain(cold);
+            segments.chain(layout.run_files(*run))
         };
         ids.taken.iter().flat_map(files).collect()
     }

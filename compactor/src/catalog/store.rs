@@ -12,6 +12,7 @@ use ingest::env::FilePath;
 use ingest::ids::{CutNumber, Generation, Offset};
 use ingest::log::ReadError;
 use ingest::mutant::Mutant;
+use ingest::place::PerPlace;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -169,7 +170,8 @@ impl CatalogStore {
         catalog.generation = tried.next();
         catalog.previous = former.catalog.digest_of_encoding();
         (catalog.next_segment, catalog.next_run) = self.ids.next();
-        catalog.next_bulk = catalog.next_bulk.max(context.bulk.highest().next());
+        let next = context.bulk.next();
+        catalog.next_bulk = PerPlace::each(|place| catalog.next_bulk[place].max(next[place]));
         *tried = catalog.generation;
         if context.env.mutated(Mutant::DropFrozenEarly) {
             self.swap(flushed, former.clone());
@@ -232,7 +234,7 @@ impl CatalogStore {
         views
     }
 
-    /// Takes an id for a new segment and an id for a new run; see [`FileIds::take`]. Called before the
+    /// Takes ids for two new segments and for a new run; see [`FileIds::take`]. Called before the
     /// files are created.
     pub fn take_ids(&self) -> TakenIds {
         self.ids.take()

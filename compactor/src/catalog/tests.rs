@@ -45,11 +45,23 @@ fn golden_catalog() -> Catalog {
         previous: [0xbb; 32],
         next_segment: SegmentId::new(5),
         next_run: RunId::new(7),
-        next_bulk: BulkId::new(8),
+        next_bulk: PerPlace::each(|place| BulkId::of(place, 8 + place as u64)),
         runs: vec![run(4, 1), run(6, 0)],
         segments: vec![
-            SegmentMeta { id: SegmentId::new(1), file: file(61), references: 3, objects: 4 },
-            SegmentMeta { id: SegmentId::new(4), file: file(62), references: 0, objects: 1 },
+            SegmentMeta {
+                id: SegmentId::new(1),
+                place: Place::Hot,
+                file: file(61),
+                references: 3,
+                objects: 4,
+            },
+            SegmentMeta {
+                id: SegmentId::new(4),
+                place: Place::Cold,
+                file: file(62),
+                references: 0,
+                objects: 1,
+            },
         ],
         bulks: vec![BulkFileMeta { id: BulkId::new(7), references: 2 }],
     }
@@ -66,7 +78,7 @@ fn reseal(bytes: &mut [u8]) {
 
 #[test]
 fn the_bytes_are_those_of_the_golden_file() {
-    let golden = golden::check("catalog-v4.bin", &golden_catalog().encode().unwrap());
+    let golden = golden::check("catalog-v5.bin", &golden_catalog().encode().unwrap());
     assert_eq!(Catalog::decode(golden.clone()), Ok(golden_catalog()));
     assert_eq!(golden_catalog().digest_of_encoding(), *blake3::hash(&golden).as_bytes());
 }
@@ -91,13 +103,18 @@ fn what_does_not_fit_its_checksum_is_refused() {
 fn another_magic_or_length_is_refused_though_the_checksum_fits() {
     let bytes = golden_catalog().encode().unwrap();
     let body = bytes.len() - 4;
-    for (at, xor) in [(0, 1), (7, 3), (8, 1), (11, 0x80)] {
+    for (at, xor) in [(0, 1), (7, 1), (8, 1), (11, 0x80)] {
         let mut other = bytes.to_vec();
         other[at] ^= xor;
         let crc = crc32c::crc32c(&other[..body]);
         other[body..].copy_from_slice(&crc.to_le_bytes());
         let error = Catalog::decode(other.into()).unwrap_err();
-        assert_eq!(error, DecodeError { what: "catalog checksum", position: body });
+        // The version before is told from damage.
+        let wanted = match at {
+            7 => DecodeError { what: "catalog of version 5", position: 0 },
+            _ => DecodeError { what: "catalog checksum", position: body },
+        };
+        assert_eq!(error, wanted);
     }
 }
 
@@ -119,23 +136,25 @@ fn a_catalog_that_ends_early_or_late_is_refused_at_its_place() {
         (148, "next segment"),
         (156, "next run"),
         (164, "next bulk file"),
-        (172, "runs"),
-        (173, "run"),
-        (181, "level"),
-        (182, "first offset"),
-        (190, "last offset"),
-        (198, "entries"),
-        (206, "inline bytes"),
-        (214, "bulk bytes"),
-        (222, "file length"),
-        (230, "file digest"),
-        (751, "segments"),
-        (752, "segment"),
-        (760, "references"),
-        (768, "objects"),
-        (880, "bulk files"),
-        (881, "bulk file"),
-        (889, "references"),
+        (172, "next bulk file"),
+        (180, "runs"),
+        (181, "run"),
+        (189, "level"),
+        (190, "first offset"),
+        (198, "last offset"),
+        (206, "entries"),
+        (214, "inline bytes"),
+        (222, "bulk bytes"),
+        (230, "file length"),
+        (238, "file digest"),
+        (759, "segments"),
+        (760, "segment"),
+        (768, "place of a segment"),
+        (769, "references"),
+        (777, "objects"),
+        (890, "bulk files"),
+        (891, "bulk file"),
+        (899, "references"),
     ];
     for (at, what) in fields {
         let mut short = [&bytes[..at], &[0; 4]].concat();
@@ -152,7 +171,7 @@ fn a_catalog_that_ends_early_or_late_is_refused_at_its_place() {
 #[test]
 fn a_list_has_no_more_items_than_a_catalog_may() {
     let empty = Catalog::first(STORE, PARTITION).encode().unwrap();
-    for (at, what) in [(172, "runs"), (173, "segments"), (174, "bulk files")] {
+    for (at, what) in [(180, "runs"), (181, "segments"), (182, "bulk files")] {
         for (count, is_possible) in [(LIST_MAX as u64, true), (LIST_MAX as u64 + 1, false)] {
             let mut out = Encoder::new();
             out.raw(&empty[..at]).varint(count).u32(0);
@@ -375,7 +394,8 @@ proptest! {
         bulks in vec(any::<[u64; 2]>(), 0..4),
     ) {
         let segment = |([id, references, objects], file): ([u64; 3], FileDigest)| {
-            SegmentMeta { id: SegmentId::new(id), file, references, objects }
+            let place = Place::ALL[id as usize % 2];
+            SegmentMeta { id: SegmentId::new(id), place, file, references, objects }
         };
         let bulk = |[id, references]: [u64; 2]| BulkFileMeta { id: BulkId::new(id), references };
         let catalog = Catalog {
@@ -391,7 +411,7 @@ proptest! {
             previous,
             next_segment: SegmentId::new(numbers[3]),
             next_run: RunId::new(numbers[4]),
-            next_bulk: BulkId::new(numbers[5]),
+            next_bulk: PerPlace::each(|place| BulkId::of(place, numbers[5] >> 1)),
             runs,
             segments: segments.into_iter().map(segment).collect(),
             bulks: bulks.into_iter().map(bulk).collect(),
@@ -407,6 +427,7 @@ fn a_list_that_cannot_be_read_back_is_not_written() {
     let with = |segments: usize, bulks: usize| {
         let segment = SegmentMeta {
             id: SegmentId::new(1),
+            place: Place::Hot,
             file: FileDigest::default(),
             references: 1,
             objects: 1,

@@ -3,6 +3,7 @@
 use ingest::bulk::BulkError;
 use ingest::env::DiskError;
 use ingest::log::ReadError;
+use ingest::place::Place;
 
 use crate::catalog::store::EditError;
 use crate::sealed::SealError;
@@ -26,4 +27,16 @@ pub enum JobError {
     /// The catalog could not be published, or its new files could not be opened.
     #[error(transparent)]
     Edit(#[from] EditError),
+}
+
+impl JobError {
+    /// Returns the place of the file or folder that could not be written; `None` for any other error.
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            JobError::Seal(SealError::Disk(error)) | JobError::Disk(error) => {
+                Some(error.path.place())
+            }
+            _ => None,
+        }
+    }
 }

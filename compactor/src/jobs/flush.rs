@@ -1,4 +1,4 @@
-//! The flush: a frozen memtable becomes a segment and a run, and the log below the cut is released.
+//! The flush: a frozen memtable becomes segments and a run, and the log below the cut is released.
 //!
 //! The order keeps the store complete at every point of a crash: write the files, sync them, sync their
 //! folders, sync bulk payload, publish the catalog that names the files, replace the view, and only then
@@ -13,14 +13,16 @@ use ingest::env::{Fut, Task, timeout};
 use ingest::ids::Offset;
 use ingest::log::ReadError;
 use ingest::mutant::Mutant;
+use ingest::place::Place;
 
 use super::board::{JobBoard, JobKind};
 use super::cut_digest::DigestHasher;
+use super::cut_segments::CutSegments;
 use super::error::JobError;
 use super::run_writer::{RunSpan, RunWriter};
 use super::signals::MergeSignals;
+use crate::catalog::Catalog;
 use crate::catalog::store::CatalogStore;
-use crate::catalog::{Catalog, SegmentMeta};
 use crate::lookup::sealed_payload;
 use crate::manifest::ManifestRow;
 use crate::memtable::StateChange;
@@ -31,8 +33,6 @@ use crate::partition::nodes::NodeRegistry;
 use crate::partition::options::CompactionPolicy;
 use crate::partition::space::SpaceWatch;
 use crate::partition::writer::Writer;
-use crate::sealed::remove_if_there;
-use crate::segment::SegmentWriter;
 use crate::state::StateKey;
 use crate::tags::tag_keys;
 use crate::visibility::{EntryShape, Visibility, VisibilityVerdict};
@@ -69,16 +69,18 @@ impl FlushJob {
 
     /// Flushes one memtable after the other, and informs the other parts after each.
     async fn run(&self) {
+        let mut cold_home = Place::Cold;
         loop {
             let frozen = self.cuts.oldest().await;
             self.wait_for_merges().await;
             let (memtable, reason) = (&frozen.memtable, format!("cut {}", frozen.cut));
             let size = (memtable.len() as u64, memtable.bytes());
             let job = self.board.begin(JobKind::Flush, reason, size);
-            let flushed = self.flush(&frozen).await;
+            let flushed = self.flush(&frozen, cold_home).await;
             job.end(&flushed);
             match flushed {
                 Ok(digest) => {
+                    cold_home = Place::Cold;
                     self.health.flushes.done();
                     self.cuts.pop();
                     self.nodes.publish_digest(frozen.cut, digest);
@@ -92,6 +94,11 @@ impl FlushJob {
                     tracing::error!(%error, "payload could not be made durable");
                     self.writer.stop(format!("payload could not be made durable: {error}"));
                     return;
+                }
+                Err(error) if cold_home == Place::Cold && error.place() == Some(Place::Cold) => {
+                    tracing::error!(%error, cut = %frozen.cut, "cold payload of a cut goes to the hot place");
+                    cold_home = Place::Hot;
+                    self.merges.note_run();
                 }
                 Err(error) => {
                     tracing::error!(%error, cut = %frozen.cut, "a cut could not be sealed; trying again");
@@ -126,23 +133,19 @@ impl FlushJob {
         }
     }
 
-    /// Writes and publishes the run of one frozen memtable; returns the cut's digest. The run is durable
-    /// and visible when this returns.
-    async fn flush(&self, frozen: &FrozenState) -> Result<[u8; 32], JobError> {
+    /// Writes and publishes the run of one frozen memtable, with cold payload in the place `cold_home`; returns
+    /// the cut's digest. The run is durable and visible when this returns.
+    async fn flush(&self, frozen: &FrozenState, cold_home: Place) -> Result<[u8; 32], JobError> {
         if self.context.env.mutated(Mutant::TrimBeforePublish) {
             self.context.log.trim(self.context.id, frozen.next).await?;
         }
         let disk = &self.context.env.disk_dedicated;
         let mut ids = self.store.take_ids();
-        let path = self.context.layout.segment(ids.segment);
-        remove_if_there(disk, &path).await?;
-        let mut segment =
-            SegmentWriter::create(disk, &path, self.context.store, ids.segment).await?;
+        let mut segments = CutSegments::create(&self.context, &ids, cold_home).await?;
         let mut run = RunWriter::create(disk, &self.context.layout, ids.run, false).await?;
         let mut digest = DigestHasher::new(&self.store.view().sealed.catalog.digest, frozen);
         let mut tags = Vec::new();
-        let objects =
-            self.fold_entries(frozen, &mut segment, &mut run, &mut digest, &mut tags).await?;
+        self.fold_entries(frozen, &mut segments, &mut run, &mut digest, &mut tags).await?;
         tags.sort_unstable();
         tags.dedup();
         for tag in &tags {
@@ -152,21 +155,16 @@ impl FlushJob {
             digest.add_state(&key, value.as_ref());
             run.push_state(&key, value.as_ref()).await?;
         }
-        let file = segment.finish().await?;
+        let segments = segments.finish().await?;
         let span = RunSpan { level: 0, first: frozen.memtable.first(), below: frozen.next };
         let (run, references) = run.finish(span).await?;
-        for folder in self.context.layout.folders() {
-            disk.sync_folder(Some(&folder)).await?;
-        }
+        disk.sync_folder(Some(&self.context.layout.runs_folder())).await?;
         if !self.context.env.mutated(Mutant::SkipPayloadSync) {
             self.context.bulk.sync_written().await?;
         }
-        let segment = SegmentMeta { id: ids.segment, file, references: 0, objects };
         let digest = digest.finish();
         let edit = |catalog: &mut Catalog| {
-            if segment.objects > 0 {
-                catalog.segments.push(segment);
-            }
+            catalog.segments.extend(segments);
             catalog.runs.push(run);
             references.add_to(catalog);
             catalog.cut = frozen.cut;
@@ -189,17 +187,15 @@ impl FlushJob {
         Ok(digest)
     }
 
-    /// Writes the entries that are not superseded within the memtable, and collects their tags; returns the
-    /// number of written entries. Every entry is added to the digest, superseded ones included.
+    /// Writes the entries that are not superseded within the memtable, and collects their tags. Every entry is added to the digest, superseded ones included.
     async fn fold_entries(
         &self,
         frozen: &FrozenState,
-        segment: &mut SegmentWriter,
+        segments: &mut CutSegments,
         run: &mut RunWriter,
         digest: &mut DigestHasher,
         tags: &mut Vec<Bytes>,
-    ) -> Result<u64, JobError> {
-        let mut objects = 0;
+    ) -> Result<(), JobError> {
         let mut group = Bytes::new();
         let mut visibility = Visibility::default();
         let mut from = Some(Bytes::new());
@@ -226,15 +222,14 @@ impl FlushJob {
                     },
                     _ => None,
                 };
-                let header = segment.add(&key, &statement, payload).await?;
+                let (header, statement) = segments.add(&key, statement, payload).await?;
                 if let EntryValue::Object(object) = &statement {
                     tags.extend(tag_keys(&key, &object.attributes.tags));
                 }
                 run.push(ManifestRow::of(&key, &statement, header)).await?;
-                objects += 1;
             }
         }
-        Ok(objects)
+        Ok(())
     }
 
     /// Returns the inline payload of an entry. Fails if neither the log nor a run has it.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ingest::env::{DiskError, DiskErrorKind, FilePath, Fut, Task};
 use ingest::ids::BulkId;
 use ingest::mutant::Mutant;
+use ingest::place::Place;
 
 use super::board::{JobBoard, JobKind};
 use crate::catalog::Catalog;
@@ -33,6 +34,18 @@ pub(crate) struct GarbageCollector {
 struct Garbage {
     bulks: Vec<BulkId>,
     files: Vec<(FilePath, u64)>,
+}
+
+/// Returns a list of files, and an empty one if the cold place cannot be listed: its files stay then, and garbage in the
+/// hot place is still removed.
+fn unless_cold<T>(place: Place, listed: Result<Vec<T>, DiskError>) -> Result<Vec<T>, DiskError> {
+    match listed {
+        Err(error) if place == Place::Cold => {
+            tracing::warn!(%error, "files of the cold place cannot be listed and stay for now");
+            Ok(Vec::new())
+        }
+        listed => listed,
+    }
 }
 
 impl GarbageCollector {
@@ -116,13 +129,15 @@ impl GarbageCollector {
         // The order matters. First the files that are complete, then those under construction, then the
         // views: a file that got its first reference in between is named, or referred to, by a view that is
         // read afterwards.
-        let sealed_bulks = self.context.bulk.collectable().await?;
+        let mut sealed_bulks = Vec::new();
+        for place in Place::ALL {
+            sealed_bulks.extend(unless_cold(place, self.context.bulk.collectable(place).await)?);
+        }
         let mut found = Vec::new();
-        for folder in [self.context.layout.segments_folder(), self.context.layout.runs_folder()] {
+        for folder in self.context.layout.folders() {
             match self.context.env.disk.list(&folder).await {
-                Ok(files) => found.extend(files),
                 Err(error) if error.kind == DiskErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+                listed => found.extend(unless_cold(folder.place(), listed)?),
             }
         }
         let being_written = self.store.being_written();
@@ -158,7 +173,9 @@ impl GarbageCollector {
         let mut failed = None;
         for id in garbage.bulks {
             match self.context.bulk.remove(id).await {
-                Ok(()) => drop(changed.insert(self.context.layout.bulk_folder())),
+                Ok(()) => {
+                    changed.insert(self.context.layout.bulk_folder().within(id.place()));
+                }
                 Err(error) => failed = Some(error),
             }
         }
@@ -171,7 +188,9 @@ impl GarbageCollector {
         // A removal that is lost in a crash is harmless, but only a durable removal frees its space for
         // certain.
         for folder in changed {
-            self.context.env.disk.sync_folder(Some(&folder)).await?;
+            if let Err(error) = self.context.env.disk.sync_folder(Some(&folder)).await {
+                failed = Some(error);
+            }
         }
         failed.map_or(Ok(()), Err)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ingest::env::{Fut, Task, timeout};
 use ingest::ids::RunId;
+use ingest::place::Place;
 use ingest::time::Tick;
 use parking_lot::Mutex;
 
@@ -130,7 +131,7 @@ impl Scheduler {
         // One merge may always run; the free space matters only for a second one.
         let free_bytes = match running.is_empty() {
             true => None,
-            false => self.context.env.disk.free_bytes().await.ok(),
+            false => self.context.env.disk.free_bytes(Place::Hot).await.ok(),
         };
         let budget = MergeBudget { merges_max: options.merges_max, free_bytes };
         let (policy, fan_in) = (options.compaction, options.merge_fan_in);

@@ -10,6 +10,7 @@ use ingest::env::{Fut, Task};
 use ingest::ids::{BucketId, CutNumber, Offset, WriterId};
 use ingest::log::{CommittedRecord, LogReader, ReadError};
 use ingest::mutant::Mutant;
+use ingest::place::Place;
 use ingest::record::{EventPosition, RecordBody, RecordPayload, StreamPiece};
 use ingest::time::WallTime;
 
@@ -250,7 +251,7 @@ impl Fold {
     async fn take_payload(&mut self, data: &StreamPiece, time: WallTime) -> Result<(), ReadError> {
         let (context, time) = (self.parts.context.clone(), self.time.max(time));
         while context.env.mutated(Mutant::WaitForRoom)
-            && context.env.disk.free_bytes().await.is_ok_and(|free| free < data.total)
+            && context.env.disk.free_bytes(Place::Hot).await.is_ok_and(|free| free < data.total)
         {
             context.env.clock.sleep(RETRY).await;
         }

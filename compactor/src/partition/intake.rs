@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ingest::env::timeout;
 use ingest::log::AppendError;
+use ingest::place::Place;
 use ingest::record::{Record, RecordBody};
 use ingest::time::WallTime;
 
@@ -21,6 +22,14 @@ use crate::apply::needs;
 use crate::catalog::store::CatalogStore;
 use crate::lookup::resolve;
 use crate::outcome::RecordOutcome;
+
+/// Returns the place for the inline payload of a record. Payload in bulk files was admitted to its place before.
+fn place_of(record: &Record) -> Place {
+    match &record.body {
+        RecordBody::PutObject(put) => put.attributes.storage_class().place(),
+        _ => Place::Hot,
+    }
+}
 
 /// Accepts the records of one partition.
 pub(crate) struct Intake {
@@ -65,7 +74,9 @@ impl Intake {
         if record.grows() {
             let short = || "the device is nearly full; deletes are still taken".to_owned();
             let is_short = self.space.is_short();
-            if let Some(detail) = is_short.then(short).or_else(|| self.store.crowded()) {
+            let detail = is_short.then(short).or_else(|| self.store.crowded());
+            let cold = || self.space.cold_refusal().filter(|_| place_of(&record) == Place::Cold);
+            if let Some(detail) = detail.or_else(cold) {
                 return Err(AppendError::Full { partition: self.context.id, detail }.into());
             }
         }

@@ -11,6 +11,7 @@ use ingest::env::{Fut, timeout};
 use ingest::ids::{Epoch, Sequence, StreamId, WriterId};
 use ingest::log::AppendError;
 use ingest::mutant::Mutant;
+use ingest::place::Place;
 use ingest::record::{Record, RecordBody, RecordId, RecordPayload, StreamPiece, StreamRef};
 
 use super::context::PartitionContext;
@@ -127,11 +128,13 @@ impl PayloadWriter {
     pub(super) async fn begin(
         clock: &Arc<RecordClock>,
         nodes: &NodeRegistry,
+        place: Place,
         len: u64,
     ) -> Result<Self, PayloadError> {
         let context = clock.context();
         Ok(match context.options.payload {
-            PayloadRoute::Bulk => Self::Bulk(Box::new(context.bulk.begin(len).await?)),
+            PayloadRoute::Bulk => Self::Bulk(Box::new(context.bulk.begin(place, len).await?)),
+            // Pieces in the log do not tell a place, so all nodes store them in the hot one.
             PayloadRoute::Log { piece_bytes } => {
                 // Every node has to store the payload, so the node with the least room decides.
                 let elsewhere = nodes.least_room(context.env.clock.now());
@@ -145,15 +148,16 @@ impl PayloadWriter {
     pub(super) async fn begin_unannounced(
         clock: &Arc<RecordClock>,
         nodes: &NodeRegistry,
+        place: Place,
         len_max: u64,
     ) -> Result<Self, PayloadError> {
         let context = clock.context();
         match context.options.payload {
             PayloadRoute::Bulk => {
-                Ok(Self::Bulk(Box::new(context.bulk.begin_unannounced(len_max).await?)))
+                Ok(Self::Bulk(Box::new(context.bulk.begin_unannounced(place, len_max).await?)))
             }
             // The records of a stream have one bound from the first to the last but one.
-            PayloadRoute::Log { .. } => Self::begin(clock, nodes, len_max).await,
+            PayloadRoute::Log { .. } => Self::begin(clock, nodes, place, len_max).await,
         }
     }
 

@@ -64,7 +64,8 @@ fn added(payload: &Bytes) -> Vec<Added> {
 
 fn write(memory: &Memory, added: &[Added]) -> (FileDigest, Vec<SegmentLocation>) {
     ready(async {
-        let mut writer = SegmentWriter::create(&memory.disk(), &path(), STORE, ID).await.unwrap();
+        let mut writer =
+            SegmentWriter::create(&memory.disk(), &path(), STORE, ID, Place::Hot).await.unwrap();
         let mut places = Vec::new();
         for (key, statement, payload) in added {
             places.push(writer.add(key, statement, payload.clone()).await.unwrap());
@@ -324,7 +325,8 @@ fn what_could_not_be_read_back_is_not_written() {
         let is_within = key.as_bytes().len() <= KEY_BYTES_MAX;
         let added = ready(async {
             let disk = memory.disk();
-            let mut writer = SegmentWriter::create(&disk, &path(), STORE, ID).await.unwrap();
+            let mut writer =
+                SegmentWriter::create(&disk, &path(), STORE, ID, Place::Hot).await.unwrap();
             writer.add(&key, &EntryValue::Tombstone, None).await
         });
         assert_eq!(added.is_ok(), is_within, "{len}");

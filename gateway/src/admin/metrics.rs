@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use compactor::jobs::board::{JobKind, JobsStatus};
 use compactor::partition::Partition;
+use ingest::place::Place;
 
 use crate::server::connections::ConnectionTable;
 use crate::server::store::{LogBackend, Store};
@@ -77,6 +78,9 @@ fn take_partition(partition: &Partition) {
     gauge("siltstone_runs", catalog.runs.len() as f64);
     gauge("siltstone_segments", catalog.segments.len() as f64);
     gauge("siltstone_bulk_files", catalog.bulks.len() as f64);
+    gauge("siltstone_cold_ready", f64::from(u8::from(partition.cold_refusal().is_none())));
+    let cold = catalog.segments.iter().filter(|segment| segment.place == Place::Cold);
+    gauge("siltstone_cold_segment_bytes", cold.map(|one| one.file.len).sum::<u64>() as f64);
     gauge("siltstone_catalog_fill_ratio", partition.catalog_fill());
     let entries: u64 = catalog.runs.iter().map(|run| run.entries).sum();
     gauge("siltstone_run_entries", entries as f64);

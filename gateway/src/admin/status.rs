@@ -32,6 +32,12 @@ pub struct StatusReport {
     pub segment_bytes: u64,
     /// Length of the bulk files.
     pub bulk_bytes: u64,
+    /// Length of the segments and bulk files of these that are in the cold place.
+    #[serde(default)]
+    pub cold_bytes: u64,
+    /// Bytes that are free on the device of the cold place; none if that is not there.
+    #[serde(default)]
+    pub cold_free_bytes: Option<u64>,
     /// Length of manifests, indexes and state.
     pub index_bytes: u64,
     /// Each partition.
@@ -88,6 +94,8 @@ pub async fn report(store: &Store, events: &EventDeliveries) -> Result<StatusRep
         log_bytes: 0,
         segment_bytes: 0,
         bulk_bytes: 0,
+        cold_bytes: 0,
+        cold_free_bytes: None,
         index_bytes: 0,
         partitions: Vec::new(),
         events: events.report().await,
@@ -109,6 +117,8 @@ pub async fn report(store: &Store, events: &EventDeliveries) -> Result<StatusRep
         report.log_bytes += usage.log_file_bytes;
         report.segment_bytes += usage.segment_file_bytes;
         report.bulk_bytes += usage.bulk_file_bytes;
+        report.cold_bytes += usage.cold.segment_file_bytes + usage.cold.bulk_file_bytes;
+        report.cold_free_bytes = usage.cold.free_bytes;
         report.index_bytes += usage.run_file_bytes;
         report.partitions.push(of_partition);
     }

@@ -42,6 +42,7 @@ use unannounced::UnannouncedPieces;
 
 pub use expectation::{check_algorithm, in_headers};
 pub use form::{FormBody, FormFile};
+pub use sink::PayloadTarget;
 
 /// A longer body that does not stay in memory is digested on another thread, beside its way to the disk.
 const BESIDE_BYTES: u64 = 1 << 20;
@@ -119,20 +120,19 @@ async fn pour_at_most(
     Ok((digests.finish().await?, came))
 }
 
-/// Takes a body that is stored. Up to `inline_max` bytes stay in memory; a longer body is written to its partition while
-/// it comes. `wanted` asks for a checksum where the client announces none.
+/// Takes a body that is stored. A body that does not stay in memory is written to its partition while it comes. `wanted` asks for a checksum where the client announces none.
 ///
 /// On `Ok` the body has been verified and is durable unless it is in memory. Dropping the future abandons the bytes.
 pub async fn take_payload(
     context: &S3Context,
     request: &S3Request,
     body: RequestBody,
-    inline_max: u64,
+    target: PayloadTarget,
     wanted: Option<ChecksumAlgorithm>,
 ) -> Result<TakenPayload, S3Error> {
     if is_of_unknown_length(request) {
         // On the heap: the future would be moved with every request.
-        return Box::pin(take_unannounced(context, request, body, inline_max, wanted)).await;
+        return Box::pin(take_unannounced(context, request, body, target, wanted)).await;
     }
     let len = declared_len(request)?;
     if len > UPLOAD_BYTES_MAX {
@@ -141,7 +141,7 @@ pub async fn take_payload(
     let expectation = BodyExpectation::of(request)?;
     let stall = context.options.stall;
     let mut source = ReceivedPieces::new(request, body, len, stall, Duration::MAX);
-    let mut sink = PayloadSink::open(context, request, len, inline_max).await?;
+    let mut sink = PayloadSink::open(context, request, target, len).await?;
     let digests = pour(&mut source, len, expectation.digests(wanted), &mut sink).await?;
     expectation.verify(&digests, source.trailers())?;
     let payload = sink.finish().await?;
@@ -154,7 +154,7 @@ async fn take_unannounced(
     context: &S3Context,
     request: &S3Request,
     body: RequestBody,
-    inline_max: u64,
+    target: PayloadTarget,
     wanted: Option<ChecksumAlgorithm>,
 ) -> Result<TakenPayload, S3Error> {
     let expectation = BodyExpectation::of(request)?;
@@ -162,10 +162,12 @@ async fn take_unannounced(
     let pieces = ReceivedPieces::new(request, body, 0, stall, Duration::MAX);
     let mut source = UnannouncedPieces::new(pieces);
     let digests = expectation.digests(wanted);
-    let (mut sink, len) = match source.look_ahead(inline_max).await? {
-        Some(len) => (PayloadSink::open(context, request, len, inline_max).await?, len),
+    let (mut sink, len) = match source.look_ahead(target.inline_max).await? {
+        Some(len) => (PayloadSink::open(context, request, target, len).await?, len),
         None => {
-            let sink = PayloadSink::open_unannounced(context, request, UPLOAD_BYTES_MAX).await?;
+            let sink =
+                PayloadSink::open_unannounced(context, request, target.place, UPLOAD_BYTES_MAX)
+                    .await?;
             (sink, UPLOAD_BYTES_MAX)
         }
     };
@@ -178,8 +180,8 @@ async fn take_unannounced(
     Ok(taken(came, digests, payload))
 }
 
-/// Takes the file of a form, of a size that only its end tells. Up to `inline_max` bytes stay in memory; a longer file is
-/// written to its partition while it comes, under a reservation of what the request may still have.
+/// Takes the file of a form, of a size that only its end tells. A file that does not stay in memory is written to its
+/// partition while it comes, under a reservation of what the request may still have.
 ///
 /// On `Ok` the whole form has come, the file has been verified and is durable unless it is in memory. Dropping the future
 /// abandons the bytes.
@@ -187,15 +189,15 @@ pub async fn take_file(
     context: &S3Context,
     request: &S3Request,
     mut file: FormFile,
-    inline_max: u64,
+    target: PayloadTarget,
     wanted: Option<ChecksumAlgorithm>,
 ) -> Result<TakenPayload, S3Error> {
     let expectation = BodyExpectation::of(request)?;
-    let len = match file.look_ahead(inline_max).await? {
+    let len = match file.look_ahead(target.inline_max).await? {
         Some(len) => len,
         None => file.len_max(),
     };
-    let mut sink = PayloadSink::open(context, request, len, inline_max).await?;
+    let mut sink = PayloadSink::open(context, request, target, len).await?;
     let digests = expectation.digests(wanted);
     let (digests, came) = pour_at_most(&mut file, len, digests, &mut sink).await?;
     expectation.verify(&digests, &[])?;
@@ -212,8 +214,7 @@ fn taken(size: u64, digests: FinishedDigests, payload: WrittenPayload) -> TakenP
     TakenPayload { size, md5: digests.md5, checksum, payload }
 }
 
-/// Copies the `len` bytes of an open object into the partition of the request's bucket; up to `inline_max` bytes stay in
-/// memory. `wanted` asks for a checksum.
+/// Copies the `len` bytes of an open object to a target in the partition of the request's bucket. `wanted` asks for a checksum.
 ///
 /// On `Ok` the bytes are durable unless they are in memory. Fails for a source that is damaged; dropping the future
 /// abandons the copied bytes.
@@ -222,10 +223,10 @@ pub async fn copy_payload(
     request: &S3Request,
     source: &mut ObjectBody,
     len: u64,
-    inline_max: u64,
+    target: PayloadTarget,
     wanted: Option<ChecksumAlgorithm>,
 ) -> Result<TakenPayload, S3Error> {
-    let mut sink = PayloadSink::open(context, request, len, inline_max).await?;
+    let mut sink = PayloadSink::open(context, request, target, len).await?;
     let digests = pour(source, len, DigestSet::new(wanted, false), &mut sink).await?;
     let payload = sink.finish().await?;
     let checksum = digests.checksum.map(|(_, computed)| computed);

@@ -13,6 +13,7 @@ use compactor::view::Snapshot;
 use iam::BucketResource;
 use ingest::ids::{BucketId, ConfigVersion, Offset, PartitionId};
 use ingest::name::BucketName;
+use ingest::place::Place;
 use ingest::record::{ConfigKind, REGION_BYTES_MAX, RecordBody, SetBucketConfig};
 use s3::document::{CorsConfiguration, WebsiteConfiguration};
 use s3::error::{ErrorCode, S3Error};
@@ -268,26 +269,28 @@ impl S3Context {
         deleted.map_err(submit_error)
     }
 
-    /// Begins payload of `len` bytes in the partition of the request's bucket. Fails with `SlowDown` when there is no
-    /// room for it.
+    /// Begins payload of `len` bytes in a place of the partition of the request's bucket. Fails with `SlowDown` when there
+    /// is no room for it.
     pub async fn begin_payload(
         &self,
         request: &S3Request,
+        place: Place,
         len: u64,
     ) -> Result<PayloadWriter, S3Error> {
         let partition = self.store.partition_of(bucket_name(request));
-        partition.begin_payload(len).await.map_err(payload_error)
+        partition.begin_payload(place, len).await.map_err(payload_error)
     }
 
-    /// Begins payload of at most `len_max` bytes, whose length only its end tells, in the partition of the request's
-    /// bucket. Fails with `SlowDown` when there is no room for a beginning.
+    /// Begins payload of at most `len_max` bytes, whose length only its end tells, in a place of the partition of the
+    /// request's bucket. Fails with `SlowDown` when there is no room for a beginning.
     pub async fn begin_unannounced_payload(
         &self,
         request: &S3Request,
+        place: Place,
         len_max: u64,
     ) -> Result<PayloadWriter, S3Error> {
         let partition = self.store.partition_of(bucket_name(request));
-        partition.begin_unannounced_payload(len_max).await.map_err(payload_error)
+        partition.begin_unannounced_payload(place, len_max).await.map_err(payload_error)
     }
 }
 

@@ -173,7 +173,7 @@ async fn check_sealed(
     let disk = &env.disk;
     let handles = Arc::default();
     for segment in &catalog.segments {
-        let path = layout.segment(segment.id);
+        let path = layout.segment(segment.place, segment.id);
         let found = sealed::verify(disk, &path, &segment.file).await;
         faults.extend(found.err().map(|error| error.to_string()));
         let mut objects = 0;
@@ -251,7 +251,7 @@ async fn referenced(
     };
     let handles = Arc::default();
     for segment in &catalog.segments {
-        let path: FilePath = layout.segment(segment.id);
+        let path: FilePath = layout.segment(segment.place, segment.id);
         let open =
             Segment::open(&env.disk, &path, catalog.store, segment.id, segment.file.len, &handles);
         // Damage has been reported by the check of the segment itself.

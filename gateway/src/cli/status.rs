@@ -52,6 +52,8 @@ fn words(report: &StatusReport) -> Result<String, std::fmt::Error> {
     line("log", size(report.log_bytes), "files of the log, written ahead of need")?;
     line("segments", size(report.segment_bytes), "small objects, and headers of all")?;
     line("bulk", size(report.bulk_bytes), "large objects")?;
+    let free = report.cold_free_bytes.map_or_else(|| "not there".to_owned(), size);
+    line("cold", size(report.cold_bytes), &format!("of these in the cold place; free: {free}"))?;
     line("indexes", size(report.index_bytes), "manifests, key indexes, tags, state")?;
     for one in &report.partitions {
         let more = if one.has_more_uploads { " or more" } else { "" };
@@ -156,6 +158,8 @@ mod tests {
             log_bytes: 0,
             segment_bytes: 0,
             bulk_bytes: 0,
+            cold_bytes: 3 << 20,
+            cold_free_bytes: None,
             index_bytes: 0,
             partitions: vec![one],
             events: vec![QueueReport {
@@ -176,6 +180,7 @@ mod tests {
             "dead           1.0 KiB  at least",
             "free           unknown",
             "below 1.0 GiB",
+            "cold           3.0 MiB  of these in the cold place; free: not there",
             "cut 7",
             "3 or more open uploads",
             "events to hook, partition 0: 3 wait in 2.0 KiB, the oldest for 62 s; 10 delivered, 1 dropped, 0 failed tries; the last try: down",

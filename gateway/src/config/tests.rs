@@ -74,7 +74,7 @@ password = "the-password-of-kafka"
 "#;
 
 /// Settings that exclude one of [`EVERY_SETTING`].
-const EXCLUDED: [&str; 3] = ["access_key_file", "secret_key", "kafka.password_file"];
+const EXCLUDED: [&str; 4] = ["access_key_file", "secret_key", "kafka.password_file", "cold_folder"];
 
 fn parse_server(flags: &[&str]) -> anyhow::Result<(ServerArgs, Sources)> {
     let arguments = ["siltstone", "server"].iter().chain(flags).map(OsString::from);
@@ -163,6 +163,21 @@ fn a_file_sets_every_setting() {
     assert_eq!((kafka.node.get(), kafka.connection.cluster()), (7, "prod"));
     let shown = format!("{settings:?}");
     assert!(shown.contains("AKIDROOT") && !shown.contains("a secret of the root user"), "{shown}");
+}
+
+#[test]
+fn a_cold_folder_is_for_a_log_on_this_machine() {
+    let settings = load(&["--cold-folder", "/cold"]).unwrap();
+    assert_eq!(settings.storage.cold_folder.as_deref(), Some(Path::new("/cold")));
+    let folder = tempfile::tempdir().unwrap();
+    let text = EVERY_SETTING.replace("data = ", "cold_folder = \"/cold\"\ndata = ");
+    let text = text.replace("FOLDER", &folder.path().display().to_string());
+    for name in ["ca.pem", "certificate.pem", "key.pem"] {
+        std::fs::write(folder.path().join(name), "-----BEGIN CERTIFICATE-----").unwrap();
+    }
+    let config = with_file(folder.path(), &text);
+    let refused = refusal(&["--config", &config]);
+    assert!(refused.contains("is not for a log on Kafka"), "{refused}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use compactor::view::Snapshot;
 use ingest::ids::{BucketId, Offset, PartitionId};
 use ingest::log::{Log, ReadError};
 use ingest::name::{BucketName, ObjectKey};
+use ingest::place::Place;
 use ingest::record::{EventPosition, RecordBody, VersionRef};
 use query::object::{self, FoundObject, ObjectBody};
 use tokio::sync::watch;
@@ -69,19 +70,24 @@ impl<'a> PartitionHandle<'a> {
         self.local.delete_bucket(principal, request, bucket).await
     }
 
-    /// Begins payload of `len` bytes that a later record will name. Fails when there is no room for it; dropping the
-    /// writer abandons the bytes written so far.
-    pub async fn begin_payload(&self, len: u64) -> Result<PayloadWriter, PayloadError> {
-        self.local.begin_payload(len).await
+    /// Begins payload of `len` bytes in a place that a later record will name. Fails when there is no room for it; dropping
+    /// the writer abandons the bytes written so far.
+    pub async fn begin_payload(
+        &self,
+        place: Place,
+        len: u64,
+    ) -> Result<PayloadWriter, PayloadError> {
+        self.local.begin_payload(place, len).await
     }
 
-    /// Begins payload of at most `len_max` bytes, whose length only its end tells. Fails when there is no room for a
+    /// Begins payload of at most `len_max` bytes in a place, whose length only its end tells. Fails when there is no room for a
     /// beginning; dropping the writer abandons the bytes written so far.
     pub async fn begin_unannounced_payload(
         &self,
+        place: Place,
         len_max: u64,
     ) -> Result<PayloadWriter, PayloadError> {
-        self.local.begin_unannounced_payload(len_max).await
+        self.local.begin_unannounced_payload(place, len_max).await
     }
 
     /// Finds a version of an object and opens bytes of it. `range_of` chooses the bytes or refuses; it is called again

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ingest::env::{Disk, FilePath};
+use ingest::place::Place;
 use parking_lot::Mutex;
 
 use crate::executor::{Sim, World};
@@ -79,8 +80,10 @@ struct DiskState {
     next_file: u64,
     last_written: Option<u64>,
     faults: Vec<DiskFault>,
-    /// The most bytes that all files may take together; none for no limit.
-    capacity: Option<u64>,
+    /// The most bytes that all files of a place may take together; places without a limit are left out.
+    capacity: BTreeMap<Place, u64>,
+    /// True while no operation reaches the cold place.
+    is_cold_away: bool,
     operations: u64,
     crash_at: Option<u64>,
     is_dead: bool,
@@ -154,16 +157,32 @@ impl SimDisk {
         std::mem::take(&mut self.state.lock().faults).iter().map(|fault| fault.shown).sum()
     }
 
-    /// Limits the bytes that all files may take together. Files above the limit keep their bytes; only
-    /// further growth fails.
+    /// Limits the bytes that all files of the hot place may take together. Files above the limit keep their
+    /// bytes; only further growth fails.
     pub fn set_capacity(&self, bytes: Option<u64>) {
-        self.state.lock().capacity = bytes;
+        self.set_capacity_of(Place::Hot, bytes);
+    }
+
+    /// Limits the bytes of one place, as [`SimDisk::set_capacity`] does for the hot one.
+    pub fn set_capacity_of(&self, place: Place, bytes: Option<u64>) {
+        let mut state = self.state.lock();
+        match bytes {
+            Some(bytes) => state.capacity.insert(place, bytes),
+            None => state.capacity.remove(&place),
+        };
+    }
+
+    /// Takes the cold place away, as when its device is unplugged, or brings it back with everything in it. While
+    /// it is away every operation there is refused, also on files that are open. A power cut brings it back.
+    pub fn set_cold_away(&self, is_away: bool) {
+        self.state.lock().is_cold_away = is_away;
     }
 
     /// Bytes that all files take together, without holes. A removed file counts until its removal is
     /// durable.
     pub fn used_bytes(&self) -> u64 {
-        self.state.lock().used_bytes()
+        let state = self.state.lock();
+        Place::ALL.into_iter().map(|place| state.used_bytes(place)).sum()
     }
 
     /// The paths of all files as the running system sees them, in ascending order, before any power
@@ -228,6 +247,7 @@ impl SimDisk {
     pub(crate) fn outlive_process(&self) {
         let mut state = self.state.lock();
         state.faults.clear();
+        state.is_cold_away = false;
         state.crash_at = None;
         state.is_dead = false;
         state.power_cuts += 1;
@@ -262,6 +282,7 @@ impl SimDisk {
         }
         state.settle();
         state.faults.clear();
+        state.is_cold_away = false;
         state.crash_at = None;
         state.is_dead = false;
         state.power_cuts += 1;
@@ -279,11 +300,12 @@ impl DiskState {
         self.files.values_mut().for_each(FileContent::settle);
     }
 
-    /// Bytes of all files with a visible or durable name: a removed file takes its space until its
+    /// Bytes of all files of a place with a visible or durable name: a removed file takes its space until its
     /// removal is durable.
-    fn used_bytes(&self) -> u64 {
+    fn used_bytes(&self, place: Place) -> u64 {
+        let names = self.names.iter().chain(&self.durable_names);
         let named: BTreeSet<&u64> =
-            self.names.values().chain(self.durable_names.values()).collect();
+            names.filter(|(path, _)| path.place() == place).map(|(_, file)| file).collect();
         let bytes = |file: &&u64| self.files.get(*file).map_or(0, FileContent::used_bytes);
         named.iter().map(bytes).sum()
     }

@@ -109,7 +109,7 @@ impl BulkFiles {
             // The next upload may begin where the writes of this one ended, but only if this place is
             // the last in the file.
             let mut state = self.state.lock();
-            if let Some(current) = &mut state.current
+            if let Some(current) = &mut state.current[id.place()]
                 && current.file.identity.file == id
                 && current.end == place.end
             {
@@ -121,7 +121,8 @@ impl BulkFiles {
     /// The end of all reservations in the current file; 0 for any other file.
     fn reserved_end(&self, id: BulkId) -> u64 {
         let state = self.state.lock();
-        let current = state.current.as_ref().filter(|current| current.file.identity.file == id);
+        let current =
+            state.current[id.place()].as_ref().filter(|current| current.file.identity.file == id);
         current.map_or(0, |current| current.end)
     }
 

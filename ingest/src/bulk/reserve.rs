@@ -20,6 +20,7 @@ use crate::entry::Extent;
 use crate::env::{DiskError, DiskErrorKind, OpenMode};
 use crate::ids::BulkId;
 use crate::mutant::Mutant;
+use crate::place::Place;
 use crate::time::Tick;
 
 /// The part of an upload that lies in one file. Keeps that file in flight.
@@ -49,6 +50,7 @@ const PROMISE_AHEAD: Duration = Duration::from_secs(600);
 
 /// The announced length of an upload, and its progress.
 pub struct Announcement {
+    place: Place,
     bytes: u64,
     /// The part that has blocks, or is about to get them.
     taken: u64,
@@ -93,8 +95,7 @@ impl Drop for SpacePromise {
 }
 
 impl BulkFiles {
-    /// Admits payload of `len` bytes that will be written to this device, by an upload here or through
-    /// a log. `elsewhere` is the known free space of other devices that the payload goes to. Takes no
+    /// Admits payload of `len` bytes that will be written to the hot place of this machine through a log. `elsewhere` is the known free space of other devices that the payload goes to. Takes no
     /// blocks.
     ///
     /// Waits for other reservations, first come, first served. Fails with [`BulkError::Full`] when this
@@ -104,23 +105,35 @@ impl BulkFiles {
         len: u64,
         elsewhere: Option<u64>,
     ) -> Result<SpacePromise, BulkError> {
-        let _turn = self.turn.lock().await;
-        self.promise_in_turn(len, elsewhere).await
+        let _turn = self.turn[Place::Hot].lock().await;
+        self.promise_in_turn(Place::Hot, len, elsewhere).await
+    }
+
+    /// Admits more bytes of an upload to a place. Waits and fails as [`BulkFiles::promise`] does.
+    pub(super) async fn promise_more(
+        self: &Arc<Self>,
+        place: Place,
+        len: u64,
+    ) -> Result<SpacePromise, BulkError> {
+        let _turn = self.turn[place].lock().await;
+        self.promise_in_turn(place, len, None).await
     }
 
     /// Admits payload, for a caller that holds the turn already.
     async fn promise_in_turn(
         self: &Arc<Self>,
+        place: Place,
         len: u64,
         elsewhere: Option<u64>,
     ) -> Result<SpacePromise, BulkError> {
         let needed = self.bytes_needed(len);
-        let free = self.env.disk.free_bytes().await?;
+        let free = self.env.disk.free_bytes(place).await?;
         let now = self.env.clock.now();
         let mut state = self.state.lock();
         let promised = state
             .announced
             .values()
+            .filter(|announced| announced.place == place)
             .fold(0u64, |sum, announced| sum.saturating_add(announced.expected(now)));
         let wanted = needed.saturating_add(promised).saturating_add(self.options.reserve_bytes);
         if wanted > free {
@@ -131,7 +144,7 @@ impl BulkFiles {
         }
         let number = state.next_promise;
         state.next_promise += 1;
-        state.announced.insert(number, Announcement { bytes: needed, taken: 0, begun: now });
+        state.announced.insert(number, Announcement { place, bytes: needed, taken: 0, begun: now });
         Ok(SpacePromise { bulk: self.clone(), number })
     }
 
@@ -141,15 +154,16 @@ impl BulkFiles {
     /// Dropping the future may leave an empty file behind, which is sealed and garbage.
     pub(super) async fn reserve(
         self: &Arc<Self>,
+        place: Place,
         len: u64,
     ) -> Result<(SpacePromise, Option<UploadPiece>), BulkError> {
         // One at a time: two reservations must not count the same free space.
-        let _turn = self.turn.lock().await;
-        let promise = self.promise_in_turn(len, None).await?;
+        let _turn = self.turn[place].lock().await;
+        let promise = self.promise_in_turn(place, len, None).await?;
         if len == 0 {
             return Ok((promise, None));
         }
-        let piece = self.begin_piece(len, self.step(0)).await?;
+        let piece = self.begin_piece(place, len, self.step(0)).await?;
         promise.take(piece.allocated - piece.extent.position);
         Ok((promise, Some(piece)))
     }
@@ -159,12 +173,13 @@ impl BulkFiles {
     /// free above the reserve.
     pub(super) async fn reserve_next(
         self: &Arc<Self>,
+        place: Place,
         rest: u64,
         step: u64,
     ) -> Result<UploadPiece, BulkError> {
-        let _turn = self.turn.lock().await;
-        let step = self.affordable(format::span(rest).min(step), BLOCK).await?;
-        self.begin_piece(rest, step).await
+        let _turn = self.turn[place].lock().await;
+        let step = self.affordable(place, format::span(rest).min(step), BLOCK).await?;
+        self.begin_piece(place, rest, step).await
     }
 
     /// Ensures that a piece has blocks up to `end`, and takes up to `step` bytes more if there is room.
@@ -176,17 +191,18 @@ impl BulkFiles {
         end: u64,
         step: u64,
     ) -> Result<(), BulkError> {
-        let _turn = self.turn.lock().await;
+        let place = piece.extent.file.place();
+        let _turn = self.turn[place].lock().await;
         let from = piece.allocated;
         let wanted = end.saturating_add(step).min(piece.end()) - from;
-        let wanted = self.affordable(wanted, end - from).await?;
+        let wanted = self.affordable(place, wanted, end - from).await?;
         self.allocate(piece, from + wanted).await
     }
 
     /// Returns `wanted`, or `least` when `wanted` would not leave the device its reserve. Fails when
     /// `least` would not.
-    async fn affordable(&self, wanted: u64, least: u64) -> Result<u64, BulkError> {
-        let free = self.env.disk.free_bytes().await?;
+    async fn affordable(&self, place: Place, wanted: u64, least: u64) -> Result<u64, BulkError> {
+        let free = self.env.disk.free_bytes(place).await?;
         let room = free.saturating_sub(self.options.reserve_bytes);
         match [wanted, least].into_iter().find(|bytes| *bytes <= room) {
             Some(bytes) => Ok(bytes),
@@ -225,9 +241,14 @@ impl BulkFiles {
     }
 
     /// Reserves a piece, and removes the file that a failed attempt has made.
-    async fn begin_piece(self: &Arc<Self>, rest: u64, step: u64) -> Result<UploadPiece, BulkError> {
+    async fn begin_piece(
+        self: &Arc<Self>,
+        place: Place,
+        rest: u64,
+        step: u64,
+    ) -> Result<UploadPiece, BulkError> {
         let mut begun = None;
-        let made = self.make_piece(rest, step, &mut begun).await;
+        let made = self.make_piece(place, rest, step, &mut begun).await;
         if let (Err(_), Some(id)) = (&made, begun) {
             self.remove_begun(id).await;
         }
@@ -238,13 +259,14 @@ impl BulkFiles {
     /// as soon as a new file exists.
     async fn make_piece(
         self: &Arc<Self>,
+        place: Place,
         rest: u64,
         step: u64,
         begun: &mut Option<BulkId>,
     ) -> Result<UploadPiece, BulkError> {
-        let (file, position, in_flight) = match self.current_with_room(rest) {
+        let (file, position, in_flight) = match self.current_with_room(place, rest) {
             Some(found) => found,
-            None => self.begin_file(begun).await.map_err(|error| self.no_room(error))?,
+            None => self.begin_file(place, begun).await.map_err(|error| self.no_room(error))?,
         };
         let room = self.file_end() - position;
         let fits = rest <= format::capacity(room);
@@ -281,14 +303,15 @@ impl BulkFiles {
         }
     }
 
-    /// The file that takes reservations, with its end, if an upload of `len` bytes fits into the rest
+    /// The file of a place that takes reservations, with its end, if an upload of `len` bytes fits into the rest
     /// of it.
     fn current_with_room(
         self: &Arc<Self>,
+        place: Place,
         len: u64,
     ) -> Option<(Arc<BulkFile>, u64, InFlightGuard)> {
         let mut state = self.state.lock();
-        let current = state.current.as_ref().filter(|current| current.is_open())?;
+        let current = state.current[place].as_ref().filter(|current| current.is_open())?;
         let (file, end) = (current.file.clone(), current.end);
         if format::span(len) > self.file_end() - end {
             return None;
@@ -297,16 +320,17 @@ impl BulkFiles {
         Some((file, end, in_flight))
     }
 
-    /// Begins the next file, which takes reservations from now on. The file before is sealed once its
+    /// Begins the next file of a place, which takes reservations from now on. The file before is sealed once its
     /// uploads have ended. The new file's name is durable when this returns.
     async fn begin_file(
         self: &Arc<Self>,
+        place: Place,
         begun: &mut Option<BulkId>,
     ) -> Result<(Arc<BulkFile>, u64, InFlightGuard), DiskError> {
         // In flight before it exists, so that garbage collection never finds it half made.
         let (id, in_flight) = {
             let mut state = self.state.lock();
-            let id = state.take_id();
+            let id = state.take_id(place);
             (id, InFlightGuard::new(self, &mut state, id))
         };
         let identity = BulkFileId {
@@ -320,16 +344,16 @@ impl BulkFiles {
         // Made durable by the first sync of payload, before which no record names the file.
         handle.write_at(0, identity.encode()).await?;
         if !self.env.mutated(Mutant::SkipBulkFolderSync) {
-            self.env.disk.sync_folder(Some(&self.options.folder)).await?;
+            self.env.disk.sync_folder(Some(&self.options.folder_of(place))).await?;
         }
         let file = Arc::new(BulkFile::new(&self.env, identity, handle));
-        self.state.lock().current = Some(CurrentFile { file: file.clone(), end: BLOCK });
+        self.state.lock().current[place] = Some(CurrentFile { file: file.clone(), end: BLOCK });
         Ok((file, BLOCK, in_flight))
     }
 
     /// Removes a file that a failed reservation has made. A file that cannot be removed is garbage.
     async fn remove_begun(&self, id: BulkId) {
-        self.state.lock().current.take_if(|current| current.file.identity.file == id);
+        self.state.lock().current[id.place()].take_if(|current| current.file.identity.file == id);
         if let Err(error) = self.env.disk.remove(&self.options.path(id)).await
             && error.kind != DiskErrorKind::NotFound
         {

@@ -15,6 +15,7 @@ use super::reserve::{SpacePromise, UploadPiece};
 use super::{BulkError, BulkFiles, InFlightGuard};
 use crate::entry::Extent;
 use crate::env::{DiskError, Fut};
+use crate::place::Place;
 
 /// Payload on its way into bulk files, of a known length or of one that only its end tells.
 ///
@@ -22,6 +23,7 @@ use crate::env::{DiskError, Fut};
 /// that [`PayloadUpload::write`] waits for the device.
 pub struct PayloadUpload {
     bulk: Arc<BulkFiles>,
+    place: Place,
     /// The pieces that have begun, in order. The last one is being filled while `filler` is set; all
     /// others are full.
     pieces: Vec<UploadPiece>,
@@ -100,10 +102,11 @@ impl fmt::Debug for UploadGuard {
 }
 
 impl PayloadUpload {
-    /// An upload with its first piece, or without any, for one that reserves space with its first
+    /// An upload to a place with its first piece, or without any, for one that reserves space with its first
     /// bytes. `len` bytes are announced, and may become `len_max`. Does no I/O.
     pub(super) fn new(
         bulk: Arc<BulkFiles>,
+        place: Place,
         len: u64,
         len_max: u64,
         promise: Option<SpacePromise>,
@@ -111,6 +114,7 @@ impl PayloadUpload {
     ) -> Self {
         let mut upload = Self {
             bulk,
+            place,
             pieces: Vec::new(),
             filler: None,
             len,
@@ -144,7 +148,7 @@ impl PayloadUpload {
         }
         if placed < self.len {
             let step = self.bulk.step(placed);
-            let piece = self.bulk.reserve_next(self.len - placed, step).await?;
+            let piece = self.bulk.reserve_next(self.place, self.len - placed, step).await?;
             self.took(piece.allocated - piece.extent.position);
             self.pieces.push(piece);
             self.fill_last();
@@ -157,7 +161,7 @@ impl PayloadUpload {
     async fn announce_more(&mut self) -> Result<(), BulkError> {
         let more = self.len.min(self.len_max - self.len);
         if self.promise.is_some() {
-            self.promise = Some(self.bulk.promise(more, None).await?);
+            self.promise = Some(self.bulk.promise_more(self.place, more).await?);
         }
         self.len += more;
         Ok(())

@@ -1,7 +1,9 @@
-//! S3's storage classes.
+//! S3's storage classes, and the place of each.
 
-/// The storage class of an object. Every class is stored alike here; the class is kept and returned as the client set
-/// it.
+use crate::place::Place;
+
+/// The storage class of an object, kept and returned as the client set it. [`StorageClass::place`] tells where its payload
+/// lies; objects of every class are read at once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[repr(u8)]
 pub enum StorageClass {
@@ -52,6 +54,14 @@ impl StorageClass {
             StorageClass::GlacierIr => "GLACIER_IR",
             StorageClass::Glacier => "GLACIER",
             StorageClass::DeepArchive => "DEEP_ARCHIVE",
+        }
+    }
+
+    /// The place for the payload of the class: cold for `GLACIER_IR`, hot for all others.
+    pub fn place(self) -> Place {
+        match self {
+            StorageClass::GlacierIr => Place::Cold,
+            _ => Place::Hot,
         }
     }
 

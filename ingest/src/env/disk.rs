@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Fut;
+use crate::place::Place;
 
 /// The path of a file or folder below the data directory: `/`-separated names of `a-z 0-9 . _ -`.
 ///
@@ -49,6 +50,23 @@ impl FilePath {
     /// The last name of the path, without the folders before it.
     pub fn name(&self) -> &str {
         self.0.rsplit_once('/').map_or(&self.0, |(_, name)| name)
+    }
+
+    /// Returns the place to which a file or folder with this path belongs.
+    pub fn place(&self) -> Place {
+        match self.0.split('/').next() {
+            Some(Place::FOLDER) => Place::Cold,
+            _ => Place::Hot,
+        }
+    }
+
+    /// Returns the path in a place that corresponds to this path in the hot place.
+    #[must_use]
+    pub fn within(&self, place: Place) -> Self {
+        match place {
+            Place::Hot => self.clone(),
+            Place::Cold => Self::new(Place::FOLDER).join(self.as_str()),
+        }
     }
 
     /// The path as text, with `/` between the names in their order, relative to the data directory.
@@ -169,9 +187,9 @@ pub trait Disk: Send + Sync {
     /// directory itself. After an error the names that it covered are in doubt.
     fn sync_folder<'a>(&'a self, folder: Option<&'a FilePath>) -> Fut<'a, Result<(), DiskError>>;
 
-    /// Bytes that may still be written to the device. Other writers may take them before the caller
-    /// does.
-    fn free_bytes(&self) -> Fut<'_, Result<u64, DiskError>>;
+    /// Bytes that may still be written to the device of a place. Other writers may take them before the
+    /// caller does. Fails with [`DiskErrorKind::Refused`] when the cold place has vanished.
+    fn free_bytes(&self, place: Place) -> Fut<'_, Result<u64, DiskError>>;
 }
 
 /// An open file. Operations may run at once, and take effect in any order unless awaited in turn. An
@@ -213,4 +231,22 @@ pub trait File: Send + Sync {
     /// Writes, then syncs: one job in production, two crash points in the simulation. Durable on
     /// success; on an error the rules of [`File::write_at`] and [`File::sync`] hold.
     fn write_synced(&self, position: u64, bytes: Bytes) -> Fut<'_, Result<(), DiskError>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_tells_its_place() {
+        for hot in ["p0000/segments/0000000001.seg", "log-0000.mark", "p0000/cold", "colder/x"] {
+            let hot = FilePath::new(hot);
+            for place in Place::ALL {
+                assert_eq!(hot.within(place).place(), place, "{hot}");
+            }
+        }
+        assert_eq!(FilePath::new("cold").place(), Place::Cold);
+        let file = FilePath::new("p0000/bulk/1").within(Place::Cold);
+        assert_eq!(file.as_str(), "cold/p0000/bulk/1");
+    }
 }

@@ -22,6 +22,7 @@ use futures::channel::oneshot;
 use parking_lot::Mutex;
 
 use super::{Disk, DiskError, File, FilePath, Fut, OpenMode, Random};
+use crate::place::Place;
 
 mod errno;
 
@@ -206,10 +207,13 @@ impl Disk for OsDisk {
             .run(folder.unwrap_or(&root), "sync folder", move || fs::File::open(place)?.sync_all())
     }
 
-    fn free_bytes(&self) -> Fut<'_, Result<u64, DiskError>> {
-        let place = self.root.clone();
-        self.hands.run(&FilePath::new("root"), "ask for free space", move || {
-            let found = rustix::fs::statvfs(&*place)?;
+    fn free_bytes(&self, place: Place) -> Fut<'_, Result<u64, DiskError>> {
+        let (folder, found) = match place {
+            Place::Hot => (FilePath::new("root"), self.root.to_path_buf()),
+            Place::Cold => (FilePath::new(Place::FOLDER), self.root.join(Place::FOLDER)),
+        };
+        self.hands.run(&folder, "ask for free space", move || {
+            let found = rustix::fs::statvfs(&*found)?;
             Ok(found.f_bavail.saturating_mul(found.f_frsize))
         })
     }

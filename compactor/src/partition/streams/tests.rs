@@ -2,6 +2,7 @@ use bytes::Bytes;
 use ingest::bulk;
 use ingest::env::FilePath;
 use ingest::ids::{BulkId, PartitionId, StoreId};
+use ingest::place::PerPlace;
 use simulator::{Sim, SimDisk};
 
 use super::*;
@@ -14,7 +15,7 @@ fn options(next: BulkId) -> bulk::BulkOptions {
         folder: FilePath::new("bulk"),
         store: StoreId([1; 16]),
         partition: PartitionId::ZERO,
-        next,
+        next: PerPlace::each(|place| BulkId::of(place, next.number())),
         file_bytes_max: 1 << 20,
         sync_bytes: 1 << 20,
         reserve_bytes: 0,

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use compactor::partition::{PayloadWriter, WrittenPayload};
+use ingest::place::Place;
 use ingest::record::RecordPayload;
 use s3::checksum::crc64_nvme;
 use s3::error::S3Error;
@@ -9,6 +10,15 @@ use s3::error::S3Error;
 use crate::api::context::S3Context;
 use crate::api::errors::payload_error;
 use crate::api::request::S3Request;
+
+/// The target of payload.
+#[derive(Clone, Copy, Debug)]
+pub struct PayloadTarget {
+    /// The place of its storage class.
+    pub place: Place,
+    /// Up to this number of bytes stay in memory, and go into the record.
+    pub inline_max: u64,
+}
 
 /// The sink of a payload of announced length. Dropping it abandons the bytes.
 pub enum PayloadSink {
@@ -19,18 +29,18 @@ pub enum PayloadSink {
 }
 
 impl PayloadSink {
-    /// Opens a sink for `len` bytes in the partition of the request's bucket; up to `inline_max` bytes stay in memory.
-    /// Fails with `SlowDown` when there is no room.
+    /// Opens a sink for `len` bytes of a target in the partition of the request's bucket. Fails with `SlowDown` when there is
+    /// no room.
     pub async fn open(
         context: &S3Context,
         request: &S3Request,
+        target: PayloadTarget,
         len: u64,
-        inline_max: u64,
     ) -> Result<Self, S3Error> {
-        Ok(if len <= inline_max {
+        Ok(if len <= target.inline_max {
             PayloadSink::Memory(BytesMut::with_capacity(len as usize))
         } else {
-            PayloadSink::Large(context.begin_payload(request, len).await?)
+            PayloadSink::Large(context.begin_payload(request, target.place, len).await?)
         })
     }
 
@@ -39,9 +49,11 @@ impl PayloadSink {
     pub async fn open_unannounced(
         context: &S3Context,
         request: &S3Request,
+        place: Place,
         len_max: u64,
     ) -> Result<Self, S3Error> {
-        Ok(PayloadSink::Large(context.begin_unannounced_payload(request, len_max).await?))
+        let writer = context.begin_unannounced_payload(request, place, len_max).await?;
+        Ok(PayloadSink::Large(writer))
     }
 
     /// True when the bytes do not stay in memory.

@@ -2,7 +2,7 @@
 
 use s3::checksum::etag;
 
-use super::part_place::{INLINE_BYTES_MAX, PartPlace};
+use super::part_place::PartPlace;
 use crate::api::body;
 use crate::api::context::S3Context;
 use crate::api::request::{RequestBody, S3Request};
@@ -12,8 +12,8 @@ use crate::api::response::{self, HandlerResult};
 /// `NoSuchUpload`, before the body is taken, unless the upload is open.
 pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
     let place = PartPlace::of(context, request).await?;
-    let wanted = place.algorithm;
-    let taken = body::take_payload(context, request, body, INLINE_BYTES_MAX, wanted).await?;
+    let (target, wanted) = (place.target, place.algorithm);
+    let taken = body::take_payload(context, request, body, target, wanted).await?;
     let (part, _) = place.store(context, request, taken).await?;
     let mut answer = response::empty(200);
     response::set(&mut answer, "etag", &etag(&part.md5, 0));

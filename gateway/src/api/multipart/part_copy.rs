@@ -7,7 +7,7 @@ use s3::document::CopyPartResult;
 use s3::error::{ErrorCode, S3Error};
 use s3::names::number;
 
-use super::part_place::{INLINE_BYTES_MAX, PartPlace};
+use super::part_place::PartPlace;
 use crate::api::body;
 use crate::api::context::S3Context;
 use crate::api::object::copy_source::CopySource;
@@ -26,7 +26,7 @@ pub async fn copy(context: &S3Context, request: &S3Request) -> HandlerResult {
     let range = request.header(RANGE)?;
     let mut from = source.open(context, request, |size| source_range(range, size)).await?;
     let (bytes, len, wanted) = (&mut from.body, from.len, place.algorithm);
-    let copied = body::copy_payload(context, request, bytes, len, INLINE_BYTES_MAX, wanted).await?;
+    let copied = body::copy_payload(context, request, bytes, len, place.target, wanted).await?;
     let (part, created) = place.store(context, request, copied).await?;
     let mut answer = response::document(&CopyPartResult {
         last_modified: s3::time::xml(created.micros()),

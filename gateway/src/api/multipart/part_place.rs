@@ -12,13 +12,13 @@ use s3::checksum::ChecksumAlgorithm;
 use s3::error::S3Error;
 
 use super::open_upload::open_upload;
-use crate::api::body::{self, TakenPayload};
+use crate::api::body::{self, PayloadTarget, TakenPayload};
 use crate::api::context::{BucketView, S3Context};
 use crate::api::errors::unexpected;
 use crate::api::request::S3Request;
 
 /// Parts never stay in memory: the object that they become names them by their extents.
-pub const INLINE_BYTES_MAX: u64 = 0;
+const INLINE_BYTES_MAX: u64 = 0;
 
 /// The place of a part that a request stores.
 pub struct PartPlace {
@@ -28,6 +28,8 @@ pub struct PartPlace {
     number: PartNumber,
     /// The checksum that every part of the upload has; `None` for an upload that was begun without an algorithm.
     pub algorithm: Option<ChecksumAlgorithm>,
+    /// The target of the part's payload, which follows from the upload's storage class.
+    pub target: PayloadTarget,
 }
 
 impl PartPlace {
@@ -45,7 +47,9 @@ impl PartPlace {
             // With another checksum no completion could take the part.
             body::check_algorithm(request, algorithm)?;
         }
-        Ok(Self { bucket, key, upload, number, algorithm })
+        let place = open.attributes.storage_class().place();
+        let target = PayloadTarget { place, inline_max: INLINE_BYTES_MAX };
+        Ok(Self { bucket, key, upload, number, algorithm, target })
     }
 
     /// Stores a part here in place of an earlier one, gives its payload's guard the outcome, and returns the part and the

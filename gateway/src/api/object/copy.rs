@@ -10,7 +10,7 @@ use s3::error::{ErrorCode, S3Error};
 use super::attributes::{REDIRECT_LOCATION, attributes, wanted_checksum};
 use super::copy_source::CopySource;
 use super::write::write;
-use crate::api::body::{self, TakenPayload};
+use crate::api::body::{self, PayloadTarget, TakenPayload};
 use crate::api::conditions;
 use crate::api::context::S3Context;
 use crate::api::request::S3Request;
@@ -103,9 +103,10 @@ pub async fn copy(context: &S3Context, request: &S3Request) -> HandlerResult {
     if is_itself && !changes {
         return Err(ErrorCode::InvalidRequest.because("This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."));
     }
-    let inline_max = context.options.inline_bytes_max;
+    let place = own.storage_class().place();
+    let target = PayloadTarget { place, inline_max: context.options.inline_bytes_max };
     let (bytes, len) = (&mut from.body, from.len);
-    let copied = body::copy_payload(context, request, bytes, len, inline_max, wanted).await?;
+    let copied = body::copy_payload(context, request, bytes, len, target, wanted).await?;
     let attributes = directives.attributes(own, &from.object.attributes, &copied);
     let checksums = match attributes.checksums.as_slice() {
         [] => vec![copied.visible_checksum()],

@@ -157,8 +157,8 @@ pub async fn put(
     form: PostForm,
 ) -> HandlerResult {
     let PostForm { body, fields, .. } = form;
-    let (file, inline_max) = (body.file(sizes), context.options.inline_bytes_max);
-    let take = |wanted| body::take_file(context, request, file, inline_max, wanted);
+    let file = body.file(sizes);
+    let take = |target, wanted| body::take_file(context, request, file, target, wanted);
     let stored = put_with(context, request, take).await?;
     let domains = &context.options.authentication.domains;
     Ok(answer::answer(domains, request, &fields, stored))

@@ -7,7 +7,7 @@ use s3::operation::Operation;
 
 use super::attributes::{attributes, wanted_checksum};
 use super::write::write;
-use crate::api::body::{self, TakenPayload};
+use crate::api::body::{self, PayloadTarget, TakenPayload};
 use crate::api::conditions;
 use crate::api::context::S3Context;
 use crate::api::request::{RequestBody, S3Request};
@@ -15,19 +15,18 @@ use crate::api::response::{self, HandlerResult, add_checksum, add_written};
 
 /// PutObject. The response comes after the object is durable and visible. The object appears as a whole or not at all.
 pub async fn put(context: &S3Context, request: &S3Request, body: RequestBody) -> HandlerResult {
-    let inline_max = context.options.inline_bytes_max;
-    put_with(context, request, |wanted| {
-        body::take_payload(context, request, body, inline_max, wanted)
+    put_with(context, request, |target, wanted| {
+        body::take_payload(context, request, body, target, wanted)
     })
     .await
 }
 
 /// PutObject with payload that `take` takes, once everything else about the request is known to be right. `take` gets the
-/// algorithm of the checksum that the request wants.
+/// target of the payload, and the algorithm of the checksum that the request wants.
 pub async fn put_with<T>(
     context: &S3Context,
     request: &S3Request,
-    take: impl FnOnce(Option<ChecksumAlgorithm>) -> T,
+    take: impl FnOnce(PayloadTarget, Option<ChecksumAlgorithm>) -> T,
 ) -> HandlerResult
 where
     T: Future<Output = Result<TakenPayload, S3Error>>,
@@ -37,7 +36,9 @@ where
     let condition = conditions::of_write(&request.parts.headers)?;
     let attributes = attributes(request)?;
     let wanted = wanted_checksum(request, "x-amz-sdk-checksum-algorithm")?;
-    let taken = take(wanted).await?;
+    let place = attributes.storage_class().place();
+    let target = PayloadTarget { place, inline_max: context.options.inline_bytes_max };
+    let taken = take(target, wanted).await?;
     let checksum = taken.visible_checksum();
     let mut attributes = Attributes {
         size: taken.size,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::channel::oneshot;
 use ingest::env::{Disk, DiskError, DiskErrorKind, File, FilePath, Fut, OpenMode};
+use ingest::place::Place;
 
 use super::content::{FileContent, PendingSync};
 use super::fault::{DiskOperation, FaultKind};
@@ -53,7 +54,9 @@ impl SimDisk {
         self.world.trace.event(format_args!("{now} {operation:?} {path} {argument}"));
         let mut faults = state.faults.iter_mut();
         let fault = faults.find_map(|fault| fault.meets(operation, path).then_some(fault.kind));
+        let is_away = state.is_cold_away && path.place() == Place::Cold;
         let acted = match fault {
+            _ if is_away => Err(DiskErrorKind::Refused),
             Some(FaultKind::Error) if operation != DiskOperation::Sync => Err(DiskErrorKind::Io),
             Some(FaultKind::Exhausted) => Err(DiskErrorKind::Exhausted),
             fault => act(&mut state, fault),
@@ -107,9 +110,10 @@ impl DiskState {
         self.next_change += 1;
     }
 
-    /// True when the files may take this number of bytes more.
-    fn has_room(&self, more: u64) -> bool {
-        self.capacity.is_none_or(|capacity| self.used_bytes() + more <= capacity)
+    /// True when the files of the place of a path may take this number of bytes more.
+    fn has_room(&self, path: &FilePath, more: u64) -> bool {
+        let place = path.place();
+        self.capacity.get(&place).is_none_or(|capacity| self.used_bytes(place) + more <= *capacity)
     }
 
     fn content(&mut self, file: u64) -> &mut FileContent {
@@ -228,10 +232,11 @@ impl Disk for SimDisk {
         )
     }
 
-    fn free_bytes(&self) -> Fut<'_, Result<u64, DiskError>> {
-        let root = FilePath::new("root");
-        self.at_once(DiskOperation::Look, &root, format_args!("free"), |state| {
-            Ok(state.capacity.map_or(u64::MAX >> 1, |all| all.saturating_sub(state.used_bytes())))
+    fn free_bytes(&self, place: Place) -> Fut<'_, Result<u64, DiskError>> {
+        let folder = FilePath::new("root").within(place);
+        self.at_once(DiskOperation::Look, &folder, format_args!("free"), |state| {
+            let free = |all: &u64| all.saturating_sub(state.used_bytes(place));
+            Ok(state.capacity.get(&place).map_or(u64::MAX >> 1, free))
         })
     }
 }
@@ -293,7 +298,7 @@ impl File for SimFile {
         let argument = (position, bytes.len(), crc32c::crc32c(&bytes));
         let act = |state: &mut DiskState, fault: Option<FaultKind>| {
             let more = state.grows_by(file, &(position..position + bytes.len() as u64));
-            if !state.has_room(more) {
+            if !state.has_room(&self.path, more) {
                 return Err(DiskErrorKind::NoSpace);
             }
             state.write_bytes += bytes.len() as u64;
@@ -318,7 +323,7 @@ impl File for SimFile {
         let file = self.file;
         self.disk.at_once(DiskOperation::Allocate, &self.path, format_args!("{range:?}"), |state| {
             let more = state.grows_by(file, &range);
-            if !state.has_room(more) {
+            if !state.has_room(&self.path, more) {
                 return Err(DiskErrorKind::NoSpace);
             }
             state.content(file).allocate(&range);

@@ -13,6 +13,7 @@ use ingest::env::FilePath;
 use ingest::ids::{BulkId, PartitionId, StoreId};
 use ingest::log::ReadError;
 use ingest::mutant::Mutant;
+use ingest::place::{PerPlace, Place};
 use proptest::prelude::*;
 use simulator::trace::Trace;
 use simulator::{CrashSurvival, DiskFault, DiskOperation, FaultKind, Sim, SimDisk};
@@ -24,7 +25,7 @@ pub fn options() -> BulkOptions {
         folder: FilePath::new("p0000/bulk"),
         store: StoreId([3; 16]),
         partition: PartitionId::ZERO,
-        next: BulkId::ZERO,
+        next: PerPlace::default(),
         file_bytes_max: 1 << 20,
         sync_bytes: 100 << 10,
         reserve_bytes: 0,
@@ -32,7 +33,7 @@ pub fn options() -> BulkOptions {
 }
 
 pub fn path(id: BulkId) -> FilePath {
-    FilePath::new(format!("p0000/bulk/{:010}.bulk", id.get()))
+    FilePath::new(format!("p0000/bulk/{:010}.bulk", id.number())).within(id.place())
 }
 
 pub async fn open(sim: &Sim, disk: &SimDisk) -> Arc<BulkFiles> {
@@ -50,7 +51,7 @@ pub async fn upload(
     bytes: &Bytes,
     lens: &[usize],
 ) -> Result<UploadedPayload, BulkError> {
-    let mut upload = bulk.begin(bytes.len() as u64).await?;
+    let mut upload = bulk.begin(Place::Hot, bytes.len() as u64).await?;
     let mut rest = bytes.clone();
     for len in lens.iter().cycle() {
         if rest.is_empty() {
@@ -146,15 +147,15 @@ fn a_file_is_sealed_when_it_is_full_and_let_go_of() {
         assert_eq!(bulk.open_files(), [first]);
         let other = upload(&bulk, &payload(2, 700_000), &[50_000]).await.expect("written");
         assert_eq!(other.extents[0].file, second);
-        assert_eq!(bulk.highest(), second);
+        assert_eq!(bulk.next()[Place::Hot], second.next());
         // Full, and its record's outcome is not known yet.
         assert!(!bulk.is_sealed(first));
-        assert_eq!(bulk.collectable().await, Ok(vec![]));
+        assert_eq!(bulk.collectable(Place::Hot).await, Ok(vec![]));
         drop(one.guard);
         drop(other.guard);
         assert!(bulk.is_sealed(first) && !bulk.is_sealed(second) && bulk.in_flight().is_empty());
         assert_eq!(bulk.open_files(), [second]);
-        assert_eq!(bulk.collectable().await, Ok(vec![first]));
+        assert_eq!(bulk.collectable(Place::Hot).await, Ok(vec![first]));
         // A reader that began goes on; one that comes after is told that something is wrong.
         let mut reader = bulk.read(one.extents.clone(), 0..700_000);
         let mut found = reader.next().await.expect("read").expect("bytes").to_vec();
@@ -176,13 +177,13 @@ fn a_new_life_begins_a_new_file_with_a_new_number() {
         let bulk = open(sim, disk).await;
         let written = upload(&bulk, &payload(1, 300_000), &[50_000]).await.expect("written");
         let bulk = open(sim, disk).await;
-        assert_eq!(bulk.highest(), BulkId::new(1));
+        assert_eq!(bulk.next()[Place::Hot], BulkId::new(2));
         assert!(bulk.is_sealed(BulkId::new(1)), "nothing is appended to it any more");
         let next = upload(&bulk, &payload(2, 300_000), &[50_000]).await.expect("written");
         assert_eq!(next.extents[0].file, BulkId::new(2));
         let found = read(&bulk, &written.extents, 0..300_000).await.expect("read");
         assert!(found == payload(1, 300_000));
-        let known = BulkOptions { next: BulkId::new(9), ..options() };
+        let known = BulkOptions { next: PerPlace::each(|place| BulkId::of(place, 9)), ..options() };
         let bulk = BulkFiles::open(sim.env(disk), known).await.expect("opens");
         bulk.skip_to(BulkId::new(4));
         let later = upload(&bulk, &payload(3, 300_000), &[50_000]).await.expect("written");
@@ -194,16 +195,22 @@ fn a_new_life_begins_a_new_file_with_a_new_number() {
 fn too_few_or_too_many_bytes_are_refused() {
     run(4, async |sim, disk| {
         let bulk = open(sim, disk).await;
-        let mut short = bulk.begin(1000).await.expect("begun");
+        let mut short = bulk.begin(Place::Hot, 1000).await.expect("begun");
         short.write(payload(1, 999)).await.expect("taken");
         let refused = short.finish().await.expect_err("a byte is missing");
         assert_eq!(refused, BulkError::WrongLength { announced: 1000, given: 999 });
-        let mut long = bulk.begin(1000).await.expect("begun");
+        let mut long = bulk.begin(Place::Hot, 1000).await.expect("begun");
         let refused = long.write(payload(1, 1001)).await.expect_err("a byte too many");
         assert_eq!(refused, BulkError::WrongLength { announced: 1000, given: 1001 });
         assert_eq!(long.finish().await.expect_err("broken"), BulkError::Broken);
         assert!(bulk.in_flight().is_empty());
-        let empty = bulk.begin(0).await.expect("begun").finish().await.expect("nothing to write");
+        let empty = bulk
+            .begin(Place::Hot, 0)
+            .await
+            .expect("begun")
+            .finish()
+            .await
+            .expect("nothing to write");
         assert!(empty.extents.is_empty());
     });
 }
@@ -212,7 +219,7 @@ fn too_few_or_too_many_bytes_are_refused() {
 fn an_abandoned_upload_leaves_its_space_to_nobody() {
     run(5, async |sim, disk| {
         let bulk = open(sim, disk).await;
-        let mut abandoned = bulk.begin(300_000).await.expect("begun");
+        let mut abandoned = bulk.begin(Place::Hot, 300_000).await.expect("begun");
         abandoned.write(payload(1, 280_000)).await.expect("taken");
         drop(abandoned);
         let written = upload(&bulk, &payload(2, 300_000), &[50_000]).await.expect("written");
@@ -242,14 +249,14 @@ fn a_shortened_upload_leaves_its_rest_to_the_next() {
         run(len as u64, async |sim, disk| {
             let bulk = open(sim, disk).await;
             let bytes = payload(1, len);
-            let mut upload = bulk.begin(3_000_000).await.expect("begun");
+            let mut upload = bulk.begin(Place::Hot, 3_000_000).await.expect("begun");
             for at in (0..len).step_by(50_000) {
                 upload.write(bytes.slice(at..len.min(at + 50_000))).await.expect("taken");
             }
             upload.shorten().await.expect("shortened");
             assert!(upload.write(payload(9, 1)).await.is_err(), "{len}: no byte follows");
             drop(upload);
-            let mut upload = bulk.begin(3_000_000).await.expect("begun");
+            let mut upload = bulk.begin(Place::Hot, 3_000_000).await.expect("begun");
             upload.write(bytes.clone()).await.expect("taken");
             upload.shorten().await.expect("shortened");
             let written = upload.finish().await.expect("finished");
@@ -295,10 +302,11 @@ fn an_upload_of_unknown_length_takes_place_as_it_comes() {
         run(len as u64, async |sim, disk| {
             let bulk = open(sim, disk).await;
             let bytes = payload(1, len);
-            let mut abandoned = bulk.begin_unannounced(most as u64).await.expect("begun");
+            let mut abandoned =
+                bulk.begin_unannounced(Place::Hot, most as u64).await.expect("begun");
             abandoned.write(bytes.clone()).await.expect("taken");
             drop(abandoned);
-            let mut upload = bulk.begin_unannounced(most as u64).await.expect("begun");
+            let mut upload = bulk.begin_unannounced(Place::Hot, most as u64).await.expect("begun");
             for at in (0..len).step_by(50_000) {
                 upload.write(bytes.slice(at..len.min(at + 50_000))).await.expect("taken");
             }
@@ -325,13 +333,13 @@ fn an_upload_of_unknown_length_takes_place_as_it_comes() {
     }
     run(1, async |sim, disk| {
         let bulk = open(sim, disk).await;
-        let mut long = bulk.begin_unannounced(1000).await.expect("begun");
+        let mut long = bulk.begin_unannounced(Place::Hot, 1000).await.expect("begun");
         let refused = long.write(payload(1, 1001)).await.expect_err("a byte too many");
         assert_eq!(refused, BulkError::WrongLength { announced: 1000, given: 1001 });
         // A short one keeps no place from the next.
         let mut files = Vec::new();
         for _ in 0..5 {
-            let mut short = bulk.begin_unannounced(1 << 40).await.expect("begun");
+            let mut short = bulk.begin_unannounced(Place::Hot, 1 << 40).await.expect("begun");
             short.write(payload(1, 1000)).await.expect("taken");
             short.shorten().await.expect("shortened");
             files.push(short.finish().await.expect("finished").extents[0].file);
@@ -348,7 +356,7 @@ fn a_dropped_write_cannot_be_finished() {
     for seed in 0..20 {
         waited += run(seed, async |sim, disk| {
             let bulk = open(sim, disk).await;
-            let mut upload = bulk.begin(900_000).await.expect("begun");
+            let mut upload = bulk.begin(Place::Hot, 900_000).await.expect("begun");
             {
                 let write = std::pin::pin!(upload.write(payload(1, 900_000)));
                 if futures::poll!(write).is_ready() {
@@ -369,7 +377,7 @@ fn a_dropped_begin_leaves_only_garbage() {
         cut_short += run(seed, async |sim, disk| {
             let env = sim.env(disk);
             let bulk = open(sim, disk).await;
-            let mut begin = Box::pin(bulk.begin(2_000_000));
+            let mut begin = Box::pin(bulk.begin(Place::Hot, 2_000_000));
             for _ in 0..polls {
                 if futures::poll!(&mut begin).is_ready() {
                     return 0;
@@ -381,7 +389,7 @@ fn a_dropped_begin_leaves_only_garbage() {
             let written = upload(&bulk, &payload(1, 300_000), &[50_000]).await.expect("written");
             let found = read(&bulk, &written.extents, 0..300_000).await.expect("read");
             assert!(found == payload(1, 300_000));
-            for id in bulk.collectable().await.expect("listed") {
+            for id in bulk.collectable(Place::Hot).await.expect("listed") {
                 bulk.remove(id).await.expect("removed");
             }
             assert_eq!(bulk.list().await, Ok(vec![written.extents[0].file]));
@@ -397,12 +405,12 @@ fn a_full_device_refuses_before_anything_is_taken() {
         let reserve = BulkOptions { reserve_bytes: 200_000, ..options() };
         let bulk = BulkFiles::open(sim.env(disk), reserve).await.expect("opens");
         disk.set_capacity(Some(1_000_000));
-        let full = bulk.begin(900_000).await.err().expect("no room above the reserve");
+        let full = bulk.begin(Place::Hot, 900_000).await.err().expect("no room above the reserve");
         assert!(matches!(full, BulkError::Full { free: 1_000_000, .. }), "{full:?}");
         assert_eq!(bulk.list().await, Ok(vec![]), "nothing was begun");
         let written = upload(&bulk, &payload(1, 600_000), &[50_000]).await.expect("written");
         for len in [300_000, 5_000_000, u64::MAX] {
-            assert!(matches!(bulk.begin(len).await, Err(BulkError::Full { .. })));
+            assert!(matches!(bulk.begin(Place::Hot, len).await, Err(BulkError::Full { .. })));
         }
         assert_eq!(bulk.list().await, Ok(vec![BulkId::new(1)]));
         let found = read(&bulk, &written.extents, 0..600_000).await.expect("reads go on");
@@ -421,7 +429,7 @@ fn a_device_that_fills_meanwhile_leaves_no_half_made_file() {
             let bulk = open(sim, disk).await;
             let bytes = payload(1, 2_500_000);
             let given = async {
-                let mut upload = bulk.begin(2_500_000).await?;
+                let mut upload = bulk.begin(Place::Hot, 2_500_000).await?;
                 for at in (0..bytes.len()).step_by(70_000) {
                     upload.write(bytes.slice(at..bytes.len().min(at + 70_000))).await?;
                 }
@@ -455,7 +463,7 @@ fn little_comes_of_much(sent: usize, mutant: Option<Mutant>) -> Result<(), Strin
         let bulk = open(&sim, &disk).await;
         let mut kept = Vec::new();
         for tag in 0..8 {
-            let mut abandoned = bulk.begin(900_000).await.expect("begun");
+            let mut abandoned = bulk.begin(Place::Hot, 900_000).await.expect("begun");
             abandoned.write(payload(9, sent)).await.expect("taken");
             let held = disk.used_bytes();
             kept.push(upload(&bulk, &payload(tag, 30_000), &[9_000]).await.expect("written"));
@@ -510,7 +518,7 @@ fn what_a_killed_process_had_reserved_is_given_back_by_the_next() {
             let written = upload(&bulk, &payload(1, 30_000), &[9_000]).await.expect("written");
             let mut uploads = Vec::new();
             for _ in 0..4 {
-                let mut upload = bulk.begin(900_000).await.expect("begun");
+                let mut upload = bulk.begin(Place::Hot, 900_000).await.expect("begun");
                 upload.write(payload(2, 5_000)).await.expect("taken");
                 uploads.push(upload);
             }
@@ -558,9 +566,9 @@ fn a_promise_counts_for_what_comes() {
     run(9, async |sim, disk| {
         let bulk = open(sim, disk).await;
         disk.set_capacity(Some(1_000_000));
-        let mut idle = bulk.begin(900_000).await.expect("begun");
+        let mut idle = bulk.begin(Place::Hot, 900_000).await.expect("begun");
         idle.write(payload(1, 10)).await.expect("taken");
-        let second = bulk.begin(500_000).await.err().expect("the room is promised");
+        let second = bulk.begin(Place::Hot, 500_000).await.err().expect("the room is promised");
         assert!(matches!(second, BulkError::Full { .. }));
         sim.sleep(Duration::from_secs(500)).await;
         let second = upload(&bulk, &payload(2, 500_000), &[50_000]).await.expect("written");
@@ -596,7 +604,7 @@ proptest! {
             for (tag, (slot, what, len)) in steps.into_iter().enumerate() {
                 let Some((mut upload, bytes, given)) = open_uploads[slot].take() else {
                     let bytes = payload(tag as u8, len);
-                    let upload = bulk.begin(len as u64).await.expect("begun");
+                    let upload = bulk.begin(Place::Hot, len as u64).await.expect("begun");
                     open_uploads[slot] = Some((upload, bytes, 0));
                     continue;
                 };
@@ -651,7 +659,7 @@ fn a_failed_sync_or_write_fails_all_that_is_unfinished_and_retires_the_file() {
         run(seed, async |sim, disk| {
             let bulk = open(sim, disk).await;
             let before = upload(&bulk, &payload(1, 100_000), &[50_000]).await.expect("written");
-            let mut waiting = bulk.begin(100_000).await.expect("begun");
+            let mut waiting = bulk.begin(Place::Hot, 100_000).await.expect("begun");
             waiting.write(payload(2, 50_000)).await.expect("taken");
             disk.inject(DiskFault::once(operation, ".bulk", 0, FaultKind::Error));
             let failed = upload(&bulk, &payload(3, 400_000), &[50_000]).await;
@@ -706,7 +714,7 @@ fn uploads_of_one_file_share_syncs_and_long_ones_sync_on_the_way() {
             let bulk = open(&sim, &disk).await;
             let large = payload(1, 5_000_000);
             let long = BulkOptions {
-                next: BulkId::new(9),
+                next: PerPlace::each(|place| BulkId::of(place, 9)),
                 file_bytes_max: 8 << 20,
                 sync_bytes: 512 << 10,
                 ..options()
@@ -719,7 +727,7 @@ fn uploads_of_one_file_share_syncs_and_long_ones_sync_on_the_way() {
             // All have written when the first asks.
             let mut uploads = Vec::new();
             for tag in 0..8 {
-                let mut upload = bulk.begin(50_000).await.expect("begun");
+                let mut upload = bulk.begin(Place::Hot, 50_000).await.expect("begun");
                 upload.write(payload(tag, 50_000)).await.expect("taken");
                 uploads.push(upload);
             }
@@ -742,5 +750,5 @@ fn uploads_and_readers_move_between_threads() {
     shared::<UploadedPayload>();
     let _ = |upload: PayloadUpload| sent(upload.finish());
     let _ = |mut reader: BulkReader| sent(reader.next());
-    let _ = |bulk: &'static Arc<BulkFiles>| sent(bulk.begin(1));
+    let _ = |bulk: &'static Arc<BulkFiles>| sent(bulk.begin(Place::Hot, 1));
 }

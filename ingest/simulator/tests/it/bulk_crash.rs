@@ -15,6 +15,7 @@ use futures::future::join;
 use ingest::bulk::{self, BulkFiles, BulkOptions};
 use ingest::entry::Extent;
 use ingest::mutant::Mutant;
+use ingest::place::Place;
 use parking_lot::Mutex;
 use simulator::trace::{Trace, assert_repeatable};
 use simulator::{CrashSurvival, RunStopped, Sim, SimDisk};
@@ -34,7 +35,7 @@ async fn workload(sim: &Sim, disk: &SimDisk, finished: &Mutex<Vec<Finished>>) {
     let bulk = BulkFiles::open(sim.env(disk), small_files()).await.expect("opens");
     let one = async |tag: u8, len: usize, step: usize| {
         let bytes = payload(tag, len);
-        let mut upload = bulk.begin(len as u64).await.expect("begun");
+        let mut upload = bulk.begin(Place::Hot, len as u64).await.expect("begun");
         for start in (0..len).step_by(step) {
             let end = len.min(start + step);
             upload.write(bytes.slice(start..end)).await.expect("written");
@@ -43,7 +44,7 @@ async fn workload(sim: &Sim, disk: &SimDisk, finished: &Mutex<Vec<Finished>>) {
         finished.lock().push((written.extents.to_vec(), bytes));
     };
     join(one(1, 80_000, 9_000), one(2, 400_000, 120_000)).await;
-    drop(bulk.begin(20_000).await.expect("begun"));
+    drop(bulk.begin(Place::Hot, 20_000).await.expect("begun"));
     one(3, 5_000, 5_000).await;
 }
 

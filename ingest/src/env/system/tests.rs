@@ -37,7 +37,7 @@ fn files_are_written_read_renamed_and_removed() {
             let gone = disk.open(&other, OpenMode::Read).await.err().unwrap();
             assert_eq!(gone.kind, DiskErrorKind::NotFound);
             assert_eq!(file.read_at(10, 5).await.unwrap(), "hello");
-            assert!(disk.free_bytes().await.unwrap() > 0);
+            assert!(disk.free_bytes(Place::Hot).await.unwrap() > 0);
         });
     }
 }

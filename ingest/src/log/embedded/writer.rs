@@ -13,6 +13,7 @@ use crate::env::{DiskError, DiskErrorKind, File, FilePath, OpenMode, Task, timeo
 use crate::ids::Offset;
 use crate::log::{AppendError, CommittedRecord, LogLocation};
 use crate::mutant::Mutant;
+use crate::place::Place;
 use crate::time::Tick;
 
 /// Idle time after which an empty batch carries the durable mark.
@@ -188,7 +189,7 @@ async fn has_room(
     path: &FilePath,
     bytes: u64,
 ) -> Result<(), DiskError> {
-    let free = partition.env.disk_dedicated.free_bytes().await?;
+    let free = partition.env.disk_dedicated.free_bytes(Place::Hot).await?;
     if free >= bytes + partition.options.reserve_bytes {
         return Ok(());
     }

@@ -13,6 +13,7 @@ use crate::env::{DiskErrorKind, Fut, timeout};
 use crate::ids::{Offset, PartitionId};
 use crate::log::brokers::{CommittedMessage, ConsumeError, Consumer, PartitionBounds};
 use crate::log::{CommittedRecord, LogLocation, LogReader, ReadError};
+use crate::place::Place;
 use crate::record::Record;
 use crate::time::Tick;
 
@@ -317,7 +318,7 @@ async fn keep(
     // Half of the reserve: this node's own writes end at the whole reserve, but those of other nodes go
     // on for a while.
     let least = shared.options.reserve_bytes / 2;
-    if least > 0 && shared.env.disk.free_bytes().await.is_ok_and(|free| free < least) {
+    if least > 0 && shared.env.disk.free_bytes(Place::Hot).await.is_ok_and(|free| free < least) {
         return Ok(None);
     }
     match shared.partition(partition).spool.keep(wanted).await {

@@ -19,10 +19,10 @@ fn a_store_stops_growing_before_its_catalog_is_full() {
         let bucket = engine.bucket("plain", Versioning::Off).await?;
         let key =
             |number: usize| ObjectKey::new(format!("k{number}").into_bytes()).expect("a short key");
-        // Each cut makes a segment, and each holds an object that stays.
+        // Each cut makes a segment, of hot payload, and each holds an object that stays.
         let mut written = 0;
         let refused = loop {
-            match engine.put(bucket, &key(written), b"payload", WriteCondition::Always).await {
+            match engine.put(bucket, &key(written), b"content", WriteCondition::Always).await {
                 Ok(_) => written += 1,
                 Err(error) => break error,
             }

@@ -8,6 +8,7 @@
 
 mod clock;
 mod cluster;
+mod cold;
 mod costs;
 mod crash;
 mod crowded;

@@ -12,6 +12,7 @@ use ingest::log::replicated::ReplicatedLog;
 use ingest::log::{Log, ReadError};
 use ingest::mutant::Mutant;
 use ingest::name::ObjectKey;
+use ingest::place::Place;
 use ingest::record::{
     PutObject, Record, RecordBody, RecordId, RoomReport, VersionRef, Versioning, WriteCondition,
 };
@@ -133,7 +134,7 @@ async fn abandoned_stream(lonely: &Lonely<'_>) -> Result<(), String> {
     for number in 0..4 {
         lonely.put(&key("k", number), &payload(number)).await?;
     }
-    let begun = lonely.engine.partition.begin_payload(50 << 20).await;
+    let begun = lonely.engine.partition.begin_payload(Place::Hot, 50 << 20).await;
     let mut writer = begun.map_err(|error| error.to_string())?;
     lonely.disk.set_capacity(Some(6 << 20));
     let before = lonely.disk.used_bytes();
@@ -161,7 +162,7 @@ async fn payload_without_room(lonely: &Lonely<'_>) -> Result<(), String> {
         lonely.put(&key("k", number), &payload(number)).await?;
     }
     let large = vec![5; 3_000_000];
-    let begun = lonely.engine.partition.begin_payload(3_000_000).await;
+    let begun = lonely.engine.partition.begin_payload(Place::Hot, 3_000_000).await;
     let mut writer = begun.map_err(|error| error.to_string())?;
     // Others were faster.
     lonely.disk.set_capacity(Some(lonely.disk.used_bytes() + 1_000_000));
@@ -252,11 +253,12 @@ fn a_node_without_room_to_spool_reads_from_the_log() {
 #[test]
 fn payload_is_admitted_by_the_least_room_of_all_nodes() {
     let told = tell(1, None, async |lonely| {
-        let begin = async |len: u64| match lonely.engine.partition.begin_payload(len).await {
-            Ok(_) => Ok(true),
-            Err(PayloadError::Bulk(BulkError::Full { .. })) => Ok(false),
-            Err(error) => Err(error.to_string()),
-        };
+        let begin =
+            async |len: u64| match lonely.engine.partition.begin_payload(Place::Hot, len).await {
+                Ok(_) => Ok(true),
+                Err(PayloadError::Bulk(BulkError::Full { .. })) => Ok(false),
+                Err(error) => Err(error.to_string()),
+            };
         let mut found = vec![begin(5 << 30).await?];
         let node = NodeId::new(2);
         let room = RecordBody::Room(RoomReport { node, bytes: 1 << 20 });

@@ -11,6 +11,7 @@ use ingest::ids::{Offset, PartitionId, SegmentId};
 use ingest::log::embedded;
 use ingest::mutant::Mutant;
 use ingest::name::ObjectKey;
+use ingest::place::Place;
 use ingest::record::{Versioning, WriteCondition};
 use simulator::{Sim, SimDisk};
 
@@ -193,6 +194,7 @@ fn publish_beyond(mutant: Option<Mutant>) -> Result<(), String> {
         env.disk.create_folder(&layout.catalog_folder()).await.expect("made");
         let segment = SegmentMeta {
             id: SegmentId::new(1),
+            place: Place::Hot,
             file: FileDigest::default(),
             references: 1,
             objects: 1,

@@ -12,7 +12,7 @@ use compactor::outcome::{RecordOutcome, Rejection, VersionName};
 use compactor::partition::{self, CutPolicy, Partition, PartitionOptions};
 use compactor::state::UploadState;
 use ingest::bulk::{self, BulkFiles, UploadedPayload};
-use ingest::entry::{Attributes, ETag, EntryValue};
+use ingest::entry::{Attributes, ETag, EntryValue, StorageClass};
 use ingest::env::{DiskError, DiskErrorKind, Env, FilePath, OpenMode};
 use ingest::ids::{BucketId, Offset, PartNumber, PartitionId, StoreId, UploadId};
 use ingest::log::embedded::{self, EmbeddedLog};
@@ -200,8 +200,12 @@ impl Engine {
     }
 
     pub async fn write_bulk(&self, payload: &[u8]) -> Result<UploadedPayload, String> {
-        let mut upload =
-            self.partition.bulk().begin(payload.len() as u64).await.map_err(|e| e.to_string())?;
+        let mut upload = self
+            .partition
+            .bulk()
+            .begin(class_of(payload).place(), payload.len() as u64)
+            .await
+            .map_err(|e| e.to_string())?;
         upload.write(Bytes::copy_from_slice(payload)).await.map_err(|e| e.to_string())?;
         upload.finish().await.map_err(|e| e.to_string())
     }
@@ -329,9 +333,10 @@ pub async fn give_beside(
     let more = payload.first().map_or(0, |byte| u64::from(byte % 4)) * 50_000;
     let is_unannounced = payload.last().is_some_and(|byte| byte % 3 == 0);
     let len_max = payload.len() as u64 + more;
+    let place = class_of(payload).place();
     let begun = match is_unannounced {
-        true => partition.begin_unannounced_payload(len_max + 1).await,
-        false => partition.begin_payload(len_max).await,
+        true => partition.begin_unannounced_payload(place, len_max + 1).await,
+        false => partition.begin_payload(place, len_max).await,
     };
     let mut writer = begun.map_err(|e| e.to_string())?;
     for piece in payload.chunks(40_000) {
@@ -343,12 +348,24 @@ pub async fn give_beside(
     writer.finish().await.map_err(|e| e.to_string())
 }
 
+/// The storage class with which payload is written: a third of all is cold.
+pub fn class_of(payload: &[u8]) -> StorageClass {
+    match payload.last() {
+        Some(last) if last % 3 == 1 => StorageClass::GlacierIr,
+        _ => StorageClass::Standard,
+    }
+}
+
 pub fn attributes(payload: &[u8]) -> Attributes {
     let digest = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, payload);
     let mut md5 = [0; 16];
     md5[..8].copy_from_slice(&digest.to_le_bytes());
     let etag = ETag { md5, parts: 0 };
-    Attributes { size: payload.len() as u64, etag, owner: "owner".into(), ..Attributes::default() }
+    let class = class_of(payload);
+    let named = (class != StorageClass::Standard).then(|| class.name().to_owned());
+    let headers = named.map(|name| (StorageClass::HEADER.to_owned(), name)).into_iter().collect();
+    let (size, owner) = (payload.len() as u64, "owner".into());
+    Attributes { size, etag, owner, headers, ..Attributes::default() }
 }
 
 /// A version as the model knows it; none for the content of a delete marker.

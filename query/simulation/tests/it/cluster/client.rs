@@ -9,6 +9,7 @@ use ingest::entry::ETag;
 use ingest::ids::UploadId;
 use ingest::log::{AppendError, ReadError};
 use ingest::name::ObjectKey;
+use ingest::place::Place;
 use ingest::record::{self, DeleteObject, RecordBody, VersionRef};
 use simulator::SimRandom;
 
@@ -210,7 +211,7 @@ impl<'a> Client<'a> {
         let copy = running.partitions[partition].clone();
         let (total, sent) = (200_000u64 << self.random.below(8), self.random.below(200_000));
         let begun = async move {
-            let Ok(mut writer) = copy.begin_payload(total).await else { return };
+            let Ok(mut writer) = copy.begin_payload(Place::Hot, total).await else { return };
             for _ in 0..=sent / 40_000 {
                 if writer.write(vec![1; 40_000].into()).await.is_err() {
                     return;
