@@ -125,7 +125,7 @@ impl ServerSettings {
             args;
         service.check(sources)?;
         let kind = LogKind::of_server(&log, &node, sources)?;
-        storage.check(kind.inline_limit(), sources)?;
+        storage.check(&kind, sources)?;
         let destinations = destinations::destinations(&sources.destinations)?;
         let accounts = Accounts::new(&root, sources.users.clone())?;
         let secret_files = [config.as_ref(), root.secret_key_file.as_ref(), log.password_file()];

@@ -1,5 +1,6 @@
 //! The server process: creates the real parts, opens the listeners and the store, serves, and stops in order.
 
+pub mod cold_folder;
 pub mod connections;
 pub mod engine_options;
 mod handles;
@@ -107,7 +108,7 @@ async fn serve(settings: ServerSettings) -> anyhow::Result<()> {
         postgres = sessions,
         "connections that may be open at a time"
     );
-    store::make_folder(&settings.service.data)?;
+    identity::make_folder(&settings.service.data)?;
     let listener = listen(settings.service.listen)?;
     let admin = listen(settings.service.admin)?;
     let postgres = settings.service.postgres.map(listen).transpose()?;

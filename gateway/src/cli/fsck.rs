@@ -27,6 +27,7 @@ use ingest::ids::{BulkId, PartitionId};
 use ingest::log::embedded;
 
 use crate::config::StorageSettings;
+use crate::server::cold_folder;
 use crate::server::engine_options::{bulk_options, log_options};
 use crate::server::identity::DataIdentity;
 use crate::server::store::DataLock;
@@ -60,6 +61,8 @@ async fn check(data: &Path) -> anyhow::Result<(DataIdentity, Vec<String>)> {
     let Some(identity) = DataIdentity::read(data)? else {
         bail!("{} is not a siltstone data directory", data.display());
     };
+    cold_folder::verify(data, identity.store())
+        .with_context(|| format!("cannot check {}", data.display()))?;
     let env = production::of(data)?;
     let partitions = match &identity {
         DataIdentity::Embedded(_) => 1,

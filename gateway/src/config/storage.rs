@@ -1,9 +1,12 @@
 //! The section "Storage": when the memtable is flushed, and the sizes of files.
 
+use std::path::PathBuf;
+
 use anyhow::bail;
 use compactor::partition::CutPolicy;
 use ingest::record::INLINE_BYTES_MAX;
 
+use super::log::LogKind;
 use super::sources::{Sources, defaults};
 use super::units::{ByteSize, SettingArg as _, TimeSpan, YEAR};
 
@@ -71,6 +74,11 @@ pub struct StorageSettings {
         within(ByteSize::mib(1)..=ByteSize::mib(1 << 20))
     )]
     pub bulk_file_bytes: ByteSize,
+    /// The folder, on another device, for payload of the storage class GLACIER_IR, which an empty store links to at its
+    /// first start. Without this setting the payload lies in the folder `cold` of the data directory. Not for a log on
+    /// Kafka.
+    #[arg(long, env = "SILTSTONE_COLD_FOLDER", value_name = "DIRECTORY")]
+    pub cold_folder: Option<PathBuf>,
     /// Refuse writes that make the store larger while the disk has less free space than this. Reads and deletes go on.
     #[arg(long, env = "SILTSTONE_RESERVE_BYTES", value_name = "SIZE", default_value = "512MiB")]
     pub reserve_bytes: ByteSize,
@@ -93,9 +101,13 @@ impl StorageSettings {
         }
     }
 
-    /// Refuses a length of log files that is no multiple of a block, and payload in records of more than
-    /// `inline_limit` bytes, the limit of the log in use.
-    pub fn check(&self, inline_limit: u64, sources: &Sources) -> anyhow::Result<()> {
+    /// Refuses a length of log files that is no multiple of a block, payload in records beyond the limit of the log in
+    /// use, and a cold folder where the payload of a cluster goes through the log to the folders of all nodes.
+    pub fn check(&self, log: &LogKind, sources: &Sources) -> anyhow::Result<()> {
+        let inline_limit = log.inline_limit();
+        if self.cold_folder.is_some() && matches!(log, LogKind::Kafka(_)) {
+            bail!("{} is not for a log on Kafka", sources.name("cold_folder"));
+        }
         if !self.log_file_bytes.get().is_multiple_of(LOG_BLOCK) {
             let setting = sources.name("log_file_bytes");
             bail!("{setting} is {}: expected a multiple of {LOG_BLOCK}B", self.log_file_bytes);

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -159,8 +159,9 @@ impl DataIdentity {
     }
 }
 
-/// The name of a file or folder in a directory that only a store makes; `None` if there is no such name.
-fn data_in(data: &Path) -> anyhow::Result<Option<String>> {
+/// The name of a file or folder in a directory that only a store makes; `None` if there is no such name. Fails if the
+/// directory cannot be listed.
+pub fn data_in(data: &Path) -> anyhow::Result<Option<String>> {
     let is_data = |name: &str| {
         let is_partition = name.strip_prefix('p').is_some_and(|number| {
             number.len() >= 4 && number.bytes().all(|digit| digit.is_ascii_digit())
@@ -185,6 +186,24 @@ pub fn new_store() -> anyhow::Result<StoreId> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
     Ok(StoreId(id))
+}
+
+/// Makes a folder of the store with mode 700, and missing folders above it. On return the names of all new folders are
+/// durable. Fails if a folder cannot be made or synced; an existing folder is left as it is.
+pub fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|above| !above.exists()).collect();
+    // Only the server may read the data. Folders above get the usual permissions.
+    let made = folder.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(folder)
+            .or_else(|error| if folder.is_dir() { Ok(()) } else { Err(error) })
+    });
+    made.with_context(|| format!("cannot make {}", folder.display()))?;
+    for made in missing {
+        sync_folder_of(made)?;
+    }
+    Ok(())
 }
 
 /// Makes the name of a file or folder durable, by a sync of the folder that contains it. Fails if that folder cannot be

@@ -23,6 +23,7 @@ use ingest::log::{Log, ReadError};
 use ingest::record::DATA_BYTES_MAX;
 use kafka::{KafkaBrokers, TopicDescription};
 
+use super::cold_folder;
 use super::engine_options::{bulk_options, partition_options};
 use super::identity::{DataIdentity, NodeIdentity, new_store};
 use crate::config::{KafkaSettings, ServerSettings};
@@ -115,6 +116,7 @@ impl NodeContext {
                 own
             }
         };
+        cold_folder::open(settings, own.store, own.holds_id)?;
         let opened = (0..partitions).map(PartitionId::new).map(|id| {
             let (env, log) = (env.clone(), log.clone());
             async move { open_partition(env, settings, kafka, log, own, id).await }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,9 @@ use ingest::log::ReadError;
 use ingest::log::embedded::EmbeddedLog;
 use tokio::sync::watch;
 
+use super::cold_folder;
 use super::engine_options::{bulk_options, log_options, partition_options};
-use super::identity::{DataIdentity, StoreIdentity, new_store, sync_folder_of};
+use super::identity::{DataIdentity, StoreIdentity, new_store};
 use super::node::NodeContext;
 use super::partition_handle::PartitionHandle;
 use crate::config::{LogKind, ServerSettings};
@@ -47,24 +48,6 @@ pub enum LogBackend {
     Embedded(Arc<EmbeddedLog>),
     /// A log on brokers, of which this process is one node.
     Node(NodeContext),
-}
-
-/// Makes the data directory with mode 700, and missing folders above it. On return the names of all new folders are
-/// durable. Fails if a folder cannot be made or synced; an existing directory is left as it is.
-pub fn make_folder(data: &Path) -> anyhow::Result<()> {
-    let missing: Vec<&Path> = data.ancestors().take_while(|folder| !folder.exists()).collect();
-    // Only the server may read the data. Folders above get the usual permissions.
-    let made = data.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(data)
-            .or_else(|error| if data.is_dir() { Ok(()) } else { Err(error) })
-    });
-    made.with_context(|| format!("cannot make {}", data.display()))?;
-    for made in missing {
-        sync_folder_of(made)?;
-    }
-    Ok(())
 }
 
 /// The exclusive lock of a data directory, held until it is dropped. The system releases the lock when the process
@@ -121,6 +104,7 @@ impl Store {
                 own
             }
         };
+        cold_folder::open(settings, own.store, own.is_begun)?;
         let found = Partition::catalog(&env, own.store, PARTITION).await.context("the catalog")?;
         let has_catalog = found.is_some();
         let catalog = found.unwrap_or_else(|| Catalog::first(own.store, PARTITION));

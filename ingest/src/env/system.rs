@@ -128,6 +128,45 @@ impl OsDisk {
     fn place(&self, path: &FilePath) -> PathBuf {
         self.root.join(path.as_str())
     }
+
+    /// The check of the place of a path.
+    fn vanishing(&self, path: &FilePath) -> VanishedPlace {
+        let is_cold = path.place() == Place::Cold;
+        VanishedPlace { folder: is_cold.then(|| self.root.join(Place::FOLDER)) }
+    }
+}
+
+/// Files of a place's identity, of which at least one is in the folder of the place as long as it is there.
+pub const IDENTITY_FILES: [&str; 2] = ["identity.a", "identity.b"];
+
+/// Tells a missing file from a missing device: a cold folder without any file of its identity is not the store's
+/// folder, for example because its device is not mounted. Nothing is known of the files then.
+struct VanishedPlace {
+    /// The folder of the cold place; none for the hot place, which cannot vanish without its process.
+    folder: Option<PathBuf>,
+}
+
+impl VanishedPlace {
+    /// True only for the folder of a cold place without identity files. A look costs two system calls.
+    fn is_gone(&self) -> bool {
+        let folder = self.folder.as_ref();
+        folder.is_some_and(|folder| IDENTITY_FILES.iter().all(|name| !folder.join(name).exists()))
+    }
+
+    /// The error of an operation in the place.
+    fn error(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::PermissionDenied, "the cold folder is not there")
+    }
+
+    /// Replaces "no such file" by the error of the place, if that has vanished.
+    fn explain<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_gone() => {
+                Err(self.error())
+            }
+            result => result,
+        }
+    }
 }
 
 impl Disk for OsDisk {
@@ -136,7 +175,7 @@ impl Disk for OsDisk {
         path: &'a FilePath,
         how: OpenMode,
     ) -> Fut<'a, Result<Arc<dyn File>, DiskError>> {
-        let place = self.place(path);
+        let (place, vanished) = (self.place(path), self.vanishing(path));
         let opened = self.hands.run(path, "open", move || {
             let mut options = fs::OpenOptions::new();
             options
@@ -144,7 +183,7 @@ impl Disk for OsDisk {
                 .write(how != OpenMode::Read)
                 .create_new(how == OpenMode::Create)
                 .mode(0o600);
-            options.open(place)
+            vanished.explain(options.open(place))
         });
         let hands = self.hands.clone();
         Box::pin(async move {
@@ -163,8 +202,8 @@ impl Disk for OsDisk {
     }
 
     fn remove<'a>(&'a self, path: &'a FilePath) -> Fut<'a, Result<(), DiskError>> {
-        let place = self.place(path);
-        self.hands.run(path, "remove", move || fs::remove_file(place))
+        let (place, vanished) = (self.place(path), self.vanishing(path));
+        self.hands.run(path, "remove", move || vanished.explain(fs::remove_file(place)))
     }
 
     fn create_folder<'a>(&'a self, path: &'a FilePath) -> Fut<'a, Result<(), DiskError>> {
@@ -178,11 +217,11 @@ impl Disk for OsDisk {
         &'a self,
         folder: &'a FilePath,
     ) -> Fut<'a, Result<Vec<(FilePath, u64)>, DiskError>> {
-        let place = self.place(folder);
+        let (place, vanished) = (self.place(folder), self.vanishing(folder));
         let below = folder.clone();
         self.hands.run(folder, "list", move || {
             let mut found = Vec::new();
-            for entry in fs::read_dir(place)? {
+            for entry in vanished.explain(fs::read_dir(place))? {
                 let entry = entry?;
                 let metadata = entry.metadata()?;
                 // Skipped: names that this program never uses (`lost+found`, leftovers of an editor).
@@ -212,7 +251,12 @@ impl Disk for OsDisk {
             Place::Hot => (FilePath::new("root"), self.root.to_path_buf()),
             Place::Cold => (FilePath::new(Place::FOLDER), self.root.join(Place::FOLDER)),
         };
+        let vanished = self.vanishing(&folder);
         self.hands.run(&folder, "ask for free space", move || {
+            // A folder whose device is not mounted would tell the space of another device.
+            if vanished.is_gone() {
+                return Err(vanished.error());
+            }
             let found = rustix::fs::statvfs(&*found)?;
             Ok(found.f_bavail.saturating_mul(found.f_frsize))
         })
