@@ -243,13 +243,15 @@ pub async fn upload(
     key: &ObjectKey,
     upload: UploadId,
 ) -> Result<Option<UploadState>, ReadError> {
-    let key = StateKey::upload(bucket, key.as_bytes(), upload);
-    match state(snapshot, &key).await? {
-        Some(value) => {
-            Ok(Some(UploadState::decode(value).map_err(|_| state_corruption(0, "upload"))?))
+    let open = StateKey::upload(bucket, key.as_bytes(), upload);
+    let completed = StateKey::completed_upload(bucket, key.as_bytes(), upload);
+    for key in [open, completed] {
+        if let Some(value) = state(snapshot, &key).await? {
+            let upload = UploadState::decode(value);
+            return Ok(Some(upload.map_err(|_| state_corruption(0, "upload"))?));
         }
-        None => Ok(None),
     }
+    Ok(None)
 }
 
 /// Returns an upload's parts with numbers at or above `from`, in ascending order, at most `limit`: number,
@@ -329,7 +331,7 @@ async fn load(
     Ok(Some(FoundVersion { version: item.key.version(), statement }))
 }
 
-/// Returns the state keys of all uploads of a bucket and of their parts, each upload after its parts. The
+/// Returns the state keys of all uploads of a bucket and of their parts, each open upload after its parts, completed ones last. The
 /// number is not limited.
 async fn bucket_uploads(snapshot: &Snapshot, bucket: BucketId) -> Result<Vec<StateKey>, ReadError> {
     let from = StateKey::uploads_from(bucket, b"");
@@ -342,5 +344,8 @@ async fn bucket_uploads(snapshot: &Snapshot, bucket: BucketId) -> Result<Vec<Sta
         keys.extend(parts.into_iter().map(|(key, _)| key));
         keys.push(key);
     }
+    let (from, end) = StateKey::completed_uploads(bucket);
+    let completed = states(snapshot, &from, &end, usize::MAX).await?;
+    keys.extend(completed.into_iter().map(|(key, _)| key));
     Ok(keys)
 }

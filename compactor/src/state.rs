@@ -10,7 +10,8 @@
 //!   m queue                          -> EventQueue
 //!   n queue 00 offset rule           -> ObjectEvent
 //!   r bucket-id token                -> CompletedRename
-//!   u bucket-id key 00 00 upload-id  -> UploadState
+//!   u bucket-id key 00 00 upload-id  -> UploadState, open
+//!   v bucket-id key 00 00 upload-id  -> UploadState, completed
 //!   p upload-id part-number          -> Part
 //!   w writer-id                      -> WriterState
 //! ```
@@ -79,13 +80,29 @@ impl StateKey {
     /// The first byte of the keys of all writers, and of no other key.
     pub const WRITERS: &[u8] = b"w";
 
-    /// The key of an upload of an object. Uploads of one bucket are in the order of their object keys, then of
+    /// The key of an open upload of an object. Uploads of one bucket are in the order of their object keys, then of
     /// their ids.
     pub fn upload(bucket: BucketId, key: &[u8], upload: UploadId) -> Self {
         let mut out = Self::uploads_from(bucket, key).to_vec();
         out.extend_from_slice(&[0, 0]);
         out.extend_from_slice(&upload.0);
         Self(out.into())
+    }
+
+    /// The key of a completed upload of an object. Completed uploads have keys of their own, so that a listing of open ones
+    /// does not read them: a busy bucket has many more of them.
+    pub fn completed_upload(bucket: BucketId, key: &[u8], upload: UploadId) -> Self {
+        Self(completed(&Self::upload(bucket, key, upload).0))
+    }
+
+    /// The lower bound and the end of the keys of a bucket's completed uploads.
+    pub fn completed_uploads(bucket: BucketId) -> (Bytes, Bytes) {
+        (completed(&Self::uploads_from(bucket, b"")), completed(&Self::uploads_end(bucket)))
+    }
+
+    /// Returns true for the key of a completed upload. Only the first byte is read, so the rest may be malformed.
+    pub fn is_completed_upload(&self) -> bool {
+        self.0.first() == Some(&b'v')
     }
 
     /// The lower bound of the uploads for `key` and for all later keys of the bucket. The uploads for earlier
@@ -112,7 +129,7 @@ impl StateKey {
         [b"u".as_slice(), &EntryKey::seek_after_bucket(bucket)].concat().into()
     }
 
-    /// Parses the key of an upload into bucket, object key and upload id. `None` for a key of another kind,
+    /// Parses the key of an open upload into bucket, object key and upload id. `None` for a key of another kind,
     /// and for bytes that [`Self::upload`] never makes; callers must treat the second case as corruption.
     pub fn parse_upload(&self) -> Option<(BucketId, Bytes, UploadId)> {
         let body = self.0.strip_prefix(b"u")?;
@@ -121,12 +138,6 @@ impl StateKey {
         let entry = [entry, &[0u8; 16]].concat();
         let entry = EntryKey::from_bytes(entry.into()).ok()?;
         Some((entry.bucket(), entry.object_key(), UploadId(*upload)))
-    }
-
-    /// Returns true if the value of an upload's key is that of an open upload, not of a completed one. Only
-    /// the first byte is read, so a damaged rest is not detected.
-    pub fn is_open_upload(value: &[u8]) -> bool {
-        value.first() == Some(&1)
     }
 
     /// The key of a part of an upload. Keys of one upload's parts are in the order of the part numbers.
@@ -160,6 +171,11 @@ impl StateKey {
     pub fn writer(writer: WriterId) -> Self {
         Self([b"w".as_slice(), &writer.0].concat().into())
     }
+}
+
+/// Returns the key or bound of completed uploads that corresponds to one of open uploads.
+fn completed(open: &[u8]) -> Bytes {
+    [b"v".as_slice(), &open[1..]].concat().into()
 }
 
 /// The state of a multipart upload. An aborted upload has none.

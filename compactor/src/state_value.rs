@@ -41,7 +41,7 @@ pub(crate) fn is_forgotten(key: &StateKey, value: Option<&Bytes>, next: Offset) 
         let done = value.and_then(|value| CompletedRename::decode(value.clone()).ok());
         return done.is_some_and(|done| done.is_forgotten(next));
     }
-    let Some(value) = value.filter(|_| key.0.starts_with(b"u")) else {
+    let Some(value) = value.filter(|_| key.is_completed_upload()) else {
         return false;
     };
     match UploadState::decode(value.clone()) {

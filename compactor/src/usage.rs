@@ -9,7 +9,6 @@ use ingest::place::Place;
 
 use crate::catalog::Catalog;
 use crate::partition::Partition;
-use crate::state::StateKey;
 use crate::state_cursor::StateCursor;
 
 /// The space of one partition at one moment.
@@ -45,7 +44,7 @@ pub struct DiskUsage {
     pub dead_segment_bytes: u64,
     /// The bytes of bulk files to which nothing refers.
     pub dead_bulk_bytes: u64,
-    /// Open uploads; counting ends after [`UPLOADS_LOOKED_AT`] uploads, completed ones included.
+    /// Open uploads; counting ends after [`UPLOADS_COUNTED`] uploads.
     pub open_uploads: u64,
     /// True if uploads were left uncounted.
     pub has_more_uploads: bool,
@@ -68,8 +67,8 @@ pub struct ColdUsage {
     pub free_bytes: Option<u64>,
 }
 
-/// The largest number of uploads that are read in order to count the open ones.
-pub const UPLOADS_LOOKED_AT: u64 = 10_000;
+/// The largest number of open uploads that are counted.
+pub const UPLOADS_COUNTED: u64 = 10_000;
 
 /// Collects the numbers of a partition; `log` is the folder of its log, if the log is on this machine.
 /// Called by status requests. Fails if a folder cannot be listed or a state table cannot be read; the free
@@ -107,14 +106,12 @@ pub async fn take(
     usage.cold.free_bytes = disk.free_bytes(Place::Cold).await.ok();
     usage.reserve_bytes = partition.reserve_bytes();
     let mut uploads = StateCursor::new(&snapshot, b"u", b"v").await?;
-    let mut looked_at = 0;
-    while let Some((_, value)) = uploads.next().await? {
-        if looked_at == UPLOADS_LOOKED_AT {
+    while uploads.next().await?.is_some() {
+        if usage.open_uploads == UPLOADS_COUNTED {
             usage.has_more_uploads = true;
             break;
         }
-        looked_at += 1;
-        usage.open_uploads += u64::from(StateKey::is_open_upload(&value));
+        usage.open_uploads += 1;
     }
     Ok(usage)
 }

@@ -760,7 +760,8 @@ fn a_completed_upload_is_one_object_of_its_parts() {
                 (part_key(1), None),
                 (part_key(2), None),
                 (part_key(3), None),
-                (upload_key(), Some(kept.encode())),
+                (upload_key(), None),
+                (StateKey::completed_upload(BUCKET, key().as_bytes(), UPLOAD), Some(kept.encode())),
             ],
             ..done()
         };

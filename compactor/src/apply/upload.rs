@@ -133,8 +133,9 @@ pub fn complete_upload(
     let completed =
         UploadState::Completed { written, parts: complete.parts.clone(), at: at.offset };
     let mut state = remove_parts(complete.upload, &prior.parts);
-    let key = StateKey::upload(complete.bucket, complete.key.as_bytes(), complete.upload);
-    state.push((key, Some(completed.encode())));
+    let (bucket, key, upload) = (complete.bucket, complete.key.as_bytes(), complete.upload);
+    state.push((StateKey::upload(bucket, key, upload), None));
+    state.push((StateKey::completed_upload(bucket, key, upload), Some(completed.encode())));
     RecordEffects {
         entries: vec![entry],
         state,

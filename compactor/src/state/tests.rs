@@ -196,7 +196,10 @@ fn golden_entries() -> Vec<(StateKey, Option<Bytes>)> {
         (StateKey::part(UPLOAD, PartNumber::new(10_000)), None),
         (StateKey::rename(BUCKET, "a token"), Some(renamed().encode())),
         (StateKey::upload(BUCKET, key, UPLOAD), Some(open_upload().encode())),
-        (StateKey::upload(BUCKET, key, UploadId([0x66; 16])), Some(completed_upload().encode())),
+        (
+            StateKey::completed_upload(BUCKET, key, UploadId([0x66; 16])),
+            Some(completed_upload().encode()),
+        ),
         (StateKey::writer(WRITER), Some(writer().encode())),
     ]
 }
@@ -340,7 +343,7 @@ fn mutated_state_keys_never_panic() {
             parsed += 1;
         }
     }
-    assert!(parsed > 1000, "upload keys are hardly reached: {parsed}");
+    assert!(parsed > 500, "upload keys are hardly reached: {parsed}");
 }
 
 #[test]

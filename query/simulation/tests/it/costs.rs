@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use compactor::outcome::RecordOutcome;
 use ingest::entry::Attributes;
 use ingest::ids::{BucketId, PartNumber, UploadId};
@@ -11,6 +12,8 @@ use ingest::record::{
     RenameCondition, RenameObject, SetBucketConfig, SetTags, UploadPart, VersionRef, Versioning,
     WriteCondition,
 };
+use query::listing::{ListRequest, ListStart};
+use query::uploads;
 use simulator::{Sim, SimDisk};
 
 use crate::world::{Engine, attributes, open};
@@ -194,4 +197,57 @@ fn the_end_of_an_upload_looks_at_its_parts_once() {
     });
     sim.stop();
     assert_eq!(ran.expect("not stopped"), 41);
+}
+
+/// Operations on the disk that the first page of a bucket's open uploads takes, beside `count` completed ones.
+fn listing_reads(count: u8) -> u64 {
+    let sim = Sim::new(7);
+    let disk = SimDisk::new(&sim);
+    let ran = sim.block_on(&disk, async {
+        let engine = open(&sim, &disk).await.unwrap();
+        let bucket = engine.bucket("uploads", Versioning::Off).await.unwrap();
+        for number in 0..count {
+            let upload = UploadId([number + 10; 16]);
+            engine.submit(create_upload(&engine, bucket, upload)).await.unwrap();
+            engine.submit(put_part(&engine, bucket, upload, 1)).await.unwrap();
+            let complete = CompleteUpload {
+                bucket,
+                config: engine.config(bucket),
+                key: key("large"),
+                upload,
+                parts: vec![(PartNumber::new(1), attributes(b"").etag.md5)],
+                condition: WriteCondition::Always,
+                checksum: None,
+            };
+            let made = engine.submit(RecordBody::CompleteUpload(complete)).await.unwrap();
+            assert!(matches!(made, RecordOutcome::Written(_)), "{made:?}");
+        }
+        // Its id is above those of all completed uploads of the key.
+        engine.submit(create_upload(&engine, bucket, UploadId([0xff; 16]))).await.unwrap();
+        engine.partition.cut().await.unwrap();
+        engine.partition.merge().await.unwrap();
+        let snapshot = engine.partition.snapshot();
+        let request = ListRequest {
+            bucket,
+            prefix: Bytes::new(),
+            delimiter: Bytes::new(),
+            from: ListStart::Start,
+            max: 10,
+        };
+        let before = disk.operations();
+        let page = uploads::uploads(&snapshot, &request, None).await.unwrap();
+        assert_eq!(page.listed.len(), 1);
+        let reads = disk.operations() - before;
+        engine.close_log().await;
+        reads
+    });
+    sim.stop();
+    ran.expect("not stopped")
+}
+
+/// Completed uploads were kept among the open ones, and every listing read them all: those of the last million records.
+#[test]
+fn a_listing_of_open_uploads_does_not_read_completed_ones() {
+    let (few, many) = (listing_reads(1), listing_reads(240));
+    assert!(many <= few + 1, "{many} operations beside 240 completed uploads, {few} beside one");
 }
