@@ -55,24 +55,3 @@ async fn a_copy_needs_a_source_under_its_conditions() {
     store.get("/photos/b").await.expect_error("NoSuchKey");
     store.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_source_is_decoded_once_and_a_plus_is_a_space() {
-    let store = Harness::start().await;
-    let objects = [("a%20b", "blank"), ("a%2Bb", "plus"), ("a%2520b", "percent")];
-    for (key, content) in objects {
-        store.put(&format!("/photos/{key}"), content).await.expect(StatusCode::OK);
-    }
-    for (source, content) in [
-        ("photos/a%20b", "blank"),
-        ("/photos/a+b", "blank"),
-        ("photos/a%2Bb", "plus"),
-        ("photos%2Fa%2bb", "plus"),
-        ("photos/a%2520b", "percent"),
-    ] {
-        store.send(copy("/photos/copy", source)).await.expect(StatusCode::OK);
-        let got = store.get("/photos/copy").await.expect(StatusCode::OK);
-        assert_eq!(got.body, content, "{source}");
-    }
-    store.stop().await;
-}

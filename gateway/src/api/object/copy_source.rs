@@ -50,15 +50,14 @@ pub struct OpenedSource {
 }
 
 impl CopySource {
-    /// The source in `x-amz-copy-source`, where `+` is a space: AWS decodes the header as a query, and s5cmd encodes it so.
-    /// Fails with `InvalidArgument` unless the source is a bucket and a key.
+    /// The source in `x-amz-copy-source`. Fails with `InvalidArgument` unless that is a bucket and a key.
     pub fn of(request: &S3Request) -> Result<Self, S3Error> {
         let source = request.header(COPY_SOURCE)?.unwrap_or_default();
         let (path, version) = match source.split_once("?versionId=") {
             Some((path, version)) => (path, Some(version.to_owned())),
             None => (source, None),
         };
-        let path = names::decode(&path.replace('+', " "))?;
+        let path = names::decode(path)?;
         let path = path.strip_prefix('/').unwrap_or(&path);
         let invalid = || {
             ErrorCode::InvalidArgument.because(
