@@ -17,6 +17,7 @@ mod digests;
 pub mod error;
 pub(crate) mod event_board;
 mod event_listeners;
+mod event_queues;
 mod failure_count;
 mod fold;
 pub(crate) mod health;
@@ -43,16 +44,12 @@ use ingest::env::{Disk, Env, Task};
 use ingest::ids::{BucketId, CutNumber, Offset, PartitionId, StoreId, WriterId};
 use ingest::log::{Log, ReadError};
 use ingest::mutant::Mutant;
-use ingest::name::BucketName;
 use ingest::place::Place;
 use ingest::record::RecordBody;
 use tokio::sync::watch;
 
 use crate::catalog::store::CatalogStore;
 use crate::catalog::{self, Catalog, LoadError};
-use crate::delivery::{
-    Delivery, DeliveryCounters, DeliveryOptions, DeliveryParts, EventReceiver, RunningDelivery,
-};
 use crate::jobs::board::{JobBoard, JobsStatus};
 use crate::jobs::cutter::Cutter;
 use crate::jobs::flush::FlushJob;
@@ -62,7 +59,7 @@ use crate::jobs::scheduler::Scheduler;
 use crate::jobs::signals::{FullMerge, MergeSignals};
 use crate::layout::PartitionLayout;
 use crate::outcome::{RecordOutcome, Rejection};
-use crate::state::{Buckets, EventQueue};
+use crate::state::Buckets;
 use crate::view::{SealedFiles, Snapshot};
 
 use context::PartitionContext;
@@ -497,44 +494,6 @@ impl Partition {
             }
         }
         Ok(RecordOutcome::Rejected(Rejection::BucketWritten))
-    }
-
-    /// Starts the delivery of a queue of events to a receiver, or, without a receiver, the end of events that are too
-    /// old or too many. Must be called once for a queue; the next start continues a delivery that has ended.
-    pub fn deliver(
-        &self,
-        queue: &str,
-        receiver: Option<Arc<dyn EventReceiver>>,
-        options: DeliveryOptions,
-    ) -> RunningDelivery {
-        let counters = Arc::new(DeliveryCounters::default());
-        let parts = DeliveryParts {
-            context: self.context.clone(),
-            store: self.store.clone(),
-            events: self.events.clone(),
-            health: self.health.clone(),
-            intake: self.intake.clone(),
-            reads: self.reads.clone(),
-            clock: self.clock.clone(),
-            process: self.process,
-        };
-        Delivery { parts, queue: queue.to_owned(), receiver, options, counters }.start()
-    }
-
-    /// Returns the queues of events, in the order of their names.
-    pub fn event_queues(&self) -> Vec<(String, EventQueue)> {
-        self.events.all()
-    }
-
-    /// Begins to listen to the events of a bucket, in the order of the log, from the next folded record on. Nothing is
-    /// kept for a listener that is not there.
-    pub fn listen(&self, bucket: &BucketName) -> EventListener {
-        self.events.listen(bucket)
-    }
-
-    /// Returns a receiver that is woken after records have changed a queue of events.
-    pub fn follow_events(&self) -> watch::Receiver<Offset> {
-        self.events.follow()
     }
 
     /// Merges all published runs into one, and waits until its catalog is published. Runs that are flushed
