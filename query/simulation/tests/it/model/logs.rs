@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ingest::env::system::IDENTITY_FILES;
 use ingest::env::{Env, production};
 use ingest::log::brokers::Brokers;
 use ingest::log::replicated::ReplicatedLog;
+use ingest::place::Place;
 use kafka::{ConnectionSecurity, KafkaBrokers};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -43,6 +45,13 @@ fn settings() -> Settings {
     let mut settings = Settings::draw(&SimRandom::new(1));
     settings.partitions = 1;
     settings
+}
+
+/// Makes the folder of the cold place, which a server makes at its first start, as the disk recognises it.
+fn make_cold_folder(data: &Path) -> std::io::Result<()> {
+    let folder = data.join(Place::FOLDER);
+    std::fs::create_dir_all(&folder)?;
+    IDENTITY_FILES.iter().try_for_each(|name| std::fs::write(folder.join(name), "a test's"))
 }
 
 /// Opens a node on brokers, as a server does.
@@ -93,6 +102,7 @@ fn on_real_brokers(servers: &[String], folder: &Path, ops: &[Op]) -> Result<(), 
         // What belongs to a life ends with its runtime.
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         runtime.map_err(|error| error.to_string())?.block_on(async {
+            make_cold_folder(folder).map_err(|error| error.to_string())?;
             let env = production::of(folder).map_err(|error| error.to_string())?;
             let brokers: Arc<dyn Brokers> = Arc::new(KafkaBrokers::new(settings.clone()));
             if number == 0 {
