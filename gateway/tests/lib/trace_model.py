@@ -102,7 +102,7 @@ class Catalog:
     def __init__(self, data, event, durable):
         self.event, self.durable = event, durable
         self.generation, _, self.next = struct.unpack_from("<QQQ", data, 36)
-        at = [36 + 24 + 8 + 80 + 24]
+        at = [36 + 24 + 8 + 80 + 32]
 
         def number(form):
             value, = struct.unpack_from("<" + form, data, at[0])
@@ -124,7 +124,8 @@ class Catalog:
             at[0] += 1 + 40 + 6 * 40
             self.files |= {f"runs/{run:010}{ending}" for ending in SEALED[1:]}
         for _ in range(count()):
-            segment = number("Q")
+            segment, place = number("Q"), number("B")
+            assert place == 0, "the clients of a trace write nothing of the cold class"
             at[0] += 16 + 40
             self.files.add(f"segments/{segment:010}.seg")
         self.bulks = set()
