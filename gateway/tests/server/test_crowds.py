@@ -45,6 +45,8 @@ class Client:
         began = time.monotonic()
         if (failure := self.attempt(number, number % 4 == 3)) is not None:
             self.repeats.append(failure)
+            # As they do it: not in the same moment in which there was no place. Their first wait is random, of up to a second.
+            time.sleep(0.25)
             if (failure := self.attempt(number, True)) is not None:
                 self.failures.append(failure)
         self.times.append(time.monotonic() - began)
