@@ -8,7 +8,7 @@ use super::condition::{configured, holds};
 use super::effects::{LogPosition, RecordEffects};
 use super::prior::{FoundVersion, PriorState};
 use crate::outcome::{RecordOutcome, Rejection, WrittenVersion};
-use crate::state::{Buckets, CompletedRename, RENAME_TOKEN_RECORDS, StateKey};
+use crate::state::{Buckets, CompletedRename, StateKey};
 
 /// Puts the object of one key under another key, with the same payload, attributes and time. One record changes both
 /// keys, so no reader sees both objects or neither. A repetition under the token of a rename that was done changes
@@ -28,8 +28,7 @@ pub fn rename_object(
         Err(rejection) => return RecordEffects::rejected(rejection),
     };
     let request = rename.fingerprint(principal);
-    let is_kept = |done: &CompletedRename| at.offset.get() - done.at.get() <= RENAME_TOKEN_RECORDS;
-    if let Some(done) = prior.renamed.filter(is_kept) {
+    if let Some(done) = prior.renamed.filter(|done| !done.is_forgotten(at.offset)) {
         return match done.request == request {
             true => RecordEffects::only(RecordOutcome::Written(done.written)),
             false => RecordEffects::rejected(Rejection::TokenReused),

@@ -47,27 +47,30 @@ impl HeldQueue {
     /// Counts delivered events and moves behind them. Must be called only after the receiver has acknowledged them.
     pub fn delivered(&mut self, events: &[DueEvent], now: Tick) {
         self.totals.delivered += events.len() as u64;
-        self.pass(events, now);
+        self.pass_all(events, now);
     }
 
     /// Counts events that are given up and moves behind them. The caller must tell the operator.
     pub fn dropped(&mut self, events: &[DueEvent], now: Tick) {
         self.totals.dropped += events.len() as u64;
-        self.pass(events, now);
+        self.pass_all(events, now);
     }
 
     /// Counts an event that cannot be read as dropped and moves behind it. The caller must tell the operator.
     pub fn lost(&mut self, event: &DamagedEvent, now: Tick) {
         self.totals.dropped += 1;
-        self.position = event.position.next();
-        self.totals.done_bytes += event.bytes;
-        self.unsaid_since.get_or_insert(now);
+        self.pass(event.position, event.bytes, now);
     }
 
-    fn pass(&mut self, events: &[DueEvent], now: Tick) {
+    fn pass_all(&mut self, events: &[DueEvent], now: Tick) {
         let Some(last) = events.last() else { return };
-        self.position = last.position.next();
-        self.totals.done_bytes += events.iter().map(|event| event.bytes).sum::<u64>();
+        self.pass(last.position, events.iter().map(|event| event.bytes).sum(), now);
+    }
+
+    /// Moves behind the event at `last`; `bytes` are those of all events that are passed.
+    fn pass(&mut self, last: EventPosition, bytes: u64, now: Tick) {
+        self.position = last.next();
+        self.totals.done_bytes += bytes;
         self.unsaid_since.get_or_insert(now);
     }
 

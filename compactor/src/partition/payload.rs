@@ -138,7 +138,7 @@ impl PayloadWriter {
             PayloadRoute::Log { piece_bytes } => {
                 // Every node has to store the payload, so the node with the least room decides.
                 let elsewhere = nodes.least_room(context.env.clock.now());
-                let promise = context.bulk.promise(len, elsewhere).await?;
+                let promise = context.bulk.promise(Place::Hot, len, elsewhere).await?;
                 Self::Log(Box::new(StreamWriter::new(clock.clone(), len, piece_bytes, promise)))
             }
         })

@@ -43,8 +43,8 @@ impl CompletedRename {
         Ok(Self { at, request, written })
     }
 
-    /// Returns true if the rename can be dropped at a cut that ends before offset `next`: more than
-    /// [`RENAME_TOKEN_RECORDS`] records have followed it.
+    /// Returns true if the token is not known any more to the record at offset `next`, and can be dropped at a cut that ends
+    /// before that record: more than [`RENAME_TOKEN_RECORDS`] records have followed the rename.
     pub fn is_forgotten(&self, next: Offset) -> bool {
         next.get().saturating_sub(self.at.get()) > RENAME_TOKEN_RECORDS
     }

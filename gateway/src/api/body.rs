@@ -161,8 +161,7 @@ async fn take_unannounced(
     let stall = context.options.stall;
     let pieces = ReceivedPieces::new(request, body, 0, stall, Duration::MAX);
     let mut source = UnannouncedPieces::new(pieces);
-    let digests = expectation.digests(wanted);
-    let (mut sink, len) = match source.look_ahead(target.inline_max).await? {
+    let (sink, len) = match source.look_ahead(target.inline_max).await? {
         Some(len) => (PayloadSink::open(context, request, target, len).await?, len),
         None => {
             let sink =
@@ -171,13 +170,7 @@ async fn take_unannounced(
             (sink, UPLOAD_BYTES_MAX)
         }
     };
-    let (digests, came) = pour_at_most(&mut source, len, digests, &mut sink).await?;
-    expectation.verify(&digests, &[])?;
-    if came < len {
-        sink.shorten().await?;
-    }
-    let payload = sink.finish().await?;
-    Ok(taken(came, digests, payload))
+    take_at_most(source, len, &expectation, wanted, sink).await
 }
 
 /// Takes the file of a form, of a size that only its end tells. A file that does not stay in memory is written to its
@@ -197,9 +190,21 @@ pub async fn take_file(
         Some(len) => len,
         None => file.len_max(),
     };
-    let mut sink = PayloadSink::open(context, request, target, len).await?;
+    let sink = PayloadSink::open(context, request, target, len).await?;
+    take_at_most(file, len, &expectation, wanted, sink).await
+}
+
+/// Takes all bytes of a source, at most `len`, into a sink that was opened for so many, and verifies them. They are durable
+/// then unless they are in memory. Dropping the future abandons them.
+async fn take_at_most(
+    mut source: impl PayloadSource,
+    len: u64,
+    expectation: &BodyExpectation,
+    wanted: Option<ChecksumAlgorithm>,
+    mut sink: PayloadSink,
+) -> Result<TakenPayload, S3Error> {
     let digests = expectation.digests(wanted);
-    let (digests, came) = pour_at_most(&mut file, len, digests, &mut sink).await?;
+    let (digests, came) = pour_at_most(&mut source, len, digests, &mut sink).await?;
     expectation.verify(&digests, &[])?;
     if came < len {
         sink.shorten().await?;
@@ -229,8 +234,7 @@ pub async fn copy_payload(
     let mut sink = PayloadSink::open(context, request, target, len).await?;
     let digests = pour(source, len, DigestSet::new(wanted, false), &mut sink).await?;
     let payload = sink.finish().await?;
-    let checksum = digests.checksum.map(|(_, computed)| computed);
-    Ok(TakenPayload { size: len, md5: digests.md5, checksum, payload })
+    Ok(taken(len, digests, payload))
 }
 
 /// Takes a small body whole, for example an XML document, and verifies it. Fails with `MalformedXml` beyond `max` bytes,

@@ -44,6 +44,18 @@ fn names(list: &str, etag: ETag, comparison: Comparison) -> bool {
     list.split(',').any(matches)
 }
 
+/// The text of a condition, under a prefix or none. Nothing is allocated without a prefix, as nearly all requests are.
+fn condition<'a>(
+    headers: &'a HeaderMap,
+    prefix: &str,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, S3Error> {
+    match prefix {
+        "" => text(headers, name),
+        _ => text(headers, &format!("{prefix}{name}")),
+    }
+}
+
 /// Evaluates the conditions of a read in the order of RFC 9110, 13.2.2. `prefix` is empty, or the prefix of the
 /// conditions on a copy's source. Fails for a header that cannot be read; of the dates only those of a copy are errors.
 /// `now` is in seconds since 1970: nothing can have been modified since a time that has not come, so such a date is void.
@@ -54,11 +66,7 @@ pub fn judge(
     modified_micros: i64,
     now: i64,
 ) -> Result<ReadVerdict, S3Error> {
-    // Reads have no prefix, and most have no conditions: nothing is allocated for them.
-    let header = |name: &HeaderName| match prefix {
-        "" => text(headers, name),
-        _ => text(headers, &format!("{prefix}{name}")),
-    };
+    let header = |name: &HeaderName| condition(headers, prefix, name);
     let date = |name: &HeaderName| match header(name)? {
         None => Ok(None),
         Some(text) => match parse_any(text) {
@@ -138,13 +146,10 @@ pub fn of_rename(headers: &HeaderMap, prefix: &str) -> Result<RenameCondition, S
 }
 
 fn of_tags(headers: &HeaderMap, prefix: &str) -> Result<WriteCondition, S3Error> {
-    let header = |name: &str| match prefix {
-        "" => text(headers, name),
-        _ => text(headers, &format!("{prefix}{name}")),
-    };
     let refused =
         |what: &str| ErrorCode::NotImplemented.because(format!("{what} is not implemented."));
-    match (header("if-match")?, header("if-none-match")?) {
+    let header = |name: &HeaderName| condition(headers, prefix, name);
+    match (header(&IF_MATCH)?, header(&IF_NONE_MATCH)?) {
         (None, None) => Ok(WriteCondition::Always),
         (None, Some("*")) => Ok(WriteCondition::IfAbsent),
         (Some("*"), None) => Ok(WriteCondition::IfPresent),

@@ -95,28 +95,19 @@ impl Drop for SpacePromise {
 }
 
 impl BulkFiles {
-    /// Admits payload of `len` bytes that will be written to the hot place of this machine through a log. `elsewhere` is the known free space of other devices that the payload goes to. Takes no
-    /// blocks.
+    /// Admits payload of `len` bytes that will be written to a place of this machine, by an upload here or through a log.
+    /// `elsewhere` is the known free space of other devices that the payload goes to. Takes no blocks.
     ///
     /// Waits for other reservations, first come, first served. Fails with [`BulkError::Full`] when this
     /// device, less its reserve and all promises, or one of the others has no room.
     pub async fn promise(
         self: &Arc<Self>,
+        place: Place,
         len: u64,
         elsewhere: Option<u64>,
     ) -> Result<SpacePromise, BulkError> {
-        let _turn = self.turn[Place::Hot].lock().await;
-        self.promise_in_turn(Place::Hot, len, elsewhere).await
-    }
-
-    /// Admits more bytes of an upload to a place. Waits and fails as [`BulkFiles::promise`] does.
-    pub(super) async fn promise_more(
-        self: &Arc<Self>,
-        place: Place,
-        len: u64,
-    ) -> Result<SpacePromise, BulkError> {
         let _turn = self.turn[place].lock().await;
-        self.promise_in_turn(place, len, None).await
+        self.promise_in_turn(place, len, elsewhere).await
     }
 
     /// Admits payload, for a caller that holds the turn already.

@@ -161,7 +161,7 @@ impl PayloadUpload {
     async fn announce_more(&mut self) -> Result<(), BulkError> {
         let more = self.len.min(self.len_max - self.len);
         if self.promise.is_some() {
-            self.promise = Some(self.bulk.promise_more(self.place, more).await?);
+            self.promise = Some(self.bulk.promise(self.place, more, None).await?);
         }
         self.len += more;
         Ok(())
